@@ -1,0 +1,234 @@
+"""One training, described by frozen values in which illegal combinations cannot be written.
+
+`TrainConfig.from_flat` is the only door from the flat parameter names that spaces, Optuna,
+MLflow and the command line use; `to_flat` is its inverse.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recsys.errors import ConfigError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Bpr(_Frozen):
+    """mean of -log sigmoid(score(u,i) - score(u,j) - margin)."""
+
+    kind: Literal["bpr"] = "bpr"
+    margin: float = Field(0.0, ge=-20, le=20)
+
+
+class Bce(_Frozen):
+    """Binary cross entropy on the raw score of positives (1) and negatives (0)."""
+
+    kind: Literal["bce"] = "bce"
+
+
+class Softmax(_Frozen):
+    """Sampled softmax: -log of the positive's share among itself and its negatives."""
+
+    kind: Literal["softmax"] = "softmax"
+    temperature: float = Field(1.0, gt=0, le=100)
+
+
+class Even(_Frozen):
+    """BCE: per user as many negatives as positives. BPR: one negative per positive."""
+
+    mode: Literal["even"] = "even"
+
+
+class Fixed(_Frozen):
+    """BCE: `count` negatives per user. BPR and softmax: `count` negatives per positive."""
+
+    mode: Literal["fixed"] = "fixed"
+    count: int = Field(gt=0, le=100_000)
+
+
+class Hard(_Frozen):
+    """N candidates drawn, the M highest scored kept, K more drawn at random beside them."""
+
+    mode: Literal["hard"] = "hard"
+    candidates: int = Field(gt=0, le=100_000)
+    hard: int = Field(gt=0)
+    random: int = Field(0, ge=0, le=100_000)
+
+    @model_validator(mode="after")
+    def _m_at_most_n(self) -> Hard:
+        if self.hard > self.candidates:
+            raise ValueError(
+                f"num_hard_neg_samples (M) is {self.hard}: expected at most "
+                f"num_candidate_neg_samples (N), which is {self.candidates}"
+            )
+        return self
+
+
+class Adam(_Frozen):
+    """Dense Adam with torch's semantics; `weight_decay` is added to the gradient of every row."""
+
+    kind: Literal["adam"] = "adam"
+    lr: float = Field(gt=0, le=10)
+    weight_decay: float = Field(0.0, ge=0, le=10)
+
+
+class Adagrad(_Frozen):
+    """Adagrad on the rows a step touches. `per`: one accumulator per element or per row.
+
+    `l2` (factors) and `l2_bias` (item biases) are part of the loss of each triple, so only
+    touched rows decay.
+    """
+
+    kind: Literal["adagrad"] = "adagrad"
+    lr: float = Field(gt=0, le=10)
+    l2: float = Field(0.0, ge=0, le=10)
+    l2_bias: float = Field(0.0, ge=0, le=10)
+    per: Literal["element", "row"] = "element"
+
+
+class Sgd(_Frozen):
+    """Plain gradient steps on the rows a step touches; `l2`, `l2_bias` as in `Adagrad`."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: float = Field(gt=0, le=10)
+    l2: float = Field(0.0, ge=0, le=10)
+    l2_bias: float = Field(0.0, ge=0, le=10)
+
+
+Loss = Annotated[Bpr | Bce | Softmax, Field(discriminator="kind")]
+Negatives = Annotated[Even | Fixed | Hard, Field(discriminator="mode")]
+Optimizer = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]
+
+
+class TrainConfig(_Frozen):
+    """Everything that decides a training, except data, seed, threads and device."""
+
+    loss: Loss
+    negatives: Negatives
+    optimizer: Optimizer
+    latent_factors: int = Field(64, gt=0, le=8192)
+    epochs: int = Field(20, gt=0, le=100_000)
+    patience: int = Field(5, ge=0)  # evaluations without a better one before stopping; 0: never
+    batch_size: int = Field(1, gt=0, le=10_000_000)  # rows a step; 1: online updates
+    init_std: float = Field(0.01, gt=0, le=10)
+    # "epoch": uniform negatives are drawn anew each epoch; "once": drawn once, as the report does
+    redraw: Literal["epoch", "once"] = "epoch"
+    # "all" also excludes the held-out items from the negatives: the report's leak
+    negatives_exclude: Literal["train", "all"] = "train"
+
+    @model_validator(mode="after")
+    def _legal(self) -> TrainConfig:
+        if isinstance(self.loss, Bce) and isinstance(self.negatives, Hard):
+            raise ValueError("neg_mode hard needs loss bpr or softmax, got bce")
+        return self
+
+    @staticmethod
+    def from_flat(flat: dict[str, Any]) -> TrainConfig:
+        """Build from flat parameters; unknown, missing or dead ones are `ConfigError`s.
+
+        Names: loss, margin (bpr), temperature (softmax), neg_mode, neg_sample_num (fixed),
+        num_candidate_neg_samples N, num_hard_neg_samples M or hard_fraction f with
+        M = max(1, round(f x N)), num_random_neg_samples K (hard), optimizer, lr, weight_decay
+        (adam), l2, l2_bias (adagrad, sgd), adagrad_per, latent_factors, epochs, patience,
+        batch_size, init_std, redraw, negatives_exclude.
+        """
+        left = dict(flat)
+
+        def take(*names: str) -> dict[str, Any]:
+            return {n: left.pop(n) for n in names if n in left}
+
+        loss = {"kind": left.pop("loss", "bpr")}
+        loss |= take({"bpr": "margin", "softmax": "temperature"}.get(loss["kind"], ""))
+        negatives: dict[str, Any] = {"mode": left.pop("neg_mode", "even")}
+        if negatives["mode"] == "fixed":
+            if "neg_sample_num" not in left:
+                raise ConfigError("neg_sample_num is missing: neg_mode fixed needs it")
+            negatives["count"] = left.pop("neg_sample_num")
+        elif negatives["mode"] == "hard":
+            negatives |= _hard_from_flat(left)
+        optimizer: dict[str, Any] = {"kind": left.pop("optimizer", "adagrad")}
+        own = ("weight_decay",) if optimizer["kind"] == "adam" else ("l2", "l2_bias")
+        optimizer |= take("lr", *own)
+        if optimizer["kind"] == "adagrad" and "adagrad_per" in left:
+            optimizer["per"] = left.pop("adagrad_per")
+        rest = take(*(TrainConfig.model_fields.keys() - {"loss", "negatives", "optimizer"}))
+        if left:
+            name = sorted(left)[0]
+            raise ConfigError(
+                f"{name} has no meaning with loss {loss['kind']}, neg_mode {negatives['mode']}, "
+                f"optimizer {optimizer['kind']}: remove it or check its spelling"
+            )
+        try:
+            return TrainConfig(loss=loss, negatives=negatives, optimizer=optimizer, **rest)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise ConfigError(one_line(error)) from None
+
+    def to_flat(self) -> dict[str, Any]:
+        """The flat parameters that `from_flat` turns back into this config."""
+        flat: dict[str, Any] = {"loss": self.loss.kind}
+        match self.loss:
+            case Bpr(margin=margin):
+                flat["margin"] = margin
+            case Softmax(temperature=temperature):
+                flat["temperature"] = temperature
+        flat["neg_mode"] = self.negatives.mode
+        match self.negatives:
+            case Fixed(count=count):
+                flat["neg_sample_num"] = count
+            case Hard(candidates=n, hard=m, random=k):
+                flat["num_candidate_neg_samples"] = n
+                flat["num_hard_neg_samples"] = m
+                flat["num_random_neg_samples"] = k
+        flat["optimizer"] = self.optimizer.kind
+        for key, value in self.optimizer.model_dump(exclude={"kind"}).items():
+            flat["adagrad_per" if key == "per" else key] = value
+        flat |= self.model_dump(exclude={"loss", "negatives", "optimizer"})
+        return flat
+
+    def key(self) -> str:
+        """Canonical JSON: equal configs have equal keys."""
+        return json.dumps(self.to_flat(), sort_keys=True, separators=(",", ":"))
+
+
+def _hard_from_flat(left: dict[str, Any]) -> dict[str, Any]:
+    if "num_candidate_neg_samples" not in left:
+        raise ConfigError("num_candidate_neg_samples (N) is missing: neg_mode hard needs it")
+    n = left.pop("num_candidate_neg_samples")
+    if ("num_hard_neg_samples" in left) == ("hard_fraction" in left):
+        raise ConfigError("neg_mode hard needs exactly one of num_hard_neg_samples, hard_fraction")
+    if "num_hard_neg_samples" in left:
+        m = left.pop("num_hard_neg_samples")
+    else:
+        fraction = left.pop("hard_fraction")
+        if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
+            raise ConfigError(f"hard_fraction is {fraction!r}: expected a number in (0, 1]")
+        m = max(1, round(fraction * n)) if isinstance(n, int) else n
+    return {"candidates": n, "hard": m, "random": left.pop("num_random_neg_samples", 0)}
+
+
+# pydantic's locations name our fields; users know the flat names
+_FLAT_NAME = {
+    "negatives.fixed.count": "neg_sample_num",
+    "negatives.hard.candidates": "num_candidate_neg_samples",
+    "negatives.hard.hard": "num_hard_neg_samples",
+    "negatives.hard.random": "num_random_neg_samples",
+    "optimizer.adagrad.per": "adagrad_per",
+    "negatives": "neg_mode",
+}
+
+
+def one_line(error: ValidationError) -> str:
+    """The first problem of a pydantic error in one line, with the flat name of the field."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    name = _FLAT_NAME.get(where, where.rsplit(".", 1)[-1])
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    got = first.get("input")
+    shown = "" if first["type"] == "missing" or isinstance(got, dict) else f" is {got!r}:"
+    return f"{name}{shown} {first['msg'][0].lower()}{first['msg'][1:]}".strip()

@@ -1,0 +1,151 @@
+"""The two value types that hold who interacted with what: `CSR` and `Interactions`.
+
+Shapes: U users, I items, E interactions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import InputError
+
+MAX_ITEMS = 2**31 - 1
+
+
+def frozen(array: NDArray, dtype: type) -> NDArray:
+    """`array` as a contiguous read-only array of `dtype` (copied only if it must be).
+
+    Read-only everywhere, because arrays that come out of Ray's object store are read-only and
+    numba compiles a second specialisation for a writable array.
+    """
+    result = np.ascontiguousarray(array, dtype=dtype)
+    if result.flags.writeable:
+        result = result.copy() if result is array else result
+        result.setflags(write=False)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class CSR:
+    """A set of (user, item) pairs in compressed rows.
+
+    indptr: int64 (U+1,), indices: int32 (E,), strictly ascending inside a row (hence no
+    duplicates). Both are read-only.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    n_items: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "indptr", frozen(self.indptr, np.int64))
+        object.__setattr__(self, "indices", frozen(self.indices, np.int32))
+        assert self.indptr[0] == 0
+        assert self.indptr[-1] == len(self.indices)
+
+    @staticmethod
+    def from_pairs(users: NDArray, items: NDArray, n_users: int, n_items: int) -> CSR:
+        """Build from E pairs in any order; duplicates are merged."""
+        if n_items > MAX_ITEMS:
+            raise InputError(f"{n_items} items: at most {MAX_ITEMS} are supported")
+        key = np.asarray(users, np.int64) * max(n_items, 1) + np.asarray(items, np.int64)
+        key = np.unique(key)
+        rows, cols = np.divmod(key, max(n_items, 1))
+        indptr = np.zeros(n_users + 1, np.int64)
+        np.cumsum(np.bincount(rows, minlength=n_users), out=indptr[1:])
+        return CSR(indptr, cols.astype(np.int32), n_items)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def nnz(self) -> int:
+        return len(self.indices)
+
+    def degrees(self) -> NDArray[np.int64]:
+        """Interactions per user, int64 (U,)."""
+        return np.diff(self.indptr)
+
+    def item_counts(self) -> NDArray[np.int64]:
+        """Interactions per item, int64 (I,)."""
+        return np.bincount(self.indices, minlength=self.n_items).astype(np.int64)
+
+    def row(self, user: int) -> NDArray[np.int32]:
+        """Items of one user, ascending."""
+        return self.indices[self.indptr[user] : self.indptr[user + 1]]
+
+    def rows(self) -> Iterator[NDArray[np.int32]]:
+        return (self.row(u) for u in range(self.n_users))
+
+    def users(self) -> NDArray[np.int32]:
+        """The user of each interaction, int32 (E,), aligned with `indices`."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), self.degrees())
+
+    def union(self, *others: CSR) -> CSR:
+        """All pairs of this and `others` (same U and I)."""
+        users = np.concatenate([self.users(), *(o.users() for o in others)])
+        items = np.concatenate([self.indices, *(o.indices for o in others)])
+        return CSR.from_pairs(users, items, self.n_users, self.n_items)
+
+    def overlap(self, other: CSR) -> int:
+        """How many pairs are in both."""
+        width = max(self.n_items, 1)
+        mine = self.users().astype(np.int64) * width + self.indices
+        theirs = other.users().astype(np.int64) * width + other.indices
+        return len(np.intersect1d(mine, theirs, assume_unique=True))
+
+    def digest(self) -> str:
+        """16 hex digits that change whenever a pair changes."""
+        sha = hashlib.sha256()
+        sha.update(f"{self.n_users}x{self.n_items}".encode())
+        sha.update(self.indptr.tobytes())
+        sha.update(self.indices.tobytes())
+        return sha.hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """What a data set says, with the maps back to the ids of the file.
+
+    csr: the pairs. rank: int32 (E,), aligned with `csr.indices`: the position of the pair in its
+    user's history, 0 the earliest; `ordered` says whether that order is real (timestamps, or a
+    list given in chronological order) or only the order of the file.
+    user_ids (U,), item_ids (I,): int64 arrays where every id is an integer, otherwise object
+    arrays of str; index = internal id.
+    """
+
+    csr: CSR
+    rank: NDArray[np.int32]
+    user_ids: NDArray
+    item_ids: NDArray
+    ordered: bool
+    name: str = "data"
+    duplicates: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rank", frozen(self.rank, np.int32))
+        assert len(self.rank) == self.csr.nnz
+        assert len(self.user_ids) == self.csr.n_users
+        assert len(self.item_ids) == self.csr.n_items
+
+    @property
+    def n_users(self) -> int:
+        return self.csr.n_users
+
+    @property
+    def n_items(self) -> int:
+        return self.csr.n_items
+
+    @property
+    def nnz(self) -> int:
+        return self.csr.nnz
+
+    def digest(self) -> str:
+        return self.csr.digest()
