@@ -1,0 +1,52 @@
+# Two commands do everything on a fresh machine: `make search` and `make test`.
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PYTHON ?= python3
+ARGS ?= --space bpr_hard
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search test check test-faults test-browser bench ui clean
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.run: requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+setup: $(VENV)/.run ## install what the search needs into .venv
+
+search: $(VENV)/.run ## the main job on MovieLens-100K (ARGS="--space bce --trials 20" for another)
+	$(PY) run_search.py $(ARGS)
+
+test: $(VENV)/.dev ## all quick tests (minutes)
+	$(PY) -m pytest -m "not faults and not browser" -p no:cacheprovider
+
+check: $(VENV)/.dev ## format, lint, types, import rules, tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(MAKE) test
+
+test-faults: $(VENV)/.dev ## kill schedules and outages with real processes (long)
+	$(PY) -m pytest -m faults
+
+test-browser: $(VENV)/.dev ## report and MLflow pages in headless Chromium (installs it with apt-get)
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+	$(PY) -m pytest -m browser
+
+bench: $(VENV)/.run ## speed against the peers, as ratios in one run
+	$(PY) -m benchmarks.run
+
+ui: $(VENV)/.run ## the MLflow UI on 127.0.0.1:5000
+	$(PY) run_search.py ui
+
+clean: ## remove the virtual environments and caches (runs/ and mlflow/store/ stay)
+	rm -rf $(VENV) .bench-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

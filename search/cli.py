@@ -1,0 +1,233 @@
+"""The command line: parse, call, exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or input (one line on stderr), 130 interrupted.
+Heavy imports wait until a command needs them, so that `--help` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from recsys.errors import UserError
+
+COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
+PROG = "run_search.py"
+
+EPILOG = """\
+other commands (each has --help):
+  export RUN -o FILE    write the submission of a run, or of one of its trials (--trial t0003)
+  report RUN            write report.html anew and print where it is
+  sync RUN              deliver to MLflow what could not be delivered
+  ui                    open the MLflow UI on the local store
+  spaces                list the search spaces
+  data [NAME|PATH]      list the named data sets, or describe one
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with mistakes in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`.
+
+    >>> duration("1h30m")
+    5400.0
+    """
+    match = re.fullmatch(
+        r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?",
+        text.strip(),
+    )
+    seconds = (
+        sum(float(match[unit] or 0) * size for unit, size in (("h", 3600), ("m", 60), ("s", 1)))
+        if match
+        else 0.0
+    )
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a time like 90s, 10m or 1h30m")
+    return seconds
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return value
+
+
+def seed_number(text: str) -> int:
+    """A whole number from 0 to 2^32 - 1."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to 4294967295")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """A number of GPUs, 0.25 puts four trials on one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of GPUs, 0.25 for a quarter")
+    return value
+
+
+def _runs_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs-dir", metavar="DIR", default="runs", help="default: runs")
+
+
+def _data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--min-rating", type=float, metavar="R", help="explicit ratings: positive from R on"
+    )
+    parser.add_argument(
+        "--columns",
+        metavar="user=A,item=B",
+        help="names of the columns, where they are not found: user, item, rating, timestamp",
+    )
+
+
+def search_parser() -> Parser:
+    """The parser of the search itself."""
+    parser = Parser(
+        prog=PROG,
+        description="Hyperparameter search for implicit-feedback matrix factorization.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what to search")
+    what.add_argument("--space", metavar="NAME|FILE", help="a search space (see: spaces)")
+    what.add_argument(
+        "--data", metavar="NAME|PATH", help="a named set or a file of yours (default: ml-100k)"
+    )
+    _data_options(what)  # type: ignore[arg-type]
+    what.add_argument("--trials", type=positive, metavar="N", help="default: the space's")
+    what.add_argument(
+        "--time-budget", type=duration, metavar="T", help="the whole run within T, e.g. 10m"
+    )
+    what.add_argument("--seed", type=seed_number, metavar="S", help="default: 42")
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="override the space: a parameter (latent_factors=64) or a key (metric=ndcg@20)",
+    )
+    run = parser.add_argument_group("the run")
+    run.add_argument("--run", metavar="NAME", help="name of the run (default: made up)")
+    _runs_dir(run)  # type: ignore[arg-type]
+    run.add_argument("--resume", action="store_true", help="go on with --run NAME")
+    run.add_argument("--extend", type=positive, metavar="N", help="N more trials for --run NAME")
+    run.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
+    where = parser.add_argument_group("where it runs")
+    where.add_argument("--cpus-per-trial", type=positive, metavar="C", help="default: 1")
+    where.add_argument("--gpus-per-trial", type=fraction, metavar="G", help="default: 0")
+    where.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    where.add_argument("--address", metavar="ADDR", help="a running Ray cluster")
+    where.add_argument("--storage", metavar="URI", help="Ray's storage, shared by all machines")
+    where.add_argument("--tracking-uri", metavar="URI", help="MLflow (default: the local store)")
+    return parser
+
+
+def command_parser(command: str) -> Parser:
+    """The parser of one of the other commands."""
+    parser = Parser(prog=f"{PROG} {command}")
+    if command in ("export", "report", "sync"):
+        parser.add_argument("run", metavar="RUN", help="name of a run, or its folder")
+        _runs_dir(parser)
+    match command:
+        case "export":
+            parser.description = "Write the submission of a run."
+            parser.add_argument("-o", "--output", metavar="FILE", required=True)
+            parser.add_argument("--trial", metavar="ID", help="of this trial, trained again")
+        case "report":
+            parser.description = "Write report.html of a run anew."
+        case "sync":
+            parser.description = "Deliver to MLflow what could not be delivered."
+            parser.add_argument("--tracking-uri", metavar="URI", help="default: the run's own")
+            parser.add_argument("--verify", action="store_true", help="compare everything after")
+        case "ui":
+            parser.description = "Open the MLflow UI on the local store."
+            parser.add_argument("--port", type=positive, default=5000)
+            parser.add_argument("--host", default="127.0.0.1")
+        case "spaces":
+            parser.description = "List the search spaces, or show one."
+            parser.add_argument("name", nargs="?", metavar="NAME|FILE")
+        case "data":
+            parser.description = "List the named data sets, or describe one."
+            parser.add_argument("source", nargs="?", metavar="NAME|PATH")
+            _data_options(parser)
+    return parser
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """`user=A,item=B` as a mapping from our names to the file's."""
+    if text is None:
+        return None
+    columns = {}
+    for part in text.split(","):
+        name, equals, column = part.partition("=")
+        known = ("user", "item", "rating", "timestamp")
+        if not equals or not column or name.strip() not in known:
+            raise UserError(
+                f"--columns: {part!r}: expected user=NAME, item=NAME, rating=NAME, timestamp=NAME"
+            )
+        columns[name.strip()] = column.strip()
+    return columns
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        if argv and argv[0] in COMMANDS:
+            from search import commands
+
+            options = command_parser(argv[0]).parse_args(argv[1:])
+            return int(getattr(commands, f"command_{argv[0]}")(options))
+        options = search_parser().parse_args(argv)
+        if argv and not any(a.startswith("-") for a in argv[:1]):
+            raise UserError(f"{argv[0]!r} is no command: expected one of {', '.join(COMMANDS)}")
+        from search.run import Options, run_search
+
+        return run_search(
+            Options(
+                space=options.space,
+                data=options.data,
+                min_rating=options.min_rating,
+                columns=parse_columns(options.columns),
+                trials=options.trials,
+                time_budget=options.time_budget,
+                seed=options.seed,
+                overrides=tuple(options.overrides),
+                run=options.run,
+                runs_dir=Path(options.runs_dir),
+                resume=options.resume,
+                extend=options.extend,
+                dry_run=options.dry_run,
+                cpus_per_trial=options.cpus_per_trial,
+                gpus_per_trial=options.gpus_per_trial,
+                device=options.device,
+                address=options.address,
+                storage=options.storage,
+                tracking_uri=options.tracking_uri,
+            )
+        )
+    except UserError as error:
+        sys.stderr.write(f"{PROG}: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130

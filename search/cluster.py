@@ -1,0 +1,152 @@
+"""Ray itself: starting it quietly, checking that it can give what is asked, mapping tasks.
+
+With `tuner.py`, `searcher.py` and `scheduler.py` the only files that know Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import ConfigError
+
+# Ray's phoning home, its own loggers and its chatter; a token is of no use on 127.0.0.1, but a
+# user's own setting wins.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "30",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial gets, and how many run at once."""
+
+    cpus_per_trial: int
+    gpus_per_trial: float
+    cores: int
+    concurrent: int
+
+
+def resolve_device(device: str, gpus_per_trial: float) -> str:
+    """`auto` is cuda where GPUs were asked for and torch sees one, else cpu."""
+    if device == "cpu" or (device == "auto" and gpus_per_trial <= 0):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "auto":
+        return "cpu"
+    raise ConfigError("--device cuda: torch sees no GPU on this machine; use --device cpu")
+
+
+class Cluster:
+    """A running Ray, started here or joined by address; use as a context manager."""
+
+    def __init__(self, address: str | None = None, num_cpus: int | None = None) -> None:
+        self.address = address
+        self.num_cpus = num_cpus
+
+    def __enter__(self) -> Cluster:
+        for key, value in _QUIET.items():
+            os.environ.setdefault(key, value)
+        import ray
+
+        # Workers get the project on their path wherever they start (multi-node: installed there).
+        root = str(Path(__file__).resolve().parent.parent)
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
+        common: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "configure_logging": True,
+            "runtime_env": {"env_vars": env},
+        }
+        try:
+            if self.address:
+                ray.init(address=self.address, **common)
+            else:
+                ray.init(
+                    num_cpus=self.num_cpus,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    **common,
+                )
+        except (ConnectionError, ValueError) as error:
+            where = self.address or "this machine"
+            raise ConfigError(f"--address: no Ray cluster answers at {where}: {error}") from None
+        for name in ("ray", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self._ray = ray
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()
+
+    def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
+        """Refuse what the cluster can never give: Ray itself would only warn and wait."""
+        total = self._ray.cluster_resources()
+        cpus, gpus = int(total.get("CPU", 0)), float(total.get("GPU", 0))
+        if cpus_per_trial > cpus:
+            raise ConfigError(f"--cpus-per-trial {cpus_per_trial}: there are {cpus} CPU cores")
+        largest = max((n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"]))
+        if cpus_per_trial > largest:
+            raise ConfigError(
+                f"--cpus-per-trial {cpus_per_trial}: the largest machine has {int(largest)} cores"
+            )
+        if gpus_per_trial > gpus:
+            raise ConfigError(f"--gpus-per-trial {gpus_per_trial:g}: there are {gpus:g} GPUs")
+        if device == "cuda" and gpus_per_trial <= 0:
+            raise ConfigError("--device cuda: say --gpus-per-trial too (0.25 puts four on one GPU)")
+        concurrent = cpus // cpus_per_trial
+        if gpus_per_trial > 0:
+            concurrent = min(concurrent, int(gpus / gpus_per_trial))
+        return Resources(cpus_per_trial, gpus_per_trial, cpus, max(1, concurrent))
+
+    def put(self, value: object) -> Any:
+        """Put a value into the object store; workers read its arrays without copying."""
+        return self._ray.put(value)
+
+    def map(
+        self,
+        function: Callable[..., dict[str, Any]],
+        tasks: Iterable[tuple[Any, ...]],
+        resources: Resources,
+    ) -> Iterator[dict[str, Any]]:
+        """Results of `function(*task)` as they finish; dead workers are retried twice."""
+        ray = self._ray
+        remote = ray.remote(
+            num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=2
+        )(function)
+        pending = [remote.remote(*task) for task in tasks]
+        while pending:
+            done, pending = ray.wait(pending, num_returns=1)
+            yield ray.get(done[0])
+
+
+def forbid_shadowed_engine(name: str) -> None:
+    """Fail clearly where a top-level folder would stand in for an uninstalled package."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version(name)
+    except PackageNotFoundError:
+        raise ConfigError(
+            f"the package {name} is not installed in {sys.executable}: "
+            "run `make search`, or `pip install -r requirements.txt`"
+        ) from None

@@ -1,0 +1,159 @@
+"""One trial inside a worker: the adapter between Ray Tune and `recsys.train`.
+
+A worker runs trial after trial (`reuse_actors`), so nothing here may outlive a trial: no global
+state, every generator made from the trial's own seed.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from recsys.config import TrainConfig
+from recsys.evaluate import evaluate
+from recsys.interactions import CSR
+from recsys.model import LFM
+from recsys.train import EpochReport, train
+
+REPORT_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class TrialData:
+    """What every trial of a run shares, read-only and zero-copy out of the object store.
+
+    `test` is None in a search: a worker cannot leak what it does not have. Only the report's
+    tables (`purpose: table`) carry it. `leaked` is what `negatives_exclude: all` excludes
+    beside the training items: the validation items, as the report's method does.
+    """
+
+    train: CSR
+    valid: CSR
+    test: CSR | None
+    metric: str
+    metrics: tuple[str, ...]
+    rungs: tuple[int, ...]
+    threads: int
+    device: str
+
+
+class Trial:
+    """One training of one config: the same config, seed and data give the same epochs."""
+
+    def __init__(self, flat: dict[str, Any], seed: int, data: TrialData) -> None:
+        self.config = TrainConfig.from_flat(flat)
+        self.data = data
+        self.rng = np.random.default_rng(seed)
+        self.model = LFM(
+            data.train.n_users,
+            data.train.n_items,
+            self.config.latent_factors,
+            rng=self.rng,
+            init_std=self.config.init_std,
+        )
+
+    def epochs(self) -> Iterator[EpochReport]:
+        """Train; afterwards `model` holds the best weights."""
+        data = self.data
+        yield from train(
+            self.model,
+            data.train,
+            data.valid,
+            self.config,
+            rng=self.rng,
+            metric=data.metric,
+            metrics=data.metrics,
+            exclude=data.valid if self.config.negatives_exclude == "all" else None,
+            threads=data.threads,
+            device=data.device,
+        )
+
+    def per_user(self, held_out: CSR, seen: CSR) -> tuple[np.ndarray, np.ndarray]:
+        """Users with held-out items (V,) and their value of the run's metric (V,)."""
+        result = evaluate(self.model, seen, held_out, [self.data.metric], threads=self.data.threads)
+        return result.users, result.per_user[self.data.metric]
+
+    def test(self) -> dict[str, float]:
+        """Every metric on the test items (report tables only)."""
+        data = self.data
+        assert data.test is not None
+        seen = data.train.union(data.valid)
+        return evaluate(
+            self.model, seen, data.test, list(data.metrics), threads=data.threads
+        ).values
+
+
+def limit_threads(threads: int) -> None:
+    """Give torch exactly the threads that Ray reserved for this worker."""
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+def epoch_row(report: EpochReport, metrics: tuple[str, ...]) -> list[float]:
+    """One row of epochs.csv: epoch, loss, the metrics, seconds of training and evaluation."""
+    values = [report.metrics[m] for m in metrics]
+    return [report.epoch, report.loss, *values, report.train_seconds, report.eval_seconds]
+
+
+def run_trial(config: dict[str, Any], data: TrialData) -> None:
+    """Train one config, reporting on rungs and at most every half second.
+
+    A failure of the training itself (divergence, out of memory) is reported as a result with
+    an `error`, so that Ray's retries are spent on dead workers only.
+    """
+    from ray import tune
+
+    limit_threads(data.threads)
+    rows: list[list[float]] = []
+    result: dict[str, Any] = {"epoch": 0, "objective": float("-inf")}
+    last = time.monotonic()
+    try:
+        trial = Trial(config["train"], config["seed"], data)
+        for report in trial.epochs():
+            rows.append(epoch_row(report, data.metrics))
+            result = {
+                "epoch": report.epoch,
+                "objective": report.best_value,
+                "best_epoch": report.best_epoch,
+                "stop": report.stop,
+                "rows": rows,
+            }
+            due = report.epoch in data.rungs or time.monotonic() - last >= REPORT_EVERY_S
+            if report.stop is None and due:
+                tune.report(result)
+                rows, last = [], time.monotonic()
+        if data.test is not None:
+            result["test"] = trial.test()
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        result |= {"error": traceback.format_exc(), "cause": cause, "stop": "error", "rows": rows}
+    tune.report(result)
+
+
+def run_replicate(task: dict[str, Any], data: TrialData, train: CSR, valid: CSR) -> dict[str, Any]:
+    """One finalist on one fresh split, for the race; returns values per user as well."""
+    limit_threads(data.threads)
+    started = time.monotonic()
+    try:
+        trial = Trial(task["train"], task["seed"], replace(data, train=train, valid=valid))
+        report = None
+        for report in trial.epochs():
+            pass
+        assert report is not None
+        users, values = trial.per_user(valid, train)
+    except Exception as error:
+        return task | {"error": traceback.format_exc(), "cause": f"{type(error).__name__}: {error}"}
+    return task | {
+        "value": report.best_value,
+        "best_epoch": report.best_epoch,
+        "users": users,
+        "per_user": values,
+        "seconds": time.monotonic() - started,
+    }
