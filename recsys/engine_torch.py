@@ -1,0 +1,336 @@
+"""The torch engine: vectorised end to end, on any device.
+
+It is the way to a GPU, and the slow twin of the compiled engine. Shapes: U users, I items,
+E training positives, d factors, R rows of a batch, L negatives of a row, N candidates.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from recsys import losses
+from recsys.config import Adam, Bce, Bpr, Even, Fixed, Hard, TrainConfig
+from recsys.interactions import CSR
+from recsys.model import LFM
+from recsys.optim_torch import make_optimizer
+from recsys.sampling_torch import PAD, TorchSampler, keep_others
+
+# Elements of the largest temporary: bounds memory whatever the batch size, N and d.
+CHUNK = 1 << 22
+# Scoring all items by one matrix product beats gathering N rows while I < DENSE x N.
+DENSE = 32
+USER_FACTORS, ITEM_FACTORS, ITEM_BIAS, USER_BIAS, GLOBAL_BIAS = range(5)
+
+
+class TorchEngine:
+    """Trains `model` in place on `device`; see "Semantics that both engines share".
+
+    rng seeds the device's own generator. `exclude` (same U x I as `train`) is kept out of the
+    negatives under `negatives_exclude: all`. On one CPU the same seed gives the same weights;
+    on a GPU atomic sums leave differences of rounding.
+    """
+
+    def __init__(
+        self,
+        model: LFM,
+        train: CSR,
+        config: TrainConfig,
+        *,
+        rng: np.random.Generator,
+        exclude: CSR | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.config = config
+        self.samples = 0  # trained in all, counted at the end of each epoch
+        self.seconds = 0.0
+        self.generator = torch.Generator(self.device)
+        self.generator.manual_seed(int(rng.integers(2**62)))
+        excluded = train
+        if config.negatives_exclude == "all" and exclude is not None:
+            excluded = train.union(exclude)
+        self.sampler = TorchSampler(excluded, self.device, self.generator)
+        users = torch.from_numpy(train.users().copy()).long().to(self.device)
+        items = torch.from_numpy(train.indices.copy()).long().to(self.device)
+        self._all_users, self._all_items = users, items
+        # A user without a free item contributes no sample.
+        self._usable = (self.sampler.free[users] > 0).nonzero()[:, 0]
+        tables = [model.user_factors, model.item_factors, model.item_bias]
+        if isinstance(config.loss, Bce):  # otherwise these two cancel in every difference
+            tables += [model.user_bias, model.global_bias]
+        self._optimizer = make_optimizer(tables, config.optimizer)
+        l2 = (0.0, 0.0)
+        if not isinstance(config.optimizer, Adam):
+            l2 = (config.optimizer.l2, config.optimizer.l2_bias)
+        self._l2, self._l2_bias = l2
+        self._once = self._draw_once()
+
+    # Epochs
+
+    def epoch(self) -> float:
+        """One pass over the training data in a new order; the mean loss per sample."""
+        start = time.perf_counter()
+        if isinstance(self.config.loss, Bce):
+            total, count = self._pointwise_epoch()
+        else:
+            total, count = self._pairwise_epoch()
+        samples = int(count)
+        mean = float(total) / max(samples, 1)
+        self.samples += samples
+        self.seconds += time.perf_counter() - start
+        return mean
+
+    @property
+    def samples_per_second(self) -> float:
+        return self.samples / self.seconds if self.seconds else 0.0
+
+    def replay(self, rows: ArrayLike, negatives: ArrayLike) -> float:
+        """Train on given draws in the given order, in batches of the config; mean loss.
+
+        BPR and softmax: rows int (R,), positions in the training CSR's `indices`; negatives
+        int (R, L), padded with -1. BCE: negatives int (U, L), those of each user; rows are
+        positions in the list of all training positives followed by all real negatives, by user.
+        """
+        rows_R = torch.as_tensor(np.array(rows, np.int64), device=self.device)
+        negatives_RL = torch.as_tensor(np.array(negatives, np.int64), device=self.device)
+        sums = _Sums(self.device)
+        batch = self.config.batch_size
+        if isinstance(self.config.loss, Bce):
+            users, items, labels = self._labelled(
+                torch.arange(len(self._all_items), device=self.device), negatives_RL
+            )
+            for part in rows_R.split(batch):
+                self._pointwise_step(users[part], items[part], labels[part], sums)
+        else:
+            for part, drawn in zip(rows_R.split(batch), negatives_RL.split(batch), strict=True):
+                self._pairwise_step(self._all_users[part], self._all_items[part], drawn, sums)
+        return float(sums.loss) / max(int(sums.count), 1)
+
+    def _pairwise_epoch(self) -> tuple[Tensor, Tensor]:
+        sums = _Sums(self.device)
+        batch = self.config.batch_size
+        if self._once is not None:
+            users, items, negatives = self._once
+            for part in self._shuffled(len(users)).split(batch):
+                self._pairwise_step(users[part], items[part], negatives[part], sums)
+            return sums.loss, sums.count
+        rows = self._usable[self._shuffled(len(self._usable))]
+        hard = isinstance(self.config.negatives, Hard)
+        width = self._width()
+        # Uniform draws do not depend on the weights: many batches are drawn at once.
+        block = batch if hard else batch * max(1, CHUNK // 8 // (batch * width))
+        for some in rows.split(block):
+            users, items = self._all_users[some], self._all_items[some]
+            drawn = None if hard else self._draw(users, width)
+            for part in torch.arange(len(some), device=self.device).split(batch):
+                negatives = self.draw_hard(users[part]) if drawn is None else drawn[part]
+                self._pairwise_step(users[part], items[part], negatives, sums)
+        return sums.loss, sums.count
+
+    def _pointwise_epoch(self) -> tuple[Tensor, Tensor]:
+        sums = _Sums(self.device)
+        users, items, labels = self._once or self._labelled(self._usable, self._user_negatives())
+        for part in self._shuffled(len(users)).split(self.config.batch_size):
+            self._pointwise_step(users[part], items[part], labels[part], sums)
+        return sums.loss, sums.count
+
+    def _shuffled(self, size: int) -> Tensor:
+        return torch.randperm(size, generator=self.generator, device=self.device)
+
+    # Draws
+
+    def _width(self) -> int:
+        match self.config.negatives:
+            case Fixed(count=count):
+                return min(count, self.model.n_items)
+            case Even():
+                return 1
+            case Hard(hard=m, random=k):
+                return m + k
+
+    def _draw(self, users_B: Tensor, count: int, each_B: Tensor | None = None) -> Tensor:
+        """`TorchSampler.draw` in parts that bound its temporaries; int64 (B, count)."""
+        size = max(1, CHUNK // 4 // max(count, 1))
+        each = [None] * -(-len(users_B) // size) if each_B is None else each_B.split(size)
+        parts = [
+            self.sampler.draw(part, count, e)
+            for part, e in zip(users_B.split(size), each, strict=False)
+        ]
+        return torch.cat(parts) if parts else users_B.new_empty((0, count))
+
+    def _draw_once(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        if self.config.redraw != "once" or isinstance(self.config.negatives, Hard):
+            return None
+        if isinstance(self.config.loss, Bce):
+            return self._labelled(self._usable, self._user_negatives())
+        users, items = self._all_users[self._usable], self._all_items[self._usable]
+        negatives = self._draw(users, self._width())
+        if isinstance(self.config.loss, Bpr):  # the report shuffles triples, not positives
+            row, column = (negatives >= 0).nonzero(as_tuple=True)
+            return users[row], items[row], negatives[row, column][:, None]
+        return users, items, negatives
+
+    def _user_negatives(self) -> Tensor:
+        """BCE's negatives of each user, int64 (U, L), padded with -1."""
+        degrees_U = torch.bincount(self._all_users, minlength=self.model.n_users)
+        every = torch.arange(self.model.n_users, device=self.device)
+        if isinstance(self.config.negatives, Fixed):
+            # only users with a positive take part
+            each_U = torch.where(degrees_U > 0, self._width(), 0)
+        else:
+            each_U = degrees_U
+        width = int(each_U.max()) if len(each_U) else 0
+        return self._draw(every, width, each_U) if width else every.new_empty((len(every), 0))
+
+    def _labelled(self, positives: Tensor, negatives_UL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The (user, item, label) samples: some positives, then every real negative."""
+        user, column = (negatives_UL >= 0).nonzero(as_tuple=True)
+        users = torch.cat([self._all_users[positives], user])
+        items = torch.cat([self._all_items[positives], negatives_UL[user, column]])
+        labels = torch.zeros(len(users), device=self.device)
+        labels[: len(positives)] = 1.0
+        return users, items, labels
+
+    @torch.no_grad()
+    def draw_hard(self, users_R: Tensor) -> Tensor:
+        """M hardest of N candidates, then K more from the rest; int64 (R, M+K), -1 padded."""
+        hard = self.config.negatives
+        assert isinstance(hard, Hard)
+        n, m, k = hard.candidates, hard.hard, hard.random
+        n = min(n, self.model.n_items)
+        m = min(m, n)
+        k = min(k, self.model.n_items)
+        parts = []
+        for users in users_R.split(max(1, CHUNK // max(4 * n, (m + k) * m))):
+            candidates = self.sampler.draw(users, n)
+            scores = self.candidate_scores(users, candidates)
+            scores = scores.masked_fill(candidates < 0, -torch.inf)
+            hardest = candidates.gather(1, scores.topk(m, dim=1).indices)
+            if k:
+                others = keep_others(self.sampler.draw(users, m + k), hardest, k)
+                hardest = torch.cat([hardest, others], 1)
+            parts.append(hardest)
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def candidate_scores(self, users_R: Tensor, items_RN: Tensor) -> Tensor:
+        """b_j + p_u . q_j, float32 (R, N); padding is scored as item 0."""
+        items_RN = items_RN.clamp(min=0)
+        user_factors, item_factors = self.model.user_factors, self.model.item_factors
+        bias, n = self.model.item_bias, items_RN.shape[1]
+        dense = self.model.n_items <= DENSE * n
+        size = max(1, CHUNK // (self.model.n_items if dense else n * self.model.latent_factors))
+        parts = []
+        for users, items in zip(users_R.split(size), items_RN.split(size), strict=True):
+            p = user_factors.index_select(0, users)
+            if dense:
+                parts.append(torch.addmm(bias, p, item_factors.T).gather(1, items))
+            else:
+                q = item_factors.index_select(0, items.flatten()).view(*items.shape, -1)
+                parts.append(torch.baddbmm(bias[items][:, :, None], q, p[:, :, None])[:, :, 0])
+        return torch.cat(parts)
+
+    # Steps
+
+    @torch.no_grad()
+    def _pairwise_step(
+        self, users_R: Tensor, positives_R: Tensor, negatives_RL: Tensor, sums: _Sums
+    ) -> None:
+        loss = self.config.loss
+        assert not isinstance(loss, Bce)
+        valid_RL = negatives_RL != PAD
+        count = losses.sample_count(loss, valid_RL)
+        items_RS = torch.cat([positives_R[:, None], negatives_RL.clamp(min=0)], 1)
+        scale = 1.0 / count.clamp(min=1)
+        width = items_RS.shape[1] * self.model.latent_factors
+        for rows in torch.arange(len(users_R), device=self.device).split(max(1, CHUNK // width)):
+            valid = valid_RL[rows]
+
+            def value(scores: Tensor, valid: Tensor = valid) -> Tensor:
+                return losses.pair_sum(loss, scores[:, 0], scores[:, 1:], valid)
+
+            weight = losses.participation(loss, valid) * scale
+            user_weight = weight[:, 0]  # a user takes part as often as its positive
+            sums.loss += self._gradients(
+                users_R[rows], items_RS[rows], value, weight, user_weight, scale
+            )
+        sums.count += count
+        self._optimizer.step()
+
+    @torch.no_grad()
+    def _pointwise_step(
+        self, users_R: Tensor, items_R: Tensor, labels_R: Tensor, sums: _Sums
+    ) -> None:
+        scale = torch.full((), 1.0 / len(users_R), device=self.device)
+        for rows in torch.arange(len(users_R), device=self.device).split(
+            max(1, CHUNK // self.model.latent_factors)
+        ):
+            labels = labels_R[rows]
+
+            def value(scores: Tensor, labels: Tensor = labels) -> Tensor:
+                return losses.bce_sum(scores[:, 0], labels)
+
+            weight = scale.expand(len(rows), 1)
+            sums.loss += self._gradients(
+                users_R[rows], items_R[rows][:, None], value, weight, weight[:, 0], scale
+            )
+        sums.count += len(users_R)
+        self._optimizer.step()
+
+    def _gradients(
+        self,
+        users_R: Tensor,
+        items_RS: Tensor,
+        value: losses.ScoreLoss,
+        weight_RS: Tensor,
+        user_weight_R: Tensor,
+        scale: Tensor,
+    ) -> Tensor:
+        """Give the optimiser the gradients of scale x value(scores) + l2; the summed loss.
+
+        Autograd sees only the scores: the products with the factors are written out, so that no
+        gradient of a whole table is ever built.
+        """
+        model = self.model
+        pointwise = isinstance(self.config.loss, Bce)
+        flat = items_RS.flatten()
+        p_Rd = model.user_factors.index_select(0, users_R)
+        q_RSd = model.item_factors.index_select(0, flat).view(*items_RS.shape, -1)
+        bias_RS = model.item_bias.detach()[items_RS]
+        scores = torch.baddbmm(bias_RS[:, :, None], q_RSd, p_Rd[:, :, None])[:, :, 0]
+        if pointwise:
+            scores = scores + model.user_bias[users_R][:, None] + model.global_bias
+        with torch.enable_grad():
+            total = value(scores.requires_grad_())
+            (slope_RS,) = torch.autograd.grad(total, scores)
+        slope_RS = slope_RS * scale
+        users_grad = torch.bmm(slope_RS[:, None, :], q_RSd)[:, 0]
+        items_grad = slope_RS[:, :, None] * p_Rd[:, None, :]
+        bias_grad = slope_RS
+        if self._l2:
+            users_grad += self._l2 * user_weight_R[:, None] * p_Rd
+            items_grad += self._l2 * weight_RS[:, :, None] * q_RSd
+        if self._l2_bias:
+            bias_grad = bias_grad + self._l2_bias * weight_RS * bias_RS
+        add = self._optimizer.add
+        add(USER_FACTORS, users_R, users_grad)
+        add(ITEM_FACTORS, flat, items_grad.view(len(flat), -1))
+        add(ITEM_BIAS, flat, bias_grad.flatten())
+        if pointwise:
+            add(USER_BIAS, users_R, slope_RS[:, 0])
+            add(GLOBAL_BIAS, torch.zeros_like(users_R), slope_RS[:, 0])
+        return total.detach()
+
+
+class _Sums:
+    """Loss and samples of an epoch, kept on the device: no batch waits for the host."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.count = torch.zeros((), dtype=torch.int64, device=device)

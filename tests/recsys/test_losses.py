@@ -1,0 +1,113 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from recsys import losses
+from recsys.config import Bce, Bpr, Softmax
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+POSITIVE = [1.0, -0.5]
+NEGATIVES = [[0.5, 2.0], [-1.0, 9.0]]
+VALID = [[True, True], [True, False]]
+
+
+def tensors(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return (
+        torch.tensor(POSITIVE, dtype=dtype),
+        torch.tensor(NEGATIVES, dtype=dtype),
+        torch.tensor(VALID),
+    )
+
+
+def test_bpr_by_hand() -> None:
+    gaps = [1.0 - 0.5 - 0.3, 1.0 - 2.0 - 0.3, -0.5 + 1.0 - 0.3]
+    expected = sum(-math.log(sigmoid(g)) for g in gaps)
+    assert float(losses.bpr_sum(*tensors(), 0.3)) == pytest.approx(expected, rel=1e-12)
+    assert float(losses.mean_loss(Bpr(margin=0.3), *tensors())) == pytest.approx(expected / 3)
+
+
+def test_softmax_by_hand() -> None:
+    t = 0.7
+    first = [math.exp(x / t) for x in (1.0, 0.5, 2.0)]
+    second = [math.exp(x / t) for x in (-0.5, -1.0)]
+    expected = -math.log(first[0] / sum(first)) - math.log(second[0] / sum(second))
+    assert float(losses.softmax_sum(*tensors(), t)) == pytest.approx(expected, rel=1e-12)
+    mean = losses.mean_loss(Softmax(temperature=t), *tensors())
+    assert float(mean) == pytest.approx(expected / 2)
+
+
+def test_softmax_of_a_row_without_negatives_is_zero_with_zero_gradient() -> None:
+    positive = torch.tensor([3.0], requires_grad=True)
+    negatives = torch.tensor([[5.0, 6.0]], requires_grad=True)
+    total = losses.softmax_sum(positive, negatives, torch.tensor([[False, False]]), 1.0)
+    total.backward()
+    assert float(total.detach()) == 0.0
+    assert positive.grad is not None and negatives.grad is not None
+    assert float(positive.grad) == 0.0
+    assert negatives.grad.tolist() == [[0.0, 0.0]]
+
+
+def test_bce_equals_the_clamped_logs_of_the_report() -> None:
+    scores = torch.linspace(-30, 30, 601, dtype=torch.float64)
+    for y in (0.0, 1.0):
+        labels = torch.full_like(scores, y)
+        p = torch.sigmoid(scores)
+        clamped = -(y * p.log().clamp(min=-100) + (1 - y) * (1 - p).log().clamp(min=-100))
+        assert_allclose(float(losses.bce_sum(scores, labels)), float(clamped.sum()), rtol=1e-6)
+
+
+def test_bce_stays_finite_where_a_sigmoid_underflows() -> None:
+    scores = torch.tensor([200.0, -200.0])
+    assert float(losses.bce_sum(scores, torch.tensor([0.0, 1.0]))) == pytest.approx(400.0)
+
+
+def test_bce_mean_counts_positives_and_valid_negatives() -> None:
+    scores = [1.0, -0.5, 0.5, 2.0, -1.0]
+    labels = [1, 1, 0, 0, 0]
+    expected = -sum(
+        math.log(sigmoid(s) if y else 1 - sigmoid(s)) for s, y in zip(scores, labels, strict=True)
+    )
+    assert float(losses.mean_loss(Bce(), *tensors())) == pytest.approx(expected / 5)
+
+
+@pytest.mark.parametrize("loss", [Bpr(margin=0.4), Bce(), Softmax(temperature=0.5)])
+def test_gradients_equal_finite_differences(loss: Bpr | Bce | Softmax) -> None:
+    rng = np.random.default_rng(0)
+    positive = torch.from_numpy(rng.normal(size=4)).requires_grad_()
+    negatives = torch.from_numpy(rng.normal(size=(4, 3))).requires_grad_()
+    valid = torch.from_numpy(rng.random((4, 3)) < 0.7)
+    assert torch.autograd.gradcheck(
+        lambda p, n: losses.mean_loss(loss, p, n, valid), (positive, negatives)
+    )
+
+
+def test_gradients_by_hand() -> None:
+    positive, negatives, valid = tensors()
+    positive.requires_grad_()
+    negatives.requires_grad_()
+    losses.bpr_sum(positive, negatives, valid, 0.0).backward()
+    slopes = [sigmoid(-0.5), sigmoid(1.0), sigmoid(-0.5)]
+    assert positive.grad is not None and negatives.grad is not None
+    assert_allclose(positive.grad.numpy(), [-slopes[0] - slopes[1], -slopes[2]])
+    assert_allclose(negatives.grad.numpy(), [[slopes[0], slopes[1]], [slopes[2], 0.0]])
+
+
+def test_participation_and_counts() -> None:
+    valid = torch.tensor([[True, True], [True, False], [False, False]])
+    assert losses.participation(Bpr(), valid).tolist() == [[2, 1, 1], [1, 1, 0], [0, 0, 0]]
+    softmax = losses.participation(Softmax(), valid).tolist()
+    assert softmax == [[1, 0.5, 0.5], [1, 1, 0], [0, 0, 0]]
+    assert int(losses.sample_count(Bpr(), valid)) == 3
+    assert int(losses.sample_count(Softmax(), valid)) == 2
+
+
+def test_l2_sum_by_hand() -> None:
+    rows = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    assert float(losses.l2_sum(torch.tensor([2.0, 1.0]), rows, 0.1)) == pytest.approx(0.05 * 51)
