@@ -1,0 +1,285 @@
+"""What a parameter of a space can be: a constant, a choice, a bundle or a range; and when.
+
+Values are `int`, `float` or `str`. A bundle is a choice between named sets of constants, for
+settings that belong together (a loss and the negatives it can have): the search sees one name,
+the training sees the constants behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeAlias, get_args
+
+import numpy as np
+from pydantic import BaseModel
+
+from recsys.config import (
+    Adagrad,
+    Adam,
+    Bce,
+    Bpr,
+    Even,
+    Fixed,
+    Hard,
+    Sgd,
+    Softmax,
+    TrainConfig,
+)
+
+Value: TypeAlias = int | float | str
+Pairs: TypeAlias = tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A flat parameter of `TrainConfig`: `int`, `float`, or one of some words."""
+
+    kind: type
+    words: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        if self.words:
+            return "one of " + ", ".join(self.words)
+        return "a whole number" if self.kind is int else "a number"
+
+
+def _field(model: type[BaseModel], name: str) -> Field:
+    annotation = model.model_fields[name].annotation
+    if get_args(annotation):
+        return Field(str, get_args(annotation))
+    assert annotation in (int, float)
+    return Field(int if annotation is int else float)
+
+
+def _tags(key: str, *models: type[BaseModel]) -> Field:
+    return Field(str, tuple(str(m.model_fields[key].default) for m in models))
+
+
+# What a space may set. `epochs` is missing on purpose: it is the space's `max_epochs`.
+FIELDS: Mapping[str, Field] = {
+    "loss": _tags("kind", Bpr, Bce, Softmax),
+    "margin": _field(Bpr, "margin"),
+    "temperature": _field(Softmax, "temperature"),
+    "neg_mode": _tags("mode", Even, Fixed, Hard),
+    "neg_sample_num": _field(Fixed, "count"),
+    "num_candidate_neg_samples": _field(Hard, "candidates"),
+    "num_hard_neg_samples": _field(Hard, "hard"),
+    "hard_fraction": Field(float),
+    "num_random_neg_samples": _field(Hard, "random"),
+    "optimizer": _tags("kind", Adam, Adagrad, Sgd),
+    "lr": _field(Adam, "lr"),
+    "weight_decay": _field(Adam, "weight_decay"),
+    "l2": _field(Adagrad, "l2"),
+    "l2_bias": _field(Adagrad, "l2_bias"),
+    "adagrad_per": _field(Adagrad, "per"),
+} | {
+    name: _field(TrainConfig, name)
+    for name in TrainConfig.model_fields
+    if name not in ("loss", "negatives", "optimizer", "epochs")
+}
+# The words that decide which other parameters exist.
+STRUCTURAL = ("loss", "neg_mode", "optimizer")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Always the same; not a parameter of the search."""
+
+    value: Value
+
+    def contains(self, value: Value) -> bool:
+        return _same(value, self.value)
+
+    def plain(self) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some values, without an order."""
+
+    options: tuple[Value, ...]
+
+    def contains(self, value: Value) -> bool:
+        return any(_same(value, option) for option in self.options)
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        return self.options[int(rng.integers(len(self.options)))]
+
+    def corners(self) -> tuple[Value, ...]:
+        return self.options
+
+    def values(self) -> Iterator[Value] | None:
+        return iter(self.options)
+
+    def nearest(self, value: Value) -> Value | None:
+        """The option equal or, of numbers, closest to `value`; None if there is none."""
+        if isinstance(value, str):
+            return value if value in self.options else None
+        numbers = [o for o in self.options if not isinstance(o, str)]
+        return min(numbers, key=lambda o: abs(o - value), default=None)
+
+    def plain(self) -> Any:
+        return {"choice": list(self.options)}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One of some named sets of constants."""
+
+    sets: tuple[tuple[str, Pairs], ...]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.sets)
+
+    def fields(self, option: str) -> dict[str, Value]:
+        return dict(dict(self.sets)[option])
+
+    def contains(self, value: Value) -> bool:
+        return value in self.options
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        return self.options[int(rng.integers(len(self.options)))]
+
+    def corners(self) -> tuple[Value, ...]:
+        return self.options
+
+    def values(self) -> Iterator[Value] | None:
+        return iter(self.options)
+
+    def nearest(self, value: Value) -> Value | None:
+        return value if value in self.options else None
+
+    def plain(self) -> Any:
+        return {"choice": {name: dict(pairs) for name, pairs in self.sets}}
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """Whole numbers low, low + step, ..., high; both ends included."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+
+    def contains(self, value: Value) -> bool:
+        return (
+            isinstance(value, int)
+            and self.low <= value <= self.high
+            and (value - self.low) % self.step == 0
+        )
+
+    def sample(self, rng: np.random.Generator) -> int:
+        if self.log:
+            exponent = rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))
+            return min(max(round(math.exp(exponent)), self.low), self.high)
+        return self.low + self.step * int(rng.integers((self.high - self.low) // self.step + 1))
+
+    def corners(self) -> tuple[Value, ...]:
+        return (self.low, self.high)
+
+    def values(self) -> Iterator[Value] | None:
+        return iter(range(self.low, self.high + 1, self.step))
+
+    def nearest(self, value: Value) -> Value | None:
+        if isinstance(value, str):
+            return None
+        steps = round((value - self.low) / self.step)
+        return self.low + self.step * min(max(steps, 0), (self.high - self.low) // self.step)
+
+    def plain(self) -> Any:
+        result: dict[str, Any] = {"low": self.low, "high": self.high}
+        if self.log:
+            result["log"] = True
+        return result | ({"step": self.step} if self.step != 1 else {})
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Numbers from low to high, both included; with `step` only low, low + step, ..., high."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def contains(self, value: Value) -> bool:
+        if isinstance(value, str) or not self.low <= value <= self.high:
+            return False
+        if self.step is None:
+            return True
+        steps = (value - self.low) / self.step
+        return abs(steps - round(steps)) < 1e-8
+
+    def sample(self, rng: np.random.Generator) -> float:
+        if self.log:
+            value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+            return min(max(value, self.low), self.high)
+        if self.step is None:
+            return float(rng.uniform(self.low, self.high))
+        return self._at(int(rng.integers(self._steps + 1)))
+
+    @property
+    def _steps(self) -> int:
+        assert self.step is not None
+        return round((self.high - self.low) / self.step)
+
+    def _at(self, k: int) -> float:
+        # In decimals, so that 0.1 + 2 x 0.1 is the 0.3 that a person writes.
+        return float(Decimal(repr(self.low)) + k * Decimal(repr(self.step)))
+
+    def corners(self) -> tuple[Value, ...]:
+        return (self.low, self.high)
+
+    def values(self) -> Iterator[Value] | None:
+        return None if self.step is None else (self._at(k) for k in range(self._steps + 1))
+
+    def nearest(self, value: Value) -> Value | None:
+        if isinstance(value, str):
+            return None
+        clipped = min(max(float(value), self.low), self.high)
+        return clipped if self.step is None else self._at(round((clipped - self.low) / self.step))
+
+    def plain(self) -> Any:
+        result: dict[str, Any] = {"low": self.low, "high": self.high}
+        if self.log:
+            result["log"] = True
+        return result | ({"step": self.step} if self.step is not None else {})
+
+
+Searched: TypeAlias = Choice | Bundle | IntRange | FloatRange
+Domain: TypeAlias = Constant | Searched
+
+
+@dataclass(frozen=True)
+class Param:
+    """A named domain. `when`: it exists only where each of these earlier ones has such a value."""
+
+    name: str
+    domain: Domain
+    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+    def active(self, known: Mapping[str, Value]) -> bool:
+        return all(
+            name in known and any(_same(known[name], v) for v in values)
+            for name, values in self.when
+        )
+
+    def plain(self) -> Any:
+        """The YAML value that reads back as this parameter."""
+        value = self.domain.plain()
+        if not self.when:
+            return value
+        body = {"value": value} if isinstance(self.domain, Constant) else value
+        return body | {"when": {n: list(v) if len(v) > 1 else v[0] for n, v in self.when}}
+
+
+def _same(a: Value, b: Value) -> bool:
+    # 1 and 1.0 are one value; a number and a text never are
+    return isinstance(a, str) == isinstance(b, str) and a == b

@@ -1,0 +1,50 @@
+"""Spaces: a search described in YAML, found by name or file, with `--set` applied.
+
+Every mistake in a space is a ConfigError that names file, line, key and what was expected,
+before anything runs. `docs/spaces.md` describes the format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recsys.errors import ConfigError
+from recsys.yamlio import load_yaml
+from search.located import Origin, near
+from search.override import override
+from search.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
+from search.spec_reader import parse_spec
+
+__all__ = [
+    "SPACES",
+    "HoldOut",
+    "RaceSpec",
+    "SearchSpec",
+    "SplitSpec",
+    "load_spec",
+    "override",
+    "space_names",
+]
+
+SPACES = Path(__file__).resolve().parent.parent / "spaces"
+
+
+def space_names() -> list[str]:
+    """The names of the spaces that come with the project."""
+    return sorted(path.stem for path in SPACES.glob("*.yaml"))
+
+
+def load_spec(name_or_file: str) -> SearchSpec:
+    """A space of the project by name, or any YAML file by path. Raises ConfigError."""
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml") and len(path.parts) <= 1:
+        names = space_names()
+        if name_or_file not in names:
+            hint = near(name_or_file, names)
+            raise ConfigError(
+                f"--space {name_or_file}: no such space, {hint} (or give a .yaml file)"
+            )
+        path = SPACES / f"{name_or_file}.yaml"
+    value = load_yaml(path)
+    text = path.read_text(encoding="utf-8-sig")
+    return parse_spec(value, Origin(str(name_or_file), text), path.stem)
