@@ -1,0 +1,216 @@
+"""Full-ranking evaluation and recommendation, in blocks of users.
+
+Shapes: B users of a block, V users with held-out items, I items, k places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from recsys.errors import InputError
+from recsys.interactions import CSR, frozen
+from recsys.metrics import check_metric, coverage, user_values
+from recsys.model import LFM
+
+# Users scored by one call, always exactly so many: a matrix product may round differently for
+# another shape, and neither `block` nor `threads` may change a result.
+TILE = 128
+
+
+class Scorer(Protocol):
+    """Anything that scores every item for some users."""
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """float32 (len(users), I); higher is better."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """values: each metric's mean over users. users: int32 (V,), those with a held-out item.
+
+    per_user: float64 (V,) for each metric that has a value per user, aligned with `users`, so
+    that two models can be compared pairwise.
+    """
+
+    values: dict[str, float]
+    users: NDArray[np.int32]
+    per_user: dict[str, NDArray[np.float64]]
+
+
+def evaluate(
+    scorer: Scorer,
+    seen: CSR,
+    held_out: CSR,
+    metrics: Sequence[str],
+    *,
+    block: int = 1024,
+    threads: int = 1,
+) -> Evaluation:
+    """Rank all items but the seen ones for every user with a held-out item.
+
+    seen, held_out: U x I each, disjoint. block: how many users a thread takes at a time. Memory
+    besides the model: threads x 128 x I scores and V x k items. Equal scores rank the lower item
+    first. Raises ConfigError for a metric that is unknown or looks too deep, InputError where
+    nobody has a held-out item, FloatingPointError for a NaN score.
+    """
+    parsed = [check_metric(name, seen.n_items) for name in metrics]
+    assert held_out.n_items == seen.n_items
+    assert held_out.n_users == seen.n_users
+    degrees = held_out.degrees()
+    users = frozen(np.flatnonzero(degrees), np.int32)
+    if not len(users):
+        raise InputError("nobody to evaluate: no user has a held-out item")
+    depth = max((metric.k for metric in parsed), default=1)
+    items, hits = _rank(scorer, seen, users, depth, held_out, block, threads)
+    values: dict[str, float] = {}
+    per_user: dict[str, NDArray[np.float64]] = {}
+    for metric in parsed:
+        if metric.kind == "coverage":
+            values[metric.name] = coverage(items, metric.k, seen.n_items)
+        else:
+            per_user[metric.name] = user_values(metric, hits, degrees[users])
+            values[metric.name] = float(per_user[metric.name].mean())
+    return Evaluation(values, users, per_user)
+
+
+def top_items(
+    scorer: Scorer, seen: CSR, users: ArrayLike, k: int, *, threads: int = 1
+) -> NDArray[np.int32]:
+    """The k best unseen items of each user, best first, int32 (len(users), k).
+
+    Padded with -1 where fewer than k are unseen. FloatingPointError for a NaN score.
+    """
+    index = frozen(np.array(users), np.int32)
+    return _rank(scorer, seen, index, k, None, 1024, threads)[0]
+
+
+def _rank(
+    scorer: Scorer,
+    seen: CSR,
+    users_V: NDArray[np.int32],
+    k: int,
+    held_out: CSR | None,
+    block: int,
+    threads: int,
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The best k items of each user, int32 (V, k), and which of them are held out, bool (V, k)."""
+    # imported here: loading compiled code takes a third of a second that a reader need not pay
+    from recsys.kernels.topk import mark_hits
+
+    assert block > 0
+    assert k > 0
+    items = np.empty((len(users_V), k), np.int32)
+    hits = np.zeros((len(users_V), k), np.bool_)
+    on_device = isinstance(scorer, LFM) and scorer.item_factors.device.type != "cpu"
+
+    def work(first: int, last: int) -> None:
+        buffer = None
+        if isinstance(scorer, LFM) and not on_device:
+            buffer = torch.empty((TILE, seen.n_items))
+        for start in range(first, last, TILE):
+            stop = min(start + TILE, last)
+            if on_device:
+                assert isinstance(scorer, LFM)
+                items[start:stop] = device_top(scorer, seen, users_V[start:stop], k)
+            else:
+                _best_of_tile(scorer, seen, users_V[start:stop], items[start:stop], buffer)
+        if held_out is not None:
+            mark_hits(
+                items,
+                users_V,
+                held_out.indptr,
+                held_out.indices,
+                held_out.n_items,
+                hits,
+                first,
+                last,
+            )
+
+    share = min(block, -(-len(users_V) // threads))
+    size = -(-share // TILE) * TILE
+    pieces = [(low, min(low + size, len(users_V))) for low in range(0, len(users_V), size)]
+    with _torch_threads(1):  # the parallelism is over users; products inside stay on one thread
+        if threads == 1 or len(pieces) == 1:
+            for low, high in pieces:
+                work(low, high)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                for done in [pool.submit(work, low, high) for low, high in pieces]:
+                    done.result()
+    return items, hits
+
+
+@torch.no_grad()
+def _best_of_tile(
+    scorer: Scorer,
+    seen: CSR,
+    users_B: NDArray[np.int32],
+    out_Bk: NDArray[np.int32],
+    buffer: Tensor | None,
+) -> None:
+    from recsys.kernels.topk import best_unseen
+
+    padded = np.resize(users_B, TILE)
+    if buffer is not None:
+        # `LFM.score_users` into memory that is kept: fresh pages for each tile cost as much as
+        # the product, and keep two threads from running side by side.
+        assert isinstance(scorer, LFM)
+        p = scorer.user_factors[torch.from_numpy(padded.astype(np.int64))]
+        scores = torch.addmm(scorer.item_bias, p, scorer.item_factors.T, out=buffer).numpy()
+    else:
+        scores = np.ascontiguousarray(scorer.score_users(padded), np.float32)
+    assert scores.shape == (TILE, seen.n_items), scores.shape
+    bad = best_unseen(scores, users_B, seen.indptr, seen.indices, out_Bk, 0, len(users_B))
+    if bad >= 0:
+        item = int(np.flatnonzero(np.isnan(scores[bad]))[0])
+        raise FloatingPointError(f"the score of user {users_B[bad]} and item {item} is NaN")
+
+
+@torch.no_grad()
+def device_top(model: LFM, seen: CSR, users_B: NDArray[np.int32], k: int) -> NDArray[np.int32]:
+    """`top_items` by torch alone, where the model is: only k items a user come to the host."""
+    device = model.item_factors.device
+    index = torch.from_numpy(users_B.astype(np.int64)).to(device)
+    scores = torch.addmm(model.item_bias, model.user_factors[index], model.item_factors.T)
+    if bool(scores.isnan().any()):
+        raise FloatingPointError("the score of a user and an item is NaN")
+    keys = _ordered_keys(scores)
+    rows = [seen.row(user) for user in users_B]
+    row = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+    column = np.concatenate(rows).astype(np.int64)
+    keys[torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)] = -(2**63)
+    best = keys.topk(min(k, model.n_items), dim=1).values
+    items = torch.where(best == -(2**63), -1, 0xFFFFFFFF - (best & 0xFFFFFFFF)).int()
+    result = np.full((len(users_B), k), -1, np.int32)
+    result[:, : items.shape[1]] = items.cpu().numpy()
+    return result
+
+
+def _ordered_keys(scores_BI: Tensor) -> Tensor:
+    """int64 keys that sort like (score, -item): no two are equal, so no tie is left to topk."""
+    bits = (scores_BI + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
+    order = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    item = torch.arange(scores_BI.shape[1], device=scores_BI.device)
+    return (order.long() << 32) | (0xFFFFFFFF - item)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from recsys.errors import ConfigError, InputError
+from recsys.evaluate import device_top, evaluate, top_items
+from recsys.interactions import CSR
+from recsys.kernels.topk import best_unseen
+from recsys.model import LFM
+
+
+class Table:
+    """A scorer that looks its scores up."""
+
+    def __init__(self, scores: NDArray[np.float32]) -> None:
+        self.scores = scores
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        return self.scores[users]
+
+
+def random_csr(rng: np.random.Generator, n_users: int, n_items: int, share: float) -> CSR:
+    users, items = np.nonzero(rng.random((n_users, n_items)) < share)
+    return CSR.from_pairs(users, items, n_users, n_items)
+
+
+def slow_top(scores: NDArray, seen: CSR, users: NDArray, k: int) -> NDArray:
+    """The definition, one user at a time."""
+    out = np.full((len(users), k), -1, np.int32)
+    for line, user in zip(out, users, strict=True):
+        free = [i for i in range(seen.n_items) if i not in set(seen.row(user).tolist())]
+        best = sorted(free, key=lambda i: (-float(scores[user, i]), i))[:k]
+        line[: len(best)] = best
+    return out
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_items=st.sampled_from([1, 2, 7, 60, 300, 1000]),
+    k=st.sampled_from([1, 3, 50, 70]),
+    levels=st.sampled_from([1, 2, 5, 10**6]),
+    share=st.sampled_from([0.0, 0.3, 0.97, 1.0]),
+)
+def test_selection_equals_the_slow_twin(
+    seed: int, n_items: int, k: int, levels: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    scores = (rng.integers(0, levels, (4, n_items)) - levels // 2).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    scores[rng.random(scores.shape) < 0.05] = np.inf
+    scores[rng.random(scores.shape) < 0.1] = -0.0
+    seen = random_csr(rng, 4, n_items, share)
+    users = np.array([2, 0, 3, 1, 2])
+    assert_array_equal(top_items(Table(scores), seen, users, k), slow_top(scores, seen, users, k))
+
+
+def slow_evaluate(scores: NDArray, seen: CSR, held: CSR, k: int) -> dict[str, list[float]]:
+    values: dict[str, list[float]] = {"map": [], "recall": [], "ndcg": []}
+    for user in range(seen.n_users):
+        wanted = set(held.row(user).tolist())
+        if not wanted:
+            continue
+        hits, precisions, gain = 0, 0.0, 0.0
+        for place, item in enumerate(slow_top(scores, seen, np.array([user]), k)[0], 1):
+            if item in wanted:
+                hits += 1
+                precisions += hits / place
+                gain += 1 / np.log2(place + 1)
+        most = min(len(wanted), k)
+        values["map"].append(precisions / most)
+        values["recall"].append(hits / len(wanted))
+        values["ndcg"].append(gain / sum(1 / np.log2(p + 1) for p in range(1, most + 1)))
+    return values
+
+
+def test_evaluate_equals_the_slow_twin_for_any_block_and_threads() -> None:
+    rng = np.random.default_rng(0)
+    n_users, n_items, k = 300, 90, 10
+    both = random_csr(rng, n_users, n_items, 0.15)
+    held_mask = rng.random(both.nnz) < 0.2
+    users = both.users()
+    seen = CSR.from_pairs(users[~held_mask], both.indices[~held_mask], n_users, n_items)
+    held = CSR.from_pairs(users[held_mask], both.indices[held_mask], n_users, n_items)
+    model = LFM(n_users, n_items, 16, rng=rng, init_std=0.5)
+    names = ["map@10", "recall@10", "ndcg@10", "coverage@3"]
+    first = evaluate(model, seen, held, names)
+    slow = slow_evaluate(model.score_users(np.arange(n_users)), seen, held, k)
+    assert first.users.tolist() == np.flatnonzero(held.degrees()).tolist()
+    for kind, expected in slow.items():
+        np.testing.assert_allclose(first.per_user[f"{kind}@10"], expected, rtol=1e-12)
+        assert first.values[f"{kind}@10"] == pytest.approx(np.mean(expected))
+    assert "coverage@3" not in first.per_user
+    assert 0 < first.values["coverage@3"] <= 1
+    for block, threads in ((1, 1), (7, 3), (128, 2), (10_000, 2)):
+        other = evaluate(model, seen, held, names, block=block, threads=threads)
+        assert other.values == first.values
+        for name, values in first.per_user.items():
+            assert_array_equal(other.per_user[name], values)
+
+
+def test_the_thread_count_of_torch_is_given_back() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        seen = CSR.from_pairs(np.array([0]), np.array([0]), 1, 3)
+        held = CSR.from_pairs(np.array([0]), np.array([1]), 1, 3)
+        evaluate(Table(np.zeros((1, 3), np.float32)), seen, held, ["map@1"])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_the_device_path_selects_the_same(k: int) -> None:
+    rng = np.random.default_rng(2)
+    seen = random_csr(rng, 50, 30, 0.4)
+    model = LFM(50, 30, 2, rng=rng)
+    with torch.no_grad():  # many ties, and both zeros
+        model.user_factors.copy_(model.user_factors.sign())
+        model.item_factors.copy_(model.item_factors.sign())
+    users = np.arange(50, dtype=np.int32)
+    assert_array_equal(device_top(model, seen, users, k), top_items(model, seen, users, k))
+
+
+def test_nan_is_named_not_ranked() -> None:
+    scores = np.zeros((3, 200), np.float32)
+    scores[2, 150] = np.nan
+    seen = CSR.from_pairs(np.array([2]), np.array([0]), 3, 200)
+    held = CSR.from_pairs(np.array([0, 2]), np.array([1, 1]), 3, 200)
+    for threads in (1, 2):
+        with pytest.raises(FloatingPointError, match="user 2 and item 150 is NaN"):
+            evaluate(Table(scores), seen, held, ["map@5"], threads=threads)
+    model = LFM(3, 200, 2, rng=np.random.default_rng(0))
+    with torch.no_grad():
+        model.item_factors[4, 1] = np.nan
+    with pytest.raises(FloatingPointError):
+        evaluate(model, seen, held, ["map@5"])
+    with pytest.raises(FloatingPointError):
+        device_top(model, seen, np.arange(3, dtype=np.int32), 5)
+
+
+def test_users_mistakes() -> None:
+    seen = CSR.from_pairs(np.array([0]), np.array([0]), 2, 3)
+    nobody = CSR.from_pairs(np.array([], int), np.array([], int), 2, 3)
+    scorer = Table(np.zeros((2, 3), np.float32))
+    with pytest.raises(InputError, match="no user has a held-out item"):
+        evaluate(scorer, seen, nobody, ["map@1"])
+    with pytest.raises(ConfigError, match="only 3 items"):
+        evaluate(scorer, seen, seen, ["map@4"])
+
+
+def test_only_one_compiled_version_exists() -> None:
+    """Read-only and writable arrays must not each compile their own."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(3, 9)).astype(np.float32)
+    locked = table.copy()
+    locked.setflags(write=False)
+    seen = random_csr(rng, 3, 9, 0.2)
+    assert_array_equal(
+        top_items(Table(table), seen, [0, 1], 4), top_items(Table(locked), seen, [0, 1], 4)
+    )
+    assert len(best_unseen.signatures) == 1
