@@ -1,0 +1,256 @@
+"""What a journal says, as records: sessions, trials with their epochs, stages, race results.
+
+`RunState.apply` takes one event after another, so that a reader that follows a live run (the
+MLflow courier) and one that reads a finished one come to the same state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+RUNNING, COMPLETE, PRUNED, FAILED = "RUNNING", "COMPLETE", "PRUNED", "FAILED"
+SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, beside epoch and loss
+
+
+@dataclass
+class TrialRecord:
+    """One trial. `rows`: one list a reported epoch, aligned with `columns`.
+
+    When a trial runs again (its worker or the driver died), the rows of the new attempt replace
+    those of the old one, and `attempt` counts up; the first is 1. Times are Unix seconds.
+    """
+
+    id: str
+    number: int
+    params: dict[str, Any]
+    config: dict[str, Any]
+    seed: int
+    created: float
+    state: str = RUNNING
+    reason: str | None = None
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    busy_s: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    error: str | None = None
+    cause: str | None = None
+    test: dict[str, Any] | None = None
+    attempt: int = 0
+    columns: tuple[str, ...] = ()
+    rows: list[list[float | None]] = field(default_factory=list)
+    _mark: tuple[int, Any] | None = None  # (session, the driver's own attempt number)
+
+    def begin(self, mark: tuple[int, Any], time: float) -> None:
+        """A new attempt: nothing of the last one counts."""
+        self._mark = mark
+        self.attempt += 1
+        self.started, self.ended = time, None
+        self.state, self.reason, self.error, self.cause = RUNNING, None, None, None
+        self.value, self.best_epoch, self.test = None, None, None
+        self.epochs, self.busy_s, self.rows = 0, 0.0, []
+
+    def column(self, name: str) -> list[float | None]:
+        """One column of the rows, in order of epochs."""
+        at = self.columns.index(name)
+        return [row[at] for row in self.rows]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metric columns."""
+        return tuple(c for c in self.columns if c not in ("epoch", "loss", *SECONDS))
+
+    @property
+    def finished(self) -> bool:
+        return self.state != RUNNING
+
+
+@dataclass
+class Session:
+    """One start or resume. `busy_s` is the time inside training and evaluation, of all trials.
+
+    `first` and `last` are when the first trial started and the last one reported or ended.
+    """
+
+    number: int
+    started: float
+    fields: dict[str, Any]
+    seen: float = 0.0  # the last line written in this session
+    busy_s: float = 0.0
+    first: float | None = None
+    last: float | None = None
+
+    @property
+    def trials_s(self) -> float:
+        """Seconds from the first trial's start to the last trial's end."""
+        return 0.0 if self.first is None or self.last is None else self.last - self.first
+
+
+@dataclass
+class Stage:
+    """A part of the run: search, race, test, refit, report. `state`: start or done."""
+
+    name: str
+    state: str
+    data: dict[str, Any]
+    started: float
+    ended: float | None = None
+
+
+@dataclass
+class RunState:
+    """Everything a journal says, up to byte `offset`."""
+
+    offset: int = 0
+    uid: str = ""  # 16 hex digits that no other run has
+    sessions: list[Session] = field(default_factory=list)
+    trials: dict[str, TrialRecord] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    race: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    status: str = "running"  # running, done, failed, interrupted
+    reason: str | None = None
+    finished: float | None = None
+    first: dict[str, Any] = field(default_factory=dict)  # the first line
+    run: dict[str, Any] = field(default_factory=dict)  # all `run` lines, later ones win
+    others: list[dict[str, Any]] = field(default_factory=list)  # lines of kinds not known here
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the last session that gave any."""
+        return dict(self.run.get("settings") or {})
+
+    def apply(self, event: dict[str, Any], offset: int) -> None:
+        """Take in one event, which ends at byte `offset`. Raises KeyError for a missing field."""
+        kind = event["t"]
+        time = float(event.get("time") or 0.0)
+        handler = getattr(self, f"_on_{kind}", None)
+        if not self.uid:
+            canonical = json.dumps(event, sort_keys=True).encode()
+            self.uid, self.first = hashlib.sha256(canonical).hexdigest()[:16], event
+        if handler is None:
+            self.others.append(event)
+        else:
+            handler(event, time)
+        if self.sessions:
+            self.sessions[-1].seen = max(self.sessions[-1].seen, time)
+        self.offset = offset
+
+    def _on_run(self, event: dict[str, Any], time: float) -> None:
+        number = event.get("session", len(self.sessions) + 1)
+        self.sessions.append(Session(number, time, event, time))
+        self.run |= {k: v for k, v in event.items() if k not in ("t", "session", "time")}
+        self.status, self.reason, self.finished = "running", None, None
+
+    def _on_trial(self, event: dict[str, Any], time: float) -> None:
+        # The same line again (a driver that died right after writing it) changes nothing.
+        self.trials.setdefault(
+            event["id"],
+            TrialRecord(
+                id=event["id"],
+                number=event["number"],
+                params=dict(event["params"]),
+                config=dict(event["config"]),
+                seed=event["seed"],
+                created=time,
+            ),
+        )
+
+    def _on_start(self, event: dict[str, Any], time: float) -> None:
+        self.trials[event["id"]].begin((len(self.sessions), event.get("attempt")), time)
+        session = self._session(time)
+        session.first = time if session.first is None else session.first
+
+    def _on_epochs(self, event: dict[str, Any], time: float) -> None:
+        trial = self.trials[event["id"]]
+        mark = (len(self.sessions), event.get("attempt"))
+        if trial._mark != mark:
+            trial.begin(mark, time)
+        trial.columns = tuple(event["columns"])
+        rows = event["rows"]
+        trial.rows.extend(rows)
+        at = [i for i, name in enumerate(trial.columns) if name in SECONDS]
+        seconds = sum(row[i] or 0.0 for row in rows for i in at)
+        trial.busy_s += seconds
+        if rows:
+            trial.epochs = int(rows[-1][trial.columns.index("epoch")])
+        session = self._session(time)
+        session.busy_s += seconds
+        session.first = time - seconds if session.first is None else session.first
+        session.last = time
+
+    def _on_end(self, event: dict[str, Any], time: float) -> None:
+        trial = self.trials[event["id"]]
+        if trial.attempt == 0:
+            trial.begin((len(self.sessions), None), time)
+        trial.state, trial.reason, trial.ended = event["state"], event.get("reason"), time
+        trial.value, trial.best_epoch = event.get("value"), event.get("best_epoch")
+        trial.epochs = event.get("epochs") or trial.epochs
+        trial.busy_s = event.get("busy_s") or trial.busy_s
+        trial.error, trial.cause = event.get("error"), event.get("cause")
+        trial.test = event.get("test")
+        self._session(time).last = time
+
+    def _on_stage(self, event: dict[str, Any], time: float) -> None:
+        name, now = event["name"], event["state"]
+        data = dict(event.get("data") or {})
+        stage = self.stages.get(name)
+        if stage is None or now == "start":
+            self.stages[name] = stage = Stage(name, now, data, time)
+        stage.state = now
+        stage.data |= data
+        stage.ended = time if now == "done" else None
+
+    def _on_race(self, event: dict[str, Any], time: float) -> None:
+        row = {key: value for key, value in event.items() if key != "t"} | {"time": time}
+        self.race[event["config_id"], event["replicate"]] = row
+
+    def _on_finish(self, event: dict[str, Any], time: float) -> None:
+        self.status, self.reason = event["status"], event.get("reason")
+        self.finished = time
+
+    def _session(self, time: float) -> Session:
+        if not self.sessions:
+            self.sessions.append(Session(1, time, {}, time))
+        return self.sessions[-1]
+
+    # --- what is asked most -----------------------------------------------------------------
+
+    def in_order(self) -> list[TrialRecord]:
+        """Trials by number."""
+        return sorted(self.trials.values(), key=lambda t: t.number)
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state."""
+        states = [t.state for t in self.trials.values()]
+        return {name: states.count(name) for name in (COMPLETE, PRUNED, FAILED, RUNNING)}
+
+    def best(self) -> TrialRecord | None:
+        """The completed trial with the highest value; of equals the earliest."""
+        done = [t for t in self.in_order() if t.state == COMPLETE and t.value is not None]
+        return max(done, key=lambda t: t.value or 0.0, default=None)
+
+    def stage_done(self, name: str) -> bool:
+        return name in self.stages and self.stages[name].state == "done"
+
+    def wall_s(self) -> float:
+        """Seconds of all sessions, each from its first line to its last."""
+        return sum(max(0.0, s.seen - s.started) for s in self.sessions)
+
+    def busy_fraction(self, cores: int) -> float | None:
+        """Time in training and evaluation / (cores x time from first start to last end).
+
+        Sums over sessions, so that the pause between a crash and its resume counts for nothing;
+        None before any trial ran.
+        """
+        span = sum(s.trials_s for s in self.sessions)
+        return sum(s.busy_s for s in self.sessions) / (cores * span) if span > 0 else None
+
+
+def leaky(configs: Iterable[dict[str, Any]]) -> bool:
+    """Whether any config keeps held-out items out of the negatives (the report's leak)."""
+    return any(c.get("negatives_exclude") == "all" for c in configs)
