@@ -6,6 +6,7 @@ E training positives, d factors, R rows of a batch, L negatives of a row, N cand
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from recsys import losses
 from recsys.config import Adam, Bce, Bpr, Even, Fixed, Hard, TrainConfig
+from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.model import LFM
 from recsys.optim_torch import make_optimizer
@@ -48,6 +50,7 @@ class TorchEngine:
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.config = config
+        self.epochs = 0
         self.samples = 0  # trained in all, counted at the end of each epoch
         self.seconds = 0.0
         self.generator = torch.Generator(self.device)
@@ -74,14 +77,20 @@ class TorchEngine:
     # Epochs
 
     def epoch(self) -> float:
-        """One pass over the training data in a new order; the mean loss per sample."""
+        """One pass over the training data in a new order; the mean loss per sample.
+
+        DivergedError where the loss or a weight is not finite afterwards.
+        """
         start = time.perf_counter()
+        self.epochs += 1
         if isinstance(self.config.loss, Bce):
             total, count = self._pointwise_epoch()
         else:
             total, count = self._pairwise_epoch()
         samples = int(count)
         mean = float(total) / max(samples, 1)
+        if not (math.isfinite(mean) and self._finite()):
+            raise DivergedError(self.epochs, self.config.key())
         self.samples += samples
         self.seconds += time.perf_counter() - start
         return mean
@@ -89,6 +98,18 @@ class TorchEngine:
     @property
     def samples_per_second(self) -> float:
         return self.samples / self.seconds if self.seconds else 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held beside the model and the training data: gradients, optimiser, draws."""
+        held = [*(self._once or ()), *self._optimizer.tensors(), *self.sampler.tensors()]
+        held += [self._all_users, self._all_items, self._usable]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+    @torch.no_grad()
+    def _finite(self) -> bool:
+        largest = [w.abs().max() for w in self.model.parameters() if w.numel()]
+        return math.isfinite(float(torch.stack(largest).sum()))
 
     def replay(self, rows: ArrayLike, negatives: ArrayLike) -> float:
         """Train on given draws in the given order, in batches of the config; mean loss.

@@ -138,7 +138,7 @@ def _rank(
     share = min(block, -(-len(users_V) // threads))
     size = -(-share // TILE) * TILE
     pieces = [(low, min(low + size, len(users_V))) for low in range(0, len(users_V), size)]
-    with _torch_threads(1):  # the parallelism is over users; products inside stay on one thread
+    with torch_threads(1):  # the parallelism is over users; products inside stay on one thread
         if threads == 1 or len(pieces) == 1:
             for low, high in pieces:
                 work(low, high)
@@ -204,7 +204,8 @@ def _ordered_keys(scores_BI: Tensor) -> Tensor:
 
 
 @contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Run torch on `count` CPU threads, then on as many as before."""
     before = torch.get_num_threads()
     if before == count:
         yield

@@ -42,6 +42,12 @@ class DenseAdam:
         assert buffer is not None
         buffer.index_add_(0, rows, gradient)
 
+    def tensors(self) -> list[Tensor]:
+        """Everything held beside the weights."""
+        held = [table.grad for table in self._tables if table.grad is not None]
+        states = self._adam.state.values()
+        return held + [t for state in states for t in state.values() if isinstance(t, Tensor)]
+
     def step(self) -> None:
         self._adam.step()
         self._adam.zero_grad(set_to_none=False)
@@ -70,6 +76,10 @@ class TouchedRows:
     def add(self, table: int, rows: Tensor, gradient: Tensor) -> None:
         self._buffers[table].index_add_(0, rows, gradient)
         self._touched[table].append(rows)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything held beside the weights."""
+        return [*self._buffers, *(self._squares or ())]
 
     def step(self) -> None:
         for number, (weights, buffer) in enumerate(zip(self._tables, self._buffers, strict=True)):

@@ -35,6 +35,10 @@ class TorchSampler:
         self._keys = (users * self._stride + items - position).to(device)
         self.free = (excluded.n_items - degrees).to(device)  # int64 (U,)
 
+    def tensors(self) -> list[Tensor]:
+        """Everything held."""
+        return [self._start, self._keys, self.free]
+
     def draw(self, users_B: Tensor, count: int, each_B: Tensor | None = None) -> Tensor:
         """Distinct free items, int64 (B, count), in random order, padded with -1.
 

@@ -330,3 +330,22 @@ def test_same_seed_same_weights_and_other_seed_other_weights() -> None:
     assert results[0][:2] == results[1][:2]
     assert np.array_equal(results[0][2], results[1][2])
     assert not np.array_equal(results[0][2], results[2][2])
+
+
+def test_nbytes_counts_what_grows_with_the_model() -> None:
+    _, engine = make(flat(), small_csr())
+    _, wide = make(flat(latent_factors=4 * D), small_csr())
+    # one buffer of gradients a table, as float32
+    assert wide.nbytes - engine.nbytes == 4 * 3 * D * (U + I)
+    assert engine.nbytes > 0
+
+
+def test_speed_is_counted() -> None:
+    train = small_csr()
+    _, engine = make(flat(), train)
+    assert engine.samples_per_second == 0
+    engine.epoch()
+    engine.epoch()
+    usable = train.degrees()[I - train.degrees() > 0].sum()
+    assert engine.samples == 2 * usable
+    assert engine.samples_per_second == engine.samples / engine.seconds
