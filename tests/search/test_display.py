@@ -1,0 +1,323 @@
+"""What is on the screen: plain lines, the live display at several widths, hostile names."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from search.display import Display
+from search.words import LEAK, config_line, duration, number, result_rows
+
+RESULT: dict[str, Any] = {
+    "status": "done",
+    "purpose": "search",
+    "metric": "map@50",
+    "valid": 0.1371,
+    "test": 0.1702,
+    "test_ci": [0.1611, 0.1795],
+    "test_users": 940,
+    "split": "random ratio 0.1, test ratio 0.1",
+    "negatives_exclude": "train",
+    "baselines": {"ease": {"valid": 0.143, "test": 0.172}, "popularity": {"test": 0.069}},
+    "best_trial": "t0017",
+    "best_params": {"lr": 0.02134567, "loss": "bpr"},
+    "best_epoch": 38,
+    "trials": {"completed": 20, "pruned": 43, "failed": 1},
+    "wall_s": 455.2,
+    "busy_fraction": 0.931,
+    "race": {"comparisons": [{"words": "the winner is better than t0003: a real gain"}]},
+}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def plain(**changes: Any) -> tuple[Display, io.StringIO, Clock]:
+    out, clock = io.StringIO(), Clock()
+    console = Console(file=out, force_terminal=False, width=80)
+    values = {"run": "r1", "space": "smoke", "data": "demo", "metric": "map@10", "total": 4}
+    return Display(console, **(values | changes), clock=clock), out, clock
+
+
+def terminal(width: int = 80, height: int = 30, **changes: Any) -> tuple[Display, Console]:
+    console = Console(
+        file=io.StringIO(), force_terminal=True, width=width, height=height, record=True,
+        color_system="standard", legacy_windows=False, _environ={"TERM": "xterm"},
+    )  # fmt: skip
+    values = {"run": "r1", "space": "smoke", "data": "demo", "metric": "map@10", "total": 4}
+    return Display(console, **(values | changes), clock=Clock()), console
+
+
+def frame(display: Display, console: Console) -> str:
+    with console.capture() as captured:
+        console.print(display._frame())
+    return captured.get()
+
+
+def test_plain_output_word_for_word():
+    display, out, clock = plain()
+    with display:
+        display.stage("search")
+        ends: list[tuple[str, float | None, str]] = [
+            ("COMPLETE", 0.1234, "epochs"),
+            ("PRUNED", 0.05, "asha"),
+            ("FAILED", None, "bad\nluck"),
+            ("COMPLETE", 0.2, "patience"),
+        ]
+        for n, end in enumerate(ends):
+            display.trial_started(f"t{n}", {"lr": 0.0123456, "loss": "bpr"})
+            display.trial_progress(f"t{n}", 3, 0.04)
+            clock.now += 2
+            display.trial_ended(f"t{n}", *end)
+        display.stage("race")
+        display.progress(1, 2)
+        display.progress(2, 2)
+        display.note("done [bold]soon[/bold]")
+    assert out.getvalue().splitlines() == [
+        "smoke on demo, run r1: 4 trials planned",
+        "stage: search",
+        "[1/4] t0 completed map@10 0.1234 the best so far: lr=0.01235 loss=bpr",
+        "[2/4] t1 pruned map@10 0.0500",
+        "[3/4] t2 failed: bad luck, about 2s left",
+        "[4/4] t3 completed map@10 0.2000 the best so far: lr=0.01235 loss=bpr, about 0s left",
+        "stage: race",
+        "race: 2 of 2",
+        "done [bold]soon[/bold]",
+    ]
+
+
+def test_plain_output_of_thousands_of_trials_is_short_and_keeps_what_matters():
+    display, out, clock = plain(total=5000)
+    with display:
+        for n in range(5000):
+            display.trial_started(f"t{n}", {})
+            clock.now += 0.05
+            state = "FAILED" if n % 500 == 499 else "COMPLETE"
+            value = None if state == "FAILED" else (0.9 if n == 3333 else 0.5 - n * 1e-5)
+            display.trial_ended(f"t{n}", state, value, "out of memory")
+    lines = out.getvalue().splitlines()
+    assert any("t3333 completed map@10 0.9000 the best so far" in line for line in lines)
+    assert sum("failed: out of memory" in line for line in lines) >= 5
+    assert 50 <= len(lines) <= 75  # 250 s, one line every 5
+
+
+def test_time_left_is_that_of_the_budget_when_it_ends_first():
+    display, out, clock = plain(total=100, time_budget=60.0)
+    with display:
+        display.stage("search")
+        for n in range(4):
+            display.trial_started(f"t{n}", {})
+            clock.now += 10
+            display.trial_ended(f"t{n}", "COMPLETE", 0.1, "epochs")
+    assert [line.rsplit("about ")[1] for line in out.getvalue().splitlines()[2:]] == [
+        "50s left", "40s left", "30s left", "20s left",
+    ]  # fmt: skip
+
+
+def test_a_resumed_run_counts_on():
+    display, out, _ = plain(total=10, done=6)
+    with display:
+        display.trial_started("t6", {})
+        display.trial_ended("t6", "COMPLETE", 0.1, "epochs")
+    assert "[7/10] t6" in out.getvalue()
+
+
+def test_no_escape_sequence_without_a_terminal():
+    display, out, _ = plain(run="\x1b[31mred", data="a\x07\x9b2Jb", space="[link=file:///]x[/]")
+    with display:
+        display.trial_started("\x1b]0;title\x07", {"lr": 1.0})
+        display.trial_ended("\x1b]0;title\x07", "FAILED", None, "\x1b[2J gone")
+        display.note("\x1b[31m")
+        display.summary([("winner", "[red]\x1b[0m"), ("file", "\x1b[5m")])
+    text = out.getvalue()
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\x9b" not in text
+    assert "[link=file:///]x[/]" in text
+    assert "[red]" in text
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 300])
+@pytest.mark.parametrize("height", [3, 10, 50])
+def test_live_frame_fits_any_terminal(width, height):
+    display, console = terminal(width, height, run="r" * 90, data="d" * 50, total=10_000)
+    display.stage("search")
+    for n in range(30):
+        display.trial_started(f"t{n:04d}", {"num_candidate_neg_samples": 120, "lr": 0.02})
+        display.trial_progress(f"t{n:04d}", 7, 0.1 + n / 1000)
+        if n % 2:
+            display.trial_ended(f"t{n:04d}", ("COMPLETE", "PRUNED", "FAILED")[n % 3], 0.1, "x" * 99)
+    text = frame(display, console)
+    assert max(len(line) for line in text_only(text)) <= width
+    assert "search" in text
+    assert any("0.129" in line for line in text_only(text))
+
+
+def text_only(text: str) -> list[str]:
+    from rich.text import Text
+
+    return Text.from_ansi(text).plain.splitlines()
+
+
+def test_live_frame_says_what_is_going_on():
+    display, console = terminal(100)
+    display.stage("search")
+    display.trial_started("t0", {"lr": 0.02})
+    display.trial_ended("t0", "COMPLETE", 0.3, "epochs")
+    display.trial_started("t1", {"lr": 0.05})
+    display.trial_progress("t1", 12, 0.25)
+    text = "\n".join(text_only(frame(display, console)))
+    assert "smoke on demo" in text
+    assert "1 running  1 completed  0 pruned  0 failed" in text
+    assert "best map@10 0.3000  t0" in text
+    assert "lr=0.02" in text
+    assert "t1 epoch 12 0.2500" in text
+    assert "t0 completed 0.3000  epochs" in text
+    assert "search › race › test › refit" in text
+
+
+def test_markup_in_names_is_shown_not_obeyed():
+    display, console = terminal(120, data="[bold]x[/bold]", run="[/]")
+    display.trial_started("[red]t0[/red]", {"a": "[blink]v"})
+    display.trial_ended("[red]t0[/red]", "COMPLETE", 0.1, "[/nope]")
+    text = "\n".join(text_only(frame(display, console)))
+    for piece in ("[bold]x[/bold]", "[red]t0[/red]", "[blink]v", "[/nope]"):
+        assert piece in text
+
+
+def test_live_display_gives_the_terminal_back():
+    display, console = terminal()
+    with pytest.raises(KeyboardInterrupt), display:
+        display.trial_started("t0", {})
+        display.trial_ended("t0", "COMPLETE", 0.5, "epochs")
+        display.note("a note")
+        raise KeyboardInterrupt
+    out = console.file.getvalue()  # type: ignore[attr-defined]
+    assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1  # cursor hidden, then shown
+    assert display.live is None
+    display.stop()
+    assert "best map@10 0.5000" in "\n".join(text_only(out))
+    assert "a note" in out
+
+
+def test_a_dumb_terminal_gets_plain_lines():
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    assert not Display(console).interactive
+
+
+def test_no_color_is_kept():
+    environ = {"TERM": "xterm", "NO_COLOR": "1"}
+    console = Console(file=io.StringIO(), force_terminal=True, _environ=environ, width=80)
+    display = Display(console, space="smoke")
+    with display:
+        display.trial_started("t", {})
+        display.trial_ended("t", "FAILED", None, "x")
+        display.summary([("winner", "t")])
+    assert "\x1b[31m" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_an_ascii_output_takes_everything(live):
+    raw = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    environ = {"TERM": "xterm" if live else "dumb"}
+    console = Console(file=raw, force_terminal=True, _environ=environ, width=70)
+    with Display(console, data="café \udcff", space="空間", total=2) as display:
+        display.stage("search")
+        display.trial_started("t", {"a": "ü"})
+        display.trial_ended("t", "COMPLETE", 0.1, "ß")
+        display.note("naïve")
+        display.summary(result_rows(RESULT, Path("runs/é")))
+    raw.flush()
+    assert b"caf?" in raw.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+class TestBest:
+    def test_leaky_trials_are_never_the_best(self):
+        display, out, _ = plain()
+        with display:
+            for n, (how, value) in enumerate([("train", 0.1), ("all", 0.9)]):
+                display.trial_started(f"t{n}", {"negatives_exclude": how})
+                display.trial_ended(f"t{n}", "COMPLETE", value, "epochs")
+        assert display.best is not None
+        assert display.best.id == "t0"
+        assert "t1 completed map@10 0.9000 (leaky)" in out.getvalue()
+
+    def test_a_leaky_space_says_so(self):
+        display, console = terminal(100, leaky=True)
+        display.trial_started("t0", {})
+        display.trial_ended("t0", "COMPLETE", 0.9, "epochs")
+        text = "\n".join(text_only(frame(display, console)))
+        assert "leaky: negatives_exclude is all" in text
+        assert "0.9000 (leaky)" in text
+
+    def test_nan_and_failures_are_no_values(self):
+        display, out, _ = plain()
+        with display:
+            display.trial_started("t0", {})
+            display.trial_progress("t0", 1, float("nan"))
+            display.trial_ended("t0", "COMPLETE", float("nan"), "epochs")
+            display.trial_ended("never started", "FAILED", 0.5, None)
+        assert display.best is None
+        assert "failed: no cause given" in out.getvalue()
+
+
+class TestSummary:
+    def test_rows(self, tmp_path):
+        (tmp_path / "report.html").touch()
+        rows = result_rows(RESULT, tmp_path, ["python run_search.py ui"])
+        assert rows == [
+            ("winner", "t0017, 38 epochs: lr=0.02135 loss=bpr"),
+            ("validation", "map@50 0.1371, in the search"),
+            ("test", "map@50 0.1702 (95% interval 0.1611 to 0.1795, 940 users)"),
+            ("beside", "popularity 0.0690, EASE 0.1720 on the same test items"),
+            ("gain", "the winner is better than t0003: a real gain"),
+            ("split", "random ratio 0.1, test ratio 0.1"),
+            ("time", "7m 35s, 64 trials: 20 completed, 43 pruned, 1 failed, cores busy 93%"),
+            ("file", str(tmp_path / "report.html")),
+            ("next", "python run_search.py ui"),
+        ]
+
+    def test_a_leak_is_the_first_thing_said(self):
+        rows = result_rows(RESULT | {"negatives_exclude": ["all", "train"]}, Path("x"))
+        assert rows[0] == ("WARNING", LEAK)
+
+    @pytest.mark.parametrize("missing", sorted(RESULT))
+    def test_any_key_may_be_missing(self, missing):
+        rows = result_rows({k: v for k, v in RESULT.items() if k != missing}, Path("x"))
+        assert len(rows) >= 7
+        json.dumps(rows)
+
+    def test_an_empty_result(self):
+        assert ("test", "not measured") in result_rows({}, Path("x"))
+
+    def test_commands_are_not_wrapped(self):
+        display, console = terminal(50)
+        long = "python run_search.py export " + "n" * 90
+        display.summary([("winner", "t0"), ("next", long)])
+        assert long in "\n".join(text_only(console.file.getvalue()))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59.4, "59s"), (59.6, "1m 00s"), (3599.7, "1h 00m"), (7620, "2h 07m"), (None, "-"),
+     (float("inf"), "-"), (-3, "0s")],
+)  # fmt: skip
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_numbers_and_configs():
+    assert number(0.12345) == "0.1235"
+    assert number(True) == number(None) == number(float("nan")) == "-"
+    assert config_line({"lr": 1.23456e-5, "n": 3, "loss": "bpr"}) == "lr=1.235e-05 n=3 loss=bpr"
+    assert config_line(None) == ""
