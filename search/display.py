@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -45,24 +45,24 @@ class Shown:
 
 @dataclass
 class Display:
-    """Events in, screen out; use it as a context manager.
+    """Events in, screen out; `with display.live():` draws while the run is on.
 
-    run, space, data: names for the header. total: trials planned. time_budget: seconds of the
-    whole run, or None. done: trials that ended before this session. leaky: the space itself
-    sets `negatives_exclude: all`. clock: monotonic seconds.
+    space, data, run: names for the header (`run` may be set later). total: trials planned.
+    time_budget: seconds of the whole run, or None. done: trials that ended before this session.
+    leaky: the space itself sets `negatives_exclude: all`. clock: monotonic seconds.
 
-    Events may come from any thread.
+    Events may come from any thread, and before or after the live part.
     """
 
-    console: Console
-    run: str = ""
-    space: str = ""
-    data: str = ""
-    metric: str = "metric"
-    total: int = 0
+    space: str
+    data: str
+    total: int
     time_budget: float | None = None
+    metric: str = "value"
+    run: str = ""
     done: int = 0
     leaky: bool = False
+    console: Console = field(default_factory=Console)
     clock: Callable[[], float] = time.monotonic
     best: Shown | None = None
     running: dict[str, Shown] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Display:
     part: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        self.live: Live | None = None
+        self._live: Live | None = None
         self.interactive = self.console.is_terminal and not self.console.is_dumb_terminal
         self.ascii = self.console.options.ascii_only
         self.started = self.stage_started = self.last_line = self.clock()
@@ -82,28 +82,26 @@ class Display:
 
     # --- life --------------------------------------------------------------------------------
 
-    def __enter__(self) -> Display:
+    @contextmanager
+    def live(self) -> Iterator[Display]:
+        """Draw until the block ends, however it ends."""
         self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
+        try:
+            yield self
+        finally:
+            self.stop()
 
     def start(self) -> None:
         """Show the header; on a terminal, begin to draw."""
         self.started = self.stage_started = self.last_line = self.clock()
         if not self.interactive:
-            self._line(f"{self.space} on {self.data}, run {self.run}: {self.total} trials planned")
+            run = f", run {self.run}" if self.run else ""
+            self._line(f"{self.space} on {self.data}{run}: {self.total} trials planned")
             if self.leaky:
                 self._line("WARNING: negatives_exclude is all: validation numbers leak")
             return
-        if self.live is None:
-            self.live = Live(
+        if self._live is None:
+            self._live = Live(
                 console=self.console,
                 get_renderable=self._frame,
                 refresh_per_second=4,
@@ -111,7 +109,7 @@ class Display:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
-            self.live.start()
+            self._live.start()
 
     def stop(self) -> None:
         """Stop drawing and give the terminal back, the last state left on it. Safe to repeat."""
@@ -119,7 +117,7 @@ class Display:
             self.console.print(self._closing())
 
     def _stop_live(self) -> bool:
-        live, self.live = self.live, None
+        live, self._live = self._live, None
         if live is not None:
             live.stop()
         return live is not None
@@ -261,7 +259,8 @@ class Display:
             return Group(self._head(), self._counts(), *self._best_lines())
 
     def _head(self) -> Text:
-        head = self._text((self.space, "bold"), " on ", (self.data, "bold"), f"  run {self.run}")
+        head = self._text((self.space, "bold"), " on ", (self.data, "bold"))
+        head.append(self._clean(f"  run {self.run}") if self.run else "")
         if self.leaky:
             head.append("  leaky: negatives_exclude is all", "bold red")
         return self._one_line(head)

@@ -46,7 +46,7 @@ def plain(**changes: Any) -> tuple[Display, io.StringIO, Clock]:
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, force_terminal=False, width=80)
     values = {"run": "r1", "space": "smoke", "data": "demo", "metric": "map@10", "total": 4}
-    return Display(console, **(values | changes), clock=clock), out, clock
+    return Display(**(values | changes), console=console, clock=clock), out, clock
 
 
 def terminal(width: int = 80, height: int = 30, **changes: Any) -> tuple[Display, Console]:
@@ -55,7 +55,7 @@ def terminal(width: int = 80, height: int = 30, **changes: Any) -> tuple[Display
         color_system="standard", legacy_windows=False, _environ={"TERM": "xterm"},
     )  # fmt: skip
     values = {"run": "r1", "space": "smoke", "data": "demo", "metric": "map@10", "total": 4}
-    return Display(console, **(values | changes), clock=Clock()), console
+    return Display(**(values | changes), console=console, clock=Clock()), console
 
 
 def frame(display: Display, console: Console) -> str:
@@ -66,7 +66,7 @@ def frame(display: Display, console: Console) -> str:
 
 def test_plain_output_word_for_word():
     display, out, clock = plain()
-    with display:
+    with display.live():
         display.stage("search")
         ends: list[tuple[str, float | None, str]] = [
             ("COMPLETE", 0.1234, "epochs"),
@@ -98,7 +98,7 @@ def test_plain_output_word_for_word():
 
 def test_plain_output_of_thousands_of_trials_is_short_and_keeps_what_matters():
     display, out, clock = plain(total=5000)
-    with display:
+    with display.live():
         for n in range(5000):
             display.trial_started(f"t{n}", {})
             clock.now += 0.05
@@ -113,7 +113,7 @@ def test_plain_output_of_thousands_of_trials_is_short_and_keeps_what_matters():
 
 def test_time_left_is_that_of_the_budget_when_it_ends_first():
     display, out, clock = plain(total=100, time_budget=60.0)
-    with display:
+    with display.live():
         display.stage("search")
         for n in range(4):
             display.trial_started(f"t{n}", {})
@@ -126,7 +126,7 @@ def test_time_left_is_that_of_the_budget_when_it_ends_first():
 
 def test_a_resumed_run_counts_on():
     display, out, _ = plain(total=10, done=6)
-    with display:
+    with display.live():
         display.trial_started("t6", {})
         display.trial_ended("t6", "COMPLETE", 0.1, "epochs")
     assert "[7/10] t6" in out.getvalue()
@@ -134,7 +134,7 @@ def test_a_resumed_run_counts_on():
 
 def test_no_escape_sequence_without_a_terminal():
     display, out, _ = plain(run="\x1b[31mred", data="a\x07\x9b2Jb", space="[link=file:///]x[/]")
-    with display:
+    with display.live():
         display.trial_started("\x1b]0;title\x07", {"lr": 1.0})
         display.trial_ended("\x1b]0;title\x07", "FAILED", None, "\x1b[2J gone")
         display.note("\x1b[31m")
@@ -197,14 +197,14 @@ def test_markup_in_names_is_shown_not_obeyed():
 
 def test_live_display_gives_the_terminal_back():
     display, console = terminal()
-    with pytest.raises(KeyboardInterrupt), display:
+    with pytest.raises(KeyboardInterrupt), display.live():
         display.trial_started("t0", {})
         display.trial_ended("t0", "COMPLETE", 0.5, "epochs")
         display.note("a note")
         raise KeyboardInterrupt
     out = console.file.getvalue()  # type: ignore[attr-defined]
     assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 1  # cursor hidden, then shown
-    assert display.live is None
+    assert display._live is None
     display.stop()
     assert "best map@10 0.5000" in "\n".join(text_only(out))
     assert "a note" in out
@@ -212,14 +212,14 @@ def test_live_display_gives_the_terminal_back():
 
 def test_a_dumb_terminal_gets_plain_lines():
     console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
-    assert not Display(console).interactive
+    assert not Display("s", "d", 1, console=console).interactive
 
 
 def test_no_color_is_kept():
     environ = {"TERM": "xterm", "NO_COLOR": "1"}
     console = Console(file=io.StringIO(), force_terminal=True, _environ=environ, width=80)
-    display = Display(console, space="smoke")
-    with display:
+    display = Display("smoke", "demo", 1, console=console)
+    with display.live():
         display.trial_started("t", {})
         display.trial_ended("t", "FAILED", None, "x")
         display.summary([("winner", "t")])
@@ -231,7 +231,7 @@ def test_an_ascii_output_takes_everything(live):
     raw = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     environ = {"TERM": "xterm" if live else "dumb"}
     console = Console(file=raw, force_terminal=True, _environ=environ, width=70)
-    with Display(console, data="café \udcff", space="空間", total=2) as display:
+    with Display("空間", "café \udcff", 2, console=console).live() as display:
         display.stage("search")
         display.trial_started("t", {"a": "ü"})
         display.trial_ended("t", "COMPLETE", 0.1, "ß")
@@ -244,7 +244,7 @@ def test_an_ascii_output_takes_everything(live):
 class TestBest:
     def test_leaky_trials_are_never_the_best(self):
         display, out, _ = plain()
-        with display:
+        with display.live():
             for n, (how, value) in enumerate([("train", 0.1), ("all", 0.9)]):
                 display.trial_started(f"t{n}", {"negatives_exclude": how})
                 display.trial_ended(f"t{n}", "COMPLETE", value, "epochs")
@@ -262,7 +262,7 @@ class TestBest:
 
     def test_nan_and_failures_are_no_values(self):
         display, out, _ = plain()
-        with display:
+        with display.live():
             display.trial_started("t0", {})
             display.trial_progress("t0", 1, float("nan"))
             display.trial_ended("t0", "COMPLETE", float("nan"), "epochs")
