@@ -104,7 +104,7 @@ class Cluster:
         cpus, gpus = int(total.get("CPU", 0)), float(total.get("GPU", 0))
         if cpus_per_trial > cpus:
             raise ConfigError(f"--cpus-per-trial {cpus_per_trial}: there are {cpus} CPU cores")
-        largest = max((n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"]))
+        largest = max(n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"])
         if cpus_per_trial > largest:
             raise ConfigError(
                 f"--cpus-per-trial {cpus_per_trial}: the largest machine has {int(largest)} cores"

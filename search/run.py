@@ -5,28 +5,23 @@ The stages are in `stages.py`; this file decides what is run, where it is kept a
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from recsys.data import load
+from recsys.data import Dataset, describe_lines, load
 from recsys.errors import ConfigError
-from recsys.evaluate import check_metric
+from recsys.metrics import check_metric
 from recsys.split import make_split
 from search.cluster import Cluster, forbid_shadowed_engine, resolve_device
 from search.display import Display
 from search.folder import RunFolder, default_name
-from search.journal import RunState
+from search.session import Session
+from search.settings import Settings, all_leaky, plan_of
 from search.space import SearchSpec, load_spec, override
-from search.stages import Failed, Stages
-from search.tracking import Tracker, check_tracking_uri, default_tracking_uri
+from search.tracking import check_tracking_uri, default_tracking_uri
 
-DEFAULTS = {"data": "ml-100k", "seed": 42, "cpus_per_trial": 1, "gpus_per_trial": 0.0}
+DEFAULT_DATA, DEFAULT_SEED = "ml-100k", 42
 
 
 @dataclass(frozen=True)
@@ -54,32 +49,6 @@ class Options:
     tracking_uri: str | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a run is, for good: written into its first journal line and read back on resume."""
-
-    data: str
-    min_rating: float | None
-    columns: dict[str, str] | None
-    seed: int
-    trials: int
-    time_budget: float | None
-    cpus_per_trial: int
-    gpus_per_trial: float
-    device: str
-    address: str | None
-    storage: str | None
-    tracking_uri: str
-    data_digest: str = ""
-    split_digest: str = ""
-
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> Settings:
-        """Read back what `asdict` wrote; keys of later versions are ignored."""
-        known = {f.name for f in fields(Settings)}
-        return Settings(**{k: v for k, v in values.items() if k in known})
-
-
 def run_search(options: Options) -> int:
     """Run, resume or extend a search; returns the exit code."""
     forbid_shadowed_engine("mlflow")
@@ -90,12 +59,11 @@ def run_search(options: Options) -> int:
     spec = override(load_spec(options.space), list(options.overrides))
     if options.trials is not None:
         spec = override(spec, [f"trials={options.trials}"])
-    seed = DEFAULTS["seed"] if options.seed is None else options.seed
     settings = Settings(
-        data=_absolute(options.data or str(DEFAULTS["data"])),
+        data=_absolute(options.data or DEFAULT_DATA),
         min_rating=options.min_rating,
         columns=options.columns,
-        seed=int(seed),
+        seed=DEFAULT_SEED if options.seed is None else options.seed,
         trials=spec.trials,
         time_budget=options.time_budget if options.time_budget is not None else spec.time_budget,
         cpus_per_trial=options.cpus_per_trial or 1,
@@ -137,3 +105,67 @@ def _go_on(options: Options) -> int:
     if options.extend is not None:
         spec = override(spec, [f"trials={settings.trials}"])
     return _run(spec, settings, options, folder)
+
+
+def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
+    """What can only be known once space and data are both there."""
+    n_items = dataset.interactions.n_items
+    check_metric(spec.metric, n_items)
+    if spec.k > n_items:
+        raise ConfigError(f"k: {spec.k} items a user, but the data has {n_items} items in all")
+
+
+def _run(spec: SearchSpec, settings: Settings, options: Options, folder: RunFolder | None) -> int:
+    """Everything from the data on, for a new run (`folder` None) or one that goes on."""
+    display = Display(
+        spec.name,
+        settings.data,
+        spec.trials,
+        settings.time_budget,
+        metric=spec.metric,
+        leaky=all_leaky(spec),
+    )
+    display.note(f"reading {settings.data}")
+    dataset = load(
+        settings.data,
+        min_rating=settings.min_rating,
+        columns=settings.columns,
+        seed=settings.seed,
+        notify=display.note,
+    )
+    display.data = dataset.interactions.name
+    for line in describe_lines(dataset):
+        display.note(line)
+    _check_data(dataset, spec)
+    split = make_split(dataset, plan_of(spec), settings.seed)
+    display.note(f"split: {split.name} (digest {split.digest})")
+    if folder is not None and settings.split_digest not in ("", split.digest):
+        raise ConfigError(
+            f"--run {folder.name}: the data has changed since the run began "
+            f"(split digest {settings.split_digest} then, {split.digest} now)"
+        )
+    settings = replace(
+        settings, data_digest=dataset.interactions.digest(), split_digest=split.digest
+    )
+    if options.dry_run:
+        return _dry_run(spec, settings, display)
+    if folder is None:
+        name = options.run or default_name(spec.name, dataset.interactions.name, options.runs_dir)
+        folder = RunFolder.create(options.runs_dir, name)
+    with folder:
+        folder.lock()
+        display.run = folder.name
+        return Session(spec, settings, dataset, split, folder, display).drive()
+
+
+def _dry_run(spec: SearchSpec, settings: Settings, display: Display) -> int:
+    """Everything was read and checked; say what would run."""
+    with Cluster(settings.address) as cluster:
+        resources = cluster.preflight(
+            settings.cpus_per_trial, settings.gpus_per_trial, settings.device
+        )
+    display.note(
+        f"{spec.trials} trials of at most {spec.max_epochs} epochs, {resources.concurrent} at a "
+        f"time on {resources.cores} cores ({settings.device}); nothing was started"
+    )
+    return 0

@@ -143,10 +143,7 @@ def run_replicate(task: dict[str, Any], data: TrialData, train: CSR, valid: CSR)
     started = time.monotonic()
     try:
         trial = Trial(task["train"], task["seed"], replace(data, train=train, valid=valid))
-        report = None
-        for report in trial.epochs():
-            pass
-        assert report is not None
+        report = list(trial.epochs())[-1]
         users, values = trial.per_user(valid, train)
     except Exception as error:
         return task | {"error": traceback.format_exc(), "cause": f"{type(error).__name__}: {error}"}

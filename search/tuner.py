@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
-from search.cluster import Cluster, Resources
+from search.cluster import Resources
 from search.journal import Journal
 from search.trainable import TrialData, run_trial
 
@@ -173,7 +173,6 @@ class Recorder(Callback):
 
 
 def run_trials(
-    cluster: Cluster,
     resources: Resources,
     data: TrialData,
     searcher: Searcher,

@@ -1,0 +1,272 @@
+"""From the best trials to the result: race, test, refit, and the summary of it all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recsys.data import Dataset
+from recsys.interactions import CSR
+from search.final import baselines_task, load_model, refit_task, submit, test_task
+from search.folder import save_arrays
+from search.race import (
+    Finalist,
+    Standing,
+    compare_with,
+    fresh_splits,
+    load_per_user,
+    per_user_file,
+    run_race,
+    standings,
+)
+from search.records import COMPLETE, PRUNED, TrialRecord, leaky
+from search.stages import RunFailedError, Stages
+from search.stats import Comparison, bootstrap_interval, verdict
+from search.trial import trial_seed
+
+LOOKS = 2  # how many rivals the winner is compared with: the runner-up and the first default
+
+
+def honest_trials(run: Stages) -> list[TrialRecord]:
+    """Trials that may win, best first: completed, or pruned ones where none completed."""
+    for state in (COMPLETE, PRUNED):
+        found = [
+            t
+            for t in run.state.in_order()
+            if t.state == state and t.value is not None and not leaky([t.config])
+        ]
+        if found:
+            return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
+    return []
+
+
+def first_default(run: Stages) -> TrialRecord | None:
+    """The trial of the first config of `enqueue`, which a user would have run without a search."""
+    if not run.spec.enqueue:
+        return None
+    first = run.state.in_order()[:1]
+    return first[0] if first and first[0].value is not None else None
+
+
+def finalists(run: Stages) -> list[TrialRecord]:
+    """The trials that race: the best of different configs, and the first default."""
+    ranked = honest_trials(run)
+    chosen: list[TrialRecord] = []
+    configs: list[dict[str, Any]] = []
+    if not ranked:
+        raise RunFailedError("no honest trial has a value: nothing can win")
+    for trial in ranked:
+        if trial.config not in configs and len(chosen) < max(1, run.spec.race.finalists):
+            chosen.append(trial)
+            configs.append(trial.config)
+    default = first_default(run)
+    if default is not None and default.config not in configs and not leaky([default.config]):
+        chosen.append(default)
+    return chosen
+
+
+def race(run: Stages) -> dict[str, Any]:
+    """Finalists on fresh splits; the winner by the mean, with paired tests."""
+    racers = finalists(run)
+    replicates = run.spec.race.replicates if run.spec.race.finalists else 0
+    if replicates < 1:
+        best = racers[0]
+        return {"winner": best.id, "epochs": best.best_epoch or best.epochs, "finalists": []}
+    splits = fresh_splits(run.split, run.plan, run.settings.seed, replicates)
+    folder = run.folder.path
+    already = {
+        key
+        for key, row in run.state.race.items()
+        if row.get("cause") is None and per_user_file(folder, *key).exists()
+    }
+    total = len(racers) * replicates
+    run.display.note(f"{len(racers)} finalists on {replicates} fresh splits of train + valid")
+    done = len(already)
+    for row in run_race(
+        run.cluster,
+        run.resources,
+        run.data,
+        [Finalist(t.id, t.config) for t in racers],
+        splits,
+        run.settings.seed,
+        already,
+    ):
+        if "per_user" in row:
+            path = per_user_file(folder, row["config_id"], row["replicate"])
+            save_arrays(path, users=row.pop("users"), values=row.pop("per_user"))
+        run.journal.append("race", sync=True, **{k: v for k, v in row.items() if k != "train"})
+        done += 1
+        run.display.progress(done, total)
+    run.refresh()
+    ids = {t.id for t in racers}
+    table = standings([r for r in run.state.race.values() if r["config_id"] in ids], replicates)
+    if not table:
+        raise RunFailedError("every finalist failed in the race (causes in race.csv)")
+    return race_summary(run, table, racers, replicates)
+
+
+def race_summary(
+    run: Stages, table: list[Standing], racers: list[TrialRecord], replicates: int
+) -> dict[str, Any]:
+    """The standings and the comparisons of the winner, as plain values."""
+    winner = table[0]
+    default = first_default(run)
+    names: dict[str, str] = {}
+    if len(table) > 1:
+        names[table[1].id] = f"the runner-up {table[1].id}"
+    if default is not None and default.id != winner.id and any(s.id == default.id for s in table):
+        both = default.id in names
+        names[default.id] = f"the first default config {default.id}" + (
+            " (also the runner-up)" if both else ""
+        )
+    users = run.split.train.n_users
+    rng = np.random.default_rng([run.settings.seed, 7])
+
+    def per_user(config_id: str) -> np.ndarray:
+        return load_per_user(run.folder.path, config_id, replicates, users)
+
+    found = compare_with(table, list(names), per_user, rng) if names else {}
+    search_value = {t.id: t.value for t in racers}
+    return {
+        "winner": winner.id,
+        "epochs": winner.epochs,
+        "finalists": [
+            {
+                "id": s.id,
+                "mean": s.mean,
+                "values": list(s.values),
+                "best_epochs": list(s.best_epochs),
+                "search_value": search_value[s.id],
+            }
+            for s in table
+        ],
+        "comparisons": [plain_comparison(rival, c, names[rival]) for rival, c in found.items()],
+        "is_default": default is not None and default.id == winner.id,
+    }
+
+
+def plain_comparison(rival: str, c: Comparison, name: str) -> dict[str, Any]:
+    """A comparison for result.json, with its verdict in words."""
+    return {
+        "against": rival,
+        "name": name,
+        "gain": c.gain,
+        "ci": [c.low, c.high],
+        "p": c.p_adjusted,
+        "proven": c.proven,
+        "users": c.users,
+        "words": verdict(c, name),
+    }
+
+
+def winner_task(run: Stages, what: str) -> dict[str, Any]:
+    """What a worker needs to train the winner for its learned number of epochs."""
+    decided = run.state.stages["race"].data
+    trial = run.state.trials[decided["winner"]]
+    return {
+        "train": trial.config,
+        "epochs": int(decided["epochs"]),
+        "seed": trial_seed(run.settings.seed, f"{what}:{trial.id}"),
+        "threads": run.resources.cpus_per_trial,
+        "device": run.settings.device,
+    }
+
+
+def test(run: Stages) -> dict[str, Any]:
+    """The one look at the test items, and the baselines beside it."""
+    split, metrics = run.split, list(run.metrics)
+    if split.test is None:
+        return {"skipped": "the split holds out no test items"}
+    args = (split.train, split.valid, split.test, metrics)
+    found: dict[str, Any] = {}
+    for function in (test_task, baselines_task):
+        for answer in run.cluster.map(function, [(winner_task(run, "test"), *args)], run.resources):
+            found[answer["what"]] = answer
+    answer = found["test"]
+    rng = np.random.default_rng([run.settings.seed, 8])
+    low, high = bootstrap_interval(answer["per_user"], rng)
+    return {
+        "values": answer["values"],
+        "ci": [low, high],
+        "users": len(answer["users"]),
+        "baselines": found["baselines"]["table"],
+        "seconds": answer["seconds"],
+    }
+
+
+def refit(run: Stages) -> dict[str, Any]:
+    """The winner on everything; the submission, written, read back and checked."""
+    everything = run.split.full()
+    task = winner_task(run, "refit")
+    (seconds,) = (
+        answer["seconds"]
+        for answer in run.cluster.map(
+            refit_task, [(task, everything, str(run.folder.path))], run.resources
+        )
+    )
+    rows = write_submission_of(run.dataset, everything, run.folder.path, run.spec.k)
+    return {"rows": rows, "k": run.spec.k, "epochs": task["epochs"], "seconds": seconds}
+
+
+def write_submission_of(dataset: Dataset, everything: CSR, folder: Any, k: int) -> int:
+    """submission.csv of the model saved in a run's folder."""
+    model = load_model(folder / "model")
+    return submit(folder / "submission.csv", model, dataset.interactions, everything, k)
+
+
+def result(run: Stages, status: str) -> dict[str, Any]:
+    """What result.json says; also for a run that did not come to its end."""
+    state, spec = run.state, run.spec
+    counts = state.counts()
+    decided = state.stages["race"].data if state.stage_done("race") else {}
+    tested = state.stages["test"].data if state.stage_done("test") else {}
+    best = state.trials.get(decided.get("winner", "")) or state.best()
+    excludes = sorted({t.config["negatives_exclude"] for t in state.trials.values()})
+    return {
+        "status": status,
+        "run": run.folder.name,
+        "purpose": spec.purpose,
+        "data": run.dataset.interactions.name,
+        "metric": spec.metric,
+        "valid": best.value if best else None,
+        "test": tested.get("values", {}).get(spec.metric),
+        "test_ci": tested.get("ci"),
+        "test_metrics": tested.get("values"),
+        "test_users": tested.get("users"),
+        "test_reads": 1 if tested.get("values") else 0,
+        "split": run.split.name,
+        "split_digest": run.split.digest,
+        "negatives_exclude": excludes[0] if len(excludes) == 1 else excludes,
+        "baselines": {
+            name: {
+                key: value[spec.metric] if isinstance(value, dict) else value
+                for key, value in row.items()
+            }
+            for name, row in tested.get("baselines", {}).items()
+        },
+        "best_trial": best.id if best else None,
+        "best_config": best.config if best else None,
+        "best_params": best.params if best else None,
+        "best_epoch": decided.get("epochs") or (best.best_epoch if best else None),
+        "trials": {
+            "completed": counts["COMPLETE"],
+            "pruned": counts["PRUNED"],
+            "failed": counts["FAILED"],
+        },
+        "wall_s": state.wall_s(),
+        "busy_fraction": _busy_fraction(run),
+        "race": {
+            "replicates": spec.race.replicates,
+            "finalists": decided.get("finalists", []),
+            "comparisons": decided.get("comparisons", []),
+            "winner_is_default": decided.get("is_default", False),
+        },
+        "seed": run.settings.seed,
+    }
+
+
+def _busy_fraction(run: Stages) -> float | None:
+    """Time in training and evaluation / (wall x cores); a trial of c threads counts c times."""
+    share = run.state.busy_fraction(run.resources.cores)
+    return None if share is None else share * run.resources.cpus_per_trial

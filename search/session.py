@@ -1,0 +1,195 @@
+"""One session of a run: from its first line in the journal to its last.
+
+A run has one session when all goes well, and one more for every resume or extension.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+from recsys.data import Dataset
+from recsys.split import Split
+from search import endgame
+from search.cluster import Cluster
+from search.display import Display
+from search.folder import RunFolder
+from search.journal import Journal, StorageError
+from search.provenance import provenance
+from search.report import render_report
+from search.settings import Settings, plan_of
+from search.space import SearchSpec
+from search.stages import RunFailedError, Stages
+from search.tracking import Tracker
+from search.words import result_rows
+
+FLUSH_S = {"done": 60.0, "failed": 20.0, "interrupted": 1.0}
+
+
+@dataclass
+class Session:
+    """What a session works with; `drive` is all there is to call."""
+
+    spec: SearchSpec
+    settings: Settings
+    dataset: Dataset
+    split: Split
+    folder: RunFolder
+    display: Display
+
+    def drive(self) -> int:
+        """Begin, go through the stages, end; returns the exit code."""
+        with self.folder.journal() as journal, interruptible():
+            self._begin(journal)
+            tracker = Tracker(self.folder.path, self.settings.tracking_uri)
+            tracker.start()
+            run: Stages | None = None
+            status = "failed"
+            try:
+                with Cluster(self.settings.address) as cluster, self.display.live():
+                    run = self._stages(journal, cluster)
+                    self._go(run)
+                status = "done"
+            except RunFailedError as failure:
+                sys.stderr.write(f"run_search.py: {failure}\n")
+            except KeyboardInterrupt:
+                status = "interrupted"
+                self.display.note("interrupted: keeping what is there")
+            finally:
+                # A full disk has been reported already, and must not hide behind itself here.
+                with suppress(StorageError):
+                    self._end(journal, run, tracker, status)
+        return {"done": 0, "failed": 1, "interrupted": 130}[status]
+
+    def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
+        settings = self.settings
+        limit = settings.time_budget
+        return Stages(
+            spec=self.spec,
+            settings=settings,
+            dataset=self.dataset,
+            split=self.split,
+            plan=plan_of(self.spec),
+            folder=self.folder,
+            journal=journal,
+            display=self.display,
+            cluster=cluster,
+            resources=cluster.preflight(
+                settings.cpus_per_trial, settings.gpus_per_trial, settings.device
+            ),
+            deadline=None if limit is None else time.time() + limit,
+        )
+
+    def _go(self, run: Stages) -> None:
+        """The stages in order; a report table has no winner, so no race and no test stage."""
+        run.run("search", run.search)
+        if self.spec.purpose == "table":
+            return
+        run.run("race", lambda: endgame.race(run))
+        run.run("test", lambda: endgame.test(run))
+        run.run("refit", lambda: endgame.refit(run))
+
+    def _begin(self, journal: Journal) -> None:
+        """The files that say what the run is, and the first line of the session."""
+        spec, settings, folder = self.spec, self.settings, self.folder
+        folder.write("spec.yaml", spec.to_yaml())
+        known = folder.path / "provenance.json"
+        previous = json.loads(known.read_text()) if known.exists() else None
+        folder.write_json("provenance.json", provenance(previous, **self._facts()))
+        journal.append(
+            "run",
+            sync=True,
+            name=folder.name,
+            space=spec.name,
+            spec_digest=spec.digest(),
+            settings=asdict(settings),
+            dataset=self.dataset.interactions.name,
+            metric=spec.metric,
+            purpose=spec.purpose,
+            split=self.split.name,
+            split_digest=self.split.digest,
+            device=settings.device,
+            seed=settings.seed,
+        )
+        state = folder.state()
+        self.display.done = sum(t.finished for t in state.trials.values())
+        if self.display.done < spec.trials:
+            # More trials (--extend) may change the winner: what was built on the old one is stale.
+            for name in ("search", "race", "test", "refit"):
+                if state.stage_done(name):
+                    journal.append("stage", name=name, state="start")
+
+    def _facts(self) -> dict[str, Any]:
+        data, settings, split = self.dataset.interactions, self.settings, self.split
+        return {
+            "data": {
+                "source": settings.data,
+                "name": data.name,
+                "digest": settings.data_digest,
+                "users": data.n_users,
+                "items": data.n_items,
+                "positives": data.nnz,
+            },
+            "split": {"name": split.name, "digest": split.digest, "seed": split.seed},
+            "seed": settings.seed,
+            "settings": asdict(settings),
+        }
+
+    def _end(self, journal: Journal, run: Stages | None, tracker: Tracker, status: str) -> None:
+        """The last line of the session, the files derived from it, and the words on screen."""
+        folder = self.folder
+        folder.write_tables()
+        if run is not None:
+            run.state = folder.state()
+            folder.write_json("result.json", endgame.result(run, status))
+        journal.append("finish", sync=True, status=status)
+        if run is not None and status != "interrupted":
+            folder.write("report.html", render_report(folder.path))
+        delivery = tracker.close(deadline=FLUSH_S[status])
+        if status == "interrupted":
+            self.display.note(f"to go on: {resume_command(folder)}")
+        elif run is not None:
+            result = json.loads((folder.path / "result.json").read_text())
+            self.display.summary(result_rows(result, folder.path))
+        if not delivery.complete:
+            self.display.note(f"MLflow: {delivery.words}; later: run_search.py sync {folder.name}")
+
+
+def resume_command(folder: RunFolder) -> str:
+    """The command that goes on with a run."""
+    runs_dir = folder.path.parent
+    where = "" if runs_dir.name == "runs" and runs_dir.parent.samefile(".") else str(runs_dir)
+    option = f" --runs-dir {where}" if where else ""
+    return f"python run_search.py --resume --run {folder.name}{option}"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C (or SIGTERM) once: stop and keep everything; twice: at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = 0
+
+    def on_signal(_signum: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed > 1:
+            os._exit(130)
+        raise KeyboardInterrupt
+
+    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

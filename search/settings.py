@@ -1,0 +1,52 @@
+"""What a run is, for good: decided once, kept in the journal, read back on resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from recsys.split import SplitPlan
+from search.domains import Constant
+from search.space import SearchSpec
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything beside the space. Paths are absolute; `time_budget` in seconds."""
+
+    data: str
+    min_rating: float | None
+    columns: dict[str, str] | None
+    seed: int
+    trials: int
+    time_budget: float | None
+    cpus_per_trial: int
+    gpus_per_trial: float
+    device: str
+    address: str | None
+    storage: str | None
+    tracking_uri: str
+    data_digest: str = ""
+    split_digest: str = ""
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Settings:
+        """Read back what `asdict` wrote; keys of later versions are ignored."""
+        known = {f.name for f in fields(Settings)}
+        return Settings(**{k: v for k, v in values.items() if k in known})
+
+
+def plan_of(spec: SearchSpec) -> SplitPlan:
+    """The split that a space asks for, in the terms of `recsys`."""
+    return SplitPlan.model_validate(spec.split.plain())
+
+
+def all_leaky(spec: SearchSpec) -> bool:
+    """Whether every config of a space keeps held-out items out of its negatives."""
+    for param in spec.params:
+        if param.name == "negatives_exclude":
+            domain = param.domain
+            if isinstance(domain, Constant):
+                return domain.value == "all"
+            return set(domain.values() or ()) == {"all"}
+    return False

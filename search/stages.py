@@ -1,0 +1,189 @@
+"""The stages of a run and the first of them, the search; the others are in `endgame.py`.
+
+A stage that the journal has as done is not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recsys.data import Dataset
+from recsys.split import Split, SplitPlan
+from search.cluster import Cluster, Resources
+from search.display import Display
+from search.folder import RunFolder
+from search.journal import Journal, RunState
+from search.records import COMPLETE
+from search.scheduler import EpochASHA, make_scheduler, rungs
+from search.searcher import StudySearch
+from search.space import SearchSpec
+from search.study import from_journal, rebuild
+from search.trainable import TrialData
+from search.trial import TrialConfig, trial_id
+from search.tuner import Recorder, Watch, run_trials
+
+METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
+FAIL_AFTER = 5
+
+
+class RunFailedError(Exception):
+    """The run cannot go on; the message is one line for the user. Exit code 1."""
+
+
+@dataclass
+class Stages:
+    """What every stage needs, and the stages themselves."""
+
+    spec: SearchSpec
+    settings: Any
+    dataset: Dataset
+    split: Split
+    plan: SplitPlan
+    folder: RunFolder
+    journal: Journal
+    display: Display
+    cluster: Cluster
+    resources: Resources
+    deadline: float | None
+    state: RunState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = self.folder.state()
+
+    # --- shared ----------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The run's metric first, then what every table shows."""
+        others = [m for m in METRICS if m != self.spec.metric]
+        fits = [m for m in others if int(m.split("@")[1]) <= self.dataset.interactions.n_items]
+        return (self.spec.metric, *fits)
+
+    @property
+    def data(self) -> TrialData:
+        table = self.spec.purpose == "table"
+        return TrialData(
+            train=self.split.train,
+            valid=self.split.valid,
+            test=self.split.test if table else None,
+            metric=self.spec.metric,
+            metrics=self.metrics,
+            rungs=tuple(rungs(self.spec)),
+            threads=self.resources.cpus_per_trial,
+            device=self.settings.device,
+        )
+
+    def run(self, name: str, stage: Callable[[], dict[str, Any]]) -> None:
+        """One stage, marked in the journal before and after, unless it is done already."""
+        if self.state.stage_done(name):
+            return
+        self.display.stage(name)
+        self.journal.append("stage", sync=True, name=name, state="start")
+        data = stage()
+        self.journal.append("stage", sync=True, name=name, state="done", data=data)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the journal again and bring the tables of the folder up to date."""
+        self.state = self.folder.state()
+        self.folder.write_tables(self.state)
+
+    # --- search ----------------------------------------------------------------------------
+
+    def search(self) -> dict[str, Any]:
+        """Trials until the budget is spent."""
+        spec, state = self.spec, self.state
+        self._rebuild_study()
+        searcher = StudySearch(
+            spec,
+            self.folder.study,
+            seed=self.settings.seed,
+            budget=spec.trials,
+            on_new=self._journal_trial,
+        )
+        scheduler = make_scheduler(spec)
+        if isinstance(scheduler, EpochASHA):
+            for trial in state.in_order():
+                scheduler.replay(trial.id, from_journal(trial, spec.metric).steps)
+        watch = Watch(self._search_deadline, searcher.finish)
+        columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
+        recorder = Recorder(self.journal, self.display, watch, columns, fail_after=FAIL_AFTER)
+        todo = spec.trials - sum(t.finished for t in state.trials.values())
+        if todo > 0:
+            run_trials(
+                self.resources,
+                self.data,
+                searcher,
+                scheduler,
+                todo,
+                recorder,
+                self.settings.storage or self.folder.ray,
+                self.folder.name,
+            )
+        self.refresh()
+        self._end_leftovers(watch.reason)
+        counts = self.state.counts()
+        if watch.reason == "failures":
+            cause, times = recorder.causes.most_common(1)[0]
+            raise RunFailedError(
+                f"the first {sum(recorder.ended.values())} trials all failed, {times} of them "
+                f"with: {cause} (tracebacks in {self.folder.path / 'trials.csv'})"
+            )
+        if counts[COMPLETE] == 0 and counts["PRUNED"] == 0:
+            raise RunFailedError(f"no trial finished, {counts['FAILED']} failed")
+        return {"stopped_by": watch.reason or "trials", **counts}
+
+    def _rebuild_study(self) -> None:
+        trials = [from_journal(t, self.spec.metric) for t in self.state.in_order()]
+        rebuild(self.folder.study, self.spec, trials)
+
+    def _journal_trial(self, number: int, params: dict[str, Any]) -> None:
+        trial = TrialConfig.of(self.spec, params, self.settings.seed)
+        self.journal.append(
+            "trial",
+            id=trial_id(number),
+            number=number,
+            params=params,
+            config=trial.train.to_flat(),
+            seed=trial.seed,
+        )
+
+    def _search_deadline(self) -> float:
+        """When the search has to end so that race, test and refit fit into the time budget."""
+        if self.deadline is None:
+            return float("inf")
+        budget = self.deadline - self.state.sessions[-1].started
+        state = self.folder.cached_state()
+        done = sorted(
+            (t for t in state.trials.values() if t.state == COMPLETE),
+            key=lambda t: -(t.value or 0.0),
+        )
+        best = done[: max(1, self.spec.race.finalists)]
+        seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
+        races = (self.spec.race.finalists + 1) * self.spec.race.replicates
+        after = seconds * (races / self.resources.concurrent + 2) * 1.3 + 15.0
+        return self.deadline - min(after, budget / 2)
+
+    def _end_leftovers(self, reason: str | None) -> None:
+        """Trials cut off by the hard end of a time budget end as pruned, in every record."""
+        left = [t for t in self.state.in_order() if not t.finished]
+        for trial in left:
+            steps = from_journal(trial, self.spec.metric).steps
+            self.journal.append(
+                "end",
+                sync=True,
+                id=trial.id,
+                state="PRUNED",
+                reason=reason or "stopped",
+                value=steps[-1][1] if steps else None,
+                best_epoch=None,
+                epochs=trial.epochs,
+                busy_s=trial.busy_s,
+            )
+        if left:
+            self.refresh()
+            self._rebuild_study()
