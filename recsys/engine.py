@@ -1,0 +1,57 @@
+"""What a training engine is, and which one a device gets."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import numpy as np
+
+from recsys.config import TrainConfig
+from recsys.errors import ConfigError
+from recsys.interactions import CSR
+from recsys.model import LFM
+
+EngineName = Literal["auto", "numba", "torch"]
+
+
+class Engine(Protocol):
+    """Trains a model in place."""
+
+    def epoch(self) -> float:
+        """One pass over the training data; the mean loss per sample, without l2 terms.
+
+        The numba engine raises `DivergedError` when the loss or a weight is NaN or infinite.
+        """
+        ...
+
+
+def make_engine(
+    model: LFM,
+    train: CSR,
+    config: TrainConfig,
+    *,
+    rng: np.random.Generator,
+    exclude: CSR | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    engine: EngineName = "auto",
+) -> Engine:
+    """The engine named, or for "auto" numba on the CPU and torch on any other device.
+
+    exclude: the held-out items, kept out of the negatives where the config's
+    `negatives_exclude` is "all". threads: used by the numba engine. Raises `ConfigError` for an
+    unknown engine and for numba on another device than the CPU.
+    """
+    if engine not in ("auto", "numba", "torch"):
+        raise ConfigError(f"engine is {engine!r}: expected auto, numba or torch")
+    on_cpu = device == "cpu"
+    if engine == "numba" and not on_cpu:
+        raise ConfigError(f"engine numba runs on cpu, got device {device!r}: use engine torch")
+    if engine == "numba" or (engine == "auto" and on_cpu):
+        # imported late: compiled kernels are loaded only where they are used
+        from recsys.engine_numba import NumbaEngine
+
+        return NumbaEngine(model, train, config, rng=rng, exclude=exclude, threads=threads)
+    from recsys.engine_torch import TorchEngine
+
+    return TorchEngine(model, train, config, rng=rng, exclude=exclude, device=device)

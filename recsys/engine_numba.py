@@ -1,0 +1,346 @@
+"""The compiled CPU engine. Shapes: U users, I items, E training positives, R rows, T threads."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recsys.config import (
+    Adagrad,
+    Adam,
+    Bpr,
+    Even,
+    Fixed,
+    Hard,
+    Softmax,
+    TrainConfig,
+)
+from recsys.errors import DivergedError
+from recsys.interactions import CSR
+from recsys.kernels.batch import (
+    Gradients,
+    add_batch,
+    merge,
+    new_gradients,
+    step_adam,
+    train_batches,
+)
+from recsys.kernels.online import train_pairs
+from recsys.kernels.optim import new_state
+from recsys.kernels.pointwise import draw_labelled, train_points
+from recsys.kernels.rows import (
+    ADAM,
+    BCE,
+    BPR,
+    ELEMENT,
+    GIVEN,
+    HARD,
+    ROW,
+    SGD,
+    SOFTMAX,
+    UNIFORM,
+    Hyper,
+    Plan,
+    Scratch,
+    kept_negatives,
+    new_scratch,
+)
+from recsys.kernels.shuffle import AHEAD, shuffle_rows
+from recsys.model import LFM
+from recsys.sampling import make_pool, pool_bytes, sample_uniform
+
+
+def make_plan(config: TrainConfig, n_items: int) -> Plan:
+    """The config as the numbers that kernels branch on."""
+    loss = {"bpr": BPR, "softmax": SOFTMAX, "bce": BCE}[config.loss.kind]
+    match config.optimizer:
+        case Adam():
+            optimizer = ADAM
+        case Adagrad(per=per):
+            optimizer = ELEMENT if per == "element" else ROW
+        case _:
+            optimizer = SGD
+    match config.negatives:
+        case Hard(candidates=n, hard=m, random=k):
+            n, k = min(n, n_items), min(k, n_items)
+            return Plan(loss, optimizer, HARD, n, min(m, n), k)
+        case Fixed(count=count) if loss != BCE:
+            return Plan(loss, optimizer, UNIFORM, min(count, n_items), 0, 0)
+        case Even() if loss != BCE:
+            return Plan(loss, optimizer, UNIFORM, 1, 0, 0)
+    return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # BCE: its rows hold the negatives
+
+
+def make_hyper(config: TrainConfig) -> Hyper:
+    margin = config.loss.margin if isinstance(config.loss, Bpr) else 0.0
+    temperature = config.loss.temperature if isinstance(config.loss, Softmax) else 1.0
+    l2, l2_bias = 0.0, 0.0
+    if not isinstance(config.optimizer, Adam):
+        l2, l2_bias = config.optimizer.l2, config.optimizer.l2_bias
+    decay = config.optimizer.weight_decay if isinstance(config.optimizer, Adam) else 0.0
+    values = (margin, temperature, config.optimizer.lr, l2, l2_bias, decay)
+    return Hyper(*(np.float32(value) for value in values))
+
+
+class NumbaEngine:
+    """Trains `model` (on the CPU) in place; see "Semantics that both engines share".
+
+    rng seeds the generator of each thread. `exclude` (same U x I as `train`) is kept out of the
+    negatives under `negatives_exclude: all`. One thread: the same seed gives the same weights,
+    bit for bit. More: each trains its own part of the shuffled rows on the shared weights,
+    without locks (Hogwild, Recht et al. 2011); with Adam they share each batch instead.
+    """
+
+    def __init__(
+        self,
+        model: LFM,
+        train: CSR,
+        config: TrainConfig,
+        *,
+        rng: np.random.Generator,
+        exclude: CSR | None = None,
+        threads: int = 1,
+    ) -> None:
+        assert threads > 0
+        assert (model.n_users, model.n_items) == (train.n_users, train.n_items)
+        self.train, self.config, self.threads = train, config, threads
+        self.weights = model.views()
+        self._epochs = 0
+        excluded = train
+        if config.negatives_exclude == "all" and exclude is not None:
+            excluded = train.union(exclude)
+        self.pool = make_pool(excluded)
+        self.plan = make_plan(config, train.n_items)
+        self.hyper = make_hyper(config)
+        self._state = new_state(self.weights, self.plan.optimizer)
+        self._partners = np.zeros(AHEAD, np.int64)
+        self._counts = self._labels_asked() if self.plan.loss == BCE else np.zeros(0, np.int64)
+        self._asked = np.zeros(int(self._counts.max(initial=0)), np.int32)
+        self._rows, self._given = self._first_rows(excluded, rng)
+        if config.redraw == "once" and self.plan.mode == UNIFORM:
+            self.plan = self.plan._replace(mode=GIVEN)
+        self._threads = self._memory(rng, threads, self._given.shape[1])
+        self._gradients = self._buffers(threads, self._given.shape[1])
+        self._workers = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def epoch(self) -> float:
+        """One pass over the training data in a new order; the mean loss per sample.
+
+        Raises `DivergedError` when the loss or a weight is NaN or infinite.
+        """
+        self._epochs += 1
+        rows = self._rows
+        if self.plan.loss == BCE and (self.config.redraw == "epoch" or self._epochs == 1):
+            self._drawn = self._draw_labelled(self._threads[0])
+        if self.plan.loss == BCE:
+            rows = rows[: self._drawn]
+        shuffle_rows(rows, self._given, self._partners, self._threads[0].state)
+        total, samples = self._pass(rows)
+        mean = total / max(samples, 1)
+        if not (math.isfinite(mean) and all(np.isfinite(weight).all() for weight in self.weights)):
+            raise DivergedError(self._epochs, self.config.key())
+        return mean
+
+    def replay(self, rows: ArrayLike, negatives: ArrayLike) -> float:
+        """Train on given draws in the given order, in batches of the config; mean loss.
+
+        BPR and softmax: rows int (R,), positions in the training CSR's `indices`; negatives
+        int (R, L), padded with -1, distinct in a row. BCE: negatives int (U, L), those of each
+        user; rows are positions in the list of all training positives followed by all real
+        negatives, by user.
+        """
+        picked = np.asarray(rows, np.int64)
+        drawn = np.ascontiguousarray(negatives, np.int32)
+        users, items = self.train.users(), self.train.indices
+        if self.plan.loss == BCE:
+            negative_users, column = np.nonzero(drawn >= 0)
+            users = np.concatenate([users, negative_users.astype(np.int32)])
+            items = np.concatenate([items, ~drawn[negative_users, column]])
+            drawn = np.zeros((0, 0), np.int32)
+        pairs = np.ascontiguousarray(np.stack([users[picked], items[picked]], 1))
+        plan, width = self.plan._replace(mode=GIVEN), drawn.shape[1]
+        scratch = self._memory(np.random.default_rng(0), 1, width)[0]
+        gradients = self._buffers(1, width)[0]
+        total, samples = self._part(pairs, drawn, 0, len(pairs), plan, scratch, gradients)
+        return total / max(samples, 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held beside the model and the training data, in bytes."""
+        return pool_bytes(self.pool, self.train) + _nested_bytes(
+            [
+                *(self._state, self._rows, self._given, self._counts, self._asked),
+                *(self._threads, self._gradients),
+            ]
+        )
+
+    # Preparation
+
+    def _labels_asked(self) -> NDArray[np.int64]:
+        """BCE's negatives of each user, int64 (U,); a user without positives takes no part."""
+        degrees = self.train.degrees()
+        if isinstance(self.config.negatives, Fixed):
+            count = min(self.config.negatives.count, self.train.n_items)
+            return np.where(degrees > 0, count, 0)
+        return degrees
+
+    def _first_rows(
+        self, excluded: CSR, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Rows int32 (R, 2) and their given negatives int32 (R, L), L = 0 if drawn later."""
+        free = self.train.n_items - excluded.degrees()
+        if self.plan.loss == BCE:
+            most = self.train.nnz + int(np.minimum(self._counts, free).sum())
+            return np.zeros((most, 2), np.int32), np.zeros((0, 0), np.int32)
+        users = self.train.users()
+        usable = free[users] > 0
+        rows = np.stack([users[usable], self.train.indices[usable]], 1)
+        if self.config.redraw == "epoch" or self.plan.mode != UNIFORM:
+            return np.ascontiguousarray(rows), np.zeros((0, 0), np.int32)
+        given = sample_uniform(self.pool, rows[:, 0], self.plan.candidates, rng)
+        if self.plan.loss == BPR:  # the report shuffles triples, not positives
+            at, column = np.nonzero(given >= 0)
+            rows, given = rows[at], given[at, column][:, None]
+        return np.ascontiguousarray(rows), np.ascontiguousarray(given)
+
+    def _memory(self, rng: np.random.Generator, count: int, given: int) -> list[Scratch]:
+        n_items, factors = self.weights.item_factors.shape
+        most = len(self._asked)
+        return new_scratch(rng, count, self.plan, n_items, factors, given=given, most=most)
+
+    def _buffers(self, count: int, given: int) -> list[Gradients | None]:
+        if self._online:
+            return [None] * count
+        n_users, factors = self.weights.user_factors.shape
+        n_items = len(self.weights.item_factors)
+        kept = kept_negatives(self.plan, given)
+        batch = min(self.config.batch_size, max(n_users, n_items) + len(self._rows))
+        return [new_gradients(n_users, n_items, factors, batch, 1 + kept) for _ in range(count)]
+
+    @property
+    def _online(self) -> bool:
+        return self.config.batch_size == 1 and self.plan.optimizer != ADAM
+
+    def _draw_labelled(self, scratch: Scratch) -> int:
+        indptr, indices = self.train.indptr, self.train.indices
+        return draw_labelled(
+            self.pool, indptr, indices, self._counts, self._rows, self._asked, scratch
+        )
+
+    # Passes
+
+    def _pass(self, rows: NDArray[np.int32]) -> tuple[float, int]:
+        if self._workers is None:
+            memory, buffers = self._threads[0], self._gradients[0]
+            return self._part(rows, self._given, 0, len(rows), self.plan, memory, buffers)
+        if self.plan.optimizer == ADAM:
+            return self._shared_batches(rows)
+        bounds = np.linspace(0, len(rows), self.threads + 1).astype(int).tolist()
+        parts = [
+            self._workers.submit(
+                self._part, rows, self._given, low, high, self.plan, memory, buffers
+            )
+            for low, high, memory, buffers in zip(
+                bounds[:-1], bounds[1:], self._threads, self._gradients, strict=True
+            )
+        ]
+        totals, samples = zip(*(part.result() for part in parts), strict=True)
+        return sum(totals), sum(samples)
+
+    def _part(
+        self,
+        rows: NDArray[np.int32],
+        given: NDArray[np.int32],
+        low: int,
+        high: int,
+        plan: Plan,
+        scratch: Scratch,
+        gradients: Gradients | None,
+    ) -> tuple[float, int]:
+        """Train on rows[low:high] in one thread; (sum of losses, samples)."""
+        weights, state, pool, hyper = self.weights, self._state, self.pool, self.hyper
+        if not self._online:
+            size = self.config.batch_size
+            return train_batches(
+                weights, state, pool, rows, given, low, high, size, plan, hyper, scratch, gradients
+            )
+        if plan.loss == BCE:
+            return train_points(weights, state, rows, low, high, plan, hyper, scratch)
+        return train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scratch)
+
+    def _shared_batches(self, rows: NDArray[np.int32]) -> tuple[float, int]:
+        """Adam in several threads: each adds its part of a batch and moves its part of the rows."""
+        assert self._workers is not None
+        threads, run = range(self.threads), self._workers.map
+        weights, state, pool, plan, hyper = (
+            self.weights,
+            self._state,
+            self.pool,
+            self.plan,
+            self.hyper,
+        )
+        total, samples = 0.0, 0
+        into = self._gradients[0]
+        for start in range(0, len(rows), self.config.batch_size):
+            size = min(self.config.batch_size, len(rows) - start)
+            bounds = [start + size * t // self.threads for t in range(self.threads + 1)]
+
+            def add(t: int, bounds: list[int] = bounds) -> tuple[float, int]:
+                return add_batch(
+                    weights,
+                    pool,
+                    rows,
+                    self._given,
+                    bounds[t],
+                    bounds[t + 1],
+                    plan,
+                    hyper,
+                    self._threads[t],
+                    self._gradients[t],
+                )
+
+            parts = list(run(add, threads))
+            count = sum(part[1] for part in parts)
+            total += sum(part[0] for part in parts)
+            samples += count
+            for other in self._gradients[1:]:
+                merge(into, other)
+            state.steps[0] += 1
+
+            def step(t: int, count: int = count) -> None:
+                step_adam(weights, state, count, plan, hyper, into, t, self.threads)
+
+            list(run(step, threads))
+        return total, samples
+
+
+def _nested_bytes(value: Any) -> int:
+    """Memory of the arrays in nested tuples and lists."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    return sum(map(_nested_bytes, value)) if isinstance(value, tuple | list) else 0
+
+
+def warm_up() -> float:
+    """Compile, or load from disk, every kernel an engine may call; seconds it took.
+
+    Once a worker process, before the first trial, so that no trial is charged for it.
+    """
+    start = time.perf_counter()
+    train = CSR(np.array([0, 1, 2]), np.array([0, 1]), 4)
+    rng = np.random.default_rng(0)
+    for flat in (
+        {"loss": "bpr", "optimizer": "sgd", "batch_size": 1},
+        {"loss": "bce", "optimizer": "sgd", "batch_size": 1},
+        {"loss": "bpr", "optimizer": "adam", "batch_size": 2, "redraw": "once"},
+    ):
+        config = TrainConfig.from_flat({"lr": 0.1, "latent_factors": 2, **flat})
+        model = LFM(2, 4, 2, rng=rng)
+        for threads in (1, 2):
+            NumbaEngine(model, train, config, rng=rng, threads=threads).epoch()
+    return time.perf_counter() - start

@@ -1,0 +1,312 @@
+"""Training in batches: sum the gradients of a batch, then let the optimiser take one step.
+
+The sums are kept for the rows a batch touches only, in `Buffer`s: their memory is bounded by the
+batch, and a step that touches few rows of a large table costs little.
+"""
+
+# mypy: disallow_untyped_defs=False
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.kernels.jit import kernel, prefetch_row
+from recsys.kernels.optim import adam_rates, adam_row, adam_scalar, step_row, step_scalar
+from recsys.kernels.pointwise import point_error
+from recsys.kernels.rows import (
+    ADAM,
+    BCE,
+    BPR,
+    choose,
+    coefficients,
+    dot,
+    draft,
+    prefetch_draft,
+)
+
+_0, _1 = np.float32(0), np.float32(1)
+
+
+class Buffer(NamedTuple):
+    """Gradient sums for the touched rows of one side, a sparse set of at most C rows.
+
+    Row r is touched if and only if slot[r] < size and touched[slot[r]] == r, so that forgetting
+    all of them is size = 0 (Briggs and Torczon 1993).
+    """
+
+    factors: NDArray[np.float32]  # (C, d)
+    bias: NDArray[np.float32]  # (C,)
+    slot: NDArray[np.int32]  # (rows,)
+    touched: NDArray[np.int32]  # (C,)
+    size: NDArray[np.int64]  # (1,)
+
+
+class Gradients(NamedTuple):
+    users: Buffer
+    items: Buffer
+    global_bias: NDArray[np.float32]  # (1,)
+
+
+def new_gradients(n_users: int, n_items: int, factors: int, batch: int, scores: int) -> Gradients:
+    """Room for batches of `batch` rows of at most `scores` items each."""
+
+    def buffer(rows: int, most: int) -> Buffer:
+        capacity = min(rows, most)
+        return Buffer(
+            np.zeros((capacity, factors), np.float32),
+            np.zeros(capacity, np.float32),
+            np.zeros(rows, np.int32),
+            np.zeros(capacity, np.int32),
+            np.zeros(1, np.int64),
+        )
+
+    users, items = buffer(n_users, batch), buffer(n_items, batch * scores)
+    return Gradients(users, items, np.zeros(1, np.float32))
+
+
+@kernel(inline=True)
+def find(buffer, row):
+    """The slot of a touched row, or -1."""
+    slot = np.int64(buffer.slot[row])
+    return slot if slot < buffer.size[0] and buffer.touched[slot] == row else np.int64(-1)
+
+
+@kernel(inline=True)
+def touch(buffer, row):
+    """The slot of a row, made and cleared if it has none yet."""
+    slot = find(buffer, row)
+    if slot < 0:
+        slot = buffer.size[0]
+        buffer.size[0] = slot + 1
+        buffer.slot[row] = slot
+        buffer.touched[slot] = row
+        buffer.bias[slot] = _0
+        for f in range(buffer.factors.shape[1]):
+            buffer.factors[slot, f] = _0
+    return slot
+
+
+@kernel(inline=True)
+def add_row(sums, slot, scale, table, row):
+    for f in range(sums.shape[1]):
+        sums[slot, f] += scale * table[row, f]
+
+
+@kernel(inline=True)
+def forget(gradients):
+    gradients.users.size[0] = 0
+    gradients.items.size[0] = 0
+    gradients.global_bias[0] = _0
+
+
+@kernel()
+def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradients):
+    """Add the gradients of the summed losses of rows[low:high]; (sum of losses, samples)."""
+    p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
+    users, items = gradients.users, gradients.items
+    total, samples = 0.0, 0
+    if low < high:
+        draft(pool, plan, np.int64(rows[low, 0]), low & 1, scratch)
+    for row in range(low, high):
+        slot = row & 1
+        user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
+        if row + 1 < high:
+            other = np.int64(rows[row + 1, 0])
+            draft(pool, plan, other, 1 - slot, scratch)
+            prefetch_draft(q, 1 - slot, scratch)
+            prefetch_row(p, other, p.shape[1])
+        count = choose(weights, pool, plan, user, slot, given, row, scratch)
+        if count == 0:
+            continue
+        positive = bias[item] + dot(p, user, q, item)
+        loss, weight = coefficients(plan.loss, hyper, positive, count, scratch)
+        total += loss
+        # in how many samples the positive takes part, and each negative
+        parts = np.float32(count) if plan.loss == BPR else _1
+        part = _1 if plan.loss == BPR else _1 / np.float32(count)
+        samples += count if plan.loss == BPR else 1
+        mine, its = touch(users, user), touch(items, item)
+        add_row(users.factors, mine, -weight, q, item)
+        add_row(items.factors, its, -weight, p, user)
+        items.bias[its] += hyper.l2_bias * parts * bias[item] - weight
+        if hyper.l2 > _0:
+            add_row(users.factors, mine, hyper.l2 * parts, p, user)
+            add_row(items.factors, its, hyper.l2 * parts, q, item)
+        for k in range(count):
+            negative = np.int64(scratch.chosen[k])
+            c = scratch.coef[k]
+            its = touch(items, negative)
+            for f in range(p.shape[1]):
+                value = q[negative, f]
+                users.factors[mine, f] += c * value
+                items.factors[its, f] += c * p[user, f] + hyper.l2 * part * value
+            items.bias[its] += c + hyper.l2_bias * part * bias[negative]
+    return total, samples
+
+
+@kernel()
+def add_points(weights, rows, low, high, hyper, gradients):
+    """The same for BCE."""
+    p, q = weights.user_factors, weights.item_factors
+    users, items = gradients.users, gradients.items
+    total = 0.0
+    for row in range(low, high):
+        user, code = np.int64(rows[row, 0]), np.int64(rows[row, 1])
+        item, label = (code, _1) if code >= 0 else (~code, _0)
+        loss, error = point_error(weights, user, item, label)
+        total += loss
+        mine, its = touch(users, user), touch(items, item)
+        for f in range(p.shape[1]):
+            left, right = p[user, f], q[item, f]
+            users.factors[mine, f] += error * right + hyper.l2 * left
+            items.factors[its, f] += error * left + hyper.l2 * right
+        users.bias[mine] += error
+        items.bias[its] += error + hyper.l2_bias * weights.item_bias[item]
+        gradients.global_bias[0] += error
+    return total, high - low
+
+
+@kernel()
+def add_batch(weights, pool, rows, given, low, high, plan, hyper, scratch, gradients):
+    """Start a batch: forget the last one, add rows[low:high]; (sum of losses, samples)."""
+    forget(gradients)
+    if plan.loss == BCE:
+        return add_points(weights, rows, low, high, hyper, gradients)
+    return add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradients)
+
+
+@kernel()
+def merge_buffer(into, other):
+    for k in range(other.size[0]):
+        slot = touch(into, np.int64(other.touched[k]))
+        add_row(into.factors, slot, _1, other.factors, k)
+        into.bias[slot] += other.bias[k]
+
+
+@kernel()
+def merge(into, other):
+    """Add another thread's gradients of the same batch."""
+    merge_buffer(into.users, other.users)
+    merge_buffer(into.items, other.items)
+    into.global_bias[0] += other.global_bias[0]
+
+
+@kernel()
+def step_touched(weights, state, samples, plan, hyper, gradients):
+    """Adagrad or SGD by the mean over `samples`."""
+    scale = _1 / np.float32(samples)
+    kind, lr = plan.optimizer, hyper.lr
+    squares = state.squares
+    users, items = gradients.users, gradients.items
+    for k in range(users.size[0]):
+        row = np.int64(users.touched[k])
+        step_row(
+            kind, weights.user_factors, squares.user_factors, row, scale, users.factors, k, _0, lr
+        )
+        if plan.loss == BCE:
+            gradient = scale * users.bias[k]
+            step_scalar(kind, weights.user_bias, squares.user_bias, row, gradient, lr)
+    for k in range(items.size[0]):
+        row = np.int64(items.touched[k])
+        step_row(
+            kind, weights.item_factors, squares.item_factors, row, scale, items.factors, k, _0, lr
+        )
+        gradient = scale * items.bias[k]
+        step_scalar(kind, weights.item_bias, squares.item_bias, row, gradient, lr)
+    if plan.loss == BCE:
+        gradient = scale * gradients.global_bias[0]
+        step_scalar(kind, weights.global_bias, squares.global_bias, 0, gradient, lr)
+
+
+@kernel()
+def step_adam(weights, state, samples, plan, hyper, gradients, part, parts):
+    """Adam on part number `part` of `parts` of every table, by the mean over `samples`.
+
+    state.steps holds the number of this step, from 1. Rows the batch did not touch move too: by
+    their momentum and by weight decay.
+    """
+    scale, decay = _1 / np.float32(samples), hyper.weight_decay
+    rate, root = adam_rates(hyper.lr, state.steps[0])
+    means, squares = state.means, state.squares
+    p, q = weights.user_factors, weights.item_factors
+    for row in range(len(p) * part // parts, len(p) * (part + 1) // parts):
+        at = find(gradients.users, row)
+        adam_row(
+            p,
+            means.user_factors,
+            squares.user_factors,
+            row,
+            scale,
+            gradients.users.factors,
+            at,
+            decay,
+            rate,
+            root,
+        )
+        if plan.loss == BCE:
+            gradient = scale * gradients.users.bias[at] if at >= 0 else _0
+            adam_scalar(
+                weights.user_bias,
+                means.user_bias,
+                squares.user_bias,
+                row,
+                gradient,
+                decay,
+                rate,
+                root,
+            )
+    for row in range(len(q) * part // parts, len(q) * (part + 1) // parts):
+        at = find(gradients.items, row)
+        adam_row(
+            q,
+            means.item_factors,
+            squares.item_factors,
+            row,
+            scale,
+            gradients.items.factors,
+            at,
+            decay,
+            rate,
+            root,
+        )
+        gradient = scale * gradients.items.bias[at] if at >= 0 else _0
+        adam_scalar(
+            weights.item_bias, means.item_bias, squares.item_bias, row, gradient, decay, rate, root
+        )
+    if plan.loss == BCE and part == 0:
+        gradient = scale * gradients.global_bias[0]
+        adam_scalar(
+            weights.global_bias,
+            means.global_bias,
+            squares.global_bias,
+            0,
+            gradient,
+            decay,
+            rate,
+            root,
+        )
+
+
+@kernel()
+def train_batches(
+    weights, state, pool, rows, given, low, high, batch, plan, hyper, scratch, gradients
+):
+    """Train on rows[low:high] in batches; (sum of the samples' losses, number of samples)."""
+    total, samples = 0.0, 0
+    for start in range(low, high, batch):
+        end = min(start + batch, high)
+        loss, count = add_batch(
+            weights, pool, rows, given, start, end, plan, hyper, scratch, gradients
+        )
+        total += loss
+        samples += count
+        if count == 0:
+            continue
+        if plan.optimizer == ADAM:
+            state.steps[0] += 1
+            step_adam(weights, state, count, plan, hyper, gradients, 0, 1)
+        else:
+            step_touched(weights, state, count, plan, hyper, gradients)
+    return total, samples

@@ -1,0 +1,101 @@
+"""How the kernels are compiled: one decorator, one cache on disk, one prefetch instruction."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import platformdirs
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+# Sums may be reordered (that is what vectorises a dot product) and a*b+c fused. Not among them:
+# nnan and ninf, because a diverging training must show its NaN.
+FAST = frozenset({"reassoc", "contract", "nsz"})
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Folder of the compiled code, or None where nothing private can be written.
+
+    Its name holds a digest of every kernel source: numba itself notices only changes of the file
+    a function is defined in, not of the functions it inlines from other files. Cached code is
+    loaded by unpickling, so a folder that somebody else could write to is never used.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("honest-recsearch")
+    folder = Path(base).expanduser().resolve() / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        status = folder.stat()
+    except OSError:
+        return None
+    foreign = status.st_uid != os.getuid() or status.st_mode & 0o022
+    return None if foreign else folder
+
+
+def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile without the GIL; `inline` for small functions called inside other kernels.
+
+    Kernels index without bounds checks and divide as C does: callers hold the shapes right.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        options: dict[str, Any] = {
+            "nogil": True,
+            "_nrt": False,
+            "fastmath": set(FAST),
+            "error_model": "numpy",
+        }
+        if inline:
+            return numba.njit(forceinline=True, **options)(function)
+        folder = cache_folder()
+        if folder is None:
+            return numba.njit(**options)(function)
+        # numba reads the folder when it decorates; set back, so that no other user is affected
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(folder)
+        try:
+            return numba.njit(cache=True, **options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return decorate
+
+
+@intrinsic
+def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]  # noqa: ARG001
+    """Ask for the cache line of `array.ravel()[index]` (C-contiguous); never faults."""
+    signature = types.void(array, index)
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        view = context.make_array(sig.args[0])(context, builder, args[0])
+        place = context.cast(builder, args[1], sig.args[1], types.intp)
+        address = builder.bitcast(builder.gep(view.data, [place]), cgutils.voidptr_t)
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [address, i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@kernel(inline=True)
+def prefetch_row(table, row, width):  # type: ignore[no-untyped-def]
+    """Ask for a row of a C-contiguous 2-D float32 table of `width` columns."""
+    start = row * width
+    # 16 floats a cache line; past 8 lines the hardware's own prefetcher has caught on
+    for column in range(0, min(width, 128), 16):
+        prefetch(table, start + column)

@@ -1,0 +1,86 @@
+"""BCE: rows of (user, item, label), drawn and trained online.
+
+A negative row holds ~item (all bits flipped, hence below zero) in the place of the item: the
+label costs no memory.
+"""
+
+# mypy: disallow_untyped_defs=False
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from recsys.kernels.draw import draw_more, free_count, next_tick
+from recsys.kernels.jit import kernel, prefetch_row
+from recsys.kernels.optim import step_row, step_scalar
+from recsys.kernels.rows import ELEMENT, dot
+
+_0, _1 = np.float32(0), np.float32(1)
+
+
+@kernel()
+def draw_labelled(pool, indptr, indices, counts, rows, items, scratch):
+    """Fill rows int32 (R, 2) with the positives and the drawn negatives of each user; how many.
+
+    A user without a free item is left out.
+
+    indptr, indices: the training data; counts int64 (U,): negatives asked of each user;
+    items int32 (max of counts,): scratch.
+    """
+    at = np.int64(0)
+    for user in range(len(counts)):
+        if free_count(pool, user) == 0:
+            continue
+        for k in range(indptr[user], indptr[user + 1]):
+            rows[at, 0], rows[at, 1] = user, indices[k]
+            at += 1
+        mark = next_tick(scratch.marks)
+        drawn = draw_more(pool, user, counts[user], 0, items, 0, scratch.marks, mark, scratch.state)
+        for k in range(drawn):
+            rows[at, 0], rows[at, 1] = user, ~items[k]
+            at += 1
+    return at
+
+
+@kernel(inline=True)
+def point_error(weights, user, item, label):
+    """(loss, derivative of the loss by the score) of one row, stable for any score."""
+    x = weights.global_bias[0] + weights.user_bias[user] + weights.item_bias[item]
+    x += dot(weights.user_factors, user, weights.item_factors, item)
+    tail = math.exp(-abs(x))
+    share = (_1 if x >= _0 else tail) / (_1 + tail)
+    loss = math.log1p(tail) + max(x, _0) - label * x
+    return np.float64(loss), share - label
+
+
+@kernel()
+def train_points(weights, state, rows, low, high, plan, hyper, scratch):
+    """Train on rows[low:high]; (sum of losses, number of rows)."""
+    p, q = weights.user_factors, weights.item_factors
+    kind, lr, width = plan.optimizer, hyper.lr, weights.user_factors.shape[1]
+    squares = state.squares
+    grad = scratch.grad.reshape((1, width))
+    total = 0.0
+    for row in range(low, high):
+        user, code = np.int64(rows[row, 0]), np.int64(rows[row, 1])
+        item, label = (code, _1) if code >= 0 else (~code, _0)
+        if row + 2 < high:
+            other, code = np.int64(rows[row + 2, 0]), np.int64(rows[row + 2, 1])
+            code = code if code >= 0 else ~code
+            prefetch_row(p, other, width)
+            prefetch_row(q, code, width)
+            if kind == ELEMENT:
+                prefetch_row(squares.user_factors, other, width)
+                prefetch_row(squares.item_factors, code, width)
+        loss, error = point_error(weights, user, item, label)
+        total += loss
+        for f in range(width):
+            grad[0, f] = error * q[item, f] + hyper.l2 * p[user, f]
+        step_row(kind, q, squares.item_factors, item, error, p, user, hyper.l2, lr)
+        step_row(kind, p, squares.user_factors, user, _1, grad, 0, _0, lr)
+        decay = hyper.l2_bias * weights.item_bias[item]
+        step_scalar(kind, weights.item_bias, squares.item_bias, item, error + decay, lr)
+        step_scalar(kind, weights.user_bias, squares.user_bias, user, error, lr)
+        step_scalar(kind, weights.global_bias, squares.global_bias, 0, error, lr)
+    return total, high - low

@@ -1,0 +1,47 @@
+"""xoshiro256++ (Blackman and Vigna, 2021) and unbiased bounded integers in compiled code."""
+
+# mypy: disallow_untyped_defs=False
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.kernels.jit import kernel
+
+_23, _41, _17, _45, _19, _32 = (np.uint64(k) for k in (23, 41, 17, 45, 19, 32))
+_MASK32 = np.uint64(0xFFFFFFFF)
+_TWO32 = np.uint64(1 << 32)
+
+
+def new_states(rng: np.random.Generator, count: int) -> list[NDArray[np.uint64]]:
+    """Independent generator states, `count` arrays uint64 (4,), one for each thread."""
+    return list(rng.integers(0, 2**64, size=(count, 4), dtype=np.uint64))
+
+
+@kernel(inline=True)
+def next64(state):
+    """64 random bits; `state` uint64 (4,) moves on."""
+    s0, s1, s2, s3 = state[0], state[1], state[2], state[3]
+    total = s0 + s3
+    result = ((total << _23) | (total >> _41)) + s0
+    shifted = s1 << _17
+    s2 ^= s0
+    s3 ^= s1
+    s1 ^= s2
+    s0 ^= s3
+    s2 ^= shifted
+    state[0], state[1], state[2] = s0, s1, s2
+    state[3] = (s3 << _45) | (s3 >> _19)
+    return result
+
+
+@kernel(inline=True)
+def below(state, bound):
+    """Uniform integer in [0, bound), int64, for 0 < bound < 2^32 (Lemire 2019, exact)."""
+    n = np.uint64(bound)
+    product = (next64(state) >> _32) * n
+    if (product & _MASK32) < n:
+        threshold = (_TWO32 - n) % n
+        while (product & _MASK32) < threshold:
+            product = (next64(state) >> _32) * n
+    return np.int64(product >> _32)

@@ -1,0 +1,318 @@
+"""The negatives of one row and what the losses say about them; shared by every training kernel.
+
+A row is a positive (user, item). Its negatives are given, uniform, or hard: N candidates are
+scored with the current weights, the M highest kept (ties: the lower item), and K more drawn from
+the items outside those M.
+"""
+
+# mypy: disallow_untyped_defs=False
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.kernels.draw import CROWDED, Marks, draw_more, draw_one, next_tick
+from recsys.kernels.jit import kernel, prefetch_row
+from recsys.kernels.rng import new_states
+
+BPR, SOFTMAX, BCE = 0, 1, 2
+GIVEN, UNIFORM, HARD = 0, 1, 2
+ELEMENT, ROW, SGD, ADAM = 0, 1, 2, 3
+_HEAP_FROM = 32  # above this many kept, a heap beats insertion into a sorted list
+
+_0, _1 = np.float32(0), np.float32(1)
+
+
+class Plan(NamedTuple):
+    """What a kernel is to do; the numbers are the constants above."""
+
+    loss: int
+    optimizer: int
+    mode: int
+    candidates: int  # hard: N; uniform: negatives of a row
+    hard: int
+    random: int
+
+
+class Hyper(NamedTuple):
+    """Real-valued settings, float32 so that no expression is widened to float64."""
+
+    margin: np.float32
+    temperature: np.float32
+    lr: np.float32
+    l2: np.float32
+    l2_bias: np.float32
+    weight_decay: np.float32  # Adam's
+
+
+class Scratch(NamedTuple):
+    """A thread's own memory. Drafts have two slots: the next row is drawn one row ahead, so that
+    its weights are on their way from memory while the current row is worked on.
+    """
+
+    state: NDArray[np.uint64]  # (4,)
+    marks: Marks
+    candidates: NDArray[np.int32]  # (2, N) drafts
+    extras: NDArray[np.int32]  # (2, K) drafts
+    counts: NDArray[np.int64]  # (2, 2) how many of each
+    scores: NDArray[np.float32]  # (N,)
+    chosen: NDArray[np.int32]  # (L,) the row's negatives
+    chosen_scores: NDArray[np.float32]  # (L,)
+    coef: NDArray[np.float32]  # (L,) minus the derivative of the loss by x_ui - x_uj
+    grad: NDArray[np.float32]  # (d,)
+
+
+def kept_negatives(plan: Plan, given: int = 0) -> int:
+    """The most negatives a row can have, at least 1."""
+    uniform = plan.candidates if plan.mode == UNIFORM else 0
+    return max(plan.hard + plan.random, uniform, given, 1)
+
+
+def new_scratch(
+    rng: np.random.Generator,
+    count: int,
+    plan: Plan,
+    n_items: int,
+    factors: int,
+    *,
+    given: int = 0,
+    most: int = 0,
+) -> list[Scratch]:
+    """Memory for `count` threads.
+
+    given: given negatives a row; most: the most items ever drawn at once, if more than the plan's.
+    """
+    kept = kept_negatives(plan, given)
+    most = max(plan.candidates, plan.hard + plan.random, most)
+    marks = n_items if most else 0
+    return [
+        Scratch(
+            state,
+            Marks(
+                np.zeros(marks, np.int32),
+                np.zeros(1, np.int64),
+                np.zeros(min(CROWDED * most, marks), np.int32),
+            ),
+            np.zeros((2, max(plan.candidates, 1)), np.int32),
+            np.zeros((2, max(plan.random, 1)), np.int32),
+            np.zeros((2, 2), np.int64),
+            np.zeros(max(plan.candidates, 1), np.float32),
+            np.zeros(kept, np.int32),
+            np.zeros(kept, np.float32),
+            np.zeros(kept, np.float32),
+            np.zeros(factors, np.float32),
+        )
+        for state in new_states(rng, count)
+    ]
+
+
+@kernel(inline=True)
+def dot(left, i, right, j):
+    """left[i] . right[j], float32."""
+    total = _0
+    for f in range(left.shape[1]):
+        total += left[i, f] * right[j, f]
+    return total
+
+
+@kernel(inline=True)
+def draft(pool, plan, user, slot, scratch):
+    """Draw what a row of `user` needs into `slot`; depends on no weight."""
+    if plan.mode == UNIFORM and plan.candidates == 1:
+        item = draw_one(pool, user, scratch.state)
+        scratch.candidates[slot, 0] = item
+        scratch.counts[slot, 0] = item >= 0
+    elif plan.mode != GIVEN:
+        marks = scratch.marks
+        count = plan.candidates
+        scratch.counts[slot, 0] = draw_more(
+            pool,
+            user,
+            count,
+            0,
+            scratch.candidates[slot],
+            0,
+            marks,
+            next_tick(marks),
+            scratch.state,
+        )
+        if plan.random > 0:
+            scratch.counts[slot, 1] = draw_more(
+                pool,
+                user,
+                plan.random,
+                0,
+                scratch.extras[slot],
+                0,
+                marks,
+                next_tick(marks),
+                scratch.state,
+            )
+
+
+@kernel(inline=True)
+def prefetch_draft(table, slot, scratch):
+    """Ask for the rows of `table` that `draft` has drawn."""
+    width = table.shape[1]
+    for k in range(scratch.counts[slot, 0]):
+        prefetch_row(table, np.int64(scratch.candidates[slot, k]), width)
+    for k in range(scratch.counts[slot, 1]):
+        prefetch_row(table, np.int64(scratch.extras[slot, k]), width)
+
+
+@kernel(inline=True)
+def beats(score, item, other_score, other_item):
+    return score > other_score or (score == other_score and item < other_item)
+
+
+@kernel(inline=True)
+def insert_sorted(score, item, scores, items, count, most):
+    """Insert into a list sorted best first, of at most `most`; the new length."""
+    if count == most:
+        if not beats(score, item, scores[count - 1], items[count - 1]):
+            return count
+        count -= 1
+    place = count
+    while place > 0 and beats(score, item, scores[place - 1], items[place - 1]):
+        scores[place] = scores[place - 1]
+        items[place] = items[place - 1]
+        place -= 1
+    scores[place] = score
+    items[place] = item
+    return count + 1
+
+
+@kernel()
+def sift_down(scores, items, root, count):
+    """Restore a heap whose root is the worst."""
+    score, item = scores[root], items[root]
+    while True:
+        child = 2 * root + 1
+        if child >= count:
+            break
+        if child + 1 < count and beats(
+            scores[child], items[child], scores[child + 1], items[child + 1]
+        ):
+            child += 1
+        if not beats(score, item, scores[child], items[child]):
+            break
+        scores[root], items[root] = scores[child], items[child]
+        root = child
+    scores[root], items[root] = score, item
+
+
+@kernel()
+def keep_best(candidates, scores, count, most, items, kept):
+    """The `most` best of `count` scored candidates into `items` and `kept`; how many."""
+    if most <= _HEAP_FROM:
+        size = 0
+        for k in range(count):
+            size = insert_sorted(scores[k], candidates[k], kept, items, size, most)
+        return size
+    size = min(most, count)
+    for k in range(size):
+        items[k], kept[k] = candidates[k], scores[k]
+    if size == count:
+        return size
+    for root in range(size // 2 - 1, -1, -1):
+        sift_down(kept, items, root, size)
+    for k in range(size, count):
+        if beats(scores[k], candidates[k], kept[0], items[0]):
+            items[0], kept[0] = candidates[k], scores[k]
+            sift_down(kept, items, 0, size)
+    return size
+
+
+@kernel()
+def add_random(pool, user, slot, count, scratch):
+    """Append K items outside the `count` chosen ones; the new number of chosen items.
+
+    The drafted extras are the start of a random order of the free items. Leaving out the chosen
+    ones leaves a random order of the rest, so only where one was left out are more drawn.
+    """
+    chosen, marks = scratch.chosen, scratch.marks
+    drafted = scratch.counts[slot, 1]
+    first = count
+    for k in range(drafted):
+        item = scratch.extras[slot, k]
+        fresh = True
+        for c in range(first):
+            fresh = fresh and chosen[c] != item
+        if fresh:
+            chosen[count] = item
+            count += 1
+    missing = first + drafted - count
+    if missing > 0:
+        # extras that were left out are among the chosen: this stamps the union of both
+        mark = next_tick(marks)
+        for c in range(count):
+            marks.stamps[chosen[c]] = mark
+        count += draw_more(pool, user, missing, count, chosen, count, marks, mark, scratch.state)
+    return count
+
+
+@kernel(inline=True)
+def choose(weights, pool, plan, user, slot, given, row, scratch):
+    """Fill `chosen` and `chosen_scores` (without user and global bias); how many."""
+    p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
+    chosen, values = scratch.chosen, scratch.chosen_scores
+    count = np.int64(0)
+    scored = np.int64(0)
+    if plan.mode == GIVEN:
+        while count < given.shape[1] and given[row, count] >= 0:
+            chosen[count] = given[row, count]
+            count += 1
+    elif plan.mode == UNIFORM:
+        count = scratch.counts[slot, 0]
+        for k in range(count):
+            chosen[k] = scratch.candidates[slot, k]
+    else:
+        candidates, scores = scratch.candidates[slot], scratch.scores
+        found = scratch.counts[slot, 0]
+        for k in range(found):
+            item = np.int64(candidates[k])
+            scores[k] = bias[item] + dot(p, user, q, item)
+        count = keep_best(candidates, scores, found, plan.hard, chosen, values)
+        scored = count
+        if plan.random > 0:
+            count = add_random(pool, user, slot, count, scratch)
+    for k in range(scored, count):
+        item = np.int64(chosen[k])
+        values[k] = bias[item] + dot(p, user, q, item)
+    return count
+
+
+@kernel(inline=True)
+def coefficients(loss, hyper, positive, count, scratch):
+    """Fill `coef` for the sum of a row's samples; (loss, sum of coef).
+
+    BPR: softplus(-x) with x = x_ui - x_uj - margin, coef = sigmoid(-x) for each pair.
+    Softmax: one sample, coef = (share of the negative) / temperature.
+    """
+    values, coef = scratch.chosen_scores, scratch.coef
+    total, weight = 0.0, _0
+    if loss == BPR:
+        for k in range(count):
+            x = positive - values[k] - hyper.margin
+            tail = math.exp(-abs(x))
+            share = tail if x >= _0 else _1
+            coef[k] = share / (_1 + tail)
+            weight += coef[k]
+            total += math.log1p(tail) + max(-x, _0)
+        return total, weight
+    top = _0  # gap of the positive to itself
+    for k in range(count):
+        values[k] = (values[k] - positive) / hyper.temperature
+        # a NaN must win, so that it reaches the loss
+        top = top if values[k] <= top else values[k]
+    share = math.exp(-top)
+    for k in range(count):
+        coef[k] = math.exp(values[k] - top)
+        share += coef[k]
+    for k in range(count):
+        coef[k] = coef[k] / (share * hyper.temperature)
+        weight += coef[k]
+    return np.float64(top + math.log(share)), weight

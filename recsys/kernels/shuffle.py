@@ -1,0 +1,31 @@
+"""Shuffles rows in place."""
+
+# mypy: disallow_untyped_defs=False
+from __future__ import annotations
+
+from recsys.kernels.jit import kernel, prefetch
+from recsys.kernels.rng import below
+
+AHEAD = 16  # swaps whose partner is already chosen and on its way from memory
+
+
+@kernel()
+def shuffle_rows(rows, given, partners, state):
+    """Fisher-Yates over rows int32 (R, 2) and, where it has columns, given int32 (R, L).
+
+    partners: int64 (AHEAD,), scratch.
+    """
+    n, columns = len(rows), given.shape[1]
+    for k in range(min(AHEAD, n - 1)):
+        partners[k] = below(state, n - k)
+    for k in range(n - 1):
+        place = k % AHEAD
+        a, b = n - 1 - k, partners[place]
+        if k + AHEAD < n - 1:
+            partner = below(state, n - k - AHEAD)
+            partners[place] = partner
+            prefetch(rows, 2 * partner)
+        rows[a, 0], rows[b, 0] = rows[b, 0], rows[a, 0]
+        rows[a, 1], rows[b, 1] = rows[b, 1], rows[a, 1]
+        for c in range(columns):
+            given[a, c], given[b, c] = given[b, c], given[a, c]

@@ -1,0 +1,109 @@
+"""Exact negative sampling: never an excluded item, without replacement, uniform over the rest.
+
+Shapes: U users, I items, R requests, N candidates, M hard and K random negatives.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.interactions import CSR, frozen
+from recsys.kernels.draw import Pool, fill_filter
+from recsys.kernels.jit import kernel
+from recsys.kernels.rows import BPR, HARD, SGD, UNIFORM, Plan, choose, draft, new_scratch
+from recsys.model import ModelViews
+
+FILTER_BITS = 8  # at least so many bits of filter an interaction, at most twice that
+
+
+def make_pool(excluded: CSR) -> Pool:
+    """The users' filters over `excluded`; 1 to 2 bytes an interaction beside the CSR itself."""
+    degrees = excluded.degrees()
+    bits = np.maximum(FILTER_BITS * degrees, 64)
+    log2 = np.ceil(np.log2(bits)).astype(np.int64)
+    # where a bit per item takes no more room than the hashed filter, it is exact
+    exact = excluded.n_items <= 2**log2
+    n_words = np.where(exact, -(-excluded.n_items // 64), 2**log2 // 64)
+    first = np.zeros(excluded.n_users, np.int64)
+    np.cumsum(n_words[:-1], out=first[1:])
+    words = np.zeros(int(n_words.sum()), np.uint64)
+    shift = np.where(exact, 0, 32 - log2).astype(np.uint8)
+    fill_filter(excluded.indptr, excluded.indices, words, first, shift)
+    return Pool(
+        excluded.indptr,
+        excluded.indices,
+        frozen(words, np.uint64),
+        frozen(first, np.int64),
+        frozen(shift, np.uint8),
+        excluded.n_items,
+    )
+
+
+def pool_bytes(pool: Pool, train: CSR) -> int:
+    """Memory of the pool in bytes, beside `train`."""
+    own = pool.words.nbytes + pool.first.nbytes + pool.shift.nbytes
+    shared = pool.indices is train.indices
+    return own if shared else own + pool.indptr.nbytes + pool.indices.nbytes
+
+
+@kernel()
+def _sample(weights, pool, users, plan, scratch, given, out, candidates):  # type: ignore[no-untyped-def]
+    for row in range(len(users)):
+        user = np.int64(users[row])
+        draft(pool, plan, user, 0, scratch)
+        for k in range(scratch.counts[0, 0] if candidates.shape[1] > 0 else 0):
+            candidates[row, k] = scratch.candidates[0, k]
+        count = choose(weights, pool, plan, user, 0, given, row, scratch)
+        for k in range(count):
+            out[row, k] = scratch.chosen[k]
+
+
+def _run(
+    pool: Pool, views: ModelViews, users: NDArray, plan: Plan, width: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    users = frozen(users, np.int32)
+    scratch = new_scratch(rng, 1, plan, pool.n_items, views.user_factors.shape[1])[0]
+    out = np.full((len(users), width), -1, np.int32)
+    candidates = np.full((len(users), plan.candidates), -1, np.int32)
+    given = np.zeros((0, 0), np.int32)
+    _sample(views, pool, users, plan, scratch, given, out, candidates)
+    return out, candidates
+
+
+def sample_uniform(
+    pool: Pool, users: NDArray, count: int, rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """`count` distinct free items for each of `users` (int (R,)), int32 (R, count).
+
+    A user with fewer gets all of them, and -1 after them.
+    """
+
+    def nothing(*shape: int) -> NDArray[np.float32]:  # uniform draws look at no weight
+        return np.zeros(shape, np.float32)
+
+    n_users, n_items = len(pool.first), pool.n_items
+    views = ModelViews(
+        nothing(n_users, 1), nothing(n_items, 1), nothing(n_users), nothing(n_items), nothing(1)
+    )
+    plan = Plan(BPR, SGD, UNIFORM, count, 0, 0)
+    return _run(pool, views, users, plan, count, rng)[0]
+
+
+def sample_hard(
+    pool: Pool,
+    views: ModelViews,
+    users: NDArray,
+    candidates: int,
+    hard: int,
+    random: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Hard negatives of `users` (int (R,)) under the weights `views`.
+
+    Returns the negatives int32 (R, M+K), the M = `hard` highest scored of the candidates (ties:
+    the lower item index) followed by K = `random` from the other free items, padded with -1; and
+    the candidates int32 (R, N), padded likewise.
+    """
+    plan = Plan(BPR, SGD, HARD, candidates, hard, random)
+    return _run(pool, views, users, plan, hard + random, rng)
