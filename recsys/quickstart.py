@@ -1,0 +1,253 @@
+"""The report's quick start: one training, one plot, one submission. `run.sh` calls it.
+
+Unlike the report's, the submission comes from a model trained on everything, validation items
+included, for the number of epochs that was best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys.config import TrainConfig
+from recsys.data import Dataset, load
+from recsys.errors import ConfigError, DivergedError, InputError, UserError
+from recsys.evaluate import top_items
+from recsys.model import LFM
+from recsys.quickconfig import (
+    BceSettings,
+    BprSettings,
+    DataSettings,
+    read_settings,
+    torch_device,
+    train_config,
+)
+from recsys.split import Split, SplitPlan, make_split
+from recsys.submission import check_submission, write_submission
+from recsys.train import EpochReport, train
+
+CONFIG = Path(__file__).resolve().parent.parent / "config"
+DEFAULT_INPUT = "train.csv"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the quick start; the exit code: 0 done, 2 wrong usage or input, 1 failed, 130 Ctrl-C."""
+    options = parser().parse_args(argv)
+    try:
+        run(options.output, options.input, options.bce, options.config, options.engine)
+    except UserError as error:
+        return _fail(str(error), 2)
+    except DivergedError as error:
+        return _fail(f"{error}; a smaller lr in the training file usually helps", 1)
+    except OSError as error:
+        return _fail(f"{error.filename or options.output}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="run.sh",
+        description="Train one recommender and write submission.csv.",
+        allow_abbrev=False,
+    )
+    add = result.add_argument
+    add("-o", dest="output", metavar="DIR", required=True, type=Path, help="where results go")
+    add("-bce", action="store_true", help="BCE loss (train_bce.yaml) instead of BPR")
+    add(
+        "-i",
+        dest="input",
+        metavar="FILE",
+        default=None,
+        help="interactions: a file or a named set such as ml-100k (default: train.csv)",
+    )
+    add("--config", metavar="DIR", default=CONFIG, type=Path, help="folder of the three YAML files")
+    add("--engine", choices=("auto", "numba", "torch"), default="auto", help="training engine")
+    return result
+
+
+def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: Any) -> None:
+    """Everything from the settings to the checked submission; errors as in `main`."""
+    data_settings = read_settings(config_dir / "data.yaml", DataSettings)
+    path = config_dir / ("train_bce.yaml" if bce else "train_bpr.yaml")
+    settings: BceSettings = read_settings(path, BceSettings if bce else BprSettings)
+    config = train_config(data_settings, settings, path)
+    device = torch_device(settings.device, path)
+    dataset = read_input(source)
+    interactions = dataset.interactions
+    if settings.top_k > interactions.n_items:
+        raise ConfigError(
+            f"{path}: top_k is {settings.top_k}, but the data has only "
+            f"{interactions.n_items} items: expected at most that"
+        )
+    plan = SplitPlan.model_validate(
+        {"order": "random", "test": "none", "valid": data_settings.valid}
+    )
+    split = make_split(dataset, plan, data_settings.seed)
+    make_folder(output)
+    say(
+        f"{interactions.name}: {interactions.n_users} users, {interactions.n_items} items, "
+        f"{interactions.nnz} interactions; split {split.name}"
+    )
+    for note in interactions.notes:
+        say(note)
+    leaky = config.negatives_exclude == "all"
+    if leaky:
+        say(
+            "negatives_exclude is all: validation items are never drawn as negatives, so the "
+            "LEAKY validation mAP below is too high and tells nothing about unseen items"
+        )
+    metric = f"map@{settings.top_k}"
+    rng = np.random.default_rng(data_settings.seed)
+    history = search_epochs(
+        split, config, metric, data_settings.time_limit, rng, output, device, engine
+    )
+    plot_history(history, metric, output / "training.png", leaky)
+    last = history[-1]
+    say(f"stopped by {last.stop}; best {metric} {last.best_value:.4f} in epoch {last.best_epoch}")
+    say(f"training on everything for {last.best_epoch} epochs")
+    model = refit(dataset, split, config, last.best_epoch, rng, device, engine)
+    users = np.arange(interactions.n_users)
+    submission = output / "submission.csv"
+    everything = interactions.csr
+    write_submission(submission, interactions, top_items(model, everything, users, settings.top_k))
+    check_submission(submission, interactions, settings.top_k)
+    warning = ", LEAKY: negatives exclude validation items" if leaky else ""
+    say(f"validation {metric} {last.best_value:.4f} ({split.name}{warning})")
+    say(f"wrote {submission}, {output / 'training.png'}, {output / 'best.pt'}")
+
+
+def read_input(source: str | None) -> Dataset:
+    """The interactions of a file or a named set; the report's train.csv where none is named."""
+    if source is None:
+        if not Path(DEFAULT_INPUT).is_file():
+            raise InputError(
+                f"{DEFAULT_INPUT}: no such file here; expected the report's UserId,ItemId file, "
+                "or another one named by -i FILE"
+            )
+        source = DEFAULT_INPUT
+    return load(source)
+
+
+def make_folder(output: Path) -> None:
+    """The output folder, made where missing; InputError where nothing can be written to it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"-o {output}: cannot be made ({error.strerror})") from None
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise InputError(f"-o {output}: cannot be written to; expected a writable folder")
+
+
+def search_epochs(
+    split: Split,
+    config: TrainConfig,
+    metric: str,
+    time_limit: float,
+    rng: np.random.Generator,
+    output: Path,
+    device: str,
+    engine: Any,
+) -> list[EpochReport]:
+    """Train with validation and early stop; the best weights so far are always in best.pt."""
+    model = new_model(split.train.n_users, split.train.n_items, config, rng)
+    history = []
+    say(f"{'epoch':>5} {'loss':>8} {metric:>8} {'best':>8} {'seconds':>8}")
+    for report in train(
+        model,
+        split.train,
+        split.valid,
+        config,
+        rng=rng,
+        metric=metric,
+        exclude=split.valid if config.negatives_exclude == "all" else None,
+        device=device,
+        engine=engine,
+        time_limit=time_limit,
+    ):
+        history.append(report)
+        if report.epoch == report.best_epoch:
+            save_weights(model, output / "best.pt")
+        seconds = report.train_seconds + report.eval_seconds
+        say(
+            f"{report.epoch:>5} {report.loss:>8.4f} {report.metrics[metric]:>8.4f} "
+            f"{report.best_value:>8.4f} {seconds:>8.2f}"
+        )
+    return history
+
+
+def refit(
+    dataset: Dataset,
+    split: Split,
+    config: TrainConfig,
+    epochs: int,
+    rng: np.random.Generator,
+    device: str,
+    engine: Any,
+) -> LFM:
+    """A new model trained on every interaction for exactly `epochs` epochs."""
+    everything = dataset.interactions.csr
+    model = new_model(split.train.n_users, split.train.n_items, config, rng)
+    whole = config.model_copy(update={"epochs": epochs})
+    for _ in train(model, everything, None, whole, rng=rng, device=device, engine=engine):
+        pass
+    return model
+
+
+def new_model(n_users: int, n_items: int, config: TrainConfig, rng: np.random.Generator) -> LFM:
+    return LFM(n_users, n_items, config.latent_factors, rng=rng, init_std=config.init_std)
+
+
+def save_weights(model: LFM, path: Path) -> None:
+    """The state_dict, on the CPU, loadable with `weights_only=True`; replaced atomically."""
+    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    torch.save(weights, partial)
+    partial.replace(path)
+
+
+def plot_history(history: Sequence[EpochReport], metric: str, path: Path, leaky: bool) -> None:
+    """Training loss and validation metric per epoch, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [report.epoch for report in history]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left = figure.subplots()
+    right = left.twinx()
+    left.plot(epochs, [r.loss for r in history], color="tab:blue", marker=".")
+    right.plot(epochs, [r.metrics[metric] for r in history], color="tab:orange", marker=".")
+    left.set_xlabel("epoch")
+    left.set_ylabel("training loss", color="tab:blue")
+    right.set_ylabel(f"validation {metric}{' (leaky)' if leaky else ''}", color="tab:orange")
+    best = history[-1].best_epoch
+    left.axvline(best, color="gray", linestyle=":")
+    left.set_title(f"best {metric} {history[-1].best_value:.4f} in epoch {best}")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    partial = path.with_suffix(".partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from recsys import baselines
+from recsys.baselines import EASE, ItemKNN, Popularity, best_ease
+from recsys.errors import ConfigError
+from recsys.evaluate import evaluate
+from recsys.interactions import CSR
+
+Planted = tuple[CSR, CSR]
+
+
+def tiny() -> tuple[CSR, np.ndarray]:
+    dense = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0]], float)
+    users, items = np.nonzero(dense)
+    return CSR.from_pairs(users, items, 3, 4), dense
+
+
+def test_popularity_counts_users() -> None:
+    csr, dense = tiny()
+    scores = Popularity(csr).score_users(np.array([2, 0]))
+    assert scores.dtype == np.float32
+    assert_allclose(scores, [dense.sum(0), dense.sum(0)])
+
+
+@pytest.mark.parametrize("single_from", [10**9, 0])
+def test_ease_solves_its_ridge_problems(single_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Column j: ridge regression of item j on all other items, one at a time."""
+    monkeypatch.setattr(baselines, "_SINGLE_FROM", single_from)
+    rng = np.random.default_rng(0)
+    dense = (rng.random((40, 9)) < 0.3).astype(float)
+    users, items = np.nonzero(dense)
+    l2 = 3.0
+    weights = np.zeros((9, 9))
+    for j in range(9):
+        others = [i for i in range(9) if i != j]
+        x = dense[:, others]
+        weights[others, j] = np.linalg.solve(x.T @ x + l2 * np.eye(8), x.T @ dense[:, j])
+    model = EASE(CSR.from_pairs(users, items, 40, 9), l2)
+    got = model.score_users(np.arange(40))
+    assert got.dtype == np.float32
+    assert_allclose(got, dense @ weights, rtol=1e-4, atol=1e-5)
+
+
+def test_item_neighbours_by_hand() -> None:
+    csr, dense = tiny()
+    scores = ItemKNN(csr, neighbours=1, shrink=0.5).score_users(np.arange(3))
+    cosine = np.zeros((4, 4))
+    for i in range(4):
+        for j in range(4):
+            if i != j:
+                norm = np.sqrt(dense[:, i].sum() * dense[:, j].sum())
+                cosine[i, j] = dense[:, i] @ dense[:, j] / (norm + 0.5)
+    # the one nearest of items 0, 1, 2; items 1 and 2 tie as neighbours of item 0
+    keep = np.where(cosine >= cosine.max(1, keepdims=True), cosine, 0)
+    assert_allclose(scores, dense @ keep.T, rtol=1e-5)
+
+
+def test_the_grid_is_decided_on_validation(planted: Planted) -> None:
+    items, valid = planted
+    choice = best_ease(items, valid, "map@20", (1e5, 1.0, 30.0))
+    assert choice.reason is None
+    assert [l2 for l2, _ in choice.tried] == [1.0, 30.0, 1e5]
+    for l2, value in choice.tried:
+        assert evaluate(EASE(items, l2), items, valid, ["map@20"]).values["map@20"] == value
+    assert choice.value == max(v for _, v in choice.tried)
+    assert (choice.l2, choice.value) in choice.tried
+    model = choice.fit(items.union(valid))
+    popular = evaluate(Popularity(items), items, valid, ["map@20"]).values["map@20"]
+    assert choice.value is not None
+    assert choice.value > 2 * popular
+    assert model.score_users(np.array([0])).shape == (1, items.n_items)
+
+
+def test_too_many_items_are_refused_with_a_reason(planted: Planted) -> None:
+    choice = best_ease(*planted, "map@20", max_items=100)
+    assert choice.l2 is None
+    assert choice.reason == ("EASE needs a dense 120 x 120 solve; not done above 100 items")
+    with pytest.raises(ConfigError, match="unknown"):
+        best_ease(*planted, "mrr@3")
