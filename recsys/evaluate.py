@@ -184,9 +184,10 @@ def device_top(model: LFM, seen: CSR, users_B: NDArray[np.int32], k: int) -> NDA
     if bool(scores.isnan().any()):
         raise FloatingPointError("the score of a user and an item is NaN")
     keys = _ordered_keys(scores)
-    rows = [seen.row(user) for user in users_B]
-    row = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
-    column = np.concatenate(rows).astype(np.int64)
+    start, size = seen.indptr[users_B], seen.degrees()[users_B]
+    row = np.repeat(np.arange(len(users_B)), size)
+    offset = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+    column = seen.indices[start[row] + offset].astype(np.int64)
     keys[torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)] = -(2**63)
     best = keys.topk(min(k, model.n_items), dim=1).values
     items = torch.where(best == -(2**63), -1, 0xFFFFFFFF - (best & 0xFFFFFFFF)).int()

@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from recsys.config import TrainConfig
 from recsys.data import Dataset, load
+from recsys.engine import EngineName
 from recsys.errors import ConfigError, DivergedError, InputError, UserError
 from recsys.evaluate import top_items
 from recsys.model import LFM
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
-def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: Any) -> None:
+def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: EngineName) -> None:
     """Everything from the settings to the checked submission; errors as in `main`."""
     data_settings = read_settings(config_dir / "data.yaml", DataSettings)
     path = config_dir / ("train_bce.yaml" if bce else "train_bpr.yaml")
@@ -155,7 +155,7 @@ def search_epochs(
     rng: np.random.Generator,
     output: Path,
     device: str,
-    engine: Any,
+    engine: EngineName,
 ) -> list[EpochReport]:
     """Train with validation and early stop; the best weights so far are always in best.pt."""
     model = new_model(split.train.n_users, split.train.n_items, config, rng)
@@ -191,7 +191,7 @@ def refit(
     epochs: int,
     rng: np.random.Generator,
     device: str,
-    engine: Any,
+    engine: EngineName,
 ) -> LFM:
     """A new model trained on every interaction for exactly `epochs` epochs."""
     everything = dataset.interactions.csr
