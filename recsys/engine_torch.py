@@ -127,7 +127,7 @@ class TorchEngine:
                 torch.arange(len(self._all_items), device=self.device), negatives_RL
             )
             for part in rows_R.split(batch):
-                self._pointwise_step(users[part], items[part], labels[part], sums)
+                self._pointwise_step(users[part].long(), items[part].long(), labels[part], sums)
         else:
             for part, drawn in zip(rows_R.split(batch), negatives_RL.split(batch), strict=True):
                 self._pairwise_step(self._all_users[part], self._all_items[part], drawn, sums)
@@ -139,7 +139,9 @@ class TorchEngine:
         if self._once is not None:
             users, items, negatives = self._once
             for part in self._shuffled(len(users)).split(batch):
-                self._pairwise_step(users[part], items[part], negatives[part], sums)
+                self._pairwise_step(
+                    users[part].long(), items[part].long(), negatives[part].long(), sums
+                )
             return sums.loss, sums.count
         rows = self._usable[self._shuffled(len(self._usable))]
         hard = isinstance(self.config.negatives, Hard)
@@ -158,7 +160,7 @@ class TorchEngine:
         sums = _Sums(self.device)
         users, items, labels = self._once or self._labelled(self._usable, self._user_negatives())
         for part in self._shuffled(len(users)).split(self.config.batch_size):
-            self._pointwise_step(users[part], items[part], labels[part], sums)
+            self._pointwise_step(users[part].long(), items[part].long(), labels[part], sums)
         return sums.loss, sums.count
 
     def _shuffled(self, size: int) -> Tensor:
@@ -194,8 +196,10 @@ class TorchEngine:
         negatives = self._draw(users, self._width())
         if isinstance(self.config.loss, Bpr):  # the report shuffles triples, not positives
             row, column = (negatives >= 0).nonzero(as_tuple=True)
-            return users[row], items[row], negatives[row, column][:, None]
-        return users, items, negatives
+            users, items = users[row], items[row]
+            negatives = negatives[row, column][:, None]
+        # int32: these may be the largest thing in memory
+        return users.int(), items.int(), negatives.int()
 
     def _user_negatives(self) -> Tensor:
         """BCE's negatives of each user, int64 (U, L), padded with -1."""
@@ -210,10 +214,10 @@ class TorchEngine:
         return self._draw(every, width, each_U) if width else every.new_empty((len(every), 0))
 
     def _labelled(self, positives: Tensor, negatives_UL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The (user, item, label) samples: some positives, then every real negative."""
+        """Samples (user int32, item int32, label): some positives, then every real negative."""
         user, column = (negatives_UL >= 0).nonzero(as_tuple=True)
-        users = torch.cat([self._all_users[positives], user])
-        items = torch.cat([self._all_items[positives], negatives_UL[user, column]])
+        users = torch.cat([self._all_users[positives].int(), user.int()])
+        items = torch.cat([self._all_items[positives], negatives_UL[user, column]]).int()
         labels = torch.zeros(len(users), device=self.device)
         labels[: len(positives)] = 1.0
         return users, items, labels
