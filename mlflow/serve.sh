@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# An MLflow tracking server for several machines or people, over the local store of this folder:
+#   mlflow/serve.sh [PORT] [HOST]        default: 5000 127.0.0.1
+# Searches then take --tracking-uri http://HOST:PORT. For one machine, `python run_search.py ui`
+# shows the same store and nothing here is needed.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+port="${1:-5000}"
+host="${2:-127.0.0.1}"
+python="${PYTHON:-$here/../.venv/bin/python}"
+store="${MLFLOW_STORE:-$here/store}"
+if [[ ! -x "$(command -v "$python")" ]]; then
+  echo "serve.sh: $python is not there: run \`make setup\`, or set PYTHON" >&2
+  exit 2
+fi
+mkdir -p "$store"
+export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
+# Started from the store: in the project's root the folder mlflow/ is on the path of `python -m`.
+cd "$store"
+exec "$python" -P -m mlflow server \
+  --backend-store-uri "sqlite:///$store/mlflow.db" \
+  --artifacts-destination "file://$store/artifacts" \
+  --host "$host" --port "$port" --workers 1

@@ -1,0 +1,320 @@
+"""The driver's side of MLflow: start the courier, ask how far it is, say goodbye.
+
+The driver never imports mlflow, never waits for a store and never fails because of one: it
+writes the journal, and the courier (a process of its own) delivers it. What did not arrive by
+the end stays in the run folder for `run_search.py sync RUN`, or for the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+from recsys.errors import ConfigError
+from search.journal import read_events
+from search.provenance import hide_password
+
+DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"
+EXPERIMENT = "recsearch"
+_ROOT = Path(__file__).resolve().parent.parent
+_DATABASES = ("postgresql", "mysql", "mssql")
+# Who we are to a server may come from the environment; which run or experiment may not.
+_KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
+
+
+def default_tracking_uri() -> str:
+    """The local store under the project's mlflow/ folder."""
+    return f"sqlite:///{_ROOT / 'mlflow' / 'store' / 'mlflow.db'}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a sqlite URI, None for any other."""
+    match = re.fullmatch(r"sqlite(?:\+pysqlite)?:///(.+)", uri)
+    return None if match is None else Path(match[1])
+
+
+def check_tracking_uri(uri: str) -> str:
+    """`uri` made absolute; raises `ConfigError` where no store can be, or mlflow is missing.
+
+    Doesn't ask whether a server answers: a search runs without one.
+    """
+    require_mlflow()
+    shown = hide_password(uri)
+    file = sqlite_file(uri)
+    if file is not None:
+        file = file.absolute()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"--tracking-uri {shown}: {file.parent} can't be made ({error.strerror})"
+            ) from None
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise ConfigError(f"--tracking-uri {shown}: {file} can't be written")
+        return f"sqlite:///{file}"
+    scheme = uri.partition("://")[0]
+    if scheme in ("http", "https") or scheme.split("+")[0] in _DATABASES:
+        if not re.match(r"[a-z0-9+]+://[^/\s]", uri):
+            raise ConfigError(f"--tracking-uri {shown}: no host: expected http://HOST:PORT")
+        return uri
+    raise ConfigError(
+        f"--tracking-uri {shown}: expected http(s)://HOST:PORT, sqlite:////ABSOLUTE/FILE.db or "
+        "postgresql://... (MLflow has no store of plain files any more)"
+    )
+
+
+def require_mlflow() -> None:
+    """Raise `ConfigError` unless `import mlflow` would find the package (without importing it).
+
+    The folder mlflow/ of this project has no code, and Python would import it as an empty
+    namespace where the package is not installed.
+    """
+    spec = find_spec("mlflow")
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            f"the package mlflow is not installed in {sys.executable}: "
+            "run `make search`, or `pip install -r requirements.txt`"
+        )
+
+
+def courier_environment(uri: str) -> dict[str, str]:
+    """The environment for a process that talks to the store at `uri`, and to no other."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MLFLOW_") or _KEPT.fullmatch(name)
+    }
+    defaults = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+    fixed = {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier has its own patience
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    return defaults | kept | fixed
+
+
+@dataclass(frozen=True)
+class DeliveryStatus:
+    """How much of a run MLflow has. `pending`: trials (and the search itself) not there in full."""
+
+    delivered: bool
+    pending: int
+    reason: str | None
+    uri: str
+    run: str
+    run_id: str | None = None
+    experiment_id: str | None = None
+
+    def sentence(self) -> str:
+        """One line for a person."""
+        where = hide_password(self.uri)
+        if self.delivered:
+            return f"MLflow has everything ({where})"
+        why = f" ({hide_password(self.reason)})" if self.reason else ""
+        return (
+            f"MLflow lacks {self.pending} of this run's records{why}; they are kept, and the next "
+            f"run delivers them, or: run_search.py sync {self.run}"
+        )
+
+
+def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
+    """What delivery.json says, held against the journal."""
+    try:
+        record = json.loads((run_dir / DELIVERY).read_bytes())
+        if record["uri"] != uri:
+            record = {}
+    except (OSError, ValueError, KeyError, TypeError):
+        record = {}
+    try:
+        behind = any(True for _ in read_events(run_dir / "journal.jsonl", record.get("offset", 0)))
+    except FileNotFoundError:
+        behind = False
+    delivered = bool(record.get("complete")) and not behind
+    pending = 0 if delivered else max(1, record.get("pending", 0))
+    reason = record.get("error") or (None if delivered else "not all of it was sent yet")
+    return DeliveryStatus(
+        delivered,
+        pending,
+        reason if not delivered else None,
+        uri,
+        run_dir.name,
+        record.get("run_id") or None,
+        record.get("experiment_id") or None,
+    )
+
+
+class Tracker:
+    """A running courier for the run in `run_dir`; use as a context manager, or start and close.
+
+    Nothing here raises because of MLflow, and nothing blocks beyond the seconds asked for.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path | str,
+        uri: str,
+        *,
+        experiment: str = EXPERIMENT,
+        last_effort_s: float = 10.0,
+        interval_s: float = 2.0,
+    ) -> None:
+        self.run_dir = Path(run_dir).resolve()
+        self.uri = check_tracking_uri(uri)
+        self.experiment = experiment
+        self.last_effort_s, self.interval_s = last_effort_s, interval_s
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the courier; it ends by itself when this process does."""
+        follow = ["--follow", "--last-effort", str(self.last_effort_s)]
+        follow += ["--interval", str(self.interval_s)]
+        self._process = _courier(self.run_dir, self.uri, self.experiment, follow)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the courier."""
+        return self._process.pid if self._process else None
+
+    def status(self) -> DeliveryStatus:
+        """How far delivery is."""
+        return delivery_status(self.run_dir, self.uri)
+
+    def flush(self, deadline_s: float) -> DeliveryStatus:
+        """Ask for delivery now and wait until it is done, at most `deadline_s` seconds."""
+        end = time.monotonic() + deadline_s
+        self._say("flush")
+        while True:
+            status = self.status()
+            if status.delivered or time.monotonic() > end or not self._alive():
+                return status
+            time.sleep(0.05)
+
+    def close(self, deadline_s: float | None = None) -> DeliveryStatus:
+        """Let the courier deliver what is left, at most `deadline_s` seconds, and end it."""
+        seconds = self.last_effort_s if deadline_s is None else deadline_s
+        if not self._alive() and not self.status().delivered:
+            self.start()  # somebody killed it
+        process = self._process
+        if process is not None:
+            self._say(f"close {seconds}")
+            with suppress(OSError):
+                assert process.stdin is not None
+                process.stdin.close()
+            try:
+                process.wait(seconds + 3.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            self._process = None
+        return self.status()
+
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _say(self, word: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError, ValueError):  # it is dead: close() sees to that
+                self._process.stdin.write(word.encode() + b"\n")
+                self._process.stdin.flush()
+
+    def __enter__(self) -> Tracker:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def sync(
+    run_dir: Path | str,
+    uri: str | None = None,
+    *,
+    experiment: str = EXPERIMENT,
+    patience_s: float = 20.0,
+) -> DeliveryStatus:
+    """Deliver what MLflow lacks of a run; gives up after `patience_s` seconds without progress.
+
+    `uri` None: where the run's records went so far. A store that was never given takes all.
+    """
+    run_dir = Path(run_dir).resolve()
+    uri = check_tracking_uri(uri or known_uri(run_dir) or default_tracking_uri())
+    process = _courier(run_dir, uri, experiment, ["--patience", str(patience_s)])
+    try:
+        if process is not None:
+            process.wait()
+    except BaseException:
+        if process is not None:
+            process.terminate()
+            process.wait()
+        raise
+    return delivery_status(run_dir, uri)
+
+
+def known_uri(run_dir: Path) -> str | None:
+    """The store a run's records went to, None if to none yet."""
+    try:
+        return str(json.loads((run_dir / DELIVERY).read_bytes())["uri"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def verify_delivery(
+    run_dir: Path | str, uri: str | None = None, *, experiment: str = EXPERIMENT
+) -> list[str]:
+    """Compare all of a run with what MLflow has; one line a difference, none if all is there.
+
+    Imports mlflow into this process: for `sync --verify` and tests.
+    """
+    run_dir = Path(run_dir).resolve()
+    uri = check_tracking_uri(uri or known_uri(run_dir) or default_tracking_uri())
+    from search.verify import differences
+
+    return differences(run_dir, uri, experiment)
+
+
+def _courier(
+    run_dir: Path, uri: str, experiment: str, more: list[str]
+) -> subprocess.Popen[bytes] | None:
+    """A courier process: away from the terminal's Ctrl-C, its chatter in courier.log."""
+    # -P: the current folder, which may be anything, is not searched for modules.
+    command = [sys.executable, "-P", "-m", "search.courier", str(run_dir)]
+    command += ["--experiment", experiment, *more]
+    try:
+        log = os.open(run_dir / COURIER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        return subprocess.Popen(
+            command,
+            env=courier_environment(uri),
+            cwd=run_dir,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    except OSError:
+        return None
+    finally:
+        os.close(log)
