@@ -16,16 +16,21 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
+from recsys.kernels.jit import cache_folder
+
 _I32R = types.Array(types.int32, 1, "C", readonly=True)
 _I64R = types.Array(types.int64, 1, "C", readonly=True)
 _F32R2 = types.Array(types.float32, 2, "C", readonly=True)
+
+# Asking numba to cache where nothing can be written is an error.
+_CACHE = cache_folder() is not None
 
 _SEEN = np.int32(-(2**31))  # below the key of -inf
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _LOW = np.int64(0xFFFFFFFF)
 
 
-@njit(types.int32(types.int32[::1], types.int64, types.int64), nogil=True, cache=True)
+@njit(types.int32(types.int32[::1], types.int64, types.int64), nogil=True, cache=_CACHE)
 def _select(values: NDArray[np.int32], size: int, k: int) -> int:
     """The k-th largest (k from 1) of the first `size` values, which it reorders."""
     target = k - 1
@@ -56,7 +61,7 @@ def _select(values: NDArray[np.int32], size: int, k: int) -> int:
         _F32R2, _I32R, _I64R, _I32R, types.Array(types.int32, 2, "C"), types.int64, types.int64
     ),
     nogil=True,
-    cache=True,
+    cache=_CACHE,
 )
 def best_unseen(
     scores_BI: NDArray[np.float32],
@@ -140,7 +145,7 @@ def best_unseen(
         types.int64,
     ),
     nogil=True,
-    cache=True,
+    cache=_CACHE,
 )
 def mark_hits(
     items_Bk: NDArray[np.int32],
