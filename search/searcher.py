@@ -90,10 +90,7 @@ class StudySearch(OptunaSearch):
     def _connect(self) -> None:
         studies.quiet()
         self._space = partial(studies.suggest, self.spec)
-        self._sampler = studies.sampler(self.spec, self.seed, 0)
-        self._study_name = self.name
-        self._storage = studies.storage(self.path)
-        self._setup_study("max")
+        self._ot_study = studies.connect(self.path, self.name)
         self._again = studies.unfinished(self._ot_study)
         self._count = len(self._ot_study.get_trials(deepcopy=False))
         # the fixed configs are the first trials, so these were handed out

@@ -26,6 +26,7 @@ __all__ = [
     "space_names",
 ]
 
+MAX_BYTES = 1 << 16  # YAML is read slowly; a space has a few thousand
 SPACES = Path(__file__).resolve().parent.parent / "spaces"
 
 
@@ -45,6 +46,8 @@ def load_spec(name_or_file: str) -> SearchSpec:
                 f"--space {name_or_file}: no such space, {hint} (or give a .yaml file)"
             )
         path = SPACES / f"{name_or_file}.yaml"
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{name_or_file}: larger than {MAX_BYTES} bytes, expected a space")
     value = load_yaml(path)
     text = path.read_text(encoding="utf-8-sig")
     return parse_spec(value, Origin(str(name_or_file), text), path.stem)

@@ -113,6 +113,17 @@ def open_study(path: Path, name: str | None = None) -> optuna.Study:
     return optuna.load_study(study_name=name or study_name(path), storage=storage(path))
 
 
+def connect(path: Path, name: str) -> optuna.Study:
+    """The study in a file, to go on with it; made if it is not there."""
+    content = path.read_bytes() if path.is_file() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):  # killed while writing: what follows must not be glued on
+        os.truncate(path, whole)
+    if whole:
+        return optuna.load_study(study_name=name, storage=storage(path))
+    return optuna.create_study(study_name=name, storage=storage(path), direction="maximize")
+
+
 def study_name(path: Path) -> str:
     """`runs/NAME/study.journal` holds the study NAME."""
     return path.resolve().parent.name

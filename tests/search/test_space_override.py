@@ -1,0 +1,165 @@
+"""What `--set` changes, and what else has to follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.errors import ConfigError
+from search.domains import Choice, Constant, FloatRange, IntRange, Param
+from search.space import SearchSpec, load_spec, override
+
+
+def param(spec: SearchSpec, name: str) -> Param:
+    return next(p for p in spec.params if p.name == name)
+
+
+def names(spec: SearchSpec) -> list[str]:
+    return [p.name for p in spec.params]
+
+
+def test_nothing_to_set() -> None:
+    spec = load_spec("bpr_hard")
+    assert override(spec, []) is spec
+
+
+def test_a_parameter_becomes_a_constant_and_enqueue_follows() -> None:
+    spec = load_spec("bpr_hard")
+    changed = override(spec, ["latent_factors=96", "lr=2e-2"])
+    assert param(changed, "latent_factors").domain == Constant(96)
+    assert param(changed, "lr").domain == Constant(0.02)
+    assert len(changed.enqueue) == len(spec.enqueue)
+    for before, after in zip(spec.enqueue, changed.enqueue, strict=True):
+        assert dict(after) == {
+            k: v for k, v in dict(before).items() if k not in ("latent_factors", "lr")
+        }
+        assert changed.train_config(dict(after)).latent_factors == 96
+
+
+def test_a_list_is_a_choice_and_a_mapping_a_range() -> None:
+    spec = override(load_spec("bpr_hard"), ["latent_factors=[32, 64]", "lr={low: 0.1, high: 0.2}"])
+    assert param(spec, "latent_factors").domain == Choice((32, 64))
+    assert param(spec, "lr").domain == FloatRange(0.1, 0.2)
+    assert all(dict(entry)["lr"] == 0.1 for entry in spec.enqueue)  # moved into the range
+
+
+def test_a_part_of_a_parameter() -> None:
+    spec = override(load_spec("bpr_hard"), ["params.lr.high=0.02", "params.lr.low=0.001"])
+    assert param(spec, "lr").domain == FloatRange(0.001, 0.02, log=True)
+    assert all(dict(entry)["lr"] <= 0.02 for entry in spec.enqueue)
+
+
+def test_top_keys_and_what_depends_on_them() -> None:
+    spec = load_spec("bpr_hard")
+    changed = override(
+        spec,
+        [
+            "metric=ndcg@20",
+            "max_epochs=200",
+            "time_budget=1h30m",
+            "split.valid.ratio=0.2",
+            "race.finalists=2",
+            "split.test=none",
+        ],
+    )
+    assert changed.metric == "ndcg@20"
+    assert (changed.max_epochs, changed.grace_epochs) == (200, 20)
+    assert changed.time_budget == 5400
+    assert changed.split.valid.amount == 0.2
+    assert changed.split.test is None
+    assert (changed.race.finalists, changed.race.replicates) == (2, spec.race.replicates)
+    assert changed.params == spec.params
+    assert changed.enqueue == spec.enqueue
+    assert override(changed, ["grace_epochs=50", "max_epochs=100"]).grace_epochs == 50
+    assert override(spec, ["race=none", "race.finalists=3"]).race.finalists == 3
+
+
+def test_words_that_structure_keep_the_sets_that_agree() -> None:
+    spec = override(load_spec("all"), ["loss=bce"])
+    assert set(param(spec, "method").domain.corners()) == {"bce_fixed", "bce_even"}
+    assert {"margin", "temperature", "num_candidate_neg_samples"}.isdisjoint(names(spec))
+    assert [dict(e)["method"] for e in spec.enqueue] == ["bce_fixed"]
+    rng = np.random.default_rng(0)
+    assert {spec.train_config(spec.sample(rng)).loss.kind for _ in range(30)} == {"bce"}
+
+
+def test_other_fields_change_in_every_set_that_has_them() -> None:
+    spec = override(load_spec("report_table"), ["lr=0.01", "method=[bpr_fixed, bpr_hard]"])
+    assert spec.trials == 4
+    assert {spec.train_config(p).optimizer.lr for p in spec.grid()} == {0.01}
+
+
+def test_the_size_of_a_grid_follows() -> None:
+    spec = override(load_spec("report_factors"), ["latent_factors=[8, 9]"])
+    assert spec.trials == 12
+    assert override(load_spec("report_factors"), ["trials=3"]).trials == 3
+
+
+def test_m_and_its_fraction_are_alternatives() -> None:
+    spec = override(load_spec("bpr_hard"), ["num_hard_neg_samples={low: 1, high: 10}"])
+    assert "hard_fraction" not in names(spec)
+    assert param(spec, "num_hard_neg_samples").domain == IntRange(1, 10)
+    assert spec.enqueue == ()  # M is missing in them
+
+
+def test_a_field_that_the_space_did_not_have() -> None:
+    spec = override(load_spec("bpr_hard"), ["init_std=0.1"])
+    assert spec.train_config(dict(spec.enqueue[0])).init_std == 0.1
+
+
+def test_own_enqueue() -> None:
+    spec = override(load_spec("bpr_hard"), ["enqueue=[]"])
+    assert spec.enqueue == ()
+
+
+@pytest.mark.parametrize("name", ["all", "bpr_hard", "report_table"])
+def test_overridden_specs_read_back(name: str, tmp_path: object) -> None:
+    spec = override(load_spec(name), ["max_epochs=7", "batch_size=64"])
+    path = tmp_path / "spec.yaml"  # type: ignore[operator]
+    path.write_text(spec.to_yaml())
+    assert load_spec(str(path)) == spec
+
+
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    {
+        "lr": "KEY=VALUE",
+        "=3": "KEY=VALUE",
+        "lrr=3": "did you mean lr",
+        "metrik=map@50": "did you mean metric",
+        "race.finalist=3": "did you mean race.finalists",
+        "split.valid.ration=3": "unknown key",
+        "epochs=30": "max_epochs",
+        "params=3": "one parameter at a time",
+        "params.lr.hihg=3": "did you mean high",
+        "params.lrr.high=3": "did you mean lr",
+        "params.loss.high=3": "no range",
+        "params.lrr=3": "did you mean lr",
+        "lr=[1, 2": "--set lr",
+        "lr=fast": "a finite number",
+        "lr=": "a finite number",
+        "lr=20": "less than or equal to 10",
+        "latent_factors=6.5": "whole number",
+        "hard_fraction=2": "(0, 1]",
+        "num_hard_neg_samples=30": "at most num_candidate_neg_samples",
+        "neg_mode=hardd": "did you mean hard",
+        "trials=0": "from 1",
+        "searcher=grid": "a grid needs",
+        "params.lr.low=1": "above high",
+        "metric=map": "map@50",
+    }.items(),
+)
+def test_mistakes(setting: str, part: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        override(load_spec("bpr_hard"), [setting])
+    message = str(error.value)
+    assert "--set" in message
+    assert part in message
+    assert "\n" not in message
+
+
+def test_mistakes_about_named_sets() -> None:
+    with pytest.raises(ConfigError, match="did you mean bpr_hard"):
+        override(load_spec("all"), ["method=bpr_hart"])
+    with pytest.raises(ConfigError, match="no set of method has loss softmax"):
+        override(load_spec("report_table"), ["loss=softmax"])
