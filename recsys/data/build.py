@@ -1,0 +1,104 @@
+"""From columns of ids to coded pairs, and from pairs to rows in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.rows import Rows
+from recsys.errors import InputError
+from recsys.interactions import CSR, MAX_ITEMS
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All E pairs of all parts, in the order of the files, duplicates included.
+
+    users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
+    bounds: where each part begins, and the end. twice: per part a user id with two rows of
+    lists, or None.
+    """
+
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
+    times: NDArray | None
+    user_ids: NDArray
+    item_ids: NDArray
+    bounds: NDArray[np.int64]
+    lists: Sequence[bool]
+    timed: Sequence[bool]
+    twice: Sequence[object | None]
+
+    def part(self, n: int) -> CSR:
+        """The pairs of the part, as a set."""
+        at = slice(self.bounds[n], self.bounds[n + 1])
+        return CSR.from_pairs(
+            self.users[at], self.items[at], len(self.user_ids), len(self.item_ids)
+        )
+
+    def ordered(self, parts: int) -> bool:
+        """Whether the order in the first `parts` parts is that of time."""
+        return all(self.timed[:parts]) or all(self.lists[:parts])
+
+
+def code(rows: Rows) -> Pairs:
+    """Number the ids of `rows`, which it empties; `BadCellError` for a marker of no value."""
+    row_users, user_ids = rows.users.finish()
+    items, item_ids = rows.items.finish()
+    if len(item_ids) > MAX_ITEMS or len(user_ids) > MAX_ITEMS:
+        raise InputError(f"{len(item_ids)} items: at most {MAX_ITEMS} are supported")
+    repeats = np.concatenate([np.empty(0, np.int64), *rows.repeats])
+    starts = np.concatenate([[0], np.cumsum(rows.part_users)])
+    lists, twice = [], []
+    for n, could_be_list in enumerate(rows.part_lists):
+        own = slice(starts[n], starts[n + 1])
+        is_list = could_be_list and bool((repeats[own] > 1).any())
+        if could_be_list and not is_list:  # one item a row: lists only if no user repeats
+            is_list = len(np.unique(row_users[own])) == starts[n + 1] - starts[n]
+        lists.append(is_list)
+        twice.append(_first_twice(row_users[own], user_ids) if is_list else None)
+    return Pairs(
+        users=np.repeat(row_users, repeats) if any(rows.part_lists) else row_users,
+        items=items,
+        times=rows.times.finish() if all(rows.part_timed[:1]) else None,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        bounds=np.concatenate([[0], np.cumsum(rows.part_rows)]).astype(np.int64),
+        lists=lists,
+        timed=rows.part_timed,
+        twice=twice,
+    )
+
+
+def _first_twice(codes: NDArray[np.int64], ids: NDArray) -> object | None:
+    values, counts = np.unique(codes, return_counts=True)
+    return ids[values[counts > 1][0]] if (counts > 1).any() else None
+
+
+def order_pairs(pairs: Pairs, parts: int) -> tuple[CSR, NDArray[np.int32], int]:
+    """(rows, rank of each pair in its user's history, duplicates) of the first `parts` parts.
+
+    Time decides, then the order in the file; of equal pairs the earliest stays.
+    """
+    end = int(pairs.bounds[parts])
+    users, items = pairs.users[:end], pairs.items[:end]
+    n_users, n_items = len(pairs.user_ids), len(pairs.item_ids)
+    if pairs.times is not None and all(pairs.timed[:parts]):
+        by_time = np.argsort(pairs.times[:end], kind="stable")
+        users, items = users[by_time], items[by_time]
+    key = users * max(n_items, 1) + items
+    by_pair = np.argsort(key, kind="stable")
+    key = key[by_pair]
+    first = np.ones(end, bool)
+    np.not_equal(key[1:], key[:-1], out=first[1:])
+    kept = by_pair[first]  # position in time of each pair, pairs ascending
+    csr_users, csr_items = np.divmod(key[first], max(n_items, 1))
+    indptr = np.zeros(n_users + 1, np.int64)
+    np.cumsum(np.bincount(csr_users, minlength=n_users), out=indptr[1:])
+    rank = np.empty(len(kept), np.int32)
+    by_history = np.argsort(csr_users * max(end, 1) + kept)  # all keys differ
+    rank[by_history] = np.arange(len(kept)) - np.repeat(indptr[:-1], np.diff(indptr))
+    return CSR(indptr, csr_items.astype(np.int32), n_items), rank, end - len(kept)

@@ -1,0 +1,119 @@
+"""Reading parquet: row groups in batches, with the same rules for ids, ratings and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys.data.names import find_columns
+from recsys.data.rows import BadCellError, Rows
+from recsys.data.stream import BROKEN, FREE_GROWTH, MAX_GROWTH, Source, shown
+from recsys.errors import InputError
+
+_BATCH = 1 << 19
+_ROWS_A_BYTE = 64  # no table of distinct pairs packs tighter than this
+
+
+def read_parquet(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> None:
+    """Append every row of `source` to `rows`; `InputError` names the row (from 1) and column."""
+    try:
+        with source.open_raw() as raw:
+            file = pq.ParquetFile(raw)
+            _check_claims(source, file)
+            names = tuple(file.schema_arrow.names)
+            roles = find_columns(source, names, columns)
+            wanted = {role: names[at] for role, at in roles.items()}
+            doubled = [name for name in wanted.values() if names.count(name) > 1]
+            if doubled:
+                raise source.error(f"has two columns {shown(doubled[0])}: expected unique names")
+            if file.metadata.num_rows == 0:
+                raise source.error("has no rows")
+            seen = 0
+            for batch in file.iter_batches(_BATCH, columns=list(wanted.values())):
+                cells = {role: batch.column(name) for role, name in wanted.items()}
+                try:
+                    _add(cells, rows)
+                except BadCellError as error:
+                    row = "" if error.row is None else f"row {seen + error.row + 1}, "
+                    name = wanted[error.role]
+                    raise source.error(f"{row}column {name}: {error.role} {error.what}") from None
+                seen += batch.num_rows
+    except InputError:
+        raise
+    except (pa.ArrowException, MemoryError, *BROKEN) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise source.error(f"cannot be read as parquet: {detail}") from None
+
+
+def _check_claims(source: Source, file: pq.ParquetFile) -> None:
+    meta = file.metadata
+    size = sum(meta.row_group(n).total_byte_size for n in range(meta.num_row_groups))
+    if size > MAX_GROWTH * source.size + FREE_GROWTH or size < 0:
+        raise source.error(f"claims {size} bytes of data in {source.size}: expected less")
+    if meta.num_rows > _ROWS_A_BYTE * source.size:
+        raise source.error(f"claims {meta.num_rows} rows in {source.size} bytes: expected fewer")
+
+
+def _add(cells: Mapping[str, pa.Array], rows: Rows) -> None:
+    ratings = None
+    if "rating" in cells:
+        _no_nulls("rating", cells["rating"])
+        ratings = _numbers("rating", cells["rating"])
+    times = None
+    if "timestamp" in cells:
+        _no_nulls("timestamp", cells["timestamp"])
+        times = _times(cells["timestamp"])
+    rows.add(_ids("user", cells["user"]), _ids("item", cells["item"]), ratings, times)
+
+
+def _no_nulls(role: str, values: pa.Array) -> None:
+    if values.null_count:
+        at = pc.index(pc.is_null(values), pa.scalar(True)).as_py()
+        raise BadCellError(role, at, "is missing (null)")
+
+
+def _decoded(values: pa.Array) -> pa.Array:
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _ids(role: str, values: pa.Array) -> pa.Array:
+    _no_nulls(role, values)
+    values = _decoded(values)
+    if pa.types.is_uint64(values.type):
+        return pc.cast(values, pa.string())  # beyond int64 an id is a string
+    if pa.types.is_integer(values.type):
+        return pc.cast(values, pa.int64())
+    if _is_text(values.type):
+        values.validate(full=True)  # that it is UTF-8
+        return pc.cast(values, pa.string())
+    raise BadCellError(role, None, f"has type {values.type}: expected integers or strings")
+
+
+def _numbers(role: str, values: pa.Array) -> np.ndarray:
+    values = _decoded(values)
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise BadCellError(role, None, f"has type {values.type}: expected numbers")
+    return pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _times(values: pa.Array) -> pa.Array:
+    """Times as int64 (dates in their own unit) or, for floats and texts, as strings."""
+    values = _decoded(values)
+    kind = values.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date64(kind):
+        return pc.cast(values, pa.int64())
+    if pa.types.is_date32(kind):
+        return pc.cast(pc.cast(values, pa.int32()), pa.int64())
+    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+        return pc.cast(values, pa.int64())
+    if _is_text(kind) or pa.types.is_floating(kind) or pa.types.is_uint64(kind):
+        return pc.cast(values, pa.string())
+    raise BadCellError("timestamp", None, f"has type {kind}: expected numbers, dates or times")

@@ -1,0 +1,250 @@
+"""Columns as they grow while a file is read batch by batch: ids, times, and which file it was.
+
+Ids are kept as int64 as long as every one of them is a canonical decimal, afterwards as codes
+into the distinct strings, so that memory stays near 8 bytes an id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+MISSING = frozenset({"nan", "na", "n/a", "null", "none", "nat", "<na>"})
+
+
+class BadCellError(Exception):
+    """A cell that cannot be used. The reader finds its line and turns this into an `InputError`."""
+
+    def __init__(self, role: str, row: int | None, what: str) -> None:
+        super().__init__(role, row, what)
+        self.role, self.row, self.what = role, row, what
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.what}"
+
+
+def canonical_integers(texts: pa.Array) -> NDArray[np.int64] | None:
+    """`texts` as int64 if each is the decimal that int64 would print ("007" is not), else None."""
+    try:
+        numbers = pc.cast(texts, pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    if not pc.all(pc.equal(pc.cast(numbers, texts.type), texts)).as_py():
+        return None
+    return numbers.to_numpy(zero_copy_only=False)
+
+
+class IdColumn:
+    """Ids of any number of batches."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._chunks: list[NDArray[np.int64] | tuple[NDArray[np.int32], NDArray]] = []
+
+    def add(self, ids: pa.Array) -> None:
+        """Append ids (int64 or string, without nulls). `BadCellError` for an empty one."""
+        if pa.types.is_integer(ids.type):
+            self._chunks.append(ids.cast(pa.int64()).to_numpy(zero_copy_only=False))
+            return
+        numbers = canonical_integers(ids)
+        if numbers is not None:
+            self._chunks.append(numbers)
+            return
+        empty = pc.index(ids, pa.scalar("", ids.type)).as_py()
+        if empty >= 0:
+            raise BadCellError(self._role, empty, "is empty: expected an id")
+        packed = ids.dictionary_encode()
+        names = packed.dictionary.to_numpy(zero_copy_only=False).astype(object)
+        self._chunks.append((packed.indices.to_numpy(zero_copy_only=False), names))
+
+    def finish(self) -> tuple[NDArray[np.int64], NDArray]:
+        """(codes int64 (R,), ids (n,) ascending): ids[codes] are the rows in order of addition.
+
+        `BadCellError` if all ids are integers but for markers of a missing value.
+        """
+        chunks, self._chunks = self._chunks, []
+        if all(isinstance(chunk, np.ndarray) for chunk in chunks):
+            values = np.concatenate([np.empty(0, np.int64), *chunks])
+            return _coded(values)
+        texts: list[NDArray] = []
+        codes: list[NDArray] = []
+        known = 0
+        for chunk in chunks:
+            if isinstance(chunk, np.ndarray):
+                own_codes, numbers = _coded(chunk)
+                own = numbers.astype(str).astype(object)
+            else:
+                own_codes, own = chunk[0].astype(np.int64), chunk[1]
+            codes.append(own_codes + known)
+            texts.append(own)
+            known += len(own)
+        across, ids = _coded(np.concatenate(texts))
+        self._check_missing(ids)
+        return across[np.concatenate(codes)], ids
+
+    def _check_missing(self, ids: NDArray) -> None:
+        missing = [name for name in ids if name.lower() in MISSING]
+        if missing and all(
+            name in missing or canonical_integers(pa.array([name])) is not None for name in ids
+        ):
+            what = "is a missing value among integer ids: expected an id"
+            raise BadCellError(self._role, None, f"{missing[0]!r} {what}")
+
+
+def _coded(values: NDArray) -> tuple[NDArray[np.int64], NDArray]:
+    """(codes, distinct values ascending)."""
+    codes, distinct = pd.factorize(values)
+    order = np.argsort(distinct, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place[codes], distinct[order]
+
+
+def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:
+    """`texts` as float64; None if one is not a number."""
+    for attempt in (texts, pc.ascii_trim_whitespace(texts)):
+        try:
+            return pc.cast(attempt, pa.float64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`values`, or `BadCellError` at the first NaN or infinity."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise BadCellError(role, int(bad.argmax()), "expected a finite number")
+    return values
+
+
+ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ].*)?$"
+
+
+class TimeColumn:
+    """Times of any number of batches: all numbers, or all ISO 8601 dates (UTC unless they say)."""
+
+    def __init__(self) -> None:
+        self._chunks: list[NDArray] = []
+        self._kind: str | None = None
+
+    def add(self, times: pa.Array) -> None:
+        """Append strings or integers. `BadCellError` for what is neither number nor date."""
+        if not len(times):
+            return
+        if pa.types.is_integer(times.type):
+            kind, values = "number", times.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        else:
+            kind, values = _parse_times(times)
+        if self._kind not in (None, kind):
+            raise BadCellError("timestamp", None, f"expected a {self._kind}, as in the rows before")
+        self._kind = kind
+        self._chunks.append(values)
+
+    def finish(self) -> NDArray:
+        """int64, or float64 where a time has a fraction."""
+        chunks, self._chunks = self._chunks, []
+        return np.concatenate(chunks) if chunks else np.empty(0, np.int64)
+
+
+def _parse_times(times: pa.Array) -> tuple[str, NDArray]:
+    as_float = numbers_of(times)
+    if as_float is not None:
+        finite("timestamp", as_float)
+        try:  # exact, where a float would round nanoseconds
+            exact = pc.cast(pc.ascii_trim_whitespace(times), pa.int64())
+        except pa.ArrowInvalid:
+            return "number", as_float
+        return "number", exact.to_numpy(zero_copy_only=False)
+    trimmed = pc.ascii_trim_whitespace(times)
+    shaped = pc.match_substring_regex(trimmed, ISO_DATE).to_numpy(zero_copy_only=False)
+    dates = pd.to_datetime(trimmed.to_pandas(), format="ISO8601", utc=True, errors="coerce")
+    bad = ~shaped | dates.isna().to_numpy()
+    if bad.any():
+        what = "expected a number or an ISO date such as 2024-01-31, the same in all rows"
+        raise BadCellError("timestamp", int(bad.argmax()), what)
+    return "date", dates.dt.as_unit("us").astype("int64").to_numpy()
+
+
+@dataclass
+class Rows:
+    """What has been read so far, of one file or of several parts (train, valid, test)."""
+
+    min_rating: float | None = None
+    users: IdColumn = field(default_factory=lambda: IdColumn("user"))
+    items: IdColumn = field(default_factory=lambda: IdColumn("item"))
+    times: TimeColumn = field(default_factory=TimeColumn)
+    part_rows: list[int] = field(default_factory=list)  # pairs of each part
+    part_users: list[int] = field(default_factory=list)  # ids in `users` of each part
+    part_lists: list[bool] = field(default_factory=list)  # under the header of the list format
+    part_timed: list[bool] = field(default_factory=list)
+    part_rated: list[bool] = field(default_factory=list)
+    repeats: list[NDArray[np.int64]] = field(default_factory=list)  # pairs of each id in `users`
+    read: int = 0  # pairs before `min_rating`
+    part_read: int = 0  # lines of the file that is being read
+    best_rating: float = -np.inf
+
+    def begin_part(self) -> None:
+        self.part_rows.append(0)
+        self.part_users.append(0)
+        self.part_lists.append(False)
+        self.part_timed.append(False)
+        self.part_rated.append(False)
+
+    def add(
+        self,
+        users: pa.Array,
+        items: pa.Array,
+        ratings: NDArray[np.float64] | None,
+        times: pa.Array | None,
+    ) -> None:
+        """Append one batch of pairs; ratings below `min_rating` are left out."""
+        self.read += len(users)
+        if ratings is not None:
+            self.part_rated[-1] = True
+            finite("rating", ratings)
+            self.best_rating = max(self.best_rating, float(ratings.max(initial=-np.inf)))
+            if self.min_rating is not None:
+                for role, ids in (("user", users), ("item", items)):
+                    _check_empty(role, ids)
+                keep = pa.array(ratings >= self.min_rating)
+                users, items = users.filter(keep), items.filter(keep)
+                times = times if times is None else times.filter(keep)
+        self.users.add(users)
+        self.items.add(items)
+        if times is not None:
+            self.times.add(times)
+            self.part_timed[-1] = True
+        self.repeats.append(np.ones(len(users), np.int64))
+        self.part_rows[-1] += len(users)
+        self.part_users[-1] += len(users)
+
+    def add_lists(self, users: pa.Array, lists: pa.Array) -> None:
+        """Append users with the text of their lists, items separated by blanks."""
+        trimmed = pc.ascii_trim_whitespace(lists)
+        parts = pc.ascii_split_whitespace(trimmed)
+        counts = pc.list_value_length(parts).to_numpy(zero_copy_only=False).astype(np.int64)
+        empty = pc.equal(trimmed, pa.scalar("", trimmed.type)).to_numpy(zero_copy_only=False)
+        items = parts.flatten()
+        if empty.any():  # the split of "" is one empty item
+            items = items.filter(pc.not_equal(items, pa.scalar("", items.type)))
+            counts[empty] = 0
+        self.users.add(users)
+        self.items.add(items)
+        self.repeats.append(counts)
+        self.read += len(items)
+        self.part_rows[-1] += len(items)
+        self.part_users[-1] += len(users)
+        self.part_lists[-1] = True
+
+
+def _check_empty(role: str, ids: pa.Array) -> None:
+    if not pa.types.is_integer(ids.type):
+        empty = pc.index(ids, pa.scalar("", ids.type)).as_py()
+        if empty >= 0:
+            raise BadCellError(role, empty, "is empty: expected an id")

@@ -1,0 +1,227 @@
+"""Bytes of a file, decompressed and guarded, before anything looks into them.
+
+Limits, so that no file can cost more memory than it earns:
+
+- a line may have at most `MAX_LINE` bytes (16 MiB: a list of two million items);
+- a compressed file may grow to at most `MAX_GROWTH` times its size plus `FREE_GROWTH` bytes;
+- a NUL byte means a binary file, and is refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+from recsys.errors import InputError
+
+MAX_LINE = 16 << 20
+MAX_GROWTH = 200
+FREE_GROWTH = 64 << 20
+_XZ_MEMORY = 256 << 20
+_PIECE = 1 << 20
+
+BOM = b"\xef\xbb\xbf"
+_GZIP, _XZ, _ZIP, _PARQUET = b"\x1f\x8b", b"\xfd7zXZ\x00", b"PK\x03\x04", b"PAR1"
+_FOREIGN = {
+    b"BZh": "bzip2",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "RAR",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"%PDF": "PDF",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x89HDF": "HDF5",
+}
+
+# what decompressors raise for broken input
+BROKEN: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, RuntimeError, KeyError, IndexError, OverflowError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the user: on disk or inside a zip. `label` is how messages name it."""
+
+    label: str
+    size: int  # bytes as stored
+    open_raw: Callable[[], IO[bytes]]
+
+    def error(self, what: str) -> InputError:
+        return InputError(f"{self.label}: {what}")
+
+
+def shown(value: str, limit: int = 60) -> str:
+    """`value` quoted on one line, cut to `limit` characters."""
+    return repr(value if len(value) <= limit else value[: limit - 3] + "...")
+
+
+def kind_of(source: Source) -> str:
+    """ "zip", "parquet" or "text" (which may be compressed), from the first bytes."""
+    try:
+        with source.open_raw() as raw:
+            head = raw.read(8)
+    except BROKEN as error:
+        raise source.error(f"cannot be read: {_reason(error)}") from None
+    if not head:
+        raise source.error("is empty: expected a table of users and items")
+    if head.startswith((_ZIP, b"PK\x05\x06")):
+        return "zip"
+    return "parquet" if head.startswith(_PARQUET) else "text"
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+class _XzReader:
+    """xz with a memory limit, which `lzma.LZMAFile` does not have."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._state = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._state.eof:  # another stream may follow, after padding
+                rest = (self._state.unused_data or self._raw.read(_PIECE)).lstrip(b"\0")
+                if not rest:
+                    return b""
+                self._state = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+                piece = self._state.decompress(rest, size)
+            elif self._state.needs_input:
+                more = self._raw.read(_PIECE)
+                if not more:
+                    raise EOFError("it ends in the middle")
+                piece = self._state.decompress(more, size)
+            else:
+                piece = self._state.decompress(b"", size)
+            if piece:
+                return piece
+
+
+class TextStream(io.RawIOBase):
+    """The decompressed text of a source, without its byte order mark.
+
+    `read` returns exactly the bytes asked for until the end, which is what the table parser
+    needs for blocks of a known size. With `double_colon` every "::" comes out as a tab.
+    """
+
+    def __init__(self, source: Source, *, double_colon: bool = False) -> None:
+        super().__init__()
+        self.quotes = False
+        self._source = source
+        self._double_colon = double_colon
+        self._line, self._line_bytes = 1, 0
+        self._total, self._started, self._ended = 0, False, False
+        self._buffer = bytearray()
+        self._reader: IO[bytes] | gzip.GzipFile | _XzReader
+        try:
+            self._raw = source.open_raw()
+            head = self._raw.read(8)
+            self._raw.seek(0)
+        except BROKEN as error:
+            raise source.error(f"cannot be read: {_reason(error)}") from None
+        self._packed = head.startswith((_GZIP, _XZ))
+        if head.startswith(_GZIP):
+            self._reader = gzip.GzipFile(fileobj=self._raw)
+        else:
+            self._reader = _XzReader(self._raw) if head.startswith(_XZ) else self._raw
+        self._limit = MAX_GROWTH * source.size + FREE_GROWTH
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._ended and (size < 0 or len(self._buffer) < size):
+            self._fill()
+        size = len(self._buffer) if size < 0 else size
+        out = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return out
+
+    def unread(self, data: bytes) -> None:
+        """Put `data` back in front of what is still to be read."""
+        self._buffer[:0] = data
+
+    def _fill(self) -> None:
+        try:
+            piece = self._reader.read(_PIECE)
+        except BROKEN as error:
+            raise self._source.error(f"is damaged or cut off: {_reason(error)}") from None
+        if not self._started:
+            while len(piece) < 8 and (more := self._more()):
+                piece += more
+            piece = self._begin(piece)
+        self._ended = not piece
+        self._total += len(piece)
+        if self._total > self._limit:
+            raise self._source.error(
+                f"grows to more than {self._limit >> 20} MiB from {self._source.size} bytes: "
+                "expected a table, this looks like a decompression bomb"
+            )
+        self._guard(piece)
+        if self._double_colon:
+            piece = self._without_colons(piece)
+        self._buffer += piece
+
+    def _more(self) -> bytes:
+        try:
+            return self._reader.read(_PIECE)
+        except BROKEN as error:
+            raise self._source.error(f"is damaged or cut off: {_reason(error)}") from None
+
+    def _begin(self, piece: bytes) -> bytes:
+        self._started = True
+        if not piece:
+            raise self._source.error("is empty: expected a table of users and items")
+        for magic, name in _FOREIGN.items():
+            if piece.startswith(magic):
+                raise self._source.error(f"is {name}: expected UTF-8 text, parquet, gzip, xz, zip")
+        if self._packed and piece.startswith((_GZIP, _XZ, _ZIP, _PARQUET)):
+            raise self._source.error("holds another packed file: expected compressed text")
+        return piece.removeprefix(BOM)
+
+    def _guard(self, piece: bytes) -> None:
+        if b"\0" in piece:
+            line = self._line + piece[: piece.index(b"\0")].count(b"\n")
+            raise self._source.error(f"line {line} has a NUL byte: expected text, this is binary")
+        self.quotes = self.quotes or b'"' in piece
+        first = _first_break(piece)
+        self._line_bytes += len(piece) if first < 0 else first
+        if self._line_bytes > MAX_LINE:
+            raise self._source.error(
+                f"line {self._line} is longer than {MAX_LINE >> 20} MiB: expected one row a line"
+            )
+        if first >= 0:
+            self._line += piece.count(b"\n")
+            self._line_bytes = len(piece) - 1 - max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+
+    def _without_colons(self, piece: bytes) -> bytes:
+        if b"\t" in piece:
+            raise self._source.error("has both '::' and tabs: expected user::item::rating::time")
+        while piece.endswith(b":") and (more := self._more()):  # a "::" may lie on the border
+            self._guard(more)
+            self._total += len(more)
+            piece += more
+        return piece.replace(b"::", b"\t")
+
+
+def _first_break(piece: bytes) -> int:
+    found = [at for at in (piece.find(b"\n"), piece.find(b"\r")) if at >= 0]
+    return min(found) if found else -1
