@@ -15,7 +15,7 @@ from typing import Any
 Row = tuple[str, str]
 BASELINE_NAMES = {"ease": "EASE"}
 LEAK = (
-    "Held-out items were kept out of the negatives (negatives_exclude: all). The model is pushed "
+    "Validation items were kept out of the negatives (negatives_exclude: all). The model is pushed "
     "away from every unseen item except the ones it is measured on, so these validation numbers "
     "are too high and choose worse models. They are shown for comparison and can't win."
 )
@@ -180,3 +180,45 @@ def next_commands(folder: Path) -> list[str]:
         f"python run_search.py --run {run} --extend 20",
         f"python run_search.py export {run} -o submission.csv",
     ]
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """The result in one or two sentences."""
+    metric = str(result.get("metric", "the metric"))
+    if result.get("purpose") == "table":
+        return (
+            f"A table of named configs, each measured in {metric} on validation and on test; "
+            "no winner is chosen."
+        )
+    if not result.get("best_trial"):
+        return "No trial has a value yet: there is nothing to compare."
+    if result.get("test") is None:
+        return (
+            f"The best config so far reaches {metric} {number(result.get('valid'))} on validation. "
+            "The test items have not been looked at."
+        )
+    first = f"The winner reaches {metric} {test_words(result)} on the test items"
+    rivals = _against(result, metric)
+    gains = [c for c in comparisons(result) if "default" in str(c.get("name", ""))]
+    gains = gains or comparisons(result)
+    end = ""
+    if (result.get("race") or {}).get("winner_is_default"):
+        end = " It is the first default config: the search found nothing better."
+    elif gains:
+        rival = str(gains[0].get("name") or gains[0].get("against"))
+        proven = "is proven" if gains[0].get("proven") else "is not proven"
+        end = f" Its gain of {number(gains[0].get('gain'))} over {rival} {proven}."
+    return f"{first}{rivals}.{end}"
+
+
+def _against(result: Mapping[str, Any], metric: str) -> str:
+    """`, above popularity (0.0690) and close to EASE (0.1720)`."""
+    test, ci = float(result["test"]), result.get("test_ci")
+    low, high = (float(v) for v in ci) if ci is not None and interval(ci) else (test, test)
+    parts = []
+    for name, row in (result.get("baselines") or {}).items():
+        value = of_metric(row.get("test"), metric) if isinstance(row, Mapping) else None
+        if value is not None:
+            place = "above" if value < low else "below" if value > high else "close to"
+            parts.append(f"{place} {baseline_name(name)} ({number(value)})")
+    return ", " + " and ".join(parts) if parts else ""
