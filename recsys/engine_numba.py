@@ -155,7 +155,7 @@ class NumbaEngine:
         negatives, by user.
         """
         picked = np.asarray(rows, np.int64)
-        drawn = np.ascontiguousarray(negatives, np.int32)
+        drawn = np.array(negatives, np.int32, order="C")
         users, items = self.train.users(), self.train.indices
         if self.plan.loss == BCE:
             negative_users, column = np.nonzero(drawn >= 0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR, frozen
-from recsys.kernels.draw import Pool, fill_filter
+from recsys.kernels.draw import Pool, fill_filters
 from recsys.kernels.jit import kernel
 from recsys.kernels.rows import BPR, HARD, SGD, UNIFORM, Plan, choose, draft, new_scratch
 from recsys.model import ModelViews
@@ -20,29 +20,22 @@ FILTER_BITS = 8  # at least so many bits of filter an interaction, at most twice
 def make_pool(excluded: CSR) -> Pool:
     """The users' filters over `excluded`; 1 to 2 bytes an interaction beside the CSR itself."""
     degrees = excluded.degrees()
-    bits = np.maximum(FILTER_BITS * degrees, 64)
-    log2 = np.ceil(np.log2(bits)).astype(np.int64)
+    log2 = np.ceil(np.log2(np.maximum(FILTER_BITS * degrees, 64))).astype(np.int64)
     # where a bit per item takes no more room than the hashed filter, it is exact
     exact = excluded.n_items <= 2**log2
     n_words = np.where(exact, -(-excluded.n_items // 64), 2**log2 // 64)
-    first = np.zeros(excluded.n_users, np.int64)
-    np.cumsum(n_words[:-1], out=first[1:])
+    first = np.cumsum(n_words) - n_words
+    users = np.stack([first * 64 + np.where(exact, 0, 32 - log2), excluded.n_items - degrees], 1)
+    users = frozen(users, np.int64)
     words = np.zeros(int(n_words.sum()), np.uint64)
-    shift = np.where(exact, 0, 32 - log2).astype(np.uint8)
-    fill_filter(excluded.indptr, excluded.indices, words, first, shift)
-    return Pool(
-        excluded.indptr,
-        excluded.indices,
-        frozen(words, np.uint64),
-        frozen(first, np.int64),
-        frozen(shift, np.uint8),
-        excluded.n_items,
-    )
+    fill_filters(excluded.indptr, excluded.indices, users, words)
+    words = frozen(words, np.uint64)
+    return Pool(excluded.indptr, excluded.indices, users, words, excluded.n_items)
 
 
 def pool_bytes(pool: Pool, train: CSR) -> int:
     """Memory of the pool in bytes, beside `train`."""
-    own = pool.words.nbytes + pool.first.nbytes + pool.shift.nbytes
+    own = pool.words.nbytes + pool.users.nbytes
     shared = pool.indices is train.indices
     return own if shared else own + pool.indptr.nbytes + pool.indices.nbytes
 
@@ -82,7 +75,7 @@ def sample_uniform(
     def nothing(*shape: int) -> NDArray[np.float32]:  # uniform draws look at no weight
         return np.zeros(shape, np.float32)
 
-    n_users, n_items = len(pool.first), pool.n_items
+    n_users, n_items = len(pool.users), pool.n_items
     views = ModelViews(
         nothing(n_users, 1), nothing(n_items, 1), nothing(n_users), nothing(n_items), nothing(1)
     )

@@ -19,11 +19,13 @@ from recsys.kernels.rows import (
     ADAM,
     BCE,
     BPR,
+    SLOTS,
     choose,
     coefficients,
     dot,
     draft,
-    prefetch_draft,
+    prefetch_drafted,
+    rows_ahead,
 )
 
 _0, _1 = np.float32(0), np.float32(1)
@@ -107,16 +109,17 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
     p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
     users, items = gradients.users, gradients.items
     total, samples = 0.0, 0
-    if low < high:
-        draft(pool, plan, np.int64(rows[low, 0]), low & 1, scratch)
+    ahead = rows_ahead(plan)
+    for row in range(low, min(low + ahead, high)):
+        draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
     for row in range(low, high):
-        slot = row & 1
+        slot = row & (SLOTS - 1)
         user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
-        if row + 1 < high:
-            other = np.int64(rows[row + 1, 0])
-            draft(pool, plan, other, 1 - slot, scratch)
-            prefetch_draft(q, 1 - slot, scratch)
+        if row + ahead < high:
+            other, later = np.int64(rows[row + ahead, 0]), (row + ahead) & (SLOTS - 1)
             prefetch_row(p, other, p.shape[1])
+            draft(pool, plan, other, later, scratch)
+            prefetch_drafted(plan, q, later, scratch)
         count = choose(weights, pool, plan, user, slot, given, row, scratch)
         if count == 0:
             continue

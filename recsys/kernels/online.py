@@ -9,17 +9,47 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.kernels.jit import kernel, prefetch_row
+from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.kernels.optim import step_row, step_scalar
-from recsys.kernels.rows import BPR, ELEMENT, choose, coefficients, dot, draft, prefetch_draft
+from recsys.kernels.rows import (
+    BPR,
+    ELEMENT,
+    GIVEN,
+    SLOTS,
+    choose,
+    coefficients,
+    dot,
+    draft,
+    prefetch_drafted,
+    prefetch_user,
+    rows_ahead,
+)
 
 _0, _1 = np.float32(0), np.float32(1)
 
 
 @kernel(inline=True)
-def prefetch_squares(kind, squares, row):
-    if kind == ELEMENT:
-        prefetch_row(squares, row, squares.shape[1])
+def start_row(weights, squares, pool, rows, row, low, high, plan, scratch):
+    """Draft rows[row] and ask for all that training on it will read."""
+    ahead = 2 * rows_ahead(plan) + row
+    if plan.mode != GIVEN:
+        prefetch_user(pool, rows, ahead, low, high)
+    if row >= high:
+        return
+    user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
+    slot, per_element = row & (SLOTS - 1), plan.optimizer == ELEMENT
+    p, q = weights.user_factors, weights.item_factors
+    prefetch_row(p, user, p.shape[1])
+    prefetch_row(q, item, q.shape[1])
+    prefetch(weights.item_bias, item)
+    if per_element:
+        prefetch_row(squares.user_factors, user, p.shape[1])
+        prefetch_row(squares.item_factors, item, q.shape[1])
+        prefetch(squares.item_bias, item)
+    draft(pool, plan, user, slot, scratch)
+    prefetch_drafted(plan, q, slot, scratch)
+    if per_element:
+        prefetch_drafted(plan, squares.item_factors, slot, scratch)
 
 
 @kernel()
@@ -34,19 +64,13 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
     squares = state.squares
     grad = scratch.grad.reshape((1, width))
     total, samples = 0.0, 0
-    if low < high:
-        draft(pool, plan, rows[low, 0], low & 1, scratch)
+    ahead = rows_ahead(plan)
+    for row in range(low, low + ahead):
+        start_row(weights, squares, pool, rows, row, low, high, plan, scratch)
     for row in range(low, high):
-        slot = row & 1
+        slot = row & (SLOTS - 1)
         user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
-        if row + 1 < high:
-            other = np.int64(rows[row + 1, 0])
-            draft(pool, plan, other, 1 - slot, scratch)
-            prefetch_draft(q, 1 - slot, scratch)
-            prefetch_row(p, other, width)
-            prefetch_row(q, np.int64(rows[row + 1, 1]), width)
-            prefetch_squares(kind, squares.user_factors, other)
-            prefetch_squares(kind, squares.item_factors, np.int64(rows[row + 1, 1]))
+        start_row(weights, squares, pool, rows, row + ahead, low, high, plan, scratch)
         count = choose(weights, pool, plan, user, slot, given, row, scratch)
         if count == 0:
             continue

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from recsys.kernels.draw import draw_more, free_count, next_tick
+from recsys.kernels.draw import draw_more, free_count, next_draw
 from recsys.kernels.jit import kernel, prefetch_row
 from recsys.kernels.optim import step_row, step_scalar
 from recsys.kernels.rows import ELEMENT, dot
@@ -35,8 +35,10 @@ def draw_labelled(pool, indptr, indices, counts, rows, items, scratch):
         for k in range(indptr[user], indptr[user + 1]):
             rows[at, 0], rows[at, 1] = user, indices[k]
             at += 1
-        mark = next_tick(scratch.marks)
-        drawn = draw_more(pool, user, counts[user], 0, items, 0, scratch.marks, mark, scratch.state)
+        number = next_draw(scratch.taken)
+        drawn = draw_more(
+            pool, user, counts[user], 0, items, 0, scratch.taken, number, scratch.state
+        )
         for k in range(drawn):
             rows[at, 0], rows[at, 1] = user, ~items[k]
             at += 1

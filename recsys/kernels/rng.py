@@ -19,9 +19,20 @@ def new_states(rng: np.random.Generator, count: int) -> list[NDArray[np.uint64]]
 
 
 @kernel(inline=True)
-def next64(state):
-    """64 random bits; `state` uint64 (4,) moves on."""
-    s0, s1, s2, s3 = state[0], state[1], state[2], state[3]
+def load(state):
+    """The state as four numbers: in a loop they stay in registers, an array would not."""
+    return state[0], state[1], state[2], state[3]
+
+
+@kernel(inline=True)
+def store(state, numbers):
+    state[0], state[1], state[2], state[3] = numbers
+
+
+@kernel(inline=True)
+def next64(numbers):
+    """(64 random bits, the state after them)."""
+    s0, s1, s2, s3 = numbers
     total = s0 + s3
     result = ((total << _23) | (total >> _41)) + s0
     shifted = s1 << _17
@@ -30,18 +41,21 @@ def next64(state):
     s1 ^= s2
     s0 ^= s3
     s2 ^= shifted
-    state[0], state[1], state[2] = s0, s1, s2
-    state[3] = (s3 << _45) | (s3 >> _19)
-    return result
+    return result, (s0, s1, s2, (s3 << _45) | (s3 >> _19))
 
 
 @kernel(inline=True)
-def below(state, bound):
-    """Uniform integer in [0, bound), int64, for 0 < bound < 2^32 (Lemire 2019, exact)."""
+def below(numbers, bound):
+    """(uniform int64 in [0, bound), the state after it), for 0 < bound < 2^32.
+
+    Exact: Lemire (2019), products that would bias are thrown away.
+    """
     n = np.uint64(bound)
-    product = (next64(state) >> _32) * n
+    bits, numbers = next64(numbers)
+    product = (bits >> _32) * n
     if (product & _MASK32) < n:
         threshold = (_TWO32 - n) % n
         while (product & _MASK32) < threshold:
-            product = (next64(state) >> _32) * n
-    return np.int64(product >> _32)
+            bits, numbers = next64(numbers)
+            product = (bits >> _32) * n
+    return np.int64(product >> _32), numbers

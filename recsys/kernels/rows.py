@@ -14,13 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.kernels.draw import CROWDED, Marks, draw_more, draw_one, next_tick
-from recsys.kernels.jit import kernel, prefetch_row
+from recsys.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw, take
+from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.kernels.rng import new_states
 
 BPR, SOFTMAX, BCE = 0, 1, 2
 GIVEN, UNIFORM, HARD = 0, 1, 2
 ELEMENT, ROW, SGD, ADAM = 0, 1, 2, 3
+SLOTS = 4  # drafts at once, a power of two
+_FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1
+_LONG = 16  # candidates that make a row long work: one row ahead is enough
 _HEAP_FROM = 32  # above this many kept, a heap beats insertion into a sorted list
 
 _0, _1 = np.float32(0), np.float32(1)
@@ -49,15 +52,15 @@ class Hyper(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A thread's own memory. Drafts have two slots: the next row is drawn one row ahead, so that
-    its weights are on their way from memory while the current row is worked on.
+    """A thread's own memory. Rows are drafted ahead of their turn, so that their weights are on
+    their way from memory while the rows before them are worked on.
     """
 
     state: NDArray[np.uint64]  # (4,)
-    marks: Marks
-    candidates: NDArray[np.int32]  # (2, N) drafts
-    extras: NDArray[np.int32]  # (2, K) drafts
-    counts: NDArray[np.int64]  # (2, 2) how many of each
+    taken: Taken
+    candidates: NDArray[np.int32]  # (SLOTS, N) drafts
+    extras: NDArray[np.int32]  # (SLOTS, K) drafts
+    counts: NDArray[np.int64]  # (SLOTS, 2) how many of each
     scores: NDArray[np.float32]  # (N,)
     chosen: NDArray[np.int32]  # (L,) the row's negatives
     chosen_scores: NDArray[np.float32]  # (L,)
@@ -87,18 +90,13 @@ def new_scratch(
     """
     kept = kept_negatives(plan, given)
     most = max(plan.candidates, plan.hard + plan.random, most)
-    marks = n_items if most else 0
     return [
         Scratch(
             state,
-            Marks(
-                np.zeros(marks, np.int32),
-                np.zeros(1, np.int64),
-                np.zeros(min(CROWDED * most, marks), np.int32),
-            ),
-            np.zeros((2, max(plan.candidates, 1)), np.int32),
-            np.zeros((2, max(plan.random, 1)), np.int32),
-            np.zeros((2, 2), np.int64),
+            new_taken(most, n_items),
+            np.zeros((SLOTS, max(plan.candidates, 1)), np.int32),
+            np.zeros((SLOTS, max(plan.random, 1)), np.int32),
+            np.zeros((SLOTS, 2), np.int64),
             np.zeros(max(plan.candidates, 1), np.float32),
             np.zeros(kept, np.int32),
             np.zeros(kept, np.float32),
@@ -119,46 +117,47 @@ def dot(left, i, right, j):
 
 
 @kernel(inline=True)
+def rows_ahead(plan):
+    """How many rows ahead of its turn a row is drafted."""
+    return 1 if plan.candidates > _LONG else _FAR
+
+
+@kernel(inline=True)
 def draft(pool, plan, user, slot, scratch):
     """Draw what a row of `user` needs into `slot`; depends on no weight."""
+    taken, state = scratch.taken, scratch.state
     if plan.mode == UNIFORM and plan.candidates == 1:
-        item = draw_one(pool, user, scratch.state)
+        item = draw_one(pool, user, state)
         scratch.candidates[slot, 0] = item
         scratch.counts[slot, 0] = item >= 0
     elif plan.mode != GIVEN:
-        marks = scratch.marks
-        count = plan.candidates
+        into, number = scratch.candidates[slot], next_draw(taken)
         scratch.counts[slot, 0] = draw_more(
-            pool,
-            user,
-            count,
-            0,
-            scratch.candidates[slot],
-            0,
-            marks,
-            next_tick(marks),
-            scratch.state,
+            pool, user, plan.candidates, 0, into, 0, taken, number, state
         )
         if plan.random > 0:
+            into, number = scratch.extras[slot], next_draw(taken)
             scratch.counts[slot, 1] = draw_more(
-                pool,
-                user,
-                plan.random,
-                0,
-                scratch.extras[slot],
-                0,
-                marks,
-                next_tick(marks),
-                scratch.state,
+                pool, user, plan.random, 0, into, 0, taken, number, state
             )
 
 
 @kernel(inline=True)
-def prefetch_draft(table, slot, scratch):
-    """Ask for the rows of `table` that `draft` has drawn."""
+def prefetch_user(pool, rows, row, low, high):
+    """Ask for what drafting rows[row] will read, in two steps: the second needs the first."""
+    if row < high:
+        prefetch(pool.users, np.int64(rows[row, 0]) * 2)
+    if low <= row - _FAR < high:
+        prefetch(pool.words, pool.users[np.int64(rows[row - _FAR, 0]), 0] >> 6)
+
+
+@kernel(inline=True)
+def prefetch_drafted(plan, table, slot, scratch):
+    """Ask for the rows of `table` that a draft names and that no later step asks for."""
     width = table.shape[1]
-    for k in range(scratch.counts[slot, 0]):
-        prefetch_row(table, np.int64(scratch.candidates[slot, k]), width)
+    if plan.mode == UNIFORM:
+        for k in range(scratch.counts[slot, 0]):
+            prefetch_row(table, np.int64(scratch.candidates[slot, k]), width)
     for k in range(scratch.counts[slot, 1]):
         prefetch_row(table, np.int64(scratch.extras[slot, k]), width)
 
@@ -233,7 +232,7 @@ def add_random(pool, user, slot, count, scratch):
     The drafted extras are the start of a random order of the free items. Leaving out the chosen
     ones leaves a random order of the rest, so only where one was left out are more drawn.
     """
-    chosen, marks = scratch.chosen, scratch.marks
+    chosen, taken = scratch.chosen, scratch.taken
     drafted = scratch.counts[slot, 1]
     first = count
     for k in range(drafted):
@@ -246,11 +245,11 @@ def add_random(pool, user, slot, count, scratch):
             count += 1
     missing = first + drafted - count
     if missing > 0:
-        # extras that were left out are among the chosen: this stamps the union of both
-        mark = next_tick(marks)
+        # extras that were left out are among the chosen: this takes the union of both
+        number = next_draw(taken)
         for c in range(count):
-            marks.stamps[chosen[c]] = mark
-        count += draw_more(pool, user, missing, count, chosen, count, marks, mark, scratch.state)
+            take(taken, number, chosen[c])
+        count += draw_more(pool, user, missing, count, chosen, count, taken, number, scratch.state)
     return count
 
 
@@ -272,7 +271,11 @@ def choose(weights, pool, plan, user, slot, given, row, scratch):
     else:
         candidates, scores = scratch.candidates[slot], scratch.scores
         found = scratch.counts[slot, 0]
+        coming = scratch.candidates[(slot + rows_ahead(plan)) & (SLOTS - 1)]
         for k in range(found):
+            item = np.int64(coming[k])
+            prefetch_row(q, item, q.shape[1])
+            prefetch(bias, item)
             item = np.int64(candidates[k])
             scores[k] = bias[item] + dot(p, user, q, item)
         count = keep_best(candidates, scores, found, plan.hard, chosen, values)

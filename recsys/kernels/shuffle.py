@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from recsys.kernels.jit import kernel, prefetch
-from recsys.kernels.rng import below
+from recsys.kernels.rng import below, load, store
 
 AHEAD = 16  # swaps whose partner is already chosen and on its way from memory
 
@@ -16,16 +16,18 @@ def shuffle_rows(rows, given, partners, state):
     partners: int64 (AHEAD,), scratch.
     """
     n, columns = len(rows), given.shape[1]
+    numbers = load(state)
     for k in range(min(AHEAD, n - 1)):
-        partners[k] = below(state, n - k)
+        partners[k], numbers = below(numbers, n - k)
     for k in range(n - 1):
         place = k % AHEAD
         a, b = n - 1 - k, partners[place]
         if k + AHEAD < n - 1:
-            partner = below(state, n - k - AHEAD)
+            partner, numbers = below(numbers, n - k - AHEAD)
             partners[place] = partner
             prefetch(rows, 2 * partner)
         rows[a, 0], rows[b, 0] = rows[b, 0], rows[a, 0]
         rows[a, 1], rows[b, 1] = rows[b, 1], rows[a, 1]
         for c in range(columns):
             given[a, c], given[b, c] = given[b, c], given[a, c]
+    store(state, numbers)
