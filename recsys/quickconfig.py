@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.config import TrainConfig, one_line
 from recsys.errors import ConfigError
+from recsys.split import HoldOut, SplitPlan
 from recsys.yamlio import load_yaml
 
 
@@ -33,10 +34,11 @@ class DataSettings(_Settings):
     time_limit: float = Field(240.0, gt=0)  # seconds
     seed: int = Field(42, ge=0)
 
-    @property
-    def valid(self) -> dict[str, float]:
-        """What is held out of each user, as a split plan says it."""
-        return {"ratio": self.val_ratio} if self.split_mode == "ratio" else {"fixed": self.val_n}
+    def plan(self) -> SplitPlan:
+        """Validation as the file says, no test."""
+        by_ratio = self.split_mode == "ratio"
+        valid = HoldOut(self.split_mode, self.val_ratio if by_ratio else self.val_n)
+        return SplitPlan(order="random", test=None, valid=valid)
 
 
 class BceSettings(_Settings):

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from recsys.config import TrainConfig
-from recsys.data import Dataset, load
+from recsys.data import Dataset, describe_lines, load
 from recsys.engine import EngineName
 from recsys.errors import ConfigError, DivergedError, InputError, UserError
 from recsys.evaluate import top_items
+from recsys.interactions import CSR
 from recsys.model import LFM
 from recsys.quickconfig import (
     BceSettings,
@@ -29,7 +30,7 @@ from recsys.quickconfig import (
     torch_device,
     train_config,
 )
-from recsys.split import Split, SplitPlan, make_split
+from recsys.split import Split, make_split
 from recsys.submission import check_submission, write_submission
 from recsys.train import EpochReport, train
 
@@ -88,17 +89,11 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
             f"{path}: top_k is {settings.top_k}, but the data has only "
             f"{interactions.n_items} items: expected at most that"
         )
-    plan = SplitPlan.model_validate(
-        {"order": "random", "test": "none", "valid": data_settings.valid}
-    )
-    split = make_split(dataset, plan, data_settings.seed)
+    split = make_split(dataset, data_settings.plan(), data_settings.seed)
     make_folder(output)
-    say(
-        f"{interactions.name}: {interactions.n_users} users, {interactions.n_items} items, "
-        f"{interactions.nnz} interactions; split {split.name}"
-    )
-    for note in interactions.notes:
-        say(note)
+    for line in describe_lines(dataset):
+        say(line)
+    say(f"split: {split.name}")
     leaky = config.negatives_exclude == "all"
     if leaky:
         say(
@@ -114,12 +109,12 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
     last = history[-1]
     say(f"stopped by {last.stop}; best {metric} {last.best_value:.4f} in epoch {last.best_epoch}")
     say(f"training on everything for {last.best_epoch} epochs")
-    model = refit(dataset, split, config, last.best_epoch, rng, device, engine)
+    everything = split.full()
+    model = refit(everything, config, last.best_epoch, rng, device, engine)
     users = np.arange(interactions.n_users)
     submission = output / "submission.csv"
-    everything = interactions.csr
     write_submission(submission, interactions, top_items(model, everything, users, settings.top_k))
-    check_submission(submission, interactions, settings.top_k)
+    check_submission(submission, interactions, settings.top_k, seen=everything)
     warning = ", LEAKY: negatives exclude validation items" if leaky else ""
     say(f"validation {metric} {last.best_value:.4f} ({split.name}{warning})")
     say(f"wrote {submission}, {output / 'training.png'}, {output / 'best.pt'}")
@@ -134,7 +129,7 @@ def read_input(source: str | None) -> Dataset:
                 "or another one named by -i FILE"
             )
         source = DEFAULT_INPUT
-    return load(source)
+    return load(source, notify=say)
 
 
 def make_folder(output: Path) -> None:
@@ -185,8 +180,7 @@ def search_epochs(
 
 
 def refit(
-    dataset: Dataset,
-    split: Split,
+    everything: CSR,
     config: TrainConfig,
     epochs: int,
     rng: np.random.Generator,
@@ -194,8 +188,7 @@ def refit(
     engine: EngineName,
 ) -> LFM:
     """A new model trained on every interaction for exactly `epochs` epochs."""
-    everything = dataset.interactions.csr
-    model = new_model(split.train.n_users, split.train.n_items, config, rng)
+    model = new_model(everything.n_users, everything.n_items, config, rng)
     whole = config.model_copy(update={"epochs": epochs})
     for _ in train(model, everything, None, whole, rng=rng, device=device, engine=engine):
         pass

@@ -12,6 +12,7 @@ from recsys.quickconfig import (
     torch_device,
     train_config,
 )
+from recsys.split import HoldOut, SplitPlan
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -41,7 +42,7 @@ def data_of(folder: Path, text: str) -> DataSettings:
 
 def test_every_key_of_the_report_reaches_the_training(tmp_path: Path) -> None:
     data = data_of(tmp_path, DATA)
-    assert data.valid == {"fixed": 3}
+    assert data.plan() == SplitPlan("random", None, HoldOut("fixed", 3))
     path = write(tmp_path, BPR)
     config = train_config(data, read_settings(path, BprSettings), path)
     assert config.loss == Bpr(margin=2.5)
@@ -58,7 +59,7 @@ def test_every_key_of_the_report_reaches_the_training(tmp_path: Path) -> None:
 def test_other_modes(tmp_path: Path) -> None:
     text = "split_mode: ratio\nval_ratio: 0.2\nval_n: 9\nneg_mode: even\nnegatives_exclude: all\n"
     data = data_of(tmp_path, text + "patience: 0\n")
-    assert data.valid == {"ratio": 0.2}
+    assert data.plan() == SplitPlan("random", None, HoldOut("ratio", 0.2))
     path = write(tmp_path, BPR.replace("samples: 10", "samples: 0"))
     config = train_config(data, read_settings(path, BprSettings), path)
     assert config.negatives == Even()
