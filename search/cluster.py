@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,16 +136,3 @@ class Cluster:
         while pending:
             done, pending = ray.wait(pending, num_returns=1)
             yield ray.get(done[0])
-
-
-def forbid_shadowed_engine(name: str) -> None:
-    """Fail clearly where a top-level folder would stand in for an uninstalled package."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        version(name)
-    except PackageNotFoundError:
-        raise ConfigError(
-            f"the package {name} is not installed in {sys.executable}: "
-            "run `make search`, or `pip install -r requirements.txt`"
-        ) from None

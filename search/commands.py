@@ -35,13 +35,13 @@ def command_data(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from recsys.data import describe_lines, load, named_sets
+    from recsys.data import SETS, describe_lines, load
     from search.cli import parse_columns
 
     console = Console()
     if options.source is None:
         table = Table("name", "what it is", "licence", box=None)
-        for named in named_sets():
+        for named in SETS.values():
             table.add_row(named.name, named.about, named.licence)
         console.print(table)
         console.print("or a file of yours: python run_search.py data PATH", style="bold")
@@ -71,22 +71,21 @@ def command_sync(options: argparse.Namespace) -> int:
     from search.tracking import sync, verify_delivery
 
     folder = RunFolder.open(options.runs_dir, options.run)
-    uri = options.tracking_uri or folder.state().settings["tracking_uri"]
-    status = sync(folder.path, uri)
-    print(status)  # noqa: T201
-    if status.complete and options.verify:
-        problems = verify_delivery(folder.path, uri)
+    status = sync(folder.path, options.tracking_uri)
+    print(status.sentence())  # noqa: T201
+    if status.delivered and options.verify:
+        problems = verify_delivery(folder.path, options.tracking_uri)
         for problem in problems:
             print(problem)  # noqa: T201
         return 1 if problems else 0
-    return 0 if status.complete else 1
+    return 0 if status.delivered else 1
 
 
 def command_ui(options: argparse.Namespace) -> int:
     """The MLflow UI on the local store."""
-    from search.ui import run_ui
+    from search.ui import serve
 
-    return run_ui(host=options.host, port=options.port)
+    return serve(options.port, options.host)
 
 
 def command_export(options: argparse.Namespace) -> int:

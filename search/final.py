@@ -20,7 +20,6 @@ from recsys.config import TrainConfig
 from recsys.evaluate import evaluate, top_items
 from recsys.interactions import CSR, Interactions
 from recsys.model import LFM
-from recsys.split import Split
 from recsys.submission import check_submission, write_submission
 from recsys.train import train
 from search.folder import write_atomic
@@ -119,7 +118,5 @@ def submit(path: Path, model: LFM, interactions: Interactions, everything: CSR, 
     """
     users = np.arange(everything.n_users)
     write_submission(path, interactions, top_items(model, everything, users, k))
-    check_submission(path, interactions, k)
+    check_submission(path, interactions, k, seen=everything)
     return everything.n_users
-
-

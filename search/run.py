@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recsys.data import Dataset, describe_lines, load
+from recsys.data import SETS, Dataset, describe_lines, load
 from recsys.errors import ConfigError
 from recsys.metrics import check_metric
 from recsys.split import make_split
-from search.cluster import Cluster, forbid_shadowed_engine, resolve_device
+from search.cluster import Cluster, resolve_device
 from search.display import Display
 from search.folder import RunFolder, default_name
 from search.session import Session
@@ -51,7 +51,6 @@ class Options:
 
 def run_search(options: Options) -> int:
     """Run, resume or extend a search; returns the exit code."""
-    forbid_shadowed_engine("mlflow")
     if options.resume or options.extend is not None:
         return _go_on(options)
     if options.space is None:
@@ -71,15 +70,15 @@ def run_search(options: Options) -> int:
         device=resolve_device(options.device or "auto", options.gpus_per_trial or 0.0),
         address=options.address,
         storage=options.storage,
-        tracking_uri=options.tracking_uri or default_tracking_uri(),
+        tracking_uri=check_tracking_uri(options.tracking_uri or default_tracking_uri()),
     )
-    check_tracking_uri(settings.tracking_uri)
     return _run(spec, settings, options, None)
 
 
 def _absolute(source: str) -> str:
     """A path as an absolute one, since workers start elsewhere; a name stays a name."""
-    return str(Path(source).resolve()) if Path(source).exists() else source
+    known = source in SETS or not Path(source).exists()
+    return source if known else str(Path(source).resolve())
 
 
 def _go_on(options: Options) -> int:
@@ -91,14 +90,15 @@ def _go_on(options: Options) -> int:
             "--resume and --extend go on with the run's own data, seed and space: "
             "leave out --data, --seed, --trials and --set (more trials: --extend N)"
         )
-    folder = RunFolder.open(options.runs_dir, options.run)
+    folder = RunFolder.open(options.runs_dir, options.run, lock=True)
     state = folder.state()
     spec = load_spec(str(folder.path / "spec.yaml"))
     settings = Settings.from_dict(state.settings)
     changes: dict[str, Any] = {}
-    for name in ("tracking_uri", "address", "storage", "time_budget"):
+    for name in ("address", "storage", "time_budget"):
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
+    changes["tracking_uri"] = check_tracking_uri(options.tracking_uri or settings.tracking_uri)
     if options.extend is not None:
         changes["trials"] = max(settings.trials, len(state.trials)) + options.extend
     settings = Settings.from_dict(asdict(settings) | changes)

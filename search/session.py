@@ -154,14 +154,14 @@ class Session:
         journal.append("finish", sync=True, status=status)
         if run is not None and status != "interrupted":
             folder.write("report.html", render_report(folder.path))
-        delivery = tracker.close(deadline=FLUSH_S[status])
+        delivery = tracker.close(FLUSH_S[status])
         if status == "interrupted":
             self.display.note(f"to go on: {resume_command(folder)}")
-        elif run is not None:
+        elif status == "done":
             result = json.loads((folder.path / "result.json").read_text())
             self.display.summary(result_rows(result, folder.path))
-        if not delivery.complete:
-            self.display.note(f"MLflow: {delivery.words}; later: run_search.py sync {folder.name}")
+        if not delivery.delivered:
+            self.display.note(delivery.sentence())
 
 
 def resume_command(folder: RunFolder) -> str:

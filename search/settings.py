@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from recsys.split import SplitPlan
+from recsys.split import HoldOut, SplitPlan
 from search.domains import Constant
-from search.space import SearchSpec
+from search.spec import HoldOut as Rule
+from search.spec import SearchSpec
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,16 @@ class Settings:
 
 def plan_of(spec: SearchSpec) -> SplitPlan:
     """The split that a space asks for, in the terms of `recsys`."""
-    return SplitPlan.model_validate(spec.split.plain())
+    test, valid = spec.split.test, spec.split.valid
+    return SplitPlan(
+        "latest" if spec.split.order == "latest" else "random",
+        None if test is None else _hold_out(test),
+        _hold_out(valid),
+    )
+
+
+def _hold_out(rule: Rule) -> HoldOut:
+    return HoldOut("fixed" if rule.kind == "fixed" else "ratio", rule.amount)
 
 
 def all_leaky(spec: SearchSpec) -> bool:

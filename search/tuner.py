@@ -62,6 +62,9 @@ class Watch(Stopper):
     reason: str | None = None
     closed_at: float | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles stoppers and callbacks for a restore that is never done
+
     def stop(self, reason: str) -> None:
         """No new trials, and running ones end at their next report."""
         if self.reason is None:
@@ -93,6 +96,9 @@ class Recorder(Callback):
     busy: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         name = trial.trial_id

@@ -1,0 +1,114 @@
+"""A user's mistake: exit 2, one line on stderr that says what, where and what was expected."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+SMOKE = ("--space", "smoke", "--data", "demo")
+
+
+def mistake(cli, *args, search=True):
+    done = cli.search(*args) if search else cli(*args)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("run_search.py")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), ["--space"]),
+        (("--space", "bpr_hrad"), ["bpr_hrad", "bpr_hard"]),
+        (("--space", "missing.yaml"), ["missing.yaml"]),
+        ((*SMOKE, "--set", "lr=0"), ["lr"]),
+        ((*SMOKE, "--set", "lr=high"), ["lr", "high"]),
+        ((*SMOKE, "--set", "latent_factor=8"), ["latent_factor", "latent_factors"]),
+        ((*SMOKE, "--set", "metric=mapp@10"), ["mapp@10", "map"]),
+        ((*SMOKE, "--set", "metric=map@500"), ["500", "200"]),
+        ((*SMOKE, "--set", "k=500"), ["k", "500", "200"]),
+        ((*SMOKE, "--trials", "0"), ["--trials", "0"]),
+        ((*SMOKE, "--time-budget", "soon"), ["--time-budget", "soon"]),
+        ((*SMOKE, "--seed", "-1"), ["--seed", "-1"]),
+        ((*SMOKE, "--run", "../out"), ["../out"]),
+        ((*SMOKE, "--cpus-per-trial", "4096"), ["4096"]),
+        ((*SMOKE, "--gpus-per-trial", "1"), ["--gpus-per-trial"]),
+        ((*SMOKE, "--device", "cuda"), ["cuda"]),
+        (("--space", "smoke", "--data", "nothing.csv"), ["nothing.csv"]),
+        (("--resume",), ["--run"]),
+        (("--resume", "--run", "never"), ["never"]),
+    ],
+)
+def test_on_the_command_line(cli, args, words):
+    line = mistake(cli, *args)
+    for word in words:
+        assert word in line
+    assert not any((cli.runs / name).exists() for name in ("never", "out"))
+
+
+def test_m_above_n(cli):
+    line = mistake(
+        cli,
+        *("--space", "report_table", "--data", "demo"),
+        *("--set", "num_hard_neg_samples=11"),
+    )
+    assert "11" in line
+    assert "10" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["empty"]),
+        ("UserId,ItemId\n", []),
+        ("a,b,c\n1,2,3\n", []),
+        ("user,item,rating\n1,2,good\n", ["rating", "good", "line 2"]),
+        ("UserId,ItemId\n1,5\n2,6\n", []),
+    ],
+)
+def test_in_a_file(cli, content, words):
+    (cli.home / "bad.csv").write_text(content)
+    line = mistake(cli, "--space", "smoke", "--data", "bad.csv", "--run", "bad")
+    assert "bad" in line
+    for word in words:
+        assert word in line
+    assert not (cli.runs / "bad").exists()
+
+
+def test_a_run_folder_that_cannot_be_made(cli):
+    (cli.home / "file").write_text("in the way")
+    args = ("--runs-dir", "file", "--run", "x", "--tracking-uri", cli.uri)
+    assert "file" in mistake(cli, *SMOKE, *args, search=False)
+
+
+def test_a_port_in_use(cli):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        assert port in mistake(cli, "ui", "--port", port, search=False)
+
+
+def test_help_fits_a_screen(cli):
+    shown = cli("--help").stdout
+    assert len(shown.splitlines()) <= 60
+    for option in ("--space", "--data", "--resume", "--extend", "--dry-run", "export", "sync"):
+        assert option in shown
+
+
+def test_spaces_and_data_are_listed(cli):
+    spaces = cli("spaces")
+    assert spaces.returncode == 0
+    assert "bpr_hard" in spaces.stdout
+    named = cli("data")
+    assert "ml-100k" in named.stdout
+    described = cli("data", "demo")
+    assert "300 users x 200 items" in described.stdout
+
+
+def test_a_dry_run_starts_nothing(cli):
+    done = cli.search(*SMOKE, "--run", "dry", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "nothing was started" in done.stdout
+    assert not (cli.runs / "dry").exists()

@@ -1,0 +1,115 @@
+"""The whole way on the generated data: the command a newcomer types first."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import optuna
+import pytest
+
+from recsys.data import load
+from search.folder import RunFolder
+from search.study import open_study, records
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(cli, smoke) -> Path:
+    assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+    return cli.runs / "one"
+
+
+def test_the_screen_shows_the_result_and_no_noise(smoke, run):
+    assert smoke.stderr == ""
+    for words in ("winner", "validation", "test", "popularity", "EASE", "gain", "next"):
+        assert words in smoke.stdout
+    assert not re.search(r"\x1b\[|ray::|mlflow\.|WARNING|INFO|Traceback", smoke.stdout)
+
+
+def test_the_run_folder_is_complete(run):
+    names = {p.name for p in run.iterdir()}
+    expected = "spec.yaml provenance.json trials.csv epochs.csv race.csv best.json result.json"
+    assert {*expected.split(), "report.html", "submission.csv", "model"} <= names
+
+
+def test_the_result_says_what_the_design_promises(run):
+    result = json.loads((run / "result.json").read_text())
+    keys = "metric valid test test_ci split negatives_exclude baselines best_config best_epoch"
+    assert {*keys.split(), "trials", "wall_s", "busy_fraction", "race"} <= result.keys()
+    assert result["test_reads"] == 1
+    assert result["negatives_exclude"] == "train"
+    low, high = result["test_ci"]
+    assert low < result["test"] < high
+    assert result["test"] > result["baselines"]["popularity"]["test"]
+    assert sum(result["trials"].values()) == 6
+    assert 0 < result["busy_fraction"] <= 1
+
+
+def test_the_submission_has_every_user_and_unseen_items(run):
+    data = load("demo", seed=42).interactions
+    with (run / "submission.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["UserId", "ItemId"]
+    assert [int(r[0]) for r in rows] == data.user_ids.tolist()
+    for user, (_, items) in enumerate(rows):
+        listed = [int(i) for i in items.split(" ")]
+        seen = set(data.item_ids[data.csr.row(user)].tolist())
+        assert len(set(listed)) == len(listed) == 10
+        assert not seen & set(listed)
+
+
+def test_journal_optuna_and_tables_agree(run):
+    state = RunFolder.open(run.parent, run.name).state()
+    study = records(open_study(run / "study.journal"))
+    with (run / "trials.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [t.state for t in state.in_order()] == [t.state for t in study]
+    assert [t.params for t in state.in_order()] == [t.params for t in study]
+    assert [t.id for t in state.in_order()] == [row["id"] for row in table]
+    assert [t.state for t in state.in_order()] == [row["state"] for row in table]
+    assert optuna.trial.TrialState.RUNNING not in {t.state for t in study}
+    complete = [t for t in study if t.state == "COMPLETE"]
+    for trial in complete:
+        assert trial.value == max(value for _, value in trial.steps)
+
+
+def test_mlflow_has_all_of_it(cli, run):
+    checked = cli("sync", "one", "--runs-dir", str(cli.runs), "--verify")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "everything" in checked.stdout
+
+
+def test_export_copies_the_submission(cli, run):
+    done = cli("export", "one", "-o", "mine.csv", "--runs-dir", str(cli.runs))
+    assert done.returncode == 0, done.stderr
+    assert (cli.home / "mine.csv").read_bytes() == (run / "submission.csv").read_bytes()
+
+
+def test_export_of_a_trial_trains_it_again(cli, run):
+    args = ("export", "one", "--trial", "t0000", "--runs-dir", str(cli.runs))
+    assert cli(*args, "-o", "a.csv").returncode == 0
+    assert cli(*args, "-o", "b.csv").returncode == 0
+    first, second = (cli.home / "a.csv").read_text(), (cli.home / "b.csv").read_text()
+    assert first == second
+    assert len(first.splitlines()) == 301
+
+
+def test_report_can_be_written_anew(cli, run):
+    (run / "report.html").unlink()
+    done = cli("report", "one", "--runs-dir", str(cli.runs))
+    assert done.returncode == 0
+    assert "<html" in (run / "report.html").read_text()
+
+
+def test_extend_adds_trials_to_the_same_study(cli, run):
+    done = cli.search("--run", "one", "--extend", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = RunFolder.open(cli.runs, "one").state()
+    assert [t.id for t in state.in_order()] == [f"t{n:04d}" for n in range(8)]
+    assert len(records(open_study(run / "study.journal"))) == 8
+    checked = cli("sync", "one", "--runs-dir", str(cli.runs), "--verify")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
