@@ -1,0 +1,106 @@
+"""Charts and scales: what is drawn where, and what is not drawn."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+
+import pytest
+
+from search import charts, svg
+from search.report_data import TrialRow
+
+
+def trial(number: int, value: float | None, **changes) -> TrialRow:
+    known = {"state": "COMPLETE", "reason": "", "best_epoch": 1, "epochs": 1, "busy_s": 1.0}
+    known |= {"error": "", "params": {}, "tests": {}, "leaky": False}
+    return TrialRow(f"t{number}", number, value=value, **(known | changes))  # type: ignore[arg-type]
+
+
+class TestCharts:
+    def test_line_is_the_best_so_far_without_leaky_trials(self):
+        trials = [trial(0, 0.1), trial(1, 0.9, leaky=True), trial(2, 0.05), trial(3, 0.2)]
+        markup = charts.progress_chart(trials, "m", "t3", {})
+        assert markup is not None
+        points = re.search(r'class="curve best" points="([^"]*)"', markup)
+        assert points is not None
+        ys = [float(p.split(",")[1]) for p in points[1].split()]
+        assert len(ys) == 4  # start, before the step, after it, the right edge
+        assert ys[0] == ys[1] > ys[2] == ys[3]  # up the page is down in y
+        dots = [float(y) for y in re.findall(r'cy="([\d.]+)"', markup)]
+        assert min(ys) > min(dots)  # the leaky dot lies above the line
+
+    def test_nothing_to_draw(self):
+        assert charts.progress_chart([trial(0, None)], "m", None, {}) is None
+        assert charts.curves_chart([], {}, "m", None) is None
+        assert charts.race_chart({"t0": []}, "m", None) is None
+        assert charts.gains_chart([{"gain": None}, {"gain": 0.1, "ci": [math.nan, 1]}], "m") is None
+        assert charts.importance_chart({"lr": 0.0}) is None
+        assert charts.scatter_chart([trial(0, 0.1, params={"lr": 1})], "lr", "m", None) is None
+
+    def test_scatter_of_words_and_logs(self):
+        words = [trial(i, 0.1 * i, params={"loss": "ab"[i % 2]}) for i in range(6)]
+        markup = charts.scatter_chart(words, "loss", "m", "t1")
+        assert markup is not None
+        assert ">a</text>" in markup
+        numbers = [trial(i, 0.1, params={"lr": 10.0**-i}) for i in range(4)]
+        markup = charts.scatter_chart(numbers, "lr", "m", None)
+        assert markup is not None
+        xs = [float(x) for x in re.findall(r'cx="([\d.]+)"', markup)]
+        gaps = [a - b for a, b in itertools.pairwise(xs)]
+        assert gaps == pytest.approx([gaps[0]] * 3, abs=0.2)  # powers of ten, evenly spread
+
+    def test_one_point(self):
+        markup = charts.curves_chart([trial(0, 0.1)], {"t0": [(1, 0.1)]}, "m", "t0")
+        assert markup is not None
+        assert "nan" not in markup
+
+    def test_the_winner_is_drawn_however_many_there_are(self):
+        trials = [trial(i, 0.5 - i * 1e-4) for i in range(2000)]
+        shown = charts.drawn(trials, "t1777", 100)
+        assert len(shown) <= 101
+        assert {"t0", "t1777", "t1999"} <= {t.id for t in shown}
+
+    def test_thinned_keeps_the_ends(self):
+        assert charts.thinned(range(1000), 10)[::9] == [0, 999]
+        assert charts.thinned([1, 2], 10) == [1, 2]
+
+
+class TestScales:
+    @pytest.mark.parametrize(
+        ("low", "high"),
+        [(0, 1), (0.0593, 0.1702), (-3e-5, 2e-5), (1e-9, 3e-9), (0, 12345), (-7, 100)],
+    )
+    def test_ticks_are_round_and_inside(self, low, high):
+        found = svg.ticks(low, high)
+        assert 2 <= len(found) <= 6
+        assert all(low - 1e-12 <= t <= high + 1e-12 for t in found)
+        step = found[1] - found[0]
+        mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
+        assert any(mantissa == pytest.approx(m) for m in (1, 2, 5, 10))
+
+    def test_degenerate(self):
+        assert svg.ticks(0.3, 0.3) == [0.3]
+        low, high = svg.padded([0.2])
+        assert low < 0.2 < high
+        low, high = svg.padded([0.0])
+        assert low < 0 < high
+        assert svg.Scale(1, 1, 0, 10)(1) == 5
+
+    @pytest.mark.parametrize(("low", "high"), [(1e-5, 1), (0.01, 0.2), (0.3, 0.31), (1, 3000)])
+    def test_log_ticks(self, low, high):
+        found = svg.log_ticks(low, high)
+        assert 2 <= len(found) <= 6
+        assert all(low * 0.998 <= t <= high * 1.002 for t in found)
+
+    def test_values_outside_stay_on_the_paper(self):
+        assert svg.Scale(0, 1, 10, 90)(7) == 90
+        assert svg.Scale(0, 1, 90, 10)(-7) == 90
+
+    def test_text_is_escaped(self):
+        plot = svg.Plot.area("<a>", (0, 1), (0, 1))
+        plot.axes("<b>", "<c>")
+        plot.dot(0, 0, "k", "<d>", '"><e>')
+        markup = plot.markup()
+        assert not re.search(r"<[abcde]>", markup)

@@ -1,0 +1,375 @@
+"""The report: what it says, in every state of a run, and that it runs nothing of what it shows."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from recsys.errors import InputError
+from search.folder import RunFolder
+from search.report import MOST_ROWS, leak_table, leak_words, render_report
+from search.report_data import RunFiles, read_run
+from tests.search.fake_run import fake_run, fake_table
+from tests.search.html_page import Page
+
+EVIL = (
+    "<script>window.pwned=1</script>\"'><img src=x onerror=window.pwned=1> </title></style>&{{7*7}}"
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    return fake_run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def page(done) -> Page:
+    return Page(render_report(done))
+
+
+class TestDone:
+    def test_result_in_words(self, page):
+        assert (
+            "The winner reaches map@50 0.1702 (95% interval 0.1611 to 0.1795, 940 users) on the "
+            "test items, above popularity (0.0691) and close to EASE (0.1721)." in page.text
+        )
+
+    def test_how_far_to_trust_it(self, page):
+        for words in (
+            "Exclude training items only",
+            "Read once, on 2026-",
+            "random, valid ratio 0.1, test ratio 0.1",
+            "9f8a1c2b3d4e5f60",
+            "Run 42;",
+            "hence too high",
+        ):
+            assert words in page.text
+
+    def test_verdicts_are_those_of_the_race(self, done, page):
+        result = json.loads((done / "result.json").read_text())
+        assert len(result["race"]["comparisons"]) == 2
+        for comparison in result["race"]["comparisons"]:
+            assert page.text.count(comparison["words"][1:]) >= 2  # honesty box and race table
+
+    def test_commands(self, done, page):
+        assert f"python run_search.py export {done.name} -o submission.csv" in page.text
+        assert "python run_search.py --space bpr_hard" in page.text
+        assert "--resume" not in page.text
+
+    def test_every_number_of_trials_csv_is_there(self, done, page):
+        with (done / "trials.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 64
+        for row in rows:
+            assert row["id"] in page.text
+            if row["value"]:
+                assert f"{float(row['value']):.4f}" in page.text
+            if row["param.lr"]:
+                assert f"{float(row['param.lr']):.4g}" in page.text
+
+    def test_charts(self, page):
+        titles = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
+        assert titles[:5] == [
+            "Best value so far",
+            "Learning curves",
+            "Race",
+            "Gain of the winner",
+            "Importance of the parameters",
+        ]
+        assert "map@50 by lr" in titles
+
+    def test_failures_are_grouped_by_cause(self, page):
+        found = re.search(r"trials cause which (.*?) Trials ", page.text)
+        assert found is not None
+        assert found[1].startswith("2 ")  # two of each kind, though each names its own lr
+        assert found[1].count("DivergedError") == 1
+        assert found[1].count("MemoryError") == 1
+
+    def test_provenance(self, page):
+        for words in ("0e5aa57f1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f", "ray 2.60.0", "942 users", "93%"):
+            assert words in page.text
+        assert "numba None" not in page.text
+
+    def test_small(self, done):
+        assert len(render_report(done)) < 300_000
+
+    def test_the_same_folder_gives_the_same_page(self, done):
+        assert render_report(done) == render_report(done)
+
+
+TAGS = set(
+    """html head meta title link style body header main section p span strong small h1 h2 dl dt dd
+    div code button figure figcaption svg text line circle polyline rect details summary table
+    thead tbody tr th td script""".split()  # noqa: SIM905
+)
+
+
+class TestSafe:
+    def check(self, html: str) -> Page:
+        page = Page(html)
+        assert set(page.tags) <= TAGS
+        assert page.tags.count("script") == 1
+        assert page.tags.count("title") >= 1
+        for tag, name, value in page.attributes:
+            assert not name.startswith("on")
+            assert name not in ("style", "srcset", "action", "formaction", "xlink:href")
+            if name in ("href", "src"):
+                assert (tag, value) == ("link", "data:,")
+        return page
+
+    def test_policy_allows_our_script_only(self, page):
+        policy = next(v for t, n, v in page.attributes if n == "content" and "default-src" in v)
+        digest = base64.b64encode(hashlib.sha256("".join(page.scripts).encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in policy
+        assert "default-src 'none'" in policy
+
+    def test_nothing_comes_from_the_network(self, done):
+        html = render_report(done)
+        self.check(html)
+        assert not re.search(r"https?://|@import|url\(", html)
+
+    def test_hostile_words_everywhere_are_shown_not_run(self, tmp_path):
+        path = fake_run(tmp_path, trials=20, data=EVIL)
+        for name in ("trials.csv", "epochs.csv", "race.csv"):
+            rows = list(csv.reader((path / name).read_text().splitlines()))
+            at = rows[0].index("config_id" if name == "race.csv" else "id")
+            for row in rows[1:]:
+                row[at] = EVIL + row[at]
+                if name == "trials.csv":
+                    row[rows[0].index("error")] = EVIL
+                    row[rows[0].index("reason")] = EVIL
+                    row[rows[0].index("param.lr")] = EVIL + row[0]
+            if name == "trials.csv":
+                rows[0][rows[0].index("param.l2")] = f"param.{EVIL}"
+                rows[3][rows[0].index("state")] = EVIL
+            with (path / name).open("w", newline="") as file:
+                csv.writer(file).writerows(rows)
+        result = json.loads((path / "result.json").read_text())
+        result |= {"split": EVIL, "split_digest": EVIL, "status": EVIL, "seed": EVIL}
+        result["best_trial"] = EVIL + result["best_trial"]
+        result["best_config"] = {EVIL: EVIL}
+        result["test_metrics"] = {EVIL: 0.1}
+        result["baselines"] = {EVIL: {"valid": 0.1, "test": 0.1, EVIL: EVIL}}
+        result["importance"] = {EVIL: 0.5}
+        for finalist in result["race"]["finalists"]:
+            finalist["id"] = EVIL + finalist["id"]
+        for comparison in result["race"]["comparisons"]:
+            comparison |= {"words": EVIL, "name": EVIL, "against": EVIL + comparison["against"]}
+        (path / "result.json").write_text(json.dumps(result))
+        facts = {"command": EVIL, "packages": {EVIL: EVIL}, "machine": {"cpu": EVIL}, "time": EVIL}
+        facts |= {
+            "sessions": [{"time": EVIL}] * 2,
+            "code": {"commit": EVIL},
+            "data": {"name": EVIL},
+        }
+        (path / "provenance.json").write_text(json.dumps(facts))
+        page = self.check(render_report(path))
+        assert page.text.count("<script>window.pwned=1</script>") > 50
+        assert "{{7*7}}" in page.text
+        assert any(n == "data-trial" and v and v.startswith(EVIL) for _, n, v in page.attributes)
+
+    def test_hostile_space(self, tmp_path):
+        path = fake_run(tmp_path, trials=3, done=False)
+        (path / "spec.yaml").write_text(f"name: {json.dumps(EVIL)}\nmetric: {json.dumps(EVIL)}\n")
+        page = self.check(render_report(path))
+        assert EVIL.split(" ")[0] in page.text
+
+
+class TestUnfinished:
+    def test_after_the_search(self, tmp_path):
+        path = fake_run(tmp_path, trials=20, done=False)
+        page = Page(render_report(path))
+        assert "This run is not finished." in page.text
+        assert "The test items have not been looked at." in page.text
+        assert "Not read so far." in page.text
+        assert f"--resume --run {path.name}" in page.text
+        assert "The best trial so far" in page.text
+        assert "The winner:" not in page.text
+        assert "random, valid ratio 0.1, test ratio 0.1" in page.text  # from provenance.json
+
+    def test_in_the_middle_of_the_race(self, tmp_path):
+        path = fake_run(tmp_path, trials=20, done=False)
+        rows = ["config_id,replicate,split_seed,value,best_epoch,seconds,cause"]
+        rows += [
+            "t0000,0,7,0.11,3,1,",
+            "t0001,0,7,0.12,3,1,",
+            "t0001,1,8,0.14,3,1,",
+            "t0002,0,7,,,,oom",
+        ]
+        (path / "race.csv").write_text("\n".join(rows) + "\n")
+        page = Page(render_report(path))
+        assert page.text.index("t0001 0.1300 0.1200 0.1400") < page.text.index(
+            "t0000 0.1100 0.1100"
+        )
+        assert "(1 splits only)" in page.text
+
+    @pytest.mark.parametrize("status", ["failed", "interrupted"])
+    def test_status_of_the_result(self, tmp_path, status):
+        changes = {
+            "status": status,
+            "test": None,
+            "test_ci": None,
+            "test_reads": 0,
+            "baselines": {},
+        }
+        path = fake_run(tmp_path, trials=8, result_changes=changes)
+        page = Page(render_report(path))
+        assert f"This run is {status}." in page.text
+        assert "95%" not in page.text.split("How far")[0]
+
+    def test_only_a_space(self, tmp_path):
+        path = fake_run(tmp_path, trials=1, done=False)
+        for file in path.iterdir():
+            if file.name != "spec.yaml":
+                file.unlink()
+        page = Page(render_report(path))
+        assert "No trial has a value yet" in page.text
+        assert "no trial yet" in page.text
+        assert "svg" not in page.tags
+
+    def test_no_trials_at_all(self, tmp_path):
+        path = fake_run(tmp_path, trials=0, done=False)
+        assert "No trial has a value yet" in Page(render_report(path)).text
+
+    def test_all_trials_failed(self, tmp_path):
+        path = fake_run(tmp_path, trials=3, done=False)
+        text = (path / "trials.csv").read_text()
+        rows = list(csv.DictReader(text.splitlines()))
+        for row in rows:
+            row |= {"state": "FAILED", "value": "", "error": "MemoryError"}
+        with (path / "trials.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+        (path / "epochs.csv").unlink()
+        page = Page(render_report(path))
+        assert "3 failed" in page.text
+        assert "3 MemoryError t0000, t0001, t0002" in page.text
+
+    @pytest.mark.parametrize(
+        "missing",
+        ["epochs.csv", "race.csv", "best.json", "provenance.json", "spec.yaml", "journal.jsonl",
+         "trials.csv", "result.json"],
+    )  # fmt: skip
+    def test_any_file_may_be_missing(self, tmp_path, missing):
+        path = fake_run(tmp_path, trials=15)
+        (path / missing).unlink()
+        assert "map@50" in Page(render_report(path)).text
+
+    def test_any_key_of_the_result_may_be_missing(self, tmp_path):
+        path = fake_run(tmp_path, trials=15)
+        result = json.loads((path / "result.json").read_text())
+        for key in result:
+            left = {k: v for k, v in result.items() if k != key}
+            (path / "result.json").write_text(json.dumps(left))
+            assert "Trials" in Page(render_report(path)).text
+
+
+class TestBroken:
+    def test_no_run(self, tmp_path):
+        with pytest.raises(InputError, match="no run here"):
+            render_report(tmp_path)
+
+    @pytest.mark.parametrize("text", ["{", "[1]", "\udcff", "[" * 100_000])
+    def test_json_that_is_none(self, tmp_path, text):
+        path = fake_run(tmp_path, trials=2, done=False)
+        (path / "result.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(InputError, match=r"result\.json: "):
+            render_report(path)
+
+    def test_cells_that_make_no_sense(self, tmp_path):
+        path = fake_run(tmp_path, trials=4)
+        lines = (path / "trials.csv").read_text().splitlines()
+        lines[1] = "t0000,nan,WHAT,,inf,x,,," + "," * 50
+        lines[2] = "t0001"
+        (path / "trials.csv").write_text("\n".join(lines) + "\n")
+        (path / "epochs.csv").write_text("id,epoch,loss,map@50\nt0003,1,2,nan\nt0003,x,2,0.1\n")
+        assert "t0001" in Page(render_report(path)).text
+
+    def test_a_very_long_error(self, tmp_path):
+        path = fake_run(tmp_path, trials=30)
+        text = (path / "trials.csv").read_text()
+        assert "MemoryError" in text
+        (path / "trials.csv").write_text(text.replace("MemoryError", "MemoryError" + "x" * 200_000))
+        assert len(render_report(path)) < 200_000
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    return fake_table(tmp_path_factory.mktemp("runs"))
+
+
+class TestLeak:
+    def test_both_ways_side_by_side(self, table):
+        rows = leak_table(read_run(table))
+        assert [row["name"] for row in rows] == [
+            "bpr_even", "bce_even", "bpr_fixed", "bce_fixed", "bpr_hard",
+        ]  # fmt: skip
+        hard = rows[-1]
+        assert hard["train"][:2] == pytest.approx((0.13, 0.1625))
+        assert hard["all"][:2] == pytest.approx((0.221, 0.143))
+        assert "validation changes by +0.0588 and test changes by -0.0126" in leak_words(rows)
+
+    def test_page(self, table):
+        page = Page(render_report(table))
+        assert "bpr_hard 0.1300 0.1625 0.2210 0.1430 +0.0910 -0.0195" in page.text
+        assert "no winner is chosen" in page.text
+        assert "Some trials leak." in page.text
+        assert "The winner" not in page.text
+        assert "export" not in page.text
+
+    def test_a_leaky_trial_is_no_winner_even_if_the_result_says_so(self, tmp_path):
+        path = fake_run(tmp_path, trials=20, done=False)
+        text = (path / "trials.csv").read_text().splitlines()
+        rows = [line + (",all" if number == 8 else ",train") for number, line in enumerate(text)]
+        rows[0] = text[0] + ",param.negatives_exclude"
+        (path / "trials.csv").write_text("\n".join(rows) + "\n")
+        leaky = rows[8].split(",")[0]
+        (path / "result.json").write_text(json.dumps({"best_trial": leaky, "metric": "map@50"}))
+        run = read_run(path)
+        assert run.winner is not None
+        assert run.winner != leaky
+        html = render_report(path)
+        assert f"The best trial so far: {run.winner}" in Page(html).text
+        assert f'<tr class="leaky" data-trial="{leaky}">' in html
+
+    def test_a_leaky_space(self, tmp_path):
+        path = fake_run(tmp_path, trials=5, done=False)
+        spec = (path / "spec.yaml").read_text()
+        (path / "spec.yaml").write_text(
+            spec.replace("params:", "params:\n  negatives_exclude: all")
+        )
+        run = read_run(path)
+        assert all(t.leaky for t in run.trials)
+        assert run.winner is None
+        assert "This run leaks." in Page(render_report(path)).text
+
+
+class TestMany:
+    def test_thousands_of_trials(self, tmp_path):
+        path = fake_run(tmp_path, trials=3000)
+        html = render_report(path)
+        page = Page(html)
+        assert len(html) < 1_000_000
+        assert f"{MOST_ROWS} of 3,000 trials" in page.text
+        rows = html.split('<table class="numbers sortable">')[1].count("<tr class=")
+        assert rows == MOST_ROWS
+        best = max(
+            (t for t in read_run(path).trials if t.value is not None), key=lambda t: t.value or 0
+        )
+        assert f'data-trial="{best.id}"' in html
+
+
+def test_lifecycle_of_a_real_folder(tmp_path):
+    """What the driver does: write the page into the folder it was made from."""
+    path = fake_run(tmp_path, trials=5)
+    with RunFolder.open(tmp_path, path.name) as folder:
+        folder.write("report.html", render_report(folder.path))
+    assert isinstance(read_run(path), RunFiles)
+    assert (path / "report.html").read_text().startswith("<!doctype html>")
