@@ -100,8 +100,8 @@ class Node:
         if not isinstance(self.value, dict):
             raise self.wrong(expected)
         for key in self.value:
-            if not isinstance(key, str):
-                raise self.fail(f"key {shown(key)} is not text")
+            if not isinstance(key, str) or not key.isprintable():
+                raise self.fail(f"key {shown(key)}, expected plain text")
         return {key: self.child(key, value) for key, value in self.value.items()}
 
     def entries(self, known: Iterable[str], what: str = "key") -> dict[str, Node]:

@@ -59,8 +59,8 @@ def _apply(plain: dict[str, Any], setting: str) -> str:
     """Change `plain` by one setting; returns the top key or the parameter that it touched."""
     key, equals, text = setting.partition("=")
     key = key.strip()
-    if not equals or not key:
-        raise ConfigError(f"--set {shown(setting)[1:-1]}: expected KEY=VALUE")
+    if not equals or not key or not setting.isprintable():
+        raise ConfigError(f"--set {shown(setting)[1:-1]}: expected KEY=VALUE in one line")
     value = parse_yaml(text, f"--set {key}")
     node = Node(value, Origin(f"--set {key}={text}"))
     parts = key.split(".")

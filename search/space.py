@@ -37,6 +37,8 @@ def space_names() -> list[str]:
 
 def load_spec(name_or_file: str) -> SearchSpec:
     """A space of the project by name, or any YAML file by path. Raises ConfigError."""
+    if not name_or_file.isprintable() or not name_or_file:
+        raise ConfigError(f"--space {name_or_file!r}: expected a name or a file")
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml") and len(path.parts) <= 1:
         names = space_names()

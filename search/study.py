@@ -241,6 +241,7 @@ def rebuild(
     file is replaced in one step. Raises ConfigError where the trials do not fit the space or
     their numbers are not 0, 1, 2, ...
     """
+    quiet()
     handle, temporary = tempfile.mkstemp(prefix=".study-", dir=path.parent)
     os.close(handle)
     try:

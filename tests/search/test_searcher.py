@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,67 +15,13 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from recsys.errors import ConfigError
 from search.searcher import StudySearch, outcome
 from search.space import SearchSpec, load_spec, override
-from search.study import StudyTrial, importance, open_study, rebuild, records
+from search.study import importance, open_study
 from search.trial import TrialConfig
+from tests.search.fake_search import finish, objective, run, spec, study_path
 
-SPACE = """
-    trials: 30
-    max_epochs: 40
-    params:
-      loss: {choice: [bpr, softmax]}
-      margin: {low: 0, high: 4, when: {loss: bpr}}
-      temperature: {low: 0.1, high: 10, log: true, when: {loss: softmax}}
-      lr: {low: 0.001, high: 1, log: true}
-      latent_factors: {low: 8, high: 64, step: 8}
-    enqueue:
-      - {loss: softmax, temperature: 10, lr: 0.5, latent_factors: 8}
-"""
-
-
-@pytest.fixture
-def spec(tmp_path: Path) -> SearchSpec:
-    path = tmp_path / "fake.yaml"
-    path.write_text(dedent(SPACE))
-    return load_spec(str(path))
-
-
-@pytest.fixture
-def study_path(tmp_path: Path) -> Path:
-    folder = tmp_path / "runs" / "demo-1"
-    folder.mkdir(parents=True)
-    return folder / "study.journal"
-
-
-def objective(params: dict[str, Any]) -> float:
-    """Best is 1: bpr, margin 2, lr 0.05, 32 factors."""
-    off = abs(math.log(params["lr"] / 0.05)) + abs(params["latent_factors"] - 32) / 32
-    off += abs(params["margin"] - 2) if params["loss"] == "bpr" else 3.0
-    return 1 / (1 + off)
-
-
-def finish(search: StudySearch, name: str, value: float, stop: str | None = "epochs") -> None:
-    for epoch in (4, 12, 36):
-        search.on_trial_result(name, {"epoch": epoch, "objective": value * epoch / 40})
-    search.on_trial_complete(name, {"epoch": 40, "objective": value, "stop": stop})
-
-
-def run(
-    search: StudySearch, value: Callable[[dict[str, Any]], float] = objective, most: int = 10**6
-) -> list[dict[str, Any]]:
-    """One trial after another until the searcher has no more."""
-    configs: list[dict[str, Any]] = []
-    while len(configs) < most:
-        name = f"tune{len(configs)}"
-        config = search.suggest(name)
-        if config == Searcher.FINISHED:
-            break
-        assert isinstance(config, dict)
-        finish(search, name, value(config["params"]))
-        configs.append(config)
-    return configs
+__all__ = ["spec", "study_path"]
 
 
 def test_suggestions_are_complete_configs(spec: SearchSpec, study_path: Path) -> None:
@@ -163,18 +106,6 @@ def test_what_a_last_report_means() -> None:
     assert outcome({"objective": -math.inf, "stop": "epochs"}).state == "FAILED"
     assert outcome({"objective": 0.5, "stop": "error", "cause": "c"}).cause == "c"
     assert outcome(None, error=True).state == "FAILED"
-
-
-def test_a_retried_trial_reports_its_epochs_again(spec: SearchSpec, study_path: Path) -> None:
-    search = StudySearch(spec, study_path, seed=1, budget=1)
-    search.suggest("x")
-    for epoch in (4, 12, 4, 12, 36):
-        search.on_trial_result("x", {"epoch": epoch, "objective": epoch / 100})
-    search.on_trial_complete("x", {"epoch": 40, "objective": 0.5, "stop": "epochs"})
-    search.on_trial_complete("x", {"epoch": 40, "objective": 0.9, "stop": "epochs"})
-    (trial,) = records(search.study)
-    assert trial.steps == ((4, 0.04), (12, 0.12), (36, 0.36), (40, 0.5))
-    assert (trial.state, trial.value) == ("COMPLETE", 0.5)
 
 
 def test_same_seed_same_sequence(spec: SearchSpec, tmp_path: Path) -> None:
@@ -271,132 +202,6 @@ def test_grid_stops_at_its_budget(study_path: Path) -> None:
     assert len(run(search, lambda params: 0.5)) == 3
 
 
-@pytest.mark.parametrize("cut", [1, 14, 24])
-def test_a_resumed_search_goes_on_as_an_uninterrupted_one(
-    spec: SearchSpec, tmp_path: Path, cut: int
-) -> None:
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole = run(StudySearch(spec, tmp_path / "whole" / "study.journal", seed=9, budget=26))
-    path = tmp_path / "cut" / "study.journal"
-    first = StudySearch(spec, path, seed=9, budget=26)
-    run(first, most=cut)
-    lost = first.suggest("lost")
-    assert isinstance(lost, dict)
-    first.on_trial_result("lost", {"epoch": 4, "objective": 0.1})
-    before = records(first.study)
-    path.write_bytes(path.read_bytes()[:-9])  # torn in the middle of a line
-    rebuild(path, spec, before)
-    journaled: list[int] = []
-    second = StudySearch(
-        spec, path, seed=9, budget=26, on_new=lambda number, params: journaled.append(number)
-    )
-    assert second.next_id() == f"t{cut:04d}"
-    rest = run(second)
-    assert rest[0] == lost == whole[cut]
-    assert rest == whole[cut:]
-    assert journaled == list(range(cut + 1, 26)), "what runs again is in the journal already"
-    after = records(open_study(path))
-    assert [t.number for t in after] == list(range(26))
-    assert [t.params for t in after] == [config["params"] for config in whole]
-    assert all(t.state == "COMPLETE" for t in after)
-    assert after[:cut] == before[:cut]
-
-
-def test_rebuild_keeps_everything(spec: SearchSpec, study_path: Path) -> None:
-    params = dict(spec.enqueue[0])
-    trials = [
-        StudyTrial(0, params, "COMPLETE", 0.7, ((4, 0.2), (12, 0.7))),
-        StudyTrial(1, params, "PRUNED", 0.3, ((4, 0.3),)),
-        StudyTrial(2, params, "FAILED", None, ((4, 0.1),), "diverged"),
-        StudyTrial(3, params, "RUNNING", None, ((4, 0.1),)),
-        StudyTrial(4, params, "RUNNING"),
-        StudyTrial(5, params, "PRUNED"),
-    ]
-    study_path.write_text("whatever was here")
-    rebuild(study_path, spec, reversed(trials))
-    expected = [*trials[:3], StudyTrial(3, params, "RUNNING"), *trials[4:]]
-    assert records(open_study(study_path)) == expected
-    assert [p.name for p in study_path.parent.iterdir()] == ["study.journal"]
-    search = StudySearch(spec, study_path, seed=1, budget=7)
-    handed = []
-    for n in range(3):
-        config = search.suggest(f"x{n}")
-        assert isinstance(config, dict)
-        handed.append(config["number"])
-        finish(search, f"x{n}", 0.5)
-    assert handed == [3, 4, 6]
-    assert search.suggest("x") == Searcher.FINISHED
-    steps = records(search.study)[3].steps
-    assert [epoch for epoch, _ in steps] == [4, 12, 36, 40], "it ran afresh"
-
-
-def test_rebuild_refuses_what_does_not_fit(spec: SearchSpec, study_path: Path) -> None:
-    params = dict(spec.enqueue[0])
-    study_path.write_text("before")
-    for bad, part in (
-        (StudyTrial(1, params, "COMPLETE", 0.1), "trial 0 is missing"),
-        (StudyTrial(0, params | {"lr": 5.0}, "COMPLETE", 0.1), "does not fit"),
-        (StudyTrial(0, params | {"margin": 1.0}, "COMPLETE", 0.1), "no effect"),
-        (StudyTrial(0, {}, "COMPLETE", 0.1), "is missing"),
-    ):
-        with pytest.raises(ConfigError, match=part):
-            rebuild(study_path, spec, [bad])
-        assert study_path.read_text() == "before"
-        assert len(list(study_path.parent.iterdir())) == 1
-
-
-def test_extending_goes_on_in_the_same_study(spec: SearchSpec, study_path: Path) -> None:
-    run(StudySearch(spec, study_path, seed=2, budget=5))
-    more = run(StudySearch(spec, study_path, seed=2, budget=8))
-    assert [config["number"] for config in more] == [5, 6, 7]
-    assert len(records(open_study(study_path))) == 8
-
-
-def test_finish_and_pause(spec: SearchSpec, study_path: Path) -> None:
-    search = StudySearch(spec, study_path, seed=2, budget=9)
-    for n in range(3):
-        search.suggest(f"x{n}")
-    search.finish()
-    assert search.suggest("x3") == Searcher.FINISHED
-    search.on_trial_complete("x0", {"epoch": 4, "objective": 0.1, "stop": None})
-    search.pause()
-    search.on_trial_complete("x1", {"epoch": 4, "objective": 0.1, "stop": None})
-    search.on_trial_complete("x2", {"epoch": 40, "objective": 0.1, "stop": "epochs"})
-    assert [t.state for t in records(search.study)] == ["PRUNED", "RUNNING", "COMPLETE"]
-
-
-def test_pickle_and_copies_do_no_harm(spec: SearchSpec, study_path: Path) -> None:
-    search = StudySearch(spec, study_path, seed=2, budget=9, on_new=lambda number, params: None)
-    run(search, most=3)
-    assert copy.deepcopy(search) is search
-    search.save_to_dir(str(study_path.parent))
-    assert [p.name for p in study_path.parent.iterdir()] == ["study.journal"]
-    before = study_path.read_bytes()
-    again = pickle.loads(pickle.dumps(search))
-    assert study_path.read_bytes() == before
-    assert records(again.study) == records(search.study)
-    assert again.next_id() == "t0003"
-    with pytest.raises(NotImplementedError, match="journal"):
-        search.restore(str(study_path))
-
-
-def test_a_torn_study_file_can_be_gone_on_with(spec: SearchSpec, study_path: Path) -> None:
-    run(StudySearch(spec, study_path, seed=2, budget=3))
-    study_path.write_bytes(study_path.read_bytes() + b'{"op_code": 4, "stu')
-    assert [c["number"] for c in run(StudySearch(spec, study_path, seed=2, budget=5))] == [3, 4]
-    assert len(records(open_study(study_path))) == 5
-
-
-def test_a_hook_that_fails_stops_the_search(spec: SearchSpec, study_path: Path) -> None:
-    def full(number: int, params: dict[str, Any]) -> None:
-        raise OSError("disk full")
-
-    search = StudySearch(spec, study_path, seed=2, budget=9, on_new=full)
-    with pytest.raises(OSError, match="disk full"):
-        search.suggest("x")
-
-
 def test_importance_finds_the_parameter_that_matters(spec: SearchSpec, study_path: Path) -> None:
     chosen = override(spec, ["searcher=random", "enqueue=[]"])
     search = StudySearch(chosen, study_path, seed=0, budget=60)
@@ -414,8 +219,3 @@ def test_importance_of_equal_trials_is_unknown(spec: SearchSpec, study_path: Pat
     search = StudySearch(spec, study_path, seed=0, budget=20)
     run(search, lambda params: 0.5)
     assert importance(search.study) == {}
-
-
-def test_no_study_no_traceback(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no such study"):
-        open_study(tmp_path / "study.journal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from recsys.errors import ConfigError
 from search.domains import FIELDS
 from search.located import Origin
 from search.params import PARAM_KEYS
-from search.space import load_spec, override
+from search.space import SPACES, load_spec, override, space_names
 from search.spec_reader import KEYS, parse_spec
+from tests.fuzz.fuzz_space import check_space
 
 scalars = (
     st.none()
@@ -78,29 +80,61 @@ def usable(value: object) -> None:
 
 
 @given(values)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_value(value: object) -> None:
     usable(value)
 
 
 @given(spaces)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nearly_spaces(value: object) -> None:
     usable(value)
 
 
-@given(st.text(max_size=60) | spaces.map(str))
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+@given(
+    st.binary(max_size=60)
+    | st.text(max_size=60).map(str.encode)
+    | spaces.map(lambda value: str(value).encode("utf-8", "replace"))
+    | spaces.map(lambda value: json.dumps(value).encode("utf-8", "replace"))
 )
-def test_any_file(tmp_path: Path, text: str) -> None:
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_any_file(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "fuzz.yaml"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    path.write_bytes(data)
     try:
         load_spec(str(path))
     except ConfigError as error:
         assert "\n" not in str(error)
         assert "fuzz.yaml" in str(error)
+    check_space(data)
+
+
+def mutated(seed: int) -> bytes:
+    """A space of the project with a few places changed, as a slip of the fingers would."""
+    rng = np.random.default_rng(seed)
+    names = space_names()
+    data = bytearray((SPACES / f"{names[int(rng.integers(len(names)))]}.yaml").read_bytes())
+    for _ in range(int(rng.integers(1, 6))):
+        at = int(rng.integers(len(data)))
+        match int(rng.integers(4)):
+            case 0:
+                del data[at : at + int(rng.integers(1, 12))]
+            case 1:
+                data[at:at] = data[at - 9 : at]
+            case 2:
+                data[at] = int(rng.integers(256))
+            case _:
+                data[at:at] = b'{}[]:,-#*&!"0.e9\n '[int(rng.integers(18)) :][:1]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_spaces_with_slips(seed: int) -> None:
+    check_space(mutated(seed))
 
 
 ALL = load_spec("all")
@@ -120,7 +154,7 @@ ALL = load_spec("all")
         max_size=3,
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_setting(settings_: list[str]) -> None:
     try:
         spec = override(ALL, settings_)

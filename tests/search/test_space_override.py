@@ -125,6 +125,7 @@ def test_overridden_specs_read_back(name: str, tmp_path: object) -> None:
     {
         "lr": "KEY=VALUE",
         "=3": "KEY=VALUE",
+        "metric=a\nb": "in one line",
         "lrr=3": "did you mean lr",
         "metrik=map@50": "did you mean metric",
         "race.finalist=3": "did you mean race.finalists",
