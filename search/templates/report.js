@@ -35,7 +35,7 @@
   const point = (event) => {
     const node = event.target.closest?.("[data-trial]");
     for (const old of lit) old.classList.remove("lit");
-    lit = node ? byTrial.get(node.dataset.trial) : [];
+    lit = byTrial.get(node?.dataset.trial) ?? [];
     for (const now of lit) now.classList.add("lit");
   };
   document.addEventListener("pointerover", point);
