@@ -124,7 +124,8 @@ class TrainConfig(_Frozen):
     @model_validator(mode="after")
     def _legal(self) -> TrainConfig:
         if isinstance(self.loss, Bce) and isinstance(self.negatives, Hard):
-            raise ValueError("neg_mode hard needs loss bpr or softmax, got bce")
+            # pydantic wants a ValueError here
+            raise ValueError("neg_mode hard needs loss bpr or softmax, got bce")  # noqa: TRY004
         return self
 
     @staticmethod

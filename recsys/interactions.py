@@ -23,7 +23,7 @@ def frozen(array: NDArray, dtype: type) -> NDArray:
     Read-only everywhere, because arrays that come out of Ray's object store are read-only and
     numba compiles a second specialisation for a writable array.
     """
-    result = np.ascontiguousarray(array, dtype=dtype)
+    result: NDArray = np.ascontiguousarray(array, dtype=dtype)
     if result.flags.writeable:
         result = result.copy() if result is array else result
         result.setflags(write=False)

@@ -203,7 +203,7 @@ def main(argv: Sequence[str]) -> int:
         parser.error("--tracking-uri is missing")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
-        os.nice(10)
+        os.nice(5)  # more, and a machine full of trials would starve it
     courier = Courier(options.run_dir, options.tracking_uri, options.experiment)
     end = time.monotonic() + options.patience
     control = Control(options.last_effort) if options.follow else None

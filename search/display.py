@@ -228,7 +228,7 @@ class Display:
             words += " (leaky)" if trial.leaky else ""
             words += " the best so far" if is_best else ""
             words += f": {config_line(trial.params)}" if is_best and trial.params else ""
-        if (left := self._left()) is not None:
+        if (left := self._left()) is not None and self.done < self.total:
             words += f", about {duration(left)} left"
         self._line(words)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -168,7 +167,7 @@ def _winner(run: RunFiles) -> Winner | None:
     if run.is_table or trial is None:
         return None
     config = run.result.get("best_config") if run.result.get("best_trial") == trial.id else None
-    config = dict(config) if isinstance(config, Mapping) else dict(trial.params)
+    config = trial.params | (dict(config) if isinstance(config, Mapping) else {})
     if config.get("negatives_exclude") == "all":
         return None
     config.pop("epochs", None)  # the limit; the number learned is shown beside it
@@ -186,7 +185,7 @@ def _winner(run: RunFiles) -> Winner | None:
 
 def _commands(run: RunFiles) -> list[tuple[str, str]]:
     """(what for, command)."""
-    name = shlex.quote(run.name)
+    name = words.run_option(run.path)
     command = run.provenance.get("command")
     rows = []
     if isinstance(command, str) and command:

@@ -309,7 +309,7 @@ def _courier(
             command,
             env=courier_environment(uri),
             cwd=run_dir,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE if "--follow" in more else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -174,12 +174,23 @@ def result_rows(
 
 def next_commands(folder: Path) -> list[str]:
     """What a user may want to run now."""
-    run = shlex.quote(folder.name)
+    run = run_option(folder)
     return [
         "python run_search.py ui",
         f"python run_search.py --run {run} --extend 20",
         f"python run_search.py export {run} -o submission.csv",
     ]
+
+
+def run_option(folder: Path) -> str:
+    """The run's name for a command line, with `--runs-dir` where that is not the default."""
+    name = shlex.quote(folder.name)
+    parent = folder.resolve().parent
+    return (
+        name
+        if parent == Path("runs").resolve()
+        else f"{name} --runs-dir {shlex.quote(str(parent))}"
+    )
 
 
 def headline(result: Mapping[str, Any]) -> str:

@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from recsys.data.stream import BROKEN, Source, kind_of
-from recsys.errors import InputError
+from recsys.data.stream import BROKEN, Source, kind_of, problem
 
 PARTS = ("train", "valid", "test")
 _PART_NAMES = {
@@ -37,15 +36,15 @@ def find_sources(path: Path) -> dict[str, Source]:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no such file"
-        raise InputError(f"{shown!r}: {reason}: expected a file or folder of data") from None
+        raise problem(f"{shown!r}: {reason}: expected a file or folder of data") from None
     if stat.S_ISDIR(mode):
         try:
             files = sorted(entry for entry in path.iterdir() if entry.is_file())
         except OSError as error:
-            raise InputError(f"{shown}: {error.strerror}") from None
+            raise problem(f"{shown}: {error.strerror}") from None
         return _parts(shown, [_on_disk(file) for file in files])
     if not stat.S_ISREG(mode):
-        raise InputError(f"{shown}: is no regular file: expected a file or folder of data")
+        raise problem(f"{shown}: is no regular file: expected a file or folder of data")
     source = _on_disk(path)
     if kind_of(source) != "zip":
         return {"all": source}
@@ -101,12 +100,12 @@ def _parts(label: str, sources: Iterable[Source]) -> dict[str, Source]:
         part = _part_of(source.label)
         if part in found:
             first, second = PurePosixPath(found[part].label).name, PurePosixPath(source.label).name
-            raise InputError(f"{label}: has two {part} files, {first} and {second}: expected one")
+            raise problem(f"{label}: has two {part} files, {first} and {second}: expected one")
         if part is not None:
             found[part] = source
     if "train" in found:
         return {part: found[part] for part in PARTS if part in found}
     if found or len(visible) != 1:
         names = ", ".join(PurePosixPath(s.label).name for s in visible[:8]) or "nothing"
-        raise InputError(f"{label}: holds {names}: expected train, test and perhaps valid files")
+        raise problem(f"{label}: holds {names}: expected train, test and perhaps valid files")
     return {"all": visible[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,7 @@ def _dataset(
     csr, rank, duplicates = order_pairs(pairs, n_search)
     empty = int((csr.degrees() == 0).sum())
     if empty:
-        notes += (f"{empty:,} users have no items to learn from",)
+        notes += (f"users without items to learn from: {empty:,}",)
     interactions = Interactions(
         csr=csr,
         rank=rank,
@@ -170,13 +171,14 @@ def _dataset(
         notes=notes,
     )
     ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
-    train = pairs.part(0)
-    for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        if second not in ready or (first != "train" and first not in ready):
-            continue
-        both = (train if first == "train" else ready[first]).overlap(ready[second])
+    _check_disjoint(sources, {"train": pairs.part(0)} | ready if ready else {})
+    return Dataset(interactions, ready.get("valid"), ready.get("test"))
+
+
+def _check_disjoint(sources: Mapping[str, Source], parts: Mapping[str, CSR]) -> None:
+    for first, second in itertools.combinations(parts, 2):
+        both = parts[first].overlap(parts[second])
         if both:
             raise sources[second].error(
                 f"shares {both:,} user-item pairs with {first}: expected parts without overlap"
             )
-    return Dataset(interactions, ready.get("valid"), ready.get("test"))

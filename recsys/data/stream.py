@@ -57,7 +57,14 @@ class Source:
     open_raw: Callable[[], IO[bytes]]
 
     def error(self, what: str) -> InputError:
-        return InputError(f"{self.label}: {what}")
+        return problem(f"{self.label}: {what}")
+
+
+def problem(text: str) -> InputError:
+    """`text` as an `InputError` of one printable line, whatever ids and names it quotes."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return InputError(text)
 
 
 def shown(value: str, limit: int = 60) -> str:
@@ -154,6 +161,10 @@ class TextStream(io.RawIOBase):
         out = bytes(self._buffer[:size])
         del self._buffer[:size]
         return out
+
+    def forget_quotes(self) -> None:
+        """Let `quotes` speak only of what is still to be read."""
+        self.quotes = b'"' in self._buffer
 
     def unread(self, data: bytes) -> None:
         """Put `data` back in front of what is still to be read."""

@@ -38,6 +38,7 @@ def read_table(source: Source, layout: Layout, rows: Rows) -> None:
 def _read_blocks(source: Source, layout: Layout, rows: Rows) -> bool:
     with TextStream(source, double_colon=layout.double_colon) as stream:
         stream.read(layout.header_bytes)
+        stream.forget_quotes()
         start = stream.read(MAX_LINE >> 4)
         if not start.strip(b"\r\n"):
             raise source.error("has a header but no rows" if layout.header_lines else "is empty")
@@ -133,9 +134,12 @@ def read_plainly(source: Source, layout: Layout) -> Iterator[tuple[int, list[str
                 )
         if "timestamp" in layout.columns:
             time = cells[layout.columns["timestamp"]]
-            date = not _is_number(time) if date is None else date
-            if not (_is_date(time) if date else _is_number(time)):
-                expected = "an ISO date such as 2024-01-31" if date else "a number"
+            right = {True: _is_date, False: _is_number}
+            if date is None and (_is_date(time) or _is_number(time)):
+                date = _is_date(time)
+            if date is None or not right[date](time):
+                iso = "an ISO date such as 2024-01-31"
+                expected = {True: iso, False: "a number", None: f"a number or {iso}"}[date]
                 what = f"is {shown(time)}: expected {expected}"
                 raise _bad(source, layout, number, "timestamp", what)
         yield number, cells

@@ -6,16 +6,29 @@ import socket
 
 import pytest
 
+from search.cli import main
+
 SMOKE = ("--space", "smoke", "--data", "demo")
 
 
-def mistake(cli, *args, search=True):
-    done = cli.search(*args) if search else cli(*args)
-    assert done.returncode == 2, done.stdout + done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("run_search.py")
-    return lines[0]
+@pytest.fixture
+def mistake(cli, capsys, monkeypatch):
+    """Call the command line in this process; returns the one line it leaves on stderr."""
+    monkeypatch.chdir(cli.home)
+
+    def call(*args, search=True):
+        where = ("--runs-dir", str(cli.runs), "--tracking-uri", cli.uri) if search else ()
+        try:
+            code = main([*args, *where])
+        except SystemExit as exit:
+            code = exit.code
+        assert code == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("run_search.py")
+        return lines[0]
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -42,16 +55,15 @@ def mistake(cli, *args, search=True):
         (("--resume", "--run", "never"), ["never"]),
     ],
 )
-def test_on_the_command_line(cli, args, words):
-    line = mistake(cli, *args)
+def test_on_the_command_line(cli, mistake, args, words):
+    line = mistake(*args)
     for word in words:
         assert word in line
     assert not any((cli.runs / name).exists() for name in ("never", "out"))
 
 
-def test_m_above_n(cli):
+def test_m_above_n(mistake):
     line = mistake(
-        cli,
         *("--space", "report_table", "--data", "demo"),
         *("--set", "num_hard_neg_samples=11"),
     )
@@ -62,32 +74,31 @@ def test_m_above_n(cli):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", ["empty"]),
-        ("UserId,ItemId\n", []),
-        ("a,b,c\n1,2,3\n", []),
+        ("", ["bad.csv", "empty"]),
+        ("UserId,ItemId\n", ["bad.csv"]),
+        ("a,b,c\n1,2,3\n", ["bad.csv", "user"]),
         ("user,item,rating\n1,2,good\n", ["rating", "good", "line 2"]),
-        ("UserId,ItemId\n1,5\n2,6\n", []),
+        ("UserId,ItemId\n1,5\n2,6\n", ["2 items"]),
     ],
 )
-def test_in_a_file(cli, content, words):
+def test_in_a_file(cli, mistake, content, words):
     (cli.home / "bad.csv").write_text(content)
-    line = mistake(cli, "--space", "smoke", "--data", "bad.csv", "--run", "bad")
-    assert "bad" in line
+    line = mistake("--space", "smoke", "--data", "bad.csv", "--run", "bad")
     for word in words:
         assert word in line
     assert not (cli.runs / "bad").exists()
 
 
-def test_a_run_folder_that_cannot_be_made(cli):
+def test_a_run_folder_that_cannot_be_made(cli, mistake):
     (cli.home / "file").write_text("in the way")
     args = ("--runs-dir", "file", "--run", "x", "--tracking-uri", cli.uri)
-    assert "file" in mistake(cli, *SMOKE, *args, search=False)
+    assert "file" in mistake(*SMOKE, *args, search=False)
 
 
-def test_a_port_in_use(cli):
+def test_a_port_in_use(mistake):
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = str(busy.getsockname()[1])
-        assert port in mistake(cli, "ui", "--port", port, search=False)
+        assert port in mistake("ui", "--port", port, search=False)
 
 
 def test_help_fits_a_screen(cli):

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from search.display import Display
-from search.words import LEAK, config_line, duration, number, result_rows
+from search.words import LEAK, config_line, duration, number, result_rows, run_option
 
 RESULT: dict[str, Any] = {
     "status": "done",
@@ -89,7 +89,7 @@ def test_plain_output_word_for_word():
         "[1/4] t0 completed map@10 0.1234 the best so far: lr=0.01235 loss=bpr",
         "[2/4] t1 pruned map@10 0.0500",
         "[3/4] t2 failed: bad luck, about 2s left",
-        "[4/4] t3 completed map@10 0.2000 the best so far: lr=0.01235 loss=bpr, about 0s left",
+        "[4/4] t3 completed map@10 0.2000 the best so far: lr=0.01235 loss=bpr",
         "stage: race",
         "race: 2 of 2",
         "done [bold]soon[/bold]",
@@ -286,6 +286,11 @@ class TestSummary:
             ("file", str(tmp_path / "report.html")),
             ("next", "python run_search.py ui"),
         ]
+
+    def test_commands_name_the_folder_of_the_runs_where_it_is_not_the_usual_one(self, tmp_path):
+        assert run_option(Path("runs/r1")) == "r1"
+        assert run_option(tmp_path / "r1") == f"r1 --runs-dir {tmp_path}"
+        assert run_option(tmp_path / "a b" / "r1") == f"r1 --runs-dir '{tmp_path / 'a b'}'"
 
     def test_a_leak_is_the_first_thing_said(self):
         rows = result_rows(RESULT | {"negatives_exclude": ["all", "train"]}, Path("x"))

@@ -58,7 +58,8 @@ class TestDone:
             assert page.text.count(comparison["words"][1:]) >= 2  # honesty box and race table
 
     def test_commands(self, done, page):
-        assert f"python run_search.py export {done.name} -o submission.csv" in page.text
+        export = f"export {done.name} --runs-dir {done.parent} -o submission.csv"
+        assert f"python run_search.py {export}" in page.text
         assert "python run_search.py --space bpr_hard" in page.text
         assert "--resume" not in page.text
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +22,7 @@ import numpy as np
 
 from search.folder import RunFolder
 from search.journal import Journal
-from search.tracking import courier_environment
+from search.tracking import EXPERIMENT, courier_environment
 from search.ui import server_command
 
 COLUMNS = ["epoch", "loss", "map@50", "recall@20", "train_seconds", "eval_seconds"]
@@ -173,13 +177,57 @@ def save_tiny_model(folder: Path, string_ids: bool = False) -> None:
     save_catalogue(folder, Interactions(seen, np.zeros(2), users, items, ordered=False), seen)
 
 
+@functools.cache
+def empty_database() -> Path:
+    """An MLflow database with nothing in it, made once: the migrations take seconds."""
+    from search.store import open_store
+
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    open_store(f"sqlite:///{folder}/mlflow.db", "unused")
+    return Path(folder) / "mlflow.db"
+
+
+def sqlite_store(folder: Path) -> str:
+    """URI of an empty sqlite store in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(empty_database(), folder / "mlflow.db")
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def deliver(run: FakeRun, uri: str) -> bool:
+    """One pass of delivery in this process, with a memory as a new courier would have it."""
+    from search.delivery import RunDelivery
+    from search.store import open_store
+
+    return RunDelivery(run.path, open_store(uri, EXPERIMENT), EXPERIMENT).run_pass()
+
+
+def query(uri: str, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """Rows of a sqlite store, read past MLflow."""
+    connection = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    try:
+        rows = connection.execute(sql, values).fetchall()
+        connection.commit()
+    finally:
+        connection.close()
+    return rows
+
+
+def active_runs(uri: str) -> list[str]:
+    """Names of the runs that are not deleted."""
+    sql = (
+        "select name from runs where lifecycle_stage = 'active' and experiment_id in "
+        "(select experiment_id from experiments where name = ?) order by name"
+    )
+    return [name for (name,) in query(uri, sql, EXPERIMENT)]
+
+
 class Server:
     """A real `mlflow server` on 127.0.0.1 over a store of its own, to be killed and restarted."""
 
-    def __init__(self, folder: Path, template: Path) -> None:
-        self.file = folder / "mlflow.db"
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(template, self.file)
+    def __init__(self, folder: Path) -> None:
+        self.file = Path(sqlite_store(folder).removeprefix("sqlite:///"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
