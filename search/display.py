@@ -266,16 +266,21 @@ class Display:
         return self._one_line(head)
 
     def _bar(self) -> RenderableType:
-        done, total = self.part or (self.done, max(self.total, self.done))
+        found = self._work()
         left = self._left()
-        what = f"{done}/{total}" + (f"  {duration(left)} left" if left is not None else "")
+        if found is None:
+            what = duration(self.clock() - self.stage_started)
+            bar = ProgressBar(pulse=True, animation_time=self.clock())
+        else:
+            done, total = found
+            what = f"{done}/{total}" + (f"  {duration(left)} left" if left is not None else "")
+            bar = ProgressBar(total=max(total, 1), completed=done)
         if self.console.width < 60:
             return self._text((f"{self.now or 'start'} {what}", "bold"))
         grid = Table.grid(expand=True, padding=(0, 1))
         grid.add_column(width=7)
         grid.add_column(ratio=1)
         grid.add_column(no_wrap=True)
-        bar = ProgressBar(total=max(total, 1), completed=done)
         grid.add_row(self._text((self.now or "start", "bold")), bar, self._text(what))
         return grid
 
@@ -328,16 +333,20 @@ class Display:
             line.append(name, style)
         return self._one_line(line)
 
+    def _work(self) -> tuple[int, int] | None:
+        """Done and planned of the present stage; None where a stage is one piece."""
+        if self.part is None and self.now in ("", "search"):
+            return self.done, max(self.total, self.done)
+        return self.part
+
     def _left(self) -> float | None:
         """Seconds until the end of the present stage, or of the budget if that is sooner."""
+        found = self._work()
+        if found is None:
+            return None
         elapsed = self.clock() - self.stage_started
-        if self.part is not None:
-            done, total = self.part
-        else:
-            done, total = (
-                sum(self.ended.values()),
-                sum(self.ended.values()) + self.total - self.done,
-            )
+        before = self.done - sum(self.ended.values()) if self.part is None else 0
+        done, total = found[0] - before, found[1] - before
         by_work = elapsed * (total - done) / done if done >= 3 and total >= done else None
         if self.time_budget is None:
             return by_work

@@ -186,6 +186,18 @@ def test_live_frame_says_what_is_going_on():
     assert "search › race › test › refit" in text
 
 
+def test_a_stage_in_one_piece_shows_how_long_it_has_been_going():
+    display, console = terminal(100, time_budget=60.0)
+    display.stage("test")
+    display.clock.now += 75  # type: ignore[attr-defined]
+    text = "\n".join(text_only(frame(display, console)))
+    assert "1m 15s" in text
+    assert "left" not in text
+    assert "0/4" not in text
+    display.progress(1, 4)
+    assert "1/4" in "\n".join(text_only(frame(display, console)))
+
+
 def test_markup_in_names_is_shown_not_obeyed():
     display, console = terminal(120, data="[bold]x[/bold]", run="[/]")
     display.trial_started("[red]t0[/red]", {"a": "[blink]v"})
