@@ -8,8 +8,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ def create_sqlite(file: Path) -> None:
         temp.replace(file)
 
 
+def _probe(file: Path) -> None:
+    """Raise `sqlite3.Error` soon where a database can't be read; MLflow would try for minutes."""
+    with closing(sqlite3.connect(file, timeout=2.0)) as connection:
+        connection.execute("select count(*) from sqlite_master").fetchone()
+
+
 def artifact_root(file: Path) -> str:
     """Where the artifacts of a sqlite store lie: beside its database."""
     return (file.parent / "artifacts").as_uri()
@@ -84,6 +91,7 @@ def open_store(uri: str, experiment: str) -> Store:
     file = sqlite_file(uri)
     if file is not None:
         create_sqlite(file)
+        _probe(file)
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:

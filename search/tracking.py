@@ -182,6 +182,9 @@ class Tracker:
 
     def start(self) -> None:
         """Start the courier; it ends by itself when this process does."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
         follow = ["--follow", "--last-effort", str(self.last_effort_s)]
         follow += ["--interval", str(self.interval_s)]
         self._process = _courier(self.run_dir, self.uri, self.experiment, follow)

@@ -1,0 +1,107 @@
+"""The winner in MLflow's registry: loadable without pickled code, and the right one is champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from search.store import import_mlflow
+from search.tracking import verify_delivery
+from tests.search.tracking_help import FakeRun, deliver, query, save_tiny_model, sqlite_store
+
+
+def registered(uri: str) -> list[tuple[Any, ...]]:
+    return query(uri, "select name, version from model_versions order by version")
+
+
+def champion(uri: str) -> list[tuple[Any, ...]]:
+    return query(uri, "select alias, version from registered_model_aliases")
+
+
+def finished(runs: Path, name: str, **options: Any) -> FakeRun:
+    run = FakeRun(runs, name, **options)
+    run.trial()
+    run.finish(model=True)
+    run.close()
+    return run
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, FakeRun]:
+    folder = tmp_path_factory.mktemp("champion")
+    uri = sqlite_store(folder / "store")
+    run = finished(folder / "runs", "a")
+    assert deliver(run, uri)
+    return uri, run
+
+
+def load(uri: str) -> Any:
+    mlflow = import_mlflow(uri)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    return mlflow.pyfunc.load_model("models:/recsearch-ml-100k@champion")
+
+
+def test_the_champion_recommends(store: tuple[str, FakeRun]) -> None:
+    uri, run = store
+    assert verify_delivery(run.path, uri) == []
+    model = load(uri)
+    found = model.predict(pd.DataFrame({"user_id": [20, 10, 999, 30]}), params={"k": 3})
+    assert found["user_id"].tolist() == [20, 10, 999, 30]
+    # scores of user 20: 1 2 3 4, item 400 seen; of user 10: 4 3 2 1, item 100 seen; 30: all 0
+    assert found["item_ids"].tolist() == [[300, 200, 100], [200, 300, 400], [], [100, 200, 300]]
+    everything = model.predict(pd.DataFrame({"user_id": [20]}))
+    assert everything["item_ids"].tolist() == [[300, 200, 100]]
+    assert model.metadata.signature.inputs.input_names() == ["user_id"]
+    with pytest.raises(Exception, match="user_id"):
+        model.predict(pd.DataFrame({"item": [1]}))
+
+
+def test_no_pickle_is_in_the_model(store: tuple[str, FakeRun]) -> None:
+    uri, _ = store
+    root = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
+    names = {path.name for path in root.rglob("*") if "model" in path.parts and path.is_file()}
+    assert {"MLmodel", "pyfunc.py", "weights.pt", "ids.json", "seen.npz"} <= names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".cloudpickle"))]
+
+
+def test_delivered_again_it_is_registered_once(store: tuple[str, FakeRun]) -> None:
+    uri, run = store
+    (run.path / "delivery.json").unlink()
+    assert deliver(run, uri)
+    assert registered(uri) == [("recsearch-ml-100k", 1)]
+    assert verify_delivery(run.path, uri) == []
+
+
+def test_an_old_run_synced_late_and_a_leaky_one_do_not_become_champion(tmp_path: Path) -> None:
+    uri = sqlite_store(tmp_path / "store")
+    old = finished(tmp_path / "runs", "old")
+    new = finished(tmp_path / "runs", "new", seed=1)
+    assert deliver(new, uri)
+    assert champion(uri) == [("champion", 1)]
+    assert deliver(old, uri)
+    assert champion(uri) == [("champion", 1)]
+    leaky = finished(tmp_path / "runs", "leaky", seed=2, leaky=True)
+    assert deliver(leaky, uri)
+    assert champion(uri) == [("champion", 1)]
+    newest = finished(tmp_path / "runs", "newest", seed=3)
+    assert deliver(newest, uri)
+    assert champion(uri) == [("champion", 4)]
+    assert [version for _, version in registered(uri)] == [1, 2, 3, 4]
+    for run in (old, new, leaky, newest):
+        assert verify_delivery(run.path, uri) == []
+
+
+def test_ids_that_are_words(tmp_path: Path) -> None:
+    uri = sqlite_store(tmp_path / "store")
+    run = FakeRun(tmp_path / "runs", "a")
+    run.trial()
+    save_tiny_model(run.path / "model", string_ids=True)
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    found = load(uri).predict(pd.DataFrame({"user_id": ["bob"]}), params={"k": 2})
+    assert found["item_ids"].tolist() == [["<i>", "é"]]

@@ -1,0 +1,207 @@
+"""The courier as a process: locked stores, two at once, dead drivers, its own death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.folder import RunFolder
+from search.tracking import Tracker, delivery_status, sync, verify_delivery
+from tests.search.tracking_help import (
+    FakeRun,
+    active_runs,
+    deliver,
+    delivered_rows,
+    sqlite_store,
+    wait_until,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_a_locked_store_delays_delivery_and_nothing_else(tmp_path: Path) -> None:
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.trial()
+    with Tracker(run.path, uri, interval_s=0.1) as tracker:
+        assert tracker.flush(60).delivered
+        other = sqlite3.connect(tmp_path / "store" / "mlflow.db", isolation_level=None)
+        other.execute("begin exclusive")
+        slowest = 0.0
+        for _ in range(5):
+            started = time.monotonic()
+            run.trial()
+            slowest = max(slowest, time.monotonic() - started)
+            time.sleep(0.1)
+        assert not tracker.status().delivered
+        assert slowest < 1.0
+        other.execute("rollback")
+        other.close()
+        run.finish()
+        assert tracker.close(60).delivered
+    run.close()
+    assert verify_delivery(run.path, uri) == []
+
+
+@pytest.mark.slow
+def test_two_searches_make_one_store_and_do_not_mix(tmp_path: Path) -> None:
+    """Both start on a store that does not exist yet."""
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    runs = [FakeRun(tmp_path / "runs", name, seed) for seed, name in enumerate("ab")]
+    trackers = [Tracker(run.path, uri, interval_s=0.1) for run in runs]
+    for tracker in trackers:
+        tracker.start()
+    for _ in range(4):
+        for run in runs:
+            run.several(2)
+    for run in runs:
+        run.finish()
+    for run, tracker in zip(runs, trackers, strict=True):
+        status = tracker.close(90)
+        assert status.delivered, status
+        run.close()
+        assert verify_delivery(run.path, uri) == []
+    trials = [f"t{n:04d}" for n in range(8)]
+    assert active_runs(uri) == ["a", "b", *sorted(trials * 2)]
+
+
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+from search.tracking import Tracker
+from tests.search.tracking_help import FakeRun
+run = FakeRun(Path(sys.argv[1]), "a")
+tracker = Tracker(run.path, sys.argv[2], interval_s=60, last_effort_s=60)
+tracker.start()
+print(tracker.pid, flush=True)
+run.several(3)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_dead_drivers_courier_delivers_and_ends(tmp_path: Path) -> None:
+    uri = sqlite_store(tmp_path / "store")
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(tmp_path / "runs"), uri],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid = int(done.stdout)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 60)
+    folder = RunFolder.open(tmp_path / "runs", "a", lock=True)
+    assert delivery_status(folder.path, uri).delivered
+    assert verify_delivery(folder.path, uri) == []
+    folder.close()
+
+
+def test_ctrl_c_does_not_end_it(tmp_path: Path) -> None:
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.trial()
+    with Tracker(run.path, uri, interval_s=0.1) as tracker:
+        assert tracker.flush(60).delivered
+        assert tracker.pid is not None
+        assert os.getpgid(tracker.pid) != os.getpgid(0)
+        os.kill(tracker.pid, signal.SIGINT)
+        run.trial()
+        assert tracker.flush(60).delivered
+    run.close()
+
+
+def test_a_killed_courier_is_replaced_at_the_end(tmp_path: Path) -> None:
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.trial()
+    tracker = Tracker(run.path, uri, interval_s=0.1)
+    tracker.start()
+    wait_until(lambda: delivered_rows(run.path) > 0, 60)
+    assert tracker.pid is not None
+    os.kill(tracker.pid, signal.SIGKILL)
+    run.several(4)
+    run.finish()
+    assert tracker.close(60).delivered
+    run.close()
+    assert verify_delivery(run.path, uri) == []
+
+
+def test_a_store_that_cannot_be_opened_is_known_soon(tmp_path: Path) -> None:
+    """MLflow itself would try for a minute and a half."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.trial()
+    run.close()
+    deliver(run, uri)
+    (tmp_path / "store" / "mlflow.db").write_bytes(b"no database at all" * 100)
+    started = time.monotonic()
+    with pytest.raises(sqlite3.DatabaseError):
+        deliver(run, uri)
+    assert time.monotonic() - started < 10
+
+
+def test_only_one_courier_works_on_a_run(tmp_path: Path) -> None:
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.several(3)
+    with Tracker(run.path, uri, interval_s=0.1) as tracker:
+        assert tracker.flush(60).delivered
+        run.several(3)
+        status = sync(run.path, uri, patience_s=1.0)  # finds the other at work, and leaves it to it
+        assert status.uri == uri
+        assert tracker.flush(60).delivered
+    run.close()
+    assert "another courier" in (run.path / "courier.log").read_text()
+    assert len(active_runs(uri)) == 7
+    assert verify_delivery(run.path, uri) == []
+
+
+def kill_at_random(tmp_path: Path, moments: int, seed: int) -> None:
+    """Write a run while its courier is killed again and again; then compare everything."""
+    rng = np.random.default_rng(seed)
+    run, uri = FakeRun(tmp_path / "runs", "a", seed), sqlite_store(tmp_path / "store")
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            run.several(1)
+            time.sleep(0.05)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(moments):
+            tracker = Tracker(run.path, uri, interval_s=0.0)
+            tracker.start()
+            before = delivered_rows(run.path)
+            assert tracker.pid is not None
+            wait_until(lambda n=before: delivered_rows(run.path) > n, 90)
+            time.sleep(rng.uniform(0, 0.5))
+            os.kill(tracker.pid, signal.SIGKILL)
+            if rng.random() < 0.3:  # and what it remembered is lost as well
+                (run.path / "delivery.json").unlink(missing_ok=True)
+            tracker._process.wait()  # type: ignore[union-attr]
+            tracker._process.stdin.close()  # type: ignore[union-attr]
+    finally:
+        stop.set()
+        writer.join()
+    run.finish()
+    run.close()
+    assert sync(run.path, uri, patience_s=60).delivered
+    assert verify_delivery(run.path, uri) == []
+    assert len(active_runs(uri)) == run.number + 1
+
+
+@pytest.mark.slow
+def test_killed_twice_it_still_delivers_everything_once(tmp_path: Path) -> None:
+    kill_at_random(tmp_path, 2, seed=1)
+
+
+@pytest.mark.faults
+def test_killed_thirty_times_it_still_delivers_everything_once(tmp_path: Path) -> None:
+    kill_at_random(tmp_path, 30, seed=2)
