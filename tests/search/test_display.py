@@ -160,7 +160,7 @@ def test_live_frame_fits_any_terminal(width, height):
     text = frame(display, console)
     assert max(len(line) for line in text_only(text)) <= width
     assert "search" in text
-    assert any("0.129" in line for line in text_only(text))
+    assert any("0.128" in line for line in text_only(text))
 
 
 def text_only(text: str) -> list[str]:
@@ -271,6 +271,17 @@ class TestBest:
         text = "\n".join(text_only(frame(display, console)))
         assert "leaky: negatives_exclude is all" in text
         assert "0.9000 (leaky)" in text
+
+    def test_a_trial_that_fails_gives_its_place_back(self):
+        display, _, _ = plain()
+        for name, value in (("t0", 0.1), ("t1", 0.9)):
+            display.trial_started(name, {})
+            display.trial_progress(name, 1, value)
+        display.trial_ended("t0", "PRUNED", 0.1, "asha")
+        assert display.best is not None
+        assert display.best.id == "t1"
+        display.trial_ended("t1", "FAILED", 0.9, "MemoryError")
+        assert display.best.id == "t0"
 
     def test_nan_and_failures_are_no_values(self):
         display, out, _ = plain()

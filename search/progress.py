@@ -1,0 +1,136 @@
+"""How far a search is: what the display shows, as plain state that events change."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.words import leaky_params
+
+WORDS = {"COMPLETE": "completed", "PRUNED": "pruned", "FAILED": "failed"}
+
+
+@dataclass(eq=False)
+class Shown:
+    """What is shown of one trial."""
+
+    id: str
+    params: Mapping[str, Any]
+    leaky: bool
+    epoch: int = 0
+    best: float = float("-inf")
+
+    @property
+    def has_value(self) -> bool:
+        return self.best > float("-inf")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one trial ended."""
+
+    id: str
+    state: str
+    value: float | None
+    reason: str
+
+
+@dataclass(eq=False)
+class Progress:
+    """The state of a run as far as it is shown.
+
+    space, data, run: names for the header (`data` and `run` may be set later). total: trials
+    planned. time_budget: seconds of the whole run, or None. done: trials that ended before this
+    session. leaky: the space itself sets `negatives_exclude: all`. clock: monotonic seconds.
+    """
+
+    space: str
+    data: str
+    total: int
+    time_budget: float | None = None
+    metric: str = "value"
+    run: str = ""
+    done: int = 0
+    leaky: bool = False
+    clock: Callable[[], float] = time.monotonic
+    running: dict[str, Shown] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WORDS, 0))
+    recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=8))
+    best_ended: Shown | None = None
+    now: str = ""  # the stage
+    part: tuple[int, int] | None = None  # done and planned of a stage that is not made of trials
+    started: float = 0.0
+    stage_started: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """The clock of the run and of its stage begin now."""
+        self.started = self.stage_started = self.clock()
+
+    def start_trial(self, trial_id: str, params: Mapping[str, Any]) -> None:
+        self.running[trial_id] = Shown(trial_id, dict(params), self.leaky or leaky_params(params))
+
+    def advance(self, trial_id: str, epoch: int, best: float) -> None:
+        trial = self.running.setdefault(trial_id, Shown(trial_id, {}, self.leaky))
+        trial.epoch = epoch
+        if best == best:  # a NaN is no value
+            trial.best = max(trial.best, best)
+
+    def end_trial(
+        self, trial_id: str, state: str, value: float | None, reason: str | None
+    ) -> tuple[Shown, Ended]:
+        """Take a trial out of the running ones; what was known of it, and how it ended."""
+        trial = self.running.pop(trial_id, None) or Shown(trial_id, {}, self.leaky)
+        if value is not None and value == value:
+            trial.best = value
+        if state != "FAILED" and self._may_win(trial) and trial.best > self._best_ended_value():
+            self.best_ended = trial
+        self.ended[state] = self.ended.get(state, 0) + 1
+        self.done += 1
+        how = Ended(trial_id, state, value, " ".join(str(reason or "").split()))
+        self.recent.append(how)
+        return trial, how
+
+    def enter(self, stage: str) -> None:
+        self.now, self.part, self.stage_started = stage, None, self.clock()
+
+    @property
+    def best(self) -> Shown | None:
+        """The best trial so far, ended or running; a failed or leaky one never is.
+
+        In a space that leaks as a whole the leaky ones are all there is, and shown as such.
+        """
+        able = [t for t in self.running.values() if self._may_win(t)]
+        able += [self.best_ended] if self.best_ended is not None else []
+        return max(able, key=lambda t: t.best, default=None)
+
+    def _may_win(self, trial: Shown) -> bool:
+        return trial.has_value and (self.leaky or not trial.leaky)
+
+    def _best_ended_value(self) -> float:
+        return self.best_ended.best if self.best_ended is not None else float("-inf")
+
+    def work(self) -> tuple[int, int] | None:
+        """Done and planned of the present stage; None where a stage is one piece."""
+        if self.part is None and self.now in ("", "search"):
+            return self.done, max(self.total, self.done)
+        return self.part
+
+    def left(self) -> float | None:
+        """Seconds until the end of the present stage, or of the budget if that is sooner."""
+        found = self.work()
+        if found is None:
+            return None
+        elapsed = self.clock() - self.stage_started
+        before = self.done - sum(self.ended.values()) if self.part is None else 0
+        done, total = found[0] - before, found[1] - before
+        by_work = elapsed * (total - done) / done if done >= 3 and total >= done else None
+        if self.time_budget is None:
+            return by_work
+        by_time = max(0.0, self.time_budget - (self.clock() - self.started))
+        return by_time if by_work is None else min(by_work, by_time)
