@@ -22,7 +22,7 @@ from typing import IO
 from recsys.errors import InputError
 
 MAX_LINE = 16 << 20
-MAX_GROWTH = 200
+MAX_GROWTH = 50
 FREE_GROWTH = 64 << 20
 _XZ_MEMORY = 256 << 20
 _PIECE = 1 << 20

@@ -29,10 +29,14 @@ def read_table(source: Source, layout: Layout, rows: Rows) -> None:
         quotes = _read_blocks(source, layout, rows)
     except (pa.ArrowException, BadCellError) as error:
         raise find_error(source, layout, error) from None
-    if quotes:  # a stray quote can make the parser swallow lines
-        counted = sum(1 for _ in _lines(source, layout))
+    if quotes:
+        # an open quote swallows the line ends after it, or those of the file's last line
+        counted, last = 0, (0, b"")
+        for last in _lines(source, layout):  # noqa: B007
+            counted += 1
         if counted != rows.part_read:
             raise find_error(source, layout, None)
+        _split(source, layout, last[0], last[1].decode("utf-8", errors="replace"))
 
 
 def _read_blocks(source: Source, layout: Layout, rows: Rows) -> bool:
