@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class RunFiles:
     def is_table(self) -> bool:
         return (self.result.get("purpose") or self.spec.get("purpose")) == "table"
 
-    @property
+    @cached_property
     def winner(self) -> str | None:
         """Id of the winner, or of the best trial so far; never a leaky one."""
         known = self.result.get("best_trial")
@@ -80,7 +81,7 @@ class RunFiles:
             return known
         return self.best.id if self.best is not None and not self.is_table else None
 
-    @property
+    @cached_property
     def best(self) -> TrialRow | None:
         """The honest trial with the highest validation value."""
         found = [t for t in self.trials if t.value is not None and not t.leaky]
