@@ -38,7 +38,7 @@ class HoldOut:
             if not 0 < self.amount < 1:
                 raise ConfigError(f"ratio is {self.amount!r}: expected a number in (0, 1)")
         elif self.kind == "fixed":
-            if self.amount != int(self.amount) or self.amount < 1:
+            if not 1 <= self.amount < 2**31 or self.amount != int(self.amount):
                 raise ConfigError(f"fixed is {self.amount!r}: expected a whole number from 1")
         else:
             raise ConfigError(f"split kind is {self.kind!r}: expected ratio or fixed")
