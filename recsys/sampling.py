@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR, frozen
-from recsys.kernels.draw import Pool, fill_filters
+from recsys.kernels.draw import EXACT, Pool, fill_filters
 from recsys.kernels.jit import kernel
 from recsys.kernels.rows import BPR, HARD, SGD, UNIFORM, Plan, choose, draft, new_scratch
 from recsys.model import ModelViews
@@ -20,12 +20,14 @@ FILTER_BITS = 8  # at least so many bits of filter an interaction, at most twice
 def make_pool(excluded: CSR) -> Pool:
     """The users' filters over `excluded`; 1 to 2 bytes an interaction beside the CSR itself."""
     degrees = excluded.degrees()
-    log2 = np.ceil(np.log2(np.maximum(FILTER_BITS * degrees, 64))).astype(np.int64)
+    words_needed = np.maximum(FILTER_BITS * degrees, 64) / 64
+    log2 = np.ceil(np.log2(words_needed)).astype(np.int64)
     # where a bit per item takes no more room than the hashed filter, it is exact
-    exact = excluded.n_items <= 2**log2
-    n_words = np.where(exact, -(-excluded.n_items // 64), 2**log2 // 64)
+    full = -(-excluded.n_items // 64)
+    exact = full <= 2**log2
+    n_words = np.where(exact, full, 2**log2)
     first = np.cumsum(n_words) - n_words
-    users = np.stack([first * 64 + np.where(exact, 0, 32 - log2), excluded.n_items - degrees], 1)
+    users = np.stack([first * 64 + np.where(exact, EXACT, log2), excluded.n_items - degrees], 1)
     users = frozen(users, np.int64)
     words = np.zeros(int(n_words.sum()), np.uint64)
     fill_filters(excluded.indptr, excluded.indices, users, words)

@@ -4,8 +4,8 @@ Three ways, all uniform over ordered choices, taken by how many items are free:
 
 - few free (at most twice what is asked): a partial Fisher-Yates shuffle of all of them;
 - under an eighth free: a random rank among the free ones, turned into an item by binary search;
-- otherwise: a random item, thrown away if excluded. One bit of the user's filter tells nearly
-  always; only where the filter says "perhaps" the user's sorted row is searched.
+- otherwise: a random item, thrown away if excluded. One word of the user's filter tells nearly
+  always; only where it says "perhaps" the user's sorted row is searched.
 
 What is already taken is remembered in a small hash table whose entries carry the number of the
 draw, so that nothing is cleared and the table stays in the first-level cache.
@@ -22,9 +22,12 @@ from numpy.typing import NDArray
 from recsys.kernels.jit import kernel
 from recsys.kernels.rng import below, load, store
 
-_GOLDEN = np.uint64(0x9E3779B1)  # 2^32 / golden ratio: Fibonacci hashing
-_ONE = np.uint64(1)
+# 2^32 and 2^64 over the golden ratio: Fibonacci hashing
+_GOLDEN, _GOLDEN64 = np.uint64(0x9E3779B1), np.uint64(0x9E3779B97F4A7C15)
+_ONE, _20, _26, _32, _38 = (np.uint64(k) for k in (1, 20, 26, 32, 38))
+_MASK6 = np.uint64(63)
 _MASK32 = np.uint64(0xFFFFFFFF)
+EXACT = 63  # in the place of log2(words): the filter has one bit an item
 MAX_DRAW = 2**31 - 1
 CROWDED = 2  # fewer than this many free items per item asked: shuffle them
 SCARCE = 8  # one free item in more than this many: draw ranks
@@ -33,14 +36,14 @@ SCARCE = 8  # one free item in more than this many: draw ranks
 class Pool(NamedTuple):
     """What may not be drawn, by user. All arrays read-only.
 
-    A user's filter has a power of two of bits; `shift` is 32 - log2(bits) and the bit of an item
-    is the top bits of a 32-bit hash. shift 0: one bit per item, exact. `users` holds in one cache
-    line what a draw needs to know of its user.
+    The filter of a user is 2^log2 words; an item sets three bits in one of them (a Bloom filter
+    in blocks of a word, Putze et al. 2007). log2 = EXACT: one bit an item. `users` holds in one
+    cache line what a draw needs to know of its user.
     """
 
     indptr: NDArray[np.int64]  # (U+1,)
     indices: NDArray[np.int32]  # (E,) sorted in each row
-    users: NDArray[np.int64]  # (U, 2) first filter word x 64 + shift, free items
+    users: NDArray[np.int64]  # (U, 2) first filter word x 64 + log2, free items
     words: NDArray[np.uint64]  # the filters of all users
     n_items: int
 
@@ -66,20 +69,33 @@ def new_taken(most: int, n_items: int) -> Taken:
 
 @kernel(inline=True)
 def place_of(item, shift):
-    """The place of an item in a filter or table of 2^(32 - shift) places."""
+    """The place of an item in a table of 2^(32 - shift) places; shift 0: one for each item."""
     if shift == 0:
         return np.int64(item)
     return np.int64(((np.uint64(item) * _GOLDEN) & _MASK32) >> np.uint64(shift))
+
+
+@kernel(inline=True)
+def filter_bits(item, where):
+    """(word, bits in it) of an item in the filter that `where` = pool.users[user, 0] describes."""
+    first, log2 = where >> 6, where & 63
+    if log2 == EXACT:
+        return first + (np.int64(item) >> 6), _ONE << (np.uint64(item) & _MASK6)
+    bits = np.uint64(item) * _GOLDEN64
+    word = (bits >> _38) & ((_ONE << np.uint64(log2)) - _ONE)
+    mask = _ONE << ((bits >> _20) & _MASK6)
+    mask |= _ONE << ((bits >> _26) & _MASK6)
+    mask |= _ONE << ((bits >> _32) & _MASK6)
+    return first + np.int64(word), mask
 
 
 @kernel()
 def fill_filters(indptr, indices, users, words):
     """Set the bits of every interaction."""
     for user in range(len(users)):
-        first, shift = users[user, 0] >> 6, users[user, 0] & 63
         for k in range(indptr[user], indptr[user + 1]):
-            bit = place_of(indices[k], shift)
-            words[first + (bit >> 6)] |= _ONE << np.uint64(bit & 63)
+            word, bits = filter_bits(indices[k], users[user, 0])
+            words[word] |= bits
 
 
 @kernel(inline=True)
@@ -96,15 +112,14 @@ def search(indices, low, high, item):
 
 
 @kernel(inline=True)
-def excluded(pool, user, item):
-    """Whether the user has `item`."""
-    where = pool.users[user, 0]
-    shift = where & 63
-    bit = place_of(item, shift)
-    word = pool.words[(where >> 6) + (bit >> 6)]
-    if (word >> np.uint64(bit & 63)) & _ONE == np.uint64(0):
+def excluded(pool, user, where, item):
+    """Whether the user has `item`; where: pool.users[user, 0], read once for many items."""
+    word, bits = filter_bits(item, where)
+    if pool.words[word] & bits != bits:
         return False
-    return shift == 0 or search(pool.indices, pool.indptr[user], pool.indptr[user + 1], item)
+    if where & 63 == EXACT:
+        return True
+    return search(pool.indices, pool.indptr[user], pool.indptr[user + 1], item)
 
 
 @kernel(inline=True)
@@ -139,7 +154,8 @@ def draw_one(pool, user, state):
         item = nth_free(pool, user, rank)
     else:
         item, numbers = below(numbers, n_items)
-        while excluded(pool, user, item):
+        where = pool.users[user, 0]
+        while excluded(pool, user, where, item):
             item, numbers = below(numbers, n_items)
     store(state, numbers)
     return item
@@ -204,9 +220,10 @@ def draw_more(pool, user, count, already, out, at, taken, number, state):
                 out[at] = item
                 at += 1
     else:
+        where = pool.users[user, 0]
         while at < end:
             item, numbers = below(numbers, n_items)
-            if not excluded(pool, user, item) and take(taken, number, item):
+            if not excluded(pool, user, where, item) and take(taken, number, item):
                 out[at] = item
                 at += 1
     store(state, numbers)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.interactions import CSR
-from recsys.kernels.draw import CROWDED, MAX_DRAW, SCARCE
+from recsys.kernels.draw import CROWDED, EXACT, MAX_DRAW, SCARCE
 from recsys.kernels.jit import kernel
 from recsys.kernels.rng import below, load, new_states, store
 from recsys.kernels.rows import BPR, HARD, SGD, Plan, draft, new_scratch
@@ -68,8 +68,8 @@ def test_the_cases_take_the_branches_they_name() -> None:
     assert [branch(*way) for way in WAYS.values()] == [
         *("rejection", "rejection", "rejection", "ranks", "ranks", "shuffle", "shuffle")
     ]
-    shifts = [make_pool(one_user(n, seen)).users[0, 0] & 63 for n, seen in ((300, 40), (5000, 40))]
-    assert shifts[0] == 0 < shifts[1]
+    sizes = [make_pool(one_user(n, seen)).users[0, 0] & 63 for n, seen in ((300, 40), (5000, 40))]
+    assert sizes[0] == EXACT > sizes[1]
 
 
 @pytest.mark.parametrize(("n_items", "seen"), [(7, 2), (7, 3), (60, 55)])
