@@ -77,7 +77,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
     kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
     return {
         "run": run,
-        "result": dict.fromkeys(SHOWN) | known | result,
+        "result": dict.fromkeys(SHOWN) | known | result | {"valid": _valid(run)},
         "keys": [(kind, name) for kind, name in KEYS if kind in kinds],
         "metric": run.metric,
         "status": status,
@@ -107,13 +107,15 @@ def _context(run: RunFiles) -> dict[str, Any]:
 
 
 def _headline(run: RunFiles) -> str:
-    known = dict(run.result)
-    known.setdefault("metric", run.metric)
-    known.setdefault("purpose", run.spec.get("purpose"))
-    best = run.best
-    if known.get("best_trial") is None and best is not None:
-        known |= {"best_trial": best.id, "valid": best.value}
-    return words.headline(known)
+    known = {"metric": run.metric, "purpose": run.spec.get("purpose")} | run.result
+    return words.headline(known | {"best_trial": run.winner, "valid": _valid(run)})
+
+
+def _valid(run: RunFiles) -> float | None:
+    """The validation value of the winner, or of the best honest trial so far."""
+    if run.winner is not None and run.winner == run.result.get("best_trial"):
+        return words.of_metric(run.result.get("valid"), run.metric)
+    return next((t.value for t in run.trials if t.id == run.winner), None)
 
 
 def _counts_words(run: RunFiles) -> str:

@@ -148,11 +148,13 @@ def result_rows(
     if leaky_result(result):
         rows.append(("WARNING", LEAK))
     if result.get("purpose") != "table":
-        if result.get("best_trial"):
+        honest = not leaky_params(result.get("best_config"))
+        if result.get("best_trial") and honest:
             at = f", {result['best_epoch']} epochs" if result.get("best_epoch") else ""
             params = config_line(result.get("best_params") or result.get("best_config"))
             rows.append(("winner", f"{result['best_trial']}{at}: {params}"))
-        rows.append(("validation", f"{metric} {number(result.get('valid'))}, in the search"))
+        leak = "" if honest else " (leaky: no winner)"
+        rows.append(("validation", f"{metric} {number(result.get('valid'))}, in the search{leak}"))
         tested = test_words(result)
         rows.append(("test", tested if tested == "not measured" else f"{metric} {tested}"))
         if beside := beside_words(result, "test"):
@@ -202,7 +204,7 @@ def headline(result: Mapping[str, Any]) -> str:
             "no winner is chosen."
         )
     if not result.get("best_trial"):
-        return "No trial has a value yet: there is nothing to compare."
+        return "No honest trial has a value yet: there is nothing to compare."
     if result.get("test") is None:
         return (
             f"The best config so far reaches {metric} {number(result.get('valid'))} on validation. "

@@ -52,6 +52,40 @@ def test_page_works_offline_and_in_silence(done, tmp_path):
     assert '<button type="button" class="copy" hidden' not in seen.dom
 
 
+def test_page_works_in_the_frame_of_an_artifact_viewer(done, tmp_path):
+    """MLflow shows HTML artifacts in a sandbox without clipboard, storage or origin."""
+    script = """
+      document.querySelector("button.copy").click();
+      parent.postMessage(document.querySelectorAll("th button").length, "*");
+    """
+    (tmp_path / "inner.html").write_text(with_probe(render_report(done), script))
+    outer = """<!doctype html><html><body><script>
+      onmessage = (e) => { document.documentElement.dataset.got = e.data; };
+    </script><iframe sandbox="allow-scripts" src="inner.html" width="900" height="900"></iframe>"""
+    seen = show(outer, tmp_path)
+    assert seen.console == []
+    assert int(seen.data("got") or 0) > 10
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_copying(done, tmp_path, works):
+    script = """
+      const root = document.documentElement.dataset;
+      const writeText = async (text) => { if (!WORKS) throw new Error("no"); root.copied = text; };
+      Object.defineProperty(navigator, "clipboard", { value: { writeText } });
+      document.querySelector("button.copy").click();
+      queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => {
+        root.selected = getSelection().toString();
+      })));
+    """.replace("WORKS", "true" if works else "false")
+    seen = show(with_probe(render_report(done), script), tmp_path)
+    command = "python run_search.py --space bpr_hard"
+    assert seen.data("copied") == (command if works else None)
+    assert seen.data("selected") == ("" if works else command)
+    assert f">{'copied' if works else 'selected'}</button>" in seen.dom
+    assert seen.console == []
+
+
 def hostile(tmp_path: Path) -> str:
     path = fake_run(tmp_path, trials=20, data=EVIL)
     for name in ("trials.csv", "epochs.csv"):

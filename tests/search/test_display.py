@@ -318,6 +318,10 @@ class TestSummary:
     def test_a_leak_is_the_first_thing_said(self):
         rows = result_rows(RESULT | {"negatives_exclude": ["all", "train"]}, Path("x"))
         assert rows[0] == ("WARNING", LEAK)
+        leaky = {"best_config": {"negatives_exclude": "all"}, "negatives_exclude": "all"}
+        rows = result_rows(RESULT | leaky, Path("x"))
+        assert "winner" not in [label for label, _ in rows]
+        assert ("validation", "map@50 0.1371, in the search (leaky: no winner)") in rows
 
     @pytest.mark.parametrize("missing", sorted(RESULT))
     def test_any_key_may_be_missing(self, missing):

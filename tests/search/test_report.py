@@ -231,13 +231,13 @@ class TestUnfinished:
             if file.name != "spec.yaml":
                 file.unlink()
         page = Page(render_report(path))
-        assert "No trial has a value yet" in page.text
+        assert "No honest trial has a value yet" in page.text
         assert "no trial yet" in page.text
         assert "svg" not in page.tags
 
     def test_no_trials_at_all(self, tmp_path):
         path = fake_run(tmp_path, trials=0, done=False)
-        assert "No trial has a value yet" in Page(render_report(path)).text
+        assert "No honest trial has a value yet" in Page(render_report(path)).text
 
     def test_all_trials_failed(self, tmp_path):
         path = fake_run(tmp_path, trials=3, done=False)
@@ -350,7 +350,13 @@ class TestLeak:
         run = read_run(path)
         assert all(t.leaky for t in run.trials)
         assert run.winner is None
-        assert "This run leaks." in Page(render_report(path)).text
+        page = Page(render_report(path))
+        assert "This run leaks." in page.text
+        assert "No honest trial has a value yet" in page.text
+        (path / "result.json").write_text(
+            json.dumps({"best_trial": "t0000", "valid": 0.9876, "metric": "map@50"})
+        )
+        assert "0.9876" not in render_report(path)
 
 
 class TestMany:
