@@ -111,6 +111,11 @@ def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
     """What can only be known once space and data are both there."""
     n_items = dataset.interactions.n_items
     check_metric(spec.metric, n_items)
+    if spec.purpose == "search" and all_leaky(spec):
+        raise ConfigError(
+            "negatives_exclude: all leaks the validation items, so nothing it finds may win; "
+            "add --set purpose=table to see its numbers beside the test"
+        )
     if spec.k > n_items:
         raise ConfigError(f"k: {spec.k} items a user, but the data has {n_items} items in all")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -35,11 +36,22 @@ class Events(Protocol):
 
 
 class NamedTrials(SearchGenerator):
-    """Ray's generator, with our trial ids: the same in Tune, Optuna, the journal and MLflow."""
+    """Ray's generator with our trial ids, the same in Tune, Optuna, the journal and MLflow.
+
+    One trial waits ready for the next free worker. Only at the start as many are made as there
+    are workers, so that these start side by side; later that would mean proposals that know one
+    result less.
+    """
+
+    def __init__(self, searcher: Searcher, concurrent: int, started: Callable[[], int]) -> None:
+        super().__init__(searcher)
+        self._concurrent = concurrent
+        self._started = started
 
     def create_trial_if_possible(self, experiment_spec: dict[str, Any]) -> Trial | None:
-        # Searcher.suggest wants an id before it makes one, so the id of the next trial is asked
-        # from the searcher first.
+        waiting = self._counter - self._started()
+        if waiting >= (1 if self._started() >= self._concurrent else self._concurrent):
+            return None
         original = Trial.generate_id
         name = self.searcher.next_id()
         Trial.generate_id = classmethod(lambda _cls: name)
@@ -47,6 +59,9 @@ class NamedTrials(SearchGenerator):
             return super().create_trial_if_possible(experiment_spec)
         finally:
             Trial.generate_id = original
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 @dataclass
@@ -193,6 +208,7 @@ def run_trials(
     `budget` is an upper bound on the number of trials of this call. Ray's own records go under
     `storage`; nothing of ours is ever read from there.
     """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
     trainable = tune.with_resources(
         tune.with_parameters(run_trial, data=data),
         {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
@@ -200,7 +216,7 @@ def run_trials(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=NamedTrials(searcher),
+            search_alg=NamedTrials(searcher, resources.concurrent, lambda: len(recorder.attempts)),
             scheduler=scheduler,
             num_samples=budget,
             reuse_actors=True,
