@@ -19,7 +19,9 @@ def command_spaces(options: argparse.Namespace) -> int:
 
     console = Console()
     if options.name:
-        console.print(load_spec(options.name).to_yaml(), markup=False, highlight=False)
+        console.print(
+            load_spec(options.name).to_yaml(), markup=False, highlight=False, soft_wrap=True
+        )
         return 0
     table = Table("space", "trials", "epochs", "metric", "what it searches", box=None)
     for name in space_names():
@@ -50,7 +52,7 @@ def command_data(options: argparse.Namespace) -> int:
         options.source, min_rating=options.min_rating, columns=parse_columns(options.columns)
     )
     for line in describe_lines(dataset):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
