@@ -12,7 +12,7 @@ from search.records import RunState
 from search.store import Store
 
 if TYPE_CHECKING:
-    from search.delivery import Delivered
+    from search.delivered import Delivered
 
 ALIAS, ARTIFACT = "champion", "model"
 FILES = ("weights.pt", "ids.json", "seen.npz")
@@ -49,7 +49,8 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
         version_found = client.create_model_version(
             name, source, done.run_id, tags=tags, await_creation_for=None
         )
-    if not tracked.is_leaky(state) and _is_newest(client, name, state.finished or 0.0):
+    by_leak = tracked.won_by_leak(state, tracked.read_result(run_dir))
+    if not by_leak and _is_newest(client, name, state.finished or 0.0):
         client.set_registered_model_alias(name, ALIAS, version_found.version)
     done.model = [digest, name, str(version_found.version)]
 

@@ -21,7 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from recsys.errors import InputError
-from search.delivery import Delivered, RunDelivery, short
+from search.delivered import Delivered
+from search.delivery import RunDelivery, short
 from search.folder import RunFolder
 from search.provenance import hide_password
 from search.store import open_store

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys.data import Dataset
 from recsys.interactions import CSR
+from search.catalogue import save_catalogue
 from search.final import baselines_task, load_model, refit_task, submit, test_task
 from search.folder import save_arrays
 from search.race import (
@@ -205,6 +206,7 @@ def refit(run: Stages) -> dict[str, Any]:
             refit_task, [(task, everything, str(run.folder.path))], run.resources
         )
     )
+    save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
     rows = write_submission_of(run.dataset, everything, run.folder.path, run.spec.k)
     return {"rows": rows, "k": run.spec.k, "epochs": task["epochs"], "seconds": seconds}
 

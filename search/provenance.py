@@ -45,7 +45,20 @@ def provenance(previous: dict[str, Any] | None, **facts: Any) -> dict[str, Any]:
     and those of earlier ones (`previous` is the file's content before) under `sessions`.
     """
     now = session_facts()
-    return {**facts, **now, "sessions": [*(previous or {}).get("sessions", []), now]}
+    return {
+        **_without_passwords(facts),
+        **now,
+        "sessions": [*(previous or {}).get("sessions", []), now],
+    }
+
+
+def _without_passwords(value: Any) -> Any:
+    """`value` with `hide_password` applied to every string in it."""
+    if isinstance(value, str):
+        return hide_password(value)
+    if isinstance(value, dict):
+        return {key: _without_passwords(inner) for key, inner in value.items()}
+    return [_without_passwords(inner) for inner in value] if isinstance(value, list) else value
 
 
 def code_facts() -> dict[str, Any]:

@@ -193,8 +193,14 @@ def dataset_name(state: RunState) -> str:
 
 
 def is_leaky(state: RunState) -> bool:
-    """Whether some trial kept held-out items out of its negatives; such a run crowns nobody."""
+    """Whether some trial kept held-out items out of its negatives."""
     return leaky(t.config for t in state.trials.values())
+
+
+def won_by_leak(state: RunState, result: dict[str, Any]) -> bool:
+    """Whether the winner kept held-out items out of its negatives; it is nobody's champion."""
+    best = result.get("best_config")
+    return leaky([best]) if isinstance(best, dict) else is_leaky(state)
 
 
 def read_result(run_dir: Path) -> dict[str, Any]:
@@ -224,7 +230,7 @@ def _split_digest(state: RunState) -> str | None:
 
 def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
     """Numbers inside nested objects under dotted names; intervals as `.low` and `.high`."""
-    if isinstance(value, bool) or prefix.startswith("best_config"):
+    if isinstance(value, bool) or prefix.startswith(("best_config", "best_params")):
         return
     if isinstance(value, int | float):
         yield prefix, float(value)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from recsys.errors import ConfigError
-from search.journal import read_events
+from search.journal import read_events, read_state
 from search.provenance import hide_password
 
 DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"
@@ -275,11 +275,11 @@ def sync(
 
 
 def known_uri(run_dir: Path) -> str | None:
-    """The store a run's records went to, None if to none yet."""
+    """The store a run's records went to, or were meant for; None if it says nothing."""
     try:
         return str(json.loads((run_dir / DELIVERY).read_bytes())["uri"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return read_state(run_dir / "journal.jsonl").settings.get("tracking_uri")
 
 
 def verify_delivery(

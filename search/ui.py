@@ -54,6 +54,11 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
     ]
 
 
+def server_environment(uri: str) -> dict[str, str]:
+    """Without the server's job runner: eight processes that serve nothing of ours."""
+    return courier_environment(uri) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
 def serve(port: int = 5000, host: str = "127.0.0.1", uri: str | None = None) -> int:
     """Run the UI until Ctrl-C; returns the exit code. Raises `ConfigError` before it starts."""
     uri = check_tracking_uri(uri or default_tracking_uri())
@@ -64,7 +69,7 @@ def serve(port: int = 5000, host: str = "127.0.0.1", uri: str | None = None) -> 
     _prepare(uri)
     process = subprocess.Popen(
         server_command(uri, host, port),
-        env=courier_environment(uri),
+        env=server_environment(uri),
         cwd=file.parent,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -113,7 +113,8 @@ def _model(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterator[s
     ]
     yield from _equal("model versions", [v.name for v in versions], [model_name(state)])
     aliases = store.client.get_registered_model(model_name(state)).aliases
-    if ALIAS not in aliases and not tracked.is_leaky(state):
+    by_leak = tracked.won_by_leak(state, tracked.read_result(run_dir))
+    if ALIAS not in aliases and not by_leak:
         yield f"model: nothing has the alias {ALIAS}"
 
 

@@ -39,7 +39,7 @@ def same_as_journal(run: FakeRun, server: Server) -> None:
     assert sorted(names) == sorted([run.path.name, *(f"t{n:04d}" for n in range(run.number))])
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_down_at_the_start(tmp_path: Path, server: Server) -> None:
     run = FakeRun(tmp_path / "runs", "a")
     with Tracker(run.path, server.uri, interval_s=0.1) as tracker:
@@ -94,7 +94,7 @@ def test_down_at_the_end_then_sync(tmp_path: Path, server: Server) -> None:
     same_as_journal(run, server)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_the_next_run_delivers_what_an_earlier_one_could_not(
     tmp_path: Path, server: Server
 ) -> None:

@@ -259,7 +259,8 @@ def test_tables_say_what_the_journal_says(tmp_path: Path) -> None:
 
 
 def test_provenance_keeps_earlier_sessions_and_no_password() -> None:
-    first = provenance(None, split={"digest": "abc"})
+    first = provenance(None, split={"digest": "abc"}, settings={"uri": ["sql://a:secret@h"]})
+    assert "secret" not in json.dumps(first)
     second = provenance(first, split={"digest": "abc"})
     assert len(second["sessions"]) == 2
     assert second["packages"]["numpy"] == np.__version__

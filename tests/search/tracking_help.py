@@ -22,8 +22,8 @@ import numpy as np
 
 from search.folder import RunFolder
 from search.journal import Journal
-from search.tracking import EXPERIMENT, courier_environment
-from search.ui import server_command
+from search.tracking import EXPERIMENT
+from search.ui import server_command, server_environment
 
 COLUMNS = ["epoch", "loss", "map@50", "recall@20", "train_seconds", "eval_seconds"]
 TRACEBACK = (
@@ -137,7 +137,7 @@ class FakeRun:
                 "test_ci": [0.16, 0.18],
                 "split": "random ratio 0.1",
                 "negatives_exclude": self.exclude,
-                "best_config": {"lr": 0.1},
+                "best_config": {"lr": 0.1, "negatives_exclude": self.exclude},
                 "trials": {"completed": 4, "pruned": 3, "failed": 3},
             }
             self.folder.write_json("result.json", result)
@@ -241,7 +241,7 @@ class Server:
         own = f"sqlite:///{self.file}"
         self.process = subprocess.Popen(
             server_command(own, "127.0.0.1", self.port),
-            env=courier_environment(own),
+            env=server_environment(own),
             cwd=self.file.parent,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

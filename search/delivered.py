@@ -1,0 +1,63 @@
+"""What MLflow has of a run, as remembered in the run's delivery.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.tracking import DELIVERY
+
+
+@dataclass
+class Child:
+    """What MLflow has of a trial: rows delivered of which attempt, its end, its traceback."""
+
+    run_id: str
+    attempt: int
+    rows: int = 0
+    ended: bool = False
+    traceback: bool = False
+
+
+@dataclass
+class Delivered:
+    """The content of delivery.json. `offset`: bytes of the journal that arrived in full."""
+
+    uri: str
+    experiment: str
+    uid: str = ""
+    experiment_id: str = ""
+    run_id: str = ""
+    parent_sent: str = ""  # the parent's tags, values and status as sent, in JSON
+    offset: int = 0
+    complete: bool = False
+    error: str | None = None
+    pending: int = 0
+    children: dict[str, Child] = field(default_factory=dict)
+    artifacts: dict[str, list[Any]] = field(default_factory=dict)  # name -> size, mtime, digest
+    model: list[Any] = field(default_factory=list)  # digest of the weights, name, version
+    problems: dict[str, str] = field(default_factory=dict)
+    time: float = 0.0
+
+    @staticmethod
+    def load(run_dir: Path, uri: str, experiment: str) -> Delivered:
+        """Read delivery.json; a fresh one where it is missing, damaged or of another store."""
+        fresh = Delivered(uri, experiment)
+        try:
+            values = json.loads((run_dir / DELIVERY).read_bytes())
+            values["children"] = {k: Child(**v) for k, v in values["children"].items()}
+            loaded = Delivered(**values)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return fresh
+        return loaded if (loaded.uri, loaded.experiment) == (uri, experiment) else fresh
+
+    def save(self, run_dir: Path) -> None:
+        """Replace delivery.json. Not synced: what a power cut takes is found again by tags."""
+        self.time = time.time()
+        temp = run_dir / f".{DELIVERY}.{os.getpid()}.tmp"
+        temp.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temp.replace(run_dir / DELIVERY)
