@@ -168,7 +168,7 @@ def leak_chart(rows: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
                      height=height, left=250)  # fmt: skip
     plot.axes(metric, "")
     for at, row in enumerate(rows):
-        plot.text(plot.x.start - 10, plot.y(at) + 5, str(row["name"])[:28], "tick end")
+        plot.text(plot.x.start - 10, plot.y(at) + 5, str(row["label"])[:30], "tick end")
         for way, shift in (("train", -0.17), ("all", 0.17)):
             valid, test = (row[way] or (None, None))[:2]
             kind = "winner" if way == "train" else "leaky"
@@ -190,7 +190,7 @@ def importance_chart(shares: Mapping[str, float]) -> Markup | None:
         return None
     rows = len(known)
     plot = Plot.area("Importance of the parameters", (0, known[0][1] * 1.05), (rows - 0.5, -0.5),
-                     height=66 + 28 * rows, left=260)  # fmt: skip
+                     height=66 + 28 * rows, left=284)  # fmt: skip
     plot.axes("share", "", most_x=4)
     for row, (name, share) in enumerate(known):
         plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")

@@ -74,6 +74,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
     split = run.provenance.get("split") or {}
     known = {"split": split.get("name"), "split_digest": split.get("digest")}
     known["seed"] = run.provenance.get("seed")
+    leak_table = tables.leak_table(run)
     kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
     return {
         "run": run,
@@ -97,8 +98,9 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "scatters": _scatters(run),
         "race_rows": tables.race_rows(run),
         "baselines": baselines(result),
-        "leak_table": tables.leak_table(run),
-        "leak_effect": tables.leak_words(tables.leak_table(run)),
+        "leak_table": leak_table,
+        "leak_effect": tables.leak_words(leak_table),
+        "ways": [way for way in ("train", "all") if any(row[way] for row in leak_table)],
         "table": tables.trial_table(run),
         "failures": tables.failures(run),
         "facts": tables.facts(run),

@@ -59,17 +59,18 @@ def param_names(run: RunFiles) -> list[str]:
 def leak_table(run: RunFiles) -> list[dict[str, Any]]:
     """Rows for runs that measure configs both ways: validation and test, leaky and honest.
 
-    One row a config without `negatives_exclude`; `all` and `train` hold (validation, test).
+    One row a config without `negatives_exclude`; `all` and `train` hold (validation, test, state)
+    or None. `label` is the name in few characters.
     """
     if not run.is_table:
         return []
     rows: dict[str, dict[str, Any]] = {}
     for trial in run.trials:
         rest = {k: v for k, v in trial.params.items() if k != "negatives_exclude"}
-        name = str(next(iter(rest.values()))) if len(rest) == 1 else words.config_line(rest)
-        name = name or trial.id
+        label = " ".join(words.short(v) for v in rest.values()) or trial.id
+        name = words.config_line(rest) if len(rest) > 1 else label
         test = trial.tests.get(run.metric)
-        rows.setdefault(name, {"name": name, "all": None, "train": None})
+        rows.setdefault(name, {"name": name, "label": label, "all": None, "train": None})
         rows[name][negatives_exclude(trial.params, run.spec)] = (trial.value, test, trial.state)
     return list(rows.values())
 

@@ -326,6 +326,19 @@ class TestLeak:
         assert "The winner" not in page.text
         assert "export" not in page.text
 
+    def test_a_table_of_one_way(self, tmp_path):
+        path = fake_table(tmp_path)
+        lines = (path / "trials.csv").read_text().splitlines()
+        honest = [lines[0]] + [line for line in lines[1:] if not line.endswith(",all")]
+        assert len(honest) == 6
+        (path / "trials.csv").write_text("\n".join(honest) + "\n")
+        result = json.loads((path / "result.json").read_text())
+        (path / "result.json").write_text(json.dumps(result | {"negatives_exclude": "train"}))
+        page = Page(render_report(path))
+        assert "bpr_hard 0.1300 0.1625" in page.text
+        assert "both ways" not in page.text
+        assert "leak" not in page.text.lower().replace("blue: honest. red: leaky.", "")
+
     def test_a_leaky_trial_is_no_winner_even_if_the_result_says_so(self, tmp_path):
         path = fake_run(tmp_path, trials=20, done=False)
         text = (path / "trials.csv").read_text().splitlines()
