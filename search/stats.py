@@ -162,7 +162,8 @@ def holm(found: Mapping[str, Comparison], chosen_from: int = 2) -> dict[str, Com
     `chosen_from`: how many finalists the winner was the best of, on these same numbers. The
     best of K is ahead of a given rival by luck K - 1 times as often as a config named
     beforehand, in one direction only: every p is multiplied by (K - 1) / 2 as well. Five equal
-    finalists without that factor: some gain "proven" in 9% of races; with it, in 5% (simulated).
+    finalists, the winner against all others: some gain "proven" in 9% of races without that
+    factor, in 5% with it (simulated; the record 0060 in docs/adr has more).
     `detectable` grows with the correction: a gap has to be larger to be seen by a test that
     is asked several questions.
     """
