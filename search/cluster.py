@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +57,38 @@ def resolve_device(device: str, gpus_per_trial: float) -> str:
     raise ConfigError("--device cuda: torch sees no GPU on this machine; use --device cpu")
 
 
+def cores_from_environment() -> int | None:
+    """Cores that a Ray started here may use, from RECSEARCH_CPUS; None: all of the machine."""
+    text = os.environ.get("RECSEARCH_CPUS", "")
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise ConfigError(f"RECSEARCH_CPUS is {text!r}: expected a whole number of cores from 1")
+    return int(text)
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep our handler of SIGTERM: `ray.init` puts ones of its own in place that exit at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        # Ray's handler, while Ray was starting: for us a signal is an interruption.
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGTERM, ours)
+
+
 class Cluster:
     """A running Ray, started here or joined by address; use as a context manager."""
 
     def __init__(self, address: str | None = None, num_cpus: int | None = None) -> None:
         self.address = address
-        self.num_cpus = num_cpus
+        self.num_cpus = num_cpus if num_cpus is not None else cores_from_environment()
 
     def __enter__(self) -> Cluster:
         for key, value in _QUIET.items():
@@ -77,15 +106,18 @@ class Cluster:
             "runtime_env": {"env_vars": env},
         }
         try:
-            if self.address:
-                ray.init(address=self.address, **common)
-            else:
-                ray.init(
-                    num_cpus=self.num_cpus,
-                    include_dashboard=False,
-                    _node_ip_address="127.0.0.1",
-                    **common,
-                )
+            with own_sigterm():
+                if self.address:
+                    ray.init(address=self.address, **common)
+                else:
+                    # "local": without it a cluster that someone else started would be joined
+                    ray.init(
+                        address="local",
+                        num_cpus=self.num_cpus,
+                        include_dashboard=False,
+                        _node_ip_address="127.0.0.1",
+                        **common,
+                    )
         except (ConnectionError, ValueError) as error:
             where = self.address or "this machine"
             raise ConfigError(f"--address: no Ray cluster answers at {where}: {error}") from None
