@@ -23,10 +23,10 @@ from search.race import (
 )
 from search.records import COMPLETE, PRUNED, TrialRecord, leaky
 from search.stages import RunFailedError, Stages
-from search.stats import Comparison, bootstrap_interval, verdict
+from search.stats import Comparison, bootstrap_interval, compare_paired, holm, verdict
+from search.study import importance, open_study
 from search.trial import trial_seed
-
-LOOKS = 2  # how many rivals the winner is compared with: the runner-up and the first default
+from search.words import baseline_name
 
 
 def honest_trials(run: Stages) -> list[TrialRecord]:
@@ -187,7 +187,15 @@ def test(run: Stages) -> dict[str, Any]:
     answer = found["test"]
     rng = np.random.default_rng([run.settings.seed, 8])
     low, high = bootstrap_interval(answer["per_user"], rng)
+    beside = {
+        name: compare_paired(answer["per_user"], values, rng)
+        for name, values in found["baselines"]["per_user"].items()
+    }
     return {
+        "comparisons": [
+            plain_comparison(name, c, f"{baseline_name(name)} on the test items")
+            for name, c in holm(beside).items()
+        ],
         "values": answer["values"],
         "ci": [low, high],
         "users": len(answer["users"]),
@@ -236,6 +244,8 @@ def result(run: Stages, status: str) -> dict[str, Any]:
         "test_ci": tested.get("ci"),
         "test_metrics": tested.get("values"),
         "test_users": tested.get("users"),
+        "test_comparisons": tested.get("comparisons", []),
+        "importance": importance(open_study(run.folder.study)) if status == "done" else {},
         "test_reads": 1 if tested.get("values") else 0,
         "split": run.split.name,
         "split_digest": run.split.digest,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from recsys.baselines import Popularity, best_ease
 from recsys.config import TrainConfig
-from recsys.evaluate import evaluate, top_items
+from recsys.evaluate import Scorer, evaluate, top_items
 from recsys.interactions import CSR, Interactions
 from recsys.model import LFM
 from recsys.submission import check_submission, write_submission
@@ -64,20 +65,25 @@ def baselines_task(
     task: dict[str, Any], train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
 ) -> dict[str, Any]:
     """Popularity and EASE: on validation fitted on train, on test fitted on train + valid."""
-    limit_threads(task["threads"])
+    threads = task["threads"]
+    limit_threads(threads)
     seen = train_items.union(valid)
+    ease = best_ease(train_items, valid, metrics[0], threads=threads)
+    fits: dict[str, Callable[[CSR], Scorer]] = {"popularity": Popularity}
     table: dict[str, Any] = {}
-    on_valid = evaluate(Popularity(train_items), train_items, valid, metrics).values
-    on_test = evaluate(Popularity(seen), seen, test, metrics).values
-    table["popularity"] = {"valid": on_valid, "test": on_test}
-    ease = best_ease(train_items, valid, metrics[0])
+    per_user = {}
     if ease.l2 is None:
         table["ease"] = {"skipped": ease.reason}
     else:
-        on_valid = evaluate(ease.fit(train_items), train_items, valid, metrics).values
-        on_test = evaluate(ease.fit(seen), seen, test, metrics).values
-        table["ease"] = {"valid": on_valid, "test": on_test, "l2": ease.l2}
-    return {"what": "baselines", "table": table}
+        fits["ease"] = ease.fit
+    for name, fit in fits.items():
+        on_valid = evaluate(fit(train_items), train_items, valid, metrics, threads=threads)
+        on_test = evaluate(fit(seen), seen, test, metrics, threads=threads)
+        table[name] = {"valid": on_valid.values, "test": on_test.values}
+        per_user[name] = on_test.per_user[metrics[0]]
+    if ease.l2 is not None:
+        table["ease"]["l2"] = ease.l2
+    return {"what": "baselines", "table": table, "per_user": per_user}
 
 
 def refit_task(task: dict[str, Any], everything: CSR, folder: str) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def gain_words(result: Mapping[str, Any]) -> list[str]:
     words = [str(c["words"]) for c in comparisons(result) if c.get("words")]
     if race.get("winner_is_default"):
         words.append("the winner is the first default config: the search found nothing better")
+    words += [str(c["words"]) for c in result.get("test_comparisons") or []]
     return words
 
 
