@@ -39,10 +39,10 @@ def find_sources(path: Path) -> dict[str, Source]:
         raise problem(f"{shown!r}: {reason}: expected a file or folder of data") from None
     if stat.S_ISDIR(mode):
         try:
-            files = sorted(entry for entry in path.iterdir() if entry.is_file())
+            files = [_on_disk(entry) for entry in sorted(path.iterdir()) if entry.is_file()]
         except OSError as error:
             raise problem(f"{shown}: {error.strerror}") from None
-        return _parts(shown, [_on_disk(file) for file in files])
+        return _parts(shown, files)
     if not stat.S_ISREG(mode):
         raise problem(f"{shown}: is no regular file: expected a file or folder of data")
     source = _on_disk(path)

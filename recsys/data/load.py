@@ -68,7 +68,11 @@ def load(
         return named.load_named(source, min_rating, cache_dir, seed, notify or (lambda _: None))
     if str(source) == "":
         raise InputError("data is empty: expected a named set or a path")
-    return load_path(Path(source).expanduser(), min_rating=min_rating, columns=columns)
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # "~nobody": such a folder may exist under this very name
+        path = Path(source)
+    return load_path(path, min_rating=min_rating, columns=columns)
 
 
 def load_path(

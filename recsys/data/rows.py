@@ -45,16 +45,18 @@ class IdColumn:
     def __init__(self, role: str) -> None:
         self._role = role
         self._chunks: list[NDArray[np.int64] | tuple[NDArray[np.int32], NDArray]] = []
+        self._all_integers = True
 
     def add(self, ids: pa.Array) -> None:
         """Append ids (int64 or string, without nulls). `BadCellError` for an empty one."""
         if pa.types.is_integer(ids.type):
             self._chunks.append(ids.cast(pa.int64()).to_numpy(zero_copy_only=False))
             return
-        numbers = canonical_integers(ids)
+        numbers = canonical_integers(ids) if self._all_integers else None
         if numbers is not None:
             self._chunks.append(numbers)
             return
+        self._all_integers = False  # an attempt that fails costs more than the rest of the work
         empty = pc.index(ids, pa.scalar("", ids.type)).as_py()
         if empty >= 0:
             raise BadCellError(self._role, empty, "is empty: expected an id")

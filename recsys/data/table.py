@@ -31,9 +31,13 @@ def read_table(source: Source, layout: Layout, rows: Rows) -> None:
         raise find_error(source, layout, error) from None
     if quotes:
         # an open quote swallows the line ends after it, or those of the file's last line
-        counted, last = 0, (0, b"")
-        for last in _lines(source, layout):  # noqa: B007
-            counted += 1
+        counted, number = 0, layout.header_lines
+        last = (0, b"")
+        for lines in _blocks(source, layout):
+            counted += len(lines) - lines.count(b"")
+            full = (n for n in range(len(lines) - 1, -1, -1) if lines[n])
+            last = next(((number + n + 1, lines[n]) for n in full), last)
+            number += len(lines)
         if counted != rows.part_read:
             raise find_error(source, layout, None)
         _split(source, layout, last[0], last[1].decode("utf-8", errors="replace"))
@@ -88,23 +92,28 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows) -> None
     rows.add(users, items, ratings, columns.get("timestamp"))
 
 
-def _lines(source: Source, layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """(line number, bytes) of every line below the header that is not empty."""
+def _blocks(source: Source, layout: Layout) -> Iterator[list[bytes]]:
+    """All lines below the header, empty ones too, many at a time."""
     with TextStream(source, double_colon=layout.double_colon) as stream:
         stream.read(layout.header_bytes)
-        number = layout.header_lines
         rest = b""
         while block := stream.read(1 << 20):
-            lines = (rest + block).replace(b"\r\n", b"\n")
-            held = lines.endswith(b"\r")  # perhaps half of a line end
-            pieces = (lines[:-1] if held else lines).replace(b"\r", b"\n").split(b"\n")
-            rest = pieces.pop() + (b"\r" if held else b"")
-            for line in pieces:
-                number += 1
-                if line:
-                    yield number, line
-        if rest.rstrip(b"\r"):
-            yield number + 1, rest.rstrip(b"\r")
+            text = (rest + block).replace(b"\r\n", b"\n")
+            held = text.endswith(b"\r")  # perhaps half of a line end
+            lines = (text[:-1] if held else text).replace(b"\r", b"\n").split(b"\n")
+            rest = lines.pop() + (b"\r" if held else b"")
+            yield lines
+        yield [rest.rstrip(b"\r")]
+
+
+def _lines(source: Source, layout: Layout) -> Iterator[tuple[int, bytes]]:
+    """(line number, bytes) of every line below the header that is not empty."""
+    number = layout.header_lines
+    for lines in _blocks(source, layout):
+        for line in lines:
+            number += 1
+            if line:
+                yield number, line
 
 
 def read_plainly(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:

@@ -120,6 +120,9 @@ def test_places_without_a_table(write, tmp_path):
     assert "expected a file or folder" in refusal(tmp_path / ("x" * 5000))
     with pytest.raises(InputError, match="named set or a path"):
         load("")
+    for name in ("~nobody-of-this-name/x", "ml-100", "a\0b", "\ud800"):
+        with pytest.raises(InputError, match="expected a file or folder"):
+            load(name)
 
 
 def test_a_name_with_a_line_break_stays_on_one_line(write):
@@ -220,3 +223,9 @@ def test_parquet_that_claims_more_rows_than_bytes_can_hold(write):
     content = parquet(user=run, item=run)
     assert len(content) < 40_000
     assert "claims 3000000 rows" in refusal(write("x.parquet", content))
+
+
+def test_an_open_quote_in_the_last_line_is_found(write):
+    text = GOOD + '"1",2,3,4\n\n1,2,3,"4'
+    assert "line 5 has a stray quote" in refusal(write("x.csv", text))
+    assert load_path(write("y.csv", text + '"\n\n')).interactions.duplicates == 2
