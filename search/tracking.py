@@ -303,8 +303,9 @@ def _courier(
     # -P: the current folder, which may be anything, is not searched for modules.
     command = [sys.executable, "-P", "-m", "search.courier", str(run_dir)]
     command += ["--experiment", experiment, *more]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
-        log = os.open(run_dir / COURIER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        log = os.open(run_dir / COURIER_LOG, flags, 0o644)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:

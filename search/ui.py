@@ -67,15 +67,16 @@ def serve(port: int = 5000, host: str = "127.0.0.1", uri: str | None = None) -> 
         raise ConfigError(f"the UI of a tracking server is the server itself: open {uri}")
     check_port(host, port)
     _prepare(uri)
-    process = subprocess.Popen(
-        server_command(uri, host, port),
-        env=server_environment(uri),
-        cwd=file.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    log_path = file.with_name("server.log")
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            server_command(uri, host, port),
+            env=server_environment(uri),
+            cwd=file.parent,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     shown = f"[{host}]" if ":" in host else host
     try:
         if _answers(process, host, port):
@@ -88,8 +89,7 @@ def serve(port: int = 5000, host: str = "127.0.0.1", uri: str | None = None) -> 
         return 0
     finally:
         _end(process)
-    assert process.stderr is not None
-    sys.stderr.write(f"the MLflow server ended with code {process.returncode}\n")
+    sys.stderr.write(f"the MLflow server ended by itself; why stands in {log_path}\n")
     return 1
 
 
@@ -101,7 +101,7 @@ def _prepare(uri: str) -> None:
     open_store(uri, EXPERIMENT)
 
 
-def _answers(process: subprocess.Popen[str], host: str, port: int, seconds: float = 60.0) -> bool:
+def _answers(process: subprocess.Popen[bytes], host: str, port: int, seconds: float = 60.0) -> bool:
     """Wait until the server listens; False if it ended instead."""
     where = "127.0.0.1" if host in ("0.0.0.0", "") else host
     end = time.monotonic() + seconds
@@ -114,7 +114,7 @@ def _answers(process: subprocess.Popen[str], host: str, port: int, seconds: floa
     return process.poll() is None
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End the server and the workers it started (a session of its own)."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:

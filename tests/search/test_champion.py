@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from recsys.evaluate import top_items
+from recsys.interactions import CSR, Interactions
+from recsys.model import LFM
+from search.catalogue import save_catalogue
+from search.final import save_model
+from search.pyfunc import Recommender
 from search.store import import_mlflow
 from search.tracking import verify_delivery
 from tests.search.tracking_help import FakeRun, deliver, query, save_tiny_model, sqlite_store
@@ -105,3 +113,25 @@ def test_ids_that_are_words(tmp_path: Path) -> None:
     assert deliver(run, uri)
     found = load(uri).predict(pd.DataFrame({"user_id": ["bob"]}), params={"k": 2})
     assert found["item_ids"].tolist() == [["<i>", "é"]]
+
+
+def test_it_recommends_what_the_submission_says(tmp_path: Path) -> None:
+    """The pyfunc imports nothing of the project, so it ranks by code of its own."""
+    rng = np.random.default_rng(0)
+    seen = CSR.from_pairs(rng.integers(0, 1500, 9000), rng.integers(0, 60, 9000), 1500, 60)
+    users, items = np.arange(1500) + 5, np.arange(60) * 3
+    model = LFM(1500, 60, 4, rng=rng, init_std=1.0)
+    save_model(tmp_path / "model", model, {})
+    save_catalogue(
+        tmp_path / "model",
+        Interactions(seen, np.zeros(seen.nnz), users, items, ordered=False),
+        seen,
+    )
+    recommender = Recommender()
+    context = SimpleNamespace(artifacts={"model": str(tmp_path / "model")})
+    recommender.load_context(context)  # type: ignore[arg-type]
+    found = recommender.predict(context, pd.DataFrame({"user_id": users}), {"k": 58})  # type: ignore[arg-type]
+    best = top_items(model, seen, np.arange(1500), 58)
+    expected = [[int(items[i]) for i in row if i >= 0] for row in best]
+    assert found["item_ids"].tolist() == expected
+    assert len({len(row) for row in expected}) > 1  # some users have fewer than 58 items left

@@ -278,15 +278,13 @@ def slow_proxy(target_port: int, seconds: float) -> Iterator[int]:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", target_port)
 
         async def pump(source: Any, sink: Any, wait: float) -> None:
-            late = False
             while data := await source.read(1 << 16):
-                if wait and not late:
+                if wait:
                     await asyncio.sleep(wait)
                 sink.write(data)
                 await sink.drain()
             sink.close()
 
-        # one request a connection keeps the delay simple: each answer waits
         await asyncio.gather(
             pump(reader, upstream_writer, 0.0),
             pump(upstream_reader, writer, seconds),
