@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recsys.arrays import aligned_zeros
+
 
 class ModelViews(NamedTuple):
     """float32 numpy views on the weights; writing to them writes to the model."""
@@ -42,7 +44,8 @@ class LFM(nn.Module):
         super().__init__()
 
         def factors(rows: int) -> nn.Parameter:
-            values = rng.standard_normal((rows, latent_factors), dtype=np.float32)
+            values = aligned_zeros((rows, latent_factors))
+            rng.standard_normal(dtype=np.float32, out=values)
             values *= np.float32(init_std)
             return nn.Parameter(torch.from_numpy(values))
 

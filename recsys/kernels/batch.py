@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.arrays import aligned_zeros
 from recsys.kernels.jit import kernel, prefetch_row
 from recsys.kernels.optim import adam_rates, adam_row, adam_scalar, step_row, step_scalar
 from recsys.kernels.pointwise import point_error
@@ -24,7 +25,8 @@ from recsys.kernels.rows import (
     coefficients,
     dot,
     draft,
-    prefetch_drafted,
+    prefetch_extras,
+    prefetch_uniform,
     rows_ahead,
 )
 
@@ -57,7 +59,7 @@ def new_gradients(n_users: int, n_items: int, factors: int, batch: int, scores: 
     def buffer(rows: int, most: int) -> Buffer:
         capacity = min(rows, most)
         return Buffer(
-            np.zeros((capacity, factors), np.float32),
+            aligned_zeros((capacity, factors)),
             np.zeros(capacity, np.float32),
             np.zeros(rows, np.int32),
             np.zeros(capacity, np.int32),
@@ -119,7 +121,8 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
             other, later = np.int64(rows[row + ahead, 0]), (row + ahead) & (SLOTS - 1)
             prefetch_row(p, other, p.shape[1])
             draft(pool, plan, other, later, scratch)
-            prefetch_drafted(plan, q, later, scratch)
+            prefetch_uniform(plan, q, later, scratch)
+            prefetch_extras(q, later, scratch)
         count = choose(weights, pool, plan, user, slot, given, row, scratch)
         if count == 0:
             continue

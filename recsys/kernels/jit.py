@@ -99,3 +99,4 @@ def prefetch_row(table, row, width):  # type: ignore[no-untyped-def]
     # 16 floats a cache line; past 8 lines the hardware's own prefetcher has caught on
     for column in range(0, min(width, 128), 16):
         prefetch(table, start + column)
+    prefetch(table, start + width - 1)  # where rows do not start at a line there is one more

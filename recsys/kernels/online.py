@@ -20,36 +20,13 @@ from recsys.kernels.rows import (
     coefficients,
     dot,
     draft,
-    prefetch_drafted,
-    prefetch_user,
+    prefetch_extras,
+    prefetch_pool,
+    prefetch_uniform,
     rows_ahead,
 )
 
 _0, _1 = np.float32(0), np.float32(1)
-
-
-@kernel(inline=True)
-def start_row(weights, squares, pool, rows, row, low, high, plan, scratch):
-    """Draft rows[row] and ask for all that training on it will read."""
-    ahead = 2 * rows_ahead(plan) + row
-    if plan.mode != GIVEN:
-        prefetch_user(pool, rows, ahead, low, high)
-    if row >= high:
-        return
-    user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
-    slot, per_element = row & (SLOTS - 1), plan.optimizer == ELEMENT
-    p, q = weights.user_factors, weights.item_factors
-    prefetch_row(p, user, p.shape[1])
-    prefetch_row(q, item, q.shape[1])
-    prefetch(weights.item_bias, item)
-    if per_element:
-        prefetch_row(squares.user_factors, user, p.shape[1])
-        prefetch_row(squares.item_factors, item, q.shape[1])
-        prefetch(squares.item_bias, item)
-    draft(pool, plan, user, slot, scratch)
-    prefetch_drafted(plan, q, slot, scratch)
-    if per_element:
-        prefetch_drafted(plan, squares.item_factors, slot, scratch)
 
 
 @kernel()
@@ -64,18 +41,30 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
     squares = state.squares
     grad = scratch.grad.reshape((1, width))
     total, samples = 0.0, 0
-    ahead = rows_ahead(plan)
-    for row in range(low, low + ahead):
-        start_row(weights, squares, pool, rows, row, low, high, plan, scratch)
+    ahead, last = rows_ahead(plan), high - 1
+    draws, per_element = plan.mode != GIVEN, kind == ELEMENT
+    for row in range(low, min(low + ahead, high)):
+        draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
     for row in range(low, high):
-        slot = row & (SLOTS - 1)
+        slot, coming = row & (SLOTS - 1), (row + ahead) & (SLOTS - 1)
         user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
-        start_row(weights, squares, pool, rows, row + ahead, low, high, plan, scratch)
+        # Requests for the rows ahead are spread over the work on this one: the processor has
+        # room for few at a time, and drops or stalls on a burst.
+        next_user = np.int64(rows[min(row + ahead, last), 0])
+        next_item = np.int64(rows[min(row + ahead, last), 1])
+        if draws:
+            prefetch_pool(pool, rows, row + 2 * ahead, ahead, last)
+            if row + ahead < high:
+                draft(pool, plan, next_user, coming, scratch)
+        prefetch_uniform(plan, q, coming, scratch)
         count = choose(weights, pool, plan, user, slot, given, row, scratch)
         if count == 0:
             continue
+        prefetch_row(p, next_user, width)
         positive = bias[item] + dot(p, user, q, item)
         loss, weight = coefficients(plan.loss, hyper, positive, count, scratch)
+        prefetch_row(q, next_item, width)
+        prefetch(bias, next_item)
         total += loss
         share = _1 / np.float32(count)
         scale = share if plan.loss == BPR else _1
@@ -85,6 +74,10 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
             grad[0, f] = hyper.l2 * p[user, f] - weight * q[item, f]
         step_row(kind, q, squares.item_factors, item, -weight, p, user, hyper.l2, lr)
         step_scalar(kind, bias, squares.item_bias, item, hyper.l2_bias * bias[item] - weight, lr)
+        if per_element:
+            prefetch_row(squares.item_factors, next_item, width)
+            prefetch_uniform(plan, squares.item_factors, coming, scratch)
+        prefetch_extras(q, coming, scratch)
         for k in range(count):
             negative = np.int64(scratch.chosen[k])
             c = scratch.coef[k] * scale
@@ -93,5 +86,7 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
             step_row(kind, q, squares.item_factors, negative, c, p, user, hyper.l2 * share, lr)
             decay = hyper.l2_bias * share * bias[negative]
             step_scalar(kind, bias, squares.item_bias, negative, c + decay, lr)
+        if per_element:
+            prefetch_row(squares.user_factors, next_user, width)
         step_row(kind, p, squares.user_factors, user, _1, grad, 0, _0, lr)
     return total, samples

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.arrays import aligned_zeros
 from recsys.kernels.jit import kernel
 from recsys.kernels.rows import ADAM, ELEMENT, ROW, SGD
 
@@ -54,7 +55,7 @@ def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> State:
                 return (1,) * weight.ndim
             return (len(weight), 1) if per_row and weight.ndim == 2 else weight.shape
 
-        return Tables(*(np.zeros(shape(weight), np.float32) for weight in weights))
+        return Tables(*(aligned_zeros(shape(weight)) for weight in weights))
 
     return State(tables(kind != SGD, kind == ROW), tables(kind == ADAM), np.zeros(1, np.int64))
 

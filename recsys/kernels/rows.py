@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.arrays import aligned_zeros
 from recsys.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw, take
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.kernels.rng import new_states
@@ -101,7 +102,7 @@ def new_scratch(
             np.zeros(kept, np.int32),
             np.zeros(kept, np.float32),
             np.zeros(kept, np.float32),
-            np.zeros(factors, np.float32),
+            aligned_zeros(factors),
         )
         for state in new_states(rng, count)
     ]
@@ -143,23 +144,28 @@ def draft(pool, plan, user, slot, scratch):
 
 
 @kernel(inline=True)
-def prefetch_user(pool, rows, row, low, high):
-    """Ask for what drafting rows[row] will read, in two steps: the second needs the first."""
-    if row < high:
-        prefetch(pool.users, np.int64(rows[row, 0]) * 2)
-    if low <= row - _FAR < high:
-        prefetch(pool.words, pool.users[np.int64(rows[row - _FAR, 0]), 0] >> 6)
+def prefetch_pool(pool, rows, row, ahead, last):
+    """Ask for what drafting will read: the filter of row `row`, what finds it `ahead` later."""
+    prefetch(pool.users, np.int64(rows[min(row + ahead, last), 0]) * 2)
+    where = pool.users[np.int64(rows[min(row, last), 0]), 0]
+    # all of a short filter: which word a draw will ask is not known yet
+    for word in range(0, np.int64(1) << min(where & 63, 5), 8):
+        prefetch(pool.words, (where >> 6) + word)
 
 
 @kernel(inline=True)
-def prefetch_drafted(plan, table, slot, scratch):
-    """Ask for the rows of `table` that a draft names and that no later step asks for."""
-    width = table.shape[1]
+def prefetch_uniform(plan, table, slot, scratch):
+    """Ask for the rows of `table` that a draft of uniform negatives names."""
     if plan.mode == UNIFORM:
         for k in range(scratch.counts[slot, 0]):
-            prefetch_row(table, np.int64(scratch.candidates[slot, k]), width)
+            prefetch_row(table, np.int64(scratch.candidates[slot, k]), table.shape[1])
+
+
+@kernel(inline=True)
+def prefetch_extras(table, slot, scratch):
+    """Ask for the rows of `table` of the drafted extras."""
     for k in range(scratch.counts[slot, 1]):
-        prefetch_row(table, np.int64(scratch.extras[slot, k]), width)
+        prefetch_row(table, np.int64(scratch.extras[slot, k]), table.shape[1])
 
 
 @kernel(inline=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.arrays import aligned_zeros
 from recsys.engine import make_engine as dispatch
 from recsys.engine_numba import NumbaEngine, warm_up
 from recsys.errors import ConfigError, DivergedError
@@ -310,3 +311,12 @@ def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path) -> None:
         assert [process.returncode for process in both] == [0, 0]
     assert len(outputs) == 1
     assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_tables_start_at_a_cache_line() -> None:
+    csr = random_csr(30, 50, 6)
+    model = make_model(csr, 16)
+    engine = make_engine(csr, model, make_config(**KINDS["hard adam"], latent_factors=16))
+    arrays = [*model.views()[:2], *engine._state.means[:2], *engine._state.squares[:2]]
+    assert all(array.ctypes.data % 64 == 0 for array in arrays)
+    assert aligned_zeros((3, 5), np.int64).tolist() == [[0] * 5] * 3
