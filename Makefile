@@ -3,6 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 ARGS ?= --space bpr_hard
+BENCH_PY := .bench-venv/bin/python
 
 .DEFAULT_GOAL := help
 .PHONY: help setup search test check test-faults test-browser bench ui clean
@@ -42,8 +43,15 @@ test-browser: $(VENV)/.dev ## report and MLflow pages in headless Chromium (inst
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
 	$(PY) -m pytest -m browser
 
-bench: $(VENV)/.run ## speed against the peers, as ratios in one run
-	$(PY) -m benchmarks.run
+.bench-venv/.peers: benchmarks/requirements-peers.txt benchmarks/requirements-recbole.txt benchmarks/constraints.txt
+	@test -x $(BENCH_PY) || $(PYTHON) -m venv .bench-venv
+	$(BENCH_PY) -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BENCH_PY) -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements-peers.txt -c benchmarks/constraints.txt
+	$(BENCH_PY) -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-recbole.txt
+	@touch $@
+
+bench: $(VENV)/.run .bench-venv/.peers ## speed against the peers, as ratios in one run (BENCH="--quick --only hard")
+	$(PY) -m benchmarks.run $(BENCH)
 
 ui: $(VENV)/.run ## the MLflow UI on 127.0.0.1:5000
 	$(PY) run_search.py ui
