@@ -146,8 +146,8 @@ def test_slow_answers_slow_nothing_down(tmp_path: Path, server: Server) -> None:
 
     def seconds(run: FakeRun) -> float:
         started = time.monotonic()
-        for _ in range(10):
-            run.several(2)
+        for _ in range(8):
+            run.several(1)
             time.sleep(0.5)
         return time.monotonic() - started
 
