@@ -5,6 +5,8 @@ The stages are in `stages.py`; this file decides what is run, where it is kept a
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,16 @@ from recsys.split import make_split
 from search.cluster import Cluster, resolve_device
 from search.display import Display
 from search.folder import RunFolder, default_name
+from search.interrupt import EXIT_CODE, Interruption, interruptible
 from search.session import Session
 from search.settings import Settings, all_leaky, plan_of
 from search.space import SearchSpec, load_spec, override
-from search.tracking import check_tracking_uri, default_tracking_uri
+from search.tracking import (
+    check_tracking_uri,
+    default_tracking_uri,
+    delivery_status,
+    known_uri,
+)
 
 DEFAULT_DATA, DEFAULT_SEED = "ml-100k", 42
 
@@ -51,8 +59,23 @@ class Options:
 
 def run_search(options: Options) -> int:
     """Run, resume or extend a search; returns the exit code."""
+    with interruptible() as interruption:
+        try:
+            code = _start(options, interruption)
+        except KeyboardInterrupt:
+            interruption.farewell()
+            code = EXIT_CODE
+        if interruption.pressed:
+            # Everything is closed; taking Python itself down would cost another second or more.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+
+
+def _start(options: Options, interruption: Interruption) -> int:
     if options.resume or options.extend is not None:
-        return _go_on(options)
+        return _go_on(options, interruption)
     if options.space is None:
         raise ConfigError("--space is missing: say which search space (`run_search.py spaces`)")
     spec = override(load_spec(options.space), list(options.overrides))
@@ -72,7 +95,7 @@ def run_search(options: Options) -> int:
         storage=options.storage,
         tracking_uri=check_tracking_uri(options.tracking_uri or default_tracking_uri()),
     )
-    return _run(spec, settings, options, None)
+    return _run(spec, settings, options, interruption, None)
 
 
 def _absolute(source: str) -> str:
@@ -81,7 +104,7 @@ def _absolute(source: str) -> str:
     return source if known else str(Path(source).resolve())
 
 
-def _go_on(options: Options) -> int:
+def _go_on(options: Options, interruption: Interruption) -> int:
     """Resume, or extend, an existing run."""
     if options.run is None:
         raise ConfigError("--run is missing: say which run, e.g. --resume --run NAME")
@@ -99,12 +122,27 @@ def _go_on(options: Options) -> int:
         if getattr(options, name) is not None:
             changes[name] = getattr(options, name)
     changes["tracking_uri"] = check_tracking_uri(options.tracking_uri or settings.tracking_uri)
+    if options.extend is None and state.status == "done":
+        with folder:
+            return _finished_already(folder)
     if options.extend is not None:
         changes["trials"] = max(settings.trials, len(state.trials)) + options.extend
     settings = Settings.from_dict(asdict(settings) | changes)
     if options.extend is not None:
         spec = override(spec, [f"trials={settings.trials}"])
-    return _run(spec, settings, options, folder)
+    return _run(spec, settings, options, interruption, folder)
+
+
+def _finished_already(folder: RunFolder) -> int:
+    """There is nothing to go on with; says so, and what MLflow lacks."""
+    print(  # noqa: T201
+        f"run {folder.name} is finished, nothing is left to do: see {folder.path / 'report.html'}; "
+        f"more trials: python run_search.py --run {folder.name} --extend 20"
+    )
+    uri = known_uri(folder.path)
+    if uri is not None and not (status := delivery_status(folder.path, uri)).delivered:
+        print(status.sentence())  # noqa: T201
+    return 0
 
 
 def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
@@ -120,7 +158,13 @@ def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
         raise ConfigError(f"k: {spec.k} items a user, but the data has {n_items} items in all")
 
 
-def _run(spec: SearchSpec, settings: Settings, options: Options, folder: RunFolder | None) -> int:
+def _run(
+    spec: SearchSpec,
+    settings: Settings,
+    options: Options,
+    interruption: Interruption,
+    folder: RunFolder | None,
+) -> int:
     """Everything from the data on, for a new run (`folder` None) or one that goes on."""
     display = Display(
         spec.name,
@@ -160,7 +204,7 @@ def _run(spec: SearchSpec, settings: Settings, options: Options, folder: RunFold
     with folder:
         folder.lock()
         display.run = folder.name
-        return Session(spec, settings, dataset, split, folder, display).drive()
+        return Session(spec, settings, dataset, split, folder, display, interruption).drive()
 
 
 def _dry_run(spec: SearchSpec, settings: Settings, display: Display) -> int:

@@ -6,15 +6,10 @@ A run has one session when all goes well, and one more for every resume or exten
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from types import FrameType
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from recsys.data import Dataset
@@ -23,13 +18,14 @@ from search import endgame
 from search.cluster import Cluster
 from search.display import Display
 from search.folder import RunFolder
+from search.interrupt import EXIT_CODE, Interruption
 from search.journal import Journal, StorageError
 from search.provenance import provenance
 from search.report import render_report
 from search.settings import Settings, plan_of
 from search.space import SearchSpec
 from search.stages import RunFailedError, Stages
-from search.tracking import Tracker
+from search.tracking import DeliveryStatus, Tracker
 from search.words import result_rows
 
 FLUSH_S = {"done": 60.0, "failed": 20.0, "interrupted": 1.0}
@@ -45,10 +41,12 @@ class Session:
     split: Split
     folder: RunFolder
     display: Display
+    interruption: Interruption = field(default_factory=Interruption)
 
     def drive(self) -> int:
         """Begin, go through the stages, end; returns the exit code."""
-        with self.folder.journal() as journal, interruptible():
+        with self.folder.journal() as journal:
+            self.interruption.last_words = f"to go on: {resume_command(self.folder)}"
             self._begin(journal)
             tracker = Tracker(self.folder.path, self.settings.tracking_uri)
             tracker.start()
@@ -67,8 +65,8 @@ class Session:
             finally:
                 # A full disk has been reported already, and must not hide behind itself here.
                 with suppress(StorageError):
-                    self._end(journal, run, tracker, status)
-        return {"done": 0, "failed": 1, "interrupted": 130}[status]
+                    status = self._end(journal, run, tracker, status)
+        return {"done": 0, "failed": 1, "interrupted": EXIT_CODE}[status]
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
         settings = self.settings
@@ -144,24 +142,42 @@ class Session:
             "settings": asdict(settings),
         }
 
-    def _end(self, journal: Journal, run: Stages | None, tracker: Tracker, status: str) -> None:
-        """The last line of the session, the files derived from it, and the words on screen."""
+    def _end(self, journal: Journal, run: Stages | None, tracker: Tracker, status: str) -> str:
+        """The files derived from the journal, its last line, and the words on screen.
+
+        Returns the status: an interruption in here is one as well.
+        """
+        try:
+            self._write_files(run, status)
+            # The last line: a run that has it has all its files.
+            journal.append("finish", sync=True, status=status)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        delivery = self._deliver(tracker, status)
+        if status == "interrupted":
+            self.interruption.farewell()
+        elif status == "done":
+            result = json.loads((self.folder.path / "result.json").read_text())
+            self.display.summary(result_rows(result, self.folder.path))
+        if not delivery.delivered:
+            self.display.note(delivery.sentence())
+        return status
+
+    def _write_files(self, run: Stages | None, status: str) -> None:
         folder = self.folder
         folder.write_tables()
         if run is not None:
             run.state = folder.state()
             folder.write_json("result.json", endgame.result(run, status))
-        journal.append("finish", sync=True, status=status)
-        if run is not None and status != "interrupted":
-            folder.write("report.html", render_report(folder.path))
-        delivery = tracker.close(FLUSH_S[status])
-        if status == "interrupted":
-            self.display.note(f"to go on: {resume_command(folder)}")
-        elif status == "done":
-            result = json.loads((folder.path / "result.json").read_text())
-            self.display.summary(result_rows(result, folder.path))
-        if not delivery.delivered:
-            self.display.note(delivery.sentence())
+            if status != "interrupted":
+                folder.write("report.html", render_report(folder.path))
+
+    def _deliver(self, tracker: Tracker, status: str) -> DeliveryStatus:
+        """Wait for MLflow, a bounded time; a person who presses Ctrl-C does not want to."""
+        try:
+            return tracker.close(FLUSH_S[status])
+        except KeyboardInterrupt:
+            return tracker.close(0.5)
 
 
 def resume_command(folder: RunFolder) -> str:
@@ -170,26 +186,3 @@ def resume_command(folder: RunFolder) -> str:
     where = "" if runs_dir.name == "runs" and runs_dir.parent.samefile(".") else str(runs_dir)
     option = f" --runs-dir {where}" if where else ""
     return f"python run_search.py --resume --run {folder.name}{option}"
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C (or SIGTERM) once: stop and keep everything; twice: at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed = 0
-
-    def on_signal(_signum: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed > 1:
-            os._exit(130)
-        raise KeyboardInterrupt
-
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -108,7 +108,10 @@ class Stages:
         scheduler = make_scheduler(spec)
         if isinstance(scheduler, EpochASHA):
             for trial in state.in_order():
-                scheduler.replay(trial.id, from_journal(trial, spec.metric).steps)
+                steps = from_journal(trial, spec.metric).steps
+                # What was decided on the last report of a trial that has not ended is not known:
+                # it may be the one that the trial was about to be stopped on.
+                scheduler.replay(trial.id, steps if trial.finished else steps[:-1])
         watch = Watch(self._search_deadline, searcher.finish)
         columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(self.journal, self.display, watch, columns, fail_after=FAIL_AFTER)

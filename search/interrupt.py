@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM: once, a run stops and keeps everything; twice, or too slowly, at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+EXIT_CODE = 130
+GRACE_S = 4.5  # whatever an orderly end still waits for, a person has the shell back in 5 s
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """What happens on a signal: the main thread gets a KeyboardInterrupt, once.
+
+    A thread of its own counts the signals and the seconds, because Python runs a handler only
+    when the main thread is back from whatever C++ it waits in, which may be never (Ray waiting
+    for a machine that is gone). `last_words` are said once, where an end can't be orderly too.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self.last_words: str | None = "interrupted before the run began"
+
+    def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+
+    def watch(self, pipe: int) -> None:
+        """Read signal numbers; leave on the second, or `GRACE_S` after the first."""
+        pressed = 0
+        while got := os.read(pipe, 64):
+            for _ in (number for number in got if number in SIGNALS):
+                pressed += 1
+                if pressed > 1:
+                    self.leave()
+                timer = threading.Timer(GRACE_S, self.leave)
+                timer.daemon = True
+                timer.start()
+
+    def leave(self) -> None:
+        """End this process now. The journal has everything; Ray's processes die with us."""
+        with suppress(OSError):
+            if os.isatty(1):
+                os.write(1, b"\x1b[?25h")  # the live display had hidden the cursor
+        self.farewell()
+        os._exit(EXIT_CODE)
+
+    def farewell(self) -> None:
+        """Say how to go on, once; past every buffer and lock that a signal may have met."""
+        words, self.last_words = self.last_words, None
+        with suppress(OSError):
+            if words is not None:
+                os.write(1, f"{words}\n".encode(errors="replace"))
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Within the block a first signal is a KeyboardInterrupt, a second one the end."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    threading.Thread(target=interruption.watch, args=(reader,), daemon=True).start()
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, interruption) for number in SIGNALS}
+    try:
+        yield interruption
+    finally:
+        # Once pressed, they stay: a second press while Python shuts down is still "at once".
+        if not interruption.pressed:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+            os.close(writer)  # ends the thread
