@@ -91,6 +91,9 @@ class Process:
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+        finally:
+            assert self._process.stdout is not None
+            self._process.stdout.close()
 
     def answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -24,7 +24,8 @@ from recsys.data import load
 from recsys.engine_numba import NumbaEngine, warm_up
 from recsys.interactions import CSR
 from recsys.kernels.jit import kernel, prefetch_row
-from recsys.kernels.rows import BPR, ELEMENT, HARD, Plan, dot, draft, new_scratch
+from recsys.kernels.plan import BPR, ELEMENT, HARD, Plan
+from recsys.kernels.rows import dot, draft, new_scratch
 from recsys.model import LFM
 from recsys.sampling import make_pool
 from recsys.split import SplitPlan, make_split
