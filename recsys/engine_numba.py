@@ -11,13 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recsys.config import (
-    Adagrad,
-    Adam,
-    Bpr,
-    Even,
     Fixed,
-    Hard,
-    Softmax,
     TrainConfig,
 )
 from recsys.errors import DivergedError
@@ -32,59 +26,25 @@ from recsys.kernels.batch import (
 )
 from recsys.kernels.online import train_pairs
 from recsys.kernels.optim import new_state
-from recsys.kernels.pointwise import draw_labelled, train_points
-from recsys.kernels.rows import (
+from recsys.kernels.plan import (
     ADAM,
     BCE,
     BPR,
-    ELEMENT,
     GIVEN,
-    HARD,
-    ROW,
-    SGD,
-    SOFTMAX,
     UNIFORM,
-    Hyper,
     Plan,
-    Scratch,
     kept_negatives,
-    new_scratch,
+    make_hyper,
+    make_plan,
 )
+from recsys.kernels.pointwise import draw_labelled, train_points
+from recsys.kernels.rows import Scratch, new_scratch
 from recsys.kernels.shuffle import AHEAD, shuffle_rows
 from recsys.model import LFM
 from recsys.sampling import make_pool, pool_bytes, sample_uniform
 
-
-def make_plan(config: TrainConfig, n_items: int) -> Plan:
-    """The config as the numbers that kernels branch on."""
-    loss = {"bpr": BPR, "softmax": SOFTMAX, "bce": BCE}[config.loss.kind]
-    match config.optimizer:
-        case Adam():
-            optimizer = ADAM
-        case Adagrad(per=per):
-            optimizer = ELEMENT if per == "element" else ROW
-        case _:
-            optimizer = SGD
-    match config.negatives:
-        case Hard(candidates=n, hard=m, random=k):
-            n, k = min(n, n_items), min(k, n_items)
-            return Plan(loss, optimizer, HARD, n, min(m, n), k)
-        case Fixed(count=count) if loss != BCE:
-            return Plan(loss, optimizer, UNIFORM, min(count, n_items), 0, 0)
-        case Even() if loss != BCE:
-            return Plan(loss, optimizer, UNIFORM, 1, 0, 0)
-    return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # BCE: its rows hold the negatives
-
-
-def make_hyper(config: TrainConfig) -> Hyper:
-    margin = config.loss.margin if isinstance(config.loss, Bpr) else 0.0
-    temperature = config.loss.temperature if isinstance(config.loss, Softmax) else 1.0
-    l2, l2_bias = 0.0, 0.0
-    if not isinstance(config.optimizer, Adam):
-        l2, l2_bias = config.optimizer.l2, config.optimizer.l2_bias
-    decay = config.optimizer.weight_decay if isinstance(config.optimizer, Adam) else 0.0
-    values = (margin, temperature, config.optimizer.lr, l2, l2_bias, decay)
-    return Hyper(*(np.float32(value) for value in values))
+# Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
+CHUNK = 1 << 18
 
 
 class NumbaEngine:
@@ -264,14 +224,25 @@ class NumbaEngine:
     ) -> tuple[float, int]:
         """Train on rows[low:high] in one thread; (sum of losses, samples)."""
         weights, state, pool, hyper = self.weights, self._state, self.pool, self.hyper
-        if not self._online:
-            size = self.config.batch_size
-            return train_batches(
-                weights, state, pool, rows, given, low, high, size, plan, hyper, scratch, gradients
-            )
-        if plan.loss == BCE:
-            return train_points(weights, state, rows, low, high, plan, hyper, scratch)
-        return train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scratch)
+        size = self.config.batch_size
+        stride = max(CHUNK // size, 1) * size
+        total, samples = 0.0, 0
+        for start in range(low, high, stride):
+            end = min(start + stride, high)
+            if not self._online:
+                part = train_batches(
+                    *(weights, state, pool, rows, given, start, end, size),
+                    *(plan, hyper, scratch, gradients),
+                )
+            elif plan.loss == BCE:
+                part = train_points(weights, state, rows, start, end, plan, hyper, scratch)
+            else:
+                part = train_pairs(
+                    weights, state, pool, rows, given, start, end, plan, hyper, scratch
+                )
+            total += part[0]
+            samples += part[1]
+        return total, samples
 
     def _shared_batches(self, rows: NDArray[np.int32]) -> tuple[float, int]:
         """Adam in several threads: each adds its part of a batch and moves its part of the rows."""
@@ -326,21 +297,22 @@ def _nested_bytes(value: Any) -> int:
     return sum(map(_nested_bytes, value)) if isinstance(value, tuple | list) else 0
 
 
-def warm_up() -> float:
-    """Compile, or load from disk, every kernel an engine may call; seconds it took.
+def warm_up(config: TrainConfig | None = None, threads: int = 2) -> float:
+    """Compile, or load from disk, every kernel that engines (of `config`) call; seconds it took.
 
-    Once a worker process, before the first trial, so that no trial is charged for it.
+    Once a worker process, before the first trial, so that no trial is charged for it. Where
+    several workers start at once, call it before them: they then load what was compiled.
     """
     start = time.perf_counter()
     train = CSR(np.array([0, 1, 2]), np.array([0, 1]), 4)
     rng = np.random.default_rng(0)
-    for flat in (
+    every = (
         {"loss": "bpr", "optimizer": "sgd", "batch_size": 1},
         {"loss": "bce", "optimizer": "sgd", "batch_size": 1},
         {"loss": "bpr", "optimizer": "adam", "batch_size": 2, "redraw": "once"},
-    ):
-        config = TrainConfig.from_flat({"lr": 0.1, "latent_factors": 2, **flat})
-        model = LFM(2, 4, 2, rng=rng)
-        for threads in (1, 2):
-            NumbaEngine(model, train, config, rng=rng, threads=threads).epoch()
+    )
+    configs = [config] if config else [TrainConfig.from_flat({"lr": 0.1, **f}) for f in every]
+    for each in configs:
+        for count in {1, threads}:
+            NumbaEngine(LFM(2, 4, 2, rng=rng), train, each, rng=rng, threads=count).epoch()
     return time.perf_counter() - start

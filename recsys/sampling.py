@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from recsys.interactions import CSR, frozen
 from recsys.kernels.draw import EXACT, Pool, fill_filters
 from recsys.kernels.jit import kernel
-from recsys.kernels.rows import BPR, HARD, SGD, UNIFORM, Plan, choose, draft, new_scratch
+from recsys.kernels.plan import BPR, HARD, SGD, UNIFORM, Plan
+from recsys.kernels.rows import choose, draft, new_scratch
 from recsys.model import ModelViews
 
 FILTER_BITS = 8  # at least so many bits of filter an interaction, at most twice that

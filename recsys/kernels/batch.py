@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from recsys.arrays import aligned_zeros
 from recsys.kernels.jit import kernel, prefetch_row
 from recsys.kernels.optim import adam_rates, adam_row, adam_scalar, step_row, step_scalar
+from recsys.kernels.plan import ADAM, BCE, BPR
 from recsys.kernels.pointwise import point_error
 from recsys.kernels.rows import (
-    ADAM,
-    BCE,
-    BPR,
     SLOTS,
     choose,
     coefficients,

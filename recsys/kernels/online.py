@@ -11,10 +11,8 @@ import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.kernels.optim import step_row, step_scalar
+from recsys.kernels.plan import BPR, ELEMENT, GIVEN
 from recsys.kernels.rows import (
-    BPR,
-    ELEMENT,
-    GIVEN,
     SLOTS,
     choose,
     coefficients,

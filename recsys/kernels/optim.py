@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.arrays import aligned_zeros
 from recsys.kernels.jit import kernel
-from recsys.kernels.rows import ADAM, ELEMENT, ROW, SGD
+from recsys.kernels.plan import ADAM, ELEMENT, ROW, SGD
 
 EPS = np.float32(1e-10)  # torch.optim.Adagrad's
 _BETA1_REST = np.float32(1 - 0.9)  # torch.optim.Adam's defaults

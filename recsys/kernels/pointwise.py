@@ -14,7 +14,8 @@ import numpy as np
 from recsys.kernels.draw import draw_more, free_count, next_draw
 from recsys.kernels.jit import kernel, prefetch_row
 from recsys.kernels.optim import step_row, step_scalar
-from recsys.kernels.rows import ELEMENT, dot
+from recsys.kernels.plan import ELEMENT
+from recsys.kernels.rows import dot
 
 _0, _1 = np.float32(0), np.float32(1)
 

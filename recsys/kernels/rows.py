@@ -17,39 +17,15 @@ from numpy.typing import NDArray
 from recsys.arrays import aligned_zeros
 from recsys.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw, take
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
+from recsys.kernels.plan import BPR, GIVEN, UNIFORM, Plan, kept_negatives
 from recsys.kernels.rng import new_states
 
-BPR, SOFTMAX, BCE = 0, 1, 2
-GIVEN, UNIFORM, HARD = 0, 1, 2
-ELEMENT, ROW, SGD, ADAM = 0, 1, 2, 3
 SLOTS = 4  # drafts at once, a power of two
 _FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1
 _LONG = 16  # candidates that make a row long work: one row ahead is enough
 _HEAP_FROM = 32  # above this many kept, a heap beats insertion into a sorted list
 
 _0, _1 = np.float32(0), np.float32(1)
-
-
-class Plan(NamedTuple):
-    """What a kernel is to do; the numbers are the constants above."""
-
-    loss: int
-    optimizer: int
-    mode: int
-    candidates: int  # hard: N; uniform: negatives of a row
-    hard: int
-    random: int
-
-
-class Hyper(NamedTuple):
-    """Real-valued settings, float32 so that no expression is widened to float64."""
-
-    margin: np.float32
-    temperature: np.float32
-    lr: np.float32
-    l2: np.float32
-    l2_bias: np.float32
-    weight_decay: np.float32  # Adam's
 
 
 class Scratch(NamedTuple):
@@ -67,12 +43,6 @@ class Scratch(NamedTuple):
     chosen_scores: NDArray[np.float32]  # (L,)
     coef: NDArray[np.float32]  # (L,) minus the derivative of the loss by x_ui - x_uj
     grad: NDArray[np.float32]  # (d,)
-
-
-def kept_negatives(plan: Plan, given: int = 0) -> int:
-    """The most negatives a row can have, at least 1."""
-    uniform = plan.candidates if plan.mode == UNIFORM else 0
-    return max(plan.hard + plan.random, uniform, given, 1)
 
 
 def new_scratch(

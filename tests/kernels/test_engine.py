@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from recsys import engine_numba
 from recsys.arrays import aligned_zeros
 from recsys.engine import make_engine as dispatch
 from recsys.engine_numba import NumbaEngine, warm_up
@@ -76,9 +79,12 @@ def learn(kind: dict[str, Any], threads: int, epochs: int = 15) -> float:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_planted_groups_are_learned(kind: str, threads: int) -> None:
-    """2 of the 10 unseen items of a group are held out: map@10 of a random order is about 0.35
-    inside the group and 0.03 over all items."""
-    assert learn(KINDS[kind], threads, 30) > 0.24
+    """A user's 2 held-out items are among the 10 unseen ones of the group, of 74 unseen in all."""
+    train, held_out = planted()
+    popular = LFM(train.n_users, train.n_items, 1, rng=np.random.default_rng(0), init_std=1e-9)
+    popular.item_bias.data[:] = torch.from_numpy(train.item_counts().astype(np.float32))
+    popularity = evaluate(popular, train, held_out, ["map@10"]).values["map@10"]
+    assert learn(KINDS[kind], threads) > 0.17 > 2 * popularity
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,19 +205,32 @@ def test_negatives_drawn_once_stay() -> None:
     csr = random_csr(30, 50, 6)
     for flat in (KINDS["even once"], KINDS["softmax once"], KINDS["bce once"]):
         engine = make_engine(csr, make_model(csr), make_config(**flat))
-        engine.epoch()
-        first = (
-            sorted(np.hstack([engine._rows, engine._given]).tolist())
-            if len(engine._given)
-            else sorted(engine._rows.tolist())
-        )
-        engine.epoch()
-        second = (
-            sorted(np.hstack([engine._rows, engine._given]).tolist())
-            if len(engine._given)
-            else sorted(engine._rows.tolist())
-        )
-        assert first == second
+        seen = []
+        for _ in range(2):
+            engine.epoch()
+            given = engine._given if len(engine._given) else np.zeros((len(engine._rows), 0))
+            seen.append(sorted(np.hstack([engine._rows, given]).tolist()))
+        assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("kind", ["hard", "hard batch", "bce"])
+def test_rows_are_trained_once_each_whatever_the_chunk(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csr = random_csr(30, 50, 6)
+    engine = make_engine(csr, make_model(csr), make_config(**KINDS[kind]), threads=2)
+    calls: list[int] = []
+
+    def spied(kernel: Any, *given: Any) -> Any:
+        low, high = [x for x in given if type(x) is int][:2]
+        calls.extend(range(low, high))
+        return kernel(*given)
+
+    for name in ("train_pairs", "train_batches", "train_points"):
+        monkeypatch.setattr(engine_numba, name, partial(spied, getattr(engine_numba, name)))
+    monkeypatch.setattr(engine_numba, "CHUNK", 37)
+    engine.epoch()
+    assert sorted(calls) == list(range(len(calls))) and len(calls) >= csr.nnz
 
 
 def test_bce_rows_are_counted_as_the_report_counts() -> None:
@@ -242,7 +261,9 @@ def test_nothing_is_compiled_twice() -> None:
         draw.fill_filters,
     ]
     before = [len(kernel.signatures) for kernel in kernels]
-    assert set(before) == {1}
+    assert min(before) > 0
+    for flat in KINDS.values():
+        warm_up(make_config(**flat), 3)
     csr = random_csr(30, 50, 6)
     shared = CSR(csr.indptr, csr.indices, csr.n_items)
     for flat in KINDS.values():

@@ -1,0 +1,73 @@
+"""A training config as the plain numbers that kernels branch on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from recsys.config import Adagrad, Adam, Bpr, Even, Fixed, Hard, Softmax, TrainConfig
+
+BPR, SOFTMAX, BCE = 0, 1, 2
+GIVEN, UNIFORM, HARD = 0, 1, 2
+ELEMENT, ROW, SGD, ADAM = 0, 1, 2, 3
+
+
+class Plan(NamedTuple):
+    """What a kernel is to do; the numbers are the constants above."""
+
+    loss: int
+    optimizer: int
+    mode: int
+    candidates: int  # hard: N; uniform: negatives of a row
+    hard: int
+    random: int
+
+
+class Hyper(NamedTuple):
+    """Real-valued settings, float32 so that no expression is widened to float64."""
+
+    margin: np.float32
+    temperature: np.float32
+    lr: np.float32
+    l2: np.float32
+    l2_bias: np.float32
+    weight_decay: np.float32  # Adam's
+
+
+def make_plan(config: TrainConfig, n_items: int) -> Plan:
+    """The config as the numbers that kernels branch on."""
+    loss = {"bpr": BPR, "softmax": SOFTMAX, "bce": BCE}[config.loss.kind]
+    match config.optimizer:
+        case Adam():
+            optimizer = ADAM
+        case Adagrad(per=per):
+            optimizer = ELEMENT if per == "element" else ROW
+        case _:
+            optimizer = SGD
+    match config.negatives:
+        case Hard(candidates=n, hard=m, random=k):
+            n, k = min(n, n_items), min(k, n_items)
+            return Plan(loss, optimizer, HARD, n, min(m, n), k)
+        case Fixed(count=count) if loss != BCE:
+            return Plan(loss, optimizer, UNIFORM, min(count, n_items), 0, 0)
+        case Even() if loss != BCE:
+            return Plan(loss, optimizer, UNIFORM, 1, 0, 0)
+    return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # BCE: its rows hold the negatives
+
+
+def make_hyper(config: TrainConfig) -> Hyper:
+    margin = config.loss.margin if isinstance(config.loss, Bpr) else 0.0
+    temperature = config.loss.temperature if isinstance(config.loss, Softmax) else 1.0
+    l2, l2_bias = 0.0, 0.0
+    if not isinstance(config.optimizer, Adam):
+        l2, l2_bias = config.optimizer.l2, config.optimizer.l2_bias
+    decay = config.optimizer.weight_decay if isinstance(config.optimizer, Adam) else 0.0
+    values = (margin, temperature, config.optimizer.lr, l2, l2_bias, decay)
+    return Hyper(*(np.float32(value) for value in values))
+
+
+def kept_negatives(plan: Plan, given: int = 0) -> int:
+    """The most negatives a row can have, at least 1."""
+    uniform = plan.candidates if plan.mode == UNIFORM else 0
+    return max(plan.hard + plan.random, uniform, given, 1)
