@@ -9,6 +9,7 @@ import json
 
 import ray
 
+from recsys.engine_numba import warm_up
 from search.cluster import Cluster
 
 
@@ -34,6 +35,7 @@ class Bare:
 
 
 def main() -> None:
+    warm_up()  # so that the worker loads compiled kernels and compiles none
     with Cluster(num_cpus=1):
         worker = Bare.remote()  # type: ignore[attr-defined]
         ray.get(worker.memory.remote())  # what measuring itself imports

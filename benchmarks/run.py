@@ -83,7 +83,7 @@ def plan(options: argparse.Namespace, folder: Path) -> dict[str, Callable[[], Co
 
 def hold(held: Contest, options: argparse.Namespace, folder: Path) -> tuple[list[Line], Any]:
     wait_until_idle(options.wait)
-    rounds = min(options.rounds, held.rounds or options.rounds)
+    rounds = min(options.rounds * held.times, held.rounds or options.rounds * held.times)
     timing: dict[str, float] = {}
     with stopwatch(timing, "seconds"):
         turns, others = contest(held.contenders, rounds, folder)

@@ -168,10 +168,11 @@ def show_memory(
     for name, (uss, pss) in bare.items():
         print(f"bare worker, {name:12} USS {uss / 1e6:6.1f} MB, PSS {pss / 1e6:6.1f} MB")
     for pid, one in sorted(seen.items()):
-        added = one.uss - bare["imports"][0]
+        added, above = (one.uss - bare[kind][0] for kind in ("imports", "with kernels"))
         print(
             f"worker {pid:<7} at most    USS {one.uss / 1e6:6.1f} MB, PSS {one.pss / 1e6:6.1f} MB: "
-            f"{added / 1e6:.1f} MB above a bare one (target <= {limit / 1e6:.1f})"
+            f"{added / 1e6:.1f} MB above a bare one (target <= {limit / 1e6:.1f}), "
+            f"{above / 1e6:.1f} MB above one with kernels"
         )
 
 
