@@ -299,6 +299,7 @@ def train_batches(
 ):
     """Train on rows[low:high] in batches; (sum of the samples' losses, number of samples)."""
     total, samples = 0.0, 0
+    whole = np.int64(0)  # a plain 0 would be a type of its own, and step_adam compiled twice
     for start in range(low, high, batch):
         end = min(start + batch, high)
         loss, count = add_batch(
@@ -310,7 +311,7 @@ def train_batches(
             continue
         if plan.optimizer == ADAM:
             state.steps[0] += 1
-            step_adam(weights, state, count, plan, hyper, gradients, 0, 1)
+            step_adam(weights, state, count, plan, hyper, gradients, whole, whole + 1)
         else:
             step_touched(weights, state, count, plan, hyper, gradients)
     return total, samples
