@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
+from search import guard
 
 # Ray's phoning home, its own loggers and its chatter; a token is of no use on 127.0.0.1, but a
 # user's own setting wins.
@@ -89,6 +91,7 @@ class Cluster:
     def __init__(self, address: str | None = None, num_cpus: int | None = None) -> None:
         self.address = address
         self.num_cpus = num_cpus if num_cpus is not None else cores_from_environment()
+        self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Cluster:
         for key, value in _QUIET.items():
@@ -110,14 +113,7 @@ class Cluster:
                 if self.address:
                     ray.init(address=self.address, **common)
                 else:
-                    # "local": without it a cluster that someone else started would be joined
-                    ray.init(
-                        address="local",
-                        num_cpus=self.num_cpus,
-                        include_dashboard=False,
-                        _node_ip_address="127.0.0.1",
-                        **common,
-                    )
+                    self._start_here(common)
         except (ConnectionError, ValueError) as error:
             where = self.address or "this machine"
             raise ConfigError(f"--address: no Ray cluster answers at {where}: {error}") from None
@@ -126,8 +122,26 @@ class Cluster:
         self._ray = ray
         return self
 
+    def _start_here(self, common: dict[str, Any]) -> None:
+        import ray
+
+        os.environ[guard.MARK], self._guard = guard.start_guard()
+        try:
+            # "local": without it a cluster that someone else started would be joined
+            ray.init(
+                address="local",
+                num_cpus=self.num_cpus,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                **common,
+            )
+        finally:
+            del os.environ[guard.MARK]
+
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
 
     def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
         """Refuse what the cluster can never give: Ray itself would only warn and wait."""

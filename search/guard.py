@@ -1,0 +1,66 @@
+"""The guard of a Ray that a driver started: when the driver is gone, so is all of that Ray.
+
+A driver that is killed takes Ray's servers with it, but Ray's agents stay for another minute,
+trying to report the loss to a server that is lost too. This runs as a process of its own, with
+the standard library alone: it waits until its stdin ends, which no death of the driver can
+prevent, and then kills every process that carries the mark of the driver in its environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+MARK = "RECSEARCH_CLUSTER"
+PATIENCE_S, LOOK_AGAIN_S = 1.0, 0.5
+SWEEPS = 6  # a process may be started while another one is being killed
+
+
+def start_guard() -> tuple[str, subprocess.Popen[bytes]]:
+    """A mark for the environment of what is to be guarded, and the guard; it ends with stdin."""
+    mark = uuid.uuid4().hex
+    command = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), mark]
+    guard = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is not for the guard
+        cwd="/",
+    )
+    return mark, guard
+
+
+def marked(mark: str) -> list[int]:
+    """Processes with this mark in their environment, as far as they can be looked at."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208
+        if name.isdigit() and int(name) != os.getpid():
+            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+                if wanted in file.read().split(b"\0"):
+                    found.append(int(name))
+    return found
+
+
+def main(mark: str) -> None:
+    while os.read(0, 64):
+        pass
+    time.sleep(PATIENCE_S)  # most end by themselves, and in order
+    for _ in range(SWEEPS):
+        if not (left := marked(mark)):
+            return
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(LOOK_AGAIN_S)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,118 @@
+"""kill -9 of the driver at any moment, then --resume: the run ends as if nothing had happened.
+
+One trial at a time and one thread make a search repeatable to the last bit, so that a run that
+was killed can be held against one that was not. Each kill is also followed by a look for
+processes that stayed behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.faults.live import Home, Live, check_whole, outcome, seen
+
+TRIALS = 14
+RAY_GONE_S = 15.0  # on a machine with nothing else to do it takes one or two
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("kill"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home: Home) -> dict[str, object]:
+    """What an uninterrupted run of the same seed comes to."""
+    search = home.search("undisturbed")
+    assert search.wait() == 0, search.said()
+    check_whole(home, "undisturbed", TRIALS)
+    search.gone(RAY_GONE_S)
+    return outcome(home, "undisturbed")
+
+
+def killed(search: Live) -> bool:
+    """kill -9 of the driver alone; False where it had ended already."""
+    alive = search.process.poll() is None
+    search.kill()
+    search.process.wait()
+    search.gone(RAY_GONE_S)
+    return alive
+
+
+def go_on(home: Home, run: str) -> Live:
+    """Resume, or begin again where the run had not come into being yet."""
+    if (home.runs / run / "journal.jsonl").is_file() and seen(home.runs / run, "run")():
+        return home.resume(run)
+    return home.search(run)
+
+
+@pytest.mark.slow
+def test_at_five_telling_moments(home: Home, undisturbed: dict[str, object]) -> None:
+    folder = home.runs / "telling"
+    moments: list[Callable[[], bool]] = [
+        seen(folder, "start"),  # before any trial reported
+        seen(folder, "end", 5),  # in the middle of the search
+        seen(folder, "race", 2),  # in the middle of the race
+        seen(folder, "stage", name="test"),  # while the test items are being read
+        seen(folder, "stage", name="refit", state="done"),  # while the last files are written
+    ]
+    search = home.search("telling")
+    for moment in moments:
+        assert search.until(moment), search.said()
+        assert killed(search), search.said()
+        search = home.resume("telling")
+    assert search.wait() == 0, search.said()
+    check_whole(home, "telling", TRIALS)
+    assert outcome(home, "telling") == undisturbed
+    assert len(home.state("telling").sessions) == len(moments) + 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(6))
+def test_at_random_moments(home: Home, undisturbed: dict[str, object], seed: int) -> None:
+    """Six runs, each killed at six moments drawn over the time that a session may take."""
+    rng = np.random.default_rng([20260, seed])
+    run = f"random{seed}"
+    started = time.monotonic()
+    search = home.search(run)
+    search.until(seen(home.runs / run, "stage", name="search"))
+    lead = time.monotonic() - started  # reading and starting, which every session does
+    kills, length = 0, 2.5 * lead
+    for _ in range(40):
+        time.sleep(rng.uniform(0, length))
+        if not killed(search):
+            break
+        kills += 1
+        if kills == 6:
+            search = go_on(home, run)
+            break
+        search = go_on(home, run)
+    assert search.wait() == 0, search.said()
+    print(f"{run}: killed {kills} times, {len(home.state(run).sessions)} sessions")
+    check_whole(home, run, TRIALS)
+    assert outcome(home, run) == undisturbed
+
+
+@pytest.mark.faults
+def test_with_trials_side_by_side(home: Home) -> None:
+    """Several trials at once: what is proposed depends on who ends first, nothing else may."""
+    rng = np.random.default_rng(7)
+    search = home.search("wide", cpus=4)
+    for _ in range(4):
+        folder = home.runs / "wide"
+        ended = (
+            len([t for t in home.state("wide").trials.values() if t.finished])
+            if (folder / "journal.jsonl").exists()
+            else 0
+        )
+        search.until(seen(folder, "end", min(TRIALS, ended + 3)))
+        time.sleep(rng.uniform(0, 0.3))
+        if not killed(search):
+            break
+        search = home.resume("wide", cpus=4)
+    assert search.wait() == 0, search.said()
+    check_whole(home, "wide", TRIALS)
