@@ -123,12 +123,17 @@ class Cluster:
         return self
 
     def _start_here(self, common: dict[str, Any]) -> None:
+        # Ray replaces 127.0.0.1 by the machine's address unless it believes that this machine
+        # takes part in no cluster; its own servers and this process have to agree on that.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         import ray
+        from ray._private import ray_constants
 
+        ray_constants.ENABLE_RAY_CLUSTER = False
         os.environ[guard.MARK], self._guard = guard.start_guard()
         try:
             # "local": without it a cluster that someone else started would be joined
-            ray.init(
+            context = ray.init(
                 address="local",
                 num_cpus=self.num_cpus,
                 include_dashboard=False,
@@ -137,6 +142,9 @@ class Cluster:
             )
         finally:
             del os.environ[guard.MARK]
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(str(context.address_info["session_dir"]).encode())
+        self._guard.stdin.flush()
 
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()

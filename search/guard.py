@@ -3,7 +3,8 @@
 A driver that is killed takes Ray's servers with it, but Ray's agents stay for another minute,
 trying to report the loss to a server that is lost too. This runs as a process of its own, with
 the standard library alone: it waits until its stdin ends, which no death of the driver can
-prevent, and then kills every process that carries the mark of the driver in its environment.
+prevent, and then kills what carries the driver's mark in its environment, or writes into the
+folder of Ray's session (a process that changes its title may overwrite its environment).
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ SWEEPS = 6  # a process may be started while another one is being killed
 
 
 def start_guard() -> tuple[str, subprocess.Popen[bytes]]:
-    """A mark for the environment of what is to be guarded, and the guard; it ends with stdin."""
+    """A mark for the environment of what is to be guarded, and the guard; it ends with stdin.
+
+    The folder of Ray's session, once it is known, is to be written to its stdin.
+    """
     mark = uuid.uuid4().hex
     command = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), mark]
     guard = subprocess.Popen(
@@ -37,24 +41,32 @@ def start_guard() -> tuple[str, subprocess.Popen[bytes]]:
     return mark, guard
 
 
-def marked(mark: str) -> list[int]:
-    """Processes with this mark in their environment, as far as they can be looked at."""
+def marked(mark: str, folder: str) -> list[int]:
+    """Processes with this mark, or with their output in this folder, as far as can be seen."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208
-        if name.isdigit() and int(name) != os.getpid():
-            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
-                if wanted in file.read().split(b"\0"):
-                    found.append(int(name))
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        with suppress(OSError):
+            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+                ours = wanted in file.read().split(b"\0")
+            if not ours and folder:
+                output = os.readlink(f"/proc/{name}/fd/1")  # noqa: PTH115
+                ours = output.startswith(f"{folder}/")
+            if ours:
+                found.append(int(name))
     return found
 
 
 def main(mark: str) -> None:
-    while os.read(0, 64):
-        pass
+    said = b""
+    while got := os.read(0, 4096):
+        said += got
+    folder = os.fsdecode(said.strip())
     time.sleep(PATIENCE_S)  # most end by themselves, and in order
     for _ in range(SWEEPS):
-        if not (left := marked(mark)):
+        if not (left := marked(mark, folder)):
             return
         for pid in left:
             with suppress(OSError):
