@@ -35,6 +35,8 @@ _QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
+LOOK_EVERY_S = 0.25
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -57,6 +59,14 @@ def resolve_device(device: str, gpus_per_trial: float) -> str:
     if device == "auto":
         return "cpu"
     raise ConfigError("--device cuda: torch sees no GPU on this machine; use --device cpu")
+
+
+def cause_of(error: Exception) -> str:
+    """One line of an exception that Ray raises: what the task raised, or what became of it."""
+    inner = getattr(error, "cause", None)
+    if isinstance(inner, BaseException):
+        return f"{type(inner).__name__}: {inner}"
+    return f"the worker died ({type(error).__name__})"
 
 
 def cores_from_environment() -> int | None:
@@ -88,8 +98,16 @@ def own_sigterm() -> Iterator[None]:
 class Cluster:
     """A running Ray, started here or joined by address; use as a context manager."""
 
-    def __init__(self, address: str | None = None, num_cpus: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        num_cpus: int | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> None:
+        """`on_lost` is called, in a thread of its own, with what of a local Ray has died."""
         self.address = address
+        self.on_lost = on_lost
+        self._closing = threading.Event()
         self.num_cpus = num_cpus if num_cpus is not None else cores_from_environment()
         self._guard: subprocess.Popen[bytes] | None = None
 
@@ -145,8 +163,27 @@ class Cluster:
         assert self._guard.stdin is not None
         self._guard.stdin.write(str(context.address_info["session_dir"]).encode())
         self._guard.stdin.flush()
+        if self.on_lost is not None:
+            threading.Thread(target=self._watch, args=(self.on_lost,), daemon=True).start()
+
+    def lost(self) -> str | None:
+        """Which of the servers of a Ray started here is dead ("raylet", "gcs_server"), if any."""
+        from ray._private import worker
+
+        node = worker._global_node
+        if self.address or node is None or self._closing.is_set():
+            return None
+        dead = node.dead_processes()
+        return str(dead[0][0]) if dead else None
+
+    def _watch(self, on_lost: Callable[[str], None]) -> None:
+        while not self._closing.wait(LOOK_EVERY_S):
+            if (what := self.lost()) is not None:
+                on_lost(what)
+                return
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._ray.shutdown()
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.close()
@@ -181,12 +218,19 @@ class Cluster:
         tasks: Iterable[tuple[Any, ...]],
         resources: Resources,
     ) -> Iterator[dict[str, Any]]:
-        """Results of `function(*task)` as they finish; dead workers are retried twice."""
+        """Results of `function(*task)` as they finish; dead workers are retried twice.
+
+        A task that failed all the same gives `task` (its index), `cause` (one line), `error`.
+        """
         ray = self._ray
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=2
         )(function)
-        pending = [remote.remote(*task) for task in tasks]
+        index = {remote.remote(*task): number for number, task in enumerate(tasks)}
+        pending = list(index)
         while pending:
             done, pending = ray.wait(pending, num_returns=1)
-            yield ray.get(done[0])
+            try:
+                yield ray.get(done[0])
+            except ray.exceptions.RayError as error:
+                yield {"task": index[done[0]], "cause": cause_of(error), "error": str(error)}

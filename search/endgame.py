@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from recsys.data import Dataset
 from recsys.interactions import CSR
 from search.catalogue import save_catalogue
 from search.final import baselines_task, load_model, refit_task, submit, test_task
-from search.folder import save_arrays
+from search.folder import JOURNAL, save_arrays
+from search.journal import read_events
 from search.race import (
     Finalist,
     Standing,
@@ -174,6 +176,17 @@ def winner_task(run: Stages, what: str) -> dict[str, Any]:
     }
 
 
+def alone(
+    run: Stages, function: Callable[..., dict[str, Any]], task: tuple[Any, ...]
+) -> dict[str, Any]:
+    """One task in a worker. Raises `RunFailedError` where it failed, or its worker kept dying."""
+    (answer,) = run.cluster.map(function, [task], run.resources)
+    if "cause" in answer:
+        name = function.__name__.removesuffix("_task")
+        raise RunFailedError(f"{name}: {' '.join(answer['cause'].split())}; --resume tries again")
+    return answer
+
+
 def test(run: Stages) -> dict[str, Any]:
     """The one look at the test items, and the baselines beside it."""
     split, metrics = run.split, list(run.metrics)
@@ -182,8 +195,8 @@ def test(run: Stages) -> dict[str, Any]:
     args = (split.train, split.valid, split.test, metrics)
     found: dict[str, Any] = {}
     for function in (test_task, baselines_task):
-        for answer in run.cluster.map(function, [(winner_task(run, "test"), *args)], run.resources):
-            found[answer["what"]] = answer
+        answer = alone(run, function, (winner_task(run, "test"), *args))
+        found[answer["what"]] = answer
     answer = found["test"]
     rng = np.random.default_rng([run.settings.seed, 8])
     low, high = bootstrap_interval(answer["per_user"], rng)
@@ -208,12 +221,7 @@ def refit(run: Stages) -> dict[str, Any]:
     """The winner on everything; the submission, written, read back and checked."""
     everything = run.split.full()
     task = winner_task(run, "refit")
-    (seconds,) = (
-        answer["seconds"]
-        for answer in run.cluster.map(
-            refit_task, [(task, everything, str(run.folder.path))], run.resources
-        )
-    )
+    seconds = alone(run, refit_task, (task, everything, str(run.folder.path)))["seconds"]
     save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
     rows = write_submission_of(run.dataset, everything, run.folder.path, run.spec.k)
     return {"rows": rows, "k": run.spec.k, "epochs": task["epochs"], "seconds": seconds}
@@ -246,7 +254,7 @@ def result(run: Stages, status: str) -> dict[str, Any]:
         "test_users": tested.get("users"),
         "test_comparisons": tested.get("comparisons", []),
         "importance": importance(open_study(run.folder.study)) if status == "done" else {},
-        "test_reads": 1 if tested.get("values") else 0,
+        "test_reads": test_reads(run),
         "split": run.split.name,
         "split_digest": run.split.digest,
         "negatives_exclude": excludes[0] if len(excludes) == 1 else excludes,
@@ -276,6 +284,18 @@ def result(run: Stages, status: str) -> dict[str, Any]:
         },
         "seed": run.settings.seed,
     }
+
+
+def test_reads(run: Stages) -> int:
+    """How often the test items were looked at: more than once where a run was extended."""
+    events = (event for event, _ in read_events(run.folder.path / JOURNAL))
+    return sum(
+        event["t"] == "stage"
+        and event["name"] == "test"
+        and event["state"] == "done"
+        and bool(event["data"].get("values"))
+        for event in events
+    )
 
 
 def _busy_fraction(run: Stages) -> float | None:

@@ -23,7 +23,8 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.pressed = False  # the main thread knows
+        self.signalled = False  # the kernel said so
         self.last_words: str | None = "interrupted before the run began"
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
@@ -37,19 +38,18 @@ class Interruption:
         while got := os.read(pipe, 64):
             for _ in (number for number in got if number in SIGNALS):
                 pressed += 1
+                self.signalled = True
                 if pressed > 1:
                     self.leave()
                 timer = threading.Timer(GRACE_S, self.leave)
                 timer.daemon = True
                 timer.start()
 
-    def leave(self) -> None:
+    def leave(self, code: int = EXIT_CODE) -> None:
         """End this process now. The journal has everything; Ray's processes die with us."""
-        with suppress(OSError):
-            if os.isatty(1):
-                os.write(1, b"\x1b[?25h")  # the live display had hidden the cursor
+        show_cursor()
         self.farewell()
-        os._exit(EXIT_CODE)
+        os._exit(code)
 
     def farewell(self) -> None:
         """Say how to go on, once; past every buffer and lock that a signal may have met."""
@@ -57,6 +57,13 @@ class Interruption:
         with suppress(OSError):
             if words is not None:
                 os.write(1, f"{words}\n".encode(errors="replace"))
+
+
+def show_cursor() -> None:
+    """Give the terminal its cursor back, which the live display had hidden."""
+    with suppress(OSError):
+        if os.isatty(1):
+            os.write(1, b"\x1b[?25h\n")
 
 
 @contextmanager

@@ -81,7 +81,9 @@ def run_race(
                 "split_seed": splits[replicate].seed,
             }
             tasks.append((task, shared, train, valid))
-    yield from cluster.map(run_replicate, tasks, resources)
+    for answer in cluster.map(run_replicate, tasks, resources):
+        # A replicate whose worker died again and again failed, like one that diverged.
+        yield tasks[answer["task"]][0] | answer if "task" in answer else answer
 
 
 def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:

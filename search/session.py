@@ -22,6 +22,7 @@ from search.interrupt import EXIT_CODE, Interruption
 from search.journal import Journal, StorageError
 from search.provenance import provenance
 from search.report import render_report
+from search.restart import restart, resume_command
 from search.settings import Settings, plan_of
 from search.space import SearchSpec
 from search.stages import RunFailedError, Stages
@@ -53,7 +54,8 @@ class Session:
             run: Stages | None = None
             status = "failed"
             try:
-                with Cluster(self.settings.address) as cluster, self.display.live():
+                cluster = Cluster(self.settings.address, on_lost=self._ray_lost)
+                with cluster, self.display.live():
                     run = self._stages(journal, cluster)
                     self._go(run)
                 status = "done"
@@ -67,6 +69,10 @@ class Session:
                 with suppress(StorageError):
                     status = self._end(journal, run, tracker, status)
         return {"done": 0, "failed": 1, "interrupted": EXIT_CODE}[status]
+
+    def _ray_lost(self, what: str) -> None:
+        """The machinery under the trials died: begin again from the journal, a few times."""
+        restart(self.interruption, what, self.folder)
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
         settings = self.settings
@@ -178,11 +184,3 @@ class Session:
             return tracker.close(FLUSH_S[status])
         except KeyboardInterrupt:
             return tracker.close(0.5)
-
-
-def resume_command(folder: RunFolder) -> str:
-    """The command that goes on with a run."""
-    runs_dir = folder.path.parent
-    where = "" if runs_dir.name == "runs" and runs_dir.parent.samefile(".") else str(runs_dir)
-    option = f" --runs-dir {where}" if where else ""
-    return f"python run_search.py --resume --run {folder.name}{option}"

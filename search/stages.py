@@ -114,7 +114,9 @@ class Stages:
                 scheduler.replay(trial.id, steps if trial.finished else steps[:-1])
         watch = Watch(self._search_deadline, searcher.finish)
         columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
-        recorder = Recorder(self.journal, self.display, watch, columns, fail_after=FAIL_AFTER)
+        recorder = Recorder(
+            self.journal, self.display, watch, columns, FAIL_AFTER, self.cluster.lost
+        )
         todo = spec.trials - sum(t.finished for t in state.trials.values())
         if todo > 0:
             run_trials(

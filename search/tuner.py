@@ -107,6 +107,7 @@ class Recorder(Callback):
     watch: Watch
     columns: list[str]
     fail_after: int
+    lost: Callable[[], str | None] = lambda: None
     attempts: Counter[str] = field(default_factory=Counter)
     busy: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
@@ -152,8 +153,11 @@ class Recorder(Callback):
             self._end(trial, result, "PRUNED", self.watch.reason or "asha")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        if self.lost() is not None:
+            return  # not the trial's failure: all of Ray is gone, and the trial runs again
         error = trial.get_pickled_error() or trial.get_error()
-        text = f"worker died {self.attempts[trial.trial_id]} times: {error}"
+        times = max(1, self.attempts[trial.trial_id])
+        text = f"the worker died in each of {times} attempts, the last time with: {error}"
         self._end(trial, trial.last_result or {}, "FAILED", "worker", text, "the worker died")
 
     def _end(
