@@ -3,8 +3,8 @@
 A driver that is killed takes Ray's servers with it, but Ray's agents stay for another minute,
 trying to report the loss to a server that is lost too. This runs as a process of its own, with
 the standard library alone: it waits until its stdin ends, which no death of the driver can
-prevent, and then kills what carries the driver's mark in its environment, or writes into the
-folder of Ray's session (a process that changes its title may overwrite its environment).
+prevent, and then kills what carries the driver's mark in its environment, or has a file open in
+the folder of Ray's session (a process that changes its title may overwrite its environment).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def start_guard() -> tuple[str, subprocess.Popen[bytes]]:
 
 
 def marked(mark: str, folder: str) -> list[int]:
-    """Processes with this mark, or with their output in this folder, as far as can be seen."""
+    """Processes with this mark, or with a file open in this folder, as far as can be seen."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208
@@ -51,12 +51,18 @@ def marked(mark: str, folder: str) -> list[int]:
         with suppress(OSError):
             with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
                 ours = wanted in file.read().split(b"\0")
-            if not ours and folder:
-                output = os.readlink(f"/proc/{name}/fd/1")  # noqa: PTH115
-                ours = output.startswith(f"{folder}/")
-            if ours:
+            if ours or (folder and has_open(f"/proc/{name}/fd", f"{folder}/")):
                 found.append(int(name))
     return found
+
+
+def has_open(fds: str, start: str) -> bool:
+    """Whether a process has a file open whose path starts so."""
+    for fd in os.listdir(fds):  # noqa: PTH208
+        with suppress(OSError):
+            if os.readlink(f"{fds}/{fd}").startswith(start):  # noqa: PTH115
+                return True
+    return False
 
 
 def main(mark: str) -> None:

@@ -5,6 +5,7 @@ A run has one session when all goes well, and one more for every resume or exten
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -29,6 +30,7 @@ from search.stages import RunFailedError, Stages
 from search.tracking import DeliveryStatus, Tracker
 from search.words import result_rows
 
+NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 FLUSH_S = {"done": 60.0, "failed": 20.0, "interrupted": 1.0}
 
 
@@ -64,6 +66,10 @@ class Session:
             except KeyboardInterrupt:
                 status = "interrupted"
                 self.display.note("interrupted: keeping what is there")
+            except Exception as error:
+                if (disk := disk_error(error, self.folder)) is None:
+                    raise
+                raise disk from error
             finally:
                 # A full disk has been reported already, and must not hide behind itself here.
                 with suppress(StorageError):
@@ -95,12 +101,24 @@ class Session:
 
     def _go(self, run: Stages) -> None:
         """The stages in order; a report table has no winner, so no race and no test stage."""
+        self._compile()
         run.run("search", run.search)
         if self.spec.purpose == "table":
             return
         run.run("race", lambda: endgame.race(run))
         run.run("test", lambda: endgame.test(run))
         run.run("refit", lambda: endgame.refit(run))
+
+    def _compile(self) -> None:
+        """Compile the kernels once, here, before every worker would do it at the same time."""
+        if self.settings.device != "cpu":
+            return
+        from recsys.engine_numba import warm_up
+
+        self.display.note("loading the compiled kernels (a machine's first time takes a while)")
+        seconds = warm_up(threads=self.settings.cpus_per_trial)
+        if seconds > 5:
+            self.display.note(f"compiled in {seconds:.0f} s, kept for the next time")
 
     def _begin(self, journal: Journal) -> None:
         """The files that say what the run is, and the first line of the session."""
@@ -184,3 +202,19 @@ class Session:
             return tracker.close(FLUSH_S[status])
         except KeyboardInterrupt:
             return tracker.close(0.5)
+
+
+def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
+    """What a full or read-only disk has to do with an exception, None if nothing.
+
+    Optuna's file and Ray's own records lie in the run folder too, and Ray wraps what is raised
+    inside its loop.
+    """
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, StorageError):
+            return inner
+        if isinstance(inner, OSError) and inner.errno in NO_DISK:
+            return StorageError.at(folder.path, inner)
+        inner = inner.__cause__ or inner.__context__
+    return None
