@@ -24,6 +24,7 @@ from pathlib import Path
 
 from benchmarks.contest import ROOT, UNSET, used_by_others, wait_until_idle
 from recsys.data import load
+from recsys.errors import UserError
 from search.journal import read_state
 from search.records import RunState
 
@@ -210,4 +211,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"benchmarks.search: {error}")
