@@ -41,12 +41,12 @@ def start_guard() -> tuple[str, subprocess.Popen[bytes]]:
     return mark, guard
 
 
-def marked(mark: str, folder: str) -> list[int]:
+def marked(mark: str, folder: str, but: int) -> list[int]:
     """Processes with this mark, or with a file open in this folder, as far as can be seen."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208
-        if not name.isdigit() or int(name) == os.getpid():
+        if not name.isdigit() or int(name) in (os.getpid(), but):
             continue
         with suppress(OSError):
             with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
@@ -66,13 +66,14 @@ def has_open(fds: str, start: str) -> bool:
 
 
 def main(mark: str) -> None:
+    driver = os.getppid()  # may outlive its Ray: it ends by itself, or has begun anew
     said = b""
     while got := os.read(0, 4096):
         said += got
     folder = os.fsdecode(said.strip())
     time.sleep(PATIENCE_S)  # most end by themselves, and in order
     for _ in range(SWEEPS):
-        if not (left := marked(mark, folder)):
+        if not (left := marked(mark, folder, driver)):
             return
         for pid in left:
             with suppress(OSError):
