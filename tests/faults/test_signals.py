@@ -1,0 +1,168 @@
+"""Ctrl-C and SIGTERM in every stage: the shell is back in 5 s, and the printed command works."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.live import Home, Live, check_whole, lines, outcome, seen
+
+TRIALS = 14
+LIMIT_S = 5.0
+KILL_LAG_S = 1.0  # for this process to notice on a busy machine
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("signals"))
+
+
+def stage(name: str, state: str = "start") -> Callable[[Path], Callable[[], bool]]:
+    return lambda folder: seen(folder, "stage", name=name, state=state)
+
+
+MOMENTS: dict[str, Callable[[Path], Callable[[], bool]]] = {
+    "starting": lambda folder: seen(folder, "run"),
+    "search": lambda folder: seen(folder, "end", 3),
+    "race": lambda folder: seen(folder, "race"),
+    "test": stage("test"),
+    "refit": stage("refit"),
+    "end": stage("refit", "done"),
+}
+
+
+def resume_line(search: Live) -> list[str]:
+    (line,) = [line for line in search.said().splitlines() if line.startswith("to go on: python ")]
+    return shlex.split(line.removeprefix("to go on: python run_search.py "))
+
+
+def interrupt(search: Live, number: int) -> None:
+    """Signal the group; it ends with 130 within the limit, and nothing stays behind."""
+    pressed = time.monotonic()
+    search.press(number)
+    assert search.wait(60) == 130, search.said()
+    assert time.monotonic() - pressed < LIMIT_S + KILL_LAG_S, search.said()
+    assert "Traceback" not in search.said()
+    search.gone(15)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_every_stage_of_one_run(home: Home, number: signal.Signals) -> None:
+    """One run, interrupted in each stage in turn, each time resumed as it said itself."""
+    run = f"stages{number}"
+    folder = home.runs / run
+    search = home.search(run)
+    for name, moment in MOMENTS.items():
+        assert search.until(moment(folder)), f"{name}: {search.said()}"
+        interrupt(search, number)
+        assert lines(folder)[0]["t"] == "run"
+        search = home.start(*resume_line(search))
+    assert search.wait() == 0, search.said()
+    if number == signal.SIGINT:  # SIGTERM to the group ends Ray as well, so files may be missing
+        ends = [e["status"] for e in lines(folder) if e["t"] == "finish"]
+        assert ends.count("done") == 1
+        assert set(ends) <= {"interrupted", "done"}
+    check_whole(home, run, TRIALS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_once_in_the_search(home: Home, number: signal.Signals, group: bool) -> None:
+    """As a terminal sends Ctrl-C (to the group), and as `kill` sends SIGTERM (to the driver)."""
+    run = f"once{number}"
+    search = home.search(run)
+    assert search.until(seen(home.runs / run, "end", 3)), search.said()
+    pressed = time.monotonic()
+    (search.press if group else search.kill)(number)
+    assert search.wait(60) == 130, search.said()
+    assert time.monotonic() - pressed < LIMIT_S + KILL_LAG_S
+    search.gone(15)
+    before = {t.id: t.value for t in home.state(run).trials.values() if t.finished}
+    assert len(before) >= 3
+    again = home.start(*resume_line(search))
+    assert again.wait() == 0, again.said()
+    check_whole(home, run, TRIALS)
+    assert before.items() <= {t.id: t.value for t in home.state(run).trials.values()}.items()
+
+
+@pytest.mark.faults
+def test_before_the_run_begins(home: Home) -> None:
+    search = home.search("early")
+    assert search.until(lambda: "reading demo" in search.said())
+    interrupt(search, signal.SIGTERM)
+    assert not (home.runs / "early" / "journal.jsonl").exists() or resume_line(search)
+
+
+@pytest.mark.faults
+def test_twice_is_at_once(home: Home) -> None:
+    search = home.search("twice")
+    assert search.until(seen(home.runs / "twice", "end", 3))
+    search.press()
+    time.sleep(0.1)
+    pressed = time.monotonic()
+    search.press()
+    assert search.wait(60) == 130
+    assert time.monotonic() - pressed < 1.0
+    search.gone(15)
+    again = home.start(*resume_line(search))
+    assert again.wait() == 0, again.said()
+    check_whole(home, "twice", TRIALS)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_terminal_gets_its_cursor_back(home: Home, times: int) -> None:
+    """On a real terminal the live display hides the cursor; it is shown again, however it ends."""
+    run = f"terminal{times}"
+    ours, theirs = pty.openpty()
+    search = home.search(run, stdout=theirs, env={"TERM": "xterm-256color"})
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    screen = b""
+
+    def read() -> bool:
+        nonlocal screen
+        try:
+            screen += os.read(ours, 1 << 16)
+        except (BlockingIOError, OSError):
+            pass
+        return seen(home.runs / run, "end", 3)()
+
+    assert search.until(read)
+    assert b"\x1b[?25l" in screen
+    for _ in range(times):
+        search.press()
+        time.sleep(0.1)
+    end = time.monotonic() + 20
+    while search.process.poll() is None:
+        assert time.monotonic() < end
+        read()
+        time.sleep(0.02)
+    for _ in range(5):
+        read()
+    os.close(ours)
+    assert search.process.returncode == 130
+    assert screen.rindex(b"\x1b[?25h") > screen.rindex(b"\x1b[?25l")
+    assert b"--resume --run " + run.encode() in screen
+    search.gone(15)
+
+
+@pytest.mark.faults
+def test_an_interrupted_run_comes_to_the_same_end(home: Home) -> None:
+    calm = home.search("calm")
+    assert calm.wait() == 0, calm.said()
+    search = home.search("pressed")
+    for count in (2, 6, 10):
+        assert search.until(seen(home.runs / "pressed", "end", count))
+        interrupt(search, signal.SIGINT)
+        search = home.start(*resume_line(search))
+    assert search.wait() == 0, search.said()
+    assert outcome(home, "pressed") == outcome(home, "calm")
