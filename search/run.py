@@ -20,7 +20,7 @@ from search.display import Display
 from search.folder import RunFolder, default_name
 from search.interrupt import EXIT_CODE, Interruption, interruptible
 from search.session import Session
-from search.settings import Settings, all_leaky, plan_of
+from search.settings import Settings, all_leaky, for_device, plan_of
 from search.space import SearchSpec, load_spec, override
 from search.tracking import (
     check_tracking_uri,

@@ -171,18 +171,19 @@ def result_rows(
         for name in ("report.html", "submission.csv")
         if (folder / name).exists()
     ]
-    rows += [("next", command) for command in commands or next_commands(folder)]
+    ready = (folder / "submission.csv").exists()
+    rows += [("next", command) for command in commands or next_commands(folder, ready)]
     return rows
 
 
-def next_commands(folder: Path) -> list[str]:
-    """What a user may want to run now."""
+def next_commands(folder: Path, ready: bool = True) -> list[str]:
+    """What a user may want to run now; `ready`: whether there is a submission to hand in."""
     run = run_option(folder)
-    return [
-        "python run_search.py ui",
+    more = [
         f"python run_search.py --run {run} --extend 20",
         f"python run_search.py export {run} -o submission.csv",
     ]
+    return ["python run_search.py ui", *(more if ready else [])]
 
 
 def run_option(folder: Path) -> str:

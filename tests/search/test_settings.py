@@ -1,0 +1,32 @@
+"""What a run is, decided from the space and the command line."""
+
+from __future__ import annotations
+
+from search.settings import GPU_BATCH, all_leaky, for_device, plan_of
+from search.space import load_spec, override
+
+
+def batch(spec):
+    return spec.train_config(dict(spec.enqueue[0])).batch_size
+
+
+def test_online_updates_become_batches_on_a_gpu():
+    spec = load_spec("bpr_hard")
+    assert batch(for_device(spec, "cpu")) == 1
+    assert batch(for_device(spec, "cuda")) == GPU_BATCH
+    chosen = override(spec, ["batch_size=512"])
+    assert batch(for_device(chosen, "cuda")) == 512
+
+
+def test_a_space_in_which_everything_leaks_is_known():
+    spec = load_spec("bpr_hard")
+    assert not all_leaky(spec)
+    assert all_leaky(override(spec, ["negatives_exclude=all"]))
+    assert not all_leaky(load_spec("report_table"))
+
+
+def test_the_split_of_a_space():
+    plan = plan_of(override(load_spec("bpr_hard"), ["split.order=latest", "split.valid.fixed=3"]))
+    assert plan.order == "latest"
+    assert str(plan.test) == "ratio 0.1"
+    assert str(plan.valid) == "fixed 3"
