@@ -95,6 +95,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         storage=options.storage,
         tracking_uri=check_tracking_uri(options.tracking_uri or default_tracking_uri()),
     )
+    spec = for_device(spec, settings.device)
     return _run(spec, settings, options, interruption, None)
 
 
