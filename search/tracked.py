@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from search.records import COMPLETE, FAILED, PRUNED, SECONDS, RunState, TrialRecord, leaky
 from search.tables import one_line_cause
+from search.words import headline
 
 UID_TAG, ROLE_TAG, TRIAL_TAG, ATTEMPT_TAG = (
     f"recsearch.{name}" for name in ("uid", "role", "trial", "attempt")
@@ -182,6 +183,7 @@ def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
         "negatives_exclude": result.get("negatives_exclude"),
         "metric": result.get("metric") or state.run.get("metric"),
         "best_config": result.get("best_config"),
+        "mlflow.note.content": headline(result) if result else None,  # the description in the UI
     }
     return tags | {name: text(value) for name, value in more.items() if value is not None}
 

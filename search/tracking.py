@@ -211,21 +211,29 @@ class Tracker:
     def close(self, deadline_s: float | None = None) -> DeliveryStatus:
         """Let the courier deliver what is left, at most `deadline_s` seconds, and end it."""
         seconds = self.last_effort_s if deadline_s is None else deadline_s
+        end = time.monotonic() + seconds
         if not self._alive() and not self.status().delivered:
             self.start()  # somebody killed it
-        process = self._process
-        if process is not None:
-            self._say(f"close {seconds}")
-            with suppress(OSError):
-                assert process.stdin is not None
-                process.stdin.close()
-            try:
-                process.wait(seconds + 3.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            self._process = None
+        if self._finish(seconds) and not self.status().delivered:
+            self.start()  # it was killed just now, and did not look dead yet
+            self._finish(max(0.0, end - time.monotonic()))
         return self.status()
+
+    def _finish(self, seconds: float) -> bool:
+        """Let the courier end within `seconds`; whether a signal of somebody else ended it."""
+        process, self._process = self._process, None
+        if process is None:
+            return False
+        with suppress(OSError, ValueError):
+            assert process.stdin is not None
+            process.stdin.write(f"close {seconds}\n".encode())
+            process.stdin.close()
+        try:
+            return process.wait(seconds + 3.0) < 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return False
 
     def _alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
