@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -65,17 +66,19 @@ def finalists(run: Stages) -> list[TrialRecord]:
             configs.append(trial.config)
     default = first_default(run)
     if default is not None and default.config not in configs and not leaky([default.config]):
-        chosen.append(default)
+        chosen.insert(1, default)  # the last to be left out where time is short
     return chosen
 
 
 def race(run: Stages) -> dict[str, Any]:
     """Finalists on fresh splits; the winner by the mean, with paired tests."""
     racers = finalists(run)
-    replicates = run.spec.race.replicates if run.spec.race.finalists else 0
+    planned = run.spec.race.replicates if run.spec.race.finalists else 0
+    racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds_left(run))
     if replicates < 1:
         best = racers[0]
-        return {"winner": best.id, "epochs": best.best_epoch or best.epochs, "finalists": []}
+        epochs = best.best_epoch or best.epochs
+        return {"winner": best.id, "epochs": epochs, "replicates": 0, "finalists": []}
     splits = fresh_splits(run.split, run.plan, run.settings.seed, replicates)
     folder = run.folder.path
     already = {
@@ -109,6 +112,37 @@ def race(run: Stages) -> dict[str, Any]:
     return race_summary(run, table, racers, replicates)
 
 
+MIN_RACERS, MIN_REPLICATES = 2, 2
+
+
+def seconds_left(run: Stages) -> float:
+    """Seconds of the time budget that the race may take; test and refit need some as well."""
+    if run.deadline is None:
+        return float("inf")
+    one = max((t.busy_s for t in finalists(run)), default=0.0)
+    return 0.85 * (run.deadline - time.time()) - 2 * one
+
+
+def fit_race(
+    racers: list[TrialRecord], replicates: int, concurrent: int, seconds: float
+) -> tuple[list[TrialRecord], int]:
+    """Fewer replicates, then fewer finalists (the worst first), where `seconds` are short.
+
+    A finalist takes about as long as its trial did. Two on two splits are raced in any case.
+    """
+
+    def needed(n: int, r: int) -> float:
+        return sum(t.busy_s for t in racers[:n]) * r / concurrent
+
+    n, r = len(racers), replicates
+    while needed(n, r) > seconds and (r > MIN_REPLICATES or n > MIN_RACERS):
+        if r > MIN_REPLICATES:
+            r -= 1
+        else:
+            n -= 1
+    return racers[:n], r
+
+
 def race_summary(
     run: Stages, table: list[Standing], racers: list[TrialRecord], replicates: int
 ) -> dict[str, Any]:
@@ -134,6 +168,7 @@ def race_summary(
     return {
         "winner": winner.id,
         "epochs": winner.epochs,
+        "replicates": replicates,
         "finalists": [
             {
                 "id": s.id,
@@ -277,7 +312,7 @@ def result(run: Stages, status: str) -> dict[str, Any]:
         "wall_s": state.wall_s(),
         "busy_fraction": _busy_fraction(run),
         "race": {
-            "replicates": spec.race.replicates,
+            "replicates": decided.get("replicates", 0),
             "finalists": decided.get("finalists", []),
             "comparisons": decided.get("comparisons", []),
             "winner_is_default": decided.get("is_default", False),
