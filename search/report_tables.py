@@ -75,6 +75,22 @@ def leak_table(run: RunFiles) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+def leak_lines(run: RunFiles) -> list[words.Row]:
+    """The same rows for the terminal: validation and test side by side, both ways."""
+
+    def pair(cell: tuple[Any, Any, str] | None) -> str:
+        return "-" if cell is None else f"{words.number(cell[0])} / {words.number(cell[1])}"
+
+    rows = leak_table(run)
+    width = max((len(row["name"]) for row in rows), default=0)
+    head = f"{'validation / test, negatives exclude':<{width}}  {'train':<17}  all (leaky)"
+    width = max(width, len("validation / test, negatives exclude"))
+    lines = [
+        f"{row['name']:<{width}}  {pair(row['train']):<17}  {pair(row['all'])}" for row in rows
+    ]
+    return [("table", line) for line in ([head, *lines] if rows else [])]
+
+
 def leak_words(rows: list[dict[str, Any]]) -> str:
     """What keeping validation items out of the negatives did here, on average."""
     both = [(row["all"], row["train"]) for row in rows if row["all"] and row["train"]]

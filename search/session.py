@@ -23,6 +23,8 @@ from search.interrupt import EXIT_CODE, Interruption
 from search.journal import Journal, StorageError
 from search.provenance import provenance
 from search.report import render_report
+from search.report_data import read_run
+from search.report_tables import leak_lines
 from search.restart import restart, resume_command
 from search.settings import Settings, plan_of
 from search.space import SearchSpec
@@ -182,7 +184,8 @@ class Session:
             self.interruption.farewell()
         elif status == "done":
             result = json.loads((self.folder.path / "result.json").read_text())
-            self.display.summary(result_rows(result, self.folder.path))
+            table = leak_lines(read_run(self.folder.path))
+            self.display.summary([*table, *result_rows(result, self.folder.path)])
         if not delivery.delivered:
             self.display.note(delivery.sentence())
         return status
