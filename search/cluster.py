@@ -137,6 +137,8 @@ class Cluster:
             raise ConfigError(f"--address: no Ray cluster answers at {where}: {error}") from None
         for name in ("ray", "ray.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        # What Ray says of dead workers stands in the trials that they ran, or that ran again.
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
         self._ray = ray
         return self
 

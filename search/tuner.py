@@ -17,6 +17,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
 from search.cluster import Resources
+from search.controller import sturdy
 from search.journal import Journal
 from search.trainable import TrialData, run_trial
 
@@ -236,4 +237,5 @@ def run_trials(
             log_to_file=False,
         ),
     )
-    tuner.fit()
+    with sturdy():
+        tuner.fit()

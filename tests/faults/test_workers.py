@@ -75,7 +75,7 @@ def test_ray_dies_again_and_again(home: Home) -> None:
 
 @pytest.mark.slow
 def test_a_killed_worker_is_started_again(home: Home) -> None:
-    search = home.search("one", "--trials", "6", "--set", "epochs=60", "--set", "patience=0")
+    search = home.search("one", "--trials", "6", "--set", "max_epochs=60", "--set", "patience=0")
     assert search.until(seen(home.runs / "one", "start"))
     kill_trials(search)
     assert search.wait() == 0, search.said()
