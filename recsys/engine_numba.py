@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ from recsys.sampling import make_pool, pool_bytes, sample_uniform
 
 # Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
 CHUNK = 1 << 18
+# How often an epoch the threads wait for each other, where each has positives of its own.
+SLICES = 8
 
 
 class NumbaEngine:
@@ -78,12 +81,13 @@ class NumbaEngine:
         self.plan = make_plan(config, train.n_items)
         self.hyper = make_hyper(config)
         self._state = new_state(self.weights, self.plan.optimizer)
-        self._partners = np.zeros(AHEAD, np.int64)
         self._counts = self._labels_asked() if self.plan.loss == BCE else np.zeros(0, np.int64)
         self._asked = np.zeros(int(self._counts.max(initial=0)), np.int32)
         self._rows, self._given = self._first_rows(excluded, rng)
         if config.redraw == "once" and self.plan.mode == UNIFORM:
             self.plan = self.plan._replace(mode=GIVEN)
+        self._bounds = self._parts()
+        self._partners = np.zeros((threads, AHEAD), np.int64)
         self._threads = self._memory(rng, threads, self._given.shape[1])
         self._gradients = self._buffers(threads, self._given.shape[1])
         self._workers = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -99,7 +103,6 @@ class NumbaEngine:
             self._drawn = self._draw_labelled(self._threads[0])
         if self.plan.loss == BCE:
             rows = rows[: self._drawn]
-        shuffle_rows(rows, self._given, self._partners, self._threads[0].state)
         total, samples = self._pass(rows)
         mean = total / max(samples, 1)
         if not (math.isfinite(mean) and all(np.isfinite(weight).all() for weight in self.weights)):
@@ -168,6 +171,21 @@ class NumbaEngine:
             rows, given = rows[at], given[at, column][:, None]
         return np.ascontiguousarray(rows), np.ascontiguousarray(given)
 
+    def _parts(self) -> list[int] | None:
+        """Bounds of each thread's own rows, for life; None where rows are dealt out each epoch.
+
+        Each thread gets the rows of its own positives. A popular item's weights then stay in the
+        cache of one core instead of going back and forth at each of its rows. Users meet the
+        threads at random as before, and so do negatives, which are rarely the same twice.
+        """
+        if self.threads == 1 or self.plan.optimizer == ADAM or self.plan.loss == BCE:
+            return None
+        order = np.argsort(self._rows[:, 1], kind="stable")
+        self._rows = np.ascontiguousarray(self._rows[order])
+        if self._given.shape[1]:
+            self._given = np.ascontiguousarray(self._given[order])
+        return _even(0, len(self._rows), self.threads)
+
     def _memory(self, rng: np.random.Generator, count: int, given: int) -> list[Scratch]:
         n_items, factors = self.weights.item_factors.shape
         most = len(self._asked)
@@ -195,22 +213,37 @@ class NumbaEngine:
     # Passes
 
     def _pass(self, rows: NDArray[np.int32]) -> tuple[float, int]:
+        if self._bounds is None:
+            self._shuffle(0, rows, 0, len(rows))
         if self._workers is None:
-            memory, buffers = self._threads[0], self._gradients[0]
-            return self._part(rows, self._given, 0, len(rows), self.plan, memory, buffers)
+            return self._own_part(0, rows, 0, len(rows))
         if self.plan.optimizer == ADAM:
             return self._shared_batches(rows)
-        bounds = np.linspace(0, len(rows), self.threads + 1).astype(int).tolist()
-        parts = [
-            self._workers.submit(
-                self._part, rows, self._given, low, high, self.plan, memory, buffers
-            )
-            for low, high, memory, buffers in zip(
-                bounds[:-1], bounds[1:], self._threads, self._gradients, strict=True
-            )
-        ]
-        totals, samples = zip(*(part.result() for part in parts), strict=True)
+        bounds = self._bounds or _even(0, len(rows), self.threads)
+        lows, highs, threads = bounds[:-1], bounds[1:], range(self.threads)
+        if self._bounds is None:
+            done = list(self._workers.map(self._own_part, threads, repeat(rows), lows, highs))
+        else:
+            list(self._workers.map(self._shuffle, threads, repeat(rows), lows, highs))
+            # A thread whose core is taken by others falls behind. Were that for the whole epoch,
+            # its items would be all that is trained at the end.
+            unit = self.config.batch_size
+            slices = [_even(*part, SLICES, unit) for part in zip(lows, highs, strict=True)]
+            done = []
+            for first, last in pairwise(zip(*slices, strict=True)):
+                done += self._workers.map(self._own_part, threads, repeat(rows), first, last)
+        totals, samples = zip(*done, strict=True)
         return sum(totals), sum(samples)
+
+    def _shuffle(self, thread: int, rows: NDArray[np.int32], low: int, high: int) -> None:
+        given = self._given[low:high] if len(self._given) else self._given
+        shuffle_rows(rows[low:high], given, self._partners[thread], self._threads[thread].state)
+
+    def _own_part(
+        self, thread: int, rows: NDArray[np.int32], low: int, high: int
+    ) -> tuple[float, int]:
+        memory, buffers = self._threads[thread], self._gradients[thread]
+        return self._part(rows, self._given, low, high, self.plan, memory, buffers)
 
     def _part(
         self,
@@ -259,7 +292,7 @@ class NumbaEngine:
         into = self._gradients[0]
         for start in range(0, len(rows), self.config.batch_size):
             size = min(self.config.batch_size, len(rows) - start)
-            bounds = [start + size * t // self.threads for t in range(self.threads + 1)]
+            bounds = _even(start, start + size, self.threads)
 
             def add(t: int, bounds: list[int] = bounds) -> tuple[float, int]:
                 return add_batch(
@@ -288,6 +321,12 @@ class NumbaEngine:
 
             list(run(step, threads))
         return total, samples
+
+
+def _even(low: int, high: int, parts: int, unit: int = 1) -> list[int]:
+    """Bounds of `parts` even parts of low:high, all but the last of whole units."""
+    inner = [low + (high - low) * part // parts // unit * unit for part in range(parts)]
+    return [*inner, high]
 
 
 def _nested_bytes(value: Any) -> int:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,35 @@ def test_rows_are_trained_once_each_whatever_the_chunk(
     monkeypatch.setattr(engine_numba, "CHUNK", 37)
     engine.epoch()
     assert sorted(calls) == list(range(len(calls))) and len(calls) >= csr.nnz
+
+
+@pytest.mark.parametrize("kind", ["hard", "hard batch", "softmax once"])
+def test_threads_keep_the_rows_of_their_own_positives(kind: str) -> None:
+    """In an order that is new each epoch; only the items at a bound are on both its sides."""
+    csr = random_csr(60, 50, 12)
+    engine = make_engine(csr, make_model(csr), make_config(**KINDS[kind]), threads=3)
+    seen = []
+    for _ in range(2):
+        engine.epoch()
+        bounds = engine._bounds
+        assert bounds is not None and len(bounds) == 4
+        seen.append([engine._rows[low:high].tolist() for low, high in pairwise(bounds)])
+        parts = [{item for _, item in part} for part in seen[-1]]
+        assert max(map(len, seen[-1])) - min(map(len, seen[-1])) <= 1
+        assert sum(map(len, parts)) <= len(set.union(*parts)) + 2
+    for first, second in zip(*seen, strict=True):
+        assert first != second and sorted(first) == sorted(second)
+
+
+@pytest.mark.parametrize("unit", [1, 7, 1000])
+def test_even_parts_cover_everything_once_in_whole_units(unit: int) -> None:
+    for low, high, parts in [(0, 0, 3), (5, 6, 4), (10, 523, 8), (3, 9999, 2)]:
+        bounds = engine_numba._even(low, high, parts, unit)
+        assert (bounds[0], bounds[-1], len(bounds)) == (low, high, parts + 1)
+        sizes = [b - a for a, b in pairwise(bounds)]
+        assert all(size >= 0 and size % unit == 0 for size in sizes[:-1])
+        if unit == 1:
+            assert max(sizes) - min(sizes) <= 1
 
 
 def test_bce_rows_are_counted_as_the_report_counts() -> None:
