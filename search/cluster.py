@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 from recsys.errors import ConfigError
 from search import guard
+from search.guard import Guard
 
 # Ray's phoning home, its own loggers and its chatter; a token is of no use on 127.0.0.1, but a
 # user's own setting wins.
@@ -103,13 +103,18 @@ class Cluster:
         address: str | None = None,
         num_cpus: int | None = None,
         on_lost: Callable[[str], None] | None = None,
+        last_words: str = "",
     ) -> None:
-        """`on_lost` is called, in a thread of its own, with what of a local Ray has died."""
+        """`on_lost` is called, in a thread of its own, with what of a local Ray has died.
+
+        `last_words` are said on stderr if this process is killed.
+        """
         self.address = address
         self.on_lost = on_lost
         self._closing = threading.Event()
         self.num_cpus = num_cpus if num_cpus is not None else cores_from_environment()
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._last_words = last_words
+        self._guard: Guard | None = None
 
     def __enter__(self) -> Cluster:
         for key, value in _QUIET.items():
@@ -150,7 +155,8 @@ class Cluster:
         from ray._private import ray_constants
 
         ray_constants.ENABLE_RAY_CLUSTER = False
-        os.environ[guard.MARK], self._guard = guard.start_guard()
+        self._guard = Guard(self._last_words)
+        os.environ[guard.MARK] = self._guard.mark
         try:
             # "local": without it a cluster that someone else started would be joined
             context = ray.init(
@@ -160,11 +166,12 @@ class Cluster:
                 _node_ip_address="127.0.0.1",
                 **common,
             )
+        except BaseException:
+            self._guard.close()
+            raise
         finally:
             del os.environ[guard.MARK]
-        assert self._guard.stdin is not None
-        self._guard.stdin.write(str(context.address_info["session_dir"]).encode())
-        self._guard.stdin.flush()
+        self._guard.watch_session(str(context.address_info["session_dir"]))
         if self.on_lost is not None:
             threading.Thread(target=self._watch, args=(self.on_lost,), daemon=True).start()
 
@@ -187,8 +194,13 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._closing.set()
         self._ray.shutdown()
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.close()
+        if self._guard is not None:
+            self._guard.close()
+
+    def dismiss_guard(self) -> None:
+        """To be called before this process ends by its own doing, but not through `__exit__`."""
+        if self._guard is not None:
+            self._guard.dismiss()
 
     def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
         """Refuse what the cluster can never give: Ray itself would only warn and wait."""

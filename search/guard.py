@@ -5,6 +5,10 @@ trying to report the loss to a server that is lost too. This runs as a process o
 the standard library alone: it waits until its stdin ends, which no death of the driver can
 prevent, and then kills what carries the driver's mark in its environment, or has a file open in
 the folder of Ray's session (a process that changes its title may overwrite its environment).
+
+A driver that ended in order has dismissed its guard. For one that had no time to (`kill -9`, the
+kernel short of memory, Ray's own code, which ends a process that finds its object store gone
+without a word) the guard says how to go on.
 """
 
 from __future__ import annotations
@@ -20,25 +24,43 @@ from pathlib import Path
 
 MARK = "RECSEARCH_CLUSTER"
 PATIENCE_S, LOOK_AGAIN_S = 1.0, 0.5
+DISMISSED = b"\0"
 SWEEPS = 6  # a process may be started while another one is being killed
 
 
-def start_guard() -> tuple[str, subprocess.Popen[bytes]]:
-    """A mark for the environment of what is to be guarded, and the guard; it ends with stdin.
+class Guard:
+    """The guard of the Ray that is about to be started; `mark` goes into its environment."""
 
-    The folder of Ray's session, once it is known, is to be written to its stdin.
-    """
-    mark = uuid.uuid4().hex
-    command = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), mark]
-    guard = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a Ctrl-C is not for the guard
-        cwd="/",
-    )
-    return mark, guard
+    def __init__(self, last_words: str) -> None:
+        """`last_words` are said on stderr if this process dies without `dismiss`."""
+        self.mark = uuid.uuid4().hex
+        script = str(Path(__file__).resolve())
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", script, self.mark, last_words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is not for the guard
+            cwd="/",
+        )
+
+    def watch_session(self, folder: str) -> None:
+        """The folder of Ray's session, once it is known."""
+        self._tell(os.fsencode(folder))
+
+    def dismiss(self) -> None:
+        """From here on the end of this process is its own doing."""
+        self._tell(DISMISSED)
+
+    def close(self) -> None:
+        """Let it sweep and end now."""
+        self.dismiss()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def _tell(self, words: bytes) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):  # gone, or closed: there is nobody to tell
+            os.write(self._process.stdin.fileno(), words)
 
 
 def marked(mark: str, folder: str, but: int) -> list[int]:
@@ -65,15 +87,25 @@ def has_open(fds: str, start: str) -> bool:
     return False
 
 
-def main(mark: str) -> None:
+def say(words: str) -> None:
+    """On the driver's terminal, or where its errors go."""
+    with suppress(OSError):
+        shown = "\x1b[?25h\n" if os.isatty(2) else ""  # the live display had hidden the cursor
+        os.write(2, f"{shown}{words}\n".encode(errors="replace"))
+
+
+def main(mark: str, last_words: str) -> None:
     driver = os.getppid()  # may outlive its Ray: it ends by itself, or has begun anew
     said = b""
     while got := os.read(0, 4096):
         said += got
-    folder = os.fsdecode(said.strip())
+    folder, dismissed, _ = said.partition(DISMISSED)
+    if not dismissed and last_words:
+        say(last_words)
+    os.close(2)  # whoever reads the driver's errors to their end need not wait for the sweep
     time.sleep(PATIENCE_S)  # most end by themselves, and in order
     for _ in range(SWEEPS):
-        if not (left := marked(mark, folder, driver)):
+        if not (left := marked(mark, os.fsdecode(folder.strip()), driver)):
             return
         for pid in left:
             with suppress(OSError):
@@ -82,4 +114,4 @@ def main(mark: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -26,6 +26,7 @@ class Interruption:
         self.pressed = False  # the main thread knows
         self.signalled = False  # the kernel said so
         self.last_words: str | None = "interrupted before the run began"
+        self.before_leaving: Callable[[], None] = lambda: None
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
         if not self.pressed:
@@ -48,6 +49,7 @@ class Interruption:
     def leave(self, code: int = EXIT_CODE) -> None:
         """End this process now. The journal has everything; Ray's processes die with us."""
         show_cursor()
+        self.before_leaving()
         self.farewell()
         os._exit(code)
 

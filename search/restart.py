@@ -40,6 +40,7 @@ def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
         _say(2, f"run_search.py: Ray's {what} died {done + 1} times: nothing finished is lost")
         interruption.leave(1)
     show_cursor()
+    interruption.before_leaving()
     _say(1, f"Ray's {what} died: starting anew from the journal ({done + 1} of {RESTARTS})")
     os.environ[COUNT] = str(done + 1)
     command = [sys.executable, str(script), "--resume", "--run", folder.name]

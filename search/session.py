@@ -58,7 +58,7 @@ class Session:
             run: Stages | None = None
             status = "failed"
             try:
-                cluster = Cluster(self.settings.address, on_lost=self._ray_lost)
+                cluster = self._cluster()
                 with cluster, self.display.live():
                     run = self._stages(journal, cluster)
                     self._go(run)
@@ -77,6 +77,15 @@ class Session:
                 with suppress(StorageError):
                     status = self._end(journal, run, tracker, status)
         return {"done": 0, "failed": 1, "interrupted": EXIT_CODE}[status]
+
+    def _cluster(self) -> Cluster:
+        words = (
+            "run_search.py: the search was killed; nothing finished is lost. "
+            f"To go on: {resume_command(self.folder)}"
+        )
+        cluster = Cluster(self.settings.address, on_lost=self._ray_lost, last_words=words)
+        self.interruption.before_leaving = cluster.dismiss_guard
+        return cluster
 
     def _ray_lost(self, what: str) -> None:
         """The machinery under the trials died: begin again from the journal, a few times."""

@@ -80,7 +80,7 @@ def test_extending_an_interrupted_run(home: Home) -> None:
 def test_data_that_changed_meanwhile_is_refused(home: Home) -> None:
     data = home.path / "mine.csv"
     head = "UserId,ItemId\n"
-    rows = [f"{u},{(u * k) % 41}\n" for u in range(1, 80) for k in range(1, 9)]
+    rows = [f"{u},{(u * k) % 41}\n" for u in range(1, 80) for k in range(1, 13)]
     data.write_text(head + "".join(rows))
     where = ("--space", str(home.space), "--data", str(data), "--run", "mine")
     search = home.start(*where)
