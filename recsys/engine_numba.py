@@ -41,6 +41,7 @@ from recsys.kernels.plan import (
 from recsys.kernels.pointwise import draw_labelled, train_points
 from recsys.kernels.rows import Scratch, new_scratch
 from recsys.kernels.shuffle import AHEAD, shuffle_rows
+from recsys.kernels.single import train_singles
 from recsys.model import LFM
 from recsys.sampling import make_pool, pool_bytes, sample_uniform
 
@@ -269,6 +270,8 @@ class NumbaEngine:
                 )
             elif plan.loss == BCE:
                 part = train_points(weights, state, rows, start, end, plan, hyper, scratch)
+            elif plan.mode == UNIFORM and plan.candidates == 1 and plan.loss == BPR:
+                part = train_singles(weights, state, pool, rows, start, end, plan, hyper, scratch)
             else:
                 part = train_pairs(
                     weights, state, pool, rows, given, start, end, plan, hyper, scratch
@@ -347,6 +350,7 @@ def warm_up(config: TrainConfig | None = None, threads: int = 2) -> float:
     rng = np.random.default_rng(0)
     every = (
         {"loss": "bpr", "optimizer": "sgd", "batch_size": 1},
+        {"loss": "softmax", "optimizer": "sgd", "batch_size": 1},
         {"loss": "bce", "optimizer": "sgd", "batch_size": 1},
         {"loss": "bpr", "optimizer": "adam", "batch_size": 2, "redraw": "once"},
     )

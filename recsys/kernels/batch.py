@@ -7,6 +7,7 @@ batch, and a step that touches few rows of a large table costs little.
 # mypy: disallow_untyped_defs=False
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from recsys.kernels.rows import (
     prefetch_uniform,
     rows_ahead,
 )
+from recsys.kernels.scalar import add_log
 
 _0, _1 = np.float32(0), np.float32(1)
 
@@ -108,7 +110,7 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
     """Add the gradients of the summed losses of rows[low:high]; (sum of losses, samples)."""
     p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
     users, items = gradients.users, gradients.items
-    total, samples = 0.0, 0
+    total, product, samples = 0.0, 1.0, 0
     ahead = rows_ahead(plan)
     for row in range(low, min(low + ahead, high)):
         draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
@@ -125,7 +127,7 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
         if count == 0:
             continue
         positive = bias[item] + dot(p, user, q, item)
-        loss, weight = coefficients(plan.loss, hyper, positive, count, scratch)
+        loss, product, weight = coefficients(plan.loss, hyper, positive, count, scratch, product)
         total += loss
         # in how many samples the positive takes part, and each negative
         parts = np.float32(count) if plan.loss == BPR else _1
@@ -147,7 +149,7 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
                 users.factors[mine, f] += c * value
                 items.factors[its, f] += c * p[user, f] + hyper.l2 * part * value
             items.bias[its] += c + hyper.l2_bias * part * bias[negative]
-    return total, samples
+    return total + math.log(product), samples
 
 
 @kernel()
@@ -155,12 +157,12 @@ def add_points(weights, rows, low, high, hyper, gradients):
     """The same for BCE."""
     p, q = weights.user_factors, weights.item_factors
     users, items = gradients.users, gradients.items
-    total = 0.0
+    total, product = 0.0, 1.0
     for row in range(low, high):
         user, code = np.int64(rows[row, 0]), np.int64(rows[row, 1])
         item, label = (code, _1) if code >= 0 else (~code, _0)
-        loss, error = point_error(weights, user, item, label)
-        total += loss
+        loss, factor, error = point_error(weights, user, item, label)
+        total, product = add_log(total + loss, product, factor)
         mine, its = touch(users, user), touch(items, item)
         for f in range(p.shape[1]):
             left, right = p[user, f], q[item, f]
@@ -169,7 +171,7 @@ def add_points(weights, rows, low, high, hyper, gradients):
         users.bias[mine] += error
         items.bias[its] += error + hyper.l2_bias * weights.item_bias[item]
         gradients.global_bias[0] += error
-    return total, high - low
+    return total + math.log(product), high - low
 
 
 @kernel()

@@ -7,6 +7,8 @@ of the tables are read and written in place.
 # mypy: disallow_untyped_defs=False
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
@@ -38,7 +40,7 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
     kind, lr, width = plan.optimizer, hyper.lr, weights.user_factors.shape[1]
     squares = state.squares
     grad = scratch.grad.reshape((1, width))
-    total, samples = 0.0, 0
+    total, product, samples = 0.0, 1.0, 0
     ahead, last = rows_ahead(plan), high - 1
     draws, per_element = plan.mode != GIVEN, kind == ELEMENT
     for row in range(low, min(low + ahead, high)):
@@ -60,7 +62,7 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
             continue
         prefetch_row(p, next_user, width)
         positive = bias[item] + dot(p, user, q, item)
-        loss, weight = coefficients(plan.loss, hyper, positive, count, scratch)
+        loss, product, weight = coefficients(plan.loss, hyper, positive, count, scratch, product)
         prefetch_row(q, next_item, width)
         prefetch(bias, next_item)
         total += loss
@@ -87,4 +89,4 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
         if per_element:
             prefetch_row(squares.user_factors, next_user, width)
         step_row(kind, p, squares.user_factors, user, _1, grad, 0, _0, lr)
-    return total, samples
+    return total + math.log(product), samples

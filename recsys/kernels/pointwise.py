@@ -16,6 +16,7 @@ from recsys.kernels.jit import kernel, prefetch_row
 from recsys.kernels.optim import step_row, step_scalar
 from recsys.kernels.plan import ELEMENT
 from recsys.kernels.rows import dot
+from recsys.kernels.scalar import add_log, exp_of_negative
 
 _0, _1 = np.float32(0), np.float32(1)
 
@@ -48,13 +49,15 @@ def draw_labelled(pool, indptr, indices, counts, rows, items, scratch):
 
 @kernel(inline=True)
 def point_error(weights, user, item, label):
-    """(loss, derivative of the loss by the score) of one row, stable for any score."""
+    """(loss, 1 + tail, derivative by the score) of one row, stable for any score.
+
+    The loss is less log(1 + tail), which is for `add_log`.
+    """
     x = weights.global_bias[0] + weights.user_bias[user] + weights.item_bias[item]
     x += dot(weights.user_factors, user, weights.item_factors, item)
-    tail = math.exp(-abs(x))
+    tail = exp_of_negative(-abs(x))
     share = (_1 if x >= _0 else tail) / (_1 + tail)
-    loss = math.log1p(tail) + max(x, _0) - label * x
-    return np.float64(loss), share - label
+    return np.float64(max(x, _0) - label * x), _1 + tail, share - label
 
 
 @kernel()
@@ -64,7 +67,7 @@ def train_points(weights, state, rows, low, high, plan, hyper, scratch):
     kind, lr, width = plan.optimizer, hyper.lr, weights.user_factors.shape[1]
     squares = state.squares
     grad = scratch.grad.reshape((1, width))
-    total = 0.0
+    total, product = 0.0, 1.0
     for row in range(low, high):
         user, code = np.int64(rows[row, 0]), np.int64(rows[row, 1])
         item, label = (code, _1) if code >= 0 else (~code, _0)
@@ -76,8 +79,8 @@ def train_points(weights, state, rows, low, high, plan, hyper, scratch):
             if kind == ELEMENT:
                 prefetch_row(squares.user_factors, other, width)
                 prefetch_row(squares.item_factors, code, width)
-        loss, error = point_error(weights, user, item, label)
-        total += loss
+        loss, factor, error = point_error(weights, user, item, label)
+        total, product = add_log(total + loss, product, factor)
         for f in range(width):
             grad[0, f] = error * q[item, f] + hyper.l2 * p[user, f]
         step_row(kind, q, squares.item_factors, item, error, p, user, hyper.l2, lr)
@@ -86,4 +89,4 @@ def train_points(weights, state, rows, low, high, plan, hyper, scratch):
         step_scalar(kind, weights.item_bias, squares.item_bias, item, error + decay, lr)
         step_scalar(kind, weights.user_bias, squares.user_bias, user, error, lr)
         step_scalar(kind, weights.global_bias, squares.global_bias, 0, error, lr)
-    return total, high - low
+    return total + math.log(product), high - low

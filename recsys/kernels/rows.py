@@ -8,7 +8,6 @@ the items outside those M.
 # mypy: disallow_untyped_defs=False
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from recsys.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.kernels.plan import BPR, GIVEN, UNIFORM, Plan, kept_negatives
 from recsys.kernels.rng import new_states
+from recsys.kernels.scalar import add_log, exp_of_negative
 
 SLOTS = 4  # drafts at once, a power of two
 _FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1
@@ -265,8 +265,10 @@ def choose(weights, pool, plan, user, slot, given, row, scratch):
 
 
 @kernel(inline=True)
-def coefficients(loss, hyper, positive, count, scratch):
-    """Fill `coef` for the sum of a row's samples; (loss, sum of coef).
+def coefficients(loss, hyper, positive, count, scratch, product):
+    """Fill `coef` for the sum of a row's samples; (loss, product, sum of coef).
+
+    The loss is less what `add_log` has put into the product.
 
     BPR: softplus(-x) with x = x_ui - x_uj - margin, coef = sigmoid(-x) for each pair.
     Softmax: one sample, coef = (share of the negative) / temperature.
@@ -276,22 +278,23 @@ def coefficients(loss, hyper, positive, count, scratch):
     if loss == BPR:
         for k in range(count):
             x = positive - values[k] - hyper.margin
-            tail = math.exp(-abs(x))
+            tail = exp_of_negative(-abs(x))
             share = tail if x >= _0 else _1
             coef[k] = share / (_1 + tail)
             weight += coef[k]
-            total += math.log1p(tail) + max(-x, _0)
-        return total, weight
+            total, product = add_log(total + max(-x, _0), product, _1 + tail)
+        return total, product, weight
     top = _0  # gap of the positive to itself
     for k in range(count):
         values[k] = (values[k] - positive) / hyper.temperature
         # a NaN must win, so that it reaches the loss
         top = top if values[k] <= top else values[k]
-    share = math.exp(-top)
+    share = exp_of_negative(-top)
     for k in range(count):
-        coef[k] = math.exp(values[k] - top)
+        coef[k] = exp_of_negative(values[k] - top)
         share += coef[k]
     for k in range(count):
         coef[k] = coef[k] / (share * hyper.temperature)
         weight += coef[k]
-    return np.float64(top + math.log(share)), weight
+    total, product = add_log(np.float64(top), product, share)
+    return total, product, weight

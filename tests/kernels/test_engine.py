@@ -21,7 +21,7 @@ from recsys.engine_numba import NumbaEngine, warm_up
 from recsys.errors import ConfigError, DivergedError
 from recsys.evaluate import evaluate
 from recsys.interactions import CSR
-from recsys.kernels import batch, draw, jit, online, pointwise, shuffle
+from recsys.kernels import batch, draw, jit, online, pointwise, shuffle, single
 from recsys.model import LFM
 from tests.kernels.helpers import (
     FIXED,
@@ -214,7 +214,7 @@ def test_negatives_drawn_once_stay() -> None:
         assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("kind", ["hard", "hard batch", "bce"])
+@pytest.mark.parametrize("kind", ["hard", "hard batch", "even", "bce"])
 def test_rows_are_trained_once_each_whatever_the_chunk(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +227,7 @@ def test_rows_are_trained_once_each_whatever_the_chunk(
         calls.extend(range(low, high))
         return kernel(*given)
 
-    for name in ("train_pairs", "train_batches", "train_points"):
+    for name in ("train_pairs", "train_singles", "train_batches", "train_points"):
         monkeypatch.setattr(engine_numba, name, partial(spied, getattr(engine_numba, name)))
     monkeypatch.setattr(engine_numba, "CHUNK", 37)
     engine.epoch()
@@ -281,6 +281,7 @@ def test_nothing_is_compiled_twice() -> None:
     warm_up()
     kernels = [
         online.train_pairs,
+        single.train_singles,
         pointwise.train_points,
         pointwise.draw_labelled,
         batch.train_batches,
