@@ -30,6 +30,7 @@ from search.records import RunState
 
 BUSY_TARGET = 0.9
 ADDED_TARGET_MB = 50
+MODEL_COPIES = 3  # weights, Adagrad's squares, the best weights so far
 SAMPLE_SECONDS = 0.5
 
 
@@ -164,8 +165,12 @@ def show_memory(
     configs = [t.config for t in read_state(run / "journal.jsonl").trials.values()]
     factors = max(config["latent_factors"] for config in configs)
     model = 4 * ((csr.n_users + csr.n_items) * (factors + 1) + 1)
-    limit = model + ADDED_TARGET_MB * 10**6
-    print(f"largest model             {model / 1e6:.1f} MB, d={factors}")
+    held = MODEL_COPIES * model
+    limit = held + ADDED_TARGET_MB * 10**6
+    print(
+        f"largest model             {model / 1e6:.1f} MB, d={factors}; {held / 1e6:.1f} MB with "
+        "Adagrad's squares and the best weights"
+    )
     for name, (uss, pss) in bare.items():
         print(f"bare worker, {name:12} USS {uss / 1e6:6.1f} MB, PSS {pss / 1e6:6.1f} MB")
     for pid, one in sorted(seen.items()):

@@ -121,6 +121,19 @@ def test_a_worker_killed_again_and_again_fails_its_trial(home: Home) -> None:
 
 
 @pytest.mark.faults
+def test_a_worker_killed_while_it_is_handed_over(home: Home) -> None:
+    """As a trial ends, its worker gets the next one; no trial fails for a death in between."""
+    search = home.search("one", "--trials", "12")
+    for ended in (1, 3, 5, 7, 9):
+        assert search.until(seen(home.runs / "one", "end", ended)), search.said()
+        kill_trials(search)
+    assert search.wait() == 0, search.said()
+    check_whole(home, "one", 12)
+    assert {t.state for t in home.state("one").in_order()} <= {"COMPLETE", "PRUNED"}
+    assert 2 in [e["attempt"] for e in lines(home.runs / "one") if e["t"] == "start"]
+
+
+@pytest.mark.faults
 def test_a_worker_killed_in_the_race_is_started_again(home: Home) -> None:
     search = home.search("one")
     assert search.until(seen(home.runs / "one", "stage", name="race"))
