@@ -102,7 +102,7 @@ def _set_param(params: dict[str, Any], name: str, part: str | None, node: Node) 
         assert sets is not None
         wanted = node.value if isinstance(node.value, list) else [node.value]
         for option in wanted:
-            if option not in sets:
+            if isinstance(option, dict | list) or option not in sets:
                 raise node.fail(f"{shown(option)} is no set of {name}, {near(str(option), sets)}")
         params[name] = bundles[name] | {"choice": {o: sets[o] for o in wanted}}
     elif holders or name in params:
@@ -138,7 +138,9 @@ def _domain(value: object) -> dict[str, Any]:
 def _sets(body: object) -> dict[str, Any] | None:
     """The named sets of a parameter's plain form, None where it has none."""
     choice = body.get("choice") if isinstance(body, dict) else None
-    return choice if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not all(isinstance(s, dict) for s in choice.values()):
+        return None
+    return choice
 
 
 def _set_part(params: dict[str, Any], name: str, part: str, node: Node) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
@@ -154,6 +154,9 @@ ALL = load_spec("all")
         max_size=3,
     )
 )
+@example(["method={}"])
+@example(["method=[[]]"])
+@example(["params.method.choice={a: 1}", "lr=0.1"])
 @settings(max_examples=100, deadline=None)
 def test_any_setting(settings_: list[str]) -> None:
     try:
