@@ -220,19 +220,18 @@ class NumbaEngine:
             return self._own_part(0, rows, 0, len(rows))
         if self.plan.optimizer == ADAM:
             return self._shared_batches(rows)
-        bounds = self._bounds or _even(0, len(rows), self.threads)
-        lows, highs, threads = bounds[:-1], bounds[1:], range(self.threads)
-        if self._bounds is None:
-            done = list(self._workers.map(self._own_part, threads, repeat(rows), lows, highs))
-        else:
-            list(self._workers.map(self._shuffle, threads, repeat(rows), lows, highs))
-            # A thread whose core is taken by others falls behind. Were that for the whole epoch,
-            # its items would be all that is trained at the end.
-            unit = self.config.batch_size
-            slices = [_even(*part, SLICES, unit) for part in zip(lows, highs, strict=True)]
-            done = []
-            for first, last in pairwise(zip(*slices, strict=True)):
-                done += self._workers.map(self._own_part, threads, repeat(rows), first, last)
+        run, threads = self._workers.map, range(self.threads)
+        bounds, count = _even(0, len(rows), self.threads), 1
+        if self._bounds is not None:
+            bounds, count = self._bounds, SLICES
+            list(run(self._shuffle, threads, repeat(rows), bounds[:-1], bounds[1:]))
+        # A thread whose core is taken by others falls behind. Were that for the whole epoch, the
+        # items it owns would be all that is trained at the end.
+        unit = self.config.batch_size
+        slices = [_even(low, high, count, unit) for low, high in pairwise(bounds)]
+        done: list[tuple[float, int]] = []
+        for lows, highs in pairwise(zip(*slices, strict=True)):
+            done += run(self._own_part, threads, repeat(rows), lows, highs)
         totals, samples = zip(*done, strict=True)
         return sum(totals), sum(samples)
 

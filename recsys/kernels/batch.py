@@ -24,6 +24,7 @@ from recsys.kernels.rows import (
     coefficients,
     dot,
     draft,
+    draft_first,
     prefetch_extras,
     prefetch_uniform,
     rows_ahead,
@@ -112,8 +113,7 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
     users, items = gradients.users, gradients.items
     total, product, samples = 0.0, 1.0, 0
     ahead = rows_ahead(plan)
-    for row in range(low, min(low + ahead, high)):
-        draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
+    draft_first(pool, plan, rows, low, high, scratch)
     for row in range(low, high):
         slot = row & (SLOTS - 1)
         user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])

@@ -13,17 +13,16 @@ import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.kernels.optim import step_row, step_scalar
-from recsys.kernels.plan import BPR, ELEMENT, GIVEN
+from recsys.kernels.plan import BPR, ELEMENT
 from recsys.kernels.rows import (
     SLOTS,
     choose,
     coefficients,
     dot,
-    draft,
+    draft_ahead,
+    draft_first,
     prefetch_extras,
-    prefetch_pool,
     prefetch_uniform,
-    rows_ahead,
 )
 
 _0, _1 = np.float32(0), np.float32(1)
@@ -41,21 +40,13 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
     squares = state.squares
     grad = scratch.grad.reshape((1, width))
     total, product, samples = 0.0, 1.0, 0
-    ahead, last = rows_ahead(plan), high - 1
-    draws, per_element = plan.mode != GIVEN, kind == ELEMENT
-    for row in range(low, min(low + ahead, high)):
-        draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
+    per_element = kind == ELEMENT
+    draft_first(pool, plan, rows, low, high, scratch)
     for row in range(low, high):
-        slot, coming = row & (SLOTS - 1), (row + ahead) & (SLOTS - 1)
-        user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
+        slot, user, item = row & (SLOTS - 1), np.int64(rows[row, 0]), np.int64(rows[row, 1])
         # Requests for the rows ahead are spread over the work on this one: the processor has
         # room for few at a time, and drops or stalls on a burst.
-        next_user = np.int64(rows[min(row + ahead, last), 0])
-        next_item = np.int64(rows[min(row + ahead, last), 1])
-        if draws:
-            prefetch_pool(pool, rows, row + 2 * ahead, ahead, last)
-            if row + ahead < high:
-                draft(pool, plan, next_user, coming, scratch)
+        next_user, next_item, coming = draft_ahead(pool, plan, rows, row, high, scratch)
         prefetch_uniform(plan, q, coming, scratch)
         count = choose(weights, pool, plan, user, slot, given, row, scratch)
         if count == 0:

@@ -70,6 +70,13 @@ def step_scalar(kind, values, squares, index, gradient, lr):
 
 
 @kernel(inline=True)
+def adagrad_value(value, square, gradient, lr):
+    """(value, square) after one step of Adagrad (Duchi et al. 2011) as torch computes it."""
+    square = square + gradient * gradient
+    return value - lr * gradient / (math.sqrt(square) + EPS), square
+
+
+@kernel(inline=True)
 def step_row(kind, table, squares, row, scale, vector, at, decay, lr):
     """One update of table[row] by the gradient scale x vector[at] + decay x table[row]."""
     width = table.shape[1]
@@ -77,9 +84,7 @@ def step_row(kind, table, squares, row, scale, vector, at, decay, lr):
         for f in range(width):
             value = table[row, f]
             gradient = scale * vector[at, f] + decay * value
-            square = squares[row, f] + gradient * gradient
-            squares[row, f] = square
-            table[row, f] = value - lr * gradient / (math.sqrt(square) + EPS)
+            table[row, f], squares[row, f] = adagrad_value(value, squares[row, f], gradient, lr)
         return
     if kind == ROW:
         power = np.float32(0)

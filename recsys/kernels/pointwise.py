@@ -16,7 +16,7 @@ from recsys.kernels.jit import kernel, prefetch_row
 from recsys.kernels.optim import step_row, step_scalar
 from recsys.kernels.plan import ELEMENT
 from recsys.kernels.rows import dot
-from recsys.kernels.scalar import add_log, exp_of_negative
+from recsys.kernels.scalar import add_log, logistic
 
 _0, _1 = np.float32(0), np.float32(1)
 
@@ -49,15 +49,14 @@ def draw_labelled(pool, indptr, indices, counts, rows, items, scratch):
 
 @kernel(inline=True)
 def point_error(weights, user, item, label):
-    """(loss, 1 + tail, derivative by the score) of one row, stable for any score.
+    """(loss, factor, derivative by the score) of one row, stable for any score.
 
-    The loss is less log(1 + tail), which is for `add_log`.
+    The loss is less the factor's logarithm, which is for `add_log`.
     """
     x = weights.global_bias[0] + weights.user_bias[user] + weights.item_bias[item]
     x += dot(weights.user_factors, user, weights.item_factors, item)
-    tail = exp_of_negative(-abs(x))
-    share = (_1 if x >= _0 else tail) / (_1 + tail)
-    return np.float64(max(x, _0) - label * x), _1 + tail, share - label
+    share, factor = logistic(x)
+    return np.float64(max(x, _0) - label * x), factor, share - label
 
 
 @kernel()

@@ -18,7 +18,7 @@ from recsys.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.kernels.plan import BPR, GIVEN, UNIFORM, Plan, kept_negatives
 from recsys.kernels.rng import new_states
-from recsys.kernels.scalar import add_log, exp_of_negative
+from recsys.kernels.scalar import add_log, exp_of_negative, logistic
 
 SLOTS = 4  # drafts at once, a power of two
 _FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1
@@ -121,6 +121,30 @@ def prefetch_pool(pool, rows, row, ahead, last):
     # all of a short filter: which word a draw will ask is not known yet
     for word in range(0, np.int64(1) << min(where & 63, 5), 8):
         prefetch(pool.words, (where >> 6) + word)
+
+
+@kernel(inline=True)
+def draft_first(pool, plan, rows, low, high, scratch):
+    """Draft the first of rows[low:high], which no row before them drafts."""
+    for row in range(low, min(low + rows_ahead(plan), high)):
+        draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
+
+
+@kernel(inline=True)
+def draft_ahead(pool, plan, rows, row, high, scratch):
+    """Draft the row that is trained `rows_ahead` after `row`; (its user, its item, its slot).
+
+    Past the end: the last row's, and nothing is drafted.
+    """
+    ahead, last = rows_ahead(plan), high - 1
+    user = np.int64(rows[min(row + ahead, last), 0])
+    item = np.int64(rows[min(row + ahead, last), 1])
+    slot = (row + ahead) & (SLOTS - 1)
+    if plan.mode != GIVEN:
+        prefetch_pool(pool, rows, row + 2 * ahead, ahead, last)
+        if row + ahead < high:
+            draft(pool, plan, user, slot, scratch)
+    return user, item, slot
 
 
 @kernel(inline=True)
@@ -278,11 +302,9 @@ def coefficients(loss, hyper, positive, count, scratch, product):
     if loss == BPR:
         for k in range(count):
             x = positive - values[k] - hyper.margin
-            tail = exp_of_negative(-abs(x))
-            share = tail if x >= _0 else _1
-            coef[k] = share / (_1 + tail)
+            coef[k], factor = logistic(-x)
             weight += coef[k]
-            total, product = add_log(total + max(-x, _0), product, _1 + tail)
+            total, product = add_log(total + max(-x, _0), product, factor)
         return total, product, weight
     top = _0  # gap of the positive to itself
     for k in range(count):

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 from recsys.kernels.jit import kernel
 
+_0, _1 = np.float32(0), np.float32(1)
 _LOG2_E = np.float32(1 / math.log(2))
 _LOWEST, _HALF = np.float32(-126), np.float32(0.5)  # 2^-126 is the least normal float32
 _BIAS, _MANTISSA = np.int32(127), np.int32(23)
@@ -42,7 +43,10 @@ def _float_of_bits(typingctx, bits):  # noqa: ARG001
 
 @kernel(inline=True)
 def exp_of_negative(x):
-    """exp(x) for float32 x <= 0, within 1e-6 of its value; NaN stays NaN, -87.3 is the least x."""
+    """exp(x) for float32 x <= 0; NaN stays NaN, less than -87.3 counts as that.
+
+    Within 1e-6 of its value for x > -16, within 5e-6 below.
+    """
     y = x * _LOG2_E
     y = _LOWEST if y < _LOWEST else y  # this way around, so that a NaN passes
     whole = np.int32(y - _HALF)  # towards zero, so this is the nearest whole number
@@ -51,6 +55,17 @@ def exp_of_negative(x):
     high = (_C4 + _C5 * f) + square * _C6
     power = (_C0 + _C1 * f) + square * ((_C2 + _C3 * f) + square * high)
     return power * _float_of_bits((whole + _BIAS) << _MANTISSA)
+
+
+@kernel(inline=True)
+def logistic(x):
+    """(sigmoid(x), 1 + exp(-|x|)), stable for any x.
+
+    softplus(x) is max(x, 0) and the logarithm of the second, which is for `add_log`.
+    """
+    tail = exp_of_negative(-abs(x))
+    factor = _1 + tail
+    return (tail if x <= _0 else _1) / factor, factor
 
 
 @kernel(inline=True)

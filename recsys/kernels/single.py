@@ -12,19 +12,12 @@ import math
 import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
-from recsys.kernels.optim import EPS, step_scalar
+from recsys.kernels.optim import EPS, adagrad_value, step_scalar
 from recsys.kernels.plan import ELEMENT, ROW
-from recsys.kernels.rows import SLOTS, draft, prefetch_pool, prefetch_uniform, rows_ahead
-from recsys.kernels.scalar import add_log, exp_of_negative
+from recsys.kernels.rows import SLOTS, draft_ahead, draft_first, prefetch_uniform
+from recsys.kernels.scalar import add_log, logistic
 
-_0, _1 = np.float32(0), np.float32(1)
-
-
-@kernel(inline=True)
-def adagrad_value(value, square, gradient, lr):
-    """(value, square) after one step of Adagrad."""
-    square = square + gradient * gradient
-    return value - lr * gradient / (math.sqrt(square) + EPS), square
+_0 = np.float32(0)
 
 
 @kernel()
@@ -35,17 +28,10 @@ def train_singles(weights, state, pool, rows, low, high, plan, hyper, scratch):
     squares, l2 = state.squares, hyper.l2
     pp, qq = squares.user_factors, squares.item_factors
     total, product, samples = 0.0, 1.0, 0
-    ahead, last = rows_ahead(plan), high - 1
-    for row in range(low, min(low + ahead, high)):
-        draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
+    draft_first(pool, plan, rows, low, high, scratch)
     for row in range(low, high):
-        slot, coming = row & (SLOTS - 1), (row + ahead) & (SLOTS - 1)
-        user, item = np.int64(rows[row, 0]), np.int64(rows[row, 1])
-        next_user = np.int64(rows[min(row + ahead, last), 0])
-        next_item = np.int64(rows[min(row + ahead, last), 1])
-        prefetch_pool(pool, rows, row + 2 * ahead, ahead, last)
-        if row + ahead < high:
-            draft(pool, plan, next_user, coming, scratch)
+        slot, user, item = row & (SLOTS - 1), np.int64(rows[row, 0]), np.int64(rows[row, 1])
+        next_user, next_item, coming = draft_ahead(pool, plan, rows, row, high, scratch)
         prefetch_uniform(plan, q, coming, scratch)
         if scratch.counts[slot, 0] == 0:
             continue
@@ -56,9 +42,8 @@ def train_singles(weights, state, pool, rows, low, high, plan, hyper, scratch):
             x += p[user, f] * (q[item, f] - q[negative, f])
         prefetch_row(q, next_item, width)
         prefetch(bias, next_item)
-        tail = exp_of_negative(-abs(x))
-        c = (tail if x >= _0 else _1) / (_1 + tail)
-        total, product = add_log(total + max(-x, _0), product, _1 + tail)
+        c, factor = logistic(-x)
+        total, product = add_log(total + max(-x, _0), product, factor)
         samples += 1
         step_scalar(kind, bias, squares.item_bias, item, hyper.l2_bias * bias[item] - c, lr)
         step_scalar(kind, bias, squares.item_bias, negative, c + hyper.l2_bias * bias[negative], lr)
