@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -25,7 +23,7 @@ from pathlib import Path
 from benchmarks.contest import ROOT, used_by_others, wait_until_idle
 from benchmarks.search import environment
 from search.journal import read_state
-from tests.search.tracking_help import Server, slow_proxy, sqlite_store
+from tests.search.tracking_help import Server, locked, slow_proxy, sqlite_store
 
 TARGET_POINTS = 2.0
 ANSWER_S = 5.0
@@ -54,34 +52,17 @@ def slow(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[str]:
-    (folder / "store").mkdir(parents=True)
+def taken(folder: Path) -> Iterator[str]:
     uri = sqlite_store(folder / "store")
-    held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        connection = sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=60)
-        connection.execute("BEGIN EXCLUSIVE")
-        held.set()
-        release.wait()
-        connection.rollback()
-        connection.close()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait()
-    try:
+    with locked(uri):
         yield uri
-    finally:
-        release.set()
-        holder.join()
 
 
 STORES: dict[str, Callable[[Path], AbstractContextManager[str]]] = {
     "its own database": well,
     "no server": absent,
     f"a server that takes {ANSWER_S:.0f} s": slow,
-    "a locked database": locked,
+    "a locked database": taken,
 }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from search.tracking import verify_delivery
 from tests.faults.live import Home, Live, check_whole, outcome, seen
-from tests.search.tracking_help import Server, slow_proxy
+from tests.search.tracking_help import Server, locked, slow_proxy
 
 TRIALS = 14
 
@@ -116,22 +114,7 @@ def test_a_locked_database(tmp_path: Path) -> None:
     home = Home(tmp_path)
     first = home.search("first")  # makes the store
     assert first.wait(400) == 0, first.said()
-    release = threading.Event()
-    file = home.uri.removeprefix("sqlite:///")
-
-    def hold() -> None:
-        connection = sqlite3.connect(file, timeout=60)
-        connection.execute("BEGIN EXCLUSIVE")
-        release.wait(600)
-        connection.rollback()
-        connection.close()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    try:
+    with locked(home.uri):
         undelivered(home.search("one"), "one")
-    finally:
-        release.set()
-        holder.join()
     assert outcome(home, "one") == outcome(home, "first")
     delivered_by_sync(home, "one")

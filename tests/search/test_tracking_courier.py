@@ -21,6 +21,7 @@ from tests.search.tracking_help import (
     active_runs,
     deliver,
     delivered_rows,
+    locked,
     sqlite_store,
     wait_until,
 )
@@ -34,18 +35,15 @@ def test_a_locked_store_delays_delivery_and_nothing_else(tmp_path: Path) -> None
     run.trial()
     with Tracker(run.path, uri, interval_s=0.1) as tracker:
         assert tracker.flush(60).delivered
-        other = sqlite3.connect(tmp_path / "store" / "mlflow.db", isolation_level=None)
-        other.execute("begin exclusive")
-        slowest = 0.0
-        for _ in range(5):
-            started = time.monotonic()
-            run.trial()
-            slowest = max(slowest, time.monotonic() - started)
-            time.sleep(0.1)
-        assert not tracker.status().delivered
-        assert slowest < 1.0
-        other.execute("rollback")
-        other.close()
+        with locked(uri):
+            slowest = 0.0
+            for _ in range(5):
+                started = time.monotonic()
+                run.trial()
+                slowest = max(slowest, time.monotonic() - started)
+                time.sleep(0.1)
+            assert not tracker.status().delivered
+            assert slowest < 1.0
         run.finish()
         assert tracker.close(60).delivered
     run.close()

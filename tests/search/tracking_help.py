@@ -265,6 +265,18 @@ class Server:
 
 
 @contextmanager
+def locked(uri: str) -> Iterator[None]:
+    """Another connection holds the write lock of a sqlite store, and nobody reads it either."""
+    connection = sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=60, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+@contextmanager
 def slow_proxy(target_port: int, seconds: float) -> Iterator[int]:
     """A proxy that holds every answer back for `seconds`; yields its port."""
     import asyncio
