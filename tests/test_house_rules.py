@@ -30,10 +30,6 @@ def test_the_folder_mlflow_holds_no_python():
     assert not [p for p in (ROOT / "mlflow").rglob("*.py") if "store" not in p.parts]
 
 
-def test_no_file_is_two_rooms():
-    assert [p.name for p in python_files() if len(p.read_text().splitlines()) > 400] == []
-
-
 def test_no_global_seeding():
     seeding = re.compile(r"(np\.random\.seed|random\.seed|torch\.manual_seed)\(")
     own = Path(__file__).name
