@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from recsys.data.build import Pairs, code, order_pairs
+from recsys.data.cells import BadCellError
 from recsys.data.files import find_sources
 from recsys.data.parquet import read_parquet
-from recsys.data.rows import BadCellError, Rows
+from recsys.data.rows import Rows
 from recsys.data.sniff import Layout, sniff
 from recsys.data.stream import Source, kind_of, shown
 from recsys.data.table import find_cell, read_table

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.data.cells import BadCellError
 from recsys.data.names import find_columns
-from recsys.data.rows import BadCellError, Rows
+from recsys.data.rows import Rows
 from recsys.data.stream import BROKEN, FREE_GROWTH, MAX_GROWTH, Source, shown
 from recsys.errors import InputError
 

@@ -1,4 +1,4 @@
-"""Columns as they grow while a file is read batch by batch: ids, times, and which file it was.
+"""Columns as they grow while a file is read batch by batch: ids, and which file it was.
 
 Ids are kept as int64 as long as every one of them is a canonical decimal, afterwards as codes
 into the distinct strings, so that memory stays near 8 bytes an id.
@@ -14,18 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from recsys.data.cells import BadCellError, finite
+from recsys.data.times import TimeColumn
+
 MISSING = frozenset({"nan", "na", "n/a", "null", "none", "nat", "<na>"})
-
-
-class BadCellError(Exception):
-    """A cell that cannot be used. The reader finds its line and turns this into an `InputError`."""
-
-    def __init__(self, role: str, row: int | None, what: str) -> None:
-        super().__init__(role, row, what)
-        self.role, self.row, self.what = role, row, what
-
-    def __str__(self) -> str:
-        return f"{self.role} {self.what}"
 
 
 def canonical_integers(texts: pa.Array) -> NDArray[np.int64] | None:
@@ -105,72 +97,6 @@ def _coded(values: NDArray) -> tuple[NDArray[np.int64], NDArray]:
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return place[codes], distinct[order]
-
-
-def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:
-    """`texts` as float64; None if one is not a number."""
-    for attempt in (texts, pc.ascii_trim_whitespace(texts)):
-        try:
-            return pc.cast(attempt, pa.float64()).to_numpy(zero_copy_only=False)
-        except pa.ArrowInvalid:
-            continue
-    return None
-
-
-def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`values`, or `BadCellError` at the first NaN or infinity."""
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise BadCellError(role, int(bad.argmax()), "expected a finite number")
-    return values
-
-
-ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ].*)?$"
-
-
-class TimeColumn:
-    """Times of any number of batches: all numbers, or all ISO 8601 dates (UTC unless they say)."""
-
-    def __init__(self) -> None:
-        self._chunks: list[NDArray] = []
-        self._kind: str | None = None
-
-    def add(self, times: pa.Array) -> None:
-        """Append strings or integers. `BadCellError` for what is neither number nor date."""
-        if not len(times):
-            return
-        if pa.types.is_integer(times.type):
-            kind, values = "number", times.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        else:
-            kind, values = _parse_times(times)
-        if self._kind not in (None, kind):
-            raise BadCellError("timestamp", None, f"expected a {self._kind}, as in the rows before")
-        self._kind = kind
-        self._chunks.append(values)
-
-    def finish(self) -> NDArray:
-        """int64, or float64 where a time has a fraction."""
-        chunks, self._chunks = self._chunks, []
-        return np.concatenate(chunks) if chunks else np.empty(0, np.int64)
-
-
-def _parse_times(times: pa.Array) -> tuple[str, NDArray]:
-    as_float = numbers_of(times)
-    if as_float is not None:
-        finite("timestamp", as_float)
-        try:  # exact, where a float would round nanoseconds
-            exact = pc.cast(pc.ascii_trim_whitespace(times), pa.int64())
-        except pa.ArrowInvalid:
-            return "number", as_float
-        return "number", exact.to_numpy(zero_copy_only=False)
-    trimmed = pc.ascii_trim_whitespace(times)
-    shaped = pc.match_substring_regex(trimmed, ISO_DATE).to_numpy(zero_copy_only=False)
-    dates = pd.to_datetime(trimmed.to_pandas(), format="ISO8601", utc=True, errors="coerce")
-    bad = ~shaped | dates.isna().to_numpy()
-    if bad.any():
-        what = "expected a number or an ISO date such as 2024-01-31, the same in all rows"
-        raise BadCellError("timestamp", int(bad.argmax()), what)
-    return "date", dates.dt.as_unit("us").astype("int64").to_numpy()
 
 
 @dataclass

@@ -15,9 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from recsys.data.rows import ISO_DATE, MISSING, BadCellError, Rows, finite, numbers_of
+from recsys.data.cells import BadCellError, finite, numbers_of
+from recsys.data.rows import MISSING, Rows
 from recsys.data.sniff import NUMBER, Layout
 from recsys.data.stream import MAX_LINE, Source, TextStream, shown
+from recsys.data.times import ISO_DATE
 from recsys.errors import InputError
 
 _ISO = re.compile(ISO_DATE, re.ASCII)

@@ -1,0 +1,37 @@
+"""Cells of a column: the error for one that cannot be used, and numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+
+class BadCellError(Exception):
+    """A cell that cannot be used. The reader finds its line and turns this into an `InputError`."""
+
+    def __init__(self, role: str, row: int | None, what: str) -> None:
+        super().__init__(role, row, what)
+        self.role, self.row, self.what = role, row, what
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.what}"
+
+
+def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:
+    """`texts` as float64; None if one is not a number."""
+    for attempt in (texts, pc.ascii_trim_whitespace(texts)):
+        try:
+            return pc.cast(attempt, pa.float64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`values`, or `BadCellError` at the first NaN or infinity."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise BadCellError(role, int(bad.argmax()), "expected a finite number")
+    return values
