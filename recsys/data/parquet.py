@@ -22,7 +22,7 @@ _ROWS_A_BYTE = 64  # no table of distinct pairs packs tighter than this
 def read_parquet(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> None:
     """Append every row of `source` to `rows`; `InputError` names the row (from 1) and column."""
     try:
-        with source.open_raw() as raw:
+        with source.open_in_arrow() as raw:
             file = pq.ParquetFile(raw)
             _check_claims(source, file)
             names = tuple(file.schema_arrow.names)

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 
+import pyarrow as pa
+
 from recsys.errors import InputError
 
 MAX_LINE = 16 << 20
@@ -58,6 +60,21 @@ class Source:
 
     def error(self, what: str) -> InputError:
         return problem(f"{self.label}: {what}")
+
+    def open_in_arrow(self) -> pa.NativeFile:
+        """The stored bytes as a file of Arrow's own; see `blocks.Block.in_arrow` for the reason.
+
+        What lies inside a zip is copied to memory, up to the limit of what may grow from it.
+        """
+        with self.open_raw() as raw:
+            if isinstance(raw, io.BufferedReader):  # on disk
+                return pa.OSFile(str(raw.name))
+            copy = pa.BufferOutputStream()
+            while piece := raw.read(_PIECE):
+                copy.write(piece)
+                if copy.tell() > MAX_GROWTH * self.size + FREE_GROWTH:
+                    raise self.error(f"grows to more than {copy.tell()} bytes from {self.size}")
+            return pa.BufferReader(copy.getvalue())
 
 
 def problem(text: str) -> InputError:
@@ -120,13 +137,12 @@ class _XzReader:
 class TextStream(io.RawIOBase):
     """The decompressed text of a source, without its byte order mark.
 
-    `read` returns exactly the bytes asked for until the end, which is what the table parser
-    needs for blocks of a known size. With `double_colon` every "::" comes out as a tab.
+    `read` returns exactly the bytes asked for until the end. With `double_colon` every "::" comes
+    out as a tab.
     """
 
     def __init__(self, source: Source, *, double_colon: bool = False) -> None:
         super().__init__()
-        self.quotes = False
         self._source = source
         self._double_colon = double_colon
         self._line, self._line_bytes = 1, 0
@@ -161,14 +177,6 @@ class TextStream(io.RawIOBase):
         out = bytes(self._buffer[:size])
         del self._buffer[:size]
         return out
-
-    def forget_quotes(self) -> None:
-        """Let `quotes` speak only of what is still to be read."""
-        self.quotes = b'"' in self._buffer
-
-    def unread(self, data: bytes) -> None:
-        """Put `data` back in front of what is still to be read."""
-        self._buffer[:0] = data
 
     def _fill(self) -> None:
         try:
@@ -212,7 +220,6 @@ class TextStream(io.RawIOBase):
         if b"\0" in piece:
             line = self._line + piece[: piece.index(b"\0")].count(b"\n")
             raise self._source.error(f"line {line} has a NUL byte: expected text, this is binary")
-        self.quotes = self.quotes or b'"' in piece
         first = _first_break(piece)
         self._line_bytes += len(piece) if first < 0 else first
         if self._line_bytes > MAX_LINE:

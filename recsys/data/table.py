@@ -7,14 +7,15 @@ rows are known.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
+from recsys.data.blocks import Block, StrayQuoteError, blocks_of
 from recsys.data.cells import BadCellError, finite, numbers_of
 from recsys.data.rows import MISSING, Rows
 from recsys.data.sniff import NUMBER, Layout
@@ -28,62 +29,55 @@ _ISO = re.compile(ISO_DATE, re.ASCII)
 def read_table(source: Source, layout: Layout, rows: Rows) -> None:
     """Append every row of `source` to `rows`, or raise an `InputError` that names the line."""
     try:
-        quotes = _read_blocks(source, layout, rows)
-    except (pa.ArrowException, BadCellError) as error:
+        _read_blocks(source, layout, rows)
+    except (pa.ArrowException, BadCellError, StrayQuoteError) as error:
         raise find_error(source, layout, error) from None
-    if quotes:
-        # an open quote swallows the line ends after it, or those of the file's last line
-        counted, number = 0, layout.header_lines
-        last = (0, b"")
-        for lines in _blocks(source, layout):
-            counted += len(lines) - lines.count(b"")
-            full = (n for n in range(len(lines) - 1, -1, -1) if lines[n])
-            last = next(((number + n + 1, lines[n]) for n in full), last)
-            number += len(lines)
-        if counted != rows.part_read:
-            raise find_error(source, layout, None)
-        _split(source, layout, last[0], last[1].decode("utf-8", errors="replace"))
 
 
-def _read_blocks(source: Source, layout: Layout, rows: Rows) -> bool:
+def _read_blocks(source: Source, layout: Layout, rows: Rows) -> None:
+    empty = True
     with TextStream(source, double_colon=layout.double_colon) as stream:
         stream.read(layout.header_bytes)
-        stream.forget_quotes()
-        start = stream.read(MAX_LINE >> 4)
-        if not start.strip(b"\r\n"):
-            raise source.error("has a header but no rows" if layout.header_lines else "is empty")
-        stream.unread(start)
-        names = [f"c{n}" for n in range(layout.width)]
-        wanted = {role: names[at] for role, at in layout.columns.items()}
-        reader = pa.csv.open_csv(
-            stream,
-            pa.csv.ReadOptions(column_names=names, block_size=MAX_LINE),
-            pa.csv.ParseOptions(
-                delimiter=layout.separator, quote_char='"' if layout.quoted else False
-            ),
-            pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(wanted.values(), pa.string()),
-                include_columns=list(wanted.values()),
-                strings_can_be_null=False,
-                null_values=[],
-            ),
-        )
-        rows.part_read = 0
-        for batch in reader:
-            _add_batch({role: batch.column(name) for role, name in wanted.items()}, layout, rows)
-            rows.part_read += batch.num_rows
-        return stream.quotes and layout.quoted
+        for block in blocks_of(stream, layout.separator if layout.quoted else None):
+            if not block.text.strip(b"\r\n"):
+                continue
+            empty = False
+            for batch in _parse(block, layout):
+                _add_batch(batch, layout, rows, block.tall)
+    if empty:
+        raise source.error("has a header but no rows" if layout.header_lines else "is empty")
 
 
-def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows) -> None:
+def _parse(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:
+    """The columns of a block by role, as strings."""
+    names = [f"c{n}" for n in range(layout.width)]
+    wanted = {role: names[at] for role, at in layout.columns.items()}
+    table = pa.csv.read_csv(
+        block.in_arrow(),
+        pa.csv.ReadOptions(column_names=names, block_size=len(block.text) + 1, use_threads=False),
+        pa.csv.ParseOptions(delimiter=layout.separator, quote_char='"' if layout.quoted else False),
+        pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(wanted.values(), pa.string()),
+            include_columns=list(wanted.values()),
+            strings_can_be_null=False,
+            null_values=[],
+        ),
+    )
+    for batch in table.to_batches():
+        yield {role: batch.column(name) for role, name in wanted.items()}
+
+
+def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: bool) -> None:
     users, items = columns["user"], columns["item"]
+    if tall:
+        for role in ("user", "item"):
+            broken = pc.match_substring_regex(columns[role], "[\\r\\n]")
+            if pc.any(broken).as_py():
+                raise BadCellError(role, None, "has a line break")
     if layout.is_list:
         rows.add_lists(users, items)
         return
-    if (
-        not layout.blanks_allowed
-        and pa.compute.any(pa.compute.match_substring_regex(items, r"[ \t]")).as_py()
-    ):
+    if not layout.blanks_allowed and pc.any(pc.match_substring_regex(items, r"[ \t]")).as_py():
         raise BadCellError("item", None, "has blanks")
     ratings = None
     if "rating" in columns:
@@ -108,14 +102,69 @@ def _blocks(source: Source, layout: Layout) -> Iterator[list[bytes]]:
         yield [rest.rstrip(b"\r")]
 
 
-def _lines(source: Source, layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """(line number, bytes) of every line below the header that is not empty."""
+def _lines(source: Source, layout: Layout) -> Iterator[tuple[int, str]]:
+    """(line number, text) of every line below the header, empty ones too."""
     number = layout.header_lines
     for lines in _blocks(source, layout):
-        for line in lines:
+        for raw in lines:
             number += 1
-            if line:
-                yield number, line
+            try:
+                yield number, raw.decode("utf-8")
+            except UnicodeDecodeError:
+                raise source.error(f"line {number} is not UTF-8: expected text in UTF-8") from None
+
+
+def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, cells) of every row below the header."""
+    lines = _lines(source, layout)
+    for number, line in lines:
+        if not line:
+            continue
+        if layout.quoted and '"' in line:
+            cells = _unquoted(line, layout.separator, (text for _, text in lines))
+            if cells is None:
+                raise source.error(
+                    f"line {number} has a stray quote: expected quotes around whole cells, "
+                    "closed before the next separator"
+                )
+        else:
+            cells = line.split(layout.separator)
+        if len(cells) != layout.width:
+            raise source.error(f"line {number} has {len(cells)} columns: expected {layout.width}")
+        yield number, cells
+
+
+_INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')
+
+
+def _unquoted(line: str, separator: str, more: Iterator[str]) -> list[str] | None:
+    """The cells of a row that begins with `line`, quotes taken off; takes what it needs of `more`.
+
+    None where a quote is never closed, or where one that spans lines has text behind it.
+    """
+    cells = []
+    at = 0
+    while True:
+        text = ""
+        if line.startswith('"', at):
+            parts = []
+            at, size, tall = at + 1, 0, False
+            while (end := _INSIDE.match(line, at).end()) == len(line):  # type: ignore[union-attr]
+                parts.append(line[at:])
+                size += len(line)
+                following = next(more, None)
+                if following is None or size > MAX_LINE:
+                    return None
+                line, at, tall = following, 0, True
+            text = "\n".join([*parts, line[at:end]]).replace('""', '"')
+            at = end + 1
+            if tall and at < len(line) and not line.startswith(separator, at):
+                return None
+        end = line.find(separator, at)
+        cells.append(text + line[at : end if end >= 0 else len(line)])
+        if end < 0:
+            return cells
+        at = end + 1
 
 
 def read_plainly(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
@@ -124,14 +173,12 @@ def read_plainly(source: Source, layout: Layout) -> Iterator[tuple[int, list[str
     Raises `InputError` with the line at the first row that cannot be used.
     """
     date: bool | None = None  # what times are, as the first row has it
-    for number, raw in _lines(source, layout):
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            raise source.error(f"line {number} is not UTF-8: expected text in UTF-8") from None
-        cells = _split(source, layout, number, line)
+    for number, cells in _cells(source, layout):
         for role in ("user", "item"):
             cell = cells[layout.columns[role]]
+            if "\n" in cell:
+                what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"
+                raise _bad(source, layout, number, role, what)
             if not cell and not (layout.is_list and role == "item"):
                 raise _bad(source, layout, number, role, "is empty: expected an id")
         item = cells[layout.columns["item"]]
@@ -165,28 +212,6 @@ def _bad(source: Source, layout: Layout, line: int, role: str, what: str) -> Inp
     return source.error(f"line {line}, column {name}: {role} {what}")
 
 
-def _split(source: Source, layout: Layout, number: int, line: str) -> list[str]:
-    if layout.quoted and '"' in line:
-        cells = _unquote(source, layout, number, line)
-    else:
-        cells = line.split(layout.separator)
-    if len(cells) != layout.width:
-        raise source.error(f"line {number} has {len(cells)} columns: expected {layout.width}")
-    return cells
-
-
-def _unquote(source: Source, layout: Layout, number: int, line: str) -> list[str]:
-    for strict in (True, False):  # strict alone notices a quote that is never closed
-        try:
-            return next(csv.reader([line], delimiter=layout.separator, strict=strict))
-        except csv.Error as error:
-            if "end of data" in str(error) or not strict:
-                break
-    raise source.error(
-        f"line {number} has a stray quote: expected quotes around whole cells, on one line"
-    )
-
-
 def _is_number(text: str) -> bool:
     return bool(NUMBER.fullmatch(text.strip(" \t"))) and abs(float(text)) != float("inf")
 
@@ -198,14 +223,14 @@ def _is_date(text: str) -> bool:
     )
 
 
-def find_error(source: Source, layout: Layout, error: Exception | None) -> InputError:
+def find_error(source: Source, layout: Layout, error: Exception) -> InputError:
     """The first error of the file with its line, found by reading it plainly."""
     try:
         for _ in read_plainly(source, layout):
             pass
     except InputError as located:
         return located
-    detail = " ".join(str(error).split())[:200] if error else "a quoted cell spans lines"
+    detail = " ".join(str(error).split())[:200]
     return source.error(f"cannot be read as a table: {detail}")
 
 

@@ -1,0 +1,154 @@
+"""Cutting text into blocks of whole rows, so that each can be parsed by itself.
+
+Quotes are read as in RFC 4180: a cell that begins with a quote ends at the next single one, and
+may hold separators, line ends and doubled quotes; elsewhere a quote is a character like others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys.data.stream import MAX_LINE, TextStream
+
+BLOCK = 8 << 20
+_QUOTE, _ENDS = ord('"'), b"\r\n"
+
+
+class StrayQuoteError(Exception):
+    """A quoted cell that is never closed, or spans lines and is not closed at its end."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole rows of a text. `tall`: whether a quoted cell among them spans lines."""
+
+    text: bytes
+    tall: bool
+
+    def in_arrow(self) -> pa.BufferReader:
+        """A copy in memory that Arrow owns.
+
+        Arrow reads ahead in threads of its own, which may still hold what they read when the
+        interpreter ends; one that then lets go of a Python object aborts the process. So Arrow
+        is never given a Python file or buffer.
+        """
+        memory = pa.allocate_buffer(len(self.text))
+        np.frombuffer(memory, np.uint8)[:] = np.frombuffer(self.text, np.uint8)
+        return pa.BufferReader(memory)
+
+
+def blocks_of(stream: TextStream, separator: str | None) -> Iterator[Block]:
+    """All that is left of `stream` in blocks of whole rows, of about `BLOCK` bytes.
+
+    separator: between cells, where they may be quoted; None where a quote is a plain character.
+    Raises `StrayQuoteError` for quotes that cannot be meant.
+    """
+    rest = b""
+    while piece := stream.read(BLOCK):
+        text = rest + piece
+        quoted = _quoted(text, separator) if separator is not None else None
+        end = _last_row_end(text, quoted)
+        if end:
+            yield _block(text, end, quoted, separator)
+        rest = text[end:]
+        if len(rest) > MAX_LINE:
+            raise StrayQuoteError("a quoted cell is never closed")
+    if rest:
+        quoted = _quoted(rest, separator) if separator is not None else None
+        if quoted is not None and quoted.open_at_end:
+            raise StrayQuoteError("a quoted cell is never closed")
+        yield _block(rest, len(rest), quoted, separator)
+
+
+@dataclass(frozen=True)
+class _Quoted:
+    """Where quoted cells begin and end: positions of their quotes, int64 (Q,), ascending.
+
+    The end of a cell that is still open at the end of the text is the text's length.
+    """
+
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    open_at_end: bool
+
+
+def _quoted(text: bytes, separator: str) -> _Quoted | None:
+    """The quoted cells of `text`, which begins where a row begins; None if there are none."""
+    if b'"' not in text:
+        return None
+    codes = np.frombuffer(text, np.uint8)
+    quotes = np.flatnonzero(codes == _QUOTE)
+    starts = _marks(separator.encode() + _ENDS)[codes[quotes - 1]]
+    starts[quotes == 0] = True
+    doubled = np.zeros(len(quotes), bool)  # right behind another one
+    np.equal(quotes[1:], quotes[:-1] + 1, out=doubled[1:])
+    # where every other quote begins a cell, or is the second of a pair inside one, the quotes
+    # alternate; a file with plain quotes inside its cells has to be walked through
+    if not (starts | doubled)[::2].all():
+        quotes, starts, doubled = _without_plain_ones(quotes, starts, doubled)
+    begins, ends = quotes[::2], quotes[1::2]
+    open_at_end = len(begins) > len(ends)
+    if open_at_end:
+        ends = np.append(ends, len(text))
+    # the first half of a pair is no end, and the second no beginning
+    again = doubled[::2][1:]
+    begins = begins[np.concatenate([[True], ~again])] if len(begins) else begins
+    ends = ends[np.concatenate([~again, [True]])] if len(ends) else ends
+    return _Quoted(begins, ends, open_at_end)
+
+
+def _marks(codes: bytes) -> NDArray[np.bool_]:
+    """Whether a byte is one of `codes`, by its value, bool (256,)."""
+    marks = np.zeros(256, bool)
+    marks[list(codes)] = True
+    return marks
+
+
+def _without_plain_ones(
+    quotes: NDArray[np.int64], starts: NDArray[np.bool_], doubled: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The same without the quotes that are plain characters of a cell."""
+    kept = np.zeros(len(quotes), bool)
+    inside = after = False  # a quoted cell; right behind the quote that closed it
+    for n, (start, double) in enumerate(zip(starts.tolist(), doubled.tolist(), strict=True)):
+        if inside:
+            kept[n], inside, after = True, False, True
+        elif start or (double and after):
+            kept[n], inside, after = True, True, False
+        else:
+            after = False
+    return quotes[kept], starts[kept], doubled[kept]
+
+
+def _last_row_end(text: bytes, quoted: _Quoted | None) -> int:
+    """Where the last whole row ends, behind its line end; 0 if none does."""
+    end = len(text)
+    while True:
+        at = max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end))
+        if at < 0 or quoted is None:
+            return at + 1
+        cell = int(np.searchsorted(quoted.begins, at)) - 1
+        if cell < 0 or quoted.ends[cell] < at:
+            return at + 1
+        end = int(quoted.begins[cell])
+
+
+def _block(text: bytes, end: int, quoted: _Quoted | None, separator: str | None) -> Block:
+    own = text if end == len(text) else text[:end]
+    if quoted is None or separator is None:
+        return Block(own, False)
+    codes = np.frombuffer(own, np.uint8)
+    within = quoted.begins < end
+    begins, ends = quoted.begins[within], quoted.ends[within]
+    breaks = np.flatnonzero(_marks(_ENDS)[codes])
+    tall = np.searchsorted(breaks, begins) < np.searchsorted(breaks, ends)
+    behind = ends[tall] + 1
+    behind = behind[behind < len(own)]
+    if not _marks(separator.encode() + _ENDS)[codes[behind]].all():
+        raise StrayQuoteError("a quoted cell that spans lines is not closed at its end")
+    return Block(own, bool(tall.any()))

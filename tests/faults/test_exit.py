@@ -1,0 +1,63 @@
+"""A process that has read a file ends as it should: no abort while the interpreter goes away."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = int(os.environ.get("RECSEARCH_EXITS", "25"))  # of each kind; 4 at a time on one core
+READ = "import sys; from recsys.data import load; load(sys.argv[1])"
+
+
+def rows(n: int) -> str:
+    return "user_id,item_id\n" + "".join(f"{k % 40},{k % 59}\n" for k in range(n))
+
+
+@pytest.fixture
+def one_core():
+    """This process and its children on one core, with a busy neighbour."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield
+    busy.kill()
+    busy.wait()
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("one_core")
+def test_nothing_aborts_at_exit(tmp_path):
+    good = tmp_path / "good.csv"
+    good.write_text(rows(600))
+    footer = tmp_path / "footer.csv"
+    footer.write_text(rows(600) + "(600 rows affected)\n")
+    folder = tmp_path / "ready"
+    folder.mkdir()
+    (folder / "train.csv").write_text(rows(600))
+    (folder / "test.csv").write_text("user_id\n1\n")
+    program = [sys.executable, str(ROOT / "run_search.py"), "data"]
+    kinds = {
+        "footer": ([*program, str(footer)], 2),
+        "good": ([sys.executable, "-c", READ, str(good)], 0),
+        "folder": ([*program, str(folder)], None),
+    }
+    waiting = [kind for kind in kinds for _ in range(RUNS)]
+    wrong = []
+    while waiting:
+        four, waiting = waiting[:4], waiting[4:]
+        started = [
+            (kind, subprocess.Popen(kinds[kind][0], cwd=ROOT, stdout=-3, stderr=-1, text=True))
+            for kind in four
+        ]
+        for kind, process in started:
+            _, errors = process.communicate()
+            wanted = kinds[kind][1]
+            right = process.returncode in (0, 2) if wanted is None else process.returncode == wanted
+            if not right or "terminate called" in errors:
+                wrong.append((kind, process.returncode, errors[-300:]))
+    assert not wrong
