@@ -116,7 +116,8 @@ class Interactions:
 
     csr: the pairs. rank: int32 (E,), aligned with `csr.indices`: the position of the pair in its
     user's history, 0 the earliest; `ordered` says whether that order is real (timestamps, or a
-    list given in chronological order) or only the order of the file.
+    list given in chronological order) or only the order of the file. order_problem: why a column
+    of times that is there has no order, otherwise "".
     user_ids (U,), item_ids (I,): int64 arrays where every id is an integer, otherwise object
     arrays of str; index = internal id.
     """
@@ -129,6 +130,7 @@ class Interactions:
     name: str = "data"
     duplicates: int = 0
     notes: tuple[str, ...] = field(default=())
+    order_problem: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", frozen(self.rank, np.int32))

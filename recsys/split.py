@@ -119,9 +119,10 @@ def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
     everything = interactions.csr
     draws = plan.test is not None and dataset.ready_test is None
     if plan.order == "latest" and not interactions.ordered:
+        reason = interactions.order_problem or "expected a timestamp column or chronological lists"
         raise InputError(
             f"{interactions.name}: split order latest needs the order of time, which is unknown: "
-            "expected a timestamp column or chronological lists; use order random"
+            f"{reason}; use order random"
         )
     rank = interactions.rank if plan.order == "latest" else None
     given = np.zeros(everything.nnz, bool)

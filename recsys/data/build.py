@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.rows import Rows
+from recsys.data.times import TimeProblem
 from recsys.errors import InputError
 from recsys.interactions import CSR, MAX_ITEMS
 
@@ -19,17 +20,19 @@ class Pairs:
 
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
     bounds: where each part begins, and the end. twice: per part a user id with two rows of
-    lists, or None.
+    lists, or None. times: keys to sort by, of the parts that a search sees; None, and a
+    problem, where they cannot be compared.
     """
 
     users: NDArray[np.int64]
     items: NDArray[np.int64]
     times: NDArray | None
+    time_problem: TimeProblem | None
+    time_notes: Sequence[str]
     user_ids: NDArray
     item_ids: NDArray
     bounds: NDArray[np.int64]
     lists: Sequence[bool]
-    timed: Sequence[bool]
     twice: Sequence[object | None]
 
     def part(self, n: int) -> CSR:
@@ -41,11 +44,16 @@ class Pairs:
 
     def ordered(self, parts: int) -> bool:
         """Whether the order in the first `parts` parts is that of time."""
-        return all(self.timed[:parts]) or all(self.lists[:parts])
+        return self.times is not None or all(self.lists[:parts])
 
 
-def code(rows: Rows) -> Pairs:
-    """Number the ids of `rows`, which it empties; `BadCellError` for a marker of no value."""
+def code(rows: Rows, search_parts: int) -> Pairs:
+    """Number the ids of `rows`, which it empties; `BadCellError` for a marker of no value.
+
+    Times matter in the first `search_parts` parts: a ready test part has no history to order.
+    """
+    times = rows.times.finish(search_parts)
+    timed = all(rows.part_timed[:search_parts])
     row_users, user_ids = rows.users.finish()
     items, item_ids = rows.items.finish()
     if len(item_ids) > MAX_ITEMS or len(user_ids) > MAX_ITEMS:
@@ -63,12 +71,13 @@ def code(rows: Rows) -> Pairs:
     return Pairs(
         users=np.repeat(row_users, repeats) if any(rows.part_lists) else row_users,
         items=items,
-        times=rows.times.finish() if all(rows.part_timed[:1]) else None,
+        times=times.keys if timed else None,
+        time_problem=times.problem if timed else None,
+        time_notes=times.notes if timed else (),
         user_ids=user_ids,
         item_ids=item_ids,
         bounds=np.concatenate([[0], np.cumsum(rows.part_rows)]).astype(np.int64),
         lists=lists,
-        timed=rows.part_timed,
         twice=twice,
     )
 
@@ -86,8 +95,8 @@ def order_pairs(pairs: Pairs, parts: int) -> tuple[CSR, NDArray[np.int32], int]:
     end = int(pairs.bounds[parts])
     users, items = pairs.users[:end], pairs.items[:end]
     n_users, n_items = len(pairs.user_ids), len(pairs.item_ids)
-    if pairs.times is not None and all(pairs.timed[:parts]):
-        by_time = np.argsort(pairs.times[:end], kind="stable")
+    if pairs.times is not None:
+        by_time = np.argsort(pairs.times, kind="stable")
         users, items = users[by_time], items[by_time]
     key = users * max(n_items, 1) + items
     by_pair = np.argsort(key, kind="stable")

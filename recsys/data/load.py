@@ -16,9 +16,13 @@ from recsys.data.parquet import read_parquet
 from recsys.data.rows import Rows
 from recsys.data.sniff import Layout, sniff
 from recsys.data.stream import Source, kind_of, shown
-from recsys.data.table import find_cell, read_table
+from recsys.data.table import find_cell, line_of_row, read_table
+from recsys.data.times import TimeProblem
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions
+
+# how a text file is laid out, or the names of parquet columns by role
+Columns = Layout | Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,9 @@ def load_path(
     sources = find_sources(path)
     rows = Rows(min_rating)
     layouts = {part: _read_part(source, columns, rows) for part, source in sources.items()}
+    search_parts = 1 + ("valid" in sources)
     try:
-        pairs = code(rows)
+        pairs = code(rows, search_parts)
     except BadCellError as error:
         raise _located(sources, layouts, error) from None
     for part, (source, part_rows) in enumerate(zip(sources.values(), rows.part_rows, strict=True)):
@@ -95,22 +100,25 @@ def load_path(
                 f"user {shown(str(pairs.twice[part]))} has two rows of items: expected one row "
                 "a user (lists), or one item a row"
             )
-    notes = _notes(rows)
+    order_problem = _order_problem(sources, layouts, pairs.time_problem)
+    notes = _notes(rows) + tuple(pairs.time_notes)
+    if order_problem:
+        notes += (f"the times are left out: {order_problem}",)
     name = path.name or path.resolve().name
     if min_rating is not None:
         name += f" (rating >= {min_rating:g})"
-    return _dataset(sources, pairs, name, notes)
+    return _dataset(sources, pairs, name, notes, order_problem)
 
 
-def _read_part(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Layout | None:
-    """Append one file to `rows`; returns its layout (None: parquet)."""
-    rows.begin_part()
+def _read_part(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Columns:
+    """Append one file to `rows`; returns which columns it took."""
+    rows.begin_part(source.label)
     kind = kind_of(source)
     if kind == "zip":
         raise source.error("is a zip inside a zip or folder: expected a table")
-    layout = None
+    layout: Columns
     if kind == "parquet":
-        read_parquet(source, columns, rows)
+        layout = read_parquet(source, columns, rows)
     else:
         layout = sniff(source, columns)
         read_table(source, layout, rows)
@@ -132,16 +140,36 @@ def _nothing_left(rows: Rows) -> str:
 
 
 def _located(
-    sources: Mapping[str, Source], layouts: Mapping[str, Layout | None], error: BadCellError
+    sources: Mapping[str, Source], layouts: Mapping[str, Columns], error: BadCellError
 ) -> InputError:
     """The error of a whole column, with its line where a text file has it."""
     for part, source in sources.items():
         layout = layouts[part]
-        if layout is not None:
+        if isinstance(layout, Layout):
             found = find_cell(source, layout, error.role)
             if found is not None:
                 return found
     return next(iter(sources.values())).error(str(error))
+
+
+def _order_problem(
+    sources: Mapping[str, Source],
+    layouts: Mapping[str, Columns],
+    problem: TimeProblem | None,
+) -> str:
+    """Why the times have no order, with file, line and column; "" where they have one."""
+    if problem is None:
+        return ""
+    part, source = list(sources.items())[problem.file]
+    layout = layouts[part]
+    if isinstance(layout, Layout):
+        name = layout.names[layout.columns["timestamp"]]
+        row = None if problem.row is None else line_of_row(source, layout, problem.row)
+        where = "" if row is None else f"line {row}, "
+    else:
+        name = layout["timestamp"]
+        where = "" if problem.row is None else f"row {problem.row + 1}, "
+    return str(source.error(f"{where}column {name}: the time {problem.what}"))
 
 
 def _notes(rows: Rows) -> tuple[str, ...]:
@@ -157,7 +185,11 @@ def _notes(rows: Rows) -> tuple[str, ...]:
 
 
 def _dataset(
-    sources: Mapping[str, Source], pairs: Pairs, name: str, notes: tuple[str, ...]
+    sources: Mapping[str, Source],
+    pairs: Pairs,
+    name: str,
+    notes: tuple[str, ...],
+    order_problem: str,
 ) -> Dataset:
     names = list(sources)
     n_search = 1 + ("valid" in names)
@@ -174,6 +206,7 @@ def _dataset(
         name=name,
         duplicates=duplicates,
         notes=notes,
+        order_problem=order_problem,
     )
     ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
     _check_disjoint(sources, {"train": pairs.part(0)} | ready if ready else {})

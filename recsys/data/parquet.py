@@ -19,8 +19,13 @@ _BATCH = 1 << 19
 _ROWS_A_BYTE = 64  # no table of distinct pairs packs tighter than this
 
 
-def read_parquet(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> None:
-    """Append every row of `source` to `rows`; `InputError` names the row (from 1) and column."""
+def read_parquet(
+    source: Source, columns: Mapping[str, str] | None, rows: Rows
+) -> Mapping[str, str]:
+    """Append every row of `source` to `rows`; `InputError` names the row (from 1) and column.
+
+    Returns the names of the columns by role.
+    """
     try:
         with source.open_in_arrow() as raw:
             file = pq.ParquetFile(raw)
@@ -43,6 +48,7 @@ def read_parquet(source: Source, columns: Mapping[str, str] | None, rows: Rows) 
                     name = wanted[error.role]
                     raise source.error(f"{row}column {name}: {error.role} {error.what}") from None
                 seen += batch.num_rows
+            return wanted
     except InputError:
         raise
     except (pa.ArrowException, MemoryError, *BROKEN) as error:
@@ -66,8 +72,7 @@ def _add(cells: Mapping[str, pa.Array], rows: Rows) -> None:
         ratings = _numbers("rating", cells["rating"])
     times = None
     if "timestamp" in cells:
-        _no_nulls("timestamp", cells["timestamp"])
-        times = _times(cells["timestamp"])
+        times = cells["timestamp"]
     rows.add(_ids("user", cells["user"]), _ids("item", cells["item"]), ratings, times)
 
 
@@ -103,18 +108,3 @@ def _numbers(role: str, values: pa.Array) -> np.ndarray:
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         raise BadCellError(role, None, f"has type {values.type}: expected numbers")
     return pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-
-
-def _times(values: pa.Array) -> pa.Array:
-    """Times as int64 (dates in their own unit) or, for floats and texts, as strings."""
-    values = _decoded(values)
-    kind = values.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date64(kind):
-        return pc.cast(values, pa.int64())
-    if pa.types.is_date32(kind):
-        return pc.cast(pc.cast(values, pa.int32()), pa.int64())
-    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
-        return pc.cast(values, pa.int64())
-    if _is_text(kind) or pa.types.is_floating(kind) or pa.types.is_uint64(kind):
-        return pc.cast(values, pa.string())
-    raise BadCellError("timestamp", None, f"has type {kind}: expected numbers, dates or times")

@@ -115,9 +115,13 @@ class Rows:
     repeats: list[NDArray[np.int64]] = field(default_factory=list)  # pairs of each id in `users`
     read: int = 0  # pairs before `min_rating`
     part_read: int = 0  # lines of the file that is being read
+    file_rows: int = 0  # rows of that file so far, before `min_rating`
     best_rating: float = -np.inf
 
-    def begin_part(self) -> None:
+    def begin_part(self, label: str) -> None:
+        """The next rows come from the file that messages call `label`."""
+        self.times.begin(label)
+        self.file_rows = 0
         self.part_rows.append(0)
         self.part_users.append(0)
         self.part_lists.append(False)
@@ -133,6 +137,8 @@ class Rows:
     ) -> None:
         """Append one batch of pairs; ratings below `min_rating` are left out."""
         self.read += len(users)
+        places = np.arange(self.file_rows, self.file_rows + len(users))
+        self.file_rows += len(users)
         if ratings is not None:
             self.part_rated[-1] = True
             finite("rating", ratings)
@@ -143,10 +149,11 @@ class Rows:
                 keep = pa.array(ratings >= self.min_rating)
                 users, items = users.filter(keep), items.filter(keep)
                 times = times if times is None else times.filter(keep)
+                places = places[ratings >= self.min_rating]
         self.users.add(users)
         self.items.add(items)
         if times is not None:
-            self.times.add(times)
+            self.times.add(times, places)
             self.part_timed[-1] = True
         self.repeats.append(np.ones(len(users), np.int64))
         self.part_rows[-1] += len(users)

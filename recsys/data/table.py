@@ -7,10 +7,9 @@ rows are known.
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Iterator
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -20,10 +19,7 @@ from recsys.data.cells import BadCellError, finite, numbers_of
 from recsys.data.rows import MISSING, Rows
 from recsys.data.sniff import NUMBER, Layout
 from recsys.data.stream import MAX_LINE, Source, TextStream, shown
-from recsys.data.times import ISO_DATE
 from recsys.errors import InputError
-
-_ISO = re.compile(ISO_DATE, re.ASCII)
 
 
 def read_table(source: Source, layout: Layout, rows: Rows) -> None:
@@ -172,7 +168,6 @@ def read_plainly(source: Source, layout: Layout) -> Iterator[tuple[int, list[str
 
     Raises `InputError` with the line at the first row that cannot be used.
     """
-    date: bool | None = None  # what times are, as the first row has it
     for number, cells in _cells(source, layout):
         for role in ("user", "item"):
             cell = cells[layout.columns[role]]
@@ -194,16 +189,6 @@ def read_plainly(source: Source, layout: Layout) -> Iterator[tuple[int, list[str
                 raise _bad(
                     source, layout, number, "rating", f"is {shown(rating)}: expected a number"
                 )
-        if "timestamp" in layout.columns:
-            time = cells[layout.columns["timestamp"]]
-            right = {True: _is_date, False: _is_number}
-            if date is None and (_is_date(time) or _is_number(time)):
-                date = _is_date(time)
-            if date is None or not right[date](time):
-                iso = "an ISO date such as 2024-01-31"
-                expected = {True: iso, False: "a number", None: f"a number or {iso}"}[date]
-                what = f"is {shown(time)}: expected {expected}"
-                raise _bad(source, layout, number, "timestamp", what)
         yield number, cells
 
 
@@ -214,13 +199,6 @@ def _bad(source: Source, layout: Layout, line: int, role: str, what: str) -> Inp
 
 def _is_number(text: str) -> bool:
     return bool(NUMBER.fullmatch(text.strip(" \t"))) and abs(float(text)) != float("inf")
-
-
-def _is_date(text: str) -> bool:
-    text = text.strip(" \t")
-    return bool(_ISO.fullmatch(text)) and not pd.isna(
-        pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-    )
 
 
 def find_error(source: Source, layout: Layout, error: Exception) -> InputError:
@@ -243,3 +221,9 @@ def find_cell(source: Source, layout: Layout, role: str) -> InputError | None:
                 what = f"{shown(part)} is a missing value among integers: expected an id"
                 return _bad(source, layout, number, role, what)
     return None
+
+
+def line_of_row(source: Source, layout: Layout, row: int) -> int | None:
+    """The line of the row at this position, from 0, below the header."""
+    found = next(itertools.islice(read_plainly(source, layout), row, None), None)
+    return None if found is None else found[0]

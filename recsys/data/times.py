@@ -1,58 +1,296 @@
-"""Times as they grow while files are read."""
+"""Times of any number of files, compared as points in time, or not at all.
+
+A file writes its times in one of these ways; a column that fits none has no order, with a reason.
+
+| written as | read as |
+|---|---|
+| parquet timestamps and dates of any unit | the instants they are |
+| text with a date | one way of writing for the whole column (`dates.py`) |
+| numbers such as 20231114 or 20231114221320 | the date and time their digits spell |
+| numbers the size of 1973 to 2100 | seconds, milliseconds, micro- or nanoseconds since 1970 |
+| other numbers | order numbers, comparable only with order numbers of the same size |
+
+A zone counts where it is written; a time without one is taken as UTC. Nothing is raised while
+files are read: whoever needs no order is not stopped by a time column.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import BadCellError, finite, numbers_of
+from recsys.data.cells import numbers_of
+from recsys.data.dates import DateColumn, digits_as_dates
+from recsys.data.instants import Instants, concatenate
+from recsys.data.stream import shown
 
-ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ].*)?$"
+UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+_LEAST, _MOST = 1e8, 4.2e9  # seconds since 1970: 1973-03-03 and 2103-02-03
+_NAT = -(2**63)  # what pandas makes of a missing time
+_YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: "never", not a time
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+@dataclass(frozen=True)
+class TimeProblem:
+    """Why times have no order. `file`: which one, from 0; `row` in it from 0, where one is known.
+
+    `what` continues a sentence that begins with the file and its column.
+    """
+
+    file: int
+    row: int | None
+    what: str
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """What `TimeColumn.finish` found: `keys` to sort by (int64 or float64), or a `problem`."""
+
+    keys: NDArray | None
+    problem: TimeProblem | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _File:
+    label: str
+    kind: Literal["", "number", "date", "instant"] = ""
+    numbers: list[NDArray] = field(default_factory=list)
+    instants: list[Instants] = field(default_factory=list)
+    dates: DateColumn = field(default_factory=DateColumn)
+    zones: set[bool] = field(default_factory=set)  # whether times have one
+    problem: tuple[int | None, str] | None = None
 
 
 class TimeColumn:
-    """Times of any number of batches: all numbers, or all ISO 8601 dates (UTC unless they say)."""
+    """Times of any number of files, each in batches."""
 
     def __init__(self) -> None:
-        self._chunks: list[NDArray] = []
-        self._kind: str | None = None
+        self._files: list[_File] = []
 
-    def add(self, times: pa.Array) -> None:
-        """Append strings or integers. `BadCellError` for what is neither number nor date."""
-        if not len(times):
+    def begin(self, label: str) -> None:
+        """The next batches come from this file."""
+        self._files.append(_File(label))
+
+    def add(self, times: pa.Array, rows: NDArray[np.int64]) -> None:
+        """Append a batch of any type; `rows`: where in the file each one is, from 0."""
+        own = self._files[-1]
+        if not len(times) or own.problem is not None:
             return
-        if pa.types.is_integer(times.type):
-            kind, values = "number", times.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        else:
-            kind, values = _parse_times(times)
-        if self._kind not in (None, kind):
-            raise BadCellError("timestamp", None, f"expected a {self._kind}, as in the rows before")
-        self._kind = kind
-        self._chunks.append(values)
+        try:
+            _add(own, times)
+        except _CellError as error:
+            row = None if error.at is None else int(rows[error.at])
+            own.problem = (row, error.what)
+            own.numbers, own.instants, own.dates = [], [], DateColumn()
 
-    def finish(self) -> NDArray:
-        """int64, or float64 where a time has a fraction."""
-        chunks, self._chunks = self._chunks, []
-        return np.concatenate(chunks) if chunks else np.empty(0, np.int64)
+    def finish(self, files: int | None = None) -> Times:
+        """The keys of the first `files` files (all: None), in the order of addition."""
+        taken, self._files = self._files[:files], []
+        for n, own in enumerate(taken):
+            if own.problem is not None:
+                return Times(None, TimeProblem(n, *own.problem))
+        _agree([own.dates for own in taken if own.kind == "date"])
+        readings = []
+        for n, own in enumerate(taken):
+            if own.kind:
+                try:
+                    readings.append((n, _read(own)))
+                except _CellError as error:
+                    return Times(None, TimeProblem(n, error.at, error.what))
+        return _compare(readings, taken)
 
 
-def _parse_times(times: pa.Array) -> tuple[str, NDArray]:
-    as_float = numbers_of(times)
-    if as_float is not None:
-        finite("timestamp", as_float)
-        try:  # exact, where a float would round nanoseconds
-            exact = pc.cast(pc.ascii_trim_whitespace(times), pa.int64())
+class _CellError(Exception):
+    """`at`: position in the batch (or file), or None where the whole column is meant."""
+
+    def __init__(self, at: int | None, what: str) -> None:
+        super().__init__(at, what)
+        self.at, self.what = at, what
+
+
+def _add(own: _File, times: pa.Array) -> None:
+    if pa.types.is_dictionary(times.type):
+        times = times.dictionary_decode()
+    kind = times.type
+    if times.null_count:
+        raise _CellError(pc.index(pc.is_null(times), pa.scalar(True)).as_py(), "is missing")
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        _enter(own, "instant", None)
+        own.instants.append(_instants(times))
+        own.zones.add(pa.types.is_timestamp(kind) and kind.tz is not None)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        _add_texts(own, times)
+    else:
+        numbers = _numbers(times)
+        _enter(own, "number", 0)
+        own.numbers.append(numbers)
+
+
+def _enter(own: _File, kind: Literal["number", "date", "instant"], at: int | None) -> None:
+    if own.kind not in ("", kind):
+        raise _CellError(at, f"is a {kind}: expected a {own.kind}, as in the rows before")
+    own.kind = kind
+
+
+def _instants(times: pa.Array) -> Instants:
+    if pa.types.is_date32(times.type):
+        days = pc.cast(times, pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
+        return Instants(days * 86400)
+    values = pc.cast(times, pa.int64()).to_numpy(zero_copy_only=False)
+    unit = "ms" if pa.types.is_date64(times.type) else times.type.unit
+    return Instants.of_units(values, _PER_SECOND[unit])
+
+
+def _numbers(values: pa.Array) -> NDArray:
+    kind = values.type
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        try:
+            exact = pc.cast(values, pa.int64())
         except pa.ArrowInvalid:
-            return "number", as_float
-        return "number", exact.to_numpy(zero_copy_only=False)
-    trimmed = pc.ascii_trim_whitespace(times)
-    shaped = pc.match_substring_regex(trimmed, ISO_DATE).to_numpy(zero_copy_only=False)
-    dates = pd.to_datetime(trimmed.to_pandas(), format="ISO8601", utc=True, errors="coerce")
-    bad = ~shaped | dates.isna().to_numpy()
+            exact = pc.cast(values, pa.float64(), safe=False)
+        return exact.to_numpy(zero_copy_only=False)
+    if not pa.types.is_floating(kind):
+        raise _CellError(None, f"has type {kind}: expected numbers, dates or times")
+    return _finite(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False))
+
+
+def _finite(numbers: NDArray) -> NDArray:
+    bad = ~np.isfinite(numbers)
     if bad.any():
-        what = "expected a number or an ISO date such as 2024-01-31, the same in all rows"
-        raise BadCellError("timestamp", int(bad.argmax()), what)
-    return "date", dates.dt.as_unit("us").astype("int64").to_numpy()
+        at = int(bad.argmax())
+        raise _CellError(at, f"is {numbers[at]}: expected a finite number")
+    return numbers
+
+
+def _add_texts(own: _File, texts: pa.Array) -> None:
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        raise _CellError(None, "is not UTF-8 in some rows") from None
+    texts = pc.utf8_trim_whitespace(texts)
+    if own.kind != "date":
+        numbers = numbers_of(texts)
+        if numbers is not None:
+            _finite(numbers)
+            _enter(own, "number", 0)
+            with suppress(pa.ArrowInvalid):  # exact, where a float would round nanoseconds
+                numbers = pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False)
+            own.numbers.append(numbers)
+            return
+    bad = own.dates.add(texts)
+    if bad is None:
+        _enter(own, "date", 0)
+        return
+    cell = texts[bad].as_py()
+    wanted = {
+        "": "a number or a date such as 2024-01-31, written alike in all rows",
+        "number": "a number, as in the rows before",
+        "date": f"a date such as {own.dates.example}, as in the rows before",
+    }[own.kind]
+    if own.kind == "number" or (not own.kind and _is_number(texts[0].as_py())):
+        bad = next(n for n, text in enumerate(texts.to_pylist()) if not _is_number(text))
+        cell, wanted = texts[bad].as_py(), "a number, as in the rows before"
+    raise _CellError(bad, f"is {shown(cell)}: expected {wanted}")
+
+
+def _is_number(text: str) -> bool:
+    numbers = numbers_of(pa.array([text]))
+    return numbers is not None and bool(np.isfinite(numbers).all())
+
+
+# what a file's times turned out to be: points in time, or numbers of an unknown unit of this size
+_Reading = Instants | tuple[NDArray, int]
+
+
+def _read(own: _File) -> _Reading:
+    if own.kind == "instant":
+        return concatenate(own.instants)
+    if own.kind == "date":
+        zones, dates = own.dates.zones, own.dates.finish()
+        own.zones |= zones
+        if isinstance(dates, str):
+            raise _CellError(None, dates)
+        return dates
+    numbers = np.concatenate(own.numbers)
+    own.numbers = []
+    return _sized(numbers)
+
+
+def _sized(numbers: NDArray) -> _Reading:
+    """Numbers by their size: what unit they are in, if they can be times of 1973 to 2103."""
+    if numbers.dtype == np.int64 and (numbers == _NAT).any():
+        raise _CellError(None, "is missing in some rows (NaT, written as -9223372036854775808)")
+    spelled = digits_as_dates(numbers)
+    if isinstance(spelled, str):
+        raise _CellError(None, spelled)
+    if spelled is not None:
+        return spelled
+    size = np.abs(numbers.astype(np.float64))
+    units = list(UNITS)
+    largest = size.max(initial=0.0)
+    for scale in UNITS.values():  # a year 9999 says "never": it does not tell the unit
+        never = (numbers >= _YEAR_9999[0] * scale) & (numbers < _YEAR_9999[1] * scale)
+        rest = size[~never].max(initial=0.0)
+        if never.any() and _LEAST * scale <= rest <= _MOST * scale:
+            largest = rest
+            size = np.where(never, rest, size)
+            break
+    for at, name in enumerate(units):
+        for smaller in units[:at]:
+            low, high = _LEAST * UNITS[smaller], _MOST * UNITS[smaller]
+            if largest >= _LEAST * UNITS[name] and ((size >= low) & (size <= high)).any():
+                one, other = numbers[(size >= low) & (size <= high)][0], numbers[size.argmax()]
+                raise _CellError(
+                    None,
+                    f"mixes {smaller} ({one}) and {name} ({other}): expected one unit",
+                )
+    for name in units:
+        if _LEAST * UNITS[name] <= largest <= _MOST * UNITS[name]:
+            return Instants.of_units(numbers, UNITS[name])
+    return numbers, int(np.digitize(largest, [_LEAST * scale for scale in UNITS.values()]))
+
+
+def _agree(columns: list[DateColumn]) -> None:
+    """Days and months that one file leaves open are those that the others show."""
+    for shape in {column.shape for column in columns}:
+        alike = [column for column in columns if column.shape == shape]
+        known = {column.ways[0] for column in alike if len(column.ways) == 1}
+        if len(known) == 1:
+            for column in alike:
+                column.prefer(*known)
+
+
+def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
+    instants = [(n, r) for n, r in readings if isinstance(r, Instants)]
+    numbers = [(n, r) for n, r in readings if not isinstance(r, Instants)]
+    if instants and numbers:
+        (first, _), (other, (values, _)) = instants[0], numbers[0]
+        late = max(first, other)
+        label = files[first if late == other else other].label
+        dates, order = "points in time", f"order numbers (up to {values.max():g})"
+        mine, theirs = (order, dates) if late == other else (dates, order)
+        what = f"holds {mine}, but {label} has {theirs}: they cannot be compared"
+        return Times(None, TimeProblem(late, None, what))
+    if numbers:
+        (first, (_, size)) = numbers[0]
+        for n, (values, own) in numbers[1:]:
+            if own != size:
+                what = (
+                    f"holds numbers up to {values.max():g} of an unknown unit, unlike "
+                    f"{files[first].label}: they cannot be compared"
+                )
+                return Times(None, TimeProblem(n, None, what))
+        return Times(np.concatenate([values for _, (values, _) in numbers]))
+    zones: set[bool] = set().union(*(own.zones for own in files))
+    notes = ("times without a zone are taken as UTC",) if len(zones) > 1 else ()
+    if not instants:
+        return Times(np.empty(0, np.int64))
+    return Times(concatenate([reading for _, reading in instants]).keys(), notes=notes)
