@@ -8,6 +8,7 @@ rows are known.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
