@@ -3,10 +3,14 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 ARGS ?= --space bpr_hard
+# As many processes as there are cores (JOBS=0: one, in which a debugger can be used).
+JOBS ?= auto
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadgroup -p no:cacheprovider
+QUICK := -m "not faults and not browser"
 BENCH_PY := .bench-venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test check test-faults test-browser bench ui clean
+.PHONY: help setup search test test-shuffled check test-faults test-browser bench ui clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,7 +31,10 @@ search: $(VENV)/.run ## the main job on MovieLens-100K (ARGS="--space bce --tria
 	$(PY) run_search.py $(ARGS)
 
 test: $(VENV)/.dev ## all quick tests (minutes)
-	$(PY) -m pytest -m "not faults and not browser" -p no:cacheprovider
+	$(PYTEST) $(QUICK) --hypothesis-profile=same
+
+test-shuffled: $(VENV)/.dev ## the same in random order, with examples that no run had before
+	$(PYTEST) $(QUICK) -p randomly
 
 check: $(VENV)/.dev ## format, lint, types, import rules, tests
 	$(PY) -m ruff format --check .
@@ -37,7 +44,7 @@ check: $(VENV)/.dev ## format, lint, types, import rules, tests
 	$(MAKE) test
 
 test-faults: $(VENV)/.dev ## kill schedules and outages with real processes (long)
-	$(PY) -m pytest -m faults
+	$(PYTEST) -m faults
 
 test-browser: $(VENV)/.dev ## report and MLflow pages in headless Chromium (installs it with apt-get)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import optuna
@@ -14,13 +15,20 @@ from recsys.data import load
 from search.folder import RunFolder
 from search.study import open_study, records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
 
 @pytest.fixture(scope="module")
-def run(cli, smoke) -> Path:
+def live(cli, smoke) -> Path:
+    """The run `one`, which some of these tests change."""
     assert smoke.returncode == 0, smoke.stdout + smoke.stderr
     return cli.runs / "one"
+
+
+@pytest.fixture(scope="module")
+def run(cli, live, tmp_path_factory) -> Path:
+    """The same as the search left it."""
+    return shutil.copytree(live, tmp_path_factory.mktemp("left") / live.name)
 
 
 def test_the_screen_shows_the_result_and_no_noise(smoke, run):
@@ -77,39 +85,45 @@ def test_journal_optuna_and_tables_agree(run):
         assert trial.value == max(value for _, value in trial.steps)
 
 
-def test_mlflow_has_all_of_it(cli, run):
-    checked = cli("sync", "one", "--runs-dir", str(cli.runs), "--verify")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "everything" in checked.stdout
+def test_mlflow_has_all_of_it(command, live):
+    assert "everything" in command("sync", "one", "--verify")
 
 
-def test_export_copies_the_submission(cli, run):
+def test_export_copies_the_submission(cli, live):
     done = cli("export", "one", "-o", "mine.csv", "--runs-dir", str(cli.runs))
     assert done.returncode == 0, done.stderr
-    assert (cli.home / "mine.csv").read_bytes() == (run / "submission.csv").read_bytes()
+    assert (cli.home / "mine.csv").read_bytes() == (live / "submission.csv").read_bytes()
 
 
-def test_export_of_a_trial_trains_it_again(cli, run):
-    args = ("export", "one", "--trial", "t0000", "--runs-dir", str(cli.runs))
-    assert cli(*args, "-o", "a.csv").returncode == 0
-    assert cli(*args, "-o", "b.csv").returncode == 0
+def test_export_of_a_trial_trains_it_again(cli, command, live):
+    for name in ("a.csv", "b.csv"):
+        command("export", "one", "--trial", "t0000", "-o", name)
     first, second = (cli.home / "a.csv").read_text(), (cli.home / "b.csv").read_text()
     assert first == second
     assert len(first.splitlines()) == 301
 
 
-def test_report_can_be_written_anew(cli, run):
-    (run / "report.html").unlink()
-    done = cli("report", "one", "--runs-dir", str(cli.runs))
-    assert done.returncode == 0
-    assert "<html" in (run / "report.html").read_text()
+def test_report_can_be_written_anew(command, live):
+    (live / "report.html").unlink()
+    command("report", "one")
+    assert "<html" in (live / "report.html").read_text()
 
 
-def test_extend_adds_trials_to_the_same_study(cli, run):
+def test_resuming_a_finished_run_does_nothing_and_says_so(command, live):
+    def files() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in live.glob("*.*") if p.suffix != ".lock"}
+
+    before = files()
+    said = command("--resume", "--run", "one")
+    assert "finished" in said
+    assert "--extend" in said
+    assert files() == before
+
+
+def test_extend_adds_trials_to_the_same_study(cli, command, live):
     done = cli.search("--run", "one", "--extend", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     state = RunFolder.open(cli.runs, "one").state()
     assert [t.id for t in state.in_order()] == [f"t{n:04d}" for n in range(8)]
-    assert len(records(open_study(run / "study.journal"))) == 8
-    checked = cli("sync", "one", "--runs-dir", str(cli.runs), "--verify")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert len(records(open_study(live / "study.journal"))) == 8
+    assert "everything" in command("sync", "one", "--verify")

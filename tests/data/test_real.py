@@ -1,5 +1,6 @@
-"""Real files that may lie beside the checkout; skipped where they do not."""
+"""Real files, which are not in the repository: skipped where they are not at hand."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,19 @@ import pytest
 from recsys.data import describe, load
 from recsys.split import SplitPlan, make_split
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+VARIABLE = "RECSEARCH_TEST_DATA"
 
 
 def find(name: str) -> str:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{name} is not beside this checkout")
-    return str(path)
+    """In the folder that the variable names, or in `shared/data` beside the checkout or above."""
+    given = os.environ.get(VARIABLE)
+    above = Path(__file__).resolve().parents[2:]
+    folders = [Path(given)] if given else [folder / "shared" / "data" for folder in above]
+    for folder in folders:
+        if (folder / name).exists():
+            return str(folder / name)
+    where = f"{folders[0]}, which {VARIABLE} names" if given else "shared/data beside this checkout"
+    pytest.skip(f"{name} is not in {where}; set {VARIABLE} to the folder that has it")
 
 
 @pytest.mark.parametrize(

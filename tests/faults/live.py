@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from search.study import open_study, records
 from search.tracking import verify_delivery
 
 ROOT = Path(__file__).resolve().parents[2]
+# Limits are for what never happens, on a machine with much else to do: no test waits for one.
+LONG_S = 600.0
+GONE_S = 40.0  # less than the minute for which Ray's agents would stay by themselves
 MARK = "RECSEARCH_TEST_MARK"  # inherited by everything a search starts, so that all of it is found
 
 # Seconds of work in all, but more than the ten trials that TPE draws at random, and every stage.
@@ -76,7 +79,7 @@ class Home:
     def resume(self, run: str, *args: str, cpus: int | None = 1, **more: Any) -> Live:
         return self.start("--resume", "--run", run, *args, cpus=cpus, **more)
 
-    def call(self, *args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def call(self, *args: str, timeout: float = LONG_S) -> subprocess.CompletedProcess[str]:
         """A command that is not a search, to its end."""
         command = [sys.executable, str(ROOT / "run_search.py"), *args]
         where = ["--runs-dir", str(self.runs)]
@@ -124,7 +127,7 @@ class Live:
             )
         return Live(process, mark, out, err)
 
-    def wait(self, seconds: float = 300) -> int:
+    def wait(self, seconds: float = LONG_S) -> int:
         """The exit code; everything is killed where it does not end in time."""
         try:
             return self.process.wait(seconds)
@@ -148,12 +151,21 @@ class Live:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block the driver does nothing; what it started runs on."""
+        self.kill(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.kill(signal.SIGCONT)
+
     def others(self, *words: str) -> dict[int, str]:
         """Living processes of this search beside the driver: pid -> command line."""
         found = {pid: line for pid, line in processes(self.mark).items() if pid != self.process.pid}
         return {p: line for p, line in found.items() if all(w in line for w in words)}
 
-    def gone(self, seconds: float, but: str = "search.courier") -> None:
+    def gone(self, seconds: float = GONE_S, but: str = "search.courier") -> None:
         """Assert that nothing of it is left within `seconds` (the courier has its last effort)."""
         end = time.monotonic() + seconds
         while left := {p: c for p, c in self.others().items() if but not in c}:
@@ -168,7 +180,7 @@ class Live:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def until(self, condition: Callable[[], bool], seconds: float = 120) -> bool:
+    def until(self, condition: Callable[[], bool], seconds: float = LONG_S) -> bool:
         """Wait for a condition; False where the search ended before."""
         end = time.monotonic() + seconds
         while not condition():

@@ -17,7 +17,6 @@ from tests.faults.live import Home, Live, check_whole, outcome, seen
 
 TRIALS = 14
 KILLS = 5  # a seed
-RAY_GONE_S = 15.0  # on a machine with nothing else to do it takes one or two
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def undisturbed(home: Home) -> dict[str, object]:
     search = home.search("undisturbed")
     assert search.wait() == 0, search.said()
     check_whole(home, "undisturbed", TRIALS)
-    search.gone(RAY_GONE_S)
+    search.gone()
     return outcome(home, "undisturbed")
 
 
@@ -40,7 +39,7 @@ def killed(search: Live) -> bool:
     alive = search.process.poll() is None
     search.kill()
     search.process.wait()
-    search.gone(RAY_GONE_S)
+    search.gone()
     return alive
 
 
@@ -61,17 +60,19 @@ def test_at_five_telling_moments(home: Home, undisturbed: dict[str, object]) -> 
         seen(folder, "stage", name="test"),  # while the test items are being read
         seen(folder, "stage", name="refit", state="done"),  # while the last files are written
     ]
-    search = home.search("telling")
+    search, kills = home.search("telling"), 0
     for moment in moments:
         assert search.until(moment), search.said()
-        assert killed(search), search.said()
-        if moment is not moments[-1]:  # by then Ray may have been closed, and its guard dismissed
+        alive = killed(search)
+        kills += alive
+        assert alive or moment in moments[-2:], search.said()  # the last ones are soon over
+        if alive and moment is not moments[-1]:  # by then Ray may be closed, its guard dismissed
             assert "To go on: python run_search.py --resume --run telling" in search.errors()
         search = home.resume("telling")
     assert search.wait() == 0, search.said()
     check_whole(home, "telling", TRIALS)
     assert outcome(home, "telling") == undisturbed
-    assert len(home.state("telling").sessions) == len(moments) + 1
+    assert len(home.state("telling").sessions) == kills + 1
 
 
 @pytest.mark.faults

@@ -22,28 +22,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("stop"))
     search = home.search("done")
     assert search.wait() == 0, search.said()
-    search.gone(15, but="nothing")
+    search.gone(but="nothing")
     return home
 
 
 def refused(search: Live, *words: str) -> None:
-    assert search.wait(60) == 2, search.said()
+    assert search.wait() == 2, search.said()
     (line,) = search.errors().splitlines()
     for word in words:
         assert word in line
-
-
-@pytest.mark.slow
-def test_resuming_a_finished_run_does_nothing_and_says_so(home: Home) -> None:
-    before = {p: p.read_bytes() for p in (home.runs / "done").glob("*.*") if p.suffix != ".lock"}
-    again = home.resume("done")
-    assert again.wait(60) == 0, again.said()
-    assert "finished" in again.said()
-    assert "--extend" in again.said()
-    assert before == {
-        p: p.read_bytes() for p in (home.runs / "done").glob("*.*") if p.suffix != ".lock"
-    }
-    check_whole(home, "done", TRIALS)
 
 
 @pytest.mark.faults

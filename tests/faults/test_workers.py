@@ -46,7 +46,7 @@ def test_ray_itself_dies(home: Home, what: str) -> None:
     assert search.until(seen(home.runs / "one", "end", 3))
     (pid,) = search.others(what)
     os.kill(pid, signal.SIGKILL)
-    assert search.wait(180) == 0, search.said()
+    assert search.wait() == 0, search.said()
     assert "starting anew from the journal (1 of 2)" in search.said()
     check_whole(home, "one", TRIALS)
     assert outcome(home, "one") == outcome(home, "calm")
@@ -69,7 +69,7 @@ def test_ray_dies_again_and_again(home: Home) -> None:
     assert len(killed) == 3
     assert search.errors().splitlines()[-1].startswith("run_search.py: Ray's raylet died 3 times")
     assert "--resume --run one" in search.said()
-    search.gone(15)
+    search.gone()
     again = home.resume("one")
     assert again.wait() == 0, again.said()
     check_whole(home, "one", TRIALS)
@@ -82,8 +82,8 @@ def test_ray_dies_while_the_data_are_handed_over(home: Home) -> None:
     assert search.until(seen(home.runs / "one", "stage", name="search", state="start"))
     for pid in search.others("/raylet/raylet"):
         os.kill(pid, signal.SIGKILL)
-    if search.wait(180):
-        search.gone(15)
+    if search.wait():
+        search.gone()
         assert "nothing finished is lost" in search.errors()
         assert "--resume --run one" in search.errors()
         search = home.resume("one")
@@ -94,19 +94,24 @@ def test_ray_dies_while_the_data_are_handed_over(home: Home) -> None:
 @pytest.mark.slow
 def test_a_killed_worker_is_started_again(home: Home) -> None:
     search = home.search("one", "--trials", "6", "--set", "max_epochs=60", "--set", "patience=0")
-    assert search.until(seen(home.runs / "one", "start"))
-    kill_trials(search)
+    folder = home.runs / "one"
+    again = seen(folder, "start", attempt=2)
+    for begun in range(1, 7):  # a trial that ends before its worker is killed shows nothing
+        assert search.until(seen(folder, "start", begun)), search.said()
+        kill_trials(search)
+        search.until(lambda n=begun: again() or seen(folder, "end", n)())
+        if again():
+            break
     assert search.wait() == 0, search.said()
-    state = home.state("one")
-    assert [t.state for t in state.in_order()].count("FAILED") == 0
-    assert [e["attempt"] for e in lines(home.runs / "one") if e["t"] == "start"].count(2) == 1
+    assert again()
+    assert [t.state for t in home.state("one").in_order()].count("FAILED") == 0
     check_whole(home, "one", 6)
 
 
 @pytest.mark.faults
 def test_a_worker_killed_again_and_again_fails_its_trial(home: Home) -> None:
     """A few attempts, then FAILED with a reason in every record; the other trials go on."""
-    search = home.search("one", "--trials", "6")
+    search = home.search("one", "--trials", "6", "--set", "max_epochs=60", "--set", "patience=0")
     folder = home.runs / "one"
     for attempt in range(1, WORKER_RETRIES + 2):
         assert search.until(seen(folder, "start", id="t0000", attempt=attempt)), search.said()
@@ -189,7 +194,7 @@ def test_a_trial_that_asks_for_too_much_memory_fails_alone(home: Home) -> None:
     for pid in search.others("ray::ImplicitFunc"):
         held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.prlimit(pid, resource.RLIMIT_AS, (held + 10**9, held + 10**9))
-    assert search.wait(400) == 0, search.said()
+    assert search.wait() == 0, search.said()
     trials = {t.config["latent_factors"]: t for t in home.state("one").trials.values()}
     assert {d: t.state for d, t in trials.items()} == {8: "COMPLETE", 8192: "FAILED", 9: "COMPLETE"}
     assert "memory" in trials[8192].cause.lower()

@@ -359,7 +359,7 @@ def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path) -> None:
             )
             for _ in range(2)
         ]
-        outputs |= {process.communicate(timeout=120)[0] for process in both}
+        outputs |= {process.communicate(timeout=600)[0] for process in both}
         assert [process.returncode for process in both] == [0, 0]
     assert len(outputs) == 1
     assert list(tmp_path.rglob("*.nbc"))

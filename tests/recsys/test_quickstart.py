@@ -60,7 +60,7 @@ def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"PYTHON": sys.executable},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 

@@ -86,7 +86,7 @@ print(json.dumps([[t.state.name, t.value, t.intermediate_values, t.user_attrs.ge
                   for t in study.get_trials()]))
 """
     output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     ).stdout
     assert json.loads(output) == [
         ["COMPLETE", 1.0, {"4": 0.1, "12": 0.3, "36": 0.9, "40": 1.0}, None],

@@ -194,7 +194,7 @@ while True:
     assert child.stdout.read(int(rng.integers(3, 30)))
     time.sleep(float(rng.uniform(0, 0.02)))
     child.send_signal(signal.SIGKILL)
-    child.wait(timeout=30)
+    child.wait(timeout=600)
     child.stdout.close()
     found = records(open_study(study_path))
     states = [t.state for t in found]

@@ -34,7 +34,7 @@ def test_seeds_are_63_bits_and_differ() -> None:
 def test_seed_is_the_same_in_every_process() -> None:
     code = "from search.trial import trial_seed; print(trial_seed(3, 'k'))"
     other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )
     assert int(other.stdout) == trial_seed(3, "k")
 

@@ -13,15 +13,10 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.ui import check_port, serve
+from tests.ports import free_port
 from tests.search.tracking_help import FakeRun, deliver, sqlite_store
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
@@ -74,7 +69,7 @@ def test_it_serves_the_runs_of_the_local_store_until_ctrl_c(tmp_path: Path) -> N
     try:
         assert process.stdout.readline() == f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
         address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name"
-        with urllib.request.urlopen(f"{address}?experiment_name=recsearch", timeout=60) as answer:
+        with urllib.request.urlopen(f"{address}?experiment_name=recsearch", timeout=600) as answer:
             assert b'"recsearch"' in answer.read()
         listening = subprocess.run(
             [sys.executable, "-c", LISTENING.format(port=port)], capture_output=True, text=True
@@ -82,7 +77,7 @@ def test_it_serves_the_runs_of_the_local_store_until_ctrl_c(tmp_path: Path) -> N
         assert listening.split() == ["0100007F"]  # 127.0.0.1, and nothing else
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
     assert process.returncode == 0
     with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port), 1):
         pass

@@ -24,7 +24,9 @@ from search.folder import RunFolder
 from search.journal import Journal
 from search.tracking import EXPERIMENT
 from search.ui import server_command, server_environment
+from tests.ports import free_port
 
+LONG_S = 300.0  # for what does happen, on a machine with much else to do
 COLUMNS = ["epoch", "loss", "map@50", "recall@20", "train_seconds", "eval_seconds"]
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "x.py", line 1\nDivergedError: NaN in epoch 2'
@@ -228,9 +230,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.file = Path(sqlite_store(folder).removeprefix("sqlite:///"))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -247,14 +247,15 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError("the MLflow server does not answer")
+        wait_until(self.answers)
+
+    def answers(self) -> bool:
+        """Whether somebody takes connections there."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """kill -9 of the server and its workers."""
@@ -334,7 +335,15 @@ def slow_proxy(target_port: int, seconds: float) -> Iterator[int]:
         thread.join(5)
 
 
-def wait_until(condition: Any, seconds: float = 30.0) -> None:
+def ended(pid: int) -> bool:
+    """Whether a process is over, be it that nobody has asked how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait_until(condition: Any, seconds: float = LONG_S) -> None:
     """Wait for `condition()`; the assertion names how long."""
     end = time.monotonic() + seconds
     while not condition():

@@ -1,0 +1,74 @@
+"""How the tests share a machine: what their processes compile once, and what they must not see."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A developer's own settings of what the tests start; RECSEARCH_CACHE, with the data, may stay.
+FOREIGN = ("MLFLOW_", "RAY_", "TUNE_", "RECSEARCH_CPUS", "RECSEARCH_TEST_MARK")
+
+# Each is compiled by a process of its own. Together they are what engines call, half of it each.
+KERNELS = (
+    "{'loss': 'bpr', 'optimizer': 'adam', 'batch_size': 2, 'redraw': 'once'}",
+    "{'loss': 'softmax', 'optimizer': 'sgd', 'batch_size': 1}",
+)
+COMPILE = (
+    "from recsys.config import TrainConfig; from recsys.engine_numba import warm_up\n"
+    "warm_up(TrainConfig.from_flat({{'lr': 0.1, **{kind}}}))"
+)
+
+# No example is judged by the clock, and none is remembered: a run depends on no earlier one.
+settings.register_profile(
+    "explore",
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("explore")
+
+compilers = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
+    # known also where xdist is not loaded
+    config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """A process a core, within reason: each holds torch, and starts searches of its own."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(2, min(8, usable or 2))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the tests, the long ones come first, so that none waits at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not any(map(item.get_closest_marker, ("slow", "faults"))))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the kernels for all processes while these import and collect."""
+    if session.config.getoption("numprocesses", None):
+        session.config.stash[compilers] = [
+            subprocess.Popen([sys.executable, "-c", COMPILE.format(kind=kind)], cwd=ROOT)
+            for kind in KERNELS
+        ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Hand out no test before everything is compiled (seconds; nothing where it had been)."""
+    for process in session.config.stash.get(compilers, []):
+        process.wait()

@@ -1,0 +1,36 @@
+"""Ports for the servers that tests start: no two tests, of whatever checkout, get the same one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import socket
+import tempfile
+from pathlib import Path
+
+# Below those that the kernel gives to connections, above those of Ray's workers.
+FIRST, LAST = 20_000, 32_000
+
+_held: list[int] = []  # locks of this process, kept until it ends
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 with nobody on it, this process's own as long as it lives.
+
+    A port that was bound and closed again may be anybody's by the time that a server binds it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"recsearch-test-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        port = random.SystemRandom().randrange(FIRST, LAST)
+        fd = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            os.close(fd)
+            continue
+        _held.append(fd)
+        return port
