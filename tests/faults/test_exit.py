@@ -29,7 +29,6 @@ def one_core():
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("one_core")
 def test_nothing_aborts_at_exit(tmp_path):
     good = tmp_path / "good.csv"
