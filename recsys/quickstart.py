@@ -22,6 +22,7 @@ from recsys.errors import ConfigError, DivergedError, InputError, UserError
 from recsys.evaluate import top_items
 from recsys.interactions import CSR
 from recsys.model import LFM
+from recsys.output import guard_output, one_line
 from recsys.quickconfig import (
     BceSettings,
     BprSettings,
@@ -238,9 +239,10 @@ def say(line: str) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {one_line(message)}\n")
     return code
 
 
 if __name__ == "__main__":
+    guard_output()
     sys.exit(main())

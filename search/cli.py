@@ -7,13 +7,15 @@ Heavy imports wait until a command needs them, so that `--help` and mistakes ans
 from __future__ import annotations
 
 import argparse
-import re
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from recsys.errors import UserError
+from recsys.errors import DivergedError, UserError
+from recsys.output import one_line, output_error
+from search.durations import EXPECTED, seconds_of
 
 COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
 PROG = "run_search.py"
@@ -30,46 +32,92 @@ other commands (each has --help):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with mistakes in one line."""
+    """argparse, with mistakes in one line, options in full, and each at most once."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+        self.register("action", None, Once)
+        self.register("action", "store", Once)
+        self.register("action", "store_true", OnceTrue)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: {one_line(message)} (see --help)\n")
 
 
-def duration(text: str) -> float:
-    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`.
+class Once(argparse.Action):
+    """Keep the value of an option; the same option twice is a mistake, not a last word."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("given", {})
+        if option_string is not None:
+            if self.dest in given:
+                parser.error(f"{option_string} is given twice")
+            given[self.dest] = option_string
+        setattr(namespace, self.dest, values)
+
+
+class OnceTrue(Once):
+    """The same for an option without a value."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, const=True, default=False, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ARG002 - there are none
+        option_string: str | None = None,
+    ) -> None:
+        super().__call__(parser, namespace, True, option_string)
+
+
+def filled(value: str) -> str:
+    """Anything but nothing."""
+    if not value.strip() or "\0" in value:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected something in the quotes")
+    return value
+
+
+def duration(value: str) -> float:
+    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`, `2d`; infinity of `none`.
 
     >>> duration("1h30m")
     5400.0
     """
-    match = re.fullmatch(
-        r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?",
-        text.strip(),
-    )
-    seconds = (
-        sum(float(match[unit] or 0) * size for unit, size in (("h", 3600), ("m", 60), ("s", 1)))
-        if match
-        else 0.0
-    )
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a time like 90s, 10m or 1h30m")
+    seconds = math.inf if value.strip() == "none" else seconds_of(value)
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected {EXPECTED}, or none")
     return seconds
+
+
+def rating(value: str) -> float:
+    """A finite number."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{value!r}: expected a number such as 3.5")
+    return number
 
 
 def positive(text: str) -> int:
     """A whole number from 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
+    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 9 and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
-    return value
+    return int(text)
 
 
 def seed_number(text: str) -> int:
     """A whole number from 0 to 2^32 - 1."""
-    if not text.isdecimal() or int(text) >= 2**32:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to 4294967295")
     return int(text)
 
@@ -79,22 +127,24 @@ def fraction(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1024:
+        value = math.nan
+    # Ray gives parts of one GPU, down to a hundredth, or whole ones.
+    if not (value in (0, *range(1, 1025)) or 0.01 <= value < 1):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of GPUs, 0.25 for a quarter")
     return value
 
 
 def _runs_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs-dir", metavar="DIR", default="runs", help="default: runs")
+    parser.add_argument("--runs-dir", type=filled, metavar="DIR", help="default: runs")
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--min-rating", type=float, metavar="R", help="explicit ratings: positive from R on"
+        "--min-rating", type=rating, metavar="R", help="explicit ratings: positive from R on"
     )
     parser.add_argument(
         "--columns",
+        type=filled,
         metavar="user=A,item=B",
         help="names of the columns, where they are not found: user, item, rating, timestamp",
     )
@@ -109,9 +159,14 @@ def search_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to search")
-    what.add_argument("--space", metavar="NAME|FILE", help="a search space (see: spaces)")
     what.add_argument(
-        "--data", metavar="NAME|PATH", help="a named set or a file of yours (default: ml-100k)"
+        "--space", type=filled, metavar="NAME|FILE", help="a search space (see: spaces)"
+    )
+    what.add_argument(
+        "--data",
+        type=filled,
+        metavar="NAME|PATH",
+        help="a named set or a file of yours (default: ml-100k)",
     )
     _data_options(what)  # type: ignore[arg-type]
     what.add_argument("--trials", type=positive, metavar="N", help="default: the space's")
@@ -128,18 +183,24 @@ def search_parser() -> Parser:
         help="override the space: a parameter (latent_factors=64) or a key (metric=ndcg@20)",
     )
     run = parser.add_argument_group("the run")
-    run.add_argument("--run", metavar="NAME", help="name of the run (default: made up)")
+    run.add_argument(
+        "--run", type=filled, metavar="NAME", help="name of the run (default: made up)"
+    )
     _runs_dir(run)  # type: ignore[arg-type]
-    run.add_argument("--resume", action="store_true", help="go on with --run NAME")
+    run.add_argument("--resume", action="store_true", help="resume --run NAME where it stopped")
     run.add_argument("--extend", type=positive, metavar="N", help="N more trials for --run NAME")
     run.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
     where = parser.add_argument_group("where it runs")
     where.add_argument("--cpus-per-trial", type=positive, metavar="C", help="default: 1")
     where.add_argument("--gpus-per-trial", type=fraction, metavar="G", help="default: 0")
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
-    where.add_argument("--address", metavar="ADDR", help="a running Ray cluster")
-    where.add_argument("--storage", metavar="URI", help="Ray's storage, shared by all machines")
-    where.add_argument("--tracking-uri", metavar="URI", help="MLflow (default: the local store)")
+    where.add_argument("--address", type=filled, metavar="ADDR", help="a running Ray cluster")
+    where.add_argument(
+        "--storage", type=filled, metavar="URI", help="Ray's storage, shared by all machines"
+    )
+    where.add_argument(
+        "--tracking-uri", type=filled, metavar="URI", help="MLflow (default: the local store)"
+    )
     return parser
 
 
@@ -147,29 +208,36 @@ def command_parser(command: str) -> Parser:
     """The parser of one of the other commands."""
     parser = Parser(prog=f"{PROG} {command}")
     if command in ("export", "report", "sync"):
-        parser.add_argument("run", metavar="RUN", help="name of a run, or its folder")
+        parser.add_argument("run", type=filled, metavar="RUN", help="name of a run, or its folder")
         _runs_dir(parser)
     match command:
         case "export":
             parser.description = "Write the submission of a run."
-            parser.add_argument("-o", "--output", metavar="FILE", required=True)
-            parser.add_argument("--trial", metavar="ID", help="of this trial, trained again")
+            parser.add_argument("-o", "--output", type=filled, metavar="FILE", required=True)
+            parser.add_argument(
+                "--trial", type=filled, metavar="ID", help="of this trial, trained again"
+            )
+            parser.add_argument(
+                "--data", type=filled, metavar="PATH", help="with --trial: where the data is now"
+            )
         case "report":
             parser.description = "Write report.html of a run anew."
         case "sync":
             parser.description = "Deliver to MLflow what could not be delivered."
-            parser.add_argument("--tracking-uri", metavar="URI", help="default: the run's own")
+            parser.add_argument(
+                "--tracking-uri", type=filled, metavar="URI", help="default: the run's own"
+            )
             parser.add_argument("--verify", action="store_true", help="compare everything after")
         case "ui":
             parser.description = "Open the MLflow UI on the local store."
             parser.add_argument("--port", type=positive, default=5000)
-            parser.add_argument("--host", default="127.0.0.1")
+            parser.add_argument("--host", type=filled, default="127.0.0.1")
         case "spaces":
             parser.description = "List the search spaces, or show one."
-            parser.add_argument("name", nargs="?", metavar="NAME|FILE")
+            parser.add_argument("name", nargs="?", type=filled, metavar="NAME|FILE")
         case "data":
             parser.description = "List the named data sets, or describe one."
-            parser.add_argument("source", nargs="?", metavar="NAME|PATH")
+            parser.add_argument("source", nargs="?", type=filled, metavar="NAME|PATH")
             _data_options(parser)
     return parser
 
@@ -182,10 +250,12 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     for part in text.split(","):
         name, equals, column = part.partition("=")
         known = ("user", "item", "rating", "timestamp")
-        if not equals or not column or name.strip() not in known:
+        if not equals or not column.strip() or name.strip() not in known:
             raise UserError(
                 f"--columns: {part!r}: expected user=NAME, item=NAME, rating=NAME, timestamp=NAME"
             )
+        if name.strip() in columns:
+            raise UserError(f"--columns: {name.strip()} is given twice")
         columns[name.strip()] = column.strip()
     return columns
 
@@ -193,41 +263,54 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
     try:
-        if argv and argv[0] in COMMANDS:
-            from search import commands
-
-            options = command_parser(argv[0]).parse_args(argv[1:])
-            return int(getattr(commands, f"command_{argv[0]}")(options))
-        options = search_parser().parse_args(argv)
-        if argv and not any(a.startswith("-") for a in argv[:1]):
-            raise UserError(f"{argv[0]!r} is no command: expected one of {', '.join(COMMANDS)}")
-        from search.run import Options, run_search
-
-        return run_search(
-            Options(
-                space=options.space,
-                data=options.data,
-                min_rating=options.min_rating,
-                columns=parse_columns(options.columns),
-                trials=options.trials,
-                time_budget=options.time_budget,
-                seed=options.seed,
-                overrides=tuple(options.overrides),
-                run=options.run,
-                runs_dir=Path(options.runs_dir),
-                resume=options.resume,
-                extend=options.extend,
-                dry_run=options.dry_run,
-                cpus_per_trial=options.cpus_per_trial,
-                gpus_per_trial=options.gpus_per_trial,
-                device=options.device,
-                address=options.address,
-                storage=options.storage,
-                tracking_uri=options.tracking_uri,
-            )
-        )
+        code = _run(argv)
     except UserError as error:
-        sys.stderr.write(f"{PROG}: {error}\n")
-        return 2
+        return _fail(str(error), 2)
+    except DivergedError as error:
+        return _fail(str(error), 1)
     except KeyboardInterrupt:
         return 130
+    if code == 0 and (reason := output_error()) is not None:
+        return _fail(f"what was to be shown could not be written ({reason})", 1)
+    return code
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"{PROG}: {one_line(message)}\n")
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    if argv and argv[0] in COMMANDS:
+        from search import commands
+
+        options = command_parser(argv[0]).parse_args(argv[1:])
+        return int(getattr(commands, f"command_{argv[0]}")(options))
+    if argv and not argv[0].startswith("-"):
+        raise UserError(f"{argv[0]!r} is no command: expected one of {', '.join(COMMANDS)}")
+    options = search_parser().parse_args(argv)
+    from search.run import Options, run_search
+
+    return run_search(
+        Options(
+            space=options.space,
+            data=options.data,
+            min_rating=options.min_rating,
+            columns=parse_columns(options.columns),
+            trials=options.trials,
+            time_budget=options.time_budget,
+            seed=options.seed,
+            overrides=tuple(options.overrides),
+            run=options.run,
+            runs_dir=None if options.runs_dir is None else Path(options.runs_dir),
+            resume=options.resume,
+            extend=options.extend,
+            dry_run=options.dry_run,
+            cpus_per_trial=options.cpus_per_trial,
+            gpus_per_trial=options.gpus_per_trial,
+            device=options.device,
+            address=options.address,
+            storage=options.storage,
+            tracking_uri=options.tracking_uri,
+        )
+    )

@@ -5,9 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recsys.errors import ConfigError, InputError
+from search.paste import command
+
+if TYPE_CHECKING:
+    from search.folder import RunFolder
 
 
 def command_spaces(options: argparse.Namespace) -> int:
@@ -28,7 +37,7 @@ def command_spaces(options: argparse.Namespace) -> int:
         spec = load_spec(name)
         table.add_row(name, str(spec.trials), str(spec.max_epochs), spec.metric, spec.about)
     console.print(table)
-    console.print("python run_search.py --space NAME", style="bold")
+    console.print(command("--space", "bpr_hard"), style="bold", soft_wrap=True)
     return 0
 
 
@@ -40,13 +49,18 @@ def command_data(options: argparse.Namespace) -> int:
     from recsys.data import SETS, describe_lines, load
     from search.cli import parse_columns
 
+    if options.source is None and (options.columns or options.min_rating is not None):
+        flag = "--columns" if options.columns else "--min-rating"
+        raise ConfigError(f"{flag}: of which data? say data NAME|PATH {flag} ...")
     console = Console()
     if options.source is None:
         table = Table("name", "what it is", "licence", box=None)
         for named in SETS.values():
             table.add_row(named.name, named.about, named.licence)
         console.print(table)
-        console.print("or a file of yours: python run_search.py data PATH", style="bold")
+        console.print(
+            f"or a file of yours: {command('data', 'FILE')}", style="bold", soft_wrap=True
+        )
         return 0
     dataset = load(
         options.source, min_rating=options.min_rating, columns=parse_columns(options.columns)
@@ -58,10 +72,9 @@ def command_data(options: argparse.Namespace) -> int:
 
 def command_report(options: argparse.Namespace) -> int:
     """Write report.html of a run anew."""
-    from search.folder import RunFolder
     from search.report import render_report
 
-    folder = RunFolder.open(options.runs_dir, options.run)
+    folder = _open(options)
     folder.write("report.html", render_report(folder.path))
     print(folder.path / "report.html")  # noqa: T201
     return 0
@@ -69,10 +82,9 @@ def command_report(options: argparse.Namespace) -> int:
 
 def command_sync(options: argparse.Namespace) -> int:
     """Deliver what MLflow does not have yet."""
-    from search.folder import RunFolder
     from search.tracking import sync, verify_delivery
 
-    folder = RunFolder.open(options.runs_dir, options.run)
+    folder = _open(options)
     status = sync(folder.path, options.tracking_uri)
     print(status.sentence())  # noqa: T201
     if status.delivered and options.verify:
@@ -80,6 +92,8 @@ def command_sync(options: argparse.Namespace) -> int:
         for problem in problems:
             print(problem)  # noqa: T201
         return 1 if problems else 0
+    if not status.delivered and options.verify:
+        print("note: --verify compares what was delivered, which is not all of it")  # noqa: T201
     return 0 if status.delivered else 1
 
 
@@ -92,39 +106,77 @@ def command_ui(options: argparse.Namespace) -> int:
 
 def command_export(options: argparse.Namespace) -> int:
     """Write a run's submission, or train one of its trials again and write its."""
-    from search.folder import RunFolder
-
-    target = Path(options.output).resolve()
-    if target.is_dir():
-        raise ConfigError(f"-o {options.output}: a folder; expected the name of a file")
-    if not target.parent.is_dir():
-        raise ConfigError(f"-o {options.output}: there is no folder {target.parent}")
-    if not os.access(target.parent, os.W_OK):
-        raise ConfigError(f"-o {options.output}: the folder {target.parent} is not writable")
-    folder = RunFolder.open(options.runs_dir, options.run)
+    target = _target(options.output)
+    if options.data is not None and options.trial is None:
+        raise ConfigError("--data: the run's own submission is ready: leave it out, or say --trial")
+    folder = _open(options)
     if options.trial is None:
         ready = folder.path / "submission.csv"
         if not ready.exists():
             raise InputError(
                 f"{folder.name}: this run has no submission yet: finish it with "
-                f"`--resume --run {folder.name}`, or name a trial with --trial"
+                f"`{command('--resume', '--run', folder.path)}`, or name a trial with --trial"
             )
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        shutil.copyfile(ready, temporary)
-        temporary.replace(target)
+        with _whole(target) as temporary:
+            shutil.copyfile(ready, temporary)
     else:
-        _export_trial(folder, options.trial, target)
+        _export_trial(folder, options.trial, options.data, target)
     print(f"wrote {target}")  # noqa: T201
     return 0
 
 
-def _export_trial(folder, trial_id: str, target: Path) -> None:  # type: ignore[no-untyped-def]
+def _target(output: str) -> Path:
+    """The file to write; ConfigError where it can't be written, before anything is done for it."""
+    try:
+        target = Path(output).resolve()
+        if target.is_dir():
+            raise ConfigError(f"-o {output}: a folder; expected the name of a file")
+        if target.exists() and not target.is_file():
+            raise ConfigError(f"-o {output}: no regular file; expected the name of a file")
+        if not target.parent.is_dir():
+            raise ConfigError(f"-o {output}: there is no folder {target.parent}")
+        if not os.access(target.parent, os.W_OK):
+            raise ConfigError(f"-o {output}: the folder {target.parent} is not writable")
+        # As the writer will: a name that is too long, a disk that is full or read-only.
+        descriptor, probe = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        os.close(descriptor)
+        Path(probe).unlink()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"-o {output}: {getattr(error, 'strerror', None) or error}") from None
+    return target
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A file beside `target` that takes its place once it is whole; ConfigError for a full disk."""
+    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"-o {target}: cannot be written ({reason})") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _open(options: argparse.Namespace) -> RunFolder:
+    """The run that a command is about."""
+    from search.folder import RunFolder, is_path
+
+    if options.runs_dir is not None and is_path(options.run):
+        raise ConfigError(f"{options.run} is a path: leave out --runs-dir, or say the run's name")
+    return RunFolder.open(options.runs_dir or "runs", options.run)
+
+
+def _export_trial(folder: RunFolder, trial_id: str, data: str | None, target: Path) -> None:
     """Train a trial's config on everything, for its best number of epochs, and submit it."""
-    from recsys.data import load
-    from recsys.split import make_split
+    from search.cluster import resolve_device
     from search.final import submit, train_fixed
-    from search.settings import Settings, plan_of
-    from search.space import load_spec
+    from search.opened import absolute, open_data
+    from search.settings import Settings
+    from search.space import load_run_spec
 
     state = folder.state()
     trial = state.trials.get(trial_id)
@@ -134,20 +186,17 @@ def _export_trial(folder, trial_id: str, target: Path) -> None:  # type: ignore[
     if trial.best_epoch is None:
         raise ConfigError(f"--trial {trial_id}: it is {trial.state} and has no best epoch")
     settings = Settings.from_dict(state.settings)
-    spec = load_spec(str(folder.path / "spec.yaml"))
-    dataset = load(
-        settings.data,
-        min_rating=settings.min_rating,
-        columns=settings.columns,
-        seed=settings.seed,
-    )
-    everything = make_split(dataset, plan_of(spec), settings.seed).full()
-    model = train_fixed(
-        trial.config,
-        trial.best_epoch,
-        trial.seed,
-        everything,
-        settings.cpus_per_trial,
-        settings.device,
-    )
-    submit(target, model, dataset.interactions, everything, spec.k)
+    if data is not None:
+        settings = replace(settings, data=absolute(data))
+    spec = load_run_spec(folder.path)
+    device = settings.device
+    try:
+        resolve_device(device, settings.gpus_per_trial)
+    except ConfigError:
+        print(f"note: there is no {device} here, the trial is trained on the CPU")  # noqa: T201
+        device = "cpu"
+    opened = open_data(spec, settings, folder.name, lambda _: None)
+    everything = opened.split.full()
+    threads = settings.cpus_per_trial
+    model = train_fixed(trial.config, trial.best_epoch, trial.seed, everything, threads, device)
+    submit(target, model, opened.dataset.interactions, everything, spec.k)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import io
+import itertools
 import json
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +18,18 @@ import numpy as np
 
 from recsys.errors import ConfigError, InputError
 from search.journal import Follower, Journal, RunState, StorageError, read_state
+from search.names import RUN_NAME, run_part
+from search.paste import command
 from search.tables import tables
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 JOURNAL, LOCK = "journal.jsonl", "run.lock"
+BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
 _STALE_TEMP = re.compile(r"\..+\.[0-9]+\.tmp")
 
 
 def check_name(name: str) -> str:
     """`name`, if it can name a run. Raises `ConfigError`."""
-    if not NAME.fullmatch(name):
+    if not RUN_NAME.fullmatch(name):
         raise ConfigError(
             f"--run: {name[:120]!r} can't name a run: expected at most 100 letters, digits, "
             "dots, dashes and underscores, not starting with a dot or a dash"
@@ -33,19 +37,14 @@ def check_name(name: str) -> str:
     return name
 
 
-def default_name(space: str, dataset: str, runs_dir: Path | None = None) -> str:
-    """`space-dataset-20260131-235959` (UTC); `-2` and so on where that exists in `runs_dir`."""
+def default_names(space: str, dataset: str) -> Iterator[str]:
+    """`space-dataset-20260131-235959` (UTC), then the same with `-2`, `-3` and so on."""
     # A file of the user gives its stem: its folders and suffixes say nothing.
-    parts = [
-        re.sub(r"[^A-Za-z0-9_]+", "_", Path(p).name.split(".")[0])[:30] for p in (space, dataset)
-    ]
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    name = "-".join([part.strip("_") or "run" for part in parts] + [stamp])
-    tries = 2
-    result = name
-    while runs_dir is not None and (runs_dir / result).exists():
-        result, tries = f"{name}-{tries}", tries + 1
-    return result
+    name = f"{run_part(space)}-{run_part(dataset)}-{stamp}"
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"
 
 
 def write_atomic(path: Path | str, content: bytes | str) -> None:
@@ -54,7 +53,8 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
     Raises `StorageError`; the old file is then untouched.
     """
     path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
+    # A file name that is no UTF-8 reads \udcff here, which JSON understands.
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -103,27 +103,96 @@ class RunFolder:
     @staticmethod
     def create(runs_dir: Path | str, name: str) -> RunFolder:
         """Make `runs_dir`/`name` and lock it. Raises `ConfigError` if there is such a run."""
-        path = Path(runs_dir).resolve() / check_name(name)
+        RunFolder.check_free(runs_dir, name)
+        folder = RunFolder._make(runs_dir, name)
+        if folder is None:
+            folder = RunFolder(Path(runs_dir).resolve() / name)
+            folder.lock()
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            folder._refuse_begun()
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @staticmethod
+    def create_named(runs_dir: Path | str, names: Iterable[str]) -> RunFolder:
+        """Make and lock the first of `names` that no other search, begun just now, has taken."""
+        check_runs_dir(runs_dir)
+        for name in names:
+            if (folder := RunFolder._make(runs_dir, check_name(name))) is not None:
+                return folder
+        raise ConfigError(f"{runs_dir}: no name is free for a run")
+
+    @staticmethod
+    def _make(runs_dir: Path | str, name: str) -> RunFolder | None:
+        """A new folder, locked; None where there is one. The kernel says whose a name is."""
+        path = Path(runs_dir).resolve() / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
         except FileExistsError:
-            raise ConfigError(f"{path}: a file is in the way of the run folder") from None
+            return None
         except OSError as error:
             raise StorageError(f"{path}: can't be created ({error.strerror})") from error
         folder = RunFolder(path)
-        folder._stay_inside()
-        folder.lock()
-        # A run that died before its first line left a folder with nothing in it to resume.
-        left = {entry.name for entry in path.iterdir()} - {LOCK}
-        if (path / JOURNAL).exists() and (path / JOURNAL).stat().st_size == 0:
-            left -= {JOURNAL}
-        if left:
-            folder.close()
-            raise ConfigError(
-                f"--run {name}: this run exists: go on with `--resume --run {name}`, add trials "
-                f"with `--extend N --run {name}`, or choose another name"
-            )
+        try:
+            folder.lock()
+        except BaseException:
+            folder.discard()
+            raise
         return folder
+
+    @staticmethod
+    def check_free(runs_dir: Path | str, name: str) -> None:
+        """Raise `ConfigError` where `create` could not make this run; makes nothing."""
+        check_name(name)
+        check_runs_dir(runs_dir)
+        path = Path(runs_dir).resolve() / name
+        if os.path.lexists(path) and not path.is_dir():
+            raise ConfigError(f"{path}: a file is in the way of the run folder")
+        if path.is_dir():
+            folder = RunFolder(path)
+            folder._stay_inside()
+            if folder.alive():
+                folder.lock()  # says who has it
+            folder._refuse_begun()
+
+    def _refuse_begun(self) -> None:
+        # A run that died before its first line left a folder with nothing in it to resume.
+        try:
+            left = {entry.name for entry in self.path.iterdir()} - BEFORE_THE_JOURNAL
+            if not self.has_begun():
+                left -= {JOURNAL}
+        except OSError as error:
+            raise ConfigError(f"{self.path}: can't be read ({error.strerror})") from None
+        if JOURNAL in left:
+            raise ConfigError(
+                f"--run {self.name}: this run exists: resume it with "
+                f"`{command('--resume', '--run', self.path)}`, add trials with "
+                f"`{command('--run', self.path, '--extend', '20')}`, or choose another name"
+            )
+        if left := {name for name in left if not _STALE_TEMP.fullmatch(name)}:
+            raise ConfigError(
+                f"--run {self.name}: {self.path} holds {min(left)} and is no run: "
+                "choose another name"
+            )
+
+    def has_begun(self) -> bool:
+        """Whether the journal has a first line, so that there is something to resume."""
+        try:
+            with (self.path / JOURNAL).open("rb") as file:
+                return file.readline().endswith(b"\n")
+        except FileNotFoundError:
+            return False
+
+    def discard(self) -> None:
+        """Remove the folder of a run that never began; whatever else lies in it stays."""
+        with suppress(OSError):
+            if self._lock_fd >= 0 and not self.has_begun():
+                for name in (*BEFORE_THE_JOURNAL, JOURNAL):
+                    (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
 
     @staticmethod
     def open(runs_dir: Path | str, run: str, *, lock: bool = False) -> RunFolder:
@@ -131,11 +200,18 @@ class RunFolder:
 
         `lock`: for a driver. Raises `ConfigError` where there is no such run or it is alive.
         """
-        is_path = os.sep in run or run in (".", "..")
-        path = Path(run).resolve() if is_path else Path(runs_dir).resolve() / check_name(run)
-        if not (path / JOURNAL).is_file():
-            raise ConfigError(f"{path}: no run here{_similar(path)}")
+        path = Path(run) if is_path(run) else Path(runs_dir) / check_name(run)
+        try:
+            path = path.resolve()
+        except (OSError, RuntimeError) as error:  # links that lead in a circle
+            raise ConfigError(f"{path}: no run here ({error})") from None
         folder = RunFolder(path)
+        try:
+            begun = folder.has_begun()
+        except OSError as error:
+            raise InputError(f"{path / JOURNAL}: can't be read ({error.strerror})") from None
+        if not begun:
+            raise ConfigError(f"{path}: no run here{_similar(path)}")
         folder._stay_inside()
         if lock:
             folder.lock()
@@ -251,6 +327,26 @@ class RunFolder:
     def _stay_inside(self) -> None:
         if self.path.resolve() != self.path:
             raise ConfigError(f"{self.path}: a link to {self.path.resolve()}: give the real folder")
+
+
+def is_path(run: str) -> bool:
+    """Whether a run is named by its folder, and not by its name among the others."""
+    return os.sep in run or run in (".", "..")
+
+
+def check_runs_dir(runs_dir: Path | str) -> None:
+    """Raise `ConfigError` where no run can be made in `runs_dir`; makes nothing."""
+    path = Path(runs_dir)
+    try:
+        path = path.resolve(strict=False)
+        while not path.exists():
+            path = path.parent
+        usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"--runs-dir {runs_dir}: {error}") from None
+    if not usable:
+        what = "can't be written" if path.is_dir() else "is a file, expected a folder"
+        raise ConfigError(f"--runs-dir {runs_dir}: {path} {what}")
 
 
 def _similar(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""Ctrl-C and SIGTERM: once, a run stops and keeps everything; twice, or too slowly, at once."""
+"""Ctrl-C, SIGTERM and a hangup: a run stops and keeps everything; twice, or too slowly, at once."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from types import FrameType
 
 EXIT_CODE = 130
 GRACE_S = 4.5  # whatever an orderly end still waits for, a person has the shell back in 5 s
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
@@ -37,7 +38,9 @@ class Interruption:
         """Read signal numbers; leave on the second, or `GRACE_S` after the first."""
         pressed = 0
         while got := os.read(pipe, 64):
-            for _ in (number for number in got if number in SIGNALS):
+            for number in (number for number in got if number in SIGNALS):
+                if number == signal.SIGHUP and self.signalled:
+                    continue  # the shell and the kernel both send one: nobody is impatient
                 pressed += 1
                 self.signalled = True
                 if pressed > 1:
@@ -54,11 +57,38 @@ class Interruption:
         os._exit(code)
 
     def farewell(self) -> None:
-        """Say how to go on, once; past every buffer and lock that a signal may have met."""
+        """Say how to resume, once; past every buffer and lock that a signal may have met."""
         words, self.last_words = self.last_words, None
+        if words is not None:
+            tell(f"{words}\n")
+
+
+def tell(text: str) -> None:
+    """Write to stdout, or where nobody reads that any more (`| tee` died of the same Ctrl-C), to
+    stderr, or else to the terminal itself.
+    """
+    data = text.encode(errors="replace")
+    for fd in (1, 2):
         with suppress(OSError):
-            if words is not None:
-                os.write(1, f"{words}\n".encode(errors="replace"))
+            if has_reader(fd):
+                os.write(fd, data)
+                return
+    with suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            if os.tcgetpgrp(terminal) == os.getpgrp():  # not over whatever else is shown there
+                os.write(terminal, data)
+        finally:
+            os.close(terminal)
+
+
+def has_reader(fd: int) -> bool:
+    """Whether somebody, or a file, is at the other end of `fd` (and not /dev/null)."""
+    if os.fstat(fd).st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
+        return False
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return not any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
 
 
 def show_cursor() -> None:
@@ -66,6 +96,11 @@ def show_cursor() -> None:
     with suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\x1b[?25h\n")
+
+
+def hangup_is_ignored() -> bool:
+    """Whether whoever started us (`nohup`) wants the run to outlive the terminal."""
+    return signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 @contextmanager
@@ -79,7 +114,8 @@ def interruptible() -> Iterator[Interruption]:
     os.set_blocking(writer, False)
     threading.Thread(target=interruption.watch, args=(reader,), daemon=True).start()
     wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, interruption) for number in SIGNALS}
+    heard = [n for n in SIGNALS if n != signal.SIGHUP or not hangup_is_ignored()]
+    before = {number: signal.signal(number, interruption) for number in heard}
     try:
         yield interruption
     finally:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from search import charts, words
 from search import report_tables as tables
+from search.paste import command
 from search.report_data import RunFiles, baselines, read_run
 from search.stats import explained_share
 
@@ -177,21 +178,21 @@ def _winner(run: RunFiles) -> Winner | None:
 
 def _commands(run: RunFiles) -> list[tuple[str, str]]:
     """(what for, command)."""
-    name = words.run_option(run.path)
-    command = run.provenance.get("command")
+    made_by = run.provenance.get("command")
     rows = []
-    if isinstance(command, str) and command:
-        program = command if command.startswith("python") else f"python {command}"
+    if isinstance(made_by, str) and made_by:
+        program = made_by if made_by.startswith("python") else f"python {made_by}"
         rows.append(("the command that made this run", program))
     if run.is_table and run.result.get("status") == "done":
         pass  # no winner to export, and a grid has no more trials
     elif run.result.get("status") != "done":
-        rows.append(("go on with it", f"python run_search.py --resume --run {name}"))
+        rows.append(("resume it", command("--resume", "--run", run.path, lasting=True)))
     else:
-        export = f"python run_search.py export {name} -o submission.csv"
+        export = command("export", run.path, "-o", "submission.csv", lasting=True)
         rows.append(("the winner's recommendations", export))
-        rows.append(("20 more trials", f"python run_search.py --run {name} --extend 20"))
-    rows.append(("browse the trials", "python run_search.py ui"))
+        more = command("--run", run.path, "--extend", "20", lasting=True)
+        rows.append(("20 more trials", more))
+    rows.append(("browse the trials", command("ui", lasting=True)))
     return rows
 
 

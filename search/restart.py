@@ -14,19 +14,16 @@ from pathlib import Path
 
 from search.folder import RunFolder
 from search.interrupt import Interruption, show_cursor
+from search.paste import SCRIPT, command
 
 COUNT = "RECSEARCH_RESTARTS"  # in the environment, since it has to outlive the process image
 RESTARTS = 2
 SIGNAL_LAG_S = 0.5
-SCRIPT = "run_search.py"
 
 
 def resume_command(folder: RunFolder) -> str:
-    """The command that goes on with a run."""
-    runs_dir = folder.path.parent
-    where = "" if runs_dir.name == "runs" and runs_dir.parent.samefile(".") else str(runs_dir)
-    option = f" --runs-dir {where}" if where else ""
-    return f"python {SCRIPT} --resume --run {folder.name}{option}"
+    """The command that resumes a run."""
+    return command("--resume", "--run", folder.path)
 
 
 def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
@@ -43,8 +40,10 @@ def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
     interruption.before_leaving()
     _say(1, f"Ray's {what} died: starting anew from the journal ({done + 1} of {RESTARTS})")
     os.environ[COUNT] = str(done + 1)
-    command = [sys.executable, str(script), "--resume", "--run", folder.name]
-    os.execv(sys.executable, [*command, "--runs-dir", str(folder.path.parent)])
+    os.execv(
+        sys.executable,
+        [sys.executable, str(script), "--resume", "--run", str(folder.path)],
+    )
 
 
 def _say(stream: int, line: str) -> None:

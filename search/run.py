@@ -5,36 +5,55 @@ The stages are in `stages.py`; this file decides what is run, where it is kept a
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from recsys.data import SETS, Dataset, describe_lines, load
+from recsys.data import Dataset, describe_lines
 from recsys.errors import ConfigError
 from recsys.metrics import check_metric
-from recsys.split import make_split
 from search.cluster import Cluster, resolve_device
 from search.display import Display
-from search.folder import RunFolder, default_name
+from search.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.interrupt import EXIT_CODE, Interruption, interruptible
+from search.opened import absolute, divide, read_data
+from search.paste import command
 from search.session import Session
-from search.settings import Settings, all_leaky, for_device, plan_of
-from search.space import SearchSpec, load_spec, override
+from search.settings import Settings, all_leaky, for_device
+from search.space import SearchSpec, load_run_spec, load_spec, override
 from search.tracking import (
     check_tracking_uri,
     default_tracking_uri,
     delivery_status,
+    is_local_default,
     known_uri,
 )
 
-DEFAULT_DATA, DEFAULT_SEED = "ml-100k", 42
+DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
+
+
+# What a run keeps for good, and what else may be said on --resume and --extend.
+KEPT = {"space": "--space", "trials": "--trials", "seed": "--seed", "overrides": "--set"}
+CHANGEABLE = {
+    "data": "--data",
+    "min_rating": "--min-rating",
+    "columns": "--columns",
+    "time_budget": "--time-budget",
+    "cpus_per_trial": "--cpus-per-trial",
+    "gpus_per_trial": "--gpus-per-trial",
+    "device": "--device",
+    "address": "--address",
+    "storage": "--storage",
+    "tracking_uri": "--tracking-uri",
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said; None where it said nothing."""
+    """What the command line said; None where it said nothing. `time_budget` inf: none at all."""
 
     space: str | None = None
     data: str | None = None
@@ -45,7 +64,7 @@ class Options:
     seed: int | None = None
     overrides: tuple[str, ...] = ()
     run: str | None = None
-    runs_dir: Path = Path("runs")
+    runs_dir: Path | None = None
     resume: bool = False
     extend: int | None = None
     dry_run: bool = False
@@ -55,6 +74,15 @@ class Options:
     address: str | None = None
     storage: str | None = None
     tracking_uri: str | None = None
+
+    def said(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Those of `names` that were given, with the option's spelling."""
+        return {n: flag for n, flag in names.items() if getattr(self, n) not in (None, ())}
+
+    @property
+    def place(self) -> Path:
+        """The folder of the runs."""
+        return Path(DEFAULT_RUNS) if self.runs_dir is None else self.runs_dir
 
 
 def run_search(options: Options) -> int:
@@ -77,71 +105,118 @@ def _start(options: Options, interruption: Interruption) -> int:
     if options.resume or options.extend is not None:
         return _go_on(options, interruption)
     if options.space is None:
-        raise ConfigError("--space is missing: say which search space (`run_search.py spaces`)")
+        raise ConfigError(f"--space is missing: say which search space ({command('spaces')})")
+    if options.run is None:
+        check_runs_dir(options.place)
+    else:
+        RunFolder.check_free(options.place, options.run)
     spec = override(load_spec(options.space), list(options.overrides))
     if options.trials is not None:
         spec = override(spec, [f"trials={options.trials}"])
+    gpus, device = machine_of(options, None)
     settings = Settings(
-        data=_absolute(options.data or DEFAULT_DATA),
+        data=absolute(options.data or DEFAULT_DATA),
         min_rating=options.min_rating,
         columns=options.columns,
         seed=DEFAULT_SEED if options.seed is None else options.seed,
         trials=spec.trials,
-        time_budget=options.time_budget if options.time_budget is not None else spec.time_budget,
+        time_budget=budget_of(options, spec.time_budget),
         cpus_per_trial=options.cpus_per_trial or 1,
-        gpus_per_trial=options.gpus_per_trial or 0.0,
-        device=resolve_device(options.device or "auto", options.gpus_per_trial or 0.0),
+        gpus_per_trial=gpus,
+        device=device,
         address=options.address,
         storage=options.storage,
-        tracking_uri=check_tracking_uri(options.tracking_uri or default_tracking_uri()),
+        tracking_uri=store_of(options, None),
     )
     spec = for_device(spec, settings.device)
     return _run(spec, settings, options, interruption, None)
 
 
-def _absolute(source: str) -> str:
-    """A path as an absolute one, since workers start elsewhere; a name stays a name."""
-    known = source in SETS or not Path(source).exists()
-    return source if known else str(Path(source).resolve())
+def machine_of(options: Options, before: Settings | None) -> tuple[float, str]:
+    """(GPUs of a trial, device) of a new run, or of one that had `before`; ConfigError."""
+    gpus = before.gpus_per_trial if before is not None else 0.0
+    device = before.device if before is not None else "auto"
+    if options.gpus_per_trial is not None:
+        gpus, device = options.gpus_per_trial, "auto"
+    if options.device is not None:
+        device = options.device
+    if options.device == "cpu":
+        if options.gpus_per_trial:
+            raise ConfigError(
+                f"--gpus-per-trial {options.gpus_per_trial:g}: has no effect with --device cpu: "
+                "leave out one of them"
+            )
+        gpus = 0.0
+    return gpus, resolve_device(device, gpus)
+
+
+def budget_of(options: Options, before: float | None) -> float | None:
+    """Seconds of the time budget, None for no limit."""
+    if options.time_budget is None:
+        return before
+    return options.time_budget if math.isfinite(options.time_budget) else None
+
+
+def store_of(options: Options, before: str | None) -> str | None:
+    """The tracking store, None for the project's own; ConfigError where it can't be used."""
+    uri = options.tracking_uri or before
+    if uri is None or is_local_default(uri):
+        check_tracking_uri(default_tracking_uri())
+        return None
+    return check_tracking_uri(uri)
 
 
 def _go_on(options: Options, interruption: Interruption) -> int:
     """Resume, or extend, an existing run."""
     if options.run is None:
         raise ConfigError("--run is missing: say which run, e.g. --resume --run NAME")
-    if options.overrides or options.data or options.trials or options.seed is not None:
+    if options.resume and options.extend is not None:
+        raise ConfigError("--extend resumes the run as well: leave out --resume")
+    if kept := options.said(KEPT):
         raise ConfigError(
-            "--resume and --extend go on with the run's own data, seed and space: "
-            "leave out --data, --seed, --trials and --set (more trials: --extend N)"
+            f"leave out {', '.join(kept.values())}: --resume and --extend keep the space, the "
+            "seed and the trials that the run began with (more trials: --extend N)"
         )
-    folder = RunFolder.open(options.runs_dir, options.run, lock=True)
-    state = folder.state()
-    spec = load_spec(str(folder.path / "spec.yaml"))
-    settings = Settings.from_dict(state.settings)
-    changes: dict[str, Any] = {}
-    for name in ("address", "storage", "time_budget"):
-        if getattr(options, name) is not None:
-            changes[name] = getattr(options, name)
-    changes["tracking_uri"] = check_tracking_uri(options.tracking_uri or settings.tracking_uri)
-    if options.extend is None and state.status == "done":
-        with folder:
-            return _finished_already(folder)
-    if options.extend is not None:
-        changes["trials"] = max(settings.trials, len(state.trials)) + options.extend
-    settings = Settings.from_dict(asdict(settings) | changes)
-    if options.extend is not None:
-        spec = override(spec, [f"trials={settings.trials}"])
-    return _run(spec, settings, options, interruption, folder)
+    if options.runs_dir is not None and is_path(options.run):
+        raise ConfigError(f"--run {options.run} is a path: leave out --runs-dir, or say the name")
+    folder = RunFolder.open(options.place, options.run, lock=True)
+    with folder:
+        state = folder.state()
+        spec = load_run_spec(folder.path)
+        before = Settings.from_dict(state.settings)
+        if options.extend is None and state.status == "done":
+            return _finished_already(folder, options)
+        gpus, device = machine_of(options, before)
+        settings = replace(
+            before,
+            data=before.data if options.data is None else absolute(options.data),
+            min_rating=before.min_rating if options.min_rating is None else options.min_rating,
+            columns=before.columns if options.columns is None else options.columns,
+            time_budget=budget_of(options, before.time_budget),
+            cpus_per_trial=options.cpus_per_trial or before.cpus_per_trial,
+            gpus_per_trial=gpus,
+            device=device,
+            address=options.address or before.address,
+            storage=options.storage or before.storage,
+            tracking_uri=store_of(options, before.tracking_uri),
+        )
+        if options.extend is not None:
+            trials = max(settings.trials, len(state.trials)) + options.extend
+            settings = replace(settings, trials=trials)
+            spec = override(spec, [f"trials={trials}"])
+        return _run(spec, settings, options, interruption, folder)
 
 
-def _finished_already(folder: RunFolder) -> int:
-    """There is nothing to go on with; says so, and what MLflow lacks."""
+def _finished_already(folder: RunFolder, options: Options) -> int:
+    """There is nothing left to do; says so, and what MLflow lacks."""
     print(  # noqa: T201
         f"run {folder.name} is finished, nothing is left to do: see {folder.path / 'report.html'}; "
-        f"more trials: python run_search.py --run {folder.name} --extend 20"
+        f"more trials: {command('--run', folder.path, '--extend', '20')}"
     )
-    uri = known_uri(folder.path)
-    if uri is not None and not (status := delivery_status(folder.path, uri)).delivered:
+    if unused := options.said(CHANGEABLE):
+        print(f"note: {', '.join(unused.values())} had no effect: nothing ran")  # noqa: T201
+    status = delivery_status(folder.path, known_uri(folder.path))
+    if not status.delivered:
         print(status.sentence())  # noqa: T201
     return 0
 
@@ -176,46 +251,53 @@ def _run(
         leaky=all_leaky(spec),
     )
     display.note(f"reading {settings.data}")
-    dataset = load(
-        settings.data,
-        min_rating=settings.min_rating,
-        columns=settings.columns,
-        seed=settings.seed,
-        notify=display.note,
-    )
+    run = None if folder is None else folder.name
+    dataset = read_data(settings, run, display.note)
     display.data = dataset.interactions.name
     for line in describe_lines(dataset):
         display.note(line)
     _check_data(dataset, spec)
-    split = make_split(dataset, plan_of(spec), settings.seed)
+    opened = divide(dataset, spec, settings, run)
+    split, settings = opened.split, opened.settings
     display.note(f"split: {split.name} (digest {split.digest})")
-    if folder is not None and settings.split_digest not in ("", split.digest):
-        raise ConfigError(
-            f"--run {folder.name}: the data has changed since the run began "
-            f"(split digest {settings.split_digest} then, {split.digest} now)"
-        )
-    settings = replace(
-        settings, data_digest=dataset.interactions.digest(), split_digest=split.digest
-    )
     if options.dry_run:
-        return _dry_run(spec, settings, display)
-    if folder is None:
-        name = options.run or default_name(spec.name, dataset.interactions.name, options.runs_dir)
-        folder = RunFolder.create(options.runs_dir, name)
+        return _dry_run(spec, settings, display, folder)
+    if folder is not None:
+        return _drive(Session(spec, settings, dataset, split, folder, display, interruption))
+    if options.run is not None:
+        folder = RunFolder.create(options.place, options.run)
+    else:
+        folder = RunFolder.create_named(
+            options.place, default_names(spec.name, dataset.interactions.name)
+        )
     with folder:
-        folder.lock()
-        display.run = folder.name
-        return Session(spec, settings, dataset, split, folder, display, interruption).drive()
+        return _drive(Session(spec, settings, dataset, split, folder, display, interruption))
 
 
-def _dry_run(spec: SearchSpec, settings: Settings, display: Display) -> int:
+def _drive(session: Session) -> int:
+    """Run a session; a new run that comes to grief before its first line leaves nothing."""
+    session.display.run = session.folder.name
+    try:
+        return session.drive()
+    except BaseException:
+        if not session.folder.has_begun():
+            session.interruption.last_words = "interrupted before the run began"
+            session.folder.discard()
+        raise
+
+
+def _dry_run(
+    spec: SearchSpec, settings: Settings, display: Display, folder: RunFolder | None
+) -> int:
     """Everything was read and checked; say what would run."""
+    done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
+    trials = f"{max(0, spec.trials - done)} more trials" if done else f"{spec.trials} trials"
     with Cluster(settings.address) as cluster:
         resources = cluster.preflight(
             settings.cpus_per_trial, settings.gpus_per_trial, settings.device
         )
     display.note(
-        f"{spec.trials} trials of at most {spec.max_epochs} epochs, {resources.concurrent} at a "
+        f"{trials} of at most {spec.max_epochs} epochs, {resources.concurrent} at a "
         f"time on {resources.cores} cores ({settings.device}); nothing was started"
     )
     return 0

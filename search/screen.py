@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from recsys.output import one_line
 from search.progress import WORDS, Ended, Progress
 from search.words import Row, config_line, duration, number
 
@@ -21,7 +22,7 @@ TO_COPY = ("file", "next")  # rows of the summary that are copied, so never wrap
 
 def clean(text: str, encoding: str) -> str:
     """`text` without control characters, in characters that `encoding` can be written in."""
-    kept = "".join(c if c.isprintable() else " " for c in text)
+    kept = one_line(text)
     try:
         return kept.encode(encoding, "replace").decode(encoding, "replace")
     except LookupError:

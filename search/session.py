@@ -29,7 +29,7 @@ from search.restart import restart, resume_command
 from search.settings import Settings, plan_of
 from search.space import SearchSpec
 from search.stages import RunFailedError, Stages
-from search.tracking import DeliveryStatus, Tracker
+from search.tracking import DeliveryStatus, Tracker, default_tracking_uri
 from search.words import result_rows
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
@@ -53,7 +53,9 @@ class Session:
         with self.folder.journal() as journal:
             self.interruption.last_words = f"to go on: {resume_command(self.folder)}"
             self._begin(journal)
-            tracker = Tracker(self.folder.path, self.settings.tracking_uri)
+            tracker = Tracker(
+                self.folder.path, self.settings.tracking_uri or default_tracking_uri()
+            )
             tracker.start()
             run: Stages | None = None
             status = "failed"
@@ -136,7 +138,7 @@ class Session:
         spec, settings, folder = self.spec, self.settings, self.folder
         folder.write("spec.yaml", spec.to_yaml())
         known = folder.path / "provenance.json"
-        previous = json.loads(known.read_text()) if known.exists() else None
+        previous = json.loads(known.read_text(encoding="utf-8")) if known.exists() else None
         folder.write_json("provenance.json", provenance(previous, **self._facts()))
         journal.append(
             "run",
@@ -192,7 +194,7 @@ class Session:
         if status == "interrupted":
             self.interruption.farewell()
         elif status == "done":
-            result = json.loads((self.folder.path / "result.json").read_text())
+            result = json.loads((self.folder.path / "result.json").read_text(encoding="utf-8"))
             table = leak_lines(read_run(self.folder.path))
             self.display.summary([*table, *result_rows(result, self.folder.path)])
         if not delivery.delivered:

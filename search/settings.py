@@ -14,7 +14,10 @@ from search.spec import SearchSpec
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything beside the space. Paths are absolute; `time_budget` in seconds."""
+    """Everything beside the space. Paths are absolute; `time_budget` in seconds.
+
+    tracking_uri: None is the local store of the project, wherever that lies by now.
+    """
 
     data: str
     min_rating: float | None
@@ -27,8 +30,9 @@ class Settings:
     device: str
     address: str | None
     storage: str | None
-    tracking_uri: str
+    tracking_uri: str | None
     data_digest: str = ""
+    ids_digest: str = ""
     split_digest: str = ""
 
     @staticmethod

@@ -11,6 +11,7 @@ from pathlib import Path
 from recsys.errors import ConfigError
 from recsys.yamlio import load_yaml
 from search.located import Origin, near
+from search.names import space_name
 from search.override import override
 from search.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
 from search.spec_reader import parse_spec
@@ -21,6 +22,7 @@ __all__ = [
     "RaceSpec",
     "SearchSpec",
     "SplitSpec",
+    "load_run_spec",
     "load_spec",
     "override",
     "space_names",
@@ -36,7 +38,10 @@ def space_names() -> list[str]:
 
 
 def load_spec(name_or_file: str) -> SearchSpec:
-    """A space of the project by name, or any YAML file by path. Raises ConfigError."""
+    """A space of the project by name, or any YAML file by path. Raises ConfigError.
+
+    The name of a space is made of its file's, where the file does not say it.
+    """
     if not name_or_file.isprintable() or not name_or_file:
         raise ConfigError(f"--space {name_or_file!r}: expected a name or a file")
     path = Path(name_or_file)
@@ -48,8 +53,27 @@ def load_spec(name_or_file: str) -> SearchSpec:
                 f"--space {name_or_file}: no such space, {hint} (or give a .yaml file)"
             )
         path = SPACES / f"{name_or_file}.yaml"
-    if path.is_file() and path.stat().st_size > MAX_BYTES:
+    if _size(path) > MAX_BYTES:
         raise ConfigError(f"{name_or_file}: larger than {MAX_BYTES} bytes, expected a space")
+    return _read(path, load_yaml(path), name_or_file)
+
+
+def load_run_spec(folder: Path) -> SearchSpec:
+    """The space of a run, as it was written to its folder, however long and whatever its name."""
+    path = folder / "spec.yaml"
     value = load_yaml(path)
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        value["name"] = space_name(value["name"])  # once the stem of any file
+    return _read(path, value, str(path))
+
+
+def _read(path: Path, value: object, shown: str) -> SearchSpec:
     text = path.read_text(encoding="utf-8-sig")
-    return parse_spec(value, Origin(str(name_or_file), text), path.stem)
+    return parse_spec(value, Origin(shown, text), space_name(path.stem))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0  # reading it says why

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from itertools import islice
 
@@ -12,14 +11,15 @@ import numpy as np
 from recsys.errors import ConfigError
 from recsys.metrics import parse_metric
 from search.domains import Constant, Param, Value
+from search.durations import EXPECTED, LONGEST_S, seconds_of
 from search.located import Node, Origin
+from search.names import SPACE_NAME
 from search.params import parse_entry, parse_params
 from search.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
 
 GRID_LIMIT = 10_000
 MAX_TRIALS = 100_000
 DEFAULT_TRIALS = 64
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PROBES = 256
 
 
@@ -27,15 +27,13 @@ def parse_duration(node: Node) -> float | None:
     """Seconds of `90s`, `10m`, `1h30m` or a plain number of seconds; None for `none`."""
     if node.value in (None, "none"):
         return None
-    seconds = 0.0
+    seconds: float | None = None
     if isinstance(node.value, str):
-        if re.fullmatch(r"(\d{1,9}(\.\d{1,9})?[smhd])+", node.value):
-            for amount, unit in re.findall(r"([\d.]+)([smhd])", node.value):
-                seconds += float(amount) * _UNITS[unit]
+        seconds = seconds_of(node.value)
     elif type(node.value) in (int, float):
         seconds = node.number()
-    if not 0 < seconds <= 366 * 86400:
-        raise node.wrong("a time such as 90s, 10m, 1h30m, or none")
+    if seconds is None or not 0 < seconds <= LONGEST_S:
+        raise node.wrong(f"{EXPECTED}, or none")
     return seconds
 
 
@@ -226,6 +224,6 @@ def _short(params: dict[str, Value]) -> str:
 
 
 def _name(node: Node) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", node.text()):
+    if not SPACE_NAME.fullmatch(node.text()):
         raise node.wrong("letters, digits, _ . - only, at most 80")
     return node.text()

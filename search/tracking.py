@@ -21,11 +21,13 @@ from types import TracebackType
 
 from recsys.errors import ConfigError
 from search.journal import read_events, read_state
+from search.paste import command
 from search.provenance import hide_password
 
 DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"
 EXPERIMENT = "recsearch"
 _ROOT = Path(__file__).resolve().parent.parent
+_STORE = "/mlflow/store/mlflow.db"
 _DATABASES = ("postgresql", "mysql", "mssql")
 # Who we are to a server may come from the environment; which run or experiment may not.
 _KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
@@ -33,7 +35,18 @@ _KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
 
 def default_tracking_uri() -> str:
     """The local store under the project's mlflow/ folder."""
-    return f"sqlite:///{_ROOT / 'mlflow' / 'store' / 'mlflow.db'}"
+    return f"sqlite:///{_ROOT}{_STORE}"
+
+
+def is_local_default(uri: str) -> bool:
+    """Whether `uri` is the local store of this project, or of one that is gone from its place.
+
+    Runs of earlier versions kept the path, which a project that was moved has left behind.
+    """
+    file = sqlite_file(uri)
+    if file is None or not str(file).endswith(_STORE):
+        return False
+    return uri == default_tracking_uri() or not file.exists()
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -117,7 +130,7 @@ class DeliveryStatus:
     pending: int
     reason: str | None
     uri: str
-    run: str
+    run_dir: Path
     run_id: str | None = None
     experiment_id: str | None = None
 
@@ -129,7 +142,7 @@ class DeliveryStatus:
         why = f" ({hide_password(self.reason)})" if self.reason else ""
         return (
             f"MLflow lacks {self.pending} of this run's records{why}; they are kept, and the next "
-            f"run delivers them, or: run_search.py sync {self.run}"
+            f"run delivers them, or: {command('sync', self.run_dir)}"
         )
 
 
@@ -153,7 +166,7 @@ def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
         pending,
         reason if not delivered else None,
         uri,
-        run_dir.name,
+        run_dir,
         record.get("run_id") or None,
         record.get("experiment_id") or None,
     )
@@ -269,7 +282,7 @@ def sync(
     `uri` None: where the run's records went so far. A store that was never given takes all.
     """
     run_dir = Path(run_dir).resolve()
-    uri = check_tracking_uri(uri or known_uri(run_dir) or default_tracking_uri())
+    uri = check_tracking_uri(uri or known_uri(run_dir))
     process = _courier(run_dir, uri, experiment, ["--patience", str(patience_s)])
     try:
         if process is not None:
@@ -282,12 +295,23 @@ def sync(
     return delivery_status(run_dir, uri)
 
 
-def known_uri(run_dir: Path) -> str | None:
-    """The store a run's records went to, or were meant for; None if it says nothing."""
+def known_uri(run_dir: Path) -> str:
+    """The store a run's records went to, or were meant for.
+
+    The local store is that of the project where the run is now, not where it was then.
+    """
+    meant = read_state(run_dir / "journal.jsonl").settings.get("tracking_uri")
+    used: str | None
     try:
-        return str(json.loads((run_dir / DELIVERY).read_bytes())["uri"])
+        used = str(json.loads((run_dir / DELIVERY).read_bytes())["uri"])
     except (OSError, ValueError, KeyError, TypeError):
-        return read_state(run_dir / "journal.jsonl").settings.get("tracking_uri")
+        used = meant
+    if used is None or is_local_default(used):
+        return default_tracking_uri()
+    file = sqlite_file(used)
+    # Meant for the local store, and sent to the one of the project that this is a copy of.
+    copied = meant is None and file is not None and str(file).endswith(_STORE)
+    return default_tracking_uri() if copied else used
 
 
 def verify_delivery(
@@ -298,7 +322,7 @@ def verify_delivery(
     Imports mlflow into this process: for `sync --verify` and tests.
     """
     run_dir = Path(run_dir).resolve()
-    uri = check_tracking_uri(uri or known_uri(run_dir) or default_tracking_uri())
+    uri = check_tracking_uri(uri or known_uri(run_dir))
     from search.verify import differences
 
     return differences(run_dir, uri, experiment)
@@ -309,8 +333,8 @@ def _courier(
 ) -> subprocess.Popen[bytes] | None:
     """A courier process: away from the terminal's Ctrl-C, its chatter in courier.log."""
     # -P: the current folder, which may be anything, is not searched for modules.
-    command = [sys.executable, "-P", "-m", "search.courier", str(run_dir)]
-    command += ["--experiment", experiment, *more]
+    courier = [sys.executable, "-P", "-m", "search.courier", str(run_dir)]
+    courier += ["--experiment", experiment, *more]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
         log = os.open(run_dir / COURIER_LOG, flags, 0o644)
@@ -318,7 +342,7 @@ def _courier(
         log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
         return subprocess.Popen(
-            command,
+            courier,
             env=courier_environment(uri),
             cwd=run_dir,
             stdin=subprocess.PIPE if "--follow" in more else subprocess.DEVNULL,

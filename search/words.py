@@ -7,10 +7,11 @@ that was interrupted or failed is described too.
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from search.paste import command
 
 Row = tuple[str, str]
 BASELINE_NAMES = {"ease": "EASE"}
@@ -178,23 +179,11 @@ def result_rows(
 
 def next_commands(folder: Path, ready: bool = True) -> list[str]:
     """What a user may want to run now; `ready`: whether there is a submission to hand in."""
-    run = run_option(folder)
     more = [
-        f"python run_search.py --run {run} --extend 20",
-        f"python run_search.py export {run} -o submission.csv",
+        command("--run", folder, "--extend", "20"),
+        command("export", folder, "-o", "submission.csv"),
     ]
-    return ["python run_search.py ui", *(more if ready else [])]
-
-
-def run_option(folder: Path) -> str:
-    """The run's name for a command line, with `--runs-dir` where that is not the default."""
-    name = shlex.quote(folder.name)
-    parent = folder.resolve().parent
-    return (
-        name
-        if parent == Path("runs").resolve()
-        else f"{name} --runs-dir {shlex.quote(str(parent))}"
-    )
+    return [command("ui"), *(more if ready else [])]
 
 
 def headline(result: Mapping[str, Any]) -> str:

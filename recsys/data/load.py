@@ -20,6 +20,7 @@ from recsys.data.table import find_cell, line_of_row, read_table
 from recsys.data.times import TimeProblem
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions
+from recsys.output import one_line
 
 # how a text file is laid out, or the names of parquet columns by role
 Columns = Layout | Mapping[str, str]
@@ -104,7 +105,7 @@ def load_path(
     notes = _notes(rows) + tuple(pairs.time_notes)
     if order_problem:
         notes += (f"the times are left out: {order_problem}",)
-    name = path.name or path.resolve().name
+    name = one_line(path.name or path.resolve().name)
     if min_rating is not None:
         name += f" (rating >= {min_rating:g})"
     return _dataset(sources, pairs, name, notes, order_problem)

@@ -67,7 +67,7 @@ def test_at_five_telling_moments(home: Home, undisturbed: dict[str, object]) -> 
         kills += alive
         assert alive or moment in moments[-2:], search.said()  # the last ones are soon over
         if alive and moment is not moments[-1]:  # by then Ray may be closed, its guard dismissed
-            assert "To go on: python run_search.py --resume --run telling" in search.errors()
+            assert "run_search.py --resume --run telling" in search.errors()
         search = home.resume("telling")
     assert search.wait() == 0, search.said()
     check_whole(home, "telling", TRIALS)

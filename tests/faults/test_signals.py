@@ -42,8 +42,10 @@ MOMENTS: dict[str, Callable[[Path], Callable[[], bool]]] = {
 
 
 def resume_line(search: Live) -> list[str]:
-    (line,) = [line for line in search.said().splitlines() if line.startswith("to go on: python ")]
-    return shlex.split(line.removeprefix("to go on: python run_search.py "))
+    (line,) = [line for line in search.said().splitlines() if line.startswith("to go on: ")]
+    _, script, *words = shlex.split(line.removeprefix("to go on: "))
+    assert script.endswith("run_search.py")
+    return words
 
 
 def interrupt(search: Live, number: int) -> None:

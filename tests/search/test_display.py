@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from search.display import Display
-from search.words import LEAK, config_line, duration, number, result_rows, run_option
+from search.words import LEAK, config_line, duration, number, result_rows
 
 RESULT: dict[str, Any] = {
     "status": "done",
@@ -309,11 +309,6 @@ class TestSummary:
             ("file", str(tmp_path / "report.html")),
             ("next", "python run_search.py ui"),
         ]
-
-    def test_commands_name_the_folder_of_the_runs_where_it_is_not_the_usual_one(self, tmp_path):
-        assert run_option(Path("runs/r1")) == "r1"
-        assert run_option(tmp_path / "r1") == f"r1 --runs-dir {tmp_path}"
-        assert run_option(tmp_path / "a b" / "r1") == f"r1 --runs-dir '{tmp_path / 'a b'}'"
 
     def test_a_leak_is_the_first_thing_said(self):
         rows = result_rows(RESULT | {"negatives_exclude": ["all", "train"]}, Path("x"))

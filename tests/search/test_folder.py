@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError, UserError
-from search.folder import RunFolder, check_name, default_name, save_arrays, write_atomic
+from search.folder import RunFolder, check_name, default_names, save_arrays, write_atomic
 from search.journal import StorageError
 from search.provenance import hide_password, provenance
 
@@ -56,21 +56,65 @@ def test_any_accepted_name_is_one_folder_deep(name: str) -> None:
     assert os.path.dirname(f"/runs/{name}") == "/runs"  # noqa: PTH120
 
 
-def test_default_names_are_valid_and_new(tmp_path: Path) -> None:
-    name = default_name("spaces/my space.yaml", "/data/a b.csv.gz", tmp_path)
-    check_name(name)
-    assert name.startswith("my_space-a_b-2")
-    (tmp_path / name).mkdir()
-    assert default_name("../../..", "..", tmp_path).startswith("run-run-2")
-    again = default_name("my space.yaml", "a b.csv", tmp_path)
-    assert again != name
-    check_name(again)
+def test_default_names_are_valid_and_never_taken(tmp_path: Path) -> None:
+    names = default_names("spaces/my space.yaml", "/data/a b.csv.gz")
+    first = next(names)
+    check_name(first)
+    assert first.startswith("my_space-a_b-2")
+    assert next(names) == f"{first}-2"
+    assert next(default_names("../../..", "..")).startswith("run-run-2")
+    assert next(default_names("été", "\udcff.csv")).startswith("t-run-2")
+
+
+def test_searches_begun_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    made = [RunFolder.create_named(tmp_path / "runs", iter(["a", "a-2", "a-3"])) for _ in range(3)]
+    assert [folder.name for folder in made] == ["a", "a-2", "a-3"]
+    with pytest.raises(ConfigError, match="no name is free"):
+        RunFolder.create_named(tmp_path / "runs", iter(["a", "a-2", "a-3"]))
+    for folder in made:
+        folder.close()
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "runs", "a") as folder:
+        folder.write("spec.yaml", "name: a")
+        folder.journal().close()
+        folder.discard()
+    assert list((tmp_path / "runs").iterdir()) == []
+    with RunFolder.create(tmp_path / "runs", "a") as folder, folder.journal() as journal:
+        journal.append("run", session=1)
+        folder.discard()  # it has begun: kept
+    assert (folder.path / "journal.jsonl").is_file()
+
+
+def test_a_taken_or_impossible_place_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "runs" / "notes").mkdir(parents=True)
+    (tmp_path / "runs" / "notes" / "a.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    for runs_dir, name, words in (
+        ("file", "a", "is a file"),
+        ("file/deeper", "a", "is a file"),
+        (".", "file", "in the way"),
+        (".", "circle", "in the way"),
+        ("circle", "a", "circle"),
+        ("runs", "notes", "holds a.txt and is no run"),
+        ("runs", "x/y", "can't name a run"),
+        ("n" * 300, "a", "--runs-dir"),
+    ):
+        with pytest.raises(ConfigError, match=words) as caught:
+            RunFolder.check_free(tmp_path / runs_dir, name)
+        assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_existing_run_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, "a") as folder, folder.journal() as journal:
         journal.append("run", session=1)
-    with pytest.raises(ConfigError, match=r"--resume --run a.*--extend N --run a"):
+    with pytest.raises(
+        ConfigError, match=r"--resume --run a --runs-dir.*--run a --runs-dir .* --extend 20"
+    ):
         RunFolder.create(tmp_path, "a")
     RunFolder.open(tmp_path, "a", lock=True).close()
     RunFolder.open(tmp_path / "elsewhere", str(tmp_path / "a")).close()

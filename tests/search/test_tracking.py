@@ -321,7 +321,7 @@ def test_status_without_any_delivery(tmp_path: Path) -> None:
     run.close()
     status = Tracker(run.path, f"sqlite:///{tmp_path}/m.db").status()
     assert status == DeliveryStatus(
-        False, 1, "not all of it was sent yet", f"sqlite:///{tmp_path}/m.db", "a"
+        False, 1, "not all of it was sent yet", f"sqlite:///{tmp_path}/m.db", run.path
     )
 
 

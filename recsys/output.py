@@ -1,0 +1,93 @@
+"""Standard output and error that never stop the work: any letter, any reader, or none.
+
+A program whose output is cut off (`| head -1`, a terminal that was closed) has done its work all
+the same, and a name that the terminal has no letters for is no reason to lose a search.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+# The reader is gone: it has seen what it wanted. Anything else (a full disk) is worth a line.
+_NOBODY = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ECONNRESET, errno.ENXIO)
+
+
+class Outlet(io.RawIOBase):
+    """Writes to a file descriptor; what can't be written is dropped, and `lost` says why."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.lost: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self.fd)
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        view = memoryview(data).cast("B")
+        while self.lost is None and len(view):
+            try:
+                view = view[os.write(self.fd, view) :]
+            except BlockingIOError:  # a terminal or pipe that somebody made non-blocking
+                select.select([], [self.fd], [])
+            except OSError as error:
+                self.lost = error
+        return len(data)
+
+
+def one_line(text: str) -> str:
+    """`text` without control characters and line breaks, and with ? for bytes that are no text.
+
+    >>> one_line("a" + chr(10) + "b" + chr(0xDCFF))
+    'a b?'
+    """
+    return "".join(
+        c if c.isprintable() else "?" if "\ud800" <= c <= "\udfff" else " " for c in text
+    )
+
+
+def guard_output() -> None:
+    """Make `sys.stdout` and `sys.stderr` of this process safe; to be called once, at its start."""
+    _fill_standard_files()
+    sys.stdout = _safe(sys.stdout, 1, "replace")
+    sys.stderr = _safe(sys.stderr, 2, "backslashreplace")
+
+
+def output_error() -> str | None:
+    """Why output was lost, where somebody was there to read it; None where nothing was lost."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    lost = raw.lost if isinstance(raw, Outlet) else None
+    return None if lost is None or lost.errno in _NOBODY else str(lost.strerror)
+
+
+def _fill_standard_files() -> None:
+    """Open /dev/null where 0, 1 or 2 is closed (`>&-`), or a data file would get that number."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        os.set_inheritable(fd, True)
+        fd = os.dup(fd)
+    os.close(fd)
+
+
+def _safe(stream: TextIO | None, fd: int, errors: str) -> TextIO:
+    encoding = "utf-8"
+    if stream is not None:
+        with suppress(OSError, ValueError):
+            stream.flush()
+        encoding = stream.encoding
+    outlet = Outlet(fd)
+    buffer = io.BufferedWriter(outlet)  # type: ignore[type-var]
+    lines = fd == 2 or outlet.isatty()
+    return io.TextIOWrapper(buffer, encoding=encoding, errors=errors, line_buffering=lines)

@@ -1,0 +1,28 @@
+"""Lengths of time, read in one way from spaces and from the command line."""
+
+from __future__ import annotations
+
+import re
+
+EXPECTED = "a time such as 90s, 10m, 1h30m or 2d"
+LONGEST_S = 366 * 86400.0
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_AMOUNT = r"\d{1,9}(?:\.\d{1,9})?"
+
+
+def seconds_of(text: str) -> float | None:
+    """Seconds of `90s`, `10m`, `1.5h`, `1h30m`, `2d` or a plain number of seconds.
+
+    None where it is none of these, nothing at all, or more than a year.
+
+    >>> seconds_of("1h30m"), seconds_of("90"), seconds_of("soon")
+    (5400.0, 90.0, None)
+    """
+    text = text.strip()
+    if re.fullmatch(_AMOUNT, text, re.ASCII):
+        text += "s"
+    if not re.fullmatch(rf"({_AMOUNT}[smhd])+", text, re.ASCII):
+        return None
+    parts = re.findall(r"([\d.]+)([smhd])", text)
+    seconds = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
+    return seconds if 0 < seconds <= LONGEST_S else None

@@ -1,0 +1,93 @@
+"""Commands for a person to paste: every command that the project prints is made here.
+
+A command works where it is printed: in the present folder, with this interpreter, for this run.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from search.names import RUN_NAME
+
+SCRIPT = "run_search.py"
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def command(*words: str | Path, lasting: bool = False) -> str:
+    """`python run_search.py WORDS`, quoted for a shell. A `Path` among the words is a run's folder.
+
+    `lasting`: for a file that is read later, somewhere else: it says where the runs are unless
+    the reader in the project's folder would look there anyway.
+    """
+    parts = [*_program(), SCRIPT if _here() == _ROOT else _script()]
+    for word in words:
+        parts += _run(word, lasting) if isinstance(word, Path) else [word]
+    encoding = "utf-8" if lasting else getattr(sys.stdout, "encoding", None) or "utf-8"
+    return " ".join(quoted(part, encoding) for part in parts)
+
+
+def quoted(word: str, encoding: str = "utf-8") -> str:
+    """`word` for a shell; with bash's escapes where it can't be shown in one line of `encoding`.
+
+    >>> print(quoted("my runs"), quoted("a" + chr(10) + "b"))
+    'my runs' $'a\\x0ab'
+    """
+    try:
+        word.encode(encoding)
+        if word.isprintable():
+            return shlex.quote(word)
+    except (UnicodeEncodeError, LookupError):
+        pass
+    plain = set(range(0x20, 0x7F)) - set(b"\\'")
+    return "$'" + "".join(chr(b) if b in plain else f"\\x{b:02x}" for b in os.fsencode(word)) + "'"
+
+
+def _run(folder: Path, lasting: bool) -> list[str]:
+    """A run by its name, with `--runs-dir` where it is not found without; else by its path."""
+    folder = folder.resolve()
+    if not RUN_NAME.fullmatch(folder.name):
+        return [str(folder)]
+    here = _here()
+    found = here is not None and folder.parent == here / "runs" and (here == _ROOT or not lasting)
+    return [folder.name] if found else [folder.name, "--runs-dir", str(folder.parent)]
+
+
+def _program() -> list[str]:
+    """The shortest word that starts this interpreter, with its packages, in the present folder."""
+    if not sys.executable:
+        return ["python"]
+    ours = Path(sys.executable).absolute()
+    for word in ("python", "python3"):
+        found = shutil.which(word)
+        if found and _place(Path(found)) == _place(ours):
+            return [word]
+    return [_short(ours)]
+
+
+def _place(program: Path) -> tuple[Path, Path]:
+    """What a program is, and where: that of a virtual environment is a link."""
+    return program.absolute().parent.resolve(), program.resolve()
+
+
+def _script() -> str:
+    return _short(_ROOT / SCRIPT)
+
+
+def _short(path: Path) -> str:
+    """`path` from the present folder where it lies below it, else in full."""
+    here = _here()
+    if here is not None and path.is_relative_to(here):
+        return str(path.relative_to(here))
+    return str(path)
+
+
+def _here() -> Path | None:
+    """The present folder; None where it is gone."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None

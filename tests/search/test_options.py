@@ -1,0 +1,251 @@
+"""Every option is used or refused: by a new run, a resumed, an extended one, and each command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+
+from recsys.errors import ConfigError
+from search import run as run_module
+from search.cli import main, search_parser
+from search.opened import open_data
+from search.run import CHANGEABLE, KEPT, Options, machine_of
+from search.settings import Settings
+from search.space import load_run_spec, load_spec
+
+HERE = Path(__file__).parent
+PLACE = {"run", "runs_dir", "resume", "extend", "dry_run"}
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """A run of 60 users and 40 items that was interrupted; `go(...)` returns what would be run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module, "check_tracking_uri", lambda uri: uri)
+    data = tmp_path / "my.csv"
+    rows = [f"u{u},i{(7 * u + 3 * k) % 40}" for u in range(60) for k in range(12)]
+    data.write_text("user,item\n" + "\n".join(rows) + "\n")
+    spec = load_spec("smoke")
+    settings = Settings(
+        str(data), None, None, 42, spec.trials, None, 1, 0.0, "cpu", None, None, None
+    )
+    settings = open_data(spec, settings, "r", lambda _: None).settings
+    folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
+    (folder / "spec.yaml").write_text(spec.to_yaml())
+    line = {"t": "run", "time": 1.0, "name": "r", "settings": asdict(settings)}
+    (folder / "journal.jsonl").write_text(json.dumps(line) + "\n")
+    return tmp_path
+
+
+def go(monkeypatch, *args):
+    """The settings, trials and data of the session that `args` would start."""
+    seen = []
+    monkeypatch.setattr(run_module, "_drive", lambda session: seen.append(session) or 0)
+    assert main(args) == 0
+    (session,) = seen
+    return session
+
+
+def refused(capsys, *args):
+    """The line that `args` are refused with."""
+    try:
+        code = main(args)
+    except SystemExit as exit:
+        code = exit.code
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_the_table_has_every_option():
+    assert {f.name for f in fields(Options)} == KEPT.keys() | CHANGEABLE.keys() | PLACE
+    by_parser = {a.dest for a in search_parser()._actions} - {"help"}
+    assert by_parser == {f.name for f in fields(Options)}
+
+
+USED = {
+    "time_budget": ("10m", 600.0),
+    "cpus_per_trial": ("2", 2),
+    "gpus_per_trial": ("0", 0.0),
+    "device": ("cpu", "cpu"),
+    "address": ("h:6379", "h:6379"),
+    "storage": ("/mnt/x", "/mnt/x"),
+    "tracking_uri": ("http://h:5000", "http://h:5000"),
+}
+
+
+@pytest.mark.parametrize("way", [("--resume",), ("--extend", "2")])
+@pytest.mark.parametrize("name", CHANGEABLE)
+def test_what_may_change_is_used_on_a_resume(begun, monkeypatch, way, name):
+    if name in ("data", "min_rating", "columns"):
+        return  # see below
+    text, value = USED[name]
+    session = go(monkeypatch, *way, "--run", "r", CHANGEABLE[name], text)
+    assert getattr(session.settings, name) == value
+    assert session.spec.trials == (8 if way[0] == "--extend" else 6)
+
+
+@pytest.mark.parametrize("way", [("--resume",), ("--extend", "2")])
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [("--space", "bpr_hard"), ("--seed", "42"), ("--trials", "9"), ("--set", "lr=0.1")],
+)
+def test_what_a_run_keeps_is_refused_by_name(begun, capsys, way, flag, text):
+    assert f"leave out {flag}:" in refused(capsys, *way, "--run", "r", flag, text)
+
+
+def test_no_limit_takes_the_place_of_a_time_budget(begun, monkeypatch):
+    session = go(monkeypatch, "--resume", "--run", "r", "--time-budget", "none")
+    assert session.settings.time_budget is None
+
+
+def test_data_that_moved_is_found_where_the_user_says(begun, monkeypatch, capsys):
+    moved = begun / "elsewhere.csv"
+    (begun / "my.csv").rename(moved)
+    line = refused(capsys, "--resume", "--run", "r")
+    assert "is not there any more: say where it is now with --data PATH" in line
+    session = go(monkeypatch, "--resume", "--run", "r", "--data", "elsewhere.csv")
+    assert session.settings.data == str(moved)
+    go(
+        monkeypatch,
+        "--resume",
+        "--run",
+        "r",
+        "--data",
+        "elsewhere.csv",
+        "--columns",
+        "user=user,item=item",
+    )
+
+
+@pytest.mark.parametrize("change", ["a pair", "a user's name", "an item's name"])
+@pytest.mark.parametrize("said", [True, False])
+def test_other_data_is_refused(begun, capsys, change, said):
+    path = begun / "my.csv"
+    text = path.read_text()
+    new = {
+        "a pair": text + "u0,i39\n",
+        "a user's name": text.replace("u59,", "u595,"),
+        "an item's name": text.replace("i39\n", "i395\n"),
+    }[change]
+    path.write_text(new)
+    line = refused(capsys, "--extend", "1", "--run", "r", *(("--data", "my.csv") if said else ()))
+    assert "the data has changed since the run began" in line
+
+
+def test_options_that_change_the_data_are_refused(begun, capsys):
+    for more in (("--min-rating", "3"), ("--columns", "user=item,item=user")):
+        assert "run_search.py: " in refused(capsys, "--resume", "--run", "r", *more)
+    line = refused(capsys, "--resume", "--run", "r", "--data", "demo")
+    assert "the data has changed" in line
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--resume", "--extend", "2", "--run", "r"), "leave out --resume"),
+        (("--resume", "--run", "runs/r", "--runs-dir", "runs"), "leave out --runs-dir"),
+        (("--resume", "--run", "r", "--gpus-per-trial", "1", "--device", "cpu"), "no effect"),
+        (("--resume", "--run", "r", "--run", "r"), "--run is given twice"),
+        (("--res", "--run", "r"), "--res"),
+        (("--resume", "--run", ""), "--run"),
+        (("--space", "smoke", "--device", "cpu", "--gpus-per-trial", "0.5"), "no effect"),
+        (("--space", "smoke", "--gpus-per-trial", "1.5"), "--gpus-per-trial"),
+        (("--space", "smoke", "--trials", "5", "--trials", "6"), "--trials is given twice"),
+        (("serch", "--space", "smoke"), "'serch' is no command"),
+        (("data", "--columns", "user=a"), "of which data?"),
+        (("data", "--min-rating", "3"), "of which data?"),
+        (("data", "demo", "--min-rating", "3"), "demo"),
+        (("data", "demo", "--columns", "user=a"), "demo"),
+        (("export", "r", "-o", "x.csv", "--data", "my.csv"), "--trial"),
+        (("export", "runs/r", "--runs-dir", "runs", "-o", "x.csv"), "leave out --runs-dir"),
+        (("report", "runs/r", "--runs-dir", "runs"), "leave out --runs-dir"),
+        (("sync", "runs/r", "--runs-dir", "runs"), "leave out --runs-dir"),
+        (("ui", "--port", "0"), "--port"),
+        (("ui", "--port", "99999"), "--port"),
+        (("sync", "r", "--ver"), "--ver"),
+        (("spaces", "smoke", "smoke"), "smoke"),
+    ],
+)
+def test_without_effect_is_refused(begun, capsys, args, words):
+    assert words in refused(capsys, *args)
+
+
+def test_a_finished_run_says_which_options_had_no_effect(begun, capsys):
+    with (begun / "runs" / "r" / "journal.jsonl").open("a") as file:
+        file.write(json.dumps({"t": "finish", "time": 2.0, "status": "done"}) + "\n")
+    assert main(["--resume", "--run", "r", "--cpus-per-trial", "2", "--data", "my.csv"]) == 0
+    out = capsys.readouterr().out
+    assert "is finished, nothing is left to do" in out
+    assert "note: --data, --cpus-per-trial had no effect" in out
+
+
+def test_a_dry_run_of_a_resume_leaves_the_run_as_it_is(begun, monkeypatch, capsys):
+    before = (begun / "runs" / "r" / "journal.jsonl").read_bytes()
+    monkeypatch.setattr(run_module, "_dry_run", lambda *_: 0)
+    assert main(["--resume", "--run", "r", "--dry-run"]) == 0
+    assert (begun / "runs" / "r" / "journal.jsonl").read_bytes() == before
+
+
+def test_device_and_gpus_go_together():
+    settings = Settings("demo", None, None, 0, 1, None, 1, 0.5, "cpu", None, None, None)
+    assert machine_of(Options(device="cpu"), settings) == (0.0, "cpu")
+    assert machine_of(Options(gpus_per_trial=0.0), settings) == (0.0, "cpu")
+    assert machine_of(Options(), None) == (0.0, "cpu")
+
+
+def test_a_refused_run_does_not_take_its_name(begun, monkeypatch, capsys):
+    from search.session import Session
+
+    def grief(self):
+        (self.folder.path / "spec.yaml").write_text("half")
+        raise ConfigError("no such thing")
+
+    monkeypatch.setattr(Session, "drive", grief)
+    assert "no such thing" in refused(capsys, "--space", "smoke", "--data", "demo", "--run", "new")
+    assert not (begun / "runs" / "new").exists()
+
+
+@pytest.mark.parametrize("stem", ["my space", "a[1]+b", "größe", "x" * 120, "-", "ü", ".hidden.x"])
+def test_a_space_of_any_file_name_is_readable_again(begun, monkeypatch, stem):
+    text = (HERE.parents[1] / "spaces" / "smoke.yaml").read_text()
+    path = begun / f"{stem}.yaml"
+    path.write_text(text)
+    session = go(monkeypatch, "--space", str(path), "--data", "demo", "--run", "n", "--trials", "3")
+    (session.folder.path / "spec.yaml").write_text(session.spec.to_yaml())
+    assert load_run_spec(session.folder.path) == session.spec
+
+
+def test_a_run_of_a_space_with_a_blank_that_was_begun_before_is_read(begun):
+    path = begun / "runs" / "r" / "spec.yaml"
+    path.write_text(path.read_text().replace("name: smoke", 'name: "my space (2)"'))
+    assert load_run_spec(begun / "runs" / "r").name == "my_space_2"
+
+
+def test_a_space_that_is_long_when_written_out_is_read(begun):
+    path = begun / "runs" / "r" / "spec.yaml"
+    path.write_text(path.read_text() + "# " + "x" * 100_000 + "\n")
+    assert load_run_spec(begun / "runs" / "r").name == "smoke"
+    with pytest.raises(ConfigError, match="larger than"):
+        load_spec(str(path))
+
+
+@pytest.mark.parametrize("name", [b"a b.csv", "покупки.csv".encode(), b"caf\xff.csv", b"a\nb.csv"])
+def test_data_with_odd_names_is_read_and_read_again(begun, monkeypatch, name):
+    path = begun / name.decode(errors="surrogateescape")
+    (begun / "my.csv").rename(path)
+    session = go(monkeypatch, "--space", "smoke", "--data", str(path), "--run", "odd")
+    session.folder.write("spec.yaml", session.spec.to_yaml())
+    session.folder.write_json("provenance.json", asdict(session.settings))
+    known = json.loads((session.folder.path / "provenance.json").read_text(encoding="utf-8"))
+    assert Path(known["data"]) == path
+    assert session.dataset.interactions.name.isprintable()
+    with session.folder.journal() as journal:
+        journal.append("run", settings=asdict(session.settings), name="odd")
+    session.folder.close()
+    again = go(monkeypatch, "--resume", "--run", "odd")
+    assert again.settings.data == str(path)
