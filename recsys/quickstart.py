@@ -32,7 +32,7 @@ from recsys.quickconfig import (
     train_config,
 )
 from recsys.split import Split, make_split
-from recsys.submission import check_submission, write_submission
+from recsys.submission import submit
 from recsys.train import EpochReport, train
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
@@ -112,10 +112,15 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
     say(f"training on everything for {last.best_epoch} epochs")
     everything = split.full()
     model = refit(everything, config, last.best_epoch, rng, device, engine)
-    users = np.arange(interactions.n_users)
     submission = output / "submission.csv"
-    write_submission(submission, interactions, top_items(model, everything, users, settings.top_k))
-    check_submission(submission, interactions, settings.top_k, seen=everything)
+    submit(
+        submission,
+        interactions,
+        everything,
+        settings.top_k,
+        lambda users: top_items(model, everything, users, settings.top_k),
+        receivers=dataset.receivers,
+    )
     warning = ", LEAKY: negatives exclude validation items" if leaky else ""
     say(f"validation {metric} {last.best_value:.4f} ({split.name}{warning})")
     say(f"wrote {submission}, {output / 'training.png'}, {output / 'best.pt'}")

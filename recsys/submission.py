@@ -1,53 +1,85 @@
 """Writing `submission.csv` in the report's format, and reading it back to check it.
 
 Header `UserId,ItemId`, one row per user, the items best first and separated by blanks, original
-ids. Cells are quoted as CSV demands (a comma or quote in an id). Ids with line breaks, and item
-ids with any blank, cannot be told apart in this format and are refused.
+ids. Any id can be written: the second cell is a list as `recsys.data.lists` writes it, where an
+item id with a blank, a quote or a line break is quoted, and both cells are quoted as CSV demands.
 """
 
 from __future__ import annotations
 
-import csv
 import os
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.lists import BLANK, ListError, read_list, write_id
+from recsys.data.stream import shown
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions
+from recsys.receivers import Receivers, everyone, texts
 
 HEADER = ("UserId", "ItemId")
+_CELL = re.compile(r'"([^"]*(?:""[^"]*)*)"|([^",\r\n]*)')
+_NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
 class SubmissionError(InputError):
     """A submission that is not what it should be; names the row."""
 
 
-def write_submission(path: str | Path, interactions: Interactions, top_items_UK: NDArray) -> None:
-    """Write `top_items_UK`, integers (U, K): internal ids, best first, -1 where there is none.
+def submit(
+    path: str | Path,
+    interactions: Interactions,
+    everything: CSR,
+    k: int,
+    best_of: Callable[[NDArray[np.int64]], NDArray],
+    *,
+    receivers: Receivers | None = None,
+    separator: str = BLANK,
+) -> int:
+    """Write the k best unseen items of every receiver, read the file back and check it.
 
-    Atomic: the file appears whole or not at all. `InputError` for ids that cannot be written and
-    for a place that cannot be written to.
+    everything: all pairs that count as seen. best_of: from internal user ids (V,) to internal
+    item ids (V, k), best first, -1 where there is none. Returns the number of rows.
+    """
+    who = everyone(interactions) if receivers is None else receivers
+    rows = who.with_strangers(best_of(who.known), everything, k)
+    write_submission(path, interactions, rows, receivers=who, separator=separator)
+    check_submission(path, interactions, k, seen=everything, receivers=who, separator=separator)
+    return len(who)
+
+
+def write_submission(
+    path: str | Path,
+    interactions: Interactions,
+    top_items_SK: NDArray,
+    *,
+    receivers: Receivers | None = None,
+    separator: str = BLANK,
+) -> None:
+    """Write `top_items_SK`, integers (S, K): internal ids, best first, -1 where there is none.
+
+    A row for each of the S `receivers`, by default all users in order. Atomic: the file appears
+    whole or not at all. `InputError` for a place that cannot be written to.
     """
     path = Path(path)
-    assert top_items_UK.shape[0] == interactions.n_users
-    users = _texts(interactions.user_ids)
-    items = _texts(interactions.item_ids)
-    _check_ids("user", users, ("\n", "\r"))
-    _check_ids("item", items, None)
+    users = everyone(interactions) if receivers is None else receivers
+    assert top_items_SK.shape[0] == len(users)
+    items = [write_id(name, separator) for name in texts(interactions.item_ids)]
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}-")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEADER)
-            for user, row in zip(users, top_items_UK.tolist(), strict=True):
-                writer.writerow((user, " ".join([items[i] for i in row if i >= 0])))
+            file.write(",".join(HEADER) + "\n")
+            for user, row in zip(users.names, top_items_SK.tolist(), strict=True):
+                cell = separator.join([items[i] for i in row if i >= 0])
+                file.write(f"{_quoted(user)},{_quoted(cell)}\n")
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -61,63 +93,83 @@ def write_submission(path: str | Path, interactions: Interactions, top_items_UK:
 
 
 def check_submission(
-    path: str | Path, interactions: Interactions, k: int, *, seen: CSR | None = None
+    path: str | Path,
+    interactions: Interactions,
+    k: int,
+    *,
+    seen: CSR | None = None,
+    receivers: Receivers | None = None,
+    separator: str = BLANK,
 ) -> None:
-    """Read the file back: one row per user, k distinct unseen items each (all, if fewer).
+    """Read the file back: one row per receiver, k distinct unseen items each (all, if fewer).
 
     seen: what counts as seen, by default `interactions.csr`; give the split's `full()` where a
     ready test set is not part of `interactions`. Raises `SubmissionError` with the row.
     """
     seen = interactions.csr if seen is None else seen
-    rows = _read(Path(path))
-    users, items = _texts(interactions.user_ids), _texts(interactions.item_ids)
+    who = everyone(interactions) if receivers is None else receivers
+    items = texts(interactions.item_ids)
     position = {name: n for n, name in enumerate(items)}
-    if len(rows) != len(users):
+    rows = list(_rows(Path(path)))
+    if not rows or tuple(rows[0]) != HEADER:
+        raise SubmissionError(f"{path}: row 1: expected the header {','.join(HEADER)}")
+    rows = rows[1:]
+    if len(rows) != len(who):
         raise SubmissionError(
-            f"{path}: has {len(rows)} rows: expected one for each of {len(users)} users"
+            f"{path}: has {len(rows)} rows: expected one for each of {len(who)} users"
         )
-    for u, (row, user) in enumerate(zip(rows, users, strict=True)):
-        where = f"{path}: row {u + 2}"
+    nothing = np.empty(0, np.int32)
+    for n, (row, user, code) in enumerate(zip(rows, who.names, who.codes.tolist(), strict=True)):
+        where = f"{path}: row {n + 2}"
         if len(row) != 2 or row[0] != user:
-            raise SubmissionError(f"{where}: expected user {user!r} and a list of items")
-        names = row[1].split(" ") if row[1] else []
+            raise SubmissionError(f"{where}: expected user {shown(user)} and a list of items")
+        try:
+            names = read_list(row[1], separator)
+        except ListError as error:
+            raise SubmissionError(f"{where}: {error}") from None
         unknown = [name for name in names if name not in position]
         if unknown:
-            raise SubmissionError(f"{where}: item {unknown[0]!r} is not in the data")
-        expected = min(k, seen.n_items - len(seen.row(u)))
+            raise SubmissionError(f"{where}: item {shown(unknown[0])} is not in the data")
+        own = seen.row(code) if code >= 0 else nothing
+        expected = min(k, seen.n_items - len(own))
         codes = np.array([position[name] for name in names], np.int64)
         if len(np.unique(codes)) != len(codes):
             raise SubmissionError(f"{where}: an item comes twice")
         if len(codes) != expected:
             raise SubmissionError(f"{where}: has {len(codes)} items: expected {expected}")
-        again = np.intersect1d(codes, seen.row(u))
+        again = np.intersect1d(codes, own)
         if len(again):
-            raise SubmissionError(f"{where}: item {items[again[0]]!r} was seen by the user")
+            raise SubmissionError(f"{where}: item {shown(items[again[0]])} was seen by the user")
 
 
-def _read(path: Path) -> list[list[str]]:
+def _quoted(cell: str) -> str:
+    """`cell` as CSV has it."""
+    return '"' + cell.replace('"', '""') + '"' if _NEEDS_QUOTES.search(cell) else cell
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """The cells of every row; not by `csv`, whose limit of a cell holds for the whole process."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise SubmissionError(f"{path}: cannot be read back: {error}") from None
-    if not rows or tuple(rows[0]) != HEADER:
-        raise SubmissionError(f"{path}: row 1: expected the header {','.join(HEADER)}")
-    return rows[1:]
-
-
-def _texts(ids: NDArray) -> list[str]:
-    return [str(value) for value in ids.tolist()]
-
-
-def _check_ids(role: str, names: Sequence[str], marks: Sequence[str] | None) -> None:
-    """`marks` None: any blank is one too many."""
-    for name in names:
-        bad = not name or (
-            name.split() != [name] if marks is None else any(mark in name for mark in marks)
-        )
-        if bad:
-            what = "no blanks" if marks is None else "no line breaks"
-            raise InputError(
-                f"{role} id {name!r} cannot be written to a submission: expected {what}"
+    at, cells = 0, []
+    while at < len(text):
+        match = _CELL.match(text, at)
+        assert match is not None  # the second alternative may be empty
+        plain = match[1] is None
+        cells.append(match[2] if plain else match[1].replace('""', '"'))
+        at = match.end()
+        mark = text[at : at + 1]
+        if mark == ",":
+            at += 1
+            if at < len(text):
+                continue
+            cells.append("")
+        elif mark and mark not in "\r\n":
+            raise SubmissionError(
+                f"{path}: cannot be read back: a stray quote after {shown(cells[-1])}"
             )
+        at += 2 if text.startswith("\r\n", at) else 1
+        yield cells
+        cells = []

@@ -199,4 +199,4 @@ def _export_trial(folder: RunFolder, trial_id: str, data: str | None, target: Pa
     everything = opened.split.full()
     threads = settings.cpus_per_trial
     model = train_fixed(trial.config, trial.best_epoch, trial.seed, everything, threads, device)
-    submit(target, model, opened.dataset.interactions, everything, spec.k)
+    submit(target, model, opened.dataset, everything, spec.k)

@@ -265,7 +265,7 @@ def refit(run: Stages) -> dict[str, Any]:
 def write_submission_of(dataset: Dataset, everything: CSR, folder: Any, k: int) -> int:
     """submission.csv of the model saved in a run's folder."""
     model = load_model(folder / "model")
-    return submit(folder / "submission.csv", model, dataset.interactions, everything, k)
+    return submit(folder / "submission.csv", model, dataset, everything, k)
 
 
 def result(run: Stages, status: str) -> dict[str, Any]:

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from recsys import submission
 from recsys.baselines import Popularity, best_ease
 from recsys.config import TrainConfig
+from recsys.data import Dataset
+from recsys.data.lists import BLANK
 from recsys.evaluate import Scorer, evaluate, top_items
-from recsys.interactions import CSR, Interactions
+from recsys.interactions import CSR
 from recsys.model import LFM
-from recsys.submission import check_submission, write_submission
 from recsys.train import train
 from search.folder import write_atomic
 from search.trainable import limit_threads
@@ -117,12 +119,19 @@ def load_model(folder: Path) -> LFM:
     return model
 
 
-def submit(path: Path, model: LFM, interactions: Interactions, everything: CSR, k: int) -> int:
-    """Write the k best unseen items of every user, read the file back and check it.
+def submit(
+    path: Path, model: LFM, dataset: Dataset, everything: CSR, k: int, separator: str = BLANK
+) -> int:
+    """Write the k best unseen items of whom the submission is for; read it back and check it.
 
     Returns the number of rows. Users and items keep their original ids.
     """
-    users = np.arange(everything.n_users)
-    write_submission(path, interactions, top_items(model, everything, users, k))
-    check_submission(path, interactions, k, seen=everything)
-    return everything.n_users
+    return submission.submit(
+        path,
+        dataset.interactions,
+        everything,
+        k,
+        lambda users: top_items(model, everything, users, k),
+        receivers=dataset.receivers,
+        separator=separator,
+    )

@@ -21,6 +21,7 @@ from recsys.data.times import TimeProblem
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions
 from recsys.output import one_line
+from recsys.receivers import Receivers
 
 # how a text file is laid out, or the names of parquet columns by role
 Columns = Layout | Mapping[str, str]
@@ -33,12 +34,14 @@ class Dataset:
     interactions: everything; of a ready split, training and validation together.
     ready_valid: the given validation pairs, a subset of `interactions`. ready_test: the given
     test pairs, none of them in `interactions`. Both have the U x I of `interactions.csr`, whose
-    id maps also hold users and items that occur only in test.
+    id maps also hold users and items that occur only in test. receivers: whom the submission is
+    for, where the data says so; None: every user.
     """
 
     interactions: Interactions
     ready_valid: CSR | None = None
     ready_test: CSR | None = None
+    receivers: Receivers | None = None
 
 
 def load(

@@ -2,10 +2,14 @@ import csv
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from recsys.errors import InputError
+from recsys.data.lists import ListError, check_separator, read_list, write_list
+from recsys.errors import ConfigError, InputError
 from recsys.interactions import CSR, Interactions
-from recsys.submission import SubmissionError, check_submission, write_submission
+from recsys.receivers import receivers_of
+from recsys.submission import SubmissionError, check_submission, submit, write_submission
 
 
 def interactions(user_ids: list, item_ids: list) -> Interactions:
@@ -38,22 +42,113 @@ def test_ids_with_commas_and_quotes_are_quoted(tmp_path):
     write_submission(path, data, np.array([[3, 1], [2, 3], [0, 1]]))
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    assert rows[1:] == [["a,b", '0 i"2'], ['q"q', "ü 0"], [" x ", 'i,1 i"2']]
+    assert rows[1:] == [["a,b", '0 "i""2"'], ['q"q', "ü 0"], [" x ", 'i,1 "i""2"']]
     check_submission(path, data, 2)
 
 
-@pytest.mark.parametrize("bad", ["red shoes", "a\tb", "a\u00a0b", "line\nbreak", " x", ""])
-def test_item_ids_with_blanks_are_refused_by_name(tmp_path, bad):
-    data = interactions(["u"], ["ok", bad])
-    with pytest.raises(InputError) as caught:
-        write_submission(tmp_path / "s.csv", data, np.array([[1]]))
-    assert repr(bad) in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("red shoes", '"""red shoes"""'),
+        ("a\tb", '"""a\tb"""'),
+        ("a\u00a0b", '"""a\u00a0b"""'),
+        ("line\nbreak", '"""line\nbreak"""'),
+        ("a\u2028b", '"""a\u2028b"""'),
+        (" x", '""" x"""'),
+        ("", '""""""'),
+        ('"', '""""""""""'),
+    ],
+)
+def test_item_ids_that_a_blank_cannot_separate_are_quoted(tmp_path, name, written):
+    data = interactions(["u"], ["ok", name])
+    path = tmp_path / "s.csv"
+    write_submission(path, data, np.array([[1]]))
+    assert path.read_bytes().decode() == f"UserId,ItemId\nu,{written}\n"
+    check_submission(path, data, 1)
 
 
-def test_user_ids_with_line_breaks_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no line breaks"):
-        write_submission(tmp_path / "s.csv", interactions(["a\nb"], ["1", "2"]), np.array([[1]]))
+def test_another_separator_leaves_blanks_unquoted_only_where_it_may(tmp_path):
+    data = interactions(["u"], ["ok", "a|b", "plain", "red shoes"])
+    path = tmp_path / "s.csv"
+    write_submission(path, data, np.array([[2, 1, 3]]), separator="|")
+    assert path.read_text() == 'UserId,ItemId\nu,"plain|""a|b""|""red shoes"""\n'
+    check_submission(path, data, 3, separator="|")
+    with pytest.raises(SubmissionError, match="row 2: "):
+        check_submission(path, data, 3)
+
+
+anything = st.text(st.characters(codec="utf-8"), max_size=5)
+odd = st.text(st.sampled_from(' \t\r\n",|;\u00a0\u2028a1'), max_size=4)
+names = st.lists(st.one_of(anything, odd), min_size=2, max_size=6, unique=True)
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(names, names, st.sampled_from([" ", "|", ";", ",", "\t"]), st.randoms())
+def test_any_ids_come_back(tmp_path_factory, users, items, separator, random):
+    users, items = users[: len(items)], items[: max(2, len(items))]
+    data = interactions(users, items)
+    path = tmp_path_factory.mktemp("s") / "s.csv"
+    rows = []
+    for user in range(len(users)):
+        unseen = [n for n in range(len(items)) if n != user]
+        random.shuffle(unseen)
+        rows.append(unseen)
+    write_submission(path, data, np.array(rows), separator=separator)
+    check_submission(path, data, len(items), separator=separator)
+    with path.open(newline="", encoding="utf-8") as file:  # what others read
+        found = list(csv.reader(file, strict=True))
+    assert [row[0] for row in found[1:]] == users
+    for row, wanted in zip(found[1:], rows, strict=True):
+        assert read_list(row[1], separator) == [items[n] for n in wanted]
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(st.text(st.sampled_from('" ab'), max_size=12))
+def test_a_cell_is_a_list_or_a_list_error(cell):
+    """What is read from any cell is written as that cell, but for quotes nobody needs."""
+    try:
+        found = read_list(cell)
+    except ListError:
+        return
+    assert read_list(write_list(found)) == found
+
+
+@pytest.mark.parametrize("text", ["", "ab", '"', "a", "7", "\n", "\u00a0", "\\n", "\0"])
+def test_what_cannot_separate(text):
+    with pytest.raises(ConfigError, match="expected one printable character"):
+        check_separator(text)
+
+
+def test_cells_of_any_length(tmp_path):
+    items = [f"{n:032d}" for n in range(6000)]
+    data = interactions(["u"], items)
+    path = tmp_path / "s.csv"
+    write_submission(path, data, np.arange(1, 6000)[None, :])
+    check_submission(path, data, 6000)
+    assert csv.field_size_limit() == 131_072  # the limit of the process is not touched
+
+
+def test_receivers_keep_their_order_and_strangers_get_what_is_popular(tmp_path):
+    csr = CSR.from_pairs(np.array([0, 1, 1, 2]), np.array([1, 1, 2, 1]), 3, 4)
+    ids = np.array([10, 20, 30, 40])
+    data = Interactions(csr, np.zeros(4, np.int32), np.array([5, 7, 9]), ids, False)
+    who = receivers_of(["9", "99", "5", "9"], data.user_ids)
+    assert (who.names, who.codes.tolist()) == (["9", "99", "5"], [2, -1, 0])
+    asked = []
+
+    def best_of(users: np.ndarray) -> np.ndarray:
+        asked.extend(users.tolist())
+        return np.array([[3, 0, 2], [0, 2, 3]])
+
+    path = tmp_path / "s.csv"
+    assert submit(path, data, csr, 3, best_of, receivers=who) == 3
+    assert asked == [2, 0]
+    assert path.read_text() == "UserId,ItemId\n9,40 10 30\n99,20 30 10\n5,10 30 40\n"
+    with pytest.raises(SubmissionError, match="has 3 rows: expected one for each of 2 users"):
+        check_submission(path, data, 3, receivers=receivers_of(["9", "5"], data.user_ids))
+    # strangers where there are fewer items than places
+    rows = who.with_strangers(np.full((2, 6), -1), csr, 6)
+    assert rows[1].tolist() == [1, 2, 0, 3, -1, -1]
 
 
 def test_fewer_unseen_items_than_k(tmp_path):

@@ -1,0 +1,65 @@
+"""Whom a submission is for: every user of the data, or the users that came with it to be served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.interactions import CSR, Interactions
+
+
+@dataclass(frozen=True, eq=False)
+class Receivers:
+    """S users in the order of the submission's rows.
+
+    names: their ids as text. codes: int64 (S,), internal ids; -1 for a user of whom nothing is
+    known, who gets the most popular items.
+    """
+
+    names: Sequence[str]
+    codes: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        assert len(self.names) == len(self.codes)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """The internal ids of those that are in the data."""
+        return self.codes[self.codes >= 0]
+
+    def with_strangers(self, top_items_VK: NDArray, everything: CSR, k: int) -> NDArray[np.int64]:
+        """Items of all, integers (S, k): `top_items_VK` for the known ones, else the popular.
+
+        Popular are the items with most users in `everything`, of equal ones the lower index; -1
+        where there are fewer than k items.
+        """
+        rows = np.full((len(self), k), -1, np.int64)
+        counts = everything.item_counts()
+        popular = np.argsort(-counts, kind="stable")[:k]
+        strangers = self.codes < 0
+        rows[np.ix_(strangers, np.arange(len(popular)))] = popular
+        rows[~strangers] = top_items_VK
+        return rows
+
+
+def texts(ids: NDArray) -> list[str]:
+    """Original ids as they are written."""
+    return [str(value) for value in ids.tolist()]
+
+
+def everyone(interactions: Interactions) -> Receivers:
+    """All users of the data, in the order of internal ids."""
+    return Receivers(texts(interactions.user_ids), np.arange(interactions.n_users))
+
+
+def receivers_of(names: Sequence[str], user_ids: NDArray) -> Receivers:
+    """The users called `names`, each once, at the place where it comes first."""
+    unique = list(dict.fromkeys(names))
+    place = {name: n for n, name in enumerate(texts(user_ids))}
+    return Receivers(unique, np.array([place.get(name, -1) for name in unique], np.int64))
