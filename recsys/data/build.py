@@ -47,22 +47,31 @@ class Pairs:
         return self.times is not None or all(self.lists[:parts])
 
 
-def code(rows: Rows, search_parts: int) -> Pairs:
+def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
     """Number the ids of `rows`, which it empties; `BadCellError` for a marker of no value.
 
-    Times matter in the first `search_parts` parts: a ready test part has no history to order.
+    files: of how many files each part was read. Times matter in the first `search_parts` parts:
+    a ready test part has no history to order.
     """
-    times = rows.times.finish(search_parts)
-    timed = all(rows.part_timed[:search_parts])
+    edges = np.concatenate([[0], np.cumsum(files)])
+    times = rows.times.finish(int(edges[search_parts]))
+    filled = [n for n in range(edges[search_parts]) if rows.part_rows[n]]
+    timed = [n for n in filled if rows.part_timed[n]]
+    problem = times.problem
+    if timed and len(timed) < len(filled):
+        untimed = next(n for n in filled if not rows.part_timed[n])
+        problem = TimeProblem(untimed, None, "is not there, though other files have times")
     row_users, user_ids = rows.users.finish()
     items, item_ids = rows.items.finish()
     if len(item_ids) > MAX_ITEMS or len(user_ids) > MAX_ITEMS:
         raise InputError(f"{len(item_ids)} items: at most {MAX_ITEMS} are supported")
     repeats = np.concatenate([np.empty(0, np.int64), *rows.repeats])
-    starts = np.concatenate([[0], np.cumsum(rows.part_users)])
+    starts = np.concatenate([[0], np.cumsum(rows.part_users)])[edges]
+    bounds = np.concatenate([[0], np.cumsum(rows.part_rows)])[edges]
     lists, twice = [], []
-    for n, could_be_list in enumerate(rows.part_lists):
+    for n in range(len(files)):
         own = slice(starts[n], starts[n + 1])
+        could_be_list = any(rows.part_lists[edges[n] : edges[n + 1]])
         is_list = could_be_list and bool((repeats[own] > 1).any())
         if could_be_list and not is_list:  # one item a row: lists only if no user repeats
             is_list = len(np.unique(row_users[own])) == starts[n + 1] - starts[n]
@@ -71,12 +80,12 @@ def code(rows: Rows, search_parts: int) -> Pairs:
     return Pairs(
         users=np.repeat(row_users, repeats) if any(rows.part_lists) else row_users,
         items=items,
-        times=times.keys if timed else None,
-        time_problem=times.problem if timed else None,
+        times=times.keys if timed and problem is None else None,
+        time_problem=problem if timed else None,
         time_notes=times.notes if timed else (),
         user_ids=user_ids,
         item_ids=item_ids,
-        bounds=np.concatenate([[0], np.cumsum(rows.part_rows)]).astype(np.int64),
+        bounds=bounds.astype(np.int64),
         lists=lists,
         twice=twice,
     )

@@ -1,18 +1,33 @@
-"""From a path to the files to read: one file, or the train, valid and test of a folder or zip.
+"""From a path to the files to read: a table, in one file or many, or a ready split of them.
 
-Nothing in a zip is ever written to disk, so the paths inside it cannot escape anywhere.
+| what is there | what is read |
+|---|---|
+| a file | that table |
+| train, valid, test as files, as folders, or as `train-00000-of-00002` | a ready split |
+| one `.inter` file | the interactions of a RecBole folder |
+| one `u.data`, `ratings.*`, `interactions.*` among others | a data set as it is downloaded |
+| `part-00000-...`, `2023-01.csv` `2023-02.csv`, `year=2023/part-0.parquet` | one table in parts |
+| a single table | that table, whatever texts lie beside it |
+
+Of folders in folders and of a zip, too. What begins with a dot or an underscore, checksums and
+`__MACOSX` are passed over. Nothing in a zip is ever written to disk, so the paths inside it cannot
+escape anywhere.
 """
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
+from urllib.parse import unquote
 
-from recsys.data.stream import BROKEN, Source, kind_of, problem
+from recsys.data.foreign import foreign_zip
+from recsys.data.stream import BROKEN, Source, kind_of, problem, shown
 
 PARTS = ("train", "valid", "test")
 _PART_NAMES = {
@@ -25,30 +40,65 @@ _PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
-_SUFFIXES = {".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".parquet", ".pq", ".gz", ".xz"}
-_MAX_MEMBERS = 10_000
+_TABLES = {
+    *(".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".parquet", ".pq", ".json", ".jsonl"),
+    *(".ndjson", ".base"),
+}
+_PACKED = {".gz", ".xz", ".snappy", ".zip"}
+_SUFFIXES = _TABLES | _PACKED
+_MAIN = re.compile(r"u\.data|(ratings|interactions)(\.[a-z]+)+")
+_SAMPLE = re.compile(r"sample_?submission", re.IGNORECASE)
+_TEXTS = re.compile(r"(readme|licen[cs]e|changelog|citation|summary|about)\b.*", re.IGNORECASE)
+_SHARD = re.compile(r"[-_.]\d+(-of-\d+)?$")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_MAX_MEMBERS, _MAX_DEPTH = 10_000, 8
 
 
-def find_sources(path: Path) -> dict[str, Source]:
-    """The files behind `path`: {"all": file}, or a ready split by part ("train" is among them)."""
-    shown = str(path)
+@dataclass(frozen=True)
+class Found:
+    """The files of each part: {"all": files}, or a ready split ("train" is among its parts).
+
+    receivers: a file that may say whom the submission is for. notes: what was chosen, in a line.
+    """
+
+    parts: dict[str, list[Source]]
+    receivers: Source | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file and its place below the folder or zip."""
+
+    place: PurePosixPath
+    source: Source
+    size: int  # bytes, unpacked
+
+    @property
+    def name(self) -> str:
+        return self.place.name
+
+    def below(self) -> _Entry:
+        return replace(self, place=PurePosixPath(*self.place.parts[1:]))
+
+
+def find_sources(path: Path) -> Found:
+    """The files behind `path`; `InputError` says what is there, and what was expected."""
+    label = str(path)
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no such file"
-        raise problem(f"{shown!r}: {reason}: expected a file or folder of data") from None
+        raise problem(f"{label!r}: {reason}: expected a file or folder of data") from None
     if stat.S_ISDIR(mode):
-        try:
-            files = [_on_disk(entry) for entry in sorted(path.iterdir()) if entry.is_file()]
-        except OSError as error:
-            raise problem(f"{shown}: {error.strerror}") from None
-        return _parts(shown, files)
+        return _choose(label, _in_folder(path))
     if not stat.S_ISREG(mode):
-        raise problem(f"{shown}: is no regular file: expected a file or folder of data")
+        raise problem(f"{label}: is no regular file: expected a file or folder of data")
     source = _on_disk(path)
     if kind_of(source) != "zip":
-        return {"all": source}
-    return _parts(shown, _in_zip(source, path))
+        return Found({"all": [source]})
+    return _choose(label, _in_zip(source, path))
 
 
 def _on_disk(path: Path) -> Source:
@@ -59,7 +109,36 @@ def _open_file(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _in_zip(source: Source, path: Path) -> list[Source]:
+def _in_folder(path: Path) -> list[_Entry]:
+    found: list[_Entry] = []
+
+    def walk(folder: Path, place: PurePosixPath) -> None:
+        for entry in sorted(folder.iterdir()):
+            own = place / entry.name
+            if _passed_over(own):
+                continue
+            if entry.is_dir():
+                if len(own.parts) <= _MAX_DEPTH:
+                    walk(entry, own)
+            elif entry.is_file():
+                source = _on_disk(entry)
+                found.append(_Entry(own, source, source.size))
+                if len(found) > _MAX_MEMBERS:
+                    raise problem(f"{path}: holds more than {_MAX_MEMBERS} files: expected fewer")
+
+    try:
+        if (path / "_delta_log").is_dir():
+            raise problem(
+                f"{path}: is a Delta table, whose log says which files count: write it as "
+                "plain parquet files first"
+            )
+        walk(path, PurePosixPath())
+    except OSError as error:
+        raise problem(f"{error.filename or path}: {error.strerror}") from None
+    return found
+
+
+def _in_zip(source: Source, path: Path) -> list[_Entry]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
@@ -67,11 +146,17 @@ def _in_zip(source: Source, path: Path) -> list[Source]:
         raise source.error(f"is a damaged zip: {error}") from None
     if len(members) > _MAX_MEMBERS:
         raise source.error(f"holds {len(members)} files: expected train, valid and test")
-    return [
-        Source(f"{path}/{info.filename}", info.compress_size, partial(_open_member, path, info))
-        for info in members
-        if not info.filename.startswith("__MACOSX/")
-    ]
+    what = foreign_zip([info.filename for info in members])
+    if what is not None:
+        raise source.error(what)
+    found = []
+    for info in members:
+        place = PurePosixPath(info.filename.lstrip("/"))
+        if not _passed_over(place):
+            opened = partial(_open_member, path, info)
+            member = Source(f"{path}/{info.filename}", info.compress_size, opened)
+            found.append(_Entry(place, member, info.file_size))
+    return found
 
 
 def _open_member(path: Path, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -84,28 +169,136 @@ def _open_member(path: Path, info: zipfile.ZipInfo) -> IO[bytes]:
         return archive.open(info)
 
 
-def _part_of(name: str) -> str | None:
-    """Which part of a ready split a file name stands for: `train.tsv.gz`, `ml.train.inter`."""
-    path = PurePosixPath(name)
-    stem = path.name.lower()
+def _passed_over(place: PurePosixPath) -> bool:
+    """Whether a file or folder is of no interest: hidden, a mark of a program, a checksum."""
+    for part in place.parts:
+        if part.startswith(".") and part not in ("..", "."):
+            return True
+        if part.startswith("_") and not set(PurePosixPath(part).suffixes) & _TABLES:
+            return True
+    return place.name.lower().endswith((".crc", ".md5", ".sha256", "thumbs.db", "desktop.ini"))
+
+
+def _stem(name: str) -> str:
+    """`name` in lower case without the endings of tables and packers."""
+    stem = name.lower()
     while (suffix := PurePosixPath(stem).suffix) in _SUFFIXES:
         stem = stem.removesuffix(suffix)
-    return _PART_NAMES.get(stem.rpartition(".")[2])
+    return stem
 
 
-def _parts(label: str, sources: Iterable[Source]) -> dict[str, Source]:
-    visible = [s for s in sources if not PurePosixPath(s.label).name.startswith(".")]
-    found: dict[str, Source] = {}
-    for source in visible:
-        part = _part_of(source.label)
-        if part in found:
-            first, second = PurePosixPath(found[part].label).name, PurePosixPath(source.label).name
-            raise problem(f"{label}: has two {part} files, {first} and {second}: expected one")
+def _part_of(name: str) -> str | None:
+    """Which part of a ready split a file stands for: `train.tsv.gz`, `ml.train.inter`."""
+    return _PART_NAMES.get(_stem(name).rpartition(".")[2])
+
+
+def _choose(label: str, entries: list[_Entry]) -> Found:
+    texts = [e for e in entries if _TEXTS.match(e.name)]
+    rest = _unnested([e for e in entries if e not in texts])
+    if not texts and len(rest) == 1:
+        (only,) = rest
+        on_disk = Path(only.source.label)
+        if kind_of(only.source) == "zip" and on_disk.is_file():
+            return find_sources(on_disk)
+        return Found({"all": _parted([only])})
+    samples = [e for e in rest if _SAMPLE.match(e.name)]
+    rest = [e for e in rest if e not in samples]
+    receivers = samples[0].source if len(samples) == 1 else None
+    parts = _split(label, rest)
+    if "train" in parts:
+        return Found(parts, receivers)
+    tables = [e for e in rest if set(PurePosixPath(e.name.lower()).suffixes) & _TABLES]
+    inters = [e for e in tables if PurePosixPath(_unpacked(e.name)).suffix == ".inter"]
+    mains = [e for e in tables if _MAIN.fullmatch(_unpacked(e.name).lower())]
+    for few in (inters, mains, tables if not parts else []):
+        if len(few) == 1:
+            others = len(entries) - 1
+            name = few[0].name
+            return Found(
+                {"all": _parted(few)},
+                receivers,
+                (f"of {others + 1} files only {name} is read",) if others else (),
+            )
+    if not parts and _are_shards(tables):
+        whole = _parted(tables)
+        note = f"{len(whole)} files are read as the parts of one table"
+        return Found({"all": whole}, receivers, (note,))
+    raise problem(
+        f"{label}: {_holds(entries)}: expected train, test and perhaps valid files, or "
+        "one table; give the path of the file that has the interactions"
+    )
+
+
+def _unpacked(name: str) -> str:
+    while PurePosixPath(name).suffix.lower() in _PACKED:
+        name = name[: -len(PurePosixPath(name).suffix)]
+    return name
+
+
+def _unnested(entries: list[_Entry]) -> list[_Entry]:
+    """The same files seen from the single folder that holds them all."""
+    while len({e.place.parts[0] for e in entries}) == 1 and all(
+        len(e.place.parts) > 1 and "=" not in e.place.parts[0] for e in entries
+    ):
+        entries = [e.below() for e in entries]
+    return entries
+
+
+def _split(label: str, entries: list[_Entry]) -> dict[str, list[Source]]:
+    """The files of each part, from their names or those of the folders they are in."""
+    found: dict[str, dict[str, list[_Entry]]] = {}
+    for entry in entries:
+        top = entry.place.parts[0]
+        own = top if len(entry.place.parts) > 1 else _SHARD.sub("", _stem(top))
+        part = _part_of(own)
+        if part is None and len(entry.place.parts) > 1 and not _nested_table(entries):
+            part = _part_of(entry.name)
         if part is not None:
-            found[part] = source
-    if "train" in found:
-        return {part: found[part] for part in PARTS if part in found}
-    if found or len(visible) != 1:
-        names = ", ".join(PurePosixPath(s.label).name for s in visible[:8]) or "nothing"
-        raise problem(f"{label}: holds {names}: expected train, test and perhaps valid files")
-    return {"all": visible[0]}
+            what = own if len(entry.place.parts) > 1 or own != _stem(top) else top
+            found.setdefault(part, {}).setdefault(what, []).append(entry)
+    for part, kinds in found.items():
+        if len(kinds) > 1:
+            first, second = list(kinds)[:2]
+            raise problem(f"{label}: has two {part} files, {first} and {second}: expected one")
+    return {part: _parted(next(iter(found[part].values()))) for part in PARTS if part in found}
+
+
+def _nested_table(entries: Sequence[_Entry]) -> bool:
+    return any("=" in part for e in entries for part in e.place.parts[:-1])
+
+
+def _parted(entries: list[_Entry]) -> list[Source]:
+    """The sources of a table in order, with what the names of its folders say of their rows."""
+    full = [e for e in entries if e.size] or entries  # an empty part has no rows
+    return [replace(e.source, constants=_partitions(e.place)) for e in full]
+
+
+def _partitions(place: PurePosixPath) -> tuple[tuple[str, str], ...]:
+    """What the folders `key=value` around a file say of all its rows."""
+    pairs = [part.partition("=") for part in place.parts[:-1] if "=" in part]
+    return tuple(
+        (unquote(key), "" if value == _NO_PARTITION else unquote(value)) for key, _, value in pairs
+    )
+
+
+def _are_shards(entries: list[_Entry]) -> bool:
+    """Whether files are numbered parts of one table."""
+    if len(entries) < 2:
+        return False
+    kinds = {_numberless(e) for e in entries}
+    return len(kinds) == 1 and "fold" not in next(iter(kinds))
+
+
+def _numberless(entry: _Entry) -> str:
+    """The name of a file without what tells it from its like."""
+    folders = [re.sub(r"=.*", "=", part) for part in entry.place.parts[:-1]]
+    name = _UUID.sub("#", entry.name.lower())
+    return "/".join([*folders, re.sub(r"\d+", "#", name)])
+
+
+def _holds(entries: list[_Entry]) -> str:
+    if not entries:
+        return "holds nothing that could be read"
+    names = [str(e.place) for e in entries]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return "holds " + ", ".join(shown(name)[1:-1] for name in names[:8]) + more

@@ -5,23 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError
-from recsys.data.files import find_sources
+from recsys.data.files import Found, find_sources
 from recsys.data.parquet import read_parquet
 from recsys.data.rows import Rows
 from recsys.data.sniff import Layout, sniff
-from recsys.data.stream import Source, kind_of, shown
+from recsys.data.stream import NoRowsError, Source, kind_of, shown
 from recsys.data.table import find_cell, line_of_row, read_table
 from recsys.data.times import TimeProblem
+from recsys.data.users_file import read_users
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions
 from recsys.output import one_line
-from recsys.receivers import Receivers
+from recsys.receivers import Receivers, receivers_of
 
 # how a text file is laid out, or the names of parquet columns by role
 Columns = Layout | Mapping[str, str]
@@ -88,33 +89,109 @@ def load_path(
     path: Path, *, min_rating: float | None = None, columns: Mapping[str, str] | None = None
 ) -> Dataset:
     """Read the file, folder or zip at `path`; see `load`."""
-    sources = find_sources(path)
+    found = find_sources(path)
+    parts, asked = _take_receivers(found, columns)
     rows = Rows(min_rating)
-    layouts = {part: _read_part(source, columns, rows) for part, source in sources.items()}
-    search_parts = 1 + ("valid" in sources)
+    files: dict[str, list[Source]] = {}
+    layouts: dict[str, Columns] = {}
+    for part, own in parts.items():
+        files[part] = _read_part(own, columns, rows, layouts)
+    sources = {source.label: source for part in files.values() for source in part}
+    search_parts = 1 + ("valid" in parts)
     try:
-        pairs = code(rows, search_parts)
+        pairs = code(rows, [len(part) for part in files.values()], search_parts)
     except BadCellError as error:
         raise _located(sources, layouts, error) from None
-    for part, (source, part_rows) in enumerate(zip(sources.values(), rows.part_rows, strict=True)):
-        if not part_rows:
+    heads = {part: own[0] for part, own in files.items()}
+    for n, source in enumerate(heads.values()):
+        if pairs.bounds[n] == pairs.bounds[n + 1]:
             raise source.error(_nothing_left(rows))
-        if pairs.twice[part] is not None:
+        if pairs.twice[n] is not None:
             raise source.error(
-                f"user {shown(str(pairs.twice[part]))} has two rows of items: expected one row "
+                f"user {shown(str(pairs.twice[n]))} has two rows of items: expected one row "
                 "a user (lists), or one item a row"
             )
     order_problem = _order_problem(sources, layouts, pairs.time_problem)
-    notes = _notes(rows) + tuple(pairs.time_notes)
+    notes = found.notes + _notes(rows) + tuple(pairs.time_notes)
     if order_problem:
         notes += (f"the times are left out: {order_problem}",)
     name = one_line(path.name or path.resolve().name)
     if min_rating is not None:
         name += f" (rating >= {min_rating:g})"
-    return _dataset(sources, pairs, name, notes, order_problem)
+    receivers = None
+    if asked is not None:
+        receivers, note = _match_receivers(*asked, pairs)
+        notes += (note,)
+    return _dataset(heads, pairs, name, notes, order_problem, receivers)
 
 
-def _read_part(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Columns:
+def _take_receivers(
+    found: Found, columns: Mapping[str, str] | None
+) -> tuple[dict[str, list[Source]], tuple[Source, list[str]] | None]:
+    """The parts to read as tables; and the file and ids of whom the submission is for, if any.
+
+    A test file with users only is no part of the data; otherwise a sample submission may tell.
+    """
+    test = found.parts.get("test", [])
+    names = read_users(test[0], columns) if len(test) == 1 else None
+    if names is not None:
+        rest = {part: own for part, own in found.parts.items() if part != "test"}
+        return rest, (test[0], names)
+    if found.receivers is not None:
+        names = read_users(found.receivers, columns, items_too=True)
+        if names is not None:
+            return found.parts, (found.receivers, names)
+    return found.parts, None
+
+
+def _match_receivers(
+    source: Source, names: list[str], pairs: Pairs
+) -> tuple[Receivers | None, str]:
+    """Those of `names` as users of the data, and one line about them."""
+    if not names or "" in names:
+        what = "an empty user id" if names else "no rows"
+        raise source.error(f"has {what}: expected the users whom the submission is for")
+    receivers = receivers_of(names, pairs.user_ids)
+    strange = len(receivers) - len(receivers.known)
+    if strange == len(receivers):
+        raise source.error(
+            f"has none of the users of train ({shown(names[0])}...): are the ids written in the "
+            "same way? The submission would be the popular items for everyone"
+        )
+    note = f"the submission is for the {len(receivers):,} users of {PurePath(source.label).name}"
+    if strange:
+        note += f"; {strange:,} not in train: they get the most popular items"
+    return receivers, note
+
+
+def _read_part(
+    sources: list[Source],
+    columns: Mapping[str, str] | None,
+    rows: Rows,
+    layouts: dict[str, Columns],
+) -> list[Source]:
+    """Append the files of one part to `rows`, and to `layouts` which columns each has.
+
+    Returns the files that were read: of several, those without rows are passed over.
+    """
+    done = []
+    empty: NoRowsError | None = None
+    for source in sources:
+        try:
+            layouts[source.label] = _read_file(source, columns, rows)
+        except NoRowsError as error:
+            if len(sources) == 1:
+                raise
+            empty = error
+            rows.drop_part()
+            continue
+        done.append(source)
+    if not done and empty is not None:
+        raise empty
+    return done
+
+
+def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Columns:
     """Append one file to `rows`; returns which columns it took."""
     rows.begin_part(source.label)
     kind = kind_of(source)
@@ -164,8 +241,10 @@ def _order_problem(
     """Why the times have no order, with file, line and column; "" where they have one."""
     if problem is None:
         return ""
-    part, source = list(sources.items())[problem.file]
-    layout = layouts[part]
+    source = list(sources.values())[problem.file]
+    layout = layouts[source.label]
+    if problem.what.startswith("is not there"):
+        return str(source.error(f"the time {problem.what}"))
     if isinstance(layout, Layout):
         name = layout.names[layout.columns["timestamp"]]
         row = None if problem.row is None else line_of_row(source, layout, problem.row)
@@ -194,6 +273,7 @@ def _dataset(
     name: str,
     notes: tuple[str, ...],
     order_problem: str,
+    receivers: Receivers | None,
 ) -> Dataset:
     names = list(sources)
     n_search = 1 + ("valid" in names)
@@ -214,7 +294,7 @@ def _dataset(
     )
     ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
     _check_disjoint(sources, {"train": pairs.part(0)} | ready if ready else {})
-    return Dataset(interactions, ready.get("valid"), ready.get("test"))
+    return Dataset(interactions, ready.get("valid"), ready.get("test"), receivers)
 
 
 def _check_disjoint(sources: Mapping[str, Source], parts: Mapping[str, CSR]) -> None:

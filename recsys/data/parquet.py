@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.cells import BadCellError
-from recsys.data.names import find_columns
+from recsys.data.names import COMMON, ROLES, find_columns, normal
 from recsys.data.rows import Rows
 from recsys.data.stream import BROKEN, FREE_GROWTH, MAX_GROWTH, Source, shown
 from recsys.errors import InputError
@@ -30,17 +30,26 @@ def read_parquet(
         with source.open_in_arrow() as raw:
             file = pq.ParquetFile(raw)
             _check_claims(source, file)
-            names = tuple(file.schema_arrow.names)
+            stored = tuple(file.schema_arrow.names)
+            constants = _needed_constants(source, stored, columns)
+            names = (*stored, *constants)
             roles = find_columns(source, names, columns)
             wanted = {role: names[at] for role, at in roles.items()}
             doubled = [name for name in wanted.values() if names.count(name) > 1]
             if doubled:
                 raise source.error(f"has two columns {shown(doubled[0])}: expected unique names")
             if file.metadata.num_rows == 0:
-                raise source.error("has no rows")
+                raise source.no_rows("has no rows")
             seen = 0
-            for batch in file.iter_batches(_BATCH, columns=list(wanted.values())):
-                cells = {role: batch.column(name) for role, name in wanted.items()}
+            for batch in file.iter_batches(
+                _BATCH, columns=[name for name in wanted.values() if name in stored]
+            ):
+                cells = {
+                    role: batch.column(name)
+                    if name in stored
+                    else pa.repeat(constants[name], batch.num_rows)
+                    for role, name in wanted.items()
+                }
                 try:
                     _add(cells, rows)
                 except BadCellError as error:
@@ -54,6 +63,24 @@ def read_parquet(
     except (pa.ArrowException, MemoryError, *BROKEN) as error:
         detail = " ".join(str(error).split())[:200]
         raise source.error(f"cannot be read as parquet: {detail}") from None
+
+
+def _needed_constants(
+    source: Source, stored: Sequence[str], columns: Mapping[str, str] | None
+) -> dict[str, str]:
+    """The columns that the names of folders add, for roles that no stored column has."""
+    wanted = set((columns or {}).values())
+    there = {role for role in ROLES if any(normal(name) in COMMON[role] for name in stored)}
+    there |= set(columns or {})
+    return {
+        name: value
+        for name, value in source.constants
+        if name not in stored
+        and (
+            name in wanted
+            or any(normal(name) in COMMON[role] for role in ROLES if role not in there)
+        )
+    }
 
 
 def _check_claims(source: Source, file: pq.ParquetFile) -> None:

@@ -128,6 +128,14 @@ class Rows:
         self.part_timed.append(False)
         self.part_rated.append(False)
 
+    def drop_part(self) -> None:
+        """Forget the file that began: it turned out to have no rows."""
+        self.times.drop()
+        for own in (self.part_rows, self.part_users):
+            assert own.pop() == 0
+        for flags in (self.part_lists, self.part_timed, self.part_rated):
+            flags.pop()
+
     def add(
         self,
         users: pa.Array,

@@ -21,6 +21,7 @@ from typing import IO
 
 import pyarrow as pa
 
+from recsys.data.foreign import foreign
 from recsys.errors import InputError
 
 MAX_LINE = 16 << 20
@@ -31,18 +32,6 @@ _PIECE = 1 << 20
 
 BOM = b"\xef\xbb\xbf"
 _GZIP, _XZ, _ZIP, _PARQUET = b"\x1f\x8b", b"\xfd7zXZ\x00", b"PK\x03\x04", b"PAR1"
-_FOREIGN = {
-    b"BZh": "bzip2",
-    b"\x28\xb5\x2f\xfd": "Zstandard",
-    b"7z\xbc\xaf": "7z",
-    b"Rar!": "RAR",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-    b"%PDF": "PDF",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\x89HDF": "HDF5",
-}
-
 # what decompressors raise for broken input
 BROKEN: tuple[type[Exception], ...] = (
     *(OSError, EOFError, ValueError, RuntimeError, KeyError, IndexError, OverflowError),
@@ -52,14 +41,22 @@ BROKEN: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the user: on disk or inside a zip. `label` is how messages name it."""
+    """One file of the user: on disk or inside a zip. `label` is how messages name it.
+
+    constants: names and values of columns that all its rows share, from the names of its folders
+    (`year=2023/`).
+    """
 
     label: str
     size: int  # bytes as stored
     open_raw: Callable[[], IO[bytes]]
+    constants: tuple[tuple[str, str], ...] = ()
 
     def error(self, what: str) -> InputError:
         return problem(f"{self.label}: {what}")
+
+    def no_rows(self, what: str) -> NoRowsError:
+        return NoRowsError(str(self.error(what)))
 
     def open_in_arrow(self) -> pa.NativeFile:
         """The stored bytes as a file of Arrow's own; see `blocks.Block.in_arrow` for the reason.
@@ -75,6 +72,10 @@ class Source:
                 if copy.tell() > MAX_GROWTH * self.size + FREE_GROWTH:
                     raise self.error(f"grows to more than {copy.tell()} bytes from {self.size}")
             return pa.BufferReader(copy.getvalue())
+
+
+class NoRowsError(InputError):
+    """A table with a header and nothing below: one part of several may be such a one."""
 
 
 def problem(text: str) -> InputError:
@@ -184,7 +185,7 @@ class TextStream(io.RawIOBase):
         except BROKEN as error:
             raise self._source.error(f"is damaged or cut off: {_reason(error)}") from None
         if not self._started:
-            while len(piece) < 8 and (more := self._more()):
+            while len(piece) < 512 and (more := self._more()):
                 piece += more
             piece = self._begin(piece)
         self._ended = not piece
@@ -209,9 +210,8 @@ class TextStream(io.RawIOBase):
         self._started = True
         if not piece:
             raise self._source.error("is empty: expected a table of users and items")
-        for magic, name in _FOREIGN.items():
-            if piece.startswith(magic):
-                raise self._source.error(f"is {name}: expected UTF-8 text, parquet, gzip, xz, zip")
+        if (what := foreign(piece)) is not None:
+            raise self._source.error(what)
         if self._packed and piece.startswith((_GZIP, _XZ, _ZIP, _PARQUET)):
             raise self._source.error("holds another packed file: expected compressed text")
         return piece.removeprefix(BOM)

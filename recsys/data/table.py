@@ -42,7 +42,7 @@ def _read_blocks(source: Source, layout: Layout, rows: Rows) -> None:
             for batch in _parse(block, layout):
                 _add_batch(batch, layout, rows, block.tall)
     if empty:
-        raise source.error("has a header but no rows" if layout.header_lines else "is empty")
+        raise source.no_rows("has a header but no rows" if layout.header_lines else "is empty")
 
 
 def _parse(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:

@@ -79,6 +79,10 @@ class TimeColumn:
         """The next batches come from this file."""
         self._files.append(_File(label))
 
+    def drop(self) -> None:
+        """Forget the file that began: it has no rows."""
+        self._files.pop()
+
     def add(self, times: pa.Array, rows: NDArray[np.int64]) -> None:
         """Append a batch of any type; `rows`: where in the file each one is, from 0."""
         own = self._files[-1]

@@ -1,0 +1,84 @@
+"""Files that say whom a submission is for: a test file with users only, a sample submission."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys.data.names import COMMON, normal
+from recsys.data.sniff import HEAD, lines_of
+from recsys.data.stream import BROKEN, Source, TextStream, kind_of
+
+
+def read_users(
+    source: Source, columns: Mapping[str, str] | None, *, items_too: bool = False
+) -> list[str] | None:
+    """The user ids of a file in its order, as text; None if it is no such file.
+
+    It must have a header with one user column, and no item column unless `items_too`. Empty ids
+    and ids that come again are left to the caller. `InputError` for a file that is damaged.
+    """
+    kind = kind_of(source)
+    if kind == "zip":
+        return None
+    return (_of_parquet if kind == "parquet" else _of_text)(source, columns, items_too)
+
+
+def _user_column(
+    names: list[str], columns: Mapping[str, str] | None, items_too: bool
+) -> int | None:
+    clean = [name.strip().removesuffix(":token") for name in names]
+    found = {}
+    for role in ("user", "item"):
+        given = (columns or {}).get(role)
+        found[role] = [n for n, name in enumerate(clean) if name == given] or [
+            n for n, name in enumerate(clean) if normal(name) in COMMON[role]
+        ]
+    right = len(found["user"]) == 1 and (items_too or not found["item"])
+    return found["user"][0] if right else None
+
+
+def _of_parquet(
+    source: Source, columns: Mapping[str, str] | None, items_too: bool
+) -> list[str] | None:
+    try:
+        with source.open_in_arrow() as raw:
+            file = pq.ParquetFile(raw)
+            names = list(file.schema_arrow.names)
+            at = _user_column(names, columns, items_too)
+            if at is None:
+                return None
+            column = file.read([names[at]], use_threads=False).column(0)
+            if pa.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
+            texts: list[str | None] = pc.cast(column, pa.string()).to_pylist()
+            return [text or "" for text in texts]
+    except (pa.ArrowException, *BROKEN):
+        return None  # whoever reads it as a table says what is wrong
+
+
+def _of_text(
+    source: Source, columns: Mapping[str, str] | None, items_too: bool
+) -> list[str] | None:
+    with TextStream(source) as stream:
+        head = stream.read(HEAD)
+        lines = lines_of(head.decode("utf-8", errors="replace"))
+        header = next((line for line in lines if line), "")
+        for separator in "\t,;|":
+            names = next(csv.reader([header], delimiter=separator), [])
+            at = _user_column(names, columns, items_too)
+            if at is None:
+                continue
+            text = (head + stream.read()).decode("utf-8", errors="replace")
+            try:
+                rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+            except csv.Error as error:
+                raise source.error(f"cannot be read: {error}") from None
+            full = [row for row in rows if row][1:]
+            return [row[at].strip() if at < len(row) else "" for row in full]
+    return None

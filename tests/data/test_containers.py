@@ -1,0 +1,352 @@
+"""Folders and archives as people have them: read, or told in one line what to do."""
+
+import gzip
+import io
+import pickle
+import sqlite3
+import tarfile
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.data.files import find_sources
+from recsys.data.load import load_path
+from recsys.errors import InputError
+from tests.data.conftest import pairs, refusal
+
+A = "user,item,time\n1,2,5\n1,3,4\n"
+B = "user,item,time\n2,2,1\n1,4,9\n"
+TOGETHER = [(1, 3), (1, 2), (1, 4), (2, 2)]
+
+
+def parquet(text: str, **more: object) -> bytes:
+    out = io.BytesIO()
+    frame = pd.read_csv(io.StringIO(text)).assign(**more)
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), out)
+    return out.getvalue()
+
+
+def zipped(files: dict[str, str | bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+PIECES = [
+    ("part-00000-6ca2c0a2-0b5c-4e6e-9d0e-7d6e0a1c7f11-c000.snappy.parquet", parquet(A)),
+    ("part-00001-6ca2c0a2-0b5c-4e6e-9d0e-7d6e0a1c7f11-c000.snappy.parquet", parquet(B)),
+]
+SHARDS = {
+    "spark": {**dict(PIECES), "_SUCCESS": "", "._SUCCESS.crc": "x", ".part-00000.crc": "x"},
+    "dask": {"part.0.parquet": parquet(A), "part.1.parquet": parquet(B), "_metadata": "x"},
+    "hive": {"year=2023/part-0.parquet": parquet(A), "year=2024/part-0.parquet": parquet(B)},
+    "months": {"2023-01.csv": A, "2023-02.csv": B},
+    "bigquery": {
+        "000000000000.csv.gz": gzip.compress(A.encode()),
+        "000000000001.csv.gz": gzip.compress(B.encode()),
+    },
+    "empty parts": {
+        "part-0.csv": A,
+        "part-1.csv": "",
+        "part-2.csv": "user,item,time\n",
+        "part-3.csv": B,
+    },
+    "nested": {"export/ratings/part-0.csv": A, "export/ratings/part-1.csv": B},
+    "mac": {
+        "x/part-0.csv": A,
+        "x/part-1.csv": B,
+        "__MACOSX/x/._part-0.csv": "x",
+        "x/.DS_Store": "x",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SHARDS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_table_in_parts(write, tmp_path, kind, packed):
+    files = SHARDS[kind]
+    if packed:
+        path = write("x.zip", zipped(files))
+    else:
+        path = tmp_path / "x"
+        for name, content in files.items():
+            write(f"x/{name}", content)
+    data = load_path(path)
+    assert pairs(data) == TOGETHER
+    assert data.interactions.ordered
+    assert (
+        "2 files are read as the parts of one table" in data.interactions.notes
+        or kind == "empty parts"
+    )
+
+
+READY = {
+    "folders": {"train/part-0.parquet": parquet(A), "train/part-1.parquet": parquet(B)},
+    "spark folders": {
+        "train.parquet/part-0.parquet": parquet(A),
+        "train.parquet/part-1.parquet": parquet(B),
+    },
+    "csv folders": {"train/a.csv": A, "train/b.csv": B, "train/_SUCCESS": ""},
+    "hugging face": {
+        "data/train-00000-of-00002.parquet": parquet(A),
+        "data/train-00001-of-00002.parquet": parquet(B),
+    },
+    "hive": {"train/year=2023/0.parquet": parquet(A), "train/year=2024/0.parquet": parquet(B)},
+}
+TESTS = {
+    "folders": "test/part-0.parquet",
+    "spark folders": "test.parquet/part-0.parquet",
+    "csv folders": "test/part-0.parquet",
+    "hugging face": "data/test-00000-of-00001.parquet",
+    "hive": "test/year=2025/0.parquet",
+}
+
+
+@pytest.mark.parametrize("kind", READY)
+def test_a_ready_split_of_many_files(write, tmp_path, kind):
+    for name, content in READY[kind].items():
+        write(f"x/{name}", content)
+    write(f"x/{TESTS[kind]}", parquet("user,item,time\n2,3,11\n"))
+    write("x/README.md", "text")
+    data = load_path(tmp_path / "x")
+    assert pairs(data) == TOGETHER
+    assert data.ready_test.nnz == 1
+
+
+def test_a_folder_with_train_only_is_a_table(write, tmp_path):
+    write("x/train/a.csv", A)
+    write("x/train/b.csv", B)
+    write("y/train.csv", A)
+    assert "holds train/a.csv" not in str(find_sources(tmp_path / "y"))
+    assert load_path(tmp_path / "y").ready_test is None
+
+
+def test_columns_that_only_the_folders_name(write, tmp_path):
+    for day in ("2024-01-31", "2024-01-02"):
+        text = f"user,item\n1,{day[-1]}\n"
+        write(f"x/date={day}/part-0.parquet", parquet(text))
+    data = load_path(tmp_path / "x")
+    assert pairs(data) == [(1, 2), (1, 1)]
+    assert data.interactions.ordered
+    write("y/country=a%20b/part-0.parquet", parquet("item\n1\n"))
+    write("y/country=c/part-0.parquet", parquet("item\n1\n"))
+    data = load_path(tmp_path / "y", columns={"user": "country"})
+    assert pairs(data) == [("a b", 1), ("c", 1)]
+
+
+def test_a_stored_time_is_preferred_to_that_of_the_folder(write, tmp_path):
+    write("x/date=2024-01-02/part-0.parquet", parquet(A))
+    write("x/date=2024-01-01/part-0.parquet", parquet(B))
+    assert pairs(load_path(tmp_path / "x")) == TOGETHER
+
+
+MOVIELENS = {
+    "ml-100k": (
+        "u.data",
+        "1\t2\t3\t881250949\n1\t4\t3\t881250900\n",
+        ["u.item", "u1.base", "u1.test", "README", "u.user"],
+    ),
+    "ml-1m": (
+        "ratings.dat",
+        "1::2::3::881250949\n1::4::3::881250900\n",
+        ["movies.dat", "users.dat", "README"],
+    ),
+    "ml-latest-small": (
+        "ratings.csv",
+        "userId,movieId,rating,timestamp\n1,2,3,881250949\n1,4,3,881250900\n",
+        ["movies.csv", "links.csv", "tags.csv", "README.txt"],
+    ),
+    "RecBole": (
+        "toy.inter",
+        "user_id:token\titem_id:token\ttimestamp:float\n1\t2\t881250949\n1\t4\t881250900\n",
+        ["toy.item", "toy.user", "toy.kg"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MOVIELENS)
+def test_data_sets_as_they_are_downloaded(write, tmp_path, name):
+    main, content, others = MOVIELENS[name]
+    files = {f"{name}/{other}": "some|thing\n" for other in others} | {f"{name}/{main}": content}
+    data = load_path(write("down.zip", zipped(files)))
+    assert pairs(data) == [(1, 4), (1, 2)]
+    assert f"of {len(files)} files only {main} is read" in data.interactions.notes
+    for place, text in files.items():
+        write(place, text)
+    assert pairs(load_path(tmp_path / name)) == [(1, 4), (1, 2)]
+    write("holder/down.zip", zipped(files))
+    assert pairs(load_path(tmp_path / "holder")) == [(1, 4), (1, 2)]
+
+
+def test_a_table_beside_texts(write, tmp_path):
+    write("x/data.csv", A)
+    write("x/README.txt", "read me")
+    write("x/LICENSE", "free")
+    assert pairs(load_path(tmp_path / "x")) == [(1, 3), (1, 2)]
+
+
+KAGGLE = {
+    "train.csv": "user_id,item_id\n5,8\n5,9\n3,8\n",
+    "test.csv": "user_id\n5\n3\n99\n5\n",
+    "sample_submission.csv": "user_id,item_id\n5,1 2 3\n3,1 2 3\n99,1 2 3\n",
+}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        KAGGLE,
+        {k: v for k, v in KAGGLE.items() if k != "test.csv"},
+        KAGGLE | {"test.csv": "id,user_id\n1,5\n2,3\n3,99\n"},
+        KAGGLE | {"test.csv": "\ufeffuser_id\r\n5\r\n3\r\n99\r\n"},
+        {"train.csv": KAGGLE["train.csv"], "test.parquet": parquet("user_id\n5\n3\n99\n")},
+    ],
+)
+def test_a_kaggle_folder_says_whom_the_submission_is_for(write, tmp_path, files):
+    for name, content in files.items():
+        write(f"x/{name}", content)
+    data = load_path(tmp_path / "x")
+    assert pairs(data) == [(3, 8), (5, 8), (5, 9)]
+    assert data.ready_test is None
+    assert data.receivers.names == ["5", "3", "99"]
+    assert data.receivers.codes.tolist() == [1, 0, -1]
+    (note,) = (n for n in data.interactions.notes if "submission" in n)
+    assert "the submission is for the 3 users of" in note
+    assert "1 not in train" in note
+
+
+def test_users_that_are_not_there(write, tmp_path):
+    write("x/train.csv", KAGGLE["train.csv"])
+    write("x/test.csv", "user_id\nu5\nu3\n")
+    assert "none of the users of train ('u5'...)" in refusal(tmp_path / "x")
+    write("x/test.csv", "user_id\n5\n\n")
+    assert load_path(tmp_path / "x").receivers.names == ["5"]
+    write("x/test.csv", "user_id,age\n5,1\n,2\n")
+    assert "empty user id" in refusal(tmp_path / "x")
+    write("x/test.csv", "user_id\n")
+    assert "has no rows" in refusal(tmp_path / "x")
+
+
+def _tar(name: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz" if name.endswith("gz") else "w") as archive:
+        info = tarfile.TarInfo("a.csv")
+        info.size = len(A)
+        archive.addfile(info, io.BytesIO(A.encode()))
+    return out.getvalue()
+
+
+def _feather() -> bytes:
+    out = io.BytesIO()
+    pyarrow.feather.write_feather(pd.read_csv(io.StringIO(A)), out)
+    return out.getvalue()
+
+
+def _sqlite() -> bytes:
+    with sqlite3.connect(":memory:") as store:
+        store.execute("create table t (a)")
+        return store.serialize()
+
+
+def _npz() -> bytes:
+    out = io.BytesIO()
+    np.savez(out, a=np.arange(3))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.tar", _tar("x.tar"), ["is a tar archive", "unpack it (tar xf)"]),
+        ("x.tar.gz", _tar("x.tar.gz"), ["is a tar archive", "unpack it (tar xf)"]),
+        ("x.xlsx", zipped({"[Content_Types].xml": "", "xl/workbook.xml": ""}), ["Excel", "CSV"]),
+        ("x.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), ["old Excel", "CSV"]),
+        ("x.ods", zipped({"mimetype": "", "content.xml": ""}), ["OpenDocument", "CSV"]),
+        ("x.npz", _npz(), ["NumPy archive"]),
+        ("x.npy", b"\x93NUMPY\x01\x00v\x00", ["NumPy array"]),
+        ("x.7z", b"7z\xbc\xaf\x27\x1c" + bytes(60), ["is 7z", "unpack"]),
+        ("x.rar", b"Rar!\x1a\x07\x00" + bytes(60), ["is RAR", "unpack"]),
+        ("x.zst", b"\x28\xb5\x2f\xfd" + bytes(60), ["Zstandard", "unpack"]),
+        ("x.bz2", b"BZh91AY&SY" + bytes(60), ["bzip2", "unpack"]),
+        ("x.feather", _feather(), ["Feather", "parquet"]),
+        ("x.pkl", pickle.dumps({"a": 1}, 4), ["Python pickle"]),
+        ("x.pkl.gz", gzip.compress(pickle.dumps({"a": 1}, 5)), ["Python pickle"]),
+        ("x.db", _sqlite(), ["SQLite", "export"]),
+        ("x.h5", b"\x89HDF\r\n\x1a\n" + bytes(60), ["HDF5"]),
+        ("x.orc", b"ORC\x00\x01" + bytes(60), ["is ORC"]),
+        ("x.csv", b"\n<!DOCTYPE html><html>", ["web page"]),
+        ("x.csv", b"version https://git-lfs.github.com/spec/v1\noid x\n", ["Git LFS"]),
+    ],
+)
+def test_what_is_no_table_is_named(write, name, content, words):
+    message = refusal(write(name, content))
+    for word in words:
+        assert word in message, message
+
+
+def test_a_header_may_begin_with_the_letters_of_a_format(write):
+    for header in ("ORCHID", "RDX_user", "Obj"):
+        text = f"{header},user,item\n1,2,3\n"
+        assert pairs(load_path(write("x.csv", text))) == [(2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"a.csv": A, "b.csv": B}, "holds a.csv, b.csv: expected train, test"),
+        ({"fold1.csv": A, "fold2.csv": B}, "holds fold1.csv, fold2.csv"),
+        ({}, "holds nothing that could be read"),
+        ({"_SUCCESS": "", ".hidden": "x"}, "holds nothing that could be read"),
+        ({"test.csv": A, "test2.csv": B}, "holds test.csv, test2.csv"),
+        ({"train.csv": A, "train/part-0.csv": B}, "two train files"),
+        ({"a.inter": A, "b.inter": B}, "holds a.inter, b.inter"),
+        ({"_delta_log/0.json": "{}", "part-0.parquet": parquet(A)}, "is a Delta table"),
+        ({"a/deep/x.csv": A, "b/y.csv": B}, "holds a/deep/x.csv, b/y.csv"),
+        ({"part-0.csv": "", "part-1.csv": ""}, "is empty"),
+        ({"part-0.csv": "user,item\n", "part-1.csv": "user,item\n"}, "has a header but no rows"),
+        ({"part-0.csv": A, "part-1.csv": "user,thing\n1,2\n"}, "part-1.csv: has no item column"),
+    ],
+)
+def test_what_cannot_be_chosen_is_listed(write, tmp_path, files, words):
+    (tmp_path / "x").mkdir()
+    for name, content in files.items():
+        write(f"x/{name}", content)
+    assert words in refusal(tmp_path / "x")
+
+
+def test_parts_of_which_only_some_have_times(write, tmp_path):
+    write("x/part-0.csv", A)
+    write("x/part-1.csv", "user,item\n2,2\n")
+    data = load_path(tmp_path / "x")
+    assert not data.interactions.ordered
+    assert "part-1.csv: the time is not there" in data.interactions.order_problem
+
+
+def test_lists_in_parts_must_not_share_users(write, tmp_path):
+    write("x/part-0.csv", "UserId,ItemId\n1,5 6\n")
+    write("x/part-1.csv", "UserId,ItemId\n2,5 7\n")
+    data = load_path(tmp_path / "x")
+    assert pairs(data) == [(1, 5), (1, 6), (2, 5), (2, 7)]
+    assert data.interactions.ordered
+    write("x/part-1.csv", "UserId,ItemId\n1,5 7\n")
+    assert "user '1' has two rows of items" in refusal(tmp_path / "x")
+    # one item a row in every part: a long table, whoever comes in two of them
+    write("x/part-0.csv", "UserId,ItemId\n1,5\n2,5\n")
+    write("x/part-1.csv", "UserId,ItemId\n1,7\n3,5\n")
+    data = load_path(tmp_path / "x")
+    assert pairs(data) == [(1, 5), (1, 7), (2, 5), (3, 5)]
+    assert not data.interactions.ordered
+
+
+def test_a_folder_that_links_to_itself_ends(write, tmp_path):
+    write("x/a.csv", A)
+    (tmp_path / "x" / "again").symlink_to(tmp_path / "x")
+    with pytest.raises(InputError, match="holds"):
+        load_path(tmp_path / "x")
