@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.lists import BLANK, ListError, read_list, write_id
+from recsys.data.lists import BLANK, ListError, read_list, write_id, write_list
 from recsys.data.stream import shown
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions
@@ -66,10 +66,46 @@ def write_submission(
     A row for each of the S `receivers`, by default all users in order. Atomic: the file appears
     whole or not at all. `InputError` for a place that cannot be written to.
     """
-    path = Path(path)
     users = everyone(interactions) if receivers is None else receivers
     assert top_items_SK.shape[0] == len(users)
     items = [write_id(name, separator) for name in texts(interactions.item_ids)]
+    _write(
+        Path(path),
+        (
+            (user, separator.join([items[i] for i in row if i >= 0]))
+            for user, row in zip(users.names, top_items_SK.tolist(), strict=True)
+        ),
+    )
+
+
+def rewrite_submission(source: str | Path, target: str | Path, before: str, after: str) -> None:
+    """Write the submission `source`, whose separator is `before`, with the separator `after`.
+
+    `SubmissionError` for a file that is no submission, `InputError` for a place that cannot be
+    written to.
+    """
+    source = Path(source)
+    rows = _rows(source)
+    if tuple(next(rows, ())) != HEADER:
+        raise SubmissionError(f"{source}: row 1: expected the header {','.join(HEADER)}")
+    _write(
+        Path(target),
+        (_with_separator(source, n, row, before, after) for n, row in enumerate(rows, 2)),
+    )
+
+
+def _with_separator(
+    source: Path, number: int, row: list[str], before: str, after: str
+) -> tuple[str, str]:
+    try:
+        user, cell = row
+        return user, write_list(read_list(cell, before), after)
+    except ValueError as error:
+        raise SubmissionError(f"{source}: row {number}: {error}") from None
+
+
+def _write(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """The header and `rows` in a file that appears whole or not at all."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}-")
     except OSError as error:
@@ -77,9 +113,7 @@ def write_submission(
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(",".join(HEADER) + "\n")
-            for user, row in zip(users.names, top_items_SK.tolist(), strict=True):
-                cell = separator.join([items[i] for i in row if i >= 0])
-                file.write(f"{_quoted(user)},{_quoted(cell)}\n")
+            file.writelines(f"{_quoted(user)},{_quoted(cell)}\n" for user, cell in rows)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)

@@ -9,7 +9,13 @@ from recsys.data.lists import ListError, check_separator, read_list, write_list
 from recsys.errors import ConfigError, InputError
 from recsys.interactions import CSR, Interactions
 from recsys.receivers import receivers_of
-from recsys.submission import SubmissionError, check_submission, submit, write_submission
+from recsys.submission import (
+    SubmissionError,
+    check_submission,
+    rewrite_submission,
+    submit,
+    write_submission,
+)
 
 
 def interactions(user_ids: list, item_ids: list) -> Interactions:
@@ -95,6 +101,10 @@ def test_any_ids_come_back(tmp_path_factory, users, items, separator, random):
         rows.append(unseen)
     write_submission(path, data, np.array(rows), separator=separator)
     check_submission(path, data, len(items), separator=separator)
+    other = path.with_name("other.csv")
+    for after in ("|", " ", ","):
+        rewrite_submission(path, other, separator, after)
+        check_submission(other, data, len(items), separator=after)
     with path.open(newline="", encoding="utf-8") as file:  # what others read
         found = list(csv.reader(file, strict=True))
     assert [row[0] for row in found[1:]] == users
@@ -111,6 +121,19 @@ def test_a_cell_is_a_list_or_a_list_error(cell):
     except ListError:
         return
     assert read_list(write_list(found)) == found
+
+
+def test_only_a_submission_is_written_anew(tmp_path):
+    path, target = tmp_path / "s.csv", tmp_path / "t.csv"
+    for text, words in (
+        ("user,item\n1,2\n", "row 1: expected the header"),
+        ("UserId,ItemId\n1,2,3\n", "row 2: "),
+        ('UserId,ItemId\n1,2\n2,"""a"\n', "row 3: a quote is not closed"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SubmissionError, match=words):
+            rewrite_submission(path, target, " ", "|")
+        assert not target.exists()
 
 
 @pytest.mark.parametrize("text", ["", "ab", '"', "a", "7", "\n", "\u00a0", "\\n", "\0"])
