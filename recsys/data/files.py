@@ -195,7 +195,7 @@ def _part_of(name: str) -> str | None:
 def _choose(label: str, entries: list[_Entry]) -> Found:
     texts = [e for e in entries if _TEXTS.match(e.name)]
     rest = _unnested([e for e in entries if e not in texts])
-    if not texts and len(rest) == 1:
+    if not texts and len(rest) == 1 and _part_of(rest[0].name) in (None, "train"):
         (only,) = rest
         on_disk = Path(only.source.label)
         if kind_of(only.source) == "zip" and on_disk.is_file():
