@@ -1,10 +1,12 @@
-"""How the tests share a machine: what their processes compile once, and what they must not see."""
+"""How the tests share a machine: what is made once for all, and what they must not see of it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,28 @@ ROOT = Path(__file__).resolve().parents[1]
 # A developer's own settings of what the tests start; RECSEARCH_CACHE, with the data, may stay.
 FOREIGN = ("MLFLOW_", "RAY_", "TUNE_", "RECSEARCH_CPUS", "RECSEARCH_TEST_MARK")
 
-# Each is compiled by a process of its own. Together they are what engines call, half of it each.
-KERNELS = (
-    "{'loss': 'bpr', 'optimizer': 'adam', 'batch_size': 2, 'redraw': 'once'}",
-    "{'loss': 'softmax', 'optimizer': 'sgd', 'batch_size': 1}",
-)
-COMPILE = (
-    "from recsys.config import TrainConfig; from recsys.engine_numba import warm_up\n"
-    "warm_up(TrainConfig.from_flat({{'lr': 0.1, **{kind}}}))"
+EMPTY_STORE = "RECSEARCH_TEST_STORE"  # for tests/search/tracking_help.py
+
+# What all processes need and would each make for themselves; side by side. The two that compile
+# have half of the kernels each.
+PREPARE = (
+    """
+from recsys.config import TrainConfig
+from recsys.engine_numba import warm_up
+warm_up(TrainConfig.from_flat({"lr": 0.1, "optimizer": "adam", "batch_size": 2, "redraw": "once"}))
+""",
+    """
+from recsys.config import TrainConfig
+from recsys.engine_numba import warm_up
+for loss in ("softmax", "bpr", "bce"):
+    warm_up(TrainConfig.from_flat({"lr": 0.1, "loss": loss, "optimizer": "sgd", "batch_size": 1}))
+""",
+    f"""
+import os
+from pathlib import Path
+from tests.search.tracking_help import make_database
+make_database(Path(os.environ["{EMPTY_STORE}"]))
+""",
 )
 
 # No example is judged by the clock, and none is remembered: a run depends on no earlier one.
@@ -36,7 +52,7 @@ settings.register_profile(
 settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("explore")
 
-compilers = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
+preparing = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,16 +75,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile the kernels for all processes while these import and collect."""
+    """Prepare for all processes while these import and collect."""
     if session.config.getoption("numprocesses", None):
-        session.config.stash[compilers] = [
-            subprocess.Popen([sys.executable, "-c", COMPILE.format(kind=kind)], cwd=ROOT)
-            for kind in KERNELS
+        os.environ[EMPTY_STORE] = str(Path(tempfile.mkdtemp()) / "mlflow.db")
+        session.config.stash[preparing] = [
+            subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for code in PREPARE
         ]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Hand out no test before everything is compiled (seconds; nothing where it had been)."""
-    for process in session.config.stash.get(compilers, []):
-        process.wait()
+    """Hand out no test before that is done."""
+    for process in session.config.stash.get(preparing, []):
+        assert process.wait() == 0
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if preparing in session.config.stash:
+        shutil.rmtree(Path(os.environ[EMPTY_STORE]).parent, ignore_errors=True)

@@ -19,6 +19,7 @@ from typing import Any
 from search.folder import RunFolder
 from search.study import open_study, records
 from search.tracking import verify_delivery
+from tests.search.tracking_help import sqlite_store
 
 ROOT = Path(__file__).resolve().parents[2]
 # Limits are for what never happens, on a machine with much else to do: no test waits for one.
@@ -58,7 +59,7 @@ class Home:
     uri: str = ""
 
     def __post_init__(self) -> None:
-        self.uri = self.uri or f"sqlite:///{self.path / 'store' / 'mlflow.db'}"
+        self.uri = self.uri or sqlite_store(self.path / "store")
         self.space = self.path / "tiny.yaml"
         self.space.write_text(SPACE)
 

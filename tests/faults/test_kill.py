@@ -51,28 +51,44 @@ def go_on(home: Home, run: str) -> Live:
 
 
 @pytest.mark.slow
-def test_at_five_telling_moments(home: Home, undisturbed: dict[str, object]) -> None:
+def test_at_three_telling_moments(home: Home, undisturbed: dict[str, object]) -> None:
     folder = home.runs / "telling"
-    moments: list[Callable[[], bool]] = [
-        seen(folder, "start"),  # before any trial reported
+    in_turn(
+        *(home, "telling", undisturbed),
         seen(folder, "end", 5),  # in the middle of the search
         seen(folder, "race", 2),  # in the middle of the race
-        seen(folder, "stage", name="test"),  # while the test items are being read
         seen(folder, "stage", name="refit", state="done"),  # while the last files are written
-    ]
-    search, kills = home.search("telling"), 0
+    )
+
+
+@pytest.mark.faults
+def test_at_the_moments_between(home: Home, undisturbed: dict[str, object]) -> None:
+    folder = home.runs / "between"
+    in_turn(
+        *(home, "between", undisturbed),
+        seen(folder, "start"),  # before any trial reported
+        seen(folder, "stage", name="race"),  # with no trial left
+        seen(folder, "stage", name="test"),  # while the test items are being read
+    )
+
+
+def in_turn(
+    home: Home, run: str, undisturbed: dict[str, object], *moments: Callable[[], bool]
+) -> None:
+    """One run, killed at each of the moments in turn and each time resumed."""
+    search, kills = home.search(run), 0
     for moment in moments:
         assert search.until(moment), search.said()
         alive = killed(search)
         kills += alive
-        assert alive or moment in moments[-2:], search.said()  # the last ones are soon over
+        assert alive or moment is moments[-1], search.said()  # which is soon over
         if alive and moment is not moments[-1]:  # by then Ray may be closed, its guard dismissed
-            assert "run_search.py --resume --run telling" in search.errors()
-        search = home.resume("telling")
+            assert f"run_search.py --resume --run {run}" in search.errors()
+        search = home.resume(run)
     assert search.wait() == 0, search.said()
-    check_whole(home, "telling", TRIALS)
-    assert outcome(home, "telling") == undisturbed
-    assert len(home.state("telling").sessions) == kills + 1
+    check_whole(home, run, TRIALS)
+    assert outcome(home, run) == undisturbed
+    assert len(home.state(run).sessions) == kills + 1
 
 
 @pytest.mark.faults

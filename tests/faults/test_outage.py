@@ -112,7 +112,7 @@ def test_a_slow_server_slows_nothing_down(home: Home, server: Server) -> None:
 def test_a_locked_database(tmp_path: Path) -> None:
     """Another process holds sqlite's write lock for the whole search and its end."""
     home = Home(tmp_path)
-    first = home.search("first")  # makes the store
+    first = home.search("first")
     assert first.wait() == 0, first.said()
     with locked(home.uri):
         undelivered(home.search("one"), "one")

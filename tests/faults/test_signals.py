@@ -77,21 +77,29 @@ def test_in_every_stage_of_one_run(home: Home, number: signal.Signals) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
-def test_once_in_the_search(home: Home, number: signal.Signals, group: bool) -> None:
-    """As a terminal sends Ctrl-C (to the group), and as `kill` sends SIGTERM (to the driver)."""
-    run = f"once{number}"
-    search = home.search(run)
-    assert search.until(seen(home.runs / run, "end", 3)), search.said()
-    (search.press if group else search.kill)(number)
-    assert search.wait() == 130, search.said()
-    search.gone()
-    before = {t.id: t.value for t in home.state(run).trials.values() if t.finished}
-    assert len(before) >= 3
-    again = home.start(*resume_line(search))
-    assert again.wait() == 0, again.said()
-    check_whole(home, run, TRIALS)
-    assert before.items() <= {t.id: t.value for t in home.state(run).trials.values()}.items()
+def test_in_the_search(home: Home) -> None:
+    """As a terminal sends Ctrl-C (to the group), then as `kill` sends SIGTERM (to the driver)."""
+
+    def ended() -> dict[str, float | None]:
+        return {t.id: t.value for t in home.state("twice").trials.values() if t.finished}
+
+    search = home.search("twice")
+    before: dict[str, float | None] = {}
+    for count, send, number in (
+        (3, Live.press, signal.SIGINT),
+        (7, Live.kill, signal.SIGTERM),
+    ):
+        assert search.until(seen(home.runs / "twice", "end", count)), search.said()
+        send(search, number)
+        assert search.wait() == 130, search.said()
+        search.gone()
+        assert before.items() <= ended().items()
+        before = ended()
+        assert len(before) >= count
+        search = home.start(*resume_line(search))
+    assert search.wait() == 0, search.said()
+    check_whole(home, "twice", TRIALS)
+    assert before.items() <= ended().items()
 
 
 @pytest.mark.faults
@@ -104,8 +112,8 @@ def test_before_the_run_begins(home: Home) -> None:
 
 @pytest.mark.faults
 def test_twice_is_at_once(home: Home) -> None:
-    search = home.search("twice")
-    assert search.until(seen(home.runs / "twice", "end", 3))
+    search = home.search("at-once")
+    assert search.until(seen(home.runs / "at-once", "end", 3))
     search.press()
     search.until(lambda: "interrupted" in search.said())  # or the two might come as one
     search.press()
@@ -113,7 +121,7 @@ def test_twice_is_at_once(home: Home) -> None:
     search.gone()
     again = home.start(*resume_line(search))
     assert again.wait() == 0, again.said()
-    check_whole(home, "twice", TRIALS)
+    check_whole(home, "at-once", TRIALS)
 
 
 @pytest.mark.faults

@@ -26,6 +26,7 @@ from search.tracking import EXPERIMENT
 from search.ui import server_command, server_environment
 from tests.ports import free_port
 
+EMPTY_STORE = "RECSEARCH_TEST_STORE"
 LONG_S = 300.0  # for what does happen, on a machine with much else to do
 COLUMNS = ["epoch", "loss", "map@50", "recall@20", "train_seconds", "eval_seconds"]
 TRACEBACK = (
@@ -181,13 +182,23 @@ def save_tiny_model(folder: Path, string_ids: bool = False) -> None:
 
 @functools.cache
 def empty_database() -> Path:
-    """An MLflow database with nothing in it, made once: the migrations take seconds."""
-    from search.store import open_store
+    """An MLflow database with nothing in it, made once: the migrations take seconds.
 
+    Where processes share the tests, `tests/conftest.py` has had it made for all of them.
+    """
+    if (made := os.environ.get(EMPTY_STORE)) is not None:
+        return Path(made)
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    open_store(f"sqlite:///{folder}/mlflow.db", "unused")
-    return Path(folder) / "mlflow.db"
+    return make_database(Path(folder) / "mlflow.db")
+
+
+def make_database(file: Path) -> Path:
+    """Let MLflow make a database."""
+    from search.store import open_store
+
+    open_store(f"sqlite:///{file}", "unused")
+    return file
 
 
 def sqlite_store(folder: Path) -> str:
