@@ -150,6 +150,25 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def separator(value: str) -> str:
+    """What stands between the items of a submission's row."""
+    from recsys.data.lists import check_separator
+
+    try:
+        return check_separator(value)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("separator ")) from None
+
+
+def _separator(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--submission-sep",
+        type=separator,
+        metavar="SEP",
+        help=r"between the items of submission.csv, e.g. '|' or \t (default: a blank)",
+    )
+
+
 def search_parser() -> Parser:
     """The parser of the search itself."""
     parser = Parser(
@@ -182,6 +201,7 @@ def search_parser() -> Parser:
         metavar="KEY=VALUE",
         help="override the space: a parameter (latent_factors=64) or a key (metric=ndcg@20)",
     )
+    _separator(what)  # type: ignore[arg-type]
     run = parser.add_argument_group("the run")
     run.add_argument(
         "--run", type=filled, metavar="NAME", help="name of the run (default: made up)"
@@ -220,6 +240,7 @@ def command_parser(command: str) -> Parser:
             parser.add_argument(
                 "--data", type=filled, metavar="PATH", help="with --trial: where the data is now"
             )
+            _separator(parser)
         case "report":
             parser.description = "Write report.html of a run anew."
         case "sync":
@@ -312,5 +333,6 @@ def _run(argv: Sequence[str]) -> int:
             address=options.address,
             storage=options.storage,
             tracking_uri=options.tracking_uri,
+            submission_sep=options.submission_sep,
         )
     )

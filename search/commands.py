@@ -118,11 +118,25 @@ def command_export(options: argparse.Namespace) -> int:
                 f"`{command('--resume', '--run', folder.path)}`, or name a trial with --trial"
             )
         with _whole(target) as temporary:
-            shutil.copyfile(ready, temporary)
+            if options.submission_sep is None:
+                shutil.copyfile(ready, temporary)
+            else:
+                from recsys.submission import rewrite_submission
+
+                before = _separator_of(folder)
+                rewrite_submission(ready, temporary, before, options.submission_sep)
     else:
-        _export_trial(folder, options.trial, options.data, target)
+        _export_trial(folder, options.trial, options.data, options.submission_sep, target)
     print(f"wrote {target}")  # noqa: T201
     return 0
+
+
+def _separator_of(folder: RunFolder) -> str:
+    """What separates the items of a run's submission; runs of earlier versions do not say."""
+    from recsys.data.lists import BLANK
+
+    stage = folder.state().stages.get("refit")
+    return BLANK if stage is None else str(stage.data.get("separator", BLANK))
 
 
 def _target(output: str) -> Path:
@@ -170,7 +184,9 @@ def _open(options: argparse.Namespace) -> RunFolder:
     return RunFolder.open(options.runs_dir or "runs", options.run)
 
 
-def _export_trial(folder: RunFolder, trial_id: str, data: str | None, target: Path) -> None:
+def _export_trial(
+    folder: RunFolder, trial_id: str, data: str | None, separator: str | None, target: Path
+) -> None:
     """Train a trial's config on everything, for its best number of epochs, and submit it."""
     from search.cluster import resolve_device
     from search.final import submit, train_fixed
@@ -199,4 +215,5 @@ def _export_trial(folder: RunFolder, trial_id: str, data: str | None, target: Pa
     everything = opened.split.full()
     threads = settings.cpus_per_trial
     model = train_fixed(trial.config, trial.best_epoch, trial.seed, everything, threads, device)
-    submit(target, model, opened.dataset, everything, spec.k)
+    separator = separator or settings.submission_sep
+    submit(target, model, opened.dataset, everything, spec.k, separator)

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from recsys.data import Dataset
-from recsys.interactions import CSR
 from search.catalogue import save_catalogue
 from search.final import baselines_task, load_model, refit_task, submit, test_task
 from search.folder import JOURNAL, save_arrays
@@ -258,14 +256,16 @@ def refit(run: Stages) -> dict[str, Any]:
     task = winner_task(run, "refit")
     seconds = alone(run, refit_task, (task, everything, str(run.folder.path)))["seconds"]
     save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
-    rows = write_submission_of(run.dataset, everything, run.folder.path, run.spec.k)
-    return {"rows": rows, "k": run.spec.k, "epochs": task["epochs"], "seconds": seconds}
-
-
-def write_submission_of(dataset: Dataset, everything: CSR, folder: Any, k: int) -> int:
-    """submission.csv of the model saved in a run's folder."""
-    model = load_model(folder / "model")
-    return submit(folder / "submission.csv", model, dataset, everything, k)
+    separator, k = run.settings.submission_sep, run.spec.k
+    model = load_model(run.folder.path / "model")
+    rows = submit(run.folder.path / "submission.csv", model, run.dataset, everything, k, separator)
+    return {
+        "rows": rows,
+        "k": k,
+        "separator": separator,
+        "epochs": task["epochs"],
+        "seconds": seconds,
+    }
 
 
 def result(run: Stages, status: str) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from recsys.data import SETS, Dataset, load
 from recsys.errors import ConfigError, InputError
-from recsys.interactions import Interactions
 from recsys.split import Split, make_split
 from search.settings import Settings, plan_of
 from search.space import SearchSpec
@@ -60,7 +61,7 @@ def divide(dataset: Dataset, spec: SearchSpec, settings: Settings, run: str | No
     now = replace(
         settings,
         data_digest=dataset.interactions.digest(),
-        ids_digest=ids_digest(dataset.interactions),
+        ids_digest=ids_digest(dataset),
         split_digest=split.digest,
     )
     if run is not None:
@@ -81,10 +82,12 @@ def open_data(
     return divide(read_data(settings, run, notify), spec, settings, run)
 
 
-def ids_digest(interactions: Interactions) -> str:
-    """16 hex digits that change whenever an id of a user or an item does."""
+def ids_digest(dataset: Dataset) -> str:
+    """16 hex digits that change whenever an id of a user or an item does, or a receiver."""
     sha = hashlib.sha256()
-    for ids in (interactions.user_ids, interactions.item_ids):
+    interactions = dataset.interactions
+    receivers = [] if dataset.receivers is None else [np.array(dataset.receivers.names, object)]
+    for ids in (interactions.user_ids, interactions.item_ids, *receivers):
         sha.update(f"{len(ids)} {ids.dtype.kind}\n".encode())
         if ids.dtype.kind == "i":
             sha.update(ids.astype("<i8").tobytes())

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recsys.data import Dataset, describe_lines
+from recsys.data.lists import BLANK
 from recsys.errors import ConfigError
 from recsys.metrics import check_metric
 from search.cluster import Cluster, resolve_device
@@ -48,6 +49,7 @@ CHANGEABLE = {
     "address": "--address",
     "storage": "--storage",
     "tracking_uri": "--tracking-uri",
+    "submission_sep": "--submission-sep",
 }
 
 
@@ -74,6 +76,7 @@ class Options:
     address: str | None = None
     storage: str | None = None
     tracking_uri: str | None = None
+    submission_sep: str | None = None
 
     def said(self, names: Mapping[str, str]) -> dict[str, str]:
         """Those of `names` that were given, with the option's spelling."""
@@ -127,7 +130,9 @@ def _start(options: Options, interruption: Interruption) -> int:
         address=options.address,
         storage=options.storage,
         tracking_uri=store_of(options, None),
+        submission_sep=options.submission_sep or BLANK,
     )
+    _check_separator(spec, options)
     spec = for_device(spec, settings.device)
     return _run(spec, settings, options, interruption, None)
 
@@ -199,7 +204,9 @@ def _go_on(options: Options, interruption: Interruption) -> int:
             address=options.address or before.address,
             storage=options.storage or before.storage,
             tracking_uri=store_of(options, before.tracking_uri),
+            submission_sep=options.submission_sep or before.submission_sep,
         )
+        _check_separator(spec, options)
         if options.extend is not None:
             trials = max(settings.trials, len(state.trials)) + options.extend
             settings = replace(settings, trials=trials)
@@ -219,6 +226,13 @@ def _finished_already(folder: RunFolder, options: Options) -> int:
     if not status.delivered:
         print(status.sentence())  # noqa: T201
     return 0
+
+
+def _check_separator(spec: SearchSpec, options: Options) -> None:
+    if options.submission_sep is not None and spec.purpose == "table":
+        raise ConfigError(
+            "--submission-sep: has no effect: this space makes a table and no submission"
+        )
 
 
 def _check_data(dataset: Dataset, spec: SearchSpec) -> None:

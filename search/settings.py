@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from recsys.data.lists import BLANK
 from recsys.split import HoldOut, SplitPlan
 from search.domains import Constant
 from search.space import override
@@ -34,6 +35,7 @@ class Settings:
     data_digest: str = ""
     ids_digest: str = ""
     split_digest: str = ""
+    submission_sep: str = BLANK
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Settings:

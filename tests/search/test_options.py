@@ -75,6 +75,7 @@ USED = {
     "address": ("h:6379", "h:6379"),
     "storage": ("/mnt/x", "/mnt/x"),
     "tracking_uri": ("http://h:5000", "http://h:5000"),
+    "submission_sep": (r"\t", "\t"),
 }
 
 
@@ -249,3 +250,48 @@ def test_data_with_odd_names_is_read_and_read_again(begun, monkeypatch, name):
     session.folder.close()
     again = go(monkeypatch, "--resume", "--run", "odd")
     assert again.settings.data == str(path)
+
+
+def test_a_separator_is_one_character(begun, capsys):
+    for text in ("", "ab", "7", '"', "\u00a0"):
+        line = refused(capsys, "--space", "smoke", "--submission-sep", text)
+        assert "--submission-sep" in line
+        assert "expected one printable character" in line
+    line = refused(capsys, "--space", "smoke", "--set", "purpose=table", "--submission-sep", "|")
+    assert "--submission-sep: has no effect" in line
+
+
+@pytest.mark.parametrize("kept", ["|", None])
+def test_export_writes_the_submission_with_another_separator(begun, capsys, kept):
+    folder = begun / "runs" / "r"
+    mark = kept or " "
+    (folder / "submission.csv").write_text(f'UserId,ItemId\nu0,"i1{mark}""i 2""{mark}i3"\n')
+    with (folder / "journal.jsonl").open("a") as file:
+        data = {"rows": 1} | ({} if kept is None else {"separator": kept})
+        line = {"t": "stage", "time": 2.0, "name": "refit", "state": "done", "data": data}
+        file.write(json.dumps(line) + "\n")
+    for text, wanted in ((";", 'u0,"i1;""i 2"";i3"'), (r"\t", 'u0,"i1\t""i 2""\ti3"')):
+        assert main(["export", "r", "-o", "out.csv", "--submission-sep", text]) == 0
+        assert (begun / "out.csv").read_text() == f"UserId,ItemId\n{wanted}\n"
+    assert main(["export", "r", "-o", "out.csv"]) == 0
+    assert (begun / "out.csv").read_bytes() == (folder / "submission.csv").read_bytes()
+
+
+def test_users_to_be_served_are_part_of_the_data(tmp_path):
+    from search.opened import read_data
+
+    spec = load_spec("smoke")
+    settings = Settings(
+        str(tmp_path), None, None, 42, spec.trials, None, 1, 0.0, "cpu", None, None, None
+    )
+    rows = [f"u{u},i{(7 * u + 3 * k) % 40}" for u in range(60) for k in range(12)]
+    (tmp_path / "train.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
+    digests = set()
+    for users in ("u1\nu2\n", "u1\nu3\n", None):
+        (tmp_path / "test.csv").unlink(missing_ok=True)
+        if users is not None:
+            (tmp_path / "test.csv").write_text("user\n" + users)
+        opened = open_data(spec, settings, "r", lambda _: None)
+        assert (read_data(settings, "r", lambda _: None).receivers is None) == (users is None)
+        digests.add(opened.settings.ids_digest)
+    assert len(digests) == 3
