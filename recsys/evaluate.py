@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from recsys.errors import InputError
-from recsys.interactions import CSR, frozen
+from recsys.interactions import CSR, contested, frozen
 from recsys.metrics import check_metric, coverage, user_values
 from recsys.model import LFM
 
@@ -35,7 +35,8 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """values: each metric's mean over users. users: int32 (V,), those with a held-out item.
+    """values: each metric's mean over users. users: int32 (V,), those with a held-out item and
+    another unseen one that competes with it.
 
     per_user: float64 (V,) for each metric that has a value per user, aligned with `users`, so
     that two models can be compared pairwise.
@@ -57,18 +58,27 @@ def evaluate(
 ) -> Evaluation:
     """Rank all items but the seen ones for every user with a held-out item.
 
+    A user whose unseen items are all held out is left out: any order of them is perfect.
+
     seen, held_out: U x I each, disjoint. block: how many users a thread takes at a time. Memory
     besides the model: threads x 128 x I scores and V x k items. Equal scores rank the lower item
     first. Raises ConfigError for a metric that is unknown or looks too deep, InputError where
-    nobody has a held-out item, FloatingPointError for a NaN score.
+    nobody is left to evaluate, FloatingPointError for a NaN score.
     """
     parsed = [check_metric(name, seen.n_items) for name in metrics]
     assert held_out.n_items == seen.n_items
     assert held_out.n_users == seen.n_users
     degrees = held_out.degrees()
-    users = frozen(np.flatnonzero(degrees), np.int32)
+    users = frozen(np.flatnonzero(contested(seen.degrees(), degrees, seen.n_items)), np.int32)
     if not len(users):
-        raise InputError("nobody to evaluate: no user has a held-out item")
+        raise InputError(
+            "nobody to evaluate: "
+            + (
+                "no user has an unseen item beside the held-out ones, so any order is perfect"
+                if degrees.any()
+                else "no user has a held-out item"
+            )
+        )
     depth = max((metric.k for metric in parsed), default=1)
     items, hits = _rank(scorer, seen, users, depth, held_out, block, threads)
     values: dict[str, float] = {}

@@ -110,6 +110,30 @@ class CSR:
         return sha.hexdigest()[:16]
 
 
+def subset(csr: CSR, keep: NDArray[np.bool_]) -> CSR:
+    """The pairs of `csr` where `keep` (E,) is true."""
+    kept = np.concatenate([[0], np.cumsum(keep)])
+    return CSR(kept[csr.indptr], csr.indices[keep], csr.n_items)
+
+
+def contained(csr: CSR, part: CSR) -> NDArray[np.bool_]:
+    """Which pairs of `csr` are in `part`, bool (E,)."""
+    width = max(csr.n_items, 1)
+    mine = csr.users().astype(np.int64) * width + csr.indices
+    theirs = part.users().astype(np.int64) * width + part.indices
+    return np.isin(mine, theirs, assume_unique=True)
+
+
+def contested(
+    seen_U: NDArray[np.int64], held_U: NDArray[np.int64], n_items: int
+) -> NDArray[np.bool_]:
+    """The users with held-out items for whom another unseen item competes with them, bool (U,).
+
+    For the others every order is perfect: whatever is recommended was held out.
+    """
+    return np.asarray((held_U > 0) & (n_items - seen_U > held_U))
+
+
 @dataclass(frozen=True, eq=False)
 class Interactions:
     """What a data set says, with the maps back to the ids of the file.

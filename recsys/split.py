@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from recsys.data.load import Dataset
 from recsys.errors import ConfigError, InputError
-from recsys.interactions import CSR
+from recsys.interactions import CSR, contained, subset
 
 
 class OverlapError(RuntimeError):
@@ -127,14 +127,14 @@ def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
     rank = interactions.rank if plan.order == "latest" else None
     given = np.zeros(everything.nnz, bool)
     if dataset.ready_valid is not None:
-        given = _contained(everything, dataset.ready_valid)
+        given = contained(everything, dataset.ready_valid)
     in_test = np.zeros(everything.nnz, bool)
     if draws:
         assert plan.test is not None
         in_test = _hold_out(everything, ~given, plan.test, _draw(0, seed), rank)
         if not in_test.any():
             raise InputError(_empty("test", plan.test, interactions.name))
-    search = _subset(everything, ~in_test)
+    search = subset(everything, ~in_test)
     search_rank = None if rank is None else rank[~in_test]
     given = given[~in_test]
     if dataset.ready_valid is not None:
@@ -146,10 +146,10 @@ def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
             raise InputError(_empty("validation", plan.valid, interactions.name))
     if not (~in_valid).any():
         raise InputError(f"{interactions.name}: nothing is left to train on: hold out less")
-    test = _subset(everything, in_test) if draws else dataset.ready_test
+    test = subset(everything, in_test) if draws else dataset.ready_test
     return Split(
-        train=_subset(search, ~in_valid),
-        valid=_subset(search, in_valid),
+        train=subset(search, ~in_valid),
+        valid=subset(search, in_valid),
         test=test,
         name=_name(plan, dataset),
         seed=seed,
@@ -172,7 +172,7 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
         if split.rank is None:
             raise InputError("split order latest needs a split that knows the order of time")
         kept = _earlier(search, plan.valid, rng, split.rank)
-        search, rank = _subset(search, kept), split.rank[kept]
+        search, rank = subset(search, kept), split.rank[kept]
     else:
         rank = None
     everyone = np.ones(search.nnz, bool)
@@ -180,8 +180,8 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
     if not in_valid.any():
         raise InputError(_empty("validation", plan.valid, "the data of the race"))
     return Split(
-        train=_subset(search, ~in_valid),
-        valid=_subset(search, in_valid),
+        train=subset(search, ~in_valid),
+        valid=subset(search, in_valid),
         test=None,
         name=f"{plan.order} {plan.valid} of train and validation",
         seed=seed,
@@ -213,20 +213,6 @@ def _empty(part: str, rule: HoldOut, name: str) -> str:
     )
 
 
-def _subset(csr: CSR, keep: NDArray[np.bool_]) -> CSR:
-    """The pairs of `csr` where `keep` (E,) is true."""
-    kept = np.concatenate([[0], np.cumsum(keep)])
-    return CSR(kept[csr.indptr], csr.indices[keep], csr.n_items)
-
-
-def _contained(csr: CSR, part: CSR) -> NDArray[np.bool_]:
-    """Which pairs of `csr` are in `part`, bool (E,)."""
-    width = max(csr.n_items, 1)
-    mine = csr.users().astype(np.int64) * width + csr.indices
-    theirs = part.users().astype(np.int64) * width + part.indices
-    return np.isin(mine, theirs, assume_unique=True)
-
-
 def _positions(csr: CSR, order_in_row: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Place of each pair when its row is sorted by `order_in_row` (below 2^32), int64 (E,)."""
     key = (csr.users().astype(np.uint64) << np.uint64(32)) | order_in_row
@@ -243,7 +229,7 @@ def _hold_out(
     rank: NDArray[np.int32] | None,
 ) -> NDArray[np.bool_]:
     """Which pairs of `csr` are held out, bool (E,): at random, or by `rank` the latest."""
-    pool = _subset(csr, eligible)
+    pool = subset(csr, eligible)
     if rank is None:
         order = rng.integers(0, 1 << 32, pool.nnz, dtype=np.uint64)
     else:

@@ -48,6 +48,7 @@ def command_data(options: argparse.Namespace) -> int:
 
     from recsys.data import SETS, describe_lines, load
     from search.cli import parse_columns
+    from search.evidence import default_evidence
 
     if options.source is None and (options.columns or options.min_rating is not None):
         flag = "--columns" if options.columns else "--min-rating"
@@ -65,7 +66,7 @@ def command_data(options: argparse.Namespace) -> int:
     dataset = load(
         options.source, min_rating=options.min_rating, columns=parse_columns(options.columns)
     )
-    for line in describe_lines(dataset):
+    for line in [*describe_lines(dataset), *default_evidence(dataset)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 

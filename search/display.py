@@ -18,7 +18,7 @@ from rich.text import Text
 
 from search.progress import WORDS, Ended, Progress, Shown
 from search.screen import Screen, clean
-from search.words import Row, config_line, duration, number
+from search.words import Row, config_line, counted, duration, number
 
 MANY = 200  # from this many trials on, plain output tells of the interesting ones only
 EVERY_S = 5.0  # ... and of the count at most this often
@@ -61,7 +61,7 @@ class Display(Progress):
         self.restart()
         if not self.interactive:
             run = f", run {self.run}" if self.run else ""
-            self._line(f"{self.space} on {self.data}{run}: {self.total} trials planned")
+            self._line(f"{self.space} on {self.data}{run}: {counted(self.total, 'trial')} planned")
             if self.leaky:
                 self._line("WARNING: negatives_exclude is all: validation numbers leak")
         elif self._live is None:

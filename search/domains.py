@@ -238,6 +238,8 @@ class FloatRange:
         return (self.low, self.high)
 
     def values(self) -> Iterator[Value] | None:
+        if self.low == self.high:
+            return iter((self.low,))
         return None if self.step is None else (self._at(k) for k in range(self._steps + 1))
 
     def nearest(self, value: Value) -> Value | None:

@@ -12,6 +12,7 @@ from search.catalogue import save_catalogue
 from search.final import baselines_task, load_model, refit_task, submit, test_task
 from search.folder import JOURNAL, save_arrays
 from search.journal import read_events
+from search.planned import configs_left, distinct
 from search.race import (
     Finalist,
     Standing,
@@ -27,7 +28,7 @@ from search.stages import RunFailedError, Stages
 from search.stats import Comparison, bootstrap_interval, compare_paired, holm, verdict
 from search.study import importance, open_study
 from search.trial import trial_seed
-from search.words import baseline_name
+from search.words import baseline_name, counted
 
 
 def honest_trials(run: Stages) -> list[TrialRecord]:
@@ -76,7 +77,14 @@ def race(run: Stages) -> dict[str, Any]:
     if replicates < 1:
         best = racers[0]
         epochs = best.best_epoch or best.epochs
-        return {"winner": best.id, "epochs": epochs, "replicates": 0, "finalists": []}
+        default = first_default(run)
+        return {
+            "winner": best.id,
+            "epochs": epochs,
+            "replicates": 0,
+            "finalists": [],
+            "is_default": default is not None and default.id == best.id,
+        }
     splits = fresh_splits(run.split, run.plan, run.settings.seed, replicates)
     folder = run.folder.path
     already = {
@@ -85,7 +93,9 @@ def race(run: Stages) -> dict[str, Any]:
         if row.get("cause") is None and per_user_file(folder, *key).exists()
     }
     total = len(racers) * replicates
-    run.display.note(f"{len(racers)} finalists on {replicates} fresh splits of train + valid")
+    run.display.note(
+        f"{counted(len(racers), 'finalist')} on {replicates} fresh splits of train + valid"
+    )
     done = len(already)
     for row in run_race(
         run.cluster,
@@ -309,6 +319,8 @@ def result(run: Stages, status: str) -> dict[str, Any]:
             "pruned": counts["PRUNED"],
             "failed": counts["FAILED"],
         },
+        "configs": distinct(t.config for t in state.trials.values()),
+        "configs_left": configs_left(spec, state),
         "wall_s": state.wall_s(),
         "busy_fraction": _busy_fraction(run),
         "race": {

@@ -190,8 +190,9 @@ def _commands(run: RunFiles) -> list[tuple[str, str]]:
     else:
         export = command("export", run.path, "-o", "submission.csv", lasting=True)
         rows.append(("the winner's recommendations", export))
-        more = command("--run", run.path, "--extend", "20", lasting=True)
-        rows.append(("20 more trials", more))
+        if words.may_extend(run.result):
+            more = command("--run", run.path, "--extend", "20", lasting=True)
+            rows.append(("20 more trials", more))
     rows.append(("browse the trials", command("ui", lasting=True)))
     return rows
 

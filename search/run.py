@@ -15,13 +15,16 @@ from pathlib import Path
 from recsys.data import Dataset, describe_lines
 from recsys.data.lists import BLANK
 from recsys.errors import ConfigError
-from recsys.metrics import check_metric
+from recsys.metrics import parse_metric
 from search.cluster import Cluster, resolve_device
 from search.display import Display
+from search.evidence import check_evidence
 from search.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.interrupt import EXIT_CODE, Interruption, interruptible
 from search.opened import absolute, divide, read_data
 from search.paste import command
+from search.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
+from search.records import RunState
 from search.session import Session
 from search.settings import Settings, all_leaky, for_device
 from search.space import SearchSpec, load_run_spec, load_spec, override
@@ -32,6 +35,7 @@ from search.tracking import (
     is_local_default,
     known_uri,
 )
+from search.words import counted, duration
 
 DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
 
@@ -116,6 +120,8 @@ def _start(options: Options, interruption: Interruption) -> int:
     spec = override(load_spec(options.space), list(options.overrides))
     if options.trials is not None:
         spec = override(spec, [f"trials={options.trials}"])
+    plan = plan_new(spec, by_option=options.trials is not None)
+    spec = with_trials(spec, plan.trials)
     gpus, device = machine_of(options, None)
     settings = Settings(
         data=absolute(options.data or DEFAULT_DATA),
@@ -134,7 +140,7 @@ def _start(options: Options, interruption: Interruption) -> int:
     )
     _check_separator(spec, options)
     spec = for_device(spec, settings.device)
-    return _run(spec, settings, options, interruption, None)
+    return _run(spec, settings, options, interruption, None, plan.notes)
 
 
 def machine_of(options: Options, before: Settings | None) -> tuple[float, str]:
@@ -189,15 +195,18 @@ def _go_on(options: Options, interruption: Interruption) -> int:
         state = folder.state()
         spec = load_run_spec(folder.path)
         before = Settings.from_dict(state.settings)
-        if options.extend is None and state.status == "done":
-            return _finished_already(folder, options)
+        plan = plan_more(spec, state, before.trials, options.extend)
+        more = options.extend is not None and plan.trials > len(state.trials)
+        if state.status == "done" and not more:
+            return _finished_already(folder, options, spec, state)
         gpus, device = machine_of(options, before)
         settings = replace(
             before,
             data=before.data if options.data is None else absolute(options.data),
             min_rating=before.min_rating if options.min_rating is None else options.min_rating,
             columns=before.columns if options.columns is None else options.columns,
-            time_budget=budget_of(options, before.time_budget),
+            trials=plan.trials,
+            time_budget=budget_of(options, None if more else before.time_budget),
             cpus_per_trial=options.cpus_per_trial or before.cpus_per_trial,
             gpus_per_trial=gpus,
             device=device,
@@ -207,18 +216,28 @@ def _go_on(options: Options, interruption: Interruption) -> int:
             submission_sep=options.submission_sep or before.submission_sep,
         )
         _check_separator(spec, options)
-        if options.extend is not None:
-            trials = max(settings.trials, len(state.trials)) + options.extend
-            settings = replace(settings, trials=trials)
-            spec = override(spec, [f"trials={trials}"])
-        return _run(spec, settings, options, interruption, folder)
+        notes = plan.notes
+        if more and options.time_budget is None and before.time_budget is not None:
+            notes += (
+                f"note: the time budget of {duration(before.time_budget)} was that of the trials "
+                "before: these have none (--time-budget gives them one)",
+            )
+        spec = with_trials(spec, plan.trials)
+        return _run(spec, settings, options, interruption, folder, notes)
 
 
-def _finished_already(folder: RunFolder, options: Options) -> int:
+def _finished_already(
+    folder: RunFolder, options: Options, spec: SearchSpec, state: RunState
+) -> int:
     """There is nothing left to do; says so, and what MLflow lacks."""
+    more = (
+        f"more trials: {command('--run', folder.path, '--extend', '20')}"
+        if configs_left(spec, state)
+        else f"{every(distinct(t.config for t in state.trials.values()))} of the space was tried"
+    )
     print(  # noqa: T201
         f"run {folder.name} is finished, nothing is left to do: see {folder.path / 'report.html'}; "
-        f"more trials: {command('--run', folder.path, '--extend', '20')}"
+        f"{more}"
     )
     if unused := options.said(CHANGEABLE):
         print(f"note: {', '.join(unused.values())} had no effect: nothing ran")  # noqa: T201
@@ -238,14 +257,22 @@ def _check_separator(spec: SearchSpec, options: Options) -> None:
 def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
     """What can only be known once space and data are both there."""
     n_items = dataset.interactions.n_items
-    check_metric(spec.metric, n_items)
+    deepest = parse_metric(spec.metric)
+    if deepest.k > n_items or spec.k > n_items:
+        options = [
+            f"--set k={n_items}" if spec.k > n_items else "",
+            f"--set metric={deepest.kind}@{n_items}" if deepest.k > n_items else "",
+        ]
+        raise ConfigError(
+            f"{dataset.interactions.name}: has only {counted(n_items, 'item')}, and the space "
+            f"asks for k: {spec.k} items a user, measured by {spec.metric}: expected at most "
+            f"{n_items}, {' '.join(filter(None, options))}"
+        )
     if spec.purpose == "search" and all_leaky(spec):
         raise ConfigError(
             "negatives_exclude: all leaks the validation items, so nothing it finds may win; "
             "add --set purpose=table to see its numbers beside the test"
         )
-    if spec.k > n_items:
-        raise ConfigError(f"k: {spec.k} items a user, but the data has {n_items} items in all")
 
 
 def _run(
@@ -254,8 +281,12 @@ def _run(
     options: Options,
     interruption: Interruption,
     folder: RunFolder | None,
+    notes: tuple[str, ...] = (),
 ) -> int:
-    """Everything from the data on, for a new run (`folder` None) or one that goes on."""
+    """Everything from the data on, for a new run (`folder` None) or one that goes on.
+
+    `notes`: lines for the person, about how many trials there will be.
+    """
     display = Display(
         spec.name,
         settings.data,
@@ -271,9 +302,13 @@ def _run(
     for line in describe_lines(dataset):
         display.note(line)
     _check_data(dataset, spec)
+    for line in check_evidence(dataset, spec):
+        display.note(line)
     opened = divide(dataset, spec, settings, run)
     split, settings = opened.split, opened.settings
     display.note(f"split: {split.name} (digest {split.digest})")
+    for line in notes:
+        display.note(line)
     if options.dry_run:
         return _dry_run(spec, settings, display, folder)
     if folder is not None:
@@ -305,13 +340,14 @@ def _dry_run(
 ) -> int:
     """Everything was read and checked; say what would run."""
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
-    trials = f"{max(0, spec.trials - done)} more trials" if done else f"{spec.trials} trials"
+    left = max(0, spec.trials - done)
+    trials = counted(left, "more trial" if done else "trial")
     with Cluster(settings.address) as cluster:
         resources = cluster.preflight(
             settings.cpus_per_trial, settings.gpus_per_trial, settings.device
         )
     display.note(
-        f"{trials} of at most {spec.max_epochs} epochs, {resources.concurrent} at a "
-        f"time on {resources.cores} cores ({settings.device}); nothing was started"
+        f"{trials} of at most {counted(spec.max_epochs, 'epoch')}, {resources.concurrent} at a "
+        f"time on {counted(resources.cores, 'core')} ({settings.device}); nothing was started"
     )
     return 0

@@ -8,10 +8,9 @@ one has its best value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +62,9 @@ class StudySearch(OptunaSearch):
     from its journal (`search.study.rebuild`). Then `enqueue`, then the space's searcher, until the
     run has `budget` trials in all. `on_new(number, params)` is called with each new trial before
     anyone can run it, so that the journal knows it first.
+
+    No config is handed out twice, since the second training would be the first again. Where none
+    is left the search is over, and `exhausted` says so.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class StudySearch(OptunaSearch):
         self.budget = spec.trials if budget is None else budget
         self.on_new = on_new
         self.name = name or studies.study_name(self.path)
+        self.exhausted = False
         self._open: bool = True
         self._pausing: bool = False
         self._last_step: dict[str, int] = {}
@@ -93,8 +96,8 @@ class StudySearch(OptunaSearch):
         self._ot_study = studies.connect(self.path, self.name)
         self._again = studies.unfinished(self._ot_study)
         self._count = len(self._ot_study.get_trials(deepcopy=False))
-        # the fixed configs are the first trials, so these were handed out
-        self._fixed = islice(studies.fixed_configs(self.spec), self._count, None)
+        self._keys = studies.keys(self._ot_study, self.spec)
+        self._fixed = studies.fixed_configs(self.spec)
 
     @property
     def study(self) -> Any:
@@ -123,18 +126,37 @@ class StudySearch(OptunaSearch):
         again = bool(self._again)
         if again:
             trial = studies.restart(self._ot_study, self._again.pop(0))
+            params = studies.suggest(self.spec, trial)
         else:
-            fixed = next(self._fixed, None) if self._count < self.budget else None
-            exhausted = fixed is None and self.spec.searcher == "grid"
-            if self._count >= self.budget or exhausted:
+            if self._count >= self.budget:
                 return Searcher.FINISHED
-            trial = studies.start(self._ot_study, self.spec, self.seed, self._count, fixed)
+            fixed = next((params for params in self._fixed if not self._had(params)), None)
+            if fixed is None and self.spec.searcher == "grid":
+                return self._through()
+            try:
+                trial, params = studies.start(
+                    self._ot_study, self.spec, self.seed, self._count, fixed, self._had
+                )
+            except studies.NoNewConfigError:
+                return self._through()
             self._count += 1
-        params = studies.suggest(self.spec, trial)
+        self._keys.add(self._key(params))
         self._ot_trials[trial_id] = trial
         if not again and self.on_new is not None:
             self.on_new(trial.number, dict(params))
         return self._config(trial.number, params)
+
+    def _through(self) -> str:
+        """Nothing is left to try."""
+        self.exhausted = True
+        self.finish()
+        return str(Searcher.FINISHED)
+
+    def _key(self, params: Mapping[str, Value]) -> str:
+        return self.spec.train_config(params).key()
+
+    def _had(self, params: Mapping[str, Value]) -> bool:
+        return self._key(params) in self._keys
 
     def _config(self, number: int, params: dict[str, Value]) -> dict[str, Any]:
         config = TrialConfig.of(self.spec, params, self.seed)

@@ -22,6 +22,7 @@ from search.folder import RunFolder
 from search.interrupt import EXIT_CODE, Interruption
 from search.journal import Journal, StorageError
 from search.provenance import provenance
+from search.records import RunState
 from search.report import render_report
 from search.report_data import read_run
 from search.report_tables import leak_lines
@@ -157,7 +158,7 @@ class Session:
         )
         state = folder.state()
         self.display.done = sum(t.finished for t in state.trials.values())
-        if self.display.done < spec.trials:
+        if self.display.done < spec.trials and not searched(state, spec.trials):
             # More trials (--extend) may change the winner: what was built on the old one is stale.
             for name in ("search", "race", "test", "refit"):
                 if state.stage_done(name):
@@ -216,6 +217,14 @@ class Session:
             return tracker.close(FLUSH_S[status])
         except KeyboardInterrupt:
             return tracker.close(0.5)
+
+
+def searched(state: RunState, trials: int) -> bool:
+    """Whether the search is done, and was one for as many trials: a budget may have ended it."""
+    stage = state.stages.get("search")
+    return (
+        stage is not None and stage.state == "done" and (stage.data.get("planned") or 0) >= trials
+    )
 
 
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:

@@ -25,6 +25,7 @@ from search.study import from_journal, rebuild
 from search.trainable import TrialData
 from search.trial import TrialConfig, trial_id
 from search.tuner import Recorder, Watch, run_trials
+from search.words import counted
 
 METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
 FAIL_AFTER = 5
@@ -130,6 +131,12 @@ class Stages:
                 self.folder.name,
             )
         self.refresh()
+        if searcher.exhausted:
+            self._rebuild_study()  # without the trial for which no config was found
+            self.display.note(
+                f"{counted(len(self.state.trials), 'trial')} made: the space has no config left "
+                "that was not tried"
+            )
         self._end_leftovers(watch.reason)
         counts = self.state.counts()
         if watch.reason == "failures":
@@ -140,7 +147,8 @@ class Stages:
             )
         if counts[COMPLETE] == 0 and counts["PRUNED"] == 0:
             raise RunFailedError(f"no trial finished, {counts['FAILED']} failed")
-        return {"stopped_by": watch.reason or "trials", **counts}
+        stopped_by = watch.reason or ("space" if searcher.exhausted else "trials")
+        return {"stopped_by": stopped_by, "planned": spec.trials, **counts}
 
     def _rebuild_study(self) -> None:
         trials = [from_journal(t, self.spec.metric) for t in self.state.in_order()]

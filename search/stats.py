@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from search.words import level, number
+
 PROVEN = 0.05  # the p, after correction, below which a gain is called real
+# 2 / 2^5 > PROVEN: no pattern of signs of 5 users is rare enough to prove anything.
+LEAST_USERS = 6
+# How much the difference of two configs varies between users, in units of average precision: the
+# standard deviation on MovieLens-100K. Other data has its own; this is for a word beforehand.
+USUAL_SPREAD = 0.1
 BLOCK = 1 << 20  # numbers drawn at a time: bounds the memory whatever the number of users
 
 
@@ -128,6 +135,14 @@ def _detectable(x_U: NDArray[np.float64], alpha: float) -> float:
     return quantile * float(x_U.std(ddof=1)) / math.sqrt(users)
 
 
+def expected_reach(users: int) -> float:
+    """The gap that so many users can just tell apart, if they differ as users usually do."""
+    if users < 2:
+        return math.inf
+    quantile = float(special.stdtrit(users - 1, 1 - PROVEN / 2))
+    return quantile * USUAL_SPREAD / math.sqrt(users)
+
+
 def bootstrap_interval(
     per_user: ArrayLike, rng: np.random.Generator, level: float = 0.95, n: int = 2000
 ) -> tuple[float, float]:
@@ -192,37 +207,52 @@ def _widened(alpha: float, users: int) -> float:
 
 
 def verdict(c: Comparison, rival: str, winner: str = "the winner") -> str:
-    """One comparison in words, with its numbers."""
+    """One comparison in words, with its numbers. A gap of 0.0000 is none: they are level then."""
     if c.users == 0:
         return f"{winner} against {rival}: no user has held-out items, nothing can be said"
-    if c.gain == 0 and c.low == c.high == 0:
-        return f"{winner} and {rival} are equal for every one of the {c.users} users"
-    direction = "better" if c.gain > 0 else "worse"
+    users = "the only user" if c.users == 1 else f"every one of the {c.users} users"
+    if c.gain == 0 and (c.users == 1 or c.low == c.high == 0):
+        return f"{winner} and {rival} are equal for {users}"
+    small = level(c.gain)
+    said = f"{winner} and {rival} are level" if small else _gap(c, rival, winner)
     if c.users == 1:
-        return (
-            f"{winner} is {direction} than {rival} by {abs(c.gain):.4f} for the only user: "
-            "one user proves nothing"
-        )
-    low, high = sorted((c.low, c.high)) if c.gain > 0 else sorted((-c.low, -c.high))
-    numbers = (
-        f"{winner} is {direction} than {rival} by {abs(c.gain):.4f} "
-        f"({c.level:.0%} interval {low:.4f} to {high:.4f}, {p_text(c.p_adjusted)})"
+        return f"{said} for the only user: one user proves nothing"
+    low, high = (c.low, c.high) if c.gain >= 0 or small else (-c.high, -c.low)
+    between = (
+        "the same for every user"
+        if low == high
+        else f"{c.level:.0%} interval {number(low)} to {number(high)}"
     )
+    numbers = f"{said} ({between}, {p_text(c.p_adjusted)})"
     if c.proven:
+        if small:
+            return f"{numbers}: a difference too small to matter"
         return f"{numbers}: a real {'gain' if c.gain > 0 else 'loss'}"
-    reach = (
-        "no gap, however large, can be proven"
-        if c.users < 6  # 2 / 2^5 > 0.05: no pattern of signs of 5 users is rare enough
-        else f"gaps below about {_about(c.detectable)} cannot be told apart"
-    )
-    return f"{numbers}: not proven; with these {c.users} users {reach}"
+    return f"{numbers}: not proven; with these {c.users} users {_reach(c)}"
+
+
+def _gap(c: Comparison, rival: str, winner: str) -> str:
+    direction = "better" if c.gain > 0 else "worse"
+    return f"{winner} is {direction} than {rival} by {number(abs(c.gain))}"
+
+
+def _reach(c: Comparison) -> str:
+    """Why a gap is not proven."""
+    if c.users < LEAST_USERS:
+        return "no gap, however large, can be proven"
+    if c.detectable <= abs(c.gain):  # by its size it could be, but chance may give as much
+        return "a gap of this size can still be chance"
+    return f"gaps below about {_about(c.detectable)} cannot be told apart"
 
 
 def p_text(p: float) -> str:
-    """`p = 0.03`, `p < 0.001`: never `p = 0.000`."""
+    """`p = 0.03`, `p < 0.001`: never `p = 0.000`, nor `p = 0.05` for what lies below."""
     if p < 0.001:
         return "p < 0.001"
-    return f"p = {p:.2f}" if p >= 0.1 else f"p = {p:.2g}"
+    if p >= 0.1:
+        return f"p = {p:.2f}"
+    texts = (f"{p:.{digits}g}" for digits in range(2, 17))
+    return "p = " + next(t for t in texts if (float(t) < PROVEN) == (p < PROVEN))
 
 
 def _about(value: float) -> str:

@@ -10,8 +10,10 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -129,13 +131,16 @@ def study_name(path: Path) -> str:
     return path.resolve().parent.name
 
 
-def sampler(spec: SearchSpec, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler of one trial.
+def sampler(
+    spec: SearchSpec, seed: int, number: int, attempt: int = 0
+) -> optuna.samplers.BaseSampler:
+    """The sampler of one trial; a further `attempt` where what the first proposed is known.
 
     It depends on the run's seed and the trial's number, not on what was drawn before. So a
     resumed search goes on as an uninterrupted one would, and never repeats its first draws.
     """
-    state = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    entropy = [seed, number, attempt] if attempt else [seed, number]
+    state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     if spec.searcher != "tpe":
         return optuna.samplers.RandomSampler(seed=state)
     with warnings.catch_warnings():
@@ -160,6 +165,99 @@ def distribution(param: Param) -> BaseDistribution:
             raise AssertionError(f"{param.name} is a constant")
 
 
+class NoNewConfigError(Exception):
+    """Every config that could be found was tried already: the space is through."""
+
+
+Known = Callable[[Mapping[str, Value]], bool]
+
+
+class NewConfigs(optuna.samplers.BaseSampler):
+    """The sampler of one trial, which never proposes a config that the run has had.
+
+    It draws a whole config as Optuna itself would with `sampler`, so where the first draw is new
+    nothing differs from that. Otherwise further draws follow: by the same sampler, then
+    uniformly from what a countable space has left, or at random from the whole space. Raises
+    NoNewConfigError where none of them is new.
+    """
+
+    def __init__(self, spec: SearchSpec, seed: int, number: int, known: Known) -> None:
+        self._spec, self._seed, self._number, self._known = spec, seed, number, known
+        self._base = sampler(spec, seed, number)
+        self._params: dict[str, Value] = {}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._base.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """All of the config is chosen here, which Optuna asks for before anything else."""
+        for attempt in range(SAMPLER_ATTEMPTS):
+            if attempt:
+                self._base = sampler(self._spec, self._seed, self._number, attempt)
+                search_space = self._base.infer_relative_search_space(study, trial)
+            relative = self._base.sample_relative(study, trial, search_space)
+            self._params = self._complete(study, trial, relative)
+            if not self._known(self._params):
+                return relative
+        self._params = _another(self._spec, self._seed, self._number, self._known)
+        return {}
+
+    def _complete(
+        self, study: optuna.Study, trial: FrozenTrial, relative: Mapping[str, Any]
+    ) -> dict[str, Value]:
+        """The config that Optuna would make of what was drawn together."""
+
+        def pick(param: Param) -> Value:
+            domain = distribution(param)
+            if domain.single():
+                return _only_value(domain)
+            if param.name in relative:
+                value: Value = relative[param.name]
+                if domain._contains(domain.to_internal_repr(value)):
+                    return value
+            return self._base.sample_independent(study, trial, param.name, domain)
+
+        return self._spec.choose(pick)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+        param_name: str,
+        param_distribution: BaseDistribution,  # noqa: ARG002
+    ) -> Any:
+        return self._params[param_name]
+
+
+SAMPLER_ATTEMPTS, RANDOM_ATTEMPTS, LISTED = 10, 1000, 10_000
+
+
+def _only_value(domain: BaseDistribution) -> Value:
+    """The value of a distribution that has one."""
+    if isinstance(domain, CategoricalDistribution):
+        return domain.choices[0]
+    assert isinstance(domain, IntDistribution | FloatDistribution)
+    return domain.low
+
+
+def _another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
+    """A config that is not `known`, drawn without regard to results."""
+    rng = np.random.default_rng([seed, number, SAMPLER_ATTEMPTS])
+    if all(p.domain.values() is not None for p in spec.searched()):  # type: ignore[union-attr]
+        left = [config for config in islice(spec.grid(), LISTED) if not known(config)]
+        if left:
+            return left[int(rng.integers(len(left)))]
+    for _ in range(RANDOM_ATTEMPTS):
+        params = spec.sample(rng)
+        if not known(params):
+            return params
+    raise NoNewConfigError
+
+
 def suggest(spec: SearchSpec, trial: Trial) -> dict[str, Value]:
     """The active parameters of a trial; those that are not active never reach the sampler."""
 
@@ -177,23 +275,50 @@ def suggest(spec: SearchSpec, trial: Trial) -> dict[str, Value]:
 
 
 def fixed_configs(spec: SearchSpec) -> Iterator[dict[str, Value]]:
-    """The configs that are tried whatever the results: `enqueue`, then the grid without those."""
-    first = [dict(entry) for entry in spec.enqueue]
-    yield from first
+    """The configs that are tried whatever the results: `enqueue`, then the grid."""
+    yield from (dict(entry) for entry in spec.enqueue)
     if spec.searcher == "grid":
-        yield from (config for config in spec.grid() if config not in first)
+        yield from spec.grid()
+
+
+def keys(study: optuna.Study, spec: SearchSpec) -> set[str]:
+    """`TrainConfig.key()` of every config that the study has."""
+    found = set()
+    for trial in study.get_trials(deepcopy=False):
+        # One that waits, or whose process died while it was proposed, has no config yet.
+        with suppress(ConfigError):
+            found.add(spec.train_config(trial.params).key())
+    return found
 
 
 def start(
-    study: optuna.Study, spec: SearchSpec, seed: int, number: int, fixed: dict[str, Value] | None
-) -> Trial:
-    """A new trial, which must get `number`; with `fixed`, its parameters are those."""
-    study.sampler = sampler(spec, seed, number)
+    study: optuna.Study,
+    spec: SearchSpec,
+    seed: int,
+    number: int,
+    fixed: dict[str, Value] | None,
+    known: Known,
+) -> tuple[Trial, dict[str, Value]]:
+    """A new trial, which must get `number`, and its active parameters.
+
+    With `fixed` they are those, otherwise such as are not `known`. Raises NoNewConfigError, and
+    the trial is a failed one then: there is no way to take it back.
+    """
+    study.sampler = (
+        sampler(spec, seed, number) if fixed is not None else NewConfigs(spec, seed, number, known)
+    )
     if fixed is not None:
         study.enqueue_trial(fixed)
     trial = study.ask()
     assert trial.number == number, "someone else writes to this study"
-    return trial
+    try:
+        params = suggest(spec, trial)
+        if fixed is None and known(params):  # all of it is given: no sampler was asked
+            raise NoNewConfigError
+    except NoNewConfigError:
+        tell(study, trial, "FAILED", None, "no config is left that was not tried")
+        raise
+    return trial, params
 
 
 def unfinished(study: optuna.Study) -> list[FrozenTrial]:

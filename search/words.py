@@ -23,10 +23,21 @@ LEAK = (
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """A metric value with `digits` decimals, `-` where there is none."""
+    """A metric value with `digits` decimals, `-` where there is none; never -0.0000."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return "-"
-    return f"{value:.{digits}f}"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def level(value: Any) -> bool:
+    """Whether a difference is nothing in the four decimals that are shown."""
+    return number(value) == "0.0000"
+
+
+def counted(n: int, what: str) -> str:
+    """`1 trial`, `4,000 trials`: a number with its noun."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def short(value: Any) -> str:
@@ -81,8 +92,8 @@ def leaky_params(params: Mapping[str, Any] | None) -> bool:
 
 
 def interval(ci: Any) -> str:
-    """`0.1601 to 0.1770`; empty where there is none."""
-    if not isinstance(ci, Sequence) or len(ci) != 2 or "-" in map(number, ci):
+    """`0.1601 to 0.1770`; empty where there is none, or but a point."""
+    if not isinstance(ci, Sequence) or len(ci) != 2 or "-" in map(number, ci) or ci[0] == ci[1]:
         return ""
     return f"{number(ci[0])} to {number(ci[1])}"
 
@@ -91,16 +102,12 @@ def test_words(result: Mapping[str, Any]) -> str:
     """The test value with its interval and the number of users."""
     if result.get("test") is None:
         return "not measured"
-    between = interval(result.get("test_ci"))
-    users = result.get("test_users")
-    inside = ", ".join(
-        part
-        for part in (
-            f"95% interval {between}" if between else "",
-            f"{users:,} users" if isinstance(users, int) else "",
-        )
-        if part
-    )
+    ci, users = result.get("test_ci"), result.get("test_users")
+    between = interval(ci)
+    who = counted(users, "user") if isinstance(users, int) else ""
+    if who and not between and isinstance(ci, Sequence) and "-" not in map(number, ci):
+        who = f"the same for every one of the {who}"
+    inside = ", ".join(part for part in (f"95% interval {between}" if between else "", who) if part)
     return number(result["test"]) + (f" ({inside})" if inside else "")
 
 
@@ -128,9 +135,15 @@ def gain_words(result: Mapping[str, Any]) -> list[str]:
     race = result.get("race") or {}
     words = [str(c["words"]) for c in comparisons(result) if c.get("words")]
     if race.get("winner_is_default"):
-        words.append("the winner is the first default config: the search found nothing better")
+        words.append(f"the winner is the first default config{_nothing_better(result)}")
     words += [str(c["words"]) for c in result.get("test_comparisons") or []]
     return words
+
+
+def _nothing_better(result: Mapping[str, Any]) -> str:
+    """What it means that the winner is the first default config."""
+    alone = result.get("configs") == 1
+    return ", the only config that was tried" if alone else ": the search found nothing better"
 
 
 def counts_words(result: Mapping[str, Any]) -> str:
@@ -138,7 +151,10 @@ def counts_words(result: Mapping[str, Any]) -> str:
     counts = result.get("trials") or {}
     parts = [f"{counts[s]} {s}" for s in ("completed", "pruned", "failed") if counts.get(s)]
     total = sum(v for v in counts.values() if isinstance(v, int))
-    return f"{total} trials" + (f": {', '.join(parts)}" if parts else "")
+    configs = result.get("configs")
+    some = isinstance(configs, int) and 0 < configs < total
+    different = f" of {counted(configs, 'different config')}" if some else ""  # type: ignore[arg-type]
+    return counted(total, "trial") + different + (f": {', '.join(parts)}" if parts else "")
 
 
 def result_rows(
@@ -152,7 +168,8 @@ def result_rows(
     if result.get("purpose") != "table":
         honest = not leaky_params(result.get("best_config"))
         if result.get("best_trial") and honest:
-            at = f", {result['best_epoch']} epochs" if result.get("best_epoch") else ""
+            epochs = result.get("best_epoch")
+            at = f", {counted(epochs, 'epoch')}" if isinstance(epochs, int) and epochs else ""
             params = config_line(result.get("best_params") or result.get("best_config"))
             rows.append(("winner", f"{result['best_trial']}{at}: {params}"))
         leak = "" if honest else " (leaky: no winner)"
@@ -173,17 +190,27 @@ def result_rows(
         if (folder / name).exists()
     ]
     ready = (folder / "submission.csv").exists()
-    rows += [("next", command) for command in commands or next_commands(folder, ready)]
+    left = may_extend(result)
+    rows += [("next", command) for command in commands or next_commands(folder, ready, left)]
     return rows
 
 
-def next_commands(folder: Path, ready: bool = True) -> list[str]:
-    """What a user may want to run now; `ready`: whether there is a submission to hand in."""
-    more = [
-        command("--run", folder, "--extend", "20"),
-        command("export", folder, "-o", "submission.csv"),
-    ]
-    return [command("ui"), *(more if ready else [])]
+def may_extend(result: Mapping[str, Any]) -> bool:
+    """Whether more trials of the run would find a config that was not tried."""
+    return result.get("configs_left") is not False
+
+
+def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list[str]:
+    """What a user may want to run now.
+
+    `ready`: whether there is a submission to hand in. `extend`: whether there is more to try.
+    """
+    commands = [command("ui")]
+    if ready and extend:
+        commands.append(command("--run", folder, "--extend", "20"))
+    if ready:
+        commands.append(command("export", folder, "-o", "submission.csv"))
+    return commands
 
 
 def headline(result: Mapping[str, Any]) -> str:
@@ -203,26 +230,52 @@ def headline(result: Mapping[str, Any]) -> str:
         )
     first = f"The winner reaches {metric} {test_words(result)} on the test items"
     rivals = _against(result, metric)
-    gains = [c for c in comparisons(result) if "default" in str(c.get("name", ""))]
-    gains = gains or comparisons(result)
     end = ""
     if (result.get("race") or {}).get("winner_is_default"):
-        end = " It is the first default config: the search found nothing better."
-    elif gains:
-        rival = str(gains[0].get("name") or gains[0].get("against"))
-        proven = "is proven" if gains[0].get("proven") else "is not proven"
-        end = f" Its gain of {number(gains[0].get('gain'))} over {rival} {proven}."
+        end = f" It is the first default config{_nothing_better(result)}."
+    elif lead := _lead(comparisons(result)):
+        end = f" {lead}"
     return f"{first}{rivals}.{end}"
 
 
+def _lead(found: Sequence[Mapping[str, Any]]) -> str:
+    """The winner's lead over the first default config or, without one, the runner-up."""
+    of_default = [c for c in found if "default" in str(c.get("name", ""))]
+    one = next(iter(of_default or found), None)
+    if one is None:
+        return ""
+    rival, gain = str(one.get("name") or one.get("against")), one.get("gain")
+    if number(gain) == "-":
+        return f"Nothing can be said of its lead over {rival}."
+    if level(gain):
+        return f"It and {rival} are level."
+    proven = "is proven" if one.get("proven") else "is not proven"
+    what = "gain" if float(gain) > 0 else "loss"  # type: ignore[arg-type]
+    against = "over" if what == "gain" else "against"
+    return f"Its {what} of {number(abs(float(gain)))} {against} {rival} {proven}."  # type: ignore[arg-type]
+
+
 def _against(result: Mapping[str, Any], metric: str) -> str:
-    """`, above popularity (0.0690) and close to EASE (0.1720)`."""
+    """`, above popularity (0.0690) and not told apart from EASE (0.1720)`.
+
+    Where the test compared them user by user, that decides; otherwise whether the other's value
+    lies in the interval of the winner's, and without an interval nothing is said.
+    """
     test, ci = float(result["test"]), result.get("test_ci")
     low, high = (float(v) for v in ci) if ci is not None and interval(ci) else (test, test)
+    compared = {c.get("against"): c for c in result.get("test_comparisons") or []}
     parts = []
     for name, row in (result.get("baselines") or {}).items():
         value = of_metric(row.get("test"), metric) if isinstance(row, Mapping) else None
-        if value is not None:
+        if value is None:
+            continue
+        if name in compared:
+            above = float(compared[name].get("gain") or 0.0) > 0
+            proven = bool(compared[name].get("proven"))
+            place = ("above" if above else "below") if proven else "not told apart from"
+        elif low == high:
+            place = "beside"
+        else:
             place = "above" if value < low else "below" if value > high else "close to"
-            parts.append(f"{place} {baseline_name(name)} ({number(value)})")
+        parts.append(f"{place} {baseline_name(name)} ({number(value)})")
     return ", " + " and ".join(parts) if parts else ""

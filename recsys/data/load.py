@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -20,9 +19,13 @@ from recsys.data.table import find_cell, line_of_row, read_table
 from recsys.data.times import TimeProblem
 from recsys.data.users_file import read_users
 from recsys.errors import InputError
-from recsys.interactions import CSR, Interactions
+from recsys.interactions import CSR, Interactions, contained, subset
 from recsys.output import one_line
 from recsys.receivers import Receivers, receivers_of
+
+RATED = "whatever their rating"  # in the note on data with ratings and no --min-rating
+# From here on what repeats is no habit of shoppers but a part that was copied into another.
+MOST_REPEATS = 0.9
 
 # how a text file is laid out, or the names of parquet columns by role
 Columns = Layout | Mapping[str, str]
@@ -263,7 +266,12 @@ def _notes(rows: Rows) -> tuple[str, ...]:
             f"{kept:,} of {rows.read:,} rows have a rating of at least {rows.min_rating:g}"
         )
     elif any(rows.part_rated):
-        notes.append(f"all {kept:,} rows count as positives, whatever their rating")
+        poor = (
+            f"; {rows.poor:,} of them are rated 0 or less (--min-rating leaves such out)"
+            if rows.poor
+            else ""
+        )
+        notes.append(f"all {kept:,} rows count as positives, {RATED}{poor}")
     return tuple(notes)
 
 
@@ -293,14 +301,42 @@ def _dataset(
         order_problem=order_problem,
     )
     ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
-    _check_disjoint(sources, {"train": pairs.part(0)} | ready if ready else {})
+    if ready:
+        ready, repeats = _without_repeats(sources, {"train": pairs.part(0)} | ready)
+        interactions = replace(interactions, notes=interactions.notes + repeats)
     return Dataset(interactions, ready.get("valid"), ready.get("test"), receivers)
 
 
-def _check_disjoint(sources: Mapping[str, Source], parts: Mapping[str, CSR]) -> None:
-    for first, second in itertools.combinations(parts, 2):
-        both = parts[first].overlap(parts[second])
-        if both:
-            raise sources[second].error(
-                f"shares {both:,} user-item pairs with {first}: expected parts without overlap"
+def _without_repeats(
+    sources: Mapping[str, Source], parts: Mapping[str, CSR]
+) -> tuple[dict[str, CSR], tuple[str, ...]]:
+    """The held-out parts without what an earlier part has, and a note on each share left out.
+
+    Shops have customers who buy a thing again. What a user has is not recommended, so such a
+    pair cannot be found, and would only lower every score. Raises InputError where (nearly)
+    nothing is left.
+    """
+    kept: dict[str, CSR] = {}
+    notes = []
+    before = parts["train"]
+    earlier = "train"
+    for name in [name for name in parts if name != "train"]:
+        part = parts[name]
+        again = contained(part, before)
+        if (both := int(again.sum())) and both >= MOST_REPEATS * part.nnz:
+            share = "all that it has" if both == part.nnz else f"{both / part.nnz:.1%} of its own"
+            raise sources[name].error(
+                f"shares {both:,} user-item pairs with {earlier}, {share}: what a user has in "
+                f"{earlier} cannot be recommended again, so expected pairs that {earlier} does "
+                f"not have (leave the file out, and {'a part' if name == 'valid' else 'a test'} "
+                "is drawn)"
             )
+        if both:
+            notes.append(
+                f"{name}: {both:,} of {part.nnz:,} user-item pairs ({both / part.nnz:.0%}) are in "
+                f"{earlier} too: what a user has cannot be recommended again, so they are left out "
+                f"of {name}"
+            )
+        kept[name] = subset(part, ~again)
+        before, earlier = before.union(part), "train or valid"
+    return kept, tuple(notes)

@@ -117,6 +117,7 @@ class Rows:
     part_read: int = 0  # lines of the file that is being read
     file_rows: int = 0  # rows of that file so far, before `min_rating`
     best_rating: float = -np.inf
+    poor: int = 0  # pairs with a rating of 0 or less
 
     def begin_part(self, label: str) -> None:
         """The next rows come from the file that messages call `label`."""
@@ -151,6 +152,7 @@ class Rows:
             self.part_rated[-1] = True
             finite("rating", ratings)
             self.best_rating = max(self.best_rating, float(ratings.max(initial=-np.inf)))
+            self.poor += int((ratings <= 0).sum())
             if self.min_rating is not None:
                 for role, ids in (("user", users), ("item", items)):
                     _check_empty(role, ids)

@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from search.stats import (
@@ -122,6 +124,10 @@ class TestDegenerate:
         assert math.isnan(c.low)
         assert not c.proven
         assert "one user proves nothing" in verdict(c, "t0001")
+        same = compare_paired([[0.5]], [[0.5]], rng())
+        assert verdict(same, "t0001") == "the winner and t0001 are equal for the only user"
+        near = compare_paired([[0.5]], [[0.50001]], rng())
+        assert "are level for the only user" in verdict(near, "t0001")
 
     def test_nobody(self):
         c = compare_paired([[math.nan, math.nan]], [[0.1, math.nan]], rng())
@@ -296,6 +302,38 @@ class TestWords:
         assert "worse than t0007 by 0.0123 (95% interval 0.0040 to 0.0200" in words
         assert words.endswith("a real loss")
 
+    def test_a_gap_of_nothing_is_no_gap(self):
+        words = verdict(comparison(1.0, gain=-0.00004, low=-0.00001, high=0.0003), "t0007")
+        assert words.startswith(
+            "the winner and t0007 are level (95% interval 0.0000 to 0.0003, p = 1.00): not proven"
+        )
+        assert "-0.0000" not in words
+        tiny = verdict(comparison(0.003, gain=0.00002, low=0.00001, high=0.00003), "t0007")
+        assert tiny.endswith("are level (95% interval 0.0000 to 0.0000, p = 0.003): a difference "
+                             "too small to matter")  # fmt: skip
+
+    def test_every_user_the_same(self):
+        words = verdict(comparison(0.06, gain=0.01, low=0.01, high=0.01, detectable=0.0), "x")
+        assert "by 0.0100 (the same for every user, p = 0.06): not proven" in words
+        assert words.endswith("a gap of this size can still be chance")
+
+    def test_few_users(self):
+        found = compare_paired([[0.1, 0.2, 0.3]], [[0.1, 0.2, 0.1]], rng())
+        assert verdict(found, "x").endswith(
+            "with these 3 users no gap, however large, can be proven"
+        )
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.sampled_from([0.0, 1e-6, 1e-3, 0.5, 1.0]), min_size=2, max_size=16))
+    def test_no_verdict_names_a_gap_of_zero(self, values):
+        half = len(values) // 2
+        found = compare_paired(values[:half], values[half : 2 * half], rng(), n=50, flips=99)
+        words = verdict(found, "x")
+        assert "by 0.0000" not in words
+        assert "-0.0000" not in words
+        assert "nan" not in words
+        assert "about 0 " not in words
+
     def test_a_small_p_with_an_interval_over_zero_is_not_proven(self):
         assert not comparison(0.049, low=-0.0001).proven
 
@@ -305,6 +343,10 @@ class TestWords:
             (0.0001, "p < 0.001"),
             (0.001, "p = 0.001"),
             (0.034, "p = 0.034"),
+            (0.0496, "p = 0.0496"),
+            (0.04999, "p = 0.04999"),
+            (0.0504, "p = 0.0504"),
+            (0.05, "p = 0.05"),
             (0.5, "p = 0.50"),
             (1, "p = 1.00"),
         ],

@@ -1,0 +1,122 @@
+"""Who decides a measurement: counted from the data and the split's rules, before anything is drawn.
+
+How many items a user gives to each part depends on counts alone, not on the seed. So what a
+split can show, and what it cannot, is known before a search begins.
+
+Shapes: U users.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.load import Dataset
+from recsys.interactions import CSR, contested
+from recsys.metrics import Metric
+from recsys.split import HoldOut, SplitPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A held-out part in counts, int64 (U,): items each user has `seen` before it, and `held` out.
+
+    rule: what decided how many are held out, and `first` the fewest items that a user needs for
+    that, where that can be said; both None for a part that came with the data.
+    """
+
+    name: Literal["validation", "test"]
+    seen: NDArray[np.int64]
+    held: NDArray[np.int64]
+    n_items: int
+    rule: HoldOut | None = None
+    first: int | None = None
+
+    @property
+    def holding(self) -> int:
+        """Users with held-out items."""
+        return int((self.held > 0).sum())
+
+    @property
+    def asks(self) -> NDArray[np.bool_]:
+        """Users whose value depends on the order of items, bool (U,)."""
+        return contested(self.seen, self.held, self.n_items)
+
+    @property
+    def asked(self) -> int:
+        return int(self.asks.sum())
+
+    @property
+    def unknown(self) -> int:
+        """Of those, users without an item to learn from."""
+        return int((self.asks & (self.seen == 0)).sum())
+
+    def certain(self, metric: Metric) -> int:
+        """Of those, users whose value is the same in every order, as the list is that long."""
+        free_U = self.n_items - self.seen
+        match metric.kind:
+            case "recall" | "precision":
+                same_U = free_U <= metric.k
+            case "hit":
+                same_U = free_U - self.held < metric.k
+            case _:
+                return 0
+        return int((self.asks & same_U).sum())
+
+
+def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:
+    """The held-out parts that `recsys.split.make_split` would give: test, if any, and validation.
+
+    A part that nobody has items in is among them.
+    """
+    csr = dataset.interactions.csr
+    all_U, n_items = csr.degrees(), csr.n_items
+    given_U = _degrees(dataset.ready_valid, csr)
+    draws = plan.test is not None and dataset.ready_test is None
+    test_U = _degrees(dataset.ready_test, csr)
+    if draws:
+        assert plan.test is not None
+        test_U = plan.test.counts(all_U - given_U)
+    search_U = all_U - test_U if draws else all_U
+    drawn_valid = dataset.ready_valid is None
+    valid_U = plan.valid.counts(search_U) if drawn_valid else given_U
+    most = int(all_U.max(initial=0))
+    found = []
+    if draws or dataset.ready_test is not None:
+        rule = plan.test if draws else None
+        first = _first(most, plan.test, None) if draws and drawn_valid else None
+        found.append(Part("test", search_U, test_U, n_items, rule, first))
+    rule = plan.valid if drawn_valid else None
+    first = _first(most, plan.valid, plan.test if draws else None) if drawn_valid else None
+    found.append(Part("validation", search_U - valid_U, valid_U, n_items, rule, first))
+    return found
+
+
+def race_holds_out(dataset: Dataset, plan: SplitPlan) -> bool:
+    """Whether fresh splits of train and validation (`recsys.split.resplit`) hold anything out."""
+    test = next((part for part in parts(dataset, plan) if part.name == "test"), None)
+    search_U = dataset.interactions.csr.degrees() if test is None else test.seen
+    counts_U = plan.valid.counts(search_U)
+    if plan.order == "latest":  # a history ends up to that many items earlier
+        counts_U = np.where(counts_U > 0, plan.valid.counts(search_U - counts_U), 0)
+    return bool((counts_U > 0).any())
+
+
+def _degrees(csr: CSR | None, like: CSR) -> NDArray[np.int64]:
+    return np.zeros(like.n_users, np.int64) if csr is None else csr.degrees()
+
+
+def _first(most: int, rule: HoldOut | None, before: HoldOut | None) -> int | None:
+    """The fewest items of a user that give one to `rule`, after `before` took its share.
+
+    Looked for up to `most`, or as many as the rule may need.
+    """
+    assert rule is not None
+    need = 2 / rule.amount if rule.kind == "ratio" else rule.amount + 2
+    size = np.arange(1, int(min(max(most, need) * 2, 1 << 20)) + 1, dtype=np.int64)
+    left = size if before is None else size - before.counts(size)
+    enough = np.flatnonzero(rule.counts(left) > 0)
+    return int(size[enough[0]]) if len(enough) else None

@@ -1,0 +1,327 @@
+"""What can be measured on some data is said before the search, or refused with the way out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.data.load import Dataset, load_path
+from recsys.errors import InputError
+from recsys.evaluate import evaluate
+from recsys.evidence import parts, race_holds_out
+from recsys.interactions import CSR, Interactions
+from recsys.metrics import parse_metric
+from recsys.split import HoldOut, SplitPlan, make_split, resplit
+from search.evidence import check_evidence, default_evidence, evidence
+from search.settings import plan_of
+from search.space import SearchSpec, load_spec, override
+
+
+def csr(lists: list[list[int]], n_items: int) -> CSR:
+    users = np.repeat(np.arange(len(lists)), [len(own) for own in lists])
+    return CSR.from_pairs(users, np.array([i for own in lists for i in own]), len(lists), n_items)
+
+
+def dataset(
+    lists: list[list[int]],
+    n_items: int,
+    valid: list[list[int]] | None = None,
+    test: list[list[int]] | None = None,
+    ordered: bool = True,
+) -> Dataset:
+    """Train lists of users, and the validation and test of a ready split."""
+    ready = None if valid is None else csr(valid, n_items)
+    everything = csr(lists, n_items) if ready is None else csr(lists, n_items).union(ready)
+    rank = np.concatenate([np.arange(d) for d in everything.degrees()]).astype(np.int32)
+    ids = np.arange(len(lists)), np.arange(n_items)
+    data = Interactions(everything, rank, *ids, ordered=ordered, name="mine.csv")
+    return Dataset(data, ready, None if test is None else csr(test, n_items))
+
+
+def smoke(*settings_: str) -> SearchSpec:
+    return override(load_spec("smoke"), list(settings_))
+
+
+SMALL = ("k=2", "metric=map@2")
+ONE = ("split.test.fixed=1", "split.valid.fixed=1")
+
+
+def refusal(data: Dataset, *settings_: str) -> str:
+    with pytest.raises(InputError) as caught:
+        check_evidence(data, smoke(*settings_))
+    message = str(caught.value)
+    assert message.startswith("mine.csv: ")
+    assert "\n" not in message
+    return message
+
+
+rules = st.one_of(
+    st.integers(5, 60).map(lambda n: HoldOut("ratio", n / 100)),
+    st.integers(1, 4).map(lambda n: HoldOut("fixed", n)),
+)
+histories = st.lists(
+    st.lists(st.integers(0, 14), max_size=15, unique=True), min_size=1, max_size=9
+).filter(lambda lists: any(lists))
+
+
+class TestCounts:
+    @settings(max_examples=150, deadline=None)
+    @given(histories, rules, st.one_of(st.none(), rules), st.sampled_from(["random", "latest"]),
+           st.booleans(), st.booleans())  # fmt: skip
+    def test_they_are_those_of_the_split(self, lists, valid, test, order, own_valid, own_test):
+        given_valid = [[14] if 14 not in own else [] for own in lists] if own_valid else None
+        given_test = [[15] for _ in lists] if own_test else None
+        data = dataset(lists, 16, given_valid, given_test)
+        plan = SplitPlan(order, test, valid)
+        found = {part.name: part for part in parts(data, plan)}
+        try:
+            split = make_split(data, plan, 3)
+        except InputError as error:
+            assert any(not p.holding for p in found.values()) or "left to train" in str(error)
+            return
+        assert (split.test is None) == ("test" not in found)
+        for name, seen, held in (
+            ("validation", split.train, split.valid),
+            ("test", split.search_data(), split.test),
+        ):
+            if held is not None:
+                np.testing.assert_array_equal(found[name].seen, seen.degrees())
+                np.testing.assert_array_equal(found[name].held, held.degrees())
+        if race_holds_out(data, plan):
+            for seed in range(5):
+                assert resplit(split, plan, seed).valid.nnz
+        elif order == "random":
+            with pytest.raises(InputError, match="would be empty"):
+                resplit(split, plan, 0)
+
+    @settings(max_examples=60, deadline=None)
+    @given(rules, st.one_of(st.none(), rules))
+    def test_the_fewest_items_that_are_enough(self, valid, test):
+        plan = SplitPlan("random", test, valid)
+        for part in parts(dataset([[0]], 500), plan):
+            if part.first is None:
+                continue
+            for count in range(1, part.first + 1):
+                one = {p.name: p for p in parts(dataset([list(range(count))], 500), plan)}
+                assert one[part.name].holding == (count == part.first)
+
+    @pytest.mark.parametrize("name", ["map@3", "recall@3", "precision@3", "hit@3", "ndcg@3"])
+    def test_users_whose_value_is_the_same_in_every_order(self, name):
+        rng = np.random.default_rng(0)
+        lists = [list(range(int(n))) for n in rng.integers(2, 9, 60)]
+        data = dataset(lists, 9)
+        plan = SplitPlan(valid=HoldOut("fixed", 2), test=None)
+        (part,) = parts(data, plan)
+        split = make_split(data, plan, 0)
+
+        class Fixed:
+            def __init__(self, scores):
+                self.scores = scores
+
+            def score_users(self, users):
+                return self.scores[users]
+
+        tries = [
+            evaluate(
+                Fixed(rng.random((60, 9)).astype(np.float32)), split.train, split.valid, [name]
+            )
+            for _ in range(40)
+        ]
+        values = np.array([one.per_user[name] for one in tries])
+        assert (values == values[0]).all(axis=0).sum() == part.certain(parse_metric(name))
+        assert len(tries[0].users) == part.asked
+
+
+class TestFewUsers:
+    def data(self) -> Dataset:
+        rng = np.random.default_rng(1)
+        sizes = [12] * 6 + [1] * 34 + [2] * 160 + [4] * 200
+        return dataset([rng.choice(80, n, replace=False).tolist() for n in sizes], 80)
+
+    def test_the_users_and_the_options_are_named(self):
+        test, valid = check_evidence(self.data(), smoke())
+        assert test == (
+            "note: test: 6 of 400 users have held-out items (those with 10 or more): differences "
+            "below about 0.1 cannot be told apart; --set split.test.fixed=1 --set "
+            "split.valid.fixed=1 asks every user with 2 or more (366 in test, 206 in validation)"
+        )
+        assert valid.startswith("note: validation: 6 of 400 users")
+        assert "(those with 11 or more)" in valid
+        assert "--set" not in valid
+
+    def test_the_options_do_what_is_said(self):
+        first, *_ = check_evidence(self.data(), smoke())
+        options = re.findall(r"--set (\S+)", first)
+        spec = smoke(*options)
+        split = make_split(self.data(), plan_of(spec), 42)
+        assert split.test is not None
+        assert (split.test.degrees() > 0).sum() == 366
+        assert (split.valid.degrees() > 0).sum() == 206
+        assert not any("--set" in line for line in check_evidence(self.data(), spec))
+
+    def test_nothing_is_said_of_ordinary_data(self):
+        rng = np.random.default_rng(2)
+        data = dataset([rng.choice(80, 20, replace=False).tolist() for _ in range(300)], 80)
+        assert check_evidence(data, smoke()) == []
+        assert default_evidence(data) == []
+
+    @pytest.mark.parametrize(
+        ("users", "said"),
+        [
+            (1, "1 of 1 user has held-out items"),
+            (1, "too few to prove any difference, however large"),
+            (6, "6 of 6 users have held-out items"),
+            (6, "differences below about 0.1 cannot be told apart"),
+        ],
+    )
+    def test_one_and_six(self, users, said):
+        data = dataset([list(range(u, u + 20)) for u in range(users)], 60)
+        assert any(said in line for line in check_evidence(data, smoke()))
+
+
+class TestNobody:
+    def test_all_short(self):
+        data = dataset([[u % 9, 9 + u % 5, 20 + u % 3] for u in range(40)], 30)
+        message = refusal(data)
+        assert message == (
+            "mine.csv: the test part would be empty with ratio 0.1: expected a user with at least "
+            "10 items; --set split.test.fixed=1 --set split.valid.fixed=1 asks every user with 2 "
+            "or more (40 in test, 40 in validation)"
+        )
+        assert check_evidence(data, smoke(*ONE))
+
+    def test_two_items_each(self):
+        data = dataset([[u % 9, 9 + u % 5] for u in range(40)], 30)
+        message = refusal(data)
+        assert "--set split.test=none --set split.valid.fixed=1" in message
+        check_evidence(data, smoke("split.test=none", "split.valid.fixed=1"))
+
+    def test_one_item_each(self):
+        data = dataset([[u % 9] for u in range(40)], 30)
+        assert "no user has more than 1 item, so nothing can be held out" in refusal(data)
+
+    def test_one_item_in_all(self):
+        assert "has one item only" in refusal(dataset([[0]] * 5, 1), "k=1", "metric=map@1")
+
+    def test_the_race_of_a_ready_split(self):
+        data = dataset([[0, 1, 2]] * 30, 20, valid=[[3]] * 30, test=[[4]] * 30)
+        message = refusal(data)
+        assert "--set race=none or --set split.valid.fixed=1" in message
+        check_evidence(data, smoke("race=none"))
+        check_evidence(data, smoke("split.valid.fixed=1"))
+
+    def test_the_race_of_short_histories_by_time(self):
+        data = dataset([[0, 1, 2]] * 300, 20)
+        spec = ("split.order=latest", "split.valid.fixed=1")
+        assert "--set race=none" in refusal(data, *spec, "split.test.fixed=1")
+        check_evidence(data, smoke(*spec, "split.test.fixed=1", "race=none"))
+        check_evidence(data, smoke(*spec, "split.test=none"))
+
+
+class TestNothingLeft:
+    def test_every_pair(self):
+        message = refusal(dataset([list(range(60))] * 20, 60))
+        assert "each of the 20 users has every one of the 60 items" in message
+        assert "the only user has every one of the 60 items" in refusal(
+            dataset([list(range(60))], 60)
+        )
+
+    def test_every_pair_with_ratings(self, tmp_path: Path):
+        rows = [f"{u},{i},{(u + i) % 2}\n" for u in range(20) for i in range(60)]
+        (tmp_path / "mine.csv").write_text("user,item,rating\n" + "".join(rows))
+        data = load_path(tmp_path / "mine.csv")
+        assert "600 of them are rated 0 or less" in data.interactions.notes[0]
+        assert "--min-rating" in refusal(data)
+        (line,) = default_evidence(data)
+        assert line.startswith("note: a search would refuse this: mine.csv: each of the 20 users")
+        check_evidence(load_path(tmp_path / "mine.csv", min_rating=1), smoke())
+
+    def test_some_users_have_everything(self):
+        data = dataset([list(range(30))] * 4 + [list(range(25))] * 2 + [list(range(20))] * 300, 30)
+        lines = check_evidence(data, smoke())
+        assert any(line.startswith("note: 4 of 306 users have every item") for line in lines)
+        assert any("2 of 306 users have fewer than 10 items left" in line for line in lines)
+        assert any(
+            "test: for 4 of 306 users with held-out items no other item is left to rank" in line
+            for line in lines
+        )
+
+    def test_nobody_has_another_item_left(self):
+        data = dataset([[0, 1, 2], [0, 1, 2], [0, 1]], 4, test=[[3], [3], []])
+        message = refusal(data, *SMALL, "race=none", "split.valid.fixed=1")
+        assert "for none of 2 users with test items another item is left to rank" in message
+
+    def test_a_list_that_holds_all_that_is_left(self):
+        data = dataset([list(range(20))] * 300, 28)
+        assert "recall@10 is the same in every order" in refusal(data, "metric=recall@10")
+        assert check_evidence(data, smoke("metric=ndcg@10"))
+        assert not any("in every order" in line for line in check_evidence(data, smoke()))
+
+
+class TestReadyParts:
+    def test_unknown_users(self):
+        known, new = [list(range(20))] * 100, [[]] * 300
+        data = dataset(known + new, 60, test=[[30]] * 400)
+        (line,) = check_evidence(data, smoke())
+        assert line.startswith("note: test: 300 of 400 users with held-out items are not in train")
+        assert "leave the test file out" in line
+
+    def test_all_are_unknown(self):
+        data = dataset([list(range(20))] * 100 + [[]] * 50, 60, test=[[]] * 100 + [[30]] * 50)
+        message = refusal(data)
+        assert "none of the 50 users of the test part is in train" in message
+        assert "spelled the same way" in message
+
+
+class TestRepeats:
+    def write(self, folder: Path, train: str, test: str, valid: str | None = None) -> Path:
+        for name, pairs in (("train", train), ("valid", valid), ("test", test)):
+            if pairs is not None:
+                rows = "".join(f"{p[0]},{p[1]}\n" for p in pairs.split())
+                (folder / f"{name}.csv").write_text("user,item\n" + rows)
+        return folder
+
+    def test_they_are_left_out_and_said(self, tmp_path):
+        data = load_path(self.write(tmp_path, "11 12 13 21 22", "11 14 24 25"))
+        assert data.ready_test is not None
+        assert data.ready_test.nnz == 3
+        assert data.interactions.notes == (
+            "test: 1 of 4 user-item pairs (25%) are in train too: what a user has cannot be "
+            "recommended again, so they are left out of test",
+        )
+        assert data.interactions.csr.overlap(data.ready_test) == 0
+
+    def test_of_validation_and_of_both(self, tmp_path):
+        folder = self.write(tmp_path, "11 12 21 22", "11 13 14 23 24", valid="12 13 25")
+        data = load_path(folder)
+        assert data.ready_valid is not None
+        assert data.ready_test is not None
+        assert (data.ready_valid.nnz, data.ready_test.nnz) == (2, 3)
+        first, second = data.interactions.notes
+        assert "valid: 1 of 3" in first
+        assert "test: 2 of 5 user-item pairs (40%) are in train or valid too" in second
+        make_split(data, SplitPlan(), 0)
+
+    def test_a_copy_is_refused(self, tmp_path):
+        folder = self.write(tmp_path, "11 12 21 22", "11 12 21 22")
+        with pytest.raises(InputError) as caught:
+            load_path(folder)
+        message = str(caught.value)
+        assert "test.csv: shares 4 user-item pairs with train, all that it has" in message
+        assert "leave the file out, and a test is drawn" in message
+
+    def test_nearly_a_copy_is_refused(self, tmp_path):
+        pairs = " ".join(f"{u}{i}" for u in "1234" for i in "12345")
+        folder = self.write(tmp_path, pairs, pairs + " 19")
+        with pytest.raises(InputError, match=r"shares 20 user-item pairs with train, 95\.2% of"):
+            load_path(folder)
+
+
+def test_evidence_without_a_metric_says_the_same():
+    data = TestFewUsers().data()
+    assert evidence(data, SplitPlan()) == check_evidence(data, smoke())
