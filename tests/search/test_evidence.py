@@ -267,7 +267,8 @@ class TestReadyParts:
     def test_unknown_users(self):
         known, new = [list(range(20))] * 100, [[]] * 300
         data = dataset(known + new, 60, test=[[30]] * 400)
-        (line,) = check_evidence(data, smoke())
+        line, valid = check_evidence(data, smoke())
+        assert valid.startswith("note: validation: 100 of 400 users have held-out items (those")
         assert line.startswith("note: test: 300 of 400 users with held-out items are not in train")
         assert "leave the test file out" in line
 
