@@ -302,8 +302,9 @@ def _run(
     for line in describe_lines(dataset):
         display.note(line)
     _check_data(dataset, spec)
-    for line in check_evidence(dataset, spec):
-        display.note(line)
+    if run is None:
+        for line in check_evidence(dataset, spec):
+            display.note(line)
     opened = divide(dataset, spec, settings, run)
     split, settings = opened.split, opened.settings
     display.note(f"split: {split.name} (digest {split.digest})")
