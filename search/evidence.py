@@ -192,17 +192,22 @@ def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: st
 
 def _submission(dataset: Dataset, k: int) -> list[str]:
     """Lines about the lists of the submission. InputError where all would be empty."""
-    free_U = _free(dataset)
-    users = len(free_U)
-    if not (free_U > 0).any():
+    free_S = _free_of_receivers(dataset)
+    users = len(free_S)
+    if _nothing_left(dataset):
         raise InputError(f"{_name(dataset)}: {_every_item(dataset)}")
+    if users and not (free_S > 0).any():
+        raise InputError(
+            f"{_name(dataset)}: each of the {users:,} users whom the submission is for has every "
+            "item, so it would be empty: expected users who have some of the items, not all"
+        )
     lines = []
-    if none := int((free_U == 0).sum()):
+    if none := int((free_S == 0).sum()):
         lines.append(
             f"note: {none:,} of {counted(users, 'user')} have every item: nothing is left to "
             "recommend to them, their rows of the submission will be empty"
         )
-    if short := int(((free_U > 0) & (free_U < k)).sum()):
+    if short := int(((free_S > 0) & (free_S < k)).sum()):
         lines.append(
             f"note: {short:,} of {counted(users, 'user')} have fewer than {k:,} items left: "
             "their rows of the submission will be shorter"
@@ -215,6 +220,16 @@ def _free(dataset: Dataset) -> np.ndarray:
     csr = dataset.interactions.csr
     test = dataset.ready_test
     return csr.n_items - csr.degrees() - (0 if test is None else test.degrees())
+
+
+def _free_of_receivers(dataset: Dataset) -> np.ndarray:
+    """The same of the S users whom the submission is for, int64 (S,); of a stranger every item."""
+    free_U, who = _free(dataset), dataset.receivers
+    if who is None:
+        return free_U
+    free_S = np.full(len(who), dataset.interactions.n_items)
+    free_S[who.codes >= 0] = free_U[who.known]
+    return free_S
 
 
 def _nothing_left(dataset: Dataset) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from recsys.evaluate import evaluate
 from recsys.evidence import parts, race_holds_out
 from recsys.interactions import CSR, Interactions
 from recsys.metrics import parse_metric
+from recsys.receivers import Receivers
 from recsys.split import HoldOut, SplitPlan, make_split, resplit
 from search.evidence import check_evidence, default_evidence, evidence
 from search.settings import plan_of
@@ -250,6 +252,15 @@ class TestNothingLeft:
             "test: for 4 of 306 users with held-out items no other item is left to rank" in line
             for line in lines
         )
+
+    def test_those_whom_the_submission_is_for_have_everything(self):
+        full, some = [list(range(30))] * 3, [list(range(20))] * 300
+        data = dataset(full + some, 30)
+        names = ("0", "1", "new")
+        asked = replace(data, receivers=Receivers(names, np.array([0, 1, -1])))
+        assert any("2 of 3 users have every item" in x for x in check_evidence(asked, smoke()))
+        only = replace(data, receivers=Receivers(names[:2], np.array([0, 1])))
+        assert "each of the 2 users whom the submission is for has every item" in refusal(only)
 
     def test_nobody_has_another_item_left(self):
         data = dataset([[0, 1, 2], [0, 1, 2], [0, 1]], 4, test=[[3], [3], []])
