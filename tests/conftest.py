@@ -62,6 +62,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes in a test's name are no help, and where the time is in them (gzip) no name at all:
+    processes that share the tests have to call each the same."""
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """A process a core, within reason: each holds torch, and starts searches of its own."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
