@@ -7,7 +7,7 @@
 | one `.inter` file | the interactions of a RecBole folder |
 | one `u.data`, `ratings.*`, `interactions.*` among others | a data set as it is downloaded |
 | `part-00000-...`, `2023-01.csv` `2023-02.csv`, `year=2023/part-0.parquet` | one table in parts |
-| a single table | that table, whatever texts lie beside it |
+| a single table, or a single one with users and items | that table, whatever lies beside it |
 
 Of folders in folders and of a zip, too. What begins with a dot or an underscore, checksums and
 `__MACOSX` are passed over. Nothing in a zip is ever written to disk, so the paths inside it cannot
@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import stat
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -27,7 +27,11 @@ from typing import IO
 from urllib.parse import unquote
 
 from recsys.data.foreign import foreign_zip
+from recsys.data.names import find_columns
+from recsys.data.parquet import stored_names
+from recsys.data.sniff import sniff
 from recsys.data.stream import BROKEN, Source, kind_of, problem, shown
+from recsys.errors import InputError
 
 PARTS = ("train", "valid", "test")
 _PART_NAMES = {
@@ -49,10 +53,12 @@ _SUFFIXES = _TABLES | _PACKED
 _MAIN = re.compile(r"u\.data|(ratings|interactions)(\.[a-z]+)+")
 _SAMPLE = re.compile(r"sample_?submission", re.IGNORECASE)
 _TEXTS = re.compile(r"(readme|licen[cs]e|changelog|citation|summary|about)\b.*", re.IGNORECASE)
+_PIECE = re.compile(r"part[-_.].*")
 _SHARD = re.compile(r"[-_.]\d+(-of-\d+)?$")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _MAX_MEMBERS, _MAX_DEPTH = 10_000, 8
+_MAX_LOOK = 50  # tables whose header is read to find the one with users and items
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,11 @@ class _Entry:
         return replace(self, place=PurePosixPath(*self.place.parts[1:]))
 
 
-def find_sources(path: Path) -> Found:
-    """The files behind `path`; `InputError` says what is there, and what was expected."""
+def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> Found:
+    """The files behind `path`; `InputError` says what is there, and what was expected.
+
+    columns: as for `load`; they tell which of several tables has users and items.
+    """
     label = str(path)
     try:
         mode = path.stat().st_mode
@@ -92,13 +101,13 @@ def find_sources(path: Path) -> Found:
         reason = getattr(error, "strerror", None) or "no such file"
         raise problem(f"{label!r}: {reason}: expected a file or folder of data") from None
     if stat.S_ISDIR(mode):
-        return _choose(label, _in_folder(path))
+        return _choose(label, _in_folder(path), columns)
     if not stat.S_ISREG(mode):
         raise problem(f"{label}: is no regular file: expected a file or folder of data")
     source = _on_disk(path)
     if kind_of(source) != "zip":
         return Found({"all": [source]})
-    return _choose(label, _in_zip(source, path))
+    return _choose(label, _in_zip(source, path), columns)
 
 
 def _on_disk(path: Path) -> Source:
@@ -192,14 +201,14 @@ def _part_of(name: str) -> str | None:
     return _PART_NAMES.get(_stem(name).rpartition(".")[2])
 
 
-def _choose(label: str, entries: list[_Entry]) -> Found:
+def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None) -> Found:
     texts = [e for e in entries if _TEXTS.match(e.name)]
     rest = _unnested([e for e in entries if e not in texts])
     if not texts and len(rest) == 1 and _part_of(rest[0].name) in (None, "train"):
         (only,) = rest
         on_disk = Path(only.source.label)
         if kind_of(only.source) == "zip" and on_disk.is_file():
-            return find_sources(on_disk)
+            return find_sources(on_disk, columns)
         return Found({"all": _parted([only])})
     samples = [e for e in rest if _SAMPLE.match(e.name)]
     rest = [e for e in rest if e not in samples]
@@ -207,22 +216,20 @@ def _choose(label: str, entries: list[_Entry]) -> Found:
     parts = _split(label, rest)
     if "train" in parts:
         return Found(parts, receivers)
-    tables = [e for e in rest if set(PurePosixPath(e.name.lower()).suffixes) & _TABLES]
-    inters = [e for e in tables if PurePosixPath(_unpacked(e.name)).suffix == ".inter"]
-    mains = [e for e in tables if _MAIN.fullmatch(_unpacked(e.name).lower())]
-    for few in (inters, mains, tables if not parts else []):
-        if len(few) == 1:
-            others = len(entries) - 1
-            name = few[0].name
-            return Found(
-                {"all": _parted(few)},
-                receivers,
-                (f"of {others + 1} files only {name} is read",) if others else (),
-            )
+    tables = [e for e in rest if _is_table(e)]
     if not parts and _are_shards(tables):
         whole = _parted(tables)
         note = f"{len(whole)} files are read as the parts of one table"
         return Found({"all": whole}, receivers, (note,))
+    inters = [e for e in tables if PurePosixPath(_unpacked(e.name)).suffix == ".inter"]
+    mains = [e for e in tables if _MAIN.fullmatch(_unpacked(e.name).lower())]
+    if parts or len(tables) > _MAX_LOOK:
+        tables = []
+    both = tables if len(tables) == 1 else [e for e in tables if _has_both(e.source, columns)]
+    for few in (inters, mains, both):
+        if len(few) == 1:
+            note = f"of {len(entries)} files only {few[0].name} is read"
+            return Found({"all": _parted(few)}, receivers, (note,))
     raise problem(
         f"{label}: {_holds(entries)}: expected train, test and perhaps valid files, or "
         "one table; give the path of the file that has the interactions"
@@ -257,10 +264,26 @@ def _split(label: str, entries: list[_Entry]) -> dict[str, list[Source]]:
             what = own if len(entry.place.parts) > 1 or own != _stem(top) else top
             found.setdefault(part, {}).setdefault(what, []).append(entry)
     for part, kinds in found.items():
-        if len(kinds) > 1:
+        if len(kinds) > 1 and "train" in found:
             first, second = list(kinds)[:2]
             raise problem(f"{label}: has two {part} files, {first} and {second}: expected one")
     return {part: _parted(next(iter(found[part].values()))) for part in PARTS if part in found}
+
+
+def _is_table(entry: _Entry) -> bool:
+    return bool(set(PurePosixPath(entry.name.lower()).suffixes) & _TABLES)
+
+
+def _has_both(source: Source, columns: Mapping[str, str] | None) -> bool:
+    """Whether a table says in its header, or shows, that it has users and items."""
+    try:
+        if kind_of(source) == "parquet":
+            find_columns(source, stored_names(source), columns)
+        else:
+            sniff(source, columns)
+    except InputError:
+        return False
+    return True
 
 
 def _nested_table(entries: Sequence[_Entry]) -> bool:
@@ -269,7 +292,8 @@ def _nested_table(entries: Sequence[_Entry]) -> bool:
 
 def _parted(entries: list[_Entry]) -> list[Source]:
     """The sources of a table in order, with what the names of its folders say of their rows."""
-    full = [e for e in entries if e.size] or entries  # an empty part has no rows
+    tables = [e for e in entries if _is_table(e)] or entries
+    full = [e for e in tables if e.size] or tables  # an empty part has no rows
     return [replace(e.source, constants=_partitions(e.place)) for e in full]
 
 
@@ -293,6 +317,8 @@ def _numberless(entry: _Entry) -> str:
     """The name of a file without what tells it from its like."""
     folders = [re.sub(r"=.*", "=", part) for part in entry.place.parts[:-1]]
     name = _UUID.sub("#", entry.name.lower())
+    if any("=" in part for part in folders) or _PIECE.match(name):
+        name = "".join(PurePosixPath(_unpacked(name)).suffixes[-1:])
     return "/".join([*folders, re.sub(r"\d+", "#", name)])
 
 

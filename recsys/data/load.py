@@ -92,7 +92,7 @@ def load_path(
     path: Path, *, min_rating: float | None = None, columns: Mapping[str, str] | None = None
 ) -> Dataset:
     """Read the file, folder or zip at `path`; see `load`."""
-    found = find_sources(path)
+    found = find_sources(path, columns)
     parts, asked = _take_receivers(found, columns)
     rows = Rows(min_rating)
     files: dict[str, list[Source]] = {}

@@ -65,6 +65,16 @@ def read_parquet(
         raise source.error(f"cannot be read as parquet: {detail}") from None
 
 
+def stored_names(source: Source) -> list[str]:
+    """The names of the columns of a parquet file; `InputError` if it is damaged."""
+    try:
+        with source.open_in_arrow() as raw:
+            return list(pq.ParquetFile(raw).schema_arrow.names)
+    except (pa.ArrowException, *BROKEN) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise source.error(f"cannot be read as parquet: {detail}") from None
+
+
 def _needed_constants(
     source: Source, stored: Sequence[str], columns: Mapping[str, str] | None
 ) -> dict[str, str]:

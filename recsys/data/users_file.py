@@ -20,8 +20,9 @@ def read_users(
 ) -> list[str] | None:
     """The user ids of a file in its order, as text; None if it is no such file.
 
-    It must have a header with one user column, and no item column unless `items_too`. Empty ids
-    and ids that come again are left to the caller. `InputError` for a file that is damaged.
+    It must have a header with one user column, and no item column, or one that is empty in every
+    row, unless `items_too`. Empty ids and ids that come again are left to the caller.
+    `InputError` for a file that is damaged.
     """
     kind = kind_of(source)
     if kind == "zip":
@@ -29,9 +30,8 @@ def read_users(
     return (_of_parquet if kind == "parquet" else _of_text)(source, columns, items_too)
 
 
-def _user_column(
-    names: list[str], columns: Mapping[str, str] | None, items_too: bool
-) -> int | None:
+def _columns(names: list[str], columns: Mapping[str, str] | None) -> tuple[int, int | None] | None:
+    """Where users and items are; None without one user column, or with two for items."""
     clean = [name.strip().removesuffix(":token") for name in names]
     found = {}
     for role in ("user", "item"):
@@ -39,8 +39,9 @@ def _user_column(
         found[role] = [n for n, name in enumerate(clean) if name == given] or [
             n for n, name in enumerate(clean) if normal(name) in COMMON[role]
         ]
-    right = len(found["user"]) == 1 and (items_too or not found["item"])
-    return found["user"][0] if right else None
+    if len(found["user"]) != 1 or len(found["item"]) > 1:
+        return None
+    return found["user"][0], found["item"][0] if found["item"] else None
 
 
 def _of_parquet(
@@ -50,9 +51,10 @@ def _of_parquet(
         with source.open_in_arrow() as raw:
             file = pq.ParquetFile(raw)
             names = list(file.schema_arrow.names)
-            at = _user_column(names, columns, items_too)
-            if at is None:
+            places = _columns(names, columns)
+            if places is None or (places[1] is not None and not items_too):
                 return None
+            at = places[0]
             column = file.read([names[at]], use_threads=False).column(0)
             if pa.types.is_dictionary(column.type):
                 column = column.cast(column.type.value_type)
@@ -71,14 +73,28 @@ def _of_text(
         header = next((line for line in lines if line), "")
         for separator in "\t,;|":
             names = next(csv.reader([header], delimiter=separator), [])
-            at = _user_column(names, columns, items_too)
-            if at is None:
+            places = _columns(names, columns)
+            if places is None:
                 continue
+            at, items = places
+            if items is not None and not items_too and _filled(lines[1:3], separator, items):
+                return None
             text = (head + stream.read()).decode("utf-8", errors="replace")
             try:
                 rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
             except csv.Error as error:
                 raise source.error(f"cannot be read: {error}") from None
             full = [row for row in rows if row][1:]
-            return [row[at].strip() if at < len(row) else "" for row in full]
+            if not items_too and any(_cell(row, items) for row in full):
+                return None
+            return [_cell(row, at) for row in full]
     return None
+
+
+def _cell(row: list[str], at: int | None) -> str:
+    return "" if at is None or at >= len(row) else row[at].strip()
+
+
+def _filled(lines: list[str], separator: str, at: int) -> bool:
+    """Whether the first rows have something in this column: most tables are told apart here."""
+    return any(_cell(row, at) for row in csv.reader(lines, delimiter=separator))

@@ -59,6 +59,15 @@ SHARDS = {
         "part-3.csv": B,
     },
     "nested": {"export/ratings/part-0.csv": A, "export/ratings/part-1.csv": B},
+    "letters": {"part_a.csv": A, "part_b.csv": B},
+    "tids": {
+        "part-00000-tid-123-abc-1-c000.snappy.parquet": parquet(A),
+        "part-00001-tid-999-abf-7-c000.snappy.parquet": parquet(B),
+    },
+    "years and months": {
+        "year=2023/month=01/a.parquet": parquet(A),
+        "year=2023/month=02/b.parquet": parquet(B),
+    },
     "mac": {
         "x/part-0.csv": A,
         "x/part-1.csv": B,
@@ -151,7 +160,7 @@ MOVIELENS = {
     "ml-100k": (
         "u.data",
         "1\t2\t3\t881250949\n1\t4\t3\t881250900\n",
-        ["u.item", "u1.base", "u1.test", "README", "u.user"],
+        ["u.item", "u1.base", "u1.test", "u2.base", "u2.test", "ua.test", "README", "u.user"],
     ),
     "ml-1m": (
         "ratings.dat",
@@ -185,6 +194,28 @@ def test_data_sets_as_they_are_downloaded(write, tmp_path, name):
     assert pairs(load_path(tmp_path / "holder")) == [(1, 4), (1, 2)]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_only_table_with_users_and_items_is_taken(write, tmp_path, packed):
+    files = {
+        "customers.csv": "customer_id,age\n1,30\n",
+        "articles.csv": "article_id,name\n2,shirt\n",
+        "details.parquet": parquet("item,thing\n1,2\n"),
+        "transactions_2020.csv": "t_dat,customer_id,article_id\n2020-01-02,1,2\n2020-01-01,1,3\n",
+    }
+    path = tmp_path / "x"
+    for name, content in files.items():
+        write(f"x/{name}", content)
+    if packed:
+        path = write("x.zip", zipped(files))
+    data = load_path(path)
+    assert [item for _, item in pairs(data)] in ([3, 2], [2, 3])
+    assert "of 4 files only transactions_2020.csv is read" in data.interactions.notes
+    # names that the user gives tell, too
+    write("y/a.csv", "who,what\n1,2\n")
+    write("y/b.csv", "who,else\n1,2\n")
+    assert pairs(load_path(tmp_path / "y", columns={"user": "who", "item": "what"})) == [(1, 2)]
+
+
 def test_a_table_beside_texts(write, tmp_path):
     write("x/data.csv", A)
     write("x/README.txt", "read me")
@@ -205,6 +236,7 @@ KAGGLE = {
         KAGGLE,
         {k: v for k, v in KAGGLE.items() if k != "test.csv"},
         KAGGLE | {"test.csv": "id,user_id\n1,5\n2,3\n3,99\n"},
+        KAGGLE | {"test.csv": "user_id,item_id\n5,\n3,\n99,\n"},
         KAGGLE | {"test.csv": "\ufeffuser_id\r\n5\r\n3\r\n99\r\n"},
         {"train.csv": KAGGLE["train.csv"], "test.parquet": parquet("user_id\n5\n3\n99\n")},
     ],
@@ -301,6 +333,7 @@ def test_a_header_may_begin_with_the_letters_of_a_format(write):
     ("files", "words"),
     [
         ({"a.csv": A, "b.csv": B}, "holds a.csv, b.csv: expected train, test"),
+        ({"a.csv": "x,y\n1,2\n", "b.csv": "x,z\n1,2\n"}, "holds a.csv, b.csv: expected train"),
         ({"fold1.csv": A, "fold2.csv": B}, "holds fold1.csv, fold2.csv"),
         ({}, "holds nothing that could be read"),
         ({"_SUCCESS": "", ".hidden": "x"}, "holds nothing that could be read"),
