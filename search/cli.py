@@ -81,7 +81,7 @@ class OnceTrue(Once):
 def filled(value: str) -> str:
     """Anything but nothing."""
     if not value.strip() or "\0" in value:
-        raise argparse.ArgumentTypeError(f"{value!r}: expected something in the quotes")
+        raise argparse.ArgumentTypeError(f"{value!r}: expected a value")
     return value
 
 

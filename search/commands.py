@@ -199,7 +199,8 @@ def _export_trial(
     trial = state.trials.get(trial_id)
     if trial is None:
         known = ", ".join(t.id for t in state.in_order()[:3])
-        raise ConfigError(f"--trial {trial_id}: no such trial; expected one of {known}, ...")
+        hint = f"expected one of {known}, ..." if known else "the run has none yet"
+        raise ConfigError(f"--trial {trial_id}: no such trial; {hint}")
     if trial.best_epoch is None:
         raise ConfigError(f"--trial {trial_id}: it is {trial.state} and has no best epoch")
     settings = Settings.from_dict(state.settings)

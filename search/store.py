@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.moved import bring_along
 from search.tracking import courier_environment, sqlite_file
 
 
@@ -92,6 +93,7 @@ def open_store(uri: str, experiment: str) -> Store:
     if file is not None:
         create_sqlite(file)
         _probe(file)
+        bring_along(file, artifact_root(file), experiment)
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:

@@ -55,6 +55,8 @@ def ms(time: float | None) -> int:
 def text(value: Any, limit: int = _MAX_TAG) -> str:
     """A value as a tag or parameter; too long ones keep their end (of a traceback: the error)."""
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    # A path that is no UTF-8 has letters that no store takes.
+    shown = shown.encode(errors="backslashreplace").decode()
     return shown if len(shown) <= limit else "... " + shown[4 - limit :]
 
 

@@ -1,91 +1,103 @@
-"""Signals are counted and timed by a thread of its own; nothing here waits for a clock."""
+"""Signals, and where the last words go."""
 
 from __future__ import annotations
 
 import os
+import pty
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from search import interrupt
-from search.interrupt import EXIT_CODE, GRACE_S, Interruption
+from search.interrupt import has_reader, tell
 
-LEFT = "left"
-
-
-class Alarms:
-    """Stands in for `threading.Timer`: keeps what would happen, and when."""
-
-    def __init__(self) -> None:
-        self.set: list[tuple[float, Callable[[], None]]] = []
-
-    def __call__(self, seconds: float, function: Callable[[], None]) -> Alarms:
-        self.set.append((seconds, function))
-        return self
-
-    def start(self) -> None:
-        pass
-
-
-@pytest.fixture
-def alarms(monkeypatch: pytest.MonkeyPatch) -> Alarms:
-    alarms = Alarms()
-    monkeypatch.setattr(interrupt.threading, "Timer", alarms)
-    return alarms
+ROOT = Path(__file__).resolve().parents[2]
+# The signals come from the process itself, so that none can come too early.
+CHILD = """
+import os, signal, sys
+from recsys.output import guard_output
+from search.interrupt import EXIT_CODE, interruptible
+guard_output()
+with interruptible() as interruption:
+    interruption.last_words = "to go on: this"
+    try:
+        {body}
+        code = 0
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        interruption.farewell()
+        code = EXIT_CODE
+sys.stdout.flush()
+os._exit(code)
+"""
 
 
-def watched(interruption: Interruption, *numbers: int) -> list[str]:
-    """What became of it after these signals, as the thread sees them."""
-    happened: list[str] = []
-    interruption.leave = lambda code=EXIT_CODE: happened.append(LEFT)  # type: ignore[method-assign]
+def child(body: str, shell: str = '"$0" -c "$1"') -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", shell, sys.executable, CHILD.format(body=body)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def kill(*numbers: signal.Signals) -> str:
+    return "; ".join(f"os.kill(os.getpid(), {int(n)})" for n in numbers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_each_signal_is_an_interruption(number):
+    done = child(kill(number))
+    assert done.returncode == 130
+    assert done.stdout == "interrupted\nto go on: this\n"
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+    done = child(kill(signal.SIGHUP), 'trap "" HUP; "$0" -c "$1"')
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_pipe_whose_reader_left_changes_no_exit_code():
+    """`| tee` dies of the same Ctrl-C."""
+    shell = '{ "$0" -c "$1" 2>&3; echo "code $?" >&3; } 3>&2 | true'
+    done = child(kill(signal.SIGINT), shell)
+    assert "code 130" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_who_reads():
     reader, writer = os.pipe()
-    os.write(writer, bytes(numbers))
-    os.close(writer)
-    interruption.watch(reader)
+    assert has_reader(writer)
     os.close(reader)
-    return happened
+    assert not has_reader(writer)
+    os.close(writer)
+    null = os.open(os.devnull, os.O_WRONLY)
+    assert not has_reader(null)
+    os.close(null)
+    ours, theirs = pty.openpty()
+    assert has_reader(theirs)
+    os.close(ours)
+    assert not has_reader(theirs)
+    os.close(theirs)
 
 
-def test_a_first_signal_leaves_at_the_latest_after_five_seconds(alarms: Alarms) -> None:
-    interruption = Interruption()
-    assert watched(interruption, signal.SIGINT) == []
-    assert interruption.signalled
-    ((seconds, function),) = alarms.set
-    assert 0 < seconds == GRACE_S < 5
-    assert function == interruption.leave
-
-
-@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_leaves_at_once(alarms: Alarms, second: int) -> None:
-    assert watched(Interruption(), signal.SIGTERM, second) == [LEFT]
-
-
-def test_other_signals_are_none_of_its_business(alarms: Alarms) -> None:
-    interruption = Interruption()
-    assert watched(interruption, signal.SIGCHLD, signal.SIGWINCH) == []
-    assert not interruption.signalled
-    assert alarms.set == []
-
-
-def test_only_the_first_signal_is_an_exception() -> None:
-    interruption = Interruption()
-    with pytest.raises(KeyboardInterrupt):
-        interruption(signal.SIGINT, None)
-    interruption(signal.SIGINT, None)
-    assert interruption.pressed
-
-
-def test_leaving_says_how_to_go_on_and_how_it_ended(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    codes: list[int] = []
-    monkeypatch.setattr(os, "_exit", codes.append)
-    interruption = Interruption()
-    interruption.last_words = "to go on: ..."
-    interruption.before_leaving = lambda: codes.append(-1)
-    interruption.leave()
-    assert codes == [-1, EXIT_CODE]
-    assert capfd.readouterr().out == "to go on: ...\n"
-    interruption.farewell()  # once
-    assert capfd.readouterr().out == ""
+def test_stderr_takes_the_words_of_a_stdout_without_a_reader(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = tmp_path / "errors"
+    saved = [os.dup(fd) for fd in (1, 2)]
+    file = os.open(errors, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.dup2(writer, 1)
+        os.dup2(file, 2)
+        tell("to go on: this\n")
+    finally:
+        for fd, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, fd)
+            os.close(copy)
+        os.close(writer)
+        os.close(file)
+    assert errors.read_text() == "to go on: this\n"
