@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from search.report_data import Curve, TrialRow
 from search.svg import Plot, padded
-from search.words import baseline_name, config_line, duration, interval, number, short
+from search.words import baseline_name, config_line, duration, is_interval, number, short
 
 MOST_DOTS = 600  # points in one chart
 MOST_SMALL = 200  # ... and in each of the many small ones
@@ -139,7 +139,7 @@ def race_chart(
 
 def gains_chart(comparisons: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
     """The winner's lead over each rival with its interval, against the line of no difference."""
-    known = [c for c in comparisons if number(c.get("gain")) != "-" and interval(c.get("ci"))]
+    known = [c for c in comparisons if number(c.get("gain")) != "-" and is_interval(c.get("ci"))]
     if not known:
         return None
     rows = len(known)

@@ -98,7 +98,9 @@ def leak_words(rows: list[dict[str, Any]]) -> str:
     for at, what in enumerate(("validation", "test")):
         known = [a[at] - t[at] for a, t in both if a[at] is not None and t[at] is not None]
         if known:
-            shifts.append(f"{what} changes by {sum(known) / len(known):+.4f}")
+            shift = sum(known) / len(known)
+            change = "does not change" if words.level(shift) else f"changes by {shift:+.4f}"
+            shifts.append(f"{what} {change}")
     return f"Here, on average over {len(both)} configs, {' and '.join(shifts)}." if shifts else ""
 
 

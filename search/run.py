@@ -223,7 +223,7 @@ def _go_on(options: Options, interruption: Interruption) -> int:
                 "before: these have none (--time-budget gives them one)",
             )
         spec = with_trials(spec, plan.trials)
-        return _run(spec, settings, options, interruption, folder, notes)
+        return _run(spec, settings, options, interruption, folder, notes, extends=more)
 
 
 def _finished_already(
@@ -282,10 +282,13 @@ def _run(
     interruption: Interruption,
     folder: RunFolder | None,
     notes: tuple[str, ...] = (),
+    *,
+    extends: bool = False,
 ) -> int:
     """Everything from the data on, for a new run (`folder` None) or one that goes on.
 
-    `notes`: lines for the person, about how many trials there will be.
+    `notes`: lines for the person, about how many trials there will be. `extends`: whether there
+    will be more of them.
     """
     display = Display(
         spec.name,
@@ -313,7 +316,8 @@ def _run(
     if options.dry_run:
         return _dry_run(spec, settings, display, folder)
     if folder is not None:
-        return _drive(Session(spec, settings, dataset, split, folder, display, interruption))
+        session = Session(spec, settings, dataset, split, folder, display, interruption, extends)
+        return _drive(session)
     if options.run is not None:
         folder = RunFolder.create(options.place, options.run)
     else:

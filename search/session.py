@@ -39,7 +39,10 @@ FLUSH_S = {"done": 60.0, "failed": 20.0, "interrupted": 1.0}
 
 @dataclass
 class Session:
-    """What a session works with; `drive` is all there is to call."""
+    """What a session works with; `drive` is all there is to call.
+
+    extends: whether it adds trials to those that the run had planned or made.
+    """
 
     spec: SearchSpec
     settings: Settings
@@ -48,6 +51,7 @@ class Session:
     folder: RunFolder
     display: Display
     interruption: Interruption = field(default_factory=Interruption)
+    extends: bool = False
 
     def drive(self) -> int:
         """Begin, go through the stages, end; returns the exit code."""
@@ -158,7 +162,7 @@ class Session:
         )
         state = folder.state()
         self.display.done = sum(t.finished for t in state.trials.values())
-        if self.display.done < spec.trials and not searched(state, spec.trials):
+        if self.display.done < spec.trials and (self.extends or not searched(state, spec.trials)):
             # More trials (--extend) may change the winner: what was built on the old one is stale.
             for name in ("search", "race", "test", "refit"):
                 if state.stage_done(name):
@@ -220,11 +224,12 @@ class Session:
 
 
 def searched(state: RunState, trials: int) -> bool:
-    """Whether the search is done, and was one for as many trials: a budget may have ended it."""
+    """Whether the search is done, and was one for this number: its time budget may have ended it.
+
+    Another number is that of an extension that did not come far.
+    """
     stage = state.stages.get("search")
-    return (
-        stage is not None and stage.state == "done" and (stage.data.get("planned") or 0) >= trials
-    )
+    return stage is not None and stage.state == "done" and stage.data.get("planned") == trials
 
 
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:

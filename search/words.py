@@ -93,9 +93,14 @@ def leaky_params(params: Mapping[str, Any] | None) -> bool:
 
 def interval(ci: Any) -> str:
     """`0.1601 to 0.1770`; empty where there is none, or but a point."""
-    if not isinstance(ci, Sequence) or len(ci) != 2 or "-" in map(number, ci) or ci[0] == ci[1]:
+    if not is_interval(ci) or ci[0] == ci[1]:
         return ""
     return f"{number(ci[0])} to {number(ci[1])}"
+
+
+def is_interval(ci: Any) -> bool:
+    """Whether both ends of an interval are known, were they but one point."""
+    return isinstance(ci, Sequence) and len(ci) == 2 and "-" not in map(number, ci)
 
 
 def test_words(result: Mapping[str, Any]) -> str:
@@ -105,7 +110,7 @@ def test_words(result: Mapping[str, Any]) -> str:
     ci, users = result.get("test_ci"), result.get("test_users")
     between = interval(ci)
     who = counted(users, "user") if isinstance(users, int) else ""
-    if who and not between and isinstance(ci, Sequence) and "-" not in map(number, ci):
+    if who and not between and is_interval(ci):
         who = f"the same for every one of the {who}"
     inside = ", ".join(part for part in (f"95% interval {between}" if between else "", who) if part)
     return number(result["test"]) + (f" ({inside})" if inside else "")

@@ -1,0 +1,166 @@
+"""`--extend N` from the command line to the journal: what is planned, said, and held again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search import run as run_module
+from search.cli import main
+from search.folder import RunFolder
+from search.opened import open_data
+from search.session import Session
+from search.settings import Settings
+from search.space import SearchSpec, load_spec, override
+from search.trial import TrialConfig, trial_id
+
+STAGES = ("search", "race", "test", "refit")
+
+
+class Folder:
+    """A project folder with one data file; `write` makes a run, `call` is the command line."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.sessions: list[Session] = []
+        rows = [f"u{u},i{(7 * u + 3 * k) % 40}" for u in range(60) for k in range(12)]
+        (home / "my.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
+
+    def write(
+        self,
+        spec: SearchSpec,
+        configs: list[dict[str, Any]],
+        *,
+        planned: int,
+        stages: tuple[str, ...] = STAGES,
+        status: str = "done",
+        time_budget: float | None = None,
+        stopped_by: str = "trials",
+    ) -> None:
+        settings = Settings(
+            str(self.home / "my.csv"), None, None, 42, planned, time_budget, 1, 0.0, "cpu",
+            None, None, None,
+        )  # fmt: skip
+        settings = open_data(spec, settings, "r", lambda _: None).settings
+        folder = self.home / "runs" / "r"
+        folder.mkdir(parents=True)
+        (folder / "spec.yaml").write_text(override(spec, [f"trials={planned}"]).to_yaml())
+        lines: list[dict[str, Any]] = [{"t": "run", "name": "r", "settings": asdict(settings)}]
+        for n, params in enumerate(configs):
+            trial = TrialConfig.of(spec, params, 42)
+            known = {"params": params, "config": trial.train.to_flat(), "seed": trial.seed}
+            lines.append({"t": "trial", "id": trial_id(n), "number": n} | known)
+            lines.append({"t": "end", "id": trial_id(n), "state": "COMPLETE", "value": 0.1})
+        for name in stages:
+            data = {"stopped_by": stopped_by, "planned": planned} if name == "search" else {}
+            lines.append({"t": "stage", "name": name, "state": "done", "data": data})
+        lines.append({"t": "finish", "status": status})
+        text = "".join(json.dumps(line | {"time": 1.0}) + "\n" for line in lines)
+        (folder / "journal.jsonl").write_text(text)
+
+    def call(self, *args: str) -> Session | None:
+        """The session that `args` would run; None where nothing is run."""
+        self.sessions.clear()
+        assert main(("--run", "r", *args)) == 0
+        return self.sessions[0] if self.sessions else None
+
+    def stages_after(self, session: Session) -> dict[str, str]:
+        """The state of each stage once `session` has begun."""
+        with session.folder.journal() as journal:
+            session._begin(journal)
+        state = RunFolder.open(self.home / "runs", "r").state()
+        return {name: state.stages[name].state for name in state.stages}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module, "check_tracking_uri", lambda uri: uri)
+    folder = Folder(tmp_path)
+    monkeypatch.setattr(run_module, "_drive", lambda one: folder.sessions.append(one) or 0)
+    return folder
+
+
+def some(spec: SearchSpec, n: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    return [spec.sample(rng) for _ in range(n)]
+
+
+@pytest.fixture
+def grid() -> SearchSpec:
+    constants = ["searcher=grid", "method=bpr_hard", "margin=1", "lr=[0.05, 0.1]"]
+    return override(load_spec("smoke"), [*constants, "latent_factors=[4, 8]"])
+
+
+@pytest.mark.parametrize("planned", [4, 100])
+def test_a_grid_that_is_through_has_nothing_left(here, grid, capsys, planned):
+    here.write(grid, list(grid.grid()), planned=planned)
+    for way in (("--extend", "10"), ("--resume",)):
+        assert here.call(*way) is None
+        said = capsys.readouterr().out
+        assert "nothing is left to do" in said
+        assert "each of the 4 configs of the space was tried" in said
+        assert "--extend" not in said
+
+
+def test_a_grid_with_some_left_is_extended_by_those(here, grid, capsys):
+    here.write(grid, list(grid.grid())[:3], planned=3)
+    session = here.call("--extend", "10")
+    assert session is not None
+    assert session.spec.trials == session.settings.trials == 4
+    assert "3 trials so far, 1 more: 4 in all" in capsys.readouterr().out
+
+
+def test_after_a_time_budget(here, capsys):
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 25), planned=4000, time_budget=600.0, stopped_by="time")
+    session = here.call("--extend", "5")
+    assert session is not None
+    assert (session.spec.trials, session.settings.time_budget) == (30, None)
+    said = capsys.readouterr().out
+    assert "25 trials so far, 5 more: 30 in all (not the 4,000 planned before)" in said
+    assert "the time budget of 10m 00s was that of the trials before" in said
+    assert here.stages_after(session) == dict.fromkeys(STAGES, "start")
+
+
+def test_an_extension_with_a_budget_of_its_own(here, capsys):
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 25), planned=25, time_budget=600.0)
+    session = here.call("--extend", "5", "--time-budget", "2m")
+    assert session is not None
+    assert session.settings.time_budget == 120.0
+    assert "time budget" not in capsys.readouterr().out
+
+
+def test_an_extension_to_the_number_that_was_planned_searches(here):
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 25), planned=30, stopped_by="time")
+    session = here.call("--extend", "5")
+    assert session is not None
+    assert here.stages_after(session)["search"] == "start"
+
+
+def test_a_search_ended_by_its_budget_is_not_held_again_on_resume(here):
+    spec = load_spec("smoke")
+    here.write(
+        spec, some(spec, 25), planned=4000, stages=("search",), status="interrupted",
+        time_budget=600.0, stopped_by="time",
+    )  # fmt: skip
+    session = here.call("--resume")
+    assert session is not None
+    assert (session.spec.trials, session.settings.time_budget) == (4000, 600.0)
+    assert here.stages_after(session) == {"search": "done"}
+
+
+def test_a_search_that_did_not_end_goes_on_when_resumed(here):
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 3), planned=6, stages=(), status="interrupted")
+    session = here.call("--resume")
+    assert session is not None
+    assert session.spec.trials == 6
+    assert here.stages_after(session) == {}
