@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from recsys.errors import DivergedError, UserError
 from recsys.output import one_line, output_error
 from search.durations import EXPECTED, seconds_of
+from search.interrupt import EXIT_CODE, terminable
 
 COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
 PROG = "run_search.py"
@@ -290,7 +291,7 @@ def main(argv: Sequence[str]) -> int:
     except DivergedError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
-        return 130
+        return EXIT_CODE
     if code == 0 and (reason := output_error()) is not None:
         return _fail(f"what was to be shown could not be written ({reason})", 1)
     return code
@@ -306,7 +307,11 @@ def _run(argv: Sequence[str]) -> int:
         from search import commands
 
         options = command_parser(argv[0]).parse_args(argv[1:])
-        return int(getattr(commands, f"command_{argv[0]}")(options))
+        command = getattr(commands, f"command_{argv[0]}")
+        if argv[0] == "ui":  # a server's life, with signals of its own
+            return int(command(options))
+        with terminable():
+            return int(command(options))
     if argv and not argv[0].startswith("-"):
         raise UserError(f"{argv[0]!r} is no command: expected one of {', '.join(COMMANDS)}")
     options = search_parser().parse_args(argv)

@@ -104,6 +104,25 @@ def hangup_is_ignored() -> bool:
 
 
 @contextmanager
+def terminable() -> Iterator[None]:
+    """Within the block SIGTERM and a hangup end a short command as Ctrl-C does: in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    heard = [signal.SIGTERM] + ([] if hangup_is_ignored() else [signal.SIGHUP])
+    before = {number: signal.signal(number, stop) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def interruptible() -> Iterator[Interruption]:
     """Within the block a first signal is a KeyboardInterrupt, a second one the end."""
     interruption = Interruption()

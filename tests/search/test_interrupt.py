@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from recsys.errors import ConfigError, DivergedError, InputError
+from search import commands
+from search.cli import main
 from search.interrupt import has_reader, tell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
 import os, signal, sys
 from recsys.output import guard_output
+from recsys.errors import ConfigError, DivergedError, InputError
+from search import commands
+from search.cli import main
 from search.interrupt import EXIT_CODE, interruptible
 guard_output()
 with interruptible() as interruption:
@@ -53,6 +59,40 @@ def test_each_signal_is_an_interruption(number):
     done = child(kill(number))
     assert done.returncode == 130
     assert done.stdout == "interrupted\nto go on: this\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_short_command_ends_in_order(number, monkeypatch):
+    before = signal.getsignal(number)
+    monkeypatch.setattr(commands, "command_spaces", lambda _: os.kill(os.getpid(), number))
+    assert main(["spaces"]) == 130
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (RuntimeError("a bug of ours keeps its traceback"), None),
+        (ConfigError("x"), 2),
+        (InputError("a\nb"), 2),
+        (DivergedError(3, "lr=9"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_codes(error, code, monkeypatch, capsys):
+    def command(_):
+        if error is not None:
+            raise error
+        return 0
+
+    monkeypatch.setattr(commands, "command_spaces", command)
+    if code is None:
+        with pytest.raises(RuntimeError):
+            main(["spaces"])
+        return
+    assert main(["spaces"]) == code
+    assert len(capsys.readouterr().err.splitlines()) == (code in (1, 2))
 
 
 def test_a_hangup_that_is_ignored_stays_so():
