@@ -99,7 +99,11 @@ class DateColumn:
         texts = _plain_blanks(texts)
         worst = -1
         for shape in [self.shape] if self.shape else SHAPES:
-            fields = pc.extract_regex(texts, f"^(?:{SHAPES[shape][0]})$")
+            pattern = f"^(?:{SHAPES[shape][0]})$"
+            if pc.extract_regex(texts[:1], pattern).null_count:
+                worst = max(worst, 0)
+                continue
+            fields = pc.extract_regex(texts, pattern)
             if fields.null_count:
                 at = pc.index(pc.is_null(fields), pa.scalar(True)).as_py()
                 worst = max(worst, at)
@@ -142,14 +146,24 @@ class DateColumn:
 
 
 def _quick(texts: pa.Array) -> tuple[Instants, bool] | None:
-    """ISO dates by Arrow's own parser, to the microsecond; and whether they have a zone."""
-    for zoned in (False, True):
+    """ISO dates by Arrow's own parser, to the microsecond; and whether they have a zone.
+
+    An attempt that fails costs more than one that does not, so the first cell goes ahead.
+    """
+    named = texts[0].as_py().endswith((" UTC", " GMT"))
+    if named:
+        ends = pc.or_(pc.ends_with(texts, " UTC"), pc.ends_with(texts, " GMT"))
+        if not pc.all(ends).as_py():
+            return None
+        texts = pc.utf8_slice_codeunits(texts, 0, -4)
+    for zoned in (False,) if named else (False, True):
         kind = pa.timestamp("us", "UTC" if zoned else None)
         try:
+            pc.cast(texts[:1], kind)
             values = pc.cast(pc.cast(texts, kind), pa.int64())
         except pa.ArrowException:
             continue
-        return Instants.of_units(values.to_numpy(zero_copy_only=False), 10**6), zoned
+        return Instants.of_units(values.to_numpy(zero_copy_only=False), 10**6), zoned or named
     return None
 
 

@@ -180,8 +180,8 @@ def _add_texts(own: _File, texts: pa.Array) -> None:
     except pa.ArrowInvalid:
         raise _CellError(None, "is not UTF-8 in some rows") from None
     texts = pc.utf8_trim_whitespace(texts)
-    if own.kind != "date":
-        numbers = numbers_of(texts)
+    if own.kind != "date" and _is_number(texts[0].as_py()):
+        numbers = numbers_of(texts)  # to fail here costs more than all the rest
         if numbers is not None:
             _finite(numbers)
             _enter(own, "number", 0)
