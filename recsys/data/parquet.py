@@ -103,6 +103,42 @@ def _check_claims(source: Source, file: pq.ParquetFile) -> None:
 
 
 def _add(cells: Mapping[str, pa.Array], rows: Rows) -> None:
+    if not _is_list(cells["item"].type):
+        _add_pairs(cells, rows)
+        return
+    _no_nulls("item", cells["item"])
+    counts = pc.list_value_length(cells["item"]).to_numpy(zero_copy_only=False).astype(np.int64)
+    places = np.repeat(np.arange(len(counts)), counts)
+    ordered = "timestamp" not in cells and rows.min_rating is None
+    flat = {}
+    for role, values in cells.items():
+        if role == "user" and ordered:
+            continue
+        if not _is_list(values.type):
+            flat[role] = values.take(pa.array(places))
+        elif pc.list_value_length(values).equals(pc.list_value_length(cells["item"])):
+            flat[role] = values.flatten()
+        else:
+            raise BadCellError(role, None, "has lists of another length than those of the items")
+    try:
+        if ordered:  # a list has its order, oldest first
+            rows.add_counted(_ids("user", cells["user"]), _ids("item", flat["item"]), counts)
+        else:
+            _add_pairs(flat, rows)
+    except BadCellError as error:
+        at = error.row
+        if at is not None and not (ordered and error.role == "user"):
+            at = int(places[at])
+        raise BadCellError(error.role, at, error.what) from None
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _add_pairs(cells: Mapping[str, pa.Array], rows: Rows) -> None:
     ratings = None
     if "rating" in cells:
         _no_nulls("rating", cells["rating"])
@@ -120,7 +156,15 @@ def _no_nulls(role: str, values: pa.Array) -> None:
 
 
 def _decoded(values: pa.Array) -> pa.Array:
-    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    """`values` without what is only a way of storing them: plain text, integers or floats."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_string_view(kind):
+        return pc.cast(values, pa.string())  # as Hive, Impala and old Spark keep text
+    if pa.types.is_decimal(kind) and kind.scale <= 0:
+        return pc.cast(values, pa.int64())
+    return pc.cast(values, pa.float64()) if pa.types.is_decimal(kind) else values
 
 
 def _is_text(kind: pa.DataType) -> bool:

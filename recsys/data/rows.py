@@ -179,6 +179,10 @@ class Rows:
         if empty.any():  # the split of "" is one empty item
             items = items.filter(pc.not_equal(items, pa.scalar("", items.type)))
             counts[empty] = 0
+        self.add_counted(users, items, counts)
+
+    def add_counted(self, users: pa.Array, items: pa.Array, counts: NDArray[np.int64]) -> None:
+        """Append users with their lists. items: of all lists; counts: how many of each, (n,)."""
         self.users.add(users)
         self.items.add(items)
         self.repeats.append(counts)

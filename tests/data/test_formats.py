@@ -7,6 +7,8 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recsys.data.load import load_path
@@ -119,6 +121,45 @@ def test_parquet(write):
         (1, 12),
         (3, 11),
     ]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.int64()), pa.large_list(pa.int32()), pa.list_(pa.string())]
+)
+def test_parquet_with_a_list_of_items_a_user(write, kind):
+    lists = pa.array([[7, 5, 6], [], [7]]).cast(kind)
+    out = io.BytesIO()
+    pq.write_table(pa.table({"user": [2, 3, 1], "item": lists}), out)
+    data = load_path(write("x.parquet", out.getvalue()))
+    assert [(u, int(i)) for u, i in pairs(data)] == [(1, 7), (2, 7), (2, 5), (2, 6)]
+    assert data.interactions.ordered
+    assert data.interactions.n_users == 3
+    table = pa.table(
+        {"user": [2, 1], "item": [[7, 5], [7]], "time": [[9, 8], [1]], "rating": [[5, 1], [4]]}
+    )
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    path = write("y.parquet", out.getvalue())
+    assert pairs(load_path(path)) == [(1, 7), (2, 5), (2, 7)]
+    assert pairs(load_path(path, min_rating=4)) == [(1, 7), (2, 7)]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array([b"1", b"2"]),
+        pa.array(["1", "2"], pa.string_view()),
+        pa.array(["1", "2"], pa.large_string()),
+        pa.array([1, 2]).cast(pa.decimal128(20, 0)),
+        pa.array([1, 2], pa.uint8()),
+        pa.array(["1", "2"]).dictionary_encode(),
+    ],
+)
+def test_parquet_ids_however_they_are_stored(write, ids):
+    out = io.BytesIO()
+    pq.write_table(pa.table({"user": ids, "item": ids}), out)
+    data = load_path(write("x.parquet", out.getvalue()))
+    assert pairs(data) == [(1, 1), (2, 2)]
 
 
 def _zip(files: dict[str, str]) -> bytes:
