@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,6 +87,11 @@ def filled(value: str) -> str:
     return value
 
 
+def place(value: str) -> str:
+    """A file or folder; `~` is the home also where the shell left it (`--runs-dir=~/runs`)."""
+    return os.path.expanduser(filled(value))  # noqa: PTH111 - an unknown ~name stays as it is
+
+
 def duration(value: str) -> float:
     """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`, `2d`; infinity of `none`.
 
@@ -136,7 +142,7 @@ def fraction(text: str) -> float:
 
 
 def _runs_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs-dir", type=filled, metavar="DIR", help="default: runs")
+    parser.add_argument("--runs-dir", type=place, metavar="DIR", help="default: runs")
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +186,7 @@ def search_parser() -> Parser:
     )
     what = parser.add_argument_group("what to search")
     what.add_argument(
-        "--space", type=filled, metavar="NAME|FILE", help="a search space (see: spaces)"
+        "--space", type=place, metavar="NAME|FILE", help="a search space (see: spaces)"
     )
     what.add_argument(
         "--data",
@@ -229,12 +235,12 @@ def command_parser(command: str) -> Parser:
     """The parser of one of the other commands."""
     parser = Parser(prog=f"{PROG} {command}")
     if command in ("export", "report", "sync"):
-        parser.add_argument("run", type=filled, metavar="RUN", help="name of a run, or its folder")
+        parser.add_argument("run", type=place, metavar="RUN", help="name of a run, or its folder")
         _runs_dir(parser)
     match command:
         case "export":
             parser.description = "Write the submission of a run."
-            parser.add_argument("-o", "--output", type=filled, metavar="FILE", required=True)
+            parser.add_argument("-o", "--output", type=place, metavar="FILE", required=True)
             parser.add_argument(
                 "--trial", type=filled, metavar="ID", help="of this trial, trained again"
             )
@@ -256,7 +262,7 @@ def command_parser(command: str) -> Parser:
             parser.add_argument("--host", type=filled, default="127.0.0.1")
         case "spaces":
             parser.description = "List the search spaces, or show one."
-            parser.add_argument("name", nargs="?", type=filled, metavar="NAME|FILE")
+            parser.add_argument("name", nargs="?", type=place, metavar="NAME|FILE")
         case "data":
             parser.description = "List the named data sets, or describe one."
             parser.add_argument("source", nargs="?", type=filled, metavar="NAME|PATH")
@@ -293,7 +299,8 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_CODE
     if code == 0 and (reason := output_error()) is not None:
-        return _fail(f"what was to be shown could not be written ({reason})", 1)
+        _fail(f"what was to be shown could not be written ({reason})", 1)
+        return 1 if argv[0] in COMMANDS else 0  # a search is done all the same
     return code
 
 

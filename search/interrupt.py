@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from types import FrameType
 
 EXIT_CODE = 130
 GRACE_S = 4.5  # whatever an orderly end still waits for, a person has the shell back in 5 s
+DYING_MS = 100  # a reader that got the same Ctrl-C may need to die
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -87,8 +89,9 @@ def has_reader(fd: int) -> bool:
     if os.fstat(fd).st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
         return False
     poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return not any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+    poll.register(fd, 0)  # only for what is reported unasked: the other end is gone
+    wait_ms = DYING_MS if stat.S_ISFIFO(os.fstat(fd).st_mode) else 0
+    return not poll.poll(wait_ms)
 
 
 def show_cursor() -> None:

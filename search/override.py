@@ -29,6 +29,7 @@ def override(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:
     """
     plain = spec.to_dict()
     touched: set[str] = set()
+    _refuse_twice(settings)
     for setting in settings:
         touched.add(_apply(plain, setting))
     if not settings:
@@ -49,6 +50,16 @@ def override(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:
         return changed
     fitted = [dict(e) for e in (_fit(changed, entry) for entry in entries) if e is not None]
     return parse_spec(plain | {"enqueue": fitted}, origin, spec.name, lenient=True)
+
+
+def _refuse_twice(settings: Sequence[str]) -> None:
+    """The last of two settings of one thing would win without a word about the first."""
+    seen: set[str] = set()
+    for setting in settings:
+        key = setting.partition("=")[0].strip().removeprefix("params.")
+        if key in seen:
+            raise ConfigError(f"--set {shown(key)[1:-1]} is given twice")
+        seen.add(key)
 
 
 def _default_trials(spec: SearchSpec) -> int:

@@ -117,6 +117,12 @@ def _start(options: Options, interruption: Interruption) -> int:
         check_runs_dir(options.place)
     else:
         RunFolder.check_free(options.place, options.run)
+    for flag, key, said in (
+        ("--trials", "trials", options.trials),
+        ("--time-budget", "time_budget", options.time_budget),
+    ):
+        if said is not None and any(o.partition("=")[0].strip() == key for o in options.overrides):
+            raise ConfigError(f"{flag} and --set {key}=...: say one of them")
     spec = override(load_spec(options.space), list(options.overrides))
     if options.trials is not None:
         spec = override(spec, [f"trials={options.trials}"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from recsys.data.lists import BLANK
+from recsys.errors import InputError
 from recsys.split import HoldOut, SplitPlan
 from search.domains import Constant
 from search.space import override
@@ -39,9 +40,14 @@ class Settings:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Settings:
-        """Read back what `asdict` wrote; keys of later versions are ignored."""
+        """Read back what `asdict` wrote; keys of later versions are ignored. InputError."""
         known = {f.name for f in fields(Settings)}
-        return Settings(**{k: v for k, v in values.items() if k in known})
+        try:
+            return Settings(**{k: v for k, v in values.items() if k in known})
+        except TypeError:
+            raise InputError(
+                "the run's journal lacks settings: it is damaged, or of another version"
+            ) from None
 
 
 def plan_of(spec: SearchSpec) -> SplitPlan:

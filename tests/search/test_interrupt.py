@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ with interruptible() as interruption:
         {body}
         code = 0
     except KeyboardInterrupt:
+        {after}
         print("interrupted", flush=True)
         interruption.farewell()
         code = EXIT_CODE
@@ -42,7 +44,7 @@ os._exit(code)
 
 def child(body: str, shell: str = '"$0" -c "$1"') -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", shell, sys.executable, CHILD.format(body=body)],
+        ["bash", "-c", shell, sys.executable, CHILD.format(body=body, after="pass")],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -106,6 +108,30 @@ def test_a_pipe_whose_reader_left_changes_no_exit_code():
     done = child(kill(signal.SIGINT), shell)
     assert "code 130" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_of_a_search_behind_tee(tmp_path):
+    """In a terminal Ctrl-C is for tee too; the words then stand on the terminal itself."""
+    body = 'print("ready", flush=True); signal.pause()'
+    after = "[None for _ in iter(lambda: has_reader(1), False)]"  # until tee is gone
+    script = CHILD.replace("EXIT_CODE,", "EXIT_CODE, has_reader,").format(body=body, after=after)
+    shell = f'"$0" -c "$1" 2>&1 | tee "{tmp_path}/log"; echo "codes ${{PIPESTATUS[@]}}"'
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = str(ROOT)
+        os.execv("/bin/bash", ["bash", "-c", shell, sys.executable, script])
+    shown = b""
+    with suppress(OSError):  # the end of a terminal
+        while data := os.read(terminal, 4096):
+            shown += data
+            if b"ready" in data:
+                os.write(terminal, b"\x03")
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert b"to go on: this" in shown
+    assert b"Traceback" not in shown
+    assert b"codes 130" in shown or b"codes" not in shown  # bash itself may die of a Ctrl-C
+    assert (tmp_path / "log").read_text() == "ready\n"
 
 
 def test_who_reads():

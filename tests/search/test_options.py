@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -157,6 +158,12 @@ def test_options_that_change_the_data_are_refused(begun, capsys):
         (("--space", "smoke", "--device", "cpu", "--gpus-per-trial", "0.5"), "no effect"),
         (("--space", "smoke", "--gpus-per-trial", "1.5"), "--gpus-per-trial"),
         (("--space", "smoke", "--trials", "5", "--trials", "6"), "--trials is given twice"),
+        (
+            ("--space", "smoke", "--set", "lr=0.1", "--set", "params.lr=0.2"),
+            "--set lr is given twice",
+        ),
+        (("--space", "smoke", "--trials", "5", "--set", "trials=6"), "say one of them"),
+        (("--space", "smoke", "--time-budget", "5m", "--set", "time_budget=6m"), "say one of them"),
         (("serch", "--space", "smoke"), "'serch' is no command"),
         (("data", "--columns", "user=a"), "of which data?"),
         (("data", "--min-rating", "3"), "of which data?"),
@@ -295,3 +302,12 @@ def test_users_to_be_served_are_part_of_the_data(tmp_path):
         assert (read_data(settings, "r", lambda _: None).receivers is None) == (users is None)
         digests.add(opened.settings.ids_digest)
     assert len(digests) == 3
+
+
+def test_there_is_one_door_to_the_data_of_a_run():
+    doors = [
+        path.name
+        for path in (HERE.parents[1] / "search").glob("*.py")
+        if re.search(r"from recsys\.data(\.load)? import [^\n]*\bload\b", path.read_text())
+    ]
+    assert sorted(doors) == ["commands.py", "opened.py"]  # commands: `data` has no run
