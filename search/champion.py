@@ -55,6 +55,16 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
     done.model = [digest, name, str(version_found.version)]
 
 
+def is_registered(client: Any, done: Delivered) -> bool:
+    """Whether the registry still has the version of `done.model`, and a champion of its name."""
+    if not done.model:
+        return False
+    digest, name, _ = done.model
+    if _version(client, name, done.run_id, digest) is None:
+        return False
+    return ALIAS in client.get_registered_model(name).aliases
+
+
 def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
     """The version registered from this run with these weights, if any."""
     for found in client.search_model_versions(f"run_id = '{run_id}'"):

@@ -1,7 +1,8 @@
 """The courier: a process that follows one run's journal and brings it to MLflow.
 
 `python -m search.courier RUN_DIR --follow`, started by the driver (`tracking.py`), which it
-outlives by a last bounded effort; without `--follow` it delivers what is there and ends. The
+outlives by a last bounded effort; without `--follow` it delivers what is there and ends. Its stdin
+is a pipe of whoever started it, so that it knows of that one's end, whatever the end. The
 address of the store comes in MLFLOW_TRACKING_URI, where no list of processes shows a password.
 It runs at low priority, ignores Ctrl-C, and may be killed at any moment.
 """
@@ -24,6 +25,7 @@ from recsys.errors import InputError
 from search.delivered import Delivered
 from search.delivery import RunDelivery, short
 from search.folder import RunFolder
+from search.guard import end_with_parent
 from search.provenance import hide_password
 from search.store import open_store
 from search.tracking import COURIER_LOCK, DELIVERY
@@ -119,7 +121,6 @@ class Courier:
         """Keep in delivery.json why there is no store."""
         record = Delivered.load(self.run_dir, self.uri, self.experiment)
         record.error, record.complete = short(error), False
-        record.pending = max(1, record.pending)
         with suppress(OSError):
             record.save(self.run_dir)
 
@@ -199,12 +200,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--last-effort", type=float, default=10.0)
     parser.add_argument("--interval", type=float, default=2.0)
     parser.add_argument("--patience", type=float, default=20.0)
+    parser.add_argument("--end-with-stdin", action="store_true")
     options = parser.parse_args(argv)
     if not options.tracking_uri:
         parser.error("--tracking-uri is missing")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(5)  # more, and a machine full of trials would starve it
+    if options.end_with_stdin:
+        end_with_parent()
     courier = Courier(options.run_dir, options.tracking_uri, options.experiment)
     end = time.monotonic() + options.patience
     control = Control(options.last_effort) if options.follow else None

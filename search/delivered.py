@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.records import RunState, TrialRecord
 from search.tracking import DELIVERY
 
 
@@ -21,6 +22,17 @@ class Child:
     rows: int = 0
     ended: bool = False
     traceback: bool = False
+
+
+def is_whole(child: Child | None, trial: TrialRecord) -> bool:
+    """Whether MLflow has all of a trial that there is so far; one that never began is nothing."""
+    if trial.attempt == 0:
+        return True
+    return child is not None and (child.attempt, child.rows, child.ended) == (
+        trial.attempt,
+        len(trial.rows),
+        trial.finished,
+    )
 
 
 @dataclass
@@ -36,7 +48,6 @@ class Delivered:
     offset: int = 0
     complete: bool = False
     error: str | None = None
-    pending: int = 0
     children: dict[str, Child] = field(default_factory=dict)
     artifacts: dict[str, list[Any]] = field(default_factory=dict)  # name -> size, mtime, digest
     model: list[Any] = field(default_factory=list)  # digest of the weights, name, version
@@ -46,14 +57,28 @@ class Delivered:
     @staticmethod
     def load(run_dir: Path, uri: str, experiment: str) -> Delivered:
         """Read delivery.json; a fresh one where it is missing, damaged or of another store."""
-        fresh = Delivered(uri, experiment)
+        loaded = Delivered.read(run_dir)
+        if loaded is None or (loaded.uri, loaded.experiment) != (uri, experiment):
+            return Delivered(uri, experiment)
+        return loaded
+
+    @staticmethod
+    def read(run_dir: Path) -> Delivered | None:
+        """Read delivery.json, of whatever store; None where it is missing or damaged."""
         try:
             values = json.loads((run_dir / DELIVERY).read_bytes())
             values["children"] = {k: Child(**v) for k, v in values["children"].items()}
-            loaded = Delivered(**values)
+            return Delivered(**{k: v for k, v in values.items() if k != "pending"})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return fresh
-        return loaded if (loaded.uri, loaded.experiment) == (uri, experiment) else fresh
+            return None
+
+    def lacking(self, state: RunState) -> list[str]:
+        """Ids of the trials that MLflow does not have in full."""
+        return [
+            t.id
+            for t in state.in_order()
+            if t.id in self.problems or not is_whole(self.children.get(t.id), t)
+        ]
 
     def save(self, run_dir: Path) -> None:
         """Replace delivery.json. Not synced: what a power cut takes is found again by tags."""

@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from recsys.errors import UserError
 from search import tracked
-from search.delivered import Child, Delivered
+from search.delivered import Child, Delivered, is_whole
 from search.journal import Follower
+from search.provenance import hide_password
 from search.records import RunState, TrialRecord
 from search.store import Store, is_final, is_missing
 
@@ -34,6 +36,8 @@ class RunDelivery:
         self.done = Delivered.load(run_dir, store.uri, experiment)
         self.done.problems = {}  # worth another try in a new process
         self._adopt = True
+        self._looked = ""  # the run's status when the store's runs were last looked up
+        self._look_again = True  # are the files that were sent still there?
         self._failed = False
         self._saved = 0.0
         self._lock = threading.Lock()
@@ -49,6 +53,8 @@ class RunDelivery:
         else the store raised; what was delivered before stays so.
         """
         state = self.follower.update()
+        if self._looked == "running" != state.status:
+            self._adopt = True  # at the end once more: people delete things while a search runs
         if not state.uid or self._nothing_new(state):
             return True
         try:
@@ -61,8 +67,8 @@ class RunDelivery:
                 self.done.run_id, self.done.children = "", {}
             raise
         finally:
-            self.done.pending = self._count_pending(state)
-            self.done.complete = self.done.error is None and self.done.pending == 0
+            there = self.done.offset == state.offset and not self.done.lacking(state)
+            self.done.complete = self.done.error is None and there
             self._save(force=True)
         return self.done.complete
 
@@ -83,18 +89,21 @@ class RunDelivery:
             self._adopt = True
         if self._adopt:
             self._find_again(state)
-            self._adopt = False
-        if not done.run_id:
-            self._create_parent(state)
+            self._adopt, self._looked = False, state.status
         self._deliver_trials(state)
         self._deliver_parent(state)
         # Files come last: an artifact store that is out of reach must not keep values back.
+        if self._look_again:
+            self._forget_lost_files()
         self._deliver_tracebacks(state)
         self._deliver_artifacts(state)
         if state.status == "done":
-            from search.champion import deliver_model
+            from search.champion import deliver_model, is_registered
 
+            if self._look_again and not is_registered(self.client, done):
+                done.model = []
             deliver_model(self.run_dir, state, self.store, done)
+        self._look_again = False
         if self._failed:
             self._find_again(state)  # a run created late by a request that had timed out
             self._failed = False
@@ -125,18 +134,39 @@ class RunDelivery:
         if parent is None or parent.info.run_id != done.run_id:
             done.run_id = "" if parent is None else parent.info.run_id
             done.parent_sent, done.artifacts, done.model = "", {}, []
+        elif not self._parent_as_sent(parent):
+            done.parent_sent = ""
+        if not done.run_id:
+            self._create_parent(state)
         children = {}
         for name, runs in found.items():
-            known = done.children.get(name or "")
+            if name is None:
+                continue
+            known = done.children.get(name)
             run = self._keep_one(runs, known.run_id if known else "")
-            if known is not None and run.info.run_id == known.run_id:
-                children[name] = known
-            elif run.data.tags.get(tracked.PARENT_TAG) == done.run_id:
-                attempt = int(run.data.tags.get(tracked.ATTEMPT_TAG, 0))
-                children[name] = Child(run.info.run_id, attempt)
-            else:  # of a parent that is gone
-                self.client.delete_run(run.info.run_id)
-        done.children = {k: v for k, v in children.items() if k is not None}
+            if run.data.tags.get(tracked.PARENT_TAG) != done.run_id:
+                # Its parent was deleted in the UI, say: it is still the run of this trial.
+                self.client.set_tag(run.info.run_id, tracked.PARENT_TAG, done.run_id)
+            if known is None or run.info.run_id != known.run_id:
+                known = Child(run.info.run_id, int(run.data.tags.get(tracked.ATTEMPT_TAG, 0)))
+            elif not _as_remembered(known, run, state.trials.get(name)):
+                known = Child(known.run_id, known.attempt)
+            children[name] = known
+        done.children = children
+        self._look_again = True
+
+    def _parent_as_sent(self, run: Any) -> bool:
+        """Whether the search's run has the status and the latest values that were sent to it."""
+        if not self.done.parent_sent:
+            return True
+        _, points, status = json.loads(self.done.parent_sent)
+        latest: dict[str, tracked.Point] = {}
+        for point in (tracked.Point(*p) for p in points):
+            known = latest.get(point.key)
+            if known is None or (known.step, known.time) < (point.step, point.time):
+                latest[point.key] = point
+        values = {p.key: p.value for p in latest.values()}
+        return bool(run.info.status == status) and values.items() <= run.data.metrics.items()
 
     def _keep_one(self, runs: list[Any], known: str) -> Any:
         """The known one of several runs for the same thing, or the first; others are deleted."""
@@ -158,20 +188,8 @@ class RunDelivery:
     # --- trials ----------------------------------------------------------------------------
 
     def _news(self, trial: TrialRecord) -> bool:
-        child = self.done.children.get(trial.id)
-        if trial.id in self.done.problems or trial.attempt == 0:
-            return False
-        return (
-            child is None
-            or child.attempt != trial.attempt
-            or child.rows < len(trial.rows)
-            or child.ended != trial.finished
-        )
-
-    def _count_pending(self, state: RunState) -> int:
-        """How many things (trials, the search itself) MLflow doesn't have in full."""
-        trials = sum(self._news(t) for t in state.trials.values()) + len(self.done.problems)
-        return trials + (self.done.offset != state.offset or self.done.error is not None)
+        known = self.done.children.get(trial.id)
+        return trial.id not in self.done.problems and not is_whole(known, trial)
 
     def _deliver_trials(self, state: RunState) -> None:
         trials = [t for t in state.in_order() if self._news(t)]
@@ -258,6 +276,21 @@ class RunDelivery:
             self.client.update_run(self.done.run_id, status=status)
         self.done.parent_sent = said
 
+    def _files(self, run_id: str) -> dict[str, int]:
+        """Names and sizes of the files at the top of a run's artifacts."""
+        found = self.client.list_artifacts(run_id)
+        return {file.path: int(file.file_size or 0) for file in found if not file.is_dir}
+
+    def _forget_lost_files(self) -> None:
+        """Files may have been deleted since they were sent, past MLflow or by its clean-up."""
+        done = self.done
+        if done.artifacts:
+            there = self._files(done.run_id)
+            done.artifacts = {k: v for k, v in done.artifacts.items() if there.get(k) == v[0]}
+        for child in done.children.values():
+            if child.traceback:
+                child.traceback = "traceback.txt" in self._files(child.run_id)
+
     def _deliver_tracebacks(self, state: RunState) -> None:
         for name, child in self.done.children.items():
             error = state.trials[name].error if name in state.trials else None
@@ -314,9 +347,24 @@ class RunDelivery:
                 self._saved = now
 
 
+def _as_remembered(child: Child, run: Any, trial: TrialRecord | None) -> bool:
+    """Whether a store (put back from a backup, say) has the last values that `child` counts."""
+    if trial is None or child.attempt != trial.attempt:
+        return True
+    if child.ended and run.info.status != tracked.CHILD_STATUS.get(trial.state):
+        return False
+    last = tracked.row_values(trial, child.rows - 1) if child.rows else {}
+    return last.items() <= run.data.metrics.items()
+
+
 def short(error: Exception) -> str:
-    """An exception in one line of bearable length."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
+    """An exception in one line of bearable length, without a password."""
+    words = hide_password(" ".join(str(error).split()))
+    if isinstance(error, UserError):
+        return words  # written for a person
+    if "database is locked" in words:
+        return "another program has locked the database"
+    return f"{type(error).__name__}: {words}"[:400]
 
 
 def scratch(run_dir: Path) -> tempfile.TemporaryDirectory[str]:

@@ -1,14 +1,18 @@
-"""The guard of a Ray that a driver started: when the driver is gone, so is all of that Ray.
+"""The guard: what this process starts ends with it, however this process ends.
 
-A driver that is killed takes Ray's servers with it, but Ray's agents stay for another minute,
-trying to report the loss to a server that is lost too. This runs as a process of its own, with
-the standard library alone: it waits until its stdin ends, which no death of the driver can
-prevent, and then kills what carries the driver's mark in its environment, or has a file open in
-the folder of Ray's session (a process that changes its title may overwrite its environment).
+No handler in this process can promise that: `kill -9`, the kernel short of memory, or a library
+that ends the process leave what was started behind (Ray's agents for a minute, a server of MLflow
+for good). So the guard is a process of its own, with the standard library alone, that holds the
+reading end of a pipe of which only we have the other one: our death ends the pipe, whatever the
+death. Then the guard kills what carries our mark in its environment, all that descends from it,
+and what has a file open in a folder of ours (a process that changes its title may overwrite its
+environment). A guard that is killed itself is replaced.
 
-A driver that ended in order has dismissed its guard. For one that had no time to (`kill -9`, the
-kernel short of memory, Ray's own code, which ends a process that finds its object store gone
-without a word) the guard says how to go on.
+A process whose code is ours needs no guard: it holds such a pipe itself (`end_with_parent`, and
+the courier's `Control`).
+
+A process that ended in order has dismissed its guard. For one that had no time to, the guard may
+have something to say, such as how to resume.
 """
 
 from __future__ import annotations
@@ -17,74 +21,196 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-MARK = "RECSEARCH_CLUSTER"
-PATIENCE_S, LOOK_AGAIN_S = 1.0, 0.5
+MARK = "RECSEARCH_GUARDED"  # in the environment of what is to end with us
+PATIENCE_S = 1.0
 DISMISSED = b"\0"
-SWEEPS = 6  # a process may be started while another one is being killed
+SWEEPS_S, LOOK_AGAIN_S = 5.0, 0.05  # a process may be started while another one is being killed
+REPLACEMENTS = 5
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a whole service may be sent one
+_EXIT_CODE = 3
 
 
 class Guard:
-    """The guard of the Ray that is about to be started; `mark` goes into its environment."""
+    """The guard of what is about to be started with `environment` as part of its environment."""
 
-    def __init__(self, last_words: str) -> None:
-        """`last_words` are said on stderr if this process dies without `dismiss`."""
+    def __init__(self, last_words: str = "", patience_s: float = PATIENCE_S) -> None:
+        """`last_words` are said on stderr if this process dies without `dismiss`.
+
+        `patience_s`: time for what is left to end by itself before it is killed.
+        """
         self.mark = uuid.uuid4().hex
-        script = str(Path(__file__).resolve())
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", script, self.mark, last_words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C is not for the guard
-            cwd="/",
-        )
+        self._last_words, self._patience_s = last_words, patience_s
+        self._said, self._closed = b"", False
+        self._lock = threading.Lock()
+        self._process = self._start()
+        threading.Thread(target=self._replace, daemon=True).start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a process one that ends with us."""
+        return {MARK: self.mark}
+
+    @property
+    def pid(self) -> int:
+        """Process id of the guard."""
+        return self._process.pid
 
     def watch_session(self, folder: str) -> None:
-        """The folder of Ray's session, once it is known."""
+        """A folder in which only processes of ours have files open, once it is known."""
         self._tell(os.fsencode(folder))
 
     def dismiss(self) -> None:
         """From here on the end of this process is its own doing."""
         self._tell(DISMISSED)
 
-    def close(self) -> None:
-        """Let it sweep and end now."""
+    def close(self, wait_s: float = 0.0) -> None:
+        """Let it sweep and end now; come back when all is gone, or `wait_s` seconds later."""
         self.dismiss()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        with self._lock:
+            self._closed = True
+            process = self._process
+            assert process.stdin is not None
+            with suppress(OSError):
+                process.stdin.close()
+        if wait_s:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(wait_s)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        script = str(Path(__file__).resolve())
+        words = [self.mark, str(self._patience_s), self._last_words]
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", script, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is not for the guard
+            cwd="/",
+        )
+
+    def _replace(self) -> None:
+        """Where the guard was killed, start another one."""
+        for _ in range(REPLACEMENTS):
+            self._process.wait()
+            with self._lock:
+                if self._closed:
+                    return
+                with suppress(OSError):
+                    assert self._process.stdin is not None
+                    self._process.stdin.close()
+                try:
+                    self._process = self._start()
+                except OSError:
+                    return
+                self._write(self._said)
 
     def _tell(self, words: bytes) -> None:
+        with self._lock:
+            self._said += words
+            self._write(words)
+
+    def _write(self, words: bytes) -> None:
         assert self._process.stdin is not None
         with suppress(OSError, ValueError):  # gone, or closed: there is nobody to tell
             os.write(self._process.stdin.fileno(), words)
 
 
-def marked(mark: str, folder: str, but: int) -> list[int]:
-    """Processes with this mark, or with a file open in this folder, as far as can be seen."""
+def end_with_parent() -> None:
+    """End this process at once when its stdin ends, a pipe held by whoever started it."""
+
+    def wait() -> None:
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        os._exit(_EXIT_CODE)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+# --- in the guard's process -------------------------------------------------------------------
+
+
+class Process(NamedTuple):
+    """One living process; `began` tells it from a later one with the same number."""
+
+    pid: int
+    began: int
+    parent: int
+
+    def same(self, other: Process | None) -> bool:
+        """Whether it is this process (whose parent may have changed)."""
+        return other is not None and self[:2] == other[:2]
+
+
+def look(pid: int) -> Process | None:
+    """A process by its number; None where there is none, or one that has ended already."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
+            state, parent, *rest = file.read().rpartition(b")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in (b"Z", b"X") else Process(pid, int(rest[17]), int(parent))
+
+
+def processes() -> list[Process]:
+    """All that can be seen; none on a system without /proc."""
+    names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208
+    found = (look(int(name)) for name in names if name.isdigit())
+    return [process for process in found if process is not None]
+
+
+def ours(mark: str, folder: str, but: Process | None = None) -> list[Process]:
+    """Processes with this mark, all that descend from them, and those in this folder.
+
+    Never this process, nor `but` (which may have the mark, or be below one that has).
+    """
+    there = [p for p in processes() if p.pid != os.getpid() and not p.same(but)]
     wanted = f"{MARK}={mark}".encode()
-    found = []
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else []:  # noqa: PTH112, PTH208
-        if not name.isdigit() or int(name) in (os.getpid(), but):
-            continue
-        with suppress(OSError):
-            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
-                ours = wanted in file.read().split(b"\0")
-            if ours or (folder and has_open(f"/proc/{name}/fd", f"{folder}/")):
-                found.append(int(name))
-    return found
+    found = {p.pid for p in there if is_marked(p.pid, wanted)}
+    known = 0
+    while len(found) > known:
+        known = len(found)
+        found |= {p.pid for p in there if p.parent in found}
+    return [p for p in there if p.pid in found or is_in(p.pid, folder)]
 
 
-def has_open(fds: str, start: str) -> bool:
-    """Whether a process has a file open whose path starts so."""
-    for fd in os.listdir(fds):  # noqa: PTH208
-        with suppress(OSError):
-            if os.readlink(f"{fds}/{fd}").startswith(start):  # noqa: PTH115
-                return True
+def is_marked(pid: int, wanted: bytes) -> bool:
+    """Whether a process has this in its environment, as far as can be seen."""
+    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+        return wanted in file.read().split(b"\0")
     return False
+
+
+def is_in(pid: int, folder: str) -> bool:
+    """Whether a process has a file open in a folder."""
+    with suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd") if folder else []:  # noqa: PTH208
+            with suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}").startswith(f"{folder}/"):  # noqa: PTH115
+                    return True
+    return False
+
+
+def kill(process: Process) -> None:
+    """Kill this process and no other one that got its number in the meantime."""
+    with suppress(OSError):
+        try:
+            fd = os.pidfd_open(process.pid)
+        except (AttributeError, OSError):  # a kernel without: the moment between is short
+            if process.same(look(process.pid)):
+                os.kill(process.pid, signal.SIGKILL)
+            return
+        try:
+            if process.same(look(process.pid)):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        finally:
+            os.close(fd)
 
 
 def say(words: str) -> None:
@@ -94,8 +220,20 @@ def say(words: str) -> None:
         os.write(2, f"{shown}{words}\n".encode(errors="replace"))
 
 
-def main(mark: str, last_words: str) -> None:
-    driver = os.getppid()  # may outlive its Ray: it ends by itself, or has begun anew
+def sweep(mark: str, folder: str, but: Process | None) -> None:
+    """Kill until nothing is left, or for `SWEEPS_S` seconds (what the kernel doesn't let end)."""
+    end, pause = time.monotonic() + SWEEPS_S, LOOK_AGAIN_S
+    while (left := ours(mark, folder, but)) and time.monotonic() < end:
+        for process in left:
+            kill(process)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)
+
+
+def main(mark: str, patience_s: float, last_words: str) -> None:
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    driver = look(os.getppid())  # may outlive its Ray: it ends by itself, or has begun anew
     said = b""
     while got := os.read(0, 4096):
         said += got
@@ -103,15 +241,9 @@ def main(mark: str, last_words: str) -> None:
     if not dismissed and last_words:
         say(last_words)
     os.close(2)  # whoever reads the driver's errors to their end need not wait for the sweep
-    time.sleep(PATIENCE_S)  # most end by themselves, and in order
-    for _ in range(SWEEPS):
-        if not (left := marked(mark, os.fsdecode(folder.strip()), driver)):
-            return
-        for pid in left:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(LOOK_AGAIN_S)
+    time.sleep(patience_s)  # most end by themselves, and in order
+    sweep(mark, os.fsdecode(folder.strip()), driver)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], float(sys.argv[2]), sys.argv[3])

@@ -24,8 +24,12 @@ def hide_password(text: str) -> str:
 
     >>> hide_password("--tracking-uri https://ann:secret@host/x")
     '--tracking-uri https://***@host/x'
+    >>> hide_password("postgresql://host/x?user=ann&password=secret")
+    'postgresql://host/x?user=ann&password=***'
     """
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+    # A password of a database may have a slash in it, and one typed carelessly an @.
+    text = re.sub(r"://(?:[^/@:\s]*:[^\s'\"]*|[^/@\s]+)@", "://***@", text)
+    return re.sub(r"([?&](?:ssl)?(?:password|passwd|pwd)=)[^&\s'\"]+", r"\1***", text)
 
 
 def session_facts(argv: list[str] | None = None) -> dict[str, Any]:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.errors import ConfigError
+from search.address import sqlite_file, sqlite_uri, with_password
+from search.database import check_database
 from search.moved import bring_along
-from search.tracking import courier_environment, sqlite_file
+from search.tracking import courier_environment
+
+LOCK_PATIENCE_S = 2.0
 
 
 def import_mlflow(uri: str) -> Any:
@@ -26,7 +30,11 @@ def import_mlflow(uri: str) -> Any:
         del os.environ[name]
     os.environ.update({k: v for k, v in wanted.items() if k.startswith("MLFLOW_")})
     import mlflow
+    import mlflow.store.db.utils
 
+    # It would make the folder of a database from its address as it is written, where `%` and `?`
+    # are spelled otherwise than in the folder's name. Ours is made already.
+    mlflow.store.db.utils._make_parent_dirs_if_sqlite = lambda _uri: None
     for name in ("mlflow", "alembic", "sqlalchemy", "urllib3", "git"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow
@@ -56,15 +64,9 @@ def create_sqlite(file: Path) -> None:
 
         temp = file.with_name(f".{file.name}.new")
         temp.unlink(missing_ok=True)
-        store = SqlAlchemyStore(f"sqlite:///{temp}", artifact_root(file))
+        store = SqlAlchemyStore(sqlite_uri(temp), artifact_root(file))
         store.engine.dispose()
         temp.replace(file)
-
-
-def _probe(file: Path) -> None:
-    """Raise `sqlite3.Error` soon where a database can't be read; MLflow would try for minutes."""
-    with closing(sqlite3.connect(file, timeout=2.0)) as connection:
-        connection.execute("select count(*) from sqlite_master").fetchone()
 
 
 def artifact_root(file: Path) -> str:
@@ -87,14 +89,20 @@ class Store:
 
 
 def open_store(uri: str, experiment: str) -> Store:
-    """Connect to `uri`, creating a sqlite store and the experiment where they are missing."""
-    mlflow = import_mlflow(uri)
+    """Connect to `uri`, creating a sqlite store and the experiment where they are missing.
+
+    Raises `ConfigError` soon where a sqlite store can't be used; MLflow would try for minutes.
+    Whatever else MLflow raises passes through.
+    """
+    full = with_password(uri)
+    mlflow = import_mlflow(full)
     file = sqlite_file(uri)
     if file is not None:
         create_sqlite(file)
-        _probe(file)
+        check_database(file, LOCK_PATIENCE_S)
+        _check_spelling(uri, file)
         bring_along(file, artifact_root(file), experiment)
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = mlflow.MlflowClient(tracking_uri=full, registry_uri=full)
     found = client.get_experiment_by_name(experiment)
     if found is None:
         location = artifact_root(file) if file is not None else None
@@ -110,9 +118,22 @@ def open_store(uri: str, experiment: str) -> Store:
     return Store(uri, client, found.experiment_id)
 
 
+def _check_spelling(uri: str, file: Path) -> None:
+    """Refuse what SQLAlchemy before 2.1 would read otherwise: it takes an address literally."""
+    from sqlalchemy.engine import make_url
+
+    if make_url(uri).database != str(file):
+        raise ConfigError(
+            f"MLflow's store {file}: the installed SQLAlchemy can't have % or ? in a path: "
+            "name another one"
+        )
+
+
 def is_final(error: Exception) -> bool:
     """Whether the store will say the same however often it is asked."""
     code = getattr(error, "error_code", None)
+    if is_missing(error):
+        return False
     # A database that is locked or gone is reported as BAD_REQUEST by some calls.
     if "OperationalError" in str(error) or "database is locked" in str(error):
         return False
@@ -120,5 +141,7 @@ def is_final(error: Exception) -> bool:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether something that was there is no more: another store behind the address, say."""
+    """Whether something that was there is no more: deleted in the UI, or it is another store."""
+    if "Current state is deleted" in str(error):
+        return True
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"

@@ -88,6 +88,12 @@ def trial_points(trial: TrialRecord, first_row: int = 0) -> list[Point]:
     return points
 
 
+def row_values(trial: TrialRecord, number: int) -> dict[str, float]:
+    """The values of one reported epoch under MLflow's names."""
+    row = zip(trial.columns, trial.rows[number], strict=True)
+    return {clean(c): float(value) for c, value in row if c != "epoch" and value is not None}
+
+
 def trial_results(trial: TrialRecord) -> list[Point]:
     """What is known at a trial's end: best value and epoch, epochs, seconds, test (tables only)."""
     values: dict[str, float | None] = {

@@ -18,24 +18,35 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from recsys.errors import ConfigError
+from search.address import (
+    DATABASES,
+    keep_password,
+    missing_driver,
+    sqlite_file,
+    sqlite_uri,
+)
+from search.database import check_database, check_place
 from search.journal import read_events, read_state
 from search.paste import command
 from search.provenance import hide_password
+
+if TYPE_CHECKING:
+    from search.delivered import Delivered
 
 DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"
 EXPERIMENT = "recsearch"
 _ROOT = Path(__file__).resolve().parent.parent
 _STORE = "/mlflow/store/mlflow.db"
-_DATABASES = ("postgresql", "mysql", "mssql")
 # Who we are to a server may come from the environment; which run or experiment may not.
 _KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
 
 
 def default_tracking_uri() -> str:
     """The local store under the project's mlflow/ folder."""
-    return f"sqlite:///{_ROOT}{_STORE}"
+    return sqlite_uri(Path(f"{_ROOT}{_STORE}"))
 
 
 def is_local_default(uri: str) -> bool:
@@ -46,43 +57,42 @@ def is_local_default(uri: str) -> bool:
     file = sqlite_file(uri)
     if file is None or not str(file).endswith(_STORE):
         return False
-    return uri == default_tracking_uri() or not file.exists()
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The database file of a sqlite URI, None for any other."""
-    match = re.fullmatch(r"sqlite(?:\+pysqlite)?:///(.+)", uri)
-    return None if match is None else Path(match[1])
+    return file == sqlite_file(default_tracking_uri()) or not file.exists()
 
 
 def check_tracking_uri(uri: str) -> str:
-    """`uri` made absolute; raises `ConfigError` where no store can be, or mlflow is missing.
+    """The address `uri` as it is kept: absolute, without its password (see `keep_password`).
 
-    Doesn't ask whether a server answers: a search runs without one.
+    Raises `ConfigError` where no store can be, where a local one can't be used (no permission, no
+    database, another version of MLflow), where mlflow or the driver of a database is missing.
+    Doesn't ask whether a server answers: a search runs without one. Makes nothing.
     """
     require_mlflow()
     shown = hide_password(uri)
     file = sqlite_file(uri)
     if file is not None:
-        file = file.absolute()
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"--tracking-uri {shown}: {file.parent} can't be made ({error.strerror})"
-            ) from None
-        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-            raise ConfigError(f"--tracking-uri {shown}: {file} can't be written")
-        return f"sqlite:///{file}"
+        check_place(file.absolute())
+        check_database(file.absolute())
+        return kept_uri(uri)
     scheme = uri.partition("://")[0]
-    if scheme in ("http", "https") or scheme.split("+")[0] in _DATABASES:
-        if not re.match(r"[a-z0-9+]+://[^/\s]", uri):
-            raise ConfigError(f"--tracking-uri {shown}: no host: expected http://HOST:PORT")
-        return uri
-    raise ConfigError(
-        f"--tracking-uri {shown}: expected http(s)://HOST:PORT, sqlite:////ABSOLUTE/FILE.db or "
-        "postgresql://... (MLflow has no store of plain files any more)"
-    )
+    if scheme not in ("http", "https") and scheme.split("+")[0] not in DATABASES:
+        raise ConfigError(
+            f"--tracking-uri {shown}: expected http(s)://HOST:PORT, sqlite:////ABSOLUTE/FILE.db "
+            "or postgresql://... (MLflow has no store of plain files any more)"
+        )
+    if not re.match(r"[a-z0-9+]+://[^/\s]", uri):
+        raise ConfigError(f"--tracking-uri {shown}: no host: expected http://HOST:PORT")
+    if (package := missing_driver(uri)) is not None:
+        raise ConfigError(
+            f"--tracking-uri {shown}: MLflow needs a driver for it: pip install {package!r}"
+        )
+    return kept_uri(uri)
+
+
+def kept_uri(uri: str) -> str:
+    """`uri` with an absolute path and without its password; not checked."""
+    file = sqlite_file(uri)
+    return keep_password(uri) if file is None else sqlite_uri(file.absolute())
 
 
 def require_mlflow() -> None:
@@ -100,7 +110,10 @@ def require_mlflow() -> None:
 
 
 def courier_environment(uri: str) -> dict[str, str]:
-    """The environment for a process that talks to the store at `uri`, and to no other."""
+    """The environment for a process that talks to the store at `uri`, and to no other.
+
+    A password that `check_tracking_uri` took out of it is in it too, under a name of its own.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -124,7 +137,10 @@ def courier_environment(uri: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class DeliveryStatus:
-    """How much of a run MLflow has. `pending`: trials (and the search itself) not there in full."""
+    """How much of a run MLflow has. `pending`: trials (and the search itself) not there in full.
+
+    `trials`: how many trials of the run have begun.
+    """
 
     delivered: bool
     pending: int
@@ -133,6 +149,7 @@ class DeliveryStatus:
     run_dir: Path
     run_id: str | None = None
     experiment_id: str | None = None
+    trials: int = 0
 
     def sentence(self) -> str:
         """One line for a person."""
@@ -141,35 +158,57 @@ class DeliveryStatus:
             return f"MLflow has everything ({where})"
         why = f" ({hide_password(self.reason)})" if self.reason else ""
         return (
-            f"MLflow lacks {self.pending} of this run's records{why}; they are kept, and the next "
-            f"run delivers them, or: {command('sync', self.run_dir)}"
+            f"MLflow lacks {self.lacks()}{why}; it is kept, and the next run delivers it, "
+            f"or: {command('sync', self.run_dir)}"
         )
+
+    def lacks(self) -> str:
+        """What MLflow does not have, in words."""
+        if self.run_id is None:
+            return "all of this run"
+        if self.pending > 1:
+            return f"{self.pending - 1:,} of this run's {self.trials:,} trials"
+        return "the latest of this run" if self.trials == 0 else "the end of this run"
+
+
+def is_delivered(run_dir: Path, uri: str) -> bool:
+    """Whether MLflow has all that the journal says, as far as delivery.json knows."""
+    return _is_delivered(run_dir, _memory(run_dir, uri))
 
 
 def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
     """What delivery.json says, held against the journal."""
-    try:
-        record = json.loads((run_dir / DELIVERY).read_bytes())
-        if record["uri"] != uri:
-            record = {}
-    except (OSError, ValueError, KeyError, TypeError):
-        record = {}
-    try:
-        behind = any(True for _ in read_events(run_dir / "journal.jsonl", record.get("offset", 0)))
-    except FileNotFoundError:
-        behind = False
-    delivered = bool(record.get("complete")) and not behind
-    pending = 0 if delivered else max(1, record.get("pending", 0))
-    reason = record.get("error") or (None if delivered else "not all of it was sent yet")
+    record = _memory(run_dir, uri)
+    delivered = _is_delivered(run_dir, record)
+    state = read_state(run_dir / "journal.jsonl")
+    lacking = record.lacking(state)
     return DeliveryStatus(
         delivered,
-        pending,
-        reason if not delivered else None,
+        0 if delivered else len(lacking) + 1,  # and the search itself
+        None if delivered else record.error or "not all of it was sent yet",
         uri,
         run_dir,
-        record.get("run_id") or None,
-        record.get("experiment_id") or None,
+        record.run_id or None,
+        record.experiment_id or None,
+        sum(t.attempt > 0 for t in state.trials.values()),
     )
+
+
+def _memory(run_dir: Path, uri: str) -> Delivered:
+    """What was delivered to this store; nothing where delivery.json is of another, or missing."""
+    from search.delivered import Delivered
+
+    record = Delivered.read(run_dir)
+    return record if record is not None and record.uri == uri else Delivered(uri, "")
+
+
+def _is_delivered(run_dir: Path, record: Delivered) -> bool:
+    if not record.complete:
+        return False
+    try:
+        return not any(True for _ in read_events(run_dir / "journal.jsonl", record.offset))
+    except FileNotFoundError:
+        return True
 
 
 class Tracker:
@@ -188,7 +227,7 @@ class Tracker:
         interval_s: float = 2.0,
     ) -> None:
         self.run_dir = Path(run_dir).resolve()
-        self.uri = check_tracking_uri(uri)
+        self.uri = kept_uri(uri)
         self.experiment = experiment
         self.last_effort_s, self.interval_s = last_effort_s, interval_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -215,19 +254,20 @@ class Tracker:
         """Ask for delivery now and wait until it is done, at most `deadline_s` seconds."""
         end = time.monotonic() + deadline_s
         self._say("flush")
-        while True:
-            status = self.status()
-            if status.delivered or time.monotonic() > end or not self._alive():
-                return status
+        while not self._delivered() and time.monotonic() < end and self._alive():
             time.sleep(0.05)
+        return self.status()
+
+    def _delivered(self) -> bool:
+        return is_delivered(self.run_dir, self.uri)
 
     def close(self, deadline_s: float | None = None) -> DeliveryStatus:
         """Let the courier deliver what is left, at most `deadline_s` seconds, and end it."""
         seconds = self.last_effort_s if deadline_s is None else deadline_s
         end = time.monotonic() + seconds
-        if not self._alive() and not self.status().delivered:
+        if not self._alive() and not self._delivered():
             self.start()  # somebody killed it
-        if self._finish(seconds) and not self.status().delivered:
+        if self._finish(seconds) and not self._delivered():
             self.start()  # it was killed just now, and did not look dead yet
             self._finish(max(0.0, end - time.monotonic()))
         return self.status()
@@ -283,15 +323,13 @@ def sync(
     """
     run_dir = Path(run_dir).resolve()
     uri = check_tracking_uri(uri or known_uri(run_dir))
-    process = _courier(run_dir, uri, experiment, ["--patience", str(patience_s)])
-    try:
-        if process is not None:
+    more = ["--patience", str(patience_s), "--end-with-stdin"]
+    process = _courier(run_dir, uri, experiment, more)
+    if process is not None:
+        assert process.stdin is not None
+        with process.stdin:  # closed, it ends the courier, as our death does
             process.wait()
-    except BaseException:
-        if process is not None:
-            process.terminate()
-            process.wait()
-        raise
+        process.wait()
     return delivery_status(run_dir, uri)
 
 
@@ -345,7 +383,7 @@ def _courier(
             courier,
             env=courier_environment(uri),
             cwd=run_dir,
-            stdin=subprocess.PIPE if "--follow" in more else subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,

@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recsys.errors import ConfigError
+from search.address import PASSWORD
 from search.tracked import PARENT_TAG, clean
 from search.tracking import (
+    EXPERIMENT,
     DeliveryStatus,
     Tracker,
     check_tracking_uri,
@@ -23,7 +28,14 @@ from search.tracking import (
     sync,
     verify_delivery,
 )
-from tests.search.tracking_help import FakeRun, active_runs, deliver, query, sqlite_store
+from tests.search.tracking_help import (
+    FakeRun,
+    active_runs,
+    deliver,
+    query,
+    sqlite_store,
+    wait_until,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = "select name, status from runs where lifecycle_stage = 'active'"
@@ -285,7 +297,7 @@ def test_the_empty_folder_is_not_taken_for_the_package() -> None:
     ],
 )
 def test_addresses_no_store_can_have(uri: str) -> None:
-    with pytest.raises(ConfigError, match="--tracking-uri") as caught:
+    with pytest.raises(ConfigError, match=r"--tracking-uri|MLflow's store") as caught:
         check_tracking_uri(uri)
     assert "\n" not in str(caught.value)
 
@@ -325,10 +337,192 @@ def test_status_without_any_delivery(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_missing_is_counted_in_trials(tmp_path: Path) -> None:
+    """Also what was journaled after the last pass of a courier, and what it never came to."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    nothing = "MLflow lacks all of this run (not all of it was sent yet); "
+    run.several(2)
+    assert delivery_status(run.path, uri).sentence().startswith(nothing)
+    assert delivery_status(run.path, uri).pending == 3
+    assert deliver(run, uri)
+    assert delivery_status(run.path, uri).sentence() == f"MLflow has everything ({uri})"
+    run.several(3)
+    begun = run.begin()
+    status = delivery_status(run.path, uri)
+    assert (status.pending, status.trials) == (5, 6)
+    assert "MLflow lacks 4 of this run's 6 trials (not all" in status.sentence()
+    run.epochs(begun, 1, 2)
+    assert deliver(run, uri)
+    run.epochs(begun, 3, 4)
+    assert "MLflow lacks 1 of this run's 6 trials (" in delivery_status(run.path, uri).sentence()
+    run.end(begun, "COMPLETE", 4)
+    assert deliver(run, uri)
+    run.finish()
+    run.close()
+    status = delivery_status(run.path, uri)
+    assert status.pending == 1
+    assert "MLflow lacks the end of this run (" in status.sentence()
+
+
+def test_a_password_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD, "")
+    run = FakeRun(tmp_path / "runs", "a")
+    run.trial()
+    uri = check_tracking_uri("http://ann:hunter2@127.0.0.1:9")
+    assert uri == "http://ann:***@127.0.0.1:9"
+    with Tracker(run.path, uri, interval_s=0.1, last_effort_s=1.0) as tracker:
+        wait_until((run.path / "delivery.json").exists)
+        assert tracker.pid is not None
+        told = Path(f"/proc/{tracker.pid}/environ").read_bytes()
+        assert b"hunter2" in told  # in the courier's environment, which is ours alone
+        assert b"hunter2" not in Path(f"/proc/{tracker.pid}/cmdline").read_bytes()
+    run.close()
+    assert "hunter2" not in tracker.status().sentence()
+    for path in run.path.rglob("*"):
+        assert b"hunter2" not in path.read_bytes(), path
+    monkeypatch.delenv(PASSWORD)
+    with pytest.raises(ConfigError, match="its password is not kept"):
+        sync(run.path)
+
+
+def test_a_driver_that_is_missing_is_told_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.tracking.missing_driver", lambda _: "psycopg[binary]")
+    with pytest.raises(ConfigError) as caught:
+        check_tracking_uri("postgresql://ann:hunter2@db/x")
+    assert str(caught.value) == (
+        "--tracking-uri postgresql://***@db/x: MLflow needs a driver for it: "
+        "pip install 'psycopg[binary]'"
+    )
+
+
 def test_a_damaged_memory_is_no_obstacle(arrived: tuple[FakeRun, str]) -> None:
     run, uri = arrived
     for damage in (b"", b"{", b"[]", json.dumps({"uri": uri, "children": 3}).encode()):
         (run.path / "delivery.json").write_bytes(damage)
         assert not Tracker(run.path, uri).status().delivered
     assert deliver(run, uri)
+    assert verify_delivery(run.path, uri) == []
+
+
+# --- what people delete in the UI ---------------------------------------------------------------
+
+
+def client_of(uri: str) -> Any:
+    from search.store import import_mlflow
+
+    return import_mlflow(uri).MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def runs_of(client: Any, only: str = "") -> list[Any]:
+    experiment = client.get_experiment_by_name("recsearch")
+    found = client.search_runs([experiment.experiment_id])
+    return [run for run in found if only in ("", run.info.run_name)]
+
+
+def delete_parent(uri: str) -> None:
+    client = client_of(uri)
+    client.delete_run(runs_of(client, "a")[0].info.run_id)
+
+
+def delete_parent_and_children(uri: str) -> None:
+    client = client_of(uri)
+    for run in runs_of(client):
+        client.delete_run(run.info.run_id)
+
+
+def delete_some_children(uri: str) -> None:
+    client = client_of(uri)
+    for name in ("t0001", "t0003"):
+        client.delete_run(runs_of(client, name)[0].info.run_id)
+
+
+def delete_experiment(uri: str) -> None:
+    client = client_of(uri)
+    client.delete_experiment(client.get_experiment_by_name("recsearch").experiment_id)
+
+
+def delete_experiment_for_good(uri: str) -> None:
+    """As `mlflow gc` does."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    delete_experiment(uri)
+    ((number,),) = query(uri, "select experiment_id from experiments where name = 'recsearch'")
+    store = SqlAlchemyStore(uri, "unused")
+    for (run_id,) in query(uri, "select run_uuid from runs where experiment_id = ?", number):
+        store._hard_delete_run(run_id)
+    store._hard_delete_experiment(number)
+
+
+def delete_artifacts(uri: str) -> None:
+    shutil.rmtree(Path(uri.removeprefix("sqlite:///")).parent / "artifacts")
+
+
+def delete_registered_model(uri: str) -> None:
+    client_of(uri).delete_registered_model("recsearch-ml-100k")
+
+
+def delete_alias(uri: str) -> None:
+    client_of(uri).delete_registered_model_alias("recsearch-ml-100k", "champion")
+
+
+def put_back_an_older_copy(uri: str) -> None:
+    """The values of later epochs and the ends of trials are missing, the runs are there."""
+    query(uri, "delete from metrics where step > 1")
+    query(uri, "delete from latest_metrics where step > 1")
+    query(uri, "update runs set status = 'RUNNING', end_time = null where name = 't0002'")
+    query(uri, "update runs set status = 'RUNNING', end_time = null where name = 'a'")
+
+
+DELETIONS = [
+    delete_parent,
+    delete_parent_and_children,
+    delete_some_children,
+    delete_experiment,
+    delete_experiment_for_good,
+    delete_artifacts,
+    delete_registered_model,
+    delete_alias,
+    put_back_an_older_copy,
+]
+
+
+@pytest.mark.parametrize("delete", DELETIONS, ids=lambda f: f.__name__)
+def test_what_was_deleted_is_whole_again_after_the_next_delivery(
+    tmp_path: Path, delete: Callable[[str], None]
+) -> None:
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.several(5)
+    run.finish(model=True)
+    run.close()
+    assert deliver(run, uri)
+    delete(uri)
+    assert deliver(run, uri)
+    assert verify_delivery(run.path, uri) == []
+    assert active_runs(uri) == ["a", *(f"t{n:04d}" for n in range(5))]
+
+
+@pytest.mark.parametrize(
+    "delete", [delete_parent, delete_some_children, delete_experiment], ids=lambda f: f.__name__
+)
+def test_what_is_deleted_while_a_search_runs_is_made_anew(
+    tmp_path: Path, delete: Callable[[str], None]
+) -> None:
+    """The courier that holds the store open meets runs that it may write to no more."""
+    from search.courier import Courier
+
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.several(4)
+    open_trial = run.begin()
+    run.epochs(open_trial, 1, 2)
+    courier = Courier(run.path, uri, EXPERIMENT)
+    assert courier.attempt()
+    delete(uri)
+    run.epochs(open_trial, 3, 4)
+    run.end(open_trial, "COMPLETE", 4)
+    run.finish()
+    run.close()
+    tries = 1
+    while not courier.attempt():
+        tries += 1
+        assert tries < 4
     assert verify_delivery(run.path, uri) == []

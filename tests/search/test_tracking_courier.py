@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys.errors import ConfigError
 from search.folder import RunFolder
 from search.store import import_mlflow
 from search.tracking import Tracker, delivery_status, sync, verify_delivery
@@ -101,6 +101,40 @@ def test_a_dead_drivers_courier_delivers_and_ends(tmp_path: Path) -> None:
     folder.close()
 
 
+SYNC = """
+import sys, time
+from search import tracking
+from pathlib import Path
+start = tracking._courier
+def tell(*a):
+    process = start(*a)
+    print(process.pid, flush=True)
+    return process
+tracking._courier = tell
+tracking.sync(Path(sys.argv[1]), sys.argv[2], patience_s=600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_the_courier_of_a_sync_ends_with_it(tmp_path: Path, number: int) -> None:
+    """Nobody answers, and it would try for ten minutes."""
+    run = FakeRun(tmp_path / "runs", "a")
+    run.trial()
+    run.close()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SYNC, str(run.path), "http://127.0.0.1:9"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    assert not ended(pid)
+    process.send_signal(number)
+    process.communicate(timeout=LONG_S)
+    wait_until(lambda: ended(pid))
+
+
 def test_ctrl_c_does_not_end_it(tmp_path: Path) -> None:
     run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
     run.trial()
@@ -139,7 +173,7 @@ def test_a_store_that_cannot_be_opened_is_known_soon(
     deliver(run, uri)
     (tmp_path / "store" / "mlflow.db").write_bytes(b"no database at all" * 100)
     monkeypatch.setattr(import_mlflow(uri), "MlflowClient", lambda **_: pytest.fail("asked"))
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(ConfigError, match="is no SQLite database"):
         deliver(run, uri)
 
 

@@ -1,4 +1,4 @@
-"""The UI launcher: its own address only, and a clear line where the port is taken."""
+"""The UI launcher: its own address only, clear lines, and nothing that outlives it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from recsys.errors import ConfigError
-from search.ui import check_port, serve
+from search.ui import Place, find_place, serve, visitors
 from tests.ports import free_port
-from tests.search.tracking_help import FakeRun, deliver, sqlite_store
+from tests.search.tracking_help import LONG_S, FakeRun, deliver, sqlite_store, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +29,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
             serve(port, uri=f"sqlite:///{tmp_path}/m.db")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "m.db").exists()
-    check_port("127.0.0.1", port)
+    assert find_place("127.0.0.1", port) == Place("127.0.0.1", "127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +38,91 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         ("127.0.0.1", 0, "from 1 to 65535"),
         ("127.0.0.1", 70_000, "from 1 to 65535"),
         ("no.such.host.invalid", 5000, "no such address"),
+        ("a..b", 5000, "no such address"),
+        ("192.0.2.7", 5000, "no address of this machine"),  # of documentation, so nobody's
     ],
 )
 def test_places_no_server_can_be(host: str, port: int, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check_port(host, port)
+    with pytest.raises(ConfigError, match=message) as caught:
+        find_place(host, port)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "url"),
+    [
+        ("127.0.0.1", "127.0.0.1", "http://127.0.0.1:5000"),
+        ("localhost", "127.0.0.1", "http://localhost:5000"),
+        ("::1", "::1", "http://[::1]:5000"),
+        ("[::1]", "::1", "http://[::1]:5000"),
+        ("gpu01", "10.0.0.7", "http://gpu01:5000"),
+        ("0.0.0.0", "0.0.0.0", "http://box:5000"),
+        ("", "0.0.0.0", "http://box:5000"),
+        ("::", "::", "http://box:5000"),
+    ],
+)
+def test_the_address_that_is_said_can_be_opened(
+    monkeypatch: pytest.MonkeyPatch, host: str, address: str, url: str
+) -> None:
+    monkeypatch.setattr("search.ui.socket.gethostname", lambda: "box")
+    monkeypatch.setattr("search.ui.socket.getaddrinfo", lambda *_: [])
+    assert Place(host, address, 5000).url() == url
+
+
+def test_a_machine_that_does_not_know_its_own_name_says_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.ui.socket.gethostname", lambda: "no.such.host.invalid")
+    url = Place("0.0.0.0", "0.0.0.0", 5000).url()
+    assert url.removeprefix("http://").removesuffix(":5000").replace(".", "").isdecimal()
+    assert "0.0.0.0" not in url
+
+
+@pytest.mark.parametrize(
+    ("place", "welcome", "turned_away"),
+    [
+        (
+            Place("127.0.0.1", "127.0.0.1", 5000),
+            ["127.0.0.1:5000", "localhost:5000"],
+            ["evil.example.org:5000", "evil.example.org"],
+        ),
+        (Place("::1", "::1", 5000), ["[::1]:5000", "localhost:5000"], ["evil.example.org:5000"]),
+        (
+            Place("box", "127.0.1.1", 5000),
+            ["box:5000", "127.0.1.1:5000", "localhost:5000", "box"],
+            ["evil.example.org:5000"],
+        ),
+        (Place("::ffff:127.0.0.1", "::1", 5000), ["[::1]:5000"], ["evil.example.org:5000"]),
+        (
+            Place("0.0.0.0", "0.0.0.0", 5000),
+            ["gpu01.example.org:5000", "gpu01:5000", "10.1.2.3:5000", "[2001:db8::7]:5000"],
+            [],
+        ),
+        (Place("gpu01", "8.8.8.8", 5000), ["gpu01:5000", "gpu01.example.org:5000"], []),
+        (Place("::", "::", 80), ["gpu01.example.org", "gpu01"], []),
+    ],
+    ids=str,
+)
+def test_who_may_visit(place: Place, welcome: list[str], turned_away: list[str]) -> None:
+    """Asked of MLflow's own functions: its pages send POST with the origin of the page."""
+    from mlflow.server.security_utils import (
+        get_default_allowed_hosts,
+        is_allowed_host_header,
+        should_block_cors_request,
+    )
+
+    options = dict(zip(*[iter(visitors(place))] * 2, strict=True))
+    hosts = options.get("--allowed-hosts", "").split(",") if options else None
+    origins = options["--cors-allowed-origins"].split(",") if options else None
+    hosts = hosts or get_default_allowed_hosts()
+    for name in welcome:
+        assert is_allowed_host_header(hosts, name), name
+        if name.endswith(":5000"):  # where a browser says the port, which it does unless it is 80
+            assert not should_block_cors_request(f"http://{name}", "POST", origins), name
+    for name in turned_away:
+        assert not is_allowed_host_header(hosts, name), name
+    assert should_block_cors_request("http://evil.example.org", "POST", origins)
+    assert should_block_cors_request("https://evil.example.org", "POST", origins)
 
 
 def test_a_server_has_its_own_ui() -> None:
@@ -49,27 +130,125 @@ def test_a_server_has_its_own_ui() -> None:
         serve(5000, uri="http://h:5000")
 
 
-@pytest.mark.slow
-def test_it_serves_the_runs_of_the_local_store_until_ctrl_c(tmp_path: Path) -> None:
-    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
-    run.trial()
-    run.finish()
-    run.close()
-    assert deliver(run, uri)
-    port = free_port()
-    code = f"import sys; from search.ui import serve; sys.exit(serve({port}, uri={uri!r}))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
+# Takes the place of MLflow's server: it listens, and a worker below it, which holds the same
+# socket and minds no SIGTERM, would keep the port for ever.
+STUBBORN = """
+import os, signal, socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    signal.pause()
+"""
+UI = """
+import sys
+from search import ui
+port, uri = int(sys.argv[1]), sys.argv[2]
+if len(sys.argv) > 3:
+    command = ui.server_command
+    ui._prepare = lambda uri: None
+    ui.server_command = lambda *a: [sys.executable, "-c", sys.argv[3], *command(*a)]
+sys.exit(ui.serve(port, uri=uri))
+"""
+
+
+def start(port: int, uri: str, server: str = "", before: str = "") -> subprocess.Popen[str]:
+    """`ui` in a process of its own; `before`: what a shell does to its signals."""
+    prepared = ["bash", "-c", f'{before} exec "$@"', "sh"] if before else []
+    return subprocess.Popen(
+        [*prepared, sys.executable, "-c", UI, str(port), uri, *filter(None, [server])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     )
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    number = free_port()
+    yield number
+    assert not listens(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "before", "code"),
+    [
+        (signal.SIGINT, "", 0),
+        (signal.SIGINT, "trap '' INT;", 0),  # as in the background of a shell
+        (signal.SIGTERM, "", 143),
+        (signal.SIGHUP, "", 129),
+        (signal.SIGKILL, "", -signal.SIGKILL),
+    ],
+)
+def test_its_server_ends_with_it(
+    tmp_path: Path, port: int, number: int, before: str, code: int
+) -> None:
+    store = tmp_path / "50% off" / "m.db"
+    store.parent.mkdir()
+    process = start(port, f"sqlite:///{store}", STUBBORN, before)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline().startswith(f"MLflow UI: http://127.0.0.1:{port} ")
+        assert listens(port)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=LONG_S)
+        assert process.returncode == code
+        assert said == ""
+        if number == signal.SIGKILL:  # the guard needs its moment; else the port is free at once
+            wait_until(lambda: not listens(port))
+        assert not listens(port)
+    finally:
+        process.kill()
+
+
+def test_nohup_is_respected(tmp_path: Path, port: int) -> None:
+    process = start(port, f"sqlite:///{tmp_path}/m.db", STUBBORN, "trap '' HUP;")
+    assert process.stdout is not None
+    try:
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        assert listens(port)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=LONG_S)
+        assert process.returncode == 143  # of the second: the first did nothing
+    finally:
+        process.kill()
+
+
+def test_a_server_that_ends_by_itself_is_told(tmp_path: Path, port: int) -> None:
+    process = start(port, f"sqlite:///{tmp_path}/m.db", "raise SystemExit('no')")
+    out, said = process.communicate(timeout=LONG_S)
+    assert (process.returncode, out) == (1, "")
+    assert said == f"the MLflow server ended by itself; why stands in {tmp_path}/server.log\n"
+    assert (tmp_path / "server.log").read_text() == "no\n"
+
+
+@pytest.mark.slow
+def test_it_serves_the_runs_of_the_local_store_until_ctrl_c(tmp_path: Path, port: int) -> None:
+    """MLflow itself, on a path that is spelled otherwise in its address."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "50% ü?x#y")
+    run.trial()
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    process = start(port, uri)
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
         address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name"
-        with urllib.request.urlopen(f"{address}?experiment_name=recsearch", timeout=600) as answer:
+        with urllib.request.urlopen(
+            f"{address}?experiment_name=recsearch", timeout=LONG_S
+        ) as answer:
             assert b'"recsearch"' in answer.read()
         listening = subprocess.run(
             [sys.executable, "-c", LISTENING.format(port=port)], capture_output=True, text=True
@@ -77,10 +256,9 @@ def test_it_serves_the_runs_of_the_local_store_until_ctrl_c(tmp_path: Path) -> N
         assert listening.split() == ["0100007F"]  # 127.0.0.1, and nothing else
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=600)
+        process.communicate(timeout=LONG_S)
     assert process.returncode == 0
-    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["50% ü?x#y", "runs"]
 
 
 LISTENING = """

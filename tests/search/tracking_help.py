@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from search.address import sqlite_file, sqlite_uri
 from search.folder import RunFolder
 from search.journal import Journal
 from search.tracking import EXPERIMENT
@@ -197,7 +198,7 @@ def make_database(file: Path) -> Path:
     """Let MLflow make a database."""
     from search.store import open_store
 
-    open_store(f"sqlite:///{file}", "unused")
+    open_store(sqlite_uri(file), "unused")
     return file
 
 
@@ -205,7 +206,14 @@ def sqlite_store(folder: Path) -> str:
     """URI of an empty sqlite store in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(empty_database(), folder / "mlflow.db")
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    return sqlite_uri(folder / "mlflow.db")
+
+
+def store_file(uri: str) -> Path:
+    """The database of a sqlite store."""
+    file = sqlite_file(uri)
+    assert file is not None
+    return file
 
 
 def deliver(run: FakeRun, uri: str) -> bool:
@@ -218,7 +226,7 @@ def deliver(run: FakeRun, uri: str) -> bool:
 
 def query(uri: str, sql: str, *values: object) -> list[tuple[Any, ...]]:
     """Rows of a sqlite store, read past MLflow."""
-    connection = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    connection = sqlite3.connect(store_file(uri))
     try:
         rows = connection.execute(sql, values).fetchall()
         connection.commit()
@@ -240,7 +248,7 @@ class Server:
     """A real `mlflow server` on 127.0.0.1 over a store of its own, to be killed and restarted."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = Path(sqlite_store(folder).removeprefix("sqlite:///"))
+        self.file = store_file(sqlite_store(folder))
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -249,7 +257,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        own = f"sqlite:///{self.file}"
+        own = sqlite_uri(self.file)
         self.process = subprocess.Popen(
             server_command(own, "127.0.0.1", self.port),
             env=server_environment(own),
@@ -279,7 +287,7 @@ class Server:
 @contextmanager
 def locked(uri: str) -> Iterator[None]:
     """Another connection holds the write lock of a sqlite store, and nobody reads it either."""
-    connection = sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=60, isolation_level=None)
+    connection = sqlite3.connect(store_file(uri), timeout=60, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
     try:
         yield
