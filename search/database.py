@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shlex
 import sqlite3
 import sys
 from contextlib import closing, suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from recsys.errors import ConfigError
 from search.address import sqlite_uri
+from search.paste import quoted
 
 _MARKS = ("experiments", "runs", "alembic_version")  # tables of every MLflow database
 
@@ -101,7 +101,7 @@ def _broken(file: Path, error: sqlite3.Error) -> str:
     what = "is no SQLite database" if "not a database" in str(error) else f"is damaged ({error})"
     return (
         f"MLflow's store {file} {what}: put a backup in its place, or move it away and a new one "
-        "is made (`run_search.py sync RUN` fills it)"
+        "is made, which the command sync fills"
     )
 
 
@@ -150,7 +150,7 @@ def upgrade_command(file: Path) -> str:
     here = Path.cwd()
     shown = program.relative_to(here) if program.is_relative_to(here) else program
     words = [str(shown)] if program.exists() else [sys.executable, "-m", "mlflow"]
-    return shlex.join([*words, "db", "upgrade", sqlite_uri(file.absolute())])
+    return " ".join(map(quoted, [*words, "db", "upgrade", sqlite_uri(file.absolute())]))
 
 
 # --- locks ------------------------------------------------------------------------------------
