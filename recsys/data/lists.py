@@ -1,9 +1,10 @@
 """A list of ids in one cell: `write_list` and `read_list`, the grammar of both directions.
 
 A cell is a row in the manner of CSV with a separator of its own, a blank by default: `8 36 54`. An
-id with the separator, any blank, a line break or a quote, or with nothing in it, stands in double
-quotes, and a quote inside is doubled: `8 "red shoes" "5"" nail"`. So any ids can be written, and
-a list of plain ids looks as it always did.
+id with the separator, a line break, a quote, a blank at its ends or nothing in it stands in double
+quotes, and a quote inside is doubled: `8 "red shoes" "5"" nail"`. Where blanks separate, every
+blank of Unicode counts as one. So any ids can be written, and a list of plain ids looks as it
+always did.
 """
 
 from __future__ import annotations
@@ -43,16 +44,20 @@ def write_id(name: str, separator: str = BLANK) -> str:
     >>> write_id("8"), write_id("red shoes"), write_id('5" nail')
     ('8', '"red shoes"', '"5"" nail"')
     """
+    plain = separator not in name and '"' not in name
     # split() cuts at every blank of Unicode, line breaks among them
-    plain = separator not in name and '"' not in name and name.split() == [name]
+    if separator == BLANK:
+        plain = plain and name.split() == [name]
+    else:
+        plain = plain and name.strip() == name and name.splitlines() == [name]
     return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 def write_list(names: Sequence[str], separator: str = BLANK) -> str:
     """`names` in one cell.
 
-    >>> write_list(["8", "a|b"], "|")
-    '8|"a|b"'
+    >>> write_list(["8", "a|b", "red shoes"], "|")
+    '8|"a|b"|red shoes'
     """
     return separator.join([write_id(name, separator) for name in names])
 

@@ -77,7 +77,7 @@ def test_another_separator_leaves_blanks_unquoted_only_where_it_may(tmp_path):
     data = interactions(["u"], ["ok", "a|b", "plain", "red shoes"])
     path = tmp_path / "s.csv"
     write_submission(path, data, np.array([[2, 1, 3]]), separator="|")
-    assert path.read_text() == 'UserId,ItemId\nu,"plain|""a|b""|""red shoes"""\n'
+    assert path.read_text() == 'UserId,ItemId\nu,"plain|""a|b""|red shoes"\n'
     check_submission(path, data, 3, separator="|")
     with pytest.raises(SubmissionError, match="row 2: "):
         check_submission(path, data, 3)
