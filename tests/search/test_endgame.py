@@ -1,9 +1,21 @@
-"""What follows the search: how large the race is."""
+"""What follows the search: who races, how large the race is, and what it says."""
 
 from __future__ import annotations
 
-from search.endgame import fit_race
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.interactions import CSR
+from search.endgame import finalists, first_default, fit_race, honest_trials, race, race_summary
+from search.folder import save_arrays
+from search.race import Standing, per_user_file, standings
 from search.records import TrialRecord
+from search.space import load_spec, override
+from search.stages import RunFailedError
 
 
 def racers(*seconds):
@@ -27,3 +39,154 @@ def test_one_finalist_or_no_race_stay():
     some = racers(10)
     assert fit_race(some, 5, 1, 0) == (some, 2)
     assert fit_race(some, 0, 1, 0) == (some, 0)
+
+
+# --- who races --------------------------------------------------------------------------------
+
+
+def record(n: int, value: float | None, config: int | None = None, **changes: Any) -> TrialRecord:
+    """Trial n with a config of its own, or the one numbered `config`."""
+    flat = {"lr": float(n if config is None else config), "negatives_exclude": "train"}
+    known = {"state": "COMPLETE", "value": value, "best_epoch": 3, "epochs": 5, "config": flat}
+    fields = {"params": {}, "seed": 0, "created": 0.0} | known | changes
+    return TrialRecord(f"t{n:04d}", n, **fields)
+
+
+def run_of(*trials: TrialRecord, settings: tuple[str, ...] = (), **more: Any) -> Any:
+    """What `endgame` reads of a run with these trials: smoke's space, whose `enqueue` has one."""
+    state = SimpleNamespace(in_order=lambda: list(trials), trials={t.id: t for t in trials})
+    spec = override(load_spec("smoke"), list(settings))
+    return SimpleNamespace(spec=spec, state=state, deadline=None, **more)
+
+
+def ids(trials: list[TrialRecord]) -> list[str]:
+    return [t.id for t in trials]
+
+
+class TestFinalists:
+    def test_the_best_and_the_first_default(self):
+        run = run_of(record(0, 0.1), record(1, 0.3), record(2, 0.2), record(3, 0.4))
+        assert ids(finalists(run)) == ["t0003", "t0000", "t0001"]
+
+    def test_equal_values_are_taken_in_order(self):
+        run = run_of(*(record(n, 0.0) for n in range(4)))
+        assert ids(finalists(run)) == ["t0000", "t0001"]
+
+    def test_repeats_of_one_config_race_once(self):
+        run = run_of(record(0, 0.2, 7), record(1, 0.2, 7), record(2, 0.2, 7))
+        assert ids(finalists(run)) == ["t0000"]
+
+    def test_one_trial(self):
+        assert ids(finalists(run_of(record(0, 0.0)))) == ["t0000"]
+
+    def test_nobody_has_a_value(self):
+        for trials in ((), (record(0, None, state="FAILED"),)):
+            with pytest.raises(RunFailedError, match="nothing can win"):
+                finalists(run_of(*trials))
+
+    def test_pruned_ones_only_where_none_completed(self):
+        pruned = record(1, 0.9, state="PRUNED")
+        assert ids(honest_trials(run_of(record(0, 0.1), pruned))) == ["t0000"]
+        assert ids(honest_trials(run_of(record(0, None, state="FAILED"), pruned))) == ["t0001"]
+
+    def test_a_leaky_default_does_not_race(self):
+        leaky = record(0, 0.9)
+        leaky.config["negatives_exclude"] = "all"
+        assert ids(finalists(run_of(leaky, record(1, 0.1)))) == ["t0001"]
+
+    def test_without_enqueue_there_is_no_default(self):
+        trials = (record(0, 0.1), record(1, 0.3))
+        assert first_default(run_of(*trials, settings=("enqueue=[]",))) is None
+        assert first_default(run_of(*trials)) is trials[0]
+        assert first_default(run_of(record(0, None, state="FAILED"), record(1, 0.1))) is None
+        assert first_default(run_of()) is None
+
+
+class TestNoRace:
+    @pytest.mark.parametrize(("values", "is_default"), [((0.1, 0.3), False), ((0.3, 0.1), True)])
+    def test_the_winner_of_the_search_wins(self, values, is_default):
+        trials = [record(n, value) for n, value in enumerate(values)]
+        run = run_of(*trials, settings=("race=none",), resources=SimpleNamespace(concurrent=1))
+        decided = race(run)
+        assert decided["winner"] == max(trials, key=lambda t: t.value or 0).id
+        assert decided["is_default"] is is_default
+        assert (decided["epochs"], decided["replicates"], decided["finalists"]) == (3, 0, [])
+
+    def test_epochs_of_a_trial_that_was_cut_off(self):
+        trial = replace(record(0, 0.1), best_epoch=None)
+        run = run_of(trial, settings=("race=none",), resources=SimpleNamespace(concurrent=1))
+        assert race(run)["epochs"] == 5
+
+
+def row(config_id: str, replicate: int, value: float, **changes: Any) -> dict[str, Any]:
+    known = {"config_id": config_id, "replicate": replicate, "value": value, "best_epoch": 2}
+    return known | changes
+
+
+class TestStandings:
+    def test_ties_go_to_the_earlier_trial(self):
+        rows = [row(name, r, 0.0) for name in ("t0003", "t0001") for r in range(2)]
+        assert [s.id for s in standings(rows, 2)] == ["t0001", "t0003"]
+
+    def test_only_those_that_finished_everywhere(self):
+        rows = [row("t0000", 0, 0.9), row("t0001", 0, 0.1), row("t0001", 1, 0.1)]
+        failed = row("t0000", 1, 0.0, cause="diverged")
+        assert [s.id for s in standings([*rows, failed], 2)] == ["t0001"]
+        assert standings([], 2) == []
+
+    def test_at_least_one_epoch(self):
+        assert Standing("t0000", (0.0, 0.0), (0, 0)).epochs == 1
+
+
+def raced(tmp_path: Any, values: dict[str, list[list[float]]]) -> dict[str, Any]:
+    """The summary of a race of trials with these values by replicate and user."""
+    users = len(next(iter(values.values()))[0])
+    (tmp_path / "race").mkdir()
+    rows = []
+    for name, by_replicate in values.items():
+        for r, per_user in enumerate(by_replicate):
+            save_arrays(
+                per_user_file(tmp_path, name, r), users=np.arange(users), values=np.array(per_user)
+            )
+            rows.append(row(name, r, float(np.mean(per_user))))
+    trials = [record(int(name[1:]), 0.1) for name in values]
+    nobody = CSR(np.zeros(users + 1, np.int64), np.zeros(0, np.int32), 5)
+    run = run_of(
+        *trials,
+        split=SimpleNamespace(train=nobody),
+        folder=SimpleNamespace(path=tmp_path),
+    )
+    run.settings = SimpleNamespace(seed=1)
+    replicates = len(next(iter(values.values())))
+    return race_summary(run, standings(rows, replicates), trials, replicates)
+
+
+class TestSummary:
+    def test_one_finalist_has_no_rival(self, tmp_path):
+        found = raced(tmp_path, {"t0000": [[0.5, 0.1], [0.3, 0.2]]})
+        assert found["comparisons"] == []
+        assert found["is_default"]
+
+    def test_all_the_same(self, tmp_path):
+        found = raced(tmp_path, {f"t000{n}": [[0.5, 0.0]] * 2 for n in range(3)})
+        assert found["winner"] == "t0000"
+        (one,) = found["comparisons"]
+        assert one["words"] == (
+            "the winner and the runner-up t0001 are equal for every one of the 2 users"
+        )
+
+    def test_a_lead_that_rounds_to_nothing(self, tmp_path):
+        found = raced(
+            tmp_path, {"t0000": [[0.5, 0.1]] * 2, "t0001": [[0.50002, 0.1], [0.5, 0.10002]]}
+        )
+        assert found["winner"] == "t0001"
+        (one,) = found["comparisons"]
+        assert one["name"] == "the first default config t0000 (also the runner-up)"
+        assert "are level" in one["words"]
+        assert "by 0.0000" not in one["words"]
+
+    def test_one_user(self, tmp_path):
+        found = raced(tmp_path, {"t0000": [[0.1]] * 2, "t0001": [[0.4]] * 2})
+        (one,) = found["comparisons"]
+        assert one["words"].endswith("by 0.3000 for the only user: one user proves nothing")
+        assert not one["proven"]
