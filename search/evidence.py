@@ -124,12 +124,18 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
             "is the same in every order, as all their items fit into the list"
         )
     if part.asked * 2 < users or expected_reach(part.asked) > TELLING:
+        beside = " and others left to rank" if part.holding > part.asked else ""
         with_first = f" (those with {part.first:,} or more)" if part.first else ""
         yield (
             f"note: {part.name}: {part.asked:,} of {counted(users, 'user')} "
-            f"{'has' if part.asked == 1 else 'have'} held-out items{with_first}: "
+            f"{have(part.asked)} held-out items{beside}{with_first}: "
             f"{reach_words(part.asked)}{helped}"
         )
+
+
+def have(users: int) -> str:
+    """The verb of so many users."""
+    return "has" if users == 1 else "have"
 
 
 def reach_words(users: int) -> str:
@@ -204,13 +210,13 @@ def _submission(dataset: Dataset, k: int) -> list[str]:
     lines = []
     if none := int((free_S == 0).sum()):
         lines.append(
-            f"note: {none:,} of {counted(users, 'user')} have every item: nothing is left to "
-            "recommend to them, their rows of the submission will be empty"
+            f"note: {none:,} of {counted(users, 'user')} {have(none)} every item: nothing is left "
+            f"to recommend, so {counted(none, 'row')} of the submission will be empty"
         )
     if short := int(((free_S > 0) & (free_S < k)).sum()):
         lines.append(
-            f"note: {short:,} of {counted(users, 'user')} have fewer than {k:,} items left: "
-            "their rows of the submission will be shorter"
+            f"note: {short:,} of {counted(users, 'user')} {have(short)} fewer than {k:,} items "
+            f"left: {counted(short, 'row')} of the submission will be shorter"
         )
     return lines
 
