@@ -9,7 +9,7 @@ import json
 
 import ray
 
-from recsys.engine_numba import warm_up
+from recsys.models.mf.numba_engine import warm_up
 from search.cluster import Cluster
 
 
@@ -20,10 +20,10 @@ class Bare:
     def __init__(self) -> None:
         from ray import tune  # noqa: F401
 
-        import recsys.engine_numba
+        import recsys.models.mf.numba_engine
         import search.trainable  # noqa: F401
 
-        self._warm_up = recsys.engine_numba.warm_up
+        self._warm_up = recsys.models.mf.numba_engine.warm_up
 
     def memory(self) -> tuple[int, int]:
         from benchmarks.search import memory_of

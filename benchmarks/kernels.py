@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from recsys.config import TrainConfig
 from recsys.data import load
-from recsys.engine_numba import NumbaEngine, warm_up
 from recsys.interactions import CSR
 from recsys.kernels.jit import kernel, prefetch_row
-from recsys.kernels.plan import BPR, ELEMENT, HARD, Plan
-from recsys.kernels.rows import dot, draft, new_scratch
-from recsys.model import LFM
-from recsys.sampling import make_pool
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.kernels.plan import BPR, ELEMENT, HARD, Plan
+from recsys.models.mf.kernels.rows import dot, draft, new_scratch
+from recsys.models.mf.model import LFM
+from recsys.models.mf.numba_engine import NumbaEngine, warm_up
+from recsys.models.mf.sampling import make_pool
 from recsys.split import SplitPlan, make_split
 
 N100 = {

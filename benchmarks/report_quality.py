@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from recsys.config import TrainConfig
 from recsys.interactions import CSR
-from recsys.train import fit
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.training import fit
 
 SHARED = {
     "optimizer": "adam",

@@ -1,7 +1,6 @@
 """A recommender for implicit feedback, usable on its own: see the README's five lines.
 
-Names are loaded when first used, so `import recsys` costs nothing. The functions `train` and
-`evaluate` are not among them: their modules already have those names.
+Names are loaded when first used, so `import recsys` costs nothing.
 """
 
 from __future__ import annotations
@@ -10,57 +9,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recsys.baselines import EASE, ItemKNN, Popularity, best_ease
-    from recsys.config import TrainConfig
     from recsys.data import Dataset, load
     from recsys.errors import ConfigError, DivergedError, InputError, UserError
-    from recsys.evaluate import Evaluation, top_items
+    from recsys.evaluation import Evaluation, evaluate, top_items
     from recsys.interactions import CSR, Interactions
-    from recsys.model import LFM
+    from recsys.models import MODELS, EpochReport, Model, ModelConfig, config_from_flat
+    from recsys.models.ease import EASE
+    from recsys.models.item_knn import ItemKNN
+    from recsys.models.mf.config import TrainConfig
+    from recsys.models.mf.model import LFM
+    from recsys.models.mf.training import Fit, fit, train
+    from recsys.models.popularity import Popularity
     from recsys.split import Split, SplitPlan, make_split
     from recsys.submission import check_submission, write_submission
-    from recsys.train import EpochReport, Fit, fit
-
-__all__ = [
-    "CSR",
-    "EASE",
-    "LFM",
-    "ConfigError",
-    "Dataset",
-    "DivergedError",
-    "EpochReport",
-    "Evaluation",
-    "Fit",
-    "InputError",
-    "Interactions",
-    "ItemKNN",
-    "Popularity",
-    "Split",
-    "SplitPlan",
-    "TrainConfig",
-    "UserError",
-    "best_ease",
-    "check_submission",
-    "fit",
-    "load",
-    "make_split",
-    "top_items",
-    "write_submission",
-]
 
 _HOME = {
-    "baselines": ("EASE", "ItemKNN", "Popularity", "best_ease"),
-    "config": ("TrainConfig",),
     "data": ("Dataset", "load"),
     "errors": ("ConfigError", "DivergedError", "InputError", "UserError"),
-    "evaluate": ("Evaluation", "top_items"),
+    "evaluation": ("Evaluation", "evaluate", "top_items"),
     "interactions": ("CSR", "Interactions"),
-    "model": ("LFM",),
+    "models": ("MODELS", "EpochReport", "Model", "ModelConfig", "config_from_flat"),
+    "models.ease": ("EASE",),
+    "models.item_knn": ("ItemKNN",),
+    "models.mf.config": ("TrainConfig",),
+    "models.mf.model": ("LFM",),
+    "models.mf.training": ("Fit", "fit", "train"),
+    "models.popularity": ("Popularity",),
     "split": ("Split", "SplitPlan", "make_split"),
     "submission": ("check_submission", "write_submission"),
-    "train": ("EpochReport", "Fit", "fit"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE)
 
 
 def __getattr__(name: str) -> Any:

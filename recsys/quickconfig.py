@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recsys.config import TrainConfig, one_line
 from recsys.errors import ConfigError
+from recsys.models.base import one_line
+from recsys.models.mf.config import TrainConfig
 from recsys.split import HoldOut, SplitPlan
 from recsys.yamlio import load_yaml
 

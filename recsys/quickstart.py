@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys.config import TrainConfig
 from recsys.data import Dataset, describe_lines, load
-from recsys.engine import EngineName
 from recsys.errors import ConfigError, DivergedError, InputError, UserError
-from recsys.evaluate import top_items
+from recsys.evaluation import top_items
 from recsys.interactions import CSR
-from recsys.model import LFM
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.engine import EngineName
+from recsys.models.mf.model import LFM
+from recsys.models.mf.training import EpochReport, train
 from recsys.output import guard_output, one_line
 from recsys.quickconfig import (
     BceSettings,
@@ -33,7 +34,6 @@ from recsys.quickconfig import (
 )
 from recsys.split import Split, make_split
 from recsys.submission import submit
-from recsys.train import EpochReport, train
 
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 DEFAULT_INPUT = "train.csv"

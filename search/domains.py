@@ -11,78 +11,35 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel
 
-from recsys.config import (
-    Adagrad,
-    Adam,
-    Bce,
-    Bpr,
-    Even,
-    Fixed,
-    Hard,
-    Sgd,
-    Softmax,
-    TrainConfig,
-)
+from recsys.models import DEFAULT, MODELS, config_of
+from recsys.models.base import Parameter
 
 Value: TypeAlias = int | float | str
 Pairs: TypeAlias = tuple[tuple[str, Value], ...]
 
 
-@dataclass(frozen=True)
-class Field:
-    """A flat parameter of `TrainConfig`: `int`, `float`, or one of some words."""
-
-    kind: type
-    words: tuple[str, ...] = ()
-
-    @property
-    def expected(self) -> str:
-        if self.words:
-            return "one of " + ", ".join(self.words)
-        return "a whole number" if self.kind is int else "a number"
+Field = Parameter
 
 
-def _field(model: type[BaseModel], name: str) -> Field:
-    annotation = model.model_fields[name].annotation
-    if get_args(annotation):
-        return Field(str, get_args(annotation))
-    assert annotation in (int, float)
-    return Field(int if annotation is int else float)
+def _fields() -> tuple[dict[str, Field], dict[str, frozenset[str]]]:
+    """The flat parameters of every model, and the models that have each."""
+    fields: dict[str, Field] = {"model": Parameter(str, tuple(MODELS))}
+    owners: dict[str, frozenset[str]] = {}
+    for model in MODELS:
+        for name, field in config_of(model).parameters().items():
+            assert fields.setdefault(name, field) == field, f"{name} differs between models"
+            owners[name] = owners.get(name, frozenset()) | {model}
+    return fields, owners
 
 
-def _tags(key: str, *models: type[BaseModel]) -> Field:
-    return Field(str, tuple(str(m.model_fields[key].default) for m in models))
-
-
-# What a space may set. `epochs` is missing on purpose: it is the space's `max_epochs`.
-FIELDS: Mapping[str, Field] = {
-    "loss": _tags("kind", Bpr, Bce, Softmax),
-    "margin": _field(Bpr, "margin"),
-    "temperature": _field(Softmax, "temperature"),
-    "neg_mode": _tags("mode", Even, Fixed, Hard),
-    "neg_sample_num": _field(Fixed, "count"),
-    "num_candidate_neg_samples": _field(Hard, "candidates"),
-    "num_hard_neg_samples": _field(Hard, "hard"),
-    "hard_fraction": Field(float),
-    "num_random_neg_samples": _field(Hard, "random"),
-    "optimizer": _tags("kind", Adam, Adagrad, Sgd),
-    "lr": _field(Adam, "lr"),
-    "weight_decay": _field(Adam, "weight_decay"),
-    "l2": _field(Adagrad, "l2"),
-    "l2_bias": _field(Adagrad, "l2_bias"),
-    "adagrad_per": _field(Adagrad, "per"),
-} | {
-    name: _field(TrainConfig, name)
-    for name in TrainConfig.model_fields
-    if name not in ("loss", "negatives", "optimizer", "epochs")
-}
+# What a space may set, and the models to which it means something.
+FIELDS, OWNERS = _fields()
 # The words that decide which other parameters exist.
-STRUCTURAL = ("loss", "neg_mode", "optimizer")
+STRUCTURAL = ("model", "loss", "neg_mode", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -261,13 +218,31 @@ Domain: TypeAlias = Constant | Searched
 
 @dataclass(frozen=True)
 class Param:
-    """A named domain. `when`: it exists only where each of these earlier ones has such a value."""
+    """A named domain. `when`: it exists only where each of these earlier ones has such a value.
+
+    A parameter of one model exists, besides, only where that model is chosen.
+    """
 
     name: str
     domain: Domain
     when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
 
+    def sets(self) -> set[str]:
+        """The flat parameters that this one sets, its own name included."""
+        if isinstance(self.domain, Bundle):
+            return {self.name}.union(*(dict(pairs) for _, pairs in self.domain.sets))
+        return {self.name}
+
+    def models(self) -> frozenset[str] | None:
+        """The models to which it means something; None: to any."""
+        names = self.sets()
+        owned = [OWNERS[name] for name in names if name in OWNERS]
+        return None if "model" in names or not owned else frozenset.union(*owned)
+
     def active(self, known: Mapping[str, Value]) -> bool:
+        models = self.models()
+        if models is not None and known.get("model", DEFAULT) not in models:
+            return False
         return all(
             name in known and any(_same(known[name], v) for v in values)
             for name, values in self.when

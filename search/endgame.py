@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from search.catalogue import save_catalogue
-from search.final import baselines_task, load_model, refit_task, submit, test_task
+from search.final import (
+    baselines_task,
+    load_model,
+    refit_task,
+    save_model,
+    submit,
+    test_task,
+)
 from search.folder import JOURNAL, save_arrays
 from search.journal import read_events
 from search.planned import configs_left, distinct
@@ -264,7 +271,9 @@ def refit(run: Stages) -> dict[str, Any]:
     """The winner on everything; the submission, written, read back and checked."""
     everything = run.split.full()
     task = winner_task(run, "refit")
-    seconds = alone(run, refit_task, (task, everything, str(run.folder.path)))["seconds"]
+    answer = alone(run, refit_task, (task, everything))
+    config = task["train"] | {"epochs": task["epochs"]}
+    save_model(run.folder.path / "model", answer["weights"], config)
     save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
     separator, k = run.settings.submission_sep, run.spec.k
     model = load_model(run.folder.path / "model")
@@ -274,7 +283,7 @@ def refit(run: Stages) -> dict[str, Any]:
         "k": k,
         "separator": separator,
         "epochs": task["epochs"],
-        "seconds": seconds,
+        "seconds": answer["seconds"],
     }
 
 
@@ -285,7 +294,7 @@ def result(run: Stages, status: str) -> dict[str, Any]:
     decided = state.stages["race"].data if state.stage_done("race") else {}
     tested = state.stages["test"].data if state.stage_done("test") else {}
     best = state.trials.get(decided.get("winner", "")) or state.best()
-    excludes = sorted({t.config["negatives_exclude"] for t in state.trials.values()})
+    excludes = sorted({t.config.get("negatives_exclude", "train") for t in state.trials.values()})
     return {
         "status": status,
         "run": run.folder.name,

@@ -9,39 +9,37 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from recsys import submission
-from recsys.baselines import Popularity, best_ease
-from recsys.config import TrainConfig
+from recsys import rivals, submission
 from recsys.data import Dataset
 from recsys.data.lists import BLANK
-from recsys.evaluate import Scorer, evaluate, top_items
+from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR
-from recsys.model import LFM
-from recsys.train import train
+from recsys.models import Model, config_from_flat, model_of
 from search.folder import write_atomic
 from search.trainable import limit_threads
 
 
 def train_fixed(
     flat: dict[str, Any], epochs: int, seed: int, items: CSR, threads: int, device: str
-) -> LFM:
+) -> Model:
     """Train for exactly `epochs` epochs, without any validation."""
     limit_threads(threads)
-    config = TrainConfig.from_flat(flat | {"epochs": epochs, "negatives_exclude": "train"})
+    config = config_from_flat(honest(flat)).for_epochs(epochs)
     rng = np.random.default_rng(seed)
-    model = LFM(
-        items.n_users, items.n_items, config.latent_factors, rng=rng, init_std=config.init_std
-    )
-    for _ in train(model, items, None, config, rng=rng, threads=threads, device=device):
+    model = model_of(config).create(config, items.n_users, items.n_items, rng=rng)
+    for _ in model.train(config, items, None, rng=rng, threads=threads, device=device):
         pass
-    return model.cpu()
+    return model.to_host()
+
+
+def honest(flat: dict[str, Any]) -> dict[str, Any]:
+    """The config with negatives that exclude training items only; nothing else is held out."""
+    return flat | ({"negatives_exclude": "train"} if "negatives_exclude" in flat else {})
 
 
 def test_task(
@@ -66,61 +64,54 @@ def test_task(
 def baselines_task(
     task: dict[str, Any], train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
 ) -> dict[str, Any]:
-    """Popularity and EASE: on validation fitted on train, on test fitted on train + valid."""
-    threads = task["threads"]
+    """The rivals: on validation fitted on train, on test fitted on train + valid."""
+    threads, metric = task["threads"], metrics[0]
     limit_threads(threads)
+    rng = np.random.default_rng(task["seed"])
     seen = train_items.union(valid)
-    ease = best_ease(train_items, valid, metrics[0], threads=threads)
-    fits: dict[str, Callable[[CSR], Scorer]] = {"popularity": Popularity}
     table: dict[str, Any] = {}
     per_user = {}
-    if ease.l2 is None:
-        table["ease"] = {"skipped": ease.reason}
-    else:
-        fits["ease"] = ease.fit
-    for name, fit in fits.items():
-        on_valid = evaluate(fit(train_items), train_items, valid, metrics, threads=threads)
-        on_test = evaluate(fit(seen), seen, test, metrics, threads=threads)
-        table[name] = {"valid": on_valid.values, "test": on_test.values}
-        per_user[name] = on_test.per_user[metrics[0]]
-    if ease.l2 is not None:
-        table["ease"]["l2"] = ease.l2
+    for rival in rivals.RIVALS:
+        choice = rivals.choose(rival, train_items, valid, metrics, rng=rng, threads=threads)
+        if choice.config is None:
+            table[rival.name] = {"skipped": choice.reason}
+            continue
+        model = rivals.fit(choice.config, seen, rng=rng, threads=threads)
+        on_test = evaluate(model, seen, test, metrics, threads=threads)
+        table[rival.name] = {"valid": choice.metrics, "test": on_test.values}
+        per_user[rival.name] = on_test.per_user[metric]
+        if rival.name == "ease":
+            table["ease"]["l2"] = choice.config.to_flat()["ease_l2"]
     return {"what": "baselines", "table": table, "per_user": per_user}
 
 
-def refit_task(task: dict[str, Any], everything: CSR, folder: str) -> dict[str, Any]:
-    """Train on everything and save the weights under `folder`/model, in a worker."""
+def refit_task(task: dict[str, Any], everything: CSR) -> dict[str, Any]:
+    """Train on everything, in a worker; the model comes back as bytes, for the driver to write."""
     started = time.monotonic()
     model = train_fixed(
         task["train"], task["epochs"], task["seed"], everything, task["threads"], task["device"]
     )
-    save_model(Path(folder) / "model", model, task["train"] | {"epochs": task["epochs"]})
-    return {"what": "refit", "seconds": time.monotonic() - started}
+    return {"what": "refit", "weights": model.to_bytes(), "seconds": time.monotonic() - started}
 
 
-def save_model(folder: Path, model: LFM, config: dict[str, Any]) -> None:
-    """`weights.pt` (a state_dict) and `config.json`; loadable without running pickled code."""
-    import io
+CONFIG = "config.json"
 
+
+def save_model(folder: Path, weights: bytes, config: dict[str, Any]) -> None:
+    """`weights` (of `Model.to_bytes`) and `config.json`, flat; loadable without pickled code."""
     folder.mkdir(exist_ok=True)
-    buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
-    write_atomic(folder / "weights.pt", buffer.getvalue())
-    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    write_atomic(folder / model_of(config_from_flat(config)).weights_file, weights)
+    write_atomic(folder / CONFIG, json.dumps(config, indent=2) + "\n")
 
 
-def load_model(folder: Path) -> LFM:
-    """The model saved by `save_model` (weights only: no code in the file can run)."""
-    weights = torch.load(folder / "weights.pt", weights_only=True)
-    users, factors = weights["user_factors"].shape
-    items = weights["item_factors"].shape[0]
-    model = LFM(users, items, factors, rng=np.random.default_rng(0))
-    model.load_state_dict(weights)
-    return model
+def load_model(folder: Path) -> Model:
+    """The model saved by `save_model`; no code in its files can run."""
+    kind = model_of(config_from_flat(json.loads((folder / CONFIG).read_text(encoding="utf-8"))))
+    return kind.from_bytes((folder / kind.weights_file).read_bytes())
 
 
 def submit(
-    path: Path, model: LFM, dataset: Dataset, everything: CSR, k: int, separator: str = BLANK
+    path: Path, model: Model, dataset: Dataset, everything: CSR, k: int, separator: str = BLANK
 ) -> int:
     """Write the k best unseen items of whom the submission is for; read it back and check it.
 

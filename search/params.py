@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from recsys.errors import ConfigError
+from recsys.models import DEFAULT, MODELS
 from search.domains import (
     FIELDS,
     Bundle,
@@ -72,14 +73,30 @@ def parse_params(node: Node, *, lenient: bool = False) -> tuple[Param, ...]:
         params[name] = param
     if not params:
         raise node.fail("no parameters, expected at least one, such as lr: {low: 0.01, high: 0.1}")
-    return tuple(params.values())
+    # the choice of a model decides which other parameters exist, so it is always the first
+    found = tuple(sorted(params.values(), key=lambda p: "model" not in p.sets()))
+    return _of_chosen_models(node, found, lenient)
 
 
-def _setters(param: Param) -> set[str]:
-    """The flat parameters that `param` sets."""
-    if isinstance(param.domain, Bundle):
-        return {param.name}.union(*(dict(pairs) for _, pairs in param.domain.sets))
-    return {param.name}
+def _of_chosen_models(node: Node, params: tuple[Param, ...], lenient: bool) -> tuple[Param, ...]:
+    """`params`, or ConfigError at one of a model that the space never chooses.
+
+    `lenient`: without those.
+    """
+    children = node.mapping()
+    chosen = {
+        model for model in MODELS if any(possible(param, "model", model) for param in params)
+    } or {DEFAULT}
+    for param in params:
+        if "model" in param.sets() and param.when:
+            raise children[param.name].fail("the choice of a model can't have conditions (when)")
+        models = param.models()
+        if models is not None and not models & chosen and not lenient:
+            raise children[param.name].fail(
+                f"has no effect: it is of model {' or '.join(sorted(models))}, and this space "
+                f"has {', '.join(sorted(chosen))} only"
+            )
+    return tuple(p for p in params if (models := p.models()) is None or models & chosen)
 
 
 def _param(
@@ -208,7 +225,7 @@ def _when(
 ) -> tuple[tuple[str, tuple[Value, ...]], ...] | None:
     """The conditions; None where they can't be met and `out` (what was left out) is given."""
     conditions = []
-    known = list(dict.fromkeys(s for p in before.values() for s in sorted(_setters(p))))
+    known = list(dict.fromkeys(s for p in before.values() for s in sorted(p.sets())))
     for name, child in node.mapping("conditions, {loss: bpr, ..}").items():
         if out is not None and name in out:
             return None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.config import TrainConfig
+from recsys.models import config_from_flat
 from recsys.split import Split, SplitPlan, resplit
 from search.cluster import Cluster, Resources
 from search.stats import Comparison, compare_paired, holm
@@ -72,7 +72,7 @@ def run_race(
         for finalist in finalists:
             if (finalist.id, replicate) in already:
                 continue
-            config = TrainConfig.from_flat(finalist.train)
+            config = config_from_flat(finalist.train)
             task = {
                 "config_id": finalist.id,
                 "replicate": replicate,

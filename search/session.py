@@ -131,7 +131,7 @@ class Session:
         """Compile the kernels once, here, before every worker would do it at the same time."""
         if self.settings.device != "cpu":
             return
-        from recsys.engine_numba import warm_up
+        from recsys.models.mf.numba_engine import warm_up
 
         self.display.note("loading the compiled kernels (a machine's first time takes a while)")
         seconds = warm_up(threads=self.settings.cpus_per_trial)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from recsys.config import TrainConfig
 from recsys.errors import ConfigError
+from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
 from search.domains import Bundle, Constant, Pairs, Param, Value
 from search.params import walk
 
@@ -92,7 +92,7 @@ class SearchSpec:
         return self.choose(lambda p: p.domain.sample(rng))  # type: ignore[union-attr]
 
     def flat(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """`params` (the active searched ones) as complete flat parameters of a `TrainConfig`.
+        """`params` (the active searched ones) as complete flat parameters of a model's config.
 
         Raises ConfigError where a parameter is missing, unknown or without effect.
         """
@@ -107,11 +107,14 @@ class SearchSpec:
             if name not in known:
                 raise ConfigError(f"space {self.name}: {name} has no effect in {dict(params)}")
         bundles = {p.name for p in self.params if isinstance(p.domain, Bundle)}
-        return {n: v for n, v in known.items() if n not in bundles} | {"epochs": self.max_epochs}
+        flat = {n: v for n, v in known.items() if n not in bundles}
+        if "epochs" in config_of(str(flat.get("model", DEFAULT))).model_fields:
+            flat["epochs"] = self.max_epochs
+        return flat
 
-    def train_config(self, params: Mapping[str, Value]) -> TrainConfig:
+    def train_config(self, params: Mapping[str, Value]) -> ModelConfig:
         """The training that `params` describe."""
-        return TrainConfig.from_flat(self.flat(params))
+        return config_from_flat(self.flat(params))
 
     def grid(self) -> Iterator[dict[str, Value]]:
         """Every config, in the order written, the last parameter changing fastest.

@@ -1,4 +1,4 @@
-"""One trial inside a worker: the adapter between Ray Tune and `recsys.train`.
+"""One trial inside a worker: the adapter between Ray Tune and a model's `train`.
 
 A worker runs trial after trial (`reuse_actors`), so nothing here may outlive a trial: no global
 state, every generator made from the trial's own seed.
@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from recsys.config import TrainConfig
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.model import LFM
-from recsys.train import EpochReport, train
+from recsys.models import EpochReport, config_from_flat, model_of
 
 REPORT_EVERY_S = 0.5
 
@@ -47,29 +45,24 @@ class Trial:
     """One training of one config: the same config, seed and data give the same epochs."""
 
     def __init__(self, flat: dict[str, Any], seed: int, data: TrialData) -> None:
-        self.config = TrainConfig.from_flat(flat)
+        self.config = config_from_flat(flat)
         self.data = data
         self.rng = np.random.default_rng(seed)
-        self.model = LFM(
-            data.train.n_users,
-            data.train.n_items,
-            self.config.latent_factors,
-            rng=self.rng,
-            init_std=self.config.init_std,
+        self.model = model_of(self.config).create(
+            self.config, data.train.n_users, data.train.n_items, rng=self.rng
         )
 
     def epochs(self) -> Iterator[EpochReport]:
         """Train; afterwards `model` holds the best weights."""
         data = self.data
-        yield from train(
-            self.model,
+        yield from self.model.train(
+            self.config,
             data.train,
             data.valid,
-            self.config,
             rng=self.rng,
             metric=data.metric,
             metrics=data.metrics,
-            exclude=data.valid if self.config.negatives_exclude == "all" else None,
+            exclude=data.valid if self.config.leaky else None,
             threads=data.threads,
             device=data.device,
         )

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys.config import TrainConfig
+from recsys.models import ModelConfig
 from search.domains import Pairs, Value
 from search.spec import SearchSpec
 
 
 def trial_seed(run_seed: int, config_key: str) -> int:
-    """63 bits that depend on the run's seed and the config (`TrainConfig.key()`) alone.
+    """63 bits that depend on the run's seed and the config (`ModelConfig.key()`) alone.
 
     So a trial replays exactly wherever and whenever it runs, and equal configs of a run get
     equal seeds.
@@ -31,7 +31,7 @@ class TrialConfig:
     """chosen: the active searched parameters; train: the training; seed: for its generator."""
 
     chosen: Pairs
-    train: TrainConfig
+    train: ModelConfig
     seed: int
 
     @staticmethod

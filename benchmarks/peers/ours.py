@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from serve import Server, options, serve
 
-from recsys import engine_torch
-from recsys.config import TrainConfig
-from recsys.engine import make_engine
-from recsys.engine_numba import warm_up
 from recsys.interactions import CSR
-from recsys.model import LFM
+from recsys.models.mf import torch_engine as engine_torch
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.engine import make_engine
+from recsys.models.mf.model import LFM
+from recsys.models.mf.numba_engine import warm_up
 
 
 def resident(key: str = "VmRSS") -> int:

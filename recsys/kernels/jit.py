@@ -30,7 +30,8 @@ def cache_folder() -> Path | None:
     loaded by unpickling, so a folder that somebody else could write to is never used.
     """
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    # every folder of kernels in the package: recsys/kernels and those of the models
+    for source in sorted(Path(__file__).parents[1].rglob("kernels/*.py")):
         digest.update(source.read_bytes())
     base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("honest-recsearch")
     folder = Path(base).expanduser().resolve() / f"kernels-{digest.hexdigest()[:16]}"
@@ -60,18 +61,28 @@ def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Callable[.
         }
         if inline:
             return numba.njit(forceinline=True, **options)(function)
-        folder = cache_folder()
-        if folder is None:
-            return numba.njit(**options)(function)
-        # numba reads the folder when it decorates; set back, so that no other user is affected
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(folder)
-        try:
-            return numba.njit(cache=True, **options)(function)
-        finally:
-            numba.config.CACHE_DIR = before
+        return _cached(function, **options)
 
     return decorate
+
+
+def exact(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile for one signature at import, without the GIL and with sums in the order written."""
+    return lambda function: _cached(function, signature, nogil=True)
+
+
+def _cached(function: Callable[..., Any], *signature: Any, **options: Any) -> Callable[..., Any]:
+    """`function` compiled, its code kept in `cache_folder` where there is one."""
+    folder = cache_folder()
+    if folder is None:
+        return numba.njit(*signature, **options)(function)
+    # numba reads the folder when it decorates; set back, so that no other user is affected
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+        return numba.njit(*signature, cache=True, **options)(function)
+    finally:
+        numba.config.CACHE_DIR = before
 
 
 @intrinsic

@@ -1,7 +1,7 @@
 """Compiled selection of the best unseen items of many users.
 
 Shapes: B rows of a block, I items, k places. Signatures are explicit, so importing this module
-compiles (or loads from numba's cache) everything: no first call pays for it. All of it runs
+compiles (or loads from the cache of `jit.py`) everything: no first call pays for it. All of it runs
 without the GIL.
 
 How one row is done: float scores become int32 keys of the same order (so that maxima
@@ -13,24 +13,21 @@ than k items, is sorted by (score descending, item ascending).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
-from recsys.kernels.jit import cache_folder
+from recsys.kernels.jit import exact
 
 _I32R = types.Array(types.int32, 1, "C", readonly=True)
 _I64R = types.Array(types.int64, 1, "C", readonly=True)
 _F32R2 = types.Array(types.float32, 2, "C", readonly=True)
-
-# Asking numba to cache where nothing can be written is an error.
-_CACHE = cache_folder() is not None
 
 _SEEN = np.int32(-(2**31))  # below the key of -inf
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 _LOW = np.int64(0xFFFFFFFF)
 
 
-@njit(types.int32(types.int32[::1], types.int64, types.int64), nogil=True, cache=_CACHE)
+@exact(types.int32(types.int32[::1], types.int64, types.int64))
 def _select(values: NDArray[np.int32], size: int, k: int) -> int:
     """The k-th largest (k from 1) of the first `size` values, which it reorders."""
     target = k - 1
@@ -56,12 +53,10 @@ def _select(values: NDArray[np.int32], size: int, k: int) -> int:
     return values[target]
 
 
-@njit(
+@exact(
     types.int64(
         _F32R2, _I32R, _I64R, _I32R, types.Array(types.int32, 2, "C"), types.int64, types.int64
     ),
-    nogil=True,
-    cache=_CACHE,
 )
 def best_unseen(
     scores_BI: NDArray[np.float32],
@@ -133,7 +128,7 @@ def best_unseen(
     return nan_row
 
 
-@njit(
+@exact(
     types.void(
         types.Array(types.int32, 2, "C", readonly=True),
         _I32R,
@@ -144,8 +139,6 @@ def best_unseen(
         types.int64,
         types.int64,
     ),
-    nogil=True,
-    cache=_CACHE,
 )
 def mark_hits(
     items_Bk: NDArray[np.int32],

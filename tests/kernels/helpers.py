@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recsys.config import TrainConfig
-from recsys.engine_numba import NumbaEngine
 from recsys.interactions import CSR
-from recsys.model import LFM
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.model import LFM
+from recsys.models.mf.numba_engine import NumbaEngine
 
 HARD = {
     "neg_mode": "hard",

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.interactions import CSR
-from recsys.kernels.draw import CROWDED, EXACT, MAX_DRAW, SCARCE
 from recsys.kernels.jit import kernel
-from recsys.kernels.plan import BPR, HARD, SGD, Plan
-from recsys.kernels.rng import below, load, new_states, store
-from recsys.kernels.rows import draft, new_scratch
-from recsys.kernels.shuffle import AHEAD, shuffle_rows
-from recsys.sampling import make_pool, sample_hard, sample_uniform
+from recsys.models.mf.kernels.draw import CROWDED, EXACT, MAX_DRAW, SCARCE
+from recsys.models.mf.kernels.plan import BPR, HARD, SGD, Plan
+from recsys.models.mf.kernels.rng import below, load, new_states, store
+from recsys.models.mf.kernels.rows import draft, new_scratch
+from recsys.models.mf.kernels.shuffle import AHEAD, shuffle_rows
+from recsys.models.mf.sampling import make_pool, sample_hard, sample_uniform
 from tests.kernels.helpers import chi_square, make_model, random_csr
 
 # (items, items the user has, drawn at once): which branch of the sampler each one takes

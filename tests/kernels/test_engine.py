@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from recsys import engine_numba
-from recsys.arrays import aligned_zeros
-from recsys.engine import make_engine as dispatch
-from recsys.engine_numba import NumbaEngine, warm_up
 from recsys.errors import ConfigError, DivergedError
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.kernels import batch, draw, jit, online, pointwise, shuffle, single
-from recsys.model import LFM
+from recsys.kernels import jit
+from recsys.models.mf import numba_engine as engine_numba
+from recsys.models.mf.arrays import aligned_zeros
+from recsys.models.mf.engine import make_engine as dispatch
+from recsys.models.mf.kernels import batch, draw, online, pointwise, shuffle, single
+from recsys.models.mf.model import LFM
+from recsys.models.mf.numba_engine import NumbaEngine, warm_up
 from tests.kernels.helpers import (
     FIXED,
     HARD,
@@ -346,7 +347,7 @@ def test_the_cache_is_private_and_optional(tmp_path: Path, monkeypatch: pytest.M
 def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path) -> None:
     code = (
         "import numpy as np; from recsys.interactions import CSR\n"
-        "from recsys.sampling import make_pool, sample_uniform\n"
+        "from recsys.models.mf.sampling import make_pool, sample_uniform\n"
         "c = CSR.from_pairs([0, 1], [0, 1], 2, 9)\n"
         "print(sample_uniform(make_pool(c), np.array([0, 1]), 2, np.random.default_rng(0)))"
     )

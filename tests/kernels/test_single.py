@@ -9,10 +9,10 @@ import numba
 import numpy as np
 import pytest
 
-from recsys import engine_numba
 from recsys.interactions import CSR
-from recsys.kernels.online import train_pairs
-from recsys.kernels.scalar import add_log, exp_of_negative
+from recsys.models.mf import numba_engine as engine_numba
+from recsys.models.mf.kernels.online import train_pairs
+from recsys.models.mf.kernels.scalar import add_log, exp_of_negative
 from tests.kernels.helpers import make_config, make_engine, make_model, random_csr, weights_of
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {

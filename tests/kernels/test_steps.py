@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from recsys.config import Adagrad, Adam, Bce, Bpr, TrainConfig
 from recsys.interactions import CSR
-from recsys.model import LFM
+from recsys.models.mf.config import Adagrad, Adam, Bce, Bpr, TrainConfig
+from recsys.models.mf.model import LFM
 from tests.kernels.helpers import FIXED, make_config, make_engine, make_model, random_csr
 
 LOSSES = {

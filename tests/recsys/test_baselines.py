@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from recsys import baselines
-from recsys.baselines import EASE, ItemKNN, Popularity, best_ease
 from recsys.errors import ConfigError
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.interactions import CSR
+from recsys.models import ease
+from recsys.models.ease import EASE, EaseConfig
+from recsys.models.item_knn import ItemKNN
+from recsys.models.popularity import Popularity
+from recsys.rivals import Rival, choose, fit
 
 Planted = tuple[CSR, CSR]
 
@@ -27,7 +30,7 @@ def test_popularity_counts_users() -> None:
 @pytest.mark.parametrize("single_from", [10**9, 0])
 def test_ease_solves_its_ridge_problems(single_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Column j: ridge regression of item j on all other items, one at a time."""
-    monkeypatch.setattr(baselines, "_SINGLE_FROM", single_from)
+    monkeypatch.setattr(ease, "SINGLE_FROM", single_from)
     rng = np.random.default_rng(0)
     dense = (rng.random((40, 9)) < 0.3).astype(float)
     users, items = np.nonzero(dense)
@@ -57,25 +60,32 @@ def test_item_neighbours_by_hand() -> None:
     assert_allclose(scores, dense @ keep.T, rtol=1e-5)
 
 
+def ease_of(*lambdas: float, max_items: int | None = None) -> Rival:
+    return Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in lambdas), max_items)
+
+
 def test_the_grid_is_decided_on_validation(planted: Planted) -> None:
     items, valid = planted
-    choice = best_ease(items, valid, "map@20", (1e5, 1.0, 30.0))
+    rng = np.random.default_rng(0)
+    choice = choose(ease_of(1.0, 30.0, 1e5), items, valid, ["map@20", "ndcg@5"], rng=rng)
     assert choice.reason is None
-    assert [l2 for l2, _ in choice.tried] == [1.0, 30.0, 1e5]
-    for l2, value in choice.tried:
-        assert evaluate(EASE(items, l2), items, valid, ["map@20"]).values["map@20"] == value
-    assert choice.value == max(v for _, v in choice.tried)
-    assert (choice.l2, choice.value) in choice.tried
-    model = choice.fit(items.union(valid))
+    assert [config.ease_l2 for config, _ in choice.tried] == [1.0, 30.0, 1e5]
+    for config, value in choice.tried:
+        alone = EASE(items, config.ease_l2)
+        assert evaluate(alone, items, valid, ["map@20"]).values["map@20"] == value
+    assert choice.value == choice.metrics["map@20"] == max(v for _, v in choice.tried)
+    assert choice.metrics.keys() == {"map@20", "ndcg@5"}
+    assert choice.config is not None
+    model = fit(choice.config, items.union(valid), rng=rng)
     popular = evaluate(Popularity(items), items, valid, ["map@20"]).values["map@20"]
-    assert choice.value is not None
     assert choice.value > 2 * popular
     assert model.score_users(np.array([0])).shape == (1, items.n_items)
 
 
 def test_too_many_items_are_refused_with_a_reason(planted: Planted) -> None:
-    choice = best_ease(*planted, "map@20", max_items=100)
-    assert choice.l2 is None
+    rng = np.random.default_rng(0)
+    choice = choose(ease_of(1.0, max_items=100), *planted, ["map@20"], rng=rng)
+    assert choice.config is None
     assert choice.reason == ("EASE needs a dense 120 x 120 solve; not done above 100 items")
     with pytest.raises(ConfigError, match="unknown"):
-        best_ease(*planted, "mrr@3")
+        choose(ease_of(1.0), *planted, ["mrr@3"], rng=rng)

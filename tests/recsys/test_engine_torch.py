@@ -8,12 +8,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-import recsys.engine_torch as module
-from recsys import losses
-from recsys.config import Bce, TrainConfig
-from recsys.engine_torch import TorchEngine
+import recsys.models.mf.torch_engine as module
 from recsys.interactions import CSR
-from recsys.model import LFM
+from recsys.models.mf import losses
+from recsys.models.mf.config import Bce, TrainConfig
+from recsys.models.mf.model import LFM
+from recsys.models.mf.torch_engine import TorchEngine
 
 U, I, D = 7, 11, 3
 

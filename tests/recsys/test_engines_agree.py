@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from recsys.config import TrainConfig
-from recsys.engine_numba import NumbaEngine
-from recsys.engine_torch import TorchEngine
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.model import LFM
-from recsys.train import fit
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.model import LFM
+from recsys.models.mf.numba_engine import NumbaEngine
+from recsys.models.mf.torch_engine import TorchEngine
+from recsys.models.mf.training import fit
 
 LOSSES: list[dict[str, Any]] = [
     {"loss": "bpr", "margin": 0.7, "neg_mode": "fixed", "neg_sample_num": 3},

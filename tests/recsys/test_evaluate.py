@@ -7,10 +7,10 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from recsys.errors import ConfigError, InputError
-from recsys.evaluate import device_top, evaluate, top_items
+from recsys.evaluation import device_top, evaluate, top_items
 from recsys.interactions import CSR
 from recsys.kernels.topk import best_unseen
-from recsys.model import LFM
+from recsys.models.mf.model import LFM
 
 
 class Table:

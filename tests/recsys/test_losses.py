@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from recsys import losses
-from recsys.config import Bce, Bpr, Softmax
+from recsys.models.mf import losses
+from recsys.models.mf.config import Bce, Bpr, Softmax
 
 
 def sigmoid(x: float) -> float:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from recsys import SplitPlan, TrainConfig, best_ease, fit, load, make_split
-from recsys.baselines import Popularity
+from recsys import SplitPlan, TrainConfig, fit, load, make_split, rivals
 from recsys.data import Dataset
 from recsys.errors import InputError
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
+from recsys.models.ease import EaseConfig
+from recsys.models.popularity import Popularity
 from recsys.split import HoldOut, Split
 
 
@@ -31,9 +32,12 @@ def test_baselines_score_what_they_are_known_to(splits: list[Split]) -> None:
     for split in splits:
         assert split.test is not None
         both = split.train.union(split.valid)
-        choice = best_ease(split.train, split.valid, "map@50", (125.0, 250.0, 500.0))
+        ease = rivals.Rival("ease", tuple(EaseConfig(ease_l2=x) for x in (125.0, 250.0, 500.0)))
+        rng = np.random.default_rng(0)
+        choice = rivals.choose(ease, split.train, split.valid, ["map@50"], rng=rng)
+        assert choice.config is not None
         popular = evaluate(Popularity(split.train), split.train, split.valid, ["map@50"])
-        tested = evaluate(choice.fit(both), both, split.test, ["map@50"])
+        tested = evaluate(rivals.fit(choice.config, both, rng=rng), both, split.test, ["map@50"])
         plain = evaluate(Popularity(both), both, split.test, ["map@50"])
         values = [x.values["map@50"] for x in (popular, plain, tested)]
         rows.append([choice.value, *values])

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.config import Adam, Bce, Bpr, Even, Fixed, Hard
 from recsys.errors import ConfigError
+from recsys.models.mf.config import Adam, Bce, Bpr, Even, Fixed, Hard
 from recsys.quickconfig import (
     BceSettings,
     BprSettings,

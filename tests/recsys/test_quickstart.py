@@ -11,8 +11,8 @@ import torch
 
 from recsys import quickstart
 from recsys.errors import DivergedError
-from recsys.evaluate import evaluate
-from recsys.model import LFM
+from recsys.evaluation import evaluate
+from recsys.models.mf.model import LFM
 from recsys.split import HoldOut, SplitPlan, make_split
 
 ROOT = Path(__file__).parents[2]

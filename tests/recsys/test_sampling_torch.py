@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recsys.interactions import CSR
-from recsys.sampling_torch import TorchSampler, keep_others
+from recsys.models.mf.torch_sampling import TorchSampler, keep_others
 
 
 def sampler(rows: list[list[int]], n_items: int, seed: int = 0) -> TorchSampler:

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from recsys.baselines import Popularity
-from recsys.config import TrainConfig
 from recsys.errors import ConfigError, DivergedError, InputError
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.model import LFM
-from recsys.train import EpochReport, fit, train
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.model import LFM
+from recsys.models.mf.training import EpochReport, fit, train
+from recsys.models.popularity import Popularity
 
 Planted = tuple[CSR, CSR]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recsys.evaluate import top_items
+from recsys.evaluation import top_items
 from recsys.interactions import CSR, Interactions
-from recsys.model import LFM
+from recsys.models.mf.model import LFM
 from search.catalogue import save_catalogue
 from search.final import save_model
 from search.pyfunc import Recommender

@@ -10,7 +10,7 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from recsys.config import TrainConfig
+from recsys.models.mf.config import TrainConfig
 from search.domains import FIELDS, Bundle, Constant, FloatRange, IntRange
 from search.space import SPACES, SearchSpec, load_spec, space_names
 
@@ -56,7 +56,8 @@ def test_every_field_of_a_training_can_be_set() -> None:
     names = {"hard_fraction"}
     for flat in configs:
         names |= TrainConfig.from_flat(flat).to_flat().keys()
-    assert names == FIELDS.keys() | {"epochs"}
+    assert names == TrainConfig.parameters().keys() | {"epochs"}
+    assert TrainConfig.parameters().keys() < FIELDS.keys()
 
 
 def test_values_keep_their_types(tmp_path: Path) -> None:

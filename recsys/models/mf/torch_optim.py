@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from recsys.config import Adagrad, Adam, Sgd
+from recsys.models.mf.config import Adagrad, Adam, Sgd
 
 ADAGRAD_EPS = 1e-10  # torch.optim.Adagrad's
 

@@ -6,16 +6,16 @@ MLflow and the command line use; `to_flat` is its inverse.
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from recsys.errors import ConfigError
+from recsys.models.base import ModelConfig, Parameter, one_line
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ModelConfig.model_config
 
 
 class Bpr(_Frozen):
@@ -105,8 +105,10 @@ Negatives = Annotated[Even | Fixed | Hard, Field(discriminator="mode")]
 Optimizer = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]
 
 
-class TrainConfig(_Frozen):
+class TrainConfig(ModelConfig):
     """Everything that decides a training, except data, seed, threads and device."""
+
+    model: ClassVar[str] = "lfm"
 
     loss: Loss
     negatives: Negatives
@@ -128,8 +130,8 @@ class TrainConfig(_Frozen):
             raise ValueError("neg_mode hard needs loss bpr or softmax, got bce")  # noqa: TRY004
         return self
 
-    @staticmethod
-    def from_flat(flat: dict[str, Any]) -> TrainConfig:
+    @classmethod
+    def from_flat(cls, flat: dict[str, Any]) -> Self:
         """Build from flat parameters; unknown, missing or dead ones are `ConfigError`s.
 
         Names: loss, margin (bpr), temperature (softmax), neg_mode, neg_sample_num (fixed),
@@ -138,7 +140,7 @@ class TrainConfig(_Frozen):
         (adam), l2, l2_bias (adagrad, sgd), adagrad_per, latent_factors, epochs, patience,
         batch_size, init_std, redraw, negatives_exclude.
         """
-        left = dict(flat)
+        left = {name: value for name, value in flat.items() if name != "model"}
 
         def take(*names: str) -> dict[str, Any]:
             return {n: left.pop(n) for n in names if n in left}
@@ -157,7 +159,7 @@ class TrainConfig(_Frozen):
         optimizer |= take("lr", *own)
         if optimizer["kind"] == "adagrad" and "adagrad_per" in left:
             optimizer["per"] = left.pop("adagrad_per")
-        rest = take(*(TrainConfig.model_fields.keys() - {"loss", "negatives", "optimizer"}))
+        rest = take(*(cls.model_fields.keys() - {"loss", "negatives", "optimizer"}))
         if left:
             name = sorted(left)[0]
             raise ConfigError(
@@ -165,12 +167,15 @@ class TrainConfig(_Frozen):
                 f"optimizer {optimizer['kind']}: remove it or check its spelling"
             )
         try:
-            return TrainConfig(loss=loss, negatives=negatives, optimizer=optimizer, **rest)  # type: ignore[arg-type]
+            return cls(loss=loss, negatives=negatives, optimizer=optimizer, **rest)  # type: ignore[arg-type]
         except ValidationError as error:
-            raise ConfigError(one_line(error)) from None
+            raise ConfigError(one_line(error, _FLAT_NAME)) from None
 
     def to_flat(self) -> dict[str, Any]:
-        """The flat parameters that `from_flat` turns back into this config."""
+        """The flat parameters that `from_flat` turns back into this config.
+
+        `model` is left out: it is the default, and a trial's seed is made of these names.
+        """
         flat: dict[str, Any] = {"loss": self.loss.kind}
         match self.loss:
             case Bpr(margin=margin):
@@ -191,9 +196,42 @@ class TrainConfig(_Frozen):
         flat |= self.model_dump(exclude={"loss", "negatives", "optimizer"})
         return flat
 
-    def key(self) -> str:
-        """Canonical JSON: equal configs have equal keys."""
-        return json.dumps(self.to_flat(), sort_keys=True, separators=(",", ":"))
+    @classmethod
+    def parameters(cls) -> dict[str, Parameter]:
+        """See `ModelConfig.parameters`; the parts of a config are flattened."""
+        flat = {
+            "loss": _tags("kind", Bpr, Bce, Softmax),
+            "margin": Parameter.of(Bpr, "margin"),
+            "temperature": Parameter.of(Softmax, "temperature"),
+            "neg_mode": _tags("mode", Even, Fixed, Hard),
+            "neg_sample_num": Parameter.of(Fixed, "count"),
+            "num_candidate_neg_samples": Parameter.of(Hard, "candidates"),
+            "num_hard_neg_samples": Parameter.of(Hard, "hard"),
+            "hard_fraction": Parameter(float),
+            "num_random_neg_samples": Parameter.of(Hard, "random"),
+            "optimizer": _tags("kind", Adam, Adagrad, Sgd),
+            "lr": Parameter.of(Adam, "lr"),
+            "weight_decay": Parameter.of(Adam, "weight_decay"),
+            "l2": Parameter.of(Adagrad, "l2"),
+            "l2_bias": Parameter.of(Adagrad, "l2_bias"),
+            "adagrad_per": Parameter.of(Adagrad, "per"),
+        }
+        parts = ("loss", "negatives", "optimizer", "epochs")
+        rest = (name for name in cls.model_fields if name not in parts)
+        return flat | {name: Parameter.of(cls, name) for name in rest}
+
+    @property
+    def leaky(self) -> bool:
+        """Whether held-out items are kept out of the negatives, as in the report."""
+        return self.negatives_exclude == "all"
+
+    def for_epochs(self, epochs: int) -> Self:
+        """This config, trained for exactly `epochs` epochs."""
+        return self.model_copy(update={"epochs": epochs})
+
+
+def _tags(key: str, *parts: type[BaseModel]) -> Parameter:
+    return Parameter(str, tuple(str(part.model_fields[key].default) for part in parts))
 
 
 def _hard_from_flat(left: dict[str, Any]) -> dict[str, Any]:
@@ -221,15 +259,3 @@ _FLAT_NAME = {
     "optimizer.adagrad.per": "adagrad_per",
     "negatives": "neg_mode",
 }
-
-
-def one_line(error: ValidationError) -> str:
-    """The first problem of a pydantic error in one line, with the flat name of the field."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    name = _FLAT_NAME.get(where, where.rsplit(".", 1)[-1])
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
-    got = first.get("input")
-    shown = "" if first["type"] == "missing" or isinstance(got, dict) else f" is {got!r}:"
-    return f"{name}{shown} {first['msg'][0].lower()}{first['msg'][1:]}".strip()

@@ -12,10 +12,10 @@ import math
 import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
-from recsys.kernels.optim import EPS, adagrad_value, step_scalar
-from recsys.kernels.plan import ELEMENT, ROW
-from recsys.kernels.rows import SLOTS, draft_ahead, draft_first, prefetch_uniform
-from recsys.kernels.scalar import add_log, logistic
+from recsys.models.mf.kernels.optim import EPS, adagrad_value, step_scalar
+from recsys.models.mf.kernels.plan import ELEMENT, ROW
+from recsys.models.mf.kernels.rows import SLOTS, draft_ahead, draft_first, prefetch_uniform
+from recsys.models.mf.kernels.scalar import add_log, logistic
 
 _0 = np.float32(0)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from recsys.config import Bce, Bpr, Softmax
+from recsys.models.mf.config import Bce, Bpr, Softmax
 
 ScoreLoss = Callable[[Tensor], Tensor]  # scores to their summed loss
 

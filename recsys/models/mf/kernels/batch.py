@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.arrays import aligned_zeros
 from recsys.kernels.jit import kernel, prefetch_row
-from recsys.kernels.optim import adam_rates, adam_row, adam_scalar, step_row, step_scalar
-from recsys.kernels.plan import ADAM, BCE, BPR
-from recsys.kernels.pointwise import point_error
-from recsys.kernels.rows import (
+from recsys.models.mf.arrays import aligned_zeros
+from recsys.models.mf.kernels.optim import adam_rates, adam_row, adam_scalar, step_row, step_scalar
+from recsys.models.mf.kernels.plan import ADAM, BCE, BPR
+from recsys.models.mf.kernels.pointwise import point_error
+from recsys.models.mf.kernels.rows import (
     SLOTS,
     choose,
     coefficients,
@@ -29,7 +29,7 @@ from recsys.kernels.rows import (
     prefetch_uniform,
     rows_ahead,
 )
-from recsys.kernels.scalar import add_log
+from recsys.models.mf.kernels.scalar import add_log
 
 _0, _1 = np.float32(0), np.float32(1)
 

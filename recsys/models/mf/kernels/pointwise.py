@@ -11,12 +11,12 @@ import math
 
 import numpy as np
 
-from recsys.kernels.draw import draw_more, free_count, next_draw
 from recsys.kernels.jit import kernel, prefetch_row
-from recsys.kernels.optim import step_row, step_scalar
-from recsys.kernels.plan import ELEMENT
-from recsys.kernels.rows import dot
-from recsys.kernels.scalar import add_log, logistic
+from recsys.models.mf.kernels.draw import draw_more, free_count, next_draw
+from recsys.models.mf.kernels.optim import step_row, step_scalar
+from recsys.models.mf.kernels.plan import ELEMENT
+from recsys.models.mf.kernels.rows import dot
+from recsys.models.mf.kernels.scalar import add_log, logistic
 
 _0, _1 = np.float32(0), np.float32(1)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.kernels.jit import kernel
-from recsys.kernels.rng import below, load, store
+from recsys.models.mf.kernels.rng import below, load, store
 
 # 2^32 and 2^64 over the golden ratio: Fibonacci hashing
 _GOLDEN, _GOLDEN64 = np.uint64(0x9E3779B1), np.uint64(0x9E3779B97F4A7C15)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from recsys.kernels.jit import kernel, prefetch
-from recsys.kernels.rng import below, load, store
+from recsys.models.mf.kernels.rng import below, load, store
 
 AHEAD = 16  # swaps whose partner is already chosen and on its way from memory
 

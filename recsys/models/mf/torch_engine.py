@@ -14,13 +14,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from recsys import losses
-from recsys.config import Adam, Bce, Bpr, Even, Fixed, Hard, TrainConfig
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
-from recsys.model import LFM
-from recsys.optim_torch import make_optimizer
-from recsys.sampling_torch import PAD, TorchSampler, keep_others
+from recsys.models.mf import losses
+from recsys.models.mf.config import Adam, Bce, Bpr, Even, Fixed, Hard, TrainConfig
+from recsys.models.mf.model import LFM
+from recsys.models.mf.torch_optim import make_optimizer
+from recsys.models.mf.torch_sampling import PAD, TorchSampler, keep_others
 
 # Elements of the largest temporary: bounds memory whatever the batch size, N and d.
 CHUNK = 1 << 22

@@ -8,39 +8,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from recsys.config import TrainConfig
-from recsys.engine import EngineName, make_engine
 from recsys.errors import DivergedError, InputError
-from recsys.evaluate import evaluate, torch_threads
+from recsys.evaluation import evaluate, torch_threads
 from recsys.interactions import CSR
 from recsys.metrics import check_metric
-from recsys.model import LFM
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch did.
-
-    epoch counts from 1. loss: mean per sample, without l2 terms. metrics: on the held-out items,
-    empty where the epoch was not evaluated. best_epoch and best_value: so far; without held-out
-    items the latest epoch and NaN. Seconds are wall-clock. stop: why this epoch was the last,
-    "patience", "time" or "epochs", otherwise None.
-    """
-
-    epoch: int
-    loss: float
-    metrics: dict[str, float]
-    best_epoch: int
-    best_value: float
-    train_seconds: float
-    eval_seconds: float
-    stop: str | None
+from recsys.models.base import EpochReport
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.engine import EngineName, make_engine
+from recsys.models.mf.model import LFM
 
 
 def train(

@@ -12,9 +12,9 @@ import math
 import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
-from recsys.kernels.optim import step_row, step_scalar
-from recsys.kernels.plan import BPR, ELEMENT
-from recsys.kernels.rows import (
+from recsys.models.mf.kernels.optim import step_row, step_scalar
+from recsys.models.mf.kernels.plan import BPR, ELEMENT
+from recsys.models.mf.kernels.rows import (
     SLOTS,
     choose,
     coefficients,

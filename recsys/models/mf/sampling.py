@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR, frozen
-from recsys.kernels.draw import EXACT, Pool, fill_filters
 from recsys.kernels.jit import kernel
-from recsys.kernels.plan import BPR, HARD, SGD, UNIFORM, Plan
-from recsys.kernels.rows import choose, draft, new_scratch
-from recsys.model import ModelViews
+from recsys.models.mf.kernels.draw import EXACT, Pool, fill_filters
+from recsys.models.mf.kernels.plan import BPR, HARD, SGD, UNIFORM, Plan
+from recsys.models.mf.kernels.rows import choose, draft, new_scratch
+from recsys.models.mf.model import ModelViews
 
 FILTER_BITS = 8  # at least so many bits of filter an interaction, at most twice that
 

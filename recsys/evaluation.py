@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch import Tensor
 from recsys.errors import InputError
 from recsys.interactions import CSR, contested, frozen
 from recsys.metrics import check_metric, coverage, user_values
-from recsys.model import LFM
 
 # Users scored by one call, always exactly so many: a matrix product may round differently for
 # another shape, and neither `block` nor `threads` may change a result.
@@ -31,6 +30,30 @@ class Scorer(Protocol):
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         """float32 (len(users), I); higher is better."""
+
+
+@runtime_checkable
+class IntoScorer(Protocol):
+    """A scorer that can write its scores into memory which is kept from tile to tile.
+
+    Fresh pages for each tile cost as much as a matrix product, and keep two threads from running
+    side by side.
+    """
+
+    def score_into(self, users: NDArray, out_BI: NDArray[np.float32]) -> None:
+        """`score_users` into `out_BI`, float32 (len(users), I)."""
+
+
+@runtime_checkable
+class DeviceScorer(Protocol):
+    """A scorer that may live on a GPU: its scores are then ranked there."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lives."""
+
+    def device_scores(self, users: NDArray) -> Tensor:
+        """`score_users` as a tensor on that device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,16 +143,16 @@ def _rank(
     assert k > 0
     items = np.empty((len(users_V), k), np.int32)
     hits = np.zeros((len(users_V), k), np.bool_)
-    on_device = isinstance(scorer, LFM) and scorer.item_factors.device.type != "cpu"
+    on_device = isinstance(scorer, DeviceScorer) and scorer.device.type != "cpu"
 
     def work(first: int, last: int) -> None:
         buffer = None
-        if isinstance(scorer, LFM) and not on_device:
-            buffer = torch.empty((TILE, seen.n_items))
+        if isinstance(scorer, IntoScorer) and not on_device:
+            buffer = np.empty((TILE, seen.n_items), np.float32)
         for start in range(first, last, TILE):
             stop = min(start + TILE, last)
             if on_device:
-                assert isinstance(scorer, LFM)
+                assert isinstance(scorer, DeviceScorer)
                 items[start:stop] = device_top(scorer, seen, users_V[start:stop], k)
             else:
                 _best_of_tile(scorer, seen, users_V[start:stop], items[start:stop], buffer)
@@ -159,23 +182,20 @@ def _rank(
     return items, hits
 
 
-@torch.no_grad()
 def _best_of_tile(
     scorer: Scorer,
     seen: CSR,
     users_B: NDArray[np.int32],
     out_Bk: NDArray[np.int32],
-    buffer: Tensor | None,
+    buffer: NDArray[np.float32] | None,
 ) -> None:
     from recsys.kernels.topk import best_unseen
 
     padded = np.resize(users_B, TILE)
     if buffer is not None:
-        # `LFM.score_users` into memory that is kept: fresh pages for each tile cost as much as
-        # the product, and keep two threads from running side by side.
-        assert isinstance(scorer, LFM)
-        p = scorer.user_factors[torch.from_numpy(padded.astype(np.int64))]
-        scores = torch.addmm(scorer.item_bias, p, scorer.item_factors.T, out=buffer).numpy()
+        assert isinstance(scorer, IntoScorer)
+        scorer.score_into(padded, buffer)
+        scores = buffer
     else:
         scores = np.ascontiguousarray(scorer.score_users(padded), np.float32)
     assert scores.shape == (TILE, seen.n_items), scores.shape
@@ -186,11 +206,12 @@ def _best_of_tile(
 
 
 @torch.no_grad()
-def device_top(model: LFM, seen: CSR, users_B: NDArray[np.int32], k: int) -> NDArray[np.int32]:
+def device_top(
+    scorer: DeviceScorer, seen: CSR, users_B: NDArray[np.int32], k: int
+) -> NDArray[np.int32]:
     """`top_items` by torch alone, where the model is: only k items a user come to the host."""
-    device = model.item_factors.device
-    index = torch.from_numpy(users_B.astype(np.int64)).to(device)
-    scores = torch.addmm(model.item_bias, model.user_factors[index], model.item_factors.T)
+    device = scorer.device
+    scores = scorer.device_scores(users_B)
     if bool(scores.isnan().any()):
         raise FloatingPointError("the score of a user and an item is NaN")
     keys = _ordered_keys(scores)
@@ -199,7 +220,7 @@ def device_top(model: LFM, seen: CSR, users_B: NDArray[np.int32], k: int) -> NDA
     offset = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
     column = seen.indices[start[row] + offset].astype(np.int64)
     keys[torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)] = -(2**63)
-    best = keys.topk(min(k, model.n_items), dim=1).values
+    best = keys.topk(min(k, seen.n_items), dim=1).values
     items = torch.where(best == -(2**63), -1, 0xFFFFFFFF - (best & 0xFFFFFFFF)).int()
     result = np.full((len(users_B), k), -1, np.int32)
     result[:, : items.shape[1]] = items.cpu().numpy()

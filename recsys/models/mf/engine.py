@@ -6,10 +6,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from recsys.config import TrainConfig
 from recsys.errors import ConfigError
 from recsys.interactions import CSR
-from recsys.model import LFM
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.model import LFM
 
 EngineName = Literal["auto", "numba", "torch"]
 
@@ -49,9 +49,9 @@ def make_engine(
         raise ConfigError(f"engine numba runs on cpu, got device {device!r}: use engine torch")
     if engine == "numba" or (engine == "auto" and on_cpu):
         # imported late: compiled kernels are loaded only where they are used
-        from recsys.engine_numba import NumbaEngine
+        from recsys.models.mf.numba_engine import NumbaEngine
 
         return NumbaEngine(model, train, config, rng=rng, exclude=exclude, threads=threads)
-    from recsys.engine_torch import TorchEngine
+    from recsys.models.mf.torch_engine import TorchEngine
 
     return TorchEngine(model, train, config, rng=rng, exclude=exclude, device=device)

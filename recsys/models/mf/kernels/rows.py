@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.arrays import aligned_zeros
-from recsys.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw, take
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
-from recsys.kernels.plan import BPR, GIVEN, UNIFORM, Plan, kept_negatives
-from recsys.kernels.rng import new_states
-from recsys.kernels.scalar import add_log, exp_of_negative, logistic
+from recsys.models.mf.arrays import aligned_zeros
+from recsys.models.mf.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw, take
+from recsys.models.mf.kernels.plan import BPR, GIVEN, UNIFORM, Plan, kept_negatives
+from recsys.models.mf.kernels.rng import new_states
+from recsys.models.mf.kernels.scalar import add_log, exp_of_negative, logistic
 
 SLOTS = 4  # drafts at once, a power of two
 _FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1

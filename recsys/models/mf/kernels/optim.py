@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.arrays import aligned_zeros
 from recsys.kernels.jit import kernel
-from recsys.kernels.plan import ADAM, ELEMENT, ROW, SGD
+from recsys.models.mf.arrays import aligned_zeros
+from recsys.models.mf.kernels.plan import ADAM, ELEMENT, ROW, SGD
 
 EPS = np.float32(1e-10)  # torch.optim.Adagrad's
 _BETA1_REST = np.float32(1 - 0.9)  # torch.optim.Adam's defaults

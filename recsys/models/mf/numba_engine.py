@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recsys.config import (
+from recsys.errors import DivergedError
+from recsys.interactions import CSR
+from recsys.models.mf.config import (
     Fixed,
     TrainConfig,
 )
-from recsys.errors import DivergedError
-from recsys.interactions import CSR
-from recsys.kernels.batch import (
+from recsys.models.mf.kernels.batch import (
     Gradients,
     add_batch,
     merge,
@@ -25,9 +25,9 @@ from recsys.kernels.batch import (
     step_adam,
     train_batches,
 )
-from recsys.kernels.online import train_pairs
-from recsys.kernels.optim import new_state
-from recsys.kernels.plan import (
+from recsys.models.mf.kernels.online import train_pairs
+from recsys.models.mf.kernels.optim import new_state
+from recsys.models.mf.kernels.plan import (
     ADAM,
     BCE,
     BPR,
@@ -38,12 +38,12 @@ from recsys.kernels.plan import (
     make_hyper,
     make_plan,
 )
-from recsys.kernels.pointwise import draw_labelled, train_points
-from recsys.kernels.rows import Scratch, new_scratch
-from recsys.kernels.shuffle import AHEAD, shuffle_rows
-from recsys.kernels.single import train_singles
-from recsys.model import LFM
-from recsys.sampling import make_pool, pool_bytes, sample_uniform
+from recsys.models.mf.kernels.pointwise import draw_labelled, train_points
+from recsys.models.mf.kernels.rows import Scratch, new_scratch
+from recsys.models.mf.kernels.shuffle import AHEAD, shuffle_rows
+from recsys.models.mf.kernels.single import train_singles
+from recsys.models.mf.model import LFM
+from recsys.models.mf.sampling import make_pool, pool_bytes, sample_uniform
 
 # Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
 CHUNK = 1 << 18

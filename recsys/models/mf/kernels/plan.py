@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsys.config import Adagrad, Adam, Bpr, Even, Fixed, Hard, Softmax, TrainConfig
+from recsys.models.mf.config import Adagrad, Adam, Bpr, Even, Fixed, Hard, Softmax, TrainConfig
 
 BPR, SOFTMAX, BCE = 0, 1, 2
 GIVEN, UNIFORM, HARD = 0, 1, 2

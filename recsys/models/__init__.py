@@ -1,0 +1,78 @@
+"""Every model there is, each behind the one contract of `base.py`.
+
+A model is one file (or folder) and one line in `MODELS`. What is named there is imported when it
+is first asked for: checking a space needs the configs, which import neither torch nor numba.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from recsys.errors import ConfigError
+from recsys.models.base import Cost, EpochReport, Model, ModelConfig, Size
+
+__all__ = [
+    "DEFAULT",
+    "MODELS",
+    "Cost",
+    "Entry",
+    "EpochReport",
+    "Model",
+    "ModelConfig",
+    "Size",
+    "config_from_flat",
+    "config_of",
+    "model_of",
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a model lives, as `module:class`."""
+
+    config: str
+    model: str
+
+
+MODELS: dict[str, Entry] = {
+    "lfm": Entry("recsys.models.mf.config:TrainConfig", "recsys.models.mf.model:LFM"),
+    "ease": Entry("recsys.models.ease:EaseConfig", "recsys.models.ease:EASE"),
+    "item_knn": Entry("recsys.models.item_knn:ItemKnnConfig", "recsys.models.item_knn:ItemKNN"),
+    "popularity": Entry(
+        "recsys.models.popularity:PopularityConfig", "recsys.models.popularity:Popularity"
+    ),
+}
+DEFAULT = "lfm"  # what a flat config without the word `model` is of
+
+
+def config_of(name: str) -> type[ModelConfig]:
+    """The config class of a model; `ConfigError` for a name that is not in `MODELS`."""
+    found: type[ModelConfig] = _load(_entry(name).config)
+    return found
+
+
+def model_of(config: ModelConfig) -> type[Model]:
+    """The model that a config is of."""
+    found: type[Model] = _load(_entry(config.model).model)
+    return found
+
+
+def config_from_flat(flat: dict[str, Any]) -> ModelConfig:
+    """The config that flat parameters describe; `model` says of which model, by default `lfm`.
+
+    An unknown, missing or illegal parameter is a `ConfigError`.
+    """
+    return config_of(flat.get("model", DEFAULT)).from_flat(flat)
+
+
+def _entry(name: object) -> Entry:
+    if not isinstance(name, str) or name not in MODELS:
+        raise ConfigError(f"model is {name!r}: expected one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def _load(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,249 @@
+"""What a model is: the contract that a search, its race, its test and its refit rely on.
+
+Shapes: U users, I items, B users of a block.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.errors import ConfigError
+from recsys.interactions import CSR
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did.
+
+    epoch counts from 1. loss: mean per sample, without l2 terms; NaN for a model without one.
+    metrics: on the held-out items, empty where the epoch was not evaluated. best_epoch and
+    best_value: so far; without held-out items the latest epoch and NaN. Seconds are wall-clock.
+    stop: why this epoch was the last, "patience", "time" or "epochs", otherwise None.
+    """
+
+    epoch: int
+    loss: float
+    metrics: dict[str, float]
+    best_epoch: int
+    best_value: float
+    train_seconds: float
+    eval_seconds: float
+    stop: str | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training a config takes, roughly: enough to tell a phone book from a postcard.
+
+    memory: bytes held at the peak beside the interactions. work: floating-point operations of
+    the whole training, evaluation not included.
+    """
+
+    memory: int
+    work: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a data set is, for `Model.cost`."""
+
+    users: int
+    items: int
+    positives: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A flat parameter of a config: `int`, `float`, or one of some words."""
+
+    kind: type
+    words: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        """What a message says that it wants."""
+        if self.words:
+            return "one of " + ", ".join(self.words)
+        return "a whole number" if self.kind is int else "a number"
+
+    @staticmethod
+    def of(model: type[BaseModel], name: str) -> Parameter:
+        """The parameter that a field of a pydantic model is."""
+        annotation = model.model_fields[name].annotation
+        if get_args(annotation):
+            return Parameter(str, get_args(annotation))
+        assert annotation in (int, float), f"{name}: {annotation} is no flat parameter"
+        return Parameter(int if annotation is int else float)
+
+
+class ModelConfig(BaseModel):
+    """The hyperparameters of one model, frozen and typed; one subclass for each model.
+
+    A config is flat at the doors only (a space, Optuna, MLflow, `config.json`): `from_flat` and
+    `to_flat` are these doors. `model` is the name in `recsys.models.MODELS`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    model: ClassVar[str]
+
+    @classmethod
+    def from_flat(cls, flat: dict[str, Any]) -> Self:
+        """Build from flat parameters; an unknown, missing or illegal one is a `ConfigError`."""
+        values = {name: value for name, value in flat.items() if name != "model"}
+        unknown = sorted(values.keys() - cls.model_fields.keys())
+        if unknown:
+            raise ConfigError(
+                f"{unknown[0]} has no meaning with model {cls.model}: remove it or check its "
+                "spelling"
+            )
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError(one_line(error)) from None
+
+    def to_flat(self) -> dict[str, Any]:
+        """The flat parameters that `from_flat` turns back into this config."""
+        return {"model": self.model, **self.model_dump()}
+
+    def key(self) -> str:
+        """Canonical JSON: equal configs have equal keys."""
+        return json.dumps(self.to_flat(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def parameters(cls) -> dict[str, Parameter]:
+        """What a space may set. `epochs` is not among them: it is the space's `max_epochs`."""
+        return {name: Parameter.of(cls, name) for name in cls.model_fields if name != "epochs"}
+
+    @property
+    def leaky(self) -> bool:
+        """Whether training is told which items are held out."""
+        return False
+
+    def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
+        """This config, trained for exactly `epochs` epochs; itself for a model without epochs."""
+        return self
+
+
+def one_line(error: ValidationError, names: dict[str, str] | None = None) -> str:
+    """The first problem of a pydantic error in one line; `names`: location to flat name."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    name = (names or {}).get(where, where.rsplit(".", 1)[-1])
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    got = first.get("input")
+    shown = "" if first["type"] == "missing" or isinstance(got, dict) else f" is {got!r}:"
+    return f"{name}{shown} {first['msg'][0].lower()}{first['msg'][1:]}".strip()
+
+
+class Model(ABC):
+    """A recommender for U users and I items: created, trained in place, asked for scores, saved.
+
+    One file and one line in `recsys.models.MODELS` make a model searchable (`model: NAME` in a
+    space), raced, tested, refitted, exported and served.
+    """
+
+    @classmethod
+    @abstractmethod
+    def create(cls, config: Any, n_users: int, n_items: int, *, rng: np.random.Generator) -> Self:
+        """An untrained model; `config` is of the model's own config class."""
+
+    @abstractmethod
+    def train(
+        self,
+        config: Any,
+        positives: CSR,
+        held_out: CSR | None,
+        *,
+        rng: np.random.Generator,
+        metric: str = "map@50",
+        metrics: Sequence[str] = (),
+        exclude: CSR | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+        time_limit: float | None = None,
+    ) -> Iterator[EpochReport]:
+        """Train in place, one report an epoch; at the end the model holds its best weights.
+
+        positives, held_out: CSR of U x I. With held-out items each evaluated epoch has `metric`,
+        which decides what is best, and `metrics`; without, exactly the config's epochs run.
+        exclude: items that a leaky config keeps out of its negatives; others ignore it.
+        time_limit: seconds; the epoch that passes it is the last. The last report has a `stop`.
+
+        Raises ConfigError for a metric that is unknown or too deep, InputError where nobody has
+        a held-out item, DivergedError where the loss or a weight is not finite.
+        """
+
+    @abstractmethod
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """Scores of every item for some users, float32 (len(users), I); higher is better."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray]:
+        """All that a trained model is, as named numeric arrays; `from_arrays` reads them back."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
+        """The model that `arrays` came from."""
+
+    weights_file: ClassVar[str] = "weights.npz"  # what a saved model's file is called
+
+    def to_bytes(self) -> bytes:
+        """The content of `weights_file`; reading it back runs no pickled code."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **self.arrays())  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The model whose `to_bytes` this is."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return cls.from_arrays(dict(arrays))
+
+    @staticmethod
+    @abstractmethod
+    def cost(config: Any, size: Size) -> Cost:
+        """What training `config` on data of this size takes."""
+
+    def to_host(self) -> Self:
+        """The model with its weights in host memory."""
+        return self
+
+
+def one_report(
+    model: Model,
+    positives: CSR,
+    held_out: CSR | None,
+    *,
+    metric: str,
+    metrics: Sequence[str],
+    threads: int,
+    began: float,
+    loss: float = float("nan"),
+) -> EpochReport:
+    """The only report of a model without epochs, once it is trained.
+
+    began: `time.perf_counter()` when training began. Errors as in `Model.train`.
+    """
+    from recsys.evaluation import evaluate
+
+    trained = time.perf_counter()
+    values: dict[str, float] = {}
+    if held_out is not None:
+        names = list(dict.fromkeys([metric, *metrics]))
+        values = evaluate(model, positives, held_out, names, threads=threads).values
+    done = time.perf_counter()
+    best = values.get(metric, float("nan"))
+    return EpochReport(1, loss, values, 1, best, trained - began, done - trained, "epochs")

@@ -1,0 +1,51 @@
+"""What models that score by `histories x item weights` share. U users, I items."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from recsys.interactions import CSR
+from recsys.models.base import Model
+
+
+def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
+    """The interactions as a sparse matrix of ones, float32 (U, I)."""
+    ones = np.ones(csr.nnz, np.float32)
+    return scipy.sparse.csr_matrix(
+        (ones, csr.indices, csr.indptr), shape=(csr.n_users, csr.n_items)
+    )
+
+
+def gram(x: scipy.sparse.csr_matrix, single_from: int) -> NDArray:
+    """X'X, dense (I, I): float64, or float32 from `single_from` items on."""
+    dtype = np.float64 if x.shape[1] < single_from else np.float32
+    return np.asarray((x.T @ x).toarray(), dtype=dtype)
+
+
+class LinearModel(Model):
+    """Scores of a user: the rows of an item-item matrix that the user's history picks, added."""
+
+    _x: scipy.sparse.csr_matrix  # (U, I) histories
+    _weights: NDArray[np.float32]  # (I, I)
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        return np.asarray(self._x[users] @ self._weights, np.float32)
+
+    def arrays(self) -> dict[str, NDArray]:
+        return {
+            "indptr": np.asarray(self._x.indptr, np.int64),
+            "indices": np.asarray(self._x.indices, np.int32),
+            "weights": self._weights,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
+        model = cls.__new__(cls)
+        weights = arrays["weights"]
+        model._x = matrix(CSR(arrays["indptr"], arrays["indices"], len(weights)))
+        model._weights = weights
+        return model

@@ -1,0 +1,185 @@
+"""Every model keeps the one contract, and a new one needs one file and one line."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recsys.errors import ConfigError
+from recsys.evaluation import evaluate, top_items
+from recsys.interactions import CSR
+from recsys.models import MODELS, Entry, Size, config_from_flat, config_of, model_of
+from recsys.models.base import Cost, EpochReport, Model, ModelConfig
+from recsys.models.mf.config import TrainConfig
+
+Planted = tuple[CSR, CSR]
+
+FLAT: dict[str, dict[str, Any]] = {
+    "lfm": {"lr": 0.1, "epochs": 4, "latent_factors": 8, "neg_mode": "even"},
+    "ease": {"model": "ease", "ease_l2": 30.0},
+    "item_knn": {"model": "item_knn", "knn_neighbours": 20},
+    "popularity": {"model": "popularity"},
+}
+
+
+def test_every_model_is_tried_here() -> None:
+    assert FLAT.keys() == MODELS.keys()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_config_is_flat_at_the_doors_only(name: str) -> None:
+    config = config_from_flat(FLAT[name])
+    assert type(config) is config_of(name)
+    assert config.model == name
+    assert config_from_flat(config.to_flat()) == config
+    assert config.parameters().keys() | {"epochs", "model"} >= config.to_flat().keys()
+    with pytest.raises(ConfigError, match="nonsense"):
+        config_from_flat(FLAT[name] | {"nonsense": 1})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_training_ends_with_a_report_that_says_so(name: str, planted: Planted) -> None:
+    train, valid = planted
+    config = config_from_flat(FLAT[name])
+    rng = np.random.default_rng(0)
+    model = model_of(config).create(config, train.n_users, train.n_items, rng=rng)
+    *before, last = model.train(
+        config, train, valid, rng=rng, metric="map@20", metrics=["recall@5"]
+    )
+    assert all(report.stop is None for report in before)
+    assert last.stop == "epochs"
+    assert last.metrics.keys() == {"map@20", "recall@5"}
+    # what is reported is what the model now says
+    now = evaluate(model, train, valid, ["map@20"]).values["map@20"]
+    assert now == last.best_value == max(r.metrics["map@20"] for r in [*before, last])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_without_held_out_items_nothing_is_measured(name: str, planted: Planted) -> None:
+    train, _ = planted
+    config = config_from_flat(FLAT[name]).for_epochs(2)
+    rng = np.random.default_rng(0)
+    model = model_of(config).create(config, train.n_users, train.n_items, rng=rng)
+    *_, last = model.train(config, train, None, rng=rng)
+    assert last.metrics == {}
+    assert math.isnan(last.best_value)
+    assert last.epoch == last.best_epoch <= 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_saved_model_scores_the_same(name: str, planted: Planted) -> None:
+    train, _ = planted
+    config = config_from_flat(FLAT[name])
+    rng = np.random.default_rng(0)
+    kind = model_of(config)
+    model = kind.create(config, train.n_users, train.n_items, rng=rng)
+    list(model.train(config, train, None, rng=rng))
+    again = kind.from_bytes(model.to_bytes())
+    users = np.array([5, 0, 17])
+    np.testing.assert_array_equal(again.score_users(users), model.score_users(users))
+    best = top_items(again, train, users, 10)
+    np.testing.assert_array_equal(best, top_items(model, train, users, 10))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_more_data_costs_more(name: str) -> None:
+    config = config_from_flat(FLAT[name])
+    small = model_of(config).cost(config, Size(100, 50, 1000))
+    large = model_of(config).cost(config, Size(10_000, 5_000, 1_000_000))
+    assert 0 < small.memory < large.memory
+    assert 0 < small.work < large.work
+
+
+def test_the_model_of_a_factorization_needs_no_name() -> None:
+    flat = {"lr": 0.1}
+    assert config_from_flat(flat) == config_from_flat(flat | {"model": "lfm"})
+    assert "model" not in TrainConfig.from_flat(flat).to_flat()  # trial seeds depend on it
+
+
+@pytest.mark.parametrize("name", ["als", "", None, 3])
+def test_an_unknown_model_is_named(name: Any) -> None:
+    with pytest.raises(ConfigError, match="expected one of lfm, ease"):
+        config_from_flat({"model": name})
+
+
+# --- a new model: this class in a file of its own, and one line in MODELS -----------------------
+
+
+class NewestConfig(ModelConfig):
+    model: ClassVar[str] = "newest"
+    half_life: float = Field(10.0, gt=0, le=1000)
+
+
+class Newest(Model):
+    """Items with a high number are new, and new is good."""
+
+    def __init__(self, n_items: int) -> None:
+        self._scores = np.zeros(n_items, np.float32)
+
+    @classmethod
+    def create(cls, config: Any, n_users: int, n_items: int, *, rng: np.random.Generator) -> Newest:
+        return cls(n_items)
+
+    def train(  # type: ignore[override]
+        self,
+        config: NewestConfig,
+        positives: CSR,
+        held_out: CSR | None,
+        *,
+        metric: str = "map@50",
+        metrics: Sequence[str] = (),
+        threads: int = 1,
+        **_: Any,
+    ) -> Iterator[EpochReport]:
+        age = np.arange(positives.n_items)[::-1]
+        self._scores = np.asarray(0.5 ** (age / config.half_life), np.float32)
+        values = {}
+        if held_out is not None:
+            values = evaluate(self, positives, held_out, [metric, *metrics]).values
+        best = values.get(metric, math.nan)
+        yield EpochReport(1, math.nan, values, 1, best, 0.0, 0.0, "epochs")
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        return np.broadcast_to(self._scores, (len(users), len(self._scores)))
+
+    def arrays(self) -> dict[str, NDArray]:
+        return {"scores": self._scores}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray]) -> Newest:
+        model = cls(0)
+        model._scores = arrays["scores"]
+        return model
+
+    @staticmethod
+    def cost(config: Any, size: Size) -> Cost:
+        return Cost(4 * size.items, float(size.items))
+
+
+@pytest.fixture
+def newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ModuleType("newest_model")
+    file.NewestConfig, file.Newest = NewestConfig, Newest  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "newest_model", file)
+    line = Entry("newest_model:NewestConfig", "newest_model:Newest")
+    monkeypatch.setitem(MODELS, "newest", line)
+
+
+@pytest.mark.usefixtures("newest")
+def test_a_new_model_is_one_file_and_one_line(planted: Planted) -> None:
+    train, valid = planted
+    config = config_from_flat({"model": "newest", "half_life": 3.0})
+    rng = np.random.default_rng(0)
+    model = model_of(config).create(config, train.n_users, train.n_items, rng=rng)
+    (report,) = model.train(config, train, valid, rng=rng, metric="map@20")
+    assert report.best_value >= 0
+    again = Newest.from_bytes(model.to_bytes())
+    assert top_items(again, train, [0], 3).shape == (1, 3)

@@ -1,0 +1,134 @@
+"""The choice of a model in a space: conditional by construction, one door for every model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.data import load
+from recsys.errors import ConfigError
+from recsys.models import MODELS
+from recsys.split import SplitPlan, make_split
+from search import domains
+from search.final import load_model, save_model, submit, train_fixed
+from search.space import SearchSpec, load_spec, override
+from search.trainable import Trial, TrialData
+from search.trial import TrialConfig
+from tests.recsys.test_models import newest  # noqa: F401
+
+TWO = """\
+trials: 8
+metric: map@10
+max_epochs: 3
+k: 10
+race: none
+params:
+  lr: {low: 0.01, high: 0.1, log: true}
+  latent_factors: 8
+  ease_l2: {low: 1, high: 1000, log: true}
+  model: {choice: [lfm, ease, popularity]}
+enqueue:
+  - {model: lfm, lr: 0.05}
+  - {model: ease, ease_l2: 30}
+"""
+
+
+def read(folder: Path, text: str) -> SearchSpec:
+    path = folder / "models.yaml"
+    path.write_text(text)
+    return load_spec(str(path))
+
+
+def test_only_the_parameters_of_the_chosen_model_exist(tmp_path: Path) -> None:
+    spec = read(tmp_path, TWO)
+    assert spec.params[0].name == "model"  # wherever it stands
+    own = {"lfm": {"model", "lr"}, "ease": {"model", "ease_l2"}, "popularity": {"model"}}
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(50):
+        params = spec.sample(rng)
+        model = str(params["model"])
+        seen.add(model)
+        assert params.keys() == own[model]
+        assert spec.train_config(params).model == model
+        assert ("epochs" in spec.flat(params)) == (model == "lfm")
+    assert seen == own.keys()
+    assert load_spec(str(write(tmp_path, spec))) == spec
+
+
+def write(folder: Path, spec: SearchSpec) -> Path:
+    path = folder / "again.yaml"
+    path.write_text(spec.to_yaml())
+    return path
+
+
+def test_a_fixed_model_takes_its_parameters_along(tmp_path: Path) -> None:
+    spec = override(read(tmp_path, TWO), ["model=ease"])
+    assert {p.name for p in spec.params} == {"model", "ease_l2"}
+    assert [dict(entry) for entry in spec.enqueue] == [{"ease_l2": 30.0}]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ("{ease_l2: 3}", "has no effect: it is of model ease"),
+        ("{model: ease, lr: 0.1}", "has no effect: it is of model lfm"),
+        ("{model: als}", "expected one of"),
+        ("{model: {choice: [ease, esae]}, ease_l2: 3}", "esae"),
+        ("{lr: 0.1, model: {choice: [ease, lfm], when: {lr: 0.1}}}", "can't have conditions"),
+    ],
+)
+def test_a_parameter_of_a_model_that_is_never_chosen_is_a_mistake(
+    tmp_path: Path, params: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match="line 1") as caught:
+        read(tmp_path, f"{{params: {params}}}")
+    assert words in str(caught.value)
+
+
+def trial_data() -> tuple[Any, Any, TrialData]:
+    dataset = load("demo")
+    split = make_split(dataset, SplitPlan(), 1)
+    data = TrialData(
+        train=split.train,
+        valid=split.valid,
+        test=None,
+        metric="map@10",
+        metrics=("map@10",),
+        rungs=(1, 3),
+        threads=1,
+        device="cpu",
+    )
+    return dataset, split, data
+
+
+@pytest.mark.parametrize("model", ["ease", "item_knn", "popularity", "newest"])
+@pytest.mark.usefixtures("newest")
+def test_any_model_is_trained_refitted_saved_and_submitted(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields, owners = domains._fields()  # with the line that the fixture has added to MODELS
+    for name, field in fields.items():
+        monkeypatch.setitem(domains.FIELDS, name, field)  # type: ignore[index]
+    for name, models in owners.items():
+        monkeypatch.setitem(domains.OWNERS, name, models)
+    extra = {"newest": ", half_life: {low: 1, high: 9}"}.get(model, "")
+    spec = read(tmp_path, f"{{metric: map@10, k: 10, params: {{model: {model}{extra}}}}}")
+    config = TrialConfig.of(spec, spec.sample(np.random.default_rng(0)), 1)
+    dataset, split, data = trial_data()
+    trial = Trial(config.train.to_flat(), config.seed, data)
+    (report,) = trial.epochs()
+    assert report.stop == "epochs"
+    _, values = trial.per_user(split.valid, split.train)
+    assert values.mean() == pytest.approx(report.best_value)
+    everything = split.full()
+    fitted = train_fixed(config.train.to_flat(), 1, config.seed, everything, 1, "cpu")
+    save_model(tmp_path / "model", fitted.to_bytes(), config.train.to_flat())
+    again = load_model(tmp_path / "model")
+    assert type(again).__name__ == type(fitted).__name__
+    rows = submit(tmp_path / "s.csv", again, dataset.interactions, everything, 10)
+    assert rows == dataset.interactions.n_users
+    assert MODELS.keys() >= {"lfm", model}
