@@ -106,8 +106,3 @@ def test_participation_and_counts() -> None:
     assert softmax == [[1, 0.5, 0.5], [1, 1, 0], [0, 0, 0]]
     assert int(losses.sample_count(Bpr(), valid)) == 3
     assert int(losses.sample_count(Softmax(), valid)) == 2
-
-
-def test_l2_sum_by_hand() -> None:
-    rows = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
-    assert float(losses.l2_sum(torch.tensor([2.0, 1.0]), rows, 0.1)) == pytest.approx(0.05 * 51)

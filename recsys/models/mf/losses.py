@@ -12,12 +12,15 @@ say what is counted, `mean_loss` puts it together for one batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from recsys.models.mf.config import Bce, Bpr, Softmax
+from recsys.models.mf.kernels.plan import BPR, SOFTMAX
 
 ScoreLoss = Callable[[Tensor], Tensor]  # scores to their summed loss
 
@@ -45,36 +48,68 @@ def softmax_sum(
     return torch.logsumexp(torch.nn.functional.pad(gaps, (1, 0)), dim=1).sum()
 
 
+@dataclass(frozen=True)
+class PairLoss:
+    """All that the torch engine knows of a loss that compares a positive with its negatives.
+
+    total: the summed loss of rows, from (config, positive_R, negatives_RL, valid_RL).
+    samples: how many samples `valid_RL` holds, int64 scalar on the device.
+    participation: in how many samples each score of a row takes part, float32 (R, 1+L), the
+    positive first; it weighs the l2 terms. code: the loss in the compiled kernels
+    (`kernels/plan.py`, whose arms are in `kernels/rows.py`).
+    """
+
+    total: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+    samples: Callable[[Tensor], Tensor]
+    participation: Callable[[Tensor], Tensor]
+    code: int
+
+
+def _of_pairs(valid_RL: Tensor) -> Tensor:
+    """The positive is in every pair, a negative in its own."""
+    share_RL = valid_RL.float()
+    return torch.cat([share_RL.sum(1, keepdim=True), share_RL], 1)
+
+
+def _of_rows(valid_RL: Tensor) -> Tensor:
+    """The positive once, the negatives averaged."""
+    share_RL = valid_RL.float()
+    count_R1 = share_RL.sum(1, keepdim=True)
+    return torch.cat([count_R1.clamp(max=1), share_RL / count_R1.clamp(min=1)], 1)
+
+
+# A sample is a pair under BPR, and a row with at least one negative under softmax.
+PAIR_LOSSES: dict[type, PairLoss] = {
+    Bpr: PairLoss(
+        lambda loss, *scores: bpr_sum(*scores, loss.margin),
+        lambda valid_RL: valid_RL.sum(),
+        _of_pairs,
+        BPR,
+    ),
+    Softmax: PairLoss(
+        lambda loss, *scores: softmax_sum(*scores, loss.temperature),
+        lambda valid_RL: valid_RL.any(1).sum(),
+        _of_rows,
+        SOFTMAX,
+    ),
+}
+
+
 def pair_sum(
     loss: Bpr | Softmax, positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor
 ) -> Tensor:
     """The summed loss of rows that compare a positive with its negatives."""
-    if isinstance(loss, Bpr):
-        return bpr_sum(positive_R, negatives_RL, valid_RL, loss.margin)
-    return softmax_sum(positive_R, negatives_RL, valid_RL, loss.temperature)
+    return PAIR_LOSSES[type(loss)].total(loss, positive_R, negatives_RL, valid_RL)
 
 
 def sample_count(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
-    """Samples among the rows, int64 scalar on the device: pairs (BPR) or rows with a negative."""
-    return valid_RL.sum() if isinstance(loss, Bpr) else valid_RL.any(1).sum()
+    """Samples among the rows, int64 scalar on the device."""
+    return PAIR_LOSSES[type(loss)].samples(valid_RL)
 
 
 def participation(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
-    """In how many samples each score of a row takes part, float32 (R, 1+L), positive first.
-
-    This weighs the l2 terms. BPR: the positive is in every pair, a negative in its own.
-    Softmax: the positive once, the negatives averaged.
-    """
-    share_RL = valid_RL.float()
-    count_R1 = share_RL.sum(1, keepdim=True)
-    if isinstance(loss, Bpr):
-        return torch.cat([count_R1, share_RL], 1)
-    return torch.cat([count_R1.clamp(max=1), share_RL / count_R1.clamp(min=1)], 1)
-
-
-def l2_sum(weight_S: Tensor, rows_Sd: Tensor, l2: float) -> Tensor:
-    """Sum of weight x l2/2 |row|^2: the decay of the rows that take part."""
-    return 0.5 * l2 * (weight_S * rows_Sd.square().sum(-1)).sum()
+    """In how many samples each score of a row takes part, float32 (R, 1+L), positive first."""
+    return PAIR_LOSSES[type(loss)].participation(valid_RL)
 
 
 def mean_loss(

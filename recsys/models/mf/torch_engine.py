@@ -176,6 +176,7 @@ class TorchEngine:
                 return 1
             case Hard(hard=m, random=k):
                 return m + k
+        raise TypeError(f"neg_mode {self.config.negatives.mode} is not drawn here")
 
     def _draw(self, users_B: Tensor, count: int, each_B: Tensor | None = None) -> Tensor:
         """`TorchSampler.draw` in parts that bound its temporaries; int64 (B, count)."""

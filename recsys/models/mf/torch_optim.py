@@ -7,8 +7,8 @@ and SGD visit only the rows that were touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,6 @@ from torch import Tensor, nn
 from recsys.models.mf.config import Adagrad, Adam, Sgd
 
 ADAGRAD_EPS = 1e-10  # torch.optim.Adagrad's
-
-
-class TableOptimizer(Protocol):
-    def add(self, table: int, rows: Tensor, gradient: Tensor) -> None:
-        """Add gradients (n, ...) of the rows int64 (n,), repeats allowed, to table number n."""
-
-    def step(self) -> None:
-        """Apply what was added since the last step."""
 
 
 class DenseAdam:
@@ -101,7 +93,15 @@ class TouchedRows:
             weights[rows] -= self._lr * gradient / (total.sqrt() + ADAGRAD_EPS)
 
 
+OPTIMIZERS: dict[type, Callable[[Sequence[nn.Parameter], Any], DenseAdam | TouchedRows]] = {
+    Adam: DenseAdam,
+    Adagrad: TouchedRows,
+    Sgd: TouchedRows,
+}
+
+
 def make_optimizer(
     tables: Sequence[nn.Parameter], config: Adam | Adagrad | Sgd
 ) -> DenseAdam | TouchedRows:
-    return DenseAdam(tables, config) if isinstance(config, Adam) else TouchedRows(tables, config)
+    """The optimiser that a config asks for."""
+    return OPTIMIZERS[type(config)](tables, config)

@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recsys.models.mf.config import Adagrad, Adam, Bpr, Even, Fixed, Hard, Softmax, TrainConfig
+from recsys.models.mf.config import (
+    Adagrad,
+    Adam,
+    Bce,
+    Bpr,
+    Even,
+    Fixed,
+    Hard,
+    Sgd,
+    Softmax,
+    TrainConfig,
+)
 
 BPR, SOFTMAX, BCE = 0, 1, 2
 GIVEN, UNIFORM, HARD = 0, 1, 2
@@ -35,25 +46,38 @@ class Hyper(NamedTuple):
     weight_decay: np.float32  # Adam's
 
 
+# The number of each loss. Its arms: `rows.coefficients`, `online` and `batch` for a loss of
+# pairs, `pointwise.point_error` for one of labelled scores.
+LOSSES: dict[type, int] = {Bpr: BPR, Softmax: SOFTMAX, Bce: BCE}
+
+
 def make_plan(config: TrainConfig, n_items: int) -> Plan:
-    """The config as the numbers that kernels branch on."""
-    loss = {"bpr": BPR, "softmax": SOFTMAX, "bce": BCE}[config.loss.kind]
-    match config.optimizer:
-        case Adam():
-            optimizer = ADAM
-        case Adagrad(per=per):
-            optimizer = ELEMENT if per == "element" else ROW
-        case _:
-            optimizer = SGD
+    """The config as the numbers that kernels branch on; TypeError for a part that has none."""
+    loss, optimizer = LOSSES.get(type(config.loss)), _optimizer(config)
+    if loss is None:
+        raise TypeError(f"loss {config.loss.kind} has no kernel")
+    if loss == BCE:
+        return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # its rows hold the negatives
     match config.negatives:
         case Hard(candidates=n, hard=m, random=k):
             n, k = min(n, n_items), min(k, n_items)
             return Plan(loss, optimizer, HARD, n, min(m, n), k)
-        case Fixed(count=count) if loss != BCE:
+        case Fixed(count=count):
             return Plan(loss, optimizer, UNIFORM, min(count, n_items), 0, 0)
-        case Even() if loss != BCE:
+        case Even():
             return Plan(loss, optimizer, UNIFORM, 1, 0, 0)
-    return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # BCE: its rows hold the negatives
+    raise TypeError(f"neg_mode {config.negatives.mode} has no kernel")
+
+
+def _optimizer(config: TrainConfig) -> int:
+    match config.optimizer:
+        case Adam():
+            return ADAM
+        case Adagrad(per=per):
+            return {"element": ELEMENT, "row": ROW}[per]
+        case Sgd():
+            return SGD
+    raise TypeError(f"optimizer {config.optimizer.kind} has no kernel")
 
 
 def make_hyper(config: TrainConfig) -> Hyper:

@@ -8,6 +8,7 @@ the items outside those M.
 # mypy: disallow_untyped_defs=False
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw, take
-from recsys.models.mf.kernels.plan import BPR, GIVEN, UNIFORM, Plan, kept_negatives
+from recsys.models.mf.kernels.plan import BPR, GIVEN, SOFTMAX, UNIFORM, Plan, kept_negatives
 from recsys.models.mf.kernels.rng import new_states
 from recsys.models.mf.kernels.scalar import add_log, exp_of_negative, logistic
 
@@ -306,6 +307,8 @@ def coefficients(loss, hyper, positive, count, scratch, product):
             weight += coef[k]
             total, product = add_log(total + max(-x, _0), product, factor)
         return total, product, weight
+    if loss != SOFTMAX:
+        return math.nan, product, weight  # a loss without an arm here shows at once
     top = _0  # gap of the positive to itself
     for k in range(count):
         values[k] = (values[k] - positive) / hyper.temperature
