@@ -81,13 +81,13 @@ def _of_rows(valid_RL: Tensor) -> Tensor:
 # A sample is a pair under BPR, and a row with at least one negative under softmax.
 PAIR_LOSSES: dict[type, PairLoss] = {
     Bpr: PairLoss(
-        lambda loss, *scores: bpr_sum(*scores, loss.margin),
+        lambda loss, pos, neg, valid: bpr_sum(pos, neg, valid, loss.margin),
         lambda valid_RL: valid_RL.sum(),
         _of_pairs,
         BPR,
     ),
     Softmax: PairLoss(
-        lambda loss, *scores: softmax_sum(*scores, loss.temperature),
+        lambda loss, pos, neg, valid: softmax_sum(pos, neg, valid, loss.temperature),
         lambda valid_RL: valid_RL.any(1).sum(),
         _of_rows,
         SOFTMAX,
