@@ -23,13 +23,13 @@ EMPTY_STORE = "RECSEARCH_TEST_STORE"  # for tests/search/tracking_help.py
 # have half of the kernels each.
 PREPARE = (
     """
-from recsys.config import TrainConfig
-from recsys.engine_numba import warm_up
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.numba_engine import warm_up
 warm_up(TrainConfig.from_flat({"lr": 0.1, "optimizer": "adam", "batch_size": 2, "redraw": "once"}))
 """,
     """
-from recsys.config import TrainConfig
-from recsys.engine_numba import warm_up
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.numba_engine import warm_up
 for loss in ("softmax", "bpr", "bce"):
     warm_up(TrainConfig.from_flat({"lr": 0.1, "loss": loss, "optimizer": "sgd", "batch_size": 1}))
 """,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recsys.data.load import Dataset, load_path
 from recsys.errors import InputError
-from recsys.evaluate import evaluate
+from recsys.evaluation import evaluate
 from recsys.evidence import parts, race_holds_out
 from recsys.interactions import CSR, Interactions
 from recsys.metrics import parse_metric
