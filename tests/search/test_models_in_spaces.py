@@ -129,6 +129,6 @@ def test_any_model_is_trained_refitted_saved_and_submitted(
     save_model(tmp_path / "model", fitted.to_bytes(), config.train.to_flat())
     again = load_model(tmp_path / "model")
     assert type(again).__name__ == type(fitted).__name__
-    rows = submit(tmp_path / "s.csv", again, dataset.interactions, everything, 10)
+    rows = submit(tmp_path / "s.csv", again, dataset, everything, 10)
     assert rows == dataset.interactions.n_users
     assert MODELS.keys() >= {"lfm", model}
