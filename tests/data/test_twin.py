@@ -78,7 +78,7 @@ def test_both_ways_refuse_the_same_files(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("twin") / "x.txt"
     path.write_bytes(content)
     try:
-        source = find_sources(path)["all"]
+        source = find_sources(path).parts["all"][0]
         layout = sniff(source, None)
         plain = list(read_plainly(source, layout))
     except InputError as error:
