@@ -74,7 +74,10 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def _is_near(file: Path) -> bool:
-    return file.exists() or file.parent.is_dir()
+    try:
+        return file.exists() or file.parent.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or none at all
+        return False
 
 
 # --- passwords --------------------------------------------------------------------------------

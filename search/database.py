@@ -11,6 +11,7 @@ import os
 import re
 import sqlite3
 import sys
+import tempfile
 from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from recsys.errors import ConfigError
 from search.address import sqlite_uri
 from search.paste import quoted
 
+_LONGEST_ENDING = "-journal"  # of the files that SQLite and we put beside a database
 _MARKS = ("experiments", "runs", "alembic_version")  # tables of every MLflow database
 
 
@@ -29,24 +31,40 @@ class StoreLockedError(ConfigError):
 
 def check_place(file: Path) -> None:
     """Raise `ConfigError` unless a database at `file` can be written; leaves nothing behind."""
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in str(file)):
+        raise ConfigError(f"MLflow's store {str(file)!r}: a path with control characters in it")
+    try:
+        _check_kind(file)
+        _check_writable(file)
+    except OSError as error:  # a name that is too long, a loop of links, a disk that fails
+        raise ConfigError(f"MLflow's store {file}: {error.strerror}") from None
+
+
+def _check_kind(file: Path) -> None:
     if file.is_dir():
         raise ConfigError(f"MLflow's store {file}: a folder; expected the name of a file in it")
     if file.exists() and not file.is_file():
         raise ConfigError(f"MLflow's store {file}: no regular file")
+    file.with_name(f"{file.name}{_LONGEST_ENDING}").exists()  # raises where that is too long
+
+
+def _check_writable(file: Path) -> None:
     missing = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        # What `access` allows to root, a system's folder or a read-only disk may refuse.
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
     except OSError as error:
         raise ConfigError(
-            f"MLflow's store {file}: {file.parent} can't be made ({error.strerror})"
+            f"MLflow's store {file}: {file.parent} can't be written ({error.strerror})"
         ) from None
     finally:
         for folder in missing:
             with suppress(OSError):
                 folder.rmdir()
-    where = next(f for f in (file.parent, *file.parent.parents) if f.exists())
-    for path in (file, where) if file.exists() else (where,):
-        # SQLite keeps a journal beside the database: the folder has to be writable as well.
+    # SQLite keeps a journal beside the database: the folder has to be writable as well.
+    for path in (file, file.parent) if file.exists() else ():
         if not os.access(path, os.R_OK | os.W_OK):
             raise ConfigError(f"MLflow's store {file}: {path} can't be written")
 

@@ -80,7 +80,7 @@ def check_tracking_uri(uri: str) -> str:
             f"--tracking-uri {shown}: expected http(s)://HOST:PORT, sqlite:////ABSOLUTE/FILE.db "
             "or postgresql://... (MLflow has no store of plain files any more)"
         )
-    if not re.match(r"[a-z0-9+]+://[^/\s]", uri):
+    if not uri.partition("://")[2].partition("/")[0].rpartition("@")[2].strip():
         raise ConfigError(f"--tracking-uri {shown}: no host: expected http://HOST:PORT")
     if (package := missing_driver(uri)) is not None:
         raise ConfigError(

@@ -294,6 +294,16 @@ def test_the_empty_folder_is_not_taken_for_the_package() -> None:
         "http://",
         "ftp://x",
         "sqlite:////proc/a/b",
+        "sqlite:////proc/b",
+        "sqlite:////dev/null",
+        "sqlite:////dev/null/m.db",
+        "sqlite:///..",
+        f"sqlite:////tmp/{'n' * 300}.db",
+        f"sqlite:////tmp/{'n' * 250}.db",
+        "sqlite:////tmp/a\nb.db",
+        "sqlite:////tmp/a%00b.db",
+        "http://ann:secret@",
+        "postgres://ann:secret@h/x",
     ],
 )
 def test_addresses_no_store_can_have(uri: str) -> None:
