@@ -247,6 +247,9 @@ def _unnested(entries: list[_Entry]) -> list[_Entry]:
     while len({e.place.parts[0] for e in entries}) == 1 and all(
         len(e.place.parts) > 1 and "=" not in e.place.parts[0] for e in entries
     ):
+        top = entries[0].place.parts[0]
+        if _part_of(top) == "train" and not any(_part_of(e.name) for e in entries):
+            break
         entries = [e.below() for e in entries]
     return entries
 

@@ -133,6 +133,11 @@ def test_a_folder_with_train_only_is_a_table(write, tmp_path):
     write("x/train/b.csv", B)
     write("y/train.csv", A)
     assert load_path(tmp_path / "y").ready_test is None
+    assert pairs(load_path(tmp_path / "x")) == TOGETHER
+    # a folder of that name with a ready split in it
+    write("z/train/train.csv", A)
+    write("z/train/test.csv", "user,item,time\n1,9,9\n")
+    assert load_path(tmp_path / "z").ready_test.nnz == 1
 
 
 def test_columns_that_only_the_folders_name(write, tmp_path):
