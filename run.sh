@@ -8,4 +8,4 @@ if [[ ! -x $(command -v "$python") ]]; then
   echo "error: $python is missing: run 'make setup' in $root first, or set PYTHON" >&2
   exit 2
 fi
-PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m recsys.quickstart "$@"
+PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -P -m recsys.quickstart "$@"

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from recsys.errors import DivergedError, UserError
 from recsys.output import one_line, output_error
 from search.durations import EXPECTED, seconds_of
+from search.environment import tidy_threads
 from search.interrupt import EXIT_CODE, terminable
 
 COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
@@ -30,6 +31,8 @@ other commands (each has --help):
   ui                    open the MLflow UI on the local store
   spaces                list the search spaces
   data [NAME|PATH]      list the named data sets, or describe one
+
+RECSEARCH_CPUS=N in the environment: N cores, instead of all that this process may use
 """
 
 
@@ -290,6 +293,8 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
+    for line in tidy_threads():  # before anything imports what would read them
+        sys.stderr.write(f"{PROG}: {line}\n")
     try:
         code = _run(argv)
     except UserError as error:

@@ -7,35 +7,26 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
-from search import guard
+from search import environment, guard, ray_folder
+from search.head import refusal
+from search.cores import usable_cores
 from search.guard import Guard
+from search.place import Capacity
+from search.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
 
-# Ray's phoning home, its own loggers and its chatter; a token is of no use on 127.0.0.1, but a
-# user's own setting wins.
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "30",
-    "TUNE_WARN_THRESHOLD_S": "10",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
-
-LOOK_EVERY_S = 0.25
+ROOT = Path(__file__).resolve().parent.parent
+LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
 
 
 @dataclass(frozen=True)
@@ -59,24 +50,6 @@ def resolve_device(device: str, gpus_per_trial: float) -> str:
     if device == "auto":
         return "cpu"
     raise ConfigError("--device cuda: torch sees no GPU on this machine; use --device cpu")
-
-
-def cause_of(error: Exception) -> str:
-    """One line of an exception that Ray raises: what the task raised, or what became of it."""
-    inner = getattr(error, "cause", None)
-    if isinstance(inner, BaseException):
-        return f"{type(inner).__name__}: {inner}"
-    return f"the worker died ({type(error).__name__})"
-
-
-def cores_from_environment() -> int | None:
-    """Cores that a Ray started here may use, from RECSEARCH_CPUS; None: all of the machine."""
-    text = os.environ.get("RECSEARCH_CPUS", "")
-    if not text:
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= 4096:
-        raise ConfigError(f"RECSEARCH_CPUS is {text!r}: expected a whole number of cores from 1")
-    return int(text)
 
 
 @contextmanager
@@ -104,42 +77,49 @@ class Cluster:
         num_cpus: int | None = None,
         on_lost: Callable[[str], None] | None = None,
         last_words: str = "",
+        note: Callable[[str], None] = lambda _line: None,
     ) -> None:
         """`on_lost` is called, in a thread of its own, with what of a local Ray has died.
 
-        `last_words` are said on stderr if this process is killed.
+        `last_words` are said on stderr if this process is killed; `note` is told where no worker
+        starts.
         """
         self.address = address
         self.on_lost = on_lost
         self._closing = threading.Event()
-        self.num_cpus = num_cpus if num_cpus is not None else cores_from_environment()
-        self._last_words = last_words
+        self.num_cpus = num_cpus
+        if num_cpus is None and not address:
+            self.num_cpus = usable_cores()
+        self._cwd = environment.working_directory()
+        self._last_words, self._note = last_words, note
         self._guard: Guard | None = None
+        self._session: Path | None = None
 
     def __enter__(self) -> Cluster:
-        for key, value in _QUIET.items():
-            os.environ.setdefault(key, value)
+        self._environment = environment.apply(bool(self.address))
         import ray
+        from ray._raylet import Config  # type: ignore[attr-defined]
 
-        # Workers get the project on their path wherever they start (multi-node: installed there).
-        root = str(Path(__file__).resolve().parent.parent)
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        env = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
+        Config.initialize("")  # where Ray was imported before, it has read an older environment
+        # Workers of other machines have a Python of their own. Ray gives the name to a shell.
+        python = None if self.address else shlex.quote(sys.executable)
         common: dict[str, Any] = {
             "log_to_driver": False,
             "logging_level": logging.ERROR,
             "configure_logging": True,
-            "runtime_env": {"env_vars": env},
+            "runtime_env": environment.runtime_env(self._environment.worker, python),
         }
         try:
-            with own_sigterm():
+            # Workers get the project on their path wherever they start (multi-node: installed
+            # there), and not the user's working directory.
+            with own_sigterm(), environment.elsewhere(str(ROOT)):
                 if self.address:
-                    ray.init(address=self.address, **common)
+                    self._join(common)
                 else:
                     self._start_here(common)
-        except (ConnectionError, ValueError) as error:
-            where = self.address or "this machine"
-            raise ConfigError(f"--address: no Ray cluster answers at {where}: {error}") from None
+        except BaseException:
+            self._environment.undo()
+            raise
         for name in ("ray", "ray.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         # What Ray says of dead workers stands in the trials that they ran, or that ran again.
@@ -147,14 +127,21 @@ class Cluster:
         self._ray = ray
         return self
 
+    def _join(self, common: dict[str, Any]) -> None:
+        import ray
+
+        try:
+            ray.init(address=self.address, **common)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            said = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
+            raise ConfigError(f"--address {self.address}: {refusal(said)}") from None
+
     def _start_here(self, common: dict[str, Any]) -> None:
-        # Ray replaces 127.0.0.1 by the machine's address unless it believes that this machine
-        # takes part in no cluster; its own servers and this process have to agree on that.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         import ray
         from ray._private import ray_constants
 
-        ray_constants.ENABLE_RAY_CLUSTER = False
+        ray_constants.ENABLE_RAY_CLUSTER = False  # see RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER
+        folder = ray_folder.usable(ray_folder.choose(os.environ, self._cwd)).path
         self._guard = Guard(self._last_words)
         os.environ[guard.MARK] = self._guard.mark
         try:
@@ -164,14 +151,18 @@ class Cluster:
                 num_cpus=self.num_cpus,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder),
                 **common,
             )
-        except BaseException:
+        except BaseException as error:
             self._guard.close()
-            raise
+            if not isinstance(error, Exception):
+                raise
+            raise start_failure(error, folder) from error
         finally:
             del os.environ[guard.MARK]
-        self._guard.watch_session(str(context.address_info["session_dir"]))
+        self._session = Path(context.address_info["session_dir"])
+        self._guard.watch_session(str(self._session))
         if self.on_lost is not None:
             threading.Thread(target=self._watch, args=(self.on_lost,), daemon=True).start()
 
@@ -191,11 +182,14 @@ class Cluster:
                 on_lost(what)
                 return
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._closing.set()
         self._ray.shutdown()
         if self._guard is not None:
             self._guard.close()
+        if self._session is not None and kind is None:
+            ray_folder.remove_session(self._session)  # its logs are for what went wrong
+        self._environment.undo()
 
     def dismiss_guard(self) -> None:
         """To be called before this process ends by its own doing, but not through `__exit__`."""
@@ -205,22 +199,38 @@ class Cluster:
     def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
         """Refuse what the cluster can never give: Ray itself would only warn and wait."""
         total = self._ray.cluster_resources()
-        cpus, gpus = int(total.get("CPU", 0)), float(total.get("GPU", 0))
-        if cpus_per_trial > cpus:
-            raise ConfigError(f"--cpus-per-trial {cpus_per_trial}: there are {cpus} CPU cores")
-        largest = max(n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"])
-        if cpus_per_trial > largest:
-            raise ConfigError(
-                f"--cpus-per-trial {cpus_per_trial}: the largest machine has {int(largest)} cores"
-            )
-        if gpus_per_trial > gpus:
-            raise ConfigError(f"--gpus-per-trial {gpus_per_trial:g}: there are {gpus:g} GPUs")
-        if device == "cuda" and gpus_per_trial <= 0:
-            raise ConfigError("--device cuda: say --gpus-per-trial too (0.25 puts four on one GPU)")
-        concurrent = cpus // cpus_per_trial
+        nodes = [n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"]]
+        there = Capacity(
+            int(total.get("CPU", 0)), int(max(nodes, default=0)), float(total.get("GPU", 0))
+        )
+        there.check(cpus_per_trial, gpus_per_trial, device)
+        concurrent = there.cpus // cpus_per_trial
         if gpus_per_trial > 0:
-            concurrent = min(concurrent, int(gpus / gpus_per_trial))
-        return Resources(cpus_per_trial, gpus_per_trial, cpus, max(1, concurrent))
+            concurrent = min(concurrent, int(there.gpus / gpus_per_trial))
+        return Resources(cpus_per_trial, gpus_per_trial, there.cpus, max(1, concurrent))
+
+    @property
+    def logs(self) -> Path | None:
+        """The log files of a Ray that was started here."""
+        return None if self._session is None else self._session / "logs"
+
+    def patience(self) -> Patience:
+        """A watch over workers that do not start."""
+        return Patience(self._note, lambda: trouble_in(self.logs), joined=bool(self.address))
+
+    def check_workers(self) -> None:
+        """Start a worker, and let it import what a trial needs. Raises `NoWorkersError`."""
+        ray = self._ray
+        remote = ray.remote(num_cpus=1, max_retries=0)(_import_all).remote()
+        patience = self.patience()
+        while not ray.wait([remote], timeout=1)[0]:
+            if (why := patience.look(running=False)) is not None:
+                ray.cancel(remote, force=True)
+                raise NoWorkersError(why)
+        try:
+            ray.get(remote)
+        except ray.exceptions.RayError as error:
+            raise NoWorkersError(f"workers cannot start: {cause_of(error)}") from None
 
     def put(self, value: object) -> Any:
         """Put a value into the object store; workers read its arrays without copying."""
@@ -235,6 +245,7 @@ class Cluster:
         """Results of `function(*task)` as they finish; dead workers are retried twice.
 
         A task that failed all the same gives `task` (its index), `cause` (one line), `error`.
+        Raises `NoWorkersError` where no worker starts for too long.
         """
         ray = self._ray
         remote = ray.remote(
@@ -242,9 +253,49 @@ class Cluster:
         )(function)
         index = {remote.remote(*task): number for number, task in enumerate(tasks)}
         pending = list(index)
+        patience = self.patience()
         while pending:
-            done, pending = ray.wait(pending, num_returns=1)
+            done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
+            if not done:
+                if (why := patience.look(self._runs(function.__name__))) is not None:
+                    raise NoWorkersError(why)
+                continue
+            patience.look(running=True)
             try:
                 yield ray.get(done[0])
             except ray.exceptions.RayError as error:
                 yield {"task": index[done[0]], "cause": cause_of(error), "error": str(error)}
+
+    def _runs(self, name: str) -> bool:
+        """Whether a worker runs this function, as far as can be seen: Ray gives it as its title."""
+        if self.address or not Path("/proc/self/cmdline").exists():
+            return True
+        wanted = f"ray::{name}".encode()
+        for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(wanted):
+                    return True
+        return False
+
+
+def start_failure(error: Exception, folder: Path) -> ConfigError:
+    """One line for what a Ray that did not start has raised; `folder` is Ray's."""
+    if isinstance(error, ConfigError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        where = os.fsdecode(error.filename)
+        return ConfigError(f"Ray cannot start on this machine: {where}: {error.strerror}")
+    try:
+        ray_folder.check(folder)  # it may have become full meanwhile
+    except ConfigError as full:
+        return full
+    sessions = ray_folder.sessions_of(folder, os.getpid())
+    logs = sessions[-1] / "logs" if sessions else folder
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ConfigError(
+        f"Ray cannot start on this machine: {start_trouble(logs) or first} (its log files: {logs})"
+    )
+
+
+def _import_all() -> None:
+    """What a worker imports for its first trial."""

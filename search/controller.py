@@ -8,7 +8,7 @@ trial is tried again like one whose worker died in training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,12 +39,24 @@ class SturdyController(TuneController):
             return
         super()._trial_task_failure(trial, exception)
 
+    def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
+        self.told(trial, exception)
+        super()._process_trial_failure(trial, exception)
+
+    @staticmethod
+    def told(trial: Trial, exception: Exception) -> None:
+        """Where each death is told, also those that are followed by a new attempt."""
+
 
 @contextmanager
-def sturdy() -> Iterator[None]:
-    """Within the block Tune runs with `SturdyController`; it offers no place to ask for one."""
+def sturdy(told: Callable[[Trial, Exception], None]) -> Iterator[None]:
+    """Within the block Tune runs with `SturdyController`; it offers no place to ask for one.
+
+    `told` hears of every failed attempt of a trial, and why: Ray keeps it only for some.
+    """
     module = ray.tune.tune
-    original, module.TuneController = module.TuneController, SturdyController
+    controller = type("SturdyController", (SturdyController,), {"told": staticmethod(told)})
+    original, module.TuneController = module.TuneController, controller
     try:
         yield
     finally:

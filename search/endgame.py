@@ -135,7 +135,7 @@ def seconds_left(run: Stages) -> float:
     if run.deadline is None:
         return float("inf")
     one = max((t.busy_s for t in finalists(run)), default=0.0)
-    return 0.85 * (run.deadline - time.time()) - 2 * one
+    return 0.85 * (run.deadline - time.monotonic()) - 2 * one
 
 
 def fit_race(

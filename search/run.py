@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recsys.data import Dataset, describe_lines
 from recsys.data.lists import BLANK
@@ -23,9 +24,9 @@ from search.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.interrupt import EXIT_CODE, Interruption, interruptible
 from search.opened import absolute, divide, read_data
 from search.paste import command
+from search.place import check_place
 from search.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.records import RunState
-from search.session import Session
 from search.settings import Settings, all_leaky, for_device
 from search.space import SearchSpec, load_run_spec, load_spec, override
 from search.tracking import (
@@ -35,7 +36,12 @@ from search.tracking import (
     is_local_default,
     known_uri,
 )
+from search.tune_storage import resolve_storage
 from search.words import counted, duration
+from search.workers import NoWorkersError
+
+if TYPE_CHECKING:
+    from search.session import Session
 
 DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
 
@@ -140,7 +146,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         gpus_per_trial=gpus,
         device=device,
         address=options.address,
-        storage=options.storage,
+        storage=storage_of(options, None),
         tracking_uri=store_of(options, None),
         submission_sep=options.submission_sep or BLANK,
     )
@@ -183,6 +189,11 @@ def store_of(options: Options, before: str | None) -> str | None:
     return check_tracking_uri(uri)
 
 
+def storage_of(options: Options, before: str | None) -> str | None:
+    """Ray's storage as an absolute path or a URI, None for the run folder; ConfigError."""
+    return before if options.storage is None else resolve_storage(options.storage)
+
+
 def _go_on(options: Options, interruption: Interruption) -> int:
     """Resume, or extend, an existing run."""
     if options.run is None:
@@ -217,7 +228,7 @@ def _go_on(options: Options, interruption: Interruption) -> int:
             gpus_per_trial=gpus,
             device=device,
             address=options.address or before.address,
-            storage=options.storage or before.storage,
+            storage=storage_of(options, before.storage),
             tracking_uri=store_of(options, before.tracking_uri),
             submission_sep=options.submission_sep or before.submission_sep,
         )
@@ -319,8 +330,11 @@ def _run(
     display.note(f"split: {split.name} (digest {split.digest})")
     for line in notes:
         display.note(line)
+    check_place(settings, display.note)
     if options.dry_run:
         return _dry_run(spec, settings, display, folder)
+    from search.session import Session  # imports Ray, which reads the environment then
+
     if folder is not None:
         session = Session(spec, settings, dataset, split, folder, display, interruption, extends)
         return _drive(session)
@@ -353,10 +367,14 @@ def _dry_run(
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
     left = max(0, spec.trials - done)
     trials = counted(left, "more trial" if done else "trial")
-    with Cluster(settings.address) as cluster:
-        resources = cluster.preflight(
-            settings.cpus_per_trial, settings.gpus_per_trial, settings.device
-        )
+    try:
+        with Cluster(settings.address, note=display.note) as cluster:
+            resources = cluster.preflight(
+                settings.cpus_per_trial, settings.gpus_per_trial, settings.device
+            )
+            cluster.check_workers()
+    except NoWorkersError as error:
+        raise ConfigError(str(error)) from None
     display.note(
         f"{trials} of at most {counted(spec.max_epochs, 'epoch')}, {resources.concurrent} at a "
         f"time on {counted(resources.cores, 'core')} ({settings.device}); nothing was started"

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from recsys.data import Dataset
+from recsys.errors import ConfigError
 from recsys.split import Split
-from search import endgame
+from search import endgame, ray_folder
 from search.cluster import Cluster
 from search.display import Display
 from search.folder import RunFolder
@@ -32,6 +36,7 @@ from search.space import SearchSpec
 from search.stages import RunFailedError, Stages
 from search.tracking import DeliveryStatus, Tracker, default_tracking_uri
 from search.words import result_rows
+from search.workers import NoWorkersError
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 FLUSH_S = {"done": 60.0, "failed": 20.0, "interrupted": 1.0}
@@ -70,7 +75,7 @@ class Session:
                     run = self._stages(journal, cluster)
                     self._go(run)
                 status = "done"
-            except RunFailedError as failure:
+            except (RunFailedError, NoWorkersError) as failure:
                 sys.stderr.write(f"run_search.py: {failure}\n")
             except KeyboardInterrupt:
                 status = "interrupted"
@@ -90,7 +95,12 @@ class Session:
             "run_search.py: the search was killed; nothing finished is lost. "
             f"To go on: {resume_command(self.folder)}"
         )
-        cluster = Cluster(self.settings.address, on_lost=self._ray_lost, last_words=words)
+        cluster = Cluster(
+            self.settings.address,
+            on_lost=self._ray_lost,
+            last_words=words,
+            note=self.display.note,
+        )
         self.interruption.before_leaving = cluster.dismiss_guard
         return cluster
 
@@ -114,7 +124,7 @@ class Session:
             resources=cluster.preflight(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             ),
-            deadline=None if limit is None else time.time() + limit,
+            deadline=None if limit is None else time.monotonic() + limit,
         )
 
     def _go(self, run: Stages) -> None:
@@ -243,6 +253,21 @@ def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
         if isinstance(inner, StorageError):
             return inner
         if isinstance(inner, OSError) and inner.errno in NO_DISK:
-            return StorageError.at(folder.path, inner)
+            return StorageError.at(full_place(inner, folder.path), inner)
         inner = inner.__cause__ or inner.__context__
     return None
+
+
+def full_place(error: OSError, folder: Path) -> Path:
+    """Where an error of a disk happened: what it names itself, else a place that takes no byte.
+
+    Beside the run folder Ray's files and those that Python keeps for a moment are written.
+    """
+    if error.filename is not None:
+        return Path(os.fsdecode(error.filename))
+    for place in (folder, ray_folder.choose(os.environ, Path("/")).path, tempfile.gettempdir()):
+        try:
+            ray_folder.check(Path(place))
+        except ConfigError:
+            return Path(place)
+    return folder

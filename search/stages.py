@@ -5,6 +5,7 @@ A stage that the journal has as done is not run again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,7 @@ class Stages:
     display: Display
     cluster: Cluster
     resources: Resources
-    deadline: float | None
+    deadline: float | None  # of `time.monotonic`
     state: RunState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +117,13 @@ class Stages:
         watch = Watch(self._search_deadline, searcher.finish)
         columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(
-            self.journal, self.display, watch, columns, FAIL_AFTER, self.cluster.lost
+            self.journal,
+            self.display,
+            watch,
+            columns,
+            FAIL_AFTER,
+            self.cluster.patience(),
+            self.cluster.lost,
         )
         todo = spec.trials - sum(t.finished for t in state.trials.values())
         if todo > 0:
@@ -130,7 +137,11 @@ class Stages:
                 self.settings.storage or self.folder.ray,
                 self.folder.name,
             )
+            if self.settings.storage is None:
+                shutil.rmtree(self.folder.ray, ignore_errors=True)  # nothing reads Tune's records
         self.refresh()
+        if watch.stuck is not None:
+            raise RunFailedError(watch.stuck)
         if searcher.exhausted:
             self._rebuild_study()  # without the trial for which no config was found
             self.display.note(
@@ -146,7 +157,9 @@ class Stages:
                 f"with: {cause} (tracebacks in {self.folder.path / 'trials.csv'})"
             )
         if counts[COMPLETE] == 0 and counts["PRUNED"] == 0:
-            raise RunFailedError(f"no trial finished, {counts['FAILED']} failed")
+            why = recorder.causes.most_common(1)
+            words = f", {why[0][1]} of them with: {why[0][0]}" if why else ""
+            raise RunFailedError(f"no trial finished, {counts['FAILED']} failed{words}")
         stopped_by = watch.reason or ("space" if searcher.exhausted else "trials")
         return {"stopped_by": stopped_by, "planned": spec.trials, **counts}
 
@@ -169,7 +182,7 @@ class Stages:
         """When the search has to end so that race, test and refit fit into the time budget."""
         if self.deadline is None:
             return float("inf")
-        budget = self.deadline - self.state.sessions[-1].started
+        budget = self.settings.time_budget
         state = self.folder.cached_state()
         done = sorted(
             (t for t in state.trials.values() if t.state == COMPLETE),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
@@ -20,6 +21,8 @@ from search.cluster import Resources
 from search.controller import sturdy
 from search.journal import Journal
 from search.trainable import TrialData, run_trial
+from search.tune_storage import is_local
+from search.workers import Patience, cause_of
 
 ENDED_BY_ITSELF = ("epochs", "patience", "time")
 WORKER_RETRIES = 2
@@ -45,13 +48,13 @@ class NamedTrials(SearchGenerator):
     """
 
     def __init__(self, searcher: Searcher, concurrent: int, started: Callable[[], int]) -> None:
+        """`started` counts the trials that wait no more, those too that ended without a start."""
         super().__init__(searcher)
         self._concurrent = concurrent
         self._started = started
 
     def create_trial_if_possible(self, experiment_spec: dict[str, Any]) -> Trial | None:
-        waiting = self._counter - self._started()
-        if waiting >= (1 if self._started() >= self._concurrent else self._concurrent):
+        if self.waiting() >= self.most_waiting():
             return None
         original = Trial.generate_id
         name = self.searcher.next_id()
@@ -60,6 +63,14 @@ class NamedTrials(SearchGenerator):
             return super().create_trial_if_possible(experiment_spec)
         finally:
             Trial.generate_id = original
+
+    def waiting(self) -> int:
+        """Trials that were made and neither started nor ended."""
+        return self._counter - self._started()
+
+    def most_waiting(self) -> int:
+        """How many may wait now."""
+        return 1 if self._started() >= self._concurrent else self._concurrent
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -73,10 +84,11 @@ class Watch(Stopper):
     (an epoch of minutes) the whole experiment is stopped.
     """
 
-    deadline: Callable[[], float]
+    deadline: Callable[[], float]  # of `time.monotonic`, which no setting of the clock moves
     close: Callable[[], None]
     reason: str | None = None
     closed_at: float | None = None
+    stuck: str | None = None  # why nothing could run, in one line
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles stoppers and callbacks for a restore that is never done
@@ -85,18 +97,26 @@ class Watch(Stopper):
         """No new trials, and running ones end at their next report."""
         if self.reason is None:
             self.reason = reason
-            self.closed_at = time.time()
+            self.closed_at = time.monotonic()
             self.close()
 
+    def give_up(self, why: str) -> None:
+        """End the experiment now: no worker starts."""
+        self.stuck = why
+        self.stop("workers")
+
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        if time.time() > self.deadline():
+        if time.monotonic() > self.deadline():
             self.stop("time")
         return self.reason is not None
 
     def stop_all(self) -> bool:
-        if time.time() > self.deadline():
+        if time.monotonic() > self.deadline():
             self.stop("time")
-        return self.closed_at is not None and time.time() > self.closed_at + HARD_STOP_GRACE_S
+        if self.stuck is not None:
+            return True
+        late = time.monotonic() - HARD_STOP_GRACE_S
+        return self.closed_at is not None and late > self.closed_at
 
 
 @dataclass
@@ -108,7 +128,11 @@ class Recorder(Callback):
     watch: Watch
     columns: list[str]
     fail_after: int
+    patience: Patience
     lost: Callable[[], str | None] = lambda: None
+    begun: set[str] = field(default_factory=set)  # started, or ended without a start
+    running: set[str] = field(default_factory=set)
+    deaths: dict[str, list[Exception]] = field(default_factory=dict)
     attempts: Counter[str] = field(default_factory=Counter)
     busy: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
@@ -120,9 +144,22 @@ class Recorder(Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         name = trial.trial_id
         self.attempts[name] += 1
+        self.begun.add(name)
+        self.running.add(name)
         self.busy[name] = 0
         self.journal.append("start", id=name, attempt=self.attempts[name], time=time.time())
         self.events.trial_started(name, trial.config["params"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self.running.discard(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        if (why := self.patience.look(bool(self.running))) is not None:
+            self.watch.give_up(why)
+
+    def died(self, trial: Trial, exception: Exception) -> None:
+        """An attempt of a trial failed; whether there is another one is Tune's to say."""
+        self.deaths.setdefault(trial.trial_id, []).append(exception)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -156,10 +193,12 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         if self.lost() is not None:
             return  # not the trial's failure: all of Ray is gone, and the trial runs again
-        error = trial.get_pickled_error() or trial.get_error()
-        times = max(1, self.attempts[trial.trial_id])
-        text = f"the worker died in each of {times} attempts, the last time with: {error}"
-        self._end(trial, trial.last_result or {}, "FAILED", "worker", text, "the worker died")
+        deaths = self.deaths.get(trial.trial_id, [])
+        last = deaths[-1] if deaths else trial.get_pickled_error()
+        cause = "the worker died" if last is None else cause_of(last)
+        times = max(1, len(deaths))
+        text = f"the worker died in each of {times} attempts, the last time with: {last}"
+        self._end(trial, trial.last_result or {}, "FAILED", "worker", text, cause)
 
     def _end(
         self,
@@ -171,6 +210,8 @@ class Recorder(Callback):
         cause: str | None = None,
     ) -> None:
         name = trial.trial_id
+        self.begun.add(name)
+        self.running.discard(name)
         value = result.get("objective")
         value = None if value is None or value == float("-inf") else float(value)
         self.journal.append(
@@ -221,7 +262,7 @@ def run_trials(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=NamedTrials(searcher, resources.concurrent, lambda: len(recorder.attempts)),
+            search_alg=NamedTrials(searcher, resources.concurrent, lambda: len(recorder.begun)),
             scheduler=scheduler,
             num_samples=budget,
             reuse_actors=True,
@@ -230,6 +271,8 @@ def run_trials(
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(storage),
+            # A path is taken as it is: as a URI one with a %, # or ? would be another.
+            storage_filesystem=LocalFileSystem() if is_local(str(storage)) else None,
             verbose=0,
             stop=recorder.watch,
             callbacks=[recorder],
@@ -237,5 +280,5 @@ def run_trials(
             log_to_file=False,
         ),
     )
-    with sturdy():
+    with sturdy(recorder.died):
         tuner.fit()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,29 +23,60 @@ from numba.extending import intrinsic
 FAST = frozenset({"reassoc", "contract", "nsz"})
 
 
+ROOM = 32 << 20  # bytes: the compiled kernels take 16 MB
+
+
 @cache
 def cache_folder() -> Path | None:
     """Folder of the compiled code, or None where nothing private can be written.
 
-    Its name holds a digest of every kernel source: numba itself notices only changes of the file
-    a function is defined in, not of the functions it inlines from other files. Cached code is
-    loaded by unpickling, so a folder that somebody else could write to is never used.
+    That is the user's cache, or where it can't be used (a home that is read-only, full or not
+    there) a private folder under the system's temporary one, so that workers need not compile
+    each for itself. Its name holds a digest of every kernel source: numba itself notices only
+    changes of the file a function is defined in, not of the functions it inlines from other files.
     """
     digest = hashlib.sha256(numba.__version__.encode())
     # every folder of kernels in the package: recsys/kernels and those of the models
     for source in sorted(Path(__file__).parents[1].rglob("kernels/*.py")):
         digest.update(source.read_bytes())
-    base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("honest-recsearch")
-    folder = Path(base).expanduser().resolve() / f"kernels-{digest.hexdigest()[:16]}"
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    for base in _bases():
+        if _private(base / name):
+            return base / name
+    return None
+
+
+def _bases() -> Iterator[Path]:
+    with suppress(RuntimeError, OSError, KeyError):  # a user without a home
+        base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("honest-recsearch")
+        yield Path(base).expanduser().resolve()
+    with suppress(OSError):
+        temporary = Path(tempfile.gettempdir()) / f"honest-recsearch-{os.getuid()}"
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        if not temporary.is_symlink() and _ours(temporary):
+            yield temporary
+
+
+def _private(folder: Path) -> bool:
+    """Whether compiled code can be kept there, and nobody else can put any.
+
+    Cached code is loaded by unpickling, so a folder that somebody else could write to is never
+    used.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        status = folder.stat()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+        filled = any(folder.glob("*/*.nbi"))
+        return _ours(folder) and (filled or shutil.disk_usage(folder).free >= ROOM)
     except OSError:
-        return None
-    foreign = status.st_uid != os.getuid() or status.st_mode & 0o022
-    return None if foreign else folder
+        return False
+
+
+def _ours(folder: Path) -> bool:
+    status = folder.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -72,17 +105,32 @@ def exact(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _cached(function: Callable[..., Any], *signature: Any, **options: Any) -> Callable[..., Any]:
-    """`function` compiled, its code kept in `cache_folder` where there is one."""
-    folder = cache_folder()
-    if folder is None:
-        return numba.njit(*signature, **options)(function)
+    """`function` compiled, its code kept in `cache_folder` where there is one.
+
+    What can't be saved, since the disk became full, is compiled all the same.
+    """
+    if (folder := cache_folder()) is not None:
+        with suppress(OSError):  # of a signature: saved at once
+            return _saved_in(folder, function, *signature, **options)
+    return numba.njit(*signature, **options)(function)
+
+
+def _saved_in(folder: Path, function: Callable[..., Any], *signature: Any, **options: Any) -> Any:
     # numba reads the folder when it decorates; set back, so that no other user is affected
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder)
     try:
-        return numba.njit(*signature, cache=True, **options)(function)
+        dispatcher = numba.njit(*signature, cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
+    save = dispatcher._cache.save_overload
+
+    def save_if_possible(signature: Any, code: Any) -> None:
+        with suppress(OSError):
+            save(signature, code)
+
+    dispatcher._cache.save_overload = save_if_possible
+    return dispatcher
 
 
 @intrinsic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numba import types
 
 from recsys.errors import ConfigError, DivergedError
 from recsys.evaluation import evaluate
@@ -336,11 +338,35 @@ def test_the_cache_is_private_and_optional(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     folder = jit.cache_folder.__wrapped__()
     assert folder is not None and folder.parent == tmp_path and folder.stat().st_mode & 0o77 == 0
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(jit.tempfile, "tempdir", str(temporary))
+    own = temporary / f"honest-recsearch-{os.getuid()}"
     folder.chmod(0o777)  # others could plant code to be unpickled
-    assert jit.cache_folder.__wrapped__() is None
+    assert jit.cache_folder.__wrapped__() == own / folder.name
     (tmp_path / "file").touch()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    assert jit.cache_folder.__wrapped__() == own / folder.name
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setattr(jit.platformdirs, "user_cache_dir", lambda _: "~nobody-there/.cache")
+    assert jit.cache_folder.__wrapped__() == own / folder.name
+    own.chmod(0o777)
     assert jit.cache_folder.__wrapped__() is None
+    monkeypatch.setattr(jit.tempfile, "tempdir", str(tmp_path / "file"))
+    assert jit.cache_folder.__wrapped__() is None
+
+
+def test_a_cache_that_is_full_stops_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.Cache.save_overload", full)
+
+    def plus(a, b):  # type: ignore[no-untyped-def]
+        return a + b
+
+    assert jit.kernel()(plus)(1, 2) == 3
+    assert jit.exact(types.int64(types.int64, types.int64))(plus)(1, 2) == 3
 
 
 @pytest.mark.slow

@@ -1,0 +1,93 @@
+"""How many cores this process may use: not those of the machine, but its share of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from recsys.errors import ConfigError
+
+VARIABLE = "RECSEARCH_CPUS"
+# What batch systems promise a job on this machine, each with the variable that says it is theirs.
+_BATCH = (
+    ("SLURM_JOB_ID", "SLURM_CPUS_PER_TASK"),
+    ("SLURM_JOB_ID", "SLURM_CPUS_ON_NODE"),
+    ("PBS_JOBID", "NCPUS"),
+    ("JOB_ID", "NSLOTS"),
+    ("LSB_JOBID", "LSB_DJOB_NUMPROC"),
+)
+
+
+def usable_cores(
+    env: Mapping[str, str] = os.environ, affinity: int | None = None, root: Path = Path("/")
+) -> int:
+    """Cores for a Ray started here: RECSEARCH_CPUS, else the least that anything allows.
+
+    That is the affinity (taskset, Slurm), the quota of the cgroup (containers; a part of a core
+    counts as none, but there is at least one) and what a batch system promises. `affinity` and
+    `root`, where /proc and /sys are, are for tests. Raises `ConfigError` for RECSEARCH_CPUS.
+    """
+    if text := env.get(VARIABLE, "").strip():
+        if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 4096:
+            raise ConfigError(f"{VARIABLE} is {text!r}: expected a whole number of cores from 1")
+        return int(text)
+    allowed = [_affinity() if affinity is None else affinity]
+    quota = cgroup_quota(root)
+    allowed += [] if quota is None else [max(1, int(quota))]
+    allowed += _promised(env)[:1]
+    return max(1, min(allowed))
+
+
+def _affinity() -> int:
+    with suppress(AttributeError, OSError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _promised(env: Mapping[str, str]) -> list[int]:
+    found = (env.get(name, "").strip() for job, name in _BATCH if env.get(job))
+    return [int(text) for text in found if text.isascii() and text.isdecimal() and int(text) > 0]
+
+
+def cgroup_quota(root: Path = Path("/")) -> float | None:
+    """Cores that the cgroups of this process allow it, in all versions; None: no limit."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    quotas = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            quotas += _along(root / "sys/fs/cgroup", path, _quota_v2)
+        elif "cpu" in controllers.split(","):
+            for name in dict.fromkeys((controllers, "cpu,cpuacct", "cpu")):
+                quotas += _along(root / "sys/fs/cgroup" / name, path, _quota_v1)
+    return min(quotas, default=None)
+
+
+def _along(mount: Path, path: str, read: Callable[[Path], float | None]) -> list[float]:
+    """What `read` finds in a cgroup and in all above it.
+
+    In a container its own cgroup may be mounted as the topmost: then the path does not exist.
+    """
+    parts = [part for part in path.split("/") if part not in ("", "..", ".")]
+    folders = [mount.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
+    found = []
+    for folder in folders:
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            found.append(read(folder))
+    return [quota for quota in found if quota is not None and quota > 0]
+
+
+def _quota_v2(folder: Path) -> float | None:
+    quota, period = (folder / "cpu.max").read_text().split()
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _quota_v1(folder: Path) -> float | None:
+    quota = int((folder / "cpu.cfs_quota_us").read_text())
+    return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None

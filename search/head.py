@@ -1,0 +1,109 @@
+"""`--address`: whether a Ray answers there, found out in seconds and in one line.
+
+Ray itself tries for a quarter of an hour and writes its C++ code's warnings all the while. So the
+port is tried first, and then a process of its own joins the cluster, which can be given up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+
+from recsys.errors import ConfigError
+
+CONNECT_S, JOIN_S = 5.0, 40.0
+EXPECTED = "expected HOST:PORT of the cluster's head (ray start --head says it), or auto"
+
+# Joins and leaves; the last line says what Ray raised, and what had caused that.
+_JOIN = """
+import json, logging, sys
+said, found = [], {}
+try:
+    import ray
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)
+    total = ray.cluster_resources()
+    nodes = [n["Resources"].get("CPU", 0) for n in ray.nodes() if n["Alive"]]
+    found = {"CPU": total.get("CPU", 0), "GPU": total.get("GPU", 0), "largest": max(nodes)}
+    ray.shutdown()
+except BaseException as error:
+    while error is not None:
+        said.append(f"{type(error).__name__}: {' '.join(str(error).split())}"[:600])
+        error = error.__cause__ or error.__context__
+print(); print(json.dumps([said, found]))
+"""
+
+
+def parse_address(address: str) -> tuple[str, int] | None:
+    """Host and port; None for `auto`. Raises `ConfigError` for anything else."""
+    if address == "auto":
+        return None
+    if "://" in address:
+        raise ConfigError(
+            f"--address {address}: a search runs on a machine of the cluster, not through Ray's "
+            f"client: {EXPECTED}"
+        )
+    match = re.fullmatch(
+        r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>\d{1,5})", address
+    )
+    if match is None or not 0 < int(match["port"]) < 2**16:
+        raise ConfigError(f"--address {address!r}: {EXPECTED}")
+    return match["v6"] or match["host"], int(match["port"])
+
+
+def check_address(
+    address: str, connect_s: float = CONNECT_S, join_s: float = JOIN_S
+) -> dict[str, float]:
+    """What the cluster has: CPU, GPU, and the CPU of its largest machine.
+
+    Raises `ConfigError` where no Ray answers, or where it does not let us in.
+    """
+    where = parse_address(address)
+    if where is not None:
+        _check_port(address, where, connect_s)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _JOIN, address],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=join_s,
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"--address {address}: no Ray cluster answers there within {join_s:.0f} s: {EXPECTED}"
+        ) from None
+    try:
+        said, found = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        said, found = ["Ray ended the attempt without a word"], {}
+    if said:
+        raise ConfigError(f"--address {address}: {refusal(said)}")
+    return dict(found)
+
+
+def _check_port(address: str, where: tuple[str, int], connect_s: float) -> None:
+    try:
+        socket.create_connection(where, connect_s).close()
+    except socket.gaierror as error:
+        why = error.strerror or "unknown"
+        raise ConfigError(f"--address {address}: {where[0]}: no such machine ({why})") from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ConfigError(f"--address: no Ray cluster answers at {address}: {why}") from None
+
+
+def refusal(said: list[str]) -> str:
+    """What the exceptions of a failed attempt mean, the outermost first."""
+    text = " ".join(said).lower()
+    if re.search(r"token|unauthenticated|authenticat", text):
+        return (
+            "the cluster asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH where it is not the one in ~/.ray/auth_token"
+        )
+    if "version mismatch" in text:
+        return said[0].partition(": ")[2]
+    return f"no Ray cluster answers there ({said[0].partition(': ')[2] or said[0]}): {EXPECTED}"

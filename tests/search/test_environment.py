@@ -1,0 +1,212 @@
+"""What other people's environments do to a search: one table, and the rules behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.errors import ConfigError
+from search.environment import (
+    JOB,
+    elsewhere,
+    odd_threads,
+    ray_environment,
+    runtime_env,
+    tidy_threads,
+)
+
+ROOT = "/opt/search"
+
+
+def outcome(env: dict[str, str], joined: bool = False) -> tuple[dict[str, str], dict[str, str]]:
+    """The environment of Ray's own processes, and what the workers get beside it."""
+    found = ray_environment(env, root=ROOT, cwd="/data", joined=joined, token="secret")
+    after = {k: v for k, v in env.items() if k not in found.removed} | found.variables
+    return after, found.worker
+
+
+def job(**variables: str) -> str:
+    return json.dumps({"runtime_env": {"env_vars": variables}, "metadata": {}})
+
+
+# environment, then what Ray sees of these names (None: nothing), for a Ray of our own
+OWN = [
+    ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret", "RAY_CHDIR_TO_TRIAL_DIR": "0"}),
+    ({"TUNE_RESULT_DIR": "/x"}, {"TUNE_RESULT_DIR": None}),
+    ({"TUNE_MAX_PENDING_TRIALS_PG": "abc"}, {"TUNE_MAX_PENDING_TRIALS_PG": None}),
+    ({"TUNE_GLOBAL_CHECKPOINT_S": "no"}, {"TUNE_GLOBAL_CHECKPOINT_S": "30"}),
+    ({"TUNE_DISABLE_SIGINT_HANDLER": "0"}, {"TUNE_DISABLE_SIGINT_HANDLER": "1"}),
+    ({"RAY_CHDIR_TO_TRIAL_DIR": "1"}, {"RAY_CHDIR_TO_TRIAL_DIR": "0"}),
+    ({"RAY_AIR_NEW_OUTPUT": "1"}, {"RAY_AIR_NEW_OUTPUT": "0"}),
+    ({"RAY_AIR_LOCAL_CACHE_DIR": "/x"}, {"RAY_AIR_LOCAL_CACHE_DIR": None}),
+    ({"RAY_ADDRESS": "10.0.0.1:6379"}, {"RAY_ADDRESS": None}),
+    ({"RAY_NAMESPACE": "x"}, {"RAY_NAMESPACE": None}),
+    ({"RAY_RUNTIME_ENV_HOOK": "no.such.hook"}, {"RAY_RUNTIME_ENV_HOOK": None}),
+    ({"RAY_USE_TLS": "1"}, {"RAY_USE_TLS": None}),
+    ({"RAY_OVERRIDE_RESOURCES": '{"CPU": 99}'}, {"RAY_OVERRIDE_RESOURCES": None}),
+    ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token"}),
+    ({"RAY_AUTH_TOKEN_PATH": "/none"}, {"RAY_AUTH_TOKEN_PATH": None}),
+    ({JOB: job(A="1")}, {JOB: None}),
+    ({"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "1"}, {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}),
+    # Ray's own tuning is the user's, and so is where its files lie
+    ({"RAY_memory_usage_threshold": "0.5"}, {"RAY_memory_usage_threshold": "0.5"}),
+    ({"RAY_task_oom_retries": "9"}, {"RAY_task_oom_retries": "9"}),
+    ({"RAY_TMPDIR": "/scratch"}, {"RAY_TMPDIR": "/scratch"}),
+    ({"RAY_USAGE_STATS_ENABLED": "1"}, {"RAY_USAGE_STATS_ENABLED": "1"}),
+    # nobody else's are touched
+    ({"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}, {"http_proxy": "http://127.0.0.1:1"}),
+    ({"TUNED": "1", "RAYON_NUM_THREADS": "2"}, {"TUNED": "1", "RAYON_NUM_THREADS": "2"}),
+]
+
+
+@pytest.mark.parametrize(("env", "expected"), OWN, ids=[", ".join(e) or "none" for e, _ in OWN])
+def test_a_ray_of_our_own(env: dict[str, str], expected: dict[str, str | None]) -> None:
+    after, _ = outcome(env)
+    assert {name: after.get(name) for name in expected} == expected
+
+
+# a cluster that is joined: how to join it is the user's to say
+JOINED = [
+    ({}, {"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN": None}),
+    ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t"}, {"RAY_AUTH_TOKEN": "t"}),
+    ({"RAY_USE_TLS": "1"}, {"RAY_USE_TLS": "1"}),
+    ({"RAY_ADDRESS": "10.0.0.1:6379"}, {"RAY_ADDRESS": "10.0.0.1:6379"}),
+    ({"TUNE_RESULT_DIR": "/x"}, {"TUNE_RESULT_DIR": None}),
+    ({JOB: job(A="1")}, {JOB: job(A="1"), "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"), JOINED, ids=[", ".join(e) or "none" for e, _ in JOINED]
+)
+def test_a_cluster_that_is_joined(env: dict[str, str], expected: dict[str, str | None]) -> None:
+    after, _ = outcome(env, joined=True)
+    assert {name: after.get(name) for name in expected} == expected
+
+
+# PYTHONPATH, that of a job, that of the workers
+PATHS = [
+    ("", None, ROOT),
+    ("/a:/b", None, f"{ROOT}:/a:/b"),
+    (":/a:", None, f"{ROOT}:/a"),  # an empty entry is the working directory
+    (".", None, f"{ROOT}:/data"),
+    ("lib", None, f"{ROOT}:/data/lib"),
+    (ROOT, None, ROOT),
+    ("", "/j", f"{ROOT}:/j"),
+    ("/a", "/j:/a", f"{ROOT}:/a:/j"),
+]
+
+
+@pytest.mark.parametrize(("own", "jobs", "expected"), PATHS)
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_workers_path(own: str, jobs: str | None, expected: str, joined: bool) -> None:
+    env = {"PYTHONPATH": own} | ({} if jobs is None else {JOB: job(PYTHONPATH=jobs)})
+    assert outcome(env, joined)[1]["PYTHONPATH"] == expected
+
+
+def test_a_jobs_other_variables_reach_the_workers() -> None:
+    assert outcome({JOB: job(A="1", PYTHONWARNINGS="error")})[1] == {
+        "A": "1",
+        "PYTHONPATH": ROOT,
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"runtime_env": null}', '{"runtime_env": {}}'])
+def test_a_job_without_variables(text: str) -> None:
+    assert outcome({JOB: text})[1]["PYTHONPATH"] == ROOT
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "3", '{"runtime_env": 3}', '{"runtime_env": "pip"}'])
+def test_a_job_that_cannot_be_read_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="unset it") as caught:
+        outcome({JOB: text})
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_left_out_is_said_once_without_what_ray_left_itself() -> None:
+    env = {"RAY_ADDRESS": "x", "TUNE_RESULT_DIR": "y", "RAY_JOB_ID": "1", "RAY_RAYLET_PID": "2"}
+    found = ray_environment(env, root=ROOT, cwd="/", joined=False, token="t")
+    assert found.notes == (
+        "RAY_ADDRESS, TUNE_RESULT_DIR are left out: they are not for this search",
+    )
+    after, _ = outcome(env)
+    again = ray_environment(after, root=ROOT, cwd="/", joined=False, token="t")
+    assert again.notes == ()  # a driver that begins anew says nothing of its own settings
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"(RAY_|TUNE_|)[A-Za-z_]{1,12}", fullmatch=True), st.text(max_size=8)
+    )
+)
+def test_whatever_is_there_ours_count_and_nothing_foreign_stays(env: dict[str, str]) -> None:
+    after, worker = outcome(env)
+    bare, _ = outcome({})
+    for name in set(after) - set(bare):
+        assert name in env
+        assert not name.startswith("TUNE_")
+    assert worker["PYTHONPATH"].split(":")[0] == ROOT
+
+
+def test_the_python_of_workers_is_quoted_for_the_shell_only_where_it_is_ours() -> None:
+    assert (
+        runtime_env({"A": "1"}, "'/my project/python'")["py_executable"] == "'/my project/python'"
+    )
+    assert "py_executable" not in runtime_env({"A": "1"}, None)
+
+
+def test_elsewhere_comes_back_even_to_a_folder_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    here = Path("/proc/self/cwd").readlink() if Path("/proc/self/cwd").exists() else gone
+    with pytest.raises(RuntimeError), elsewhere("/"):
+        assert Path.cwd() == Path("/")
+        gone.rmdir()
+        raise RuntimeError
+    with pytest.raises(FileNotFoundError):
+        Path.cwd()
+    os.chdir(tmp_path)
+    assert here == gone
+
+
+# a variable, its value, whether the libraries can live with it
+THREADS = [
+    ("OMP_NUM_THREADS", "4", True),
+    ("OMP_NUM_THREADS", "4,2", True),
+    ("OMP_NUM_THREADS", "abc", False),
+    ("OMP_NUM_THREADS", "0", False),
+    ("OMP_NUM_THREADS", "", False),
+    ("OMP_NUM_THREADS", "1.5", False),
+    ("NUMBA_NUM_THREADS", "2", True),
+    ("NUMBA_NUM_THREADS", "abc", False),
+    ("NUMBA_NUM_THREADS", "0", False),
+    ("NUMBA_NUM_THREADS", "-3", False),
+    ("NUMBA_NUM_THREADS", "", False),
+    ("NUMBA_NUM_THREADS", "٣", False),
+    ("MKL_NUM_THREADS", "all", False),
+    ("OPENBLAS_NUM_THREADS", " 8 ", True),
+    ("NUMBA_DISABLE_JIT", "1", False),
+    ("NUMBA_DISABLE_JIT", "0", True),
+    ("NUMBA_OPT", "fast", False),
+    ("NUMBA_OPT", "3", True),
+    ("NUMBA_CACHE_DIR", "/anywhere", True),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "fine"), THREADS)
+def test_thread_variables(name: str, value: str, fine: bool) -> None:
+    assert (odd_threads({name: value}) == {}) is fine
+    env = {name: value, "HOME": "/x"}
+    lines = tidy_threads(env)
+    assert env == ({name: value, "HOME": "/x"} if fine else {"HOME": "/x"})
+    assert len(lines) == (0 if fine or not value.strip() else 1)
+    assert all(line.startswith(f"note: {name}=") for line in lines)

@@ -1,0 +1,154 @@
+"""Dead ends of --address and --storage, and what a machine has: one line, before a run folder."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.errors import ConfigError
+from search import head, tune_storage
+from search.head import check_address, parse_address, refusal
+from search.place import Capacity
+from search.tune_storage import check_storage, is_local, resolve_storage
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.0.0.1:6379", ("10.0.0.1", 6379)),
+        ("head.cluster.example:6379", ("head.cluster.example", 6379)),
+        ("[::1]:6379", ("::1", 6379)),
+        ("auto", None),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int] | None) -> None:
+    assert parse_address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "local", "head", "head:", ":6379", "head:0", "head:99999", "head:x", "a b:1", "::1:6379",
+     "ray://head:10001", "http://head:8265", "10.0.0.1:6379/", "head:6379\n"],
+)  # fmt: skip
+def test_addresses_that_are_none_are_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="HOST:PORT") as caught:
+        parse_address(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_nobody_at_the_address() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
+            check_address(f"127.0.0.1:{port}")
+
+
+def test_a_name_that_does_not_resolve() -> None:
+    with pytest.raises(ConfigError, match="no such machine"):
+        check_address("no-such-machine.invalid:6379")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("print('[[\"AuthenticationError: Token x\"], {}]')", "RAY_AUTH_MODE=token"),
+        ("print('[[\"RuntimeError: Version mismatch: a b\"], {}]')", "Version mismatch: a b"),
+        ("print('[[\"ConnectionError: Failed\"], {}]')", "no Ray cluster answers there .Failed."),
+        ("import os; os._exit(3)", "without a word"),
+        ("import threading; threading.Event().wait()", "within 1 s"),
+    ],
+)
+def test_somebody_who_is_not_a_ray_for_us(
+    monkeypatch: pytest.MonkeyPatch, script: str, words: str
+) -> None:
+    monkeypatch.setattr(head, "_JOIN", script)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"^--address {where}: .*{words}") as caught:
+            check_address(where, join_s=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_cluster_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_JOIN", "print('noise'); print('[[], {\"CPU\": 8}]')")
+    assert check_address("auto") == {"CPU": 8}
+
+
+def test_a_refusal_names_the_token() -> None:
+    said = ["ConnectionError: Failed to connect", "RuntimeError: Unauthenticated: no header"]
+    assert "RAY_AUTH_TOKEN" in refusal(said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ((3, 0, "cpu"), "there are 2 CPU cores"),
+        ((1, 1, "cpu"), "there are 0 GPUs"),
+        ((1, 0, "cuda"), "say --gpus-per-trial too"),
+    ],
+)
+def test_more_than_there_is(asked: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Capacity(2, 2, 0).check(*asked)
+    Capacity(4, 4, 1).check(2, 0.5, "cuda")
+
+
+def test_more_than_the_largest_machine_has() -> None:
+    with pytest.raises(ConfigError, match="the largest machine has 4 cores"):
+        Capacity(8, 4, 0).check(6, 0, "cpu")
+
+
+# --- --storage ------------------------------------------------------------------------------------
+
+
+def test_a_folder_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    found = {text: resolve_storage(text) for text in ("a", "./a", "my store", "a%20#b?", "~/a")}
+    assert found == {
+        "a": f"{tmp_path}/a",
+        "./a": f"{tmp_path}/a",
+        "my store": f"{tmp_path}/my store",
+        "a%20#b?": f"{tmp_path}/a%20#b?",
+        "~/a": "/home/me/a",
+    }
+    assert resolve_storage("file:///a%20b") == "/a b"
+    assert resolve_storage("s3://bucket/x") == "s3://bucket/x"
+    assert not is_local("s3://bucket/x")
+
+
+@pytest.mark.parametrize("text", ["", " ", "file://host/a", "file://a"])
+def test_no_storage_at_all_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="--storage"):
+        resolve_storage(text)
+
+
+def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    check_storage(str(tmp_path / "a b%20#?" / "c"))
+    assert list((tmp_path / "a b%20#?" / "c").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null", "/dev/null/x", "/sys/x"])
+def test_a_folder_that_cannot_be_written_is_one_line(place: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--storage {place}: cannot be written") as caught:
+        check_storage(place)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scheme_that_nobody_knows_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^--storage foo://bar: .*foo.*expected a folder"):
+        check_storage("foo://bar")
+
+
+def test_a_store_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any, timeout: float, **__: Any) -> Any:
+        raise subprocess.TimeoutExpired("x", timeout)
+
+    monkeypatch.setattr(tune_storage.subprocess, "run", late)
+    with pytest.raises(ConfigError, match="s3://bucket/x: no answer within 5 s"):
+        check_storage("s3://bucket/x", patience_s=5)

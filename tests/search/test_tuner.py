@@ -1,0 +1,173 @@
+"""What the driver makes of trials whose workers do not start, die, or wait: without Ray running."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.journal import Journal, StorageError, read_events
+from search.session import disk_error, full_place
+from search.tuner import NamedTrials, Recorder, Watch
+from search.workers import GIVE_UP_S, Patience
+
+
+class Events:
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_: None
+
+
+@dataclass(eq=False)
+class Trial:
+    trial_id: str
+    config: dict[str, Any] = field(default_factory=lambda: {"params": {}})
+    last_result: dict[str, Any] = field(default_factory=dict)
+
+    def get_pickled_error(self) -> Exception | None:
+        return None
+
+
+class ActorDiedError(Exception):
+    pass
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch(lambda: float("inf"), lambda: None)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, watch: Watch) -> Recorder:
+    patience = Patience(lambda _line: None, lambda: None)
+    return Recorder(Journal(tmp_path / "journal.jsonl"), Events(), watch, ["epoch"], 5, patience)  # type: ignore[arg-type]
+
+
+def fail(recorder: Recorder, name: str, error: Exception, attempts: int = 3) -> None:
+    trial: Any = Trial(name)
+    for _ in range(attempts):
+        recorder.died(trial, error)
+    recorder.on_trial_error(0, [], trial)
+
+
+def ends(recorder: Recorder) -> list[dict[str, Any]]:
+    return [event for event, _ in read_events(recorder.journal.path) if event["t"] == "end"]
+
+
+class Made:
+    """Stands for Ray's generator: makes a trial whenever it is asked to."""
+
+    def __init__(self, recorder: Recorder, concurrent: int) -> None:
+        self.trials = NamedTrials.__new__(NamedTrials)
+        self.trials._concurrent = concurrent
+        self.trials._started = lambda: len(recorder.begun)
+        self.trials._counter = 0
+
+    def may(self) -> bool:
+        """Whether another trial would be made now; it then is."""
+        waiting = self.trials.waiting()
+        made = waiting < self.trials.most_waiting()
+        self.trials._counter += made
+        return made
+
+
+@pytest.mark.parametrize("concurrent", [1, 2, 8])
+def test_trials_that_end_without_a_start_do_not_hold_up_the_next(
+    recorder: Recorder, watch: Watch, concurrent: int
+) -> None:
+    """However few the workers: five failures, the common cause, and the end."""
+    made = Made(recorder, concurrent)
+    number = 0
+    while watch.reason is None:
+        assert number < 20
+        while made.may():
+            pass
+        fail(recorder, f"t{number:04d}", ActorDiedError("x"))
+        number += 1
+    assert watch.reason == "failures"
+    assert number == 5
+    assert recorder.causes.most_common(1) == [("the worker died", 5)]
+
+
+def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:
+    fail(recorder, "t0000", ActorDiedError("the node running low on memory; threshold of 0.95"))
+    (end,) = ends(recorder)
+    assert end["state"] == "FAILED"
+    assert end["cause"] == "the worker was ended by Ray: this machine's memory is in use above 95%"
+    assert "in each of 3 attempts, the last time with: the node running low" in end["error"]
+
+
+def test_a_failure_that_ray_keeps_no_error_of_has_a_cause_all_the_same(recorder: Recorder) -> None:
+    recorder.on_trial_error(0, [], Trial("t0000"))  # type: ignore[arg-type]
+    (end,) = ends(recorder)
+    assert end["cause"] == "the worker died"
+
+
+def test_a_search_in_which_nothing_runs_is_given_up(recorder: Recorder, watch: Watch) -> None:
+    now = [0.0]
+    recorder.patience.clock = lambda: now[0]
+    trial: Any = Trial("t0000")
+    recorder.on_step_end(0, [])
+    recorder.on_trial_start(0, [], trial)
+    now[0] = 10 * GIVE_UP_S
+    recorder.on_step_end(0, [])
+    assert not watch.stop_all()  # an epoch may take hours
+    recorder.on_trial_recover(0, [], trial)  # its worker died, and no other one starts
+    recorder.on_step_end(0, [])
+    now[0] += GIVE_UP_S + 1
+    recorder.on_step_end(0, [])
+    assert watch.stop_all()
+    assert watch.reason == "workers"
+    assert "no worker could be started" in (watch.stuck or "")
+
+
+@pytest.mark.parametrize("jump", [-(10**9), 10**9])
+def test_the_clock_of_the_wall_moves_no_deadline(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    end = time.monotonic() + 1000
+    watch.deadline = lambda: end
+    before = time.time()
+    monkeypatch.setattr(time, "time", lambda: before + jump)
+    assert not watch.stop_all()
+    assert not watch("t0000", {})
+    watch.deadline = lambda: time.monotonic() - 1
+    assert watch("t0000", {})
+    assert watch.reason == "time"
+    assert not watch.stop_all()  # the grace is not over, whatever the clock says
+
+
+# --- a disk that is full --------------------------------------------------------------------------
+
+
+class Folder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+
+def test_the_place_that_is_full_is_named_and_not_the_run_folder(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/tmp/ray/session_1/x")
+    wrapped = RuntimeError("inside Ray")
+    wrapped.__cause__ = error
+    found = disk_error(wrapped, Folder(tmp_path))  # type: ignore[arg-type]
+    assert isinstance(found, StorageError)
+    assert str(found).startswith("/tmp/ray/session_1/x: cannot be written (No space left")
+    assert str(tmp_path) not in str(found)
+
+
+def test_an_error_without_a_name_is_looked_for(tmp_path: Path) -> None:
+    nameless = OSError(errno.ENOSPC, "No space left on device")
+    assert full_place(nameless, tmp_path) == tmp_path  # no place is full any more
+    (tmp_path / "file").touch()
+    assert full_place(nameless, tmp_path / "file") == tmp_path / "file"
+
+
+def test_other_errors_are_our_bugs(tmp_path: Path) -> None:
+    folder: Any = Folder(tmp_path)
+    assert disk_error(KeyError("x"), folder) is None
+    assert disk_error(json.JSONDecodeError("x", "y", 0), folder) is None
+    assert disk_error(FileNotFoundError(errno.ENOENT, "gone", "x"), folder) is None

@@ -1,0 +1,116 @@
+"""Workers that do not start: how long that is waited for, and what is said of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search import workers
+from search.workers import Patience, cause_of, start_trouble, trouble_in
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watch(clock: Clock, trouble: str | None, joined: bool = False) -> tuple[Patience, list[str]]:
+    lines: list[str] = []
+    return Patience(lines.append, lambda: trouble, joined=joined, clock=clock), lines
+
+
+@pytest.mark.parametrize(
+    ("trouble", "joined", "limit"),
+    [
+        ("ModuleNotFoundError: x", False, workers.GIVE_UP_KNOWING_S),
+        (None, False, workers.GIVE_UP_S),
+        (None, True, workers.GIVE_UP_CLUSTER_S),
+    ],
+)
+def test_one_line_within_half_a_minute_then_the_end(
+    trouble: str | None, joined: bool, limit: float
+) -> None:
+    clock = Clock()
+    patience, lines = watch(clock, trouble, joined)
+    end = None
+    while end is None:
+        end = patience.look(running=False)
+        assert clock.now < 30 or lines
+        clock.now += 0.5
+    assert clock.now - 0.5 == pytest.approx(limit, abs=1)
+    assert len(lines) == 1
+    assert lines[0].startswith("no worker has started for 25 s")
+    assert end.startswith("no worker could be started in")
+    if trouble:
+        assert trouble in lines[0]
+        assert trouble in end
+
+
+def test_a_worker_that_runs_begins_the_wait_anew() -> None:
+    clock = Clock()
+    patience, lines = watch(clock, None)
+    for second in range(4000):
+        clock.now = float(second)
+        assert patience.look(running=second % 20 == 0) is None
+    assert lines == []
+
+
+LOG = """\
+[2026-11-25 21:09:38,113 W 29475 29475] (raylet) node.cc:12: A worker is late.
+[2026-11-25 21:09:39,113 E 29475 29475] (raylet) worker_pool.cc:55: Could not fork
+[2026-11-25 21:09:39,113 I 29475 29475] (raylet) worker_pool.cc:56: noted
+"""
+
+
+def test_trouble_stands_in_rays_files(tmp_path: Path) -> None:
+    assert trouble_in(None) is None
+    assert trouble_in(tmp_path) is None
+    (tmp_path / "raylet.out").write_text(LOG)
+    assert trouble_in(tmp_path) == "Could not fork"
+    assert start_trouble(tmp_path) == "Could not fork"
+    (tmp_path / "raylet.err").write_text("bash: line 1: exec: /my: not found\n")
+    assert trouble_in(tmp_path) == "bash: line 1: exec: /my: not found"
+    (tmp_path / "worker-1-2-3.err").write_text(
+        ':job_id:01\nTraceback (most recent call last):\n  File "x"\nImportError: no numba\n\n'
+    )
+    assert trouble_in(tmp_path) == "ImportError: no numba"
+
+
+class ActorDiedError(Exception):
+    pass
+
+
+class RuntimeEnvSetupError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ActorDiedError("The actor died unexpectedly. pid: 12"), "the worker died"),
+        (
+            ActorDiedError(
+                "Task was killed due to the node running low on memory.\nMemory on the node was "
+                "1.3GB / 2GB (0.65), which exceeds the memory usage threshold of 0.01. Ray ..."
+            ),
+            "the worker was ended by Ray: this machine's memory is in use above 1%",
+        ),
+        (
+            ActorDiedError(
+                "The actor died because of an error raised in its creation task, ray::X()\n"
+                "  File x\nModuleNotFoundError: No module named 'recsys.config'"
+            ),
+            "the worker could not start: ModuleNotFoundError: No module named 'recsys.config'",
+        ),
+        (
+            RuntimeEnvSetupError("Failed to set up\nOSError: no room"),
+            "the worker could not start: OSError: no room",
+        ),
+        (KeyError("x"), "the worker died (KeyError)"),
+    ],
+)
+def test_causes_are_the_same_words_for_the_same_cause(error: Exception, cause: str) -> None:
+    assert cause_of(error) == cause
