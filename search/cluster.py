@@ -94,6 +94,7 @@ class Cluster:
         self._last_words, self._note = last_words, note
         self._guard: Guard | None = None
         self._session: Path | None = None
+        self._titled = False
 
     def __enter__(self) -> Cluster:
         self._environment = environment.apply(bool(self.address))
@@ -267,15 +268,26 @@ class Cluster:
                 yield {"task": index[done[0]], "cause": cause_of(error), "error": str(error)}
 
     def _runs(self, name: str) -> bool:
-        """Whether a worker runs this function, as far as can be seen: Ray gives it as its title."""
-        if self.address or not Path("/proc/self/cmdline").exists():
+        """Whether a worker runs this function: Ray gives it as the title of the process.
+
+        True also where that can't be seen, on a cluster or without titles.
+        """
+        if self.address:
             return True
-        wanted = f"ray::{name}".encode()
-        for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
-            with suppress(OSError):
-                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(wanted):
-                    return True
-        return False
+        titles = ray_titles()
+        self._titled = self._titled or bool(titles)
+        return not self._titled or any(title.startswith(f"ray::{name}") for title in titles)
+
+
+def ray_titles() -> set[str]:
+    """Titles of the worker processes on this machine, of all of Ray."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):  # noqa: PTH112, PTH208
+        with suppress(OSError):
+            title = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+            if title.startswith(b"ray::"):
+                found.add(title.decode(errors="replace").strip())
+    return found
 
 
 def start_failure(error: Exception, folder: Path) -> ConfigError:

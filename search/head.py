@@ -74,7 +74,8 @@ def check_address(
         )
     except subprocess.TimeoutExpired:
         raise ConfigError(
-            f"--address {address}: no Ray cluster answers there within {join_s:.0f} s: {EXPECTED}"
+            f"--address {address}: no Ray cluster answers there within {join_s:.0f} s; if it asks "
+            f"for a token, {TOKEN}: {EXPECTED}"
         ) from None
     try:
         said, found = json.loads(done.stdout.splitlines()[-1])
@@ -96,14 +97,18 @@ def _check_port(address: str, where: tuple[str, int], connect_s: float) -> None:
         raise ConfigError(f"--address: no Ray cluster answers at {address}: {why}") from None
 
 
+TOKEN = (
+    "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH where the token is not the "
+    "one in ~/.ray/auth_token"
+)
+
+
 def refusal(said: list[str]) -> str:
     """What the exceptions of a failed attempt mean, the outermost first."""
     text = " ".join(said).lower()
     if re.search(r"token|unauthenticated|authenticat", text):
-        return (
-            "the cluster asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
-            "RAY_AUTH_TOKEN_PATH where it is not the one in ~/.ray/auth_token"
-        )
+        return f"the cluster asks for a token: {TOKEN}"
+    first = said[0].partition(": ")[2] or said[0]
     if "version mismatch" in text:
-        return said[0].partition(": ")[2]
-    return f"no Ray cluster answers there ({said[0].partition(': ')[2] or said[0]}): {EXPECTED}"
+        return first
+    return f"no Ray cluster answers there ({first}); if it asks for a token, {TOKEN}: {EXPECTED}"

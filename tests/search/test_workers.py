@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from search import workers
+from search import cluster, workers
+from search.cluster import Cluster, start_failure
 from search.workers import Patience, cause_of, start_trouble, trouble_in
 
 
@@ -114,3 +116,31 @@ class RuntimeEnvSetupError(Exception):
 )
 def test_causes_are_the_same_words_for_the_same_cause(error: Exception, cause: str) -> None:
     assert cause_of(error) == cause
+
+
+def test_a_task_runs_where_a_worker_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Cluster(num_cpus=1)
+    for titles, runs in (
+        (set(), True),  # titles can't be seen here, as far as is known
+        ({"ray::IDLE"}, False),
+        ({"ray::IDLE", "ray::race"}, True),
+        (set(), False),
+    ):
+        monkeypatch.setattr(cluster, "ray_titles", lambda found=titles: found)
+        assert here._runs("race") is runs
+    assert Cluster("head:6379")._runs("race")  # other machines' workers can't be seen
+
+
+def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
+    logs = tmp_path / f"session_x_{os.getpid()}" / "logs"
+    logs.mkdir(parents=True)
+    late = RuntimeError("Timed out waiting for file x.\nMore.")
+    assert str(start_failure(late, tmp_path)).startswith(
+        "Ray cannot start on this machine: Timed out waiting for file x. (its log files:"
+    )
+    (logs / "raylet.out").write_text(LOG)
+    assert "machine: Could not fork (its log files: " in str(start_failure(late, tmp_path))
+    named = OSError(28, "No space left on device", "/tmp/ray/x")
+    assert str(start_failure(named, tmp_path)).endswith("/tmp/ray/x: No space left on device")
+    (tmp_path / "file").touch()
+    assert str(start_failure(late, tmp_path / "file")).startswith(f"{tmp_path}/file: ")
