@@ -19,9 +19,9 @@ from typing import Any
 
 from recsys.errors import ConfigError
 from search import environment, guard, ray_folder
-from search.head import refusal
 from search.cores import usable_cores
 from search.guard import Guard
+from search.head import refusal
 from search.place import Capacity
 from search.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
 

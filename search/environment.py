@@ -33,9 +33,11 @@ _TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-# Where nothing else is said: Ray's phoning home and its chatter, and as many new attempts for a
-# task that Ray ends for want of memory as for any other.
+# Where nothing else is said: Ray's phoning home and its chatter (MLflow's too: Tune imports it, and
+# it would leave a file in the home), and as many new attempts for a task that Ray ends for want of
+# memory as for any other.
 _QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

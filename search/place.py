@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from recsys.errors import ConfigError
 from search import environment, ray_folder
-from search.head import check_address
 from search.cores import usable_cores
+from search.head import check_address
 from search.settings import Settings
 from search.tune_storage import check_storage
 

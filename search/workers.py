@@ -16,7 +16,7 @@ from pathlib import Path
 
 SAY_AFTER_S = 25.0
 # A worker imports numba and torch: minutes, where many start at once from a slow disk.
-GIVE_UP_KNOWING_S, GIVE_UP_S = 60.0, 300.0
+GIVE_UP_KNOWING_S, GIVE_UP_S = 120.0, 300.0
 GIVE_UP_CLUSTER_S = 1800.0  # a cluster may have to start machines first, or be busy with others
 _TAIL = 1 << 16
 _PREFIX = re.compile(r"^\[[^\]]*\] *(?:\([^)]*\) *)?(?:\S+\.(?:cc|h|py):\d+: *)?")
@@ -73,7 +73,7 @@ def trouble_in(logs: Path | None) -> str | None:
         ("worker-*.err", r"^\w*(?:Error|Exception|Interrupt)\b.*"),
         ("raylet.err", r".*(?:No such file|not found|[Pp]ermission denied|cannot).*"),
         ("runtime_env_agent.log", r".*(?:ERROR|Error:).*"),
-        ("raylet.out", r".* (?:E|C|F) \d+ .*"),
+        ("raylet.out", r".* (?:E|C|F) \d+ .*(?:[Ww]orker|[Ff]ork|process|memory|disk).*"),
     ):
         with suppress(OSError):
             files = sorted(logs.glob(pattern), key=lambda p: p.stat().st_mtime, reverse=True)

@@ -62,7 +62,7 @@ def test_a_worker_that_runs_begins_the_wait_anew() -> None:
 
 LOG = """\
 [2026-11-25 21:09:38,113 W 29475 29475] (raylet) node.cc:12: A worker is late.
-[2026-11-25 21:09:39,113 E 29475 29475] (raylet) worker_pool.cc:55: Could not fork
+[2026-11-25 21:09:39,113 E 29475 29475] (raylet) worker_pool.cc:55: Could not fork a worker
 [2026-11-25 21:09:39,113 I 29475 29475] (raylet) worker_pool.cc:56: noted
 """
 
@@ -71,8 +71,8 @@ def test_trouble_stands_in_rays_files(tmp_path: Path) -> None:
     assert trouble_in(None) is None
     assert trouble_in(tmp_path) is None
     (tmp_path / "raylet.out").write_text(LOG)
-    assert trouble_in(tmp_path) == "Could not fork"
-    assert start_trouble(tmp_path) == "Could not fork"
+    assert trouble_in(tmp_path) == "Could not fork a worker"
+    assert start_trouble(tmp_path) == "Could not fork a worker"
     (tmp_path / "raylet.err").write_text("bash: line 1: exec: /my: not found\n")
     assert trouble_in(tmp_path) == "bash: line 1: exec: /my: not found"
     (tmp_path / "worker-1-2-3.err").write_text(
@@ -139,7 +139,7 @@ def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
         "Ray cannot start on this machine: Timed out waiting for file x. (its log files:"
     )
     (logs / "raylet.out").write_text(LOG)
-    assert "machine: Could not fork (its log files: " in str(start_failure(late, tmp_path))
+    assert "machine: Could not fork a worker (its log files: " in str(start_failure(late, tmp_path))
     named = OSError(28, "No space left on device", "/tmp/ray/x")
     assert str(start_failure(named, tmp_path)).endswith("/tmp/ray/x: No space left on device")
     (tmp_path / "file").touch()
