@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from recsys.errors import DivergedError, UserError
 from recsys.output import one_line, output_error
 from search.durations import EXPECTED, seconds_of
-from search.environment import tidy_threads
+from search.environment import name_user, tidy_threads
 from search.interrupt import EXIT_CODE, terminable
 
 COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
@@ -293,6 +293,7 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
+    name_user()
     for line in tidy_threads():  # before anything imports what would read them
         sys.stderr.write(f"{PROG}: {line}\n")
     try:

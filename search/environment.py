@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import secrets
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -221,6 +222,21 @@ def elsewhere(folder: str) -> Iterator[None]:
         else:
             os.fchdir(back)
             os.close(back)
+
+
+def name_user(env: MutableMapping[str, str] = os.environ) -> None:
+    """Give a user whom the system does not know (a number, in a container) a home and a name.
+
+    MLflow and torch end with a traceback where there is neither. An empty HOME is none.
+    """
+    if not env.get("HOME", "x"):
+        del env["HOME"]
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        env.setdefault("HOME", "/")  # as container engines do; nothing is written there
+        if not any(env.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+            env["USER"] = f"uid-{os.getuid()}"
 
 
 # --- what numerical libraries read while they are imported ----------------------------------------

@@ -80,12 +80,21 @@ def test_rays_folder_cannot_be_used(home: Home, options: str) -> None:
     assert not (home.runs / "one").exists()
 
 
-def test_a_home_that_cannot_be_written_and_a_user_without_a_name(home: Home) -> None:
+def test_a_home_that_cannot_be_written(home: Home) -> None:
     """Nothing is written there, and nothing is needed of it."""
     place = home.path / "home"
     place.mkdir()
     prefix = mounted(f"ro tmpfs '{place}'")
-    env = {"HOME": str(place), "LOGNAME": "", "USER": ""}
-    search = home.start(*DRY, env=env, prefix=prefix)
+    search = home.start(*DRY, env={"HOME": str(place)}, prefix=prefix)
     assert search.wait(300) == 0, search.said()
+    assert search.errors() == ""
+
+
+def test_a_user_who_is_only_a_number(home: Home) -> None:
+    user = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
+    if subprocess.run([*user, "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    nameless = ["env", *(part for n in ("HOME", "LOGNAME", "USER") for part in ("-u", n))]
+    search = home.search("one", prefix=[*user, *nameless])
+    assert search.wait(400) == 0, search.said()
     assert search.errors() == ""

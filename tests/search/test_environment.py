@@ -14,6 +14,7 @@ from recsys.errors import ConfigError
 from search.environment import (
     JOB,
     elsewhere,
+    name_user,
     odd_threads,
     ray_environment,
     runtime_env,
@@ -210,3 +211,34 @@ def test_thread_variables(name: str, value: str, fine: bool) -> None:
     assert env == ({name: value, "HOME": "/x"} if fine else {"HOME": "/x"})
     assert len(lines) == (0 if fine or not value.strip() else 1)
     assert all(line.startswith(f"note: {name}=") for line in lines)
+
+
+# environment, whether the system knows the user, then HOME and USER
+USERS = [
+    ({"HOME": "/home/me"}, True, "/home/me", None),
+    ({}, True, None, None),
+    ({"HOME": ""}, True, None, None),
+    ({}, False, "/", "uid-12345"),
+    ({"HOME": ""}, False, "/", "uid-12345"),
+    ({"HOME": "/work", "LOGNAME": "me"}, False, "/work", None),
+]
+
+
+@pytest.mark.parametrize(("env", "known", "home", "user"), USERS)
+def test_users_without_an_entry(
+    monkeypatch: pytest.MonkeyPatch,
+    env: dict[str, str],
+    known: bool,
+    home: str | None,
+    user: str | None,
+) -> None:
+    def entry(_uid: int) -> object:
+        if known:
+            return object()
+        raise KeyError
+
+    monkeypatch.setattr("search.environment.pwd.getpwuid", entry)
+    monkeypatch.setattr("search.environment.os.getuid", lambda: 12345)
+    env = dict(env)
+    name_user(env)
+    assert (env.get("HOME"), env.get("USER")) == (home, user)
