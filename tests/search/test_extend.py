@@ -81,6 +81,7 @@ class Folder:
 def here(tmp_path, monkeypatch) -> Folder:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_module, "check_tracking_uri", lambda uri: uri)
+    monkeypatch.setattr(run_module, "check_place", lambda *_: None)
     folder = Folder(tmp_path)
     monkeypatch.setattr(run_module, "_drive", lambda one: folder.sessions.append(one) or 0)
     return folder

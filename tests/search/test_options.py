@@ -26,6 +26,7 @@ def begun(tmp_path, monkeypatch):
     """A run of 60 users and 40 items that was interrupted; `go(...)` returns what would be run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_module, "check_tracking_uri", lambda uri: uri)
+    monkeypatch.setattr(run_module, "check_place", lambda *_: None)
     data = tmp_path / "my.csv"
     rows = [f"u{u},i{(7 * u + 3 * k) % 40}" for u in range(60) for k in range(12)]
     data.write_text("user,item\n" + "\n".join(rows) + "\n")
