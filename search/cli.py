@@ -156,7 +156,8 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         "--columns",
         type=filled,
         metavar="user=A,item=B",
-        help="names of the columns, where they are not found: user, item, rating, timestamp",
+        help="names of the columns, where they are not found: user, item, rating, timestamp "
+        "(timestamp=none leaves it out)",
     )
 
 
@@ -281,13 +282,15 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     for part in text.split(","):
         name, equals, column = part.partition("=")
         known = ("user", "item", "rating", "timestamp")
-        if not equals or not column.strip() or name.strip() not in known:
+        needed = name.strip() in ("user", "item")
+        if not equals or name.strip() not in known or (needed and not column.strip()):
             raise UserError(
-                f"--columns: {part!r}: expected user=NAME, item=NAME, rating=NAME, timestamp=NAME"
+                f"--columns: {part!r}: expected user=NAME, item=NAME, rating=NAME, timestamp=NAME "
+                "(rating=none and timestamp=none leave these out)"
             )
         if name.strip() in columns:
             raise UserError(f"--columns: {name.strip()} is given twice")
-        columns[name.strip()] = column.strip()
+        columns[name.strip()] = column.strip() or "none"
     return columns
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from recsys.data import Dataset
-from recsys.data.load import RATED
+from recsys.data.ratings import RATED
 from recsys.errors import InputError
 from recsys.evidence import Part, parts, race_holds_out
 from recsys.metrics import Metric, parse_metric

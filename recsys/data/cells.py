@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 
 
 class BadCellError(Exception):
-    """A cell that cannot be used. The reader finds its line and turns this into an `InputError`."""
+    """A cell that cannot be used. The reader finds its line and turns this into an `InputError`.
 
-    def __init__(self, role: str, row: int | None, what: str) -> None:
-        super().__init__(role, row, what)
-        self.role, self.row, self.what = role, row, what
+    row: where it is in its batch, if known. cell: an id that cannot be used, wherever it is.
+    """
+
+    def __init__(self, role: str, row: int | None, what: str, cell: str | None = None) -> None:
+        super().__init__(role, row, what, cell)
+        self.role, self.row, self.what, self.cell = role, row, what, cell
 
     def __str__(self) -> str:
-        return f"{self.role} {self.what}"
+        shown = "" if self.cell is None else f"{self.cell!r} "
+        return f"{self.role} {shown}{self.what}"
 
 
 def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:

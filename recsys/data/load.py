@@ -7,15 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError
 from recsys.data.files import Found, find_sources
+from recsys.data.names import COMMON
 from recsys.data.parquet import read_parquet
 from recsys.data.rows import Rows
 from recsys.data.sniff import Layout, sniff
 from recsys.data.stream import NoRowsError, Source, kind_of, shown
-from recsys.data.table import find_cell, line_of_row, read_table
+from recsys.data.table import (
+    find_cell,
+    first_error,
+    line_of_row,
+    one_item_option,
+    read_table,
+)
 from recsys.data.times import TimeProblem
 from recsys.data.users_file import read_users
 from recsys.errors import InputError
@@ -23,7 +33,6 @@ from recsys.interactions import CSR, Interactions, contained, subset
 from recsys.output import one_line
 from recsys.receivers import Receivers, receivers_of
 
-RATED = "whatever their rating"  # in the note on data with ratings and no --min-rating
 # From here on what repeats is no habit of shoppers but a part that was copied into another.
 MOST_REPEATS = 0.9
 
@@ -110,12 +119,10 @@ def load_path(
         if pairs.bounds[n] == pairs.bounds[n + 1]:
             raise source.error(_nothing_left(rows))
         if pairs.twice[n] is not None:
-            raise source.error(
-                f"user {shown(str(pairs.twice[n]))} has two rows of items: expected one row "
-                "a user (lists), or one item a row"
-            )
+            raise source.error(_two_rows(layouts[source.label], pairs.twice[n]))
+    _check_headers(sources, layouts, pairs)
     order_problem = _order_problem(sources, layouts, pairs.time_problem)
-    notes = found.notes + _notes(rows) + tuple(pairs.time_notes)
+    notes = (*found.notes, *rows.notes(), *pairs.time_notes, *_strangers(list(parts), pairs))
     if order_problem:
         notes += (f"the times are left out: {order_problem}",)
     name = one_line(path.name or path.resolve().name)
@@ -204,7 +211,7 @@ def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) ->
     if kind == "parquet":
         layout = read_parquet(source, columns, rows)
     else:
-        layout = sniff(source, columns)
+        layout = sniff(source, columns, rated=rows.min_rating is not None)
         read_table(source, layout, rows)
     if rows.min_rating is not None and not rows.part_rated[-1]:
         raise source.error(
@@ -215,10 +222,10 @@ def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) ->
 
 
 def _nothing_left(rows: Rows) -> str:
-    if rows.min_rating is None or not np.isfinite(rows.best_rating):
+    if rows.min_rating is None or not np.isfinite(rows.ratings.best):
         return "has no interactions: expected at least one item"
     return (
-        f"has no rating of at least {rows.min_rating:g}: the highest is {rows.best_rating:g}, "
+        f"has no rating of at least {rows.min_rating:g}: the highest is {rows.ratings.best:g}, "
         "lower min_rating"
     )
 
@@ -230,7 +237,9 @@ def _located(
     for part, source in sources.items():
         layout = layouts[part]
         if isinstance(layout, Layout):
-            found = find_cell(source, layout, error.role)
+            found = None
+            if error.cell is not None:
+                found = find_cell(source, layout, error.role, error.cell, error.what)
             if found is not None:
                 return found
     return next(iter(sources.values())).error(str(error))
@@ -258,21 +267,61 @@ def _order_problem(
     return str(source.error(f"{where}column {name}: the time {problem.what}"))
 
 
-def _notes(rows: Rows) -> tuple[str, ...]:
+def _two_rows(layout: Columns, user: object) -> str:
+    said = (
+        f"user {shown(str(user))} has two rows of items: expected one row a user (lists), or one "
+        "item a row"
+    )
+    if isinstance(layout, Layout):
+        said += (
+            "; blanks are taken to separate items: if an item's name has blanks, name the "
+            f"columns: {one_item_option(layout)}"
+        )
+    return said
+
+
+def _check_headers(
+    sources: Mapping[str, Source], layouts: Mapping[str, Columns], pairs: Pairs
+) -> None:
+    """Raise `InputError` where a file has its header again among the rows."""
+    if not (_may_name("user", pairs.user_ids) and _may_name("item", pairs.item_ids)):
+        return
+    for part, source in sources.items():
+        layout = layouts[part]
+        error = first_error(source, layout) if isinstance(layout, Layout) else None
+        if error is not None:
+            raise error
+
+
+def _may_name(role: str, ids: NDArray) -> bool:
+    """Whether one of the ids is a common name of a column."""
+    if ids.dtype == np.int64:
+        return False
+    texts = pc.replace_substring_regex(pc.utf8_lower(pa.array(ids, pa.string())), r"[\s_.-]", "")
+    names = pa.array(sorted(COMMON[role]))
+    return bool(pc.any(pc.is_in(texts, value_set=names)).as_py())
+
+
+def _strangers(parts: list[str], pairs: Pairs) -> list[str]:
+    """Which given parts are about other users or items than train."""
     notes = []
-    kept = sum(rows.part_rows)
-    if rows.min_rating is not None:
-        notes.append(
-            f"{kept:,} of {rows.read:,} rows have a rating of at least {rows.min_rating:g}"
-        )
-    elif any(rows.part_rated):
-        poor = (
-            f"; {rows.poor:,} of them are rated 0 or less (--min-rating leaves such out)"
-            if rows.poor
-            else ""
-        )
-        notes.append(f"all {kept:,} rows count as positives, {RATED}{poor}")
-    return tuple(notes)
+    train = pairs.part(0)
+    for n, part in enumerate(parts[1:], 1):
+        own = pairs.part(n)
+        for role, known, asked in (
+            ("users", train.degrees(), own.degrees()),
+            ("items", train.item_counts(), own.item_counts()),
+        ):
+            there = asked > 0
+            shared, total = int((there & (known > 0)).sum()), int(there.sum())
+            if shared * 2 >= total:
+                continue
+            some = "none" if not shared else f"only {shared:,}"
+            notes.append(
+                f"{some} of the {total:,} {role} of {part} is in train: are the ids written in the "
+                f"same way? What is not in train cannot be learned"
+            )
+    return notes
 
 
 def _dataset(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from recsys.data.ids import BLANKS
 from recsys.data.stream import Source, shown
 from recsys.errors import ConfigError
 
@@ -20,47 +22,110 @@ _COMMON = {
     "timestamp": "timestamp time date datetime ts unixtime unixreviewtime reviewtime createdat "
     "eventtime",
 }
+# what tells good from bad in the files of click prediction: a rating only where one is asked for
+_LABELS = (
+    "label labels target weight count value click clicked isclick like liked islike preference "
+    "feedback response strength confidence implicit purchased converted"
+)
+LABELS = frozenset(_LABELS.split())
+NEEDED = ("user", "item")
 COMMON = {role: frozenset(names.split()) for role, names in _COMMON.items()}
+
+_LONGEST = 24  # letters of a common name, however it is written
 
 
 def normal(name: str) -> str:
-    """`name` in lower case without blanks, `_`, `-` and `.`."""
-    return re.sub(r"[\s_.-]+", "", name).lower()
+    """`name` in lower case without blanks, `_`, `-`, `.` and byte order marks."""
+    return re.sub(r"[\s_.\ufeff\u200b-]+", "", name).lower()
+
+
+def names_columns(user: str, item: str) -> bool:
+    """Whether a row is a header: its user and its item are names of such columns."""
+    return (
+        max(len(user), len(item)) <= _LONGEST
+        and normal(user) in COMMON["user"]
+        and normal(item) in COMMON["item"]
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which column has which role: positions, and what the user should know about the rest."""
+
+    columns: dict[str, int]
+    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def find_columns(
-    source: Source, names: Sequence[str], given: Mapping[str, str] | None
-) -> dict[str, int]:
+    source: Source,
+    names: Sequence[str],
+    given: Mapping[str, str] | None,
+    *,
+    rated: bool = False,
+) -> Found:
     """Position of each role among `names`; user and item must be there.
 
-    `given` maps roles to names and wins over the common names. `InputError` when a role is
-    missing or fits two columns, `ConfigError` for an unknown role.
+    `given` maps roles to names and wins over the common names; "none" leaves a role out. rated:
+    whether ratings are asked for. A rating or time that could be either of two columns is left
+    out with a note where nothing asks for it. `InputError` when a role is missing or fits two
+    columns, `ConfigError` for an unknown role.
     """
-    clean = [name.strip() for name in names]
+    clean = [name.strip(BLANKS) for name in names]
     found: dict[str, int] = {}
+    left_out = set()
+    notes = []
     for role, name in (given or {}).items():
         if role not in ROLES:
             raise ConfigError(f"columns: {shown(role)} is no role: expected {', '.join(ROLES)}")
-        at = [n for n, c in enumerate(clean) if c == str(name).strip()]
+        wanted = str(name).strip(BLANKS)
+        if wanted.lower() in ("", "none") and wanted not in clean:
+            if role in NEEDED:
+                raise ConfigError(f"columns: {role} cannot be left out: expected a column's name")
+            left_out.add(role)
+            continue
+        at = [n for n, c in enumerate(clean) if c == wanted]
         if not at:
             raise source.error(f"has no column {shown(str(name))}: it has {_listed(clean)}")
         found[role] = _one(source, role, clean, at)
     for role in ROLES:
-        if role in found:
+        if role in found or role in left_out:
             continue
-        at = [
-            n for n, c in enumerate(clean) if normal(c) in COMMON[role] and n not in found.values()
-        ]
-        if at:
+        free = [n for n in range(len(clean)) if n not in found.values()]
+        at = [n for n in free if normal(clean[n]) in COMMON[role]]
+        if not at and role == "rating" and rated:
+            at = [n for n in free if normal(clean[n]) in LABELS]
+        if len(at) > 1 and role not in NEEDED and not (rated and role == "rating"):
+            both = " and ".join(shown(clean[n]) for n in at)
+            notes.append(
+                f"columns {both} could each be the {role}: none is used; say which with "
+                f"--columns {role}=NAME"
+            )
+        elif at:
             found[role] = _one(source, role, clean, at)
-        elif role in ("user", "item"):
+        elif role in NEEDED:
             raise source.error(
                 f"has no {role} column: it has {_listed(clean)}; expected a name such as "
                 f"{role}_id, or say which with columns ({role}=NAME)"
             )
     if len(set(found.values())) < len(found):
         raise source.error("columns: one column is named for two roles")
-    return found
+    unused = tuple(name for n, name in enumerate(clean) if n not in found.values() and name)
+    return Found(found, unused, tuple(notes))
+
+
+def unused_note(names: Sequence[str]) -> str:
+    """One line that says which columns were not used."""
+    some = [name if name.isprintable() else ascii(name) for name in names[:8]]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    said = "columns not used: " + ", ".join(some) + more
+    labels = [name for name in names if normal(name) in LABELS]
+    if labels:
+        said += (
+            f"; if {labels[0]} tells positives from the rest, --min-rating R keeps the rows where "
+            f"it is R or more (--min-rating 1 for 0 and 1)"
+        )
+    return said
 
 
 def _one(source: Source, role: str, names: Sequence[str], at: list[int]) -> int:

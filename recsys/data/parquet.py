@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -33,8 +32,9 @@ def read_parquet(
             stored = tuple(file.schema_arrow.names)
             constants = _needed_constants(source, stored, columns)
             names = (*stored, *constants)
-            roles = find_columns(source, names, columns)
-            wanted = {role: names[at] for role, at in roles.items()}
+            found = find_columns(source, names, columns, rated=rows.min_rating is not None)
+            rows.begin_columns(found, names)
+            wanted = {role: names[at] for role, at in found.columns.items()}
             doubled = [name for name in wanted.values() if names.count(name) > 1]
             if doubled:
                 raise source.error(f"has two columns {shown(doubled[0])}: expected unique names")
@@ -139,14 +139,8 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _add_pairs(cells: Mapping[str, pa.Array], rows: Rows) -> None:
-    ratings = None
-    if "rating" in cells:
-        _no_nulls("rating", cells["rating"])
-        ratings = _numbers("rating", cells["rating"])
-    times = None
-    if "timestamp" in cells:
-        times = cells["timestamp"]
-    rows.add(_ids("user", cells["user"]), _ids("item", cells["item"]), ratings, times)
+    users, items = _ids("user", cells["user"]), _ids("item", cells["item"])
+    rows.add(users, items, cells.get("rating"), cells.get("timestamp"))
 
 
 def _no_nulls(role: str, values: pa.Array) -> None:
@@ -178,14 +172,9 @@ def _ids(role: str, values: pa.Array) -> pa.Array:
         return pc.cast(values, pa.string())  # beyond int64 an id is a string
     if pa.types.is_integer(values.type):
         return pc.cast(values, pa.int64())
+    if pa.types.is_floating(values.type):
+        return values  # whole numbers are as good as integers
     if _is_text(values.type):
         values.validate(full=True)  # that it is UTF-8
         return pc.cast(values, pa.string())
     raise BadCellError(role, None, f"has type {values.type}: expected integers or strings")
-
-
-def _numbers(role: str, values: pa.Array) -> np.ndarray:
-    values = _decoded(values)
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        raise BadCellError(role, None, f"has type {values.type}: expected numbers")
-    return pc.cast(values, pa.float64(), safe=False).to_numpy(zero_copy_only=False)

@@ -14,10 +14,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from recsys.data.names import ROLES, find_columns, normal
+from recsys.data.names import NEEDED, ROLES, Found, find_columns, normal
 from recsys.data.stream import Source, TextStream, shown
 
 HEAD = 1 << 18
@@ -40,6 +40,7 @@ class Layout:
     header_bytes: int  # the same in bytes, without the byte order mark
     names: tuple[str, ...]  # of the columns, as messages show them
     named: bool = False  # the user said which columns
+    found: Found = field(default_factory=lambda: Found({}))  # what else there is to say of them
 
     @property
     def is_list(self) -> bool:
@@ -60,8 +61,11 @@ def lines_of(text: str) -> list[str]:
     return re.split(r"\r\n|\n|\r", text)
 
 
-def sniff(source: Source, columns: Mapping[str, str] | None) -> Layout:
-    """The layout of `source`; `columns` maps roles to column names and overrides the search."""
+def sniff(source: Source, columns: Mapping[str, str] | None, *, rated: bool = False) -> Layout:
+    """The layout of `source`; `columns` maps roles to column names and overrides the search.
+
+    rated: whether ratings are asked for.
+    """
     with TextStream(source) as stream:
         head = stream.read(HEAD)
     whole = len(head) < HEAD
@@ -79,13 +83,13 @@ def sniff(source: Source, columns: Mapping[str, str] | None) -> Layout:
         _check_utf8(source, head)
     suffixes = {s.lower() for s in PurePath(source.label).suffixes}
     if ".inter" in suffixes or _is_typed(rows[0]):
-        layout = _recbole(source, rows[0], columns)
+        layout = _recbole(source, rows[0], columns, rated)
     elif "::" in rows[0] and _is_double_colon(rows[0]):
         layout = _headless(source, "::", rows[0].split("::"), columns)
     elif _is_udata(rows):
         layout = _headless(source, "u.data", rows[0].split("\t"), columns)
     else:
-        layout = _long_or_list(source, rows, columns)
+        layout = _long_or_list(source, rows, columns, rated)
     if layout.format in ("::", "u.data"):
         return layout
     return _below_header(layout, head, first)
@@ -137,10 +141,11 @@ def _headless(
     if columns:
         raise source.error(f"has no header ({format} format): columns cannot be named")
     roles = {role: n for n, role in enumerate(ROLES[: len(cells)])}
-    return Layout(format, "\t", False, len(cells), roles, 0, 0, ROLES[: len(cells)])
+    names = ROLES[: len(cells)]
+    return Layout(format, "\t", False, len(cells), roles, 0, 0, names, found=Found(roles))
 
 
-def _recbole(source: Source, header: str, columns: Mapping[str, str] | None) -> Layout:
+def _recbole(source: Source, header: str, columns: Mapping[str, str] | None, rated: bool) -> Layout:
     if not _is_typed(header):
         raise source.error(
             f"line 1 is {shown(header)}: expected a tab-separated header of name:type "
@@ -149,15 +154,17 @@ def _recbole(source: Source, header: str, columns: Mapping[str, str] | None) -> 
     cells = tuple(cell.strip() for cell in header.split("\t"))
     names = tuple(cell.rsplit(":", 1)[0] for cell in cells)
     plain = columns and {role: str(name).rsplit(":", 1)[0] for role, name in columns.items()}
-    roles = find_columns(source, names, plain)
-    for role, at in roles.items():
-        expected = ("token", "float") if role in ("user", "item") else ("float",)
-        if cells[at].rsplit(":", 1)[1] not in expected:
-            raise source.error(f"column {shown(cells[at])}: expected type {expected[0]}")
-    return Layout(".inter", "\t", False, len(names), roles, 0, 0, names)
+    found = find_columns(source, names, plain, rated=rated)
+    for role in NEEDED:
+        name = cells[found.columns[role]]
+        if name.rsplit(":", 1)[1] not in ("token", "float"):
+            raise source.error(f"column {shown(name)}: expected type token")
+    return Layout(".inter", "\t", False, len(names), found.columns, 0, 0, names, found=found)
 
 
-def _long_or_list(source: Source, rows: list[str], columns: Mapping[str, str] | None) -> Layout:
+def _long_or_list(
+    source: Source, rows: list[str], columns: Mapping[str, str] | None, rated: bool
+) -> Layout:
     header = rows[0]
     found = {}
     problem = None
@@ -166,7 +173,7 @@ def _long_or_list(source: Source, rows: list[str], columns: Mapping[str, str] | 
         if names is None or len(names) < 2:
             continue
         try:
-            found[separator] = (names, find_columns(source, names, columns))
+            found[separator] = (names, find_columns(source, names, columns, rated=rated))
         except ValueError as error:
             problem = problem or error
     if not found:
@@ -182,10 +189,11 @@ def _long_or_list(source: Source, rows: list[str], columns: Mapping[str, str] | 
     if len(found) > 1:
         kinds = " and ".join(_SEPARATORS[s] for s in found)
         raise source.error(f"line 1 can be cut at {kinds}: expected one separator")
-    ((separator, (names, roles)),) = found.items()
-    report = not columns and [normal(name) for name in names] == ["userid", "itemid"]
+    ((separator, (names, taken)),) = found.items()
+    named = bool(columns and set(NEEDED) & set(columns))
+    report = not named and [normal(name) for name in names] == ["userid", "itemid"]
     format = "list" if report else "long"
-    return Layout(format, separator, True, len(names), roles, 0, 0, names, bool(columns))
+    return Layout(format, separator, True, len(names), taken.columns, 0, 0, names, named, taken)
 
 
 def _looks_like_data(line: str) -> bool:

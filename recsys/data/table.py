@@ -11,13 +11,17 @@ import itertools
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+from numpy.typing import NDArray
 
 from recsys.data.blocks import Block, StrayQuoteError, blocks_of
-from recsys.data.cells import BadCellError, finite, numbers_of
-from recsys.data.rows import MISSING, Rows
+from recsys.data.cells import BadCellError
+from recsys.data.ids import BLANKS
+from recsys.data.names import NEEDED, names_columns
+from recsys.data.rows import Rows
 from recsys.data.sniff import NUMBER, Layout
 from recsys.data.stream import MAX_LINE, Source, TextStream, shown
 from recsys.errors import InputError
@@ -25,10 +29,11 @@ from recsys.errors import InputError
 
 def read_table(source: Source, layout: Layout, rows: Rows) -> None:
     """Append every row of `source` to `rows`, or raise an `InputError` that names the line."""
+    rows.begin_columns(layout.found, layout.names)
     try:
         _read_blocks(source, layout, rows)
     except (pa.ArrowException, BadCellError, StrayQuoteError) as error:
-        raise find_error(source, layout, error) from None
+        raise find_error(source, layout, error, rated=rows.min_rating is not None) from None
 
 
 def _read_blocks(source: Source, layout: Layout, rows: Rows) -> None:
@@ -67,22 +72,44 @@ def _parse(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:
 def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: bool) -> None:
     users, items = columns["user"], columns["item"]
     if tall:
-        for role in ("user", "item"):
-            broken = pc.match_substring_regex(columns[role], "[\\r\\n]")
-            if pc.any(broken).as_py():
-                raise BadCellError(role, None, "has a line break")
+        for role in NEEDED:
+            _refuse(columns[role], role, r"[\r\n]", _LINE_BREAK, "has a line break")
     if layout.is_list:
-        rows.add_lists(users, items)
+        rows.add_counted(users, *split_lists(items))
         return
-    if not layout.blanks_allowed and pc.any(pc.match_substring_regex(items, r"[ \t]")).as_py():
-        raise BadCellError("item", None, "has blanks")
-    ratings = None
-    if "rating" in columns:
-        ratings = numbers_of(columns["rating"])
-        if ratings is None:
-            raise BadCellError("rating", None, "expected a number")
-        finite("rating", ratings)
-    rows.add(users, items, ratings, columns.get("timestamp"))
+    if not layout.blanks_allowed:
+        _refuse(items, "item", r"[ \t]", _BLANK, "has blanks")
+    rows.add(users, items, columns.get("rating"), columns.get("timestamp"))
+
+
+_LINE_BREAK, _BLANK = re.compile(r"[\r\n]"), re.compile(r"[ \t]")
+
+
+def _refuse(cells: pa.Array, role: str, quick: str, exact: re.Pattern[str], what: str) -> None:
+    """`BadCellError` if a cell, taken without the blanks around it, holds `exact`.
+
+    quick: the same for Arrow, which may also find it among the blanks around.
+    """
+    for cell in cells.filter(pc.match_substring_regex(cells, quick)).to_pylist():
+        if exact.search(cell.strip(BLANKS)):
+            raise BadCellError(role, None, what)
+
+
+def split_lists(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
+    """(the items of all lists, how many each has) where blanks separate them."""
+    if not pc.all(pc.string_is_ascii(lists)).as_py():  # Unicode has more blanks
+        parts = [cell.split() for cell in lists.to_pylist()]
+        counts = np.array([len(part) for part in parts], np.int64)
+        return pa.array([item for part in parts for item in part], pa.string()), counts
+    trimmed = pc.ascii_trim_whitespace(lists)
+    split = pc.ascii_split_whitespace(trimmed)
+    counts = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
+    empty = pc.equal(trimmed, pa.scalar("", trimmed.type)).to_numpy(zero_copy_only=False)
+    items = split.flatten()
+    if empty.any():  # the split of "" is one empty item
+        items = items.filter(pc.not_equal(items, pa.scalar("", items.type)))
+        counts[empty] = 0
+    return items, counts
 
 
 def _blocks(source: Source, layout: Layout) -> Iterator[list[bytes]]:
@@ -164,33 +191,48 @@ def _unquoted(line: str, separator: str, more: Iterator[str]) -> list[str] | Non
         at = end + 1
 
 
-def read_plainly(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
+def read_plainly(
+    source: Source, layout: Layout, *, rated: bool = False
+) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of every row, checked one by one: finds errors, and is the slow twin in tests.
 
+    Users and items come without the blanks around them. rated: whether ratings are asked for.
     Raises `InputError` with the line at the first row that cannot be used.
     """
     for number, cells in _cells(source, layout):
-        for role in ("user", "item"):
-            cell = cells[layout.columns[role]]
-            if "\n" in cell:
-                what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"
-                raise _bad(source, layout, number, role, what)
+        for role in NEEDED:
+            at = layout.columns[role]
+            cell = cells[at] = cells[at].strip(BLANKS)
             if not cell and not (layout.is_list and role == "item"):
                 raise _bad(source, layout, number, role, "is empty: expected an id")
-        item = cells[layout.columns["item"]]
-        if not layout.blanks_allowed and (" " in item or "\t" in item):
+            if _LINE_BREAK.search(cell):
+                what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"
+                raise _bad(source, layout, number, role, what)
+        user, item = (cells[layout.columns[role]] for role in NEEDED)
+        if names_columns(user, item):
+            raise source.error(
+                f"line {number} repeats the header: were files put together? "
+                "Expected it in line 1 only"
+            )
+        if not layout.blanks_allowed and _BLANK.search(item):
             what = (
                 f"{shown(item)} has blanks: a list of items needs the header UserId,ItemId; "
-                "if it is one item, say so by naming the columns (user=NAME,item=NAME)"
+                f"if it is one item, name the columns: {one_item_option(layout)}"
             )
             raise _bad(source, layout, number, "item", what)
-        if "rating" in layout.columns:
+        if rated and "rating" in layout.columns:
             rating = cells[layout.columns["rating"]]
             if not _is_number(rating):
                 raise _bad(
                     source, layout, number, "rating", f"is {shown(rating)}: expected a number"
                 )
         yield number, cells
+
+
+def one_item_option(layout: Layout) -> str:
+    """The option that says that a cell holds one item."""
+    user, item = (layout.names[layout.columns[role]] for role in NEEDED)
+    return f"--columns user={user},item={item}"
 
 
 def _bad(source: Source, layout: Layout, line: int, role: str, what: str) -> InputError:
@@ -202,25 +244,31 @@ def _is_number(text: str) -> bool:
     return bool(NUMBER.fullmatch(text.strip(" \t"))) and abs(float(text)) != float("inf")
 
 
-def find_error(source: Source, layout: Layout, error: Exception) -> InputError:
+def find_error(
+    source: Source, layout: Layout, error: Exception, *, rated: bool = False
+) -> InputError:
     """The first error of the file with its line, found by reading it plainly."""
+    return first_error(source, layout, rated=rated) or source.error(
+        f"cannot be read as a table: {' '.join(str(error).split())[:200]}"
+    )
+
+
+def first_error(source: Source, layout: Layout, *, rated: bool = False) -> InputError | None:
+    """The first error of the file with its line; None if no row by itself has one."""
     try:
-        for _ in read_plainly(source, layout):
+        for _ in read_plainly(source, layout, rated=rated):
             pass
     except InputError as located:
         return located
-    detail = " ".join(str(error).split())[:200]
-    return source.error(f"cannot be read as a table: {detail}")
+    return None
 
 
-def find_cell(source: Source, layout: Layout, role: str) -> InputError | None:
-    """The first marker of a missing value (nan, null...) among the ids of `role`, if any."""
+def find_cell(source: Source, layout: Layout, role: str, id: str, what: str) -> InputError | None:
+    """The first row in which `role` is `id`, as the error `what`; None if there is none."""
     for number, cells in read_plainly(source, layout):
         cell = cells[layout.columns[role]]
-        for part in cell.split() if layout.is_list and role == "item" else [cell]:
-            if part.lower() in MISSING:
-                what = f"{shown(part)} is a missing value among integers: expected an id"
-                return _bad(source, layout, number, role, what)
+        if id in (cell.split() if layout.is_list and role == "item" else [cell]):
+            return _bad(source, layout, number, role, f"{shown(id)} {what}")
     return None
 
 

@@ -35,13 +35,12 @@ GOOD = HEAD + "1,2,3,4\n"
         ("1\t2\t3\n", ["line 1 is", "expected a header"]),
         (GOOD + "1,2,3\n", ["line 3 has 3 columns: expected 4"]),
         (GOOD + "\n1,2,3,4,5\n", ["line 4 has 5 columns: expected 4"]),
-        (GOOD + "1,2,good,4\n", ["line 3, column rating", "'good'", "expected a number"]),
-        (GOOD + "1,2,nan,4\n", ["line 3, column rating", "'nan'", "expected a number"]),
-        (GOOD + "1,2,1e999,4\n", ["line 3, column rating", "expected a number"]),
-        (GOOD + "1,2,,4\n", ["line 3, column rating", "''", "expected a number"]),
         (GOOD + ",2,3,4\n", ["line 3, column user", "is empty: expected an id"]),
         (GOOD + "1,,3,4\n", ["line 3, column item", "is empty: expected an id"]),
-        (GOOD + "nan,2,3,4\n", ["line 3, column user", "'nan'", "missing value among integers"]),
+        (
+            GOOD + "nan,2,3,4\n",
+            ["line 3, column user", "'nan'", "is a missing value: expected an id"],
+        ),
         (GOOD + '1,"2,3,4\n5,6,7,8\n', ["line 3 has a stray quote"]),
         (GOOD + '1,"2\n3",4,5\n', ["line 3, column item", "has a line break: expected one id"]),
         ('user,item,text\n1,2,"a\nb" c\n', ["line 2 has a stray quote"]),
@@ -51,7 +50,6 @@ GOOD = HEAD + "1,2,3,4\n"
         ("UserId,ItemId\n1,2 3\n2,3\n1,4\n", ["user '1' has two rows of items"]),
         ("user_id:token\titem_id:token\n1 2\n", ["line 2 has 1 columns: expected 2"]),
         ("user_id:token\titem_id:token_seq\n1\t2 3\n", ["'item_id:token_seq'", "type token"]),
-        ("1::2::3::4\n1::2::x::4\n", ["line 2, column rating", "'x'"]),
         ("1::2::3::4\n1:2::3::4\n", ["line 2 has 3 columns: expected 4"]),
         (b"user,item\n\xff,1\n", ["line 2 is not UTF-8"]),
         (b"\xff\xfeu\0s\0e\0r\0", ["UTF-16"]),
@@ -72,6 +70,26 @@ def test_one_line_says_what_is_wrong(write, content, words):
     assert message.startswith(str(path))
     for word in words:
         assert word in message, message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (GOOD + "1,2,good,4\n", ["line 3, column rating", "'good'", "expected a number"]),
+        (GOOD + "1,2,nan,4\n", ["line 3, column rating", "'nan'", "expected a number"]),
+        (GOOD + "1,2,1e999,4\n", ["line 3, column rating", "expected a number"]),
+        (GOOD + "1,2,,4\n", ["line 3, column rating", "''", "expected a number"]),
+        ("1::2::3::4\n1::2::x::4\n", ["line 2, column rating", "'x'"]),
+    ],
+)
+def test_a_rating_must_be_a_number_where_one_is_asked_for(write, content, words):
+    path = write("data.csv", content)
+    message = refusal(path, min_rating=1)
+    for word in words:
+        assert word in message, message
+    data = load_path(path)  # nobody asks
+    assert data.interactions.nnz == 1
+    assert any("column rating is not used" in note for note in data.interactions.notes)
 
 
 def test_inter_files_need_a_typed_header(write):
@@ -193,7 +211,7 @@ def parquet(**columns) -> bytes:
     ("columns", "words"),
     [
         ({"user": [1], "thing": [2]}, "no item column"),
-        ({"user": [1.5], "item": [2]}, "column user: user has type double"),
+        ({"user": [1.5], "item": [2]}, "row 1, column user: user is 1.5: expected a whole number"),
         ({"user": [1, None], "item": [2, 3]}, "row 2, column user: user is missing"),
         ({"user": ["a", ""], "item": [2, 3]}, "row 2, column user: user is empty"),
         ({"user": [1], "item": [[[2]]]}, "item has type list"),
@@ -205,8 +223,6 @@ def parquet(**columns) -> bytes:
         ({"user": [1], "item": [[2, 3]], "time": [[1]]}, "lists of another length"),
         ({"user": [1], "item": [b"\xff"]}, "UTF"),
         ({"user": [True], "item": [2]}, "user has type bool"),
-        ({"user": [1], "item": [2], "rating": ["x"]}, "rating has type string"),
-        ({"user": [1, 1], "item": [2, 3], "rating": [1.0, float("inf")]}, "row 2, column rating"),
         ({"user": pa.array([], pa.int64()), "item": pa.array([], pa.int64())}, "has no rows"),
     ],
 )

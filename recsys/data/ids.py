@@ -1,0 +1,225 @@
+"""Ids as they grow while files are read, and what counts as one.
+
+Ids are kept as int64 as long as every one of them is a canonical decimal, afterwards as codes
+into the distinct strings, so that memory stays near 8 bytes an id. Blanks around an id are no
+part of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys.data.cells import BadCellError
+from recsys.data.stream import shown
+
+# all that Unicode calls a blank, the byte order mark and the zero-width space
+BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff\u200b"
+# what programs write where a value is missing; nobody is called so
+_WRITTEN = frozenset(
+    {"nan", "NaN", "-nan", "None", "null", "NULL", "NaT", "<NA>", "\\N", "#N/A", "N/A", "n/a"}
+)
+# the same in other spellings, or in R's, which can be a name among words: never a number
+_MISSING = frozenset({"nan", "na", "n/a", "null", "none", "nat", "<na>", "\\n", "#n/a"})
+_ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d{2,}$"
+_WHOLE = r"^(-?[1-9]\d*|0)(\.0*)?$"
+
+_Coded = tuple[NDArray[np.int32], NDArray]
+
+
+def canonical_integers(texts: pa.Array) -> NDArray[np.int64] | None:
+    """`texts` as int64 if each is the decimal that int64 would print ("007" is not), else None."""
+    try:
+        numbers = pc.cast(texts, pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    if not pc.all(pc.equal(pc.cast(numbers, texts.type), texts)).as_py():
+        return None
+    return numbers.to_numpy(zero_copy_only=False)
+
+
+class IdColumn:
+    """Ids of any number of batches, of one file or of several parts."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._parts: list[list[NDArray[np.int64] | _Coded]] = []
+        self._all_integers = True
+        self.notes: list[str] = []
+
+    def begin(self) -> None:
+        """The ids that follow are those of the next part."""
+        self._parts.append([])
+
+    def drop(self) -> None:
+        """Forget the part that began last; it must be empty."""
+        assert not self._parts.pop()
+
+    def add(self, ids: pa.Array) -> None:
+        """Append ids (integers, whole numbers or strings, without nulls).
+
+        `BadCellError` for an empty one, and for a number that is not whole.
+        """
+        chunks = self._parts[-1]
+        if pa.types.is_integer(ids.type):
+            chunks.append(ids.cast(pa.int64()).to_numpy(zero_copy_only=False))
+            return
+        if pa.types.is_floating(ids.type):
+            chunks.append(self._whole(ids.cast(pa.float64()).to_numpy(zero_copy_only=False)))
+            return
+        numbers = canonical_integers(ids) if self._all_integers else None
+        if numbers is not None:
+            chunks.append(numbers)
+            return
+        self._all_integers = False  # an attempt that fails costs more than the rest of the work
+        packed = ids.dictionary_encode()
+        names = pc.utf8_trim(packed.dictionary, characters=BLANKS)
+        empty = pc.index(names, pa.scalar("", names.type)).as_py()
+        if empty >= 0:
+            row = pc.index(packed.indices, pa.scalar(empty, packed.indices.type)).as_py()
+            raise BadCellError(self._role, row, "is empty: expected an id")
+        codes = packed.indices.to_numpy(zero_copy_only=False)
+        chunks.append((codes, names.to_numpy(zero_copy_only=False).astype(object)))
+
+    def _whole(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        bad = ~(np.floor(values) == values) | (np.abs(values) > 2**53)
+        if bad.any():
+            at = int(bad.argmax())
+            raise BadCellError(self._role, at, f"is {values[at]}: expected a whole number")
+        return values.astype(np.int64)
+
+    def finish(self) -> tuple[NDArray[np.int64], NDArray]:
+        """(codes int64 (R,), ids (n,) ascending): ids[codes] are the rows in order of addition.
+
+        int64 where every id is a decimal in its range, or plainly the same as one (5.0; 0005
+        where another part has 5); otherwise strings. `BadCellError` for what cannot be an id.
+        """
+        parts, self._parts = self._parts, []
+        if all(isinstance(chunk, np.ndarray) for part in parts for chunk in part):
+            values = np.concatenate([np.empty(0, np.int64), *(c for part in parts for c in part)])
+            return _coded(values)
+        texts: list[NDArray] = []
+        codes: list[NDArray] = []
+        own_part: list[NDArray] = []
+        known = 0
+        for number, chunk in ((n, chunk) for n, part in enumerate(parts) for chunk in part):
+            if isinstance(chunk, np.ndarray):
+                own_codes, numbers = _coded(chunk)
+                own = numbers.astype(str).astype(object)
+            else:
+                own_codes, own = chunk[0].astype(np.int64), chunk[1]
+            codes.append(own_codes + known)
+            texts.append(own)
+            own_part.append(np.full(len(own), number))
+            known += len(own)
+        names, part_of = np.concatenate(texts), np.concatenate(own_part)
+        del texts
+        across, ids = _coded(self._unified(names, part_of))
+        rows = across[np.concatenate(codes)]
+        if ids.dtype != np.int64:
+            self._check(ids, rows)
+        return rows, ids
+
+    def _unified(self, names: NDArray, part_of: NDArray) -> NDArray:
+        """`names` as int64 where all are plainly integers; else, or where in doubt, as they are.
+
+        Where the first part pads its ids with zeros to one width, so do the others.
+        """
+        kinds, widths = [], []
+        for part in np.unique(part_of):
+            kind, width = _spelling(pa.array(names[part_of == part], pa.string()))
+            kinds.append(kind)
+            widths.append(width)
+        found = set(kinds)
+        if not kinds or "word" in found or found == {"padded"}:
+            return names
+        if kinds[0] == "padded":
+            plain = _without_zeros(names)
+            filled = np.array([name.zfill(widths[0]) for name in plain], object)
+            changed = np.flatnonzero(filled != names)
+            if len(changed):
+                self._say_unified(names[changed[0]], filled[changed[0]])
+            return filled
+        try:
+            numbers = pc.cast(pa.array(_without_zeros(names)), pa.int64())
+        except pa.ArrowInvalid:
+            return names
+        changed = np.flatnonzero(pc.cast(numbers, pa.string()).to_numpy(False) != names)
+        if len(changed):
+            self._say_unified(names[changed[0]], str(numbers[int(changed[0])]))
+        return numbers.to_numpy(zero_copy_only=False)
+
+    def _say_unified(self, old: str, new: str) -> None:
+        self.notes.append(f"{self._role} ids such as {shown(old)} are read as {new}")
+
+    def _check(self, ids: NDArray, rows: NDArray[np.int64]) -> None:
+        """`BadCellError` for markers of a missing value and rounded numbers; notes on doubts."""
+        texts = pa.array(ids, pa.string())
+        rounded = pc.match_substring_regex(texts, _ROUNDED).to_numpy(zero_copy_only=False)
+        if rounded.any():
+            what = "is a rounded number, digits of the id are lost: expected it in full"
+            raise BadCellError(self._role, None, what, str(ids[rounded.argmax()]))
+        short = np.flatnonzero(pc.less_equal(pc.utf8_length(texts), pa.scalar(4)).to_numpy(False))
+        missing = [name for name in ids[short] if name.lower() in _MISSING or name in _WRITTEN]
+        surely = [name for name in missing if name in _WRITTEN]
+        if not surely and missing and _all_numbers(name for name in ids if name not in missing):
+            surely = missing
+        if surely:
+            what = "is a missing value: expected an id (leave such rows out, or name it otherwise)"
+            raise BadCellError(self._role, None, what, surely[0])
+        for name in missing:
+            share = float((rows == np.searchsorted(ids, name)).mean())
+            self.notes.append(
+                f"{shown(name)} counts as {_a(self._role)} like others, with {share:.1%} of the "
+                "rows: leave these out of the file if it means a missing value"
+            )
+        numerals = ids[pc.match_substring_regex(texts, r"^-?\d+(\.0*)?$").to_numpy(False)]
+        plain = _without_zeros(numerals)
+        order = np.argsort(plain, kind="stable")
+        twins = np.flatnonzero(plain[order][1:] == plain[order][:-1])
+        if len(twins):
+            one, other = numerals[order[twins[0]]], numerals[order[twins[0] + 1]]
+            self.notes.append(
+                f"{len(twins):,} {self._role} ids differ from others only in how a number is "
+                f"written, such as {shown(one)} and {shown(other)}: they count as different"
+            )
+
+
+def _spelling(names: pa.Array) -> tuple[str, int]:
+    """("integer", "float", "padded" or "word", width) of the ids of a part."""
+    if pc.all(pc.match_substring_regex(names, _WHOLE)).as_py():
+        dots = pc.any(pc.match_substring(names, ".")).as_py()
+        return ("float" if dots else "integer"), 0
+    width = pc.utf8_length(names)
+    sizes = pc.min_max(width).as_py()
+    digits = pc.all(pc.match_substring_regex(names, r"^\d+$")).as_py()
+    same = sizes["min"] == sizes["max"]
+    return ("padded" if digits and same else "word"), sizes["max"] or 0
+
+
+def _without_zeros(names: NDArray) -> NDArray:
+    """Numerals as int64 would print them, as strings: 0005 and 5.0 are 5."""
+    cut = pc.replace_substring_regex(pa.array(names, pa.string()), r"\.0*$", "")
+    return pc.replace_substring_regex(cut, r"^(-?)0+(\d)", r"\1\2").to_numpy(zero_copy_only=False)
+
+
+def _all_numbers(names: object) -> bool:
+    return all(re.fullmatch(r"-?\d+(\.0*)?", name) for name in names)  # type: ignore[attr-defined]
+
+
+def _coded(values: NDArray) -> tuple[NDArray[np.int64], NDArray]:
+    """(codes, distinct values ascending)."""
+    codes, distinct = pd.factorize(values)
+    order = np.argsort(distinct, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place[codes], distinct[order]
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role == "item" else f"a {role}"

@@ -1,0 +1,59 @@
+"""Columns that nobody needs, and what is said about those that are left out."""
+
+import pytest
+
+from recsys.data.load import load_path
+from recsys.errors import UserError
+from search.cli import parse_columns
+from tests.data.conftest import pairs, refusal
+
+ODD = "user_id,item_id,rating,date\n1,5,PG-13,soon\n1,6,R,\n"
+
+
+def notes(data) -> str:
+    return "\n".join(data.interactions.notes)
+
+
+def test_a_rating_that_is_none_is_left_out_where_nothing_asks_for_it(write):
+    data = load_path(write("x.csv", ODD))
+    assert pairs(data) == [(1, 5), (1, 6)]
+    assert notes(data).count("column rating is not used: 'PG-13' is no number") == 1
+    assert "line 2, column rating: rating is 'PG-13'" in refusal(write("x.csv", ODD), min_rating=3)
+
+
+@pytest.mark.parametrize("text", ["timestamp=", "timestamp=none", "timestamp=None,rating="])
+def test_a_role_can_be_left_out(write, text):
+    data = load_path(write("x.csv", ODD), columns=parse_columns(text))
+    assert pairs(data) == [(1, 5), (1, 6)]
+    assert "time" not in notes(data).replace("timestamp", "")
+    assert "columns not used:" in notes(data) and "date" in notes(data)
+
+
+@pytest.mark.parametrize("text", ["user=", "user=none", "item=none"])
+def test_users_and_items_cannot(write, text):
+    with pytest.raises(UserError, match="expected"):
+        load_path(write("x.csv", ODD), columns=parse_columns(text))
+
+
+def test_columns_without_a_role_are_named(write):
+    data = load_path(write("x.csv", "user,item,title,label\n1,5,x,0\n1,6,y,1\n"))
+    assert "columns not used: title, label; if label tells" in notes(data)
+    assert "--min-rating" in notes(data)
+    kept = load_path(write("x.csv", "user,item,title,label\n1,5,x,0\n1,6,y,1\n"), min_rating=1)
+    assert pairs(kept) == [(1, 6)]
+    assert "1 of 2 rows have a rating of at least 1" in notes(kept)
+
+
+def test_explicit_negatives_among_ratings(write):
+    data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,1\n1,7,1\n"))
+    assert "1 of them are rated 0 or less (--min-rating 1 leaves such out)" in notes(data)
+    data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,1\n1,7,5\n"))
+    assert "(--min-rating leaves such out)" in notes(data)
+
+
+def test_two_columns_for_a_role_that_nobody_asks_for(write):
+    text = "user,item,rating,score,date,ts\n1,5,1,9,2024-01-01,3\n"
+    data = load_path(write("x.csv", text))
+    assert "columns 'rating' and 'score' could each be the rating: none is used" in notes(data)
+    assert "could each be the timestamp" in notes(data)
+    assert "two rating columns" in refusal(write("x.csv", text), min_rating=1)

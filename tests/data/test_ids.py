@@ -1,0 +1,103 @@
+"""What counts as an id, and when two of them are one."""
+
+import numpy as np
+import pytest
+
+from recsys.data.load import load_path
+from tests.data.conftest import pairs, refusal
+
+# (users of train, users of test, users of both as they are kept)
+SPELLED = [
+    (["5", "6"], ["5.0", "6.0"], [5, 6]),
+    (["5.0", "6.0"], ["5", "6"], [5, 6]),
+    (["5.", "6.00"], ["5", "6"], [5, 6]),
+    (["0005", "0106"], ["5", "106"], ["0005", "0106"]),
+    (["5", "106"], ["0005", "0106"], [5, 106]),
+    (["5", "106"], ["5.0", "106.0"], [5, 106]),
+    (["u5", "u6"], ["u5 ", "\u00a0u6"], ["u5", "u6"]),
+    (["5", "6"], ["\ufeff5", " 6"], [5, 6]),
+]
+
+
+def ready(write, train: list[str], test: list[str]):
+    write("d/train.csv", "user,item\n" + "".join(f"{u},{n}\n" for n, u in enumerate(train)))
+    path = write(
+        "d/test.csv", "user,item\n" + "".join(f"{u},{n + 9}\n" for n, u in enumerate(test))
+    )
+    return load_path(path.parent)
+
+
+@pytest.mark.parametrize(("train", "test", "kept"), SPELLED)
+def test_the_same_ids_in_another_spelling(write, train, test, kept):
+    data = ready(write, train, test)
+    assert data.interactions.user_ids.tolist() == kept
+    assert data.ready_test.degrees().tolist() == [1, 1]
+    assert not any("users of test" in note for note in data.interactions.notes)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        (["u5", "u6"], ["U5", "U6"], "none of the 2 users of test is in train"),
+        (["a", "b", "c"], ["a", "x", "y"], "only 1 of the 3 users of test is in train"),
+        (["5", "6", "x"], ["005", "06"], "none of the 2 users of test is in train"),
+    ],
+)
+def test_parts_about_other_users_say_so(write, train, test, words):
+    assert any(words in note for note in ready(write, train, test).interactions.notes)
+
+
+@pytest.mark.parametrize("marker", ["nan", "NaN", "null", "None", "NaT", "\\N", "<NA>", "N/A", ""])
+@pytest.mark.parametrize("column", ["user", "item"])
+def test_markers_of_a_missing_value_are_refused(write, marker, column):
+    good, bad = ("u1,i1\n", f"{marker},i2\n" if column == "user" else f"u2,{marker}\n")
+    message = refusal(
+        write(
+            "x.csv",
+            f"user,item,rating\n{good}{bad}".replace("\n", ",1\n", 9).replace("rating,1", "rating"),
+        )
+    )
+    assert f"line 3, column {column}: {column}" in message
+
+
+def test_a_marker_that_can_be_a_name_is_pointed_out(write):
+    data = load_path(
+        write("x.csv", "user,country\nu1,NA\nu2,NA\nu3,DE\nu4,FR\n"), columns={"item": "country"}
+    )
+    assert any(
+        "'NA' counts as a item like others, with 50.0% of the rows" in note
+        or "'NA' counts as an item like others, with 50.0%" in note
+        for note in data.interactions.notes
+    )
+
+
+def test_rounded_numbers_are_no_ids(write):
+    assert "digits of the id are lost" in refusal(write("x.csv", "user,item\n9.78E+12,1\nx,2\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user_id,item_id\n1,2 3\n2,2\nuser_id,item_id\n3,4\n",
+        "user,item,rating\n1,2,3\nuser,item,rating\n3,4,5\n",
+        "user,item,rating\nuser,item,rating\n3,4,5\n",
+        "user_id,item_id,x\na,b,1\nUserID,Item ID,y\nc,d,2\n",
+        "user,item\na,b\n\ufeffuser,item\nc,d\n",
+    ],
+)
+def test_a_header_among_the_rows(write, text):
+    line = next(n for n, row in enumerate(text.split("\n")[1:], 2) if "ser" in row)
+    assert f"line {line} repeats the header" in refusal(write("x.csv", text))
+
+
+def test_ids_that_differ_only_in_how_a_number_is_written(write):
+    data = load_path(write("x.csv", "user,item\n007,1\n7,2\nx,3\n"))
+    assert pairs(data) == [("007", 1), ("7", 2), ("x", 3)]
+    assert any("'007' and '7'" in note for note in data.interactions.notes)
+
+
+def test_whole_floats_are_integers(write):
+    data = load_path(write("x.csv", "user,item\n1.0,7.0\n2.0,8.0\n"))
+    assert pairs(data) == [(1, 7), (2, 8)]
+    assert data.interactions.user_ids.dtype == np.int64
+    assert any("user ids such as '1.0' are read as 1" in note for note in data.interactions.notes)
