@@ -6,6 +6,7 @@ may hold separators, line ends and doubled quotes; elsewhere a quote is a charac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -152,3 +153,36 @@ def _block(text: bytes, end: int, quoted: _Quoted | None, separator: str | None)
     if not _marks(separator.encode() + _ENDS)[codes[behind]].all():
         raise StrayQuoteError("a quoted cell that spans lines is not closed at its end")
     return Block(own, bool(tall.any()))
+
+
+_INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')
+
+
+def unquoted(line: str, separator: str, more: Iterator[str]) -> list[str] | None:
+    """The cells of a row that begins with `line`, quotes taken off; takes what it needs of `more`.
+
+    None where a quote is never closed, or where one that spans lines has text behind it.
+    """
+    cells = []
+    at = 0
+    while True:
+        text = ""
+        if line.startswith('"', at):
+            parts = []
+            at, size, tall = at + 1, 0, False
+            while (end := _INSIDE.match(line, at).end()) == len(line):  # type: ignore[union-attr]
+                parts.append(line[at:])
+                size += len(line)
+                following = next(more, None)
+                if following is None or size > MAX_LINE:
+                    return None
+                line, at, tall = following, 0, True
+            text = "\n".join([*parts, line[at:end]]).replace('""', '"')
+            at = end + 1
+            if tall and at < len(line) and not line.startswith(separator, at):
+                return None
+        end = line.find(separator, at)
+        cells.append(text + line[at : end if end >= 0 else len(line)])
+        if end < 0:
+            return cells
+        at = end + 1

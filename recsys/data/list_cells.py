@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.data.ids import BLANKS
+from recsys.data.lists import ListError, read_list
 
 _OPEN = re.compile(r"\s*(?:(?:array|set|frozenset|deque|tuple|list)\()?[\[({]")
 _PRINTED = re.compile(
@@ -39,6 +40,9 @@ class ListSyntax:
     @property
     def blank(self) -> bool:
         return self.separator == " "
+
+
+PLAIN = r"""[,;|\[\](){}"']"""  # a cell without these is plainly separated by blanks
 
 
 def is_printed(cell: str) -> bool:
@@ -68,6 +72,11 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
                 "looks like a list with other marks than blanks: expected items separated by "
                 "blanks, as in '8 36 54'"
             )
+        if '"' in text:  # as our own submissions hold ids with blanks
+            try:
+                return read_list(text)
+            except ListError:
+                return "has quotes that do not stand around whole items"
         return text.split()
     if syntax.separator:
         items = [item.strip(BLANKS) for item in text.split(syntax.separator)] if text else []
@@ -92,6 +101,7 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
 
 def is_doubtful(text: str) -> bool:
     """Whether a cell that should be separated by blanks looks like a list with other marks."""
+    text = _QUOTED.sub("q", text)
     if re.search(DOUBTFUL, text):
         return True
     return not re.search(r"\s", text) and bool(re.search(r"[,;|]", text))

@@ -21,6 +21,7 @@ from recsys.data.sniff import Layout, sniff
 from recsys.data.stream import NoRowsError, Source, kind_of, shown
 from recsys.data.table import (
     find_cell,
+    find_doubtful_list,
     first_error,
     line_of_row,
     one_item_option,
@@ -118,6 +119,12 @@ def load_path(
     for n, source in enumerate(heads.values()):
         if pairs.bounds[n] == pairs.bounds[n + 1]:
             raise source.error(_nothing_left(rows))
+        layout = layouts[source.label]
+        if pairs.lists[n] and pairs.item_ids.dtype != np.int64 and isinstance(layout, Layout):
+            blank = layout.lists is not None and layout.lists.blank
+            doubt = find_doubtful_list(source, layout) if blank and not layout.exact else None
+            if doubt is not None:
+                raise doubt
         if pairs.twice[n] is not None:
             raise source.error(_two_rows(layouts[source.label], pairs.twice[n]))
     _check_headers(sources, layouts, pairs)

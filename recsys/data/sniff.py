@@ -11,16 +11,19 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
+from recsys.data.blocks import unquoted
+from recsys.data.ids import BLANKS
+from recsys.data.list_cells import ListSyntax, is_printed, syntax_of
 from recsys.data.names import NEEDED, ROLES, Found, find_columns, normal
 from recsys.data.stream import Source, TextStream, shown
 
 HEAD = 1 << 18
+_SAMPLE = 200  # rows that settle how lists are written
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"-?\d+", re.ASCII)
 _TYPED = re.compile(r"[^:\t]+:(token|token_seq|float|float_seq)")
@@ -40,11 +43,13 @@ class Layout:
     header_bytes: int  # the same in bytes, without the byte order mark
     names: tuple[str, ...]  # of the columns, as messages show them
     named: bool = False  # the user said which columns
+    lists: ListSyntax | None = None  # how an item cell holds several
+    exact: bool = False  # the header is spelled as the report's, UserId,ItemId
     found: Found = field(default_factory=lambda: Found({}))  # what else there is to say of them
 
     @property
     def is_list(self) -> bool:
-        return self.format == "list"
+        return self.lists is not None
 
     @property
     def double_colon(self) -> bool:
@@ -192,8 +197,38 @@ def _long_or_list(
     ((separator, (names, taken)),) = found.items()
     named = bool(columns and set(NEEDED) & set(columns))
     report = not named and [normal(name) for name in names] == ["userid", "itemid"]
-    format = "list" if report else "long"
-    return Layout(format, separator, True, len(names), taken.columns, 0, 0, names, named, taken)
+    cells = _column(rows[1:], separator, taken.columns["item"])
+    printed = bool(cells) and all(map(is_printed, cells))
+    layout = Layout(
+        "list" if report or printed else "long",
+        separator,
+        True,
+        len(names),
+        taken.columns,
+        0,
+        0,
+        names,
+        named,
+        found=taken,
+    )
+    if not (report or printed):
+        return layout
+    return replace(
+        layout,
+        columns={role: taken.columns[role] for role in NEEDED},
+        lists=syntax_of(cells),
+        exact=names == ("UserId", "ItemId"),
+    )
+
+
+def _column(rows: list[str], separator: str, at: int) -> list[str]:
+    """The cells of a column that hold something, as far as rows by themselves show them."""
+    found = []
+    for row in rows[:_SAMPLE]:
+        cells = _cells(row, separator) or _cells(row + '"', separator)  # cut off inside quotes
+        if cells is not None and len(cells) > at and cells[at].strip(BLANKS):
+            found.append(cells[at])
+    return found
 
 
 def _looks_like_data(line: str) -> bool:
@@ -202,7 +237,5 @@ def _looks_like_data(line: str) -> bool:
 
 
 def _cells(line: str, separator: str) -> tuple[str, ...] | None:
-    try:
-        return tuple(next(csv.reader([line], delimiter=separator, strict=True), ()))
-    except csv.Error:
-        return None
+    cells = unquoted(line, separator, iter(()))
+    return None if cells is None else tuple(cells)

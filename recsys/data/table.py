@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from recsys.data.blocks import Block, StrayQuoteError, blocks_of
+from recsys.data.blocks import Block, StrayQuoteError, blocks_of, unquoted
 from recsys.data.cells import BadCellError
 from recsys.data.ids import BLANKS
+from recsys.data.list_cells import PLAIN, ListSyntax, items_of
 from recsys.data.names import NEEDED, names_columns
 from recsys.data.rows import Rows
 from recsys.data.sniff import NUMBER, Layout
-from recsys.data.stream import MAX_LINE, Source, TextStream, shown
+from recsys.data.stream import Source, TextStream, shown
 from recsys.errors import InputError
 
 
@@ -73,9 +74,10 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
     users, items = columns["user"], columns["item"]
     if tall:
         for role in NEEDED:
-            _refuse(columns[role], role, r"[\r\n]", _LINE_BREAK, "has a line break")
-    if layout.is_list:
-        rows.add_counted(users, *split_lists(items))
+            if role == "user" or layout.lists is None or layout.lists.blank:
+                _refuse(columns[role], role, r"[\r\n]", _LINE_BREAK, "has a line break")
+    if layout.lists is not None:
+        rows.add_counted(users, *split_lists(items, layout.lists))
         return
     if not layout.blanks_allowed:
         _refuse(items, "item", r"[ \t]", _BLANK, "has blanks")
@@ -95,12 +97,26 @@ def _refuse(cells: pa.Array, role: str, quick: str, exact: re.Pattern[str], what
             raise BadCellError(role, None, what)
 
 
-def split_lists(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
-    """(the items of all lists, how many each has) where blanks separate them."""
-    if not pc.all(pc.string_is_ascii(lists)).as_py():  # Unicode has more blanks
-        parts = [cell.split() for cell in lists.to_pylist()]
-        counts = np.array([len(part) for part in parts], np.int64)
-        return pa.array([item for part in parts for item in part], pa.string()), counts
+def split_lists(cells: pa.Array, syntax: ListSyntax) -> tuple[pa.Array, NDArray[np.int64]]:
+    """(the items of all lists, how many each has); `BadCellError` for what is no such list."""
+    if (
+        not syntax.blank
+        or not pc.all(pc.string_is_ascii(cells)).as_py()  # Unicode has more blanks
+        or pc.any(pc.match_substring_regex(cells, PLAIN)).as_py()
+    ):
+        items: list[str] = []
+        sizes = np.zeros(len(cells), np.int64)
+        for n, cell in enumerate(cells.to_pylist()):
+            own = items_of(cell, syntax)
+            if isinstance(own, str):
+                raise BadCellError("item", n, own)
+            items += own
+            sizes[n] = len(own)
+        return pa.array(items, pa.string()), sizes
+    return _split_at_blanks(cells)
+
+
+def _split_at_blanks(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
     trimmed = pc.ascii_trim_whitespace(lists)
     split = pc.ascii_split_whitespace(trimmed)
     counts = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -145,7 +161,7 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
         if not line:
             continue
         if layout.quoted and '"' in line:
-            cells = _unquoted(line, layout.separator, (text for _, text in lines))
+            cells = unquoted(line, layout.separator, (text for _, text in lines))
             if cells is None:
                 raise source.error(
                     f"line {number} has a stray quote: expected quotes around whole cells, "
@@ -156,39 +172,6 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
         if len(cells) != layout.width:
             raise source.error(f"line {number} has {len(cells)} columns: expected {layout.width}")
         yield number, cells
-
-
-_INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')
-
-
-def _unquoted(line: str, separator: str, more: Iterator[str]) -> list[str] | None:
-    """The cells of a row that begins with `line`, quotes taken off; takes what it needs of `more`.
-
-    None where a quote is never closed, or where one that spans lines has text behind it.
-    """
-    cells = []
-    at = 0
-    while True:
-        text = ""
-        if line.startswith('"', at):
-            parts = []
-            at, size, tall = at + 1, 0, False
-            while (end := _INSIDE.match(line, at).end()) == len(line):  # type: ignore[union-attr]
-                parts.append(line[at:])
-                size += len(line)
-                following = next(more, None)
-                if following is None or size > MAX_LINE:
-                    return None
-                line, at, tall = following, 0, True
-            text = "\n".join([*parts, line[at:end]]).replace('""', '"')
-            at = end + 1
-            if tall and at < len(line) and not line.startswith(separator, at):
-                return None
-        end = line.find(separator, at)
-        cells.append(text + line[at : end if end >= 0 else len(line)])
-        if end < 0:
-            return cells
-        at = end + 1
 
 
 def read_plainly(
@@ -205,7 +188,8 @@ def read_plainly(
             cell = cells[at] = cells[at].strip(BLANKS)
             if not cell and not (layout.is_list and role == "item"):
                 raise _bad(source, layout, number, role, "is empty: expected an id")
-            if _LINE_BREAK.search(cell):
+            printed = layout.lists is not None and not layout.lists.blank
+            if _LINE_BREAK.search(cell) and not (printed and role == "item"):
                 what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"
                 raise _bad(source, layout, number, role, what)
         user, item = (cells[layout.columns[role]] for role in NEEDED)
@@ -214,6 +198,10 @@ def read_plainly(
                 f"line {number} repeats the header: were files put together? "
                 "Expected it in line 1 only"
             )
+        if layout.lists is not None:
+            listed = items_of(item, layout.lists)
+            if isinstance(listed, str):
+                raise _bad(source, layout, number, "item", f"{shown(item)} {listed}")
         if not layout.blanks_allowed and _BLANK.search(item):
             what = (
                 f"{shown(item)} has blanks: a list of items needs the header UserId,ItemId; "
@@ -266,9 +254,26 @@ def first_error(source: Source, layout: Layout, *, rated: bool = False) -> Input
 def find_cell(source: Source, layout: Layout, role: str, id: str, what: str) -> InputError | None:
     """The first row in which `role` is `id`, as the error `what`; None if there is none."""
     for number, cells in read_plainly(source, layout):
-        cell = cells[layout.columns[role]]
-        if id in (cell.split() if layout.is_list and role == "item" else [cell]):
+        cell: str | list[str] = cells[layout.columns[role]]
+        if isinstance(cell, str) and layout.lists is not None and role == "item":
+            cell = items_of(cell, layout.lists)
+        if id in ([cell] if isinstance(cell, str) else cell):
             return _bad(source, layout, number, role, f"{shown(id)} {what}")
+    return None
+
+
+def find_doubtful_list(source: Source, layout: Layout) -> InputError | None:
+    """The first row of several words that a header other than UserId,ItemId leaves in doubt."""
+    for number, cells in read_plainly(source, layout):
+        item = cells[layout.columns["item"]]
+        words = item.split()
+        if len(words) > 1 and not all(re.fullmatch(r"-?\d+(\.0*)?", word) for word in words):
+            what = (
+                f"{shown(item)} has blanks: if it is one item, name the columns: "
+                f"{one_item_option(layout)}; if these are several, write the header as "
+                "UserId,ItemId"
+            )
+            return _bad(source, layout, number, "item", what)
     return None
 
 

@@ -77,7 +77,7 @@ def test_m_above_n(mistake):
         ("", ["bad.csv", "empty"]),
         ("UserId,ItemId\n", ["bad.csv"]),
         ("a,b,c\n1,2,3\n", ["bad.csv", "user"]),
-        ("user,item,rating\n1,2,good\n", ["rating", "good", "line 2"]),
+        ("user,item,rating\n1,,5\n", ["item", "empty", "line 2"]),
         ("UserId,ItemId\n1,5\n2,6\n", ["2 items"]),
     ],
 )

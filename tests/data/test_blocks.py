@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data import blocks, table
+from recsys.data import blocks
 from recsys.data.blocks import StrayQuoteError, blocks_of
 from recsys.data.load import load_path
 from tests.data.conftest import pairs
@@ -23,7 +23,7 @@ def plain_rows(text: str) -> list[list[str]] | None:
     found = []
     for line in lines:
         if line:
-            cells = table._unquoted(line, ",", lines)
+            cells = blocks.unquoted(line, ",", lines)
             if cells is None:
                 return None
             found.append(cells)

@@ -1,0 +1,104 @@
+"""Lists of items in one cell, as people write them: read as what they plainly are, or refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recsys.data.list_cells import items_of, syntax_of
+from recsys.data.load import load_path
+from tests.data.conftest import pairs, refusal
+
+WANTED = [(1, 8), (1, 36), (1, 54), (2, 9)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("[8, 36, 54]", "[9]"),
+        ("[8,36,54]", "[9]"),
+        ("(8, 36, 54)", "(9,)"),
+        ("{8, 36, 54}", "{9}"),
+        ("[ 8 36 54]", "[9]"),
+        ("[ 8 36\n 54]", "[9]"),
+        ("array([8, 36, 54])", "array([9], dtype=int32)"),
+        ("['8', '36', '54']", "['9']"),
+        ("['8' '36' '54']", "['9']"),
+        ("[8.0, 36.0, 54.0]", "[9.0]"),
+        ("8,36,54", "9"),
+        ("8, 36, 54", "9"),
+        ("8|36|54", "9"),
+        ("8;36;54", "9"),
+        (" 8 36  54 ", "9"),
+        ("8 36 54", "9"),
+        ('8 "36" 54', "9"),
+    ],
+)
+@pytest.mark.parametrize("header", ["UserId,ItemId", "user_id,item_id"])
+def test_numbers_in_any_list(write, header, first, second):
+    rows = "".join(
+        '{},"{}"\n'.format(u, c.replace('"', '""')) for u, c in ((1, first), (2, second))
+    )
+    data = load_path(write("x.csv", f"{header}\n{rows}3,\n"))
+    assert pairs(data) == WANTED
+    assert data.interactions.n_users == 3
+
+
+@pytest.mark.parametrize("header", ["UserId,ItemId", "user,product", "user,product,note"])
+def test_words_in_printed_lists(write, header):
+    frame = pd.DataFrame(
+        {"u": [1, 2], "i": [["red shoes", "it's", "a, b"], ["c"]], "n": ["x", "y"]}
+    )
+    path = write("x.csv", "")
+    frame[["u", "i", "n"][: header.count(",") + 1]].to_csv(path, index=False)
+    path.write_text(path.read_text().replace("u,i,n", header).replace("u,i", header))
+    assert pairs(load_path(path)) == [(1, "red shoes"), (1, "it's"), (1, "a, b"), (2, "c")]
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["[8, 36]", "9 10"], ["line 3", "no list such as [8, 36, 54]"]),
+        (["8 36", "[9]"], ["line 3", "looks like a list with other marks"]),
+        (["8,36", "9 10"], ["line 3", "no list of numbers separated by commas"]),
+        (["8,36", "9|10"], ["line 2"]),
+        (["8, 36 54", "9"], ["line 2"]),
+        (["a,b", "c"], ["line 2", "looks like a list with other marks"]),
+        (["a|b", "c"], ["line 2", "looks like a list with other marks"]),
+        (["[[1, 2], [3]]", "[4]"], ["line 2", "no list such as"]),
+        (["[0 1 ... 8 9]", "[4]"], ["line 2", "numpy has cut short"]),
+        (["[8, nan]", "[4]"], ["line 2", "missing value"]),
+        (["[8, 36", "[4]"], ["line 2", "no list such as"]),
+    ],
+)
+def test_lists_in_doubt_are_refused(write, cells, words):
+    rows = "".join(f'{n},"{cell}"\n' for n, cell in enumerate(cells))
+    message = refusal(write("x.csv", f"UserId,ItemId\n{rows}"))
+    for word in words:
+        assert word in message, message
+
+
+def test_words_with_blanks_are_in_doubt_unless_the_header_says_lists(write):
+    rows = "1,red shoes\n2,green hat\n"
+    assert "--columns user=user_id,item=item_id" in refusal(
+        write("x.csv", f"user_id,item_id\n{rows}")
+    )
+    assert "--columns user=user_id,item=item_id" in refusal(
+        write("x.csv", f"user_id,item_id\n{rows}1,blue sock\n")
+    )
+    named = load_path(
+        write("x.csv", f"user_id,item_id\n{rows}"), columns={"user": "user_id", "item": "item_id"}
+    )
+    assert pairs(named) == [(1, "red shoes"), (2, "green hat")]
+    listed = load_path(write("x.csv", f"UserId,ItemId\n{rows}"))
+    assert pairs(listed)[:2] == [(1, "red"), (1, "shoes")]
+
+
+def test_what_python_prints_is_read_back():
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        own = [int(n) for n in rng.integers(-5, 10**6, int(rng.integers(0, 30)))]
+        for written in (own, tuple(own), np.array(own), set(own)):
+            for cell in (str(written), repr(written)):
+                if "..." not in cell:
+                    found = items_of(cell, syntax_of(["[1]"]))
+                    assert sorted(map(int, found)) == sorted(map(int, written)), cell
