@@ -11,14 +11,17 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from recsys.errors import DivergedError, UserError
 from recsys.output import one_line, output_error
 from search.durations import EXPECTED, seconds_of
 from search.environment import name_user, tidy_threads
 from search.interrupt import EXIT_CODE, terminable
+from search.provenance import hide_password
 
 COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
 PROG = "run_search.py"
@@ -93,6 +96,26 @@ def filled(value: str) -> str:
 def place(value: str) -> str:
     """A file or folder; `~` is the home also where the shell left it (`--runs-dir=~/runs`)."""
     return os.path.expanduser(filled(value))  # noqa: PTH111 - an unknown ~name stays as it is
+
+
+def store_address(value: str) -> str:
+    """The address of a tracking store, as far as its form goes."""
+    problem = None if filled(value).isprintable() else "expected no control characters"
+    try:
+        if value.startswith("sqlite:///"):
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                Path(value.removeprefix("sqlite:///")).stat()
+        elif (parts := urlsplit(value)).port == 0 or (
+            parts.scheme in ("http", "https") and not parts.hostname
+        ):
+            problem = "no host or port, expected http://HOST:PORT"
+    except OSError as error:  # a name that is too long, links that lead in a circle
+        problem = str(error.strerror)
+    except ValueError as error:  # of urlsplit: a port, or brackets
+        problem = f"{error}, expected http://HOST:PORT"
+    if problem is not None:
+        raise argparse.ArgumentTypeError(f"{hide_password(value)[:200]!r}: {problem}")
+    return value
 
 
 def duration(value: str) -> float:
@@ -230,7 +253,10 @@ def search_parser() -> Parser:
         "--storage", type=filled, metavar="URI", help="Ray's storage, shared by all machines"
     )
     where.add_argument(
-        "--tracking-uri", type=filled, metavar="URI", help="MLflow (default: the local store)"
+        "--tracking-uri",
+        type=store_address,
+        metavar="URI",
+        help="MLflow (default: the local store)",
     )
     return parser
 
@@ -257,7 +283,7 @@ def command_parser(command: str) -> Parser:
         case "sync":
             parser.description = "Deliver to MLflow what could not be delivered."
             parser.add_argument(
-                "--tracking-uri", type=filled, metavar="URI", help="default: the run's own"
+                "--tracking-uri", type=store_address, metavar="URI", help="default: the run's own"
             )
             parser.add_argument("--verify", action="store_true", help="compare everything after")
         case "ui":

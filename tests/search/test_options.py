@@ -184,6 +184,23 @@ def test_without_effect_is_refused(begun, capsys, args, words):
     assert words in refused(capsys, *args)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("http://", "http://:80", "http://h\n", "http://h:99999999", "http://[::1", "http://h:x"),
+        *(f"sqlite:////tmp/{'a' * 5000}", "sqlite:////tmp/\udcff.db", "\x1b", "http://h:0"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(begun, capsys, uri):
+    for args in (("--space", "smoke"), ("sync", "r")):
+        assert "--tracking-uri" in refused(capsys, *args, "--tracking-uri", uri)
+
+
+def test_an_address_shows_no_password(begun, capsys):
+    line = refused(capsys, "sync", "r", "--tracking-uri", "http://ann:secret@h:x")
+    assert "secret" not in line
+
+
 def test_a_finished_run_says_which_options_had_no_effect(begun, capsys):
     with (begun / "runs" / "r" / "journal.jsonl").open("a") as file:
         file.write(json.dumps({"t": "finish", "time": 2.0, "status": "done"}) + "\n")
