@@ -80,7 +80,7 @@ def _script() -> str:
 def _short(path: Path) -> str:
     """`path` from the present folder where it lies below it, else in full."""
     here = _here()
-    if here is not None and path.is_relative_to(here):
+    if here is not None and here.parent != here and path.is_relative_to(here):
         return str(path.relative_to(here))
     return str(path)
 
