@@ -78,7 +78,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         lists.append(is_list)
         twice.append(_first_twice(row_users[own], user_ids) if is_list else None)
     return Pairs(
-        users=np.repeat(row_users, repeats) if any(rows.part_lists) else row_users,
+        users=np.repeat(row_users, repeats) if (repeats != 1).any() else row_users,
         items=items,
         times=times.keys if timed and problem is None else None,
         time_problem=problem if timed else None,

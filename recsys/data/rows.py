@@ -104,15 +104,20 @@ class Rows:
             notes.append(unused_note(list(self.unused)))
         return [*notes, *self.users.notes, *self.items.notes]
 
-    def add_counted(self, users: pa.Array, items: pa.Array, counts: NDArray[np.int64]) -> None:
-        """Append users with their lists. items: of all lists; counts: how many of each, (n,)."""
+    def add_counted(
+        self, users: pa.Array, items: pa.Array, counts: NDArray[np.int64], *, listed: bool = True
+    ) -> None:
+        """Append users with their items. items: of all users; counts: how many of each, (n,).
+
+        listed: whether these are lists in the order of time, one a user.
+        """
         self.users.add(users)
         self.items.add(items)
         self.repeats.append(counts)
         self.file_rows += len(users)
         self.part_rows[-1] += len(items)
         self.part_users[-1] += len(users)
-        self.part_lists[-1] = True
+        self.part_lists[-1] = listed
 
 
 def _check_empty(role: str, ids: pa.Array) -> None:

@@ -6,6 +6,9 @@
 | `.inter` | a tab-separated header of `name:type` |
 | `::` | a first line of 3 or 4 numbers between `::` |
 | `u.data` | no header, tab-separated user, item, rating (0..10), time (>= 1e8) |
+| numbers | no header, user, item, perhaps rating (0..10) and time (>= 1e8) |
+| lines | no header, `user item item ...` between blanks, a user a line (LightGCN) |
+| bare lists | the list format without its header, integers only |
 | long | a header that names a user and an item column, separated by one of , tab ; and a bar |
 """
 
@@ -52,6 +55,10 @@ class Layout:
         return self.lists is not None
 
     @property
+    def headless(self) -> bool:
+        return self.format in ("::", "u.data", "numbers", "lines", "bare lists")
+
+    @property
     def double_colon(self) -> bool:
         return self.format == "::"
 
@@ -93,9 +100,11 @@ def sniff(source: Source, columns: Mapping[str, str] | None, *, rated: bool = Fa
         layout = _headless(source, "::", rows[0].split("::"), columns)
     elif _is_udata(rows):
         layout = _headless(source, "u.data", rows[0].split("\t"), columns)
+    elif (plain := _numbers(source, rows, columns)) is not None:
+        layout = plain
     else:
         layout = _long_or_list(source, rows, columns, rated)
-    if layout.format in ("::", "u.data"):
+    if layout.headless:
         return layout
     return _below_header(layout, head, first)
 
@@ -148,6 +157,59 @@ def _headless(
     roles = {role: n for n, role in enumerate(ROLES[: len(cells)])}
     names = ROLES[: len(cells)]
     return Layout(format, "\t", False, len(cells), roles, 0, 0, names, found=Found(roles))
+
+
+def _numbers(source: Source, rows: list[str], columns: Mapping[str, str] | None) -> Layout | None:
+    """The layout of a table of numbers without a header; None if it is no such table."""
+    sample = rows[:_SAMPLE]
+    separator = next((s for s in _SEPARATORS if s in sample[0]), " ")
+    split = [row.split() if separator == " " else _cells(row, separator) for row in sample]
+    table = [[cell.strip(BLANKS) for cell in row] for row in split if row]
+    if columns or not table or not all(_INTEGER.fullmatch(row[0]) for row in table):
+        return None
+    widths = {len(row) for row in table}
+    if separator != " " and widths == {2} and any(" " in row[1] for row in table):
+        if not all(_INTEGER.fullmatch(item) for row in table for item in row[1].split()):
+            return None
+        layout = _bare("bare lists", separator, 2)
+        return replace(layout, quoted=True, lists=ListSyntax(" "), exact=True)
+    if not all(NUMBER.fullmatch(cell) for row in table for cell in row):
+        return None
+    if any(len(row) > 1 and not _INTEGER.fullmatch(row[1]) for row in table):
+        return None
+    if separator == " " and _are_lines(table, widths):
+        return replace(_bare("lines", " ", 2), lists=ListSyntax(" "))
+    if len(widths) > 1 or not 2 <= (width := widths.pop()) <= 4:
+        return None
+    third = [float(row[2]) for row in table] if width > 2 else []
+    right = width == 2 or all(0 <= value <= 10 for value in third)
+    if separator == " " and width > 2:  # two items a user look the same
+        right = right and len({row[0] for row in table}) < len(table)
+    if width == 4:
+        right = right and all(float(row[3]) >= 10**8 for row in table)
+    if not right:
+        raise source.error(
+            f"line 1 is {shown(rows[0])}: numbers without a header, of which not all have a plain "
+            "meaning: expected a first line with the names of the columns, such as user,item,rating"
+        )
+    return _bare("numbers", separator, width)
+
+
+def _are_lines(table: list[list[str]], widths: set[int]) -> bool:
+    """Whether rows are `user item item ...`, as the files of LightGCN and others have them."""
+    if not all(_INTEGER.fullmatch(cell) for row in table for cell in row) or widths == {1}:
+        return False
+    if len(widths) > 1:
+        return True
+    width = next(iter(widths))
+    alone = len(table) > 1 and len({row[0] for row in table}) == len(table)
+    return width > 2 and alone and any(int(row[2]) > 10 for row in table)
+
+
+def _bare(format: str, separator: str, width: int) -> Layout:
+    names = ROLES[:width]
+    roles = {role: n for n, role in enumerate(names)}
+    return Layout(format, separator, False, width, roles, 0, 0, names, found=Found(roles))
 
 
 def _recbole(source: Source, header: str, columns: Mapping[str, str] | None, rated: bool) -> Layout:

@@ -52,7 +52,10 @@ def _read_blocks(source: Source, layout: Layout, rows: Rows) -> None:
 
 
 def _parse(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:
-    """The columns of a block by role, as strings."""
+    """The columns of a block by role, as strings; of `lines`, items as the text of their list."""
+    if layout.separator == " ":
+        yield from _parse_blanks(block, layout)
+        return
     names = [f"c{n}" for n in range(layout.width)]
     wanted = {role: names[at] for role, at in layout.columns.items()}
     table = pa.csv.read_csv(
@@ -70,6 +73,36 @@ def _parse(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:
         yield {role: batch.column(name) for role, name in wanted.items()}
 
 
+def _parse_blanks(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:
+    if b"\x01" in block.text:
+        raise BadCellError("item", None, "has a control character")
+    table = pa.csv.read_csv(
+        block.in_arrow(),
+        pa.csv.ReadOptions(column_names=["c"], block_size=len(block.text) + 1, use_threads=False),
+        pa.csv.ParseOptions(delimiter="\x01", quote_char=False),
+        pa.csv.ConvertOptions(column_types={"c": pa.string()}, strings_can_be_null=False),
+    )
+    for batch in table.to_batches():
+        lines = pc.ascii_trim_whitespace(batch.column(0))
+        lines = lines.filter(pc.not_equal(lines, pa.scalar("")))
+        if layout.format == "lines":
+            parts = pc.ascii_split_whitespace(lines, max_splits=1)
+            sizes = pc.list_value_length(parts)
+            users = pc.list_element(parts, 0)
+            rest = pc.utf8_slice_codeunits(lines, 0, 0)
+            long = pc.greater(sizes, 1)
+            if pc.any(long).as_py():
+                second = pc.list_element(parts.filter(long), 1)
+                rest = pc.replace_with_mask(rest, long, second)
+            yield {"user": users, "item": rest}
+            continue
+        cells, counts = _split_at_blanks(lines)
+        if (counts != layout.width).any():
+            raise BadCellError("item", None, "is in a row of another width")
+        starts = np.arange(len(counts)) * layout.width
+        yield {role: cells.take(pa.array(starts + at)) for role, at in layout.columns.items()}
+
+
 def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: bool) -> None:
     users, items = columns["user"], columns["item"]
     if tall:
@@ -77,7 +110,7 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
             if role == "user" or layout.lists is None or layout.lists.blank:
                 _refuse(columns[role], role, r"[\r\n]", _LINE_BREAK, "has a line break")
     if layout.lists is not None:
-        rows.add_counted(users, *split_lists(items, layout.lists))
+        rows.add_counted(users, *split_lists(items, layout.lists), listed=layout.format != "lines")
         return
     if not layout.blanks_allowed:
         _refuse(items, "item", r"[ \t]", _BLANK, "has blanks")
@@ -158,9 +191,14 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, cells) of every row below the header."""
     lines = _lines(source, layout)
     for number, line in lines:
-        if not line:
+        if not line or (layout.separator == " " and not line.strip()):
             continue
-        if layout.quoted and '"' in line:
+        cells: list[str] | None
+        if layout.separator == " ":
+            cells = line.split(None, 1 if layout.format == "lines" else -1)
+            if layout.format == "lines" and len(cells) == 1:
+                cells.append("")
+        elif layout.quoted and '"' in line:
             cells = unquoted(line, layout.separator, (text for _, text in lines))
             if cells is None:
                 raise source.error(
