@@ -96,9 +96,9 @@ class RuntimeEnvSetupError(Exception):
         (
             ActorDiedError(
                 "Task was killed due to the node running low on memory.\nMemory on the node was "
-                "1.3GB / 2GB (0.65), which exceeds the memory usage threshold of 0.01. Ray ..."
+                "1.3GB / 2GB (0.65), which exceeds the threshold of 252760624 bytes. Ray ..."
             ),
-            "the worker was ended by Ray: this machine's memory is in use above 1%",
+            "the worker was ended by Ray: this machine is short of memory",
         ),
         (
             ActorDiedError(
