@@ -15,7 +15,7 @@ from recsys.data import load
 from search.folder import RunFolder
 from search.study import open_study, records
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
