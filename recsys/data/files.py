@@ -27,6 +27,7 @@ from typing import IO
 from urllib.parse import unquote
 
 from recsys.data.foreign import foreign_zip
+from recsys.data.jsonl import first_keys, is_json
 from recsys.data.names import find_columns
 from recsys.data.parquet import stored_names
 from recsys.data.sniff import sniff
@@ -282,6 +283,8 @@ def _has_both(source: Source, columns: Mapping[str, str] | None) -> bool:
     try:
         if kind_of(source) == "parquet":
             find_columns(source, stored_names(source), columns)
+        elif is_json(source):
+            find_columns(source, first_keys(source), columns)
         else:
             sniff(source, columns)
     except InputError:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError
 from recsys.data.files import Found, find_sources
+from recsys.data.jsonl import is_json, read_json_lines
 from recsys.data.names import COMMON
 from recsys.data.parquet import read_parquet
 from recsys.data.rows import Rows
@@ -37,7 +38,7 @@ from recsys.receivers import Receivers, receivers_of
 # From here on what repeats is no habit of shoppers but a part that was copied into another.
 MOST_REPEATS = 0.9
 
-# how a text file is laid out, or the names of parquet columns by role
+# how a text file is laid out, or the names of columns by role (parquet, JSON lines)
 Columns = Layout | Mapping[str, str]
 
 
@@ -217,6 +218,8 @@ def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) ->
     layout: Columns
     if kind == "parquet":
         layout = read_parquet(source, columns, rows)
+    elif is_json(source):
+        layout = read_json_lines(source, columns, rows)
     else:
         layout = sniff(source, columns, rated=rows.min_rating is not None)
         read_table(source, layout, rows)

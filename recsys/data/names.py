@@ -95,6 +95,7 @@ def find_columns(
         at = [n for n in free if normal(clean[n]) in COMMON[role]]
         if not at and role == "rating" and rated:
             at = [n for n in free if normal(clean[n]) in LABELS]
+        at = [n for n in at if not _said_better(normal(clean[n]), [normal(clean[m]) for m in at])]
         if len(at) > 1 and role not in NEEDED and not (rated and role == "rating"):
             both = " and ".join(shown(clean[n]) for n in at)
             notes.append(
@@ -112,6 +113,11 @@ def find_columns(
         raise source.error("columns: one column is named for two roles")
     unused = tuple(name for n, name in enumerate(clean) if n not in found.values() and name)
     return Found(found, unused, tuple(notes))
+
+
+def _said_better(name: str, names: Sequence[str]) -> bool:
+    """Whether another of `names` plainly says the same: Amazon's reviews have the day twice."""
+    return name == "reviewtime" and "unixreviewtime" in names
 
 
 def unused_note(names: Sequence[str]) -> str:

@@ -42,7 +42,8 @@ class RatingColumn:
             if self._limit is not None:
                 raise
             if not self._failed:
-                cell = "" if error.row is None else f"{shown(str(cells[error.row]))} "
+                there = error.row is not None and cells[error.row].is_valid
+                cell = f"{shown(str(cells[error.row]))} " if there else "a rating "
                 self.notes.append(f"column {self._name} is not used: {cell}{error.what}")
             self._failed = True
             return None

@@ -1,0 +1,217 @@
+"""Reading JSON lines: one object a line, whose keys are found as the names of columns are.
+
+Every line is parsed in plain Python, so that nothing is left to Arrow's threads, and a mistake has
+its line. Values keep their types: `"7"` and `7` are one id, `7.5`, `true` and `{...}` are none.
+What MongoDB wraps (`{"$oid": "..."}`, `{"$date": ...}`) counts as what is inside.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.data.blocks import blocks_of
+from recsys.data.cells import BadCellError
+from recsys.data.names import Found, find_columns
+from recsys.data.rows import Rows
+from recsys.data.sniff import HEAD, lines_of
+from recsys.data.stream import Source, TextStream, shown
+from recsys.data.typed import add_batch
+
+_SAMPLE = 1000  # objects whose keys are those of the table
+_OBJECT = re.compile(rb"""\s*\{\s*(["'}]|u'|$)""")
+_ARRAY = re.compile(rb"""\s*\[\s*([\[{"\d\]-]|$)""")
+_PYTHON = re.compile(rb"\s*\{\s*(u?')")
+_WANTED = (
+    "expected one object a line (JSON lines), as pandas to_json(orient='records', lines=True) or "
+    "jq -c '.[]' write it"
+)
+_WHOLE = 2.0**53  # up to here a float is the number that was meant
+_INTEGERS = range(-(2**63), 2**63)
+
+_Row = tuple[int, dict[str, Any]]
+
+
+def is_json(source: Source) -> bool:
+    """Whether the text begins as JSON does; `InputError` for JSON in another form than lines."""
+    with TextStream(source) as stream:
+        head = stream.read(HEAD)
+    if _ARRAY.match(head):
+        raise source.error(f"is one JSON array: {_WANTED}")
+    if _PYTHON.match(head):
+        raise source.error(
+            'line 1 is a Python dict, not JSON: expected JSON, with " around names and texts '
+            "(json.dumps(ast.literal_eval(line)) for every line)"
+        )
+    return bool(_OBJECT.match(head))
+
+
+def read_json_lines(
+    source: Source, columns: Mapping[str, str] | None, rows: Rows
+) -> Mapping[str, str]:
+    """Append every object of `source` to `rows`; `InputError` names the line and the key.
+
+    Returns the keys by role.
+    """
+    wanted: dict[str, str] = {}
+    listed = None
+    for batch in _batches(source):
+        if not wanted:
+            names = _names(source, batch)
+            found = find_columns(source, names, columns, rated=rows.min_rating is not None)
+            wanted = _begin(found, names, rows)
+        try:
+            cells = _columns(batch, wanted)
+            now = pa.types.is_list(cells["item"].type)
+            if listed not in (None, now):
+                raise BadCellError("item", 0, "is a list in some rows only")
+            listed = now
+            add_batch(cells, rows)
+        except BadCellError as error:
+            line = "" if error.row is None else f"line {batch[error.row][0]}, "
+            name = wanted[error.role]
+            raise source.error(f"{line}key {name}: {error.role} {error.what}") from None
+    if not wanted:
+        raise source.no_rows("has no rows")
+    return wanted
+
+
+def first_keys(source: Source) -> list[str]:
+    """The keys of the first objects; `InputError` if these are none."""
+    batch = next(_batches(source), None)
+    return [] if batch is None else _names(source, batch)
+
+
+def _names(source: Source, batch: list[_Row]) -> list[str]:
+    """The keys of the first objects, in the order in which they come."""
+    first = batch[0][1]
+    if first and all(isinstance(_bare(value), dict | list) for value in first.values()):
+        raise source.error(f"is one JSON object that holds whole columns or tables: {_WANTED}")
+    return list(dict.fromkeys(key for _, row in batch[:_SAMPLE] for key in row))
+
+
+def _begin(found: Found, names: list[str], rows: Rows) -> dict[str, str]:
+    rows.begin_columns(found, names)
+    return {role: names[at] for role, at in found.columns.items()}
+
+
+def _batches(source: Source) -> Iterator[list[_Row]]:
+    """(line, object) of every line that is not blank, many at a time, never none."""
+    number = 0
+    with TextStream(source) as stream:
+        for block in blocks_of(stream, None):
+            lines = _lines(source, block.text, number)
+            batch = [
+                (number + n, _object(source, number + n, line))
+                for n, line in enumerate(lines, 1)
+                if line and not line.isspace()
+            ]
+            number += len(lines)
+            if batch:
+                yield batch
+
+
+def _lines(source: Source, text: bytes, before: int) -> list[str]:
+    try:
+        lines = lines_of(text.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = before + len(lines_of(text[: error.start].decode("utf-8")))
+        raise source.error(f"line {line} is not UTF-8: expected text in UTF-8") from None
+    return lines[:-1] if not lines[-1] else lines
+
+
+def _object(source: Source, number: int, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        what = f"line {number} is {shown(line.strip())}: no whole JSON object"
+        if line.rstrip().endswith(("{", "[", ",")):
+            what += " (jq -c . puts an object that spans lines on one)"
+        raise source.error(f"{what}; {_WANTED}") from None
+    if not isinstance(value, dict):
+        raise source.error(f"line {number} is {shown(line.strip())}: {_WANTED}")
+    return value
+
+
+def _columns(batch: list[_Row], wanted: Mapping[str, str]) -> dict[str, pa.Array]:
+    """The columns of a batch by role; `BadCellError` for an id that is none."""
+    cells = {role: [row.get(key) for _, row in batch] for role, key in wanted.items()}
+    items = cells["item"]
+    if not any(type(item) is list for item in items):
+        return {role: _column(role, values) for role, values in cells.items()}
+    for at, item in enumerate(items):
+        if type(item) is not list:
+            what = "is missing (null)" if item is None else "is no list, unlike in other rows"
+            raise BadCellError("item", at, what)
+    return {
+        role: _lists(role, values)
+        if all(type(value) is list for value in values)
+        else _column(role, values)
+        for role, values in cells.items()
+    }
+
+
+def _lists(role: str, values: list[list[Any]]) -> pa.Array:
+    sizes = np.array([len(value) for value in values])
+    rows = np.repeat(np.arange(len(values)), sizes)
+    try:
+        flat = _column(role, [cell for value in values for cell in value])
+    except BadCellError as error:
+        at = None if error.row is None else int(rows[error.row])
+        raise BadCellError(role, at, error.what) from None
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _column(role: str, values: list[Any]) -> pa.Array:
+    """`values` as integers or floats where all are, else as text; null where one is missing."""
+    kinds = set(map(type, values))
+    ids = role in ("user", "item")
+    if kinds == {int} and min(values) in _INTEGERS and max(values) in _INTEGERS:
+        return pa.array(values, pa.int64())
+    if kinds == {float} and not ids:
+        return pa.array(values, pa.float64())
+    if kinds != {str}:
+        values = [_id(role, at, value) if ids else _text(value) for at, value in enumerate(values)]
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:  # half of a pair of \ud800 and \udc00
+        at = next(n for n, value in enumerate(values) if value and not _encodes(value))
+        raise BadCellError(role, at, f"is {shown(values[at])}: expected Unicode") from None
+
+
+def _encodes(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _bare(value: Any) -> Any:
+    """`value` without what MongoDB wraps around it."""
+    while isinstance(value, dict) and len(value) == 1 and next(iter(value)).startswith("$"):
+        (value,) = value.values()
+    return value
+
+
+def _id(role: str, at: int, value: Any) -> str | None:
+    value = _bare(value)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _WHOLE:
+        return str(int(value))
+    what = "a whole number" if isinstance(value, float) else "a text or a whole number"
+    raise BadCellError(role, at, f"is {shown(json.dumps(value))}: expected {what}")
+
+
+def _text(value: Any) -> str | None:
+    value = _bare(value)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(int(value))
+    return json.dumps(value)
