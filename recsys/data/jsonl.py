@@ -156,7 +156,8 @@ def _columns(batch: list[_Row], wanted: Mapping[str, str]) -> dict[str, pa.Array
     }
 
 
-def _lists(role: str, values: list[list[Any]]) -> pa.Array:
+def _lists(role: str, values: list[Any]) -> pa.Array:
+    """`values`, every one a list, as a column of lists."""
     sizes = np.array([len(value) for value in values])
     rows = np.repeat(np.arange(len(values)), sizes)
     try:

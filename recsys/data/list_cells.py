@@ -3,6 +3,7 @@
 | written | separated by |
 |---|---|
 | `8 36 54` | blanks: the report's way, any ids |
+| `8 "red shoes" 54`, `8|"red shoes"|54` | as our submissions hold ids that need quotes |
 | `8,36,54` or `8|36|54` or `8;36;54` | the mark, only where all ids are integers |
 | `[8, 36, 54]`, `('a', 'b')`, `{1, 2}`, `[ 8 36 54]`, `array([8, 36])` | as Python prints it |
 
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.data.ids import BLANKS
-from recsys.data.lists import ListError, read_list
+from recsys.data.lists import BLANK, ListError, read_list
 
 _OPEN = re.compile(r"\s*(?:(?:array|set|frozenset|deque|tuple|list)\()?[\[({]")
 _PRINTED = re.compile(
@@ -33,15 +34,23 @@ DOUBTFUL = r"""(^|\s)[,;|\[({]|[,;|\])}](\s|$)"""
 
 @dataclass(frozen=True)
 class ListSyntax:
-    """`separator`: " ", a mark, or "" for lists as Python prints them."""
+    """`separator`: " ", a mark, or "" for lists as Python prints them.
+
+    quoted: whether ids stand in quotes where they need it, as our submissions have them with
+    another separator than a blank.
+    """
 
     separator: str = " "
+    quoted: bool = False
 
     @property
     def blank(self) -> bool:
         return self.separator == " "
 
 
+# what stands behind a quoted item or before one
+_BESIDE = re.compile(r'''^"(?:[^"]|"")*"([^"])|^[^"]*([^"])"''')
+_ITEM = re.compile(r"""\s*(?:"((?:[^"]|"")*)"|([^\s"]+))(?=\s|$)""")
 PLAIN = r"""[,;|\[\](){}"']"""  # a cell without these is plainly separated by blanks
 
 
@@ -60,24 +69,43 @@ def syntax_of(cells: Sequence[str]) -> ListSyntax:
             re.fullmatch(rf"[-\d.{re.escape(mark)}\s]*", cell) for cell in full
         ):
             return ListSyntax(mark)
-    return ListSyntax(" ")
+    return _submitted([cell.strip(BLANKS) for cell in full]) or ListSyntax(" ")
+
+
+def _submitted(cells: Sequence[str]) -> ListSyntax | None:
+    """The syntax of a submission with its own separator, known by what stands beside quotes."""
+    quoted = next((cell for cell in cells if '"' in cell), "")
+    for mark in dict.fromkeys(_BESIDE.findall(quoted)):
+        separator = mark[0] or mark[1]
+        if separator == BLANK or separator.isalnum():
+            continue
+        try:
+            for cell in cells:
+                read_list(cell, separator)
+        except ListError:
+            continue
+        return ListSyntax(separator, quoted=True)
+    return None
 
 
 def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
     """The items of `cell`, or what is wrong with it: "is ...: expected ..."."""
     text = cell.strip(BLANKS)
     if syntax.blank:
+        items = _in_blanks(text)
+        if items is None:
+            return "has quotes that do not stand around whole items"
         if is_doubtful(text):
             return (
                 "looks like a list with other marks than blanks: expected items separated by "
                 "blanks, as in '8 36 54'"
             )
-        if '"' in text:  # as our own submissions hold ids with blanks
-            try:
-                return read_list(text)
-            except ListError:
-                return "has quotes that do not stand around whole items"
-        return text.split()
+        return items
+    if syntax.quoted:
+        try:
+            return read_list(text, syntax.separator)
+        except ListError as error:
+            return f"is no list separated by {syntax.separator!r}, as the rows before: {error}"
     if syntax.separator:
         items = [item.strip(BLANKS) for item in text.split(syntax.separator)] if text else []
         if not all(re.fullmatch(r"-?\d+(\.0*)?", item) for item in items):
@@ -99,9 +127,24 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
     return [item[1:-1] if item[:1] in "'\"" else item for item in found]
 
 
+def _in_blanks(text: str) -> list[str] | None:
+    """Items between any blanks, in quotes where they hold some; None for quotes elsewhere."""
+    if '"' not in text:
+        return text.split()
+    items = []
+    at = 0
+    while at < len(text):
+        match = _ITEM.match(text, at)
+        if match is None:
+            return None
+        items.append(match[2] if match[1] is None else match[1].replace('""', '"'))
+        at = match.end()
+    return items
+
+
 def is_doubtful(text: str) -> bool:
     """Whether a cell that should be separated by blanks looks like a list with other marks."""
-    text = _QUOTED.sub("q", text)
+    text = re.sub(r'"(?:[^"]|"")*"', "q", text) if '"' in text else _QUOTED.sub("q", text)
     if re.search(DOUBTFUL, text):
         return True
     return not re.search(r"\s", text) and bool(re.search(r"[,;|]", text))

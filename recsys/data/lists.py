@@ -3,8 +3,9 @@
 A cell is a row in the manner of CSV with a separator of its own, a blank by default: `8 36 54`. An
 id with the separator, a line break, a quote, a blank at its ends or nothing in it stands in double
 quotes, and a quote inside is doubled: `8 "red shoes" "5"" nail"`. Where blanks separate, every
-blank of Unicode counts as one. So any ids can be written, and a list of plain ids looks as it
-always did.
+blank of Unicode counts as one, and an id with a mark that could be meant to separate (`MARKS`)
+stands in quotes too. So any ids can be written, whoever reads them cannot take them for others,
+and a list of plain ids looks as it always did.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from recsys.errors import ConfigError
 
 BLANK = " "
+MARKS = frozenset(",;|[](){}")  # what else separates items, or stands around them, elsewhere
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
@@ -47,7 +49,7 @@ def write_id(name: str, separator: str = BLANK) -> str:
     plain = separator not in name and '"' not in name
     # split() cuts at every blank of Unicode, line breaks among them
     if separator == BLANK:
-        plain = plain and name.split() == [name]
+        plain = plain and name.split() == [name] and MARKS.isdisjoint(name)
     else:
         plain = plain and name.strip() == name and name.splitlines() == [name]
     return name if plain else '"' + name.replace('"', '""') + '"'

@@ -107,8 +107,8 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
     users, items = columns["user"], columns["item"]
     if tall:
         for role in NEEDED:
-            if role == "user" or layout.lists is None or layout.lists.blank:
-                _refuse(columns[role], role, r"[\r\n]", _LINE_BREAK, "has a line break")
+            if (exact := _breaks(layout, role)) is not None:
+                _refuse(columns[role], role, r"[\r\n]", exact, "has a line break")
     if layout.lists is not None:
         rows.add_counted(users, *split_lists(items, layout.lists), listed=layout.format != "lines")
         return
@@ -118,6 +118,14 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
 
 
 _LINE_BREAK, _BLANK = re.compile(r"[\r\n]"), re.compile(r"[ \t]")
+_BREAK_OUTSIDE = re.compile(r'^(?:[^"\r\n]|"[^"]*")*[\r\n]')  # of the quotes of a list's items
+
+
+def _breaks(layout: Layout, role: str) -> re.Pattern[str] | None:
+    """Where a cell may hold no line break: there, a quote was not closed; None: anywhere."""
+    if role == "user" or layout.lists is None:
+        return _LINE_BREAK
+    return _BREAK_OUTSIDE if layout.lists.separator else None
 
 
 def _refuse(cells: pa.Array, role: str, quick: str, exact: re.Pattern[str], what: str) -> None:
@@ -226,8 +234,8 @@ def read_plainly(
             cell = cells[at] = cells[at].strip(BLANKS)
             if not cell and not (layout.is_list and role == "item"):
                 raise _bad(source, layout, number, role, "is empty: expected an id")
-            printed = layout.lists is not None and not layout.lists.blank
-            if _LINE_BREAK.search(cell) and not (printed and role == "item"):
+            breaks = _breaks(layout, role)
+            if breaks is not None and breaks.search(cell):
                 what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"
                 raise _bad(source, layout, number, role, what)
         user, item = (cells[layout.columns[role]] for role in NEEDED)

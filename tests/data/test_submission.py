@@ -1,11 +1,14 @@
 import csv
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.data.ids import BLANKS
 from recsys.data.lists import ListError, check_separator, read_list, write_list
+from recsys.data.load import load_path
 from recsys.errors import ConfigError, InputError
 from recsys.interactions import CSR, Interactions
 from recsys.receivers import receivers_of
@@ -16,6 +19,9 @@ from recsys.submission import (
     submit,
     write_submission,
 )
+from tests.data.conftest import pairs, refusal
+
+MISSING = {"nan", "-nan", "na", "n/a", "null", "none", "nat", "<na>", "\\n", "#n/a"}
 
 
 def interactions(user_ids: list, item_ids: list) -> Interactions:
@@ -48,7 +54,7 @@ def test_ids_with_commas_and_quotes_are_quoted(tmp_path):
     write_submission(path, data, np.array([[3, 1], [2, 3], [0, 1]]))
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    assert rows[1:] == [["a,b", '0 "i""2"'], ['q"q', "ü 0"], [" x ", 'i,1 "i""2"']]
+    assert rows[1:] == [["a,b", '0 "i""2"'], ['q"q', "ü 0"], [" x ", '"i,1" "i""2"']]
     check_submission(path, data, 2)
 
 
@@ -250,3 +256,87 @@ def test_a_place_that_is_not_there(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="cannot be written"):
         write_submission(tmp_path / "folder", interactions([7, 9], [10, 20, 30]), TOP)
+
+
+def _is_an_id(name: str) -> bool:
+    """Whether `name` can be an id of a text file: not missing, no blanks around."""
+    return (
+        name == name.strip(BLANKS) != ""
+        and name.lower() not in MISSING
+        and not re.fullmatch(r"-?\d(\.\d+)?e\+\d+", name, re.IGNORECASE)
+        and name.casefold() not in ("user", "item")
+    )
+
+
+odd = st.text(alphabet=" \t\n\r\u00a0\u2028,;|'\"[](){}ab1.\\#-:ü", min_size=1, max_size=4)
+names = st.one_of(
+    odd, st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5)
+)
+names = names.filter(_is_an_id)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(
+    st.lists(names.filter(lambda n: not {"\n", "\r"} & set(n)), unique=True, max_size=4),
+    st.lists(names, unique=True, max_size=5),
+    st.data(),
+)
+def test_what_is_written_can_be_loaded(tmp_path_factory, users, items, data):
+    """Any ids that a file may hold come back from a submission, in the same lists."""
+    users, items = ["u", *(n for n in users if n != "u")], ["i", *(n for n in items if n != "i")]
+    users = users[: len(items)]  # as `interactions` wants it
+    lists = [data.draw(st.permutations(range(len(items)))) for _ in users]
+    lists = [row[: data.draw(st.integers(1, len(items)))] for row in lists]
+    lists[0] = [0, *(i for i in lists[0] if i)]  # a word, so that ids are no numbers
+    wanted = {user: [items[i] for i in row] for user, row in zip(users, lists, strict=True)}
+    width = max(map(len, lists))
+    top = np.array([[*row, *[-1] * (width - len(row))] for row in lists])
+    separators = [" "]
+    if any(" " in name for row in wanted.values() for name in row):
+        separators.append("|")
+    for separator in separators:
+        path = tmp_path_factory.mktemp("s") / "s.csv"
+        write_submission(path, interactions(users, items), top, separator=separator)
+        try:
+            found = load_path(path)
+        except InputError:
+            assert separator != " "  # another one is known only by quotes beside it
+            continue
+        lists_read: dict[str, list[str]] = {}
+        for user, item in pairs(found):
+            lists_read.setdefault(user, []).append(item)
+        assert lists_read == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('"0","""red shoes"" 5"\n', [(0, "red shoes"), (0, "5")]),
+        ('"0","""red shoes""|5"\n1,5\n', [(0, "red shoes"), (0, "5"), (1, "5")]),
+        (
+            '"0","5|""a|b""|red shoes"\n1,a b\n',
+            [(0, "5"), (0, "a|b"), (0, "red shoes"), (1, "a b")],
+        ),
+        ('0,"7 ""a\nb"""\n', [(0, "7"), (0, "a\nb")]),
+        ('0,"""a"" ""|"""\n', [(0, "a"), (0, "|")]),
+    ],
+)
+def test_lists_of_a_submission_are_read(tmp_path, text, wanted):
+    path = tmp_path / "s.csv"
+    path.write_text("UserId,ItemId\n" + text, newline="")
+    assert pairs(load_path(path)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('0,"""a"" | ""b"""\n', "other marks than blanks"),
+        ('0,"""a"" b""c"\n', "quotes that do not stand around whole items"),
+        ('0,"7 8\n9"\n', "line break"),
+        ('0,"7 ""a"" 8\n9"\n', "line break"),
+    ],
+)
+def test_lists_in_doubt_are_refused(tmp_path, text, message):
+    path = tmp_path / "s.csv"
+    path.write_text("UserId,ItemId\n" + text, newline="")
+    assert message in refusal(path)
