@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import recsys
+from recsys.models.saved import CONFIG, weights_of
 from search import tracked
 from search.records import RunState
 from search.store import Store
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from search.delivered import Delivered
 
 ALIAS, ARTIFACT = "champion", "model"
-FILES = ("weights.pt", "ids.json", "seen.npz")
+FILES = (CONFIG, "ids.json", "seen.npz")
+NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 
 
@@ -24,15 +27,22 @@ def model_name(state: RunState) -> str:
     return f"recsearch-{tracked.dataset_name(state)}"
 
 
+def model_digest(folder: Path) -> str | None:
+    """The digest of the weights in a run's model folder; None where no whole model is there."""
+    weights = weights_of(folder)
+    if weights is None or not all((folder / name).is_file() for name in FILES):
+        return None
+    return tracked.file_digest(weights)
+
+
 def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered) -> None:
     """Log and register the model in `run_dir`/model, once per content; sets `done.model`.
 
     Nothing to do for a run without a model (report tables). Every step may be repeated.
     """
     folder = run_dir / "model"
-    if not all((folder / name).is_file() for name in FILES):
+    if (digest := model_digest(folder)) is None:
         return
-    digest = tracked.file_digest(folder / "weights.pt")
     if done.model[:1] == [digest]:
         return
     client, name = store.client, model_name(state)
@@ -95,7 +105,8 @@ def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str) -> None:
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={"model": str(folder)},
             signature=_signature(folder),
-            pip_requirements=[f"{p}=={version(p)}" for p in ("mlflow", "numpy", "pandas", "torch")],
+            pip_requirements=[f"{p}=={version(p)}" for p in NEEDS],
+            code_paths=[str(Path(recsys.__file__).parent)],
         )
         store.client.log_artifacts(run_id, str(path), ARTIFACT)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from recsys.models.saved import load_model
 from search.catalogue import save_catalogue
 from search.final import (
     baselines_task,
-    load_model,
     refit_task,
     save_model,
     submit,

@@ -20,6 +20,7 @@ from recsys.data.lists import BLANK
 from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR
 from recsys.models import Model, config_from_flat, model_of
+from recsys.models.saved import CONFIG, weights_of
 from search.folder import write_atomic
 from search.trainable import limit_threads
 
@@ -94,20 +95,18 @@ def refit_task(task: dict[str, Any], everything: CSR) -> dict[str, Any]:
     return {"what": "refit", "weights": model.to_bytes(), "seconds": time.monotonic() - started}
 
 
-CONFIG = "config.json"
-
-
 def save_model(folder: Path, weights: bytes, config: dict[str, Any]) -> None:
-    """`weights` (of `Model.to_bytes`) and `config.json`, flat; loadable without pickled code."""
+    """`weights` (of `Model.to_bytes`) and `config.json`, flat, for `recsys.models.saved`.
+
+    Weights of another model (the winner before an extension) are removed first.
+    """
     folder.mkdir(exist_ok=True)
-    write_atomic(folder / model_of(config_from_flat(config)).weights_file, weights)
+    file = folder / model_of(config_from_flat(config)).weights_file
+    before = weights_of(folder)
+    if before not in (None, file):
+        before.unlink()
+    write_atomic(file, weights)
     write_atomic(folder / CONFIG, json.dumps(config, indent=2) + "\n")
-
-
-def load_model(folder: Path) -> Model:
-    """The model saved by `save_model`; no code in its files can run."""
-    kind = model_of(config_from_flat(json.loads((folder / CONFIG).read_text(encoding="utf-8"))))
-    return kind.from_bytes((folder / kind.weights_file).read_bytes())
 
 
 def submit(

@@ -1,8 +1,9 @@
 """The winner as an MLflow pyfunc: user ids in, recommended item ids out.
 
-MLflow copies this file beside the model and runs it when the model is loaded (models from code),
-so it imports nothing of the project, and no pickled code is in the model: weights are loaded
-with `weights_only=True`, ids are JSON, seen items are plain arrays.
+MLflow copies this file, and the package `recsys` as it is now, beside the model and runs them when
+the model is loaded (models from code). So every model of the registry is served by its own code and
+ranked as in the submission, and no pickled code is in it: a model reads its weights without
+pickle, ids are JSON, seen items are plain arrays.
 """
 
 from __future__ import annotations
@@ -13,27 +14,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-BLOCK = 1024
+from recsys.evaluation import top_items
+from recsys.interactions import CSR
+from recsys.models.saved import load_model
 
 
 class Recommender(PythonModel):
-    """Scores b_i + p_u . q_i, items the user had in training left out, ties by lower item."""
+    """The best items of each user, those left out that the user had in training."""
 
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts["model"])
-        weights = torch.load(folder / "weights.pt", weights_only=True, map_location="cpu")
-        self.user_factors: torch.Tensor = weights["user_factors"]  # (U, d)
-        self.item_factors: torch.Tensor = weights["item_factors"]  # (I, d)
-        self.item_bias: torch.Tensor = weights["item_bias"]  # (I,)
+        self.model = load_model(folder)
         ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
         self.item_ids = np.array(ids["items"], dtype=object)
         self.user_index = {user: index for index, user in enumerate(ids["users"])}
         with np.load(folder / "seen.npz", allow_pickle=False) as seen:
-            self.indptr, self.indices = seen["indptr"], seen["indices"]
+            self.seen = CSR(seen["indptr"], seen["indices"], len(self.item_ids))
 
     def predict(
         self,
@@ -45,28 +44,17 @@ class Recommender(PythonModel):
 
         An id the model was not trained with gets no items.
         """
-        k = int((params or {}).get("k", 50))
-        known = [self.user_index.get(user, -1) for user in model_input["user_id"].tolist()]
-        found: list[list[Any]] = []
-        for start in range(0, len(known), BLOCK):
-            found += self._block(known[start : start + BLOCK], k)
+        k = max(0, min(int((params or {}).get("k", 50)), len(self.item_ids)))
+        users = model_input["user_id"].tolist()
+        asked = [self.user_index[user] for user in users if user in self.user_index]
+        best = iter(
+            top_items(self.model, self.seen, asked, k) if k and asked else [[]] * len(asked)
+        )
+        found = [self._names(next(best)) if user in self.user_index else [] for user in users]
         return pd.DataFrame({"user_id": model_input["user_id"].to_numpy(), "item_ids": found})
 
-    def _block(self, users: list[int], k: int) -> list[list[Any]]:
-        index = torch.tensor(users)
-        scores_BI = torch.addmm(
-            self.item_bias, self.user_factors[index.clamp(min=0)], self.item_factors.T
-        )
-        for row, user in enumerate(users):
-            if user >= 0:
-                seen = self.indices[self.indptr[user] : self.indptr[user + 1]]
-                scores_BI[row, torch.from_numpy(seen.astype(np.int64))] = -torch.inf
-        best = torch.sort(scores_BI, dim=1, descending=True, stable=True)
-        lists = []
-        for row, user in enumerate(users):
-            top = best.indices[row, :k][best.values[row, :k] > -torch.inf]
-            lists.append([] if user < 0 else self.item_ids[top.numpy()].tolist())
-        return lists
+    def _names(self, row: Any) -> list[Any]:
+        return [self.item_ids[item] for item in row if item >= 0]
 
 
 set_model(Recommender())

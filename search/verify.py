@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search import tracked
-from search.champion import ALIAS, FILES, model_name
+from search.champion import ALIAS, model_digest, model_name
 from search.journal import read_state
 from search.records import RunState, TrialRecord
 from search.store import Store, open_store
@@ -100,12 +100,11 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             else:
                 digest = tracked.file_digest(Path(there))
                 yield from _equal(f"search: {name}", digest, tracked.file_digest(path))
-    if state.status == "done" and all((run_dir / "model" / f).is_file() for f in FILES):
-        yield from _model(run_dir, state, store, run)
+    if state.status == "done" and (digest := model_digest(run_dir / "model")) is not None:
+        yield from _model(run_dir, state, store, run, digest)
 
 
-def _model(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterator[str]:
-    digest = tracked.file_digest(run_dir / "model" / "weights.pt")
+def _model(run_dir: Path, state: RunState, store: Store, run: Any, digest: str) -> Iterator[str]:
     versions = [
         v
         for v in store.client.search_model_versions(f"run_id = '{run.info.run_id}'")

@@ -24,6 +24,7 @@ __all__ = [
     "Size",
     "config_from_flat",
     "config_of",
+    "model_named",
     "model_of",
 ]
 
@@ -55,7 +56,12 @@ def config_of(name: str) -> type[ModelConfig]:
 
 def model_of(config: ModelConfig) -> type[Model]:
     """The model that a config is of."""
-    found: type[Model] = _load(_entry(config.model).model)
+    return model_named(config.model)
+
+
+def model_named(name: str) -> type[Model]:
+    """A model by its name; `ConfigError` for a name that is not in `MODELS`."""
+    found: type[Model] = _load(_entry(name).model)
     return found
 
 

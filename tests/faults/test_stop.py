@@ -147,7 +147,7 @@ def test_a_model_with_a_pickle_in_it_is_not_unpickled(tmp_path: Path) -> None:
 
     import torch
 
-    from search.final import load_model
+    from recsys.models.saved import CONFIG, load_model
 
     trace = tmp_path / "executed"
 
@@ -156,6 +156,7 @@ def test_a_model_with_a_pickle_in_it_is_not_unpickled(tmp_path: Path) -> None:
             return os.system, (f"touch {trace}",)
 
     torch.save({"user_factors": Evil()}, tmp_path / "weights.pt")
+    (tmp_path / CONFIG).write_text("{}")
     with pytest.raises(pickle.UnpicklingError):
         load_model(tmp_path)
     assert not trace.exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +14,10 @@ import pytest
 
 from recsys.evaluation import top_items
 from recsys.interactions import CSR, Interactions
-from recsys.models.mf.model import LFM
+from recsys.models import MODELS, config_of, model_of
+from recsys.models.popularity import Popularity
 from search.catalogue import save_catalogue
+from search.champion import model_digest
 from search.final import save_model
 from search.pyfunc import Recommender
 from search.store import import_mlflow
@@ -115,13 +119,16 @@ def test_ids_that_are_words(tmp_path: Path) -> None:
     assert found["item_ids"].tolist() == [["<i>", "é"]]
 
 
-def test_it_recommends_what_the_submission_says(tmp_path: Path) -> None:
-    """The pyfunc imports nothing of the project, so it ranks by code of its own."""
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_model_recommends_what_the_submission_says(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     seen = CSR.from_pairs(rng.integers(0, 1500, 9000), rng.integers(0, 60, 9000), 1500, 60)
     users, items = np.arange(1500) + 5, np.arange(60) * 3
-    model = LFM(1500, 60, 4, rng=rng, init_std=1.0)
-    save_model(tmp_path / "model", model, {})
+    config = config_of(name).from_flat({"lr": 0.1} if name == "lfm" else {})
+    model = model_of(config).create(config, 1500, 60, rng=rng)
+    for _ in model.train(config.for_epochs(1), seen, None, rng=rng):
+        pass
+    save_model(tmp_path / "model", model.to_bytes(), config.to_flat())
     save_catalogue(
         tmp_path / "model",
         Interactions(seen, np.zeros(seen.nnz), users, items, ordered=False),
@@ -130,8 +137,52 @@ def test_it_recommends_what_the_submission_says(tmp_path: Path) -> None:
     recommender = Recommender()
     context = SimpleNamespace(artifacts={"model": str(tmp_path / "model")})
     recommender.load_context(context)  # type: ignore[arg-type]
-    found = recommender.predict(context, pd.DataFrame({"user_id": users}), {"k": 58})  # type: ignore[arg-type]
+    asked = np.concatenate([[3], users, [users[7]]])  # a stranger, everybody, one of them twice
+    found = recommender.predict(context, pd.DataFrame({"user_id": asked}), {"k": 58})  # type: ignore[arg-type]
     best = top_items(model, seen, np.arange(1500), 58)
     expected = [[int(items[i]) for i in row if i >= 0] for row in best]
-    assert found["item_ids"].tolist() == expected
+    assert found["item_ids"].tolist() == [[], *expected, expected[7]]
     assert len({len(row) for row in expected}) > 1  # some users have fewer than 58 items left
+    nothing = recommender.predict(context, pd.DataFrame({"user_id": [5, 3]}), {"k": 0})  # type: ignore[arg-type]
+    assert nothing["item_ids"].tolist() == [[], []]
+
+
+def test_a_model_that_is_no_factorization_is_registered_and_loads(tmp_path: Path) -> None:
+    """Loaded by a process that has no other `recsys`: the code travels with the model."""
+    uri = sqlite_store(tmp_path / "store")
+    run = FakeRun(tmp_path / "runs", "a")
+    run.trial()
+    save_tiny_model(run.path / "model")
+    seen = CSR.from_pairs(np.array([0, 1]), np.array([0, 3]), 3, 4)
+    save_model(run.path / "model", Popularity(seen).to_bytes(), {"model": "popularity"})
+    assert not (run.path / "model" / "weights.pt").exists()
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    assert verify_delivery(run.path, uri) == []
+    assert registered(uri) == [("recsearch-ml-100k", 1)]
+    script = f"""
+import mlflow, pandas
+mlflow.set_tracking_uri({uri!r})
+model = mlflow.pyfunc.load_model("models:/recsearch-ml-100k@champion")
+found = model.predict(pandas.DataFrame({{"user_id": [20, 30]}}), params={{"k": 2}})
+print(found["item_ids"].tolist())
+import recsys; print(recsys.__file__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    lists, code = done.stdout.splitlines()[-2:]
+    assert lists == "[[100, 200], [100, 400]]"
+    assert str(tmp_path) in code
+
+
+def test_without_a_whole_model_nothing_is_registered(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path)
+    assert model_digest(tmp_path) is not None
+    (tmp_path / "weights.npz").write_bytes(b"")  # two weights: of which model?
+    assert model_digest(tmp_path) is None
+    (tmp_path / "weights.npz").unlink()
+    (tmp_path / "ids.json").unlink()
+    assert model_digest(tmp_path) is None

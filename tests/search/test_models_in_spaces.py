@@ -11,9 +11,10 @@ import pytest
 from recsys.data import load
 from recsys.errors import ConfigError
 from recsys.models import MODELS
+from recsys.models.saved import load_model
 from recsys.split import SplitPlan, make_split
 from search import domains
-from search.final import load_model, save_model, submit, train_fixed
+from search.final import save_model, submit, train_fixed
 from search.space import SearchSpec, load_spec, override
 from search.trainable import Trial, TrialData
 from search.trial import TrialConfig
