@@ -30,10 +30,28 @@ class Interruption:
         self.signalled = False  # the kernel said so
         self.last_words: str | None = "interrupted before the run began"
         self.before_leaving: Callable[[], None] = lambda: None
+        self._postponed = False
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
         if not self.pressed:
             self.pressed = True
+            if not self._postponed:
+                raise KeyboardInterrupt
+
+    @contextmanager
+    def postponed(self) -> Iterator[None]:
+        """Within the block nothing is raised; a signal that came is a KeyboardInterrupt after it.
+
+        For code of others that calls Python back from C, where an exception is printed and lost.
+        The seconds count all the same: a block of more than `GRACE_S` is left at once.
+        """
+        before = self.pressed
+        self._postponed = True
+        try:
+            yield
+        finally:
+            self._postponed = False
+        if self.pressed and not before:
             raise KeyboardInterrupt
 
     def watch(self, pipe: int) -> None:

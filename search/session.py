@@ -144,7 +144,8 @@ class Session:
         from recsys.models.mf.numba_engine import warm_up
 
         self.display.note("loading the compiled kernels (a machine's first time takes a while)")
-        seconds = warm_up(threads=self.settings.cpus_per_trial)
+        with self.interruption.postponed():  # the compiler calls back from C
+            seconds = warm_up(threads=self.settings.cpus_per_trial)
         if seconds > 5:
             self.display.note(f"compiled in {seconds:.0f} s, kept for the next time")
 

@@ -63,6 +63,19 @@ def test_each_signal_is_an_interruption(number):
     assert done.stdout == "interrupted\nto go on: this\n"
 
 
+def test_a_signal_within_a_callback_from_c_is_not_lost():
+    callback = (
+        "import ctypes; called = ctypes.CFUNCTYPE(None)(lambda: ({kill}, print('compiled'))[0])"
+    ).format(kill=f"os.kill(os.getpid(), {int(signal.SIGTERM)})")
+    done = child(
+        f"{callback}\n        with interruption.postponed(): called(); print('all of it')"
+        "\n        print('never')"
+    )
+    assert done.returncode == 130
+    assert done.stderr == ""
+    assert done.stdout == "compiled\nall of it\ninterrupted\nto go on: this\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_short_command_ends_in_order(number, monkeypatch):
     before = signal.getsignal(number)
