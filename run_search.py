@@ -2,9 +2,9 @@
 
 import sys
 
-from recsys.output import guard_output
+from recsys.output import guard_output, leave
 from search.cli import main
 
 if __name__ == "__main__":
     guard_output()
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

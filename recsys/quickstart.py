@@ -23,7 +23,7 @@ from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.engine import EngineName
 from recsys.models.mf.model import LFM
 from recsys.models.mf.training import EpochReport, train
-from recsys.output import guard_output, one_line
+from recsys.output import guard_output, leave, one_line
 from recsys.quickconfig import (
     BceSettings,
     BprSettings,
@@ -250,4 +250,4 @@ def _fail(message: str, code: int) -> int:
 
 if __name__ == "__main__":
     guard_output()
-    sys.exit(main())
+    leave(main())

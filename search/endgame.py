@@ -16,6 +16,7 @@ from search.final import (
     save_model,
     submit,
     test_task,
+    trained,
 )
 from search.folder import JOURNAL, save_arrays
 from search.journal import read_events
@@ -272,8 +273,7 @@ def refit(run: Stages) -> dict[str, Any]:
     everything = run.split.full()
     task = winner_task(run, "refit")
     answer = alone(run, refit_task, (task, everything))
-    config = task["train"] | {"epochs": task["epochs"]}
-    save_model(run.folder.path / "model", answer["weights"], config)
+    save_model(run.folder.path / "model", answer["weights"], trained(task["train"], task["epochs"]))
     save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
     separator, k = run.settings.submission_sep, run.spec.k
     model = load_model(run.folder.path / "model")

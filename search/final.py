@@ -43,6 +43,11 @@ def honest(flat: dict[str, Any]) -> dict[str, Any]:
     return flat | ({"negatives_exclude": "train"} if "negatives_exclude" in flat else {})
 
 
+def trained(flat: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """The config with the epochs it was trained for, where its model has epochs."""
+    return flat | ({"epochs": epochs} if "epochs" in flat else {})
+
+
 def test_task(
     task: dict[str, Any], train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
 ) -> dict[str, Any]:

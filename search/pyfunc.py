@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
+from numpy.typing import NDArray
 
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
@@ -47,14 +48,14 @@ class Recommender(PythonModel):
         k = max(0, min(int((params or {}).get("k", 50)), len(self.item_ids)))
         users = model_input["user_id"].tolist()
         asked = [self.user_index[user] for user in users if user in self.user_index]
-        best = iter(
-            top_items(self.model, self.seen, asked, k) if k and asked else [[]] * len(asked)
-        )
-        found = [self._names(next(best)) if user in self.user_index else [] for user in users]
+        best: NDArray = np.empty((0, 0), np.int32)
+        if k and asked:
+            best = top_items(self.model, self.seen, asked, k)
+        lists = iter([self.item_ids[row[row >= 0]].tolist() for row in best])
+        found: list[list[Any]] = [
+            next(lists, []) if user in self.user_index else [] for user in users
+        ]
         return pd.DataFrame({"user_id": model_input["user_id"].to_numpy(), "item_ids": found})
-
-    def _names(self, row: Any) -> list[Any]:
-        return [self.item_ids[item] for item in row if item >= 0]
 
 
 set_model(Recommender())

@@ -100,8 +100,8 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             else:
                 digest = tracked.file_digest(Path(there))
                 yield from _equal(f"search: {name}", digest, tracked.file_digest(path))
-    if state.status == "done" and (digest := model_digest(run_dir / "model")) is not None:
-        yield from _model(run_dir, state, store, run, digest)
+    if state.status == "done" and (weights := model_digest(run_dir / "model")) is not None:
+        yield from _model(run_dir, state, store, run, weights)
 
 
 def _model(run_dir: Path, state: RunState, store: Store, run: Any, digest: str) -> Iterator[str]:

@@ -79,6 +79,24 @@ def test_any_reader(tmp_path, redirect, code):
     assert b"BrokenPipe" not in done.stderr
 
 
+def test_to_leave_is_an_end_in_order_without_the_dismantling():
+    script = """
+import atexit, sys
+from recsys.output import guard_output, leave
+class Slow:
+    def __del__(self): print("dismantled")
+kept = Slow()
+atexit.register(lambda: print("exit handler"))
+guard_output()
+sys.stdout.write("no line end")
+leave(7)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, "no line endexit handler\n", "")
+
+
 def test_one_line():
     assert one_line("a\nb\x1b[31m\tc\u2028d") == "a b [31m c d"
     assert one_line("покупки \udcff") == "покупки ?"

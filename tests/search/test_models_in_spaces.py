@@ -14,7 +14,7 @@ from recsys.models import MODELS
 from recsys.models.saved import load_model
 from recsys.split import SplitPlan, make_split
 from search import domains
-from search.final import save_model, submit, train_fixed
+from search.final import save_model, submit, train_fixed, trained
 from search.space import SearchSpec, load_spec, override
 from search.trainable import Trial, TrialData
 from search.trial import TrialConfig
@@ -127,7 +127,7 @@ def test_any_model_is_trained_refitted_saved_and_submitted(
     assert values.mean() == pytest.approx(report.best_value)
     everything = split.full()
     fitted = train_fixed(config.train.to_flat(), 1, config.seed, everything, 1, "cpu")
-    save_model(tmp_path / "model", fitted.to_bytes(), config.train.to_flat())
+    save_model(tmp_path / "model", fitted.to_bytes(), trained(config.train.to_flat(), 1))
     again = load_model(tmp_path / "model")
     assert type(again).__name__ == type(fitted).__name__
     rows = submit(tmp_path / "s.csv", again, dataset, everything, 10)
