@@ -231,6 +231,12 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
         if len(few) == 1:
             note = f"of {len(entries)} files only {few[0].name} is read"
             return Found({"all": _parted(few)}, receivers, (note,))
+    if len(rest) > 1 and not any(map(_is_table, rest)):
+        endings = " ".join(sorted(_TABLES - {".base", ".data", ".pq"}))
+        raise problem(
+            f"{label}: {_holds(entries)}: none ends as a table does ({endings}): put the pieces of "
+            "one together (cat), or rename them to part-1.csv and so on, or give the path of one"
+        )
     raise problem(
         f"{label}: {_holds(entries)}: expected train, test and perhaps valid files, or "
         "one table; give the path of the file that has the interactions"

@@ -8,6 +8,7 @@ part of it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -155,7 +156,7 @@ class IdColumn:
         return numbers.to_numpy(zero_copy_only=False)
 
     def _say_unified(self, old: str, new: str) -> None:
-        self.notes.append(f"{self._role} ids such as {shown(old)} are read as {new}")
+        self.notes.append(respelled_note(self._role, old, new))
 
     def _check(self, ids: NDArray, rows: NDArray[np.int64]) -> None:
         """`BadCellError` for markers of a missing value and rounded numbers; notes on doubts."""
@@ -188,6 +189,26 @@ class IdColumn:
                 f"{len(twins):,} {self._role} ids differ from others only in how a number is "
                 f"written, such as {shown(one)} and {shown(other)}: they count as different"
             )
+
+
+def spelled_as(names: Sequence[str], ids: NDArray) -> list[str]:
+    """`names` as they are written among `ids`, what `IdColumn.finish` gave: 5.0 and 0005 are 5.
+
+    The same rule as between parts; names that it says nothing of stay as they are.
+    """
+    kind, _ = _spelling(pa.array(names, pa.string()))
+    if kind == "word":
+        return list(names)
+    plain: list[str] = _without_zeros(np.array(names, object)).tolist()
+    if ids.dtype == np.int64:
+        return plain
+    known, width = _spelling(pa.array(ids, pa.string()))
+    return [name.zfill(width) for name in plain] if known == "padded" else list(names)
+
+
+def respelled_note(role: str, old: str, new: str) -> str:
+    """One line on ids that were written otherwise elsewhere."""
+    return f"{role} ids such as {shown(old)} are read as {new}"
 
 
 def _spelling(names: pa.Array) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError
 from recsys.data.files import Found, find_sources
+from recsys.data.ids import respelled_note, spelled_as
 from recsys.data.jsonl import is_json, read_json_lines
 from recsys.data.names import COMMON
 from recsys.data.parquet import read_parquet
@@ -169,7 +170,8 @@ def _match_receivers(
     if not names or "" in names:
         what = "an empty user id" if names else "no rows"
         raise source.error(f"has {what}: expected the users whom the submission is for")
-    receivers = receivers_of(names, pairs.user_ids)
+    own = spelled_as(names, pairs.user_ids)
+    receivers = receivers_of(own, pairs.user_ids)
     strange = len(receivers) - len(receivers.known)
     if strange == len(receivers):
         raise source.error(
@@ -179,6 +181,9 @@ def _match_receivers(
     note = f"the submission is for the {len(receivers):,} users of {PurePath(source.label).name}"
     if strange:
         note += f"; {strange:,} not in train: they get the most popular items"
+    changed = next((n for n, name in enumerate(own) if name != names[n]), None)
+    if changed is not None:
+        note += f"; {respelled_note('user', names[changed], own[changed])}"
     return receivers, note
 
 
@@ -223,6 +228,9 @@ def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) ->
     else:
         layout = sniff(source, columns, rated=rows.min_rating is not None)
         read_table(source, layout, rows)
+    if kind != "parquet" and source.constants:
+        keys = ", ".join(f"{key}=..." for key, _ in source.constants)
+        rows.column_notes[f"what the folders {keys} say is used of parquet files only"] = None
     if rows.min_rating is not None and not rows.part_rated[-1]:
         raise source.error(
             f"has no rating column, so min_rating {rows.min_rating:g} cannot be applied: "

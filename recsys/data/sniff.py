@@ -91,6 +91,7 @@ def sniff(source: Source, columns: Mapping[str, str] | None, *, rated: bool = Fa
     if first is None:
         raise source.error("is empty: expected a table of users and items")
     rows = [line for line in lines[first:] if line]
+    _check_drawn(source, rows, first + 1)
     if "\ufffd" in rows[0]:
         _check_utf8(source, head)
     suffixes = {s.lower() for s in PurePath(source.label).suffixes}
@@ -107,6 +108,18 @@ def sniff(source: Source, columns: Mapping[str, str] | None, *, rated: bool = Fa
     if layout.headless:
         return layout
     return _below_header(layout, head, first)
+
+
+def _check_drawn(source: Source, rows: list[str], line: int) -> None:
+    """`InputError` for what only people and Excel read above the rows of a table."""
+    if re.fullmatch(r'"?sep=.?"?', rows[0]):
+        raise source.error(f"line {line} is {shown(rows[0])}, which is for Excel: leave it out")
+    for n, row in enumerate(rows[:2]):
+        if re.fullmatch(r"[\s|+:=-]+", row) and re.search(r"---|===", row):
+            raise source.error(
+                f"line {line + n} is {shown(row)}: a table drawn for the eye; expected it as CSV "
+                "(psql --csv, mysql --batch, to_csv)"
+            )
 
 
 def _check_utf8(source: Source, head: bytes) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.data.blocks import unquoted
 from recsys.data.names import COMMON, normal
 from recsys.data.sniff import HEAD, lines_of
 from recsys.data.stream import BROKEN, Source, TextStream, kind_of
+
+_INTEGER = re.compile(r"-?\d+(\.0*)?", re.ASCII)
+_BARE = re.compile(rb"\s*-?\d+(\.0*)?\s*[\r\n]")
 
 
 def read_users(
@@ -21,8 +24,8 @@ def read_users(
     """The user ids of a file in its order, as text; None if it is no such file.
 
     It must have a header with one user column, and no item column, or one that is empty in every
-    row, unless `items_too`. Empty ids and ids that come again are left to the caller.
-    `InputError` for a file that is damaged.
+    row, unless `items_too`; or no header and one integer a line. Empty ids and ids that come again
+    are left to the caller. `InputError` for a file that is damaged.
     """
     kind = kind_of(source)
     if kind == "zip":
@@ -72,23 +75,27 @@ def _of_text(
         lines = lines_of(head.decode("utf-8", errors="replace"))
         header = next((line for line in lines if line), "")
         for separator in "\t,;|":
-            names = next(csv.reader([header], delimiter=separator), [])
-            places = _columns(names, columns)
+            places = _columns(unquoted(header, separator, iter(())) or [], columns)
             if places is None:
                 continue
             at, items = places
             if items is not None and not items_too and _filled(lines[1:3], separator, items):
                 return None
             text = (head + stream.read()).decode("utf-8", errors="replace")
-            try:
-                rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
-            except csv.Error as error:
-                raise source.error(f"cannot be read: {error}") from None
-            full = [row for row in rows if row][1:]
+            full = list(_rows(source, text, separator))[1:]
             if not items_too and any(_cell(row, items) for row in full):
                 return None
             return [_cell(row, at) for row in full]
-    return None
+        return None if items_too else _bare(head, stream)
+
+
+def _bare(head: bytes, stream: TextStream) -> list[str] | None:
+    """The users of a file without a header, one integer a line."""
+    if not _BARE.match(head):
+        return None
+    text = (head + stream.read()).decode("utf-8", errors="replace")
+    users = [line.strip() for line in lines_of(text) if line.strip()]
+    return users if all(_INTEGER.fullmatch(user) for user in users) else None
 
 
 def _cell(row: list[str], at: int | None) -> str:
@@ -97,4 +104,15 @@ def _cell(row: list[str], at: int | None) -> str:
 
 def _filled(lines: list[str], separator: str, at: int) -> bool:
     """Whether the first rows have something in this column: most tables are told apart here."""
-    return any(_cell(row, at) for row in csv.reader(lines, delimiter=separator))
+    return any(_cell(unquoted(line, separator, iter(())) or [], at) for line in lines)
+
+
+def _rows(source: Source, text: str, separator: str) -> Iterator[list[str]]:
+    """The rows that are not empty; not by `csv`, which limits the length of a cell."""
+    lines = iter(lines_of(text))
+    for line in lines:
+        if line:
+            row = unquoted(line, separator, lines)
+            if row is None:
+                raise source.error("has a stray quote: expected quotes around whole cells, closed")
+            yield row

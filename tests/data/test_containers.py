@@ -386,3 +386,46 @@ def test_a_folder_that_links_to_itself_ends(write, tmp_path):
     (tmp_path / "x" / "again").symlink_to(tmp_path / "x")
     with pytest.raises(InputError, match="holds"):
         load_path(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "wanted", "note"),
+    [
+        ("1", "user\n1.0\n2.0\n", ["1", "2"], "user ids such as '1.0' are read as 1"),
+        ("0001", "user\n1\n2\n", ["0001", "0002"], "user ids such as '1' are read as 0001"),
+        ("1.0", "user\n1\n", ["1"], "user ids such as '1.0' are read as 1"),
+        ("a", "user\na \n", ["a"], ""),
+        ("1", "1\n2\n", ["1", "2"], ""),
+        ("1", "1.0\r\n", ["1"], "user ids such as '1.0' are read as 1"),
+        ("1", f'user,text\n1,"{"x" * 200_000}\n"\n', ["1"], ""),
+    ],
+)
+def test_users_by_the_same_rule_for_ids(write, tmp_path, train, test, wanted, note):
+    write("x/train.csv", f"user,item\n{train},2\n{train},3\n")
+    write("x/test.csv", test)
+    data = load_path(tmp_path / "x")
+    assert list(data.receivers.names) == wanted
+    assert note in " ".join(data.interactions.notes)
+
+
+def test_pieces_without_an_ending_and_folders_around_text(write, tmp_path):
+    write("x/xaa", A)
+    write("x/xab", "1,4,9\n")
+    assert "put the pieces of one together (cat)" in refusal(tmp_path / "x")
+    write("y/date=2024-01-01/part-0.csv", A)
+    write("y/date=2024-01-02/part-0.csv", B)
+    notes = load_path(tmp_path / "y").interactions.notes
+    assert "what the folders date=... say is used of parquet files only" in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("| user | item |\n|---|:---|\n| 1 | 2 |\n", "line 2 is '|---|:---|': a table drawn"),
+        (" user | item \n------+------\n 1 | 2\n", "line 2 is '------+------': a table drawn"),
+        ("+---+---+\n| user | item |\n", "line 1 is '+---+---+': a table drawn"),
+        ("sep=;\nuser;item\n1;2\n", "line 1 is 'sep=;', which is for Excel: leave it out"),
+    ],
+)
+def test_tables_for_the_eye(write, text, message):
+    assert message in refusal(write("x.txt", text))
