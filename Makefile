@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?= --space bpr_hard
 # As many processes as there are cores (JOBS=0: one, in which a debugger can be used).
 JOBS ?= auto
-PYTEST := $(PY) -m pytest -n $(JOBS) -p no:cacheprovider
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadgroup -p no:cacheprovider
 QUICK := -m "not faults and not browser"
 BENCH_PY := .bench-venv/bin/python
 

@@ -3,7 +3,7 @@
 import sys
 
 from recsys.output import guard_output, leave
-from search.cli import main
+from search.cli.main import main
 
 if __name__ == "__main__":
     guard_output()

@@ -9,8 +9,8 @@ import json
 
 import ray
 
-from recsys.models.mf.numba_engine import warm_up
-from search.cluster import Cluster
+from recsys.models.mf.warm_up import warm_up
+from search.machine.cluster import Cluster
 
 
 @ray.remote
@@ -21,7 +21,6 @@ class Bare:
         from ray import tune  # noqa: F401
 
         import recsys.models.mf.numba_engine
-        import search.trainable  # noqa: F401
 
         self._warm_up = recsys.models.mf.numba_engine.warm_up
 

@@ -26,8 +26,9 @@ from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.kernels.plan import BPR, ELEMENT, HARD, Plan
 from recsys.models.mf.kernels.rows import dot, draft, new_scratch
 from recsys.models.mf.model import LFM
-from recsys.models.mf.numba_engine import NumbaEngine, warm_up
+from recsys.models.mf.numba_engine import NumbaEngine
 from recsys.models.mf.sampling import make_pool
+from recsys.models.mf.warm_up import warm_up
 from recsys.split import SplitPlan, make_split
 
 N100 = {

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.contest import ROOT, used_by_others, wait_until_idle
 from benchmarks.search import environment
-from search.journal import read_state
+from search.record.journal import read_state
 from tests.search.tracking_help import Server, locked, slow_proxy, sqlite_store
 
 TARGET_POINTS = 2.0

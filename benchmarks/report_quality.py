@@ -17,7 +17,7 @@ import numpy as np
 
 from recsys.interactions import CSR
 from recsys.models.mf.config import TrainConfig
-from recsys.models.mf.training import fit
+from recsys.models.mf.fit import fit
 
 SHARED = {
     "optimizer": "adam",

@@ -25,8 +25,8 @@ from pathlib import Path
 from benchmarks.contest import ROOT, UNSET, used_by_others, wait_until_idle
 from recsys.data import load
 from recsys.errors import UserError
-from search.journal import read_state
-from search.records import RunState
+from search.record.journal import read_state
+from search.record.state import RunState
 
 BUSY_TARGET = 0.9
 ADDED_TARGET_MB = 50

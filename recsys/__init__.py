@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from recsys.models.ease import EASE
     from recsys.models.item_knn import ItemKNN
     from recsys.models.mf.config import TrainConfig
+    from recsys.models.mf.fit import Fit, fit
     from recsys.models.mf.model import LFM
-    from recsys.models.mf.training import Fit, fit, train
+    from recsys.models.mf.training import train
     from recsys.models.popularity import Popularity
     from recsys.split import Split, SplitPlan, make_split
     from recsys.submission import check_submission, write_submission
@@ -33,7 +34,8 @@ _HOME = {
     "models.item_knn": ("ItemKNN",),
     "models.mf.config": ("TrainConfig",),
     "models.mf.model": ("LFM",),
-    "models.mf.training": ("Fit", "fit", "train"),
+    "models.mf.fit": ("Fit", "fit"),
+    "models.mf.training": ("train",),
     "models.popularity": ("Popularity",),
     "split": ("Split", "SplitPlan", "make_split"),
     "submission": ("check_submission", "write_submission"),

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.load import Dataset
+from recsys.data.read import Dataset
 from recsys.interactions import CSR, contested
 from recsys.metrics import Metric
 from recsys.split import HoldOut, SplitPlan

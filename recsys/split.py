@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.load import Dataset
+from recsys.data.read import Dataset
 from recsys.errors import ConfigError, InputError
 from recsys.interactions import CSR, contained, subset
 

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from search.names import RUN_NAME
+from search.paths import ROOT
 
 SCRIPT = "run_search.py"
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 def command(*words: str | Path, lasting: bool = False) -> str:
@@ -23,7 +23,7 @@ def command(*words: str | Path, lasting: bool = False) -> str:
     `lasting`: for a file that is read later, somewhere else: it says where the runs are unless
     the reader in the project's folder would look there anyway.
     """
-    parts = [*_program(), SCRIPT if _here() == _ROOT else _script()]
+    parts = [*_program(), SCRIPT if _here() == ROOT else _script()]
     for word in words:
         parts += _run(word, lasting) if isinstance(word, Path) else [word]
     encoding = "utf-8" if lasting else getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -52,7 +52,7 @@ def _run(folder: Path, lasting: bool) -> list[str]:
     if not RUN_NAME.fullmatch(folder.name):
         return [str(folder)]
     here = _here()
-    found = here is not None and folder.parent == here / "runs" and (here == _ROOT or not lasting)
+    found = here is not None and folder.parent == here / "runs" and (here == ROOT or not lasting)
     return [folder.name] if found else [folder.name, "--runs-dir", str(folder.parent)]
 
 
@@ -74,7 +74,7 @@ def _place(program: Path) -> tuple[Path, Path]:
 
 
 def _script() -> str:
-    return _short(_ROOT / SCRIPT)
+    return _short(ROOT / SCRIPT)
 
 
 def _short(path: Path) -> str:

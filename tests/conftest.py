@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,9 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # A developer's own settings of what the tests start; RECSEARCH_CACHE, with the data, may stay.
 FOREIGN = ("MLFLOW_", "RAY_", "TUNE_", "RECSEARCH_CPUS", "RECSEARCH_TEST_MARK")
 
-# Files whose tests look at what one search left, which two processes would each run.
-TOGETHER = ("tests/cli/test_run.py",)
-
 EMPTY_STORE = "RECSEARCH_TEST_STORE"  # for tests/search/tracking_help.py
 
 # What all processes need and would each make for themselves; side by side. The two that compile
@@ -28,12 +24,12 @@ EMPTY_STORE = "RECSEARCH_TEST_STORE"  # for tests/search/tracking_help.py
 PREPARE = (
     """
 from recsys.models.mf.config import TrainConfig
-from recsys.models.mf.numba_engine import warm_up
+from recsys.models.mf.warm_up import warm_up
 warm_up(TrainConfig.from_flat({"lr": 0.1, "optimizer": "adam", "batch_size": 2, "redraw": "once"}))
 """,
     """
 from recsys.models.mf.config import TrainConfig
-from recsys.models.mf.numba_engine import warm_up
+from recsys.models.mf.warm_up import warm_up
 for loss in ("softmax", "bpr", "bce"):
     warm_up(TrainConfig.from_flat({"lr": 0.1, "loss": loss, "optimizer": "sgd", "batch_size": 1}))
 """,
@@ -62,6 +58,8 @@ preparing = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
 def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
+    # known also where xdist is not loaded
+    config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -70,27 +68,10 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """A process a core, within reason: each holds torch, and starts searches of its own."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(2, min(8, usable or 2))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Every test by itself to whoever is free, but those `TOGETHER` to one process.
-
-    xdist's own mark for that (3.8) has no effect under pytest 9.2, and says nothing.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return file if file in TOGETHER else nodeid
-
-    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ from recsys.models.mf import torch_engine as engine_torch
 from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.engine import make_engine
 from recsys.models.mf.model import LFM
-from recsys.models.mf.numba_engine import warm_up
+from recsys.models.mf.warm_up import warm_up
 
 
 def resident(key: str = "VmRSS") -> int:

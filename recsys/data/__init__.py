@@ -2,7 +2,8 @@
 
 from recsys.data.demo import planted
 from recsys.data.facts import describe, describe_lines
-from recsys.data.load import Dataset, load
 from recsys.data.named import SETS, NamedSet
+from recsys.data.read import Dataset
+from recsys.data.source import load
 
 __all__ = ["SETS", "Dataset", "NamedSet", "describe", "describe_lines", "load", "planted"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.data.load import Dataset
+from recsys.data.read import Dataset
 from recsys.interactions import Interactions
 
 _QUANTILES = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}

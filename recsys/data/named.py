@@ -23,7 +23,7 @@ from pathlib import Path
 import platformdirs
 
 from recsys.data.demo import DEMO_ITEMS, DEMO_USERS, demo
-from recsys.data.load import Dataset, load_path
+from recsys.data.read import Dataset, load_path
 from recsys.data.stream import BROKEN
 from recsys.errors import InputError
 
@@ -146,7 +146,7 @@ class _UnusableError(Exception):
 def load_named(
     name: str, min_rating: float | None, cache_dir: Path | None, seed: int, notify: Notify
 ) -> Dataset:
-    """The named set as a `Dataset`; see `recsys.data.load`."""
+    """The named set as a `Dataset`; see `recsys.data.read`."""
     named = SETS[name]
     if name == "demo":
         if min_rating is not None:

@@ -38,7 +38,7 @@ class Entry:
 
 
 MODELS: dict[str, Entry] = {
-    "lfm": Entry("recsys.models.mf.config:TrainConfig", "recsys.models.mf.model:LFM"),
+    "lfm": Entry("recsys.models.mf.config:TrainConfig", "recsys.models.mf.entry:Factorization"),
     "ease": Entry("recsys.models.ease:EaseConfig", "recsys.models.ease:EASE"),
     "item_knn": Entry("recsys.models.item_knn:ItemKnnConfig", "recsys.models.item_knn:ItemKNN"),
     "popularity": Entry(

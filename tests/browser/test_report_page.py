@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.report import render_report
+from search.report.page import render_report
 from tests.browser.chromium import Visit, visit
 from tests.search.fake_run import fake_run, fake_table
 

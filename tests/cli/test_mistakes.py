@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from search.cli import main
+from search.cli.main import main
 
 SMOKE = ("--space", "smoke", "--data", "demo")
 

@@ -12,10 +12,10 @@ import optuna
 import pytest
 
 from recsys.data import load
-from search.folder import RunFolder
-from search.study import open_study, records
+from search.record.folder import RunFolder
+from search.tune.study import open_study, records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
 
 @pytest.fixture(scope="module")

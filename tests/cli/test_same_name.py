@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import main
+from search.cli.main import main
 from tests.search.tracking_help import FakeRun
 
 NEW = ("--space", "smoke", "--data", "demo", "--run", "one")

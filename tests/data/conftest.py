@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data.load import Dataset, load_path
+from recsys.data.read import Dataset, load_path
 from recsys.errors import InputError
 
 

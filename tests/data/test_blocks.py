@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recsys.data import blocks
 from recsys.data.blocks import StrayQuoteError, blocks_of
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from tests.data.conftest import pairs
 
 

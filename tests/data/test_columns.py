@@ -2,9 +2,9 @@
 
 import pytest
 
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from recsys.errors import UserError
-from search.cli import parse_columns
+from search.cli.arguments import parse_columns
 from tests.data.conftest import pairs, refusal
 
 ODD = "user_id,item_id,rating,date\n1,5,PG-13,soon\n1,6,R,\n"

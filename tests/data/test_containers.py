@@ -14,7 +14,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from recsys.errors import InputError
 from tests.data.conftest import pairs, refusal
 

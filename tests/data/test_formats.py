@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from tests.data.conftest import pairs
 
 WANTED = [(1, 10), (1, 12), (2, 10), (3, 11)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from tests.data.conftest import pairs, refusal
 
 WANTED = [(1, 10), (1, 12), (2, 10)]

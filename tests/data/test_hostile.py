@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.data.load import load, load_path
+from recsys.data.read import load_path
+from recsys.data.source import load
 from recsys.errors import ConfigError, InputError
 from tests.data.conftest import refusal
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from tests.data.conftest import pairs, refusal
 
 # (users of train, users of test, users of both as they are kept)

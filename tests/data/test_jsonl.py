@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from recsys.errors import InputError
 from tests.data.conftest import pairs, refusal
 

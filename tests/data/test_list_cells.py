@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from recsys.data.list_cells import items_of, syntax_of
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from tests.data.conftest import pairs, refusal
 
 WANTED = [(1, 8), (1, 36), (1, 54), (2, 9)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.load import Dataset
+from recsys.data.read import Dataset
 from recsys.errors import ConfigError, InputError
 from recsys.interactions import CSR, Interactions
 from recsys.split import HoldOut, OverlapError, Split, SplitPlan, make_split, resplit

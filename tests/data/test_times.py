@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsys.data.dates import SHAPES, DateColumn, _quick
 from recsys.data.instants import Instants, concatenate
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from recsys.data.times import TimeColumn, Times
 from recsys.errors import InputError
 from recsys.split import HoldOut, SplitPlan, make_split

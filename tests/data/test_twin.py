@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.data.files import find_sources
-from recsys.data.load import load_path
+from recsys.data.read import load_path
 from recsys.data.sniff import sniff
 from recsys.data.table import read_plainly
 from recsys.errors import InputError

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search.folder import RunFolder
-from search.study import open_study, records
-from search.tracking import verify_delivery
+from search.record.folder import RunFolder
+from search.tracking.verify import verify_delivery
+from search.tune.study import open_study, records
 from tests.search.tracking_help import sqlite_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,7 +166,7 @@ class Live:
         found = {pid: line for pid, line in processes(self.mark).items() if pid != self.process.pid}
         return {p: line for p, line in found.items() if all(w in line for w in words)}
 
-    def gone(self, seconds: float = GONE_S, but: str = "search.courier") -> None:
+    def gone(self, seconds: float = GONE_S, but: str = "search.tracking.courier") -> None:
         """Assert that nothing of it is left within `seconds` (the courier has its last effort)."""
         end = time.monotonic() + seconds
         while left := {p: c for p, c in self.others().items() if but not in c}:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from search.journal import read_events
-from search.study import open_study
+from search.record.journal import read_events
+from search.tune.study import open_study
 from tests.faults.live import Home, Live, check_whole, seen
 
 TRIALS = 14

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.tracking import verify_delivery
+from search.tracking.verify import verify_delivery
 from tests.faults.live import Home, Live, check_whole, outcome, seen
 from tests.search.tracking_help import Server, locked, slow_proxy
 

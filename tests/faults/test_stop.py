@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import main
+from search.cli.main import main
 from tests.faults.live import Home, Live, check_whole, lines, outcome, seen
 
 TRIALS = 14

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from search.tracking import Tracker, delivery_status, sync, verify_delivery
+from search.tracking.driver import Tracker, sync
+from search.tracking.memory import delivery_status
+from search.tracking.verify import verify_delivery
 from tests.search.tracking_help import (
     LONG_S,
     FakeRun,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search.folder import RunFolder
-from search.study import open_study, study_name
+from search.record.folder import RunFolder
+from search.tune.study import open_study, study_name
 from tests.faults.live import Home, check_whole, outcome, seen
 
 TRIALS = 14

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from search.tracking import verify_delivery
-from search.tuner import WORKER_RETRIES
+from search.tracking.verify import verify_delivery
+from search.tune.tuner import WORKER_RETRIES
 from tests.faults.live import Home, Live, check_whole, lines, outcome, seen
 
 TRIALS = 14

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from recsys.data import describe_lines, load
-from recsys.data.load import Dataset
+from recsys.data.read import Dataset
 from recsys.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".inter", ".data", ".dat", ".gz", ".xz", ".zip", ".parquet", "")

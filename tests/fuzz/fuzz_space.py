@@ -14,9 +14,9 @@ import numpy as np
 
 from recsys.errors import ConfigError
 from recsys.yamlio import parse_yaml
-from search.located import Origin
-from search.space import MAX_BYTES, override
-from search.spec_reader import parse_spec
+from search.space.load import MAX_BYTES, override
+from search.space.located import Origin
+from search.space.reader import parse_spec
 
 
 def check_space(data: bytes) -> None:

@@ -25,7 +25,8 @@ from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.engine import make_engine as dispatch
 from recsys.models.mf.kernels import batch, draw, online, pointwise, shuffle, single
 from recsys.models.mf.model import LFM
-from recsys.models.mf.numba_engine import NumbaEngine, warm_up
+from recsys.models.mf.numba_engine import NumbaEngine
+from recsys.models.mf.warm_up import warm_up
 from tests.kernels.helpers import (
     FIXED,
     HARD,
@@ -369,7 +370,7 @@ def test_a_cache_that_is_full_stops_no_kernel(monkeypatch: pytest.MonkeyPatch) -
     assert jit.exact(types.int64(types.int64, types.int64))(plus)(1, 2) == 3
 
 
-@pytest.mark.faults  # compiles twice; on a fresh machine tests/conftest.py does the same
+@pytest.mark.slow
 def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path) -> None:
     code = (
         "import numpy as np; from recsys.interactions import CSR\n"

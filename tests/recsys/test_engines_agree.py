@@ -9,10 +9,10 @@ from numpy.testing import assert_allclose
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.fit import fit
 from recsys.models.mf.model import LFM
 from recsys.models.mf.numba_engine import NumbaEngine
 from recsys.models.mf.torch_engine import TorchEngine
-from recsys.models.mf.training import fit
 
 LOSSES: list[dict[str, Any]] = [
     {"loss": "bpr", "margin": 0.7, "neg_mode": "fixed", "neg_sample_num": 3},

@@ -9,8 +9,9 @@ from recsys.errors import ConfigError, DivergedError, InputError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.fit import fit
 from recsys.models.mf.model import LFM
-from recsys.models.mf.training import EpochReport, fit, train
+from recsys.models.mf.training import EpochReport, train
 from recsys.models.popularity import Popularity
 
 Planted = tuple[CSR, CSR]

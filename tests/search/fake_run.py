@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from search.folder import RunFolder
-from search.space import SearchSpec, load_spec
+from search.record.folder import RunFolder
+from search.space.load import SearchSpec, load_spec
 from search.stats import compare_paired, holm, verdict
 
 START = 1_790_000_000.0

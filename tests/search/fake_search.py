@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from search.searcher import StudySearch
-from search.space import SearchSpec, load_spec
+from search.space.load import SearchSpec, load_spec
+from search.tune.searcher import StudySearch
 
 SPACE = """
     trials: 30

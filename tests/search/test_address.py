@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from recsys.errors import ConfigError
-from search import address
-from search.address import (
+from search.record.provenance import hide_password
+from search.tracking import address
+from search.tracking.address import (
     HIDDEN,
     PASSWORD,
     keep_password,
@@ -21,7 +22,6 @@ from search.address import (
     sqlite_uri,
     with_password,
 )
-from search.provenance import hide_password
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
 PATHS = st.lists(NAMES.filter(lambda n: n not in (".", "..")), min_size=1, max_size=4).map(

@@ -16,12 +16,12 @@ from recsys.evaluation import top_items
 from recsys.interactions import CSR, Interactions
 from recsys.models import MODELS, config_of, model_of
 from recsys.models.popularity import Popularity
-from search.catalogue import save_catalogue
-from search.champion import model_digest
-from search.final import save_model
-from search.pyfunc import Recommender
-from search.store import import_mlflow
-from search.tracking import verify_delivery
+from search.stages.catalogue import save_catalogue
+from search.stages.refit import save_model
+from search.tracking.champion import model_digest
+from search.tracking.pyfunc import Recommender
+from search.tracking.store import import_mlflow
+from search.tracking.verify import verify_delivery
 from tests.search.tracking_help import FakeRun, deliver, query, save_tiny_model, sqlite_store
 
 

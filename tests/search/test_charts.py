@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from search import charts, svg
-from search.report_data import TrialRow
+from search.report.files import TrialRow
+from search.report.page import charts, svg
 
 
 def trial(number: int, value: float | None, **changes) -> TrialRow:

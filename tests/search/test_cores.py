@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.cores import cgroup_quota, usable_cores
+from search.machine.cores import cgroup_quota, usable_cores
 
 
 def machine(root: Path, cgroup: str, files: dict[str, str]) -> Path:

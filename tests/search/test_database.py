@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search import database
-from search.database import StoreLockedError, check_database, check_place, schemas
-from search.delivery import short
-from search.tracking import check_tracking_uri, delivery_status, sync, verify_delivery
-from search.ui import serve
+from search.tracking import database
+from search.tracking.database import StoreLockedError, check_database, check_place, schemas
+from search.tracking.driver import sync
+from search.tracking.memory import delivery_status
+from search.tracking.store import short
+from search.tracking.ui import serve
+from search.tracking.verify import verify_delivery
+from search.tracking.where import check_tracking_uri
 from tests.search.tracking_help import FakeRun, deliver, locked, sqlite_store, store_file
 
 
@@ -105,7 +108,7 @@ def test_the_courier_says_the_same(
     tmp_path: Path, store: str, spoil: Callable[[Path], None]
 ) -> None:
     """A store that was spoilt while the search ran: the reason, in the words of the check."""
-    from search.courier import Courier
+    from search.tracking.courier import Courier
 
     run = FakeRun(tmp_path / "runs", "a")
     run.trial()
@@ -180,7 +183,7 @@ def test_who_may_not_write_is_told(store: str, monkeypatch: pytest.MonkeyPatch) 
     """As a user without permission, on a disk that is read-only: what `access` says, counts."""
     file = store_file(store)
     for refused in (file, file.parent):
-        monkeypatch.setattr("search.database.os.access", lambda p, _, r=refused: p != r)
+        monkeypatch.setattr("search.tracking.database.os.access", lambda p, _, r=refused: p != r)
         with pytest.raises(ConfigError, match=f"{refused} can't be written"):
             check_tracking_uri(store)
 
@@ -215,7 +218,7 @@ def test_a_lock_is_named_with_its_holder(store: str) -> None:
 
 
 def test_a_locked_store_is_one_line_for_the_ui(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.ui.LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr("search.tracking.ui.LOCK_PATIENCE_S", 0.0)
     with locked(store), pytest.raises(ConfigError, match="is locked by process"):
         serve(5999, uri=store)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.display import Display
+from search.screen.display import Display
 from search.words import LEAK, config_line, duration, number, result_rows
 
 RESULT: dict[str, Any] = {

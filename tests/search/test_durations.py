@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
-from search.cli import duration
+from search.cli.arguments import duration
 from search.durations import seconds_of
-from search.located import Node, Origin
-from search.spec_reader import parse_duration
+from search.space.located import Node, Origin
+from search.space.reader import parse_duration
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from recsys.interactions import CSR
-from search.endgame import finalists, first_default, fit_race, honest_trials, race, race_summary
-from search.folder import save_arrays
-from search.race import Standing, per_user_file, standings
-from search.records import TrialRecord
-from search.space import load_spec, override
-from search.stages import RunFailedError
+from search.record.folder import save_arrays
+from search.record.state import TrialRecord
+from search.space.load import load_spec, override
+from search.stages.context import RunFailedError
+from search.stages.race import finalists, first_default, fit_race, honest_trials, race, race_summary
+from search.stages.replicates import Standing, per_user_file, standings
 
 
 def racers(*seconds):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
-from search.environment import (
+from search.machine.environment import (
     JOB,
     elsewhere,
     name_user,
@@ -237,8 +237,8 @@ def test_users_without_an_entry(
             return object()
         raise KeyError
 
-    monkeypatch.setattr("search.environment.pwd.getpwuid", entry)
-    monkeypatch.setattr("search.environment.os.getuid", lambda: 12345)
+    monkeypatch.setattr("search.machine.environment.pwd.getpwuid", entry)
+    monkeypatch.setattr("search.machine.environment.os.getuid", lambda: 12345)
     env = dict(env)
     name_user(env)
     assert (env.get("HOME"), env.get("USER")) == (home, user)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.load import Dataset, load_path
+from recsys.data.read import Dataset, load_path
 from recsys.errors import InputError
 from recsys.evaluation import evaluate
 from recsys.evidence import parts, race_holds_out
@@ -19,9 +19,9 @@ from recsys.interactions import CSR, Interactions
 from recsys.metrics import parse_metric
 from recsys.receivers import Receivers
 from recsys.split import HoldOut, SplitPlan, make_split, resplit
-from search.evidence import check_evidence, default_evidence, evidence
-from search.settings import plan_of
-from search.space import SearchSpec, load_spec, override
+from search.record.settings import plan_of
+from search.run.evidence import check_evidence, default_evidence, evidence
+from search.space.load import SearchSpec, load_spec, override
 
 
 def csr(lists: list[list[int]], n_items: int) -> CSR:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search import run as run_module
-from search.cli import main
-from search.folder import RunFolder
-from search.opened import open_data
-from search.session import Session
-from search.settings import Settings
-from search.space import SearchSpec, load_spec, override
-from search.trial import TrialConfig, trial_id
+from search.cli.main import main
+from search.record.folder import RunFolder
+from search.record.settings import Settings
+from search.run import start as run_module
+from search.run.opened import open_data
+from search.run.session import Session
+from search.space.load import SearchSpec, load_spec, override
+from search.space.trial import TrialConfig, trial_id
 
 STAGES = ("search", "race", "test", "refit")
 

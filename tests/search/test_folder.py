@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError, UserError
-from search.folder import RunFolder, check_name, default_names, save_arrays, write_atomic
-from search.journal import StorageError
-from search.provenance import hide_password, provenance
+from search.record.folder import RunFolder, check_name, default_names, save_arrays, write_atomic
+from search.record.journal import StorageError
+from search.record.provenance import hide_password, provenance
 
 BAD = [
     "",
@@ -159,7 +159,7 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, time
-from search.folder import RunFolder
+from search.record.folder import RunFolder
 folder = RunFolder.create(sys.argv[1], "a")
 with folder.journal() as journal:
     journal.append("run", session=1)
@@ -207,7 +207,7 @@ def test_the_lock_ends_with_the_folder_object(tmp_path: Path) -> None:
 
 WRITE = """
 import sys
-from search.folder import write_atomic
+from search.record.folder import write_atomic
 n = 0
 while True:
     write_atomic(sys.argv[1], str(n % 10) * 400_000)

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError, DivergedError, InputError
-from search import commands
-from search.cli import main
-from search.interrupt import has_reader, tell
+from search.cli.main import commands, main
+from search.run.signals import has_reader, tell
 
 ROOT = Path(__file__).resolve().parents[2]
 # The signals come from the process itself, so that none can come too early.
@@ -24,8 +23,8 @@ import os, signal, sys
 from recsys.output import guard_output
 from recsys.errors import ConfigError, DivergedError, InputError
 from search import commands
-from search.cli import main
-from search.interrupt import EXIT_CODE, interruptible
+from search.cli.main import main
+from search.run.signals import EXIT_CODE, interruptible
 guard_output()
 with interruptible() as interruption:
     interruption.last_words = "to go on: this"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import InputError
-from search.journal import Follower, Journal, StorageError, read_events, read_state
+from search.record.journal import Follower, Journal, StorageError, read_events, read_state
 
 COLUMNS = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
 
@@ -220,7 +220,7 @@ def test_a_follower_comes_to_the_same_state(tmp_path: Path) -> None:
 
 FULL_DISK = """
 import resource, signal, sys
-from search.journal import Journal, StorageError
+from search.record.journal import Journal, StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))  # writes beyond fail half-way
 journal = Journal(sys.argv[1])
@@ -262,7 +262,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from search.journal import Journal
+from search.record.journal import Journal
 journal = Journal(sys.argv[1])
 n = 0
 while True:

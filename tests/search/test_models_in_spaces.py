@@ -13,11 +13,12 @@ from recsys.errors import ConfigError
 from recsys.models import MODELS
 from recsys.models.saved import load_model
 from recsys.split import SplitPlan, make_split
-from search import domains
-from search.final import save_model, submit, train_fixed, trained
-from search.space import SearchSpec, load_spec, override
-from search.trainable import Trial, TrialData
-from search.trial import TrialConfig
+from search.space import domains
+from search.space.load import SearchSpec, load_spec, override
+from search.space.trial import TrialConfig
+from search.stages.refit import save_model, submit
+from search.stages.winner import train_fixed, trained
+from search.tune.worker import Trial, TrialData
 from tests.recsys.test_models import newest  # noqa: F401
 
 TWO = """\

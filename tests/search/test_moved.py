@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from search import tracking
-from search.moved import bring_along
-from search.store import artifact_root
-from search.tracking import default_tracking_uri, known_uri, verify_delivery
+from search.tracking import address
+from search.tracking.driver import sync
+from search.tracking.memory import known_uri
+from search.tracking.moved import bring_along
+from search.tracking.store import artifact_root
+from search.tracking.verify import verify_delivery
+from search.tracking.where import default_tracking_uri
 from tests.search.tracking_help import FakeRun, deliver, query, sqlite_store
 
 
 def project(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let the project be at `path`; its local store."""
-    monkeypatch.setattr(tracking, "_ROOT", path)
+    monkeypatch.setattr(address, "ROOT", path)
     return default_tracking_uri()
 
 
@@ -70,7 +73,7 @@ def test_a_moved_store_keeps_its_artifacts_beside_it(tmp_path, copied):
     moved = tmp_path / "new" / "runs" / "r"
     (moved / "report.html").write_text("<html>another</html>")
     at_new = f"sqlite:///{tmp_path}/new/store/mlflow.db"
-    assert tracking.sync(moved, at_new).delivered
+    assert sync(moved, at_new).delivered
     assert verify_delivery(moved, at_new) == []
     assert sorted(old.rglob("*")) == (before if copied else [])
     assert query(at_new, "select count(*) from runs where artifact_uri like ?", "%/old/%") == [(0,)]

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search import run as run_module
-from search.cli import main, search_parser
-from search.opened import open_data
-from search.run import CHANGEABLE, KEPT, Options, machine_of
-from search.settings import Settings
-from search.space import load_run_spec, load_spec
+from search.cli.arguments import search_parser
+from search.cli.main import main
+from search.record.settings import Settings
+from search.run import start as run_module
+from search.run.opened import open_data
+from search.run.start import CHANGEABLE, KEPT, Options, machine_of
+from search.space.load import load_run_spec, load_spec
 
 HERE = Path(__file__).parent
 PLACE = {"run", "runs_dir", "resume", "extend", "dry_run"}
@@ -225,7 +226,7 @@ def test_device_and_gpus_go_together():
 
 
 def test_a_refused_run_does_not_take_its_name(begun, monkeypatch, capsys):
-    from search.session import Session
+    from search.run.session import Session
 
     def grief(self):
         (self.folder.path / "spec.yaml").write_text("half")
@@ -303,7 +304,7 @@ def test_export_writes_the_submission_with_another_separator(begun, capsys, kept
 
 
 def test_users_to_be_served_are_part_of_the_data(tmp_path):
-    from search.opened import read_data
+    from search.run.opened import read_data
 
     spec = load_spec("smoke")
     settings = Settings(

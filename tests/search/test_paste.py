@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from search.cli import COMMANDS, command_parser, search_parser
-from search.folder import RunFolder
+from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.paste import command, quoted
-from search.tracking import DeliveryStatus
+from search.record.folder import RunFolder
+from search.tracking.memory import DeliveryStatus
 from search.words import next_commands
 
 ROOT = Path(__file__).resolve().parents[2]

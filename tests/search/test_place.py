@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from recsys.errors import ConfigError
-from search import head, tune_storage
-from search.head import check_address, parse_address, refusal
-from search.place import Capacity
-from search.tune_storage import check_storage, is_local, resolve_storage
+from search.machine import head
+from search.machine import storage as tune_storage
+from search.machine.head import check_address, parse_address, refusal
+from search.machine.place import Capacity
+from search.machine.storage import check_storage, is_local, resolve_storage
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
-from search import study as studies
-from search.planned import (
+from search.record.planned import (
     configs_left,
     different_configs,
     distinct,
@@ -22,11 +21,12 @@ from search.planned import (
     plan_new,
     with_trials,
 )
-from search.records import RunState
-from search.searcher import StudySearch
-from search.space import SearchSpec, load_spec, override
-from search.study import open_study, records
-from search.trial import TrialConfig, trial_id
+from search.record.state import RunState
+from search.space.load import SearchSpec, load_spec, override
+from search.space.trial import TrialConfig, trial_id
+from search.tune import study as studies
+from search.tune.searcher import StudySearch
+from search.tune.study import open_study, records
 from tests.search.fake_search import SPACE, run, spec, study_path
 
 __all__ = ["spec", "study_path"]
@@ -133,7 +133,7 @@ class TestPlanOfANewRun:
         assert plan_new(spec).trials == spec.trials
 
     def test_every_space_of_the_project_keeps_its_number(self):
-        from search.space import space_names
+        from search.space.load import space_names
 
         for name in space_names():
             known = load_spec(name)

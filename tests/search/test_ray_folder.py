@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from recsys.errors import ConfigError
-from search import ray_folder
-from search.ray_folder import check, choose, remove_session, sessions_of, usable
+from search.machine import ray_folder
+from search.machine.ray_folder import check, choose, remove_session, sessions_of, usable
 
 LONG = "/scratch/" + "of_a_batch_job/" * 6
 CWD = Path("/home/me")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import InputError
-from search.folder import RunFolder
-from search.report import render_report
-from search.report_data import RunFiles, read_run
-from search.report_tables import MOST_ROWS, leak_table, leak_words
+from search.record.folder import RunFolder
+from search.report.files import RunFiles, read_run
+from search.report.page import render_report
+from search.report.tables import MOST_ROWS, leak_table, leak_words
 from tests.search.fake_run import fake_run, fake_table
 from tests.search.html_page import Page
 

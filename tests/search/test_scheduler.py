@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.scheduler import EpochASHA, make_scheduler, rungs
-from search.space import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec, override
+from search.tune.scheduler import EpochASHA, make_scheduler, rungs
 
 SPEC = override(load_spec("smoke"), ["max_epochs=60", "reduction_factor=3"])
 

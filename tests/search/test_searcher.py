@@ -15,10 +15,10 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from search.searcher import StudySearch, outcome
-from search.space import SearchSpec, load_spec, override
-from search.study import importance, open_study
-from search.trial import TrialConfig
+from search.space.load import SearchSpec, load_spec, override
+from search.space.trial import TrialConfig
+from search.tune.searcher import StudySearch, outcome
+from search.tune.study import importance, open_study
 from tests.search.fake_search import finish, objective, run, spec, study_path
 
 __all__ = ["spec", "study_path"]
@@ -80,7 +80,7 @@ def test_states_in_the_storage_seen_by_a_fresh_process(spec: SearchSpec, study_p
     code = f"""
 import json
 from pathlib import Path
-from search.study import open_study
+from search.tune.study import open_study
 study = open_study(Path({str(study_path)!r}))
 print(json.dumps([[t.state.name, t.value, t.intermediate_values, t.user_attrs.get("error")]
                   for t in study.get_trials()]))
@@ -124,7 +124,7 @@ def best_of(spec: SearchSpec, folder: Path, searcher: str, seed: int, noise: flo
     chosen = override(spec, [f"searcher={searcher}", "trials=40", "enqueue=[]"])
     search = StudySearch(chosen, folder / "study.journal", seed=seed)
     run(search, lambda params: objective(params) + noise * float(rng.standard_normal()))
-    return objective(search.study.best_params)
+    return objective(search.tune.study.best_params)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
@@ -154,11 +154,11 @@ def test_failing_and_pruned_trials_do_not_mislead(spec: SearchSpec, study_path: 
             search.on_trial_complete(f"x{n}", {"epoch": 4, "objective": value, "stop": None})
         else:
             finish(search, f"x{n}", value)
-    states = [t.state for t in search.study.get_trials()]
+    states = [t.state for t in search.tune.study.get_trials()]
     assert {TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE} <= set(states)
-    assert search.study.best_value > 0.5
+    assert search.tune.study.best_value > 0.5
     assert all(
-        t.params["lr"] > 0.3 for t in search.study.get_trials() if t.state == TrialState.FAIL
+        t.params["lr"] > 0.3 for t in search.tune.study.get_trials() if t.state == TrialState.FAIL
     )
 
 
@@ -206,9 +206,9 @@ def test_importance_finds_the_parameter_that_matters(spec: SearchSpec, study_pat
     chosen = override(spec, ["searcher=random", "enqueue=[]"])
     search = StudySearch(chosen, study_path, seed=0, budget=60)
     run(search, lambda params: -abs(math.log(params["lr"] / 0.05)), most=7)
-    assert importance(search.study) == {}  # too few to say anything
+    assert importance(search.tune.study) == {}  # too few to say anything
     run(search, lambda params: -abs(math.log(params["lr"] / 0.05)))
-    found = importance(search.study)
+    found = importance(search.tune.study)
     assert next(iter(found)) == "lr"
     assert found["lr"] > 0.5
     assert math.isclose(sum(found.values()), 1)
@@ -218,4 +218,4 @@ def test_importance_finds_the_parameter_that_matters(spec: SearchSpec, study_pat
 def test_importance_of_equal_trials_is_unknown(spec: SearchSpec, study_path: Path) -> None:
     search = StudySearch(spec, study_path, seed=0, budget=20)
     run(search, lambda params: 0.5)
-    assert importance(search.study) == {}
+    assert importance(search.tune.study) == {}

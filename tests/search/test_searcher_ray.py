@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from search.scheduler import EpochASHA, rungs
-from search.searcher import StudySearch
-from search.space import load_spec, override
-from search.study import open_study, records
+from search.space.load import load_spec, override
+from search.tune.scheduler import EpochASHA, rungs
+from search.tune.searcher import StudySearch
+from search.tune.study import open_study, records
 
 SPEC = override(load_spec("smoke"), ["max_epochs=20", "trials=14"])
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search.settings import GPU_BATCH, all_leaky, for_device, plan_of
-from search.space import load_spec, override
+from search.record.settings import GPU_BATCH, all_leaky, for_device, plan_of
+from search.space.load import load_spec, override
 
 
 def batch(spec):

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
-from search.domains import FIELDS
-from search.located import Origin
-from search.params import PARAM_KEYS
-from search.space import SPACES, load_spec, override, space_names
-from search.spec_reader import KEYS, parse_spec
+from search.space.domains import FIELDS
+from search.space.load import SPACES, load_spec, override, space_names
+from search.space.located import Origin
+from search.space.params import PARAM_KEYS
+from search.space.reader import KEYS, parse_spec
 from tests.fuzz.fuzz_space import check_space
 
 scalars = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.space import load_spec
+from search.space.load import load_spec
 from tests.search.test_space import MINIMAL, read
 
 # What is wrong, and what the one line has to say about it.

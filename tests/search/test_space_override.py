@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
-from search.domains import Choice, Constant, FloatRange, IntRange, Param
-from search.space import SearchSpec, load_spec, override
+from search.space.domains import Choice, Constant, FloatRange, IntRange, Param
+from search.space.load import SearchSpec, load_spec, override
 
 
 def param(spec: SearchSpec, name: str) -> Param:

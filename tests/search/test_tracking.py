@@ -15,18 +15,16 @@ from typing import Any
 import pytest
 
 from recsys.errors import ConfigError
-from search.address import PASSWORD
-from search.tracked import PARENT_TAG, clean
-from search.tracking import (
+from search.tracking.address import PASSWORD
+from search.tracking.driver import Tracker, sync
+from search.tracking.memory import DeliveryStatus, delivery_status
+from search.tracking.verify import verify_delivery
+from search.tracking.wanted import PARENT_TAG, clean
+from search.tracking.where import (
     EXPERIMENT,
-    DeliveryStatus,
-    Tracker,
     check_tracking_uri,
     courier_environment,
     default_tracking_uri,
-    delivery_status,
-    sync,
-    verify_delivery,
 )
 from tests.search.tracking_help import (
     FakeRun,
@@ -259,7 +257,9 @@ def test_a_store_that_never_answers_costs_no_more_than_the_last_effort(tmp_path:
 
 
 def test_the_driver_does_not_import_mlflow() -> None:
-    code = "import sys, search.tracking, search.folder; print('mlflow' in sys.modules)"
+    code = (
+        "import sys, search.tracking.driver, search.record.folder; print('mlflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "False\n"
 
@@ -268,7 +268,7 @@ def test_the_empty_folder_is_not_taken_for_the_package() -> None:
     # -S: no installed packages; `import mlflow` would succeed on the project's folder
     code = (
         "import mlflow, recsys.errors\n"
-        "from search.tracking import check_tracking_uri, default_tracking_uri\n"
+        "from search.tracking.driver import check_tracking_uri, default_tracking_uri\n"
         "try: check_tracking_uri(default_tracking_uri())\n"
         "except recsys.errors.ConfigError as error: print(error)"
     )
@@ -396,7 +396,7 @@ def test_a_password_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_driver_that_is_missing_is_told_before_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.tracking.missing_driver", lambda _: "psycopg[binary]")
+    monkeypatch.setattr("search.tracking.address.missing_driver", lambda _: "psycopg[binary]")
     with pytest.raises(ConfigError) as caught:
         check_tracking_uri("postgresql://ann:hunter2@db/x")
     assert str(caught.value) == (
@@ -418,7 +418,7 @@ def test_a_damaged_memory_is_no_obstacle(arrived: tuple[FakeRun, str]) -> None:
 
 
 def client_of(uri: str) -> Any:
-    from search.store import import_mlflow
+    from search.tracking.store import import_mlflow
 
     return import_mlflow(uri).MlflowClient(tracking_uri=uri, registry_uri=uri)
 
@@ -518,7 +518,7 @@ def test_what_is_deleted_while_a_search_runs_is_made_anew(
     tmp_path: Path, delete: Callable[[str], None]
 ) -> None:
     """The courier that holds the store open meets runs that it may write to no more."""
-    from search.courier import Courier
+    from search.tracking.courier import Courier
 
     run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
     run.several(4)

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
-from search.folder import RunFolder
-from search.store import import_mlflow
-from search.tracking import Tracker, delivery_status, sync, verify_delivery
+from search.record.folder import RunFolder
+from search.tracking.driver import Tracker, sync
+from search.tracking.memory import delivery_status
+from search.tracking.store import import_mlflow
+from search.tracking.verify import verify_delivery
 from tests.search.tracking_help import (
     LONG_S,
     FakeRun,
@@ -73,7 +75,7 @@ def test_two_searches_make_one_store_and_do_not_mix(tmp_path: Path) -> None:
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from search.tracking import Tracker
+from search.tracking.driver import Tracker
 from tests.search.tracking_help import FakeRun
 run = FakeRun(Path(sys.argv[1]), "a")
 tracker = Tracker(run.path, sys.argv[2], interval_s=60, last_effort_s=250)

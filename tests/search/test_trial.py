@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from recsys.errors import ConfigError
-from search.space import load_spec
-from search.trial import TrialConfig, trial_id, trial_seed
+from search.space.load import load_spec
+from search.space.trial import TrialConfig, trial_id, trial_seed
 
 
 def test_seed_depends_on_run_and_config_alone() -> None:
@@ -32,7 +32,7 @@ def test_seeds_are_63_bits_and_differ() -> None:
 
 
 def test_seed_is_the_same_in_every_process() -> None:
-    code = "from search.trial import trial_seed; print(trial_seed(3, 'k'))"
+    code = "from search.space.trial import trial_seed; print(trial_seed(3, 'k'))"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600
     )

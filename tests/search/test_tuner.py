@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from search.journal import Journal, StorageError, read_events
-from search.session import disk_error, full_place
-from search.tuner import NamedTrials, Recorder, Watch
-from search.workers import GIVE_UP_S, Patience
+from search.machine.workers import GIVE_UP_S, Patience
+from search.record.journal import Journal, StorageError, read_events
+from search.run.session import disk_error, full_place
+from search.tune.tuner import NamedTrials, Recorder, Watch
 
 
 class Events:
@@ -97,7 +97,7 @@ def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> N
     fail(recorder, "t0000", ActorDiedError("the node running low on memory; threshold of 0.95"))
     (end,) = ends(recorder)
     assert end["state"] == "FAILED"
-    assert end["cause"] == "the worker was ended by Ray: this machine is short of memory"
+    assert end["cause"] == "the worker was ended by Ray: this machine's memory is in use above 95%"
     assert "in each of 3 attempts, the last time with: the node running low" in end["error"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.ui import Place, find_place, serve, visitors
+from search.tracking.ui import Place, find_place, serve, visitors
 from tests.ports import free_port
 from tests.search.tracking_help import LONG_S, FakeRun, deliver, sqlite_store, wait_until
 
@@ -64,15 +64,15 @@ def test_places_no_server_can_be(host: str, port: int, message: str) -> None:
 def test_the_address_that_is_said_can_be_opened(
     monkeypatch: pytest.MonkeyPatch, host: str, address: str, url: str
 ) -> None:
-    monkeypatch.setattr("search.ui.socket.gethostname", lambda: "box")
-    monkeypatch.setattr("search.ui.socket.getaddrinfo", lambda *_: [])
+    monkeypatch.setattr("search.tracking.ui.socket.gethostname", lambda: "box")
+    monkeypatch.setattr("search.tracking.ui.socket.getaddrinfo", lambda *_: [])
     assert Place(host, address, 5000).url() == url
 
 
 def test_a_machine_that_does_not_know_its_own_name_says_a_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("search.ui.socket.gethostname", lambda: "no.such.host.invalid")
+    monkeypatch.setattr("search.tracking.ui.socket.gethostname", lambda: "no.such.host.invalid")
     url = Place("0.0.0.0", "0.0.0.0", 5000).url()
     assert url.removeprefix("http://").removesuffix(":5000").replace(".", "").isdecimal()
     assert "0.0.0.0" not in url

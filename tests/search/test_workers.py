@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from search import cluster, workers
-from search.cluster import Cluster, start_failure
-from search.workers import Patience, cause_of, start_trouble, trouble_in
+from search.machine import cluster, workers
+from search.machine.cluster import Cluster, start_failure
+from search.machine.workers import Patience, cause_of, start_trouble, trouble_in
 
 
 class Clock:
@@ -96,9 +96,9 @@ class RuntimeEnvSetupError(Exception):
         (
             ActorDiedError(
                 "Task was killed due to the node running low on memory.\nMemory on the node was "
-                "1.3GB / 2GB (0.65), which exceeds the threshold of 252760624 bytes. Ray ..."
+                "1.3GB / 2GB (0.65), which exceeds the memory usage threshold of 0.01. Ray ..."
             ),
-            "the worker was ended by Ray: this machine is short of memory",
+            "the worker was ended by Ray: this machine's memory is in use above 1%",
         ),
         (
             ActorDiedError(

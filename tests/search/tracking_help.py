@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from search.address import sqlite_file, sqlite_uri
-from search.folder import RunFolder
-from search.journal import Journal
-from search.tracking import EXPERIMENT
-from search.ui import server_command, server_environment
+from search.record.folder import RunFolder
+from search.record.journal import Journal
+from search.tracking.address import sqlite_file, sqlite_uri
+from search.tracking.ui import server_command, server_environment
+from search.tracking.where import EXPERIMENT
 from tests.ports import free_port
 
 EMPTY_STORE = "RECSEARCH_TEST_STORE"
@@ -162,7 +162,7 @@ def save_tiny_model(folder: Path, string_ids: bool = False) -> None:
     import torch
 
     from recsys.interactions import CSR, Interactions
-    from search.catalogue import save_catalogue
+    from search.stages.catalogue import save_catalogue
 
     folder.mkdir(exist_ok=True)
     weights = {
@@ -197,7 +197,7 @@ def empty_database() -> Path:
 
 def make_database(file: Path) -> Path:
     """Let MLflow make a database."""
-    from search.store import open_store
+    from search.tracking.store import open_store
 
     open_store(sqlite_uri(file), "unused")
     return file
@@ -219,8 +219,8 @@ def store_file(uri: str) -> Path:
 
 def deliver(run: FakeRun, uri: str) -> bool:
     """One pass of delivery in this process, with a memory as a new courier would have it."""
-    from search.delivery import RunDelivery
-    from search.store import open_store
+    from search.tracking.delivery import RunDelivery
+    from search.tracking.store import open_store
 
     return RunDelivery(run.path, open_store(uri, EXPERIMENT), EXPERIMENT).run_pass()
 

@@ -5,8 +5,6 @@ Shapes: U users, I items, d latent factors, B a batch.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys.interactions import CSR
-from recsys.models.base import Cost, EpochReport, Model, Size
 from recsys.models.mf.arrays import aligned_zeros
-from recsys.models.mf.config import Adam, Hard, Sgd, TrainConfig
 
 
 class ModelViews(NamedTuple):
@@ -30,7 +25,7 @@ class ModelViews(NamedTuple):
     global_bias: NDArray[np.float32]  # (1,)
 
 
-class LFM(nn.Module, Model):
+class LFM(nn.Module):
     """Matrix factorization with biases; factors ~ N(0, init_std^2), biases 0.
 
     The weights are the one source of truth: compiled kernels work on them in place through
@@ -59,44 +54,6 @@ class LFM(nn.Module, Model):
         self.user_bias = nn.Parameter(torch.zeros(n_users))
         self.item_bias = nn.Parameter(torch.zeros(n_items))
         self.global_bias = nn.Parameter(torch.zeros(1))
-
-    @classmethod
-    def create(
-        cls, config: TrainConfig, n_users: int, n_items: int, *, rng: np.random.Generator
-    ) -> LFM:
-        """Random factors of the config's size; see the constructor."""
-        return cls(n_users, n_items, config.latent_factors, rng=rng, init_std=config.init_std)
-
-    def train(  # type: ignore[override]  # torch's switch of the same name is not used
-        self,
-        config: TrainConfig,
-        positives: CSR,
-        held_out: CSR | None,
-        *,
-        rng: np.random.Generator,
-        metric: str = "map@50",
-        metrics: Sequence[str] = (),
-        exclude: CSR | None = None,
-        threads: int = 1,
-        device: str = "cpu",
-        time_limit: float | None = None,
-    ) -> Iterator[EpochReport]:
-        """`recsys.models.mf.training.train` with the engine that fits the device."""
-        from recsys.models.mf import training
-
-        return training.train(
-            self,
-            positives,
-            held_out,
-            config,
-            rng=rng,
-            metric=metric,
-            metrics=metrics,
-            exclude=exclude,
-            threads=threads,
-            device=device,
-            time_limit=time_limit,
-        )
 
     @property
     def n_users(self) -> int:
@@ -154,46 +111,3 @@ class LFM(nn.Module, Model):
                 )
             )
         )
-
-    def to_host(self) -> LFM:
-        return self.cpu()
-
-    def arrays(self) -> dict[str, NDArray]:
-        return {name: weights.cpu().numpy() for name, weights in self.state_dict().items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray]) -> LFM:
-        users, factors = arrays["user_factors"].shape
-        items = len(arrays["item_factors"])
-        model = cls(users, items, factors, rng=np.random.default_rng(0))
-        model.load_state_dict(
-            {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
-        )
-        return model
-
-    weights_file = "weights.pt"
-
-    def to_bytes(self) -> bytes:
-        """The `state_dict` as torch saves it."""
-        buffer = io.BytesIO()
-        torch.save(self.state_dict(), buffer)
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> LFM:
-        weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        return cls.from_arrays({name: tensor.numpy() for name, tensor in weights.items()})
-
-    @staticmethod
-    def cost(config: TrainConfig, size: Size) -> Cost:
-        """Weights, their best copy, what the optimiser keeps; N scored and L trained a positive."""
-        weights = 4 * (size.users + size.items) * (config.latent_factors + 1)
-        kept = {Adam: 2, Sgd: 0}.get(type(config.optimizer), 1)
-        match config.negatives:
-            case Hard(candidates=n, hard=m, random=k):
-                scored, trained = n, m + k
-            case negatives:
-                scored, trained = 0, getattr(negatives, "count", 1)
-        flops = 2 * scored + 8 * (trained + 1)
-        work = float(config.epochs) * size.positives * flops * config.latent_factors
-        return Cost(memory=weights * (2 + kept), work=work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise, repeat
 from typing import Any
@@ -336,25 +335,3 @@ def _nested_bytes(value: Any) -> int:
     if isinstance(value, np.ndarray):
         return value.nbytes
     return sum(map(_nested_bytes, value)) if isinstance(value, tuple | list) else 0
-
-
-def warm_up(config: TrainConfig | None = None, threads: int = 2) -> float:
-    """Compile, or load from disk, every kernel that engines (of `config`) call; seconds it took.
-
-    Once a worker process, before the first trial, so that no trial is charged for it. Where
-    several workers start at once, call it before them: they then load what was compiled.
-    """
-    start = time.perf_counter()
-    train = CSR(np.array([0, 1, 2]), np.array([0, 1]), 4)
-    rng = np.random.default_rng(0)
-    every = (
-        {"loss": "bpr", "optimizer": "sgd", "batch_size": 1},
-        {"loss": "softmax", "optimizer": "sgd", "batch_size": 1},
-        {"loss": "bce", "optimizer": "sgd", "batch_size": 1},
-        {"loss": "bpr", "optimizer": "adam", "batch_size": 2, "redraw": "once"},
-    )
-    configs = [config] if config else [TrainConfig.from_flat({"lr": 0.1, **f}) for f in every]
-    for each in configs:
-        for count in {1, threads}:
-            NumbaEngine(LFM(2, 4, 2, rng=rng), train, each, rng=rng, threads=count).epoch()
-    return time.perf_counter() - start

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -108,56 +107,6 @@ def train(
     finally:
         best.restore()
         model.to(home)
-
-
-class Fit(NamedTuple):
-    """A trained model (the best weights) and the report of every epoch."""
-
-    model: LFM
-    history: list[EpochReport]
-
-    @property
-    def best_epoch(self) -> int:
-        return self.history[-1].best_epoch
-
-
-def fit(
-    split_train: CSR,
-    held_out: CSR | None,
-    config: TrainConfig,
-    *,
-    rng: np.random.Generator,
-    metric: str = "map@50",
-    metrics: Sequence[str] = (),
-    exclude: CSR | None = None,
-    threads: int = 1,
-    device: str = "cpu",
-    engine: EngineName = "auto",
-    time_limit: float | None = None,
-) -> Fit:
-    """Make a model and `train` it to the end; parameters and errors as there."""
-    model = LFM(
-        split_train.n_users,
-        split_train.n_items,
-        config.latent_factors,
-        rng=rng,
-        init_std=config.init_std,
-    )
-    reports = train(
-        model,
-        split_train,
-        held_out,
-        config,
-        rng=rng,
-        metric=metric,
-        metrics=metrics,
-        exclude=exclude,
-        threads=threads,
-        device=device,
-        engine=engine,
-        time_limit=time_limit,
-    )
-    return Fit(model, list(reports))
 
 
 class _Best:

@@ -1,0 +1,369 @@
+"""From a path to a `Dataset`: its files read, their ids agreed, the parts checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys.data.build import Pairs, code, order_pairs
+from recsys.data.cells import BadCellError
+from recsys.data.files import Found, find_sources
+from recsys.data.ids import respelled_note, spelled_as
+from recsys.data.jsonl import is_json, read_json_lines
+from recsys.data.names import COMMON
+from recsys.data.parquet import read_parquet
+from recsys.data.rows import Rows
+from recsys.data.sniff import Layout, sniff
+from recsys.data.stream import NoRowsError, Source, kind_of, shown
+from recsys.data.table import (
+    find_cell,
+    find_doubtful_list,
+    first_error,
+    line_of_row,
+    one_item_option,
+    read_table,
+)
+from recsys.data.times import TimeProblem
+from recsys.data.users_file import read_users
+from recsys.errors import InputError
+from recsys.interactions import CSR, Interactions, contained, subset
+from recsys.output import one_line
+from recsys.receivers import Receivers, receivers_of
+
+# From here on what repeats is no habit of shoppers but a part that was copied into another.
+MOST_REPEATS = 0.9
+
+# how a text file is laid out, or the names of columns by role (parquet, JSON lines)
+Columns = Layout | Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Interactions, and the division they came with, if any.
+
+    interactions: everything; of a ready split, training and validation together.
+    ready_valid: the given validation pairs, a subset of `interactions`. ready_test: the given
+    test pairs, none of them in `interactions`. Both have the U x I of `interactions.csr`, whose
+    id maps also hold users and items that occur only in test. receivers: whom the submission is
+    for, where the data says so; None: every user.
+    """
+
+    interactions: Interactions
+    ready_valid: CSR | None = None
+    ready_test: CSR | None = None
+    receivers: Receivers | None = None
+
+
+def load_path(
+    path: Path, *, min_rating: float | None = None, columns: Mapping[str, str] | None = None
+) -> Dataset:
+    """Read the file, folder or zip at `path`; see `load`."""
+    found = find_sources(path, columns)
+    parts, asked = _take_receivers(found, columns)
+    rows = Rows(min_rating)
+    files: dict[str, list[Source]] = {}
+    layouts: dict[str, Columns] = {}
+    for part, own in parts.items():
+        files[part] = _read_part(own, columns, rows, layouts)
+    sources = {source.label: source for part in files.values() for source in part}
+    search_parts = 1 + ("valid" in parts)
+    try:
+        pairs = code(rows, [len(part) for part in files.values()], search_parts)
+    except BadCellError as error:
+        raise _located(sources, layouts, error) from None
+    heads = {part: own[0] for part, own in files.items()}
+    for n, source in enumerate(heads.values()):
+        if pairs.bounds[n] == pairs.bounds[n + 1]:
+            raise source.error(_nothing_left(rows))
+        layout = layouts[source.label]
+        if pairs.lists[n] and pairs.item_ids.dtype != np.int64 and isinstance(layout, Layout):
+            blank = layout.lists is not None and layout.lists.blank
+            doubt = find_doubtful_list(source, layout) if blank and not layout.exact else None
+            if doubt is not None:
+                raise doubt
+        if pairs.twice[n] is not None:
+            raise source.error(_two_rows(layouts[source.label], pairs.twice[n]))
+    _check_headers(sources, layouts, pairs)
+    order_problem = _order_problem(sources, layouts, pairs.time_problem)
+    notes = (*found.notes, *rows.notes(), *pairs.time_notes, *_strangers(list(parts), pairs))
+    if order_problem:
+        notes += (f"the times are left out: {order_problem}",)
+    name = one_line(path.name or path.resolve().name)
+    if min_rating is not None:
+        name += f" (rating >= {min_rating:g})"
+    receivers = None
+    if asked is not None:
+        receivers, note = _match_receivers(*asked, pairs)
+        notes += (note,)
+    return _dataset(heads, pairs, name, notes, order_problem, receivers)
+
+
+def _take_receivers(
+    found: Found, columns: Mapping[str, str] | None
+) -> tuple[dict[str, list[Source]], tuple[Source, list[str]] | None]:
+    """The parts to read as tables; and the file and ids of whom the submission is for, if any.
+
+    A test file with users only is no part of the data; otherwise a sample submission may tell.
+    """
+    test = found.parts.get("test", [])
+    names = read_users(test[0], columns) if len(test) == 1 else None
+    if names is not None:
+        rest = {part: own for part, own in found.parts.items() if part != "test"}
+        return rest, (test[0], names)
+    if found.receivers is not None:
+        names = read_users(found.receivers, columns, items_too=True)
+        if names is not None:
+            return found.parts, (found.receivers, names)
+    return found.parts, None
+
+
+def _match_receivers(
+    source: Source, names: list[str], pairs: Pairs
+) -> tuple[Receivers | None, str]:
+    """Those of `names` as users of the data, and one line about them."""
+    if not names or "" in names:
+        what = "an empty user id" if names else "no rows"
+        raise source.error(f"has {what}: expected the users whom the submission is for")
+    own = spelled_as(names, pairs.user_ids)
+    receivers = receivers_of(own, pairs.user_ids)
+    strange = len(receivers) - len(receivers.known)
+    if strange == len(receivers):
+        raise source.error(
+            f"has none of the users of train ({shown(names[0])}...): are the ids written in the "
+            "same way? The submission would be the popular items for everyone"
+        )
+    note = f"the submission is for the {len(receivers):,} users of {PurePath(source.label).name}"
+    if strange:
+        note += f"; {strange:,} not in train: they get the most popular items"
+    changed = next((n for n, name in enumerate(own) if name != names[n]), None)
+    if changed is not None:
+        note += f"; {respelled_note('user', names[changed], own[changed])}"
+    return receivers, note
+
+
+def _read_part(
+    sources: list[Source],
+    columns: Mapping[str, str] | None,
+    rows: Rows,
+    layouts: dict[str, Columns],
+) -> list[Source]:
+    """Append the files of one part to `rows`, and to `layouts` which columns each has.
+
+    Returns the files that were read: of several, those without rows are passed over.
+    """
+    done = []
+    empty: NoRowsError | None = None
+    for source in sources:
+        try:
+            layouts[source.label] = _read_file(source, columns, rows)
+        except NoRowsError as error:
+            if len(sources) == 1:
+                raise
+            empty = error
+            rows.drop_part()
+            continue
+        done.append(source)
+    if not done and empty is not None:
+        raise empty
+    return done
+
+
+def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Columns:
+    """Append one file to `rows`; returns which columns it took."""
+    rows.begin_part(source.label)
+    kind = kind_of(source)
+    if kind == "zip":
+        raise source.error("is a zip inside a zip or folder: expected a table")
+    layout: Columns
+    if kind == "parquet":
+        layout = read_parquet(source, columns, rows)
+    elif is_json(source):
+        layout = read_json_lines(source, columns, rows)
+    else:
+        layout = sniff(source, columns, rated=rows.min_rating is not None)
+        read_table(source, layout, rows)
+    if kind != "parquet" and source.constants:
+        keys = ", ".join(f"{key}=..." for key, _ in source.constants)
+        rows.column_notes[f"what the folders {keys} say is used of parquet files only"] = None
+    if rows.min_rating is not None and not rows.part_rated[-1]:
+        raise source.error(
+            f"has no rating column, so min_rating {rows.min_rating:g} cannot be applied: "
+            "leave it out, or say which column (rating=NAME)"
+        )
+    return layout
+
+
+def _nothing_left(rows: Rows) -> str:
+    if rows.min_rating is None or not np.isfinite(rows.ratings.best):
+        return "has no interactions: expected at least one item"
+    return (
+        f"has no rating of at least {rows.min_rating:g}: the highest is {rows.ratings.best:g}, "
+        "lower min_rating"
+    )
+
+
+def _located(
+    sources: Mapping[str, Source], layouts: Mapping[str, Columns], error: BadCellError
+) -> InputError:
+    """The error of a whole column, with its line where a text file has it."""
+    for part, source in sources.items():
+        layout = layouts[part]
+        if isinstance(layout, Layout):
+            found = None
+            if error.cell is not None:
+                found = find_cell(source, layout, error.role, error.cell, error.what)
+            if found is not None:
+                return found
+    return next(iter(sources.values())).error(str(error))
+
+
+def _order_problem(
+    sources: Mapping[str, Source],
+    layouts: Mapping[str, Columns],
+    problem: TimeProblem | None,
+) -> str:
+    """Why the times have no order, with file, line and column; "" where they have one."""
+    if problem is None:
+        return ""
+    source = list(sources.values())[problem.file]
+    layout = layouts[source.label]
+    if problem.what.startswith("is not there"):
+        return str(source.error(f"the time {problem.what}"))
+    if isinstance(layout, Layout):
+        name = layout.names[layout.columns["timestamp"]]
+        row = None if problem.row is None else line_of_row(source, layout, problem.row)
+        where = "" if row is None else f"line {row}, "
+    else:
+        name = layout["timestamp"]
+        where = "" if problem.row is None else f"row {problem.row + 1}, "
+    return str(source.error(f"{where}column {name}: the time {problem.what}"))
+
+
+def _two_rows(layout: Columns, user: object) -> str:
+    said = (
+        f"user {shown(str(user))} has two rows of items: expected one row a user (lists), or one "
+        "item a row"
+    )
+    if isinstance(layout, Layout):
+        said += (
+            "; blanks are taken to separate items: if an item's name has blanks, name the "
+            f"columns: {one_item_option(layout)}"
+        )
+    return said
+
+
+def _check_headers(
+    sources: Mapping[str, Source], layouts: Mapping[str, Columns], pairs: Pairs
+) -> None:
+    """Raise `InputError` where a file has its header again among the rows."""
+    if not (_may_name("user", pairs.user_ids) and _may_name("item", pairs.item_ids)):
+        return
+    for part, source in sources.items():
+        layout = layouts[part]
+        error = first_error(source, layout) if isinstance(layout, Layout) else None
+        if error is not None:
+            raise error
+
+
+def _may_name(role: str, ids: NDArray) -> bool:
+    """Whether one of the ids is a common name of a column."""
+    if ids.dtype == np.int64:
+        return False
+    texts = pc.replace_substring_regex(pc.utf8_lower(pa.array(ids, pa.string())), r"[\s_.-]", "")
+    names = pa.array(sorted(COMMON[role]))
+    return bool(pc.any(pc.is_in(texts, value_set=names)).as_py())
+
+
+def _strangers(parts: list[str], pairs: Pairs) -> list[str]:
+    """Which given parts are about other users or items than train."""
+    notes = []
+    train = pairs.part(0)
+    for n, part in enumerate(parts[1:], 1):
+        own = pairs.part(n)
+        for role, known, asked in (
+            ("users", train.degrees(), own.degrees()),
+            ("items", train.item_counts(), own.item_counts()),
+        ):
+            there = asked > 0
+            shared, total = int((there & (known > 0)).sum()), int(there.sum())
+            if shared * 2 >= total:
+                continue
+            some = "none" if not shared else f"only {shared:,}"
+            notes.append(
+                f"{some} of the {total:,} {role} of {part} is in train: are the ids written in the "
+                f"same way? What is not in train cannot be learned"
+            )
+    return notes
+
+
+def _dataset(
+    sources: Mapping[str, Source],
+    pairs: Pairs,
+    name: str,
+    notes: tuple[str, ...],
+    order_problem: str,
+    receivers: Receivers | None,
+) -> Dataset:
+    names = list(sources)
+    n_search = 1 + ("valid" in names)
+    csr, rank, duplicates = order_pairs(pairs, n_search)
+    empty = int((csr.degrees() == 0).sum())
+    if empty:
+        notes += (f"users without items to learn from: {empty:,}",)
+    interactions = Interactions(
+        csr=csr,
+        rank=rank,
+        user_ids=pairs.user_ids,
+        item_ids=pairs.item_ids,
+        ordered=pairs.ordered(n_search),
+        name=name,
+        duplicates=duplicates,
+        notes=notes,
+        order_problem=order_problem,
+    )
+    ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
+    if ready:
+        ready, repeats = _without_repeats(sources, {"train": pairs.part(0)} | ready)
+        interactions = replace(interactions, notes=interactions.notes + repeats)
+    return Dataset(interactions, ready.get("valid"), ready.get("test"), receivers)
+
+
+def _without_repeats(
+    sources: Mapping[str, Source], parts: Mapping[str, CSR]
+) -> tuple[dict[str, CSR], tuple[str, ...]]:
+    """The held-out parts without what an earlier part has, and a note on each share left out.
+
+    Shops have customers who buy a thing again. What a user has is not recommended, so such a
+    pair cannot be found, and would only lower every score. Raises InputError where (nearly)
+    nothing is left.
+    """
+    kept: dict[str, CSR] = {}
+    notes = []
+    before = parts["train"]
+    earlier = "train"
+    for name in [name for name in parts if name != "train"]:
+        part = parts[name]
+        again = contained(part, before)
+        if (both := int(again.sum())) and both >= MOST_REPEATS * part.nnz:
+            share = "all that it has" if both == part.nnz else f"{both / part.nnz:.1%} of its own"
+            raise sources[name].error(
+                f"shares {both:,} user-item pairs with {earlier}, {share}: what a user has in "
+                f"{earlier} cannot be recommended again, so expected pairs that {earlier} does "
+                f"not have (leave the file out, and {'a part' if name == 'valid' else 'a test'} "
+                "is drawn)"
+            )
+        if both:
+            notes.append(
+                f"{name}: {both:,} of {part.nnz:,} user-item pairs ({both / part.nnz:.0%}) are in "
+                f"{earlier} too: what a user has cannot be recommended again, so they are left out "
+                f"of {name}"
+            )
+        kept[name] = subset(part, ~again)
+        before, earlier = before.union(part), "train or valid"
+    return kept, tuple(notes)

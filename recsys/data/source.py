@@ -1,0 +1,51 @@
+"""`load`, the door: from a name or path to a `Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from recsys.data.read import Dataset, load_path
+from recsys.errors import InputError
+
+
+def load(
+    source: str | Path,
+    *,
+    min_rating: float | None = None,
+    cache_dir: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    seed: int = 0,
+    notify: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Read a named set (`ml-100k`, `ml-1m`, `demo`) or a file, folder or zip of one's own.
+
+    A name wins over a path; `./demo` is the path. Formats are told apart by content (`sniff.py`).
+
+    min_rating: only rows with a rating of at least this are positives (default: 4 for the
+    MovieLens sets, otherwise no limit). cache_dir: where named sets are kept. columns: role
+    (user, item, rating, timestamp) to the file's column name. seed: of the generated `demo`.
+    notify: told, in one line each, what takes time (downloads).
+
+    Ids become int64 where every one is a decimal in its range, otherwise strings as in the file;
+    internal ids follow their order. Duplicate pairs are merged, the earliest kept.
+
+    Raises `InputError` for anything that cannot be used.
+    """
+    from recsys.data import named
+
+    if min_rating is not None and not np.isfinite(min_rating):
+        raise InputError(f"min_rating is {min_rating}: expected a finite number")
+    if isinstance(source, str) and source in named.SETS:
+        if columns:
+            raise InputError(f"columns: the named set {source} needs none")
+        return named.load_named(source, min_rating, cache_dir, seed, notify or (lambda _: None))
+    if str(source) == "":
+        raise InputError("data is empty: expected a named set or a path")
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # "~nobody": such a folder may exist under this very name
+        path = Path(source)
+    return load_path(path, min_rating=min_rating, columns=columns)

@@ -1,0 +1,99 @@
+"""The factorization as an entry of `recsys.models.MODELS`: its weights with the contract."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from recsys.interactions import CSR
+from recsys.models.base import Cost, EpochReport, Model, Size
+from recsys.models.mf import training
+from recsys.models.mf.config import Adam, Hard, Sgd, TrainConfig
+from recsys.models.mf.model import LFM
+
+
+class Factorization(LFM, Model):
+    """`LFM`, trained by the loss, the negatives and the optimiser that its config names."""
+
+    @classmethod
+    def create(
+        cls, config: TrainConfig, n_users: int, n_items: int, *, rng: np.random.Generator
+    ) -> Factorization:
+        """Random factors of the config's size; see the constructor."""
+        return cls(n_users, n_items, config.latent_factors, rng=rng, init_std=config.init_std)
+
+    def train(  # type: ignore[override]  # torch's switch of the same name is not used
+        self,
+        config: TrainConfig,
+        positives: CSR,
+        held_out: CSR | None,
+        *,
+        rng: np.random.Generator,
+        metric: str = "map@50",
+        metrics: Sequence[str] = (),
+        exclude: CSR | None = None,
+        threads: int = 1,
+        device: str = "cpu",
+        time_limit: float | None = None,
+    ) -> Iterator[EpochReport]:
+        """`training.train` with the engine that fits the device."""
+        return training.train(
+            self,
+            positives,
+            held_out,
+            config,
+            rng=rng,
+            metric=metric,
+            metrics=metrics,
+            exclude=exclude,
+            threads=threads,
+            device=device,
+            time_limit=time_limit,
+        )
+
+    def to_host(self) -> Factorization:
+        return self.cpu()
+
+    def arrays(self) -> dict[str, NDArray]:
+        return {name: weights.cpu().numpy() for name, weights in self.state_dict().items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray]) -> Factorization:
+        users, factors = arrays["user_factors"].shape
+        items = len(arrays["item_factors"])
+        model = cls(users, items, factors, rng=np.random.default_rng(0))
+        model.load_state_dict(
+            {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+        )
+        return model
+
+    weights_file = "weights.pt"
+
+    def to_bytes(self) -> bytes:
+        """The `state_dict` as torch saves it."""
+        buffer = io.BytesIO()
+        torch.save(self.state_dict(), buffer)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Factorization:
+        weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        return cls.from_arrays({name: tensor.numpy() for name, tensor in weights.items()})
+
+    @staticmethod
+    def cost(config: TrainConfig, size: Size) -> Cost:
+        """Weights, their best copy, what the optimiser keeps; N scored and L trained a positive."""
+        weights = 4 * (size.users + size.items) * (config.latent_factors + 1)
+        kept = {Adam: 2, Sgd: 0}.get(type(config.optimizer), 1)
+        match config.negatives:
+            case Hard(candidates=n, hard=m, random=k):
+                scored, trained = n, m + k
+            case negatives:
+                scored, trained = 0, getattr(negatives, "count", 1)
+        flops = 2 * scored + 8 * (trained + 1)
+        work = float(config.epochs) * size.positives * flops * config.latent_factors
+        return Cost(memory=weights * (2 + kept), work=work)

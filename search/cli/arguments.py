@@ -1,0 +1,316 @@
+"""The arguments of every command: argparse with mistakes in one line, and the types of options."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from recsys.errors import UserError
+from recsys.output import one_line
+from search.durations import EXPECTED, seconds_of
+from search.record.provenance import hide_password
+
+COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
+
+
+PROG = "run_search.py"
+
+
+EPILOG = """\
+other commands (each has --help):
+  export RUN -o FILE    write the submission of a run, or of one of its trials (--trial t0003)
+  report RUN            write report.html anew and print where it is
+  sync RUN              deliver to MLflow what could not be delivered
+  ui                    open the MLflow UI on the local store
+  spaces                list the search spaces
+  data [NAME|PATH]      list the named data sets, or describe one
+
+RECSEARCH_CPUS=N in the environment: N cores, instead of all that this process may use
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with mistakes in one line, options in full, and each at most once."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(allow_abbrev=False, **more)
+        self.register("action", None, Once)
+        self.register("action", "store", Once)
+        self.register("action", "store_true", OnceTrue)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {one_line(message)} (see --help)\n")
+
+
+class Once(argparse.Action):
+    """Keep the value of an option; the same option twice is a mistake, not a last word."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("given", {})
+        if option_string is not None:
+            if self.dest in given:
+                parser.error(f"{option_string} is given twice")
+            given[self.dest] = option_string
+        setattr(namespace, self.dest, values)
+
+
+class OnceTrue(Once):
+    """The same for an option without a value."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, const=True, default=False, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ARG002 - there are none
+        option_string: str | None = None,
+    ) -> None:
+        super().__call__(parser, namespace, True, option_string)
+
+
+def filled(value: str) -> str:
+    """Anything but nothing."""
+    if not value.strip() or "\0" in value:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected a value")
+    return value
+
+
+def place(value: str) -> str:
+    """A file or folder; `~` is the home also where the shell left it (`--runs-dir=~/runs`)."""
+    return os.path.expanduser(filled(value))  # noqa: PTH111 - an unknown ~name stays as it is
+
+
+def store_address(value: str) -> str:
+    """The address of a tracking store, as far as its form goes."""
+    problem = None if filled(value).isprintable() else "expected no control characters"
+    try:
+        if value.startswith("sqlite:///"):
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                Path(value.removeprefix("sqlite:///")).stat()
+        elif (parts := urlsplit(value)).port == 0 or (
+            parts.scheme in ("http", "https") and not parts.hostname
+        ):
+            problem = "no host or port, expected http://HOST:PORT"
+    except OSError as error:  # a name that is too long, links that lead in a circle
+        problem = str(error.strerror)
+    except ValueError as error:  # of urlsplit: a port, or brackets
+        problem = f"{error}, expected http://HOST:PORT"
+    if problem is not None:
+        raise argparse.ArgumentTypeError(f"{hide_password(value)[:200]!r}: {problem}")
+    return value
+
+
+def duration(value: str) -> float:
+    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`, `2d`; infinity of `none`.
+
+    >>> duration("1h30m")
+    5400.0
+    """
+    seconds = math.inf if value.strip() == "none" else seconds_of(value)
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected {EXPECTED}, or none")
+    return seconds
+
+
+def rating(value: str) -> float:
+    """A finite number."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{value!r}: expected a number such as 3.5")
+    return number
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 9 and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+    return int(text)
+
+
+def seed_number(text: str) -> int:
+    """A whole number from 0 to 2^32 - 1."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to 4294967295")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """A number of GPUs, 0.25 puts four trials on one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    # Ray gives parts of one GPU, down to a hundredth, or whole ones.
+    if not (value in (0, *range(1, 1025)) or 0.01 <= value < 1):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of GPUs, 0.25 for a quarter")
+    return value
+
+
+def _runs_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs-dir", type=place, metavar="DIR", help="default: runs")
+
+
+def _data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--min-rating", type=rating, metavar="R", help="explicit ratings: positive from R on"
+    )
+    parser.add_argument(
+        "--columns",
+        type=filled,
+        metavar="user=A,item=B",
+        help="names of the columns, where they are not found: user, item, rating, timestamp "
+        "(timestamp=none leaves it out)",
+    )
+
+
+def separator(value: str) -> str:
+    """What stands between the items of a submission's row."""
+    from recsys.data.lists import check_separator
+
+    try:
+        return check_separator(value)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("separator ")) from None
+
+
+def _separator(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--submission-sep",
+        type=separator,
+        metavar="SEP",
+        help=r"between the items of submission.csv, e.g. '|' or \t (default: a blank)",
+    )
+
+
+def search_parser() -> Parser:
+    """The parser of the search itself."""
+    parser = Parser(
+        prog=PROG,
+        description="Hyperparameter search for implicit-feedback matrix factorization.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what to search")
+    what.add_argument(
+        "--space", type=place, metavar="NAME|FILE", help="a search space (see: spaces)"
+    )
+    what.add_argument(
+        "--data",
+        type=filled,
+        metavar="NAME|PATH",
+        help="a named set or a file of yours (default: ml-100k)",
+    )
+    _data_options(what)  # type: ignore[arg-type]
+    what.add_argument("--trials", type=positive, metavar="N", help="default: the space's")
+    what.add_argument(
+        "--time-budget", type=duration, metavar="T", help="the whole run within T, e.g. 10m"
+    )
+    what.add_argument("--seed", type=seed_number, metavar="S", help="default: 42")
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="override the space: a parameter (latent_factors=64) or a key (metric=ndcg@20)",
+    )
+    _separator(what)  # type: ignore[arg-type]
+    run = parser.add_argument_group("the run")
+    run.add_argument(
+        "--run", type=filled, metavar="NAME", help="name of the run (default: made up)"
+    )
+    _runs_dir(run)  # type: ignore[arg-type]
+    run.add_argument("--resume", action="store_true", help="resume --run NAME where it stopped")
+    run.add_argument("--extend", type=positive, metavar="N", help="N more trials for --run NAME")
+    run.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
+    where = parser.add_argument_group("where it runs")
+    where.add_argument("--cpus-per-trial", type=positive, metavar="C", help="default: 1")
+    where.add_argument("--gpus-per-trial", type=fraction, metavar="G", help="default: 0")
+    where.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
+    where.add_argument("--address", type=filled, metavar="ADDR", help="a running Ray cluster")
+    where.add_argument(
+        "--storage", type=filled, metavar="URI", help="Ray's storage, shared by all machines"
+    )
+    where.add_argument(
+        "--tracking-uri",
+        type=store_address,
+        metavar="URI",
+        help="MLflow (default: the local store)",
+    )
+    return parser
+
+
+def command_parser(command: str) -> Parser:
+    """The parser of one of the other commands."""
+    parser = Parser(prog=f"{PROG} {command}")
+    if command in ("export", "report", "sync"):
+        parser.add_argument("run", type=place, metavar="RUN", help="name of a run, or its folder")
+        _runs_dir(parser)
+    match command:
+        case "export":
+            parser.description = "Write the submission of a run."
+            parser.add_argument("-o", "--output", type=place, metavar="FILE", required=True)
+            parser.add_argument(
+                "--trial", type=filled, metavar="ID", help="of this trial, trained again"
+            )
+            parser.add_argument(
+                "--data", type=filled, metavar="PATH", help="with --trial: where the data is now"
+            )
+            _separator(parser)
+        case "report":
+            parser.description = "Write report.html of a run anew."
+        case "sync":
+            parser.description = "Deliver to MLflow what could not be delivered."
+            parser.add_argument(
+                "--tracking-uri", type=store_address, metavar="URI", help="default: the run's own"
+            )
+            parser.add_argument("--verify", action="store_true", help="compare everything after")
+        case "ui":
+            parser.description = "Open the MLflow UI on the local store."
+            parser.add_argument("--port", type=positive, default=5000)
+            parser.add_argument("--host", type=filled, default="127.0.0.1")
+        case "spaces":
+            parser.description = "List the search spaces, or show one."
+            parser.add_argument("name", nargs="?", type=place, metavar="NAME|FILE")
+        case "data":
+            parser.description = "List the named data sets, or describe one."
+            parser.add_argument("source", nargs="?", type=filled, metavar="NAME|PATH")
+            _data_options(parser)
+    return parser
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """`user=A,item=B` as a mapping from our names to the file's."""
+    if text is None:
+        return None
+    columns = {}
+    for part in text.split(","):
+        name, equals, column = part.partition("=")
+        known = ("user", "item", "rating", "timestamp")
+        needed = name.strip() in ("user", "item")
+        if not equals or name.strip() not in known or (needed and not column.strip()):
+            raise UserError(
+                f"--columns: {part!r}: expected user=NAME, item=NAME, rating=NAME, timestamp=NAME "
+                "(rating=none and timestamp=none leave these out)"
+            )
+        if name.strip() in columns:
+            raise UserError(f"--columns: {name.strip()} is given twice")
+        columns[name.strip()] = column.strip() or "none"
+    return columns

@@ -1,0 +1,82 @@
+"""The command line: parse, call, exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or input (one line on stderr), 130 interrupted.
+Heavy imports wait until a command needs them, so that `--help` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recsys.errors import DivergedError, UserError
+from recsys.output import one_line, output_error
+from search.cli.arguments import COMMANDS, PROG, command_parser, parse_columns, search_parser
+from search.machine.environment import name_user, tidy_threads
+from search.run.signals import EXIT_CODE, terminable
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code."""
+    name_user()
+    for line in tidy_threads():  # before anything imports what would read them
+        sys.stderr.write(f"{PROG}: {line}\n")
+    try:
+        code = _run(argv)
+    except UserError as error:
+        return _fail(str(error), 2)
+    except DivergedError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return EXIT_CODE
+    if code == 0 and (reason := output_error()) is not None:
+        _fail(f"what was to be shown could not be written ({reason})", 1)
+        return 1 if argv[0] in COMMANDS else 0  # a search is done all the same
+    return code
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"{PROG}: {one_line(message)}\n")
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    if argv and argv[0] in COMMANDS:
+        from search.cli import commands
+
+        options = command_parser(argv[0]).parse_args(argv[1:])
+        command = getattr(commands, f"command_{argv[0]}")
+        if argv[0] == "ui":  # a server's life, with signals of its own
+            return int(command(options))
+        with terminable():
+            return int(command(options))
+    if argv and not argv[0].startswith("-"):
+        raise UserError(f"{argv[0]!r} is no command: expected one of {', '.join(COMMANDS)}")
+    options = search_parser().parse_args(argv)
+    from search.run.start import Options, run_search
+
+    return run_search(
+        Options(
+            space=options.space,
+            data=options.data,
+            min_rating=options.min_rating,
+            columns=parse_columns(options.columns),
+            trials=options.trials,
+            time_budget=options.time_budget,
+            seed=options.seed,
+            overrides=tuple(options.overrides),
+            run=options.run,
+            runs_dir=None if options.runs_dir is None else Path(options.runs_dir),
+            resume=options.resume,
+            extend=options.extend,
+            dry_run=options.dry_run,
+            cpus_per_trial=options.cpus_per_trial,
+            gpus_per_trial=options.gpus_per_trial,
+            device=options.device,
+            address=options.address,
+            storage=options.storage,
+            tracking_uri=options.tracking_uri,
+            submission_sep=options.submission_sep,
+        )
+    )

@@ -1,0 +1,314 @@
+"""Ray itself: starting it quietly, checking that it can give what is asked, mapping tasks.
+
+With `tuner.py`, `searcher.py` and `scheduler.py` the only files that know Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import ConfigError
+from search import guard
+from search.guard import Guard
+from search.machine import environment, ray_folder
+from search.machine.cores import usable_cores
+from search.machine.head import refusal
+from search.machine.place import Capacity
+from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
+from search.paths import ROOT
+
+LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial gets, and how many run at once."""
+
+    cpus_per_trial: int
+    gpus_per_trial: float
+    cores: int
+    concurrent: int
+
+
+def resolve_device(device: str, gpus_per_trial: float) -> str:
+    """`auto` is cuda where GPUs were asked for and torch sees one, else cpu."""
+    if device == "cpu" or (device == "auto" and gpus_per_trial <= 0):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "auto":
+        return "cpu"
+    raise ConfigError("--device cuda: torch sees no GPU on this machine; use --device cpu")
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep our handler of SIGTERM: `ray.init` puts ones of its own in place that exit at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        # Ray's handler, while Ray was starting: for us a signal is an interruption.
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGTERM, ours)
+
+
+class Cluster:
+    """A running Ray, started here or joined by address; use as a context manager."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        num_cpus: int | None = None,
+        on_lost: Callable[[str], None] | None = None,
+        last_words: str = "",
+        note: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        """`on_lost` is called, in a thread of its own, with what of a local Ray has died.
+
+        `last_words` are said on stderr if this process is killed; `note` is told where no worker
+        starts.
+        """
+        self.address = address
+        self.on_lost = on_lost
+        self._closing = threading.Event()
+        self.num_cpus = num_cpus
+        if num_cpus is None and not address:
+            self.num_cpus = usable_cores()
+        self._cwd = environment.working_directory()
+        self._last_words, self._note = last_words, note
+        self._guard: Guard | None = None
+        self._session: Path | None = None
+        self._titled = False
+
+    def __enter__(self) -> Cluster:
+        self._environment = environment.apply(bool(self.address))
+        import ray
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        Config.initialize("")  # where Ray was imported before, it has read an older environment
+        # Workers of other machines have a Python of their own. Ray gives the name to a shell.
+        python = None if self.address else shlex.quote(sys.executable)
+        common: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "configure_logging": True,
+            "runtime_env": environment.runtime_env(self._environment.worker, python),
+        }
+        try:
+            # Workers get the project on their path wherever they start (multi-node: installed
+            # there), and not the user's working directory.
+            with own_sigterm(), environment.elsewhere(str(ROOT)):
+                if self.address:
+                    self._join(common)
+                else:
+                    self._start_here(common)
+        except BaseException:
+            self._environment.undo()
+            raise
+        for name in ("ray", "ray.tune"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        # What Ray says of dead workers stands in the trials that they ran, or that ran again.
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        self._ray = ray
+        return self
+
+    def _join(self, common: dict[str, Any]) -> None:
+        import ray
+
+        try:
+            ray.init(address=self.address, **common)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            said = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
+            raise ConfigError(f"--address {self.address}: {refusal(said)}") from None
+
+    def _start_here(self, common: dict[str, Any]) -> None:
+        import ray
+        from ray._private import ray_constants
+
+        ray_constants.ENABLE_RAY_CLUSTER = False  # see RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER
+        folder = ray_folder.usable(ray_folder.choose(os.environ, self._cwd)).path
+        self._guard = Guard(self._last_words)
+        os.environ[guard.MARK] = self._guard.mark
+        try:
+            # "local": without it a cluster that someone else started would be joined
+            context = ray.init(
+                address="local",
+                num_cpus=self.num_cpus,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder),
+                **common,
+            )
+        except BaseException as error:
+            self._guard.close()
+            if not isinstance(error, Exception):
+                raise
+            raise start_failure(error, folder) from error
+        finally:
+            del os.environ[guard.MARK]
+        self._session = Path(context.address_info["session_dir"])
+        self._guard.watch_session(str(self._session))
+        if self.on_lost is not None:
+            threading.Thread(target=self._watch, args=(self.on_lost,), daemon=True).start()
+
+    def lost(self) -> str | None:
+        """Which of the servers of a Ray started here is dead ("raylet", "gcs_server"), if any."""
+        from ray._private import worker
+
+        node = worker._global_node
+        if self.address or node is None or self._closing.is_set():
+            return None
+        dead = node.dead_processes()
+        return str(dead[0][0]) if dead else None
+
+    def _watch(self, on_lost: Callable[[str], None]) -> None:
+        while not self._closing.wait(LOOK_EVERY_S):
+            if (what := self.lost()) is not None:
+                on_lost(what)
+                return
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._closing.set()
+        self._ray.shutdown()
+        if self._guard is not None:
+            self._guard.close()
+        if self._session is not None and kind is None:
+            ray_folder.remove_session(self._session)  # its logs are for what went wrong
+        self._environment.undo()
+
+    def dismiss_guard(self) -> None:
+        """To be called before this process ends by its own doing, but not through `__exit__`."""
+        if self._guard is not None:
+            self._guard.dismiss()
+
+    def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
+        """Refuse what the cluster can never give: Ray itself would only warn and wait."""
+        total = self._ray.cluster_resources()
+        nodes = [n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"]]
+        there = Capacity(
+            int(total.get("CPU", 0)), int(max(nodes, default=0)), float(total.get("GPU", 0))
+        )
+        there.check(cpus_per_trial, gpus_per_trial, device)
+        concurrent = there.cpus // cpus_per_trial
+        if gpus_per_trial > 0:
+            concurrent = min(concurrent, int(there.gpus / gpus_per_trial))
+        return Resources(cpus_per_trial, gpus_per_trial, there.cpus, max(1, concurrent))
+
+    @property
+    def logs(self) -> Path | None:
+        """The log files of a Ray that was started here."""
+        return None if self._session is None else self._session / "logs"
+
+    def patience(self) -> Patience:
+        """A watch over workers that do not start."""
+        return Patience(self._note, lambda: trouble_in(self.logs), joined=bool(self.address))
+
+    def check_workers(self) -> None:
+        """Start a worker, and let it import what a trial needs. Raises `NoWorkersError`."""
+        ray = self._ray
+        remote = ray.remote(num_cpus=1, max_retries=0)(_import_all).remote()
+        patience = self.patience()
+        while not ray.wait([remote], timeout=1)[0]:
+            if (why := patience.look(running=False)) is not None:
+                ray.cancel(remote, force=True)
+                raise NoWorkersError(why)
+        try:
+            ray.get(remote)
+        except ray.exceptions.RayError as error:
+            raise NoWorkersError(f"workers cannot start: {cause_of(error)}") from None
+
+    def put(self, value: object) -> Any:
+        """Put a value into the object store; workers read its arrays without copying."""
+        return self._ray.put(value)
+
+    def map(
+        self,
+        function: Callable[..., dict[str, Any]],
+        tasks: Iterable[tuple[Any, ...]],
+        resources: Resources,
+    ) -> Iterator[dict[str, Any]]:
+        """Results of `function(*task)` as they finish; dead workers are retried twice.
+
+        A task that failed all the same gives `task` (its index), `cause` (one line), `error`.
+        Raises `NoWorkersError` where no worker starts for too long.
+        """
+        ray = self._ray
+        remote = ray.remote(
+            num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=2
+        )(function)
+        index = {remote.remote(*task): number for number, task in enumerate(tasks)}
+        pending = list(index)
+        patience = self.patience()
+        while pending:
+            done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
+            if not done:
+                if (why := patience.look(self._runs(function.__name__))) is not None:
+                    raise NoWorkersError(why)
+                continue
+            patience.look(running=True)
+            try:
+                yield ray.get(done[0])
+            except ray.exceptions.RayError as error:
+                yield {"task": index[done[0]], "cause": cause_of(error), "error": str(error)}
+
+    def _runs(self, name: str) -> bool:
+        """Whether a worker runs this function: Ray gives it as the title of the process.
+
+        True also where that can't be seen, on a cluster or without titles.
+        """
+        if self.address:
+            return True
+        titles = ray_titles()
+        self._titled = self._titled or bool(titles)
+        return not self._titled or any(title.startswith(f"ray::{name}") for title in titles)
+
+
+def ray_titles() -> set[str]:
+    """Titles of the worker processes on this machine, of all of Ray."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):  # noqa: PTH112, PTH208
+        with suppress(OSError):
+            title = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+            if title.startswith(b"ray::"):
+                found.add(title.decode(errors="replace").strip())
+    return found
+
+
+def start_failure(error: Exception, folder: Path) -> ConfigError:
+    """One line for what a Ray that did not start has raised; `folder` is Ray's."""
+    if isinstance(error, ConfigError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        where = os.fsdecode(error.filename)
+        return ConfigError(f"Ray cannot start on this machine: {where}: {error.strerror}")
+    try:
+        ray_folder.check(folder)  # it may have become full meanwhile
+    except ConfigError as full:
+        return full
+    sessions = ray_folder.sessions_of(folder, os.getpid())
+    logs = sessions[-1] / "logs" if sessions else folder
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ConfigError(
+        f"Ray cannot start on this machine: {start_trouble(logs) or first} (its log files: {logs})"
+    )
+
+
+def _import_all() -> None:
+    """What a worker imports for its first trial."""

@@ -1,0 +1,285 @@
+"""What of the environment reaches Ray and its workers.
+
+Other programs leave variables behind: another Ray job, a cluster's profile, a notebook. A Ray that
+is started here is nobody's but this search's, so of theirs only what tunes Ray itself is kept; for
+a cluster that is joined (`--address`) they say how to join it, and stay. Tune is always ours.
+Nothing here imports Ray, which reads much of this while it is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import ConfigError
+from search.paths import ROOT
+
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+# Whatever anybody has set: how we use Tune, which nobody else's setting may change.
+_TUNE = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "30",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+# Where nothing else is said: Ray's phoning home and its chatter (MLflow's too: Tune imports it, and
+# it would leave a file in the home), and as many new attempts for a task that Ray ends for want of
+# memory as for any other.
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_task_oom_retries": "2",
+}
+# What a Ray of our own is told anew. It takes part in no cluster: else it would replace 127.0.0.1
+# by the machine's address. `uv run` would put a Python of its own in place of the workers'.
+_ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_AUTH_MODE": "token",
+}
+# Variables in capitals that a Ray of our own takes from the user; those in small letters
+# (RAY_memory_usage_threshold) are Ray's own tuning, and are kept too.
+_KEPT = (
+    "RAY_TMPDIR",
+    "RAY_BACKEND_LOG_LEVEL",
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE",
+    "RAY_DEFAULT_OBJECT_STORE_",
+    "RAY_EXPERIMENTAL_NOSET_",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV",
+)
+# Left by Ray in whatever it starts, and by an earlier start of this process: no word about them.
+_INTERNAL = ("RAY_JOB_ID", "RAY_RAYLET_", "RAY_NODE_", "RAY_AUTH_TOKEN", "RAY_CLIENT_MODE", JOB)
+
+
+@dataclass(frozen=True)
+class RayEnvironment:
+    """`variables` to set and `removed` to unset here; `worker`: what the workers get beside."""
+
+    variables: dict[str, str]
+    removed: tuple[str, ...]
+    worker: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def ray_environment(
+    env: Mapping[str, str], *, root: str, cwd: str, joined: bool, token: str
+) -> RayEnvironment:
+    """The environment of Ray and its workers, from that of this process.
+
+    `root` is the project's folder, `cwd` what relative paths of PYTHONPATH start from; `joined`
+    says that Ray runs already (`--address`). `token` is the password of a Ray of our own: it lives
+    in the environment of its processes only, so nothing is written into the home, and no other
+    user of the machine can run code through its port. Raises `ConfigError` for a job's
+    configuration that can't be read.
+    """
+    ours = _TUNE | ({} if joined else _ALONE | {"RAY_AUTH_TOKEN": token})
+    job = _job_variables(env)
+    worker = {} if joined else job
+    worker |= {
+        "PYTHONPATH": _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], root, cwd),
+        "PYTHONWARNINGS": "ignore",
+    }
+    foreign = [name for name in env if _foreign(name, joined) and name not in ours]
+    said = sorted(n for n in foreign if not n.startswith(_INTERNAL) and n not in _QUIET)
+    variables = {k: v for k, v in _QUIET.items() if k not in env} | ours
+    if joined and JOB in env:
+        variables["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # of variables set twice ours count
+    return RayEnvironment(variables, tuple(sorted(foreign)), worker, _left_out(said))
+
+
+def _left_out(names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    words = "is left out: it is" if len(names) == 1 else "are left out: they are"
+    return (f"{shown} {words} not for this search",)
+
+
+def _foreign(name: str, joined: bool) -> bool:
+    if name.startswith("TUNE_"):
+        return True
+    if joined or not name.startswith("RAY_"):
+        return False
+    small = name.removeprefix("RAY_")[:1].islower()
+    return not (small or name in _QUIET or name.startswith(_KEPT))
+
+
+def _job_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that `ray job submit --runtime-env-json` gave the workers of a job."""
+    if not (text := env.get(JOB, "")):
+        return {}
+    try:
+        given = (json.loads(text).get("runtime_env") or {}).get("env_vars") or {}
+        return {str(name): str(value) for name, value in given.items()}
+    except (ValueError, AttributeError):
+        raise ConfigError(
+            f"{JOB}: {text[:80]!r}: expected the JSON object that `ray job submit` writes; unset it"
+        ) from None
+
+
+def _python_path(given: list[str | None], root: str, cwd: str) -> str:
+    """PYTHONPATH of the workers: the project first, then what was given, absolute.
+
+    An empty entry means the working directory, where data lie and no modules.
+    """
+    parts = [part for text in given if text for part in text.split(os.pathsep) if part]
+    return os.pathsep.join(dict.fromkeys([root, *(str(Path(cwd) / part) for part in parts)]))
+
+
+@dataclass(frozen=True)
+class Applied:
+    """An environment in force, with what was there before (None: nothing)."""
+
+    joined: bool
+    worker: dict[str, str]
+    notes: tuple[str, ...]
+    before: dict[str, str | None]
+
+    def undo(self) -> None:
+        """Put everything back."""
+        global _in_force
+        _in_force = None
+        for name, value in self.before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_in_force: Applied | None = None
+
+
+@cache
+def _token() -> str:
+    """One for this process: Ray reads it once."""
+    return secrets.token_hex(32)
+
+
+def apply(joined: bool) -> Applied:
+    """Bring the environment of this process into the state that Ray is to see.
+
+    Called again it gives what is in force. To be called before Ray is imported, which reads some
+    of it then. Raises `ConfigError`.
+    """
+    global _in_force
+    if _in_force is not None and _in_force.joined == joined:
+        return _in_force
+    env = os.environ
+    root = str(ROOT)
+    found = ray_environment(env, root=root, cwd=_cwd(), joined=joined, token=_token())
+    touched = [*found.variables, *found.removed]
+    before = {name: env.get(name) for name in touched}
+    for name in found.removed:
+        env.pop(name, None)
+    env.update(found.variables)
+    _in_force = Applied(joined, found.worker, found.notes, before)
+    return _in_force
+
+
+def working_directory() -> Path:
+    """The working directory, / where it was removed."""
+    return Path(_cwd())
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:  # it was removed
+        return "/"
+
+
+@contextmanager
+def elsewhere(folder: str) -> Iterator[None]:
+    """Within the block the working directory is `folder`; afterwards what it was, even if gone.
+
+    Ray puts the working directory first on the workers' path, where a user's numba.py or search.py
+    beside the data would take the place of the real one.
+    """
+    try:
+        back = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # without the right to read it, it can still be gone back to by name
+        back, name = -1, _cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        if back < 0:
+            os.chdir(name)
+        else:
+            os.fchdir(back)
+            os.close(back)
+
+
+def name_user(env: MutableMapping[str, str] = os.environ) -> None:
+    """Give a user whom the system does not know (a number, in a container) a home and a name.
+
+    MLflow and torch end with a traceback where there is neither. An empty HOME is none.
+    """
+    if not env.get("HOME", "x"):
+        del env["HOME"]
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        env.setdefault("HOME", "/")  # as container engines do; nothing is written there
+        if not any(env.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+            env["USER"] = f"uid-{os.getuid()}"
+
+
+# --- what numerical libraries read while they are imported ----------------------------------------
+
+_COUNTS = (
+    "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OMP_THREAD_LIMIT",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+)
+
+
+def odd_threads(env: Mapping[str, str]) -> dict[str, str]:
+    """Variables that numba or OpenMP could not read or live with: name -> what was expected."""
+    odd: dict[str, str] = {}
+    for name in _COUNTS:
+        parts = env.get(name, "1").split(",") if name == "OMP_NUM_THREADS" else [env.get(name, "1")]
+        if not all(p.strip().isascii() and p.strip().isdecimal() and int(p) > 0 for p in parts):
+            odd[name] = "a whole number from 1"
+    if env.get("NUMBA_DISABLE_JIT", "0").strip() != "0":
+        odd["NUMBA_DISABLE_JIT"] = "0, since the kernels run compiled only"
+    if env.get("NUMBA_OPT", "3") not in ("0", "1", "2", "3", "max"):
+        odd["NUMBA_OPT"] = "0, 1, 2, 3 or max"
+    return odd
+
+
+def tidy_threads(env: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Take out what `odd_threads` finds; a line for each that was not just empty."""
+    lines = []
+    for name, expected in odd_threads(env).items():
+        value = env.pop(name)
+        if value.strip():
+            lines.append(f"note: {name}={value[:40]!r} is left out: expected {expected}")
+    return lines
+
+
+def runtime_env(worker: Mapping[str, str], python: str | None) -> dict[str, Any]:
+    """Ray's `runtime_env`; `python` (quoted for a shell) where the workers are ours to start."""
+    found: dict[str, Any] = {"env_vars": dict(worker)}
+    return found if python is None else found | {"py_executable": python}

@@ -1,0 +1,66 @@
+"""Whether the machine can do what is asked, found out before a run folder exists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recsys.errors import ConfigError
+from search.machine import environment, ray_folder
+from search.machine.cores import usable_cores
+from search.machine.head import check_address
+from search.machine.storage import check_storage
+from search.record.settings import Settings
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Cores in all and of the largest machine, and GPUs."""
+
+    cpus: int
+    largest: int
+    gpus: float
+
+    def check(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> None:
+        """Raises `ConfigError` for a trial that asks for more than there is."""
+        if cpus_per_trial > self.cpus:
+            raise ConfigError(f"--cpus-per-trial {cpus_per_trial}: there are {self.cpus} CPU cores")
+        if cpus_per_trial > self.largest:
+            raise ConfigError(
+                f"--cpus-per-trial {cpus_per_trial}: the largest machine has {self.largest} cores"
+            )
+        if gpus_per_trial > self.gpus:
+            raise ConfigError(f"--gpus-per-trial {gpus_per_trial:g}: there are {self.gpus:g} GPUs")
+        if device == "cuda" and gpus_per_trial <= 0:
+            raise ConfigError("--device cuda: say --gpus-per-trial too (0.25 puts four on one GPU)")
+
+
+def check_place(settings: Settings, note: Callable[[str], None]) -> None:
+    """Ray's environment, folder, address and storage, cores and GPUs. Raises `ConfigError`.
+
+    From here on the environment is the one that Ray is to see: nothing imports Ray before.
+    """
+    for line in environment.apply(bool(settings.address)).notes:
+        note(f"note: {line}")
+    if settings.storage is not None:
+        check_storage(settings.storage)
+    if settings.address:
+        found = check_address(settings.address)
+        there = Capacity(int(found["CPU"]), int(found["largest"]), float(found["GPU"]))
+    else:
+        folder = ray_folder.choose(os.environ, environment.working_directory())
+        folder = ray_folder.usable(folder)
+        if folder.note is not None:
+            note(f"note: {folder.note}")
+        cores = usable_cores()
+        there = Capacity(cores, cores, _gpus(settings.gpus_per_trial))
+    there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
+
+
+def _gpus(asked: float) -> float:
+    if asked <= 0:
+        return 0.0
+    import torch
+
+    return float(torch.cuda.device_count())

@@ -1,0 +1,126 @@
+"""Workers that do not start: noticed, said in one line with the cause, and never waited for
+without an end.
+
+Ray starts a worker anew as often as it dies before it could report, without a word; what it died
+of stands in the files of Ray's session.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SAY_AFTER_S = 25.0
+# A worker imports numba and torch: minutes, where many start at once from a slow disk.
+GIVE_UP_KNOWING_S, GIVE_UP_S = 120.0, 300.0
+GIVE_UP_CLUSTER_S = 1800.0  # a cluster may have to start machines first, or be busy with others
+_TAIL = 1 << 16
+_PREFIX = re.compile(r"^\[[^\]]*\] *(?:\([^)]*\) *)?(?:\S+\.(?:cc|h|py):\d+: *)?")
+
+
+class NoWorkersError(Exception):
+    """No worker starts; the message is one line for the user."""
+
+
+@dataclass
+class Patience:
+    """How long nothing may run: one line after a while, then the end.
+
+    `note` says a line, `trouble` gives the cause as far as it is known.
+    """
+
+    note: Callable[[str], None]
+    trouble: Callable[[], str | None]
+    joined: bool = False
+    clock: Callable[[], float] = time.monotonic
+    since: float | None = None
+    _said: bool = False
+    _looked: float = field(default=0.0)
+
+    def look(self, running: bool) -> str | None:
+        """To be called again and again; once it is time to give up, why, in one line."""
+        now = self.clock()
+        if running or self.since is None:
+            self.since, self._said = now, False
+            return None
+        idle = now - self.since
+        if idle < SAY_AFTER_S or now < self._looked:
+            return None
+        self._looked = now + 1.0
+        cause = self.trouble()
+        why = f": {cause}" if cause else self._supposed()
+        if not self._said:
+            self._said = True
+            self.note(f"no worker has started for {idle:.0f} s{why}")
+        limit = GIVE_UP_CLUSTER_S if self.joined else GIVE_UP_KNOWING_S if cause else GIVE_UP_S
+        return f"no worker could be started in {idle:.0f} s{why}" if idle >= limit else None
+
+    def _supposed(self) -> str:
+        if self.joined:
+            return " (does the cluster have free cores?)"
+        return " (a slow disk or a busy machine? Ray's log files name no error)"
+
+
+def trouble_in(logs: Path | None) -> str | None:
+    """The last error in the log files of Ray's session that keeps workers from starting, if any."""
+    if logs is None:
+        return None
+    for pattern, wanted in (
+        ("worker-*.err", r"^\w*(?:Error|Exception|Interrupt)\b.*"),
+        ("raylet.err", r".*(?:No such file|not found|[Pp]ermission denied|cannot).*"),
+        ("runtime_env_agent.log", r".*(?:ERROR|Error:).*"),
+        ("raylet.out", r".* (?:E|C|F) \d+ .*(?:[Ww]orker|[Ff]ork|process|memory|disk).*"),
+    ):
+        with suppress(OSError):
+            files = sorted(logs.glob(pattern), key=lambda p: p.stat().st_mtime, reverse=True)
+            for file in files[:8]:
+                if found := last_line(tail(file), wanted):
+                    return found
+    return None
+
+
+def start_trouble(logs: Path) -> str | None:
+    """The last error of Ray's own servers in the log files of a session, if any."""
+    for name in ("gcs_server.err", "gcs_server.out", "raylet.err", "raylet.out"):
+        with suppress(OSError):
+            wanted = r".* (?:E|C|F) \d+ .*" if name.endswith(".out") else r".*\S.*"
+            if found := last_line(tail(logs / name), wanted):
+                return found
+    return None
+
+
+def tail(file: Path) -> str:
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - _TAIL))
+        return stream.read().decode(errors="replace")
+
+
+def last_line(text: str, wanted: str) -> str | None:
+    """The last line that looks like `wanted`, without time, process and place in Ray's code."""
+    for line in reversed(text.splitlines()):
+        if re.match(wanted, line):
+            return " ".join(_PREFIX.sub("", line).split())[:300]
+    return None
+
+
+def cause_of(error: BaseException) -> str:
+    """One line on why a worker was lost: the same words for the same cause, to be counted."""
+    inner = getattr(error, "cause", None)
+    if isinstance(inner, BaseException):
+        return f"{type(inner).__name__}: {inner}"
+    text = str(error)
+    if "running low on memory" in text:
+        limit = re.search(r"threshold of (\d+(?:\.\d+)?)", text)
+        above = f" above {float(limit[1]):.0%}" if limit else ""
+        return f"the worker was ended by Ray: this machine's memory is in use{above}"
+    if "creation task" in text or type(error).__name__ == "RuntimeEnvSetupError":
+        raised = last_line(text, r"^\s*[\w.]*(?:Error|Exception)\b.*")
+        if raised is not None:
+            return f"the worker could not start: {raised}"
+    if type(error).__name__ in ("ActorDiedError", "RayActorError", "WorkerCrashedError"):
+        return "the worker died"
+    return f"the worker died ({type(error).__name__})"

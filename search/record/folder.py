@@ -1,0 +1,360 @@
+"""The folder of a run: its name, its lock, and files that are never half-written."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import itertools
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from recsys.errors import ConfigError, InputError
+from search.names import RUN_NAME, run_part
+from search.paste import command
+from search.record.journal import Follower, Journal, RunState, StorageError, read_state
+from search.record.tables import tables
+
+JOURNAL, LOCK = "journal.jsonl", "run.lock"
+BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
+_STALE_TEMP = re.compile(r"\..+\.[0-9]+\.tmp")
+
+
+def check_name(name: str) -> str:
+    """`name`, if it can name a run. Raises `ConfigError`."""
+    if not RUN_NAME.fullmatch(name):
+        raise ConfigError(
+            f"--run: {name[:120]!r} can't name a run: expected at most 100 letters, digits, "
+            "dots, dashes and underscores, not starting with a dot or a dash"
+        )
+    return name
+
+
+def default_names(space: str, dataset: str) -> Iterator[str]:
+    """`space-dataset-20260131-235959` (UTC), then the same with `-2`, `-3` and so on."""
+    # A file of the user gives its stem: its folders and suffixes say nothing.
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    name = f"{run_part(space)}-{run_part(dataset)}-{stamp}"
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"
+
+
+def write_atomic(path: Path | str, content: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, meets the old content or the new, no mixture.
+
+    Raises `StorageError`; the old file is then untouched.
+    """
+    path = Path(path)
+    # A file name that is no UTF-8 reads \udcff here, which JSON understands.
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with temp.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temp.replace(path)
+        except OSError:
+            with suppress(OSError):
+                temp.unlink()
+            raise
+        # The new name itself is only safe once the directory is on the disk.
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageError.at(path, error) from error
+
+
+def save_arrays(path: Path | str, **arrays: np.ndarray) -> None:
+    """Write named arrays as a compressed .npz, atomically; the folder is made where missing."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    path = Path(path)
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError.at(path, error) from error
+    write_atomic(path, buffer.getvalue())
+
+
+class RunFolder:
+    """An existing run folder; `create` for a new run, `open` for one that is there.
+
+    The lock is the kernel's (flock): it is gone when its process is, however that ended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_fd = -1
+        self._follower = Follower(path / JOURNAL)
+
+    @staticmethod
+    def create(runs_dir: Path | str, name: str) -> RunFolder:
+        """Make `runs_dir`/`name` and lock it. Raises `ConfigError` if there is such a run."""
+        RunFolder.check_free(runs_dir, name)
+        folder = RunFolder._make(runs_dir, name)
+        if folder is None:
+            folder = RunFolder(Path(runs_dir).resolve() / name)
+            folder.lock()
+        try:
+            folder._refuse_begun()
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @staticmethod
+    def create_named(runs_dir: Path | str, names: Iterable[str]) -> RunFolder:
+        """Make and lock the first of `names` that no other search, begun just now, has taken."""
+        check_runs_dir(runs_dir)
+        for name in names:
+            if (folder := RunFolder._make(runs_dir, check_name(name))) is not None:
+                return folder
+        raise ConfigError(f"{runs_dir}: no name is free for a run")
+
+    @staticmethod
+    def _make(runs_dir: Path | str, name: str) -> RunFolder | None:
+        """A new folder, locked; None where there is one. The kernel says whose a name is."""
+        path = Path(runs_dir).resolve() / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            return None
+        except OSError as error:
+            raise StorageError(f"{path}: can't be created ({error.strerror})") from error
+        folder = RunFolder(path)
+        try:
+            folder.lock()
+        except BaseException:
+            folder.discard()
+            raise
+        return folder
+
+    @staticmethod
+    def check_free(runs_dir: Path | str, name: str) -> None:
+        """Raise `ConfigError` where `create` could not make this run; makes nothing."""
+        check_name(name)
+        check_runs_dir(runs_dir)
+        path = Path(runs_dir).resolve() / name
+        if os.path.lexists(path) and not path.is_dir():
+            raise ConfigError(f"{path}: a file is in the way of the run folder")
+        if path.is_dir():
+            folder = RunFolder(path)
+            folder._stay_inside()
+            if folder.alive():
+                folder.lock()  # says who has it
+            folder._refuse_begun()
+
+    def _refuse_begun(self) -> None:
+        # A run that died before its first line left a folder with nothing in it to resume.
+        try:
+            left = {entry.name for entry in self.path.iterdir()} - BEFORE_THE_JOURNAL
+            if not self.has_begun():
+                left -= {JOURNAL}
+        except OSError as error:
+            raise ConfigError(f"{self.path}: can't be read ({error.strerror})") from None
+        if JOURNAL in left:
+            raise ConfigError(
+                f"--run {self.name}: this run exists: resume it with "
+                f"`{command('--resume', '--run', self.path)}`, add trials with "
+                f"`{command('--run', self.path, '--extend', '20')}`, or choose another name"
+            )
+        if left := {name for name in left if not _STALE_TEMP.fullmatch(name)}:
+            raise ConfigError(
+                f"--run {self.name}: {self.path} holds {min(left)} and is no run: "
+                "choose another name"
+            )
+
+    def has_begun(self) -> bool:
+        """Whether the journal has a first line, so that there is something to resume."""
+        try:
+            with (self.path / JOURNAL).open("rb") as file:
+                return file.readline().endswith(b"\n")
+        except FileNotFoundError:
+            return False
+
+    def discard(self) -> None:
+        """Remove the folder of a run that never began; whatever else lies in it stays."""
+        with suppress(OSError):
+            if self._lock_fd >= 0 and not self.has_begun():
+                for name in (*BEFORE_THE_JOURNAL, JOURNAL):
+                    (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+
+    @staticmethod
+    def open(runs_dir: Path | str, run: str, *, lock: bool = False) -> RunFolder:
+        """An existing run, by its name in `runs_dir` or by the path of its folder.
+
+        `lock`: for a driver. Raises `ConfigError` where there is no such run or it is alive.
+        """
+        path = Path(run) if is_path(run) else Path(runs_dir) / check_name(run)
+        try:
+            path = path.resolve()
+        except (OSError, RuntimeError) as error:  # links that lead in a circle
+            raise ConfigError(f"{path}: no run here ({error})") from None
+        folder = RunFolder(path)
+        try:
+            begun = folder.has_begun()
+        except OSError as error:
+            raise InputError(f"{path / JOURNAL}: can't be read ({error.strerror})") from None
+        if not begun:
+            raise ConfigError(f"{path}: no run here{_similar(path)}")
+        folder._stay_inside()
+        if lock:
+            folder.lock()
+        return folder
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def study(self) -> Path:
+        """The Optuna study of the run."""
+        return self.path / "study.journal"
+
+    @property
+    def ray(self) -> Path:
+        """What Ray keeps for itself; nothing of ours is read from there."""
+        return self.path / "ray"
+
+    def lock(self) -> None:
+        """Become the one process that writes this run. Raises `ConfigError` if another one is."""
+        if self._lock_fd >= 0:
+            return
+        file = self.path / LOCK
+        try:
+            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise StorageError.at(file, error) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(fd)
+            raise ConfigError(
+                f"--run {self.name}: a search with this name is running (process {holder}): "
+                "wait for it, stop it, or choose another --run name"
+            ) from None
+        with suppress(OSError):  # who holds it is a courtesy; a full disk must not forbid a lock
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._lock_fd = fd
+        for entry in self.path.iterdir():
+            if _STALE_TEMP.fullmatch(entry.name):
+                entry.unlink(missing_ok=True)
+
+    def alive(self) -> bool:
+        """Whether a driver holds this run (this process included)."""
+        if self._lock_fd >= 0:
+            return True
+        try:
+            fd = os.open(self.path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def file(self, *parts: str) -> Path:
+        """The path of a file of this run; `ConfigError` if it would lie outside."""
+        path = self.path.joinpath(*parts)
+        if not path.parent.resolve().is_relative_to(self.path):
+            raise ConfigError(f"{path}: outside the run folder {self.path}")
+        return path
+
+    def write(self, name: str, content: bytes | str) -> None:
+        """`write_atomic` of a file of this run."""
+        write_atomic(self.file(name), content)
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write `value` as readable JSON (NaN and infinity are a bug of ours)."""
+        self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def journal(self) -> Journal:
+        """The journal, for appending."""
+        return Journal(self.path / JOURNAL)
+
+    def state(self) -> RunState:
+        """What the journal says now."""
+        return read_state(self.path / JOURNAL)
+
+    def cached_state(self) -> RunState:
+        """The same, reading only what is new since the last call; not to be changed."""
+        return self._follower.update()
+
+    def write_tables(self, state: RunState | None = None) -> RunState:
+        """Write trials.csv, epochs.csv, race.csv and best.json anew; returns the state used."""
+        state = state or self.state()
+        for name, content in tables(state).items():
+            self.write(name, content)
+        return state
+
+    def _stay_inside(self) -> None:
+        if self.path.resolve() != self.path:
+            raise ConfigError(f"{self.path}: a link to {self.path.resolve()}: give the real folder")
+
+
+def is_path(run: str) -> bool:
+    """Whether a run is named by its folder, and not by its name among the others."""
+    return os.sep in run or run in (".", "..")
+
+
+def check_runs_dir(runs_dir: Path | str) -> None:
+    """Raise `ConfigError` where no run can be made in `runs_dir`; makes nothing."""
+    path = Path(runs_dir)
+    try:
+        path = path.resolve(strict=False)
+        while not path.exists():
+            path = path.parent
+        usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"--runs-dir {runs_dir}: {error}") from None
+    if not usable:
+        what = "can't be written" if path.is_dir() else "is a file, expected a folder"
+        raise ConfigError(f"--runs-dir {runs_dir}: {path} {what}")
+
+
+def _similar(path: Path) -> str:
+    """The names of some runs beside `path`, for a message."""
+    try:
+        found = sorted(p.parent for p in path.parent.glob(f"*/{JOURNAL}"))
+    except OSError as error:
+        raise InputError(f"{path.parent}: can't be read ({error.strerror})") from None
+    if not found:
+        return f": expected a folder with a {JOURNAL}"
+    return ": expected one of " + ", ".join(p.name for p in found[-5:])

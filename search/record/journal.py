@@ -1,0 +1,213 @@
+"""The journal of a run: an append-only file of JSON lines, the one truth about it.
+
+Whatever kills a search, the lines that were written stay; every other file of the run folder,
+the Optuna study, ASHA's rungs and the MLflow runs are made from them (`records.py` reads them).
+The kinds of lines and their fields stand in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from recsys.errors import InputError, UserError
+from search.record.state import RunState
+
+__all__ = ["Follower", "Journal", "RunState", "StorageError", "read_events", "read_state"]
+
+_TAIL_BLOCK = 1 << 16
+# NOFOLLOW: a link in place of the journal must not lead a run to write outside its folder.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class StorageError(UserError):
+    """The run folder can't be written: disk full, read-only, removed."""
+
+    @staticmethod
+    def at(path: Path, error: OSError) -> StorageError:
+        """One line for an `OSError` met while writing `path`."""
+        why = error.strerror or type(error).__name__
+        return StorageError(
+            f"{path}: cannot be written ({why}): free space or fix permissions, then --resume; "
+            "everything before this moment is kept"
+        )
+
+
+class Journal:
+    """Appends lines to the journal at `path`, created if missing; usable from several threads.
+
+    One process at a time writes (the run folder's lock sees to it). A torn last line, left by a
+    process that died in the middle of a write, is cut off before anything is appended.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._fd = -1
+        try:
+            self._fd = os.open(self.path, _FLAGS, 0o644)
+            self._size = _complete_size(self._fd)
+            if self._size != os.fstat(self._fd).st_size:
+                os.ftruncate(self._fd, self._size)
+        except OSError as error:
+            self.close()
+            raise StorageError.at(self.path, error) from error
+
+    def append(self, kind: str, /, *, sync: bool = False, **fields: Any) -> None:
+        """Write one line of `kind` in a single write; `time` is added where it is not given.
+
+        `sync` waits until the line is on the disk and not only with the kernel (a power cut, not
+        a dead process, makes the difference). Numbers that JSON has no word for (NaN, infinity)
+        become null. Raises `StorageError`; the file then ends with the line before.
+        """
+        fields.setdefault("time", time.time())
+        line = (_dump({"t": kind, **fields}) + "\n").encode()
+        with self._lock:
+            assert self._fd >= 0, "the journal is closed"
+            try:
+                written = os.write(self._fd, line)
+                while written < len(line):
+                    written += os.write(self._fd, line[written:])
+                self._size += len(line)
+                if sync:
+                    os.fsync(self._fd)
+            except OSError as error:
+                # Shrinking a file needs no space, so a full disk leaves whole lines.
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self._size)
+                raise StorageError.at(self.path, error) from error
+
+    @property
+    def size(self) -> int:
+        """Bytes of whole lines."""
+        return self._size
+
+    def close(self) -> None:
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_events(path: Path | str, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+    """Events of whole lines from byte `offset` on, each with the offset behind it.
+
+    A last line without its newline is being written, or was torn: it is not read. Raises
+    `InputError` naming file and line for a line that is no event, `FileNotFoundError` where
+    there is no journal.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        file.seek(offset)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            offset += len(raw)
+            try:
+                event = json.loads(raw)
+            except ValueError:
+                event = None
+            if not isinstance(event, dict) or not isinstance(event.get("t"), str):
+                raise InputError(
+                    f"{path}, line {_line_number(path, offset)}: damaged: expected a JSON object "
+                    f'with a kind "t", found {raw[:40]!r}'
+                )
+            yield event, offset
+
+
+class Follower:
+    """The state of a journal, kept up to date by reading only what is new."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.state = RunState()
+
+    def update(self) -> RunState:
+        """Read the new lines. Raises `InputError` as `read_events` does."""
+        try:
+            for event, offset in read_events(self.path, self.state.offset):
+                self.state.apply(event, offset)
+        except FileNotFoundError:
+            raise InputError(f"{self.path}: no journal: expected the folder of a run") from None
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            line = _line_number(self.path, self.state.offset) + 1
+            raise InputError(
+                f"{self.path}, line {line}: damaged: a field is missing or of the wrong type "
+                f"({type(error).__name__}: {error})"
+            ) from None
+        return self.state
+
+
+def read_state(path: Path | str) -> RunState:
+    """Everything the journal at `path` says. Raises `InputError` as `read_events` does."""
+    return Follower(path).update()
+
+
+def _line_number(path: Path, offset: int) -> int:
+    """1-based number of the line that ends at byte `offset`."""
+    with path.open("rb") as file:
+        return file.read(offset).count(b"\n")
+
+
+def _complete_size(fd: int) -> int:
+    """Bytes up to and including the last newline."""
+    end = os.fstat(fd).st_size
+    while end > 0:
+        start = max(0, end - _TAIL_BLOCK)
+        found = os.pread(fd, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    """Paths, numpy scalars and arrays as what JSON knows."""
+    if isinstance(value, Path):
+        return str(value)
+    for method in ("item", "tolist"):
+        if hasattr(value, method):
+            with suppress(ValueError):
+                return getattr(value, method)()
+    raise TypeError(f"a journal can't hold a {type(value).__name__}")
+
+
+def _finite(value: Any) -> Any:
+    """`value` with NaN and infinity as None, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    return value
+
+
+def _dump(event: dict[str, Any]) -> str:
+    try:
+        return json.dumps(event, allow_nan=False, default=_plain, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(event), allow_nan=False, default=_plain, separators=(",", ":"))

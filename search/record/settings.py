@@ -1,0 +1,90 @@
+"""What a run is, for good: decided once, kept in the journal, read back on resume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from recsys.data.lists import BLANK
+from recsys.errors import InputError
+from recsys.split import HoldOut, SplitPlan
+from search.space.domains import Constant
+from search.space.load import override
+from search.space.spec import HoldOut as Rule
+from search.space.spec import SearchSpec
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything beside the space. Paths are absolute; `time_budget` in seconds.
+
+    tracking_uri: None is the local store of the project, wherever that lies by now.
+    """
+
+    data: str
+    min_rating: float | None
+    columns: dict[str, str] | None
+    seed: int
+    trials: int
+    time_budget: float | None
+    cpus_per_trial: int
+    gpus_per_trial: float
+    device: str
+    address: str | None
+    storage: str | None
+    tracking_uri: str | None
+    data_digest: str = ""
+    ids_digest: str = ""
+    split_digest: str = ""
+    submission_sep: str = BLANK
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Settings:
+        """Read back what `asdict` wrote; keys of later versions are ignored. InputError."""
+        known = {f.name for f in fields(Settings)}
+        try:
+            return Settings(**{k: v for k, v in values.items() if k in known})
+        except TypeError:
+            raise InputError(
+                "the run's journal lacks settings: it is damaged, or of another version"
+            ) from None
+
+
+def plan_of(spec: SearchSpec) -> SplitPlan:
+    """The split that a space asks for, in the terms of `recsys`."""
+    test, valid = spec.split.test, spec.split.valid
+    return SplitPlan(
+        "latest" if spec.split.order == "latest" else "random",
+        None if test is None else _hold_out(test),
+        _hold_out(valid),
+    )
+
+
+def _hold_out(rule: Rule) -> HoldOut:
+    return HoldOut("fixed" if rule.kind == "fixed" else "ratio", rule.amount)
+
+
+def all_leaky(spec: SearchSpec) -> bool:
+    """Whether every config of a space keeps held-out items out of its negatives."""
+    for param in spec.params:
+        if param.name == "negatives_exclude":
+            domain = param.domain
+            if isinstance(domain, Constant):
+                return domain.value == "all"
+            return set(domain.values() or ()) == {"all"}
+    return False
+
+
+GPU_BATCH = 4096
+
+
+def for_device(spec: SearchSpec, device: str) -> SearchSpec:
+    """A space of online updates (`batch_size: 1`) in batches, where a GPU trains.
+
+    One positive at a time is how the compiled CPU engine is fastest, and a GPU slowest.
+    """
+    online = any(
+        p.name == "batch_size" and isinstance(p.domain, Constant) and p.domain.value == 1
+        for p in spec.params
+    )
+    return override(spec, [f"batch_size={GPU_BATCH}"]) if online and device != "cpu" else spec

@@ -1,0 +1,124 @@
+"""The tables of a run folder, made from its journal: trials, epochs, race, the best trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from search.record.state import SECONDS, RunState, TrialRecord
+
+RACE_COLUMNS = ("config_id", "replicate", "split_seed", "value", "best_epoch", "seconds", "cause")
+
+
+def utc(time: float | None) -> str | None:
+    """Unix seconds as ISO 8601 in UTC, to the millisecond."""
+    if time is None:
+        return None
+    return (
+        datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+def tables(state: RunState) -> dict[str, str]:
+    """File name -> content. best.json is there once a trial is complete."""
+    found = {
+        "trials.csv": trials_csv(state),
+        "epochs.csv": epochs_csv(state),
+        "race.csv": race_csv(state),
+    }
+    if (best := state.best()) is not None:
+        found["best.json"] = json.dumps(best_dict(best), indent=2) + "\n"
+    return found
+
+
+def trials_csv(state: RunState) -> str:
+    """One row a trial, by number.
+
+    `error` is the cause in one line (the traceback stands in the journal and in MLflow). One
+    column `test.NAME` a test metric (report tables only), then one column `param.NAME` a
+    parameter of the space; empty where a trial has no such parameter.
+    """
+    trials = state.in_order()
+    params = _union(t.params for t in trials)
+    tests = _union(t.test or {} for t in trials)
+    head = ["id", "number", "state", "reason", "value", "best_epoch", "epochs", "busy_s"]
+    head += ["started", "ended", "error", "seed", "attempt"]
+    rows = [
+        [
+            t.id,
+            t.number,
+            t.state,
+            t.reason,
+            t.value,
+            t.best_epoch,
+            t.epochs,
+            round(t.busy_s, 6),
+            utc(t.started),
+            utc(t.ended),
+            one_line_cause(t),
+            t.seed,
+            t.attempt,
+            *((t.test or {}).get(name) for name in tests),
+            *(t.params.get(name) for name in params),
+        ]
+        for t in trials
+    ]
+    head += [f"test.{name}" for name in tests] + [f"param.{name}" for name in params]
+    return _csv(head, rows)
+
+
+def epochs_csv(state: RunState) -> str:
+    """One row an epoch of a trial: id, epoch, loss, the metrics, seconds."""
+    trials = state.in_order()
+    metrics = _union(dict.fromkeys(t.metrics) for t in trials)
+    columns = ["epoch", "loss", *metrics, *SECONDS]
+    rows: list[list[Any]] = []
+    for trial in trials:
+        at = [trial.columns.index(c) if c in trial.columns else -1 for c in columns]
+        rows += [[trial.id, *(row[i] if i >= 0 else None for i in at)] for row in trial.rows]
+    return _csv(["id", *columns], rows)
+
+
+def race_csv(state: RunState) -> str:
+    """One row a finalist and replicate."""
+    keys = sorted(state.race)
+    return _csv(RACE_COLUMNS, [[state.race[key].get(c) for c in RACE_COLUMNS] for key in keys])
+
+
+def best_dict(trial: TrialRecord) -> dict[str, Any]:
+    """The best trial of the search so far (before any race)."""
+    return {
+        "id": trial.id,
+        "number": trial.number,
+        "value": trial.value,
+        "best_epoch": trial.best_epoch,
+        "seed": trial.seed,
+        "params": trial.params,
+        "config": trial.config,
+        "ended": utc(trial.ended),
+    }
+
+
+def one_line_cause(trial: TrialRecord) -> str | None:
+    """Why a trial failed, in one line."""
+    if trial.cause:
+        return " ".join(trial.cause.split())
+    lines = (trial.error or "").strip().splitlines()
+    return lines[-1].strip() if lines else None
+
+
+def _union(names: Iterable[Iterable[str]]) -> list[str]:
+    """Every name once, in order of first appearance."""
+    return list(dict.fromkeys(name for some in names for name in some))
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return buffer.getvalue()

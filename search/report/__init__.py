@@ -1,0 +1,7 @@
+"""report.html: one file that works offline.
+
+`page` is the door; `files` reads a run folder, `tables` and `charts` (with `svg`) draw what is in
+it, `templates/` holds the page.
+
+May import: record, and the leaves (paste, stats, words).
+"""

@@ -1,0 +1,224 @@
+"""The charts of the report. Each takes plain records and gives an inline <svg>, or None where
+there is nothing to draw. Sizes are bounded whatever the number of trials: see `MOST_*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from search.report.files import Curve, TrialRow
+from search.report.svg import Plot, padded
+from search.words import baseline_name, config_line, duration, is_interval, number, short
+
+MOST_DOTS = 600  # points in one chart
+MOST_SMALL = 200  # ... and in each of the many small ones
+MOST_CURVES = 120
+MOST_POINTS = 60  # points in one curve
+KINDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAILED": "failed", "RUNNING": "running"}
+
+
+def thinned(items: Sequence[Any], most: int) -> list[Any]:
+    """At most `most` of the items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    step = (len(items) - 1) / (most - 1)
+    return [items[round(i * step)] for i in range(most)]
+
+
+def hint(trial: TrialRow) -> str:
+    """What hovering over a trial shows."""
+    at = f" at epoch {trial.best_epoch}" if trial.best_epoch else ""
+    leak = ", LEAKY" if trial.leaky else ""
+    return (
+        f"{trial.id}: {trial.state.lower()}{leak}, {number(trial.value)}{at}, "
+        f"{trial.epochs} epochs, {duration(trial.busy_s)}\n{config_line(trial.params)}"
+    )
+
+
+def kind_of(trial: TrialRow, winner: str | None = None) -> str:
+    """CSS class of a trial."""
+    if trial.leaky:
+        return "leaky"
+    return "winner" if trial.id == winner else KINDS.get(trial.state, "running")
+
+
+def drawn(trials: Sequence[TrialRow], winner: str | None, most: int) -> list[TrialRow]:
+    """The trials a chart shows: all, or the best third of the allowed number and a spread."""
+    known = [t for t in trials if t.value is not None]
+    if len(known) <= most:
+        return known
+    best = sorted(known, key=lambda t: -(t.value or 0.0))[: most // 3]
+    ids = {t.id for t in best} | {t.id for t in thinned(known, most * 2 // 3)} | {winner}
+    return [t for t in known if t.id in ids]
+
+
+def progress_chart(
+    trials: Sequence[TrialRow],
+    metric: str,
+    winner: str | None,
+    lines: Mapping[str, float],
+) -> Markup | None:
+    """Value of every trial and the best so far; `lines`: baselines' validation values."""
+    known = [t for t in trials if t.value is not None]
+    if not known:
+        return None
+    low, high = padded([t.value or 0.0 for t in known] + list(lines.values()))
+    last = max(t.number for t in trials)
+    plot = Plot.area("Best value so far", (-0.5, last + 0.5), (low, high))
+    plot.axes("trial", f"{metric} on validation", whole=True)
+    for name, value in lines.items():
+        plot.segment((-0.5, value), (last + 0.5, value), "baseline", f"{name} {number(value)}")
+        plot.text(plot.x.end, plot.y(value) - 6, baseline_name(name), "note end")
+    steps: list[tuple[float, float]] = []
+    best = float("-inf")
+    for trial in sorted(known, key=lambda t: t.number):
+        value = trial.value or 0.0
+        if not trial.leaky and value > best:
+            if steps:
+                steps.append((trial.number, best))
+            steps.append((trial.number, value))
+            best = value
+    if steps:
+        plot.curve([*steps, (last + 0.5, best)], "best")
+    for trial in drawn(trials, winner, MOST_DOTS):
+        plot.dot(trial.number, trial.value or 0.0, kind_of(trial, winner), hint(trial), trial.id)
+    return plot.markup()
+
+
+def curves_chart(
+    trials: Sequence[TrialRow], curves: Mapping[str, Curve], metric: str, winner: str | None
+) -> Markup | None:
+    """Validation value by epoch; the winner above all others."""
+    by_id = {t.id: t for t in trials}
+    known = [t for t in curves if t in by_id and curves[t]]
+    if not known:
+        return None
+    good = sorted(known, key=lambda t: -(by_id[t].value or 0.0))
+    chosen = [*good[: MOST_CURVES // 2], *thinned(good[MOST_CURVES // 2 :], MOST_CURVES // 2)]
+    chosen += [winner] if winner in known and winner not in chosen else []
+    points = [p for t in chosen for p in curves[t]]
+    x = (0, max(e for e, _ in points) + 0.5)
+    plot = Plot.area("Learning curves", x, padded(v for _, v in points))
+    plot.axes("epoch", f"{metric} on validation", whole=True)
+    order = {"pruned": 0, "failed": 0, "running": 1, "complete": 2, "leaky": 3, "winner": 4}
+    for name in sorted(chosen, key=lambda t: order[kind_of(by_id[t], winner)]):
+        trial = by_id[name]
+        plot.curve(thinned(curves[name], MOST_POINTS), kind_of(trial, winner), hint(trial), name)
+        if len(curves[name]) == 1:
+            plot.dot(*curves[name][0], kind_of(trial, winner), hint(trial), name, r=2)
+    return plot.markup()
+
+
+def race_chart(
+    finalists: Mapping[str, Sequence[float]], metric: str, winner: str | None
+) -> Markup | None:
+    """Each finalist's value on every fresh split, and the mean; best on top."""
+    finalists = {name: values for name, values in finalists.items() if values}
+    if not finalists:
+        return None
+    rows = len(finalists)
+    low, high = padded(v for values in finalists.values() for v in values)
+    height = 72 + 34 * rows
+    plot = Plot.area("Race", (low, high), (rows - 0.5, -0.5), height=height, left=110)
+    plot.axes(f"{metric} on fresh splits", "")
+    for row, (name, values) in enumerate(finalists.items()):
+        kind = "winner" if name == winner else "complete"
+        plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")
+        plot.segment((min(values), row), (max(values), row), "span")
+        for replicate, value in enumerate(values):
+            plot.dot(value, row, kind, f"{name}, split {replicate}: {number(value)}", name)
+        mean = sum(values) / len(values)
+        edge = 0.32
+        plot.segment((mean, row - edge), (mean, row + edge), f"mean {kind}",
+                     f"{name}: mean {number(mean)}")  # fmt: skip
+    return plot.markup()
+
+
+def gains_chart(comparisons: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
+    """The winner's lead over each rival with its interval, against the line of no difference."""
+    known = [c for c in comparisons if number(c.get("gain")) != "-" and is_interval(c.get("ci"))]
+    if not known:
+        return None
+    rows = len(known)
+    low, high = padded([0.0, *(v for c in known for v in (*c["ci"], c["gain"]))])
+    plot = Plot.area("Gain of the winner", (low, high), (rows - 0.5, -0.5),
+                     height=72 + 34 * rows, left=110)  # fmt: skip
+    plot.axes(f"lead in {metric}, 95% interval over users", "")
+    plot.segment((0, -0.5), (0, rows - 0.5), "zero")
+    for row, c in enumerate(known):
+        kind = "winner" if c.get("proven") else "pruned"
+        name = str(c.get("against", ""))
+        plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")
+        plot.segment((c["ci"][0], row), (c["ci"][1], row), f"whisker {kind}", str(c.get("words")))
+        plot.dot(c["gain"], row, kind, str(c.get("words", "")), name, r=5)
+    return plot.markup()
+
+
+def leak_chart(rows: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
+    """Validation (dot) and test (bar) of each config, honest above leaky: the leak is the gap."""
+    values = [v for row in rows for way in ("train", "all") for v in (row[way] or ())[:2]]
+    known = [v for v in values if isinstance(v, float)]
+    if not known:
+        return None
+    height = 72 + 44 * len(rows)
+    plot = Plot.area("Validation and test", padded([0.0, *known], 0.03), (len(rows) - 0.5, -0.5),
+                     height=height, left=250)  # fmt: skip
+    plot.axes(metric, "")
+    for at, row in enumerate(rows):
+        plot.text(plot.x.start - 10, plot.y(at) + 5, str(row["label"])[:30], "tick end")
+        for way, shift in (("train", -0.17), ("all", 0.17)):
+            valid, test = (row[way] or (None, None))[:2]
+            kind = "winner" if way == "train" else "leaky"
+            y = at + shift
+            if valid is not None and test is not None:
+                plot.segment((valid, y), (test, y), f"whisker {kind}")
+            if test is not None:
+                said = f"{row['name']}, {way}: test {number(test)}"
+                plot.segment((test, y - 0.13), (test, y + 0.13), f"mean {kind}", said)
+            if valid is not None:
+                plot.dot(valid, y, kind, f"{row['name']}, {way}: validation {number(valid)}")
+    return plot.markup()
+
+
+def importance_chart(shares: Mapping[str, float]) -> Markup | None:
+    """Horizontal bars, the largest on top."""
+    known = sorted(shares.items(), key=lambda pair: -pair[1])[:16]
+    if not known or known[0][1] <= 0:
+        return None
+    rows = len(known)
+    plot = Plot.area("Importance of the parameters", (0, known[0][1] * 1.05), (rows - 0.5, -0.5),
+                     height=66 + 28 * rows, left=284)  # fmt: skip
+    plot.axes("share", "", most_x=4)
+    for row, (name, share) in enumerate(known):
+        plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")
+        plot.bar(row, share, "bar", f"{name}: {share:.2f}")
+    return plot.markup()
+
+
+def scatter_chart(
+    trials: Sequence[TrialRow], name: str, metric: str, winner: str | None
+) -> Markup | None:
+    """Value by one parameter: on a log axis where the values span a factor of 30."""
+    known = [t for t in drawn(trials, winner, MOST_SMALL) if t.params.get(name) not in (None, "")]
+    values = [t.params[name] for t in known]
+    if len(set(map(str, values))) < 2:
+        return None
+    numeric = all(isinstance(v, int | float) for v in values)
+    words = [] if numeric else sorted({str(v) for v in values})
+    if len(words) > 8:
+        return None
+    xs = [float(v) if numeric else float(words.index(str(v))) for v in values]
+    log = numeric and min(xs) > 0 and max(xs) / min(xs) > 30
+    x = (min(xs) / 1.15, max(xs) * 1.15) if log else padded(xs)
+    x = x if numeric else (-0.5, len(words) - 0.5)
+    plot = Plot.area(f"{metric} by {name}", x, padded(t.value or 0.0 for t in known),
+                     width=420, height=270, log_x=log)  # fmt: skip
+    plot.axes(name, metric, most_x=4, words=words)
+    order = sorted(zip(xs, known, strict=True), key=lambda pair: pair[1].id == winner)
+    for at, trial in order:
+        said = f"{trial.id}: {number(trial.value)}, {name} {short(trial.params[name])}"
+        plot.dot(at, trial.value or 0.0, kind_of(trial, winner), said, trial.id)
+    return plot.markup()

@@ -1,0 +1,245 @@
+"""report.html: one file that explains a run, offline, to somebody who did not see it.
+
+Charts are drawn here as inline SVG (`charts.py`); the page holds one small script for sorting,
+copying and linking a trial across charts. Jinja2 escapes everything, and a content security
+policy allows that one script by its hash and nothing else, no network included.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from search import words
+from search.paste import command
+from search.report import charts, tables
+from search.report.files import RunFiles, baselines, read_run
+from search.stats import explained_share
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+TO_EXPLAIN = 12  # charts of single parameters
+SHOWN = ("valid", "test", "test_ci", "test_reads", "test_metrics", "split", "split_digest", "seed")
+KEYS = (
+    ("winner", "the winner"),
+    ("complete", "completed"),
+    ("pruned", "pruned"),
+    ("running", "running"),
+    ("leaky", "leaky"),
+)
+STATUS = {
+    "done": "finished",
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "running": "not finished",
+    "unfinished": "not finished",
+}
+
+
+def render_report(run_dir: Path | str) -> str:
+    """The report of a run folder as one HTML page, at most about 1 MB.
+
+    Works for a run that is under way or failed: what is not known yet is said. Raises `InputError`
+    where the folder holds no run or a file of it can't be read.
+    """
+    run = read_run(Path(run_dir))
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": words.number, "short": words.short}
+    # Both are files of ours, which hold no value of the run.
+    return environment.get_template("report.html.j2").render(
+        script=Markup(script),
+        script_digest=digest,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        **_context(run),
+    )
+
+
+def _context(run: RunFiles) -> dict[str, Any]:
+    result = run.result
+    status = str(result.get("status") or "unfinished")
+    split = run.provenance.get("split") or {}
+    known = {"split": split.get("name"), "split_digest": split.get("digest")}
+    known["seed"] = run.provenance.get("seed")
+    leak_table = tables.leak_table(run)
+    kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
+    return {
+        "run": run,
+        "result": dict.fromkeys(SHOWN) | known | result | {"valid": _valid(run)},
+        "keys": [(kind, name) for kind, name in KEYS if kind in kinds],
+        "metric": run.metric,
+        "status": status,
+        "status_words": STATUS.get(status, status),
+        "headline": _headline(run),
+        "gains": words.gain_words(result),
+        "data_name": tables.data_name(run),
+        "leaky": words.leaky_result(result) or any(t.leaky for t in run.trials),
+        "leak_words": words.LEAK,
+        "title": run.spec.get("name") or run.name,
+        "test_interval": words.interval(result.get("test_ci")),
+        "counts_words": _counts_words(run),
+        "thinned": _thinned(run),
+        "winner": _winner(run),
+        "commands": _commands(run),
+        "charts": _charts(run),
+        "scatters": _scatters(run),
+        "race_rows": tables.race_rows(run),
+        "baselines": baselines(result),
+        "leak_table": leak_table,
+        "leak_effect": tables.leak_words(leak_table),
+        "ways": [way for way in ("train", "all") if any(row[way] for row in leak_table)],
+        "table": tables.trial_table(run),
+        "failures": tables.failures(run),
+        "facts": tables.facts(run),
+        "sessions": run.provenance.get("sessions") or [],
+    }
+
+
+def _headline(run: RunFiles) -> str:
+    known = {"metric": run.metric, "purpose": run.spec.get("purpose")} | run.result
+    return words.headline(known | {"best_trial": run.winner, "valid": _valid(run)})
+
+
+def _valid(run: RunFiles) -> float | None:
+    """The validation value of the winner, or of the best honest trial so far."""
+    if run.winner is not None and run.winner == run.result.get("best_trial"):
+        return words.of_metric(run.result.get("valid"), run.metric)
+    return next((t.value for t in run.trials if t.id == run.winner), None)
+
+
+def _counts_words(run: RunFiles) -> str:
+    found = Counter(t.state for t in run.trials)
+    names = {
+        "COMPLETE": "completed",
+        "PRUNED": "pruned",
+        "FAILED": "failed",
+        "RUNNING": "not ended",
+    }
+    return ", ".join(f"{found[s]:,} {name}" for s, name in names.items() if found[s]) or "none yet"
+
+
+def _thinned(run: RunFiles) -> str:
+    if sum(t.value is not None for t in run.trials) <= charts.MOST_SMALL:
+        return ""
+    return (
+        f"Of many trials the pictures show the best ones and an even choice of the others: at most "
+        f"{charts.MOST_DOTS} points, {charts.MOST_CURVES} curves, and {charts.MOST_SMALL} points a "
+        "parameter."
+    )
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The winner, or the best trial so far."""
+
+    id: str
+    value: float | None
+    best_epoch: int | None  # in the search
+    epochs: int | None  # learned for the final training
+    decided: bool
+    config: dict[str, Any]
+    searched: set[str]
+
+
+def _winner(run: RunFiles) -> Winner | None:
+    trial = next((t for t in run.trials if t.id == run.winner), None)
+    if run.is_table or trial is None:
+        return None
+    config = run.result.get("best_config") if run.result.get("best_trial") == trial.id else None
+    config = trial.params | (dict(config) if isinstance(config, Mapping) else {})
+    if config.get("negatives_exclude") == "all":
+        return None
+    config.pop("epochs", None)  # the limit; the number learned is shown beside it
+    finalists = (run.result.get("race") or {}).get("finalists")
+    return Winner(
+        id=trial.id,
+        value=trial.value,
+        best_epoch=trial.best_epoch,
+        epochs=run.result.get("best_epoch"),
+        decided=bool(finalists),
+        config=config,
+        searched=set(trial.params),
+    )
+
+
+def _commands(run: RunFiles) -> list[tuple[str, str]]:
+    """(what for, command)."""
+    made_by = run.provenance.get("command")
+    rows = []
+    if isinstance(made_by, str) and made_by:
+        program = made_by if made_by.startswith("python") else f"python {made_by}"
+        rows.append(("the command that made this run", program))
+    if run.is_table and run.result.get("status") == "done":
+        pass  # no winner to export, and a grid has no more trials
+    elif run.result.get("status") != "done":
+        rows.append(("resume it", command("--resume", "--run", run.path, lasting=True)))
+    else:
+        export = command("export", run.path, "-o", "submission.csv", lasting=True)
+        rows.append(("the winner's recommendations", export))
+        if words.may_extend(run.result):
+            more = command("--run", run.path, "--extend", "20", lasting=True)
+            rows.append(("20 more trials", more))
+    rows.append(("browse the trials", command("ui", lasting=True)))
+    return rows
+
+
+def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
+    """(title, explanation, svg) of the large charts."""
+    winner, metric = run.winner, run.metric
+    lines = {name: valid for name, valid, _, _ in baselines(run.result) if valid is not None}
+    shares, source = _importance(run)
+    found = [
+        ("Validation and test", "Blue: honest. Red: leaky. The dot is validation, the bar test; a "
+         "search sees the dots.", charts.leak_chart(tables.leak_table(run), metric)),
+        ("Best value so far", "Every trial by number; the line is the best honest value so far, "
+         "dashed lines are baselines on the same validation items.",
+         None if run.is_table else charts.progress_chart(run.trials, metric, winner, lines)),
+        ("Learning curves", "One line a trial. Grey ones were stopped early.",
+         charts.curves_chart(run.trials, run.curves, metric, winner)),
+        ("Race", "The finalists trained again on fresh splits: dots are splits, the bar is their "
+         "mean, which decides.", charts.race_chart(tables.race_values(run), metric, winner)),
+        ("The winner's lead", "Over each rival, paired over users. An interval across zero proves "
+         "nothing.", charts.gains_chart(words.comparisons(run.result), metric)),
+        ("What mattered", source, charts.importance_chart(shares)),
+    ]  # fmt: skip
+    return [(title, text, svg) for title, text, svg in found if svg is not None]
+
+
+def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
+    given = run.result.get("importance")
+    if isinstance(given, Mapping) and given:
+        known = {str(k): float(v) for k, v in given.items() if words.number(v) != "-"}
+        return known, "Share of each parameter in what separates good trials from bad ones."
+    trials = [t for t in run.trials if t.value is not None and not t.leaky]
+    shares = {}
+    for name in tables.param_names(run):
+        having = [t for t in trials if name in t.params]
+        share = explained_share([t.params[name] for t in having], [t.value or 0.0 for t in having])
+        if share is not None:
+            shares[name] = share
+    return shares, (
+        "How much of the order of the trials each parameter explains on its own, 0 to 1. Trials "
+        "were chosen to be good, not to be compared: a hint, not a measurement."
+    )
+
+
+def _scatters(run: RunFiles) -> list[Markup]:
+    names = tables.param_names(run)
+    shares, _ = _importance(run)
+    names.sort(key=lambda name: -shares.get(name, 0.0))
+    found = (charts.scatter_chart(run.trials, n, run.metric, run.winner) for n in names)
+    return [svg for svg in found if svg is not None][:TO_EXPLAIN] if not run.is_table else []

@@ -1,0 +1,179 @@
+"""The tables of the report, as plain rows for the template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from search import words
+from search.report import charts
+from search.report.files import RunFiles, TrialRow, negatives_exclude
+from search.stats import rank_by_mean
+
+MOST_ROWS = 300
+
+
+def data_name(run: RunFiles) -> str:
+    data = run.provenance.get("data")
+    name = run.result.get("data") or (data.get("name") if isinstance(data, Mapping) else data)
+    return str(name or "unnamed data")
+
+
+def race_values(run: RunFiles) -> dict[str, list[float]]:
+    """Finalist -> values by replicate, best mean first; from race.csv while it is under way."""
+    found: dict[str, list[float]] = {}
+    for row in (run.result.get("race") or {}).get("finalists") or []:
+        found[str(row.get("id"))] = [v for v in row.get("values") or [] if v is not None]
+    if not found:
+        for one in sorted(run.race, key=lambda r: r.replicate):
+            if one.value is not None:
+                found.setdefault(one.config_id, []).append(one.value)
+    found = {name: values for name, values in found.items() if values}
+    return {name: found[name] for name in rank_by_mean(found)}
+
+
+def race_rows(run: RunFiles) -> list[dict[str, Any]]:
+    said = {str(c.get("against")): c for c in words.comparisons(run.result)}
+    values = {t.id: t.value for t in run.trials}
+    replicates = max((len(v) for v in race_values(run).values()), default=0)
+    return [
+        {
+            "id": name,
+            "mean": sum(one) / len(one),
+            "low": min(one),
+            "high": max(one),
+            "replicates": len(one),
+            "complete": len(one) == replicates,
+            "search": values.get(name),
+            "words": said.get(name, {}).get("words", ""),
+            "proven": bool(said.get(name, {}).get("proven")),
+        }
+        for name, one in race_values(run).items()
+    ]
+
+
+def param_names(run: RunFiles) -> list[str]:
+    return list(dict.fromkeys(name for t in run.trials for name in t.params))
+
+
+def leak_table(run: RunFiles) -> list[dict[str, Any]]:
+    """Rows for runs that measure configs both ways: validation and test, leaky and honest.
+
+    One row a config without `negatives_exclude`; `all` and `train` hold (validation, test, state)
+    or None. `label` is the name in few characters.
+    """
+    if not run.is_table:
+        return []
+    rows: dict[str, dict[str, Any]] = {}
+    for trial in run.trials:
+        rest = {k: v for k, v in trial.params.items() if k != "negatives_exclude"}
+        label = " ".join(words.short(v) for v in rest.values()) or trial.id
+        name = words.config_line(rest) if len(rest) > 1 else label
+        test = trial.tests.get(run.metric)
+        rows.setdefault(name, {"name": name, "label": label, "all": None, "train": None})
+        rows[name][negatives_exclude(trial.params, run.spec)] = (trial.value, test, trial.state)
+    return list(rows.values())
+
+
+def leak_lines(run: RunFiles) -> list[words.Row]:
+    """The same rows for the terminal: validation and test side by side, both ways."""
+
+    def pair(cell: tuple[Any, Any, str] | None) -> str:
+        return "-" if cell is None else f"{words.number(cell[0])} / {words.number(cell[1])}"
+
+    rows = leak_table(run)
+    width = max((len(row["name"]) for row in rows), default=0)
+    head = f"{'validation / test, negatives exclude':<{width}}  {'train':<17}  all (leaky)"
+    width = max(width, len("validation / test, negatives exclude"))
+    lines = [
+        f"{row['name']:<{width}}  {pair(row['train']):<17}  {pair(row['all'])}" for row in rows
+    ]
+    return [("table", line) for line in ([head, *lines] if rows else [])]
+
+
+def leak_words(rows: list[dict[str, Any]]) -> str:
+    """What keeping validation items out of the negatives did here, on average."""
+    both = [(row["all"], row["train"]) for row in rows if row["all"] and row["train"]]
+    shifts = []
+    for at, what in enumerate(("validation", "test")):
+        known = [a[at] - t[at] for a, t in both if a[at] is not None and t[at] is not None]
+        if known:
+            shift = sum(known) / len(known)
+            change = "does not change" if words.level(shift) else f"changes by {shift:+.4f}"
+            shifts.append(f"{what} {change}")
+    return f"Here, on average over {len(both)} configs, {' and '.join(shifts)}." if shifts else ""
+
+
+def trial_table(run: RunFiles) -> dict[str, Any]:
+    """The trials by value; of thousands the best and the failed ones."""
+    ranked = sorted(run.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number))
+    shown = ranked
+    if len(ranked) > MOST_ROWS:
+        tail = [t for t in ranked if t.state in ("FAILED", "RUNNING")][: MOST_ROWS // 6]
+        ids = {t.id for t in tail}
+        shown = [t for t in ranked if t.id not in ids][: MOST_ROWS - len(tail)] + tail
+    names = param_names(run)
+    constant = {n for n in names if len({str(t.params.get(n)) for t in run.trials}) == 1}
+    metrics = list(dict.fromkeys(m for t in run.trials for m in t.tests if m == run.metric))
+    return {
+        "rows": [(t, charts.kind_of(t, run.winner)) for t in shown],
+        "total": len(ranked),
+        "params": [n for n in names if n not in constant or len(run.trials) == 1],
+        "tests": metrics,
+    }
+
+
+def failures(run: RunFiles) -> list[tuple[str, int, list[str]]]:
+    """(an example of the cause, how often, some trials), the most frequent first."""
+    by_cause: dict[str, list[TrialRow]] = {}
+    for trial in run.trials:
+        if trial.state == "FAILED":
+            by_cause.setdefault(_kind_of_cause(trial), []).append(trial)
+    found = sorted(by_cause.values(), key=lambda some: -len(some))
+    return [
+        (
+            (some[0].error or some[0].reason or "no cause known")[:600],
+            len(some),
+            [t.id for t in some[:8]],
+        )
+        for some in found[:20]
+    ]
+
+
+def _kind_of_cause(trial: TrialRow) -> str:
+    """A cause without its numbers and its config, in which every trial differs."""
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", (trial.error or trial.reason).split("{")[0])
+
+
+def facts(run: RunFiles) -> list[tuple[str, str]]:
+    """Where the run comes from, as (name, text)."""
+    known = run.provenance
+    code, machine = known.get("code") or {}, known.get("machine") or {}
+    data, split = known.get("data") or {}, known.get("split") or {}
+    commit = str(code.get("commit") or "unknown")
+    sizes = [
+        f"{data[k]:,} {k}" for k in ("users", "items", "positives") if isinstance(data.get(k), int)
+    ]
+    busy = run.result.get("busy_fraction")
+    rows = [
+        ("started", known.get("time")),
+        (
+            "wall time",
+            words.duration(run.result.get("wall_s")) if run.result.get("wall_s") else None,
+        ),
+        ("cores busy", f"{busy:.0%} of the time, training and evaluating" if busy else None),
+        ("data", ", ".join([data_name(run), *sizes])),
+        ("data digest", data.get("digest")),
+        ("split", run.result.get("split") or split.get("name")),
+        ("split digest", run.result.get("split_digest") or split.get("digest")),
+        ("seed of the run", run.result.get("seed", known.get("seed"))),
+        ("code", commit + (", with local changes" if code.get("modified") else "")),
+        ("python", known.get("python")),
+        ("packages", ", ".join(f"{k} {v}" for k, v in (known.get("packages") or {}).items() if v)),
+        ("processor", machine.get("cpu")),
+        ("cores", machine.get("cores")),
+        ("memory", f"{machine['memory_gib']} GiB" if machine.get("memory_gib") else None),
+        ("system", machine.get("system")),
+    ]
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]

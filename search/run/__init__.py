@@ -1,0 +1,8 @@
+"""One run from its options to its exit code.
+
+`start` decides whether it is new, resumed or extended; `session` drives it from the first line of
+the journal to the last; `opened` is the only door to a run's data, `evidence` says what can't be
+measured on it; `signals` and `restart` are its ends and new beginnings.
+
+May import: every room but cli.
+"""

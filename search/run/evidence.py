@@ -1,0 +1,261 @@
+"""What a search on some data and split can show, said before it begins; refused where nothing.
+
+A number that no trial can change, or that a handful of users decide, looks like any other at the
+end of a run. So it is said at its beginning, in one line each, with the option that helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from recsys.data import Dataset
+from recsys.data.ratings import RATED
+from recsys.errors import InputError
+from recsys.evidence import Part, parts, race_holds_out
+from recsys.metrics import Metric, parse_metric
+from recsys.split import HoldOut, SplitPlan
+from search.record.settings import plan_of
+from search.space.spec import SearchSpec
+from search.stats import LEAST_USERS, expected_reach
+from search.words import counted
+
+# Better configs and better methods differ by about this much (docs/experiments.md): a test that
+# cannot tell such gaps apart decides little.
+TELLING = 0.02
+_ONE = HoldOut("fixed", 1)
+
+
+def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
+    """Lines for the person about what `spec` can measure on `dataset`.
+
+    Raises InputError where no honest number or no submission can come of it; the message says
+    what would help.
+    """
+    plan = plan_of(spec)
+    lines = evidence(dataset, plan, parse_metric(spec.metric))
+    if spec.purpose == "search":
+        lines += _submission(dataset, spec.k)
+        if spec.race.finalists and not race_holds_out(dataset, plan):
+            raise InputError(
+                f"{_name(dataset)}: the race divides train and validation anew, and with "
+                f"{plan.valid} no user would have a validation item: --set race=none"
+                + _or_fixed(dataset, plan)
+            )
+    return lines
+
+
+def evidence(dataset: Dataset, plan: SplitPlan, metric: Metric | None = None) -> list[str]:
+    """Lines about the held-out parts of a split. InputError where a part can show nothing."""
+    held = parts(dataset, plan)
+    for part in held:
+        _refuse(dataset, plan, part, metric)
+    helped = _more_users(dataset, plan, held)
+    lines: list[str] = []
+    for part in held:
+        lines += _part_lines(part, metric, helped)
+        if lines:
+            helped = ""  # said once
+    return lines
+
+
+def default_evidence(dataset: Dataset) -> list[str]:
+    """The same for a look at the data, with the split of a space that asks for none itself."""
+    try:
+        return evidence(dataset, SplitPlan()) + _submission(dataset, 0)
+    except InputError as error:
+        return [f"note: a search would refuse this: {error}"]
+
+
+def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None) -> None:
+    """Raise InputError where the value on `part` is no measurement."""
+    name = _name(dataset)
+    if dataset.interactions.n_items == 1:
+        raise InputError(f"{name}: has one item only: there is nothing to choose from")
+    if not part.holding and part.rule is not None:
+        least = "" if part.first is None else f": expected a user with at least {part.first} items"
+        raise InputError(
+            f"{name}: the {part.name} part would be empty with {part.rule}{least}"
+            + _way_out(dataset, plan)
+        )
+    if not part.asked:
+        if _nothing_left(dataset):
+            raise InputError(f"{name}: {_every_item(dataset)}")
+        without = " (or --set split.test=none)" if part.name == "test" else ""
+        raise InputError(
+            f"{name}: for none of {counted(part.holding, 'user')} with {part.name} items "
+            "another item is left to rank, so every order is perfect: expected users who lack "
+            f"more items than are held out{without}"
+        )
+    if part.unknown == part.asked:
+        raise InputError(
+            f"{name}: none of the {part.asked:,} users of the {part.name} part is in train: "
+            "nothing can be learned of them, expected the same users, spelled the same way (or "
+            f"leave the {part.name} file out: then a part of train is held out)"
+        )
+    if metric is not None and part.certain(metric) == part.asked:
+        raise InputError(
+            f"{name}: {metric.name} is the same in every order, as no {part.name} user has more "
+            f"items left to rank than fit into the list: --set metric=ndcg@{metric.k}, or a "
+            "smaller k"
+        )
+
+
+def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]:
+    """What is odd about who decides the value on one part; `helped`: what to do about few."""
+    users = len(part.held)
+    if part.holding > part.asked:
+        alone = part.holding - part.asked
+        yield (
+            f"note: {part.name}: for {alone:,} of {counted(part.holding, 'user')} with held-out "
+            "items no other item is left to rank: they prove nothing and are left out"
+        )
+    if part.unknown:
+        yield (
+            f"note: {part.name}: {part.unknown:,} of {counted(part.asked, 'user')} with held-out "
+            "items are not in train: nothing is known of them, and all get the same list; "
+            f"expected the users of train, or leave the {part.name} file out, and a part of "
+            "train is held out"
+        )
+    if metric is not None and (certain := part.certain(metric)):
+        yield (
+            f"note: {part.name}: {metric.name} of {certain:,} of {counted(part.asked, 'user')} "
+            "is the same in every order, as all their items fit into the list"
+        )
+    if part.asked * 2 < users or expected_reach(part.asked) > TELLING:
+        beside = " and others left to rank" if part.holding > part.asked else ""
+        with_first = f" (those with {part.first:,} or more)" if part.first else ""
+        yield (
+            f"note: {part.name}: {part.asked:,} of {counted(users, 'user')} "
+            f"{have(part.asked)} held-out items{beside}{with_first}: "
+            f"{reach_words(part.asked)}{helped}"
+        )
+
+
+def have(users: int) -> str:
+    """The verb of so many users."""
+    return "has" if users == 1 else "have"
+
+
+def reach_words(users: int) -> str:
+    """What a comparison over so many users can tell, known beforehand."""
+    if users < LEAST_USERS:
+        return "too few to prove any difference, however large"
+    return f"differences below about {expected_reach(users):.1g} cannot be told apart"
+
+
+# --- what to do about it ----------------------------------------------------------------------
+
+
+def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
+    """The options that ask more users, as the end of a sentence; empty where none does."""
+    return _options(dataset, plan, held, "; ")
+
+
+def _way_out(dataset: Dataset, plan: SplitPlan) -> str:
+    """What to do where a part would be empty."""
+    found = _options(dataset, plan, parts(dataset, plan), "; ")
+    if found:
+        return found
+    most = int(dataset.interactions.csr.degrees().max(initial=0))
+    if plan.test is not None and most == 2 and dataset.ready_test is None:
+        return (
+            "; --set split.test=none --set split.valid.fixed=1 holds out one of two, without a test"
+        )
+    return f"; no user has more than {counted(most, 'item')}, so nothing can be held out"
+
+
+def _or_fixed(dataset: Dataset, plan: SplitPlan) -> str:
+    one = SplitPlan(plan.order, plan.test, _ONE)
+    works = plan.valid != _ONE and race_holds_out(dataset, one)
+    return " or --set split.valid.fixed=1" if works else ""
+
+
+def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: str) -> str:
+    """`--set` of one held-out item a user, where that asks more users than `held` does."""
+    one = SplitPlan(plan.order, None if plan.test is None else _ONE, _ONE)
+    new = {part.name: part for part in parts(dataset, one) if part.rule is not None}
+    if not all(part.asked for part in new.values()):
+        return ""
+    old = {part.name: part for part in held}
+    gains = [name for name, part in new.items() if part.asked > old[name].asked]
+    options = " ".join(
+        f"--set split.{'valid' if name == 'validation' else name}.fixed=1"
+        for name, part in new.items()
+        if gains and old[name].rule != _ONE
+    )
+    if not options:
+        return ""
+    first = next(iter(new.values()))
+    counts = ", ".join(f"{part.asked:,} in {name}" for name, part in new.items())
+    who = f"every user with {first.first} or more" if first.first else "more users"
+    return f"{before}{options} asks {who} ({counts})"
+
+
+# --- the submission ---------------------------------------------------------------------------
+
+
+def _submission(dataset: Dataset, k: int) -> list[str]:
+    """Lines about the lists of the submission. InputError where all would be empty."""
+    free_S = _free_of_receivers(dataset)
+    users = len(free_S)
+    if _nothing_left(dataset):
+        raise InputError(f"{_name(dataset)}: {_every_item(dataset)}")
+    if users and not (free_S > 0).any():
+        raise InputError(
+            f"{_name(dataset)}: each of the {users:,} users whom the submission is for has every "
+            "item, so it would be empty: expected users who have some of the items, not all"
+        )
+    lines = []
+    if none := int((free_S == 0).sum()):
+        lines.append(
+            f"note: {none:,} of {counted(users, 'user')} {have(none)} every item: nothing is left "
+            f"to recommend, so {counted(none, 'row')} of the submission will be empty"
+        )
+    if short := int(((free_S > 0) & (free_S < k)).sum()):
+        lines.append(
+            f"note: {short:,} of {counted(users, 'user')} {have(short)} fewer than {k:,} items "
+            f"left: {counted(short, 'row')} of the submission will be shorter"
+        )
+    return lines
+
+
+def _free(dataset: Dataset) -> np.ndarray:
+    """Items that each user has in no part, int64 (U,)."""
+    csr = dataset.interactions.csr
+    test = dataset.ready_test
+    return csr.n_items - csr.degrees() - (0 if test is None else test.degrees())
+
+
+def _free_of_receivers(dataset: Dataset) -> np.ndarray:
+    """The same of the S users whom the submission is for, int64 (S,); of a stranger every item."""
+    free_U, who = _free(dataset), dataset.receivers
+    if who is None:
+        return free_U
+    free_S = np.full(len(who), dataset.interactions.n_items)
+    free_S[who.codes >= 0] = free_U[who.known]
+    return free_S
+
+
+def _nothing_left(dataset: Dataset) -> bool:
+    return not (_free(dataset) > 0).any()
+
+
+def _every_item(dataset: Dataset) -> str:
+    data = dataset.interactions
+    who = "the only user has" if data.n_users == 1 else f"each of the {data.n_users:,} users has"
+    rated = any(RATED in note for note in data.notes)
+    help_ = (
+        "if not every row is a positive, --min-rating says from which rating on"
+        if rated
+        else "expected users who have some of the items, not all"
+    )
+    return (
+        f"{who} every one of the {data.n_items:,} items, so nothing is left to rank or to "
+        f"recommend: {help_}"
+    )
+
+
+def _name(dataset: Dataset) -> str:
+    return dataset.interactions.name

@@ -1,0 +1,103 @@
+"""The one door to a run's data: read, divided, and the same as when the run began.
+
+Resuming, extending and exporting a trial all need the data again. Another file by that name
+would give results, and a submission, of other data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from recsys.data import SETS, Dataset, load
+from recsys.errors import ConfigError, InputError
+from recsys.split import Split, make_split
+from search.record.settings import Settings, plan_of
+from search.space.load import SearchSpec
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Data and split of a run, and its settings with the digests of both."""
+
+    dataset: Dataset
+    split: Split
+    settings: Settings
+
+
+def absolute(source: str) -> str:
+    """A path as an absolute one, since workers start elsewhere; a name stays a name."""
+    if source in SETS:
+        return source
+    try:
+        return str(Path(source).expanduser().resolve(strict=True))
+    except (OSError, RuntimeError, ValueError):
+        return source  # reading it will say what is wrong
+
+
+def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]) -> Dataset:
+    """The data that `settings` name. Raises `InputError`; of a `run`, with the way out."""
+    if run is not None and settings.data not in SETS and not _exists(settings.data):
+        raise InputError(
+            f"{settings.data}: the data of run {run} is not there any more: "
+            "say where it is now with --data PATH"
+        )
+    return load(
+        settings.data,
+        min_rating=settings.min_rating,
+        columns=settings.columns,
+        seed=settings.seed,
+        notify=notify,
+    )
+
+
+def divide(dataset: Dataset, spec: SearchSpec, settings: Settings, run: str | None) -> Opened:
+    """Data and its split; of a `run` that goes on, raises `ConfigError` unless they are its own."""
+    split = make_split(dataset, plan_of(spec), settings.seed)
+    now = replace(
+        settings,
+        data_digest=dataset.interactions.digest(),
+        ids_digest=ids_digest(dataset),
+        split_digest=split.digest,
+    )
+    if run is not None:
+        for what in ("data", "ids", "split"):
+            then, found = (getattr(s, f"{what}_digest") for s in (settings, now))
+            if then not in ("", found):  # runs of earlier versions have no digest of the ids
+                raise ConfigError(
+                    f"--run {run}: the data has changed since the run began "
+                    f"({what} digest {then} then, {found} now, of {settings.data})"
+                )
+    return Opened(dataset, split, now)
+
+
+def open_data(
+    spec: SearchSpec, settings: Settings, run: str, notify: Callable[[str], None]
+) -> Opened:
+    """`read_data` and `divide` of an existing run."""
+    return divide(read_data(settings, run, notify), spec, settings, run)
+
+
+def ids_digest(dataset: Dataset) -> str:
+    """16 hex digits that change whenever an id of a user or an item does, or a receiver."""
+    sha = hashlib.sha256()
+    interactions = dataset.interactions
+    receivers = [] if dataset.receivers is None else [np.array(dataset.receivers.names, object)]
+    for ids in (interactions.user_ids, interactions.item_ids, *receivers):
+        sha.update(f"{len(ids)} {ids.dtype.kind}\n".encode())
+        if ids.dtype.kind == "i":
+            sha.update(ids.astype("<i8").tobytes())
+        else:
+            sha.update("\0".join(map(str, ids)).encode(errors="surrogatepass"))
+    return sha.hexdigest()[:16]
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        return True  # there, but not for us: reading it says why

@@ -1,0 +1,50 @@
+"""Going on with a run: the command for a person, and doing it where Ray itself died.
+
+Ray in a process can't be put up again once its servers are dead (calls into it may never
+return), so the driver replaces itself by a fresh one that resumes the run. That is the same as
+after any other crash: the journal has all that was finished.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from search.paste import SCRIPT, command
+from search.record.folder import RunFolder
+from search.run.signals import Interruption, show_cursor
+
+COUNT = "RECSEARCH_RESTARTS"  # in the environment, since it has to outlive the process image
+RESTARTS = 2
+SIGNAL_LAG_S = 0.5
+
+
+def resume_command(folder: RunFolder) -> str:
+    """The command that resumes a run."""
+    return command("--resume", "--run", folder.path)
+
+
+def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
+    """Start this run's driver anew; after `RESTARTS` times give up with one line and exit 1."""
+    time.sleep(SIGNAL_LAG_S)  # a signal to the whole group kills Ray too, and is no accident
+    if interruption.signalled:
+        return
+    done = int(os.environ.get(COUNT, "0"))
+    script = Path(sys.argv[0]).resolve()
+    if done >= RESTARTS or script.name != SCRIPT:
+        _say(2, f"run_search.py: Ray's {what} died {done + 1} times: nothing finished is lost")
+        interruption.leave(1)
+    show_cursor()
+    interruption.before_leaving()
+    _say(1, f"Ray's {what} died: starting anew from the journal ({done + 1} of {RESTARTS})")
+    os.environ[COUNT] = str(done + 1)
+    os.execv(
+        sys.executable,
+        [sys.executable, str(script), "--resume", "--run", str(folder.path)],
+    )
+
+
+def _say(stream: int, line: str) -> None:
+    os.write(stream, f"{line}\n".encode(errors="replace"))

@@ -1,0 +1,280 @@
+"""One session of a run: from its first line in the journal to its last.
+
+A run has one session when all goes well, and one more for every resume or extension.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys.data import Dataset
+from recsys.errors import ConfigError
+from recsys.split import Split
+from search.machine import ray_folder
+from search.machine.cluster import Cluster
+from search.machine.workers import NoWorkersError
+from search.record.folder import RunFolder
+from search.record.journal import Journal, StorageError
+from search.record.provenance import provenance
+from search.record.settings import Settings, plan_of
+from search.record.state import RunState
+from search.report.files import read_run
+from search.report.page import render_report
+from search.report.tables import leak_lines
+from search.run.restart import restart, resume_command
+from search.run.signals import EXIT_CODE, Interruption
+from search.screen.display import Display
+from search.space.load import SearchSpec
+from search.stages.context import RunFailedError, Stages
+from search.stages.race import race
+from search.stages.refit import refit
+from search.stages.result import result
+from search.stages.test import test
+from search.tracking.driver import Tracker
+from search.tracking.memory import DeliveryStatus
+from search.tracking.where import default_tracking_uri
+from search.words import result_rows
+
+NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+FLUSH_S = {"done": 60.0, "failed": 20.0, "interrupted": 1.0}
+
+
+@dataclass
+class Session:
+    """What a session works with; `drive` is all there is to call.
+
+    extends: whether it adds trials to those that the run had planned or made.
+    """
+
+    spec: SearchSpec
+    settings: Settings
+    dataset: Dataset
+    split: Split
+    folder: RunFolder
+    display: Display
+    interruption: Interruption = field(default_factory=Interruption)
+    extends: bool = False
+
+    def drive(self) -> int:
+        """Begin, go through the stages, end; returns the exit code."""
+        with self.folder.journal() as journal:
+            self.interruption.last_words = f"to go on: {resume_command(self.folder)}"
+            self._begin(journal)
+            tracker = Tracker(
+                self.folder.path, self.settings.tracking_uri or default_tracking_uri()
+            )
+            tracker.start()
+            run: Stages | None = None
+            status = "failed"
+            try:
+                cluster = self._cluster()
+                with cluster, self.display.live():
+                    run = self._stages(journal, cluster)
+                    self._go(run)
+                status = "done"
+            except (RunFailedError, NoWorkersError) as failure:
+                sys.stderr.write(f"run_search.py: {failure}\n")
+            except KeyboardInterrupt:
+                status = "interrupted"
+                self.display.note("interrupted: keeping what is there")
+            except Exception as error:
+                if (disk := disk_error(error, self.folder)) is None:
+                    raise
+                raise disk from error
+            finally:
+                # A full disk has been reported already, and must not hide behind itself here.
+                with suppress(StorageError):
+                    status = self._end(journal, run, tracker, status)
+        return {"done": 0, "failed": 1, "interrupted": EXIT_CODE}[status]
+
+    def _cluster(self) -> Cluster:
+        words = (
+            "run_search.py: the search was killed; nothing finished is lost. "
+            f"To go on: {resume_command(self.folder)}"
+        )
+        cluster = Cluster(
+            self.settings.address,
+            on_lost=self._ray_lost,
+            last_words=words,
+            note=self.display.note,
+        )
+        self.interruption.before_leaving = cluster.dismiss_guard
+        return cluster
+
+    def _ray_lost(self, what: str) -> None:
+        """The machinery under the trials died: begin again from the journal, a few times."""
+        restart(self.interruption, what, self.folder)
+
+    def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
+        settings = self.settings
+        limit = settings.time_budget
+        return Stages(
+            spec=self.spec,
+            settings=settings,
+            dataset=self.dataset,
+            split=self.split,
+            plan=plan_of(self.spec),
+            folder=self.folder,
+            journal=journal,
+            display=self.display,
+            cluster=cluster,
+            resources=cluster.preflight(
+                settings.cpus_per_trial, settings.gpus_per_trial, settings.device
+            ),
+            deadline=None if limit is None else time.monotonic() + limit,
+        )
+
+    def _go(self, run: Stages) -> None:
+        """The stages in order; a report table has no winner, so no race and no test stage."""
+        self._compile()
+        run.run("search", run.search)
+        if self.spec.purpose == "table":
+            return
+        run.run("race", lambda: race(run))
+        run.run("test", lambda: test(run))
+        run.run("refit", lambda: refit(run))
+
+    def _compile(self) -> None:
+        """Compile the kernels once, here, before every worker would do it at the same time."""
+        if self.settings.device != "cpu":
+            return
+        from recsys.models.mf.warm_up import warm_up
+
+        self.display.note("loading the compiled kernels (a machine's first time takes a while)")
+        with self.interruption.postponed():  # the compiler calls back from C
+            seconds = warm_up(threads=self.settings.cpus_per_trial)
+        if seconds > 5:
+            self.display.note(f"compiled in {seconds:.0f} s, kept for the next time")
+
+    def _begin(self, journal: Journal) -> None:
+        """The files that say what the run is, and the first line of the session."""
+        spec, settings, folder = self.spec, self.settings, self.folder
+        folder.write("spec.yaml", spec.to_yaml())
+        known = folder.path / "provenance.json"
+        previous = json.loads(known.read_text(encoding="utf-8")) if known.exists() else None
+        folder.write_json("provenance.json", provenance(previous, **self._facts()))
+        journal.append(
+            "run",
+            sync=True,
+            name=folder.name,
+            space=spec.name,
+            spec_digest=spec.digest(),
+            settings=asdict(settings),
+            dataset=self.dataset.interactions.name,
+            metric=spec.metric,
+            purpose=spec.purpose,
+            split=self.split.name,
+            split_digest=self.split.digest,
+            device=settings.device,
+            seed=settings.seed,
+        )
+        state = folder.state()
+        self.display.done = sum(t.finished for t in state.trials.values())
+        if self.display.done < spec.trials and (self.extends or not searched(state, spec.trials)):
+            # More trials (--extend) may change the winner: what was built on the old one is stale.
+            for name in ("search", "race", "test", "refit"):
+                if state.stage_done(name):
+                    journal.append("stage", name=name, state="start")
+
+    def _facts(self) -> dict[str, Any]:
+        data, settings, split = self.dataset.interactions, self.settings, self.split
+        return {
+            "data": {
+                "source": settings.data,
+                "name": data.name,
+                "digest": settings.data_digest,
+                "users": data.n_users,
+                "items": data.n_items,
+                "positives": data.nnz,
+            },
+            "split": {"name": split.name, "digest": split.digest, "seed": split.seed},
+            "seed": settings.seed,
+            "settings": asdict(settings),
+        }
+
+    def _end(self, journal: Journal, run: Stages | None, tracker: Tracker, status: str) -> str:
+        """The files derived from the journal, its last line, and the words on screen.
+
+        Returns the status: an interruption in here is one as well.
+        """
+        try:
+            self._write_files(run, status)
+            # The last line: a run that has it has all its files.
+            journal.append("finish", sync=True, status=status)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        delivery = self._deliver(tracker, status)
+        if status == "interrupted":
+            self.interruption.farewell()
+        elif status == "done":
+            result = json.loads((self.folder.path / "result.json").read_text(encoding="utf-8"))
+            table = leak_lines(read_run(self.folder.path))
+            self.display.summary([*table, *result_rows(result, self.folder.path)])
+        if not delivery.delivered:
+            self.display.note(delivery.sentence())
+        return status
+
+    def _write_files(self, run: Stages | None, status: str) -> None:
+        folder = self.folder
+        folder.write_tables()
+        if run is not None:
+            run.state = folder.state()
+            folder.write_json("result.json", result(run, status))
+            if status != "interrupted":
+                folder.write("report.html", render_report(folder.path))
+
+    def _deliver(self, tracker: Tracker, status: str) -> DeliveryStatus:
+        """Wait for MLflow, a bounded time; a person who presses Ctrl-C does not want to."""
+        try:
+            return tracker.close(FLUSH_S[status])
+        except KeyboardInterrupt:
+            return tracker.close(0.5)
+
+
+def searched(state: RunState, trials: int) -> bool:
+    """Whether the search is done, and was one for this number: its time budget may have ended it.
+
+    Another number is that of an extension that did not come far.
+    """
+    stage = state.stages.get("search")
+    return stage is not None and stage.state == "done" and stage.data.get("planned") == trials
+
+
+def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
+    """What a full or read-only disk has to do with an exception, None if nothing.
+
+    Optuna's file and Ray's own records lie in the run folder too, and Ray wraps what is raised
+    inside its loop.
+    """
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, StorageError):
+            return inner
+        if isinstance(inner, OSError) and inner.errno in NO_DISK:
+            return StorageError.at(full_place(inner, folder.path), inner)
+        inner = inner.__cause__ or inner.__context__
+    return None
+
+
+def full_place(error: OSError, folder: Path) -> Path:
+    """Where an error of a disk happened: what it names itself, else a place that takes no byte.
+
+    Beside the run folder Ray's files and those that Python keeps for a moment are written.
+    """
+    if error.filename is not None:
+        return Path(os.fsdecode(error.filename))
+    for place in (folder, ray_folder.choose(os.environ, Path("/")).path, tempfile.gettempdir()):
+        try:
+            ray_folder.check(Path(place))
+        except ConfigError:
+            return Path(place)
+    return folder

@@ -1,0 +1,377 @@
+"""One run from its options to its result: begin or resume, go through the stages, report.
+
+The stages are in `stages.py`; this file decides what is run, where it is kept and how it ends.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys.data import Dataset, describe_lines
+from recsys.data.lists import BLANK
+from recsys.errors import ConfigError
+from recsys.metrics import parse_metric
+from search.machine.cluster import Cluster, resolve_device
+from search.machine.place import check_place
+from search.machine.storage import resolve_storage
+from search.machine.workers import NoWorkersError
+from search.paste import command
+from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
+from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
+from search.record.settings import Settings, all_leaky, for_device
+from search.record.state import RunState
+from search.run.evidence import check_evidence
+from search.run.opened import absolute, divide, read_data
+from search.run.signals import EXIT_CODE, Interruption, interruptible
+from search.screen.display import Display
+from search.space.load import SearchSpec, load_run_spec, load_spec, override
+from search.tracking.memory import delivery_status, known_uri
+from search.tracking.where import check_tracking_uri, default_tracking_uri, is_local_default
+from search.words import counted, duration
+
+if TYPE_CHECKING:
+    from search.run.session import Session
+
+DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
+
+
+# What a run keeps for good, and what else may be said on --resume and --extend.
+KEPT = {"space": "--space", "trials": "--trials", "seed": "--seed", "overrides": "--set"}
+CHANGEABLE = {
+    "data": "--data",
+    "min_rating": "--min-rating",
+    "columns": "--columns",
+    "time_budget": "--time-budget",
+    "cpus_per_trial": "--cpus-per-trial",
+    "gpus_per_trial": "--gpus-per-trial",
+    "device": "--device",
+    "address": "--address",
+    "storage": "--storage",
+    "tracking_uri": "--tracking-uri",
+    "submission_sep": "--submission-sep",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said; None where it said nothing. `time_budget` inf: none at all."""
+
+    space: str | None = None
+    data: str | None = None
+    min_rating: float | None = None
+    columns: dict[str, str] | None = None
+    trials: int | None = None
+    time_budget: float | None = None
+    seed: int | None = None
+    overrides: tuple[str, ...] = ()
+    run: str | None = None
+    runs_dir: Path | None = None
+    resume: bool = False
+    extend: int | None = None
+    dry_run: bool = False
+    cpus_per_trial: int | None = None
+    gpus_per_trial: float | None = None
+    device: str | None = None
+    address: str | None = None
+    storage: str | None = None
+    tracking_uri: str | None = None
+    submission_sep: str | None = None
+
+    def said(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Those of `names` that were given, with the option's spelling."""
+        return {n: flag for n, flag in names.items() if getattr(self, n) not in (None, ())}
+
+    @property
+    def place(self) -> Path:
+        """The folder of the runs."""
+        return Path(DEFAULT_RUNS) if self.runs_dir is None else self.runs_dir
+
+
+def run_search(options: Options) -> int:
+    """Run, resume or extend a search; returns the exit code."""
+    with interruptible() as interruption:
+        try:
+            code = _start(options, interruption)
+        except KeyboardInterrupt:
+            interruption.farewell()
+            code = EXIT_CODE
+        if interruption.pressed:
+            # Everything is closed; taking Python itself down would cost another second or more.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
+
+
+def _start(options: Options, interruption: Interruption) -> int:
+    if options.resume or options.extend is not None:
+        return _go_on(options, interruption)
+    if options.space is None:
+        raise ConfigError(f"--space is missing: say which search space ({command('spaces')})")
+    if options.run is None:
+        check_runs_dir(options.place)
+    else:
+        RunFolder.check_free(options.place, options.run)
+    for flag, key, said in (
+        ("--trials", "trials", options.trials),
+        ("--time-budget", "time_budget", options.time_budget),
+    ):
+        if said is not None and any(o.partition("=")[0].strip() == key for o in options.overrides):
+            raise ConfigError(f"{flag} and --set {key}=...: say one of them")
+    spec = override(load_spec(options.space), list(options.overrides))
+    if options.trials is not None:
+        spec = override(spec, [f"trials={options.trials}"])
+    plan = plan_new(spec, by_option=options.trials is not None)
+    spec = with_trials(spec, plan.trials)
+    gpus, device = machine_of(options, None)
+    settings = Settings(
+        data=absolute(options.data or DEFAULT_DATA),
+        min_rating=options.min_rating,
+        columns=options.columns,
+        seed=DEFAULT_SEED if options.seed is None else options.seed,
+        trials=spec.trials,
+        time_budget=budget_of(options, spec.time_budget),
+        cpus_per_trial=options.cpus_per_trial or 1,
+        gpus_per_trial=gpus,
+        device=device,
+        address=options.address,
+        storage=storage_of(options, None),
+        tracking_uri=store_of(options, None),
+        submission_sep=options.submission_sep or BLANK,
+    )
+    _check_separator(spec, options)
+    spec = for_device(spec, settings.device)
+    return _run(spec, settings, options, interruption, None, plan.notes)
+
+
+def machine_of(options: Options, before: Settings | None) -> tuple[float, str]:
+    """(GPUs of a trial, device) of a new run, or of one that had `before`; ConfigError."""
+    gpus = before.gpus_per_trial if before is not None else 0.0
+    device = before.device if before is not None else "auto"
+    if options.gpus_per_trial is not None:
+        gpus, device = options.gpus_per_trial, "auto"
+    if options.device is not None:
+        device = options.device
+    if options.device == "cpu":
+        if options.gpus_per_trial:
+            raise ConfigError(
+                f"--gpus-per-trial {options.gpus_per_trial:g}: has no effect with --device cpu: "
+                "leave out one of them"
+            )
+        gpus = 0.0
+    return gpus, resolve_device(device, gpus)
+
+
+def budget_of(options: Options, before: float | None) -> float | None:
+    """Seconds of the time budget, None for no limit."""
+    if options.time_budget is None:
+        return before
+    return options.time_budget if math.isfinite(options.time_budget) else None
+
+
+def store_of(options: Options, before: str | None) -> str | None:
+    """The tracking store, None for the project's own; ConfigError where it can't be used."""
+    uri = options.tracking_uri or before
+    if uri is None or is_local_default(uri):
+        check_tracking_uri(default_tracking_uri())
+        return None
+    return check_tracking_uri(uri)
+
+
+def storage_of(options: Options, before: str | None) -> str | None:
+    """Ray's storage as an absolute path or a URI, None for the run folder; ConfigError."""
+    return before if options.storage is None else resolve_storage(options.storage)
+
+
+def _go_on(options: Options, interruption: Interruption) -> int:
+    """Resume, or extend, an existing run."""
+    if options.run is None:
+        raise ConfigError("--run is missing: say which run, e.g. --resume --run NAME")
+    if options.resume and options.extend is not None:
+        raise ConfigError("--extend resumes the run as well: leave out --resume")
+    if kept := options.said(KEPT):
+        raise ConfigError(
+            f"leave out {', '.join(kept.values())}: --resume and --extend keep the space, the "
+            "seed and the trials that the run began with (more trials: --extend N)"
+        )
+    if options.runs_dir is not None and is_path(options.run):
+        raise ConfigError(f"--run {options.run} is a path: leave out --runs-dir, or say the name")
+    folder = RunFolder.open(options.place, options.run, lock=True)
+    with folder:
+        state = folder.state()
+        spec = load_run_spec(folder.path)
+        before = Settings.from_dict(state.settings)
+        plan = plan_more(spec, state, before.trials, options.extend)
+        more = options.extend is not None and plan.trials > len(state.trials)
+        if state.status == "done" and not more:
+            return _finished_already(folder, options, spec, state)
+        gpus, device = machine_of(options, before)
+        settings = replace(
+            before,
+            data=before.data if options.data is None else absolute(options.data),
+            min_rating=before.min_rating if options.min_rating is None else options.min_rating,
+            columns=before.columns if options.columns is None else options.columns,
+            trials=plan.trials,
+            time_budget=budget_of(options, None if more else before.time_budget),
+            cpus_per_trial=options.cpus_per_trial or before.cpus_per_trial,
+            gpus_per_trial=gpus,
+            device=device,
+            address=options.address or before.address,
+            storage=storage_of(options, before.storage),
+            tracking_uri=store_of(options, before.tracking_uri),
+            submission_sep=options.submission_sep or before.submission_sep,
+        )
+        _check_separator(spec, options)
+        notes = plan.notes
+        if more and options.time_budget is None and before.time_budget is not None:
+            notes += (
+                f"note: the time budget of {duration(before.time_budget)} was that of the trials "
+                "before: these have none (--time-budget gives them one)",
+            )
+        spec = with_trials(spec, plan.trials)
+        return _run(spec, settings, options, interruption, folder, notes, extends=more)
+
+
+def _finished_already(
+    folder: RunFolder, options: Options, spec: SearchSpec, state: RunState
+) -> int:
+    """There is nothing left to do; says so, and what MLflow lacks."""
+    more = (
+        f"more trials: {command('--run', folder.path, '--extend', '20')}"
+        if configs_left(spec, state)
+        else f"{every(distinct(t.config for t in state.trials.values()))} of the space was tried"
+    )
+    print(  # noqa: T201
+        f"run {folder.name} is finished, nothing is left to do: see {folder.path / 'report.html'}; "
+        f"{more}"
+    )
+    if unused := options.said(CHANGEABLE):
+        print(f"note: {', '.join(unused.values())} had no effect: nothing ran")  # noqa: T201
+    status = delivery_status(folder.path, known_uri(folder.path))
+    if not status.delivered:
+        print(status.sentence())  # noqa: T201
+    return 0
+
+
+def _check_separator(spec: SearchSpec, options: Options) -> None:
+    if options.submission_sep is not None and spec.purpose == "table":
+        raise ConfigError(
+            "--submission-sep: has no effect: this space makes a table and no submission"
+        )
+
+
+def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
+    """What can only be known once space and data are both there."""
+    n_items = dataset.interactions.n_items
+    deepest = parse_metric(spec.metric)
+    if deepest.k > n_items or spec.k > n_items:
+        options = [
+            f"--set k={n_items}" if spec.k > n_items else "",
+            f"--set metric={deepest.kind}@{n_items}" if deepest.k > n_items else "",
+        ]
+        raise ConfigError(
+            f"{dataset.interactions.name}: has only {counted(n_items, 'item')}, and the space "
+            f"asks for k: {spec.k} items a user, measured by {spec.metric}: expected at most "
+            f"{n_items}, {' '.join(filter(None, options))}"
+        )
+    if spec.purpose == "search" and all_leaky(spec):
+        raise ConfigError(
+            "negatives_exclude: all leaks the validation items, so nothing it finds may win; "
+            "add --set purpose=table to see its numbers beside the test"
+        )
+
+
+def _run(
+    spec: SearchSpec,
+    settings: Settings,
+    options: Options,
+    interruption: Interruption,
+    folder: RunFolder | None,
+    notes: tuple[str, ...] = (),
+    *,
+    extends: bool = False,
+) -> int:
+    """Everything from the data on, for a new run (`folder` None) or one that goes on.
+
+    `notes`: lines for the person, about how many trials there will be. `extends`: whether there
+    will be more of them.
+    """
+    display = Display(
+        spec.name,
+        settings.data,
+        spec.trials,
+        settings.time_budget,
+        metric=spec.metric,
+        leaky=all_leaky(spec),
+    )
+    display.note(f"reading {settings.data}")
+    run = None if folder is None else folder.name
+    dataset = read_data(settings, run, display.note)
+    display.data = dataset.interactions.name
+    for line in describe_lines(dataset):
+        display.note(line)
+    _check_data(dataset, spec)
+    if run is None:
+        for line in check_evidence(dataset, spec):
+            display.note(line)
+    opened = divide(dataset, spec, settings, run)
+    split, settings = opened.split, opened.settings
+    display.note(f"split: {split.name} (digest {split.digest})")
+    for line in notes:
+        display.note(line)
+    check_place(settings, display.note)
+    if options.dry_run:
+        return _dry_run(spec, settings, display, folder)
+    from search.run.session import Session
+
+    if folder is not None:
+        session = Session(spec, settings, dataset, split, folder, display, interruption, extends)
+        return _drive(session)
+    if options.run is not None:
+        folder = RunFolder.create(options.place, options.run)
+    else:
+        folder = RunFolder.create_named(
+            options.place, default_names(spec.name, dataset.interactions.name)
+        )
+    with folder:
+        return _drive(Session(spec, settings, dataset, split, folder, display, interruption))
+
+
+def _drive(session: Session) -> int:
+    """Run a session; a new run that comes to grief before its first line leaves nothing."""
+    session.display.run = session.folder.name
+    try:
+        return session.drive()
+    except BaseException:
+        if not session.folder.has_begun():
+            session.interruption.last_words = "interrupted before the run began"
+            session.folder.discard()
+        raise
+
+
+def _dry_run(
+    spec: SearchSpec, settings: Settings, display: Display, folder: RunFolder | None
+) -> int:
+    """Everything was read and checked; say what would run."""
+    done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
+    left = max(0, spec.trials - done)
+    trials = counted(left, "more trial" if done else "trial")
+    try:
+        with Cluster(settings.address, note=display.note) as cluster:
+            resources = cluster.preflight(
+                settings.cpus_per_trial, settings.gpus_per_trial, settings.device
+            )
+            cluster.check_workers()
+    except NoWorkersError as error:
+        raise ConfigError(str(error)) from None
+    display.note(
+        f"{trials} of at most {counted(spec.max_epochs, 'epoch')}, {resources.concurrent} at a "
+        f"time on {counted(resources.cores, 'core')} ({settings.device}); nothing was started"
+    )
+    return 0

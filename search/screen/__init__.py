@@ -1,0 +1,4 @@
+"""What a terminal shows while a search runs: `display` takes events, `draw` makes lines of them.
+
+May import: the leaf words.
+"""

@@ -1,0 +1,169 @@
+"""What a person sees while a search runs: one live display, or plain lines where there is none.
+
+Everything that comes from outside (ids, names, paths, error messages) is shown as text: rich's
+markup and control characters in it do nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from search.screen.draw import Screen, clean
+from search.screen.progress import WORDS, Ended, Progress, Shown
+from search.words import Row, config_line, counted, duration, number
+
+MANY = 200  # from this many trials on, plain output tells of the interesting ones only
+EVERY_S = 5.0  # ... and of the count at most this often
+
+
+@dataclass(eq=False)
+class Display(Progress):
+    """Events in, screen out; `with display.live():` draws while the run is on.
+
+    Takes what `Progress` takes, and the console. Events may come from any thread, and before or
+    after the live part.
+    """
+
+    console: Console = field(default_factory=Console)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.interactive = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.screen = Screen(self.console)
+        self.last_line = self.clock()
+        self._live: Live | None = None
+        self._lock = threading.RLock()
+
+    # --- life --------------------------------------------------------------------------------
+
+    @contextmanager
+    def live(self) -> Iterator[Display]:
+        """Draw until the block ends; where it ends by an exception, the last state stays."""
+        self.start()
+        try:
+            yield self
+        except BaseException:
+            self.stop(keep=True)
+            raise
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Show the header; on a terminal, begin to draw."""
+        self.restart()
+        if not self.interactive:
+            run = f", run {self.run}" if self.run else ""
+            self._line(f"{self.space} on {self.data}{run}: {counted(self.total, 'trial')} planned")
+            if self.leaky:
+                self._line("WARNING: negatives_exclude is all: validation numbers leak")
+        elif self._live is None:
+            self._live = Live(
+                console=self.console,
+                get_renderable=self._frame,
+                refresh_per_second=4,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+
+    def stop(self, keep: bool = False) -> None:
+        """Stop drawing and give the terminal back; `keep`: leave the last state on it."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+            if keep:
+                self.console.print(self.screen.closing(self))
+
+    def _frame(self) -> RenderableType:
+        with self._lock:
+            return self.screen.frame(self)
+
+    # --- events ------------------------------------------------------------------------------
+
+    def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None:
+        """A trial begins, or begins again."""
+        with self._lock:
+            self.start_trial(trial_id, params)
+
+    def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
+        """A trial reports: `best` is its best value so far."""
+        with self._lock:
+            self.advance(trial_id, epoch, best)
+
+    def trial_ended(
+        self, trial_id: str, state: str, value: float | None, reason: str | None
+    ) -> None:
+        """A trial is over: COMPLETE, PRUNED or FAILED, the last with its cause as `reason`."""
+        with self._lock:
+            trial, how = self.end_trial(trial_id, state, value, reason)
+            if not self.interactive:
+                self._trial_line(trial, how)
+
+    def stage(self, name: str) -> None:
+        """The run enters a stage: search, race, test, refit, report."""
+        with self._lock:
+            self.enter(name)
+        if not self.interactive:
+            self._line(f"stage: {name}")
+
+    def progress(self, done: int, total: int) -> None:
+        """How far the present stage is, for stages that are not made of trials."""
+        with self._lock:
+            self.part = (done, total)
+        if not self.interactive and (done == total or self._due()):
+            self._line(f"{self.now}: {done} of {total}")
+
+    def note(self, text: str) -> None:
+        """One line for the person, above the live part."""
+        if self.interactive:
+            self.console.print(Text(clean(text, self.console.encoding)), highlight=False)
+        else:
+            self._line(text)
+
+    def summary(self, rows: Sequence[Row], title: str = "result") -> None:
+        """The end of a run, see `search.words.result_rows`; ends the live part."""
+        self.stop()
+        if self.interactive:
+            self.screen.print_summary(rows, title)
+            return
+        width = max((len(label) for label, _ in rows), default=0)
+        self._line("")
+        for label, text in rows:
+            self._line(f"{label:<{width}}  {text}")
+
+    # --- plain lines -------------------------------------------------------------------------
+
+    def _trial_line(self, trial: Shown, how: Ended) -> None:
+        is_best = self.best is trial
+        told = is_best or (how.state == "FAILED" and self.ended["FAILED"] <= 5)
+        if self.total > MANY and not told and not self._due():
+            return
+        words = f"[{self.done}/{self.total}] {trial.id} {WORDS.get(how.state, how.state.lower())}"
+        if how.state == "FAILED":
+            words += f": {how.reason or 'no cause given'}"
+        elif how.value is not None:
+            words += f" {self.metric} {number(how.value)}"
+            words += " (leaky)" if trial.leaky else ""
+            words += " the best so far" if is_best else ""
+            words += f": {config_line(trial.params)}" if is_best and trial.params else ""
+        if (left := self.left()) is not None and self.done < self.total:
+            words += f", about {duration(left)} left"
+        self._line(words)
+
+    def _due(self) -> bool:
+        return self.clock() - self.last_line >= EVERY_S
+
+    def _line(self, text: str) -> None:
+        self.last_line = self.clock()
+        # soft_wrap: a log file gets one line, however long
+        words = Text(clean(text, self.console.encoding))
+        self.console.print(words, soft_wrap=True, highlight=False)

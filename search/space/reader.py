@@ -1,0 +1,229 @@
+"""Reading a parsed YAML document as a `SearchSpec`, and trying it out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from recsys.errors import ConfigError
+from recsys.metrics import parse_metric
+from search.durations import EXPECTED, LONGEST_S, seconds_of
+from search.names import SPACE_NAME
+from search.space.domains import Constant, Param, Value
+from search.space.located import Node, Origin
+from search.space.params import parse_entry, parse_params
+from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
+
+GRID_LIMIT = 10_000
+MAX_TRIALS = 100_000
+DEFAULT_TRIALS = 64
+_PROBES = 256
+
+
+def parse_duration(node: Node) -> float | None:
+    """Seconds of `90s`, `10m`, `1h30m` or a plain number of seconds; None for `none`."""
+    if node.value in (None, "none"):
+        return None
+    seconds: float | None = None
+    if isinstance(node.value, str):
+        seconds = seconds_of(node.value)
+    elif type(node.value) in (int, float):
+        seconds = node.number()
+    if seconds is None or not 0 < seconds <= LONGEST_S:
+        raise node.wrong(f"{EXPECTED}, or none")
+    return seconds
+
+
+def _metric(node: Node) -> str:
+    """A metric such as map@50."""
+    try:
+        return parse_metric(node.text()).name
+    except ConfigError as error:
+        raise node.fail(str(error)) from None
+
+
+def _hold_out(node: Node) -> HoldOut:
+    parts = node.entries(("ratio", "fixed"))
+    if len(parts) != 1:
+        raise node.wrong("{ratio: 0.1} or {fixed: 5}")
+    if "ratio" in parts:
+        ratio = parts["ratio"].number(0, 0.9)
+        if ratio == 0:
+            raise parts["ratio"].wrong("a number above 0, at most 0.9")
+        return HoldOut("ratio", ratio)
+    return HoldOut("fixed", parts["fixed"].integer(1, 1_000_000))
+
+
+def _split(node: Node | None) -> SplitSpec:
+    tenth = HoldOut("ratio", 0.1)
+    parts = {} if node is None else node.entries(("order", "test", "valid"))
+    order = parts["order"].word(("random", "latest")) if "order" in parts else "random"
+    test: HoldOut | None = tenth
+    if "test" in parts:
+        test = None if parts["test"].value in (None, "none") else _hold_out(parts["test"])
+    return SplitSpec(order, test, _hold_out(parts["valid"]) if "valid" in parts else tenth)
+
+
+def _race(node: Node | None, table: bool) -> RaceSpec:
+    if node is None:
+        return RaceSpec(0, 0) if table else RaceSpec(4, 5)
+    if node.value in (None, "none"):
+        return RaceSpec(0, 0)
+    parts = node.entries(("finalists", "replicates"))
+    finalists = parts["finalists"].integer(0, 100) if "finalists" in parts else 4
+    replicates = parts["replicates"].integer(0, 100) if "replicates" in parts else 5
+    if not finalists or not replicates:
+        finalists = replicates = 0
+    elif replicates < 2:
+        raise parts["replicates"].wrong("at least 2: one split decides nothing (or race: none)")
+    if table and finalists:
+        raise node.fail("a table has no race: leave it out, or take purpose: search")
+    return RaceSpec(finalists, replicates)
+
+
+# The order of a resolved spec.
+KEYS = (
+    *("name", "about", "purpose", "searcher", "scheduler", "metric", "mode", "trials"),
+    *("time_budget", "max_epochs", "grace_epochs", "reduction_factor", "k", "split", "race"),
+    *("params", "enqueue"),
+)
+
+
+def parse_spec(value: object, origin: Origin, name: str, *, lenient: bool = False) -> SearchSpec:
+    """A spec from parsed YAML; `name` is used where the document has none.
+
+    `lenient`: parameters whose conditions cannot be met are left out instead of an error.
+    """
+    root = Node(value, origin)
+    if not isinstance(value, dict):
+        raise root.wrong("a mapping with the keys " + ", ".join(KEYS))
+    at = root.entries(KEYS)
+    if "params" not in at:
+        raise root.fail(
+            "params is missing: expected what is searched, {lr: {low: 0.01, high: 0.1}, ..}"
+        )
+
+    def word(key: str, *options: str) -> str:
+        return at[key].word(options) if key in at else options[0]
+
+    def whole(key: str, default: int, low: int, high: int) -> int:
+        return at[key].integer(low, high) if key in at else default
+
+    table = word("purpose", "search", "table") == "table"
+    searcher = word("searcher", "tpe", "random", "grid")
+    scheduler = word("scheduler", *(("none", "asha") if table else ("asha", "none")))
+    if table and scheduler == "asha":
+        raise at["scheduler"].fail("a table compares complete trainings, expected none")
+    max_epochs = whole("max_epochs", 20, 1, 100_000)
+    least = math.ceil(max_epochs / 10)
+    params = parse_params(at["params"], lenient=lenient)
+    spec = SearchSpec(
+        name=_name(at["name"]) if "name" in at else name,
+        about=at["about"].text().strip() if "about" in at else "",
+        purpose="table" if table else "search",
+        searcher=searcher,
+        scheduler=scheduler,
+        metric=_metric(at["metric"]) if "metric" in at else "map@50",
+        mode=word("mode", "max"),
+        trials=whole("trials", 0, 1, MAX_TRIALS),
+        time_budget=parse_duration(at["time_budget"]) if "time_budget" in at else None,
+        max_epochs=max_epochs,
+        grace_epochs=whole("grace_epochs", least, 1, max_epochs),
+        reduction_factor=whole("reduction_factor", 3, 2, 100),
+        k=whole("k", 50, 1, 100_000),
+        split=_split(at.get("split")),
+        race=_race(at.get("race"), table),
+        params=params,
+        enqueue=tuple(
+            dict.fromkeys(
+                parse_entry(entry, params)
+                for entry in (at["enqueue"].sequence() if "enqueue" in at else [])
+            )
+        ),
+    )
+    if spec.grace_epochs < least:
+        raise at["grace_epochs"].fail(
+            f"{spec.grace_epochs}, expected at least {least}, a tenth of max_epochs {max_epochs}"
+        )
+    return probe(_with_trials(spec, at), root)
+
+
+def _with_trials(spec: SearchSpec, at: dict[str, Node]) -> SearchSpec:
+    """`spec` with its default number of trials; a grid is checked to be finite and not huge."""
+    if spec.searcher != "grid":
+        return spec if spec.trials else replace(spec, trials=DEFAULT_TRIALS)
+    for param in spec.searched():
+        if param.domain.values() is None:  # type: ignore[union-attr]
+            raise (
+                at["params"]
+                .child(param.name, None)
+                .fail("a grid needs values to count: give choice or step, or take searcher tpe")
+            )
+    size = grid_size(spec)
+    if size > GRID_LIMIT:
+        raise at["params"].fail(f"the grid has more than {GRID_LIMIT} configs, expected fewer")
+    return spec if spec.trials else replace(spec, trials=size)
+
+
+def grid_size(spec: SearchSpec) -> int:
+    """How many configs `enqueue` and the grid have together, counted up to the limit + 1."""
+    first = {tuple(sorted(entry)) for entry in spec.enqueue}
+    rest = (c for c in spec.grid() if tuple(sorted(c.items())) not in first)
+    return len(first) + sum(1 for _ in islice(rest, GRID_LIMIT + 1))
+
+
+def probe(spec: SearchSpec, root: Node) -> SearchSpec:
+    """`spec`, after some of its configs were built: a broken one fails here, not in trial 17.
+
+    Tried are all of `enqueue`, the two ends and every option of each parameter where it is
+    active, and random configs, in which each parameter takes an end as often as a value between.
+    """
+    rng = np.random.default_rng(0)
+
+    def mixed(param: Param) -> Value:
+        domain = param.domain
+        assert not isinstance(domain, Constant)
+        if rng.random() < 0.5:
+            return domain.sample(rng)
+        corners = domain.corners()
+        return corners[int(rng.integers(len(corners)))]
+
+    def build(params: dict[str, Value], node: Node) -> None:
+        try:
+            spec.train_config(params)
+        except ConfigError as error:
+            first = str(error).split(" ", 1)[0]
+            if node.path == ("params",) and first in {p.name for p in spec.params}:
+                raise node.child(first, None).fail(str(error)) from None
+            raise node.fail(f"{error} (possible in this space: {_short(params)})") from None
+
+    for i, entry in enumerate(spec.enqueue):
+        build(dict(entry), root.child("enqueue", None).child(i, None))
+    everything = root.child("params", None)
+    for param in spec.searched():
+        for corner in param.domain.corners():  # type: ignore[union-attr]
+            for _ in range(_PROBES):
+                params = spec.choose(lambda p, c=corner, me=param: c if p is me else mixed(p))  # type: ignore[misc]
+                if param.name in params:
+                    build(params, everything)
+                    break
+    for _ in range(_PROBES):
+        build(spec.choose(mixed), everything)
+    return spec
+
+
+def _short(params: dict[str, Value]) -> str:
+    text = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in params.items()
+    )
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _name(node: Node) -> str:
+    if not SPACE_NAME.fullmatch(node.text()):
+        raise node.wrong("letters, digits, _ . - only, at most 80")
+    return node.text()

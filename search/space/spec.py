@@ -1,0 +1,227 @@
+"""`SearchSpec`: a whole search as frozen values, and what can be asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+
+from recsys.errors import ConfigError
+from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
+from search.space.domains import Bundle, Constant, Pairs, Param, Value
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """How many interactions of each user are held out: a ratio of them, or a fixed number."""
+
+    kind: str  # "ratio" | "fixed"
+    amount: float
+
+    def plain(self) -> dict[str, Any]:
+        return {self.kind: self.amount if self.kind == "ratio" else int(self.amount)}
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """How the data is divided; `test` None: no test items."""
+
+    order: str  # "random" | "latest"
+    test: HoldOut | None
+    valid: HoldOut
+
+    def plain(self) -> dict[str, Any]:
+        test = "none" if self.test is None else self.test.plain()
+        return {"order": self.order, "test": test, "valid": self.valid.plain()}
+
+
+@dataclass(frozen=True)
+class RaceSpec:
+    """The race: how many of the best trials meet, on how many fresh splits. 0: no race."""
+
+    finalists: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """A whole search. Times in seconds, lengths in epochs."""
+
+    name: str
+    about: str
+    purpose: str  # "search" | "table": every trial also on test, no race, winner or submission
+    searcher: str  # "tpe" | "random" | "grid"
+    scheduler: str  # "asha" | "none"
+    metric: str
+    mode: str  # "max": every metric here is better when it is larger
+    trials: int
+    time_budget: float | None
+    max_epochs: int
+    grace_epochs: int
+    reduction_factor: int
+    k: int  # items a user gets in the submission
+    split: SplitSpec
+    race: RaceSpec
+    params: tuple[Param, ...]
+    enqueue: tuple[Pairs, ...]
+
+    def searched(self) -> tuple[Param, ...]:
+        """The parameters that the search chooses."""
+        return tuple(p for p in self.params if not isinstance(p.domain, Constant))
+
+    def choose(self, pick: Callable[[Param], Value]) -> dict[str, Value]:
+        """The active searched parameters, each picked by `pick`, in the order of the space."""
+        chosen: dict[str, Value] = {}
+
+        def remember(param: Param) -> Value:
+            chosen[param.name] = pick(param)
+            return chosen[param.name]
+
+        walk(self.params, remember)
+        return chosen
+
+    def sample(self, rng: np.random.Generator) -> dict[str, Value]:
+        """A random config: values for the active searched parameters."""
+        return self.choose(lambda p: p.domain.sample(rng))  # type: ignore[union-attr]
+
+    def flat(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """`params` (the active searched ones) as complete flat parameters of a model's config.
+
+        Raises ConfigError where a parameter is missing, unknown or without effect.
+        """
+
+        def pick(param: Param) -> Value:
+            if param.name not in params:
+                raise ConfigError(f"space {self.name}: {param.name} is missing in {dict(params)}")
+            return params[param.name]
+
+        known = walk(self.params, pick)
+        for name in params:
+            if name not in known:
+                raise ConfigError(f"space {self.name}: {name} has no effect in {dict(params)}")
+        bundles = {p.name for p in self.params if isinstance(p.domain, Bundle)}
+        flat = {n: v for n, v in known.items() if n not in bundles}
+        if "epochs" in config_of(str(flat.get("model", DEFAULT))).model_fields:
+            flat["epochs"] = self.max_epochs
+        return flat
+
+    def train_config(self, params: Mapping[str, Value]) -> ModelConfig:
+        """The training that `params` describe."""
+        return config_from_flat(self.flat(params))
+
+    def grid(self) -> Iterator[dict[str, Value]]:
+        """Every config, in the order written, the last parameter changing fastest.
+
+        Lazy: nothing is held, whatever the size. Ranges without steps must not be in the space.
+        """
+        yield from _grid(self.params, {}, {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that read back as this spec."""
+        return {
+            "name": self.name,
+            "about": self.about,
+            "purpose": self.purpose,
+            "searcher": self.searcher,
+            "scheduler": self.scheduler,
+            "metric": self.metric,
+            "mode": self.mode,
+            "trials": self.trials,
+            "time_budget": "none" if self.time_budget is None else self.time_budget,
+            "max_epochs": self.max_epochs,
+            "grace_epochs": self.grace_epochs,
+            "reduction_factor": self.reduction_factor,
+            "k": self.k,
+            "split": self.split.plain(),
+            "race": {"finalists": self.race.finalists, "replicates": self.race.replicates},
+            "params": {p.name: p.plain() for p in self.params},
+            "enqueue": [dict(entry) for entry in self.enqueue],
+        }
+
+    def to_yaml(self) -> str:
+        """The resolved spec as YAML that `load_spec` reads back to an equal spec."""
+        text = yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, width=10_000)
+        return str(text)
+
+    def digest(self) -> str:
+        """16 hex digits of what the trials are and how they are judged, not of how many."""
+        plain = self.to_dict()
+        for key in ("about", "trials", "time_budget"):
+            del plain[key]
+        # a list, because the order of parameters matters and JSON objects are sorted
+        plain["params"] = list(plain["params"].items())
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper whose scalars mean in YAML 1.2, which our reader follows, what they are here."""
+
+    def ignore_aliases(self, _: Any) -> bool:
+        return True  # our reader refuses aliases
+
+
+def _write_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:float", repr(value))
+
+
+def _write_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # quoted wherever 1.1 and 1.2 could read the plain text differently
+    style = None if re.fullmatch(r"[a-z][a-z0-9_@]*", value) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(float, _write_float)
+_Dumper.add_representer(str, _write_text)
+
+
+def _grid(
+    params: tuple[Param, ...], known: dict[str, Value], chosen: dict[str, Value]
+) -> Iterator[dict[str, Value]]:
+    if not params:
+        yield chosen
+        return
+    param, rest = params[0], params[1:]
+    if not param.active(known):
+        yield from _grid(rest, known, chosen)
+        return
+    if isinstance(param.domain, Constant):
+        yield from _grid(rest, known | {param.name: param.domain.value}, chosen)
+        return
+    values = param.domain.values()
+    assert values is not None
+    for value in values:
+        extra = param.domain.fields(str(value)) if isinstance(param.domain, Bundle) else {}
+        yield from _grid(rest, known | {param.name: value} | extra, chosen | {param.name: value})
+
+
+class SetTwiceError(ConfigError):
+    """A flat parameter that one config gets from two places."""
+
+
+def walk(params: Iterable[Param], choose: Callable[[Param], Value]) -> dict[str, Value]:
+    """Everything that is known of one config: constants, chosen values, constants of bundles.
+
+    `choose` is asked once for each active searched parameter, in the order of the space. Raises
+    SetTwiceError.
+    """
+    known: dict[str, Value] = {}
+    for param in params:
+        if not param.active(known):
+            continue
+        domain = param.domain
+        value = domain.value if isinstance(domain, Constant) else choose(param)
+        found = {param.name: value}
+        if isinstance(domain, Bundle):
+            found |= domain.fields(str(value))
+        for name in found:
+            if name in known:
+                raise SetTwiceError(f"{name} is set twice: by {param.name} and above it")
+        known |= found
+    return known

@@ -1,0 +1,45 @@
+"""One trial as values: what was chosen, the training it means, and its seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recsys.models import ModelConfig
+from search.space.domains import Pairs, Value
+from search.space.spec import SearchSpec
+
+
+def trial_seed(run_seed: int, config_key: str) -> int:
+    """63 bits that depend on the run's seed and the config (`ModelConfig.key()`) alone.
+
+    So a trial replays exactly wherever and whenever it runs, and equal configs of a run get
+    equal seeds.
+    """
+    digest = hashlib.sha256(f"{run_seed}\n{config_key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def trial_id(number: int) -> str:
+    """The name of a trial in Tune, the journal and MLflow: t0007 for number 7."""
+    return f"t{number:04d}"
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """chosen: the active searched parameters; train: the training; seed: for its generator."""
+
+    chosen: Pairs
+    train: ModelConfig
+    seed: int
+
+    @staticmethod
+    def of(spec: SearchSpec, params: Mapping[str, Value], run_seed: int) -> TrialConfig:
+        """The trial with these parameters; ConfigError where they do not fit the space."""
+        train = spec.train_config(params)
+        return TrialConfig(tuple(params.items()), train, trial_seed(run_seed, train.key()))
+
+    @property
+    def params(self) -> dict[str, Value]:
+        return dict(self.chosen)

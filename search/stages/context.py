@@ -1,0 +1,215 @@
+"""The stages of a run and the first of them, the search; the others are in the files beside it.
+
+A stage that the journal has as done is not run again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recsys.data import Dataset
+from recsys.split import Split, SplitPlan
+from search.machine.cluster import Cluster, Resources
+from search.record.folder import RunFolder
+from search.record.journal import Journal, RunState
+from search.record.state import COMPLETE
+from search.screen.display import Display
+from search.space.load import SearchSpec
+from search.space.trial import TrialConfig, trial_id
+from search.tune.scheduler import EpochASHA, make_scheduler, rungs
+from search.tune.searcher import StudySearch
+from search.tune.study import from_journal, rebuild
+from search.tune.tuner import Recorder, Watch, run_trials
+from search.tune.worker import TrialData
+from search.words import counted
+
+METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
+FAIL_AFTER = 5
+
+
+class RunFailedError(Exception):
+    """The run cannot go on; the message is one line for the user. Exit code 1."""
+
+
+@dataclass
+class Stages:
+    """What every stage needs, and the stages themselves."""
+
+    spec: SearchSpec
+    settings: Any
+    dataset: Dataset
+    split: Split
+    plan: SplitPlan
+    folder: RunFolder
+    journal: Journal
+    display: Display
+    cluster: Cluster
+    resources: Resources
+    deadline: float | None  # of `time.monotonic`
+    state: RunState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = self.folder.state()
+
+    # --- shared ----------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The run's metric first, then what every table shows."""
+        others = [m for m in METRICS if m != self.spec.metric]
+        fits = [m for m in others if int(m.split("@")[1]) <= self.dataset.interactions.n_items]
+        return (self.spec.metric, *fits)
+
+    @property
+    def data(self) -> TrialData:
+        table = self.spec.purpose == "table"
+        return TrialData(
+            train=self.split.train,
+            valid=self.split.valid,
+            test=self.split.test if table else None,
+            metric=self.spec.metric,
+            metrics=self.metrics,
+            rungs=tuple(rungs(self.spec)),
+            threads=self.resources.cpus_per_trial,
+            device=self.settings.device,
+        )
+
+    def run(self, name: str, stage: Callable[[], dict[str, Any]]) -> None:
+        """One stage, marked in the journal before and after, unless it is done already."""
+        if self.state.stage_done(name):
+            return
+        self.display.stage(name)
+        self.journal.append("stage", sync=True, name=name, state="start")
+        data = stage()
+        self.journal.append("stage", sync=True, name=name, state="done", data=data)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the journal again and bring the tables of the folder up to date."""
+        self.state = self.folder.state()
+        self.folder.write_tables(self.state)
+
+    # --- search ----------------------------------------------------------------------------
+
+    def search(self) -> dict[str, Any]:
+        """Trials until the budget is spent."""
+        spec, state = self.spec, self.state
+        self._rebuild_study()
+        searcher = StudySearch(
+            spec,
+            self.folder.study,
+            seed=self.settings.seed,
+            budget=spec.trials,
+            on_new=self._journal_trial,
+        )
+        scheduler = make_scheduler(spec)
+        if isinstance(scheduler, EpochASHA):
+            for trial in state.in_order():
+                steps = from_journal(trial, spec.metric).steps
+                # What was decided on the last report of a trial that has not ended is not known:
+                # it may be the one that the trial was about to be stopped on.
+                scheduler.replay(trial.id, steps if trial.finished else steps[:-1])
+        watch = Watch(self._search_deadline, searcher.finish)
+        columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
+        recorder = Recorder(
+            self.journal,
+            self.display,
+            watch,
+            columns,
+            FAIL_AFTER,
+            self.cluster.patience(),
+            self.cluster.lost,
+        )
+        todo = spec.trials - sum(t.finished for t in state.trials.values())
+        if todo > 0:
+            run_trials(
+                self.resources,
+                self.data,
+                searcher,
+                scheduler,
+                todo,
+                recorder,
+                self.settings.storage or self.folder.ray,
+                self.folder.name,
+            )
+            if self.settings.storage is None:
+                shutil.rmtree(self.folder.ray, ignore_errors=True)  # nothing reads Tune's records
+        self.refresh()
+        if watch.stuck is not None:
+            raise RunFailedError(watch.stuck)
+        if searcher.exhausted:
+            self._rebuild_study()  # without the trial for which no config was found
+            self.display.note(
+                f"{counted(len(self.state.trials), 'trial')} made: the space has no config left "
+                "that was not tried"
+            )
+        self._end_leftovers(watch.reason)
+        counts = self.state.counts()
+        if watch.reason == "failures":
+            cause, times = recorder.causes.most_common(1)[0]
+            raise RunFailedError(
+                f"the first {sum(recorder.ended.values())} trials all failed, {times} of them "
+                f"with: {cause} (tracebacks in {self.folder.path / 'trials.csv'})"
+            )
+        if counts[COMPLETE] == 0 and counts["PRUNED"] == 0:
+            why = recorder.causes.most_common(1)
+            words = f", {why[0][1]} of them with: {why[0][0]}" if why else ""
+            raise RunFailedError(f"no trial finished, {counts['FAILED']} failed{words}")
+        stopped_by = watch.reason or ("space" if searcher.exhausted else "trials")
+        return {"stopped_by": stopped_by, "planned": spec.trials, **counts}
+
+    def _rebuild_study(self) -> None:
+        trials = [from_journal(t, self.spec.metric) for t in self.state.in_order()]
+        rebuild(self.folder.study, self.spec, trials)
+
+    def _journal_trial(self, number: int, params: dict[str, Any]) -> None:
+        trial = TrialConfig.of(self.spec, params, self.settings.seed)
+        self.journal.append(
+            "trial",
+            id=trial_id(number),
+            number=number,
+            params=params,
+            config=trial.train.to_flat(),
+            seed=trial.seed,
+        )
+
+    def _search_deadline(self) -> float:
+        """When the search has to end so that race, test and refit fit into the time budget."""
+        if self.deadline is None:
+            return float("inf")
+        budget = self.settings.time_budget
+        state = self.folder.cached_state()
+        done = sorted(
+            (t for t in state.trials.values() if t.state == COMPLETE),
+            key=lambda t: -(t.value or 0.0),
+        )
+        best = done[: max(1, self.spec.race.finalists)]
+        seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
+        races = (self.spec.race.finalists + 1) * self.spec.race.replicates
+        after = seconds * (races / self.resources.concurrent + 2) * 1.3 + 15.0
+        return self.deadline - min(after, budget / 2)
+
+    def _end_leftovers(self, reason: str | None) -> None:
+        """Trials cut off by the hard end of a time budget end as pruned, in every record."""
+        left = [t for t in self.state.in_order() if not t.finished]
+        for trial in left:
+            steps = from_journal(trial, self.spec.metric).steps
+            self.journal.append(
+                "end",
+                sync=True,
+                id=trial.id,
+                state="PRUNED",
+                reason=reason or "stopped",
+                value=steps[-1][1] if steps else None,
+                best_epoch=None,
+                epochs=trial.epochs,
+                busy_s=trial.busy_s,
+            )
+        if left:
+            self.refresh()
+            self._rebuild_study()

@@ -1,0 +1,199 @@
+"""From the best trials to the result: race, test, refit, and the summary of it all."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from search.record.folder import save_arrays
+from search.record.state import COMPLETE, PRUNED, TrialRecord, leaky
+from search.stages.context import RunFailedError, Stages
+from search.stages.replicates import (
+    Finalist,
+    Standing,
+    compare_with,
+    fresh_splits,
+    load_per_user,
+    per_user_file,
+    run_race,
+    standings,
+)
+from search.stats import Comparison, verdict
+from search.words import counted
+
+
+def honest_trials(run: Stages) -> list[TrialRecord]:
+    """Trials that may win, best first: completed, or pruned ones where none completed."""
+    for state in (COMPLETE, PRUNED):
+        found = [
+            t
+            for t in run.state.in_order()
+            if t.state == state and t.value is not None and not leaky([t.config])
+        ]
+        if found:
+            return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
+    return []
+
+
+def first_default(run: Stages) -> TrialRecord | None:
+    """The trial of the first config of `enqueue`, which a user would have run without a search."""
+    if not run.spec.enqueue:
+        return None
+    first = run.state.in_order()[:1]
+    return first[0] if first and first[0].value is not None else None
+
+
+def finalists(run: Stages) -> list[TrialRecord]:
+    """The trials that race: the best of different configs, and the first default."""
+    ranked = honest_trials(run)
+    chosen: list[TrialRecord] = []
+    configs: list[dict[str, Any]] = []
+    if not ranked:
+        raise RunFailedError("no honest trial has a value: nothing can win")
+    for trial in ranked:
+        if trial.config not in configs and len(chosen) < max(1, run.spec.race.finalists):
+            chosen.append(trial)
+            configs.append(trial.config)
+    default = first_default(run)
+    if default is not None and default.config not in configs and not leaky([default.config]):
+        chosen.insert(1, default)  # the last to be left out where time is short
+    return chosen
+
+
+def race(run: Stages) -> dict[str, Any]:
+    """Finalists on fresh splits; the winner by the mean, with paired tests."""
+    racers = finalists(run)
+    planned = run.spec.race.replicates if run.spec.race.finalists else 0
+    racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds_left(run))
+    if replicates < 1:
+        best = racers[0]
+        epochs = best.best_epoch or best.epochs
+        default = first_default(run)
+        return {
+            "winner": best.id,
+            "epochs": epochs,
+            "replicates": 0,
+            "finalists": [],
+            "is_default": default is not None and default.id == best.id,
+        }
+    splits = fresh_splits(run.split, run.plan, run.settings.seed, replicates)
+    folder = run.folder.path
+    already = {
+        key
+        for key, row in run.state.race.items()
+        if row.get("cause") is None and per_user_file(folder, *key).exists()
+    }
+    total = len(racers) * replicates
+    run.display.note(
+        f"{counted(len(racers), 'finalist')} on {replicates} fresh splits of train + valid"
+    )
+    done = len(already)
+    for row in run_race(
+        run.cluster,
+        run.resources,
+        run.data,
+        [Finalist(t.id, t.config) for t in racers],
+        splits,
+        run.settings.seed,
+        already,
+    ):
+        if "per_user" in row:
+            path = per_user_file(folder, row["config_id"], row["replicate"])
+            save_arrays(path, users=row.pop("users"), values=row.pop("per_user"))
+        run.journal.append("race", sync=True, **{k: v for k, v in row.items() if k != "train"})
+        done += 1
+        run.display.progress(done, total)
+    run.refresh()
+    ids = {t.id for t in racers}
+    table = standings([r for r in run.state.race.values() if r["config_id"] in ids], replicates)
+    if not table:
+        raise RunFailedError("every finalist failed in the race (causes in race.csv)")
+    return race_summary(run, table, racers, replicates)
+
+
+MIN_RACERS, MIN_REPLICATES = 2, 2
+
+
+def seconds_left(run: Stages) -> float:
+    """Seconds of the time budget that the race may take; test and refit need some as well."""
+    if run.deadline is None:
+        return float("inf")
+    one = max((t.busy_s for t in finalists(run)), default=0.0)
+    return 0.85 * (run.deadline - time.monotonic()) - 2 * one
+
+
+def fit_race(
+    racers: list[TrialRecord], replicates: int, concurrent: int, seconds: float
+) -> tuple[list[TrialRecord], int]:
+    """Fewer replicates, then fewer finalists (the worst first), where `seconds` are short.
+
+    A finalist takes about as long as its trial did. Two on two splits are raced in any case.
+    """
+
+    def needed(n: int, r: int) -> float:
+        return sum(t.busy_s for t in racers[:n]) * r / concurrent
+
+    n, r = len(racers), replicates
+    while needed(n, r) > seconds and (r > MIN_REPLICATES or n > MIN_RACERS):
+        if r > MIN_REPLICATES:
+            r -= 1
+        else:
+            n -= 1
+    return racers[:n], r
+
+
+def race_summary(
+    run: Stages, table: list[Standing], racers: list[TrialRecord], replicates: int
+) -> dict[str, Any]:
+    """The standings and the comparisons of the winner, as plain values."""
+    winner = table[0]
+    default = first_default(run)
+    names: dict[str, str] = {}
+    if len(table) > 1:
+        names[table[1].id] = f"the runner-up {table[1].id}"
+    if default is not None and default.id != winner.id and any(s.id == default.id for s in table):
+        both = default.id in names
+        names[default.id] = f"the first default config {default.id}" + (
+            " (also the runner-up)" if both else ""
+        )
+    users = run.split.train.n_users
+    rng = np.random.default_rng([run.settings.seed, 7])
+
+    def per_user(config_id: str) -> np.ndarray:
+        return load_per_user(run.folder.path, config_id, replicates, users)
+
+    found = compare_with(table, list(names), per_user, rng) if names else {}
+    search_value = {t.id: t.value for t in racers}
+    return {
+        "winner": winner.id,
+        "epochs": winner.epochs,
+        "replicates": replicates,
+        "finalists": [
+            {
+                "id": s.id,
+                "mean": s.mean,
+                "values": list(s.values),
+                "best_epochs": list(s.best_epochs),
+                "search_value": search_value[s.id],
+            }
+            for s in table
+        ],
+        "comparisons": [plain_comparison(rival, c, names[rival]) for rival, c in found.items()],
+        "is_default": default is not None and default.id == winner.id,
+    }
+
+
+def plain_comparison(rival: str, c: Comparison, name: str) -> dict[str, Any]:
+    """A comparison for result.json, with its verdict in words."""
+    return {
+        "against": rival,
+        "name": name,
+        "gain": c.gain,
+        "ci": [c.low, c.high],
+        "p": c.p_adjusted,
+        "proven": c.proven,
+        "users": c.users,
+        "words": verdict(c, name),
+    }

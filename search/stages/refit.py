@@ -1,0 +1,80 @@
+"""The model that is handed over: trained on everything, saved, and the submission it writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from recsys import submission
+from recsys.data import Dataset
+from recsys.data.lists import BLANK
+from recsys.evaluation import top_items
+from recsys.interactions import CSR
+from recsys.models import Model, config_from_flat, model_of
+from recsys.models.saved import CONFIG, load_model, weights_of
+from search.record.folder import write_atomic
+from search.stages.catalogue import save_catalogue
+from search.stages.context import Stages
+from search.stages.winner import alone, train_fixed, trained, winner_task
+
+
+def refit_task(task: dict[str, Any], everything: CSR) -> dict[str, Any]:
+    """Train on everything, in a worker; the model comes back as bytes, for the driver to write."""
+    started = time.monotonic()
+    model = train_fixed(
+        task["train"], task["epochs"], task["seed"], everything, task["threads"], task["device"]
+    )
+    return {"what": "refit", "weights": model.to_bytes(), "seconds": time.monotonic() - started}
+
+
+def save_model(folder: Path, weights: bytes, config: dict[str, Any]) -> None:
+    """`weights` (of `Model.to_bytes`) and `config.json`, flat, for `recsys.models.saved`.
+
+    Weights of another model (the winner before an extension) are removed first.
+    """
+    folder.mkdir(exist_ok=True)
+    file = folder / model_of(config_from_flat(config)).weights_file
+    before = weights_of(folder)
+    if before not in (None, file):
+        before.unlink()
+    write_atomic(file, weights)
+    write_atomic(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def submit(
+    path: Path, model: Model, dataset: Dataset, everything: CSR, k: int, separator: str = BLANK
+) -> int:
+    """Write the k best unseen items of whom the submission is for; read it back and check it.
+
+    Returns the number of rows. Users and items keep their original ids.
+    """
+    return submission.submit(
+        path,
+        dataset.interactions,
+        everything,
+        k,
+        lambda users: top_items(model, everything, users, k),
+        receivers=dataset.receivers,
+        separator=separator,
+    )
+
+
+def refit(run: Stages) -> dict[str, Any]:
+    """The winner on everything; the submission, written, read back and checked."""
+    everything = run.split.full()
+    task = winner_task(run, "refit")
+    answer = alone(run, refit_task, (task, everything))
+    save_model(run.folder.path / "model", answer["weights"], trained(task["train"], task["epochs"]))
+    save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
+    separator, k = run.settings.submission_sep, run.spec.k
+    model = load_model(run.folder.path / "model")
+    rows = submit(run.folder.path / "submission.csv", model, run.dataset, everything, k, separator)
+    return {
+        "rows": rows,
+        "k": k,
+        "separator": separator,
+        "epochs": task["epochs"],
+        "seconds": answer["seconds"],
+    }

@@ -1,0 +1,135 @@
+"""The race: the best configs of the search again, on fresh splits and with fresh seeds.
+
+A search reports the largest of many noisy numbers, so its best value is too high and its order
+is partly luck. Here the finalists meet on splits that none of them was chosen on, and the mean
+decides. Test items take no part: the fresh splits divide training and validation items anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.models import config_from_flat
+from recsys.split import Split, SplitPlan, resplit
+from search.machine.cluster import Cluster, Resources
+from search.space.trial import trial_seed
+from search.stats import Comparison, compare_paired, holm
+from search.tune.worker import TrialData, run_replicate
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A config that races. `id` is the trial it comes from."""
+
+    id: str
+    train: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A finalist after the race: value and best epoch on each fresh split, in replicate order."""
+
+    id: str
+    values: tuple[float, ...]
+    best_epochs: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs learned for a training without validation: the median."""
+        return max(1, round(float(np.median(self.best_epochs))))
+
+
+def fresh_splits(split: Split, plan: SplitPlan, run_seed: int, replicates: int) -> list[Split]:
+    """`replicates` new divisions of train + valid; seeds far from those of any search."""
+    children = np.random.SeedSequence([run_seed, 0x5ACE]).generate_state(replicates, np.uint32)
+    return [resplit(split, plan, int(seed)) for seed in children]
+
+
+def run_race(
+    cluster: Cluster,
+    resources: Resources,
+    data: TrialData,
+    finalists: Sequence[Finalist],
+    splits: Sequence[Split],
+    run_seed: int,
+    already: set[tuple[str, int]],
+) -> Iterator[dict[str, Any]]:
+    """Results of every (finalist, replicate) not in `already`, as they finish."""
+    shared = cluster.put(data)
+    halves = [(cluster.put(s.train), cluster.put(s.valid)) for s in splits]
+    tasks = []
+    for replicate, (train, valid) in enumerate(halves):
+        for finalist in finalists:
+            if (finalist.id, replicate) in already:
+                continue
+            config = config_from_flat(finalist.train)
+            task = {
+                "config_id": finalist.id,
+                "replicate": replicate,
+                "train": finalist.train,
+                "seed": trial_seed(run_seed + 1 + replicate, config.key()),
+                "split_seed": splits[replicate].seed,
+            }
+            tasks.append((task, shared, train, valid))
+    for answer in cluster.map(run_replicate, tasks, resources):
+        # A replicate whose worker died again and again failed, like one that diverged.
+        yield tasks[answer["task"]][0] | answer if "task" in answer else answer
+
+
+def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:
+    """Where the values per user of one race result are kept."""
+    return folder / "race" / f"{config_id}-{replicate}.npz"
+
+
+def load_per_user(
+    folder: Path, config_id: str, replicates: int, n_users: int
+) -> NDArray[np.float64]:
+    """Values per user, float64 (R, U), NaN where a user has nothing held out."""
+    values_RU = np.full((replicates, n_users), np.nan)
+    for r in range(replicates):
+        with np.load(per_user_file(folder, config_id, r), allow_pickle=False) as stored:
+            values_RU[r, stored["users"]] = stored["values"]
+    return values_RU
+
+
+def standings(rows: Sequence[dict[str, Any]], replicates: int) -> list[Standing]:
+    """The finalists that finished every replicate, best mean first (ties: earlier trial)."""
+    by_id: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        if row.get("error") is None and row.get("cause") is None:
+            by_id.setdefault(row["config_id"], {})[row["replicate"]] = row
+    table = []
+    for config_id, runs in by_id.items():
+        if len(runs) == replicates:
+            ordered = [runs[r] for r in range(replicates)]
+            table.append(
+                Standing(
+                    config_id,
+                    tuple(float(r["value"]) for r in ordered),
+                    tuple(int(r["best_epoch"]) for r in ordered),
+                )
+            )
+    return sorted(table, key=lambda s: (-s.mean, s.id))
+
+
+def compare_with(
+    table: Sequence[Standing],
+    rivals: Sequence[str],
+    per_user: Callable[[str], NDArray[np.float64]],
+    rng: np.random.Generator,
+) -> dict[str, Comparison]:
+    """The winner (first of `table`) against each rival, paired over users, Holm-corrected."""
+    winner = table[0].id
+    mine = per_user(winner)
+    found = {rival: compare_paired(mine, per_user(rival), rng) for rival in rivals}
+    return holm(found)

@@ -1,0 +1,159 @@
+"""The address of a tracking store: what it names, how it is kept, and what must not be kept of it.
+
+An address of SQLite is a URL to MLflow (to SQLAlchemy, which reads it): `%20` in it is a blank,
+and `?` would end the path. Nowhere else in the project is one put together or taken apart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from recsys.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+PASSWORD = "RECSEARCH_TRACKING_PASSWORD"  # its name in the environment
+HIDDEN = "***"
+DATABASES = ("postgresql", "mysql", "mssql")
+_SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)", re.DOTALL)
+_OPTIONS = re.compile(r"\?\w+=[^/?]*$")
+# Where a password may stand. One of a database may have a slash in it, one of a server may not.
+_IN_SERVER = re.compile(r"^(https?://[^/:@]*:)([^/]*)(@)", re.DOTALL)
+_IN_DATABASE = re.compile(r"^([a-z0-9+]+://[^:/@]*:)([^@]*)(@)", re.DOTALL)
+_IN_QUERY = re.compile(r"([?&](?:ssl)?(?:password|passwd|pwd)=)([^&]*)()")
+# Driver of a database that is not named in its address, and how a driver is installed.
+_DEFAULT_DRIVER = {"postgresql": "psycopg", "mysql": "mysqldb", "mssql": "pyodbc"}
+_DRIVERS = {
+    "psycopg": ("psycopg", "psycopg[binary]"),
+    "psycopg2": ("psycopg2", "psycopg2-binary"),
+    "asyncpg": ("asyncpg", "asyncpg"),
+    "pg8000": ("pg8000", "pg8000"),
+    "mysqldb": ("MySQLdb", "mysqlclient"),
+    "pymysql": ("pymysql", "pymysql"),
+    "mysqlconnector": ("mysql.connector", "mysql-connector-python"),
+    "pyodbc": ("pyodbc", "pyodbc"),
+    "pymssql": ("pymssql", "pymssql"),
+}
+
+
+def sqlite_uri(file: Path) -> str:
+    """The address of the SQLite database `file`.
+
+    >>> sqlite_uri(Path("/data/50% off/what?/m.db"))
+    'sqlite:////data/50%25 off/what%3F/m.db'
+    """
+    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a SQLite address as typed or as made above; None for any other address.
+
+    Raises `ConfigError` for options behind `?` and for databases in memory.
+
+    >>> sqlite_file("sqlite:////data/50%25 off/what%3F/m.db")
+    PosixPath('/data/50% off/what?/m.db')
+    """
+    match = _SQLITE.fullmatch(uri)
+    if match is None:
+        return None
+    if _OPTIONS.search(match[1]):
+        raise ConfigError(
+            f"--tracking-uri {uri}: expected sqlite:////ABSOLUTE/FILE.db without options behind `?`"
+        )
+    if match[1].startswith((":memory:", "file:")):
+        raise ConfigError(
+            f"--tracking-uri {uri}: expected the path of a file, as in sqlite:////ABSOLUTE/FILE.db"
+        )
+    typed, decoded = (Path(p).expanduser() for p in (match[1], unquote(match[1])))
+    # A path that somebody typed as it is, `%20` and all: then it is there as it is.
+    as_typed = typed != decoded and _is_near(typed) and not _is_near(decoded)
+    return typed if as_typed else decoded
+
+
+def _is_near(file: Path) -> bool:
+    try:
+        return file.exists() or file.parent.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or none at all
+        return False
+
+
+# --- passwords --------------------------------------------------------------------------------
+
+
+def split_password(uri: str) -> tuple[str, str | None]:
+    """An address with `***` in the place of its password, and the password (None: there is none).
+
+    >>> split_password("postgresql://ann:s%40cret@db/x")
+    ('postgresql://ann:***@db/x', 's@cret')
+    """
+    for place in _places(uri):
+        if (match := place.search(uri)) and match[2]:
+            hidden = uri[: match.start(2)] + HIDDEN + uri[match.end(2) :]
+            return hidden, unquote(match[2])
+    return uri, None
+
+
+def with_password(uri: str, password: str | None = None) -> str:
+    """The address with its password where `***` stands (`password` None: of the environment)."""
+    hidden, kept = split_password(uri)
+    if kept != HIDDEN:
+        return uri
+    secret = os.environ.get(PASSWORD) if password is None else password
+    return uri if secret is None else hidden.replace(HIDDEN, quote(secret, safe=""), 1)
+
+
+def keep_password(uri: str) -> str:
+    """Move the password of an address into the environment, where whoever we start finds it.
+
+    Returns the address without it, to be written and shown. Raises `ConfigError` where it was
+    taken out before and is in the environment no more (a run that is resumed, or synced).
+    """
+    hidden, secret = split_password(uri)
+    if secret == HIDDEN and not os.environ.get(PASSWORD):
+        raise ConfigError(
+            f"--tracking-uri {hidden}: its password is not kept in the run: "
+            f"say --tracking-uri with it again, or set {PASSWORD}"
+        )
+    if secret not in (None, HIDDEN):
+        os.environ[PASSWORD] = str(secret)
+    return hidden
+
+
+def _places(uri: str) -> tuple[re.Pattern[str], ...]:
+    if uri.startswith(("http://", "https://")):
+        return (_IN_SERVER,)
+    if uri.startswith("sqlite"):
+        return ()
+    return (_IN_DATABASE, _IN_QUERY)
+
+
+# --- drivers ----------------------------------------------------------------------------------
+
+
+def missing_driver(uri: str) -> str | None:
+    """What pip has to install before a database at `uri` can be talked to; None: it is there."""
+    kind, _, driver = uri.partition("://")[0].partition("+")
+    if kind not in DATABASES:
+        return None
+    driver = driver or _DEFAULT_DRIVER[kind]
+    if (kind, driver) == ("postgresql", "psycopg") and "+" not in uri.partition("://")[0]:
+        driver = "psycopg" if _sqlalchemy() >= (2, 1) else "psycopg2"
+    module, package = _DRIVERS.get(driver, (driver, driver))
+    try:
+        return None if find_spec(module) else package
+    except (ImportError, ValueError):
+        return package
+
+
+def _sqlalchemy() -> tuple[int, ...]:
+    try:
+        return tuple(int(n) for n in re.findall(r"\d+", version("SQLAlchemy"))[:2])
+    except PackageNotFoundError:
+        return (2, 1)

@@ -1,0 +1,129 @@
+"""The winner of a search in MLflow's registry: a pyfunc model, a version, the alias `champion`."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import recsys
+from recsys.models.saved import CONFIG, weights_of
+from search.record.state import RunState
+from search.tracking import wanted
+from search.tracking.store import Store
+
+if TYPE_CHECKING:
+    from search.tracking.memory import Delivered
+
+ALIAS, ARTIFACT = "champion", "model"
+FILES = (CONFIG, "ids.json", "seen.npz")
+NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
+_EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
+
+
+def model_name(state: RunState) -> str:
+    """Registered models are per data set: versions of one name can stand in for each other."""
+    return f"recsearch-{wanted.dataset_name(state)}"
+
+
+def model_digest(folder: Path) -> str | None:
+    """The digest of the weights in a run's model folder; None where no whole model is there."""
+    weights = weights_of(folder)
+    if weights is None or not all((folder / name).is_file() for name in FILES):
+        return None
+    return wanted.file_digest(weights)
+
+
+def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered) -> None:
+    """Log and register the model in `run_dir`/model, once per content; sets `done.model`.
+
+    Nothing to do for a run without a model (report tables). Every step may be repeated.
+    """
+    folder = run_dir / "model"
+    if (digest := model_digest(folder)) is None:
+        return
+    if done.model[:1] == [digest]:
+        return
+    client, name = store.client, model_name(state)
+    tags = {wanted.UID_TAG: state.uid, "weights": digest, "finished": str(state.finished)}
+    version_found = _version(client, name, done.run_id, digest)
+    if version_found is None:
+        _log_pyfunc(run_dir, folder, store, done.run_id)
+        try:
+            client.create_registered_model(name)
+        except Exception as error:
+            if getattr(error, "error_code", None) not in _EXISTS:
+                raise
+        source = f"{client.get_run(done.run_id).info.artifact_uri}/{ARTIFACT}"
+        version_found = client.create_model_version(
+            name, source, done.run_id, tags=tags, await_creation_for=None
+        )
+    by_leak = wanted.won_by_leak(state, wanted.read_result(run_dir))
+    if not by_leak and _is_newest(client, name, state.finished or 0.0):
+        client.set_registered_model_alias(name, ALIAS, version_found.version)
+    done.model = [digest, name, str(version_found.version)]
+
+
+def is_registered(client: Any, done: Delivered) -> bool:
+    """Whether the registry still has the version of `done.model`, and a champion of its name."""
+    if not done.model:
+        return False
+    digest, name, _ = done.model
+    if _version(client, name, done.run_id, digest) is None:
+        return False
+    return ALIAS in client.get_registered_model(name).aliases
+
+
+def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
+    """The version registered from this run with these weights, if any."""
+    for found in client.search_model_versions(f"run_id = '{run_id}'"):
+        if found.name == name and found.tags.get("weights") == digest:
+            return found
+    return None
+
+
+def _is_newest(client: Any, name: str, finished: float) -> bool:
+    """Whether no champion comes from a run that finished later (an old run synced late)."""
+    number = client.get_registered_model(name).aliases.get(ALIAS)
+    if number is None:
+        return True
+    current = client.get_model_version(name, number)
+    return float(current.tags.get("finished") or 0.0) <= finished
+
+
+def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str) -> None:
+    """Save the pyfunc and log it as the artifact `model` of the search's run."""
+    import mlflow.pyfunc
+
+    from search.tracking.store import scratch
+
+    with scratch(run_dir) as temp:
+        path = Path(temp) / ARTIFACT
+        mlflow.pyfunc.save_model(
+            path,
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={"model": str(folder)},
+            signature=_signature(folder),
+            pip_requirements=[f"{p}=={version(p)}" for p in NEEDS],
+            code_paths=[str(Path(recsys.__file__).parent)],
+        )
+        store.client.log_artifacts(run_id, str(path), ARTIFACT)
+
+
+def _signature(folder: Path) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+
+    def kind(values: list[Any]) -> DataType:
+        return DataType.long if values and isinstance(values[0], int) else DataType.string
+
+    user, item = kind(ids["users"]), kind(ids["items"])
+    return ModelSignature(
+        inputs=Schema([ColSpec(user, "user_id")]),
+        outputs=Schema([ColSpec(user, "user_id"), ColSpec(Array(item), "item_ids")]),
+        params=ParamSchema([ParamSpec("k", DataType.long, 50)]),
+    )

@@ -1,0 +1,231 @@
+"""The courier: a process that follows one run's journal and brings it to MLflow.
+
+`python -m search.tracking.courier RUN_DIR --follow`, started by the driver (`driver.py`), which it
+outlives by a last bounded effort; without `--follow` it delivers what is there and ends. Its stdin
+is a pipe of whoever started it, so that it knows of that one's end, whatever the end. The
+address of the store comes in MLFLOW_TRACKING_URI, where no list of processes shows a password.
+It runs at low priority, ignores Ctrl-C, and may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from recsys.errors import InputError
+from search.guard import end_with_parent
+from search.record.folder import RunFolder
+from search.record.provenance import hide_password
+from search.tracking.delivery import RunDelivery
+from search.tracking.memory import Delivered
+from search.tracking.store import open_store, short
+from search.tracking.where import COURIER_LOCK, DELIVERY
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+BUSY_SHARE = 0.2  # of one core at most, so that trials keep the machine
+
+
+class Control:
+    """What the driver says on stdin: `flush`, `close SECONDS`, or nothing any more (it died)."""
+
+    def __init__(self, last_effort_s: float) -> None:
+        self.wake = threading.Event()
+        self.deadline: float | None = None
+        self._last_effort_s = last_effort_s
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def closing(self) -> bool:
+        return self.deadline is not None
+
+    def late(self) -> bool:
+        """Whether the last effort is over."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+    def _listen(self) -> None:
+        with suppress(OSError, ValueError):
+            for line in sys.stdin:
+                word, _, seconds = line.strip().partition(" ")
+                if word == "close":
+                    self._close(float(seconds))
+                self.wake.set()
+        if not self.closing:
+            self._close(self._last_effort_s)
+        self.wake.set()
+
+    def _close(self, seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
+        # A request that hangs must not hold the end up; every step of a delivery can be repeated.
+        watchdog = threading.Timer(seconds + 1.0, os._exit, [3])
+        watchdog.daemon = True
+        watchdog.start()
+
+
+class Courier:
+    """One run's deliveries, with patience for the store."""
+
+    def __init__(self, run_dir: Path, uri: str, experiment: str) -> None:
+        self.run_dir, self.uri, self.experiment = run_dir, uri, experiment
+        self._delivery: RunDelivery | None = None
+        self._said = ""
+
+    def attempt(self) -> bool:
+        """One pass; False if it failed, and why is in delivery.json and in the log."""
+        try:
+            # Opened anew after every failure: another store may answer at the address by now.
+            store = (
+                self._delivery.store if self._delivery else open_store(self.uri, self.experiment)
+            )
+            if self._delivery is None:
+                self._delivery = RunDelivery(self.run_dir, store, self.experiment)
+            self._delivery.run_pass()
+        except InputError:
+            raise
+        except Exception as error:
+            if self._delivery is None:
+                self._note(error)
+            self._say(short(error))
+            self._delivery = None
+            return False
+        self._say("; ".join(self._delivery.done.problems.values()))
+        return True
+
+    def progress(self) -> tuple[int, int, bool]:
+        """Something that changes as long as delivery gets on."""
+        record = Delivered.load(self.run_dir, self.uri, self.experiment)
+        sent = sum(child.rows + child.ended for child in record.children.values())
+        return record.offset, sent + len(record.artifacts), record.complete
+
+    def deliver_others(self, control: Control) -> None:
+        """Deliver what earlier runs in the same folder of runs could not."""
+        for other in sorted(self.run_dir.parent.glob(f"*/{DELIVERY}")):
+            folder = other.parent
+            if control.closing or folder == self.run_dir or RunFolder(folder).alive():
+                continue
+            with suppress(Exception), sole_courier(folder, wait=lambda: False) as sole:
+                record = json.loads(other.read_bytes())
+                if sole and not record["complete"] and record["uri"] == self.uri:
+                    store = open_store(self.uri, record["experiment"])
+                    RunDelivery(folder, store, record["experiment"]).run_pass()
+
+    def _note(self, error: Exception) -> None:
+        """Keep in delivery.json why there is no store."""
+        record = Delivered.load(self.run_dir, self.uri, self.experiment)
+        record.error, record.complete = short(error), False
+        with suppress(OSError):
+            record.save(self.run_dir)
+
+    def _say(self, message: str) -> None:
+        """Log a message once, not at every attempt."""
+        if message and message != self._said:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            sys.stderr.write(f"{stamp} {hide_password(message)}\n")
+            sys.stderr.flush()
+        self._said = message
+
+
+@contextmanager
+def sole_courier(run_dir: Path, wait: object) -> Iterator[bool]:
+    """Hold the run's courier lock; yields whether it was got. `wait()`: keep trying?"""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(run_dir / COURIER_LOCK, flags, 0o644)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not (callable(wait) and wait()):
+                    yield False
+                    return
+                time.sleep(0.1)
+            else:
+                yield True
+                return
+    finally:
+        os.close(fd)
+
+
+def follow(courier: Courier, control: Control, interval_s: float) -> None:
+    """Deliver until the driver is done and all has arrived, or the last effort is over."""
+    pause, others = FIRST_PAUSE_S, True
+    while True:
+        closing, started = control.closing, time.monotonic()
+        control.wake.clear()
+        good = courier.attempt()
+        if good and others and not control.closing:
+            others = False
+            courier.deliver_others(control)
+        if (good and closing) or control.late():
+            return
+        spent = time.monotonic() - started
+        if good:
+            pause = FIRST_PAUSE_S
+            seconds = min(max(interval_s, spent / BUSY_SHARE), LONGEST_PAUSE_S)
+        else:
+            seconds = min(pause, 1.0) if control.closing else pause
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+        if not (closing and good):
+            control.wake.wait(seconds)
+
+
+def deliver_once(courier: Courier, patience_s: float) -> None:
+    """Deliver what is there; give up after `patience_s` seconds without progress."""
+    last, since, pause = courier.progress(), time.monotonic(), FIRST_PAUSE_S
+    while not courier.attempt():
+        now = courier.progress()
+        if now != last:
+            last, since, pause = now, time.monotonic(), FIRST_PAUSE_S
+        elif time.monotonic() - since > patience_s:
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of the process; 0 also where the store did not answer (that is no failure)."""
+    parser = argparse.ArgumentParser(prog="search.tracking.courier")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--tracking-uri", default=os.environ.get("MLFLOW_TRACKING_URI"))
+    parser.add_argument("--experiment", required=True)
+    parser.add_argument("--follow", action="store_true")
+    parser.add_argument("--last-effort", type=float, default=10.0)
+    parser.add_argument("--interval", type=float, default=2.0)
+    parser.add_argument("--patience", type=float, default=20.0)
+    parser.add_argument("--end-with-stdin", action="store_true")
+    options = parser.parse_args(argv)
+    if not options.tracking_uri:
+        parser.error("--tracking-uri is missing")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):
+        os.nice(5)  # more, and a machine full of trials would starve it
+    if options.end_with_stdin:
+        end_with_parent()
+    courier = Courier(options.run_dir, options.tracking_uri, options.experiment)
+    end = time.monotonic() + options.patience
+    control = Control(options.last_effort) if options.follow else None
+
+    def wait() -> bool:
+        return not control.late() if control else time.monotonic() < end
+
+    with sole_courier(options.run_dir, wait) as sole:
+        if not sole:
+            sys.stderr.write("another courier is at work on this run\n")
+            return 0
+        if control:
+            follow(courier, control, options.interval)
+        else:
+            deliver_once(courier, options.patience)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,204 @@
+"""What a local store (MLflow's SQLite database) says of itself, read without mlflow.
+
+MLflow answers a store that it can't use with a traceback, after minutes of further attempts. All
+that can be known is known in milliseconds, before a run begins.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing, suppress
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from recsys.errors import ConfigError
+from search.paste import quoted
+from search.tracking.address import sqlite_uri
+
+_LONGEST_ENDING = "-journal"  # of the files that SQLite and we put beside a database
+_MARKS = ("experiments", "runs", "alembic_version")  # tables of every MLflow database
+
+
+class StoreLockedError(ConfigError):
+    """Another program holds the database; later it may be free."""
+
+
+def check_place(file: Path) -> None:
+    """Raise `ConfigError` unless a database at `file` can be written; leaves nothing behind."""
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in str(file)):
+        raise ConfigError(f"MLflow's store {str(file)!r}: a path with control characters in it")
+    try:
+        _check_kind(file)
+        _check_writable(file)
+    except OSError as error:  # a name that is too long, a loop of links, a disk that fails
+        raise ConfigError(f"MLflow's store {file}: {error.strerror}") from None
+
+
+def _check_kind(file: Path) -> None:
+    if file.is_dir():
+        raise ConfigError(f"MLflow's store {file}: a folder; expected the name of a file in it")
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"MLflow's store {file}: no regular file")
+    file.with_name(f"{file.name}{_LONGEST_ENDING}").exists()  # raises where that is too long
+
+
+def _check_writable(file: Path) -> None:
+    missing = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # What `access` allows to root, a system's folder or a read-only disk may refuse.
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"MLflow's store {file}: {file.parent} can't be written ({error.strerror})"
+        ) from None
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+    # SQLite keeps a journal beside the database: the folder has to be writable as well.
+    for path in (file, file.parent) if file.exists() else ():
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise ConfigError(f"MLflow's store {file}: {path} can't be written")
+
+
+def check_database(file: Path, patience_s: float | None = None) -> None:
+    """Raise `ConfigError` where `file` is no database that the installed MLflow can use.
+
+    One that is not there yet, or empty, is fine: it will be made. A lock is waited for
+    `patience_s` seconds, then it is a `StoreLockedError`; None: a lock is no reason to complain.
+    """
+    try:
+        if not file.exists() or file.stat().st_size == 0:
+            return
+        tables, schema = _read(file, patience_s or 0.0)
+    except sqlite3.Error as error:
+        locked = "locked" in str(error) or "busy" in str(error)
+        if locked and patience_s is None:
+            return
+        if locked:
+            raise StoreLockedError(
+                f"MLflow's store {file} is locked by {holder(file)}, still after "
+                f"{patience_s:g} s: end that, or try again later"
+            ) from None
+        raise ConfigError(_broken(file, error)) from None
+    except OSError as error:
+        raise ConfigError(f"MLflow's store {file} can't be read ({error.strerror})") from None
+    if tables and not set(_MARKS) & tables:
+        shown = ", ".join(sorted(tables)[:3])
+        raise ConfigError(
+            f"MLflow's store {file} is a database of something else (tables {shown}): "
+            "name another file"
+        )
+    if schema is not None:
+        _check_schema(file, schema)
+
+
+def _read(file: Path, patience_s: float) -> tuple[set[str], str | None]:
+    """Names of the tables, and the version of MLflow's schema."""
+    uri = f"{file.absolute().as_uri()}?mode=rw"  # rw: never made, and repaired after a crash
+    with closing(sqlite3.connect(uri, uri=True, timeout=patience_s)) as connection:
+        names = {n for (n,) in connection.execute("select name from sqlite_master")}
+        schema = None
+        if "alembic_version" in names:
+            row = connection.execute("select version_num from alembic_version").fetchone()
+            schema = str(row[0]) if row else None
+        return names, schema
+
+
+def _broken(file: Path, error: sqlite3.Error) -> str:
+    if "unable to open" in str(error) or "readonly" in str(error):
+        return f"MLflow's store {file} can't be opened ({error})"
+    what = "is no SQLite database" if "not a database" in str(error) else f"is damaged ({error})"
+    return (
+        f"MLflow's store {file} {what}: put a backup in its place, or move it away and a new one "
+        "is made, which the command sync fills"
+    )
+
+
+# --- the version of the schema ----------------------------------------------------------------
+
+
+def _check_schema(file: Path, found: str) -> None:
+    known = schemas()
+    if known is None or found == known[0]:
+        return
+    upgrade = upgrade_command(file)
+    if found in known[1]:
+        raise ConfigError(
+            f"MLflow's store {file} is of an older MLflow (schema {found}, this one has "
+            f"{known[0]}): take a backup of the file, then run: {upgrade}"
+        )
+    raise ConfigError(
+        f"MLflow's store {file} is of another, newer MLflow (schema {found} is not known to "
+        f"{version('mlflow')}): install that one, or take a backup, install a newer one and run: "
+        f"{upgrade}"
+    )
+
+
+@functools.cache
+def schemas() -> tuple[str, frozenset[str]] | None:
+    """The schema of the installed MLflow, and all before it; None if its files don't say.
+
+    Read from its migrations, each of which names the one before.
+    """
+    spec = find_spec("mlflow")
+    places = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+    revisions, followed = set(), set()
+    for place in places:
+        for file in (place / "store" / "db_migrations" / "versions").glob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            lines = dict(re.findall(r"^(revision|down_revision)\s*(?::.*?)?=\s*(.+)$", text, re.M))
+            revisions |= set(re.findall(r"[0-9a-f]{8,}", lines.get("revision", "")))
+            followed |= set(re.findall(r"[0-9a-f]{8,}", lines.get("down_revision", "")))
+    heads = revisions - followed
+    return (heads.pop(), frozenset(revisions)) if len(heads) == 1 else None
+
+
+def upgrade_command(file: Path) -> str:
+    """What brings the schema of a store up to the installed MLflow, to be pasted into a shell."""
+    program = Path(sys.executable).with_name("mlflow")
+    here = Path.cwd()
+    shown = program.relative_to(here) if program.is_relative_to(here) else program
+    words = [str(shown)] if program.exists() else [sys.executable, "-m", "mlflow"]
+    return " ".join(map(quoted, [*words, "db", "upgrade", sqlite_uri(file.absolute())]))
+
+
+# --- locks ------------------------------------------------------------------------------------
+
+
+def holder(file: Path) -> str:
+    """Who has a lock on a file, for a person, as far as the system says."""
+    for pid in _lockers(file):
+        with suppress(OSError):
+            line = (
+                Path(f"/proc/{pid}/cmdline")
+                .read_bytes()
+                .replace(b"\0", b" ")
+                .decode("utf-8", "replace")
+            )
+            return f"process {pid} ({' '.join(line.split())[:60]})"
+    return "another program"
+
+
+def _lockers(file: Path) -> list[int]:
+    """Processes that have a lock on a file with this inode, and the file open."""
+    found = []
+    with suppress(OSError):
+        inode, real = file.stat().st_ino, file.resolve()
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if "->" in words or len(words) < 6 or words[5].rpartition(":")[2] != str(inode):
+                continue
+            pid = int(words[4])
+            with suppress(OSError):
+                if any(fd.resolve() == real for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                    found.append(pid)
+    return found

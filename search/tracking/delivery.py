@@ -1,0 +1,354 @@
+"""One run, brought into MLflow: the difference between its journal and what was delivered.
+
+What was delivered stands in the run's delivery.json. It is only a memory: where it is lost or
+behind (the courier was killed), the runs are found again by their tags, and values are sent
+again with the timestamps they had, which stores nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from search.record.journal import Follower
+from search.record.state import RunState, TrialRecord
+from search.tracking import wanted
+from search.tracking.memory import Child, Delivered, is_whole
+from search.tracking.store import Store, is_final, is_missing, short
+
+MAX_METRICS, MAX_NAMES, MAX_ENTITIES = 1000, 100, 1000
+_SAVE_EVERY_S = 0.5
+
+
+class RunDelivery:
+    """Brings one run into a store, pass after pass."""
+
+    def __init__(self, run_dir: Path, store: Store, experiment: str) -> None:
+        self.run_dir, self.store, self.client = run_dir, store, store.client
+        self.follower = Follower(run_dir / "journal.jsonl")
+        self.done = Delivered.load(run_dir, store.uri, experiment)
+        self.done.problems = {}  # worth another try in a new process
+        self._adopt = True
+        self._looked = ""  # the run's status when the store's runs were last looked up
+        self._look_again = True  # are the files that were sent still there?
+        self._failed = False
+        self._saved = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> RunState:
+        return self.follower.state
+
+    def run_pass(self) -> bool:
+        """Deliver everything the journal says now; True if MLflow then has it all.
+
+        False where the store refused something for good (`done.problems`). Raises whatever
+        else the store raised; what was delivered before stays so.
+        """
+        state = self.follower.update()
+        if self._looked == "running" != state.status:
+            self._adopt = True  # at the end once more: people delete things while a search runs
+        if not state.uid or self._nothing_new(state):
+            return True
+        try:
+            self._deliver(state)
+        except Exception as error:
+            # A request that failed may still have been carried out: look before creating again.
+            self._adopt = self._failed = True
+            self.done.error = short(error)
+            if is_missing(error):
+                self.done.run_id, self.done.children = "", {}
+            raise
+        finally:
+            there = self.done.offset == state.offset and not self.done.lacking(state)
+            self.done.complete = self.done.error is None and there
+            self._save(force=True)
+        return self.done.complete
+
+    def _nothing_new(self, state: RunState) -> bool:
+        done = self.done
+        return (
+            done.complete
+            and not self._adopt
+            and done.offset == state.offset
+            and not self._changed_artifacts(state)
+        )
+
+    def _deliver(self, state: RunState) -> None:
+        done = self.done
+        if done.uid != state.uid or done.experiment_id != self.store.experiment_id:
+            fresh = Delivered(done.uri, done.experiment, state.uid, self.store.experiment_id)
+            self.done = done = fresh
+            self._adopt = True
+        if self._adopt:
+            self._find_again(state)
+            self._adopt, self._looked = False, state.status
+        self._deliver_trials(state)
+        self._deliver_parent(state)
+        # Files come last: an artifact store that is out of reach must not keep values back.
+        if self._look_again:
+            self._forget_lost_files()
+        self._deliver_tracebacks(state)
+        self._deliver_artifacts(state)
+        if state.status == "done":
+            from search.tracking.champion import deliver_model, is_registered
+
+            if self._look_again and not is_registered(self.client, done):
+                done.model = []
+            deliver_model(self.run_dir, state, self.store, done)
+        self._look_again = False
+        if self._failed:
+            self._find_again(state)  # a run created late by a request that had timed out
+            self._failed = False
+        done.error = next(iter(done.problems.values()), None)
+        done.offset = state.offset
+
+    # --- finding, creating -----------------------------------------------------------------
+
+    def _find_again(self, state: RunState) -> None:
+        """Match the store's runs of this search with what is remembered; one run a trial."""
+        done = self.done
+        found: dict[str | None, list[Any]] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.store.experiment_id],
+                f"tags.`{wanted.UID_TAG}` = '{state.uid}'",
+                max_results=1000,
+                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+                page_token=token,
+            )
+            for run in page:
+                found.setdefault(run.data.tags.get(wanted.TRIAL_TAG), []).append(run)
+            token = page.token
+            if not token:
+                break
+        parent = self._keep_one(found.pop(None, []), done.run_id)
+        if parent is None or parent.info.run_id != done.run_id:
+            done.run_id = "" if parent is None else parent.info.run_id
+            done.parent_sent, done.artifacts, done.model = "", {}, []
+        elif not self._parent_as_sent(parent):
+            done.parent_sent = ""
+        if not done.run_id:
+            self._create_parent(state)
+        children = {}
+        for name, runs in found.items():
+            if name is None:
+                continue
+            known = done.children.get(name)
+            run = self._keep_one(runs, known.run_id if known else "")
+            if run.data.tags.get(wanted.PARENT_TAG) != done.run_id:
+                # Its parent was deleted in the UI, say: it is still the run of this trial.
+                self.client.set_tag(run.info.run_id, wanted.PARENT_TAG, done.run_id)
+            if known is None or run.info.run_id != known.run_id:
+                known = Child(run.info.run_id, int(run.data.tags.get(wanted.ATTEMPT_TAG, 0)))
+            elif not _as_remembered(known, run, state.trials.get(name)):
+                known = Child(known.run_id, known.attempt)
+            children[name] = known
+        done.children = children
+        self._look_again = True
+
+    def _parent_as_sent(self, run: Any) -> bool:
+        """Whether the search's run has the status and the latest values that were sent to it."""
+        if not self.done.parent_sent:
+            return True
+        _, points, status = json.loads(self.done.parent_sent)
+        latest: dict[str, wanted.Point] = {}
+        for point in (wanted.Point(*p) for p in points):
+            known = latest.get(point.key)
+            if known is None or (known.step, known.time) < (point.step, point.time):
+                latest[point.key] = point
+        values = {p.key: p.value for p in latest.values()}
+        return bool(run.info.status == status) and values.items() <= run.data.metrics.items()
+
+    def _keep_one(self, runs: list[Any], known: str) -> Any:
+        """The known one of several runs for the same thing, or the first; others are deleted."""
+        keep = next((r for r in runs if r.info.run_id == known), runs[0] if runs else None)
+        for run in runs:
+            if run is not keep:
+                self.client.delete_run(run.info.run_id)
+        return keep
+
+    def _create_parent(self, state: RunState) -> None:
+        run = self.client.create_run(
+            self.store.experiment_id,
+            start_time=wanted.ms(state.sessions[0].started if state.sessions else None),
+            tags=wanted.run_tags(state, {}),
+            run_name=self.run_dir.name,
+        )
+        self.done.run_id = run.info.run_id
+
+    # --- trials ----------------------------------------------------------------------------
+
+    def _news(self, trial: TrialRecord) -> bool:
+        known = self.done.children.get(trial.id)
+        return trial.id not in self.done.problems and not is_whole(known, trial)
+
+    def _deliver_trials(self, state: RunState) -> None:
+        trials = [t for t in state.in_order() if self._news(t)]
+        if self.store.threads == 1 or len(trials) < 2:
+            for trial in trials:
+                self._deliver_or_note(trial, state)
+            return
+        broken = threading.Event()
+
+        def deliver(trial: TrialRecord) -> None:
+            if broken.is_set():
+                return  # the store doesn't answer: no use in asking it for every trial
+            try:
+                self._deliver_or_note(trial, state)
+            except BaseException:
+                broken.set()
+                raise
+
+        with ThreadPoolExecutor(self.store.threads) as pool:
+            for future in [pool.submit(deliver, trial) for trial in trials]:
+                future.result()
+
+    def _deliver_or_note(self, trial: TrialRecord, state: RunState) -> None:
+        """Deliver one trial; what the store refuses for good holds up no other trial."""
+        try:
+            self._deliver_trial(trial, state)
+        except Exception as error:
+            if not is_final(error):
+                raise
+            self.done.problems[trial.id] = f"{trial.id}: {short(error)}"
+        self._save()
+
+    def _deliver_trial(self, trial: TrialRecord, state: RunState) -> None:
+        child = self.done.children.get(trial.id)
+        tags = wanted.trial_tags(trial, state)
+        if child is not None and child.attempt != trial.attempt:
+            # The trial ran again: MLflow can't take values back, so its run is made anew.
+            self.client.delete_run(child.run_id)
+            with self._lock:
+                del self.done.children[trial.id]
+            child = None
+        if child is None:
+            run = self.client.create_run(
+                self.store.experiment_id,
+                start_time=wanted.ms(trial.started),
+                tags=tags | {wanted.PARENT_TAG: self.done.run_id},
+                run_name=trial.id,
+            )
+            child = Child(run.info.run_id, trial.attempt)
+            with self._lock:
+                self.done.children[trial.id] = child
+        rows, ended = len(trial.rows), trial.finished
+        points = wanted.trial_points(trial, child.rows)
+        # All the parameters go with the first values, as one batch.
+        params = wanted.trial_params(trial) if child.rows == 0 else {}
+        if ended:
+            points += wanted.trial_results(trial)
+        self._log(child.run_id, points, params, tags if ended else {})
+        child.rows = rows
+        if ended:
+            status, end = wanted.CHILD_STATUS[trial.state], wanted.ms(trial.ended)
+            self.client.set_terminated(child.run_id, status, end)
+        child.ended = ended
+
+    # --- the search ------------------------------------------------------------------------
+
+    def _deliver_parent(self, state: RunState) -> None:
+        ended = state.status != "running"
+        result = wanted.read_result(self.run_dir) if ended else {}
+        tags = wanted.run_tags(state, result)
+        points = wanted.run_points(state) + (wanted.run_results(state, result) if ended else [])
+        status = wanted.PARENT_STATUS.get(state.status, "RUNNING")
+        said = json.dumps([tags, points, status], sort_keys=True)
+        if said == self.done.parent_sent:
+            return
+        old: list[Any] = json.loads(self.done.parent_sent or '[{}, [], ""]')
+        sent = {wanted.Point(*p) for p in old[1]}
+        news = {k: v for k, v in tags.items() if old[0].get(k) != v}
+        params = {} if self.done.parent_sent else wanted.run_params(state)
+        self._log(self.done.run_id, [p for p in points if p not in sent], params, news)
+        if ended:
+            self.client.set_terminated(self.done.run_id, status, wanted.ms(state.finished))
+        else:
+            self.client.update_run(self.done.run_id, status=status)
+        self.done.parent_sent = said
+
+    def _files(self, run_id: str) -> dict[str, int]:
+        """Names and sizes of the files at the top of a run's artifacts."""
+        found = self.client.list_artifacts(run_id)
+        return {file.path: int(file.file_size or 0) for file in found if not file.is_dir}
+
+    def _forget_lost_files(self) -> None:
+        """Files may have been deleted since they were sent, past MLflow or by its clean-up."""
+        done = self.done
+        if done.artifacts:
+            there = self._files(done.run_id)
+            done.artifacts = {k: v for k, v in done.artifacts.items() if there.get(k) == v[0]}
+        for child in done.children.values():
+            if child.traceback:
+                child.traceback = "traceback.txt" in self._files(child.run_id)
+
+    def _deliver_tracebacks(self, state: RunState) -> None:
+        for name, child in self.done.children.items():
+            error = state.trials[name].error if name in state.trials else None
+            if error and child.ended and not child.traceback:
+                self.client.log_text(child.run_id, error, "traceback.txt")
+                child.traceback = True
+                self._save()
+
+    def _changed_artifacts(self, state: RunState) -> dict[str, tuple[Path, list[Any]]]:
+        """Files with another size or time than when they were sent."""
+        changed = {}
+        for name, path in wanted.artifacts(self.run_dir, state).items():
+            stat = path.stat()
+            mark = [stat.st_size, stat.st_mtime_ns]
+            if self.done.artifacts.get(name, [])[:2] != mark:
+                changed[name] = (path, mark)
+        return changed
+
+    def _deliver_artifacts(self, state: RunState) -> None:
+        for name, (path, mark) in self._changed_artifacts(state).items():
+            digest = wanted.file_digest(path)
+            if self.done.artifacts.get(name, [])[2:] != [digest]:
+                self.client.log_artifact(self.done.run_id, str(path))
+            self.done.artifacts[name] = [*mark, digest]
+            self._save()
+
+    # --- the wire --------------------------------------------------------------------------
+
+    def _log(
+        self,
+        run_id: str,
+        points: list[wanted.Point],
+        params: dict[str, str],
+        tags: dict[str, str],
+    ) -> None:
+        """`log_batch`, in as many calls as its limits ask for."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
+        names = [Param(k, v) for k, v in params.items()]
+        notes = [RunTag(k, v) for k, v in tags.items()]
+        while metrics or names or notes:
+            some_names, names = names[:MAX_NAMES], names[MAX_NAMES:]
+            some_notes, notes = notes[:MAX_NAMES], notes[MAX_NAMES:]
+            room = min(MAX_METRICS, MAX_ENTITIES - len(some_names) - len(some_notes))
+            some, metrics = metrics[:room], metrics[room:]
+            self.client.log_batch(run_id, some, some_names, some_notes)
+
+    def _save(self, force: bool = False) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if force or now - self._saved > _SAVE_EVERY_S:
+                self.done.save(self.run_dir)
+                self._saved = now
+
+
+def _as_remembered(child: Child, run: Any, trial: TrialRecord | None) -> bool:
+    """Whether a store (put back from a backup, say) has the last values that `child` counts."""
+    if trial is None or child.attempt != trial.attempt:
+        return True
+    if child.ended and run.info.status != wanted.CHILD_STATUS.get(trial.state):
+        return False
+    last = wanted.row_values(trial, child.rows - 1) if child.rows else {}
+    return last.items() <= run.data.metrics.items()

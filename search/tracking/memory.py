@@ -1,0 +1,192 @@
+"""What MLflow has of a run, as remembered in the run's delivery.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.paste import command
+from search.record.journal import read_events, read_state
+from search.record.provenance import hide_password
+from search.record.state import RunState, TrialRecord
+from search.tracking.address import (
+    sqlite_file,
+)
+from search.tracking.where import DELIVERY
+
+if TYPE_CHECKING:
+    pass
+from search.tracking.where import _STORE, default_tracking_uri, is_local_default
+
+
+@dataclass
+class Child:
+    """What MLflow has of a trial: rows delivered of which attempt, its end, its traceback."""
+
+    run_id: str
+    attempt: int
+    rows: int = 0
+    ended: bool = False
+    traceback: bool = False
+
+
+def is_whole(child: Child | None, trial: TrialRecord) -> bool:
+    """Whether MLflow has all of a trial that there is so far; one that never began is nothing."""
+    if trial.attempt == 0:
+        return True
+    return child is not None and (child.attempt, child.rows, child.ended) == (
+        trial.attempt,
+        len(trial.rows),
+        trial.finished,
+    )
+
+
+@dataclass
+class Delivered:
+    """The content of delivery.json. `offset`: bytes of the journal that arrived in full."""
+
+    uri: str
+    experiment: str
+    uid: str = ""
+    experiment_id: str = ""
+    run_id: str = ""
+    parent_sent: str = ""  # the parent's tags, values and status as sent, in JSON
+    offset: int = 0
+    complete: bool = False
+    error: str | None = None
+    children: dict[str, Child] = field(default_factory=dict)
+    artifacts: dict[str, list[Any]] = field(default_factory=dict)  # name -> size, mtime, digest
+    model: list[Any] = field(default_factory=list)  # digest of the weights, name, version
+    problems: dict[str, str] = field(default_factory=dict)
+    time: float = 0.0
+
+    @staticmethod
+    def load(run_dir: Path, uri: str, experiment: str) -> Delivered:
+        """Read delivery.json; a fresh one where it is missing, damaged or of another store."""
+        loaded = Delivered.read(run_dir)
+        if loaded is None or (loaded.uri, loaded.experiment) != (uri, experiment):
+            return Delivered(uri, experiment)
+        return loaded
+
+    @staticmethod
+    def read(run_dir: Path) -> Delivered | None:
+        """Read delivery.json, of whatever store; None where it is missing or damaged."""
+        try:
+            values = json.loads((run_dir / DELIVERY).read_bytes())
+            values["children"] = {k: Child(**v) for k, v in values["children"].items()}
+            return Delivered(**{k: v for k, v in values.items() if k != "pending"})
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def lacking(self, state: RunState) -> list[str]:
+        """Ids of the trials that MLflow does not have in full."""
+        return [
+            t.id
+            for t in state.in_order()
+            if t.id in self.problems or not is_whole(self.children.get(t.id), t)
+        ]
+
+    def save(self, run_dir: Path) -> None:
+        """Replace delivery.json. Not synced: what a power cut takes is found again by tags."""
+        self.time = time.time()
+        temp = run_dir / f".{DELIVERY}.{os.getpid()}.tmp"
+        temp.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temp.replace(run_dir / DELIVERY)
+
+
+@dataclass(frozen=True)
+class DeliveryStatus:
+    """How much of a run MLflow has. `pending`: trials (and the search itself) not there in full.
+
+    `trials`: how many trials of the run have begun.
+    """
+
+    delivered: bool
+    pending: int
+    reason: str | None
+    uri: str
+    run_dir: Path
+    run_id: str | None = None
+    experiment_id: str | None = None
+    trials: int = 0
+
+    def sentence(self) -> str:
+        """One line for a person."""
+        where = hide_password(self.uri)
+        if self.delivered:
+            return f"MLflow has everything ({where})"
+        why = f" ({hide_password(self.reason)})" if self.reason else ""
+        return (
+            f"MLflow lacks {self.lacks()}{why}; it is kept, and the next run delivers it, "
+            f"or: {command('sync', self.run_dir)}"
+        )
+
+    def lacks(self) -> str:
+        """What MLflow does not have, in words."""
+        if self.run_id is None:
+            return "all of this run"
+        if self.pending > 1:
+            return f"{self.pending - 1:,} of this run's {self.trials:,} trials"
+        return "the latest of this run" if self.trials == 0 else "the end of this run"
+
+
+def is_delivered(run_dir: Path, uri: str) -> bool:
+    """Whether MLflow has all that the journal says, as far as delivery.json knows."""
+    return _is_delivered(run_dir, _memory(run_dir, uri))
+
+
+def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
+    """What delivery.json says, held against the journal."""
+    record = _memory(run_dir, uri)
+    delivered = _is_delivered(run_dir, record)
+    state = read_state(run_dir / "journal.jsonl")
+    lacking = record.lacking(state)
+    return DeliveryStatus(
+        delivered,
+        0 if delivered else len(lacking) + 1,  # and the search itself
+        None if delivered else record.error or "not all of it was sent yet",
+        uri,
+        run_dir,
+        record.run_id or None,
+        record.experiment_id or None,
+        sum(t.attempt > 0 for t in state.trials.values()),
+    )
+
+
+def _memory(run_dir: Path, uri: str) -> Delivered:
+    """What was delivered to this store; nothing where delivery.json is of another, or missing."""
+
+    record = Delivered.read(run_dir)
+    return record if record is not None and record.uri == uri else Delivered(uri, "")
+
+
+def _is_delivered(run_dir: Path, record: Delivered) -> bool:
+    if not record.complete:
+        return False
+    try:
+        return not any(True for _ in read_events(run_dir / "journal.jsonl", record.offset))
+    except FileNotFoundError:
+        return True
+
+
+def known_uri(run_dir: Path) -> str:
+    """The store a run's records went to, or were meant for.
+
+    The local store is that of the project where the run is now, not where it was then.
+    """
+    meant = read_state(run_dir / "journal.jsonl").settings.get("tracking_uri")
+    used: str | None
+    try:
+        used = str(json.loads((run_dir / DELIVERY).read_bytes())["uri"])
+    except (OSError, ValueError, KeyError, TypeError):
+        used = meant
+    if used is None or is_local_default(used):
+        return default_tracking_uri()
+    file = sqlite_file(used)
+    # Meant for the local store, and sent to the one of the project that this is a copy of.
+    copied = meant is None and file is not None and str(file).endswith(_STORE)
+    return default_tracking_uri() if copied else used

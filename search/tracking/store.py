@@ -1,0 +1,164 @@
+"""Opening an MLflow store: client, first creation of a sqlite store, experiment.
+
+Imported only by processes that may import mlflow: the courier, `sync --verify`, the UI.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import ConfigError, UserError
+from search.record.provenance import hide_password
+from search.tracking.address import sqlite_file, sqlite_uri, with_password
+from search.tracking.database import check_database
+from search.tracking.moved import bring_along
+from search.tracking.where import courier_environment
+
+LOCK_PATIENCE_S = 2.0
+
+
+def import_mlflow(uri: str) -> Any:
+    """Import mlflow, quiet and with nothing in the environment that could mislead it."""
+    wanted = courier_environment(uri)
+    for name in [n for n in os.environ if n.startswith("MLFLOW_") and n not in wanted]:
+        del os.environ[name]
+    os.environ.update({k: v for k, v in wanted.items() if k.startswith("MLFLOW_")})
+    import mlflow
+    import mlflow.store.db.utils
+
+    # It would make the folder of a database from its address as it is written, where `%` and `?`
+    # are spelled otherwise than in the folder's name. Ours is made already.
+    mlflow.store.db.utils._make_parent_dirs_if_sqlite = lambda _uri: None
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3", "git"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def create_sqlite(file: Path) -> None:
+    """Create an MLflow database at `file` unless there is one.
+
+    It is made beside its place and moved there whole, under a lock: two searches that start at
+    once, or one killed within the migrations, leave no half-made schema behind.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with _file_lock(file.with_name(f".{file.name}.lock")):
+        if file.exists() and file.stat().st_size > 0:
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        temp = file.with_name(f".{file.name}.new")
+        temp.unlink(missing_ok=True)
+        store = SqlAlchemyStore(sqlite_uri(temp), artifact_root(file))
+        store.engine.dispose()
+        temp.replace(file)
+
+
+def artifact_root(file: Path) -> str:
+    """Where the artifacts of a sqlite store lie: beside its database."""
+    return (file.parent / "artifacts").as_uri()
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store and the experiment in it."""
+
+    uri: str
+    client: Any  # mlflow.MlflowClient
+    experiment_id: str
+
+    @property
+    def threads(self) -> int:
+        """How many trials to deliver at once: a sqlite file has one writer, a server several."""
+        return 1 if sqlite_file(self.uri) else 8
+
+
+def open_store(uri: str, experiment: str) -> Store:
+    """Connect to `uri`, creating a sqlite store and the experiment where they are missing.
+
+    Raises `ConfigError` soon where a sqlite store can't be used; MLflow would try for minutes.
+    Whatever else MLflow raises passes through.
+    """
+    full = with_password(uri)
+    mlflow = import_mlflow(full)
+    file = sqlite_file(uri)
+    if file is not None:
+        create_sqlite(file)
+        check_database(file, LOCK_PATIENCE_S)
+        _check_spelling(uri, file)
+        bring_along(file, artifact_root(file), experiment)
+    client = mlflow.MlflowClient(tracking_uri=full, registry_uri=full)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        location = artifact_root(file) if file is not None else None
+        try:
+            return Store(uri, client, client.create_experiment(experiment, location))
+        except mlflow.exceptions.MlflowException as error:
+            # Another search made it at the same moment.
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                raise error
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return Store(uri, client, found.experiment_id)
+
+
+def _check_spelling(uri: str, file: Path) -> None:
+    """Refuse what SQLAlchemy before 2.1 would read otherwise: it takes an address literally."""
+    from sqlalchemy.engine import make_url
+
+    if make_url(uri).database != str(file):
+        raise ConfigError(
+            f"MLflow's store {file}: the installed SQLAlchemy can't have % or ? in a path: "
+            "name another one"
+        )
+
+
+def is_final(error: Exception) -> bool:
+    """Whether the store will say the same however often it is asked."""
+    code = getattr(error, "error_code", None)
+    if is_missing(error):
+        return False
+    # A database that is locked or gone is reported as BAD_REQUEST by some calls.
+    if "OperationalError" in str(error) or "database is locked" in str(error):
+        return False
+    return code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "FEATURE_DISABLED")
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether something that was there is no more: deleted in the UI, or it is another store."""
+    if "Current state is deleted" in str(error):
+        return True
+    return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
+
+
+def short(error: Exception) -> str:
+    """An exception in one line of bearable length, without a password."""
+    words = hide_password(" ".join(str(error).split()))
+    if isinstance(error, UserError):
+        return words  # written for a person
+    if "database is locked" in words:
+        return "another program has locked the database"
+    return f"{type(error).__name__}: {words}"[:400]
+
+
+def scratch(run_dir: Path) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder inside the run folder, where there is room for a model."""
+    return tempfile.TemporaryDirectory(prefix=".mlflow-", dir=run_dir)

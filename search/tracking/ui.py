@@ -1,0 +1,284 @@
+"""The MLflow UI on the local store, bound to this machine unless asked otherwise.
+
+The server ends with this process, whatever the end: Ctrl-C is exit code 0 (it is how the UI is
+closed), SIGTERM 143, SIGHUP 129, and after `kill -9` the guard ends it.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from recsys.errors import ConfigError, UserError
+from search.guard import Guard
+from search.tracking.address import sqlite_file, sqlite_uri
+from search.tracking.database import check_database
+from search.tracking.where import check_tracking_uri, courier_environment, default_tracking_uri
+
+LOCK_PATIENCE_S = 5.0
+END_PATIENCE_S = 5.0  # for answers that the server is still giving
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server listens. `host`: as asked for; `address`: the numeric one of it."""
+
+    host: str
+    address: str
+    port: int
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether that is every address of this machine."""
+        return ipaddress.ip_address(self.address).is_unspecified
+
+    @property
+    def outside(self) -> bool:
+        """Whether other machines can reach it."""
+        return not ipaddress.ip_address(self.address).is_loopback
+
+    def probe(self) -> tuple[str, int]:
+        """An address at which this process reaches the server."""
+        if self.everywhere:
+            return ("::1" if ":" in self.address else "127.0.0.1"), self.port
+        return self.address, self.port
+
+    def url(self) -> str:
+        """An address that can be opened in a browser: of this machine by its name."""
+        name = _own_name() if self.everywhere else self.host
+        return f"http://{_bracketed(name)}:{self.port}"
+
+
+def find_place(host: str, port: int) -> Place:
+    """Where a server can listen at `host`:`port`; raises `ConfigError` where it can't."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"--port {port}: expected a number from 1 to 65535")
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):
+        raise ConfigError(f"--host {host}: no such address of this machine") from None
+    # Of a name with several addresses the IPv4 one, as browsers and the server do.
+    family, kind, proto, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    with socket.socket(family, kind, proto) as probe:
+        # As a server would: a port in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise ConfigError(_refusal(error, host, port)) from None
+    return Place(host, str(address[0]), port)
+
+
+def _refusal(error: OSError, host: str, port: int) -> str:
+    if isinstance(error, PermissionError):
+        return f"--port {port}: not allowed (below 1024): choose another"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host}: no address of this machine; 0.0.0.0 stands for all it has"
+    other = f"choose another, e.g. --port {min(port + 1, 65535)}"
+    return f"--port {port}: in use on {host} ({error.strerror}): {other}"
+
+
+def _own_name() -> str:
+    """This machine's name, or its address where nobody knows the name."""
+    name = socket.gethostname()
+    with suppress(OSError):
+        socket.getaddrinfo(name, None)
+        return name
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # nothing is sent: this asks for the way out
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
+
+
+def _bracketed(host: str) -> str:
+    host = host.strip("[]")
+    return f"[{host}]" if ":" in host else host
+
+
+# --- the server -------------------------------------------------------------------------------
+
+
+def server_command(uri: str, host: str, port: int) -> list[str]:
+    """The command of an MLflow server on the sqlite store `uri`, to be run in its folder."""
+    file = sqlite_file(uri)
+    assert file is not None
+    # By its name alone: MLflow would make the folders of an address in which % is spelled %25.
+    return [
+        *(sys.executable, "-P", "-m", "mlflow", "server"),
+        *("--backend-store-uri", sqlite_uri(type(file)(file.name))),
+        *("--artifacts-destination", (file.parent / "artifacts").as_uri()),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def visitors(place: Place) -> list[str]:
+    """Options of the server that say under which names it may be visited.
+
+    MLflow answers to localhost and private addresses alone, lest a page of somebody else's has
+    its name point at this machine (DNS rebinding). A server for other machines is visited by
+    names that this one need not know, so there any name will do, and pages that come from such a
+    name and this port may change something; pages from elsewhere still may not.
+    """
+    if place.host in _LOCAL:
+        return []
+    if place.outside:
+        # Browsers leave the port 80 out, and http://* would be everybody.
+        pages = f"http://*:{place.port}" if place.port != 80 else place.url().removesuffix(":80")
+        return ["--allowed-hosts", "*", "--cors-allowed-origins", pages]
+    names = dict.fromkeys(map(_bracketed, (place.host, place.address, "localhost", "127.0.0.1")))
+    hosts = [f"{name}{port}" for name in names for port in ("", f":{place.port}")]
+    origins = ",".join(f"http://{host}" for host in hosts)
+    return ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", origins]
+
+
+def server_environment(uri: str) -> dict[str, str]:
+    """Without the server's job runner: eight processes that serve nothing of ours."""
+    more = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
+    return courier_environment(uri) | more
+
+
+def serve(port: int = 5000, host: str = "127.0.0.1", uri: str | None = None) -> int:
+    """Run the UI until a signal ends it; returns the exit code.
+
+    Raises `ConfigError` before it starts: for a port, a host or a store that can't be used.
+    """
+    uri = check_tracking_uri(uri or default_tracking_uri())
+    if sqlite_file(uri) is None:
+        raise ConfigError(f"the UI of a tracking server is the server itself: open {uri}")
+    place = find_place(host, port)
+    _prepare(uri)
+    guard = Guard(patience_s=0.0)
+    process = None
+    try:
+        with signals_stop():
+            process = _start(uri, place, guard)
+            if _answers(process, place):
+                _say(place)
+                process.wait()
+    except Stopped as stopped:
+        return 0 if stopped.number == signal.SIGINT else 128 + stopped.number
+    finally:
+        if process is not None:
+            _end(process)
+        guard.close(wait_s=END_PATIENCE_S)  # whatever is left: then the port is free
+    sys.stderr.write(f"the MLflow server ended by itself; why stands in {_log_of(uri)}\n")
+    return 1
+
+
+def _log_of(uri: str) -> str:
+    file = sqlite_file(uri)
+    assert file is not None
+    return str(file.with_name("server.log"))
+
+
+def _start(uri: str, place: Place, guard: Guard) -> subprocess.Popen[bytes]:
+    file = sqlite_file(uri)
+    assert file is not None
+    with open(_log_of(uri), "wb") as log:  # noqa: PTH123
+        return subprocess.Popen(
+            [*server_command(uri, place.address, place.port), *visitors(place)],
+            env=server_environment(uri) | guard.environment,
+            cwd=file.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _say(place: Place) -> None:
+    sys.stdout.write(f"MLflow UI: {place.url()} (Ctrl-C ends it)\n")
+    if place.outside:
+        sys.stdout.write("Anybody who reaches this address can read and change the runs.\n")
+    sys.stdout.flush()
+
+
+def _prepare(uri: str) -> None:
+    """Create the store the way the courier does, so that both agree where artifacts are.
+
+    Raises `ConfigError` where that is impossible.
+    """
+    file = sqlite_file(uri)
+    assert file is not None
+    check_database(file, LOCK_PATIENCE_S)
+    from search.tracking.store import open_store, short
+    from search.tracking.where import EXPERIMENT
+
+    try:
+        open_store(uri, EXPERIMENT)
+    except UserError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"MLflow's store {file} can't be used: {short(error)}") from None
+
+
+def _answers(process: subprocess.Popen[bytes], place: Place) -> bool:
+    """Wait until the server listens; False if it ended instead."""
+    while process.poll() is None:
+        try:
+            with socket.create_connection(place.probe(), timeout=1.0):
+                return True
+        except OSError:
+            time.sleep(0.2)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let the server end in order, with the workers it started (a session of its own)."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(END_PATIENCE_S)
+
+
+# --- signals ----------------------------------------------------------------------------------
+
+
+class Stopped(BaseException):
+    """A signal that ends the UI."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def signals_stop() -> Iterator[None]:
+    """Within the block SIGINT, SIGTERM and SIGHUP raise `Stopped`; further ones do nothing.
+
+    SIGINT also where it was ignored (a shell does that to what it starts with `&`), since it is
+    how the UI is closed. SIGHUP stays ignored where it was: that is what `nohup` is for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if not stopped:
+            stopped.append(number)
+            raise Stopped(number)
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        if not stopped:  # else they stay: closing takes seconds at most, and is guarded
+            for number, handler in before.items():
+                signal.signal(number, handler)

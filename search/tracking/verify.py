@@ -1,0 +1,165 @@
+"""Comparing all of a run with what MLflow has of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from search.record.journal import read_state
+from search.record.state import RunState, TrialRecord
+from search.tracking import wanted
+from search.tracking.champion import ALIAS, model_digest, model_name
+from search.tracking.memory import known_uri
+from search.tracking.store import Store, open_store
+from search.tracking.where import EXPERIMENT, check_tracking_uri
+
+
+def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
+    """One line a difference between the journal (and files) of a run and the store."""
+    state = read_state(run_dir / "journal.jsonl")
+    store = open_store(uri, experiment)
+    runs: dict[str | None, list[Any]] = defaultdict(list)
+    token = None
+    while True:
+        page = store.client.search_runs(
+            [store.experiment_id],
+            f"tags.`{wanted.UID_TAG}` = '{state.uid}'",
+            max_results=1000,
+            page_token=token,
+        )
+        for run in page:
+            runs[run.data.tags.get(wanted.TRIAL_TAG)].append(run)
+        token = page.token
+        if not token:
+            break
+    parents = runs.pop(None, [])
+    if len(parents) != 1:
+        return [f"the search has {len(parents)} runs, expected 1"]
+    found = list(_of_search(run_dir, state, store, parents[0]))
+    started = {t.id: t for t in state.in_order() if t.attempt > 0}
+    found += [f"{name}: a run of no trial" for name in runs if name not in started]
+    for name, trial in started.items():
+        if len(runs[name]) != 1:
+            found.append(f"{name}: {len(runs[name])} runs, expected 1")
+        else:
+            found += [
+                f"{name}: {line}"
+                for line in _of_trial(state, trial, store, runs[name][0], parents[0].info.run_id)
+            ]
+    return found
+
+
+def _of_trial(
+    state: RunState, trial: TrialRecord, store: Store, run: Any, parent: str
+) -> Iterator[str]:
+    yield from _equal("status", run.info.status, wanted.CHILD_STATUS.get(trial.state, "RUNNING"))
+    yield from _equal("name", run.info.run_name, trial.id)
+    yield from _equal("params", run.data.params, wanted.trial_params(trial))
+    yield from _equal("start", run.info.start_time, wanted.ms(trial.started))
+    tags = wanted.trial_tags(trial, state) | {wanted.PARENT_TAG: parent}
+    if trial.finished:
+        yield from _tags(run, tags)
+        yield from _equal("end", run.info.end_time, wanted.ms(trial.ended))
+    points = wanted.trial_points(trial)
+    if trial.finished:
+        points += wanted.trial_results(trial)
+    yield from _history(store, run, points)
+    if trial.error and trial.finished:
+        with tempfile.TemporaryDirectory() as temp:
+            try:
+                path = store.client.download_artifacts(run.info.run_id, "traceback.txt", temp)
+            except Exception as error:
+                yield f"traceback.txt is not there ({type(error).__name__})"
+            else:
+                yield from _equal("traceback", Path(path).read_text("utf-8"), trial.error)
+
+
+def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterator[str]:
+    ended = state.status != "running"
+    result = wanted.read_result(run_dir) if ended else {}
+    yield from _equal(
+        "search: status", run.info.status, wanted.PARENT_STATUS.get(state.status, "RUNNING")
+    )
+    yield from _equal("search: params", run.data.params, wanted.run_params(state))
+    yield from _tags(run, wanted.run_tags(state, result))
+    points = wanted.run_points(state)
+    for name in dict.fromkeys(p.key for p in points):
+        # A race that was run again after --extend leaves its older values in the history.
+        again = name.startswith("race.")
+        yield from _history(store, run, [p for p in points if p.key == name], name, again)
+    if ended:
+        for point in wanted.run_results(state, result):
+            yield from _equal(f"search: {point.key}", run.data.metrics.get(point.key), point.value)
+    for name, path in wanted.artifacts(run_dir, state).items():
+        with tempfile.TemporaryDirectory() as temp:
+            try:
+                there = store.client.download_artifacts(run.info.run_id, name, temp)
+            except Exception as error:
+                yield f"search: {name} is not there ({type(error).__name__})"
+            else:
+                digest = wanted.file_digest(Path(there))
+                yield from _equal(f"search: {name}", digest, wanted.file_digest(path))
+    if state.status == "done" and (weights := model_digest(run_dir / "model")) is not None:
+        yield from _model(run_dir, state, store, run, weights)
+
+
+def _model(run_dir: Path, state: RunState, store: Store, run: Any, digest: str) -> Iterator[str]:
+    versions = [
+        v
+        for v in store.client.search_model_versions(f"run_id = '{run.info.run_id}'")
+        if v.tags.get("weights") == digest
+    ]
+    yield from _equal("model versions", [v.name for v in versions], [model_name(state)])
+    aliases = store.client.get_registered_model(model_name(state)).aliases
+    by_leak = wanted.won_by_leak(state, wanted.read_result(run_dir))
+    if ALIAS not in aliases and not by_leak:
+        yield f"model: nothing has the alias {ALIAS}"
+
+
+def _history(
+    store: Store,
+    run: Any,
+    points: list[wanted.Point],
+    only: str | None = None,
+    more_allowed: bool = False,
+) -> Iterator[str]:
+    """Every step of every metric, and (unless `more_allowed`) nothing else."""
+    expected: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
+    for point in points:
+        expected[point.key].append((point.step, point.time, point.value))
+    names = [only] if only else sorted(expected.keys() | run.data.metrics.keys())
+    for name in names:
+        got = [
+            (m.step, m.timestamp, m.value)
+            for m in store.client.get_metric_history(run.info.run_id, name)
+        ]
+        missing = len(set(expected[name]) - set(got))
+        if missing or (sorted(got) != sorted(expected[name]) and not more_allowed):
+            extra = len(got) - len(set(expected[name]) & set(got))
+            yield f"metric {name}: {missing} of {len(expected[name])} steps missing, {extra} extra"
+
+
+def _tags(run: Any, tags: dict[str, str]) -> Iterator[str]:
+    for name, value in tags.items():
+        yield from _equal(f"tag {name}", run.data.tags.get(name), value)
+
+
+def _equal(what: str, got: object, expected: object) -> Iterator[str]:
+    if got != expected:
+        yield f"{what} is {str(got)[:200]!r}, expected {str(expected)[:200]!r}"
+
+
+def verify_delivery(
+    run_dir: Path | str, uri: str | None = None, *, experiment: str = EXPERIMENT
+) -> list[str]:
+    """Compare all of a run with what MLflow has; one line a difference, none if all is there.
+
+    Imports mlflow into this process: for `sync --verify` and tests.
+    """
+    run_dir = Path(run_dir).resolve()
+    uri = check_tracking_uri(uri or known_uri(run_dir))
+
+    return differences(run_dir, uri, experiment)

@@ -1,0 +1,252 @@
+"""What of a run is shown in MLflow: pure functions from its journal and folder to plain values.
+
+The courier delivers what these functions say, `verify.py` compares a store with it. Timestamps
+come from the journal, so a value that is sent twice is the same value, and stored once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from search.record.state import COMPLETE, FAILED, PRUNED, SECONDS, RunState, TrialRecord, leaky
+from search.record.tables import one_line_cause
+from search.words import headline
+
+UID_TAG, ROLE_TAG, TRIAL_TAG, ATTEMPT_TAG = (
+    f"recsearch.{name}" for name in ("uid", "role", "trial", "attempt")
+)
+PARENT_TAG = "mlflow.parentRunId"
+CHILD_STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
+PARENT_STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+FIRST_ARTIFACTS = ("spec.yaml", "provenance.json")
+LAST_ARTIFACTS = (
+    *("trials.csv", "epochs.csv", "race.csv", "best.json"),
+    *("result.json", "report.html", "submission.csv"),
+)
+# Settings that --resume may change (parameters in MLflow can't) or that are nobody's business.
+_NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage"}
+_MAX_TAG, _MAX_PARAM, _MAX_RESULT_METRICS = 7_000, 5_000, 300
+
+
+class Point(NamedTuple):
+    """One value of a metric; `time` in Unix milliseconds."""
+
+    key: str
+    value: float
+    time: int
+    step: int
+
+
+def clean(name: str) -> str:
+    """A name MLflow accepts: `map@50` is `map_at_50`."""
+    return re.sub(r"[^\w.\-/]", "_", name.replace("@", "_at_"))[:200]
+
+
+def ms(time: float | None) -> int:
+    """Unix seconds as Unix milliseconds."""
+    return round(1000 * (time or 0.0))
+
+
+def text(value: Any, limit: int = _MAX_TAG) -> str:
+    """A value as a tag or parameter; too long ones keep their end (of a traceback: the error)."""
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    # A path that is no UTF-8 has letters that no store takes.
+    shown = shown.encode(errors="backslashreplace").decode()
+    return shown if len(shown) <= limit else "... " + shown[4 - limit :]
+
+
+# --- a trial ----------------------------------------------------------------------------------
+
+
+def trial_params(trial: TrialRecord) -> dict[str, str]:
+    """The flat training config, and what of the space has no name in it (hard_fraction)."""
+    values = {**trial.params, **trial.config, "trial_seed": trial.seed}
+    return {clean(name): text(value, _MAX_PARAM) for name, value in values.items()}
+
+
+def trial_points(trial: TrialRecord, first_row: int = 0) -> list[Point]:
+    """Every value of every epoch from row `first_row` on: loss, metrics, seconds; step = epoch."""
+    names = [(i, clean(c)) for i, c in enumerate(trial.columns) if c != "epoch"]
+    if not trial.rows:
+        return []
+    epoch_at = trial.columns.index("epoch")
+    seconds_at = [i for i, c in enumerate(trial.columns) if c in SECONDS]
+    points, clock = [], trial.started or trial.created
+    for number, row in enumerate(trial.rows):
+        clock += sum(row[i] or 0.0 for i in seconds_at)
+        if number >= first_row:
+            step = int(row[epoch_at] or 0)
+            for i, name in names:
+                value = row[i]
+                if value is not None:
+                    points.append(Point(name, float(value), ms(clock), step))
+    return points
+
+
+def row_values(trial: TrialRecord, number: int) -> dict[str, float]:
+    """The values of one reported epoch under MLflow's names."""
+    row = zip(trial.columns, trial.rows[number], strict=True)
+    return {clean(c): float(value) for c, value in row if c != "epoch" and value is not None}
+
+
+def trial_results(trial: TrialRecord) -> list[Point]:
+    """What is known at a trial's end: best value and epoch, epochs, seconds, test (tables only)."""
+    values: dict[str, float | None] = {
+        "best_value": trial.value,
+        "best_epoch": trial.best_epoch,
+        "epochs": trial.epochs,
+        "busy_seconds": trial.busy_s,
+        **{f"test.{name}": value for name, value in (trial.test or {}).items()},
+    }
+    time = ms(trial.ended)
+    return [Point(clean(k), float(v), time, 0) for k, v in values.items() if v is not None]
+
+
+def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
+    """Tags of a trial as it is now (of a failed one with its traceback)."""
+    settings = state.settings
+    tags = {
+        UID_TAG: state.uid,
+        ROLE_TAG: "trial",
+        TRIAL_TAG: trial.id,
+        ATTEMPT_TAG: str(trial.attempt),
+        "state": trial.state,
+        "seed": str(trial.seed),
+        "dataset": dataset_name(state),
+    }
+    more = {
+        "stop_reason": trial.reason,
+        "device": settings.get("device"),
+        "split_digest": _split_digest(state),
+        "cause": one_line_cause(trial) if trial.state == FAILED else None,
+        "traceback": trial.error,
+    }
+    return tags | {name: text(value) for name, value in more.items() if value is not None}
+
+
+# --- the search -------------------------------------------------------------------------------
+
+
+def run_params(state: RunState) -> dict[str, str]:
+    """The settings that hold for the whole run."""
+    settings = dict(state.first.get("settings") or {})
+    kept = {k: v for k, v in settings.items() if k not in _NO_PARAMS and v is not None}
+    return {clean(name): text(value, _MAX_PARAM) for name, value in list(kept.items())[:90]}
+
+
+def run_points(state: RunState) -> list[Point]:
+    """Best value so far after each ended trial, and every value of the race."""
+    points: list[Point] = []
+    best, ended = float("-inf"), 0
+    for trial in sorted(state.trials.values(), key=lambda t: (t.ended or 0.0, t.number)):
+        if trial.ended is None:
+            continue
+        ended += 1
+        if trial.state == COMPLETE and trial.value is not None:
+            best = max(best, trial.value)
+        if best > float("-inf"):
+            points.append(Point("best_so_far", best, ms(trial.ended), ended))
+    for (config_id, replicate), row in sorted(state.race.items()):
+        if row.get("value") is not None:
+            name = clean(f"race.{config_id}")
+            points.append(Point(name, float(row["value"]), ms(row["time"]), replicate))
+    return points
+
+
+def run_results(state: RunState, result: dict[str, Any]) -> list[Point]:
+    """Every number of result.json, `test.map_at_50` and so on."""
+    time = ms(state.finished)
+    found = [Point(clean(k), v, time, 0) for k, v in _numbers("", result)]
+    return found[:_MAX_RESULT_METRICS]
+
+
+def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
+    """Tags of the search: what was searched, how honestly, how it ended."""
+    settings = state.settings
+    tags = {
+        UID_TAG: state.uid,
+        ROLE_TAG: "search",
+        "dataset": dataset_name(state),
+        "status": state.status,
+        "leaky": str(is_leaky(state)),
+        "sessions": str(len(state.sessions)),
+        "stages_done": " ".join(s.name for s in state.stages.values() if s.state == "done"),
+        "mlflow.source.name": "run_search.py",
+        "mlflow.source.type": "LOCAL",
+    }
+    more = {
+        "stop_reason": state.reason,
+        "device": settings.get("device"),
+        "seed": settings.get("seed"),
+        "trials": settings.get("trials"),
+        "split_digest": _split_digest(state),
+        "spec_digest": state.run.get("spec_digest"),
+        "space": state.run.get("space"),
+        "split": result.get("split") or state.run.get("split"),
+        "negatives_exclude": result.get("negatives_exclude"),
+        "metric": result.get("metric") or state.run.get("metric"),
+        "best_config": result.get("best_config"),
+        "mlflow.note.content": headline(result) if result else None,  # the description in the UI
+    }
+    return tags | {name: text(value) for name, value in more.items() if value is not None}
+
+
+def dataset_name(state: RunState) -> str:
+    """The named set, or the stem of a user's file."""
+    name = str(state.run.get("dataset") or state.settings.get("data") or "data")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(name).name.split(".")[0]) or "data"
+
+
+def is_leaky(state: RunState) -> bool:
+    """Whether some trial kept held-out items out of its negatives."""
+    return leaky(t.config for t in state.trials.values())
+
+
+def won_by_leak(state: RunState, result: dict[str, Any]) -> bool:
+    """Whether the winner kept held-out items out of its negatives; it is nobody's champion."""
+    best = result.get("best_config")
+    return leaky([best]) if isinstance(best, dict) else is_leaky(state)
+
+
+def read_result(run_dir: Path) -> dict[str, Any]:
+    """result.json; empty where there is none yet."""
+    try:
+        found = json.loads((run_dir / "result.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def artifacts(run_dir: Path, state: RunState) -> dict[str, Path]:
+    """Files of the search to keep in MLflow now; tables only once a session has ended."""
+    names = FIRST_ARTIFACTS + (LAST_ARTIFACTS if state.status != "running" else ())
+    return {name: run_dir / name for name in names if (run_dir / name).is_file()}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _split_digest(state: RunState) -> str | None:
+    return state.run.get("split_digest") or state.settings.get("split_digest") or None
+
+
+def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Numbers inside nested objects under dotted names; intervals as `.low` and `.high`."""
+    if isinstance(value, bool) or prefix.startswith(("best_config", "best_params")):
+        return
+    if isinstance(value, int | float):
+        yield prefix, float(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(f"{prefix}.{key}" if prefix else str(key), inner)
+    elif isinstance(value, list) and len(value) == 2 and prefix.endswith("ci"):
+        for end, inner in zip(("low", "high"), value, strict=True):
+            yield from _numbers(f"{prefix}.{end}", inner)

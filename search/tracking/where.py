@@ -1,0 +1,134 @@
+"""Which store a run goes to: the default one, the check before a run, what a courier is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recsys.errors import ConfigError
+from search.paths import ROOT
+from search.record.provenance import hide_password
+from search.tracking.database import check_database, check_place
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+from search.tracking.address import (
+    DATABASES,
+    keep_password,
+    missing_driver,
+    sqlite_file,
+    sqlite_uri,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+EXPERIMENT = "recsearch"
+
+
+_STORE = "/mlflow/store/mlflow.db"
+
+
+# Who we are to a server may come from the environment; which run or experiment may not.
+_KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
+
+
+def default_tracking_uri() -> str:
+    """The local store under the project's mlflow/ folder."""
+    return sqlite_uri(Path(f"{ROOT}{_STORE}"))
+
+
+def is_local_default(uri: str) -> bool:
+    """Whether `uri` is the local store of this project, or of one that is gone from its place.
+
+    Runs of earlier versions kept the path, which a project that was moved has left behind.
+    """
+    file = sqlite_file(uri)
+    if file is None or not str(file).endswith(_STORE):
+        return False
+    return file == sqlite_file(default_tracking_uri()) or not file.exists()
+
+
+def check_tracking_uri(uri: str) -> str:
+    """The address `uri` as it is kept: absolute, without its password (see `keep_password`).
+
+    Raises `ConfigError` where no store can be, where a local one can't be used (no permission, no
+    database, another version of MLflow), where mlflow or the driver of a database is missing.
+    Doesn't ask whether a server answers: a search runs without one. Makes nothing.
+    """
+    require_mlflow()
+    shown = hide_password(uri)
+    file = sqlite_file(uri)
+    if file is not None:
+        check_place(file.absolute())
+        check_database(file.absolute())
+        return kept_uri(uri)
+    scheme = uri.partition("://")[0]
+    if scheme not in ("http", "https") and scheme.split("+")[0] not in DATABASES:
+        raise ConfigError(
+            f"--tracking-uri {shown}: expected http(s)://HOST:PORT, sqlite:////ABSOLUTE/FILE.db "
+            "or postgresql://... (MLflow has no store of plain files any more)"
+        )
+    if not uri.partition("://")[2].partition("/")[0].rpartition("@")[2].strip():
+        raise ConfigError(f"--tracking-uri {shown}: no host: expected http://HOST:PORT")
+    if (package := missing_driver(uri)) is not None:
+        raise ConfigError(
+            f"--tracking-uri {shown}: MLflow needs a driver for it: pip install {package!r}"
+        )
+    return kept_uri(uri)
+
+
+def kept_uri(uri: str) -> str:
+    """`uri` with an absolute path and without its password; not checked."""
+    file = sqlite_file(uri)
+    return keep_password(uri) if file is None else sqlite_uri(file.absolute())
+
+
+def require_mlflow() -> None:
+    """Raise `ConfigError` unless `import mlflow` would find the package (without importing it).
+
+    The folder mlflow/ of this project has no code, and Python would import it as an empty
+    namespace where the package is not installed.
+    """
+    spec = find_spec("mlflow")
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            f"the package mlflow is not installed in {sys.executable}: "
+            "run `make search`, or `pip install -r requirements.txt`"
+        )
+
+
+def courier_environment(uri: str) -> dict[str, str]:
+    """The environment for a process that talks to the store at `uri`, and to no other.
+
+    A password that `check_tracking_uri` took out of it is in it too, under a name of its own.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MLFLOW_") or _KEPT.fullmatch(name)
+    }
+    defaults = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+    fixed = {
+        "MLFLOW_TRACKING_URI": uri,
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the courier has its own patience
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    return defaults | kept | fixed
+
+
+DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"

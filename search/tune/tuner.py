@@ -1,0 +1,284 @@
+"""The trials of a run under Ray Tune, every event written to the journal as it happens."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pyarrow.fs import LocalFileSystem
+from ray import tune
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+from ray.tune.search.search_generator import SearchGenerator
+
+from search.machine.cluster import Resources
+from search.machine.storage import is_local
+from search.machine.workers import Patience, cause_of
+from search.record.journal import Journal
+from search.tune.controller import sturdy
+from search.tune.worker import TrialData, run_trial
+
+ENDED_BY_ITSELF = ("epochs", "patience", "time")
+WORKER_RETRIES = 2
+HARD_STOP_GRACE_S = 120.0
+
+
+class Events(Protocol):
+    """What a display wants to know."""
+
+    def trial_started(self, trial_id: str, params: dict[str, Any]) -> None: ...
+    def trial_progress(self, trial_id: str, epoch: int, best: float) -> None: ...
+    def trial_ended(
+        self, trial_id: str, state: str, value: float | None, reason: str | None
+    ) -> None: ...
+
+
+class NamedTrials(SearchGenerator):
+    """Ray's generator with our trial ids, the same in Tune, Optuna, the journal and MLflow.
+
+    One trial waits ready for the next free worker. Only at the start as many are made as there
+    are workers, so that these start side by side; later that would mean proposals that know one
+    result less.
+    """
+
+    def __init__(self, searcher: Searcher, concurrent: int, started: Callable[[], int]) -> None:
+        """`started` counts the trials that wait no more, those too that ended without a start."""
+        super().__init__(searcher)
+        self._concurrent = concurrent
+        self._started = started
+
+    def create_trial_if_possible(self, experiment_spec: dict[str, Any]) -> Trial | None:
+        if self.waiting() >= self.most_waiting():
+            return None
+        original = Trial.generate_id
+        name = self.searcher.next_id()
+        Trial.generate_id = classmethod(lambda _cls: name)
+        try:
+            return super().create_trial_if_possible(experiment_spec)
+        finally:
+            Trial.generate_id = original
+
+    def waiting(self) -> int:
+        """Trials that were made and neither started nor ended."""
+        return self._counter - self._started()
+
+    def most_waiting(self) -> int:
+        """How many may wait now."""
+        return 1 if self._started() >= self._concurrent else self._concurrent
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass
+class Watch(Stopper):
+    """Stops trials, not the experiment, once the run should end; so nothing is lost.
+
+    A stopped trial passes through the ordinary end of a trial. Only if that takes too long
+    (an epoch of minutes) the whole experiment is stopped.
+    """
+
+    deadline: Callable[[], float]  # of `time.monotonic`, which no setting of the clock moves
+    close: Callable[[], None]
+    reason: str | None = None
+    closed_at: float | None = None
+    stuck: str | None = None  # why nothing could run, in one line
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles stoppers and callbacks for a restore that is never done
+
+    def stop(self, reason: str) -> None:
+        """No new trials, and running ones end at their next report."""
+        if self.reason is None:
+            self.reason = reason
+            self.closed_at = time.monotonic()
+            self.close()
+
+    def give_up(self, why: str) -> None:
+        """End the experiment now: no worker starts."""
+        self.stuck = why
+        self.stop("workers")
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        if time.monotonic() > self.deadline():
+            self.stop("time")
+        return self.reason is not None
+
+    def stop_all(self) -> bool:
+        if time.monotonic() > self.deadline():
+            self.stop("time")
+        if self.stuck is not None:
+            return True
+        late = time.monotonic() - HARD_STOP_GRACE_S
+        return self.closed_at is not None and late > self.closed_at
+
+
+@dataclass
+class Recorder(Callback):
+    """Writes what happens to trials into the journal and tells the display."""
+
+    journal: Journal
+    events: Events
+    watch: Watch
+    columns: list[str]
+    fail_after: int
+    patience: Patience
+    lost: Callable[[], str | None] = lambda: None
+    begun: set[str] = field(default_factory=set)  # started, or ended without a start
+    running: set[str] = field(default_factory=set)
+    deaths: dict[str, list[Exception]] = field(default_factory=dict)
+    attempts: Counter[str] = field(default_factory=Counter)
+    busy: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        name = trial.trial_id
+        self.attempts[name] += 1
+        self.begun.add(name)
+        self.running.add(name)
+        self.busy[name] = 0
+        self.journal.append("start", id=name, attempt=self.attempts[name], time=time.time())
+        self.events.trial_started(name, trial.config["params"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self.running.discard(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        if (why := self.patience.look(bool(self.running))) is not None:
+            self.watch.give_up(why)
+
+    def died(self, trial: Trial, exception: Exception) -> None:
+        """An attempt of a trial failed; whether there is another one is Tune's to say."""
+        self.deaths.setdefault(trial.trial_id, []).append(exception)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        name = trial.trial_id
+        rows = result.pop("rows", None) or []
+        if rows:
+            self.busy[name] += sum(row[-1] + row[-2] for row in rows)
+            self.journal.append(
+                "epochs",
+                id=name,
+                attempt=self.attempts[name],
+                columns=self.columns,
+                rows=rows,
+                time=time.time(),
+            )
+        self.events.trial_progress(name, result["epoch"], result["objective"])
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:
+        result = trial.last_result or {}
+        stop = result.get("stop")
+        if result.get("error"):
+            self._end(trial, result, "FAILED", "error", result["error"], result["cause"])
+        elif stop in ENDED_BY_ITSELF:
+            self._end(trial, result, "COMPLETE", stop)
+        else:
+            self._end(trial, result, "PRUNED", self.watch.reason or "asha")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        if self.lost() is not None:
+            return  # not the trial's failure: all of Ray is gone, and the trial runs again
+        deaths = self.deaths.get(trial.trial_id, [])
+        last = deaths[-1] if deaths else trial.get_pickled_error()
+        cause = "the worker died" if last is None else cause_of(last)
+        times = max(1, len(deaths))
+        text = f"the worker died in each of {times} attempts, the last time with: {last}"
+        self._end(trial, trial.last_result or {}, "FAILED", "worker", text, cause)
+
+    def _end(
+        self,
+        trial: Trial,
+        result: dict[str, Any],
+        state: str,
+        reason: str,
+        error: str | None = None,
+        cause: str | None = None,
+    ) -> None:
+        name = trial.trial_id
+        self.begun.add(name)
+        self.running.discard(name)
+        value = result.get("objective")
+        value = None if value is None or value == float("-inf") else float(value)
+        self.journal.append(
+            "end",
+            sync=True,
+            id=name,
+            state=state,
+            reason=reason,
+            value=value,
+            best_epoch=result.get("best_epoch"),
+            epochs=result.get("epoch", 0),
+            busy_s=self.busy[name],
+            error=error,
+            cause=cause,
+            test=result.get("test"),
+            time=time.time(),
+        )
+        self.ended[state] += 1
+        self.events.trial_ended(name, state, value, reason if cause is None else cause)
+        if cause is not None:
+            self.causes[cause] += 1
+        if self.ended["FAILED"] >= self.fail_after and self.ended["FAILED"] == sum(
+            self.ended.values()
+        ):
+            self.watch.stop("failures")
+
+
+def run_trials(
+    resources: Resources,
+    data: TrialData,
+    searcher: Searcher,
+    scheduler: Any,
+    budget: int,
+    recorder: Recorder,
+    storage: str | Path,
+    name: str,
+) -> None:
+    """Run trials until the searcher has no more or the watch stops them.
+
+    `budget` is an upper bound on the number of trials of this call. Ray's own records go under
+    `storage`; nothing of ours is ever read from there.
+    """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
+    trainable = tune.with_resources(
+        tune.with_parameters(run_trial, data=data),
+        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+    )
+    tuner = tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            search_alg=NamedTrials(searcher, resources.concurrent, lambda: len(recorder.begun)),
+            scheduler=scheduler,
+            num_samples=budget,
+            reuse_actors=True,
+            max_concurrent_trials=None,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            # A path is taken as it is: as a URI one with a %, # or ? would be another.
+            storage_filesystem=LocalFileSystem() if is_local(str(storage)) else None,
+            verbose=0,
+            stop=recorder.watch,
+            callbacks=[recorder],
+            failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            log_to_file=False,
+        ),
+    )
+    with sturdy(recorder.died):
+        tuner.fit()
