@@ -20,9 +20,9 @@ class Bare:
     def __init__(self) -> None:
         from ray import tune  # noqa: F401
 
-        import recsys.models.mf.numba_engine
+        import recsys.models.mf.warm_up
 
-        self._warm_up = recsys.models.mf.numba_engine.warm_up
+        self._warm_up = recsys.models.mf.warm_up.warm_up
 
     def memory(self) -> tuple[int, int]:
         from benchmarks.search import memory_of
