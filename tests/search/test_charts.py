@@ -8,8 +8,8 @@ import re
 
 import pytest
 
+from search.report import charts, svg
 from search.report.files import TrialRow
-from search.report.page import charts, svg
 
 
 def trial(number: int, value: float | None, **changes) -> TrialRow:

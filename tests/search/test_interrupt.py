@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError, DivergedError, InputError
-from search.cli.main import commands, main
+from search.cli import commands
+from search.cli.main import main
 from search.run.signals import has_reader, tell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +23,7 @@ CHILD = """
 import os, signal, sys
 from recsys.output import guard_output
 from recsys.errors import ConfigError, DivergedError, InputError
-from search import commands
+from search.cli import commands
 from search.cli.main import main
 from search.run.signals import EXIT_CODE, interruptible
 guard_output()

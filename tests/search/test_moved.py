@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.tracking import address
+from search.tracking import where
 from search.tracking.driver import sync
 from search.tracking.memory import known_uri
 from search.tracking.moved import bring_along
@@ -20,7 +20,7 @@ from tests.search.tracking_help import FakeRun, deliver, query, sqlite_store
 
 def project(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let the project be at `path`; its local store."""
-    monkeypatch.setattr(address, "ROOT", path)
+    monkeypatch.setattr(where, "ROOT", path)
     return default_tracking_uri()
 
 

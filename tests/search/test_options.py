@@ -326,7 +326,7 @@ def test_users_to_be_served_are_part_of_the_data(tmp_path):
 def test_there_is_one_door_to_the_data_of_a_run():
     doors = [
         path.name
-        for path in (HERE.parents[1] / "search").glob("*.py")
-        if re.search(r"from recsys\.data(\.load)? import [^\n]*\bload\b", path.read_text())
+        for path in (HERE.parents[1] / "search").rglob("*.py")
+        if re.search(r"from recsys\.data(\.source)? import [^\n]*\bload\b", path.read_text())
     ]
     assert sorted(doors) == ["commands.py", "opened.py"]  # commands: `data` has no run

@@ -105,7 +105,7 @@ def test_no_command_is_made_by_hand():
         r"run_search\.py +\S|--(resume|extend) --run|--run \{|(?<!\w)(sync|export) \{"
     )
     found = []
-    for path in (ROOT / "search").glob("*.py"):
+    for path in (ROOT / "search").rglob("*.py"):
         tree = ast.parse(path.read_text())
         docs = {
             node.body[0].value

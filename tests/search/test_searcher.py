@@ -124,7 +124,7 @@ def best_of(spec: SearchSpec, folder: Path, searcher: str, seed: int, noise: flo
     chosen = override(spec, [f"searcher={searcher}", "trials=40", "enqueue=[]"])
     search = StudySearch(chosen, folder / "study.journal", seed=seed)
     run(search, lambda params: objective(params) + noise * float(rng.standard_normal()))
-    return objective(search.tune.study.best_params)
+    return objective(search.study.best_params)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
@@ -154,11 +154,11 @@ def test_failing_and_pruned_trials_do_not_mislead(spec: SearchSpec, study_path: 
             search.on_trial_complete(f"x{n}", {"epoch": 4, "objective": value, "stop": None})
         else:
             finish(search, f"x{n}", value)
-    states = [t.state for t in search.tune.study.get_trials()]
+    states = [t.state for t in search.study.get_trials()]
     assert {TrialState.FAIL, TrialState.PRUNED, TrialState.COMPLETE} <= set(states)
-    assert search.tune.study.best_value > 0.5
+    assert search.study.best_value > 0.5
     assert all(
-        t.params["lr"] > 0.3 for t in search.tune.study.get_trials() if t.state == TrialState.FAIL
+        t.params["lr"] > 0.3 for t in search.study.get_trials() if t.state == TrialState.FAIL
     )
 
 
@@ -206,9 +206,9 @@ def test_importance_finds_the_parameter_that_matters(spec: SearchSpec, study_pat
     chosen = override(spec, ["searcher=random", "enqueue=[]"])
     search = StudySearch(chosen, study_path, seed=0, budget=60)
     run(search, lambda params: -abs(math.log(params["lr"] / 0.05)), most=7)
-    assert importance(search.tune.study) == {}  # too few to say anything
+    assert importance(search.study) == {}  # too few to say anything
     run(search, lambda params: -abs(math.log(params["lr"] / 0.05)))
-    found = importance(search.tune.study)
+    found = importance(search.study)
     assert next(iter(found)) == "lr"
     assert found["lr"] > 0.5
     assert math.isclose(sum(found.values()), 1)
@@ -218,4 +218,4 @@ def test_importance_finds_the_parameter_that_matters(spec: SearchSpec, study_pat
 def test_importance_of_equal_trials_is_unknown(spec: SearchSpec, study_path: Path) -> None:
     search = StudySearch(spec, study_path, seed=0, budget=20)
     run(search, lambda params: 0.5)
-    assert importance(search.tune.study) == {}
+    assert importance(search.study) == {}

@@ -32,7 +32,7 @@ def test_a_retried_trial_reports_its_epochs_again(spec: SearchSpec, study_path: 
         search.on_trial_result("x", {"epoch": epoch, "objective": epoch / 100})
     search.on_trial_complete("x", {"epoch": 40, "objective": 0.5, "stop": "epochs"})
     search.on_trial_complete("x", {"epoch": 40, "objective": 0.9, "stop": "epochs"})
-    (trial,) = records(search.tune.study)
+    (trial,) = records(search.study)
     assert trial.steps == ((4, 0.04), (12, 0.12), (36, 0.36), (40, 0.5))
     assert (trial.state, trial.value) == ("COMPLETE", 0.5)
 
@@ -93,7 +93,7 @@ def test_rebuild_keeps_everything(spec: SearchSpec, study_path: Path) -> None:
         finish(search, f"x{n}", 0.5)
     assert handed == [3, 4, 6]
     assert search.suggest("x") == Searcher.FINISHED
-    steps = records(search.tune.study)[3].steps
+    steps = records(search.study)[3].steps
     assert [epoch for epoch, _ in steps] == [4, 12, 36, 40], "it ran afresh"
 
 
@@ -129,7 +129,7 @@ def test_finish_and_pause(spec: SearchSpec, study_path: Path) -> None:
     search.pause()
     search.on_trial_complete("x1", {"epoch": 4, "objective": 0.1, "stop": None})
     search.on_trial_complete("x2", {"epoch": 40, "objective": 0.1, "stop": "epochs"})
-    assert [t.state for t in records(search.tune.study)] == ["PRUNED", "RUNNING", "COMPLETE"]
+    assert [t.state for t in records(search.study)] == ["PRUNED", "RUNNING", "COMPLETE"]
 
 
 def test_pickle_and_copies_do_no_harm(spec: SearchSpec, study_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_pickle_and_copies_do_no_harm(spec: SearchSpec, study_path: Path) -> Non
     before = study_path.read_bytes()
     again = pickle.loads(pickle.dumps(search))
     assert study_path.read_bytes() == before
-    assert records(again.study) == records(search.tune.study)
+    assert records(again.study) == records(search.study)
     assert again.next_id() == "t0003"
     with pytest.raises(NotImplementedError, match="journal"):
         search.restore(str(study_path))

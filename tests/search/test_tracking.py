@@ -268,7 +268,7 @@ def test_the_empty_folder_is_not_taken_for_the_package() -> None:
     # -S: no installed packages; `import mlflow` would succeed on the project's folder
     code = (
         "import mlflow, recsys.errors\n"
-        "from search.tracking.driver import check_tracking_uri, default_tracking_uri\n"
+        "from search.tracking.where import check_tracking_uri, default_tracking_uri\n"
         "try: check_tracking_uri(default_tracking_uri())\n"
         "except recsys.errors.ConfigError as error: print(error)"
     )

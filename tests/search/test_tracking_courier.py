@@ -105,7 +105,7 @@ def test_a_dead_drivers_courier_delivers_and_ends(tmp_path: Path) -> None:
 
 SYNC = """
 import sys, time
-from search import tracking
+from search.tracking import driver as tracking
 from pathlib import Path
 start = tracking._courier
 def tell(*a):

@@ -143,7 +143,7 @@ while True:
 """
 UI = """
 import sys
-from search import ui
+from search.tracking import ui
 port, uri = int(sys.argv[1]), sys.argv[2]
 if len(sys.argv) > 3:
     command = ui.server_command
