@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.interactions import CSR
-from recsys.models import Model, ModelConfig, model_of
+from recsys.models import ModelConfig, new_model
 from recsys.models.ease import MAX_ITEMS, EaseConfig
 from recsys.models.popularity import PopularityConfig
 
@@ -64,7 +64,7 @@ def choose(
         )
         return Choice(None, None, reason, {})
     found = []
-    model = _new(rival.configs[0], train, rng)
+    model = new_model(rival.configs[0], train, rng)
     for config in rival.configs:
         *_, report = model.train(
             config, train, valid, rng=rng, metric=metrics[0], metrics=metrics, threads=threads
@@ -72,15 +72,3 @@ def choose(
         found.append((config, report.best_value, report.metrics))
     config, value, values = max(found, key=lambda row: row[1])
     return Choice(config, value, None, values, tuple((c, v) for c, v, _ in found))
-
-
-def fit(config: ModelConfig, items: CSR, *, rng: np.random.Generator, threads: int = 1) -> Model:
-    """A model trained on `items` without validation, for as many epochs as its config says."""
-    model = _new(config, items, rng)
-    for _ in model.train(config, items, None, rng=rng, threads=threads):
-        pass
-    return model
-
-
-def _new(config: ModelConfig, items: CSR, rng: np.random.Generator) -> Model:
-    return model_of(config).create(config, items.n_users, items.n_items, rng=rng)

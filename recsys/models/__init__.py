@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from recsys.errors import ConfigError
+from recsys.interactions import CSR
 from recsys.models.base import Cost, EpochReport, Model, ModelConfig, Size
 
 __all__ = [
@@ -24,8 +27,10 @@ __all__ = [
     "Size",
     "config_from_flat",
     "config_of",
+    "fit_model",
     "model_named",
     "model_of",
+    "new_model",
 ]
 
 
@@ -63,6 +68,26 @@ def model_named(name: str) -> type[Model]:
     """A model by its name; `ConfigError` for a name that is not in `MODELS`."""
     found: type[Model] = _load(_entry(name).model)
     return found
+
+
+def new_model(config: ModelConfig, items: CSR, rng: np.random.Generator) -> Model:
+    """An untrained model of `config` for the users and items of `items`."""
+    return model_of(config).create(config, items.n_users, items.n_items, rng=rng)
+
+
+def fit_model(
+    config: ModelConfig,
+    items: CSR,
+    *,
+    rng: np.random.Generator,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Model:
+    """A model trained on `items` without validation, for as many epochs as its config says."""
+    model = new_model(config, items, rng)
+    for _ in model.train(config, items, None, rng=rng, threads=threads, device=device):
+        pass
+    return model.to_host()
 
 
 def config_from_flat(flat: dict[str, Any]) -> ModelConfig:

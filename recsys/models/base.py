@@ -222,28 +222,45 @@ class Model(ABC):
         return self
 
 
-def one_report(
-    model: Model,
-    positives: CSR,
-    held_out: CSR | None,
-    *,
-    metric: str,
-    metrics: Sequence[str],
-    threads: int,
-    began: float,
-    loss: float = float("nan"),
-) -> EpochReport:
-    """The only report of a model without epochs, once it is trained.
+class ClosedForm(Model):
+    """A model without epochs: made untrained, then solved at once. One method is its own."""
 
-    began: `time.perf_counter()` when training began. Errors as in `Model.train`.
-    """
-    from recsys.evaluation import evaluate
+    @classmethod
+    def create(
+        cls,
+        config: Any,  # noqa: ARG003
+        n_users: int,  # noqa: ARG003
+        n_items: int,  # noqa: ARG003
+        *,
+        rng: np.random.Generator,  # noqa: ARG003
+    ) -> Self:
+        return cls()
 
-    trained = time.perf_counter()
-    values: dict[str, float] = {}
-    if held_out is not None:
-        names = list(dict.fromkeys([metric, *metrics]))
-        values = evaluate(model, positives, held_out, names, threads=threads).values
-    done = time.perf_counter()
-    best = values.get(metric, float("nan"))
-    return EpochReport(1, loss, values, 1, best, trained - began, done - trained, "epochs")
+    @abstractmethod
+    def solve(self, config: Any, positives: CSR) -> None:
+        """Become the model of `positives` (U x I) that `config` describes."""
+
+    def train(
+        self,
+        config: Any,
+        positives: CSR,
+        held_out: CSR | None,
+        *,
+        metric: str = "map@50",
+        metrics: Sequence[str] = (),
+        threads: int = 1,
+        **_: Any,
+    ) -> Iterator[EpochReport]:
+        """Solve, and report once."""
+        from recsys.evaluation import evaluate
+
+        began = time.perf_counter()
+        self.solve(config, positives)
+        trained = time.perf_counter()
+        values: dict[str, float] = {}
+        if held_out is not None:
+            names = list(dict.fromkeys([metric, *metrics]))
+            values = evaluate(self, positives, held_out, names, threads=threads).values
+        done = time.perf_counter()
+        best, loss = values.get(metric, float("nan")), float("nan")
+        yield EpochReport(1, loss, values, 1, best, trained - began, done - trained, "epochs")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys.interactions import CSR
-from recsys.models.base import Cost, EpochReport, ModelConfig, Size, one_report
+from recsys.models.base import Cost, ModelConfig, Size
 from recsys.models.linear import LinearModel, gram, matrix
 
 # A dense I x I solve: 12,000 items are 0.6 GB in float32 and about a minute a lambda.
@@ -40,42 +38,14 @@ class EASE(LinearModel):
         """Untrained, or solved at once for `positives` and `l2`."""
         self._gram_of: tuple[CSR, NDArray] | None = None
         if positives is not None and l2 is not None:
-            self._solve(positives, l2)
+            self.solve(EaseConfig(ease_l2=l2), positives)
 
-    @classmethod
-    def create(
-        cls,
-        config: EaseConfig,  # noqa: ARG003
-        n_users: int,  # noqa: ARG003
-        n_items: int,  # noqa: ARG003
-        *,
-        rng: np.random.Generator,  # noqa: ARG003
-    ) -> EASE:
-        return cls()
-
-    def train(
-        self,
-        config: EaseConfig,
-        positives: CSR,
-        held_out: CSR | None,
-        *,
-        metric: str = "map@50",
-        metrics: Sequence[str] = (),
-        threads: int = 1,
-        **_: Any,
-    ) -> Iterator[EpochReport]:
-        """Solve; training the same object again on the same positives reuses X'X."""
-        began = time.perf_counter()
-        self._solve(positives, config.ease_l2)
-        yield one_report(
-            self, positives, held_out, metric=metric, metrics=metrics, threads=threads, began=began
-        )
-
-    def _solve(self, positives: CSR, l2: float) -> None:
+    def solve(self, config: EaseConfig, positives: CSR) -> None:
+        """Solving the same object again on the same positives reuses X'X."""
         if self._gram_of is None or self._gram_of[0] is not positives:
             self._x = matrix(positives)
             self._gram_of = (positives, gram(self._x, SINGLE_FROM))
-        self._weights = _ease_weights(self._gram_of[1].copy(), l2)
+        self._weights = _ease_weights(self._gram_of[1].copy(), config.ease_l2)
 
     def arrays(self) -> dict[str, NDArray]:
         self._gram_of = None  # of no use to a trained model

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from recsys.interactions import CSR
-from recsys.models.base import Cost, EpochReport, ModelConfig, Size, one_report
+from recsys.models.base import Cost, ModelConfig, Size
 from recsys.models.ease import SINGLE_FROM
 from recsys.models.linear import LinearModel, gram, matrix
 
@@ -32,37 +30,10 @@ class ItemKNN(LinearModel):
     ) -> None:
         """Untrained, or fitted at once to `positives`."""
         if positives is not None:
-            self._fit(positives, neighbours, shrink)
+            self.solve(ItemKnnConfig(knn_neighbours=neighbours, knn_shrink=shrink), positives)
 
-    @classmethod
-    def create(
-        cls,
-        config: ItemKnnConfig,  # noqa: ARG003
-        n_users: int,  # noqa: ARG003
-        n_items: int,  # noqa: ARG003
-        *,
-        rng: np.random.Generator,  # noqa: ARG003
-    ) -> ItemKNN:
-        return cls()
-
-    def train(
-        self,
-        config: ItemKnnConfig,
-        positives: CSR,
-        held_out: CSR | None,
-        *,
-        metric: str = "map@50",
-        metrics: Sequence[str] = (),
-        threads: int = 1,
-        **_: Any,
-    ) -> Iterator[EpochReport]:
-        began = time.perf_counter()
-        self._fit(positives, config.knn_neighbours, config.knn_shrink)
-        yield one_report(
-            self, positives, held_out, metric=metric, metrics=metrics, threads=threads, began=began
-        )
-
-    def _fit(self, positives: CSR, neighbours: int, shrink: float) -> None:
+    def solve(self, config: ItemKnnConfig, positives: CSR) -> None:
+        neighbours, shrink = config.knn_neighbours, config.knn_shrink
         self._x = matrix(positives)
         similar = gram(self._x, SINGLE_FROM)
         norm = np.sqrt(similar.diagonal())

@@ -9,7 +9,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import Model
+from recsys.models.base import ClosedForm
 
 
 def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
@@ -26,7 +26,7 @@ def gram(x: scipy.sparse.csr_matrix, single_from: int) -> NDArray:
     return np.asarray((x.T @ x).toarray(), dtype=dtype)
 
 
-class LinearModel(Model):
+class LinearModel(ClosedForm):
     """Scores of a user: the rows of an item-item matrix that the user's history picks, added."""
 
     _x: scipy.sparse.csr_matrix  # (U, I) histories

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import Cost, EpochReport, Model, ModelConfig, Size, one_report
+from recsys.models.base import ClosedForm, Cost, ModelConfig, Size
 
 
 class PopularityConfig(ModelConfig):
@@ -19,41 +17,16 @@ class PopularityConfig(ModelConfig):
     model: ClassVar[str] = "popularity"
 
 
-class Popularity(Model):
+class Popularity(ClosedForm):
     """Every user gets the items with most training users first."""
 
     def __init__(self, positives: CSR | None = None) -> None:
         self._counts = np.zeros(0, np.float32)
         if positives is not None:
-            self._counts = positives.item_counts().astype(np.float32)
+            self.solve(PopularityConfig(), positives)
 
-    @classmethod
-    def create(
-        cls,
-        config: PopularityConfig,  # noqa: ARG003
-        n_users: int,  # noqa: ARG003
-        n_items: int,  # noqa: ARG003
-        *,
-        rng: np.random.Generator,  # noqa: ARG003
-    ) -> Popularity:
-        return cls()
-
-    def train(
-        self,
-        config: PopularityConfig,  # noqa: ARG002
-        positives: CSR,
-        held_out: CSR | None,
-        *,
-        metric: str = "map@50",
-        metrics: Sequence[str] = (),
-        threads: int = 1,
-        **_: Any,
-    ) -> Iterator[EpochReport]:
-        began = time.perf_counter()
+    def solve(self, config: PopularityConfig, positives: CSR) -> None:  # noqa: ARG002
         self._counts = positives.item_counts().astype(np.float32)
-        yield one_report(
-            self, positives, held_out, metric=metric, metrics=metrics, threads=threads, began=began
-        )
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.broadcast_to(self._counts, (len(users), len(self._counts)))

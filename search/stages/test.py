@@ -13,6 +13,7 @@ import numpy as np
 from recsys import rivals
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
+from recsys.models import fit_model
 from search.stages.context import Stages
 from search.stages.race import plain_comparison
 from search.stages.winner import alone, train_fixed, winner_task
@@ -85,7 +86,7 @@ def baselines_task(
         if choice.config is None:
             table[rival.name] = {"skipped": choice.reason}
             continue
-        model = rivals.fit(choice.config, seen, rng=rng, threads=threads)
+        model = fit_model(choice.config, seen, rng=rng, threads=threads)
         on_test = evaluate(model, seen, test, metrics, threads=threads)
         table[rival.name] = {"valid": choice.metrics, "test": on_test.values}
         per_user[rival.name] = on_test.per_user[metric]

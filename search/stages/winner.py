@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recsys.interactions import CSR
-from recsys.models import Model, config_from_flat, model_of
+from recsys.models import Model, config_from_flat, fit_model
 from search.space.trial import trial_seed
 from search.stages.context import RunFailedError, Stages
 from search.tune.worker import limit_threads
@@ -45,10 +45,7 @@ def train_fixed(
     limit_threads(threads)
     config = config_from_flat(honest(flat)).for_epochs(epochs)
     rng = np.random.default_rng(seed)
-    model = model_of(config).create(config, items.n_users, items.n_items, rng=rng)
-    for _ in model.train(config, items, None, rng=rng, threads=threads, device=device):
-        pass
-    return model.to_host()
+    return fit_model(config, items, rng=rng, threads=threads, device=device)
 
 
 def honest(flat: dict[str, Any]) -> dict[str, Any]:

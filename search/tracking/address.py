@@ -11,13 +11,9 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from recsys.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 PASSWORD = "RECSEARCH_TRACKING_PASSWORD"  # its name in the environment
 HIDDEN = "***"

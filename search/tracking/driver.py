@@ -14,7 +14,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from search.tracking.memory import DeliveryStatus, delivery_status, is_delivered, known_uri
 from search.tracking.where import (
@@ -24,9 +23,6 @@ from search.tracking.where import (
     courier_environment,
     kept_uri,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 class Tracker:

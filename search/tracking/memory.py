@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.paste import command
 from search.record.journal import read_events, read_state
@@ -16,11 +16,7 @@ from search.record.state import RunState, TrialRecord
 from search.tracking.address import (
     sqlite_file,
 )
-from search.tracking.where import DELIVERY
-
-if TYPE_CHECKING:
-    pass
-from search.tracking.where import _STORE, default_tracking_uri, is_local_default
+from search.tracking.where import _STORE, DELIVERY, default_tracking_uri, is_local_default
 
 
 @dataclass

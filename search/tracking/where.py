@@ -7,17 +7,10 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from recsys.errors import ConfigError
 from search.paths import ROOT
 from search.record.provenance import hide_password
-from search.tracking.database import check_database, check_place
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
 from search.tracking.address import (
     DATABASES,
     keep_password,
@@ -25,11 +18,9 @@ from search.tracking.address import (
     sqlite_file,
     sqlite_uri,
 )
+from search.tracking.database import check_database, check_place
 
-if TYPE_CHECKING:
-    pass
-
-
+DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"
 EXPERIMENT = "recsearch"
 
 
@@ -129,6 +120,3 @@ def courier_environment(uri: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
     return defaults | kept | fixed
-
-
-DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"

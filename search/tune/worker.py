@@ -17,7 +17,7 @@ import numpy as np
 
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.models import EpochReport, config_from_flat, model_of
+from recsys.models import EpochReport, config_from_flat, new_model
 
 REPORT_EVERY_S = 0.5
 
@@ -48,9 +48,7 @@ class Trial:
         self.config = config_from_flat(flat)
         self.data = data
         self.rng = np.random.default_rng(seed)
-        self.model = model_of(self.config).create(
-            self.config, data.train.n_users, data.train.n_items, rng=self.rng
-        )
+        self.model = new_model(self.config, data.train, self.rng)
 
     def epochs(self) -> Iterator[EpochReport]:
         """Train; afterwards `model` holds the best weights."""

@@ -5,11 +5,11 @@ from numpy.testing import assert_allclose
 from recsys.errors import ConfigError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.models import ease
+from recsys.models import ease, fit_model
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.item_knn import ItemKNN
 from recsys.models.popularity import Popularity
-from recsys.rivals import Rival, choose, fit
+from recsys.rivals import Rival, choose
 
 Planted = tuple[CSR, CSR]
 
@@ -76,7 +76,7 @@ def test_the_grid_is_decided_on_validation(planted: Planted) -> None:
     assert choice.value == choice.metrics["map@20"] == max(v for _, v in choice.tried)
     assert choice.metrics.keys() == {"map@20", "ndcg@5"}
     assert choice.config is not None
-    model = fit(choice.config, items.union(valid), rng=rng)
+    model = fit_model(choice.config, items.union(valid), rng=rng)
     popular = evaluate(Popularity(items), items, valid, ["map@20"]).values["map@20"]
     assert choice.value > 2 * popular
     assert model.score_users(np.array([0])).shape == (1, items.n_items)

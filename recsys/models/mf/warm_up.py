@@ -7,9 +7,7 @@ import time
 import numpy as np
 
 from recsys.interactions import CSR
-from recsys.models.mf.config import (
-    TrainConfig,
-)
+from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.model import LFM
 from recsys.models.mf.numba_engine import NumbaEngine
 
