@@ -30,6 +30,7 @@ child = subprocess.Popen(
 )
 below = int(child.stdout.readline())
 print(child.pid, below, guard.pid, flush=True)
+sys.stdin.readline()  # they have been seen alive
 exec(sys.argv[1])
 while True:
     signal.pause()
@@ -42,15 +43,19 @@ class Owner:
     def __init__(self, more: str = "", prefix: tuple[str, ...] = ()) -> None:
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-c", OWNER, more],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
         )
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
         numbers = [int(word) for word in self.process.stdout.readline().split()]
         found = [look(number) for number in numbers]
         self.child, self.below, self.guard = (p for p in found if p is not None)
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
 
     def gone(self) -> bool:
         return not any(alive(p) for p in (self.child, self.below, self.guard))

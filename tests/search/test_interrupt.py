@@ -16,6 +16,7 @@ from recsys.errors import ConfigError, DivergedError, InputError
 from search.cli import commands
 from search.cli.main import main
 from search.run.signals import has_reader, tell
+from tests.search.tracking_help import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 # The signals come from the process itself, so that none can come too early.
@@ -128,7 +129,8 @@ def test_ctrl_c_of_a_search_behind_tee(tmp_path):
     body = 'print("ready", flush=True); signal.pause()'
     after = "[None for _ in iter(lambda: has_reader(1), False)]"  # until tee is gone
     script = CHILD.replace("EXIT_CODE,", "EXIT_CODE, has_reader,").format(body=body, after=after)
-    shell = f'"$0" -c "$1" 2>&1 | tee "{tmp_path}/log"; echo "codes ${{PIPESTATUS[@]}}"'
+    log = tmp_path / "log"
+    shell = f'"$0" -c "$1" 2>&1 | tee "{log}"; echo "codes ${{PIPESTATUS[@]}}"'
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["PYTHONPATH"] = str(ROOT)
@@ -138,13 +140,14 @@ def test_ctrl_c_of_a_search_behind_tee(tmp_path):
         while data := os.read(terminal, 4096):
             shown += data
             if b"ready" in data:
+                wait_until(lambda: log.read_text() == "ready\n")  # tee shows it first
                 os.write(terminal, b"\x03")
     os.close(terminal)
     os.waitpid(pid, 0)
     assert b"to go on: this" in shown
     assert b"Traceback" not in shown
     assert b"codes 130" in shown or b"codes" not in shown  # bash itself may die of a Ctrl-C
-    assert (tmp_path / "log").read_text() == "ready\n"
+    assert log.read_text() == "ready\n"
 
 
 def test_who_reads():
