@@ -46,6 +46,9 @@ MODELS: dict[str, Entry] = {
     "lfm": Entry("recsys.models.mf.config:TrainConfig", "recsys.models.mf.entry:Factorization"),
     "ease": Entry("recsys.models.ease:EaseConfig", "recsys.models.ease:EASE"),
     "item_knn": Entry("recsys.models.item_knn:ItemKnnConfig", "recsys.models.item_knn:ItemKNN"),
+    "ials": Entry("recsys.models.ials:IalsConfig", "recsys.models.ials:IALS"),
+    "rp3beta": Entry("recsys.models.rp3beta:Rp3betaConfig", "recsys.models.rp3beta:RP3beta"),
+    "slim": Entry("recsys.models.slim:SlimConfig", "recsys.models.slim:SLIM"),
     "popularity": Entry(
         "recsys.models.popularity:PopularityConfig", "recsys.models.popularity:Popularity"
     ),

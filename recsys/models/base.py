@@ -237,7 +237,7 @@ class ClosedForm(Model):
         return cls()
 
     @abstractmethod
-    def solve(self, config: Any, positives: CSR) -> None:
+    def solve(self, config: Any, positives: CSR, threads: int = 1) -> None:
         """Become the model of `positives` (U x I) that `config` describes."""
 
     def train(
@@ -255,7 +255,7 @@ class ClosedForm(Model):
         from recsys.evaluation import evaluate
 
         began = time.perf_counter()
-        self.solve(config, positives)
+        self.solve(config, positives, threads)
         trained = time.perf_counter()
         values: dict[str, float] = {}
         if held_out is not None:

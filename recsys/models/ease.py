@@ -40,7 +40,7 @@ class EASE(LinearModel):
         if positives is not None and l2 is not None:
             self.solve(EaseConfig(ease_l2=l2), positives)
 
-    def solve(self, config: EaseConfig, positives: CSR) -> None:
+    def solve(self, config: EaseConfig, positives: CSR, threads: int = 1) -> None:  # noqa: ARG002
         """Solving the same object again on the same positives reuses X'X."""
         if self._gram_of is None or self._gram_of[0] is not positives:
             self._x = matrix(positives)

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from recsys.interactions import CSR
 from recsys.models.base import Cost, ModelConfig, Size
-from recsys.models.ease import SINGLE_FROM
-from recsys.models.linear import LinearModel, gram, matrix
+from recsys.models.linear import SparseLinear, pairs_met
+from recsys.models.neighbours import nearest_items
 
 
 class ItemKnnConfig(ModelConfig):
@@ -22,34 +22,23 @@ class ItemKnnConfig(ModelConfig):
     knn_shrink: float = Field(10.0, ge=0, le=1e6)
 
 
-class ItemKNN(LinearModel):
-    """Cosine similarity between items, the nearest of each kept; dense I x I."""
+class ItemKNN(SparseLinear):
+    """Cosine similarity between items; of each item the nearest are kept, ties by lower item."""
 
-    def __init__(
-        self, positives: CSR | None = None, neighbours: int = 100, shrink: float = 10.0
-    ) -> None:
-        """Untrained, or fitted at once to `positives`."""
-        if positives is not None:
-            self.solve(ItemKnnConfig(knn_neighbours=neighbours, knn_shrink=shrink), positives)
-
-    def solve(self, config: ItemKnnConfig, positives: CSR) -> None:
-        neighbours, shrink = config.knn_neighbours, config.knn_shrink
-        self._x = matrix(positives)
-        similar = gram(self._x, SINGLE_FROM)
-        norm = np.sqrt(similar.diagonal())
-        np.fill_diagonal(similar, 0.0)
-        with np.errstate(invalid="ignore"):  # 0 / 0 of items that nobody has, without shrinkage
-            similar /= np.outer(norm, norm) + shrink
-        np.nan_to_num(similar, copy=False)
-        if neighbours < len(similar):
-            cut = np.partition(similar, -neighbours, axis=1)[:, -neighbours]
-            similar[similar < cut[:, None]] = 0.0
-        self._weights = np.ascontiguousarray(similar.T, np.float32)
+    def solve(self, config: ItemKnnConfig, positives: CSR, threads: int = 1) -> None:
+        norm = np.sqrt(positives.item_counts()).astype(np.float32)
+        nearest = nearest_items(
+            positives,
+            config.knn_neighbours,
+            weight=np.ones(positives.n_users, np.float32),
+            left=norm,
+            right=norm,
+            shrink=config.knn_shrink,
+            threads=threads,
+        )
+        self.become(positives, nearest.T.tocsr())
 
     @staticmethod
-    def cost(config: ItemKnnConfig, size: Size) -> Cost:  # noqa: ARG004
-        cell = 4 if size.items >= SINGLE_FROM else 8
-        mean = size.positives / max(size.users, 1)
-        return Cost(
-            memory=(2 * cell + 4) * size.items**2, work=size.positives * mean + size.items**2
-        )
+    def cost(config: ItemKnnConfig, size: Size) -> Cost:
+        kept = size.items * min(config.knn_neighbours, size.items)
+        return Cost(memory=24 * kept + 12 * size.positives, work=4 * pairs_met(size))

@@ -9,7 +9,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import ClosedForm
+from recsys.models.base import ClosedForm, Size
 
 
 def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
@@ -24,6 +24,11 @@ def gram(x: scipy.sparse.csr_matrix, single_from: int) -> NDArray:
     """X'X, dense (I, I): float64, or float32 from `single_from` items on."""
     dtype = np.float64 if x.shape[1] < single_from else np.float32
     return np.asarray((x.T @ x).toarray(), dtype=dtype)
+
+
+def pairs_met(size: Size) -> float:
+    """About how many pairs of items counting co-occurrence meets, histories being uneven."""
+    return 2.0 * size.positives * size.positives / max(size.users, 1)
 
 
 class LinearModel(ClosedForm):
@@ -48,4 +53,38 @@ class LinearModel(ClosedForm):
         weights = arrays["weights"]
         model._x = matrix(CSR(arrays["indptr"], arrays["indices"], len(weights)))
         model._weights = weights
+        return model
+
+
+class SparseLinear(ClosedForm):
+    """`LinearModel` with few weights an item, so that a catalogue can be of any size."""
+
+    _x: scipy.sparse.csr_matrix  # (U, I) histories
+    _weights: scipy.sparse.csr_matrix  # (I, I), float32
+
+    def become(self, positives: CSR, weights: scipy.sparse.csr_matrix) -> None:
+        """Be the model of these histories and weights."""
+        self._x, self._weights = matrix(positives), weights
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        return np.asarray((self._x[users] @ self._weights).toarray(), np.float32)
+
+    def arrays(self) -> dict[str, NDArray]:
+        return {
+            "indptr": np.asarray(self._x.indptr, np.int64),
+            "indices": np.asarray(self._x.indices, np.int32),
+            "weights": np.asarray(self._weights.data, np.float32),
+            "weights_indices": np.asarray(self._weights.indices, np.int32),
+            "weights_indptr": np.asarray(self._weights.indptr, np.int64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
+        model = cls.__new__(cls)
+        n_items = len(arrays["weights_indptr"]) - 1
+        weights = (arrays["weights"], arrays["weights_indices"], arrays["weights_indptr"])
+        model.become(
+            CSR(arrays["indptr"], arrays["indices"], n_items),
+            scipy.sparse.csr_matrix(weights, shape=(n_items, n_items)),
+        )
         return model

@@ -25,7 +25,7 @@ class Popularity(ClosedForm):
         if positives is not None:
             self.solve(PopularityConfig(), positives)
 
-    def solve(self, config: PopularityConfig, positives: CSR) -> None:  # noqa: ARG002
+    def solve(self, config: PopularityConfig, positives: CSR, threads: int = 1) -> None:  # noqa: ARG002
         self._counts = positives.item_counts().astype(np.float32)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:

@@ -7,7 +7,6 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import ease, fit_model
 from recsys.models.ease import EASE, EaseConfig
-from recsys.models.item_knn import ItemKNN
 from recsys.models.popularity import Popularity
 from recsys.rivals import Rival, choose
 
@@ -44,20 +43,6 @@ def test_ease_solves_its_ridge_problems(single_from: int, monkeypatch: pytest.Mo
     got = model.score_users(np.arange(40))
     assert got.dtype == np.float32
     assert_allclose(got, dense @ weights, rtol=1e-4, atol=1e-5)
-
-
-def test_item_neighbours_by_hand() -> None:
-    csr, dense = tiny()
-    scores = ItemKNN(csr, neighbours=1, shrink=0.5).score_users(np.arange(3))
-    cosine = np.zeros((4, 4))
-    for i in range(4):
-        for j in range(4):
-            if i != j:
-                norm = np.sqrt(dense[:, i].sum() * dense[:, j].sum())
-                cosine[i, j] = dense[:, i] @ dense[:, j] / (norm + 0.5)
-    # the one nearest of items 0, 1, 2; items 1 and 2 tie as neighbours of item 0
-    keep = np.where(cosine >= cosine.max(1, keepdims=True), cosine, 0)
-    assert_allclose(scores, dense @ keep.T, rtol=1e-5)
 
 
 def ease_of(*lambdas: float, max_items: int | None = None) -> Rival:

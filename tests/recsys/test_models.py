@@ -26,6 +26,9 @@ FLAT: dict[str, dict[str, Any]] = {
     "lfm": {"lr": 0.1, "epochs": 4, "latent_factors": 8, "neg_mode": "even"},
     "ease": {"model": "ease", "ease_l2": 30.0},
     "item_knn": {"model": "item_knn", "knn_neighbours": 20},
+    "ials": {"model": "ials", "ials_factors": 8, "epochs": 3},
+    "rp3beta": {"model": "rp3beta", "rp3_neighbours": 20},
+    "slim": {"model": "slim", "slim_neighbours": 20},
     "popularity": {"model": "popularity"},
 }
 

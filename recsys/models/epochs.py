@@ -1,0 +1,125 @@
+"""Training in epochs, for every model that has them: it knows no search, no display and no file.
+
+A model brings one epoch and a way to keep its weights; when to evaluate, what is best, when to
+stop and what is left at the end is decided here. Shapes: U users, I items.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from recsys.errors import DivergedError, InputError
+from recsys.evaluation import Scorer, evaluate
+from recsys.interactions import CSR
+from recsys.metrics import check_metric
+from recsys.models.base import EpochReport
+
+
+class Weights(Protocol):
+    """What `run_epochs` needs to keep the best weights."""
+
+    def copy(self, into: Any = None) -> Any:
+        """A copy of the current weights, in the memory of an earlier copy where one is given."""
+
+    def load(self, copied: Any) -> None:
+        """Take the weights of a copy."""
+
+
+def run_epochs(
+    step: Callable[[], float],
+    scorer: Scorer,
+    weights: Weights,
+    positives: CSR,
+    held_out: CSR | None,
+    *,
+    key: str,
+    epochs: int,
+    patience: int,
+    metric: str,
+    metrics: Sequence[str] = (),
+    threads: int = 1,
+    time_limit: float | None = None,
+    eval_every: int = 1,
+) -> Iterator[EpochReport]:
+    """Run up to `epochs` epochs, one report each; at the end the best weights are loaded.
+
+    step: trains one epoch and returns its mean loss. positives, held_out: CSR of U x I. With
+    held-out items every `eval_every`-th epoch (and the last) is evaluated on `metric`, which
+    decides what is best, and on `metrics`; `patience` evaluations without a better one end the
+    training (0: never). Best weights are a copy, loaded back however the generator ends:
+    exhausted, closed early or by an error. Without held-out items exactly `epochs` epochs run and
+    the last weights stay.
+
+    key: the config, for the message of an error. time_limit: seconds of training and evaluation;
+    the epoch that passes it is the last.
+
+    Raises ConfigError for a metric that is unknown or too deep, InputError where nobody has a
+    held-out item, DivergedError (epoch, config) when the loss, a weight or a score is not finite.
+    """
+    names = list(dict.fromkeys([metric, *metrics]))
+    if held_out is not None:
+        for name in names:
+            check_metric(name, positives.n_items)
+        if not held_out.nnz:
+            raise InputError("nobody to validate on: no user has a held-out item")
+    assert eval_every > 0
+    best = _Best(weights)
+    waited, spent = 0, 0.0
+    try:
+        for epoch in range(1, epochs + 1):
+            start = time.perf_counter()
+            loss = step()
+            if not math.isfinite(loss):
+                raise DivergedError(epoch, key)
+            trained = time.perf_counter()
+            late = time_limit is not None and spent + trained - start >= time_limit
+            last = late or epoch == epochs
+            values: dict[str, float] = {}
+            if held_out is not None and (last or epoch % eval_every == 0):
+                try:
+                    values = evaluate(scorer, positives, held_out, names, threads=threads).values
+                except FloatingPointError:  # finite weights whose product is not
+                    raise DivergedError(epoch, key) from None
+                waited = 0 if best.offer(epoch, values[metric]) else waited + 1
+            done = time.perf_counter()
+            spent += done - start
+            stop = None
+            if held_out is not None and 0 < patience <= waited:
+                stop = "patience"
+            elif epoch == epochs:
+                stop = "epochs"
+            elif late:
+                stop = "time"
+            best_epoch = best.epoch if held_out is not None else epoch
+            yield EpochReport(
+                epoch, loss, values, best_epoch, best.value, trained - start, done - trained, stop
+            )
+            if stop:
+                return
+    finally:
+        best.restore()
+
+
+class _Best:
+    """A copy of the best weights so far. A reference would follow the training to its end."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._copy: Any = None
+        self.epoch = 0
+        self.value = math.nan
+
+    def offer(self, epoch: int, value: float) -> bool:
+        """Keep the current weights if their value is better; whether it is."""
+        if self._copy is not None and value <= self.value:
+            return False
+        self._copy = self._weights.copy(self._copy)
+        self.epoch, self.value = epoch, value
+        return True
+
+    def restore(self) -> None:
+        if self._copy is not None:
+            self._weights.load(self._copy)

@@ -1,0 +1,169 @@
+"""iALS: a factorization by weighted least squares over all pairs, solved exactly in turns.
+
+Hu, Koren and Volinsky 2008, with the regulariser of Rendle et al. 2022 ("Revisiting the
+Performance of iALS on Item Recommendation Benchmarks"). Shapes: U users, I items, d factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recsys.errors import DivergedError
+from recsys.interactions import CSR
+from recsys.models.base import Cost, EpochReport, Model, ModelConfig, Size
+from recsys.models.epochs import run_epochs
+from recsys.models.neighbours import side_by_side, transposed
+
+# Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
+ROWS = 256
+
+
+class IalsConfig(ModelConfig):
+    """The loss is the sum of (1 - s)^2 over the positives, alpha x s^2 over all pairs, and the
+    regulariser: for each user ials_l2 x (n_u + alpha x I)^nu x |p_u|^2, likewise for each item.
+
+    ials_factors: d. ials_alpha: weight of a pair that is no positive. ials_l2: strength of the
+    regulariser. ials_nu: 1 regularises active users and popular items more, 0 all alike. epochs:
+    both sides solved once each. patience: epochs without a better one before stopping; 0: never.
+    """
+
+    model: ClassVar[str] = "ials"
+    ials_factors: int = Field(64, gt=0, le=2048)
+    ials_alpha: float = Field(0.1, gt=0, le=1e4)
+    ials_l2: float = Field(0.003, gt=0, le=1e4)
+    ials_nu: float = Field(1.0, ge=0, le=2)
+    epochs: int = Field(16, gt=0, le=1000)
+    patience: int = Field(3, ge=0)
+
+    def for_epochs(self, epochs: int) -> Self:
+        return self.model_copy(update={"epochs": epochs, "patience": 0})
+
+
+class IALS(Model):
+    """Factors of both sides; a score is their dot product. The item side is solved last."""
+
+    def __init__(
+        self, user_factors: NDArray[np.float32], item_factors: NDArray[np.float32]
+    ) -> None:
+        self.user_factors, self.item_factors = user_factors, item_factors
+
+    @classmethod
+    def create(
+        cls, config: IalsConfig, n_users: int, n_items: int, *, rng: np.random.Generator
+    ) -> IALS:
+        """Items at random, with the scale of the paper; users are solved first."""
+        d = config.ials_factors
+        items = rng.standard_normal((n_items, d), np.float32) * np.float32(0.1 / np.sqrt(d))
+        return cls(np.zeros((n_users, d), np.float32), items)
+
+    def train(
+        self,
+        config: IalsConfig,
+        positives: CSR,
+        held_out: CSR | None,
+        *,
+        metric: str = "map@50",
+        metrics: Sequence[str] = (),
+        threads: int = 1,
+        time_limit: float | None = None,
+        **_: Any,
+    ) -> Iterator[EpochReport]:
+        """An epoch solves the users, then the items."""
+        return run_epochs(
+            _Solver(self, config, positives, threads).epoch,
+            self,
+            _Factors(self),
+            positives,
+            held_out,
+            key=config.key(),
+            epochs=config.epochs,
+            patience=config.patience,
+            metric=metric,
+            metrics=metrics,
+            threads=threads,
+            time_limit=time_limit,
+        )
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        return np.asarray(self.user_factors[users] @ self.item_factors.T)
+
+    def arrays(self) -> dict[str, NDArray]:
+        return {"user_factors": self.user_factors, "item_factors": self.item_factors}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray]) -> IALS:
+        return cls(arrays["user_factors"], arrays["item_factors"])
+
+    @staticmethod
+    def cost(config: IalsConfig, size: Size) -> Cost:
+        d = config.ials_factors
+        rows = size.users + size.items
+        return Cost(
+            memory=8 * rows * d + 12 * size.positives + 16 * d * d,
+            work=float(config.epochs) * (2 * size.positives * d**2 + rows * d**3 / 3),
+        )
+
+
+class _Solver:
+    """The half steps of one training; the same result with any number of threads."""
+
+    def __init__(self, model: IALS, config: IalsConfig, positives: CSR, threads: int) -> None:
+        self._model, self._config, self._threads = model, config, threads
+        self._sides = (positives, transposed(positives))
+        self._pairs = max(positives.nnz, 1)
+        self._epoch = 0
+
+    def epoch(self) -> float:
+        """Solve both sides; the mean squared error of the positives."""
+        from recsys.models.kernels.ials import squared_error
+
+        self._epoch += 1
+        users, items = self._model.user_factors, self._model.item_factors
+        self._solve(self._sides[0], items, users)
+        self._solve(self._sides[1], users, items)
+        rows = self._sides[0]
+        return squared_error(rows.indptr, rows.indices, users, items, 0, rows.n_users) / self._pairs
+
+    def _solve(self, rows: CSR, fixed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        from recsys.models.kernels.ials import memory, solve_rows
+
+        config = self._config
+        alpha = config.ials_alpha
+        base = np.ascontiguousarray(np.float32(alpha) * (fixed.T @ fixed))
+        counts = rows.degrees() + alpha * rows.n_items
+        ridge = (config.ials_l2 * counts**config.ials_nu).astype(np.float32)
+
+        def work(first: int) -> int:
+            last = min(first + ROWS, rows.n_users)
+            normal, right = memory(fixed.shape[1])
+            return int(
+                solve_rows(
+                    rows.indptr, rows.indices, fixed, base, ridge, out, normal, right, first, last
+                )
+            )
+
+        failed = side_by_side(work, range(0, rows.n_users, ROWS), self._threads)
+        if max(failed, default=-1) >= 0:
+            raise DivergedError(self._epoch, config.key())
+
+
+class _Factors:
+    """The factors, as `run_epochs` keeps them."""
+
+    def __init__(self, model: IALS) -> None:
+        self._model = model
+
+    def copy(self, into: tuple[NDArray, NDArray] | None = None) -> tuple[NDArray, NDArray]:
+        model = self._model
+        if into is None:
+            return model.user_factors.copy(), model.item_factors.copy()
+        into[0][:], into[1][:] = model.user_factors, model.item_factors
+        return into
+
+    def load(self, copied: tuple[NDArray, NDArray]) -> None:
+        self._model.user_factors[:], self._model.item_factors[:] = copied

@@ -1,0 +1,134 @@
+"""Compiled counting of how often items come together, and what of it is kept.
+
+Shapes: U users, I items, E pairs. The pairs stand twice: by user (indptr_U, items) and by item
+(indptr_I, users), each row ascending.
+"""
+
+# mypy: disallow_untyped_defs=False
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.kernels.jit import kernel
+
+_0 = np.float32(0)
+
+
+@kernel(inline=True)
+def _together(item, indptr_I, users, indptr_U, items, weight, sums, touched):
+    """Add each user's weight to every item beside `item`; returns how many items were met."""
+    met = 0
+    for at in range(indptr_I[item], indptr_I[item + 1]):
+        user = users[at]
+        w = weight[user]
+        for other in range(indptr_U[user], indptr_U[user + 1]):
+            j = items[other]
+            if sums[j] == _0:
+                touched[met] = j
+                met += 1
+            sums[j] += w
+    return met
+
+
+@kernel(inline=True)
+def _sift(keys, chosen, size, at):
+    """Let the entry at `at` of a min-heap of `size` sink to its place."""
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            return
+        right = child + 1
+        if right < size and (
+            keys[right] < keys[child]
+            or (keys[right] == keys[child] and chosen[right] > chosen[child])
+        ):
+            child = right
+        if keys[child] > keys[at] or (keys[child] == keys[at] and chosen[child] < chosen[at]):
+            return
+        keys[child], keys[at] = keys[at], keys[child]
+        chosen[child], chosen[at] = chosen[at], chosen[child]
+        at = child
+
+
+@kernel()
+def nearest(
+    indptr_I,
+    users,
+    indptr_U,
+    items,
+    weight,
+    left,
+    right,
+    shrink,
+    out,
+    values,
+    counts,
+    sums,
+    touched,
+    first,
+    last,
+):
+    """The most similar items of items first..last-1; ties go to the lower item.
+
+    The similarity of i and j is the sum of `weight` (float32 (U,), above 0) over the users of
+    both, divided by left[i] x right[j] + shrink (float32 (I,)). out int32 and values float32
+    (I, k), in no order; counts int32 (I,): how many of a row are in use.
+    sums float32 (I,) of zeros, touched int32 (I,): memory of this thread.
+    """
+    k = out.shape[1]
+    for i in range(first, last):
+        met = _together(i, indptr_I, users, indptr_U, items, weight, sums, touched)
+        keys, chosen = values[i], out[i]
+        size = 0
+        for at in range(met):
+            j = touched[at]
+            together = sums[j]
+            sums[j] = _0
+            if j == i:
+                continue
+            value = together / (left[i] * right[j] + shrink)
+            if size < k:
+                keys[size], chosen[size] = value, j
+                size += 1
+                if size == k:
+                    for low in range(k // 2 - 1, -1, -1):
+                        _sift(keys, chosen, k, low)
+            elif value > keys[0] or (value == keys[0] and j < chosen[0]):
+                keys[0], chosen[0] = value, j
+                _sift(keys, chosen, k, 0)
+        counts[i] = size
+
+
+@kernel()
+def block(near, place, head, gram_HH, indptr_I, users, indptr_U, items, out):
+    """Co-occurrence counts of some items, float32 (n, n) with all of both triangles in `out`.
+
+    near: int32 (n,), the items. place: int32 (I,), all -1, left so. head: int32 (I,), the place
+    of an item among the H most popular ones, or -1. gram_HH: float32 (H, H), their counts, which
+    spares the long walks; whoever is not among them has few users to walk.
+    """
+    n = len(near)
+    for a in range(n):
+        place[near[a]] = a
+    for a in range(n):
+        row = head[near[a]]
+        if row >= 0:
+            for b in range(n):
+                column = head[near[b]]
+                if column >= 0:
+                    out[a, b] = gram_HH[row, column]
+            continue
+        for b in range(n):
+            out[a, b] = _0
+        item = near[a]
+        for at in range(indptr_I[item], indptr_I[item + 1]):
+            user = users[at]
+            for other in range(indptr_U[user], indptr_U[user + 1]):
+                b = place[items[other]]
+                if b >= 0:
+                    out[a, b] += np.float32(1)
+        for b in range(n):
+            if head[near[b]] >= 0:
+                out[b, a] = out[a, b]
+    for a in range(n):
+        place[near[a]] = -1

@@ -1,0 +1,48 @@
+"""RP3beta: items reached by walks of three steps (Paudel et al. 2017). U users, I items."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from recsys.interactions import CSR
+from recsys.models.base import Cost, ModelConfig, Size
+from recsys.models.linear import SparseLinear, pairs_met
+from recsys.models.neighbours import nearest_items
+
+
+class Rp3betaConfig(ModelConfig):
+    """rp3_alpha: exponent of both transition probabilities. rp3_beta: how much popular items are
+    held back. rp3_neighbours: how many items are kept for each item of a history."""
+
+    model: ClassVar[str] = "rp3beta"
+    rp3_neighbours: int = Field(200, gt=0, le=1_000_000)
+    rp3_alpha: float = Field(0.8, ge=0, le=4)
+    rp3_beta: float = Field(0.4, ge=0, le=4)
+
+
+class RP3beta(SparseLinear):
+    """Weight of item i for item j: the sum over users of both of (1 / n_i)^alpha (1 / n_u)^alpha,
+    divided by n_j^beta; the largest of each row kept."""
+
+    def solve(self, config: Rp3betaConfig, positives: CSR, threads: int = 1) -> None:
+        counts = np.maximum(positives.item_counts(), 1).astype(np.float64)
+        activity = np.maximum(positives.degrees(), 1).astype(np.float64)
+        self.become(
+            positives,
+            nearest_items(
+                positives,
+                config.rp3_neighbours,
+                weight=(activity**-config.rp3_alpha).astype(np.float32),
+                left=(counts**config.rp3_alpha).astype(np.float32),
+                right=(counts**config.rp3_beta).astype(np.float32),
+                threads=threads,
+            ),
+        )
+
+    @staticmethod
+    def cost(config: Rp3betaConfig, size: Size) -> Cost:
+        kept = size.items * min(config.rp3_neighbours, size.items)
+        return Cost(memory=24 * kept + 12 * size.positives, work=4 * pairs_met(size))

@@ -1,0 +1,116 @@
+"""SLIM without I x I: each item is rebuilt from its nearest items alone.
+
+Ning and Karypis 2011, section 4.3 (fsSLIM: columns restricted to near items), with a ridge in
+the place of their elastic net, so that a column is one small linear system. What EASE (Steck
+2019) solves at once for all items is solved here item by item, at any size of the catalogue.
+Shapes: U users, I items, k near items, H head items.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import scipy.linalg.lapack
+import scipy.sparse
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recsys.interactions import CSR
+from recsys.models.base import Cost, ModelConfig, Size
+from recsys.models.linear import SparseLinear, gram, matrix, pairs_met
+from recsys.models.neighbours import nearest_items, side_by_side, transposed
+
+HEAD = 8_192  # most popular items whose counts are held densely: 268 MB
+
+
+class SlimConfig(ModelConfig):
+    """slim_l2: the ridge on the weights. slim_neighbours: k, from how many items each is rebuilt.
+    slim_shrink: added to the denominator of the cosine that chooses them."""
+
+    model: ClassVar[str] = "slim"
+    slim_neighbours: int = Field(200, gt=0, le=4_000)
+    slim_l2: float = Field(100.0, gt=0, le=1e9)
+    slim_shrink: float = Field(10.0, ge=0, le=1e6)
+
+
+class SLIM(SparseLinear):
+    """Weights of the k nearest items of each item by ridge regression."""
+
+    def __init__(self) -> None:
+        self._near: tuple[CSR, int, float, scipy.sparse.csr_matrix] | None = None
+
+    def solve(self, config: SlimConfig, positives: CSR, threads: int = 1) -> None:
+        """Solving the same object again on the same positives reuses the nearest items."""
+        wanted = (config.slim_neighbours, config.slim_shrink)
+        if self._near is None or self._near[0] is not positives or self._near[1:3] != wanted:
+            norm = np.sqrt(positives.item_counts()).astype(np.float32)
+            near = nearest_items(
+                positives,
+                config.slim_neighbours,
+                weight=np.ones(positives.n_users, np.float32),
+                left=norm,
+                right=norm,
+                shrink=config.slim_shrink,
+                threads=threads,
+            )
+            self._near = (positives, *wanted, near)
+        near = self._near[3]
+        columns = _columns(positives, near, config.slim_l2, threads)
+        by_target = scipy.sparse.csr_matrix((columns, near.indices, near.indptr), near.shape)
+        self.become(positives, by_target.T.tocsr())
+
+    def arrays(self) -> dict[str, NDArray]:
+        self._near = None  # of no use to a trained model
+        return super().arrays()
+
+    @staticmethod
+    def cost(config: SlimConfig, size: Size) -> Cost:
+        k = min(config.slim_neighbours, size.items)
+        head = min(HEAD, size.items)
+        return Cost(
+            memory=8 * head**2 + 24 * size.items * k + 12 * size.positives,
+            work=4 * pairs_met(size) + size.items * (k**3 / 3 + 10 * k**2),
+        )
+
+
+def _columns(
+    by_user: CSR, near: scipy.sparse.csr_matrix, l2: float, threads: int
+) -> NDArray[np.float32]:
+    """The weights of each item's near items, aligned with `near.indices`."""
+    from recsys.models.kernels.neighbours import block
+
+    by_item = transposed(by_user)
+    counts = by_user.item_counts()
+    popular = np.sort(np.argsort(-counts, kind="stable")[:HEAD])
+    head = np.full(by_user.n_items, -1, np.int32)
+    head[popular] = np.arange(len(popular), dtype=np.int32)
+    gram_HH = np.ascontiguousarray(gram(matrix(by_user)[:, popular], 0), np.float32)
+    weights = np.zeros(near.nnz, np.float32)
+    indptr, indices = near.indptr, near.indices.astype(np.int32)
+    widest = int(np.diff(indptr).max(initial=0)) + 1
+
+    def work(thread: int) -> None:
+        place = np.full(by_user.n_items, -1, np.int32)
+        memory = np.empty(widest * widest, np.float32)
+        for item in range(thread, by_user.n_items, threads):
+            low, high = indptr[item], indptr[item + 1]
+            n = int(high - low)
+            if not n:
+                continue
+            # the item itself last: its row is the right side of the system
+            items = np.append(indices[low:high], np.int32(item))
+            normal = memory[: (n + 1) ** 2].reshape(n + 1, n + 1)
+            block(
+                *(items, place, head, gram_HH, by_item.indptr, by_item.indices),
+                *(by_user.indptr, by_user.indices, normal),
+            )
+            right = normal[n, :n].copy()
+            system = normal[:n, :n]
+            system[np.diag_indices(n)] += np.float32(l2)
+            _, found, info = scipy.linalg.lapack.sposv(system, right, lower=0)
+            assert info == 0, (item, info)
+            weights[low:high] = found
+
+    side_by_side(work, range(threads), threads)
+    return weights
