@@ -53,6 +53,10 @@ MODELS: dict[str, Entry] = {
         "recsys.models.popularity:PopularityConfig", "recsys.models.popularity:Popularity"
     ),
 }
+# Models that are put together from trained ones; no space can ask for them.
+COMPOSED: dict[str, Entry] = {
+    "blend": Entry("recsys.models.blend:BlendConfig", "recsys.models.blend:Blend"),
+}
 DEFAULT = "lfm"  # what a flat config without the word `model` is of
 
 
@@ -102,9 +106,10 @@ def config_from_flat(flat: dict[str, Any]) -> ModelConfig:
 
 
 def _entry(name: object) -> Entry:
-    if not isinstance(name, str) or name not in MODELS:
+    known = MODELS | COMPOSED
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(f"model is {name!r}: expected one of {', '.join(MODELS)}")
-    return MODELS[name]
+    return known[name]
 
 
 def _load(address: str) -> Any:

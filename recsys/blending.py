@@ -1,0 +1,154 @@
+"""Choosing the weights of a blend from its members' lists on held-out items.
+
+Weights are found by adding one member at a time, with repetition, as long as the metric rises
+(Caruana et al. 2004, "Ensemble Selection from Libraries of Models"): they are never negative, few,
+and coarse enough not to fit noise. Shapes: V users, T items of a list, M members, W items in any
+list of a user, k places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.interactions import CSR
+from recsys.metrics import parse_metric, user_values
+from recsys.models.blend import TopLists
+
+STEPS = 12  # weights are multiples of 1 / STEPS at the finest
+USERS = 2_000  # that choose; more would cost memory and tell little
+
+
+@dataclass(frozen=True, eq=False)
+class Ballots:
+    """What all members say to some users of one held-out part, ready to be added up.
+
+    users int32 (V,); items int32 (V, W), ascending, -1 pads at the end; scores float32 (V, W, M);
+    hits bool (V, W): held out; held int64 (V,): held-out items of each user.
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    hits: NDArray[np.bool_]
+    held: NDArray[np.int64]
+
+    @property
+    def members(self) -> int:
+        return self.scores.shape[2]
+
+
+def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) -> Ballots:
+    """Merge the lists of all members, each of the same V users, who all have held-out items."""
+    merged = [
+        np.unique(np.concatenate([one.items[v][one.items[v] >= 0] for one in lists]))
+        for v in range(len(users))
+    ]
+    width = max((len(found) for found in merged), default=0)
+    items = np.full((len(users), width), -1, np.int32)
+    scores = np.zeros((len(users), width, len(lists)), np.float32)
+    hits = np.zeros((len(users), width), np.bool_)
+    for v, found in enumerate(merged):
+        items[v, : len(found)] = found
+        hits[v, : len(found)] = np.isin(found, held_out.row(int(users[v])), assume_unique=True)
+        for m, one in enumerate(lists):
+            there = one.items[v] >= 0
+            at = np.searchsorted(found, one.items[v][there])
+            scores[v, at, m] = one.scores[v][there]
+    held = held_out.degrees()[users]
+    return Ballots(np.asarray(users, np.int32), items, scores, hits, held)
+
+
+def values_of(weights: NDArray[np.float64], cast: Ballots, metric: str) -> NDArray[np.float64]:
+    """The metric of each user under the blend with these weights (M,); float64 (V,)."""
+    from recsys.kernels.topk import best_unseen
+
+    wanted = parse_metric(metric)
+    total = np.zeros(cast.items.shape, np.float32)
+    for m in np.flatnonzero(weights):
+        total += np.float32(weights[m]) * cast.scores[:, :, m]
+    total[cast.items < 0] = -np.inf
+    hits = cast.hits
+    if (missing := wanted.k - cast.items.shape[1]) > 0:
+        total = np.pad(total, ((0, 0), (0, missing)), constant_values=-np.inf)
+        hits = np.pad(hits, ((0, 0), (0, missing)))
+    width = max(cast.items.shape[1], wanted.k)
+    rows = np.arange(len(total), dtype=np.int32)
+    nothing = CSR(np.zeros(len(total) + 1, np.int64), np.empty(0, np.int32), width)
+    best = np.empty((len(total), wanted.k), np.int32)
+    # of equal scores the lower item comes first, as everywhere
+    nan = best_unseen(
+        np.ascontiguousarray(total), rows, nothing.indptr, nothing.indices, best, 0, len(total)
+    )
+    assert nan < 0, nan
+    return user_values(wanted, np.take_along_axis(hits, best, axis=1), cast.held)
+
+
+class _Means:
+    """The mean of a metric under many weights, each worked out once."""
+
+    def __init__(self, parts: Sequence[Ballots], metric: str) -> None:
+        self._parts, self._metric = parts, metric
+        self._known: dict[tuple[int, tuple[int, ...]], float] = {}
+
+    def of(self, counts: NDArray[np.int64], chosen: Sequence[int]) -> float:
+        """Over the parts with these numbers, weights being `counts` / their sum."""
+        common = int(np.gcd.reduce(counts))
+        key = tuple(int(count) // common for count in counts)
+        weights = counts / counts.sum()
+        for part in chosen:
+            if (part, key) not in self._known:
+                values = values_of(weights, self._parts[part], self._metric)
+                self._known[part, key] = float(values.mean())
+        return float(np.mean([self._known[part, key] for part in chosen]))
+
+
+def choose_weights(
+    parts: Sequence[Ballots], metric: str, most: int, steps: int = STEPS
+) -> NDArray[np.float64]:
+    """Weights (M,), summing to 1, of at most `most` members; the mean over `parts` decides.
+
+    Members are added one at a time, also where that is a step down (a third of a member may help
+    where half of it does not); the best sum on the way is taken, of equals the one with fewer
+    steps. Ties between members go to the earlier one.
+    """
+    return _choose(_Means(parts, metric), parts, range(len(parts)), most, steps)
+
+
+def _choose(
+    means: _Means, parts: Sequence[Ballots], chosen: Sequence[int], most: int, steps: int
+) -> NDArray[np.float64]:
+    assert most > 0
+    counts = np.zeros(parts[0].members, np.int64)
+    best, best_counts = -np.inf, counts
+    for _ in range(steps):
+        tried = []
+        for m in range(len(counts)):
+            if counts[m] or np.count_nonzero(counts) < most:
+                more = counts + (np.arange(len(counts)) == m)
+                tried.append((means.of(more, chosen), -m, more))
+        value, _, counts = max(tried, key=lambda row: row[:2])
+        if value > best:
+            best, best_counts = value, counts
+    return best_counts / best_counts.sum()
+
+
+def cross_fitted(
+    parts: Sequence[Ballots], metric: str, most: int, steps: int = STEPS
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Each part's values per user under weights that the *other* parts chose; and the weights that
+    all of them choose, (M,), for the model that is handed over.
+
+    At least two parts, so that no part is measured by weights it has seen.
+    """
+    assert len(parts) > 1
+    means, numbers = _Means(parts, metric), range(len(parts))
+    measured = []
+    for at in numbers:
+        others = [number for number in numbers if number != at]
+        weights = _choose(means, parts, others, most, steps)
+        measured.append(values_of(weights, parts[at], metric))
+    return measured, _choose(means, parts, numbers, most, steps)

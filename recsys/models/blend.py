@@ -1,0 +1,188 @@
+"""A blend: the best items of several models, each on a common scale, added with weights.
+
+Each member gives a user its `depth` best unseen items. Their scores are measured from the last of
+them, in units of their own standard deviation; whatever is not among them counts 0. So members of
+any kind can be added, and what a blend is can be told from short lists, without holding every
+score of every member. Shapes: B users of a block, V users, I items, T items of a list, M members.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+
+from recsys.errors import ConfigError
+from recsys.evaluation import TILE, Scorer
+from recsys.interactions import CSR, frozen
+from recsys.models import base
+
+DEPTH = 200
+
+
+class Member(base.ModelConfig):
+    """One model of a blend: `config`, flat, of its own model, and its weight."""
+
+    model: ClassVar[str] = "member"
+    weight: float = Field(gt=0, le=1)
+    config: dict[str, Any]
+
+
+class BlendConfig(base.ModelConfig):
+    """What a blend is made of. It is found after a search, never searched itself.
+
+    depth: T, how many items each member gives a user.
+    """
+
+    model: ClassVar[str] = "blend"
+    members: tuple[Member, ...] = Field(min_length=1)
+    depth: int = Field(DEPTH, gt=0)
+
+    @classmethod
+    def from_flat(cls, flat: dict[str, Any]) -> Self:
+        values = {name: value for name, value in flat.items() if name != "model"}
+        if isinstance(values.get("members"), list):
+            values["members"] = tuple(values["members"])
+        return super().from_flat(values)
+
+    @property
+    def leaky(self) -> bool:
+        from recsys.models import config_from_flat
+
+        return any(config_from_flat(member.config).leaky for member in self.members)
+
+
+@dataclass(frozen=True, eq=False)
+class TopLists:
+    """The best unseen items of V users by one model, and how far each stands out.
+
+    items: int32 (V, T), best first, -1 where fewer are unseen. scores: float32 (V, T), 0 for the
+    last item of a list, in standard deviations of the list; 0 beside -1.
+    """
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+def top_lists(scorer: Scorer, seen: CSR, users: ArrayLike, depth: int) -> TopLists:
+    """The lists of some users, as long as the catalogue allows. FloatingPointError for a NaN."""
+    index = frozen(np.array(users), np.int32)
+    depth = min(depth, seen.n_items)
+    items = np.empty((len(index), depth), np.int32)
+    scores = np.empty((len(index), depth), np.float32)
+    for start in range(0, len(index), TILE):
+        part = index[start : start + TILE]
+        found = np.asarray(scorer.score_users(np.resize(part, TILE)), np.float32)
+        lists = lists_of(found[: len(part)], seen, part, depth)
+        items[start : start + TILE], scores[start : start + TILE] = lists.items, lists.scores
+    return TopLists(items, scores)
+
+
+def lists_of(
+    scores_BI: NDArray[np.float32], seen: CSR, users_B: NDArray[np.int32], depth: int
+) -> TopLists:
+    """The lists that these scores make. FloatingPointError for a NaN score."""
+    from recsys.kernels.topk import best_unseen
+
+    scores_BI = np.ascontiguousarray(scores_BI, np.float32)
+    items = np.empty((len(users_B), min(depth, seen.n_items)), np.int32)
+    rows = len(users_B)
+    if best_unseen(scores_BI, users_B, seen.indptr, seen.indices, items, 0, rows) >= 0:
+        raise FloatingPointError("the score of a user and an item is NaN")
+    there = items >= 0
+    values = np.take_along_axis(scores_BI, np.maximum(items, 0), axis=1).astype(np.float64)
+    last = np.where(there, values, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    above = np.where(there, values - last, 0.0)
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    mean = above.sum(axis=1, keepdims=True) / count
+    spread = np.sqrt((np.where(there, above - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
+    # all alike: nothing stands out, and nothing is divided by next to nothing
+    flat = spread <= 1e-9 * np.maximum(np.abs(np.where(np.isfinite(last), last, 0.0)), 1e-30)
+    scale = np.where(flat, np.inf, spread)
+    return TopLists(items, (above / scale).astype(np.float32))
+
+
+class Blend(base.Model):
+    """Trained members, their weights, and the items each user has, which lists leave out."""
+
+    def __init__(
+        self, config: BlendConfig, members: Sequence[base.Model], seen: CSR | None
+    ) -> None:
+        self.config, self.members, self._seen = config, list(members), seen
+
+    @classmethod
+    def create(
+        cls, config: BlendConfig, n_users: int, n_items: int, *, rng: np.random.Generator
+    ) -> Blend:
+        from recsys.models import config_from_flat, model_of
+
+        configs = [config_from_flat(member.config) for member in config.members]
+        members = [
+            model_of(one).create(one, n_users, n_items, rng=child)
+            for one, child in zip(configs, rng.spawn(len(configs)), strict=True)
+        ]
+        return cls(config, members, None)
+
+    def train(self, *_: Any, **__: Any) -> Any:
+        """Refused: members are trained one by one (`fit_model`), each with its own seed."""
+        raise ConfigError("a blend is put together from trained members: it has no training")
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """The weighted lists; below all of them, and below 0, the order of the heaviest member."""
+        assert self._seen is not None
+        part = np.asarray(users, np.int32)
+        weights = [member.weight for member in self.config.members]
+        sums = np.zeros((len(part), self._seen.n_items), np.float32)
+        beyond = sums
+        for number, (weight, model) in enumerate(zip(weights, self.members, strict=True)):
+            scores = np.asarray(model.score_users(part), np.float32)
+            lists = lists_of(scores, self._seen, part, self.config.depth)
+            row, place = np.nonzero(lists.items >= 0)
+            sums[row, lists.items[row, place]] += np.float32(weight) * lists.scores[row, place]
+            if number == weights.index(max(weights)):
+                top, low = scores.max(axis=1, keepdims=True), scores.min(axis=1, keepdims=True)
+                beyond = (scores - top) / np.maximum(top - low, np.float32(1e-30)) - np.float32(1)
+        return np.where(sums > 0, sums, beyond)
+
+    def to_host(self) -> Blend:
+        return Blend(self.config, [model.to_host() for model in self.members], self._seen)
+
+    def arrays(self) -> dict[str, NDArray]:
+        assert self._seen is not None
+        text = json.dumps(self.config.to_flat(), sort_keys=True).encode()
+        found: dict[str, NDArray] = {
+            "config": np.frombuffer(text, np.uint8),
+            "indptr": self._seen.indptr,
+            "indices": self._seen.indices,
+            "n_items": np.array([self._seen.n_items], np.int64),
+        }
+        for number, model in enumerate(self.members):
+            found[f"member{number}"] = np.frombuffer(model.to_bytes(), np.uint8)
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray]) -> Blend:
+        from recsys.models import config_from_flat, model_of
+
+        config = BlendConfig.from_flat(json.loads(arrays["config"].tobytes()))
+        members = [
+            model_of(config_from_flat(member.config)).from_bytes(
+                arrays[f"member{number}"].tobytes()
+            )
+            for number, member in enumerate(config.members)
+        ]
+        seen = CSR(arrays["indptr"], arrays["indices"], int(arrays["n_items"][0]))
+        return cls(config, members, seen)
+
+    @staticmethod
+    def cost(config: BlendConfig, size: base.Size) -> base.Cost:
+        from recsys.models import config_from_flat, model_of
+
+        configs = [config_from_flat(member.config) for member in config.members]
+        costs = [model_of(one).cost(one, size) for one in configs]
+        return base.Cost(sum(c.memory for c in costs), sum(c.work for c in costs))

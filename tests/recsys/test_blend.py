@@ -1,0 +1,198 @@
+"""A blend is what its lists say, and its weights are chosen honestly."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from recsys.blending import Ballots, ballots, choose_weights, cross_fitted, values_of
+from recsys.errors import ConfigError
+from recsys.evaluation import evaluate, top_items
+from recsys.interactions import CSR
+from recsys.models import MODELS, Model, config_from_flat, fit_model
+from recsys.models.blend import Blend, BlendConfig, TopLists, lists_of, top_lists
+from recsys.models.saved import load_model
+
+RNG = np.random.default_rng
+Planted = tuple[CSR, CSR]
+FLAT = (
+    {"model": "slim", "slim_neighbours": 30},
+    {"model": "popularity"},
+    {"lr": 0.05, "epochs": 3, "latent_factors": 8, "neg_mode": "even"},
+)
+
+
+class Table:
+    """A scorer that is its scores, (U, I)."""
+
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores = np.asarray(scores, np.float32)
+
+    def score_users(self, users: np.ndarray) -> np.ndarray:
+        return self.scores[users]
+
+
+def blend_of(weights: tuple[float, ...], train: CSR, depth: int = 40) -> Blend:
+    members = [fit_model(config_from_flat(flat), train, rng=RNG(0)) for flat in FLAT]
+    used = [(w, f, m) for w, f, m in zip(weights, FLAT, members, strict=True) if w]
+    flat = {"members": [{"weight": w, "config": f} for w, f, _ in used], "depth": depth}
+    return Blend(BlendConfig.from_flat(flat), [m for _, _, m in used], train)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    users=st.integers(1, 5),
+    items=st.integers(1, 30),
+    depth=st.integers(1, 40),
+    levels=st.sampled_from([1, 3, 1000]),
+)
+def test_lists_by_their_definition(
+    seed: int, users: int, items: int, depth: int, levels: int
+) -> None:
+    rng = RNG(seed)
+    scores = rng.integers(0, levels, (users, items)).astype(np.float32) - levels / 2
+    dense = rng.random((users, items)) < 0.4
+    seen = CSR.from_pairs(*np.nonzero(dense), users, items)
+    got = lists_of(scores, seen, np.arange(users, dtype=np.int32), depth)
+    for u in range(users):
+        free = [i for i in np.argsort(-scores[u], kind="stable") if not dense[u, i]][:depth]
+        assert got.items[u].tolist() == free + [-1] * (min(depth, items) - len(free))
+        values = scores[u, free].astype(float)
+        want = values - values[-1] if len(free) else values
+        want = want / want.std() if len(free) and want.std() > 0 else np.zeros(len(free))
+        assert_allclose(got.scores[u, : len(free)], want, rtol=1e-6, atol=1e-6)
+        assert not got.scores[u, len(free) :].any()
+
+
+def test_the_scale_of_a_member_does_not_matter() -> None:
+    scores = RNG(0).standard_normal((4, 20)).astype(np.float32)
+    seen = CSR.from_pairs(np.array([0]), np.array([3]), 4, 20)
+    one, other = (top_lists(Table(s), seen, np.arange(4), 9) for s in (scores, 8 * scores - 2))
+    assert_array_equal(one.items, other.items)
+    assert_allclose(one.scores, other.scores, atol=1e-4)
+
+
+def test_a_nan_is_an_error() -> None:
+    seen = CSR.from_pairs(np.array([0]), np.array([0]), 1, 3)
+    with pytest.raises(FloatingPointError, match="NaN"):
+        top_lists(Table(np.array([[0.0, np.nan, 1.0]])), seen, [0], 2)
+
+
+@pytest.mark.parametrize("metric", ["map@10", "ndcg@20", "recall@5"])
+def test_lists_tell_what_the_blend_is(metric: str, planted: Planted) -> None:
+    """What weights are chosen by is, user by user, what the finished model is measured to be."""
+    train, valid = planted
+    weights = (0.5, 0.2, 0.3)
+    blend = blend_of(weights, train)
+    exact = evaluate(blend, train, valid, [metric])
+    lists = [top_lists(model, train, exact.users, 40) for model in blend.members]
+    cast = ballots(exact.users, lists, valid)
+    assert_allclose(values_of(np.array(weights), cast, metric), exact.per_user[metric])
+
+
+def test_a_blend_of_one_ranks_as_its_member(planted: Planted) -> None:
+    """Beyond its list as well: there the heaviest member goes on."""
+    train, _ = planted
+    blend = blend_of((1.0, 0.0, 0.0), train, depth=5)
+    users = np.arange(train.n_users)
+    ours, its = (top_items(m, train, users, 50) for m in (blend, blend.members[0]))
+    assert_array_equal(ours[:, :5], its[:, :5])
+    assert np.mean(ours == its) > 0.99  # float32 leaves some near ties
+
+
+def test_saved_and_read_back_it_scores_the_same(planted: Planted, tmp_path: object) -> None:
+    train, _ = planted
+    blend = blend_of((0.5, 0.25, 0.25), train)
+    again = Blend.from_bytes(blend.to_bytes())
+    users = np.array([3, 0, 47])
+    assert_array_equal(again.score_users(users), blend.score_users(users))
+    folder = tmp_path / "model"  # type: ignore[operator]
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(blend.config.to_flat()))
+    (folder / Blend.weights_file).write_bytes(blend.to_bytes())
+    loaded: Model = load_model(folder)
+    assert_array_equal(loaded.score_users(users), blend.score_users(users))
+
+
+def test_no_space_can_ask_for_a_blend() -> None:
+    assert "blend" not in MODELS
+    with pytest.raises(ConfigError, match="no training"):
+        Blend(BlendConfig.from_flat({"members": [{"weight": 1.0, "config": {}}]}), [], None).train(
+            None, CSR.from_pairs(np.array([0]), np.array([0]), 1, 1), None
+        )
+
+
+def test_a_leaky_member_makes_a_leaky_blend() -> None:
+    flat = {"lr": 0.1, "negatives_exclude": "all"}
+    members = [{"weight": 0.5, "config": one} for one in (flat, {"model": "ease"})]
+    assert BlendConfig.from_flat({"members": members}).leaky
+    assert not BlendConfig.from_flat({"members": members[1:]}).leaky
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def part(seed: int, *, users: int = 60, items: int = 80) -> Ballots:
+    """Two members that each know half of what is liked, and one that knows nothing."""
+    rng = RNG(seed)
+    liked = rng.random((users, items)) < 0.1
+    liked[:, 0] = True
+    held = CSR.from_pairs(*np.nonzero(liked), users, items)
+    seen = CSR.from_pairs(np.array([], int), np.array([], int), users, items)
+    half = rng.random((users, items)) < 0.5
+    noise = [rng.standard_normal((users, items)) for _ in range(3)]
+    scores = [noise[0] + 3 * (liked & half), noise[1] + 3 * (liked & ~half), 3 * noise[2]]
+    index = np.arange(users, dtype=np.int32)
+    lists: list[TopLists] = [top_lists(Table(s), seen, index, 40) for s in scores]
+    return ballots(index, lists, held)
+
+
+def test_who_complements_is_blended_and_who_knows_nothing_is_not() -> None:
+    parts = [part(seed) for seed in range(3)]
+    weights = choose_weights(parts, "ndcg@10", most=3)
+    assert weights.sum() == pytest.approx(1.0)
+    assert min(weights[:2]) > 0.25
+    assert weights[2] < 0.1
+    fresh = part(9)
+    alone = max(values_of(np.eye(3)[m], fresh, "ndcg@10").mean() for m in range(3))
+    assert values_of(weights, fresh, "ndcg@10").mean() > 1.15 * alone
+
+
+def test_no_more_members_than_allowed() -> None:
+    parts = [part(seed) for seed in range(2)]
+    weights = choose_weights(parts, "map@10", most=1)
+    alone = [
+        np.mean([values_of(np.eye(3)[m], p, "map@10").mean() for p in parts]) for m in (0, 1, 2)
+    ]
+    assert_array_equal(weights, np.eye(3)[int(np.argmax(alone))])
+    assert np.count_nonzero(choose_weights(parts, "map@10", most=2)) == 2
+
+
+def test_equal_members_give_the_earlier_one_alone() -> None:
+    one = part(1)
+    twice = Ballots(one.users, one.items, one.scores[:, :, [0, 0]], one.hits, one.held)
+    assert_array_equal(choose_weights([twice], "map@10", most=2), [1.0, 0.0])
+
+
+def test_no_part_is_measured_by_weights_that_it_chose() -> None:
+    parts = [part(seed) for seed in range(4)]
+    measured, weights = cross_fitted(parts, "recall@10", 3)
+    assert_array_equal(weights, choose_weights(parts, "recall@10", 3))
+    for at, values in enumerate(measured):
+        others = parts[:at] + parts[at + 1 :]
+        chosen = choose_weights(others, "recall@10", 3)
+        assert_array_equal(values, values_of(chosen, parts[at], "recall@10"))
+
+
+def test_fewer_candidates_than_places() -> None:
+    index = np.array([0], np.int32)
+    seen = CSR.from_pairs(np.array([], int), np.array([], int), 1, 9)
+    held = CSR.from_pairs(np.array([0]), np.array([4]), 1, 9)
+    lists = [top_lists(Table(np.eye(9)[[4]]), seen, index, 2)]
+    cast = ballots(index, lists, held)
+    assert values_of(np.array([1.0]), cast, "recall@5").tolist() == [1.0]
