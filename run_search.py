@@ -1,10 +1,9 @@
-"""Command line of the search: `python run_search.py --space bpr_hard`, `--help` for the rest."""
+"""The search from a checkout: `python run_search.py --space bpr_hard`, `--help` for the rest.
 
-import sys
+The same as the command `recsearch` of an installation.
+"""
 
-from recsys.output import guard_output, leave
-from search.cli.main import main
+from search.cli.main import script
 
 if __name__ == "__main__":
-    guard_output()
-    leave(main(sys.argv[1:]))
+    script()

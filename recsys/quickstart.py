@@ -35,7 +35,8 @@ from recsys.quickconfig import (
 from recsys.split import Split, make_split
 from recsys.submission import submit
 
-CONFIG = Path(__file__).resolve().parent.parent / "config"
+_OWN = Path(__file__).resolve().parent / "config"  # of an installation
+CONFIG = _OWN if _OWN.is_dir() else _OWN.parent.parent / "config"
 DEFAULT_INPUT = "train.csv"
 
 

@@ -12,18 +12,21 @@ import sys
 from pathlib import Path
 
 from search.names import RUN_NAME
-from search.paths import ROOT
+from search.paths import CODE, COMMAND, NAME, SCRIPT
 
-SCRIPT = "run_search.py"
+# What messages begin with: the name under which this process was started.
+PROG = COMMAND if Path(sys.argv[0]).name == COMMAND else NAME
 
 
 def command(*words: str | Path, lasting: bool = False) -> str:
-    """`python run_search.py WORDS`, quoted for a shell. A `Path` among the words is a run's folder.
+    """`python run_search.py WORDS`, or `recsearch WORDS` where that was called; for a shell.
+
+    A `Path` among the words is a run's folder.
 
     `lasting`: for a file that is read later, somewhere else: it says where the runs are unless
     the reader in the project's folder would look there anyway.
     """
-    parts = [*_program(), SCRIPT if _here() == ROOT else _script()]
+    parts = [_installed()] if PROG == COMMAND else [*_program(), _short(CODE / SCRIPT)]
     for word in words:
         parts += _run(word, lasting) if isinstance(word, Path) else [word]
     encoding = "utf-8" if lasting else getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -52,7 +55,7 @@ def _run(folder: Path, lasting: bool) -> list[str]:
     if not RUN_NAME.fullmatch(folder.name):
         return [str(folder)]
     here = _here()
-    found = here is not None and folder.parent == here / "runs" and (here == ROOT or not lasting)
+    found = here is not None and folder.parent == here / "runs" and (here == CODE or not lasting)
     return [folder.name] if found else [folder.name, "--runs-dir", str(folder.parent)]
 
 
@@ -60,21 +63,30 @@ def _program() -> list[str]:
     """The shortest word that starts this interpreter, with its packages, in the present folder."""
     if not sys.executable:
         return ["python"]
-    ours = Path(sys.executable).absolute()
-    for word in ("python", "python3"):
+    return [_shortest(Path(sys.executable), "python", "python3")]
+
+
+def _installed() -> str:
+    """The shortest word that starts our `recsearch`: the one called, else that of this Python."""
+    called = Path(sys.argv[0])
+    ours = called if called.name == COMMAND else Path(sys.executable).parent / COMMAND
+    return _shortest(ours, COMMAND) if ours.exists() else COMMAND
+
+
+def _shortest(ours: Path, *names: str) -> str:
+    """One of `names` that a shell finds as the program `ours`, else its path."""
+    ours = ours.absolute()
+    for word in names:
         found = shutil.which(word)
         if found and _place(Path(found)) == _place(ours):
-            return [word]
-    return [_short(ours)]
+            return word
+    path = _short(ours)
+    return path if "/" in path else f"./{path}"
 
 
 def _place(program: Path) -> tuple[Path, Path]:
     """What a program is, and where: that of a virtual environment is a link."""
     return program.absolute().parent.resolve(), program.resolve()
-
-
-def _script() -> str:
-    return _short(ROOT / SCRIPT)
 
 
 def _short(path: Path) -> str:

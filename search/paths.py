@@ -1,7 +1,41 @@
-"""Where the project is."""
+"""Where the project is: a checkout, or an installation (`pip install .`).
+
+A checkout is the folder of `run_search.py`, with `spaces/` and the local store in `mlflow/store`.
+An installation has packages alone, the spaces among them, and keeps the store in the working
+directory, where `runs/` is too.
+"""
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent  # the folder of run_search.py, spaces/ and mlflow/
+SCRIPT, COMMAND = "run_search.py", "recsearch"  # how the search is started: there, and installed
+
+CODE = Path(__file__).resolve().parent.parent  # the folder that `search` is imported from
+INSTALLED = not (CODE / SCRIPT).is_file()
+NAME = COMMAND if INSTALLED else SCRIPT
+SPACES = CODE / "search" / "spaces" if INSTALLED else CODE / "spaces"
+
+
+def working_directory() -> Path:
+    """The working directory, / where it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")
+
+
+def home() -> Path:
+    """The folder in which `mlflow/store` lies, the local store."""
+    return working_directory() if INSTALLED else CODE
+
+
+def import_path() -> list[str]:
+    """What PYTHONPATH must hold for a process of this interpreter to import this code.
+
+    Nothing where it lies among the interpreter's own packages: on PYTHONPATH these would come
+    before the standard library.
+    """
+    own = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+    return [] if CODE in own else [str(CODE)]

@@ -48,10 +48,10 @@ def cache_folder() -> Path | None:
 
 def _bases() -> Iterator[Path]:
     with suppress(RuntimeError, OSError, KeyError):  # a user without a home
-        base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("honest-recsearch")
+        base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("recsearch")
         yield Path(base).expanduser().resolve()
     with suppress(OSError):
-        temporary = Path(tempfile.gettempdir()) / f"honest-recsearch-{os.getuid()}"
+        temporary = Path(tempfile.gettempdir()) / f"recsearch-{os.getuid()}"
         temporary.mkdir(mode=0o700, exist_ok=True)
         if not temporary.is_symlink() and _ours(temporary):
             yield temporary

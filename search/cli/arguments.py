@@ -14,12 +14,10 @@ from urllib.parse import urlsplit
 from recsys.errors import UserError
 from recsys.output import one_line
 from search.durations import EXPECTED, seconds_of
+from search.paste import PROG
 from search.record.provenance import hide_password
 
 COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
-
-
-PROG = "run_search.py"
 
 
 EPILOG = """\

@@ -9,12 +9,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from recsys.errors import DivergedError, UserError
-from recsys.output import one_line, output_error
-from search.cli.arguments import COMMANDS, PROG, command_parser, parse_columns, search_parser
+from recsys.output import guard_output, leave, one_line, output_error
+from search.cli.arguments import COMMANDS, command_parser, parse_columns, search_parser
 from search.machine.environment import name_user, tidy_threads
+from search.paste import PROG
 from search.run.signals import EXIT_CODE, terminable
+
+
+def script() -> NoReturn:
+    """The program itself, `recsearch` or `run_search.py`: ends this process."""
+    guard_output()
+    leave(main(sys.argv[1:]))
 
 
 def main(argv: Sequence[str]) -> int:

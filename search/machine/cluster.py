@@ -25,7 +25,7 @@ from search.machine.cores import usable_cores
 from search.machine.head import refusal
 from search.machine.place import Capacity
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
-from search.paths import ROOT
+from search.paths import SPACES, working_directory
 
 LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
 
@@ -91,7 +91,7 @@ class Cluster:
         self.num_cpus = num_cpus
         if num_cpus is None and not address:
             self.num_cpus = usable_cores()
-        self._cwd = environment.working_directory()
+        self._cwd = working_directory()
         self._last_words, self._note = last_words, note
         self._guard: Guard | None = None
         self._session: Path | None = None
@@ -113,8 +113,8 @@ class Cluster:
         }
         try:
             # Workers get the project on their path wherever they start (multi-node: installed
-            # there), and not the user's working directory.
-            with own_sigterm(), environment.elsewhere(str(ROOT)):
+            # there), and in the place of the user's working directory one without modules.
+            with own_sigterm(), environment.elsewhere(str(SPACES)):
                 if self.address:
                     self._join(common)
                 else:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
-from search.paths import ROOT
+from search.paths import import_path, working_directory
 
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
@@ -77,21 +77,21 @@ class RayEnvironment:
 
 
 def ray_environment(
-    env: Mapping[str, str], *, root: str, cwd: str, joined: bool, token: str
+    env: Mapping[str, str], *, code: list[str], cwd: str, joined: bool, token: str
 ) -> RayEnvironment:
     """The environment of Ray and its workers, from that of this process.
 
-    `root` is the project's folder, `cwd` what relative paths of PYTHONPATH start from; `joined`
-    says that Ray runs already (`--address`). `token` is the password of a Ray of our own: it lives
-    in the environment of its processes only, so nothing is written into the home, and no other
-    user of the machine can run code through its port. Raises `ConfigError` for a job's
-    configuration that can't be read.
+    `code` is where the project is imported from, where Python would not find it by itself; `cwd`
+    is what relative paths of PYTHONPATH start from; `joined` says that Ray runs already
+    (`--address`). `token` is the password of a Ray of our own: it lives in the environment of its
+    processes only, so nothing is written into the home, and no other user of the machine can run
+    code through its port. Raises `ConfigError` for a job's configuration that can't be read.
     """
     ours = _TUNE | ({} if joined else _ALONE | {"RAY_AUTH_TOKEN": token})
     job = _job_variables(env)
     worker = {} if joined else job
     worker |= {
-        "PYTHONPATH": _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], root, cwd),
+        "PYTHONPATH": _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], code, cwd),
         "PYTHONWARNINGS": "ignore",
     }
     foreign = [name for name in env if _foreign(name, joined) and name not in ours]
@@ -132,13 +132,13 @@ def _job_variables(env: Mapping[str, str]) -> dict[str, str]:
         ) from None
 
 
-def _python_path(given: list[str | None], root: str, cwd: str) -> str:
+def _python_path(given: list[str | None], code: list[str], cwd: str) -> str:
     """PYTHONPATH of the workers: the project first, then what was given, absolute.
 
     An empty entry means the working directory, where data lie and no modules.
     """
     parts = [part for text in given if text for part in text.split(os.pathsep) if part]
-    return os.pathsep.join(dict.fromkeys([root, *(str(Path(cwd) / part) for part in parts)]))
+    return os.pathsep.join(dict.fromkeys([*code, *(str(Path(cwd) / part) for part in parts)]))
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ def apply(joined: bool) -> Applied:
     if _in_force is not None and _in_force.joined == joined:
         return _in_force
     env = os.environ
-    root = str(ROOT)
-    found = ray_environment(env, root=root, cwd=_cwd(), joined=joined, token=_token())
+    cwd = str(working_directory())
+    found = ray_environment(env, code=import_path(), cwd=cwd, joined=joined, token=_token())
     touched = [*found.variables, *found.removed]
     before = {name: env.get(name) for name in touched}
     for name in found.removed:
@@ -189,18 +189,6 @@ def apply(joined: bool) -> Applied:
     env.update(found.variables)
     _in_force = Applied(joined, found.worker, found.notes, before)
     return _in_force
-
-
-def working_directory() -> Path:
-    """The working directory, / where it was removed."""
-    return Path(_cwd())
-
-
-def _cwd() -> str:
-    try:
-        return os.getcwd()  # noqa: PTH109
-    except OSError:  # it was removed
-        return "/"
 
 
 @contextmanager
@@ -213,7 +201,7 @@ def elsewhere(folder: str) -> Iterator[None]:
     try:
         back = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:  # without the right to read it, it can still be gone back to by name
-        back, name = -1, _cwd()
+        back, name = -1, str(working_directory())
     os.chdir(folder)
     try:
         yield

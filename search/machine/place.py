@@ -11,6 +11,7 @@ from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import check_address
 from search.machine.storage import check_storage
+from search.paths import working_directory
 from search.record.settings import Settings
 
 
@@ -49,7 +50,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> None:
         found = check_address(settings.address)
         there = Capacity(int(found["CPU"]), int(found["largest"]), float(found["GPU"]))
     else:
-        folder = ray_folder.choose(os.environ, environment.working_directory())
+        folder = ray_folder.choose(os.environ, working_directory())
         folder = ray_folder.usable(folder)
         if folder.note is not None:
             note(f"note: {folder.note}")

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from search.paths import ROOT
+from search.paths import CODE, COMMAND, INSTALLED
 from search.record.tables import utc
 
 PACKAGES = ("ray", "optuna", "mlflow", "torch", "numba", "numpy", "scipy", "pandas", "pydantic")
@@ -66,7 +66,12 @@ def _without_passwords(value: Any) -> Any:
 
 
 def code_facts() -> dict[str, Any]:
-    """Commit of the project's checkout and whether files differ from it; None without git."""
+    """Commit of the checkout and whether files differ from it; None without git.
+
+    Of an installation the version too.
+    """
+    if INSTALLED:
+        return {"commit": None, "modified": None, "version": _version(COMMAND)}
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "modified": None}
@@ -101,11 +106,11 @@ def _version(name: str) -> str | None:
 
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the project's folder; None where git or a checkout is missing."""
-    if not (ROOT / ".git").exists():
+    if not (CODE / ".git").exists():
         return None  # else git would find some other checkout further up
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments],
+            ["git", "-C", str(CODE), *arguments],
             capture_output=True,
             text=True,
             timeout=10,

@@ -18,7 +18,7 @@ from search.space.spec import SearchSpec
 class Settings:
     """Everything beside the space. Paths are absolute; `time_budget` in seconds.
 
-    tracking_uri: None is the local store of the project, wherever that lies by now.
+    tracking_uri: None is the local store of the checkout, wherever that lies by now.
     """
 
     data: str

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from search.paste import SCRIPT, command
+from search.paste import PROG, command
 from search.record.folder import RunFolder
 from search.run.signals import Interruption, show_cursor
 
@@ -33,8 +33,8 @@ def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
         return
     done = int(os.environ.get(COUNT, "0"))
     script = Path(sys.argv[0]).resolve()
-    if done >= RESTARTS or script.name != SCRIPT:
-        _say(2, f"run_search.py: Ray's {what} died {done + 1} times: nothing finished is lost")
+    if done >= RESTARTS or script.name != PROG:
+        _say(2, f"{PROG}: Ray's {what} died {done + 1} times: nothing finished is lost")
         interruption.leave(1)
     show_cursor()
     interruption.before_leaving()

@@ -22,6 +22,7 @@ from recsys.split import Split
 from search.machine import ray_folder
 from search.machine.cluster import Cluster
 from search.machine.workers import NoWorkersError
+from search.paste import PROG
 from search.record.folder import RunFolder
 from search.record.journal import Journal, StorageError
 from search.record.provenance import provenance
@@ -82,7 +83,7 @@ class Session:
                     self._go(run)
                 status = "done"
             except (RunFailedError, NoWorkersError) as failure:
-                sys.stderr.write(f"run_search.py: {failure}\n")
+                sys.stderr.write(f"{PROG}: {failure}\n")
             except KeyboardInterrupt:
                 status = "interrupted"
                 self.display.note("interrupted: keeping what is there")
@@ -98,7 +99,7 @@ class Session:
 
     def _cluster(self) -> Cluster:
         words = (
-            "run_search.py: the search was killed; nothing finished is lost. "
+            f"{PROG}: the search was killed; nothing finished is lost. "
             f"To go on: {resume_command(self.folder)}"
         )
         cluster = Cluster(

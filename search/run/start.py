@@ -22,6 +22,7 @@ from search.machine.place import check_place
 from search.machine.storage import resolve_storage
 from search.machine.workers import NoWorkersError
 from search.paste import command
+from search.paths import INSTALLED
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.settings import Settings, all_leaky, for_device
@@ -176,12 +177,15 @@ def budget_of(options: Options, before: float | None) -> float | None:
 
 
 def store_of(options: Options, before: str | None) -> str | None:
-    """The tracking store, None for the project's own; ConfigError where it can't be used."""
+    """The tracking store, None for that of the checkout; ConfigError where it can't be used.
+
+    The local store of an installation has a path: a run is resumed from any folder.
+    """
     uri = options.tracking_uri or before
-    if uri is None or is_local_default(uri):
-        check_tracking_uri(default_tracking_uri())
-        return None
-    return check_tracking_uri(uri)
+    if uri is not None and not is_local_default(uri):
+        return check_tracking_uri(uri)
+    local = check_tracking_uri(default_tracking_uri())
+    return local if INSTALLED else None
 
 
 def storage_of(options: Options, before: str | None) -> str | None:

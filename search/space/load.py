@@ -11,7 +11,7 @@ from pathlib import Path
 from recsys.errors import ConfigError
 from recsys.yamlio import load_yaml
 from search.names import space_name
-from search.paths import ROOT
+from search.paths import SPACES
 from search.space.located import Origin, near
 from search.space.override import override
 from search.space.reader import parse_spec
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 MAX_BYTES = 1 << 16  # YAML is read slowly; a space has a few thousand
-SPACES = ROOT / "spaces"
 
 
 def space_names() -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from search.paths import NAME
 from search.record.state import COMPLETE, FAILED, PRUNED, SECONDS, RunState, TrialRecord, leaky
 from search.record.tables import one_line_cause
 from search.words import headline
@@ -176,7 +177,7 @@ def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
         "leaky": str(is_leaky(state)),
         "sessions": str(len(state.sessions)),
         "stages_done": " ".join(s.name for s in state.stages.values() if s.state == "done"),
-        "mlflow.source.name": "run_search.py",
+        "mlflow.source.name": NAME,
         "mlflow.source.type": "LOCAL",
     }
     more = {

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from recsys.errors import ConfigError
-from search.paths import ROOT
+from search.paths import home, import_path
 from search.record.provenance import hide_password
 from search.tracking.address import (
     DATABASES,
@@ -32,8 +32,8 @@ _KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
 
 
 def default_tracking_uri() -> str:
-    """The local store under the project's mlflow/ folder."""
-    return sqlite_uri(Path(f"{ROOT}{_STORE}"))
+    """The local store: `mlflow/store` in the checkout or, installed, in the working directory."""
+    return sqlite_uri(Path(f"{home()}{_STORE}"))
 
 
 def is_local_default(uri: str) -> bool:
@@ -117,6 +117,8 @@ def courier_environment(uri: str) -> dict[str, str]:
         "GIT_PYTHON_REFRESH": "quiet",
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "ignore",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join(
+            [*import_path(), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
     }
     return defaults | kept | fixed

@@ -342,7 +342,7 @@ def test_the_cache_is_private_and_optional(tmp_path: Path, monkeypatch: pytest.M
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     monkeypatch.setattr(jit.tempfile, "tempdir", str(temporary))
-    own = temporary / f"honest-recsearch-{os.getuid()}"
+    own = temporary / f"recsearch-{os.getuid()}"
     folder.chmod(0o777)  # others could plant code to be unpickled
     assert jit.cache_folder.__wrapped__() == own / folder.name
     (tmp_path / "file").touch()

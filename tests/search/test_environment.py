@@ -26,7 +26,7 @@ ROOT = "/opt/search"
 
 def outcome(env: dict[str, str], joined: bool = False) -> tuple[dict[str, str], dict[str, str]]:
     """The environment of Ray's own processes, and what the workers get beside it."""
-    found = ray_environment(env, root=ROOT, cwd="/data", joined=joined, token="secret")
+    found = ray_environment(env, code=[ROOT], cwd="/data", joined=joined, token="secret")
     after = {k: v for k, v in env.items() if k not in found.removed} | found.variables
     return after, found.worker
 
@@ -110,6 +110,14 @@ def test_the_workers_path(own: str, jobs: str | None, expected: str, joined: boo
     assert outcome(env, joined)[1]["PYTHONPATH"] == expected
 
 
+def test_code_that_python_finds_by_itself_is_not_on_the_workers_path() -> None:
+    found = ray_environment({}, code=[], cwd="/", joined=False, token="t")
+    assert found.worker["PYTHONPATH"] == ""
+    env = {"PYTHONPATH": "lib"}
+    found = ray_environment(env, code=[], cwd="/data", joined=False, token="t")
+    assert found.worker["PYTHONPATH"] == "/data/lib"
+
+
 def test_a_jobs_other_variables_reach_the_workers() -> None:
     assert outcome({JOB: job(A="1", PYTHONWARNINGS="error")})[1] == {
         "A": "1",
@@ -132,12 +140,12 @@ def test_a_job_that_cannot_be_read_is_one_line(text: str) -> None:
 
 def test_what_is_left_out_is_said_once_without_what_ray_left_itself() -> None:
     env = {"RAY_ADDRESS": "x", "TUNE_RESULT_DIR": "y", "RAY_JOB_ID": "1", "RAY_RAYLET_PID": "2"}
-    found = ray_environment(env, root=ROOT, cwd="/", joined=False, token="t")
+    found = ray_environment(env, code=[ROOT], cwd="/", joined=False, token="t")
     assert found.notes == (
         "RAY_ADDRESS, TUNE_RESULT_DIR are left out: they are not for this search",
     )
     after, _ = outcome(env)
-    again = ray_environment(after, root=ROOT, cwd="/", joined=False, token="t")
+    again = ray_environment(after, code=[ROOT], cwd="/", joined=False, token="t")
     assert again.notes == ()  # a driver that begins anew says nothing of its own settings
 
 

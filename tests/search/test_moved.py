@@ -20,7 +20,7 @@ from tests.search.tracking_help import FakeRun, deliver, query, sqlite_store
 
 def project(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let the project be at `path`; its local store."""
-    monkeypatch.setattr(where, "ROOT", path)
+    monkeypatch.setattr(where, "home", lambda: path)
     return default_tracking_uri()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from search import paste
 from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.paste import command, quoted
 from search.record.folder import RunFolder
@@ -71,6 +72,29 @@ def test_in_the_usual_place_it_is_short(monkeypatch, tmp_path):
     assert (ROOT / program).resolve() == Path(sys.executable).resolve()
     monkeypatch.chdir(tmp_path)
     assert shlex.split(command("ui"))[1] == str(ROOT / "run_search.py")
+
+
+def test_an_installed_command_is_called_by_its_name_or_its_path(monkeypatch, tmp_path):
+    monkeypatch.setattr(paste, "PROG", "recsearch")
+    place = tmp_path / "my venv" / "bin"
+    place.mkdir(parents=True)
+    (place / "recsearch").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "r"
+    monkeypatch.setattr(sys, "argv", [str(place / "recsearch")])
+    monkeypatch.setenv("PATH", str(place))
+    assert command("--resume", "--run", run) == "recsearch --resume --run r"
+    monkeypatch.setenv("PATH", "/nowhere")  # the environment is not activated
+    assert command("ui") == "'my venv/bin/recsearch' ui"
+    monkeypatch.chdir(place)
+    assert command("ui") == "./recsearch ui"  # no shell looks in the present folder
+    # called from Python, the command is the one beside this interpreter
+    monkeypatch.setattr(sys, "argv", ["my_program.py"])
+    monkeypatch.setattr(sys, "executable", str(place / "python"))
+    monkeypatch.setenv("PATH", str(place))
+    assert command("ui") == "recsearch ui"
+    (place / "recsearch").unlink()
+    assert command("ui") == "recsearch ui"
 
 
 def test_in_a_file_it_says_where_unless_the_project_is_the_place(monkeypatch, tmp_path):

@@ -1,0 +1,129 @@
+"""What `pip install .` gives: all that is needed, and a command that works without a checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SHIPPED = {"config": "recsys/config", "spaces": "search/spaces"}  # in a checkout, in a wheel
+
+
+def test_every_folder_of_code_is_packed():
+    packed = set(PROJECT["tool"]["setuptools"]["packages"])
+    folders = {p.parent for part in ("recsys", "search") for p in (ROOT / part).rglob("*.py")}
+    assert packed == {".".join(f.relative_to(ROOT).parts) for f in folders} | {
+        place.replace("/", ".") for place in SHIPPED.values()
+    }
+
+
+def test_one_name():
+    """Distribution, command and caches are called the same."""
+    assert PROJECT["project"]["name"] == "recsearch"
+    assert list(PROJECT["project"]["scripts"]) == ["recsearch"]
+    named = re.compile(r"user_cache_(?:dir|path)\(([^)]*)\)")
+    texts = [p.read_text() for part in ("recsys", "search") for p in (ROOT / part).rglob("*.py")]
+    assert {name for text in texts for name in named.findall(text)} == {'"recsearch"'}
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The project installed into a folder of its own, called from an empty one."""
+
+    place: Path
+    home: Path
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """`recsearch ARGS`; whatever it wrote to stderr fails the test."""
+        path = os.pathsep.join([str(self.place / "bin"), os.environ["PATH"]])
+        done = subprocess.run(
+            ["recsearch", *args],
+            cwd=self.home,
+            env=os.environ | {"PYTHONPATH": str(self.place), "PATH": path, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.stderr == "", done.stderr
+        assert done.returncode == 0, done.stdout
+        return done
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Build a wheel from a copy of the sources and install it, without a network."""
+    source, place = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    for name in ("recsys", "search", "spaces", "config"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE", "run_search.py"):
+        shutil.copy(ROOT / name, source)
+    (source / "mlflow").mkdir()
+    (source / "mlflow" / "README.md").touch()
+    (place / "home").mkdir()
+    (place / "home" / "search.py").write_text("raise SystemExit('a file of the user')\n")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "--no-deps", "--no-index", "--no-build-isolation", "--target", place / "p", source],
+        check=True,
+        capture_output=True,
+    )
+    return Installed(place / "p", place / "home")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("package")
+class TestInstalled:
+    def test_it_has_all_files_of_the_project_and_no_others(self, installed):
+        wanted = {
+            f"{place}/{path.relative_to(ROOT / folder)}"
+            for folder, place in (("recsys", "recsys"), ("search", "search"), *SHIPPED.items())
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        found = {
+            str(path.relative_to(installed.place))
+            for path in installed.place.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        own = {name for name in found if not name.startswith("recsearch-")}
+        assert own == wanted | {"bin/recsearch"}
+        (text,) = [path.read_text() for path in installed.place.glob("recsearch-*/METADATA")]
+        requirements = re.findall(r"^Requires-Dist: (.+)$", text, re.MULTILINE)
+        lines = (ROOT / "requirements.txt").read_text().splitlines()
+        assert requirements == [line for line in lines if not line.startswith("#")]
+        assert "torch==2.13.0" in requirements
+        assert list(installed.place.glob("recsearch-*/licenses/LICENSE"))
+
+    def test_a_search_in_an_empty_folder(self, installed):
+        assert "recsearch --space bpr_hard" in installed("spaces").stdout
+        assert "300 users" in installed("data", "demo").stdout
+        tiny = ("--trials", "2", "--set", "race.finalists=2", "--set", "max_epochs=2")
+        said = installed("--space", "smoke", "--data", "demo", "--run", "one", *tiny).stdout
+        assert re.search(r"^next +recsearch export one -o submission.csv$", said, re.MULTILINE)
+        assert {path.name for path in installed.home.iterdir()} == {"runs", "mlflow", "search.py"}
+        assert (installed.home / "mlflow/store/mlflow.db").is_file()
+        run = installed.home / "runs" / "one"
+
+        report = run / "report.html"
+        report.unlink()
+        assert installed("report", "one").stdout.strip() == str(report)
+        assert "recsearch ui" in report.read_text()
+        assert "run_search.py" not in report.read_text()
+        installed("export", "one", "-o", "mine.csv")
+        assert (installed.home / "mine.csv").read_bytes() == (run / "submission.csv").read_bytes()
+        installed("sync", "one", "--verify")  # MLflow has all of it, in the working directory
+
+        provenance = json.loads((run / "provenance.json").read_text())
+        assert provenance["command"].startswith(str(installed.place / "bin" / "recsearch"))
+        assert provenance["code"] == {"commit": None, "modified": None, "version": "0.1.0"}
