@@ -27,10 +27,8 @@ from typing import IO
 from urllib.parse import unquote
 
 from recsys.data.foreign import foreign_zip
-from recsys.data.jsonl import first_keys, is_json
-from recsys.data.names import find_columns
-from recsys.data.parquet import stored_names
-from recsys.data.sniff import sniff
+from recsys.data.formats import find_format
+from recsys.data.layout import Head
 from recsys.data.stream import BROKEN, Source, kind_of, problem, shown
 from recsys.errors import InputError
 
@@ -287,12 +285,8 @@ def _is_table(entry: _Entry) -> bool:
 def _has_both(source: Source, columns: Mapping[str, str] | None) -> bool:
     """Whether a table says in its header, or shows, that it has users and items."""
     try:
-        if kind_of(source) == "parquet":
-            find_columns(source, stored_names(source), columns)
-        elif is_json(source):
-            find_columns(source, first_keys(source), columns)
-        else:
-            sniff(source, columns)
+        _, table = find_format(Head(source, columns))
+        table.check()
     except InputError:
         return False
     return True

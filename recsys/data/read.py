@@ -14,20 +14,18 @@ from numpy.typing import NDArray
 from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError
 from recsys.data.files import Found, find_sources
+from recsys.data.formats import Columns, find_format
 from recsys.data.ids import respelled_note, spelled_as
-from recsys.data.jsonl import is_json, read_json_lines
+from recsys.data.layout import Head, Layout
 from recsys.data.names import COMMON
-from recsys.data.parquet import read_parquet
 from recsys.data.rows import Rows
-from recsys.data.sniff import Layout, sniff
-from recsys.data.stream import NoRowsError, Source, kind_of, shown
+from recsys.data.stream import NoRowsError, Source, shown
 from recsys.data.table import (
     find_cell,
     find_doubtful_list,
     first_error,
     line_of_row,
     one_item_option,
-    read_table,
 )
 from recsys.data.times import TimeProblem
 from recsys.data.users_file import read_users
@@ -38,9 +36,6 @@ from recsys.receivers import Receivers, receivers_of
 
 # From here on what repeats is no habit of shoppers but a part that was copied into another.
 MOST_REPEATS = 0.9
-
-# how a text file is laid out, or the names of columns by role (parquet, JSON lines)
-Columns = Layout | Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -177,18 +172,9 @@ def _read_part(
 def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Columns:
     """Append one file to `rows`; returns which columns it took."""
     rows.begin_part(source.label)
-    kind = kind_of(source)
-    if kind == "zip":
-        raise source.error("is a zip inside a zip or folder: expected a table")
-    layout: Columns
-    if kind == "parquet":
-        layout = read_parquet(source, columns, rows)
-    elif is_json(source):
-        layout = read_json_lines(source, columns, rows)
-    else:
-        layout = sniff(source, columns, rated=rows.min_rating is not None)
-        read_table(source, layout, rows)
-    if kind != "parquet" and source.constants:
+    format, table = find_format(Head(source, columns, rows.min_rating is not None))
+    layout = table.read(rows)
+    if source.constants and not format.folders:
         keys = ", ".join(f"{key}=..." for key, _ in source.constants)
         rows.column_notes[f"what the folders {keys} say is used of parquet files only"] = None
     if rows.min_rating is not None and not rows.part_rated[-1]:

@@ -22,7 +22,7 @@ def load(
 ) -> Dataset:
     """Read a named set (`ml-100k`, `ml-1m`, `demo`) or a file, folder or zip of one's own.
 
-    A name wins over a path; `./demo` is the path. Formats are told apart by content (`sniff.py`).
+    A name wins over a path; `./demo` is the path. Formats are told apart by content (`formats/`).
 
     min_rating: only rows with a rating of at least this are positives (default: 4 for the
     MovieLens sets, otherwise no limit). cache_dir: where named sets are kept. columns: role

@@ -138,14 +138,12 @@ class _XzReader:
 class TextStream(io.RawIOBase):
     """The decompressed text of a source, without its byte order mark.
 
-    `read` returns exactly the bytes asked for until the end. With `double_colon` every "::" comes
-    out as a tab.
+    `read` returns exactly the bytes asked for until the end.
     """
 
-    def __init__(self, source: Source, *, double_colon: bool = False) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__()
         self._source = source
-        self._double_colon = double_colon
         self._line, self._line_bytes = 1, 0
         self._total, self._started, self._ended = 0, False, False
         self._buffer = bytearray()
@@ -196,9 +194,11 @@ class TextStream(io.RawIOBase):
                 "expected a table, this looks like a decompression bomb"
             )
         self._guard(piece)
-        if self._double_colon:
-            piece = self._without_colons(piece)
-        self._buffer += piece
+        self._buffer += self._translated(piece)
+
+    def _translated(self, piece: bytes) -> bytes:
+        """What comes out for a piece of the text; for formats that a parser could not cut."""
+        return piece
 
     def _more(self) -> bytes:
         try:
@@ -229,15 +229,6 @@ class TextStream(io.RawIOBase):
         if first >= 0:
             self._line += piece.count(b"\n")
             self._line_bytes = len(piece) - 1 - max(piece.rfind(b"\n"), piece.rfind(b"\r"))
-
-    def _without_colons(self, piece: bytes) -> bytes:
-        if b"\t" in piece:
-            raise self._source.error("has both '::' and tabs: expected user::item::rating::time")
-        while piece.endswith(b":") and (more := self._more()):  # a "::" may lie on the border
-            self._guard(more)
-            self._total += len(more)
-            piece += more
-        return piece.replace(b"::", b"\t")
 
 
 def _first_break(piece: bytes) -> int:

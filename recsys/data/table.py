@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from recsys.data.blocks import Block, StrayQuoteError, blocks_of, unquoted
 from recsys.data.cells import BadCellError
 from recsys.data.ids import BLANKS
+from recsys.data.layout import NUMBER, Layout
 from recsys.data.list_cells import PLAIN, ListSyntax, items_of
 from recsys.data.names import NEEDED, names_columns
 from recsys.data.rows import Rows
-from recsys.data.sniff import NUMBER, Layout
-from recsys.data.stream import Source, TextStream, shown
+from recsys.data.stream import Source, shown
 from recsys.errors import InputError
 
 
@@ -39,7 +39,7 @@ def read_table(source: Source, layout: Layout, rows: Rows) -> None:
 
 def _read_blocks(source: Source, layout: Layout, rows: Rows) -> None:
     empty = True
-    with TextStream(source, double_colon=layout.double_colon) as stream:
+    with layout.open(source) as stream:
         stream.read(layout.header_bytes)
         for block in blocks_of(stream, layout.separator if layout.quoted else None):
             if not block.text.strip(b"\r\n"):
@@ -52,7 +52,7 @@ def _read_blocks(source: Source, layout: Layout, rows: Rows) -> None:
 
 
 def _parse(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:
-    """The columns of a block by role, as strings; of `lines`, items as the text of their list."""
+    """The columns of a block by role, as strings; with `rest`, items as the text of their list."""
     if layout.separator == " ":
         yield from _parse_blanks(block, layout)
         return
@@ -85,7 +85,7 @@ def _parse_blanks(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]
     for batch in table.to_batches():
         lines = pc.ascii_trim_whitespace(batch.column(0))
         lines = lines.filter(pc.not_equal(lines, pa.scalar("")))
-        if layout.format == "lines":
+        if layout.rest:
             parts = pc.ascii_split_whitespace(lines, max_splits=1)
             sizes = pc.list_value_length(parts)
             users = pc.list_element(parts, 0)
@@ -110,7 +110,7 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
             if (exact := _breaks(layout, role)) is not None:
                 _refuse(columns[role], role, r"[\r\n]", exact, "has a line break")
     if layout.lists is not None:
-        rows.add_counted(users, *split_lists(items, layout.lists), listed=layout.format != "lines")
+        rows.add_counted(users, *split_lists(items, layout.lists), listed=not layout.rest)
         return
     if not layout.blanks_allowed:
         _refuse(items, "item", r"[ \t]", _BLANK, "has blanks")
@@ -171,7 +171,7 @@ def _split_at_blanks(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
 
 def _blocks(source: Source, layout: Layout) -> Iterator[list[bytes]]:
     """All lines below the header, empty ones too, many at a time."""
-    with TextStream(source, double_colon=layout.double_colon) as stream:
+    with layout.open(source) as stream:
         stream.read(layout.header_bytes)
         rest = b""
         while block := stream.read(1 << 20):
@@ -203,8 +203,8 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             continue
         cells: list[str] | None
         if layout.separator == " ":
-            cells = line.split(None, 1 if layout.format == "lines" else -1)
-            if layout.format == "lines" and len(cells) == 1:
+            cells = line.split(None, 1 if layout.rest else -1)
+            if layout.rest and len(cells) == 1:
                 cells.append("")
         elif layout.quoted and '"' in line:
             cells = unquoted(line, layout.separator, (text for _, text in lines))
@@ -232,7 +232,7 @@ def read_plainly(
         for role in NEEDED:
             at = layout.columns[role]
             cell = cells[at] = cells[at].strip(BLANKS)
-            if not cell and not (layout.is_list and role == "item"):
+            if not cell and (layout.lists is None or role == "user"):
                 raise _bad(source, layout, number, role, "is empty: expected an id")
             breaks = _breaks(layout, role)
             if breaks is not None and breaks.search(cell):

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.blocks import unquoted
+from recsys.data.layout import HEAD, lines_of
 from recsys.data.names import COMMON, normal
-from recsys.data.sniff import HEAD, lines_of
 from recsys.data.stream import BROKEN, Source, TextStream, kind_of
 
 _INTEGER = re.compile(r"-?\d+(\.0*)?", re.ASCII)

@@ -77,7 +77,7 @@ def test_parquet_is_given_a_file_of_arrows_own(write, packed, monkeypatch):
 
     import pyarrow.parquet as pq
 
-    from recsys.data import parquet
+    from recsys.data.formats import parquet
 
     out = io.BytesIO()
     pq.write_table(pa.table({"user": [1, 2], "item": [3, 4]}), out)

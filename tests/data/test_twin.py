@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.data.files import find_sources
+from recsys.data.formats import find_format
+from recsys.data.formats.base import TextTable
+from recsys.data.layout import Head
 from recsys.data.read import load_path
-from recsys.data.sniff import sniff
 from recsys.data.table import read_plainly
 from recsys.errors import InputError
 from tests.data.conftest import pairs
@@ -79,7 +81,9 @@ def test_both_ways_refuse_the_same_files(tmp_path_factory, content):
     path.write_bytes(content)
     try:
         source = find_sources(path).parts["all"][0]
-        layout = sniff(source, None)
+        _, table = find_format(Head(source))
+        assert isinstance(table, TextTable)
+        layout = table.layout
         plain = list(read_plainly(source, layout))
     except InputError as error:
         plain, problem = None, str(error)
@@ -93,5 +97,5 @@ def test_both_ways_refuse_the_same_files(tmp_path_factory, content):
             assert any(w in shown for w in ("no rows", "two rows", "no interactions", "missing"))
         return
     assert plain is not None
-    if layout.format != "list":
+    if layout.lists is None:
         assert data.interactions.csr.nnz + data.interactions.duplicates == len(plain)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.data.cells import BadCellError
+from recsys.data.formats.base import Format
+from recsys.data.layout import Head
 from recsys.data.names import COMMON, ROLES, find_columns, normal
 from recsys.data.rows import Rows
 from recsys.data.stream import BROKEN, FREE_GROWTH, MAX_GROWTH, Source, shown
@@ -16,6 +19,25 @@ from recsys.errors import InputError
 
 _BATCH = 1 << 19
 _ROWS_A_BYTE = 64  # no table of distinct pairs packs tighter than this
+
+
+def _find(head: Head) -> ParquetTable | None:
+    return ParquetTable(head.source, head.columns) if head.kind == "parquet" else None
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A parquet file. columns: roles to names, as the user gave them."""
+
+    source: Source
+    columns: Mapping[str, str] | None
+
+    def check(self) -> None:
+        """See that its schema has users and items."""
+        find_columns(self.source, stored_names(self.source), self.columns)
+
+    def read(self, rows: Rows) -> Mapping[str, str]:
+        return read_parquet(self.source, self.columns, rows)
 
 
 def read_parquet(
@@ -100,3 +122,12 @@ def _check_claims(source: Source, file: pq.ParquetFile) -> None:
         raise source.error(f"claims {size} bytes of data in {source.size}: expected less")
     if meta.num_rows > _ROWS_A_BYTE * source.size:
         raise source.error(f"claims {meta.num_rows} rows in {source.size} bytes: expected fewer")
+
+
+PARQUET = Format(
+    "parquet",
+    "parquet",
+    "names of its columns; `year=2023/` among the folders is a column too",
+    _find,
+    folders=True,
+)

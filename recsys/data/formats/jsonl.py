@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import pyarrow as pa
 
 from recsys.data.blocks import blocks_of
 from recsys.data.cells import BadCellError
+from recsys.data.formats.base import Format
+from recsys.data.layout import Head, lines_of
 from recsys.data.names import Found, find_columns
 from recsys.data.rows import Rows
-from recsys.data.sniff import HEAD, lines_of
 from recsys.data.stream import Source, TextStream, shown
 from recsys.data.typed import add_batch
 
@@ -37,18 +39,31 @@ _INTEGERS = range(-(2**63), 2**63)
 _Row = tuple[int, dict[str, Any]]
 
 
-def is_json(source: Source) -> bool:
-    """Whether the text begins as JSON does; `InputError` for JSON in another form than lines."""
-    with TextStream(source) as stream:
-        head = stream.read(HEAD)
-    if _ARRAY.match(head):
-        raise source.error(f"is one JSON array: {_WANTED}")
-    if _PYTHON.match(head):
-        raise source.error(
+def _find(head: Head) -> JsonTable | None:
+    """The table, where the text begins as JSON does; `InputError` for another form than lines."""
+    if _ARRAY.match(head.data):
+        raise head.source.error(f"is one JSON array: {_WANTED}")
+    if _PYTHON.match(head.data):
+        raise head.source.error(
             'line 1 is a Python dict, not JSON: expected JSON, with " around names and texts '
             "(json.dumps(ast.literal_eval(line)) for every line)"
         )
-    return bool(_OBJECT.match(head))
+    return JsonTable(head.source, head.columns) if _OBJECT.match(head.data) else None
+
+
+@dataclass(frozen=True)
+class JsonTable:
+    """JSON lines. columns: roles to keys, as the user gave them."""
+
+    source: Source
+    columns: Mapping[str, str] | None
+
+    def check(self) -> None:
+        """See that the first objects have keys for users and items."""
+        find_columns(self.source, first_keys(self.source), self.columns)
+
+    def read(self, rows: Rows) -> Mapping[str, str]:
+        return read_json_lines(self.source, self.columns, rows)
 
 
 def read_json_lines(
@@ -216,3 +231,11 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bool):
         return str(int(value))
     return json.dumps(value)
+
+
+JSON_LINES = Format(
+    "json lines",
+    "JSON lines, one object a line (reviews of Yelp and Amazon, BigQuery, `to_json(lines=True)`)",
+    "keys, found like names of columns",
+    _find,
+)

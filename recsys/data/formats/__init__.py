@@ -1,0 +1,49 @@
+"""The formats of files: a table with one entry each, and the way from a file to its entry.
+
+A new format is one file here and one line in `FORMATS`; its row of the README's table is in its
+entry. Formats are told apart by content, strictly: a file that fits none, or could mean two
+things, is an error.
+"""
+
+from __future__ import annotations
+
+from recsys.data.formats.base import Columns, Format, Table
+from recsys.data.formats.headed import LISTS, LONG, no_header
+from recsys.data.formats.jsonl import JSON_LINES
+from recsys.data.formats.movielens import DOUBLE_COLON, U_DATA
+from recsys.data.formats.numbers import BARE_LISTS, LINES, NUMBERS
+from recsys.data.formats.parquet import PARQUET
+from recsys.data.formats.recbole import RECBOLE
+from recsys.data.layout import Head
+
+__all__ = ["FORMATS", "Columns", "Format", "Table", "find_format", "format_rows"]
+
+# in the order in which a file is held against them: what is plainest first
+FORMATS = (
+    PARQUET,
+    JSON_LINES,
+    RECBOLE,
+    DOUBLE_COLON,
+    U_DATA,
+    BARE_LISTS,
+    LINES,
+    NUMBERS,
+    LISTS,
+    LONG,
+)
+
+
+def find_format(head: Head) -> tuple[Format, Table]:
+    """The format of a file, and the file as a table of it; `InputError` where it fits none."""
+    if head.kind == "zip":
+        raise head.source.error("is a zip inside a zip or folder: expected a table")
+    for format in FORMATS:
+        table = format.find(head)
+        if table is not None:
+            return format, table
+    raise no_header(head)
+
+
+def format_rows() -> str:
+    """The rows of the README's table of formats, in Markdown: what is most usual first."""
+    return "\n".join(f"| {format.holds} | {format.known_by} |" for format in reversed(FORMATS))

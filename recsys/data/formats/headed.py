@@ -1,0 +1,133 @@
+"""Tables under a header that names users and items: one row an interaction, or lists."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from recsys.data.formats.base import text_format
+from recsys.data.ids import BLANKS
+from recsys.data.layout import NUMBER, SAMPLE, SEPARATORS, Head, Layout, cells_of
+from recsys.data.list_cells import is_printed, syntax_of
+from recsys.data.names import NEEDED, Found, find_columns, normal
+from recsys.data.stream import shown
+from recsys.errors import UserError
+
+
+@dataclass(frozen=True)
+class _Header:
+    """A header and how it is cut. item_cells: items of the first rows, where they have any."""
+
+    separator: str
+    names: tuple[str, ...]
+    found: Found
+    named: bool  # the user said which columns
+    item_cells: list[str]
+
+    @property
+    def lists(self) -> bool:
+        """Whether rows hold lists: by the report's header, or as Python prints them."""
+        if not self.named and [normal(name) for name in self.names] == ["userid", "itemid"]:
+            return True
+        return bool(self.item_cells) and all(map(is_printed, self.item_cells))
+
+    def layout(self) -> Layout:
+        width = len(self.names)
+        return Layout(
+            self.separator,
+            width,
+            self.found.columns,
+            self.names,
+            self.found,
+            quoted=True,
+            blanks_allowed=width > 2 or self.named,
+        )
+
+
+def _header(head: Head) -> _Header | None:
+    """The header of a table; None where none is found, `InputError` where it could be two."""
+    found = _cuts(head)[0]
+    if len(found) > 1:
+        kinds = " and ".join(SEPARATORS[s] for s in found)
+        raise head.source.error(f"line 1 can be cut at {kinds}: expected one separator")
+    for separator, (names, taken) in found.items():
+        named = bool(head.columns and set(NEEDED) & set(head.columns))
+        cells = _column(head.rows[1:], separator, taken.columns["item"])
+        return _Header(separator, names, taken, named, cells)
+    return None
+
+
+def _cuts(head: Head) -> tuple[dict[str, tuple[tuple[str, ...], Found]], UserError | None]:
+    """The separators that make a header of line 1; and what the first one that fails lacks."""
+    found = {}
+    problem: UserError | None = None
+    for separator in SEPARATORS:
+        names = cells_of(head.rows[0], separator)
+        if names is None or len(names) < 2:
+            continue
+        try:
+            taken = find_columns(head.source, names, head.columns, rated=head.rated)
+            found[separator] = (names, taken)
+        except UserError as error:
+            problem = problem or error
+    return found, problem
+
+
+def no_header(head: Head) -> UserError:
+    """What a table without a header that names users and items is told."""
+    header = head.rows[0]
+    if _looks_like_data(header):
+        return head.source.error(
+            f"line 1 is {shown(header)}: expected a header with a user and an item column"
+        )
+    return _cuts(head)[1] or head.source.error(
+        f"line 1 is {shown(header)}: expected column names separated by , tab ; or |"
+    )
+
+
+def _lists(head: Head) -> Layout | None:
+    header = _header(head)
+    if header is None or not header.lists:
+        return None
+    layout = replace(
+        header.layout(),
+        columns={role: header.found.columns[role] for role in NEEDED},
+        lists=syntax_of(header.item_cells),
+        exact=header.names == ("UserId", "ItemId"),
+        blanks_allowed=True,
+    )
+    return head.below_header(layout)
+
+
+def _long(head: Head) -> Layout | None:
+    header = _header(head)
+    return None if header is None else head.below_header(header.layout())
+
+
+def _column(rows: list[str], separator: str, at: int) -> list[str]:
+    """The cells of a column that hold something, as far as rows by themselves show them."""
+    found = []
+    for row in rows[:SAMPLE]:
+        cells = cells_of(row, separator) or cells_of(row + '"', separator)  # cut off inside quotes
+        if cells is not None and len(cells) > at and cells[at].strip(BLANKS):
+            found.append(cells[at])
+    return found
+
+
+def _looks_like_data(line: str) -> bool:
+    cells = re.split(r"[,\t;|:]+| +", line.strip())
+    return any(NUMBER.fullmatch(cell) for cell in cells)
+
+
+LISTS = text_format(
+    "lists",
+    "one row a user: `UserId,ItemId`, items separated by blanks, oldest first",
+    "that header, or lists as Python prints them",
+    _lists,
+)
+LONG = text_format(
+    "long",
+    "one row an interaction: CSV or TSV, `user,item[,rating][,timestamp]`",
+    "names of the columns, or `--columns user=A,item=B`; between them , tab ; or a bar",
+    _long,
+)

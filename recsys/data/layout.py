@@ -1,0 +1,147 @@
+"""How the rows of a text table are laid out, and the first lines from which that is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import PurePath
+
+from recsys.data.blocks import unquoted
+from recsys.data.list_cells import ListSyntax
+from recsys.data.names import ROLES, Found
+from recsys.data.stream import Source, TextStream, kind_of, shown
+
+HEAD = 1 << 18
+SAMPLE = 200  # rows that settle how a table is laid out
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+INTEGER = re.compile(r"-?\d+", re.ASCII)
+SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to read a text file. `columns`: role (user, item, rating, timestamp) to position."""
+
+    separator: str  # " ": any blanks
+    width: int  # columns a row must have
+    columns: Mapping[str, int]
+    names: tuple[str, ...]  # of the columns, as messages show them
+    found: Found  # what else there is to say of them
+    quoted: bool = False  # cells may stand in quotes
+    header_lines: int = 0  # lines up to and with the header
+    header_bytes: int = 0  # the same in bytes, without the byte order mark
+    lists: ListSyntax | None = None  # how an item cell holds several
+    rest: bool = False  # between blanks: the items are all that follows the user
+    exact: bool = False  # the header is spelled as the report's, UserId,ItemId
+    blanks_allowed: bool = True  # in an item id: not where it could be a list under another header
+    open: Callable[[Source], TextStream] = field(default=TextStream)  # cells as `separator` says
+
+
+def bare(separator: str, width: int, **more: bool | ListSyntax | type[TextStream]) -> Layout:
+    """The layout of a table without a header: its columns are user, item, rating, time."""
+    names = ROLES[:width]
+    roles = {role: n for n, role in enumerate(names)}
+    return Layout(separator, width, roles, names, Found(roles), **more)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The beginning of a file, as far as somebody asks for it.
+
+    columns: roles to names of columns, as the user gave them. rated: whether ratings are asked
+    for.
+    """
+
+    source: Source
+    columns: Mapping[str, str] | None = None
+    rated: bool = False
+
+    @cached_property
+    def kind(self) -> str:
+        """ "zip", "parquet" or "text"."""
+        return kind_of(self.source)
+
+    @cached_property
+    def data(self) -> bytes:
+        """The first bytes of the text, unpacked."""
+        with TextStream(self.source) as stream:
+            return stream.read(HEAD)
+
+    @cached_property
+    def suffixes(self) -> set[str]:
+        """The endings of the file's name, in lower case."""
+        return {s.lower() for s in PurePath(self.source.label).suffixes}
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """The first lines that are not empty, one or more; `InputError` for what is no table."""
+        lines = self._lines
+        rows = [line for line in lines[self._first :] if line]
+        self._check_drawn(rows)
+        if "\ufffd" in rows[0]:
+            self._check_utf8()
+        return rows
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        lines = lines_of(self.data.decode("utf-8", errors="replace"))
+        if len(self.data) == HEAD:
+            lines.pop()  # cut off
+            if not lines:
+                raise self.source.error(
+                    f"line 1 is longer than {HEAD >> 10} KiB: expected a header"
+                )
+        return lines
+
+    @cached_property
+    def _first(self) -> int:
+        """The first line that is not empty, from 0."""
+        first = next((n for n, line in enumerate(self._lines) if line), None)
+        if first is None:
+            raise self.source.error("is empty: expected a table of users and items")
+        return first
+
+    def below_header(self, layout: Layout) -> Layout:
+        """The same layout, with where its rows begin: below the first line that is not empty."""
+        first = self._first
+        breaks = re.finditer(rb"\r\n|\n|\r", self.data)
+        ends = [match.end() for _, match in zip(range(first + 1), breaks, strict=False)]
+        end = ends[first] if len(ends) > first else len(self.data)
+        return replace(layout, header_lines=first + 1, header_bytes=end)
+
+    def _check_drawn(self, rows: list[str]) -> None:
+        """`InputError` for what only people and Excel read above the rows of a table."""
+        line = self._first + 1
+        if re.fullmatch(r'"?sep=.?"?', rows[0]):
+            raise self.source.error(
+                f"line {line} is {shown(rows[0])}, which is for Excel: leave it out"
+            )
+        for n, row in enumerate(rows[:2]):
+            if re.fullmatch(r"[\s|+:=-]+", row) and re.search(r"---|===", row):
+                raise self.source.error(
+                    f"line {line + n} is {shown(row)}: a table drawn for the eye; expected it as "
+                    "CSV (psql --csv, mysql --batch, to_csv)"
+                )
+
+    def _check_utf8(self) -> None:
+        try:
+            self.data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if error.reason != "unexpected end of data":
+                line = 1 + self.data[: error.start].count(b"\n")
+                raise self.source.error(
+                    f"line {line} is not UTF-8: expected text in UTF-8"
+                ) from None
+
+
+def lines_of(text: str) -> list[str]:
+    """`text` cut at line feeds, carriage returns or both, as the table parser does."""
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def cells_of(line: str, separator: str) -> tuple[str, ...] | None:
+    """The cells of one line, quotes taken off; None where a quote is not closed in it."""
+    cells = unquoted(line, separator, iter(()))
+    return None if cells is None else tuple(cells)
