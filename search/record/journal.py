@@ -1,8 +1,8 @@
 """The journal of a run: an append-only file of JSON lines, the one truth about it.
 
 Whatever kills a search, the lines that were written stay; every other file of the run folder,
-the Optuna study, ASHA's rungs and the MLflow runs are made from them (`records.py` reads them).
-The kinds of lines and their fields stand in docs/architecture.md.
+the Optuna study, ASHA's rungs and the MLflow runs are made from them. The kinds of lines are the
+events of `events.py`; `state.py` has what they add up to.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from recsys.errors import InputError, UserError
+from search.record.events import Event, read, write
 from search.record.state import RunState
 
 __all__ = ["Follower", "Journal", "RunState", "StorageError", "read_events", "read_state"]
@@ -61,15 +63,16 @@ class Journal:
             self.close()
             raise StorageError.at(self.path, error) from error
 
-    def append(self, kind: str, /, *, sync: bool = False, **fields: Any) -> None:
-        """Write one line of `kind` in a single write; `time` is added where it is not given.
+    def append(self, event: Event, *, sync: bool = False) -> None:
+        """Write the line of `event` in a single write, with the time now unless it has one.
 
         `sync` waits until the line is on the disk and not only with the kernel (a power cut, not
         a dead process, makes the difference). Numbers that JSON has no word for (NaN, infinity)
         become null. Raises `StorageError`; the file then ends with the line before.
         """
-        fields.setdefault("time", time.time())
-        line = (_dump({"t": kind, **fields}) + "\n").encode()
+        if event.time is None:
+            event = replace(event, time=time.time())
+        line = (_dump(write(event)) + "\n").encode()
         with self._lock:
             assert self._fd >= 0, "the journal is closed"
             try:
@@ -108,7 +111,7 @@ class Journal:
         self.close()
 
 
-def read_events(path: Path | str, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+def read_events(path: Path | str, offset: int = 0) -> Iterator[tuple[Event, int]]:
     """Events of whole lines from byte `offset` on, each with the offset behind it.
 
     A last line without its newline is being written, or was torn: it is not read. Raises
@@ -122,16 +125,30 @@ def read_events(path: Path | str, offset: int = 0) -> Iterator[tuple[dict[str, A
             if not raw.endswith(b"\n"):
                 return
             offset += len(raw)
-            try:
-                event = json.loads(raw)
-            except ValueError:
-                event = None
-            if not isinstance(event, dict) or not isinstance(event.get("t"), str):
-                raise InputError(
-                    f"{path}, line {_line_number(path, offset)}: damaged: expected a JSON object "
-                    f'with a kind "t", found {raw[:40]!r}'
-                )
-            yield event, offset
+            yield _event(raw, path, offset), offset
+
+
+def _event(raw: bytes, path: Path, offset: int) -> Event:
+    """The event of a line of `path` that ends at byte `offset`."""
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict) or not isinstance(line.get("t"), str):
+        found = f'expected a JSON object with a kind "t", found {raw[:40]!r}'
+        raise InputError(f"{path}, line {_line_number(path, offset)}: damaged: {found}")
+    try:
+        return read(line)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, offset, error) from None
+
+
+def _damaged(path: Path, offset: int, error: Exception) -> InputError:
+    """What to say of a line of `path` that ends at byte `offset`, and could not be taken in."""
+    return InputError(
+        f"{path}, line {_line_number(path, offset)}: damaged: a field is missing or of the wrong "
+        f"type ({type(error).__name__}: {error})"
+    )
 
 
 class Follower:
@@ -145,17 +162,12 @@ class Follower:
         """Read the new lines. Raises `InputError` as `read_events` does."""
         try:
             for event, offset in read_events(self.path, self.state.offset):
-                self.state.apply(event, offset)
+                try:
+                    self.state.apply(event, offset)
+                except (KeyError, TypeError, ValueError, IndexError) as error:
+                    raise _damaged(self.path, offset, error) from None
         except FileNotFoundError:
             raise InputError(f"{self.path}: no journal: expected the folder of a run") from None
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
-            line = _line_number(self.path, self.state.offset) + 1
-            raise InputError(
-                f"{self.path}, line {line}: damaged: a field is missing or of the wrong type "
-                f"({type(error).__name__}: {error})"
-            ) from None
         return self.state
 
 

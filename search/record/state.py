@@ -8,11 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-RUNNING, COMPLETE, PRUNED, FAILED = "RUNNING", "COMPLETE", "PRUNED", "FAILED"
+from search.record.events import (
+    EpochsReported,
+    Event,
+    Other,
+    Reason,
+    ReplicateRaced,
+    SessionBegan,
+    SessionEnded,
+    StageMarked,
+    StageState,
+    State,
+    Status,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+    write,
+)
+
 SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, beside epoch and loss
 
 
@@ -30,8 +47,8 @@ class TrialRecord:
     config: dict[str, Any]
     seed: int
     created: float
-    state: str = RUNNING
-    reason: str | None = None
+    state: State = State.RUNNING
+    reason: Reason | None = None
     value: float | None = None
     best_epoch: int | None = None
     epochs: int = 0
@@ -40,10 +57,10 @@ class TrialRecord:
     ended: float | None = None
     error: str | None = None
     cause: str | None = None
-    test: dict[str, Any] | None = None
+    test: Mapping[str, float] | None = None
     attempt: int = 0
     columns: tuple[str, ...] = ()
-    rows: list[list[float | None]] = field(default_factory=list)
+    rows: list[Sequence[float | None]] = field(default_factory=list)
     _mark: tuple[int, Any] | None = None  # (session, the driver's own attempt number)
 
     def begin(self, mark: tuple[int, Any], time: float) -> None:
@@ -51,7 +68,7 @@ class TrialRecord:
         self._mark = mark
         self.attempt += 1
         self.started, self.ended = time, None
-        self.state, self.reason, self.error, self.cause = RUNNING, None, None, None
+        self.state, self.reason, self.error, self.cause = State.RUNNING, None, None, None
         self.value, self.best_epoch, self.test = None, None, None
         self.epochs, self.busy_s, self.rows = 0, 0.0, []
 
@@ -67,7 +84,7 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
-        return self.state != RUNNING
+        return self.state != State.RUNNING
 
 
 @dataclass
@@ -79,7 +96,7 @@ class Session:
 
     number: int
     started: float
-    fields: dict[str, Any]
+    event: SessionBegan
     seen: float = 0.0  # the last line written in this session
     busy_s: float = 0.0
     first: float | None = None
@@ -93,10 +110,10 @@ class Session:
 
 @dataclass
 class Stage:
-    """A part of the run: search, race, test, refit, report. `state`: start or done."""
+    """A part of the run: search, race, test, refit."""
 
     name: str
-    state: str
+    state: StageState
     data: dict[str, Any]
     started: float
     ended: float | None = None
@@ -111,111 +128,96 @@ class RunState:
     sessions: list[Session] = field(default_factory=list)
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
-    race: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-    status: str = "running"  # running, done, failed, interrupted
-    reason: str | None = None
+    race: dict[tuple[str, int], ReplicateRaced] = field(default_factory=dict)
+    status: Status = Status.RUNNING
     finished: float | None = None
-    first: dict[str, Any] = field(default_factory=dict)  # the first line
-    run: dict[str, Any] = field(default_factory=dict)  # all `run` lines, later ones win
-    others: list[dict[str, Any]] = field(default_factory=list)  # lines of kinds not known here
+    run: SessionBegan = field(default_factory=SessionBegan)  # of all sessions, later ones win
+    others: list[Other] = field(default_factory=list)  # lines of kinds not known here
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the last session that gave any."""
-        return dict(self.run.get("settings") or {})
+        return dict(self.run.settings or {})
 
-    def apply(self, event: dict[str, Any], offset: int) -> None:
-        """Take in one event, which ends at byte `offset`. Raises KeyError for a missing field."""
-        kind = event["t"]
-        time = float(event.get("time") or 0.0)
-        handler = getattr(self, f"_on_{kind}", None)
+    def apply(self, event: Event, offset: int) -> None:
+        """Take in one event, which ends at byte `offset`. Raises KeyError for an unknown trial."""
+        time = event.time or 0.0
         if not self.uid:
-            canonical = json.dumps(event, sort_keys=True).encode()
-            self.uid, self.first = hashlib.sha256(canonical).hexdigest()[:16], event
-        if handler is None:
-            self.others.append(event)
-        else:
-            handler(event, time)
+            canonical = json.dumps(write(event), sort_keys=True).encode()
+            self.uid = hashlib.sha256(canonical).hexdigest()[:16]
+        match event:
+            case SessionBegan():
+                self._begin(event, time)
+            case TrialMade():
+                # The same line again (a driver that died right after writing it) changes nothing.
+                self.trials.setdefault(event.id, _new_trial(event, time))
+            case TrialBegan():
+                self.trials[event.id].begin((len(self.sessions), event.attempt), time)
+                session = self._session(time)
+                session.first = time if session.first is None else session.first
+            case EpochsReported():
+                self._report(event, time)
+            case TrialEnded():
+                self._end_trial(event, time)
+            case StageMarked():
+                self._mark(event, time)
+            case ReplicateRaced():
+                self.race[event.config_id, event.replicate] = event
+            case SessionEnded():
+                self.status, self.finished = event.status, time
+            case Other():
+                self.others.append(event)
+            case _:
+                raise AssertionError(event)
         if self.sessions:
             self.sessions[-1].seen = max(self.sessions[-1].seen, time)
         self.offset = offset
 
-    def _on_run(self, event: dict[str, Any], time: float) -> None:
-        number = event.get("session", len(self.sessions) + 1)
-        self.sessions.append(Session(number, time, event, time))
-        self.run |= {k: v for k, v in event.items() if k not in ("t", "session", "time")}
-        self.status, self.reason, self.finished = "running", None, None
+    def _begin(self, event: SessionBegan, time: float) -> None:
+        self.sessions.append(Session(len(self.sessions) + 1, time, event, time))
+        said = {name: value for name, value in vars(event).items() if value is not None}
+        self.run = replace(self.run, **said)
+        self.status, self.finished = Status.RUNNING, None
 
-    def _on_trial(self, event: dict[str, Any], time: float) -> None:
-        # The same line again (a driver that died right after writing it) changes nothing.
-        self.trials.setdefault(
-            event["id"],
-            TrialRecord(
-                id=event["id"],
-                number=event["number"],
-                params=dict(event["params"]),
-                config=dict(event["config"]),
-                seed=event["seed"],
-                created=time,
-            ),
-        )
-
-    def _on_start(self, event: dict[str, Any], time: float) -> None:
-        self.trials[event["id"]].begin((len(self.sessions), event.get("attempt")), time)
-        session = self._session(time)
-        session.first = time if session.first is None else session.first
-
-    def _on_epochs(self, event: dict[str, Any], time: float) -> None:
-        trial = self.trials[event["id"]]
-        mark = (len(self.sessions), event.get("attempt"))
+    def _report(self, event: EpochsReported, time: float) -> None:
+        trial = self.trials[event.id]
+        mark = (len(self.sessions), event.attempt)
         if trial._mark != mark:
             trial.begin(mark, time)
-        trial.columns = tuple(event["columns"])
-        rows = event["rows"]
-        trial.rows.extend(rows)
+        trial.columns = tuple(event.columns)
+        trial.rows.extend(event.rows)
         at = [i for i, name in enumerate(trial.columns) if name in SECONDS]
-        seconds = sum(row[i] or 0.0 for row in rows for i in at)
+        seconds = sum(row[i] or 0.0 for row in event.rows for i in at)
         trial.busy_s += seconds
-        if rows:
-            trial.epochs = int(rows[-1][trial.columns.index("epoch")])
+        if event.rows:
+            trial.epochs = int(event.rows[-1][trial.columns.index("epoch")] or 0)
         session = self._session(time)
         session.busy_s += seconds
         session.first = time - seconds if session.first is None else session.first
         session.last = time
 
-    def _on_end(self, event: dict[str, Any], time: float) -> None:
-        trial = self.trials[event["id"]]
+    def _end_trial(self, event: TrialEnded, time: float) -> None:
+        trial = self.trials[event.id]
         if trial.attempt == 0:
             trial.begin((len(self.sessions), None), time)
-        trial.state, trial.reason, trial.ended = event["state"], event.get("reason"), time
-        trial.value, trial.best_epoch = event.get("value"), event.get("best_epoch")
-        trial.epochs = event.get("epochs") or trial.epochs
-        trial.busy_s = event.get("busy_s") or trial.busy_s
-        trial.error, trial.cause = event.get("error"), event.get("cause")
-        trial.test = event.get("test")
+        trial.state, trial.reason, trial.ended = event.state, event.reason, time
+        trial.value, trial.best_epoch = event.value, event.best_epoch
+        trial.epochs = event.epochs or trial.epochs
+        trial.busy_s = event.busy_s or trial.busy_s
+        trial.error, trial.cause, trial.test = event.error, event.cause, event.test
         self._session(time).last = time
 
-    def _on_stage(self, event: dict[str, Any], time: float) -> None:
-        name, now = event["name"], event["state"]
-        data = dict(event.get("data") or {})
-        stage = self.stages.get(name)
-        if stage is None or now == "start":
-            self.stages[name] = stage = Stage(name, now, data, time)
-        stage.state = now
-        stage.data |= data
-        stage.ended = time if now == "done" else None
-
-    def _on_race(self, event: dict[str, Any], time: float) -> None:
-        row = {key: value for key, value in event.items() if key != "t"} | {"time": time}
-        self.race[event["config_id"], event["replicate"]] = row
-
-    def _on_finish(self, event: dict[str, Any], time: float) -> None:
-        self.status, self.reason = event["status"], event.get("reason")
-        self.finished = time
+    def _mark(self, event: StageMarked, time: float) -> None:
+        stage = self.stages.get(event.name)
+        if stage is None or event.state == StageState.START:
+            self.stages[event.name] = stage = Stage(event.name, event.state, {}, time)
+        stage.state = event.state
+        stage.data |= event.data or {}
+        stage.ended = time if event.state == StageState.DONE else None
 
     def _session(self, time: float) -> Session:
         if not self.sessions:
-            self.sessions.append(Session(1, time, {}, time))
+            self.sessions.append(Session(1, time, SessionBegan(), time))
         return self.sessions[-1]
 
     # --- what is asked most -----------------------------------------------------------------
@@ -224,18 +226,18 @@ class RunState:
         """Trials by number."""
         return sorted(self.trials.values(), key=lambda t: t.number)
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[State, int]:
         """How many trials are in each state."""
         states = [t.state for t in self.trials.values()]
-        return {name: states.count(name) for name in (COMPLETE, PRUNED, FAILED, RUNNING)}
+        return {state: states.count(state) for state in State}
 
     def best(self) -> TrialRecord | None:
         """The completed trial with the highest value; of equals the earliest."""
-        done = [t for t in self.in_order() if t.state == COMPLETE and t.value is not None]
+        done = [t for t in self.in_order() if t.state == State.COMPLETE and t.value is not None]
         return max(done, key=lambda t: t.value or 0.0, default=None)
 
     def stage_done(self, name: str) -> bool:
-        return name in self.stages and self.stages[name].state == "done"
+        return name in self.stages and self.stages[name].state == StageState.DONE
 
     def wall_s(self) -> float:
         """Seconds of all sessions, each from its first line to its last."""
@@ -249,6 +251,17 @@ class RunState:
         """
         span = sum(s.trials_s for s in self.sessions)
         return sum(s.busy_s for s in self.sessions) / (cores * span) if span > 0 else None
+
+
+def _new_trial(event: TrialMade, time: float) -> TrialRecord:
+    return TrialRecord(
+        id=event.id,
+        number=event.number,
+        params=dict(event.params),
+        config=dict(event.config),
+        seed=event.seed,
+        created=time,
+    )
 
 
 def leaky(configs: Iterable[dict[str, Any]]) -> bool:

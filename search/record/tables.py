@@ -86,7 +86,7 @@ def epochs_csv(state: RunState) -> str:
 def race_csv(state: RunState) -> str:
     """One row a finalist and replicate."""
     keys = sorted(state.race)
-    return _csv(RACE_COLUMNS, [[state.race[key].get(c) for c in RACE_COLUMNS] for key in keys])
+    return _csv(RACE_COLUMNS, [[getattr(state.race[key], c) for c in RACE_COLUMNS] for key in keys])
 
 
 def best_dict(trial: TrialRecord) -> dict[str, Any]:

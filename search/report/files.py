@@ -18,6 +18,7 @@ from typing import Any
 
 from recsys.errors import InputError
 from recsys.yamlio import load_yaml
+from search.record.events import Status
 from search.record.journal import read_state
 from search.words import of_metric
 
@@ -125,7 +126,7 @@ def _from_journal(files: RunFiles, path: Path) -> None:
         when = datetime.fromtimestamp(stage.ended, UTC)
         files.test_read_at = when.strftime("%Y-%m-%d %H:%M:%S UTC")
     if not files.result:
-        files.result = {"status": "unfinished" if state.status == "running" else state.status}
+        files.result = {"status": "unfinished" if state.status == Status.RUNNING else state.status}
 
 
 def _trial(row: Mapping[str, str | None], spec: Mapping[str, Any]) -> TrialRow:

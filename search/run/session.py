@@ -23,6 +23,7 @@ from search.machine import ray_folder
 from search.machine.cluster import Cluster
 from search.machine.workers import NoWorkersError
 from search.paste import PROG
+from search.record.events import STAGES, SessionBegan, SessionEnded, StageMarked, StageState, Status
 from search.record.folder import RunFolder
 from search.record.journal import Journal, StorageError
 from search.record.provenance import provenance
@@ -46,7 +47,8 @@ from search.tracking.where import default_tracking_uri
 from search.words import result_rows
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
-FLUSH_S = {"done": 60.0, "failed": 20.0, "interrupted": 1.0}
+FLUSH_S = {Status.DONE: 60.0, Status.FAILED: 20.0, Status.INTERRUPTED: 1.0}
+EXIT = {Status.DONE: 0, Status.FAILED: 1, Status.INTERRUPTED: EXIT_CODE}
 
 
 @dataclass
@@ -75,17 +77,17 @@ class Session:
             )
             tracker.start()
             run: Stages | None = None
-            status = "failed"
+            status = Status.FAILED
             try:
                 cluster = self._cluster()
                 with cluster, self.display.live():
                     run = self._stages(journal, cluster)
                     self._go(run)
-                status = "done"
+                status = Status.DONE
             except (RunFailedError, NoWorkersError) as failure:
                 sys.stderr.write(f"{PROG}: {failure}\n")
             except KeyboardInterrupt:
-                status = "interrupted"
+                status = Status.INTERRUPTED
                 self.display.note("interrupted: keeping what is there")
             except Exception as error:
                 if (disk := disk_error(error, self.folder)) is None:
@@ -95,7 +97,7 @@ class Session:
                 # A full disk has been reported already, and must not hide behind itself here.
                 with suppress(StorageError):
                     status = self._end(journal, run, tracker, status)
-        return {"done": 0, "failed": 1, "interrupted": EXIT_CODE}[status]
+        return EXIT[status]
 
     def _cluster(self) -> Cluster:
         words = (
@@ -163,9 +165,7 @@ class Session:
         known = folder.path / "provenance.json"
         previous = json.loads(known.read_text(encoding="utf-8")) if known.exists() else None
         folder.write_json("provenance.json", provenance(previous, **self._facts()))
-        journal.append(
-            "run",
-            sync=True,
+        began = SessionBegan(
             name=folder.name,
             space=spec.name,
             spec_digest=spec.digest(),
@@ -178,13 +178,14 @@ class Session:
             device=settings.device,
             seed=settings.seed,
         )
+        journal.append(began, sync=True)
         state = folder.state()
         self.display.done = sum(t.finished for t in state.trials.values())
         if self.display.done < spec.trials and (self.extends or not searched(state, spec.trials)):
             # More trials (--extend) may change the winner: what was built on the old one is stale.
-            for name in ("search", "race", "test", "refit"):
+            for name in STAGES:
                 if state.stage_done(name):
-                    journal.append("stage", name=name, state="start")
+                    journal.append(StageMarked(name=name, state=StageState.START))
 
     def _facts(self) -> dict[str, Any]:
         data, settings, split = self.dataset.interactions, self.settings, self.split
@@ -202,7 +203,9 @@ class Session:
             "settings": asdict(settings),
         }
 
-    def _end(self, journal: Journal, run: Stages | None, tracker: Tracker, status: str) -> str:
+    def _end(
+        self, journal: Journal, run: Stages | None, tracker: Tracker, status: Status
+    ) -> Status:
         """The files derived from the journal, its last line, and the words on screen.
 
         Returns the status: an interruption in here is one as well.
@@ -210,13 +213,13 @@ class Session:
         try:
             self._write_files(run, status)
             # The last line: a run that has it has all its files.
-            journal.append("finish", sync=True, status=status)
+            journal.append(SessionEnded(status=status), sync=True)
         except KeyboardInterrupt:
-            status = "interrupted"
+            status = Status.INTERRUPTED
         delivery = self._deliver(tracker, status)
-        if status == "interrupted":
+        if status == Status.INTERRUPTED:
             self.interruption.farewell()
-        elif status == "done":
+        elif status == Status.DONE:
             result = json.loads((self.folder.path / "result.json").read_text(encoding="utf-8"))
             table = leak_lines(read_run(self.folder.path))
             self.display.summary([*table, *result_rows(result, self.folder.path)])
@@ -224,16 +227,16 @@ class Session:
             self.display.note(delivery.sentence())
         return status
 
-    def _write_files(self, run: Stages | None, status: str) -> None:
+    def _write_files(self, run: Stages | None, status: Status) -> None:
         folder = self.folder
         folder.write_tables()
         if run is not None:
             run.state = folder.state()
             folder.write_json("result.json", result(run, status))
-            if status != "interrupted":
+            if status != Status.INTERRUPTED:
                 folder.write("report.html", render_report(folder.path))
 
-    def _deliver(self, tracker: Tracker, status: str) -> DeliveryStatus:
+    def _deliver(self, tracker: Tracker, status: Status) -> DeliveryStatus:
         """Wait for MLflow, a bounded time; a person who presses Ctrl-C does not want to."""
         try:
             return tracker.close(FLUSH_S[status])
@@ -246,8 +249,7 @@ def searched(state: RunState, trials: int) -> bool:
 
     Another number is that of an extension that did not come far.
     """
-    stage = state.stages.get("search")
-    return stage is not None and stage.state == "done" and stage.data.get("planned") == trials
+    return state.stage_done("search") and state.stages["search"].data.get("planned") == trials
 
 
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:

@@ -23,6 +23,7 @@ from search.machine.storage import resolve_storage
 from search.machine.workers import NoWorkersError
 from search.paste import command
 from search.paths import INSTALLED
+from search.record.events import Status
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.settings import Settings, all_leaky, for_device
@@ -213,7 +214,7 @@ def _go_on(options: Options, interruption: Interruption) -> int:
         before = Settings.from_dict(state.settings)
         plan = plan_more(spec, state, before.trials, options.extend)
         more = options.extend is not None and plan.trials > len(state.trials)
-        if state.status == "done" and not more:
+        if state.status == Status.DONE and not more:
             return _finished_already(folder, options, spec, state)
         gpus, device = machine_of(options, before)
         settings = replace(

@@ -16,8 +16,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from search.record.events import State
 from search.screen.draw import Screen, clean
-from search.screen.progress import WORDS, Ended, Progress, Shown
+from search.screen.progress import Ended, Progress, Shown
 from search.words import Row, config_line, counted, duration, number
 
 MANY = 200  # from this many trials on, plain output tells of the interesting ones only
@@ -100,16 +101,16 @@ class Display(Progress):
             self.advance(trial_id, epoch, best)
 
     def trial_ended(
-        self, trial_id: str, state: str, value: float | None, reason: str | None
+        self, trial_id: str, state: State, value: float | None, reason: str | None
     ) -> None:
-        """A trial is over: COMPLETE, PRUNED or FAILED, the last with its cause as `reason`."""
+        """A trial is over; a failed one has its cause as `reason`."""
         with self._lock:
             trial, how = self.end_trial(trial_id, state, value, reason)
             if not self.interactive:
                 self._trial_line(trial, how)
 
     def stage(self, name: str) -> None:
-        """The run enters a stage: search, race, test, refit, report."""
+        """The run enters a stage, one of `STAGES`."""
         with self._lock:
             self.enter(name)
         if not self.interactive:
@@ -144,11 +145,11 @@ class Display(Progress):
 
     def _trial_line(self, trial: Shown, how: Ended) -> None:
         is_best = self.best is trial
-        told = is_best or (how.state == "FAILED" and self.ended["FAILED"] <= 5)
+        told = is_best or (how.state == State.FAILED and self.ended[State.FAILED] <= 5)
         if self.total > MANY and not told and not self._due():
             return
-        words = f"[{self.done}/{self.total}] {trial.id} {WORDS.get(how.state, how.state.lower())}"
-        if how.state == "FAILED":
+        words = f"[{self.done}/{self.total}] {trial.id} {how.state.word}"
+        if how.state == State.FAILED:
             words += f": {how.reason or 'no cause given'}"
         elif how.value is not None:
             words += f" {self.metric} {number(how.value)}"

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys.output import one_line
-from search.screen.progress import WORDS, Ended, Progress
+from search.record.events import STAGES, State
+from search.screen.progress import Ended, Progress
 from search.words import Row, config_line, duration, number
 
-STAGES = ("search", "race", "test", "refit", "report")
-STYLES = {"COMPLETE": "green", "PRUNED": "bright_black", "FAILED": "red"}
+STYLES = {State.COMPLETE: "green", State.PRUNED: "bright_black", State.FAILED: "red"}
 TO_COPY = ("file", "next")  # rows of the summary that are copied, so never wrapped
 
 
@@ -99,9 +99,8 @@ class Screen:
 
     def _counts(self, run: Progress) -> Text:
         line = self._text(f"{len(run.running)} running")
-        for state, word in WORDS.items():
-            style = STYLES[state] if run.ended[state] else "bright_black"
-            line.append(f"  {run.ended[state]} {word}", style)
+        for state, count in run.ended.items():
+            line.append(f"  {count} {state.word}", STYLES[state] if count else "bright_black")
         line.append(f"  {duration(run.clock() - run.started)}", "bright_black")
         return self._one_line(line)
 
@@ -126,8 +125,8 @@ class Screen:
         return self._one_line(line)
 
     def _ended(self, one: Ended) -> Text:
-        words = f"{one.id} {WORDS.get(one.state, one.state):<9} "
-        style = STYLES.get(one.state, "")
+        words = f"{one.id} {one.state.word:<9} "
+        style = STYLES[one.state]
         return self._one_line(self._text((words, style), number(one.value), f"  {one.reason}"))
 
     def _steps(self, run: Progress) -> Text:

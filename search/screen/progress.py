@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from search.record.events import State
 from search.words import leaky_params
 
-WORDS = {"COMPLETE": "completed", "PRUNED": "pruned", "FAILED": "failed"}
+ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 
 @dataclass(eq=False)
@@ -33,7 +34,7 @@ class Ended:
     """How one trial ended."""
 
     id: str
-    state: str
+    state: State
     value: float | None
     reason: str
 
@@ -57,7 +58,7 @@ class Progress:
     leaky: bool = False
     clock: Callable[[], float] = time.monotonic
     running: dict[str, Shown] = field(default_factory=dict)
-    ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WORDS, 0))
+    ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=8))
     best_ended: Shown | None = None
     now: str = ""  # the stage
@@ -82,15 +83,15 @@ class Progress:
             trial.best = max(trial.best, best)
 
     def end_trial(
-        self, trial_id: str, state: str, value: float | None, reason: str | None
+        self, trial_id: str, state: State, value: float | None, reason: str | None
     ) -> tuple[Shown, Ended]:
         """Take a trial out of the running ones; what was known of it, and how it ended."""
         trial = self.running.pop(trial_id, None) or Shown(trial_id, {}, self.leaky)
         if value is not None and value == value:
             trial.best = value
-        if state != "FAILED" and self._may_win(trial) and trial.best > self._best_ended_value():
+        if state != State.FAILED and self._may_win(trial) and trial.best > self._best_ended_value():
             self.best_ended = trial
-        self.ended[state] = self.ended.get(state, 0) + 1
+        self.ended[state] += 1
         self.done += 1
         how = Ended(trial_id, state, value, " ".join(str(reason or "").split()))
         self.recent.append(how)

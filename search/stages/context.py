@@ -15,9 +15,9 @@ import numpy as np
 from recsys.data import Dataset
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
+from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.folder import RunFolder
 from search.record.journal import Journal, RunState
-from search.record.state import COMPLETE
 from search.screen.display import Display
 from search.space.load import SearchSpec
 from search.space.trial import TrialConfig, trial_id
@@ -84,9 +84,9 @@ class Stages:
         if self.state.stage_done(name):
             return
         self.display.stage(name)
-        self.journal.append("stage", sync=True, name=name, state="start")
+        self.journal.append(StageMarked(name=name, state=StageState.START), sync=True)
         data = stage()
-        self.journal.append("stage", sync=True, name=name, state="done", data=data)
+        self.journal.append(StageMarked(name=name, state=StageState.DONE, data=data), sync=True)
         self.refresh()
 
     def refresh(self) -> None:
@@ -150,18 +150,18 @@ class Stages:
             )
         self._end_leftovers(watch.reason)
         counts = self.state.counts()
-        if watch.reason == "failures":
+        if watch.reason == Reason.FAILURES:
             cause, times = recorder.causes.most_common(1)[0]
             raise RunFailedError(
-                f"the first {sum(recorder.ended.values())} trials all failed, {times} of them "
+                f"the first {recorder.ended.total()} trials all failed, {times} of them "
                 f"with: {cause} (tracebacks in {self.folder.path / 'trials.csv'})"
             )
-        if counts[COMPLETE] == 0 and counts["PRUNED"] == 0:
+        if counts[State.COMPLETE] == 0 and counts[State.PRUNED] == 0:
             why = recorder.causes.most_common(1)
             words = f", {why[0][1]} of them with: {why[0][0]}" if why else ""
-            raise RunFailedError(f"no trial finished, {counts['FAILED']} failed{words}")
+            raise RunFailedError(f"no trial finished, {counts[State.FAILED]} failed{words}")
         stopped_by = watch.reason or ("space" if searcher.exhausted else "trials")
-        return {"stopped_by": stopped_by, "planned": spec.trials, **counts}
+        return {"stopped_by": stopped_by, "planned": spec.trials} | counts
 
     def _rebuild_study(self) -> None:
         trials = [from_journal(t, self.spec.metric) for t in self.state.in_order()]
@@ -170,12 +170,13 @@ class Stages:
     def _journal_trial(self, number: int, params: dict[str, Any]) -> None:
         trial = TrialConfig.of(self.spec, params, self.settings.seed)
         self.journal.append(
-            "trial",
-            id=trial_id(number),
-            number=number,
-            params=params,
-            config=trial.train.to_flat(),
-            seed=trial.seed,
+            TrialMade(
+                id=trial_id(number),
+                number=number,
+                params=params,
+                config=trial.train.to_flat(),
+                seed=trial.seed,
+            )
         )
 
     def _search_deadline(self) -> float:
@@ -185,7 +186,7 @@ class Stages:
         budget = self.settings.time_budget
         state = self.folder.cached_state()
         done = sorted(
-            (t for t in state.trials.values() if t.state == COMPLETE),
+            (t for t in state.trials.values() if t.state == State.COMPLETE),
             key=lambda t: -(t.value or 0.0),
         )
         best = done[: max(1, self.spec.race.finalists)]
@@ -194,22 +195,20 @@ class Stages:
         after = seconds * (races / self.resources.concurrent + 2) * 1.3 + 15.0
         return self.deadline - min(after, budget / 2)
 
-    def _end_leftovers(self, reason: str | None) -> None:
+    def _end_leftovers(self, reason: Reason | None) -> None:
         """Trials cut off by the hard end of a time budget end as pruned, in every record."""
         left = [t for t in self.state.in_order() if not t.finished]
         for trial in left:
             steps = from_journal(trial, self.spec.metric).steps
-            self.journal.append(
-                "end",
-                sync=True,
+            end = TrialEnded(
                 id=trial.id,
-                state="PRUNED",
-                reason=reason or "stopped",
+                state=State.PRUNED,
+                reason=reason or Reason.STOPPED,
                 value=steps[-1][1] if steps else None,
-                best_epoch=None,
                 epochs=trial.epochs,
                 busy_s=trial.busy_s,
             )
+            self.journal.append(end, sync=True)
         if left:
             self.refresh()
             self._rebuild_study()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
-from search.record.state import COMPLETE, PRUNED, TrialRecord, leaky
+from search.record.state import TrialRecord, leaky
 from search.stages.context import RunFailedError, Stages
 from search.stages.replicates import (
     Finalist,
@@ -26,7 +28,7 @@ from search.words import counted
 
 def honest_trials(run: Stages) -> list[TrialRecord]:
     """Trials that may win, best first: completed, or pruned ones where none completed."""
-    for state in (COMPLETE, PRUNED):
+    for state in (State.COMPLETE, State.PRUNED):
         found = [
             t
             for t in run.state.in_order()
@@ -83,7 +85,7 @@ def race(run: Stages) -> dict[str, Any]:
     already = {
         key
         for key, row in run.state.race.items()
-        if row.get("cause") is None and per_user_file(folder, *key).exists()
+        if not row.failed and per_user_file(folder, *key).exists()
     }
     total = len(racers) * replicates
     run.display.note(
@@ -102,15 +104,21 @@ def race(run: Stages) -> dict[str, Any]:
         if "per_user" in row:
             path = per_user_file(folder, row["config_id"], row["replicate"])
             save_arrays(path, users=row.pop("users"), values=row.pop("per_user"))
-        run.journal.append("race", sync=True, **{k: v for k, v in row.items() if k != "train"})
+        run.journal.append(_raced(row), sync=True)
         done += 1
         run.display.progress(done, total)
     run.refresh()
     ids = {t.id for t in racers}
-    table = standings([r for r in run.state.race.values() if r["config_id"] in ids], replicates)
+    table = standings([r for r in run.state.race.values() if r.config_id in ids], replicates)
     if not table:
         raise RunFailedError("every finalist failed in the race (causes in race.csv)")
     return race_summary(run, table, racers, replicates)
+
+
+def _raced(row: dict[str, Any]) -> ReplicateRaced:
+    """What the journal keeps of one result of the race."""
+    names = {f.name for f in fields(ReplicateRaced)}
+    return ReplicateRaced(**{name: value for name, value in row.items() if name in names})
 
 
 MIN_RACERS, MIN_REPLICATES = 2, 2

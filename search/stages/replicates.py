@@ -7,7 +7,7 @@ decides. Test items take no part: the fresh splits divide training and validatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from recsys.models import config_from_flat
 from recsys.split import Split, SplitPlan, resplit
 from search.machine.cluster import Cluster, Resources
+from search.record.events import ReplicateRaced
 from search.space.trial import trial_seed
 from search.stats import Comparison, compare_paired, holm
 from search.tune.worker import TrialData, run_replicate
@@ -102,12 +103,12 @@ def load_per_user(
     return values_RU
 
 
-def standings(rows: Sequence[dict[str, Any]], replicates: int) -> list[Standing]:
+def standings(rows: Iterable[ReplicateRaced], replicates: int) -> list[Standing]:
     """The finalists that finished every replicate, best mean first (ties: earlier trial)."""
-    by_id: dict[str, dict[int, dict[str, Any]]] = {}
+    by_id: dict[str, dict[int, ReplicateRaced]] = {}
     for row in rows:
-        if row.get("error") is None and row.get("cause") is None:
-            by_id.setdefault(row["config_id"], {})[row["replicate"]] = row
+        if not row.failed:
+            by_id.setdefault(row.config_id, {})[row.replicate] = row
     table = []
     for config_id, runs in by_id.items():
         if len(runs) == replicates:
@@ -115,11 +116,16 @@ def standings(rows: Sequence[dict[str, Any]], replicates: int) -> list[Standing]
             table.append(
                 Standing(
                     config_id,
-                    tuple(float(r["value"]) for r in ordered),
-                    tuple(int(r["best_epoch"]) for r in ordered),
+                    tuple(_known(r.value) for r in ordered),
+                    tuple(int(_known(r.best_epoch)) for r in ordered),
                 )
             )
     return sorted(table, key=lambda s: (-s.mean, s.id))
+
+
+def _known(value: float | None) -> float:
+    assert value is not None, "a replicate that did not fail has a value"
+    return value
 
 
 def compare_with(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from search.record.events import StageMarked, StageState, State, Status
 from search.record.folder import JOURNAL
 from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
@@ -11,7 +12,7 @@ from search.stages.context import Stages
 from search.tune.study import importance, open_study
 
 
-def result(run: Stages, status: str) -> dict[str, Any]:
+def result(run: Stages, status: Status) -> dict[str, Any]:
     """What result.json says; also for a run that did not come to its end."""
     state, spec = run.state, run.spec
     counts = state.counts()
@@ -31,7 +32,7 @@ def result(run: Stages, status: str) -> dict[str, Any]:
         "test_metrics": tested.get("values"),
         "test_users": tested.get("users"),
         "test_comparisons": tested.get("comparisons", []),
-        "importance": importance(open_study(run.folder.study)) if status == "done" else {},
+        "importance": importance(open_study(run.folder.study)) if status == Status.DONE else {},
         "test_reads": test_reads(run),
         "split": run.split.name,
         "split_digest": run.split.digest,
@@ -48,9 +49,9 @@ def result(run: Stages, status: str) -> dict[str, Any]:
         "best_params": best.params if best else None,
         "best_epoch": decided.get("epochs") or (best.best_epoch if best else None),
         "trials": {
-            "completed": counts["COMPLETE"],
-            "pruned": counts["PRUNED"],
-            "failed": counts["FAILED"],
+            "completed": counts[State.COMPLETE],
+            "pruned": counts[State.PRUNED],
+            "failed": counts[State.FAILED],
         },
         "configs": distinct(t.config for t in state.trials.values()),
         "configs_left": configs_left(spec, state),
@@ -70,10 +71,9 @@ def test_reads(run: Stages) -> int:
     """How often the test items were looked at: more than once where a run was extended."""
     events = (event for event, _ in read_events(run.folder.path / JOURNAL))
     return sum(
-        event["t"] == "stage"
-        and event["name"] == "test"
-        and event["state"] == "done"
-        and bool(event["data"].get("values"))
+        isinstance(event, StageMarked)
+        and (event.name, event.state) == ("test", StageState.DONE)
+        and bool((event.data or {}).get("values"))
         for event in events
     )
 

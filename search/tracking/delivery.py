@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from search.record.events import Status
 from search.record.journal import Follower
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
@@ -50,7 +51,7 @@ class RunDelivery:
         else the store raised; what was delivered before stays so.
         """
         state = self.follower.update()
-        if self._looked == "running" != state.status:
+        if self._looked == Status.RUNNING != state.status:
             self._adopt = True  # at the end once more: people delete things while a search runs
         if not state.uid or self._nothing_new(state):
             return True
@@ -94,7 +95,7 @@ class RunDelivery:
             self._forget_lost_files()
         self._deliver_tracebacks(state)
         self._deliver_artifacts(state)
-        if state.status == "done":
+        if state.status == Status.DONE:
             from search.tracking.champion import deliver_model, is_registered
 
             if self._look_again and not is_registered(self.client, done):
@@ -254,11 +255,11 @@ class RunDelivery:
     # --- the search ------------------------------------------------------------------------
 
     def _deliver_parent(self, state: RunState) -> None:
-        ended = state.status != "running"
+        ended = state.status != Status.RUNNING
         result = wanted.read_result(self.run_dir) if ended else {}
         tags = wanted.run_tags(state, result)
         points = wanted.run_points(state) + (wanted.run_results(state, result) if ended else [])
-        status = wanted.PARENT_STATUS.get(state.status, "RUNNING")
+        status = wanted.PARENT_STATUS[state.status]
         said = json.dumps([tags, points, status], sort_keys=True)
         if said == self.done.parent_sent:
             return
@@ -348,7 +349,7 @@ def _as_remembered(child: Child, run: Any, trial: TrialRecord | None) -> bool:
     """Whether a store (put back from a backup, say) has the last values that `child` counts."""
     if trial is None or child.attempt != trial.attempt:
         return True
-    if child.ended and run.info.status != wanted.CHILD_STATUS.get(trial.state):
+    if child.ended and run.info.status != wanted.CHILD_STATUS[trial.state]:
         return False
     last = wanted.row_values(trial, child.rows - 1) if child.rows else {}
     return last.items() <= run.data.metrics.items()

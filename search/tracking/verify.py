@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from search.record.events import Status
 from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
@@ -55,7 +56,7 @@ def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
 def _of_trial(
     state: RunState, trial: TrialRecord, store: Store, run: Any, parent: str
 ) -> Iterator[str]:
-    yield from _equal("status", run.info.status, wanted.CHILD_STATUS.get(trial.state, "RUNNING"))
+    yield from _equal("status", run.info.status, wanted.CHILD_STATUS[trial.state])
     yield from _equal("name", run.info.run_name, trial.id)
     yield from _equal("params", run.data.params, wanted.trial_params(trial))
     yield from _equal("start", run.info.start_time, wanted.ms(trial.started))
@@ -78,11 +79,9 @@ def _of_trial(
 
 
 def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterator[str]:
-    ended = state.status != "running"
+    ended = state.status != Status.RUNNING
     result = wanted.read_result(run_dir) if ended else {}
-    yield from _equal(
-        "search: status", run.info.status, wanted.PARENT_STATUS.get(state.status, "RUNNING")
-    )
+    yield from _equal("search: status", run.info.status, wanted.PARENT_STATUS[state.status])
     yield from _equal("search: params", run.data.params, wanted.run_params(state))
     yield from _tags(run, wanted.run_tags(state, result))
     points = wanted.run_points(state)
@@ -102,7 +101,7 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             else:
                 digest = wanted.file_digest(Path(there))
                 yield from _equal(f"search: {name}", digest, wanted.file_digest(path))
-    if state.status == "done" and (weights := model_digest(run_dir / "model")) is not None:
+    if state.status == Status.DONE and (weights := model_digest(run_dir / "model")) is not None:
         yield from _model(run_dir, state, store, run, weights)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from search.paths import NAME
-from search.record.state import COMPLETE, FAILED, PRUNED, SECONDS, RunState, TrialRecord, leaky
+from search.record.events import State, Status
+from search.record.state import SECONDS, RunState, TrialRecord, leaky
 from search.record.tables import one_line_cause
 from search.words import headline
 
@@ -22,8 +23,18 @@ UID_TAG, ROLE_TAG, TRIAL_TAG, ATTEMPT_TAG = (
     f"recsearch.{name}" for name in ("uid", "role", "trial", "attempt")
 )
 PARENT_TAG = "mlflow.parentRunId"
-CHILD_STATUS = {COMPLETE: "FINISHED", PRUNED: "KILLED", FAILED: "FAILED"}
-PARENT_STATUS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+CHILD_STATUS = {
+    State.COMPLETE: "FINISHED",
+    State.PRUNED: "KILLED",
+    State.FAILED: "FAILED",
+    State.RUNNING: "RUNNING",
+}
+PARENT_STATUS = {
+    Status.DONE: "FINISHED",
+    Status.FAILED: "FAILED",
+    Status.INTERRUPTED: "KILLED",
+    Status.RUNNING: "RUNNING",
+}
 FIRST_ARTIFACTS = ("spec.yaml", "provenance.json")
 LAST_ARTIFACTS = (
     *("trials.csv", "epochs.csv", "race.csv", "best.json"),
@@ -124,7 +135,7 @@ def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
         "stop_reason": trial.reason,
         "device": settings.get("device"),
         "split_digest": _split_digest(state),
-        "cause": one_line_cause(trial) if trial.state == FAILED else None,
+        "cause": one_line_cause(trial) if trial.state == State.FAILED else None,
         "traceback": trial.error,
     }
     return tags | {name: text(value) for name, value in more.items() if value is not None}
@@ -135,7 +146,7 @@ def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
 
 def run_params(state: RunState) -> dict[str, str]:
     """The settings that hold for the whole run."""
-    settings = dict(state.first.get("settings") or {})
+    settings = dict(state.sessions[0].event.settings or {}) if state.sessions else {}
     kept = {k: v for k, v in settings.items() if k not in _NO_PARAMS and v is not None}
     return {clean(name): text(value, _MAX_PARAM) for name, value in list(kept.items())[:90]}
 
@@ -148,14 +159,14 @@ def run_points(state: RunState) -> list[Point]:
         if trial.ended is None:
             continue
         ended += 1
-        if trial.state == COMPLETE and trial.value is not None:
+        if trial.state == State.COMPLETE and trial.value is not None:
             best = max(best, trial.value)
         if best > float("-inf"):
             points.append(Point("best_so_far", best, ms(trial.ended), ended))
     for (config_id, replicate), row in sorted(state.race.items()):
-        if row.get("value") is not None:
+        if row.value is not None:
             name = clean(f"race.{config_id}")
-            points.append(Point(name, float(row["value"]), ms(row["time"]), replicate))
+            points.append(Point(name, row.value, ms(row.time), replicate))
     return points
 
 
@@ -176,21 +187,20 @@ def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
         "status": state.status,
         "leaky": str(is_leaky(state)),
         "sessions": str(len(state.sessions)),
-        "stages_done": " ".join(s.name for s in state.stages.values() if s.state == "done"),
         "mlflow.source.name": NAME,
+        "stages_done": " ".join(name for name in state.stages if state.stage_done(name)),
         "mlflow.source.type": "LOCAL",
     }
     more = {
-        "stop_reason": state.reason,
         "device": settings.get("device"),
         "seed": settings.get("seed"),
         "trials": settings.get("trials"),
         "split_digest": _split_digest(state),
-        "spec_digest": state.run.get("spec_digest"),
-        "space": state.run.get("space"),
-        "split": result.get("split") or state.run.get("split"),
+        "spec_digest": state.run.spec_digest,
+        "space": state.run.space,
+        "split": result.get("split") or state.run.split,
         "negatives_exclude": result.get("negatives_exclude"),
-        "metric": result.get("metric") or state.run.get("metric"),
+        "metric": result.get("metric") or state.run.metric,
         "best_config": result.get("best_config"),
         "mlflow.note.content": headline(result) if result else None,  # the description in the UI
     }
@@ -199,7 +209,7 @@ def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
 
 def dataset_name(state: RunState) -> str:
     """The named set, or the stem of a user's file."""
-    name = str(state.run.get("dataset") or state.settings.get("data") or "data")
+    name = str(state.run.dataset or state.settings.get("data") or "data")
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(name).name.split(".")[0]) or "data"
 
 
@@ -225,7 +235,7 @@ def read_result(run_dir: Path) -> dict[str, Any]:
 
 def artifacts(run_dir: Path, state: RunState) -> dict[str, Path]:
     """Files of the search to keep in MLflow now; tables only once a session has ended."""
-    names = FIRST_ARTIFACTS + (LAST_ARTIFACTS if state.status != "running" else ())
+    names = FIRST_ARTIFACTS + (LAST_ARTIFACTS if state.status != Status.RUNNING else ())
     return {name: run_dir / name for name in names if (run_dir / name).is_file()}
 
 
@@ -236,7 +246,7 @@ def file_digest(path: Path) -> str:
 
 
 def _split_digest(state: RunState) -> str | None:
-    return state.run.get("split_digest") or state.settings.get("split_digest") or None
+    return state.run.split_digest or state.settings.get("split_digest") or None
 
 
 def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:

@@ -2,7 +2,7 @@
 
 `tuner` runs them and journals every event; `worker` is one trial inside a worker process;
 `searcher` and `study` propose configs (`study` alone knows Optuna); `scheduler` stops the weak;
-`controller` mends Ray's control loop.
+`outcome` judges how a trial ended; `controller` mends Ray's control loop.
 
 May import: machine, record, space.
 """

@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from search.space.spec import SearchSpec
-from search.tune.searcher import OBJECTIVE
+from search.tune.outcome import OBJECTIVE
 
 
 def rungs(spec: SearchSpec) -> list[int]:

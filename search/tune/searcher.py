@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,39 +16,14 @@ from typing import Any
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
+from search.tune.outcome import OBJECTIVE, judge
 
-OBJECTIVE = "objective"
 OnNew = Callable[[int, dict[str, Value]], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended. state: COMPLETE, PRUNED or FAILED; value: its best; cause: of failure."""
-
-    state: str
-    value: float | None
-    cause: str | None = None
-
-
-def outcome(result: dict[str, Any] | None, error: bool = False) -> Outcome:
-    """What a trial's last report means.
-
-    Keys: `objective` (the best so far), `stop` (why it ended by itself, None if it did not),
-    `error` or `cause` (it failed). A value that is not finite is a failure whatever else is said.
-    """
-    result = result or {}
-    value = result.get(OBJECTIVE)
-    known = float(value) if value is not None and math.isfinite(value) else None
-    if error or result.get("error") or result.get("cause"):
-        cause = result.get("cause") or result.get("error") or "the trial's process died"
-        return Outcome("FAILED", known, str(cause))
-    if known is None:
-        return Outcome("FAILED", None, f"no finite objective was reported, got {value}")
-    return Outcome("PRUNED" if result.get("stop") is None else "COMPLETE", known)
 
 
 class StudySearch(OptunaSearch):
@@ -189,10 +163,10 @@ class StudySearch(OptunaSearch):
         trial = self._ot_trials.get(trial_id)
         if trial is None or trial_id in self._completed_trials or (not result and not error):
             return
-        end = outcome(result, error)
-        if end.state == "PRUNED" and self._pausing:
+        end = judge(result, death="the trial's process died" if error else None)
+        if end.state == State.PRUNED and self._pausing:
             return
-        if end.state != "FAILED":
+        if end.state != State.FAILED:
             # Ray does not pass on the report on which a trial was stopped.
             self._keep(trial_id, result or {})
         self._completed_trials.add(trial_id)

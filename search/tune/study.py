@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
@@ -30,17 +30,20 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from recsys.errors import ConfigError
+from search.record.events import State
+from search.record.state import TrialRecord
 from search.space.domains import Bundle, Choice, Constant, FloatRange, IntRange, Param, Value
 from search.space.spec import SearchSpec
 
-STATES = {
-    TrialState.COMPLETE: "COMPLETE",
-    TrialState.PRUNED: "PRUNED",
-    TrialState.FAIL: "FAILED",
-    TrialState.RUNNING: "RUNNING",
-    TrialState.WAITING: "RUNNING",
+OPTUNA_STATES = {
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+    State.RUNNING: TrialState.RUNNING,
 }
-_OPTUNA = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
+STATES = {theirs: ours for ours, theirs in OPTUNA_STATES.items()} | {
+    TrialState.WAITING: State.RUNNING
+}
 ERROR_LENGTH = 2000
 
 
@@ -48,33 +51,19 @@ ERROR_LENGTH = 2000
 class StudyTrial:
     """A trial as the study knows it.
 
-    state: COMPLETE, PRUNED, FAILED or RUNNING. value: best objective. steps: (epoch, best
-    objective so far) in ascending epochs. error: why it failed.
+    value: best objective. steps: (epoch, best objective so far) in ascending epochs. error: why
+    it failed.
     """
 
     number: int
     params: dict[str, Value]
-    state: str
+    state: State
     value: float | None = None
     steps: tuple[tuple[int, float], ...] = ()
     error: str | None = None
 
 
-class JournalTrial(Protocol):
-    """What `from_journal` needs of a trial of the journal (`search.record.state.TrialRecord`)."""
-
-    number: int
-    params: dict[str, Any]
-    state: str
-    value: float | None
-    cause: str | None
-    error: str | None
-    rows: list[list[float | None]]
-
-    def column(self, name: str) -> list[float | None]: ...
-
-
-def from_journal(trial: JournalTrial, metric: str) -> StudyTrial:
+def from_journal(trial: TrialRecord, metric: str) -> StudyTrial:
     """A trial of the journal, with the best value of `metric` so far at each of its epochs."""
     best, steps = -math.inf, []
     if trial.rows:
@@ -316,7 +305,7 @@ def start(
         if fixed is None and known(params):  # all of it is given: no sampler was asked
             raise NoNewConfigError
     except NoNewConfigError:
-        tell(study, trial, "FAILED", None, "no config is left that was not tried")
+        tell(study, trial, State.FAILED, None, "no config is left that was not tried")
         raise
     return trial, params
 
@@ -334,12 +323,12 @@ def restart(study: optuna.Study, frozen: FrozenTrial) -> Trial:
 
 
 def tell(
-    study: optuna.Study, trial: Trial, state: str, value: float | None, cause: str | None
+    study: optuna.Study, trial: Trial, state: State, value: float | None, cause: str | None
 ) -> None:
     """How a trial ended: COMPLETE with `value`, PRUNED without one, FAILED because of `cause`."""
-    if state == "FAILED":
+    if state == State.FAILED:
         trial.set_user_attr("error", str(cause)[:ERROR_LENGTH])
-    study.tell(trial, value if state == "COMPLETE" else None, state=_OPTUNA[state])
+    study.tell(trial, value if state == State.COMPLETE else None, state=OPTUNA_STATES[state])
 
 
 def records(study: optuna.Study) -> list[StudyTrial]:
@@ -388,7 +377,7 @@ def rebuild(
 
 def _frozen(spec: SearchSpec, trial: StudyTrial, path: Path) -> FrozenTrial:
     distributions = {p.name: distribution(p) for p in spec.searched() if p.name in trial.params}
-    state = _OPTUNA.get(trial.state, TrialState.RUNNING)
+    state = OPTUNA_STATES[trial.state]
     steps = dict(trial.steps) if state.is_finished() else {}
     value = trial.value if state == TrialState.COMPLETE else None
     if state == TrialState.PRUNED and steps:

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,11 +20,12 @@ from ray.tune.search.search_generator import SearchGenerator
 from search.machine.cluster import Resources
 from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
+from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
 from search.record.journal import Journal
 from search.tune.controller import sturdy
+from search.tune.outcome import Outcome, judge
 from search.tune.worker import TrialData, run_trial
 
-ENDED_BY_ITSELF = ("epochs", "patience", "time")
 WORKER_RETRIES = 2
 HARD_STOP_GRACE_S = 120.0
 
@@ -35,7 +36,7 @@ class Events(Protocol):
     def trial_started(self, trial_id: str, params: dict[str, Any]) -> None: ...
     def trial_progress(self, trial_id: str, epoch: int, best: float) -> None: ...
     def trial_ended(
-        self, trial_id: str, state: str, value: float | None, reason: str | None
+        self, trial_id: str, state: State, value: float | None, reason: str | None
     ) -> None: ...
 
 
@@ -86,14 +87,14 @@ class Watch(Stopper):
 
     deadline: Callable[[], float]  # of `time.monotonic`, which no setting of the clock moves
     close: Callable[[], None]
-    reason: str | None = None
+    reason: Reason | None = None
     closed_at: float | None = None
     stuck: str | None = None  # why nothing could run, in one line
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles stoppers and callbacks for a restore that is never done
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: Reason) -> None:
         """No new trials, and running ones end at their next report."""
         if self.reason is None:
             self.reason = reason
@@ -103,16 +104,16 @@ class Watch(Stopper):
     def give_up(self, why: str) -> None:
         """End the experiment now: no worker starts."""
         self.stuck = why
-        self.stop("workers")
+        self.stop(Reason.WORKERS)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         if time.monotonic() > self.deadline():
-            self.stop("time")
+            self.stop(Reason.TIME)
         return self.reason is not None
 
     def stop_all(self) -> bool:
         if time.monotonic() > self.deadline():
-            self.stop("time")
+            self.stop(Reason.TIME)
         if self.stuck is not None:
             return True
         late = time.monotonic() - HARD_STOP_GRACE_S
@@ -135,7 +136,7 @@ class Recorder(Callback):
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
     attempts: Counter[str] = field(default_factory=Counter)
     busy: Counter[str] = field(default_factory=Counter)
-    ended: Counter[str] = field(default_factory=Counter)
+    ended: Counter[State] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class Recorder(Callback):
         self.begun.add(name)
         self.running.add(name)
         self.busy[name] = 0
-        self.journal.append("start", id=name, attempt=self.attempts[name], time=time.time())
+        self.journal.append(TrialBegan(id=name, attempt=self.attempts[name]))
         self.events.trial_started(name, trial.config["params"])
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -169,26 +170,16 @@ class Recorder(Callback):
         if rows:
             self.busy[name] += sum(row[-1] + row[-2] for row in rows)
             self.journal.append(
-                "epochs",
-                id=name,
-                attempt=self.attempts[name],
-                columns=self.columns,
-                rows=rows,
-                time=time.time(),
+                EpochsReported(
+                    id=name, attempt=self.attempts[name], columns=self.columns, rows=rows
+                )
             )
         self.events.trial_progress(name, result["epoch"], result["objective"])
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
-        result = trial.last_result or {}
-        stop = result.get("stop")
-        if result.get("error"):
-            self._end(trial, result, "FAILED", "error", result["error"], result["cause"])
-        elif stop in ENDED_BY_ITSELF:
-            self._end(trial, result, "COMPLETE", stop)
-        else:
-            self._end(trial, result, "PRUNED", self.watch.reason or "asha")
+        self._end(trial, judge(trial.last_result, self.watch.reason))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         if self.lost() is not None:
@@ -198,45 +189,32 @@ class Recorder(Callback):
         cause = "the worker died" if last is None else cause_of(last)
         times = max(1, len(deaths))
         text = f"the worker died in each of {times} attempts, the last time with: {last}"
-        self._end(trial, trial.last_result or {}, "FAILED", "worker", text, cause)
+        self._end(trial, replace(judge(trial.last_result, death=cause), error=text))
 
-    def _end(
-        self,
-        trial: Trial,
-        result: dict[str, Any],
-        state: str,
-        reason: str,
-        error: str | None = None,
-        cause: str | None = None,
-    ) -> None:
-        name = trial.trial_id
+    def _end(self, trial: Trial, how: Outcome) -> None:
+        name, result = trial.trial_id, trial.last_result or {}
         self.begun.add(name)
         self.running.discard(name)
-        value = result.get("objective")
-        value = None if value is None or value == float("-inf") else float(value)
-        self.journal.append(
-            "end",
-            sync=True,
+        end = TrialEnded(
             id=name,
-            state=state,
-            reason=reason,
-            value=value,
+            state=how.state,
+            reason=how.reason,
+            value=how.value,
             best_epoch=result.get("best_epoch"),
             epochs=result.get("epoch", 0),
             busy_s=self.busy[name],
-            error=error,
-            cause=cause,
+            error=how.error,
+            cause=how.cause,
             test=result.get("test"),
-            time=time.time(),
         )
-        self.ended[state] += 1
-        self.events.trial_ended(name, state, value, reason if cause is None else cause)
-        if cause is not None:
-            self.causes[cause] += 1
-        if self.ended["FAILED"] >= self.fail_after and self.ended["FAILED"] == sum(
-            self.ended.values()
-        ):
-            self.watch.stop("failures")
+        self.journal.append(end, sync=True)
+        self.ended[how.state] += 1
+        self.events.trial_ended(name, how.state, how.value, how.cause or how.reason)
+        if how.cause is not None:
+            self.causes[how.cause] += 1
+        failed = self.ended[State.FAILED]
+        if failed >= self.fail_after and failed == self.ended.total():
+            self.watch.stop(Reason.FAILURES)
 
 
 def run_trials(

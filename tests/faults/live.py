@@ -288,7 +288,7 @@ def outcome(home: Home, run: str) -> dict[str, Any]:
             for t in state.in_order()
         },
         "epochs": {t.id: [row[:-2] for row in t.rows] for t in state.in_order()},
-        "race": {k: (r["value"], r["best_epoch"], r["split_seed"]) for k, r in state.race.items()},
+        "race": {k: (r.value, r.best_epoch, r.split_seed) for k, r in state.race.items()},
         "result": result,
         "submission": (folder / "submission.csv").read_text(),
     }

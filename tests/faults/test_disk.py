@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from search.record.events import TrialEnded
 from search.record.journal import read_events
 from search.tune.study import open_study
 from tests.faults.live import Home, Live, check_whole, seen
@@ -64,7 +65,7 @@ def stopped_in_one_line(search: Live, run: Path) -> None:
 
 def whole_so_far(run: Path) -> int:
     """What was written before is readable to its last line; returns how many trials ended."""
-    return sum(event["t"] == "end" for event, _ in read_events(run / "journal.jsonl"))
+    return sum(isinstance(event, TrialEnded) for event, _ in read_events(run / "journal.jsonl"))
 
 
 # sizes at which, on this folder's layout, different files are the ones that don't fit any more

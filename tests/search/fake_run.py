@@ -9,11 +9,30 @@ from typing import Any
 
 import numpy as np
 
+from search.record.events import (
+    EpochsReported,
+    Reason,
+    ReplicateRaced,
+    SessionBegan,
+    SessionEnded,
+    StageMarked,
+    StageState,
+    State,
+    Status,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+)
 from search.record.folder import RunFolder
 from search.space.load import SearchSpec, load_spec
 from search.stats import compare_paired, holm, verdict
 
 START = 1_790_000_000.0
+REASONS = {
+    State.COMPLETE: Reason.PATIENCE,
+    State.PRUNED: Reason.ASHA,
+    State.FAILED: Reason.ERROR,
+}
 COLUMNS = ["epoch", "loss", "map@50", "recall@20", "train_seconds", "eval_seconds"]
 
 
@@ -31,42 +50,45 @@ def write_search(
     """Trials into the journal: a third complete, most pruned, a few failed."""
     rng = np.random.default_rng(seed)
     journal = folder.journal()
-    journal.append("run", name=folder.name, session=1, settings={"seed": 42}, time=START)
-    journal.append("stage", name="search", state="start", time=START)
+    journal.append(SessionBegan(name=folder.name, settings={"seed": 42}, time=START))
+    journal.append(StageMarked(name="search", state=StageState.START, time=START))
     now = START
     for number in range(trials):
         name = f"t{number:04d}"
         params = spec.sample(rng) | changes
         flat = {"latent_factors": 64, "loss": "bpr", "negatives_exclude": "train"} | params
-        journal.append("trial", id=name, number=number, params=params, config=flat, seed=number)
-        journal.append("start", id=name, attempt=1, time=now)
+        journal.append(TrialMade(id=name, number=number, params=params, config=flat, seed=number))
+        journal.append(TrialBegan(id=name, attempt=1, time=now))
         level = max(0.01, goodness(params) + rng.normal(0, 0.004))
-        state = "PRUNED" if level < 0.125 and number > 3 else "COMPLETE"
-        state = "FAILED" if number % 17 == 9 else state
-        epochs = {"COMPLETE": 45, "PRUNED": int(rng.choice([6, 18])), "FAILED": 2}[state]
+        state = State.PRUNED if level < 0.125 and number > 3 else State.COMPLETE
+        state = State.FAILED if number % 17 == 9 else state
+        epochs = {State.COMPLETE: 45, State.PRUNED: int(rng.choice([6, 18])), State.FAILED: 2}[
+            state
+        ]
         values = [
             level * (1 - math.exp(-e / 9)) + rng.normal(0, 8e-4) for e in range(1, epochs + 1)
         ]
         best = int(np.argmax(values)) + 1
         rows = [[e + 1, 0.7 / (e + 1), v, v * 2, 0.08, 0.02] for e, v in enumerate(values)]
         now += epochs * 0.05
-        journal.append("epochs", id=name, attempt=1, columns=COLUMNS, rows=rows, time=now)
-        failed = state == "FAILED"
+        journal.append(EpochsReported(id=name, attempt=1, columns=COLUMNS, rows=rows, time=now))
+        failed = state == State.FAILED
         cause = f"DivergedError: training diverged (NaN or overflow) in epoch 3 with lr {number}"
         journal.append(
-            "end",
-            id=name,
-            state=state,
-            reason={"COMPLETE": "patience", "PRUNED": "asha", "FAILED": "error"}[state],
-            value=None if failed else values[best - 1],
-            best_epoch=None if failed else best,
-            epochs=epochs,
-            busy_s=epochs * 0.1,
-            error=f"Traceback ...\n{cause}" if failed else None,
-            cause=("MemoryError: 3.1 GiB" if number % 2 else cause) if failed else None,
-            time=now,
+            TrialEnded(
+                id=name,
+                state=state,
+                reason=REASONS[state],
+                value=None if failed else values[best - 1],
+                best_epoch=None if failed else best,
+                epochs=epochs,
+                busy_s=epochs * 0.1,
+                error=f"Traceback ...\n{cause}" if failed else None,
+                cause=("MemoryError: 3.1 GiB" if number % 2 else cause) if failed else None,
+                time=now,
+            )
         )
-    journal.append("stage", name="search", state="done", data={}, time=now)
+    journal.append(StageMarked(name="search", state=StageState.DONE, data={}, time=now))
     return journal, now
 
 
@@ -113,13 +135,14 @@ def race_and_test(
         per_user[trial.id] = taste_U + lift + rng.normal(0, 0.05, (5, 940))
         for replicate in range(5):
             journal.append(
-                "race",
-                config_id=trial.id,
-                replicate=replicate,
-                split_seed=1000 + replicate,
-                value=float(per_user[trial.id][replicate].mean()),
-                best_epoch=38,
-                seconds=4.2,
+                ReplicateRaced(
+                    config_id=trial.id,
+                    replicate=replicate,
+                    split_seed=1000 + replicate,
+                    value=float(per_user[trial.id][replicate].mean()),
+                    best_epoch=38,
+                    seconds=4.2,
+                )
             )
     means = {name: float(v.mean()) for name, v in per_user.items()}
     order = sorted(means, key=lambda one: -means[one])
@@ -130,11 +153,13 @@ def race_and_test(
     found = {r: compare_paired(per_user[order[0]], per_user[r], rng) for r in names}
     found = holm(found, chosen_from=len(order))
     winner = state.trials[order[0]]
-    journal.append("stage", name="test", state="start", time=now)
+    journal.append(StageMarked(name="test", state=StageState.START, time=now))
     journal.append(
-        "stage", name="test", state="done", data={"values": {"map@50": 0.17}}, time=now + 9
+        StageMarked(
+            name="test", state=StageState.DONE, data={"values": {"map@50": 0.17}}, time=now + 9
+        )
     )
-    journal.append("finish", status="done", time=now + 20)
+    journal.append(SessionEnded(status=Status.DONE, time=now + 20))
     counts = state.counts()
     return {
         "status": "done",
@@ -193,21 +218,32 @@ def fake_table(runs_dir: Path, name: str = "report_table-ml_100k") -> Path:
     }
     with folder:
         journal = folder.journal()
-        journal.append("run", name=name, session=1, settings={"seed": 42}, time=START)
+        journal.append(SessionBegan(name=name, settings={"seed": 42}, time=START))
         for number, params in enumerate(spec.grid()):
             leak = params["negatives_exclude"] == "all"
             value = level[str(params["method"])] * (1.7 if leak else 1.0)
             test = level[str(params["method"])] * (1.1 if leak else 1.25)
             one = f"t{number:04d}"
             config = spec.train_config(params).to_flat()
-            journal.append("trial", id=one, number=number, params=params, config=config, seed=1)
-            journal.append("start", id=one, attempt=1, time=START)
+            journal.append(TrialMade(id=one, number=number, params=params, config=config, seed=1))
+            journal.append(TrialBegan(id=one, attempt=1, time=START))
             rows = [[e, 1 / e, value * e / 20, value, 0.1, 0.1] for e in range(1, 21)]
-            journal.append("epochs", id=one, attempt=1, columns=COLUMNS, rows=rows, time=START)
             journal.append(
-                "end", id=one, state="COMPLETE", reason="epochs", value=value, best_epoch=20,
-                epochs=20, busy_s=4.0, test={"map@50": test, "recall@20": 0.2}, time=START + number,
-            )  # fmt: skip
+                EpochsReported(id=one, attempt=1, columns=COLUMNS, rows=rows, time=START)
+            )
+            journal.append(
+                TrialEnded(
+                    id=one,
+                    state=State.COMPLETE,
+                    reason=Reason.EPOCHS,
+                    value=value,
+                    best_epoch=20,
+                    epochs=20,
+                    busy_s=4.0,
+                    test={"map@50": test, "recall@20": 0.2},
+                    time=START + number,
+                )
+            )
         journal.close()
         folder.write("spec.yaml", spec.to_yaml())
         folder.write_json("provenance.json", provenance("ml-100k"))

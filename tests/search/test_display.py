@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from search.record.events import State
 from search.screen.display import Display
+from search.screen.progress import ENDS
 from search.words import LEAK, config_line, duration, number, result_rows
 
 RESULT: dict[str, Any] = {
@@ -69,10 +71,10 @@ def test_plain_output_word_for_word():
     with display.live():
         display.stage("search")
         ends: list[tuple[str, float | None, str]] = [
-            ("COMPLETE", 0.1234, "epochs"),
-            ("PRUNED", 0.05, "asha"),
-            ("FAILED", None, "bad\nluck"),
-            ("COMPLETE", 0.2, "patience"),
+            (State.COMPLETE, 0.1234, "epochs"),
+            (State.PRUNED, 0.05, "asha"),
+            (State.FAILED, None, "bad\nluck"),
+            (State.COMPLETE, 0.2, "patience"),
         ]
         for n, end in enumerate(ends):
             display.trial_started(f"t{n}", {"lr": 0.0123456, "loss": "bpr"})
@@ -102,8 +104,8 @@ def test_plain_output_of_thousands_of_trials_is_short_and_keeps_what_matters():
         for n in range(5000):
             display.trial_started(f"t{n}", {})
             clock.now += 0.05
-            state = "FAILED" if n % 500 == 499 else "COMPLETE"
-            value = None if state == "FAILED" else (0.9 if n == 3333 else 0.5 - n * 1e-5)
+            state = State.FAILED if n % 500 == 499 else State.COMPLETE
+            value = None if state == State.FAILED else (0.9 if n == 3333 else 0.5 - n * 1e-5)
             display.trial_ended(f"t{n}", state, value, "out of memory")
     lines = out.getvalue().splitlines()
     assert any("t3333 completed map@10 0.9000 the best so far" in line for line in lines)
@@ -118,7 +120,7 @@ def test_time_left_is_that_of_the_budget_when_it_ends_first():
         for n in range(4):
             display.trial_started(f"t{n}", {})
             clock.now += 10
-            display.trial_ended(f"t{n}", "COMPLETE", 0.1, "epochs")
+            display.trial_ended(f"t{n}", State.COMPLETE, 0.1, "epochs")
     assert [line.rsplit("about ")[1] for line in out.getvalue().splitlines()[2:]] == [
         "50s left", "40s left", "30s left", "20s left",
     ]  # fmt: skip
@@ -128,7 +130,7 @@ def test_a_resumed_run_counts_on():
     display, out, _ = plain(total=10, done=6)
     with display.live():
         display.trial_started("t6", {})
-        display.trial_ended("t6", "COMPLETE", 0.1, "epochs")
+        display.trial_ended("t6", State.COMPLETE, 0.1, "epochs")
     assert "[7/10] t6" in out.getvalue()
 
 
@@ -136,7 +138,7 @@ def test_no_escape_sequence_without_a_terminal():
     display, out, _ = plain(run="\x1b[31mred", data="a\x07\x9b2Jb", space="[link=file:///]x[/]")
     with display.live():
         display.trial_started("\x1b]0;title\x07", {"lr": 1.0})
-        display.trial_ended("\x1b]0;title\x07", "FAILED", None, "\x1b[2J gone")
+        display.trial_ended("\x1b]0;title\x07", State.FAILED, None, "\x1b[2J gone")
         display.note("\x1b[31m")
         display.summary([("winner", "[red]\x1b[0m"), ("file", "\x1b[5m")])
     text = out.getvalue()
@@ -156,7 +158,7 @@ def test_live_frame_fits_any_terminal(width, height):
         display.trial_started(f"t{n:04d}", {"num_candidate_neg_samples": 120, "lr": 0.02})
         display.trial_progress(f"t{n:04d}", 7, 0.1 + n / 1000)
         if n % 2:
-            display.trial_ended(f"t{n:04d}", ("COMPLETE", "PRUNED", "FAILED")[n % 3], 0.1, "x" * 99)
+            display.trial_ended(f"t{n:04d}", ENDS[n % 3], 0.1, "x" * 99)
     text = frame(display, console)
     assert max(len(line) for line in text_only(text)) <= width
     assert "search" in text
@@ -173,7 +175,7 @@ def test_live_frame_says_what_is_going_on():
     display, console = terminal(100)
     display.stage("search")
     display.trial_started("t0", {"lr": 0.02})
-    display.trial_ended("t0", "COMPLETE", 0.3, "epochs")
+    display.trial_ended("t0", State.COMPLETE, 0.3, "epochs")
     display.trial_started("t1", {"lr": 0.05})
     display.trial_progress("t1", 12, 0.25)
     text = "\n".join(text_only(frame(display, console)))
@@ -201,7 +203,7 @@ def test_a_stage_in_one_piece_shows_how_long_it_has_been_going():
 def test_markup_in_names_is_shown_not_obeyed():
     display, console = terminal(120, data="[bold]x[/bold]", run="[/]")
     display.trial_started("[red]t0[/red]", {"a": "[blink]v"})
-    display.trial_ended("[red]t0[/red]", "COMPLETE", 0.1, "[/nope]")
+    display.trial_ended("[red]t0[/red]", State.COMPLETE, 0.1, "[/nope]")
     text = "\n".join(text_only(frame(display, console)))
     for piece in ("[bold]x[/bold]", "[red]t0[/red]", "[blink]v", "[/nope]"):
         assert piece in text
@@ -211,7 +213,7 @@ def test_live_display_gives_the_terminal_back():
     display, console = terminal()
     with pytest.raises(KeyboardInterrupt), display.live():
         display.trial_started("t0", {})
-        display.trial_ended("t0", "COMPLETE", 0.5, "epochs")
+        display.trial_ended("t0", State.COMPLETE, 0.5, "epochs")
         display.note("a note")
         raise KeyboardInterrupt
     out = console.file.getvalue()  # type: ignore[attr-defined]
@@ -233,7 +235,7 @@ def test_no_color_is_kept():
     display = Display("smoke", "demo", 1, console=console)
     with display.live():
         display.trial_started("t", {})
-        display.trial_ended("t", "FAILED", None, "x")
+        display.trial_ended("t", State.FAILED, None, "x")
         display.summary([("winner", "t")])
     assert "\x1b[31m" not in console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -246,7 +248,7 @@ def test_an_ascii_output_takes_everything(live):
     with Display("空間", "café \udcff", 2, console=console).live() as display:
         display.stage("search")
         display.trial_started("t", {"a": "ü"})
-        display.trial_ended("t", "COMPLETE", 0.1, "ß")
+        display.trial_ended("t", State.COMPLETE, 0.1, "ß")
         display.note("naïve")
         display.summary(result_rows(RESULT, Path("runs/é")))
     raw.flush()
@@ -259,7 +261,7 @@ class TestBest:
         with display.live():
             for n, (how, value) in enumerate([("train", 0.1), ("all", 0.9)]):
                 display.trial_started(f"t{n}", {"negatives_exclude": how})
-                display.trial_ended(f"t{n}", "COMPLETE", value, "epochs")
+                display.trial_ended(f"t{n}", State.COMPLETE, value, "epochs")
         assert display.best is not None
         assert display.best.id == "t0"
         assert "t1 completed map@10 0.9000 (leaky)" in out.getvalue()
@@ -267,7 +269,7 @@ class TestBest:
     def test_a_leaky_space_says_so(self):
         display, console = terminal(100, leaky=True)
         display.trial_started("t0", {})
-        display.trial_ended("t0", "COMPLETE", 0.9, "epochs")
+        display.trial_ended("t0", State.COMPLETE, 0.9, "epochs")
         text = "\n".join(text_only(frame(display, console)))
         assert "leaky: negatives_exclude is all" in text
         assert "0.9000 (leaky)" in text
@@ -277,10 +279,10 @@ class TestBest:
         for name, value in (("t0", 0.1), ("t1", 0.9)):
             display.trial_started(name, {})
             display.trial_progress(name, 1, value)
-        display.trial_ended("t0", "PRUNED", 0.1, "asha")
+        display.trial_ended("t0", State.PRUNED, 0.1, "asha")
         assert display.best is not None
         assert display.best.id == "t1"
-        display.trial_ended("t1", "FAILED", 0.9, "MemoryError")
+        display.trial_ended("t1", State.FAILED, 0.9, "MemoryError")
         assert display.best.id == "t0"
 
     def test_nan_and_failures_are_no_values(self):
@@ -288,8 +290,8 @@ class TestBest:
         with display.live():
             display.trial_started("t0", {})
             display.trial_progress("t0", 1, float("nan"))
-            display.trial_ended("t0", "COMPLETE", float("nan"), "epochs")
-            display.trial_ended("never started", "FAILED", 0.5, None)
+            display.trial_ended("t0", State.COMPLETE, float("nan"), "epochs")
+            display.trial_ended("never started", State.FAILED, 0.5, None)
         assert display.best is None
         assert "failed: no cause given" in out.getvalue()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recsys.interactions import CSR
+from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.state import TrialRecord
 from search.space.load import load_spec, override
@@ -47,7 +48,7 @@ def test_one_finalist_or_no_race_stay():
 def record(n: int, value: float | None, config: int | None = None, **changes: Any) -> TrialRecord:
     """Trial n with a config of its own, or the one numbered `config`."""
     flat = {"lr": float(n if config is None else config), "negatives_exclude": "train"}
-    known = {"state": "COMPLETE", "value": value, "best_epoch": 3, "epochs": 5, "config": flat}
+    known = {"state": State.COMPLETE, "value": value, "best_epoch": 3, "epochs": 5, "config": flat}
     fields = {"params": {}, "seed": 0, "created": 0.0} | known | changes
     return TrialRecord(f"t{n:04d}", n, **fields)
 
@@ -80,14 +81,14 @@ class TestFinalists:
         assert ids(finalists(run_of(record(0, 0.0)))) == ["t0000"]
 
     def test_nobody_has_a_value(self):
-        for trials in ((), (record(0, None, state="FAILED"),)):
+        for trials in ((), (record(0, None, state=State.FAILED),)):
             with pytest.raises(RunFailedError, match="nothing can win"):
                 finalists(run_of(*trials))
 
     def test_pruned_ones_only_where_none_completed(self):
-        pruned = record(1, 0.9, state="PRUNED")
+        pruned = record(1, 0.9, state=State.PRUNED)
         assert ids(honest_trials(run_of(record(0, 0.1), pruned))) == ["t0000"]
-        assert ids(honest_trials(run_of(record(0, None, state="FAILED"), pruned))) == ["t0001"]
+        assert ids(honest_trials(run_of(record(0, None, state=State.FAILED), pruned))) == ["t0001"]
 
     def test_a_leaky_default_does_not_race(self):
         leaky = record(0, 0.9)
@@ -98,7 +99,7 @@ class TestFinalists:
         trials = (record(0, 0.1), record(1, 0.3))
         assert first_default(run_of(*trials, settings=("enqueue=[]",))) is None
         assert first_default(run_of(*trials)) is trials[0]
-        assert first_default(run_of(record(0, None, state="FAILED"), record(1, 0.1))) is None
+        assert first_default(run_of(record(0, None, state=State.FAILED), record(1, 0.1))) is None
         assert first_default(run_of()) is None
 
 
@@ -118,9 +119,9 @@ class TestNoRace:
         assert race(run)["epochs"] == 5
 
 
-def row(config_id: str, replicate: int, value: float, **changes: Any) -> dict[str, Any]:
+def row(config_id: str, replicate: int, value: float, **changes: Any) -> ReplicateRaced:
     known = {"config_id": config_id, "replicate": replicate, "value": value, "best_epoch": 2}
-    return known | changes
+    return ReplicateRaced(**known | changes)
 
 
 class TestStandings:

@@ -17,6 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError, UserError
+from search.record.events import (
+    EpochsReported,
+    Reason,
+    ReplicateRaced,
+    SessionBegan,
+    State,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+)
 from search.record.folder import RunFolder, check_name, default_names, save_arrays, write_atomic
 from search.record.journal import StorageError
 from search.record.provenance import hide_password, provenance
@@ -82,7 +92,7 @@ def test_a_run_that_never_began_leaves_nothing(tmp_path: Path) -> None:
         folder.discard()
     assert list((tmp_path / "runs").iterdir()) == []
     with RunFolder.create(tmp_path / "runs", "a") as folder, folder.journal() as journal:
-        journal.append("run", session=1)
+        journal.append(SessionBegan())
         folder.discard()  # it has begun: kept
     assert (folder.path / "journal.jsonl").is_file()
 
@@ -111,7 +121,7 @@ def test_a_taken_or_impossible_place_is_refused_before_anything_is_made(tmp_path
 
 def test_an_existing_run_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, "a") as folder, folder.journal() as journal:
-        journal.append("run", session=1)
+        journal.append(SessionBegan())
     with pytest.raises(
         ConfigError, match=r"--resume --run a --runs-dir.*--run a --runs-dir .* --extend 20"
     ):
@@ -130,7 +140,7 @@ def test_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run here: expected a folder with"):
         RunFolder.open(tmp_path, "a")
     with RunFolder.create(tmp_path, "b") as folder, folder.journal() as journal:
-        journal.append("run")
+        journal.append(SessionBegan())
     with pytest.raises(ConfigError, match="expected one of b"):
         RunFolder.open(tmp_path, "a")
     with pytest.raises(ConfigError):
@@ -159,10 +169,11 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, time
+from search.record.events import SessionBegan
 from search.record.folder import RunFolder
 folder = RunFolder.create(sys.argv[1], "a")
 with folder.journal() as journal:
-    journal.append("run", session=1)
+    journal.append(SessionBegan())
 print("held", flush=True)
 time.sleep(60)
 """
@@ -198,7 +209,7 @@ def test_a_second_driver_is_refused_and_a_dead_one_is_no_obstacle(tmp_path: Path
 def test_the_lock_ends_with_the_folder_object(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path, "a")
     with folder.journal() as journal:
-        journal.append("run")
+        journal.append(SessionBegan())
     with pytest.raises(ConfigError, match="is running"):
         RunFolder.open(tmp_path, "a", lock=True)
     folder.close()
@@ -265,26 +276,35 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_tables_say_what_the_journal_says(tmp_path: Path) -> None:
     columns = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
     with RunFolder.create(tmp_path, "a") as folder, folder.journal() as journal:
-        journal.append("run", session=1)
+        journal.append(SessionBegan())
         for number, params in enumerate([{"lr": 0.1, "loss": "bpr"}, {"loss": "=1+1", "n": 3}]):
             name = f"t{number}"
             journal.append(
-                "trial", id=name, number=number, params=params, config=params, seed=5, time=1e9
+                TrialMade(id=name, number=number, params=params, config=params, seed=5, time=1e9)
             )
-            journal.append("start", id=name, attempt=1, time=1e9 + 0.5)
+            journal.append(TrialBegan(id=name, attempt=1, time=1e9 + 0.5))
             row = [1, 0.1 + 0.2, 1 / 3, 0.5, 0.125]
-            journal.append("epochs", id=name, attempt=1, columns=columns, rows=[row], time=1e9 + 2)
-        journal.append("end", id="t0", state="COMPLETE", value=1 / 3, best_epoch=1, epochs=1)
+            journal.append(
+                EpochsReported(id=name, attempt=1, columns=columns, rows=[row], time=1e9 + 2)
+            )
         journal.append(
-            "end",
-            id="t1",
-            state="FAILED",
-            reason="error",
-            error='Trace,\n  "x"\nBoom: no',
-            epochs=1,
+            TrialEnded(id="t0", state=State.COMPLETE, value=1 / 3, best_epoch=1, epochs=1)
         )
-        journal.append("race", config_id="t0", replicate=1, split_seed=9, value=0.5, best_epoch=2)
-        journal.append("race", config_id="t0", replicate=0, split_seed=8, value=0.25, best_epoch=1)
+        journal.append(
+            TrialEnded(
+                id="t1",
+                state=State.FAILED,
+                reason=Reason.ERROR,
+                error='Trace,\n  "x"\nBoom: no',
+                epochs=1,
+            )
+        )
+        journal.append(
+            ReplicateRaced(config_id="t0", replicate=1, split_seed=9, value=0.5, best_epoch=2)
+        )
+        journal.append(
+            ReplicateRaced(config_id="t0", replicate=0, split_seed=8, value=0.25, best_epoch=1)
+        )
         folder.write_tables()
         rows = read_csv(folder.path / "trials.csv")
         epochs = read_csv(folder.path / "epochs.csv")

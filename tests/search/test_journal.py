@@ -17,6 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import InputError
+from search.record.events import (
+    EpochsReported,
+    Other,
+    Reason,
+    SessionBegan,
+    StageMarked,
+    StageState,
+    State,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+)
 from search.record.journal import Follower, Journal, StorageError, read_events, read_state
 
 COLUMNS = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
@@ -25,13 +37,13 @@ COLUMNS = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
 def write_trial(journal: Journal, number: int, epochs: int, attempt: int = 1) -> str:
     name = f"t{number:04d}"
     journal.append(
-        "trial", id=name, number=number, params={"lr": 0.1}, config={"lr": 0.1}, seed=7, time=10.0
+        TrialMade(id=name, number=number, params={"lr": 0.1}, config={"lr": 0.1}, seed=7, time=10.0)
     )
-    journal.append("start", id=name, attempt=attempt, time=11.0)
+    journal.append(TrialBegan(id=name, attempt=attempt, time=11.0))
     for epoch in range(1, epochs + 1):
         row = [epoch, 1 / epoch, epoch / 100, 0.5, 0.25]
         journal.append(
-            "epochs", id=name, attempt=attempt, columns=COLUMNS, rows=[row], time=11.0 + epoch
+            EpochsReported(id=name, attempt=attempt, columns=COLUMNS, rows=[row], time=11.0 + epoch)
         )
     return name
 
@@ -39,12 +51,22 @@ def write_trial(journal: Journal, number: int, epochs: int, attempt: int = 1) ->
 def test_a_trial_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "j"
     with Journal(path) as journal:
-        journal.append("run", session=1, settings={"seed": 3}, time=5.0)
+        journal.append(SessionBegan(settings={"seed": 3}, time=5.0))
         name = write_trial(journal, 0, 3)
         journal.append(
-            "end", sync=True, id=name, state="COMPLETE", reason="patience", value=0.03,
-            best_epoch=3, epochs=3, busy_s=2.25, error=None, time=20.0,
-        )  # fmt: skip
+            TrialEnded(
+                id=name,
+                state=State.COMPLETE,
+                reason=Reason.PATIENCE,
+                value=0.03,
+                best_epoch=3,
+                epochs=3,
+                busy_s=2.25,
+                error=None,
+                time=20.0,
+            ),
+            sync=True,
+        )
     state = read_state(path)
     trial = state.trials["t0000"]
     assert (trial.state, trial.value, trial.best_epoch, trial.attempt) == ("COMPLETE", 0.03, 3, 1)
@@ -61,12 +83,12 @@ def test_a_trial_is_read_back(tmp_path: Path) -> None:
 
 def test_a_new_attempt_replaces_the_rows_of_the_old(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
-        journal.append("run", session=1)
+        journal.append(SessionBegan())
         name = write_trial(journal, 0, 4)
-        journal.append("run", session=2)  # the driver died; its counter starts at 1 again
-        journal.append("start", id=name, attempt=1, time=50.0)
+        journal.append(SessionBegan())  # the driver died; its counter starts at 1 again
+        journal.append(TrialBegan(id=name, attempt=1, time=50.0))
         row = [1, 0.9, 0.5, 0.1, 0.1]
-        journal.append("epochs", id=name, attempt=1, columns=COLUMNS, rows=[row], time=51.0)
+        journal.append(EpochsReported(id=name, attempt=1, columns=COLUMNS, rows=[row], time=51.0))
     trial = read_state(tmp_path / "j").trials[name]
     assert trial.rows == [row]
     assert trial.attempt == 2
@@ -76,10 +98,12 @@ def test_a_new_attempt_replaces_the_rows_of_the_old(tmp_path: Path) -> None:
 
 def test_a_pause_between_sessions_is_not_wall_time(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
-        journal.append("run", session=1, time=0.0)
-        journal.append("stage", name="search", state="start", time=10.0)
-        journal.append("run", session=2, time=1000.0)
-        journal.append("stage", name="search", state="done", data={"n": 1}, time=1005.0)
+        journal.append(SessionBegan(time=0.0))
+        journal.append(StageMarked(name="search", state=StageState.START, time=10.0))
+        journal.append(SessionBegan(time=1000.0))
+        journal.append(
+            StageMarked(name="search", state=StageState.DONE, data={"n": 1}, time=1005.0)
+        )
     state = read_state(tmp_path / "j")
     assert state.wall_s() == 15.0
     assert state.stage_done("search")
@@ -91,8 +115,8 @@ def test_each_run_has_its_own_uid(tmp_path: Path) -> None:
     uids = set()
     for n in range(3):
         with Journal(tmp_path / str(n)) as journal:
-            journal.append("run", session=1, name="a", time=float(n))
-            journal.append("run", session=2, name="a", time=9.0)
+            journal.append(SessionBegan(name="a", time=float(n)))
+            journal.append(SessionBegan(name="a", time=9.0))
         uids.add(read_state(tmp_path / str(n)).uid)
     assert len(uids) == 3
 
@@ -101,20 +125,20 @@ def test_each_run_has_its_own_uid(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_dropped_and_cut_before_appending(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "j"
     with Journal(path) as journal:
-        journal.append("run", session=1)
-        journal.append("stage", name="search", state="start", time=1.0)
+        journal.append(SessionBegan())
+        journal.append(StageMarked(name="search", state=StageState.START, time=1.0))
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
     assert read_state(path).stages == {}
     with Journal(path) as journal:
-        journal.append("stage", name="race", state="start")
+        journal.append(StageMarked(name="race", state=StageState.START))
     assert list(read_state(path).stages) == ["race"]
 
 
 def test_a_tail_longer_than_a_block_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "j"
     with Journal(path) as journal:
-        journal.append("run", session=1)
+        journal.append(SessionBegan())
     size = path.stat().st_size
     with path.open("ab") as file:
         file.write(b"\0" * 300_000)
@@ -156,11 +180,9 @@ def test_no_journal(tmp_path: Path) -> None:
 def test_numbers_json_has_no_word_for_become_null(tmp_path: Path) -> None:
     values = {"a": float("nan"), "b": [float("inf"), 1.0], "c": np.float32(0.5), "d": np.arange(2)}
     with Journal(tmp_path / "j") as journal:
-        journal.append("x", **values, e=np.array([1.0, np.nan]))
+        journal.append(Other(t="x", more=values | {"e": np.array([1.0, np.nan])}))
     (event, _), = read_events(tmp_path / "j")  # fmt: skip
-    assert event["a"] is None
-    assert event["b"] == [None, 1.0]
-    assert (event["c"], event["d"], event["e"]) == (0.5, [0, 1], [1.0, None])
+    assert event.more == {"a": None, "b": [None, 1.0], "c": 0.5, "d": [0, 1], "e": [1.0, None]}
 
 
 json_values = st.recursive(
@@ -180,13 +202,13 @@ def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, fields: 
     path = tmp_path_factory.mktemp("j") / "j"
     with Journal(path) as journal:
         for values in fields:
-            journal.append("x", **values)
+            journal.append(Other(t="x", more=values))
     found = [event for event, _ in read_events(path)] if fields else []
     for values, event in zip(fields, found, strict=True):
         finite = json.loads(
             json.dumps(values).replace("-Infinity", "null").replace("Infinity", "null")
         )
-        assert {k: v for k, v in event.items() if k not in ("t", "time")} == finite
+        assert event.more == finite
 
 
 def test_threads_do_not_mix_lines(tmp_path: Path) -> None:
@@ -195,14 +217,14 @@ def test_threads_do_not_mix_lines(tmp_path: Path) -> None:
 
         def write(name: int) -> None:
             for n in range(200):
-                journal.append("x", name=name, n=n, pad="p" * 500)
+                journal.append(Other(t="x", more={"name": name, "n": n, "pad": "p" * 500}))
 
         threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    events = [event for event, _ in read_events(path)]
+    events = [event.more for event, _ in read_events(path)]
     for name in range(4):
         assert [e["n"] for e in events if e["name"] == name] == list(range(200))
 
@@ -211,7 +233,7 @@ def test_a_follower_comes_to_the_same_state(tmp_path: Path) -> None:
     path = tmp_path / "j"
     follower = Follower(path)
     with Journal(path) as journal:
-        journal.append("run", session=1)
+        journal.append(SessionBegan())
         for number in range(5):
             write_trial(journal, number, number)
             follower.update()
@@ -220,6 +242,7 @@ def test_a_follower_comes_to_the_same_state(tmp_path: Path) -> None:
 
 FULL_DISK = """
 import resource, signal, sys
+from search.record.events import Other
 from search.record.journal import Journal, StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))  # writes beyond fail half-way
@@ -227,7 +250,7 @@ journal = Journal(sys.argv[1])
 written = 0
 try:
     while True:
-        journal.append("x", n=written, pad="p" * 90)
+        journal.append(Other(t="x", more={"n": written, "pad": "p" * 90}))
         written += 1
 except StorageError as error:
     print(written, str(error).count("\\n"))
@@ -242,14 +265,14 @@ def test_a_full_disk_stops_clearly_and_keeps_whole_lines(tmp_path: Path) -> None
     written, newlines = map(int, done.stdout.split())
     assert written > 10
     assert newlines == 0
-    assert [event["n"] for event, _ in read_events(path)] == list(range(written))
+    assert [event.more["n"] for event, _ in read_events(path)] == list(range(written))
     assert path.read_bytes().endswith(b"\n")
 
 
 def test_a_device_without_space_is_one_line() -> None:
     journal = Journal("/dev/full")
     with pytest.raises(StorageError, match=r"/dev/full: cannot be written \(No space left"):
-        journal.append("x")
+        journal.append(Other(t="x"))
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -262,11 +285,12 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+from search.record.events import Other
 from search.record.journal import Journal
 journal = Journal(sys.argv[1])
 n = 0
 while True:
-    journal.append("x", n=n, pad="p" * 3000, sync=n % 7 == 0)
+    journal.append(Other(t="x", more={"n": n, "pad": "p" * 3000}), sync=n % 7 == 0)
     n += 1
     print(n, flush=True)
 """
@@ -286,7 +310,7 @@ def test_kill_9_loses_no_written_line(tmp_path: Path) -> None:
         child.wait()
         said = [1, *map(int, child.stdout.read().split("\n")[:-1])]
         child.stdout.close()
-        after = [event["n"] for event, _ in read_events(path)]
+        after = [event.more["n"] for event, _ in read_events(path)]
         # the writer may have died between its last line and saying so
         assert len(after) - before - said[-1] in (0, 1)
         assert after[before:] == list(range(len(after) - before))

@@ -12,6 +12,7 @@ import pytest
 from recsys.errors import ConfigError
 from search.cli.arguments import search_parser
 from search.cli.main import main
+from search.record.events import SessionBegan
 from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
@@ -272,7 +273,7 @@ def test_data_with_odd_names_is_read_and_read_again(begun, monkeypatch, name):
     assert Path(known["data"]) == path
     assert session.dataset.interactions.name.isprintable()
     with session.folder.journal() as journal:
-        journal.append("run", settings=asdict(session.settings), name="odd")
+        journal.append(SessionBegan(settings=asdict(session.settings), name="odd"))
     session.folder.close()
     again = go(monkeypatch, "--resume", "--run", "odd")
     assert again.settings.data == str(path)

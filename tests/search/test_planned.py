@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
+from search.record.events import StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.planned import (
     configs_left,
     different_configs,
@@ -59,14 +60,13 @@ def state_of(
     state = RunState()
     for n, params in enumerate(configs):
         trial = TrialConfig.of(spec, params, 0)
-        event = {"t": "trial", "id": trial_id(n), "number": n, "params": params}
-        state.apply(event | {"config": trial.train.to_flat(), "seed": trial.seed}, 0)
+        flat = trial.train.to_flat()
+        made = TrialMade(id=trial_id(n), number=n, params=params, config=flat, seed=trial.seed)
+        state.apply(made, 0)
         if n < len(configs) - running:
-            end = {"t": "end", "id": trial_id(n), "state": "COMPLETE", "value": 0.1}
-            state.apply(end, 0)
+            state.apply(TrialEnded(id=trial_id(n), state=State.COMPLETE, value=0.1), 0)
     if search:
-        stage = {"t": "stage", "name": "search", "state": "done", "data": search}
-        state.apply(stage, 0)
+        state.apply(StageMarked(name="search", state=StageState.DONE, data=search), 0)
     return state
 
 

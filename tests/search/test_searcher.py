@@ -15,9 +15,11 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from search.record.events import Reason, State
 from search.space.load import SearchSpec, load_spec, override
 from search.space.trial import TrialConfig
-from search.tune.searcher import StudySearch, outcome
+from search.tune.outcome import Outcome, judge
+from search.tune.searcher import StudySearch
 from search.tune.study import importance, open_study
 from tests.search.fake_search import finish, objective, run, spec, study_path
 
@@ -99,13 +101,35 @@ print(json.dumps([[t.state.name, t.value, t.intermediate_values, t.user_attrs.ge
     ]
 
 
-def test_what_a_last_report_means() -> None:
-    assert outcome({"objective": 0.5, "stop": "patience"}).state == "COMPLETE"
-    assert outcome({"objective": 0.5, "stop": None}).state == "PRUNED"
-    assert outcome({"objective": 0.5, "stop": "epochs"}, error=True).state == "FAILED"
-    assert outcome({"objective": -math.inf, "stop": "epochs"}).state == "FAILED"
-    assert outcome({"objective": 0.5, "stop": "error", "cause": "c"}).cause == "c"
-    assert outcome(None, error=True).state == "FAILED"
+REPORTS: list[tuple[dict[str, Any] | None, dict[str, Any], Outcome]] = [
+    ({"objective": 0.5, "stop": "patience"}, {}, Outcome(State.COMPLETE, Reason.PATIENCE, 0.5)),
+    ({"objective": 0.5, "stop": None}, {}, Outcome(State.PRUNED, Reason.ASHA, 0.5)),
+    ({"objective": 0.5}, {"stopped_by": Reason.TIME}, Outcome(State.PRUNED, Reason.TIME, 0.5)),
+    (None, {}, Outcome(State.PRUNED, Reason.ASHA)),
+    (
+        {"objective": 0.5, "stop": "error", "cause": "c", "error": "Traceback"},
+        {},
+        Outcome(State.FAILED, Reason.ERROR, 0.5, "c", "Traceback"),
+    ),
+    (
+        {"objective": 0.5, "stop": "epochs"},
+        {"death": "gone"},
+        Outcome(State.FAILED, Reason.WORKER, 0.5, "gone"),
+    ),
+    (None, {"death": "gone"}, Outcome(State.FAILED, Reason.WORKER, None, "gone")),
+    (
+        {"objective": -math.inf, "stop": "epochs"},
+        {},
+        Outcome(State.FAILED, Reason.ERROR, None, "no finite objective was reported, got -inf"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("report", "more", "expected"), REPORTS)
+def test_what_a_last_report_means(
+    report: dict[str, Any] | None, more: dict[str, Any], expected: Outcome
+) -> None:
+    assert judge(report, **more) == expected
 
 
 def test_same_seed_same_sequence(spec: SearchSpec, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from recsys.errors import ConfigError
+from search.record.events import EpochsReported, State, TrialEnded, TrialMade
 from search.record.state import RunState
 from search.space.load import SearchSpec
 from search.tune.searcher import StudySearch
@@ -209,20 +211,17 @@ while True:
 def test_trials_of_the_journal(spec: SearchSpec) -> None:
     state = RunState()
     params = dict(spec.enqueue[0])
-    trial = {"id": "t0000", "number": 0, "params": params, "config": {}, "seed": 1, "time": 1}
+    made = TrialMade(id="t0000", number=0, params=params, config={}, seed=1)
     columns = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
     rows = [[1, 0.5, 0.1, 1, 1], [2, 0.4, None, 1, 1], [3, 0.4, 0.3, 1, 1], [4, 0.4, 0.2, 1, 1]]
-    end = {"state": "FAILED", "reason": "error", "cause": "diverged", "error": "Traceback"}
-    for n, event in enumerate(
-        (
-            {"t": "trial"} | trial,
-            {"t": "epochs", "id": "t0000", "attempt": 1, "columns": columns, "rows": rows},
-            {"t": "end", "id": "t0000"} | end,
-            {"t": "trial"} | trial | {"id": "t0001", "number": 1},
-        )
+    for event in (
+        made,
+        EpochsReported(id="t0000", attempt=1, columns=columns, rows=rows),
+        TrialEnded(id="t0000", state=State.FAILED, cause="diverged", error="Traceback"),
+        replace(made, id="t0001", number=1),
     ):
-        state.apply(event, n)
+        state.apply(event, 0)
     first, second = (from_journal(t, "map@50") for t in state.in_order())
     assert first.steps == ((1, 0.1), (2, 0.1), (3, 0.3), (4, 0.3))
     assert (first.state, first.error) == ("FAILED", "diverged")
-    assert second == StudyTrial(1, params, "RUNNING")
+    assert second == StudyTrial(1, params, State.RUNNING)

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from search.machine.workers import GIVE_UP_S, Patience
+from search.record.events import TrialEnded
 from search.record.journal import Journal, StorageError, read_events
 from search.run.session import disk_error, full_place
+from search.tune.outcome import judge
 from search.tune.tuner import NamedTrials, Recorder, Watch
 
 
@@ -54,8 +56,9 @@ def fail(recorder: Recorder, name: str, error: Exception, attempts: int = 3) -> 
     recorder.on_trial_error(0, [], trial)
 
 
-def ends(recorder: Recorder) -> list[dict[str, Any]]:
-    return [event for event, _ in read_events(recorder.journal.path) if event["t"] == "end"]
+def ends(recorder: Recorder) -> list[TrialEnded]:
+    events = (event for event, _ in read_events(recorder.journal.path))
+    return [event for event in events if isinstance(event, TrialEnded)]
 
 
 class Made:
@@ -96,15 +99,32 @@ def test_trials_that_end_without_a_start_do_not_hold_up_the_next(
 def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:
     fail(recorder, "t0000", ActorDiedError("the node running low on memory; threshold of 0.95"))
     (end,) = ends(recorder)
-    assert end["state"] == "FAILED"
-    assert end["cause"] == "the worker was ended by Ray: this machine's memory is in use above 95%"
-    assert "in each of 3 attempts, the last time with: the node running low" in end["error"]
+    assert end.state == "FAILED"
+    assert end.cause == "the worker was ended by Ray: this machine's memory is in use above 95%"
+    assert "in each of 3 attempts, the last time with: the node running low" in end.error
 
 
 def test_a_failure_that_ray_keeps_no_error_of_has_a_cause_all_the_same(recorder: Recorder) -> None:
     recorder.on_trial_error(0, [], Trial("t0000"))  # type: ignore[arg-type]
     (end,) = ends(recorder)
-    assert end["cause"] == "the worker died"
+    assert end.cause == "the worker died"
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"epoch": 3, "objective": 0.5, "stop": "patience"},
+        {"epoch": 3, "objective": 0.5, "stop": None},
+        {"epoch": 3, "objective": float("-inf"), "stop": "epochs"},
+        {"epoch": 3, "objective": 0.5, "stop": "error", "error": "Traceback", "cause": "c"},
+    ],
+)
+def test_the_journal_has_what_optuna_is_told(recorder: Recorder, report: dict[str, Any]) -> None:
+    recorder.on_trial_complete(0, [], Trial("t0000", last_result=report))  # type: ignore[arg-type]
+    (end,) = ends(recorder)
+    told = judge(report)
+    assert (end.state, end.reason, end.value) == (told.state, told.reason, told.value)
+    assert (end.cause, end.error, end.epochs) == (told.cause, told.error, 3)
 
 
 def test_a_search_in_which_nothing_runs_is_given_up(recorder: Recorder, watch: Watch) -> None:

@@ -20,12 +20,24 @@ from typing import Any
 
 import numpy as np
 
+from search.record.events import (
+    EpochsReported,
+    ReplicateRaced,
+    SessionBegan,
+    SessionEnded,
+    State,
+    Status,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+)
 from search.record.folder import RunFolder
 from search.record.journal import Journal
 from search.tracking.address import sqlite_file, sqlite_uri
 from search.tracking.ui import server_command, server_environment
 from search.tracking.where import EXPERIMENT
 from tests.ports import free_port
+from tests.search.fake_run import REASONS
 
 EMPTY_STORE = "RECSEARCH_TEST_STORE"
 LONG_S = 300.0  # for what does happen, on a machine with much else to do
@@ -62,11 +74,7 @@ class FakeRun:
             "min_rating": None,
         }
         self.journal.append(
-            "run",
-            session=self.sessions,
-            name=self.path.name,
-            settings=settings,
-            split_digest="ab12",
+            SessionBegan(name=self.path.name, settings=settings, split_digest="ab12")
         )
 
     def begin(self) -> str:
@@ -75,14 +83,16 @@ class FakeRun:
         params = {"lr": float(self.rng.uniform(0.01, 0.1)), "hard_fraction": 0.25}
         config = {"lr": params["lr"], "loss": "bpr", "negatives_exclude": self.exclude}
         self.journal.append(
-            "trial", id=name, number=self.number, params=params, config=config, seed=self.number + 7
+            TrialMade(
+                id=name, number=self.number, params=params, config=config, seed=self.number + 7
+            )
         )
         self.number += 1
         self.start(name)
         return name
 
     def start(self, name: str, attempt: int = 1) -> None:
-        self.journal.append("start", id=name, attempt=attempt)
+        self.journal.append(TrialBegan(id=name, attempt=attempt))
 
     def epochs(self, name: str, first: int, last: int, attempt: int = 1) -> None:
         """Rows of epochs `first`..`last`, in one line."""
@@ -90,22 +100,23 @@ class FakeRun:
             [e, float(1 / e + self.rng.random() / 9), *map(float, self.rng.random(2)), 0.01, 0.002]
             for e in range(first, last + 1)
         ]
-        self.journal.append("epochs", id=name, attempt=attempt, columns=COLUMNS, rows=rows)
+        self.journal.append(EpochsReported(id=name, attempt=attempt, columns=COLUMNS, rows=rows))
 
     def end(self, name: str, state: str, epochs: int) -> None:
         failed = state == "FAILED"
         self.journal.append(
-            "end",
+            TrialEnded(
+                id=name,
+                state=State(state),
+                reason=REASONS[State(state)],
+                value=None if failed else float(self.rng.random()),
+                best_epoch=None if failed else max(1, epochs - 1),
+                epochs=epochs,
+                busy_s=0.012 * epochs,
+                error=TRACEBACK if failed else None,
+                cause="DivergedError: NaN in epoch 2" if failed else None,
+            ),
             sync=True,
-            id=name,
-            state=state,
-            reason={"COMPLETE": "patience", "PRUNED": "asha", "FAILED": "error"}[state],
-            value=None if failed else float(self.rng.random()),
-            best_epoch=None if failed else max(1, epochs - 1),
-            epochs=epochs,
-            busy_s=0.012 * epochs,
-            error=TRACEBACK if failed else None,
-            cause="DivergedError: NaN in epoch 2" if failed else None,
         )
 
     def trial(self, state: str = "COMPLETE", epochs: int = 5) -> str:
@@ -126,12 +137,9 @@ class FakeRun:
         for replicate in range(2):
             value = float(self.rng.random())
             self.journal.append(
-                "race",
-                config_id="t0000",
-                replicate=replicate,
-                value=value,
-                best_epoch=3,
-                split_seed=1,
+                ReplicateRaced(
+                    config_id="t0000", replicate=replicate, value=value, best_epoch=3, split_seed=1
+                )
             )
         if status == "done":
             result = {
@@ -150,7 +158,7 @@ class FakeRun:
         if model:
             save_tiny_model(self.path / "model")
         self.folder.write_tables()
-        self.journal.append("finish", sync=True, status=status, reason=None)
+        self.journal.append(SessionEnded(status=Status(status)), sync=True)
 
     def close(self) -> None:
         self.journal.close()

@@ -1,0 +1,260 @@
+"""The events of a run's journal, one class a kind: the only place that knows their lines.
+
+`write` turns an event into the object of its line, `read` turns that back. What a line has and
+its class does not know is kept in `more`; a kind that is not known here is an `Other`. Lines of
+earlier versions read with the defaults below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class State(StrEnum):
+    """Where a trial is."""
+
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+    RUNNING = "RUNNING"
+
+    @property
+    def word(self) -> str:
+        """As a person says it."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    State.COMPLETE: "completed",
+    State.PRUNED: "pruned",
+    State.FAILED: "failed",
+    State.RUNNING: "not ended",
+}
+STAGES = ("search", "race", "test", "refit")  # of a run, in order
+
+
+class Reason(StrEnum):
+    """Why a trial ended.
+
+    By itself: `EPOCHS` (all of them), `PATIENCE`, `TIME` (its own limit, or the run's when it is
+    pruned), `ERROR` (it raised). From outside: `ASHA`, `WORKER` (it died in every attempt), and
+    why the search stopped: `FAILURES` (the first trials all failed), `WORKERS` (none starts),
+    `STOPPED` (no other reason is known).
+    """
+
+    EPOCHS = "epochs"
+    PATIENCE = "patience"
+    TIME = "time"
+    ERROR = "error"
+    ASHA = "asha"
+    WORKER = "worker"
+    FAILURES = "failures"
+    WORKERS = "workers"
+    STOPPED = "stopped"
+
+
+class Status(StrEnum):
+    """Where a run is, and how its last session ended."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class StageState(StrEnum):
+    """What a line says of a stage."""
+
+    START = "start"
+    DONE = "done"
+
+
+def _as(convert: Callable[[Any], Any]) -> dict[str, Any]:
+    """Metadata of a field that is read with `convert`, which raises for what is no such value."""
+    return {"read": convert}
+
+
+def _reason(value: Any) -> Reason | None:
+    return None if value is None else Reason(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What all kinds have. `time`: Unix seconds, that of its writing unless it is given."""
+
+    kind: ClassVar[str]
+    brief: ClassVar[bool] = False  # whether fields that are None are left out of the line
+    time: float | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionBegan(Event):
+    """The first line of a start or resume. Of the fields of several sessions the last counts.
+
+    `settings` are those of `search.record.settings`, as plain values.
+    """
+
+    kind, brief = "run", True
+    name: str | None = None
+    space: str | None = None
+    spec_digest: str | None = None
+    settings: Mapping[str, Any] | None = field(default=None, metadata=_as(dict))
+    dataset: str | None = None
+    metric: str | None = None
+    purpose: str | None = None
+    split: str | None = None
+    split_digest: str | None = None
+    device: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialMade(Event):
+    """A trial is proposed. `params`: flat, of the space; `config`: flat, of the training."""
+
+    kind = "trial"
+    id: str
+    number: int
+    params: Mapping[str, Any] = field(metadata=_as(dict))
+    config: Mapping[str, Any] = field(metadata=_as(dict))
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialBegan(Event):
+    """A trial begins, again if `attempt` is above 1: what it reported before counts no longer."""
+
+    kind = "start"
+    id: str
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochsReported(Event):
+    """Epochs of a trial. Each row has the values of `columns`: epoch, loss, metrics, seconds."""
+
+    kind = "epochs"
+    id: str
+    attempt: int | None = None
+    columns: Sequence[str] = field(metadata=_as(tuple))
+    rows: Sequence[Sequence[float | None]] = field(metadata=_as(list))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEnded(Event):
+    """A trial is over. `value`: its best; `error`: the traceback; `cause`: the same in one line.
+
+    `test`: values on the test items by metric, in report tables only.
+    """
+
+    kind = "end"
+    id: str
+    state: State = field(metadata=_as(State))
+    reason: Reason | None = field(default=None, metadata=_as(_reason))
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int | None = None
+    busy_s: float | None = None
+    error: str | None = None
+    cause: str | None = None
+    test: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageMarked(Event):
+    """A stage (search, race, test, refit) begins or is done; `data` is what it found."""
+
+    kind, brief = "stage", True
+    name: str
+    state: StageState = field(metadata=_as(StageState))
+    data: Mapping[str, Any] | None = field(default=None, metadata=_as(dict))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicateRaced(Event):
+    """A finalist was trained on one fresh split: `value` and `best_epoch`, or why it failed."""
+
+    kind, brief = "race", True
+    config_id: str
+    replicate: int
+    seed: int | None = None
+    split_seed: int | None = None
+    error: str | None = None
+    cause: str | None = None
+    value: float | None = None
+    best_epoch: int | None = None
+    seconds: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None or self.cause is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionEnded(Event):
+    """The last line of a session that came to an end by itself."""
+
+    kind = "finish"
+    status: Status = field(metadata=_as(Status))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other(Event):
+    """A line of a kind that is not known here; `more` has its fields."""
+
+    t: str
+
+
+_KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        *(SessionBegan, TrialMade, TrialBegan, EpochsReported, TrialEnded),
+        *(StageMarked, ReplicateRaced, SessionEnded),
+    )
+}
+_EVERY_KIND = {f.name for f in fields(Event)}
+
+
+def write(event: Event) -> dict[str, Any]:
+    """The object of an event's line; `time` is left out where it is None."""
+    line: dict[str, Any] = {"t": event.t if isinstance(event, Other) else event.kind}
+    for one in fields(event):
+        value = getattr(event, one.name)
+        if one.name not in (*_EVERY_KIND, "t") and not (event.brief and value is None):
+            line[one.name] = value
+    line |= event.more
+    return line if event.time is None else line | {"time": event.time}
+
+
+def read(line: Mapping[str, Any]) -> Event:
+    """The event of a line that has a kind `t`.
+
+    Raises KeyError for a field that is missing, TypeError or ValueError for one of a wrong type.
+    """
+    left = {name: value for name, value in line.items() if name != "t"}
+    time = left.pop("time", None)
+    common = {"time": None if time is None else float(time)}
+    cls = _KINDS.get(line["t"])
+    if cls is None:
+        return Other(t=line["t"], more=left, **common)
+    known = {}
+    for one in fields(cls):
+        if one.name in _EVERY_KIND:
+            continue
+        if one.name in left and not (cls.brief and left[one.name] is None):
+            known[one.name] = one.metadata.get("read", _as_it_is)(left.pop(one.name))
+        elif _required(one):
+            raise KeyError(one.name)
+    return cls(**known, more=left, **common)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _required(one: Field[Any]) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING
