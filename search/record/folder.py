@@ -22,7 +22,7 @@ from search.paste import command
 from search.record.journal import Follower, Journal, RunState, StorageError, read_state
 from search.record.tables import tables
 
-JOURNAL, LOCK = "journal.jsonl", "run.lock"
+JOURNAL, LOCK, STUDY = "journal.jsonl", "run.lock", "study.journal"
 BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
 _STALE_TEMP = re.compile(r"\..+\.[0-9]+\.tmp")
 
@@ -220,11 +220,6 @@ class RunFolder:
     @property
     def name(self) -> str:
         return self.path.name
-
-    @property
-    def study(self) -> Path:
-        """The Optuna study of the run."""
-        return self.path / "study.journal"
 
     @property
     def ray(self) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from search.record.state import RunState
 from search.space.spec import SearchSpec
+from search.space.strategies import SEARCHERS
 from search.words import counted
 
 COUNT_LIMIT = 10_000  # configs that are counted at most; building as many takes about a second
@@ -56,7 +57,7 @@ def plan_new(spec: SearchSpec, *, by_option: bool = False) -> Plan:
     if size is None or size >= spec.trials:
         return Plan(spec.trials)
     asked = f"{'--trials' if by_option else 'trials:'} {spec.trials:,}"
-    kind = "grid" if spec.searcher == "grid" else "space"
+    kind = SEARCHERS[spec.searcher].space
     planned = "1 trial is" if size == 1 else f"{size:,} trials are"
     line = f"note: the {kind} has {counted(size, 'config')}: {planned} planned ({asked} is more)"
     return Plan(size, (line,))

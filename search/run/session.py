@@ -232,6 +232,7 @@ class Session:
         folder.write_tables()
         if run is not None:
             run.state = folder.state()
+            run.write_study()
             folder.write_json("result.json", result(run, status))
             if status != Status.INTERRUPTED:
                 folder.write("report.html", render_report(folder.path))
@@ -255,8 +256,7 @@ def searched(state: RunState, trials: int) -> bool:
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
     """What a full or read-only disk has to do with an exception, None if nothing.
 
-    Optuna's file and Ray's own records lie in the run folder too, and Ray wraps what is raised
-    inside its loop.
+    Ray's own records lie in the run folder too, and Ray wraps what is raised inside its loop.
     """
     inner: BaseException | None = error
     while inner is not None:

@@ -11,8 +11,9 @@ from recsys.yamlio import parse_yaml
 from search.space.domains import FIELDS, STRUCTURAL, Constant, Param, Value
 from search.space.located import Node, Origin, near, shown
 from search.space.params import PARAM_KEYS, value_of
-from search.space.reader import DEFAULT_TRIALS, KEYS, grid_size, parse_spec
+from search.space.reader import KEYS, parse_spec
 from search.space.spec import SearchSpec
+from search.space.strategies import SEARCHERS
 
 _NESTED = {"split": ("order", "test", "valid"), "race": ("finalists", "replicates")}
 
@@ -37,7 +38,7 @@ def override(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:
     default_grace = spec.grace_epochs == math.ceil(spec.max_epochs / 10)
     if default_grace and "max_epochs" in touched and "grace_epochs" not in touched:
         del plain["grace_epochs"]
-    if "trials" not in touched and spec.trials == _default_trials(spec):
+    if "trials" not in touched and spec.trials == SEARCHERS[spec.searcher].trials(spec):
         del plain["trials"]
     if "purpose" in touched:
         for key in {"scheduler", "race"} - touched:
@@ -60,10 +61,6 @@ def _refuse_twice(settings: Sequence[str]) -> None:
         if key in seen:
             raise ConfigError(f"--set {shown(key)[1:-1]} is given twice")
         seen.add(key)
-
-
-def _default_trials(spec: SearchSpec) -> int:
-    return grid_size(spec) if spec.searcher == "grid" else DEFAULT_TRIALS
 
 
 def _apply(plain: dict[str, Any], setting: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 
@@ -16,10 +15,9 @@ from search.space.domains import Constant, Param, Value
 from search.space.located import Node, Origin
 from search.space.params import parse_entry, parse_params
 from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
+from search.space.strategies import SCHEDULERS, SEARCHERS
 
-GRID_LIMIT = 10_000
 MAX_TRIALS = 100_000
-DEFAULT_TRIALS = 64
 _PROBES = 256
 
 
@@ -113,9 +111,10 @@ def parse_spec(value: object, origin: Origin, name: str, *, lenient: bool = Fals
         return at[key].integer(low, high) if key in at else default
 
     table = word("purpose", "search", "table") == "table"
-    searcher = word("searcher", "tpe", "random", "grid")
-    scheduler = word("scheduler", *(("none", "asha") if table else ("asha", "none")))
-    if table and scheduler == "asha":
+    searcher = word("searcher", *SEARCHERS)
+    stops = {word: entry.early for word, entry in SCHEDULERS.items()}
+    scheduler = word("scheduler", *(sorted(stops, key=lambda w: stops[w]) if table else stops))
+    if table and stops[scheduler]:
         raise at["scheduler"].fail("a table compares complete trainings, expected none")
     max_epochs = whole("max_epochs", 20, 1, 100_000)
     least = math.ceil(max_epochs / 10)
@@ -148,31 +147,9 @@ def parse_spec(value: object, origin: Origin, name: str, *, lenient: bool = Fals
         raise at["grace_epochs"].fail(
             f"{spec.grace_epochs}, expected at least {least}, a tenth of max_epochs {max_epochs}"
         )
-    return probe(_with_trials(spec, at), root)
-
-
-def _with_trials(spec: SearchSpec, at: dict[str, Node]) -> SearchSpec:
-    """`spec` with its default number of trials; a grid is checked to be finite and not huge."""
-    if spec.searcher != "grid":
-        return spec if spec.trials else replace(spec, trials=DEFAULT_TRIALS)
-    for param in spec.searched():
-        if param.domain.values() is None:  # type: ignore[union-attr]
-            raise (
-                at["params"]
-                .child(param.name, None)
-                .fail("a grid needs values to count: give choice or step, or take searcher tpe")
-            )
-    size = grid_size(spec)
-    if size > GRID_LIMIT:
-        raise at["params"].fail(f"the grid has more than {GRID_LIMIT} configs, expected fewer")
-    return spec if spec.trials else replace(spec, trials=size)
-
-
-def grid_size(spec: SearchSpec) -> int:
-    """How many configs `enqueue` and the grid have together, counted up to the limit + 1."""
-    first = {tuple(sorted(entry)) for entry in spec.enqueue}
-    rest = (c for c in spec.grid() if tuple(sorted(c.items())) not in first)
-    return len(first) + sum(1 for _ in islice(rest, GRID_LIMIT + 1))
+    way = SEARCHERS[spec.searcher]
+    way.check(spec, at["params"])
+    return probe(spec if spec.trials else replace(spec, trials=way.trials(spec)), root)
 
 
 def probe(spec: SearchSpec, root: Node) -> SearchSpec:

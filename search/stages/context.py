@@ -16,14 +16,14 @@ from recsys.data import Dataset
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
-from search.record.folder import RunFolder
+from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
 from search.screen.display import Display
 from search.space.load import SearchSpec
 from search.space.trial import TrialConfig, trial_id
-from search.tune.scheduler import EpochASHA, make_scheduler, rungs
+from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
-from search.tune.study import from_journal, rebuild
+from search.tune.study import Study, StudyTrial, as_journal, from_journal, remake
 from search.tune.tuner import Recorder, Watch, run_trials
 from search.tune.worker import TrialData
 from search.words import counted
@@ -99,21 +99,20 @@ class Stages:
     def search(self) -> dict[str, Any]:
         """Trials until the budget is spent."""
         spec, state = self.spec, self.state
-        self._rebuild_study()
+        known = self._known()
         searcher = StudySearch(
             spec,
-            self.folder.study,
+            known,
             seed=self.settings.seed,
             budget=spec.trials,
             on_new=self._journal_trial,
+            where=str(self.folder.path),
         )
         scheduler = make_scheduler(spec)
-        if isinstance(scheduler, EpochASHA):
-            for trial in state.in_order():
-                steps = from_journal(trial, spec.metric).steps
-                # What was decided on the last report of a trial that has not ended is not known:
-                # it may be the one that the trial was about to be stopped on.
-                scheduler.replay(trial.id, steps if trial.finished else steps[:-1])
+        for trial, told in zip(state.in_order(), known, strict=True):
+            # What was decided on the last report of a trial that has not ended is not known:
+            # it may be the one that the trial was about to be stopped on.
+            scheduler.replay(trial.id, told.steps if trial.finished else told.steps[:-1])
         watch = Watch(self._search_deadline, searcher.finish)
         columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(
@@ -143,12 +142,12 @@ class Stages:
         if watch.stuck is not None:
             raise RunFailedError(watch.stuck)
         if searcher.exhausted:
-            self._rebuild_study()  # without the trial for which no config was found
             self.display.note(
                 f"{counted(len(self.state.trials), 'trial')} made: the space has no config left "
                 "that was not tried"
             )
         self._end_leftovers(watch.reason)
+        self.write_study()
         counts = self.state.counts()
         if watch.reason == Reason.FAILURES:
             cause, times = recorder.causes.most_common(1)[0]
@@ -163,9 +162,16 @@ class Stages:
         stopped_by = watch.reason or ("space" if searcher.exhausted else "trials")
         return {"stopped_by": stopped_by, "planned": spec.trials} | counts
 
-    def _rebuild_study(self) -> None:
-        trials = [from_journal(t, self.spec.metric) for t in self.state.in_order()]
-        rebuild(self.folder.study, self.spec, trials)
+    def _known(self) -> list[StudyTrial]:
+        return [from_journal(t, self.spec.metric) for t in self.state.in_order()]
+
+    def study(self) -> Study:
+        """The Optuna study of all trials so far."""
+        return remake(self.spec, self._known(), str(self.folder.path))
+
+    def write_study(self) -> None:
+        """Bring the study's file in the run folder up to date."""
+        self.folder.write(STUDY, as_journal(self.study(), self.folder.name))
 
     def _journal_trial(self, number: int, params: dict[str, Any]) -> None:
         trial = TrialConfig.of(self.spec, params, self.settings.seed)
@@ -211,4 +217,3 @@ class Stages:
             self.journal.append(end, sync=True)
         if left:
             self.refresh()
-            self._rebuild_study()

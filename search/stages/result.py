@@ -9,7 +9,7 @@ from search.record.folder import JOURNAL
 from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
 from search.stages.context import Stages
-from search.tune.study import importance, open_study
+from search.tune.study import importance
 
 
 def result(run: Stages, status: Status) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def result(run: Stages, status: Status) -> dict[str, Any]:
         "test_metrics": tested.get("values"),
         "test_users": tested.get("users"),
         "test_comparisons": tested.get("comparisons", []),
-        "importance": importance(open_study(run.folder.study)) if status == Status.DONE else {},
+        "importance": importance(run.study()) if status == Status.DONE else {},
         "test_reads": test_reads(run),
         "split": run.split.name,
         "split_digest": run.split.digest,

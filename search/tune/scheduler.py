@@ -1,6 +1,6 @@
-"""ASHA in epochs: weak trials are stopped early (Li et al., MLSys 2020, the stopping variant).
+"""Which trials are ended early. ASHA in epochs (Li et al., MLSys 2020, the stopping variant).
 
-At each rung (grace, grace x factor, grace x factor^2, ... epochs) a trial goes on only if its
+At each rung (grace, grace x factor, grace x factor^2, ... epochs) a trial continues only if its
 best value so far is within the best 1/factor of those that reached the rung before or with it.
 """
 
@@ -11,26 +11,36 @@ from collections.abc import Iterable
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.space.spec import SearchSpec
 from search.tune.outcome import OBJECTIVE
 
 
-def rungs(spec: SearchSpec) -> list[int]:
-    """The epochs at which ASHA decides, ascending; a trial has to report at each of them."""
-    if spec.scheduler == "none":
+class ToTheEnd(FIFOScheduler):
+    """Ray's order of trials, and every one of them runs to its end.
+
+    A subclass that ends trials says at which epochs it decides. Reports have `epoch` and
+    `objective`, the best value so far: give a scheduler to `TuneConfig` without metric and mode.
+    """
+
+    _metric = OBJECTIVE
+
+    def __init__(self, spec: SearchSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    @staticmethod
+    def rungs(spec: SearchSpec) -> list[int]:  # noqa: ARG004
+        """The epochs at which it decides, ascending; a trial has to report at each of them."""
         return []
-    found, epoch = [], spec.grace_epochs
-    while epoch < spec.max_epochs:
-        found.append(epoch)
-        epoch *= spec.reduction_factor
-    return found
 
+    def replay(self, name: str, reports: Iterable[tuple[int, float]]) -> None:
+        """Take in what a trial ("t0007") reported before a resume: (epoch, best so far) pairs.
 
-def make_scheduler(spec: SearchSpec) -> TrialScheduler:
-    """The scheduler that a space asks for."""
-    return FIFOScheduler() if spec.scheduler == "none" else EpochASHA(spec)
+        Feed every trial of the journal, running ones too. A running one trains again and
+        reports the same values; the decisions made about it stand.
+        """
 
 
 class Rungs:
@@ -60,57 +70,69 @@ class Rungs:
         better = sum(value > values[name] for value in values.values())
         return len(values) < self.factor or better * self.factor < len(values)
 
-    # --- what Ray calls a bracket -------------------------------------------------------------
-
-    def on_result(self, trial: Trial, epoch: int, value: float) -> str:
+    def decide(self, name: str, epoch: int, value: float) -> str:
+        """What becomes of a trial with this report: Ray's STOP or CONTINUE."""
         if not math.isfinite(value):
             # Nothing is better or worse than NaN: let in, it would never be stopped.
             return TrialScheduler.STOP if math.isnan(value) else TrialScheduler.CONTINUE
-        name = trial_name(trial)
         rung = self.record(name, epoch, value)
         if rung is None or self.survives(name, rung):
             return TrialScheduler.CONTINUE
         return TrialScheduler.STOP
 
-    def debug_str(self) -> str:
-        sizes = ", ".join(f"{rung}: {len(values)}" for rung, values in self.recorded.items())
-        return f"trials at each rung: {sizes}"
 
-
-def trial_name(trial: Trial) -> str:
-    """Our id of a Tune trial, which is the same after a resume."""
-    return str(trial.config["id"])
-
-
-class EpochASHA(AsyncHyperBandScheduler):
-    """Ray's asynchronous scheduler with our rungs. Reports need `epoch` and `objective`.
+class EpochASHA(ToTheEnd):
+    """Ends the trials that are not within the best 1/factor of a rung.
 
     A trial that ended by itself, for patience or after all epochs, stays in the rungs it
-    reached. Give it to `TuneConfig` without metric and mode: it has its own.
+    reached.
     """
 
     def __init__(self, spec: SearchSpec) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric=OBJECTIVE,
-            mode="max",
-            max_t=spec.max_epochs,
-            grace_period=spec.grace_epochs,
-            reduction_factor=spec.reduction_factor,
-        )
-        self.rungs = Rungs(rungs(spec), spec.reduction_factor)
-        self._brackets = [self.rungs]
+        super().__init__(spec)
+        self.reached = Rungs(self.rungs(spec), spec.reduction_factor)
 
-    def on_trial_add(self, _: Any, trial: Trial) -> None:
-        # There is one bracket; Ray's own draws it from numpy's global generator.
-        self._trial_info[trial.trial_id] = self.rungs
+    @staticmethod
+    def rungs(spec: SearchSpec) -> list[int]:
+        found, epoch = [], spec.grace_epochs
+        while epoch < spec.max_epochs:
+            found.append(epoch)
+            epoch *= spec.reduction_factor
+        return found
+
+    def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if result.get("epoch", 0) >= self.spec.max_epochs:
+            return str(TrialScheduler.STOP)
+        return self._decide(trial, result)
+
+    def on_trial_complete(self, _: Any, trial: Trial, result: dict[str, Any]) -> None:
+        self._decide(trial, result)  # its place in a rung counts, whatever ended it
+
+    def _decide(self, trial: Trial, result: dict[str, Any]) -> str:
+        if OBJECTIVE not in result:  # it ended without a report
+            return str(TrialScheduler.CONTINUE)
+        # Our id of a trial, unlike Ray's, is the same after a resume.
+        return self.reached.decide(trial.config["id"], result["epoch"], result[OBJECTIVE])
 
     def replay(self, name: str, reports: Iterable[tuple[int, float]]) -> None:
-        """Take in what a trial ("t0007") reported before a resume: (epoch, best so far) pairs.
-
-        Feed every trial of the journal, running ones too. A running one trains again and
-        reports the same values; the decisions made about it stand.
-        """
         for epoch, value in reports:
-            if epoch in self.rungs.recorded and math.isfinite(value):
-                self.rungs.record(name, epoch, value)
+            if epoch in self.reached.recorded and math.isfinite(value):
+                self.reached.record(name, epoch, value)
+
+    def debug_string(self) -> str:
+        sizes = (f"{rung}: {len(values)}" for rung, values in self.reached.recorded.items())
+        return f"trials at each rung: {', '.join(sizes)}"
+
+
+# By the words of `search.space.strategies.SCHEDULERS`.
+SCHEDULERS: dict[str, type[ToTheEnd]] = {"asha": EpochASHA, "none": ToTheEnd}
+
+
+def rungs(spec: SearchSpec) -> list[int]:
+    """The epochs at which the scheduler of a space decides; a trial has to report at each."""
+    return SCHEDULERS[spec.scheduler].rungs(spec)
+
+
+def make_scheduler(spec: SearchSpec) -> ToTheEnd:
+    """The scheduler that a space asks for."""
+    return SCHEDULERS[spec.scheduler](spec)

@@ -1,24 +1,22 @@
-"""The Optuna study of a run: its file, its samplers, its trials. The only file with optuna.
+"""The Optuna study of a run: its trials, its samplers, its file. The only file with optuna.
 
-The run's journal is the truth; the study is derived from it. `rebuild` makes it anew on resume.
+The run's journal is the truth. `remake` derives the study from it, in memory, where a session
+begins; `as_journal` is its text for `study.journal`, which Optuna's own tools open.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna import Study
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -26,7 +24,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from recsys.errors import ConfigError
@@ -40,9 +38,6 @@ OPTUNA_STATES = {
     State.PRUNED: TrialState.PRUNED,
     State.FAILED: TrialState.FAIL,
     State.RUNNING: TrialState.RUNNING,
-}
-STATES = {theirs: ours for ours, theirs in OPTUNA_STATES.items()} | {
-    TrialState.WAITING: State.RUNNING
 }
 ERROR_LENGTH = 2000
 
@@ -78,46 +73,50 @@ def from_journal(trial: TrialRecord, metric: str) -> StudyTrial:
     )
 
 
-class _StudyFile(JournalFileBackend):
-    """Optuna's journal file without lock and fsync.
+class _Lines(BaseJournalBackend):
+    """The lines of Optuna's journal format, kept in memory."""
 
-    One process writes it, under the lock of the run folder. A process that is killed leaves no
-    lock for the next to wait on, and what it had written is with the kernel already; after a
-    power cut the study is made anew from the run's journal.
-    """
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        return (json.loads(line) for line in self.lines[log_number_from:])
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with Path(self._file_path).open("ab") as stream:
-            stream.write(lines.encode())
+        self.lines += [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
 
 
-def storage(path: Path) -> JournalStorage:
-    """The study file as an Optuna storage; made if it is not there."""
-    return JournalStorage(_StudyFile(str(path)))
+def as_journal(study: Study, name: str) -> str:
+    """The study as the text of a journal file, in which it is called `name`.
+
+    `optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(path)))`
+    opens such a file, and so does Optuna's dashboard.
+    """
+    lines = _Lines()
+    copy = optuna.create_study(study_name=name, storage=JournalStorage(lines), direction="maximize")
+    copy.add_trials(study.get_trials(deepcopy=False))
+    return "".join(lines.lines)
 
 
-def open_study(path: Path, name: str | None = None) -> optuna.Study:
-    """The study in a file, to read it; its name is the run's: by default the folder's."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such study; expected the study.journal of a run")
-    return optuna.load_study(study_name=name or study_name(path), storage=storage(path))
+def _tpe(seed: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True
+        )
 
 
-def connect(path: Path, name: str) -> optuna.Study:
-    """The study in a file, to go on with it; made if it is not there."""
-    content = path.read_bytes() if path.is_file() else b""
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):  # killed while writing: what follows must not be glued on
-        os.truncate(path, whole)
-    if whole:
-        return optuna.load_study(study_name=name, storage=storage(path))
-    return optuna.create_study(study_name=name, storage=storage(path), direction="maximize")
+def _random(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
 
 
-def study_name(path: Path) -> str:
-    """`runs/NAME/study.journal` holds the study NAME."""
-    return path.resolve().parent.name
+# What proposes a config where none is listed beforehand, by the words of
+# `search.space.strategies.SEARCHERS`; None: nothing does, the search is over.
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler] | None] = {
+    "tpe": _tpe,
+    "random": _random,
+    "grid": None,
+}
 
 
 def sampler(
@@ -126,17 +125,12 @@ def sampler(
     """The sampler of one trial; a further `attempt` where what the first proposed is known.
 
     It depends on the run's seed and the trial's number, not on what was drawn before. So a
-    resumed search goes on as an uninterrupted one would, and never repeats its first draws.
+    resumed search proposes what an uninterrupted one would, and never repeats its first draws.
     """
     entropy = [seed, number, attempt] if attempt else [seed, number]
     state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    if spec.searcher != "tpe":
-        return optuna.samplers.RandomSampler(seed=state)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=state, multivariate=True, group=True, constant_liar=True
-        )
+    # A listed config leaves nothing to propose.
+    return (SAMPLERS[spec.searcher] or _random)(state)
 
 
 def distribution(param: Param) -> BaseDistribution:
@@ -176,12 +170,12 @@ class NewConfigs(optuna.samplers.BaseSampler):
         self._params: dict[str, Value] = {}
 
     def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
+        self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         return self._base.infer_relative_search_space(study, trial)
 
     def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """All of the config is chosen here, which Optuna asks for before anything else."""
         for attempt in range(SAMPLER_ATTEMPTS):
@@ -196,7 +190,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
         return {}
 
     def _complete(
-        self, study: optuna.Study, trial: FrozenTrial, relative: Mapping[str, Any]
+        self, study: Study, trial: FrozenTrial, relative: Mapping[str, Any]
     ) -> dict[str, Value]:
         """The config that Optuna would make of what was drawn together."""
 
@@ -214,7 +208,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
 
     def sample_independent(
         self,
-        study: optuna.Study,  # noqa: ARG002
+        study: Study,  # noqa: ARG002
         trial: FrozenTrial,  # noqa: ARG002
         param_name: str,
         param_distribution: BaseDistribution,  # noqa: ARG002
@@ -263,46 +257,31 @@ def suggest(spec: SearchSpec, trial: Trial) -> dict[str, Value]:
     return spec.choose(ask)
 
 
-def fixed_configs(spec: SearchSpec) -> Iterator[dict[str, Value]]:
-    """The configs that are tried whatever the results: `enqueue`, then the grid."""
-    yield from (dict(entry) for entry in spec.enqueue)
-    if spec.searcher == "grid":
-        yield from spec.grid()
-
-
-def keys(study: optuna.Study, spec: SearchSpec) -> set[str]:
-    """`TrainConfig.key()` of every config that the study has."""
-    found = set()
-    for trial in study.get_trials(deepcopy=False):
-        # One that waits, or whose process died while it was proposed, has no config yet.
-        with suppress(ConfigError):
-            found.add(spec.train_config(trial.params).key())
-    return found
-
-
 def start(
-    study: optuna.Study,
+    study: Study,
     spec: SearchSpec,
     seed: int,
     number: int,
-    fixed: dict[str, Value] | None,
+    listed: dict[str, Value] | None,
     known: Known,
 ) -> tuple[Trial, dict[str, Value]]:
     """A new trial, which must get `number`, and its active parameters.
 
-    With `fixed` they are those, otherwise such as are not `known`. Raises NoNewConfigError, and
-    the trial is a failed one then: there is no way to take it back.
+    They are the `listed` ones, or else proposed, such as are not `known`. Raises NoNewConfigError
+    where there are none; the study may then have a failed trial that nobody made.
     """
-    study.sampler = (
-        sampler(spec, seed, number) if fixed is not None else NewConfigs(spec, seed, number, known)
-    )
-    if fixed is not None:
-        study.enqueue_trial(fixed)
+    if listed is not None:
+        study.sampler = sampler(spec, seed, number)
+        study.enqueue_trial(listed)
+    elif SAMPLERS[spec.searcher] is None:
+        raise NoNewConfigError
+    else:
+        study.sampler = NewConfigs(spec, seed, number, known)
     trial = study.ask()
     assert trial.number == number, "someone else writes to this study"
     try:
         params = suggest(spec, trial)
-        if fixed is None and known(params):  # all of it is given: no sampler was asked
+        if listed is None and known(params):  # all of it is given: no sampler was asked
             raise NoNewConfigError
     except NoNewConfigError:
         tell(study, trial, State.FAILED, None, "no config is left that was not tried")
@@ -310,72 +289,42 @@ def start(
     return trial, params
 
 
-def unfinished(study: optuna.Study) -> list[FrozenTrial]:
+def unfinished(study: Study) -> list[FrozenTrial]:
     """The trials that have not ended, by number."""
     return [t for t in study.get_trials(deepcopy=False) if not t.state.is_finished()]
 
 
-def restart(study: optuna.Study, frozen: FrozenTrial) -> Trial:
-    """An unfinished trial of the file, to run again."""
+def restart(study: Study, frozen: FrozenTrial) -> Trial:
+    """An unfinished trial, to run again."""
     # Its parameters are known: a sampler that models something would only lose time.
-    study.sampler = optuna.samplers.RandomSampler(seed=0)
-    return study.ask() if frozen.state == TrialState.WAITING else Trial(study, frozen._trial_id)
+    study.sampler = _random(0)
+    return Trial(study, frozen._trial_id)
 
 
-def tell(
-    study: optuna.Study, trial: Trial, state: State, value: float | None, cause: str | None
-) -> None:
+def tell(study: Study, trial: Trial, state: State, value: float | None, cause: str | None) -> None:
     """How a trial ended: COMPLETE with `value`, PRUNED without one, FAILED because of `cause`."""
     if state == State.FAILED:
         trial.set_user_attr("error", str(cause)[:ERROR_LENGTH])
     study.tell(trial, value if state == State.COMPLETE else None, state=OPTUNA_STATES[state])
 
 
-def records(study: optuna.Study) -> list[StudyTrial]:
-    """All trials of a study, by number."""
-    return [
-        StudyTrial(
-            trial.number,
-            dict(trial.params),
-            STATES[trial.state],
-            trial.value if trial.state.is_finished() else None,
-            tuple(sorted(trial.intermediate_values.items())),
-            trial.user_attrs.get("error"),
-        )
-        for trial in study.get_trials(deepcopy=False)
-    ]
+def remake(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> Study:
+    """A study in memory with these trials under the same numbers.
 
-
-def rebuild(
-    path: Path, spec: SearchSpec, trials: Iterable[StudyTrial], name: str | None = None
-) -> None:
-    """Write the study file of a run anew: the same trials under the same numbers.
-
-    Running trials are RUNNING again, without intermediate values, for they run afresh. The
-    file is replaced in one step. Raises ConfigError where the trials do not fit the space or
-    their numbers are not 0, 1, 2, ...
+    Running trials are RUNNING again, without intermediate values, for they run afresh. `where`:
+    what a message names, the folder of the run. Raises ConfigError where the trials do not fit
+    the space or their numbers are not 0, 1, 2, ...
     """
     quiet()
-    handle, temporary = tempfile.mkstemp(prefix=".study-", dir=path.parent)
-    os.close(handle)
-    try:
-        new = optuna.create_study(
-            study_name=name or study_name(path),
-            storage=storage(Path(temporary)),
-            direction="maximize",
-        )
-        for expected, trial in enumerate(sorted(trials, key=lambda t: t.number)):
-            if trial.number != expected:
-                raise ConfigError(f"{path.parent}: trial {expected} is missing from the journal")
-            new.add_trial(_frozen(spec, trial, path))
-        # Optuna's own files are readable to others; mkstemp's are not
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    study = optuna.create_study(direction="maximize")
+    for expected, trial in enumerate(sorted(trials, key=lambda t: t.number)):
+        if trial.number != expected:
+            raise ConfigError(f"{where}: trial {expected} is missing from the journal")
+        study.add_trial(_frozen(spec, trial, where))
+    return study
 
 
-def _frozen(spec: SearchSpec, trial: StudyTrial, path: Path) -> FrozenTrial:
+def _frozen(spec: SearchSpec, trial: StudyTrial, where: str) -> FrozenTrial:
     distributions = {p.name: distribution(p) for p in spec.searched() if p.name in trial.params}
     state = OPTUNA_STATES[trial.state]
     steps = dict(trial.steps) if state.is_finished() else {}
@@ -396,7 +345,7 @@ def _frozen(spec: SearchSpec, trial: StudyTrial, path: Path) -> FrozenTrial:
     except ValueError as problem:
         reason = " ".join(str(problem).split())
         raise ConfigError(
-            f"{path.parent}: trial {trial.number} of the journal does not fit the space: {reason}"
+            f"{where}: trial {trial.number} of the journal does not fit the space: {reason}"
         ) from None
 
 
@@ -408,7 +357,7 @@ def quiet() -> None:
 MIN_TRIALS = 8
 
 
-def importance(study: optuna.Study) -> dict[str, float]:
+def importance(study: Study) -> dict[str, float]:
     """Share of each parameter in what made trials good, largest first; sums to 1.
 
     PED-ANOVA (Watanabe, Bansal, Hutter, 2023), which compares where the best trials lie with

@@ -13,7 +13,7 @@ import pytest
 
 from recsys.data import load
 from search.record.folder import RunFolder
-from search.tune.study import open_study, records
+from tests.search.fake_search import open_study, records
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 

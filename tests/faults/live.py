@@ -18,7 +18,7 @@ from typing import Any
 
 from search.record.folder import RunFolder
 from search.tracking.verify import verify_delivery
-from search.tune.study import open_study, records
+from tests.search.fake_search import open_study, records
 from tests.search.tracking_help import sqlite_store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ import pytest
 
 from search.record.events import TrialEnded
 from search.record.journal import read_events
-from search.tune.study import open_study
 from tests.faults.live import Home, Live, check_whole, seen
+from tests.search.fake_search import open_study
 
 TRIALS = 14
 

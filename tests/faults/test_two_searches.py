@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from search.record.folder import RunFolder
-from search.tune.study import open_study, study_name
 from tests.faults.live import Home, check_whole, outcome, seen
+from tests.search.fake_search import open_study
 
 TRIALS = 14
 
@@ -29,7 +29,7 @@ def test_side_by_side_nothing_mixes(home: Home) -> None:
     for run in ("first", "second"):
         check_whole(home, run, TRIALS)
         study = home.runs / run / "study.journal"
-        assert open_study(study).study_name == study_name(study) == run
+        assert open_study(study).study_name == run
     mine, other = outcome(home, "first"), outcome(home, "second")
     assert mine == outcome(home, "alone")
     assert mine["trials"] != other["trials"]

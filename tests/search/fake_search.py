@@ -8,11 +8,15 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from ray.tune.search import Searcher
 
 from search.space.load import SearchSpec, load_spec
 from search.tune.searcher import StudySearch
+from search.tune.study import StudyTrial
 
 SPACE = """
     trials: 30
@@ -35,11 +39,28 @@ def spec(tmp_path: Path) -> SearchSpec:
     return load_spec(str(path))
 
 
-@pytest.fixture
-def study_path(tmp_path: Path) -> Path:
-    folder = tmp_path / "runs" / "demo-1"
-    folder.mkdir(parents=True)
-    return folder / "study.journal"
+STATES = {"COMPLETE": "COMPLETE", "PRUNED": "PRUNED", "FAIL": "FAILED", "RUNNING": "RUNNING"}
+
+
+def records(study: optuna.Study) -> list[StudyTrial]:
+    """All trials of a study, by number."""
+    return [
+        StudyTrial(
+            trial.number,
+            dict(trial.params),
+            STATES[trial.state.name],
+            trial.value if trial.state.is_finished() else None,
+            tuple(sorted(trial.intermediate_values.items())),
+            trial.user_attrs.get("error"),
+        )
+        for trial in study.get_trials(deepcopy=False)
+    ]
+
+
+def open_study(path: Path) -> optuna.Study:
+    """The study of a run (`runs/NAME/study.journal`), by Optuna's own means alone."""
+    storage = JournalStorage(JournalFileBackend(str(path)))
+    return optuna.load_study(study_name=path.resolve().parent.name, storage=storage)
 
 
 def objective(params: dict[str, Any]) -> float:

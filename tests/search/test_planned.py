@@ -27,10 +27,9 @@ from search.space.load import SearchSpec, load_spec, override
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
 from search.tune.searcher import StudySearch
-from search.tune.study import open_study, records
-from tests.search.fake_search import SPACE, run, spec, study_path
+from tests.search.fake_search import SPACE, records, run, spec
 
-__all__ = ["spec", "study_path"]
+__all__ = ["spec"]
 
 GRID = """
 searcher: grid
@@ -193,10 +192,10 @@ class TestPlanOfMore:
         assert plan_more(rounding, state, 20, 10).trials == 4
 
 
-def by_optuna_alone(spec: SearchSpec, path: Path, seed: int, ahead: int, n: int) -> list[Any]:
+def by_optuna_alone(spec: SearchSpec, seed: int, ahead: int, n: int) -> list[Any]:
     """The slow twin: what Optuna's own sampler proposes, without a look at what is known."""
     studies.quiet()
-    study = studies.connect(path, "twin")
+    study = optuna.create_study(direction="maximize")
     rng = np.random.default_rng(seed)
     found, open_trials = [], []
     for number in range(n):
@@ -214,10 +213,8 @@ def by_optuna_alone(spec: SearchSpec, path: Path, seed: int, ahead: int, n: int)
 @pytest.mark.parametrize("ahead", [0, 3])
 def test_where_all_is_new_optuna_itself_decides(tmp_path, searcher, ahead):
     chosen = override(space(tmp_path, SPACE), [f"searcher={searcher}", "enqueue=[]"])
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    expected = by_optuna_alone(chosen, tmp_path / "a" / "study.journal", 3, ahead, 30)
-    search = StudySearch(chosen, tmp_path / "b" / "study.journal", seed=3, budget=30)
+    expected = by_optuna_alone(chosen, 3, ahead, 30)
+    search = StudySearch(chosen, seed=3, budget=30)
     rng = np.random.default_rng(3)
     found, running = [], []
     for number in range(30):
@@ -233,29 +230,29 @@ def test_where_all_is_new_optuna_itself_decides(tmp_path, searcher, ahead):
 
 class TestNoConfigTwice:
     @pytest.mark.parametrize("searcher", ["tpe", "random", "grid"])
-    def test_a_space_that_can_be_counted(self, tmp_path, study_path, searcher):
+    def test_a_space_that_can_be_counted(self, tmp_path, searcher):
         small = override(
             space(tmp_path, GRID),
             [f"searcher={searcher}", "latent_factors={low: 1, high: 6, step: 1}"],
         )
-        search = StudySearch(small, study_path, seed=1, budget=100)
+        search = StudySearch(small, seed=1, budget=100)
         configs = run(search, lambda params: params["lr"])
         assert len(configs) == 12
         assert distinct(config["train"] for config in configs) == 12
         assert search.exhausted
 
     @pytest.mark.parametrize("searcher", ["tpe", "random"])
-    def test_a_space_that_cannot_be_counted(self, tmp_path, study_path, searcher):
+    def test_a_space_that_cannot_be_counted(self, tmp_path, searcher):
         rounding = override(space(tmp_path, ROUNDING), [f"searcher={searcher}"])
-        search = StudySearch(rounding, study_path, seed=1, budget=30)
+        search = StudySearch(rounding, seed=1, budget=30)
         configs = run(search, lambda params: params["hard_fraction"])
         assert sorted(c["train"]["num_hard_neg_samples"] for c in configs) == [1, 2, 3, 4]
         assert search.exhausted
         assert search.suggest("more") == Searcher.FINISHED
 
-    def test_running_pruned_and_failed_trials_are_not_repeated(self, tmp_path, study_path):
+    def test_running_pruned_and_failed_trials_are_not_repeated(self, tmp_path):
         small = override(space(tmp_path, GRID), ["searcher=random"])
-        search = StudySearch(small, study_path, seed=1, budget=100)
+        search = StudySearch(small, seed=1, budget=100)
         configs = [search.suggest(f"x{n}") for n in range(3)]
         search.on_trial_complete("x0", None, error=True)
         search.on_trial_complete("x1", {"objective": 0.1, "epoch": 1, "stop": None})
@@ -264,37 +261,30 @@ class TestNoConfigTwice:
         assert distinct(config["train"] for config in configs) == 4
         assert search.suggest("x4") == Searcher.FINISHED
 
-    def test_entries_of_enqueue_that_are_one_training(self, tmp_path, study_path):
+    def test_entries_of_enqueue_that_are_one_training(self, tmp_path):
         twice = override(
             space(tmp_path, ROUNDING),
             ["enqueue=[{hard_fraction: 0.25}, {hard_fraction: 0.26}, {hard_fraction: 0.5}]"],
         )
-        search = StudySearch(twice, study_path, seed=1, budget=3)
+        search = StudySearch(twice, seed=1, budget=3)
         fractions = [c["params"]["hard_fraction"] for c in run(search, lambda params: 0.5)]
         assert fractions[:2] == [0.25, 0.5]
         assert len(fractions) == 3
 
     def test_the_same_after_a_resume(self, tmp_path):
         small = override(space(tmp_path, GRID), ["searcher=tpe", "latent_factors=[1, 2, 3, 4, 5]"])
-        for name in ("whole", "cut"):
-            (tmp_path / name).mkdir()
-        whole = run(
-            StudySearch(small, tmp_path / "whole" / "study.journal", seed=9, budget=10),
-            lambda params: params["lr"],
-        )
-        path = tmp_path / "cut" / "study.journal"
-        first = StudySearch(small, path, seed=9, budget=10)
+        whole = run(StudySearch(small, seed=9, budget=10), lambda params: params["lr"])
+        first = StudySearch(small, seed=9, budget=10)
         run(first, lambda params: params["lr"], most=6)
-        studies.rebuild(path, small, records(first.study))
-        second = StudySearch(small, path, seed=9, budget=10)
+        second = StudySearch(small, records(first.study), seed=9, budget=10)
         rest = run(second, lambda params: params["lr"])
         assert rest == whole[6:]
         assert distinct(c["train"] for c in whole) == 10
 
-    def test_a_space_of_constants(self, tmp_path, study_path):
+    def test_a_space_of_constants(self, tmp_path):
         one = with_trials(override(space(tmp_path, GRID), ["lr=0.1", "latent_factors=4"]), 5)
         one = override(one, ["searcher=tpe"])
-        search = StudySearch(one, study_path, seed=1, budget=5)
+        search = StudySearch(one, seed=1, budget=5)
         assert len(run(search, lambda params: 0.5)) == 1
-        states = [t.state for t in open_study(study_path).get_trials(deepcopy=False)]
+        states = [t.state for t in search.study.get_trials(deepcopy=False)]
         assert states == [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL]

@@ -20,17 +20,16 @@ from search.space.load import SearchSpec, load_spec, override
 from search.space.trial import TrialConfig
 from search.tune.outcome import Outcome, judge
 from search.tune.searcher import StudySearch
-from search.tune.study import importance, open_study
-from tests.search.fake_search import finish, objective, run, spec, study_path
+from search.tune.study import as_journal, importance
+from tests.search.fake_search import finish, objective, run, spec
 
-__all__ = ["spec", "study_path"]
+__all__ = ["spec"]
 
 
-def test_suggestions_are_complete_configs(spec: SearchSpec, study_path: Path) -> None:
+def test_suggestions_are_complete_configs(spec: SearchSpec) -> None:
     told: list[tuple[int, dict[str, Any]]] = []
     search = StudySearch(
         spec,
-        study_path,
         seed=3,
         budget=12,
         on_new=lambda number, params: told.append((number, params)),
@@ -52,11 +51,10 @@ def test_suggestions_are_complete_configs(spec: SearchSpec, study_path: Path) ->
     assert search.suggest("more") == Searcher.FINISHED
 
 
-def test_parameters_that_do_not_exist_never_reach_optuna(
-    spec: SearchSpec, study_path: Path
-) -> None:
-    run(StudySearch(spec, study_path, seed=1, budget=40))
-    trials = open_study(study_path).get_trials()
+def test_parameters_that_do_not_exist_never_reach_optuna(spec: SearchSpec) -> None:
+    search = StudySearch(spec, seed=1, budget=40)
+    run(search)
+    trials = search.study.get_trials()
     assert len(trials) == 40
     for trial in trials:
         assert ("margin" in trial.params) == (trial.params["loss"] == "bpr")
@@ -65,8 +63,8 @@ def test_parameters_that_do_not_exist_never_reach_optuna(
     assert {t.params["loss"] for t in trials} == {"bpr", "softmax"}
 
 
-def test_states_in_the_storage_seen_by_a_fresh_process(spec: SearchSpec, study_path: Path) -> None:
-    search = StudySearch(spec, study_path, seed=1, budget=8)
+def test_what_optuna_reads_in_a_fresh_process(spec: SearchSpec, tmp_path: Path) -> None:
+    search = StudySearch(spec, seed=1, budget=8)
     for n in range(7):
         search.suggest(f"x{n}")
     finish(search, "x0", 1.0)
@@ -79,11 +77,15 @@ def test_states_in_the_storage_seen_by_a_fresh_process(spec: SearchSpec, study_p
     )
     search.on_trial_complete("x4", {"epoch": 5, "objective": math.nan, "stop": "epochs"})
     search.on_trial_complete("x5")  # it never ran: Tune gave up before
+    path = tmp_path / "study.journal"
+    path.write_text(as_journal(search.study, "demo-1"))
     code = f"""
 import json
-from pathlib import Path
-from search.tune.study import open_study
-study = open_study(Path({str(study_path)!r}))
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+storage = JournalStorage(JournalFileBackend({str(path)!r}))
+study = optuna.load_study(study_name="demo-1", storage=storage)
 print(json.dumps([[t.state.name, t.value, t.intermediate_values, t.user_attrs.get("error")]
                   for t in study.get_trials()]))
 """
@@ -132,42 +134,35 @@ def test_what_a_last_report_means(
     assert judge(report, **more) == expected
 
 
-def test_same_seed_same_sequence(spec: SearchSpec, tmp_path: Path) -> None:
-    def sequence(name: str, seed: int) -> list[dict[str, Any]]:
-        (tmp_path / name).mkdir()
-        return run(StudySearch(spec, tmp_path / name / "study.journal", seed=seed, budget=25))
+def test_same_seed_same_sequence(spec: SearchSpec) -> None:
+    def sequence(seed: int) -> list[dict[str, Any]]:
+        return run(StudySearch(spec, seed=seed, budget=25))
 
-    assert sequence("a", 5) == sequence("b", 5)
-    assert sequence("c", 6) != sequence("d", 5)
+    assert sequence(5) == sequence(5)
+    assert sequence(6) != sequence(5)
 
 
-def best_of(spec: SearchSpec, folder: Path, searcher: str, seed: int, noise: float) -> float:
+def best_of(spec: SearchSpec, searcher: str, seed: int, noise: float) -> float:
     """The true value of the config that a search of 40 trials finds best."""
-    folder.mkdir()
     rng = np.random.default_rng(seed)
     chosen = override(spec, [f"searcher={searcher}", "trials=40", "enqueue=[]"])
-    search = StudySearch(chosen, folder / "study.journal", seed=seed)
+    search = StudySearch(chosen, seed=seed)
     run(search, lambda params: objective(params) + noise * float(rng.standard_normal()))
     return objective(search.study.best_params)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
-def test_tpe_finds_the_known_optimum_better_than_chance(
-    spec: SearchSpec, tmp_path: Path, noise: float
-) -> None:
+def test_tpe_finds_the_known_optimum_better_than_chance(spec: SearchSpec, noise: float) -> None:
     # 12 pairs; at chance TPE wins 6 of them, and 10 or more with probability 0.02
-    pairs = [
-        [best_of(spec, tmp_path / f"{name}{seed}", name, seed, noise) for name in ("tpe", "random")]
-        for seed in range(12)
-    ]
+    pairs = [[best_of(spec, name, seed, noise) for name in ("tpe", "random")] for seed in range(12)]
     wins = sum(tpe > chance for tpe, chance in pairs)
     assert wins >= 10, pairs
     assert np.mean([tpe for tpe, _ in pairs]) > np.mean([chance for _, chance in pairs]) + 0.05
     assert np.median([tpe for tpe, _ in pairs]) > 0.6
 
 
-def test_failing_and_pruned_trials_do_not_mislead(spec: SearchSpec, study_path: Path) -> None:
-    search = StudySearch(spec, study_path, seed=0, budget=60)
+def test_failing_and_pruned_trials_do_not_mislead(spec: SearchSpec) -> None:
+    search = StudySearch(spec, seed=0, budget=60)
     for n in range(60):
         config = search.suggest(f"x{n}")
         assert isinstance(config, dict)
@@ -186,19 +181,17 @@ def test_failing_and_pruned_trials_do_not_mislead(spec: SearchSpec, study_path: 
     )
 
 
-def test_random_depends_on_seed_and_number_alone(spec: SearchSpec, tmp_path: Path) -> None:
+def test_random_depends_on_seed_and_number_alone(spec: SearchSpec) -> None:
     chosen = override(spec, ["searcher=random", "enqueue=[]"])
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    one = StudySearch(chosen, tmp_path / "a" / "study.journal", seed=4, budget=10)
-    two = StudySearch(chosen, tmp_path / "b" / "study.journal", seed=4, budget=10)
+    one = StudySearch(chosen, seed=4, budget=10)
+    two = StudySearch(chosen, seed=4, budget=10)
     first = run(one)
     second = [two.suggest(f"p{n}") for n in range(10)]  # all at once, as in parallel
     assert first == second
     assert len({str(config["params"]) for config in first}) == 10
 
 
-def test_grid_is_every_config_once_in_order(study_path: Path, tmp_path: Path) -> None:
+def test_grid_is_every_config_once_in_order(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(
         dedent(
@@ -214,21 +207,21 @@ def test_grid_is_every_config_once_in_order(study_path: Path, tmp_path: Path) ->
     )
     spec = load_spec(str(path))
     assert spec.trials == 8
-    search = StudySearch(spec, study_path, seed=0, budget=100)
+    search = StudySearch(spec, seed=0, budget=100)
     configs = [config["params"] for config in run(search, lambda params: 0.5)]
     first = {"loss": "bpr", "margin": 1.0, "lr": 0.1}
     assert configs == [first, *(c for c in spec.grid() if c != first)]
-    assert [t.params for t in open_study(study_path).get_trials()] == configs
+    assert [t.params for t in search.study.get_trials()] == configs
 
 
-def test_grid_stops_at_its_budget(study_path: Path) -> None:
-    search = StudySearch(load_spec("report_table"), study_path, seed=0, budget=3)
+def test_grid_stops_at_its_budget() -> None:
+    search = StudySearch(load_spec("report_table"), seed=0, budget=3)
     assert len(run(search, lambda params: 0.5)) == 3
 
 
-def test_importance_finds_the_parameter_that_matters(spec: SearchSpec, study_path: Path) -> None:
+def test_importance_finds_the_parameter_that_matters(spec: SearchSpec) -> None:
     chosen = override(spec, ["searcher=random", "enqueue=[]"])
-    search = StudySearch(chosen, study_path, seed=0, budget=60)
+    search = StudySearch(chosen, seed=0, budget=60)
     run(search, lambda params: -abs(math.log(params["lr"] / 0.05)), most=7)
     assert importance(search.study) == {}  # too few to say anything
     run(search, lambda params: -abs(math.log(params["lr"] / 0.05)))
@@ -239,7 +232,7 @@ def test_importance_finds_the_parameter_that_matters(spec: SearchSpec, study_pat
     assert {"margin", "temperature"} <= found.keys()
 
 
-def test_importance_of_equal_trials_is_unknown(spec: SearchSpec, study_path: Path) -> None:
-    search = StudySearch(spec, study_path, seed=0, budget=20)
+def test_importance_of_equal_trials_is_unknown(spec: SearchSpec) -> None:
+    search = StudySearch(spec, seed=0, budget=20)
     run(search, lambda params: 0.5)
     assert importance(search.study) == {}

@@ -12,7 +12,7 @@ import pytest
 from search.space.load import load_spec, override
 from search.tune.scheduler import EpochASHA, rungs
 from search.tune.searcher import StudySearch
-from search.tune.study import open_study, records
+from tests.search.fake_search import records
 
 SPEC = override(load_spec("smoke"), ["max_epochs=20", "trials=14"])
 
@@ -64,12 +64,9 @@ def ray_of_two() -> Iterator[None]:
 def test_through_a_real_tuner(ray_of_two: None, tmp_path: Path) -> None:
     from ray import tune
 
-    folder = tmp_path / "run-1"
-    folder.mkdir()
     journaled: list[int] = []
     search = StudySearch(
         SPEC,
-        folder / "study.journal",
         seed=1,
         on_new=lambda number, params: journaled.append(number),
     )
@@ -90,7 +87,7 @@ def test_through_a_real_tuner(ray_of_two: None, tmp_path: Path) -> None:
         ),
     ).fit()
     assert journaled == list(range(14)), "FINISHED ends it, although Tune would go on for ever"
-    found = records(open_study(folder / "study.journal"))
+    found = records(search.study)
     by_number = {t.number: t for t in found}
     assert by_number.keys() == set(range(14))
     assert {t.state for t in found} == {"COMPLETE", "PRUNED", "FAILED"}
@@ -114,4 +111,4 @@ def test_through_a_real_tuner(ray_of_two: None, tmp_path: Path) -> None:
     asha_again = EpochASHA(SPEC)
     for trial in found:
         asha_again.replay(f"t{trial.number:04d}", trial.steps)
-    assert asha_again.rungs.recorded == asha.rungs.recorded
+    assert asha_again.reached.recorded == asha.reached.recorded
