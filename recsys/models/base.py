@@ -130,6 +130,10 @@ class ModelConfig(BaseModel):
         """Whether training is told which items are held out."""
         return False
 
+    def honest(self) -> Self:
+        """This config, told nothing of what is held out; itself where it is told nothing."""
+        return self
+
     def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
         """This config, trained for exactly `epochs` epochs; itself for a model without epochs."""
         return self

@@ -195,7 +195,7 @@ def _export_trial(
     from search.run.opened import absolute, open_data
     from search.space.load import load_run_spec
     from search.stages.refit import submit
-    from search.stages.winner import train_fixed
+    from search.stages.winner import FinalTraining
 
     state = folder.state()
     trial = state.trials.get(trial_id)
@@ -217,7 +217,13 @@ def _export_trial(
         device = "cpu"
     opened = open_data(spec, settings, folder.name, lambda _: None)
     everything = opened.split.full()
-    threads = settings.cpus_per_trial
-    model = train_fixed(trial.config, trial.best_epoch, trial.seed, everything, threads, device)
+    training = FinalTraining.of(
+        trial.training,
+        trial.best_epoch,
+        seed=trial.seed,
+        threads=settings.cpus_per_trial,
+        device=device,
+    )
+    model = training.train(everything)
     separator = separator or settings.submission_sep
     submit(target, model, opened.dataset, everything, spec.k, separator)

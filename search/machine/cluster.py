@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recsys.errors import ConfigError
 from search import guard
@@ -28,6 +28,15 @@ from search.machine.workers import NoWorkersError, Patience, cause_of, start_tro
 from search.paths import SPACES, working_directory
 
 LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task has no result. cause: in one line; error: at length, with a traceback."""
+
+    cause: str
+    error: str
 
 
 @dataclass(frozen=True)
@@ -240,13 +249,13 @@ class Cluster:
 
     def map(
         self,
-        function: Callable[..., dict[str, Any]],
+        function: Callable[..., Answer],
         tasks: Iterable[tuple[Any, ...]],
         resources: Resources,
-    ) -> Iterator[dict[str, Any]]:
-        """Results of `function(*task)` as they finish; dead workers are retried twice.
+    ) -> Iterator[tuple[int, Answer | Failure]]:
+        """The index and the result of `function(*task)` of each task, as they finish.
 
-        A task that failed all the same gives `task` (its index), `cause` (one line), `error`.
+        Dead workers are retried twice; a task that failed all the same gives a `Failure`.
         Raises `NoWorkersError` where no worker starts for too long.
         """
         ray = self._ray
@@ -264,9 +273,10 @@ class Cluster:
                 continue
             patience.look(running=True)
             try:
-                yield ray.get(done[0])
+                answer = ray.get(done[0])
             except ray.exceptions.RayError as error:
-                yield {"task": index[done[0]], "cause": cause_of(error), "error": str(error)}
+                answer = Failure(cause_of(error), str(error))
+            yield index[done[0]], answer
 
     def _runs(self, name: str) -> bool:
         """Whether a worker runs this function: Ray gives it as the title of the process.

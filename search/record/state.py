@@ -10,8 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from recsys.models import ModelConfig, config_from_flat
 from search.record.events import (
     EpochsReported,
     Event,
@@ -76,6 +78,11 @@ class TrialRecord:
         """One column of the rows, in order of epochs."""
         at = self.columns.index(name)
         return [row[at] for row in self.rows]
+
+    @cached_property
+    def training(self) -> ModelConfig:
+        """The config as it is trained. Raises ConfigError where this version does not know it."""
+        return config_from_flat(self.config)
 
     @property
     def metrics(self) -> tuple[str, ...]:

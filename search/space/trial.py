@@ -28,17 +28,28 @@ def trial_id(number: int) -> str:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """chosen: the active searched parameters; train: the training; seed: for its generator."""
+    """chosen: the active searched parameters; train: the training; seed: for its generator.
+
+    number: its place in the run, from 0.
+    """
 
     chosen: Pairs
     train: ModelConfig
     seed: int
+    number: int = 0
 
     @staticmethod
-    def of(spec: SearchSpec, params: Mapping[str, Value], run_seed: int) -> TrialConfig:
+    def of(
+        spec: SearchSpec, params: Mapping[str, Value], run_seed: int, number: int = 0
+    ) -> TrialConfig:
         """The trial with these parameters; ConfigError where they do not fit the space."""
         train = spec.train_config(params)
-        return TrialConfig(tuple(params.items()), train, trial_seed(run_seed, train.key()))
+        seed = trial_seed(run_seed, train.key())
+        return TrialConfig(tuple(params.items()), train, seed, number)
+
+    @property
+    def id(self) -> str:
+        return trial_id(self.number)
 
     @property
     def params(self) -> dict[str, Value]:

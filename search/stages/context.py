@@ -20,7 +20,7 @@ from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
 from search.screen.display import Display
 from search.space.load import SearchSpec
-from search.space.trial import TrialConfig, trial_id
+from search.space.trial import TrialConfig
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
 from search.tune.study import Study, StudyTrial, as_journal, from_journal, remake
@@ -173,13 +173,12 @@ class Stages:
         """Bring the study's file in the run folder up to date."""
         self.folder.write(STUDY, as_journal(self.study(), self.folder.name))
 
-    def _journal_trial(self, number: int, params: dict[str, Any]) -> None:
-        trial = TrialConfig.of(self.spec, params, self.settings.seed)
+    def _journal_trial(self, trial: TrialConfig) -> None:
         self.journal.append(
             TrialMade(
-                id=trial_id(number),
-                number=number,
-                params=params,
+                id=trial.id,
+                number=trial.number,
+                params=trial.params,
                 config=trial.train.to_flat(),
                 seed=trial.seed,
             )

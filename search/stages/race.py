@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from search.machine.cluster import Failure
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.state import TrialRecord, leaky
@@ -23,6 +24,7 @@ from search.stages.replicates import (
     standings,
 )
 from search.stats import Comparison, verdict
+from search.tune.worker import ReplicateResult, ReplicateTask
 from search.words import counted
 
 
@@ -92,19 +94,19 @@ def race(run: Stages) -> dict[str, Any]:
         f"{counted(len(racers), 'finalist')} on {replicates} fresh splits of train + valid"
     )
     done = len(already)
-    for row in run_race(
+    for task, answer in run_race(
         run.cluster,
         run.resources,
         run.data,
-        [Finalist(t.id, t.config) for t in racers],
+        [Finalist(t.id, t.training) for t in racers],
         splits,
         run.settings.seed,
         already,
     ):
-        if "per_user" in row:
-            path = per_user_file(folder, row["config_id"], row["replicate"])
-            save_arrays(path, users=row.pop("users"), values=row.pop("per_user"))
-        run.journal.append(_raced(row), sync=True)
+        if isinstance(answer, ReplicateResult):
+            path = per_user_file(folder, task.config_id, task.replicate)
+            save_arrays(path, users=answer.users, values=answer.per_user)
+        run.journal.append(_raced(task, answer), sync=True)
         done += 1
         run.display.progress(done, total)
     run.refresh()
@@ -115,10 +117,17 @@ def race(run: Stages) -> dict[str, Any]:
     return race_summary(run, table, racers, replicates)
 
 
-def _raced(row: dict[str, Any]) -> ReplicateRaced:
-    """What the journal keeps of one result of the race."""
-    names = {f.name for f in fields(ReplicateRaced)}
-    return ReplicateRaced(**{name: value for name, value in row.items() if name in names})
+def _raced(task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateRaced:
+    """What the journal keeps of a finalist on one split."""
+    raced = ReplicateRaced(
+        config_id=task.config_id,
+        replicate=task.replicate,
+        seed=task.seed,
+        split_seed=task.split_seed,
+    )
+    if isinstance(answer, Failure):
+        return replace(raced, error=answer.error, cause=answer.cause)
+    return replace(raced, value=answer.value, best_epoch=answer.best_epoch, seconds=answer.seconds)
 
 
 MIN_RACERS, MIN_REPLICATES = 2, 2

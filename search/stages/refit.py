@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +13,41 @@ from recsys.data import Dataset
 from recsys.data.lists import BLANK
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
-from recsys.models import Model, config_from_flat, model_of
+from recsys.models import Model, ModelConfig, model_of
 from recsys.models.saved import CONFIG, load_model, weights_of
 from search.record.folder import write_atomic
 from search.stages.catalogue import save_catalogue
 from search.stages.context import Stages
-from search.stages.winner import alone, train_fixed, trained, winner_task
+from search.stages.winner import FinalTraining, alone, learned_epochs, winner_training
 
 
-def refit_task(task: dict[str, Any], everything: CSR) -> dict[str, Any]:
-    """Train on everything, in a worker; the model comes back as bytes, for the driver to write."""
+@dataclass(frozen=True, eq=False)
+class Refitted:
+    """A trained model as bytes (of `Model.to_bytes`), for the driver to write."""
+
+    weights: bytes
+    seconds: float
+
+
+def refit_task(winner: FinalTraining, everything: CSR) -> Refitted:
+    """The winner trained on everything, in a worker."""
     started = time.monotonic()
-    model = train_fixed(
-        task["train"], task["epochs"], task["seed"], everything, task["threads"], task["device"]
-    )
-    return {"what": "refit", "weights": model.to_bytes(), "seconds": time.monotonic() - started}
+    model = winner.train(everything)
+    return Refitted(model.to_bytes(), time.monotonic() - started)
 
 
-def save_model(folder: Path, weights: bytes, config: dict[str, Any]) -> None:
+def save_model(folder: Path, weights: bytes, config: ModelConfig) -> None:
     """`weights` (of `Model.to_bytes`) and `config.json`, flat, for `recsys.models.saved`.
 
     Weights of another model (the winner before an extension) are removed first.
     """
     folder.mkdir(exist_ok=True)
-    file = folder / model_of(config_from_flat(config)).weights_file
+    file = folder / model_of(config).weights_file
     before = weights_of(folder)
     if before not in (None, file):
         before.unlink()
     write_atomic(file, weights)
-    write_atomic(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_atomic(folder / CONFIG, json.dumps(config.to_flat(), indent=2) + "\n")
 
 
 def submit(
@@ -64,9 +71,9 @@ def submit(
 def refit(run: Stages) -> dict[str, Any]:
     """The winner on everything; the submission, written, read back and checked."""
     everything = run.split.full()
-    task = winner_task(run, "refit")
-    answer = alone(run, refit_task, (task, everything))
-    save_model(run.folder.path / "model", answer["weights"], trained(task["train"], task["epochs"]))
+    winner = winner_training(run, "refit")
+    answer = alone(run, refit_task, winner, everything)
+    save_model(run.folder.path / "model", answer.weights, winner.config)
     save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
     separator, k = run.settings.submission_sep, run.spec.k
     model = load_model(run.folder.path / "model")
@@ -75,6 +82,6 @@ def refit(run: Stages) -> dict[str, Any]:
         "rows": rows,
         "k": k,
         "separator": separator,
-        "epochs": task["epochs"],
-        "seconds": answer["seconds"],
+        "epochs": learned_epochs(run),
+        "seconds": answer.seconds,
     }

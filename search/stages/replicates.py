@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models import config_from_flat
+from recsys.models import ModelConfig
 from recsys.split import Split, SplitPlan, resplit
-from search.machine.cluster import Cluster, Resources
+from search.machine.cluster import Cluster, Failure, Resources
 from search.record.events import ReplicateRaced
 from search.space.trial import trial_seed
 from search.stats import Comparison, compare_paired, holm
-from search.tune.worker import TrialData, run_replicate
+from search.tune.worker import ReplicateResult, ReplicateTask, TrialData, run_replicate
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Finalist:
     """A config that races. `id` is the trial it comes from."""
 
     id: str
-    train: dict[str, Any]
+    config: ModelConfig
 
 
 @dataclass(frozen=True)
@@ -64,27 +63,28 @@ def run_race(
     splits: Sequence[Split],
     run_seed: int,
     already: set[tuple[str, int]],
-) -> Iterator[dict[str, Any]]:
-    """Results of every (finalist, replicate) not in `already`, as they finish."""
+) -> Iterator[tuple[ReplicateTask, ReplicateResult | Failure]]:
+    """Every (finalist, replicate) not in `already` and its result, as they finish.
+
+    A replicate whose worker died again and again failed, like one that diverged.
+    """
     shared = cluster.put(data)
     halves = [(cluster.put(s.train), cluster.put(s.valid)) for s in splits]
-    tasks = []
-    for replicate, (train, valid) in enumerate(halves):
-        for finalist in finalists:
-            if (finalist.id, replicate) in already:
-                continue
-            config = config_from_flat(finalist.train)
-            task = {
-                "config_id": finalist.id,
-                "replicate": replicate,
-                "train": finalist.train,
-                "seed": trial_seed(run_seed + 1 + replicate, config.key()),
-                "split_seed": splits[replicate].seed,
-            }
-            tasks.append((task, shared, train, valid))
-    for answer in cluster.map(run_replicate, tasks, resources):
-        # A replicate whose worker died again and again failed, like one that diverged.
-        yield tasks[answer["task"]][0] | answer if "task" in answer else answer
+    tasks = [
+        ReplicateTask(
+            finalist.id,
+            replicate,
+            finalist.config,
+            trial_seed(run_seed + 1 + replicate, finalist.config.key()),
+            split.seed,
+        )
+        for replicate, split in enumerate(splits)
+        for finalist in finalists
+        if (finalist.id, replicate) not in already
+    ]
+    work = [(task, shared, *halves[task.replicate]) for task in tasks]
+    for index, answer in cluster.map(run_replicate, work, resources):
+        yield tasks[index], answer
 
 
 def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:

@@ -6,78 +6,86 @@ The winner is trained for the number of epochs that the race has learned.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recsys import rivals
-from recsys.evaluation import evaluate
+from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import fit_model
 from search.stages.context import Stages
 from search.stages.race import plain_comparison
-from search.stages.winner import alone, train_fixed, winner_task
+from search.stages.winner import FinalTraining, alone, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
 from search.tune.worker import limit_threads
 from search.words import baseline_name
 
 
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The winner on the test items."""
+
+    found: Evaluation
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """What stands beside the winner.
+
+    table: values on validation and test by name, or why there are none. per_user (V,): those of
+    the run's metric on the test items, by name.
+    """
+
+    table: dict[str, Any]
+    per_user: dict[str, np.ndarray]
+
+
 def test(run: Stages) -> dict[str, Any]:
-    """The one look at the test items, and the baselines beside it."""
+    """The one look at the test items, and the rivals beside it."""
     split, metrics = run.split, list(run.metrics)
     if split.test is None:
         return {"skipped": "the split holds out no test items"}
-    args = (split.train, split.valid, split.test, metrics)
-    found: dict[str, Any] = {}
-    for function in (test_task, baselines_task):
-        answer = alone(run, function, (winner_task(run, "test"), *args))
-        found[answer["what"]] = answer
-    answer = found["test"]
+    task = (winner_training(run, "test"), split.train, split.valid, split.test, metrics)
+    tested = alone(run, test_task, *task)
+    beside = alone(run, rivals_task, *task)
+    mine = tested.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
-    low, high = bootstrap_interval(answer["per_user"], rng)
-    beside = {
-        name: compare_paired(answer["per_user"], values, rng)
-        for name, values in found["baselines"]["per_user"].items()
-    }
+    low, high = bootstrap_interval(mine, rng)
+    compared = {name: compare_paired(mine, values, rng) for name, values in beside.per_user.items()}
     return {
         "comparisons": [
             plain_comparison(name, c, f"{baseline_name(name)} on the test items")
-            for name, c in holm(beside).items()
+            for name, c in holm(compared).items()
         ],
-        "values": answer["values"],
+        "values": tested.found.values,
         "ci": [low, high],
-        "users": len(answer["users"]),
-        "baselines": found["baselines"]["table"],
-        "seconds": answer["seconds"],
+        "users": len(tested.found.users),
+        "baselines": beside.table,
+        "seconds": tested.seconds,
     }
 
 
 def test_task(
-    task: dict[str, Any], train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
-) -> dict[str, Any]:
-    """The winner on the test items, in a worker: values of every metric, and per user."""
+    winner: FinalTraining, train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
+) -> Tested:
+    """The winner on the test items, in a worker."""
     started = time.monotonic()
     seen = train_items.union(valid)
-    model = train_fixed(
-        task["train"], task["epochs"], task["seed"], seen, task["threads"], task["device"]
-    )
-    result = evaluate(model, seen, test, metrics, threads=task["threads"])
-    return {
-        "what": "test",
-        "values": result.values,
-        "users": result.users,
-        "per_user": result.per_user[metrics[0]],
-        "seconds": time.monotonic() - started,
-    }
+    model = winner.train(seen)
+    found = evaluate(model, seen, test, metrics, threads=winner.threads)
+    return Tested(found, time.monotonic() - started)
 
 
-def baselines_task(
-    task: dict[str, Any], train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
-) -> dict[str, Any]:
-    """The rivals: on validation fitted on train, on test fitted on train + valid."""
-    threads, metric = task["threads"], metrics[0]
+def rivals_task(
+    winner: FinalTraining, train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
+) -> Rivals:
+    """The rivals, in a worker: on validation fitted on train, on test fitted on train + valid."""
+    threads, metric = winner.threads, metrics[0]
     limit_threads(threads)
-    rng = np.random.default_rng(task["seed"])
+    rng = np.random.default_rng(winner.seed)
     seen = train_items.union(valid)
     table: dict[str, Any] = {}
     per_user = {}
@@ -92,4 +100,4 @@ def baselines_task(
         per_user[rival.name] = on_test.per_user[metric]
         if rival.name == "ease":
             table["ease"]["l2"] = choice.config.to_flat()["ease_l2"]
-    return {"what": "baselines", "table": table, "per_user": per_user}
+    return Rivals(table, per_user)

@@ -112,7 +112,7 @@ class EpochASHA(ToTheEnd):
         if OBJECTIVE not in result:  # it ended without a report
             return str(TrialScheduler.CONTINUE)
         # Our id of a trial, unlike Ray's, is the same after a resume.
-        return self.reached.decide(trial.config["id"], result["epoch"], result[OBJECTIVE])
+        return self.reached.decide(trial.config["trial"].id, result["epoch"], result[OBJECTIVE])
 
     def replay(self, name: str, reports: Iterable[tuple[int, float]]) -> None:
         for epoch, value in reports:

@@ -22,7 +22,7 @@ from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
 from search.tune.outcome import OBJECTIVE, judge
 
-OnNew = Callable[[int, dict[str, Value]], None]
+OnNew = Callable[[TrialConfig], None]
 
 
 @dataclass
@@ -36,12 +36,11 @@ class _Open:
 class StudySearch(Searcher):
     """Hands out the trials of a run, in order of their numbers, and keeps the Optuna study.
 
-    A suggestion is the config of a trial: `id` ("t0007"), `number`, `params` (the active
-    parameters of the space), `train` (flat, of TrainConfig), `seed`.
+    A suggestion is `{"trial": TrialConfig}`, for Ray wants a dict.
 
     `trials` is what the run's journal knows. First come those that have not ended, then
     `enqueue`, then what the space's searcher proposes, until the run has `budget` trials in all.
-    `on_new(number, params)` is called with each new trial before anyone can run it, so that the
+    `on_new(trial)` is called with each new trial before anyone can run it, so that the
     journal knows it first. `where`: the folder of the run, for messages. Raises ConfigError where
     `trials` do not fit the space.
 
@@ -88,44 +87,38 @@ class StudySearch(Searcher):
         if self._finished or not (self._again or self._count < self.budget):
             return str(Searcher.FINISHED)
         try:
-            trial, params = self._restarted() if self._again else self._new()
+            open_, trial = self._restarted() if self._again else self._new()
         except studies.NoNewConfigError:
             self.exhausted = True
             self.finish()
             return str(Searcher.FINISHED)
-        self._open[trial_id] = _Open(trial)
-        return self._config(trial.number, params)
+        self._open[trial_id] = _Open(open_)
+        return {"trial": trial}
 
-    def _restarted(self) -> tuple[studies.Trial, dict[str, Value]]:
-        trial = studies.restart(self.study, self._again.pop(0))
-        return trial, studies.suggest(self.spec, trial)
+    def _restarted(self) -> tuple[studies.Trial, TrialConfig]:
+        open_ = studies.restart(self.study, self._again.pop(0))
+        return open_, self._config(open_.number, studies.suggest(self.spec, open_))
 
-    def _new(self) -> tuple[studies.Trial, dict[str, Value]]:
+    def _new(self) -> tuple[studies.Trial, TrialConfig]:
         listed = next((params for params in self._listed if not self._had(params)), None)
-        trial, params = studies.start(
+        open_, params = studies.start(
             self.study, self.spec, self.seed, self._count, listed, self._had
         )
         self._count += 1
-        self._keys.add(self._key(params))
+        trial = self._config(open_.number, params)
+        self._keys.add(trial.train.key())
         if self.on_new is not None:
-            self.on_new(trial.number, dict(params))
-        return trial, params
+            self.on_new(trial)
+        return open_, trial
+
+    def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
+        return TrialConfig.of(self.spec, params, self.seed, number)
 
     def _key(self, params: Mapping[str, Value]) -> str:
         return self.spec.train_config(params).key()
 
     def _had(self, params: Mapping[str, Value]) -> bool:
         return self._key(params) in self._keys
-
-    def _config(self, number: int, params: dict[str, Value]) -> dict[str, Any]:
-        config = TrialConfig.of(self.spec, params, self.seed)
-        return {
-            "id": trial_id(number),
-            "number": number,
-            "params": params,
-            "train": config.train.to_flat(),
-            "seed": config.seed,
-        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep an intermediate value: the best so far at an epoch."""

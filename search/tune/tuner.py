@@ -149,7 +149,7 @@ class Recorder(Callback):
         self.running.add(name)
         self.busy[name] = 0
         self.journal.append(TrialBegan(id=name, attempt=self.attempts[name]))
-        self.events.trial_started(name, trial.config["params"])
+        self.events.trial_started(name, trial.config["trial"].params)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self.running.discard(trial.trial_id)

@@ -17,7 +17,9 @@ import numpy as np
 
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.models import EpochReport, config_from_flat, new_model
+from recsys.models import EpochReport, ModelConfig, new_model
+from search.machine.cluster import Failure
+from search.space.trial import TrialConfig
 
 REPORT_EVERY_S = 0.5
 
@@ -44,8 +46,8 @@ class TrialData:
 class Trial:
     """One training of one config: the same config, seed and data give the same epochs."""
 
-    def __init__(self, flat: dict[str, Any], seed: int, data: TrialData) -> None:
-        self.config = config_from_flat(flat)
+    def __init__(self, config: ModelConfig, seed: int, data: TrialData) -> None:
+        self.config = config
         self.data = data
         self.rng = np.random.default_rng(seed)
         self.model = new_model(self.config, data.train, self.rng)
@@ -106,8 +108,8 @@ def epoch_row(report: EpochReport, metrics: tuple[str, ...]) -> list[float]:
     return [report.epoch, report.loss, *values, report.train_seconds, report.eval_seconds]
 
 
-def run_trial(config: dict[str, Any], data: TrialData) -> None:
-    """Train one config, reporting on rungs and at most every half second.
+def run_trial(config: dict[str, TrialConfig], data: TrialData) -> None:
+    """Train `config["trial"]`, reporting on rungs and at most every half second.
 
     A failure of the training itself (divergence, out of memory) is reported as a result with
     an `error`, so that Ray's retries are spent on dead workers only.
@@ -120,7 +122,7 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
     result: dict[str, Any] = {"epoch": 0, "objective": float("-inf")}
     last = time.monotonic()
     try:
-        trial = Trial(config["train"], config["seed"], data)
+        trial = Trial(config["trial"].train, config["trial"].seed, data)
         for report in trial.epochs():
             rows.append(epoch_row(report, data.metrics))
             result = {
@@ -142,21 +144,43 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
     tune.report(result)
 
 
-def run_replicate(task: dict[str, Any], data: TrialData, train: CSR, valid: CSR) -> dict[str, Any]:
-    """One finalist on one fresh split, for the race; returns values per user as well."""
+@dataclass(frozen=True)
+class ReplicateTask:
+    """A finalist (`config_id`, its trial) on the fresh split number `replicate`."""
+
+    config_id: str
+    replicate: int
+    config: ModelConfig
+    seed: int
+    split_seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class ReplicateResult:
+    """value: of the run's metric, at the best epoch. per_user (V,): the value of each of `users`.
+
+    seconds: of training and evaluation.
+    """
+
+    value: float
+    best_epoch: int
+    seconds: float
+    users: np.ndarray
+    per_user: np.ndarray
+
+
+def run_replicate(
+    task: ReplicateTask, data: TrialData, train: CSR, valid: CSR
+) -> ReplicateResult | Failure:
+    """One finalist on one fresh split, for the race."""
     limit_threads(data.threads)
     return_freed_memory()
     started = time.monotonic()
     try:
-        trial = Trial(task["train"], task["seed"], replace(data, train=train, valid=valid))
+        trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid))
         report = list(trial.epochs())[-1]
         users, values = trial.per_user(valid, train)
     except Exception as error:
-        return task | {"error": traceback.format_exc(), "cause": f"{type(error).__name__}: {error}"}
-    return task | {
-        "value": report.best_value,
-        "best_epoch": report.best_epoch,
-        "users": users,
-        "per_user": values,
-        "seconds": time.monotonic() - started,
-    }
+        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+    seconds = time.monotonic() - started
+    return ReplicateResult(report.best_value, report.best_epoch, seconds, users, values)

@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from ray.tune.search import Searcher
 
 from search.space.load import SearchSpec, load_spec
+from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
 from search.tune.study import StudyTrial
 
@@ -70,6 +71,15 @@ def objective(params: dict[str, Any]) -> float:
     return 1 / (1 + off)
 
 
+def suggest(search: StudySearch, name: str) -> TrialConfig | None:
+    """The next trial; None where there is none."""
+    suggestion = search.suggest(name)
+    if isinstance(suggestion, str):
+        assert suggestion == Searcher.FINISHED
+        return None
+    return suggestion["trial"]
+
+
 def finish(search: StudySearch, name: str, value: float, stop: str | None = "epochs") -> None:
     for epoch in (4, 12, 36):
         search.on_trial_result(name, {"epoch": epoch, "objective": value * epoch / 40})
@@ -78,15 +88,14 @@ def finish(search: StudySearch, name: str, value: float, stop: str | None = "epo
 
 def run(
     search: StudySearch, value: Callable[[dict[str, Any]], float] = objective, most: int = 10**6
-) -> list[dict[str, Any]]:
+) -> list[TrialConfig]:
     """One trial after another until the searcher has no more."""
-    configs: list[dict[str, Any]] = []
-    while len(configs) < most:
-        name = f"tune{len(configs)}"
-        config = search.suggest(name)
-        if config == Searcher.FINISHED:
+    trials: list[TrialConfig] = []
+    while len(trials) < most:
+        name = f"tune{len(trials)}"
+        trial = suggest(search, name)
+        if trial is None:
             break
-        assert isinstance(config, dict)
-        finish(search, name, value(config["params"]))
-        configs.append(config)
-    return configs
+        finish(search, name, value(trial.params))
+        trials.append(trial)
+    return trials

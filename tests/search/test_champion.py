@@ -15,7 +15,7 @@ import pytest
 from recsys.evaluation import top_items
 from recsys.interactions import CSR, Interactions
 from recsys.models import MODELS, config_of, model_of
-from recsys.models.popularity import Popularity
+from recsys.models.popularity import Popularity, PopularityConfig
 from search.stages.catalogue import save_catalogue
 from search.stages.refit import save_model
 from search.tracking.champion import model_digest
@@ -128,7 +128,7 @@ def test_every_model_recommends_what_the_submission_says(name: str, tmp_path: Pa
     model = model_of(config).create(config, 1500, 60, rng=rng)
     for _ in model.train(config.for_epochs(1), seen, None, rng=rng):
         pass
-    save_model(tmp_path / "model", model.to_bytes(), config.to_flat())
+    save_model(tmp_path / "model", model.to_bytes(), config)
     save_catalogue(
         tmp_path / "model",
         Interactions(seen, np.zeros(seen.nnz), users, items, ordered=False),
@@ -154,7 +154,7 @@ def test_a_model_that_is_no_factorization_is_registered_and_loads(tmp_path: Path
     run.trial()
     save_tiny_model(run.path / "model")
     seen = CSR.from_pairs(np.array([0, 1]), np.array([0, 3]), 3, 4)
-    save_model(run.path / "model", Popularity(seen).to_bytes(), {"model": "popularity"})
+    save_model(run.path / "model", Popularity(seen).to_bytes(), PopularityConfig())
     assert not (run.path / "model" / "weights.pt").exists()
     run.finish()
     run.close()

@@ -17,7 +17,7 @@ from search.space import domains
 from search.space.load import SearchSpec, load_spec, override
 from search.space.trial import TrialConfig
 from search.stages.refit import save_model, submit
-from search.stages.winner import train_fixed, trained
+from search.stages.winner import FinalTraining
 from search.tune.worker import Trial, TrialData
 from tests.recsys.test_models import newest  # noqa: F401
 
@@ -121,14 +121,15 @@ def test_any_model_is_trained_refitted_saved_and_submitted(
     spec = read(tmp_path, f"{{metric: map@10, k: 10, params: {{model: {model}{extra}}}}}")
     config = TrialConfig.of(spec, spec.sample(np.random.default_rng(0)), 1)
     dataset, split, data = trial_data()
-    trial = Trial(config.train.to_flat(), config.seed, data)
+    trial = Trial(config.train, config.seed, data)
     (report,) = trial.epochs()
     assert report.stop == "epochs"
     _, values = trial.per_user(split.valid, split.train)
     assert values.mean() == pytest.approx(report.best_value)
     everything = split.full()
-    fitted = train_fixed(config.train.to_flat(), 1, config.seed, everything, 1, "cpu")
-    save_model(tmp_path / "model", fitted.to_bytes(), trained(config.train.to_flat(), 1))
+    final = FinalTraining.of(config.train, 1, seed=config.seed, threads=1, device="cpu")
+    fitted = final.train(everything)
+    save_model(tmp_path / "model", fitted.to_bytes(), final.config)
     again = load_model(tmp_path / "model")
     assert type(again).__name__ == type(fitted).__name__
     rows = submit(tmp_path / "s.csv", again, dataset, everything, 10)

@@ -27,7 +27,7 @@ from search.space.load import SearchSpec, load_spec, override
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
 from search.tune.searcher import StudySearch
-from tests.search.fake_search import SPACE, records, run, spec
+from tests.search.fake_search import SPACE, records, run, spec, suggest
 
 __all__ = ["spec"]
 
@@ -218,10 +218,10 @@ def test_where_all_is_new_optuna_itself_decides(tmp_path, searcher, ahead):
     rng = np.random.default_rng(3)
     found, running = [], []
     for number in range(30):
-        config = search.suggest(f"x{number}")
-        assert isinstance(config, dict)
-        found.append(config["params"])
-        running.append((f"x{number}", config["params"]["lr"]))
+        trial = suggest(search, f"x{number}")
+        assert trial is not None
+        found.append(trial.params)
+        running.append((f"x{number}", trial.params["lr"]))
         while len(running) > ahead:
             name, value = running.pop(int(rng.integers(len(running))))
             search.on_trial_complete(name, {"objective": value, "epoch": 1, "stop": "epochs"})
@@ -238,7 +238,7 @@ class TestNoConfigTwice:
         search = StudySearch(small, seed=1, budget=100)
         configs = run(search, lambda params: params["lr"])
         assert len(configs) == 12
-        assert distinct(config["train"] for config in configs) == 12
+        assert distinct(trial.train.to_flat() for trial in configs) == 12
         assert search.exhausted
 
     @pytest.mark.parametrize("searcher", ["tpe", "random"])
@@ -246,19 +246,18 @@ class TestNoConfigTwice:
         rounding = override(space(tmp_path, ROUNDING), [f"searcher={searcher}"])
         search = StudySearch(rounding, seed=1, budget=30)
         configs = run(search, lambda params: params["hard_fraction"])
-        assert sorted(c["train"]["num_hard_neg_samples"] for c in configs) == [1, 2, 3, 4]
+        assert sorted(c.train.negatives.hard for c in configs) == [1, 2, 3, 4]
         assert search.exhausted
         assert search.suggest("more") == Searcher.FINISHED
 
     def test_running_pruned_and_failed_trials_are_not_repeated(self, tmp_path):
         small = override(space(tmp_path, GRID), ["searcher=random"])
         search = StudySearch(small, seed=1, budget=100)
-        configs = [search.suggest(f"x{n}") for n in range(3)]
+        configs = [suggest(search, f"x{n}") for n in range(3)]
         search.on_trial_complete("x0", None, error=True)
         search.on_trial_complete("x1", {"objective": 0.1, "epoch": 1, "stop": None})
-        configs.append(search.suggest("x3"))
-        assert all(isinstance(config, dict) for config in configs)
-        assert distinct(config["train"] for config in configs) == 4
+        configs.append(suggest(search, "x3"))
+        assert distinct(trial.train.to_flat() for trial in configs) == 4
         assert search.suggest("x4") == Searcher.FINISHED
 
     def test_entries_of_enqueue_that_are_one_training(self, tmp_path):
@@ -267,7 +266,7 @@ class TestNoConfigTwice:
             ["enqueue=[{hard_fraction: 0.25}, {hard_fraction: 0.26}, {hard_fraction: 0.5}]"],
         )
         search = StudySearch(twice, seed=1, budget=3)
-        fractions = [c["params"]["hard_fraction"] for c in run(search, lambda params: 0.5)]
+        fractions = [c.params["hard_fraction"] for c in run(search, lambda params: 0.5)]
         assert fractions[:2] == [0.25, 0.5]
         assert len(fractions) == 3
 
@@ -279,7 +278,7 @@ class TestNoConfigTwice:
         second = StudySearch(small, records(first.study), seed=9, budget=10)
         rest = run(second, lambda params: params["lr"])
         assert rest == whole[6:]
-        assert distinct(c["train"] for c in whole) == 10
+        assert distinct(c.train.to_flat() for c in whole) == 10
 
     def test_a_space_of_constants(self, tmp_path):
         one = with_trials(override(space(tmp_path, GRID), ["lr=0.1", "latent_factors=4"]), 5)

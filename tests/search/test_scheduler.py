@@ -20,7 +20,7 @@ SPEC = override(load_spec("smoke"), ["max_epochs=60", "reduction_factor=3"])
 
 def tune_trial(name: str) -> Any:
     """What the scheduler looks at in one of Tune's trials; Tune's own id differs from ours."""
-    return SimpleNamespace(trial_id=f"tune-{name}", config={"id": name})
+    return SimpleNamespace(trial_id=f"tune-{name}", config={"trial": SimpleNamespace(id=name)})
 
 
 def report(asha: EpochASHA, name: str, epoch: int, value: float) -> str:

@@ -21,33 +21,30 @@ from search.space.trial import TrialConfig
 from search.tune.outcome import Outcome, judge
 from search.tune.searcher import StudySearch
 from search.tune.study import as_journal, importance
-from tests.search.fake_search import finish, objective, run, spec
+from tests.search.fake_search import finish, objective, run, spec, suggest
 
 __all__ = ["spec"]
 
 
 def test_suggestions_are_complete_configs(spec: SearchSpec) -> None:
-    told: list[tuple[int, dict[str, Any]]] = []
+    told: list[TrialConfig] = []
     search = StudySearch(
         spec,
         seed=3,
         budget=12,
-        on_new=lambda number, params: told.append((number, params)),
+        on_new=told.append,
     )
     ids = []
     for n in range(12):
         ids.append(search.next_id())
-        config = search.suggest(f"tune{n}")
-        assert isinstance(config, dict)
+        trial = suggest(search, f"tune{n}")
+        assert trial is not None
         assert len(told) == n + 1, "the journal has to know a trial before anyone runs it"
-        assert told[n] == (n, config["params"])
-        assert config["id"] == ids[n]
-        trial = TrialConfig.of(spec, config["params"], 3)
-        assert config["train"] == trial.train.to_flat()
-        assert config["seed"] == trial.seed
-        finish(search, f"tune{n}", objective(config["params"]))
+        assert told[n] == trial == TrialConfig.of(spec, trial.params, 3, n)
+        assert trial.id == ids[n]
+        finish(search, f"tune{n}", objective(trial.params))
     assert ids == [f"t{n:04d}" for n in range(12)]
-    assert told[0][1] == dict(spec.enqueue[0])
+    assert told[0].params == dict(spec.enqueue[0])
     assert search.suggest("more") == Searcher.FINISHED
 
 
@@ -135,7 +132,7 @@ def test_what_a_last_report_means(
 
 
 def test_same_seed_same_sequence(spec: SearchSpec) -> None:
-    def sequence(seed: int) -> list[dict[str, Any]]:
+    def sequence(seed: int) -> list[TrialConfig]:
         return run(StudySearch(spec, seed=seed, budget=25))
 
     assert sequence(5) == sequence(5)
@@ -164,10 +161,10 @@ def test_tpe_finds_the_known_optimum_better_than_chance(spec: SearchSpec, noise:
 def test_failing_and_pruned_trials_do_not_mislead(spec: SearchSpec) -> None:
     search = StudySearch(spec, seed=0, budget=60)
     for n in range(60):
-        config = search.suggest(f"x{n}")
-        assert isinstance(config, dict)
-        value = objective(config["params"])
-        if config["params"]["lr"] > 0.3:
+        trial = suggest(search, f"x{n}")
+        assert trial is not None
+        value = objective(trial.params)
+        if trial.params["lr"] > 0.3:
             search.on_trial_complete(f"x{n}", {"objective": value, "cause": "diverged"})
         elif value < 0.3:
             search.on_trial_complete(f"x{n}", {"epoch": 4, "objective": value, "stop": None})
@@ -186,9 +183,9 @@ def test_random_depends_on_seed_and_number_alone(spec: SearchSpec) -> None:
     one = StudySearch(chosen, seed=4, budget=10)
     two = StudySearch(chosen, seed=4, budget=10)
     first = run(one)
-    second = [two.suggest(f"p{n}") for n in range(10)]  # all at once, as in parallel
+    second = [suggest(two, f"p{n}") for n in range(10)]  # all at once, as in parallel
     assert first == second
-    assert len({str(config["params"]) for config in first}) == 10
+    assert len({str(trial.params) for trial in first}) == 10
 
 
 def test_grid_is_every_config_once_in_order(tmp_path: Path) -> None:
@@ -208,7 +205,7 @@ def test_grid_is_every_config_once_in_order(tmp_path: Path) -> None:
     spec = load_spec(str(path))
     assert spec.trials == 8
     search = StudySearch(spec, seed=0, budget=100)
-    configs = [config["params"] for config in run(search, lambda params: 0.5)]
+    configs = [trial.params for trial in run(search, lambda params: 0.5)]
     first = {"loss": "bpr", "margin": 1.0, "lr": 0.1}
     assert configs == [first, *(c for c in spec.grid() if c != first)]
     assert [t.params for t in search.study.get_trials()] == configs

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from search.space.load import load_spec, override
+from search.space.trial import TrialConfig
 from search.tune.scheduler import EpochASHA, rungs
 from search.tune.searcher import StudySearch
 from tests.search.fake_search import records
@@ -21,8 +22,9 @@ def train_fake(config: dict[str, Any]) -> None:
     """Curves that rise to a height given by lr; some configs fail, in the ways there are."""
     from ray import tune
 
-    number = config["number"]
-    height = 1 / (1 + abs(config["params"]["lr"] - 0.1) * 10)
+    trial: TrialConfig = config["trial"]
+    number = trial.number
+    height = 1 / (1 + abs(trial.params["lr"] - 0.1) * 10)
     result: dict[str, Any] = {}
     for epoch in range(1, 21):
         result = {"epoch": epoch, "objective": height * epoch / 20, "stop": None}
@@ -68,14 +70,14 @@ def test_through_a_real_tuner(ray_of_two: None, tmp_path: Path) -> None:
     search = StudySearch(
         SPEC,
         seed=1,
-        on_new=lambda number, params: journaled.append(number),
+        on_new=lambda trial: journaled.append(trial.number),
     )
     asha = EpochASHA(SPEC)
     last: dict[int, dict[str, Any]] = {}
 
     class Keep(tune.Callback):
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any) -> None:
-            last[trial.config["number"]] = dict(result)
+            last[trial.config["trial"].number] = dict(result)
 
     tune.Tuner(
         tune.with_resources(train_fake, {"cpu": 1}),
@@ -99,7 +101,7 @@ def test_through_a_real_tuner(ray_of_two: None, tmp_path: Path) -> None:
         if trial.state == "FAILED":
             continue
         # the report that ended it is in the study, and its value is the best so far
-        assert trial.params == metrics["config"]["params"]
+        assert trial.params == metrics["config"]["trial"].params
         assert trial.steps[-1] == (metrics["epoch"], metrics["objective"])
         assert trial.value == metrics["objective"]
         assert (trial.state == "PRUNED") == (metrics["stop"] is None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
@@ -14,9 +13,10 @@ from recsys.errors import ConfigError
 from search.record.events import EpochsReported, State, TrialEnded, TrialMade
 from search.record.state import RunState
 from search.space.load import SearchSpec
+from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
 from search.tune.study import StudyTrial, as_journal, from_journal, remake
-from tests.search.fake_search import finish, open_study, records, run, spec
+from tests.search.fake_search import finish, open_study, records, run, spec, suggest
 
 __all__ = ["spec"]
 
@@ -38,22 +38,19 @@ def test_a_resumed_search_goes_on_as_an_uninterrupted_one(spec: SearchSpec, cut:
     whole = run(StudySearch(spec, seed=9, budget=26))
     first = StudySearch(spec, seed=9, budget=26)
     run(first, most=cut)
-    lost = first.suggest("lost")
-    assert isinstance(lost, dict)
+    lost = suggest(first, "lost")
     first.on_trial_result("lost", {"epoch": 4, "objective": 0.1})
     before = records(first.study)
-    journaled: list[int] = []
-    second = StudySearch(
-        spec, before, seed=9, budget=26, on_new=lambda number, params: journaled.append(number)
-    )
+    journaled: list[TrialConfig] = []
+    second = StudySearch(spec, before, seed=9, budget=26, on_new=journaled.append)
     assert second.next_id() == f"t{cut:04d}"
     rest = run(second)
     assert rest[0] == lost == whole[cut]
     assert rest == whole[cut:]
-    assert journaled == list(range(cut + 1, 26)), "what runs again is in the journal already"
+    assert journaled == whole[cut + 1 :], "what runs again is in the journal already"
     after = records(second.study)
     assert [t.number for t in after] == list(range(26))
-    assert [t.params for t in after] == [config["params"] for config in whole]
+    assert [t.params for t in after] == [trial.params for trial in whole]
     assert all(t.state == "COMPLETE" for t in after)
     assert after[:cut] == before[:cut]
 
@@ -77,9 +74,9 @@ def test_the_study_and_its_file_keep_everything(spec: SearchSpec, tmp_path: Path
     assert records(open_study(path)) == expected
     handed = []
     for n in range(3):
-        config = search.suggest(f"x{n}")
-        assert isinstance(config, dict)
-        handed.append(config["number"])
+        trial = suggest(search, f"x{n}")
+        assert trial is not None
+        handed.append(trial.number)
         finish(search, f"x{n}", 0.5)
     assert handed == [3, 4, 6]
     assert search.suggest("x") == Searcher.FINISHED
@@ -103,7 +100,7 @@ def test_extending_adds_to_the_same_study(spec: SearchSpec) -> None:
     first = StudySearch(spec, seed=2, budget=5)
     run(first)
     second = StudySearch(spec, records(first.study), seed=2, budget=8)
-    assert [config["number"] for config in run(second)] == [5, 6, 7]
+    assert [trial.number for trial in run(second)] == [5, 6, 7]
     assert len(records(second.study)) == 8
 
 
@@ -120,7 +117,7 @@ def test_finish(spec: SearchSpec) -> None:
 
 
 def test_ray_may_save_it_and_nothing_is_saved(spec: SearchSpec, tmp_path: Path) -> None:
-    search = StudySearch(spec, seed=2, budget=9, on_new=lambda number, params: None)
+    search = StudySearch(spec, seed=2, budget=9, on_new=lambda trial: None)
     run(search, most=3)
     search.save_to_dir(str(tmp_path / "tune"))
     assert not (tmp_path / "tune").exists()
@@ -130,7 +127,7 @@ def test_ray_may_save_it_and_nothing_is_saved(spec: SearchSpec, tmp_path: Path) 
 
 
 def test_a_hook_that_fails_stops_the_search(spec: SearchSpec) -> None:
-    def full(number: int, params: dict[str, Any]) -> None:
+    def full(trial: TrialConfig) -> None:
         raise OSError("disk full")
 
     search = StudySearch(spec, seed=2, budget=9, on_new=full)

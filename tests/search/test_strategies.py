@@ -42,7 +42,7 @@ def test_a_searcher_that_proposes_gets_its_own_sampler(word: str) -> None:
 def test_a_searcher_that_proposes_nothing_makes_what_is_listed_and_ends(word: str) -> None:
     spec = countable(f"searcher={word}")
     search = StudySearch(spec, seed=1, budget=10**6)
-    made = [config["params"] for config in run(search, lambda params: 0.5)]
+    made = [trial.params for trial in run(search, lambda params: 0.5)]
     first, *rest = made
     assert first == dict(spec.enqueue[0])
     assert rest == [config for config in spec.grid() if config != first]

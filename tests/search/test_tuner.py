@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from recsys.models.ease import EaseConfig
 from search.machine.workers import GIVE_UP_S, Patience
 from search.record.events import TrialEnded
 from search.record.journal import Journal, StorageError, read_events
 from search.run.session import disk_error, full_place
+from search.space.trial import TrialConfig
 from search.tune.outcome import judge
 from search.tune.tuner import NamedTrials, Recorder, Watch
 
@@ -27,7 +29,9 @@ class Events:
 @dataclass(eq=False)
 class Trial:
     trial_id: str
-    config: dict[str, Any] = field(default_factory=lambda: {"params": {}})
+    config: dict[str, Any] = field(
+        default_factory=lambda: {"trial": TrialConfig((), EaseConfig(), 0)}
+    )
     last_result: dict[str, Any] = field(default_factory=dict)
 
     def get_pickled_error(self) -> Exception | None:

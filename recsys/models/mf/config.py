@@ -225,6 +225,10 @@ class TrainConfig(ModelConfig):
         """Whether held-out items are kept out of the negatives, as in the report."""
         return self.negatives_exclude == "all"
 
+    def honest(self) -> Self:
+        """This config, with negatives that exclude the training items only."""
+        return self.model_copy(update={"negatives_exclude": "train"})
+
     def for_epochs(self, epochs: int) -> Self:
         """This config, trained for exactly `epochs` epochs."""
         return self.model_copy(update={"epochs": epochs})
