@@ -5,8 +5,9 @@ A stage that the journal has as done is not run again.
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,10 @@ from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
+from search.record.settings import Settings
+from search.record.state import TrialRecord
 from search.screen.display import Display
-from search.space.load import SearchSpec
+from search.space.load import RaceSpec, SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
@@ -30,10 +33,24 @@ from search.words import counted
 
 METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
 FAIL_AFTER = 5
+SPARE, SPARE_S = 1.3, 15.0
 
 
 class RunFailedError(Exception):
     """The run cannot go on; the message is one line for the user. Exit code 1."""
+
+
+def seconds_after_search(trials: Iterable[TrialRecord], race: RaceSpec, concurrent: int) -> float:
+    """How long race, test and refit will take: as many trainings as they are, and some more.
+
+    A training takes as long as the best trials did on average. A race is of the finalists and
+    the default, `concurrent` at a time; test and refit train one each.
+    """
+    complete = (t for t in trials if t.state == State.COMPLETE)
+    best = sorted(complete, key=lambda t: -(t.value or 0.0))[: max(1, race.finalists)]
+    seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
+    raced = (race.finalists + 1) * race.replicates
+    return seconds * (raced / concurrent + 2) * SPARE + SPARE_S
 
 
 @dataclass
@@ -41,7 +58,7 @@ class Stages:
     """What every stage needs, and the stages themselves."""
 
     spec: SearchSpec
-    settings: Any
+    settings: Settings
     dataset: Dataset
     split: Split
     plan: SplitPlan
@@ -113,7 +130,7 @@ class Stages:
             # What was decided on the last report of a trial that has not ended is not known:
             # it may be the one that the trial was about to be stopped on.
             scheduler.replay(trial.id, told.steps if trial.finished else told.steps[:-1])
-        watch = Watch(self._search_deadline, searcher.finish)
+        watch = Watch(self.search_deadline, searcher.finish)
         columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(
             self.journal,
@@ -146,7 +163,7 @@ class Stages:
                 f"{counted(len(self.state.trials), 'trial')} made: the space has no config left "
                 "that was not tried"
             )
-        self._end_leftovers(watch.reason)
+        self.end_leftovers(watch.reason)
         self.write_study()
         counts = self.state.counts()
         if watch.reason == Reason.FAILURES:
@@ -184,23 +201,19 @@ class Stages:
             )
         )
 
-    def _search_deadline(self) -> float:
-        """When the search has to end so that race, test and refit fit into the time budget."""
-        if self.deadline is None:
-            return float("inf")
+    def search_deadline(self) -> float:
+        """When the search has to end, of `time.monotonic`, for the rest to fit into the budget.
+
+        What follows gets at most half of it.
+        """
         budget = self.settings.time_budget
-        state = self.folder.cached_state()
-        done = sorted(
-            (t for t in state.trials.values() if t.state == State.COMPLETE),
-            key=lambda t: -(t.value or 0.0),
-        )
-        best = done[: max(1, self.spec.race.finalists)]
-        seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
-        races = (self.spec.race.finalists + 1) * self.spec.race.replicates
-        after = seconds * (races / self.resources.concurrent + 2) * 1.3 + 15.0
+        if self.deadline is None or budget is None:
+            return math.inf
+        trials = self.folder.cached_state().trials.values()
+        after = seconds_after_search(trials, self.spec.race, self.resources.concurrent)
         return self.deadline - min(after, budget / 2)
 
-    def _end_leftovers(self, reason: Reason | None) -> None:
+    def end_leftovers(self, reason: Reason | None) -> None:
         """Trials cut off by the hard end of a time budget end as pruned, in every record."""
         left = [t for t in self.state.in_order() if not t.finished]
         for trial in left:

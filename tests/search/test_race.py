@@ -1,0 +1,273 @@
+"""The work of the race and what is made of its winner, against values computed by hand."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.data import load
+from recsys.models.ease import EASE, EaseConfig
+from recsys.models.mf.config import TrainConfig
+from recsys.rivals import RIVALS
+from recsys.split import Split, SplitPlan, make_split
+from search.machine.cluster import Failure, Resources
+from search.record.events import ReplicateRaced
+from search.record.folder import save_arrays
+from search.record.state import TrialRecord
+from search.space.trial import trial_seed
+from search.stages import refit as refit_stage
+from search.stages import test as test_stage
+from search.stages.context import RunFailedError
+from search.stages.replicates import (
+    Finalist,
+    compare_with,
+    fresh_splits,
+    load_per_user,
+    per_user_file,
+    run_race,
+    standings,
+)
+from search.stages.winner import FinalTraining, alone, winner_training
+from search.tune.worker import ReplicateResult, TrialData
+
+RESOURCES = Resources(1, 0.0, 2, 2)
+
+
+class Workers:
+    """A cluster whose tasks run here, from what a worker would get: a copy through pickle."""
+
+    def __init__(self, answer: Callable[..., Any] | None = None) -> None:
+        self.answer = answer
+        self.tasks: list[tuple[Any, ...]] = []
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def map(
+        self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], _: Resources
+    ) -> Iterator[tuple[int, Any]]:
+        sent = [pickle.loads(pickle.dumps(task)) for task in tasks]
+        self.tasks += sent
+        for index in reversed(range(len(sent))):  # the last ends first
+            yield index, (self.answer or function)(*sent[index])
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return make_split(load("demo"), SplitPlan(), 42)
+
+
+class TestFreshSplits:
+    def test_they_divide_what_the_search_saw_anew(self, split: Split) -> None:
+        fresh = fresh_splits(split, SplitPlan(), 42, 3)
+        whole = split.search_data()
+        for one in fresh:
+            assert one.test is None  # the race may not look at it
+            assert one.search_data().digest() == whole.digest()
+            assert split.test is not None
+            assert one.search_data().overlap(split.test) == 0
+        assert len({one.digest for one in (*fresh, split)}) == 4
+
+    def test_fewer_of_them_are_the_first_of_more(self, split: Split) -> None:
+        two, three = (fresh_splits(split, SplitPlan(), 42, n) for n in (2, 3))
+        assert [s.digest for s in two] == [s.digest for s in three[:2]]
+        assert fresh_splits(split, SplitPlan(), 43, 1)[0].digest != two[0].digest
+
+    def test_their_seeds_are_those_of_old_runs(self, split: Split) -> None:
+        seeds = [one.seed for one in fresh_splits(split, SplitPlan(), 42, 2)]
+        assert seeds == np.random.SeedSequence([42, 23246]).generate_state(2).tolist()
+
+
+class TestRunRace:
+    FINALISTS = (Finalist("t0001", EaseConfig()), Finalist("t0007", EaseConfig(ease_l2=9.0)))
+
+    def raced(
+        self, split: Split, already: set[tuple[str, int]], answer: Callable[..., Any]
+    ) -> tuple[Workers, list[Any]]:
+        workers: Any = Workers(answer)
+        data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
+        splits = fresh_splits(split, SplitPlan(), 42, 2)
+        found = list(run_race(workers, RESOURCES, data, self.FINALISTS, splits, 42, already))
+        return workers, found
+
+    def test_each_finalist_meets_each_split_with_a_seed_of_its_own(self, split: Split) -> None:
+        splits = fresh_splits(split, SplitPlan(), 42, 2)
+        workers, found = self.raced(split, set(), lambda task, *_: task.replicate)
+        assert [(task.config_id, task.replicate) for task, *_ in workers.tasks] == [
+            *(("t0001", 0), ("t0007", 0), ("t0001", 1), ("t0007", 1))
+        ]
+        for task, _, train, valid in workers.tasks:
+            assert train.digest() == splits[task.replicate].train.digest()
+            assert valid.digest() == splits[task.replicate].valid.digest()
+            assert task.split_seed == splits[task.replicate].seed
+            assert task.seed == trial_seed(43 + task.replicate, task.config.key())
+        assert all(task.replicate == answer for task, answer in found)
+
+    def test_what_was_raced_before_an_interruption_is_not_raced_again(self, split: Split) -> None:
+        already = {("t0001", 0), ("t0007", 1)}
+        workers, _ = self.raced(split, already, lambda *_: None)
+        assert [(task.config_id, task.replicate) for task, *_ in workers.tasks] == [
+            *(("t0007", 0), ("t0001", 1))
+        ]
+
+    def test_one_whose_worker_kept_dying_is_told_from_the_others(self, split: Split) -> None:
+        failure = Failure("the worker died", "x")
+        _, found = self.raced(split, set(), lambda task, *_: failure if task.replicate else "fine")
+        assert {task.replicate for task, answer in found if answer == failure} == {1}
+
+    def test_a_real_replicate_is_measured_on_its_split(self, split: Split) -> None:
+        workers: Any = Workers()
+        data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
+        splits = fresh_splits(split, SplitPlan(), 42, 1)
+        ((_, found),) = run_race(workers, RESOURCES, data, self.FINALISTS[:1], splits, 42, set())
+        assert isinstance(found, ReplicateResult)
+        assert found.per_user.mean() == pytest.approx(found.value)
+        assert np.array_equal(found.users, np.flatnonzero(splits[0].valid.degrees()))
+
+
+def raced(config_id: str, replicate: int, value: float, best_epoch: int) -> ReplicateRaced:
+    return ReplicateRaced(
+        config_id=config_id, replicate=replicate, value=value, best_epoch=best_epoch
+    )
+
+
+class TestStandings:
+    ROWS = (
+        *(raced("t0001", 1, 0.3, 4), raced("t0001", 0, 0.1, 9), raced("t0001", 2, 0.2, 3)),
+        *(raced("t0002", 0, 0.4, 7), raced("t0002", 1, 0.1, 2), raced("t0002", 2, 0.4, 5)),
+    )
+
+    def test_by_hand(self) -> None:
+        first, second = standings(self.ROWS, 3)
+        assert (first.id, first.values, first.best_epochs) == ("t0002", (0.4, 0.1, 0.4), (7, 2, 5))
+        assert (first.mean, first.epochs) == (pytest.approx(0.3), 5)
+        assert (second.id, second.values, second.epochs) == ("t0001", (0.1, 0.3, 0.2), 4)
+
+    def test_of_an_even_number_of_splits_the_middle_is_between_two(self) -> None:
+        # 3 and 8: 5.5, which rounds to the even 6
+        (one,) = standings([raced("t0001", 0, 0.1, 3), raced("t0001", 1, 0.1, 8)], 2)
+        assert one.epochs == 6
+
+
+class TestPerUser:
+    def test_who_has_nothing_held_out_is_not_a_number(self, tmp_path: Path) -> None:
+        for replicate, users, values in ((0, [0, 2], [0.5, 0.25]), (1, [1], [1.0])):
+            path = per_user_file(tmp_path, "t0001", replicate)
+            save_arrays(path, users=np.array(users), values=np.array(values))
+        found = load_per_user(tmp_path, "t0001", 2, 4)
+        nan = np.nan
+        assert np.array_equal(found, [[0.5, nan, 0.25, nan], [nan, 1, nan, nan]], equal_nan=True)
+
+    def test_the_first_is_compared_with_each_rival(self) -> None:
+        table = standings(TestStandings.ROWS, 3)
+        # every one of 6 users gains 0.1: of 2^6 patterns of signs two are as far from zero
+        values = {"t0002": np.full((1, 6), 0.3), "t0001": np.full((1, 6), 0.2)}
+        rng = np.random.default_rng(0)
+        found = compare_with(table, ["t0001"], values.__getitem__, rng)["t0001"]
+        assert (found.users, found.gain) == (6, pytest.approx(0.1))
+        assert found.p == found.p_adjusted == pytest.approx(2 / 64)
+        assert found.proven
+
+    def test_two_rivals_are_corrected_for(self) -> None:
+        table = standings(TestStandings.ROWS, 3)
+        values = {
+            "t0002": np.full((1, 6), 0.3),
+            "t0001": np.full((1, 6), 0.2),
+            "t0000": np.full((1, 6), 0.3),
+        }
+        rng = np.random.default_rng(0)
+        found = compare_with(table, ["t0001", "t0000"], values.__getitem__, rng)
+        assert found["t0001"].p_adjusted == pytest.approx(2 * 2 / 64)
+        assert not found["t0001"].proven
+        assert found["t0000"].p_adjusted == 1
+
+
+# --- the winner -------------------------------------------------------------------------------
+
+
+def won_by(flat: dict[str, Any], epochs: int, workers: Workers, **more: Any) -> Any:
+    """What the last stages read of a run whose race trial t0003 has won."""
+    trial = TrialRecord("t0003", 3, {}, flat, 0, 0.0)
+    race = SimpleNamespace(data={"winner": "t0003", "epochs": epochs})
+    return SimpleNamespace(
+        state=SimpleNamespace(stages={"race": race}, trials={"t0003": trial}),
+        settings=SimpleNamespace(seed=42, device="cpu", submission_sep=" "),
+        resources=Resources(2, 0.0, 2, 1),
+        cluster=workers,
+        **more,
+    )
+
+
+LFM = {"loss": "bpr", "lr": 0.05, "latent_factors": 4, "epochs": 60, "patience": 7}
+
+
+class TestWinner:
+    def test_it_is_trained_for_the_learned_epochs_with_a_seed_a_purpose(self) -> None:
+        run = won_by(LFM, 11, Workers())
+        training = winner_training(run, "test")
+        assert training == FinalTraining(
+            TrainConfig.from_flat(LFM | {"epochs": 11}), trial_seed(42, "test:t0003"), 2, "cpu"
+        )
+        assert winner_training(run, "refit").seed == trial_seed(42, "refit:t0003")
+
+    def test_a_config_that_was_told_what_is_held_out_is_not_told_any_more(self) -> None:
+        leaky = TrainConfig.from_flat(LFM | {"negatives_exclude": "all"})
+        assert leaky.leaky
+        final = FinalTraining.of(leaky, 5, seed=1, threads=1, device="cpu").config
+        assert final == TrainConfig.from_flat(LFM | {"epochs": 5})
+        assert EaseConfig().honest() == EaseConfig()
+
+    def test_a_task_that_failed_ends_the_run_in_one_line(self) -> None:
+        run = won_by(LFM, 1, Workers(lambda *_: Failure("MemoryError: 3\n  GiB", "Traceback")))
+        with pytest.raises(RunFailedError) as caught:
+            alone(run, refit_stage.refit_task, None)
+        assert str(caught.value) == "refit: MemoryError: 3 GiB; --resume tries again"
+
+
+class TestLastStages:
+    """Test and refit with tasks that leave this process as pickles, and write nothing."""
+
+    def run_of(self, tmp_path: Path, split: Split) -> Any:
+        spec = SimpleNamespace(k=5)
+        folder = SimpleNamespace(path=tmp_path)
+        workers = Workers()
+        return won_by(
+            EaseConfig(ease_l2=30.0).to_flat(),
+            1,
+            workers,
+            split=split,
+            metrics=("map@5", "recall@5"),
+            spec=spec,
+            folder=folder,
+            dataset=load("demo"),
+        )
+
+    def test_the_test_is_the_winner_on_the_test_items(self, tmp_path: Path, split: Split) -> None:
+        run = self.run_of(tmp_path, split)
+        found = test_stage.test(run)
+        assert found["users"] == np.count_nonzero(split.test.degrees())
+        low, high = found["ci"]
+        assert low < found["values"]["map@5"] < high
+        assert list(found["baselines"]) == [rival.name for rival in RIVALS]
+        assert [c["against"] for c in found["comparisons"]] == list(found["baselines"])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_model_is_written_by_the_driver(self, tmp_path: Path, split: Split) -> None:
+        run = self.run_of(tmp_path, split)
+        done = refit_stage.refit(run)
+        ((winner, everything),) = run.cluster.tasks
+        assert everything.digest() == split.full().digest()
+        assert (done["rows"], done["k"], done["epochs"]) == (split.train.n_users, 5, 1)
+        model = refit_stage.load_model(tmp_path / "model")
+        assert isinstance(model, EASE)
+        again = winner.train(everything)
+        users = np.arange(20, dtype=np.int32)
+        assert np.array_equal(model.score_users(users), again.score_users(users))
+        lines = (tmp_path / "submission.csv").read_text().splitlines()
+        assert len(lines) == 1 + split.train.n_users

@@ -1,0 +1,202 @@
+"""What the recorder writes of trials that start, report, die and end: without Ray running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.models.ease import EaseConfig
+from search.machine.workers import Patience
+from search.record.events import Reason, SessionBegan, State, TrialMade
+from search.record.journal import Journal, read_state
+from search.record.state import TrialRecord
+from search.space.trial import TrialConfig
+from search.tune.tuner import Recorder, Watch
+
+COLUMNS = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
+
+
+@dataclass
+class Screen:
+    """What the display is told."""
+
+    said: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def trial_started(self, *words: Any) -> None:
+        self.said.append(("started", *words))
+
+    def trial_progress(self, *words: Any) -> None:
+        self.said.append(("progress", *words))
+
+    def trial_ended(self, *words: Any) -> None:
+        self.said.append(("ended", *words))
+
+
+@dataclass(eq=False)
+class Trial:
+    """One of Tune's trials, as far as the recorder looks at it."""
+
+    number: int
+    last_result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"trial": TrialConfig((("lr", 0.5),), EaseConfig(), 7, self.number)}
+
+    @property
+    def trial_id(self) -> str:
+        return self.config["trial"].id
+
+    def get_pickled_error(self) -> Exception | None:
+        return None
+
+
+@dataclass
+class Search:
+    """A recorder of the trials of one journal, driven as Tune would."""
+
+    folder: Path
+    closed: int = 0
+
+    def __post_init__(self) -> None:
+        self.screen = Screen()
+        self.watch = Watch(lambda: float("inf"), self._close)
+        patience = Patience(lambda _: None, lambda: None)
+        self.journal = Journal(self.folder / "journal.jsonl")
+        self.journal.append(SessionBegan(name="one", settings={}))
+        self.recorder = Recorder(self.journal, self.screen, self.watch, COLUMNS, 3, patience)
+
+    def _close(self) -> None:
+        self.closed += 1
+
+    def begin(self, number: int) -> Any:
+        trial: Any = Trial(number)
+        if self.recorder.attempts[trial.trial_id] == 0:
+            flat, params = EaseConfig().to_flat(), {"lr": 0.5}
+            self.journal.append(
+                TrialMade(id=trial.trial_id, number=number, params=params, config=flat, seed=7)
+            )
+        self.recorder.on_trial_start(0, [], trial)
+        return trial
+
+    def report(self, trial: Any, *rows: list[float], **result: Any) -> None:
+        trial.last_result = {"epoch": int(rows[-1][0]), "stop": None} | result
+        self.recorder.on_trial_result(0, [], trial, trial.last_result | {"rows": list(rows)})
+
+    def complete(self, trial: Any) -> None:
+        self.recorder.on_trial_complete(0, [], trial)
+
+    def record(self, trial: Any) -> TrialRecord:
+        return read_state(self.journal.path).trials[trial.trial_id]
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    return Search(tmp_path)
+
+
+def test_a_trial_that_comes_to_its_end(search: Search) -> None:
+    trial = search.begin(4)
+    search.report(trial, [1, 0.7, 0.1, 0.5, 0.25], objective=0.1, best_epoch=1)
+    search.report(
+        trial,
+        *([2, 0.6, 0.3, 0.5, 0.25], [3, 0.5, 0.2, 1.0, 0.25]),
+        objective=0.3,
+        best_epoch=2,
+        stop="patience",
+    )
+    search.complete(trial)
+    record = search.record(trial)
+    assert (record.state, record.reason) == (State.COMPLETE, Reason.PATIENCE)
+    assert (record.value, record.best_epoch, record.epochs) == (0.3, 2, 3)
+    assert record.busy_s == 0.75 + 0.75 + 1.25  # training and evaluation
+    assert record.column("map@50") == [0.1, 0.3, 0.2]
+    assert search.screen.said == [
+        ("started", "t0004", {"lr": 0.5}),
+        ("progress", "t0004", 1, 0.1),
+        ("progress", "t0004", 3, 0.3),
+        ("ended", "t0004", State.COMPLETE, 0.3, Reason.PATIENCE),
+    ]
+
+
+def test_a_second_attempt_starts_from_nothing(search: Search) -> None:
+    trial = search.begin(0)
+    search.report(trial, [1, 0.7, 0.4, 8.0, 8.0], objective=0.4, best_epoch=1)
+    search.recorder.on_trial_recover(0, [], trial)
+    assert search.recorder.running == set()
+    search.recorder.on_trial_start(0, [], trial)
+    search.report(trial, [1, 0.7, 0.2, 1.0, 0.5], objective=0.2, best_epoch=1, stop="epochs")
+    search.complete(trial)
+    record = search.record(trial)
+    assert (record.attempt, record.rows) == (2, [[1, 0.7, 0.2, 1.0, 0.5]])
+    assert (record.value, record.busy_s) == (0.2, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("stopped_by", "reason"), [(None, Reason.ASHA), (Reason.TIME, Reason.TIME)]
+)
+def test_a_trial_that_is_stopped_is_pruned(
+    search: Search, stopped_by: Reason | None, reason: Reason
+) -> None:
+    trial = search.begin(0)
+    search.report(trial, [1, 0.7, 0.4, 1.0, 0.5], objective=0.4, best_epoch=1)
+    if stopped_by is not None:
+        search.watch.stop(stopped_by)
+    search.complete(trial)
+    record = search.record(trial)
+    assert (record.state, record.reason, record.value) == (State.PRUNED, reason, 0.4)
+
+
+def failing(search: Search, number: int, cause: str) -> Any:
+    trial = search.begin(number)
+    search.report(
+        trial,
+        [1, 0.7, 0.4, 1.0, 0.5],
+        objective=0.4,
+        stop="error",
+        error=f"Traceback\n{cause}",
+        cause=cause,
+    )
+    search.complete(trial)
+    return trial
+
+
+def test_a_training_that_failed(search: Search) -> None:
+    record = search.record(failing(search, 0, "MemoryError: 3 GiB"))
+    assert (record.state, record.reason) == (State.FAILED, Reason.ERROR)
+    assert (record.cause, record.error) == ("MemoryError: 3 GiB", "Traceback\nMemoryError: 3 GiB")
+    assert search.screen.said[-1] == ("ended", "t0000", State.FAILED, 0.4, "MemoryError: 3 GiB")
+
+
+def test_the_search_ends_where_the_first_trials_all_fail(search: Search) -> None:
+    for number in range(3):
+        assert search.watch.reason is None
+        failing(search, number, "x" if number else "y")
+    assert (search.watch.reason, search.closed) == (Reason.FAILURES, 1)
+    assert search.recorder.causes.most_common() == [("x", 2), ("y", 1)]
+
+
+def test_failures_beside_a_trial_that_worked_end_nothing(search: Search) -> None:
+    trial = search.begin(9)
+    search.report(trial, [1, 0.7, 0.4, 1.0, 0.5], objective=0.4, stop="epochs")
+    search.complete(trial)
+    for number in range(5):
+        failing(search, number, "x")
+    assert search.watch.reason is None
+
+
+def test_where_ray_itself_is_lost_no_trial_has_failed(search: Search) -> None:
+    trial = search.begin(0)
+    search.recorder.lost = lambda: "raylet"
+    search.recorder.on_trial_error(0, [], trial)
+    assert search.record(trial).state == State.RUNNING
+
+
+def test_the_first_reason_to_stop_is_the_one_that_counts(search: Search) -> None:
+    search.watch.stop(Reason.TIME)
+    search.watch.stop(Reason.FAILURES)
+    assert (search.watch.reason, search.closed) == (Reason.TIME, 1)
+    assert search.watch("t0000", {})

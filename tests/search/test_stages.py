@@ -1,0 +1,205 @@
+"""The search stage around its trials: when it has to end, what is left then, what is written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from recsys.models import config_from_flat
+from search.machine.cluster import Resources
+from search.record.events import (
+    EpochsReported,
+    Reason,
+    SessionBegan,
+    StageMarked,
+    StageState,
+    State,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+)
+from search.record.folder import RunFolder
+from search.record.state import TrialRecord
+from search.space.load import RaceSpec, load_spec, override
+from search.space.trial import TrialConfig
+from search.stages.context import Stages, seconds_after_search
+from tests.search.fake_search import open_study, records
+
+SPEC = override(load_spec("smoke"), ["max_epochs=30", "metric=map@10"])
+COLUMNS = ["epoch", "loss", "map@10", "train_seconds", "eval_seconds"]
+
+
+def trial(number: int, value: float, busy_s: float, state: State = State.COMPLETE) -> TrialRecord:
+    known = {"params": {}, "config": {}, "seed": 0, "created": 0.0}
+    return TrialRecord(f"t{number:04d}", number, state=state, value=value, busy_s=busy_s, **known)
+
+
+class TestSecondsAfterSearch:
+    def test_by_hand(self) -> None:
+        # the best two take 15 s on average; (2 + 1) x 4 trainings, 3 at a time, then two more
+        trials = [trial(0, 0.1, 500), trial(1, 0.3, 10), trial(2, 0.2, 20)]
+        assert seconds_after_search(trials, RaceSpec(2, 4), 3) == pytest.approx(
+            15 * (12 / 3 + 2) * 1.3 + 15
+        )
+
+    def test_only_complete_trials_say_how_long_one_takes(self) -> None:
+        trials = [trial(0, 0.9, 1000, State.PRUNED), trial(1, 0.1, 10)]
+        assert seconds_after_search(trials, RaceSpec(2, 2), 1) == pytest.approx(
+            10 * (6 + 2) * 1.3 + 15
+        )
+
+    def test_before_any_has_ended_little_is_kept(self) -> None:
+        assert seconds_after_search([], RaceSpec(4, 5), 1) == 15
+
+    def test_without_a_race_the_best_is_trained_twice(self) -> None:
+        trials = [trial(0, 0.3, 10), trial(1, 0.1, 99)]
+        assert seconds_after_search(trials, RaceSpec(0, 0), 2) == pytest.approx(2 * 10 * 1.3 + 15)
+
+
+class Run:
+    """A run folder with a journal, and its stages without a cluster."""
+
+    def __init__(self, folder: Path, *, budget: float | None = None, deadline: float | None = None):
+        self.folder = RunFolder.create(folder, "one")
+        self.journal = self.folder.journal()
+        self.journal.append(SessionBegan(name="one", settings={"seed": 1}))
+        self.stages_said: list[str] = []
+        self.budget, self.deadline = budget, deadline
+
+    def trial(self, number: int, *values: float, end: State | None = None) -> TrialConfig:
+        """A trial with one epoch a value, each of 2 seconds."""
+        params = dict(SPEC.enqueue[0]) | {"lr": 0.05 + number / 1000}
+        made = TrialConfig.of(SPEC, params, 1, number)
+        flat = made.train.to_flat()
+        add = self.journal.append
+        add(TrialMade(id=made.id, number=number, params=params, config=flat, seed=made.seed))
+        add(TrialBegan(id=made.id, attempt=1))
+        rows = [[n + 1, 0.5, value, 1.5, 0.5] for n, value in enumerate(values)]
+        if rows:
+            add(EpochsReported(id=made.id, attempt=1, columns=COLUMNS, rows=rows))
+        if end is not None:
+            fields: dict[str, Any] = {"best_epoch": 1, "epochs": len(rows), "busy_s": 2 * len(rows)}
+            add(TrialEnded(id=made.id, state=end, value=max(values), **fields))
+        return made
+
+    def stages(self) -> Stages:
+        nothing: Any = None
+        display: Any = SimpleNamespace(stage=self.stages_said.append)
+        settings: Any = SimpleNamespace(seed=1, time_budget=self.budget)
+        return Stages(
+            spec=SPEC,
+            settings=settings,
+            dataset=nothing,
+            split=nothing,
+            plan=nothing,
+            folder=self.folder,
+            journal=self.journal,
+            display=display,
+            cluster=nothing,
+            resources=Resources(1, 0.0, 2, 2),
+            deadline=self.deadline,
+        )
+
+
+class TestDeadline:
+    def test_without_a_budget_there_is_none(self, tmp_path: Path) -> None:
+        assert Run(tmp_path).stages().search_deadline() == math.inf
+
+    def test_what_follows_is_kept_free(self, tmp_path: Path) -> None:
+        run = Run(tmp_path, budget=1000.0, deadline=5000.0)
+        run.trial(0, 0.1, 0.2, end=State.COMPLETE)  # 4 seconds
+        race = SPEC.race
+        after = 4 * ((race.finalists + 1) * race.replicates / 2 + 2) * 1.3 + 15
+        assert after < 500
+        assert run.stages().search_deadline() == pytest.approx(5000 - after)
+
+    def test_at_most_half_of_the_budget_is(self, tmp_path: Path) -> None:
+        run = Run(tmp_path, budget=20.0, deadline=5000.0)
+        run.trial(0, 0.1, 0.2, end=State.COMPLETE)
+        assert run.stages().search_deadline() == 4990
+
+
+class TestLeftovers:
+    def test_what_was_cut_off_ends_as_pruned_with_its_best_value(self, tmp_path: Path) -> None:
+        run = Run(tmp_path)
+        run.trial(0, 0.1, 0.2, end=State.COMPLETE)
+        run.trial(1, 0.1, 0.4, 0.3)
+        run.trial(2)
+        stages = run.stages()
+        stages.end_leftovers(Reason.TIME)
+        done, cut, never = stages.state.in_order()
+        assert (done.state, done.value) == (State.COMPLETE, 0.2)
+        assert (cut.state, cut.reason, cut.value) == (State.PRUNED, Reason.TIME, 0.4)
+        assert (cut.epochs, cut.busy_s, cut.best_epoch) == (3, 6.0, None)
+        assert (never.state, never.value, never.epochs) == (State.PRUNED, None, 0)
+        assert (run.folder.path / "trials.csv").read_text().count("PRUNED,time") == 2
+
+    def test_a_reason_that_is_not_known_is_said_to_be_none(self, tmp_path: Path) -> None:
+        run = Run(tmp_path)
+        run.trial(0, 0.1)
+        stages = run.stages()
+        stages.end_leftovers(None)
+        assert stages.state.trials["t0000"].reason == Reason.STOPPED
+
+    def test_where_all_have_ended_nothing_is_written(self, tmp_path: Path) -> None:
+        run = Run(tmp_path)
+        run.trial(0, 0.1, end=State.COMPLETE)
+        before = run.journal.size
+        run.stages().end_leftovers(Reason.TIME)
+        assert run.journal.size == before
+
+
+class TestStudy:
+    def test_its_file_is_what_the_journal_says(self, tmp_path: Path) -> None:
+        run = Run(tmp_path)
+        run.trial(0, 0.1, 0.3, 0.2, end=State.COMPLETE)
+        run.trial(1, 0.2, 0.1, end=State.PRUNED)
+        run.trial(2, 0.4)
+        (run.folder.path / "study.journal").write_text('{"torn')
+        run.stages().write_study()
+        first, second, third = records(open_study(run.folder.path / "study.journal"))
+        assert (first.state, first.value) == (State.COMPLETE, 0.3)
+        assert first.steps == ((1, 0.1), (2, 0.3), (3, 0.3))
+        assert (second.state, second.steps) == (State.PRUNED, ((1, 0.2), (2, 0.2)))
+        assert (third.state, third.steps) == (State.RUNNING, ())
+        assert [t.number for t in (first, second, third)] == [0, 1, 2]
+
+
+class TestStage:
+    def test_it_is_marked_before_and_after_and_not_run_twice(self, tmp_path: Path) -> None:
+        run = Run(tmp_path)
+        stages = run.stages()
+        seen = []
+
+        def work() -> dict[str, Any]:
+            seen.append(run.folder.state().stages["race"].state)
+            return {"winner": "t0001"}
+
+        stages.run("race", work)
+        stages.run("race", work)
+        assert seen == [StageState.START]
+        assert run.stages_said == ["race"]
+        assert stages.state.stages["race"].data == {"winner": "t0001"}
+
+    def test_one_that_is_begun_again_runs_again(self, tmp_path: Path) -> None:
+        run = Run(tmp_path)
+        stages = run.stages()
+        stages.run("race", lambda: {"winner": "t0001"})
+        run.journal.append(StageMarked(name="race", state=StageState.START))
+        stages.refresh()
+        stages.run("race", lambda: {"winner": "t0002"})
+        assert stages.state.stages["race"].data == {"winner": "t0002"}
+
+
+def test_a_config_comes_back_from_the_journal_as_it_was(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    made = run.trial(0, 0.1)
+    record = run.folder.state().trials["t0000"]
+    assert record.training == made.train
+    later = replace(record, config=dict(record.config) | {"lr": 0.25})
+    assert later.training == config_from_flat(made.train.to_flat() | {"lr": 0.25})

@@ -1,0 +1,173 @@
+"""What a worker reports of one trial, and when: trainings and clock by hand, no Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import ray.tune
+
+from recsys.errors import DivergedError
+from recsys.interactions import CSR
+from recsys.models import EpochReport
+from recsys.models.ease import EaseConfig
+from search.machine.cluster import Failure
+from search.space.trial import TrialConfig
+from search.tune import worker
+from search.tune.worker import (
+    ReplicateResult,
+    ReplicateTask,
+    TrialData,
+    run_replicate,
+    run_trial,
+)
+
+NOTHING = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), 4)
+
+
+@dataclass
+class Training:
+    """A training that was thought up: `values` and `seconds` by epoch, then `error` if any."""
+
+    values: Sequence[float]
+    seconds: Sequence[float]
+    stop: str = "epochs"
+    error: Exception | None = None
+    now: float = 100.0
+    seen: list[tuple[Any, int, TrialData]] = field(default_factory=list)
+
+    def __call__(self, config: Any, seed: int, data: TrialData) -> Training:
+        self.seen.append((config, seed, data))
+        return self
+
+    def epochs(self) -> Iterator[EpochReport]:
+        best = 0
+        for n, (value, seconds) in enumerate(zip(self.values, self.seconds, strict=True)):
+            self.now += seconds
+            best = n if value > self.values[best] else best
+            last = n + 1 == len(self.values) and self.error is None
+            yield EpochReport(
+                epoch=n + 1,
+                loss=1 / (n + 1),
+                metrics={"map@5": value, "recall@5": 2 * value},
+                best_epoch=best + 1,
+                best_value=self.values[best],
+                train_seconds=seconds,
+                eval_seconds=0.0,
+                stop=self.stop if last else None,
+            )
+        if self.error is not None:
+            raise self.error
+
+    def test(self) -> dict[str, float]:
+        return {"map@5": 0.125}
+
+    def per_user(self, held_out: CSR, seen: CSR) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([1, 4], np.int32), np.array([0.5, 0.25])
+
+
+def data_of(*rungs: int, test: CSR | None = None) -> TrialData:
+    return TrialData(NOTHING, NOTHING, test, "map@5", ("map@5", "recall@5"), rungs, 1, "cpu")
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put a `Training` in the place of the real one; returns what makes it and runs the trial."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(worker, "limit_threads", lambda threads: None)
+    monkeypatch.setattr(ray.tune, "report", told.append)
+
+    def place(training: Training) -> None:
+        monkeypatch.setattr(worker, "Trial", training)
+        clock = SimpleNamespace(monotonic=lambda: training.now)
+        monkeypatch.setattr(worker, "time", clock)
+
+    def run(training: Training, data: TrialData) -> list[dict[str, Any]]:
+        place(training)
+        run_trial({"trial": TrialConfig((), EaseConfig(), 7)}, data)
+        return told
+
+    run.place = place  # type: ignore[attr-defined]
+    return run
+
+
+def said(report: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(report[key] for key in ("epoch", "objective", "best_epoch", "stop"))
+
+
+def epochs_of(report: dict[str, Any]) -> list[float]:
+    return [row[0] for row in report["rows"]]
+
+
+def test_every_rung_is_reported_and_the_end(train: Any) -> None:
+    training = Training([0.1, 0.3, 0.2, 0.25], [0.01] * 4)
+    first, last = train(training, data_of(2))
+    assert said(first) == (2, 0.3, 2, None)
+    assert first["rows"] == [[1, 1.0, 0.1, 0.2, 0.01, 0.0], [2, 0.5, 0.3, 0.6, 0.01, 0.0]]
+    assert said(last) == (4, 0.3, 2, "epochs")  # the best so far, not the last value
+    assert epochs_of(last) == [3, 4]
+    assert "test" not in last
+    assert training.seen[0][:2] == (EaseConfig(), 7)
+
+
+def test_between_rungs_it_reports_every_half_second(train: Any) -> None:
+    # at 0.3, 0.6, 0.9, 1.2 and 1.5 seconds
+    reports = train(Training([0.1] * 5, [0.3] * 5, stop="patience"), data_of())
+    assert [epochs_of(report) for report in reports] == [[1, 2], [3, 4], [5]]
+    assert [report["stop"] for report in reports] == [None, None, "patience"]
+
+
+def test_the_end_is_reported_once_also_on_a_rung(train: Any) -> None:
+    (only,) = train(Training([0.1, 0.2], [0.01, 9.0]), data_of(2))
+    assert epochs_of(only) == [1, 2]
+
+
+def test_a_training_that_fails_reports_why_and_what_it_had(train: Any) -> None:
+    error = DivergedError(3, "{}")
+    first, last = train(Training([0.1, 0.4, 0.2], [0.01] * 3, error=error), data_of(2))
+    assert epochs_of(first) == [1, 2]
+    assert last["cause"] == f"DivergedError: {error}"
+    assert last["error"].startswith("Traceback")
+    assert (last["stop"], last["objective"], epochs_of(last)) == ("error", 0.4, [3])
+
+
+def test_one_that_fails_before_its_first_epoch_has_no_value(train: Any) -> None:
+    (only,) = train(Training([], [], error=MemoryError("3 GiB")), data_of(1))
+    assert (only["epoch"], only["objective"], only["rows"]) == (0, -math.inf, [])
+    assert only["cause"] == "MemoryError: 3 GiB"
+
+
+def test_only_a_table_is_measured_on_test(train: Any) -> None:
+    *_, last = train(Training([0.1], [0.01]), data_of(test=NOTHING))
+    assert last["test"] == {"map@5": 0.125}
+
+
+TASK = ReplicateTask("t0003", 2, EaseConfig(ease_l2=50.0), seed=11, split_seed=5)
+FRESH = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), 4)
+
+
+def test_a_replicate_is_its_best_epoch_on_the_fresh_split(train: Any) -> None:
+    training = Training([0.1, 0.6, 0.2], [1.0, 2.0, 3.0])
+    train.place(training)
+    found = run_replicate(TASK, data_of(2), FRESH, NOTHING)
+    assert isinstance(found, ReplicateResult)
+    assert (found.value, found.best_epoch, found.seconds) == (0.6, 2, 6.0)
+    assert found.users.tolist() == [1, 4]
+    assert found.per_user.tolist() == [0.5, 0.25]
+    ((config, seed, data),) = training.seen
+    assert (config, seed) == (EaseConfig(ease_l2=50.0), 11)
+    assert data.train is FRESH
+    assert data.valid is NOTHING
+
+
+def test_a_replicate_that_fails_says_why(train: Any) -> None:
+    train.place(Training([0.1], [0.1], error=ValueError("no")))
+    found = run_replicate(TASK, data_of(), FRESH, NOTHING)
+    assert isinstance(found, Failure)
+    assert found.cause == "ValueError: no"
+    assert found.error.startswith("Traceback")
