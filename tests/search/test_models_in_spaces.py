@@ -78,7 +78,7 @@ def test_a_fixed_model_takes_its_parameters_along(tmp_path: Path) -> None:
     [
         ("{ease_l2: 3}", "has no effect: it is of model ease"),
         ("{model: ease, lr: 0.1}", "has no effect: it is of model lfm"),
-        ("{model: als}", "expected one of"),
+        ("{model: bayes}", "expected one of"),
         ("{model: {choice: [ease, esae]}, ease_l2: 3}", "esae"),
         ("{lr: 0.1, model: {choice: [ease, lfm], when: {lr: 0.1}}}", "can't have conditions"),
     ],
