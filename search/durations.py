@@ -7,7 +7,8 @@ import re
 EXPECTED = "a time such as 90s, 10m, 1h30m or 2d"
 LONGEST_S = 366 * 86400.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_AMOUNT = r"\d{1,9}(?:\.\d{1,9})?"
+_AMOUNT = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+PATTERN = rf"(?:{_AMOUNT}|(?:{_AMOUNT}[smhd])+)"  # a whole one
 
 
 def seconds_of(text: str) -> float | None:
@@ -19,10 +20,10 @@ def seconds_of(text: str) -> float | None:
     (5400.0, 90.0, None)
     """
     text = text.strip()
-    if re.fullmatch(_AMOUNT, text, re.ASCII):
-        text += "s"
-    if not re.fullmatch(rf"({_AMOUNT}[smhd])+", text, re.ASCII):
+    if not re.fullmatch(PATTERN, text):
         return None
+    if text[-1] not in _UNITS:
+        text += "s"
     parts = re.findall(r"([\d.]+)([smhd])", text)
     seconds = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
     return seconds if 0 < seconds <= LONGEST_S else None

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from search.space.schema import HEADER
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -39,7 +41,8 @@ def test_no_global_seeding():
 
 def test_every_space_says_its_command_and_what_to_expect():
     for path in (ROOT / "spaces").glob("*.yaml"):
-        command, expected, *_ = path.read_text().splitlines()
+        schema, command, expected, *_ = path.read_text().splitlines()
+        assert schema == HEADER  # editors complete and check it
         assert command == f"# Command:  python run_search.py --space {path.stem}" or (
             path.stem == "smoke" and "--space smoke" in command
         )

@@ -9,7 +9,6 @@ from recsys.data.lists import BLANK
 from recsys.errors import InputError
 from recsys.split import HoldOut, SplitPlan
 from search.space.domains import Constant
-from search.space.load import override
 from search.space.spec import HoldOut as Rule
 from search.space.spec import SearchSpec
 
@@ -73,18 +72,3 @@ def all_leaky(spec: SearchSpec) -> bool:
                 return domain.value == "all"
             return set(domain.values() or ()) == {"all"}
     return False
-
-
-GPU_BATCH = 4096
-
-
-def for_device(spec: SearchSpec, device: str) -> SearchSpec:
-    """A space of online updates (`batch_size: 1`) in batches, where a GPU trains.
-
-    One positive at a time is how the compiled CPU engine is fastest, and a GPU slowest.
-    """
-    online = any(
-        p.name == "batch_size" and isinstance(p.domain, Constant) and p.domain.value == 1
-        for p in spec.params
-    )
-    return override(spec, [f"batch_size={GPU_BATCH}"]) if online and device != "cpu" else spec

@@ -26,13 +26,13 @@ from search.paths import INSTALLED
 from search.record.events import Status
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
-from search.record.settings import Settings, all_leaky, for_device
+from search.record.settings import Settings, all_leaky
 from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.opened import absolute, divide, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.screen.display import Display
-from search.space.load import SearchSpec, load_run_spec, load_spec, override
+from search.space.load import SearchSpec, load_run_spec, load_spec
 from search.tracking.memory import delivery_status, known_uri
 from search.tracking.where import check_tracking_uri, default_tracking_uri, is_local_default
 from search.words import counted, duration
@@ -126,12 +126,10 @@ def _start(options: Options, interruption: Interruption) -> int:
     ):
         if said is not None and any(o.partition("=")[0].strip() == key for o in options.overrides):
             raise ConfigError(f"{flag} and --set {key}=...: say one of them")
-    spec = override(load_spec(options.space), list(options.overrides))
-    if options.trials is not None:
-        spec = override(spec, [f"trials={options.trials}"])
+    gpus, device = machine_of(options, None)
+    spec = load_spec(options.space, options.overrides, trials=options.trials, gpu=device != "cpu")
     plan = plan_new(spec, by_option=options.trials is not None)
     spec = with_trials(spec, plan.trials)
-    gpus, device = machine_of(options, None)
     settings = Settings(
         data=absolute(options.data or DEFAULT_DATA),
         min_rating=options.min_rating,
@@ -148,7 +146,6 @@ def _start(options: Options, interruption: Interruption) -> int:
         submission_sep=options.submission_sep or BLANK,
     )
     _check_separator(spec, options)
-    spec = for_device(spec, settings.device)
     return _run(spec, settings, options, interruption, None, plan.notes)
 
 

@@ -1,4 +1,4 @@
-"""Spaces: a search described in YAML, found by name or file, with `--set` applied.
+"""Spaces: a search described in YAML, found by name or file, changed by options, then parsed.
 
 Every mistake in a space is a ConfigError that names file, line, key and what was expected,
 before anything runs. `docs/spaces.md` describes the format.
@@ -6,14 +6,17 @@ before anything runs. `docs/spaces.md` describes the format.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recsys.errors import ConfigError
 from recsys.yamlio import load_yaml
 from search.names import space_name
 from search.paths import SPACES
 from search.space.located import Origin, near
-from search.space.override import override
+from search.space.override import affected, gpu_batch, with_settings
+from search.space.params import NONE
 from search.space.reader import parse_spec
 from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
 
@@ -25,7 +28,7 @@ __all__ = [
     "SplitSpec",
     "load_run_spec",
     "load_spec",
-    "override",
+    "read_space",
     "space_names",
 ]
 
@@ -37,10 +40,12 @@ def space_names() -> list[str]:
     return sorted(path.stem for path in SPACES.glob("*.yaml"))
 
 
-def load_spec(name_or_file: str) -> SearchSpec:
-    """A space of the project by name, or any YAML file by path. Raises ConfigError.
+def load_spec(
+    name_or_file: str, settings: Sequence[str] = (), *, trials: int | None = None, gpu: bool = False
+) -> SearchSpec:
+    """A space of the project by name, or any YAML file by path, changed as `read_space` says.
 
-    The name of a space is made of its file's, where the file does not say it.
+    The name of a space is made of its file's, where the file does not say it. Raises ConfigError.
     """
     if not name_or_file.isprintable() or not name_or_file:
         raise ConfigError(f"--space {name_or_file!r}: expected a name or a file")
@@ -55,7 +60,58 @@ def load_spec(name_or_file: str) -> SearchSpec:
         path = SPACES / f"{name_or_file}.yaml"
     if _size(path) > MAX_BYTES:
         raise ConfigError(f"{name_or_file}: larger than {MAX_BYTES} bytes, expected a space")
-    return _read(path, load_yaml(path), name_or_file)
+    value = load_yaml(path)
+    origin = Origin(name_or_file, path.read_text(encoding="utf-8-sig"))
+    return read_space(value, origin, space_name(path.stem), settings, trials=trials, gpu=gpu)
+
+
+def read_space(
+    value: Any,
+    origin: Origin,
+    name: str,
+    settings: Sequence[str] = (),
+    *,
+    trials: int | None = None,
+    gpu: bool = False,
+) -> SearchSpec:
+    """A space from its plain values, changed by `--set` and `--trials`. Raises ConfigError.
+
+    What depends on a parameter that was set follows: conditions that can no longer be met, and
+    the configs of `enqueue`, in which constants win, numbers move into the new range, and which
+    are dropped where something is missing. A number of trials or of grace epochs that is the
+    default follows too. All else is as strict as without settings. `gpu`: for training on one
+    (see `gpu_batch`).
+    """
+    if not (isinstance(value, dict) and isinstance(value.get("params"), dict)):
+        return parse_spec(value, origin, name)  # says what is wrong
+    more = {} if trials is None else {"trials": trials}
+    plain, touched = with_settings(value, settings, more)
+    before, after = value["params"], plain["params"]
+    if gpu:
+        after = plain["params"] = gpu_batch(after)
+    if touched and "trials" in value and "trials" not in touched:
+        counted = value.get("searcher") == "grid" or "searcher" in touched
+        if counted and _has_default_trials(value, origin, name):
+            del plain["trials"]
+    said = [f"--set {' '.join(settings)}"] * bool(settings) + [f"--trials {trials}"] * bool(trials)
+    changed = {(key,) for key in touched} | {
+        ("params", key) for key, body in after.items() if before.get(key) is not body
+    }
+    shown = " with ".join([origin.name, " and ".join(said)] if said else [origin.name])
+    names = affected(before, after)
+    return parse_spec(
+        plain,
+        Origin(shown, origin.text, frozenset(changed)),
+        name,
+        affected=names,
+        entries=NONE if "enqueue" in touched else names,
+    )
+
+
+def _has_default_trials(value: dict[str, Any], origin: Origin, name: str) -> bool:
+    """Whether a space says the number of trials that it would have anyway, as resolved ones do."""
+    rest = {key: own for key, own in value.items() if key != "trials"}
+    return bool(parse_spec(rest, origin, name).trials == value["trials"])
 
 
 def load_run_spec(folder: Path) -> SearchSpec:
@@ -64,12 +120,8 @@ def load_run_spec(folder: Path) -> SearchSpec:
     value = load_yaml(path)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
         value["name"] = space_name(value["name"])  # once the stem of any file
-    return _read(path, value, str(path))
-
-
-def _read(path: Path, value: object, shown: str) -> SearchSpec:
-    text = path.read_text(encoding="utf-8-sig")
-    return parse_spec(value, Origin(shown, text), space_name(path.stem))
+    origin = Origin(str(path), path.read_text(encoding="utf-8-sig"))
+    return parse_spec(value, origin, space_name(path.stem))
 
 
 def _size(path: Path) -> int:

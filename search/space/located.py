@@ -32,14 +32,19 @@ def shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a document comes from: its name in errors, and its text if there is one."""
+    """Where a document comes from: its name in errors, and its text if there is one.
+
+    changed: paths to what is no longer as the text has it, and has no line in it.
+    """
 
     name: str
     text: str | None = None
+    changed: frozenset[tuple[str, ...]] = frozenset()
 
     def at(self, path: tuple[str | int, ...]) -> str:
         """`name, line 7`, the line of the deepest part of `path` that the text holds."""
-        line = self._line(path)
+        changed = any(path[: len(prefix)] == prefix for prefix in self.changed)
+        line = None if changed else self._line(path)
         return self.name if line is None else f"{self.name}, line {line}"
 
     def _line(self, path: tuple[str | int, ...]) -> int | None:

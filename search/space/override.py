@@ -1,56 +1,91 @@
-"""`--set key=value`: changing a loaded space from the command line."""
+"""`--set key=value`: changing the plain values of a space, before they are parsed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.errors import ConfigError
 from recsys.yamlio import parse_yaml
-from search.space.domains import FIELDS, STRUCTURAL, Constant, Param, Value
+from search.space.domains import FIELDS, OWNERS, STRUCTURAL
 from search.space.located import Node, Origin, near, shown
 from search.space.params import PARAM_KEYS, value_of
-from search.space.reader import KEYS, parse_spec
-from search.space.spec import SearchSpec
-from search.space.strategies import SEARCHERS
+from search.space.reader import DEFAULT_EPOCHS, KEYS
 
 _NESTED = {"split": ("order", "test", "valid"), "race": ("finalists", "replicates")}
+GPU_BATCH = 4096
 
 
-def override(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:
-    """`spec` with settings such as `latent_factors=64` or `metric=ndcg@20`; ConfigError.
+def with_settings(
+    value: dict[str, Any], settings: Sequence[str], more: Mapping[str, Any] = {}
+) -> tuple[dict[str, Any], set[str]]:
+    """A space's plain values, changed by settings such as `latent_factors=64` or `metric=ndcg@20`.
 
     A key of the space sets that key. A parameter becomes a constant, or, given a list or a
     mapping, what they would mean in a file; `params.lr.high=0.1` changes a part of one. Where
     named sets hold the parameter, `loss`, `neg_mode` and `optimizer` keep the sets that agree, any
-    other is changed in all of them. Parameters that can no longer be active go. The configs of
-    `enqueue` follow: constants win over them, numbers move into the new range, and a config
-    that no longer fits is dropped.
+    other is changed in all of them. more: keys of the space and their values, set last.
+
+    `value` is as parsed, with mappings for itself and its `params`, and stays as it is. Returns
+    the changed values, and the keys and parameters that were set. Raises ConfigError.
     """
-    plain = spec.to_dict()
-    touched: set[str] = set()
+    plain = value | {"params": dict(value["params"])}
     _refuse_twice(settings)
-    for setting in settings:
-        touched.add(_apply(plain, setting))
-    if not settings:
-        return spec
-    default_grace = spec.grace_epochs == math.ceil(spec.max_epochs / 10)
-    if default_grace and "max_epochs" in touched and "grace_epochs" not in touched:
-        del plain["grace_epochs"]
-    if "trials" not in touched and spec.trials == SEARCHERS[spec.searcher].trials(spec):
-        del plain["trials"]
+    touched = {_apply(plain, setting) for setting in settings} | more.keys()
+    plain |= more
+    if "max_epochs" in touched and "grace_epochs" not in touched and _has_least_grace(value):
+        plain.pop("grace_epochs", None)
     if "purpose" in touched:
         for key in {"scheduler", "race"} - touched:
-            del plain[key]
-    own_entries = "enqueue" in touched
-    entries = plain.pop("enqueue") if not own_entries else []
-    origin = Origin(f"{spec.name} with --set {' '.join(settings)}")
-    changed = parse_spec(plain, origin, spec.name, lenient=True)
-    if own_entries or not entries:
-        return changed
-    fitted = [dict(e) for e in (_fit(changed, entry) for entry in entries) if e is not None]
-    return parse_spec(plain | {"enqueue": fitted}, origin, spec.name, lenient=True)
+            plain.pop(key, None)
+    return plain, touched
+
+
+def _has_least_grace(value: dict[str, Any]) -> bool:
+    """Whether `grace_epochs` is the least there can be: then it follows `max_epochs`."""
+    epochs = value.get("max_epochs", DEFAULT_EPOCHS)
+    return type(epochs) is int and value.get("grace_epochs") == math.ceil(epochs / 10)
+
+
+def affected(before: dict[str, Any], after: dict[str, Any]) -> frozenset[str]:
+    """The parameters that differ between two plain `params`, and those that depend on them.
+
+    A parameter depends on what its conditions name, and one of a single model on the choice of
+    it. Of named sets that differ, every parameter in them counts.
+    """
+    found: set[str] = set()
+    for name in dict.fromkeys([*before, *after]):
+        if (name in before, before.get(name)) != (name in after, after.get(name)):
+            found |= {name, *_names_in(before.get(name)), *_names_in(after.get(name))}
+    known = -1
+    while len(found) > known:
+        known = len(found)
+        for name, body in after.items():
+            when = body.get("when") if isinstance(body, dict) else None
+            names = {name, *_names_in(body)}
+            follows = isinstance(when, dict) and found & when.keys()
+            if follows or ("model" in found and names & OWNERS.keys()):
+                found |= names
+    return frozenset(found)
+
+
+def _names_in(body: object) -> set[str]:
+    """The parameters in the named sets of a plain parameter."""
+    return {name for pairs in (_sets(body) or {}).values() for name in pairs}
+
+
+def gpu_batch(params: dict[str, Any]) -> dict[str, Any]:
+    """Plain `params` with batches in the place of online updates (`batch_size: 1`).
+
+    One positive at a time is how the compiled CPU engine is fastest, and a GPU slowest.
+    """
+    body = params.get("batch_size")
+    constant = body.get("value") if isinstance(body, dict) else body
+    if type(constant) is not int or constant != 1:
+        return params
+    batch = body | {"value": GPU_BATCH} if isinstance(body, dict) else GPU_BATCH
+    return params | {"batch_size": batch}
 
 
 def _refuse_twice(settings: Sequence[str]) -> None:
@@ -87,7 +122,7 @@ def _apply(plain: dict[str, Any], setting: str) -> str:
         return key
     if parts[0] in _NESTED and len(parts) >= 2 and parts[1] in _NESTED[parts[0]]:
         top = parts[0]
-        before = plain[top] if isinstance(plain[top], dict) else {}
+        before = plain[top] if isinstance(plain.get(top), dict) else {}
         if len(parts) == 2:
             plain[top] = before | {parts[1]: value}
             return top
@@ -96,7 +131,7 @@ def _apply(plain: dict[str, Any], setting: str) -> str:
             return top
     known = [k for k in KEYS if k not in ("params", "name")]
     known += [f"{top}.{sub}" for top, subs in _NESTED.items() for sub in subs]
-    known += list(dict.fromkeys([*plain["params"], *FIELDS]))
+    known += list(dict.fromkeys([*map(str, plain["params"]), *FIELDS]))
     raise node.fail(f"unknown key {shown(key)}, {near(key, known)}")
 
 
@@ -135,7 +170,7 @@ def _set_param(params: dict[str, Any], name: str, part: str | None, node: Node) 
         params[name] = node.value if isinstance(node.value, dict) else _domain(node.value)
         params.update(rest)
     else:
-        known = list(dict.fromkeys([*params, *FIELDS]))
+        known = list(dict.fromkeys([*map(str, params), *FIELDS]))
         raise node.fail(f"unknown parameter {shown(name)}, {near(name, known)}")
 
 
@@ -153,7 +188,7 @@ def _sets(body: object) -> dict[str, Any] | None:
 
 def _set_part(params: dict[str, Any], name: str, part: str, node: Node) -> None:
     if name not in params:
-        raise node.fail(f"unknown parameter {shown(name)}, {near(name, params)}")
+        raise node.fail(f"unknown parameter {shown(name)}, {near(name, map(str, params))}")
     if part not in PARAM_KEYS:
         raise node.fail(f"unknown part {shown(part)}, {near(part, PARAM_KEYS)}")
     body = params[name]
@@ -179,21 +214,3 @@ def _set_in_bundle(params: dict[str, Any], holder: str, name: str, node: Node) -
     else:
         sets = {o: body | ({name: value} if name in body else {}) for o, body in sets.items()}
     params[holder] = params[holder] | {"choice": sets}
-
-
-def _fit(spec: SearchSpec, entry: dict[str, Value]) -> dict[str, Value] | None:
-    """A config of the old space as one of `spec`; None where something is missing now."""
-    known = dict(entry)
-    missing: list[str] = []
-
-    def pick(param: Param) -> Value:
-        domain = param.domain
-        assert not isinstance(domain, Constant)
-        value = domain.nearest(known[param.name]) if param.name in known else None
-        if value is None:
-            missing.append(param.name)
-            return domain.corners()[0]
-        return value
-
-    fitted = spec.choose(pick)
-    return None if missing else fitted

@@ -27,20 +27,25 @@ RANGE_KEYS = ("low", "high", "log", "step", "type")
 PARAM_KEYS = (*RANGE_KEYS, "choice", "value", "when")
 MAX_OPTIONS = 1000
 MAX_STEPS = 10**9
-_BUNDLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
+BUNDLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
 _EPOCHS = "the number of epochs is the space's max_epochs (with patience), not a parameter"
 
 
-def parse_params(node: Node, *, lenient: bool = False) -> tuple[Param, ...]:
+Names = frozenset[str]
+NONE: Names = frozenset()
+
+
+def parse_params(node: Node, affected: Names = NONE) -> tuple[Param, ...]:
     """The parameters in the order of the file; ConfigError where one cannot be used.
 
-    A condition on a value that never occurs is an error, unless `lenient`: then it is ignored,
-    and a parameter left without a way to be active is left out.
+    A condition on a value that never occurs is an error. Only where it asks for one of the
+    parameters `affected` by a setting it is ignored, and a parameter that then has no way to be
+    active is left out.
     """
     params: dict[str, Param] = {}
     out: set[str] = set()
     for name, child in node.mapping("a mapping of parameters").items():
-        param = _param(name, child, params, out if lenient else None)
+        param = _param(name, child, params, out, affected)
         if param is None:
             out.add(name)
             continue
@@ -49,13 +54,13 @@ def parse_params(node: Node, *, lenient: bool = False) -> tuple[Param, ...]:
         raise node.fail("no parameters, expected at least one, such as lr: {low: 0.01, high: 0.1}")
     # the choice of a model decides which other parameters exist, so it is always the first
     found = tuple(sorted(params.values(), key=lambda p: "model" not in p.sets()))
-    return _of_chosen_models(node, found, lenient)
+    return _of_chosen_models(node, found, "model" in affected)
 
 
-def _of_chosen_models(node: Node, params: tuple[Param, ...], lenient: bool) -> tuple[Param, ...]:
+def _of_chosen_models(node: Node, params: tuple[Param, ...], follow: bool) -> tuple[Param, ...]:
     """`params`, or ConfigError at one of a model that the space never chooses.
 
-    `lenient`: without those.
+    follow: without those, since a setting has changed which are chosen.
     """
     children = node.mapping()
     chosen = {
@@ -65,7 +70,7 @@ def _of_chosen_models(node: Node, params: tuple[Param, ...], lenient: bool) -> t
         if "model" in param.sets() and param.when:
             raise children[param.name].fail("the choice of a model can't have conditions (when)")
         models = param.models()
-        if models is not None and not models & chosen and not lenient:
+        if models is not None and not models & chosen and not follow:
             raise children[param.name].fail(
                 f"has no effect: it is of model {' or '.join(sorted(models))}, and this space "
                 f"has {', '.join(sorted(chosen))} only"
@@ -74,8 +79,9 @@ def _of_chosen_models(node: Node, params: tuple[Param, ...], lenient: bool) -> t
 
 
 def _param(
-    name: str, node: Node, before: Mapping[str, Param], out: set[str] | None
+    name: str, node: Node, before: Mapping[str, Param], out: set[str], affected: Names
 ) -> Param | None:
+    """One parameter; None where its conditions can't be met any more."""
     field = FIELDS.get(name)
     if isinstance(node.value, dict):
         parts = node.entries(PARAM_KEYS)
@@ -83,11 +89,11 @@ def _param(
     else:
         parts, is_bundle = {"value": node}, False
     if is_bundle:
-        if field is not None or not _BUNDLE_NAME.match(name):
+        if field is not None or not BUNDLE_NAME.match(name):
             raise node.fail("a choice of named sets needs a name of its own, such as method")
     elif field is None:
         raise node.fail(_EPOCHS if name == "epochs" else f"unknown parameter, {near(name, FIELDS)}")
-    when = _when(parts["when"], before, out) if "when" in parts else ()
+    when = _when(parts["when"], before, out, affected) if "when" in parts else ()
     ways = [key for key in ("value", "choice", "low") if key in parts]
     if len(ways) != 1:
         raise node.fail("expected a constant, {low: .., high: ..} or {choice: [..]}")
@@ -123,7 +129,7 @@ def _bundle(node: Node) -> Bundle:
     if not options or len(options) > MAX_OPTIONS:
         raise node.fail(f"{len(options)} sets, expected 1 to {MAX_OPTIONS}")
     for name, body in options.items():
-        if not _BUNDLE_NAME.match(name):
+        if not BUNDLE_NAME.match(name):
             raise body.fail("the name of a set has small letters, digits and _ only")
         pairs: list[tuple[str, Value]] = []
         for key, child in body.mapping("the constants of this set, {loss: bpr, ..}").items():
@@ -195,13 +201,13 @@ def possible(param: Param, name: str, value: Value) -> bool:
 
 
 def _when(
-    node: Node, before: Mapping[str, Param], out: set[str] | None
+    node: Node, before: Mapping[str, Param], out: set[str], affected: Names
 ) -> tuple[tuple[str, tuple[Value, ...]], ...] | None:
-    """The conditions; None where they can't be met and `out` (what was left out) is given."""
+    """The conditions; None where they can't be met any more. out: what was left out above."""
     conditions = []
     known = list(dict.fromkeys(s for p in before.values() for s in sorted(p.sets())))
     for name, child in node.mapping("conditions, {loss: bpr, ..}").items():
-        if out is not None and name in out:
+        if name in out:
             return None
         if name not in known:
             if name in FIELDS:
@@ -218,7 +224,7 @@ def _when(
             value = value_of(item, field) if field else item.text()
             if any(possible(p, name, value) for p in before.values()):
                 values.append(value)
-            elif out is None:
+            elif name not in affected:
                 raise item.fail(f"{name} is never {shown(value)} in this space")
         if not values:
             return None
@@ -228,29 +234,40 @@ def _when(
     return tuple(conditions)
 
 
-def parse_entry(node: Node, params: tuple[Param, ...]) -> Pairs:
-    """One config of `enqueue`: a value for each active searched parameter, no others."""
+def parse_entry(node: Node, params: tuple[Param, ...], affected: Names = NONE) -> Pairs | None:
+    """One config of `enqueue`: a value for each active searched parameter, no others.
+
+    Of parameters `affected` by a setting, a value moves into the new domain, and one that is no
+    longer asked for goes; None where one is missing now, or does not fit.
+    """
     given = node.mapping("a config, {lr: 0.02, ..}")
     by_name = {p.name: p for p in params}
     for name, child in given.items():
+        if name not in by_name and name in affected:
+            continue
         if name not in by_name:
             raise child.fail(f"not a parameter of this space, {near(name, by_name)}")
         domain = by_name[name].domain
         field = FIELDS.get(name)
         value = value_of(child, field) if field else child.text()
-        if not domain.contains(value):
+        if name not in affected and not domain.contains(value):
             raise child.fail(
                 f"{shown(value)} is not in this space, expected {shown(domain.plain())}"
             )
     chosen: dict[str, Value] = {}
+    lost: list[str] = []
 
     def choose(param: Param) -> Value:
-        if param.name not in given:
+        assert not isinstance(param.domain, Constant)
+        nearest = None
+        if param.name in given:
+            # The space's own spelling of the value: 1.0 where a float range was given 1.
+            nearest = param.domain.nearest(given[param.name].value)
+        elif param.name not in affected:
             raise node.fail(f"{param.name} is missing: a config to try first has to be complete")
-        value = given[param.name].value
-        nearest = None if isinstance(param.domain, Constant) else param.domain.nearest(value)
-        assert nearest is not None
-        # The space's own spelling of the value: 1.0 where a float range was given 1.
+        if nearest is None:
+            lost.append(param.name)
+            nearest = param.domain.corners()[0]
         chosen[param.name] = nearest
         return nearest
 
@@ -259,6 +276,6 @@ def parse_entry(node: Node, params: tuple[Param, ...]) -> Pairs:
     except SetTwiceError as error:
         raise node.fail(str(error)) from None
     for name, child in given.items():
-        if name not in active:
+        if name not in active and name not in affected:
             raise child.fail("has no effect in this config: its conditions (when) are not met")
-    return tuple(chosen.items())
+    return None if lost else tuple(chosen.items())

@@ -13,11 +13,24 @@ from search.durations import EXPECTED, LONGEST_S, seconds_of
 from search.names import SPACE_NAME
 from search.space.domains import Constant, Param, Value
 from search.space.located import Node, Origin
-from search.space.params import parse_entry, parse_params
+from search.space.params import NONE, Names, parse_entry, parse_params
 from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
-MAX_TRIALS = 100_000
+# The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
+# here too.
+PURPOSES, MODES, ORDERS = ("search", "table"), ("max",), ("random", "latest")
+WHOLE = {
+    "trials": (1, 100_000),
+    "max_epochs": (1, 100_000),
+    "grace_epochs": (1, 100_000),
+    "reduction_factor": (2, 100),
+    "k": (1, 100_000),
+    "fixed": (1, 1_000_000),
+    "finalists": (0, 100),
+    "replicates": (0, 100),
+}
+DEFAULT_EPOCHS = 20
 _PROBES = 256
 
 
@@ -52,13 +65,13 @@ def _hold_out(node: Node) -> HoldOut:
         if ratio == 0:
             raise parts["ratio"].wrong("a number above 0, at most 0.9")
         return HoldOut("ratio", ratio)
-    return HoldOut("fixed", parts["fixed"].integer(1, 1_000_000))
+    return HoldOut("fixed", parts["fixed"].integer(*WHOLE["fixed"]))
 
 
 def _split(node: Node | None) -> SplitSpec:
     tenth = HoldOut("ratio", 0.1)
     parts = {} if node is None else node.entries(("order", "test", "valid"))
-    order = parts["order"].word(("random", "latest")) if "order" in parts else "random"
+    order = parts["order"].word(ORDERS) if "order" in parts else ORDERS[0]
     test: HoldOut | None = tenth
     if "test" in parts:
         test = None if parts["test"].value in (None, "none") else _hold_out(parts["test"])
@@ -71,8 +84,8 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
     if node.value in (None, "none"):
         return RaceSpec(0, 0)
     parts = node.entries(("finalists", "replicates"))
-    finalists = parts["finalists"].integer(0, 100) if "finalists" in parts else 4
-    replicates = parts["replicates"].integer(0, 100) if "replicates" in parts else 5
+    finalists = parts["finalists"].integer(*WHOLE["finalists"]) if "finalists" in parts else 4
+    replicates = parts["replicates"].integer(*WHOLE["replicates"]) if "replicates" in parts else 5
     if not finalists or not replicates:
         finalists = replicates = 0
     elif replicates < 2:
@@ -90,10 +103,13 @@ KEYS = (
 )
 
 
-def parse_spec(value: object, origin: Origin, name: str, *, lenient: bool = False) -> SearchSpec:
+def parse_spec(
+    value: object, origin: Origin, name: str, *, affected: Names = NONE, entries: Names = NONE
+) -> SearchSpec:
     """A spec from parsed YAML; `name` is used where the document has none.
 
-    `lenient`: parameters whose conditions cannot be met are left out instead of an error.
+    affected: parameters that follow a setting (`parse_params`); entries: the same for `enqueue`
+    (`parse_entry`).
     """
     root = Node(value, origin)
     if not isinstance(value, dict):
@@ -107,18 +123,19 @@ def parse_spec(value: object, origin: Origin, name: str, *, lenient: bool = Fals
     def word(key: str, *options: str) -> str:
         return at[key].word(options) if key in at else options[0]
 
-    def whole(key: str, default: int, low: int, high: int) -> int:
-        return at[key].integer(low, high) if key in at else default
+    def whole(key: str, default: int, most: int | None = None) -> int:
+        low, high = WHOLE[key]
+        return at[key].integer(low, most or high) if key in at else default
 
-    table = word("purpose", "search", "table") == "table"
+    table = word("purpose", *PURPOSES) == "table"
     searcher = word("searcher", *SEARCHERS)
     stops = {word: entry.early for word, entry in SCHEDULERS.items()}
     scheduler = word("scheduler", *(sorted(stops, key=lambda w: stops[w]) if table else stops))
     if table and stops[scheduler]:
         raise at["scheduler"].fail("a table compares complete trainings, expected none")
-    max_epochs = whole("max_epochs", 20, 1, 100_000)
+    max_epochs = whole("max_epochs", DEFAULT_EPOCHS)
     least = math.ceil(max_epochs / 10)
-    params = parse_params(at["params"], lenient=lenient)
+    params = parse_params(at["params"], affected)
     spec = SearchSpec(
         name=_name(at["name"]) if "name" in at else name,
         about=at["about"].text().strip() if "about" in at else "",
@@ -126,20 +143,21 @@ def parse_spec(value: object, origin: Origin, name: str, *, lenient: bool = Fals
         searcher=searcher,
         scheduler=scheduler,
         metric=_metric(at["metric"]) if "metric" in at else "map@50",
-        mode=word("mode", "max"),
-        trials=whole("trials", 0, 1, MAX_TRIALS),
+        mode=word("mode", *MODES),
+        trials=whole("trials", 0),
         time_budget=parse_duration(at["time_budget"]) if "time_budget" in at else None,
         max_epochs=max_epochs,
-        grace_epochs=whole("grace_epochs", least, 1, max_epochs),
-        reduction_factor=whole("reduction_factor", 3, 2, 100),
-        k=whole("k", 50, 1, 100_000),
+        grace_epochs=whole("grace_epochs", least, max_epochs),
+        reduction_factor=whole("reduction_factor", 3),
+        k=whole("k", 50),
         split=_split(at.get("split")),
         race=_race(at.get("race"), table),
         params=params,
         enqueue=tuple(
             dict.fromkeys(
-                parse_entry(entry, params)
+                pairs
                 for entry in (at["enqueue"].sequence() if "enqueue" in at else [])
+                if (pairs := parse_entry(entry, params, entries)) is not None
             )
         ),
     )
@@ -149,14 +167,16 @@ def parse_spec(value: object, origin: Origin, name: str, *, lenient: bool = Fals
         )
     way = SEARCHERS[spec.searcher]
     way.check(spec, at["params"])
-    return probe(spec if spec.trials else replace(spec, trials=way.trials(spec)), root)
+    spec = spec if spec.trials else replace(spec, trials=way.trials(spec))
+    return probe(spec, root, changed=bool(affected))
 
 
-def probe(spec: SearchSpec, root: Node) -> SearchSpec:
+def probe(spec: SearchSpec, root: Node, *, changed: bool = False) -> SearchSpec:
     """`spec`, after some of its configs were built: a broken one fails here, not in trial 17.
 
     Tried are all of `enqueue`, the two ends and every option of each parameter where it is
     active, and random configs, in which each parameter takes an end as often as a value between.
+    changed: by a setting; then `enqueue`, which only follows, comes last.
     """
     rng = np.random.default_rng(0)
 
@@ -177,9 +197,13 @@ def probe(spec: SearchSpec, root: Node) -> SearchSpec:
                 raise node.child(first, None).fail(str(error)) from None
             raise node.fail(f"{error} (possible in this space: {_short(params)})") from None
 
-    for i, entry in enumerate(spec.enqueue):
-        build(dict(entry), root.child("enqueue", None).child(i, None))
+    def first_ones() -> None:
+        for i, entry in enumerate(spec.enqueue):
+            build(dict(entry), root.child("enqueue", None).child(i, None))
+
     everything = root.child("params", None)
+    if not changed:
+        first_ones()
     for param in spec.searched():
         for corner in param.domain.corners():  # type: ignore[union-attr]
             for _ in range(_PROBES):
@@ -189,6 +213,8 @@ def probe(spec: SearchSpec, root: Node) -> SearchSpec:
                     break
     for _ in range(_PROBES):
         build(spec.choose(mixed), everything)
+    if changed:
+        first_ones()
     return spec
 
 

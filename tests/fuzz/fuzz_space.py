@@ -14,9 +14,10 @@ import numpy as np
 
 from recsys.errors import ConfigError
 from recsys.yamlio import parse_yaml
-from search.space.load import MAX_BYTES, override
+from search.space.load import MAX_BYTES
 from search.space.located import Origin
 from search.space.reader import parse_spec
+from tests.search.spaces import override
 
 
 def check_space(data: bytes) -> None:

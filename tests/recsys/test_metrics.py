@@ -8,7 +8,15 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from recsys.errors import ConfigError
-from recsys.metrics import KINDS, Metric, check_metric, coverage, parse_metric, user_values
+from recsys.metrics import (
+    KINDS,
+    PER_USER,
+    Metric,
+    check_metric,
+    coverage,
+    parse_metric,
+    user_values,
+)
 
 # hits at places 1 and 3 (c=2), at 2 (c=1), none (c=3), all of 4 (c=6), at 4 of c=1
 HITS = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1]], bool)
@@ -16,25 +24,35 @@ HELD = np.array([2, 1, 3, 6, 1], np.int64)
 LOG = [1 / math.log2(place + 1) for place in (1, 2, 3, 4)]
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("map@4", [(1 + 2 / 3) / 2, 1 / 2, 0, 1.0, 1 / 4]),
-        ("map@2", [1 / 2, 1 / 2, 0, 1.0, 0]),
-        (
-            "ndcg@4",
-            [(LOG[0] + LOG[2]) / (LOG[0] + LOG[1]), LOG[1] / LOG[0], 0, 1.0, LOG[3]],
-        ),
-        ("ndcg@1", [1, 0, 0, 1, 0]),
-        ("recall@4", [1, 1, 0, 4 / 6, 1]),
-        ("recall@3", [1, 1, 0, 3 / 6, 0]),
-        ("precision@4", [2 / 4, 1 / 4, 0, 1, 1 / 4]),
-        ("hit@4", [1, 1, 0, 1, 1]),
-        ("hit@1", [1, 0, 0, 1, 0]),
-    ],
-)
+BY_HAND = [
+    ("map@4", [(1 + 2 / 3) / 2, 1 / 2, 0, 1.0, 1 / 4]),
+    ("map@2", [1 / 2, 1 / 2, 0, 1.0, 0]),
+    (
+        "ndcg@4",
+        [(LOG[0] + LOG[2]) / (LOG[0] + LOG[1]), LOG[1] / LOG[0], 0, 1.0, LOG[3]],
+    ),
+    ("ndcg@1", [1, 0, 0, 1, 0]),
+    ("recall@4", [1, 1, 0, 4 / 6, 1]),
+    ("recall@3", [1, 1, 0, 3 / 6, 0]),
+    ("precision@4", [2 / 4, 1 / 4, 0, 1, 1 / 4]),
+    ("hit@4", [1, 1, 0, 1, 1]),
+    ("hit@1", [1, 0, 0, 1, 0]),
+]
+
+
+@pytest.mark.parametrize(("name", "expected"), BY_HAND)
 def test_by_hand(name: str, expected: list[float]) -> None:
     assert_allclose(user_values(parse_metric(name), HITS, HELD), expected, rtol=1e-12)
+
+
+def test_every_word_reaches_its_own_metric() -> None:
+    """Each has values by hand; no two are equal here, so none gives another's."""
+    assert {parse_metric(name).kind for name, _ in BY_HAND} == set(PER_USER)
+    found = {tuple(user_values(Metric(kind, 4), HITS, HELD)) for kind in PER_USER}
+    assert len(found) == len(PER_USER)
+    assert set(KINDS) - set(PER_USER) == {"coverage"}
+    with pytest.raises(AssertionError):
+        user_values(Metric("coverage", 4), HITS, HELD)
 
 
 def test_coverage_by_hand() -> None:

@@ -13,10 +13,11 @@ from recsys.interactions import CSR
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.state import TrialRecord
-from search.space.load import load_spec, override
+from search.space.load import load_spec
 from search.stages.context import RunFailedError
 from search.stages.race import finalists, first_default, fit_race, honest_trials, race, race_summary
 from search.stages.replicates import Standing, per_user_file, standings
+from tests.search.spaces import override
 
 
 def racers(*seconds):

@@ -21,7 +21,8 @@ from recsys.receivers import Receivers
 from recsys.split import HoldOut, SplitPlan, make_split, resplit
 from search.record.settings import plan_of
 from search.run.evidence import check_evidence, default_evidence, evidence
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec
+from tests.search.spaces import override
 
 
 def csr(lists: list[list[int]], n_items: int) -> CSR:

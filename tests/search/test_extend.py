@@ -16,8 +16,9 @@ from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
 from search.run.session import Session
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig, trial_id
+from tests.search.spaces import override
 
 STAGES = ("search", "race", "test", "refit")
 

@@ -14,12 +14,13 @@ from recsys.models import MODELS
 from recsys.models.saved import load_model
 from recsys.split import SplitPlan, make_split
 from search.space import domains
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages.refit import save_model, submit
 from search.stages.winner import FinalTraining
 from search.tune.worker import Trial, TrialData
 from tests.recsys.test_models import newest  # noqa: F401
+from tests.search.spaces import override
 
 TWO = """\
 trials: 8

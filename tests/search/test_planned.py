@@ -23,11 +23,12 @@ from search.record.planned import (
     with_trials,
 )
 from search.record.state import RunState
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
 from search.tune.searcher import StudySearch
 from tests.search.fake_search import SPACE, records, run, spec, suggest
+from tests.search.spaces import override
 
 __all__ = ["spec"]
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec
 from search.tune.scheduler import EpochASHA, make_scheduler, rungs
+from tests.search.spaces import override
 
 SPEC = override(load_spec("smoke"), ["max_epochs=60", "reduction_factor=3"])
 

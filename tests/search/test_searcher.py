@@ -16,12 +16,13 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from search.record.events import Reason, State
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.tune.outcome import Outcome, judge
 from search.tune.searcher import StudySearch
 from search.tune.study import as_journal, importance
 from tests.search.fake_search import finish, objective, run, spec, suggest
+from tests.search.spaces import override
 
 __all__ = ["spec"]
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from search.space.load import load_spec, override
+from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.tune.scheduler import EpochASHA, rungs
 from search.tune.searcher import StudySearch
 from tests.search.fake_search import records
+from tests.search.spaces import override
 
 SPEC = override(load_spec("smoke"), ["max_epochs=20", "trials=14"])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from search.record.settings import GPU_BATCH, all_leaky, for_device, plan_of
-from search.space.load import load_spec, override
+from search.record.settings import all_leaky, plan_of
+from search.space.load import load_spec
+from search.space.override import GPU_BATCH
+from tests.search.spaces import override
 
 
 def batch(spec):
@@ -12,10 +14,12 @@ def batch(spec):
 
 def test_online_updates_become_batches_on_a_gpu():
     spec = load_spec("bpr_hard")
-    assert batch(for_device(spec, "cpu")) == 1
-    assert batch(for_device(spec, "cuda")) == GPU_BATCH
-    chosen = override(spec, ["batch_size=512"])
-    assert batch(for_device(chosen, "cuda")) == 512
+    assert batch(spec) == 1
+    on_gpu = load_spec("bpr_hard", gpu=True)
+    assert batch(on_gpu) == GPU_BATCH
+    assert on_gpu == override(spec, [f"batch_size={GPU_BATCH}"])
+    assert batch(load_spec("bpr_hard", ["batch_size=512"], gpu=True)) == 512
+    assert batch(load_spec("bpr_hard", ["batch_size=1"], gpu=True)) == GPU_BATCH
 
 
 def test_a_space_in_which_everything_leaks_is_known():

@@ -204,8 +204,8 @@ def test_spaces_of_the_project(name: str) -> None:
             assert spec.race.finalists >= 2
     assert spec.about
     header = (SPACES / f"{name}.yaml").read_text().splitlines()
-    assert header[0].startswith(f"# Command:  python run_search.py --space {name}")
-    assert header[1].startswith("# Expected: ")
+    assert header[1].startswith(f"# Command:  python run_search.py --space {name}")
+    assert header[2].startswith("# Expected: ")
 
 
 def test_the_report_runs_both_ways() -> None:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
 from search.space.domains import FIELDS
-from search.space.load import SPACES, load_spec, override, space_names
+from search.space.load import SPACES, load_spec, read_space, space_names
 from search.space.located import Origin
 from search.space.params import PARAM_KEYS
 from search.space.reader import KEYS, parse_spec
 from tests.fuzz.fuzz_space import check_space
+from tests.search.spaces import override
 
 scalars = (
     st.none()
@@ -140,20 +141,36 @@ def test_spaces_with_slips(seed: int) -> None:
 ALL = load_spec("all")
 
 
-@given(
-    st.lists(
-        st.builds(
-            "{}={}".format,
-            st.sampled_from(
-                [*KEYS, *FIELDS, "method", "params.lr.high", "params.margin.when", "split.valid"]
-            )
-            | st.text(max_size=8),
-            scalars | values,
-        ),
-        min_size=1,
-        max_size=3,
-    )
+any_settings = st.lists(
+    st.builds(
+        "{}={}".format,
+        st.sampled_from(
+            [*KEYS, *FIELDS, "method", "params.lr.high", "params.margin.when", "split.valid"]
+        )
+        | st.text(max_size=8),
+        scalars | values,
+    ),
+    min_size=1,
+    max_size=3,
 )
+
+
+@given(values | spaces, any_settings, st.booleans())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_value_with_any_setting(value: object, settings_: list[str], gpu: bool) -> None:
+    """What a file holds is not looked at before it is changed, and stays as it is."""
+    before = repr(value)
+    try:
+        spec = read_space(value, Origin("fuzz"), "fuzz", settings_, trials=3, gpu=gpu)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    else:
+        spec.train_config(spec.sample(np.random.default_rng(0)))
+        assert parse_spec(spec.to_dict(), Origin("again"), "again") == spec
+    assert repr(value) == before
+
+
+@given(any_settings)
 @example(["method={}"])
 @example(["method=[[]]"])
 @example(["params.method.choice={a: 1}", "lr=0.1"])

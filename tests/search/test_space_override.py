@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
 import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
 from search.space.domains import Choice, Constant, FloatRange, IntRange, Param
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec, space_names
+from search.space.override import affected
+from tests.search.spaces import override
 
 
 def param(spec: SearchSpec, name: str) -> Param:
@@ -20,7 +26,7 @@ def names(spec: SearchSpec) -> list[str]:
 
 def test_nothing_to_set() -> None:
     spec = load_spec("bpr_hard")
-    assert override(spec, []) is spec
+    assert override(spec, []) == spec
 
 
 def test_a_parameter_becomes_a_constant_and_enqueue_follows() -> None:
@@ -164,3 +170,106 @@ def test_mistakes_about_named_sets() -> None:
         override(load_spec("all"), ["method=bpr_hart"])
     with pytest.raises(ConfigError, match="no set of method has loss softmax"):
         override(load_spec("report_table"), ["loss=softmax"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["lr=0.1", "max_epochs=30"],
+        ["params.lr.high=0.05", "trials=7"],
+        ["loss=bpr"],
+        ["neg_mode=hard", "searcher=random"],
+        ["optimizer=sgd", "race=none"],
+        ["latent_factors=[8, 16]", "split.test.fixed=2"],
+    ],
+)
+@pytest.mark.parametrize("name", space_names())
+def test_a_file_is_changed_as_the_space_it_means(name: str, settings: list[str]) -> None:
+    """The plain values of a file, and those of the space as it was read and written out."""
+    found = []
+    for way in (lambda: load_spec(name, settings), lambda: override(load_spec(name), settings)):
+        try:
+            found.append(way())
+        except ConfigError as error:
+            found.append(str(error).partition("params.")[2])
+    assert found[0] == found[1]
+
+
+FILE = """
+    params:
+      lr: {low: 0.01, high: 1}
+      loss: {choice: [bpr, bce]}
+      margin: {low: 0, high: 2, when: {loss: bpr}}
+      latent_factors: {choice: [8, 16]}
+    enqueue:
+      - {lr: 0.5, loss: bpr, margin: 1, latent_factors: 8}
+    """
+
+
+def change(tmp_path: Path, text: str, *settings: str, **more: Any) -> SearchSpec:
+    path = tmp_path / "mine.yaml"
+    path.write_text(dedent(text).lstrip())
+    return load_spec(str(path), settings, **more)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "setting", "words"),
+    [
+        # a mistake in the file is found where it stands, whatever is set
+        ("high: 2,", "hihg: 2,", "lr=0.1", ", line 4: params.margin.hihg: unknown key"),
+        ("loss: bpr}}", "loss: softmax}}", "lr=0.1", ", line 4: params.margin.when.loss: loss is"),
+        ("lr: 0.5,", "lr: 5,", "loss=bpr", ", line 7: enqueue[0].lr: 5.0 is not in this space"),
+        ("lr: 0.5,", "lrr: 5,", "loss=bpr", ", line 7: enqueue[0].lrr: not a parameter"),
+        ("lr: 0.5,", "", "loss=bpr", ", line 7: enqueue[0]: lr is missing"),
+        ("loss: bpr, m", "loss: bce, m", "lr=0.1", "enqueue[0].margin: has no effect"),
+        ("{low: 0.01, high: 1}", "[1]", "trials=3", ", line 2: params.lr: "),
+        ("params:", "- params:", "lr=0.1", "mine.yaml, line"),
+        # what a setting did has no line, and what it made wrong elsewhere has one
+        ("", "", "lr=20", "mine.yaml with --set lr=20: params.lr: lr is 20.0"),
+        ("", "", "searcher=grid", "mine.yaml with --set searcher=grid, line 2: params.lr: a grid"),
+        ("", "", "ease_l2=10", "mine.yaml with --set ease_l2=10: params.ease_l2: has no effect"),
+    ],
+)
+def test_the_line_of_a_mistake(
+    tmp_path: Path, before: str, after: str, setting: str, words: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        change(tmp_path, FILE.replace(before, after, 1) if before else FILE, setting)
+    assert words in str(error.value)
+
+
+def test_the_number_of_trials_as_an_option(tmp_path: Path) -> None:
+    assert change(tmp_path, FILE, trials=7).trials == 7
+    assert change(tmp_path, FILE, "lr=0.1", trials=7).trials == 7
+    with pytest.raises(ConfigError, match=r"with --trials 200000: trials: .* to 100000"):
+        change(tmp_path, FILE, trials=200_000)
+    with pytest.raises(ConfigError, match="with --set loss=bce and --trials 200000: "):
+        change(tmp_path, FILE, "loss=bce", trials=200_000)
+
+
+def test_what_is_written_as_the_default_follows(tmp_path: Path) -> None:
+    """As in the spec.yaml of a run, which has every key."""
+    grid = override(load_spec("report_factors"), [])
+    written = change(tmp_path, grid.to_yaml(), "latent_factors=[8, 9]")
+    assert written.trials == 12
+    assert change(tmp_path, grid.to_yaml(), "latent_factors=[8, 9]", "trials=5").trials == 5
+    spec = load_spec("softmax").to_yaml()
+    assert change(tmp_path, spec, "max_epochs=200").grace_epochs == 20
+    assert change(tmp_path, spec, "purpose=table").race.finalists == 0
+
+
+def test_what_a_setting_affects() -> None:
+    before = {
+        "method": {"choice": {"a": {"loss": "bpr"}, "b": {"loss": "bce", "init_std": 1}}},
+        "margin": {"low": 0, "high": 1, "when": {"loss": "bpr"}},
+        "lr": {"low": 0, "high": 1, "when": {"margin": 1}},
+        "l2": 0.1,
+    }
+    assert affected(before, before) == frozenset()
+    assert affected(before, before | {"l2": 0.2}) == {"l2"}
+    assert affected(before, {k: v for k, v in before.items() if k != "l2"}) == {"l2"}
+    only = before | {"method": {"choice": {"a": {"loss": "bpr"}}}}
+    assert affected(before, only) == {"method", "loss", "init_std", "margin", "lr"}
+    # all of it is the factorization's, which may never be chosen now
+    assert affected(before, {"model": "ease"} | before) == {"model", "init_std", "loss", *before}
+    assert names(load_spec("smoke", ["model=ease"])) == ["model"]

@@ -25,10 +25,11 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder
 from search.record.state import TrialRecord
-from search.space.load import RaceSpec, load_spec, override
+from search.space.load import RaceSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages.context import Stages, seconds_after_search
 from tests.search.fake_search import open_study, records
+from tests.search.spaces import override
 
 SPEC = override(load_spec("smoke"), ["max_epochs=30", "metric=map@10"])
 COLUMNS = ["epoch", "loss", "map@10", "train_seconds", "eval_seconds"]

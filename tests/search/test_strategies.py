@@ -10,12 +10,13 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler
 
 from recsys.errors import ConfigError
-from search.space.load import SearchSpec, load_spec, override
+from search.space.load import SearchSpec, load_spec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 from search.tune import scheduler as schedulers
 from search.tune.searcher import StudySearch
 from search.tune.study import SAMPLERS, sampler
 from tests.search.fake_search import run
+from tests.search.spaces import override
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "spaces.md"
 PROPOSERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
