@@ -105,6 +105,22 @@ class TestInstalled:
         assert "torch==2.13.0" in requirements
         assert list(installed.place.glob("recsearch-*/licenses/LICENSE"))
 
+    def test_it_imports_itself_and_finds_what_it_ships(self, installed):
+        code = (
+            "import search.paths as p, recsys.quickstart as q; "
+            "print(p.INSTALLED, p.SPACES, q.CONFIG, (q.CONFIG / 'data.yaml').is_file())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            cwd=installed.home,
+            env=os.environ | {"PYTHONPATH": str(installed.place)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        at = installed.place
+        assert done.stdout.split() == ["True", f"{at}/search/spaces", f"{at}/recsys/config", "True"]
+
     def test_a_search_in_an_empty_folder(self, installed):
         assert "recsearch --space bpr_hard" in installed("spaces").stdout
         assert "300 users" in installed("data", "demo").stdout
