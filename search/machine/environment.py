@@ -89,11 +89,10 @@ def ray_environment(
     """
     ours = _TUNE | ({} if joined else _ALONE | {"RAY_AUTH_TOKEN": token})
     job = _job_variables(env)
-    worker = {} if joined else job
-    worker |= {
-        "PYTHONPATH": _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], code, cwd),
-        "PYTHONWARNINGS": "ignore",
-    }
+    worker = ({} if joined else job) | {"PYTHONWARNINGS": "ignore"}
+    path = _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], code, cwd)
+    if path or not joined:  # with nothing to say, the machines of a cluster keep their own
+        worker["PYTHONPATH"] = path
     foreign = [name for name in env if _foreign(name, joined) and name not in ours]
     said = sorted(n for n in foreign if not n.startswith(_INTERNAL) and n not in _QUIET)
     variables = {k: v for k, v in _QUIET.items() if k not in env} | ours

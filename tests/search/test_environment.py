@@ -112,7 +112,9 @@ def test_the_workers_path(own: str, jobs: str | None, expected: str, joined: boo
 
 def test_code_that_python_finds_by_itself_is_not_on_the_workers_path() -> None:
     found = ray_environment({}, code=[], cwd="/", joined=False, token="t")
-    assert found.worker["PYTHONPATH"] == ""
+    assert found.worker["PYTHONPATH"] == ""  # not an empty entry of ours, which is a folder
+    found = ray_environment({}, code=[], cwd="/", joined=True, token="t")
+    assert "PYTHONPATH" not in found.worker  # that of the cluster's machines stays
     env = {"PYTHONPATH": "lib"}
     found = ray_environment(env, code=[], cwd="/data", joined=False, token="t")
     assert found.worker["PYTHONPATH"] == "/data/lib"
