@@ -2,8 +2,8 @@
 
 The journal is the truth. `events` are what can stand in it, `journal` writes and reads it, `state`
 is what it says; `settings` what was decided for good, `planned` what is still to do; `folder` has
-the folder's name, lock and atomic files, `tables` the CSV files, `provenance` where the numbers
-come from.
+the folder's name, lock and atomic files, `tables` the CSV files, `result` the summary
+of a run, `provenance` where the numbers come from.
 
 May import: space, and the leaves (names, paste, paths, words).
 """

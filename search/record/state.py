@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from search.record.events import (
     TrialMade,
     write,
 )
+from search.words import leaky
 
 SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, beside epoch and loss
 
@@ -88,6 +89,11 @@ class TrialRecord:
     def metrics(self) -> tuple[str, ...]:
         """Names of the metric columns."""
         return tuple(c for c in self.columns if c not in ("epoch", "loss", *SECONDS))
+
+    @property
+    def leaky(self) -> bool:
+        """Whether it keeps held-out items out of its negatives (the report's leak)."""
+        return leaky(self.config)
 
     @property
     def finished(self) -> bool:
@@ -229,6 +235,11 @@ class RunState:
 
     # --- what is asked most -----------------------------------------------------------------
 
+    @property
+    def leaky(self) -> bool:
+        """Whether some trial is."""
+        return any(t.leaky for t in self.trials.values())
+
     def in_order(self) -> list[TrialRecord]:
         """Trials by number."""
         return sorted(self.trials.values(), key=lambda t: t.number)
@@ -269,8 +280,3 @@ def _new_trial(event: TrialMade, time: float) -> TrialRecord:
         seed=event.seed,
         created=time,
     )
-
-
-def leaky(configs: Iterable[dict[str, Any]]) -> bool:
-    """Whether any config keeps held-out items out of the negatives (the report's leak)."""
-    return any(c.get("negatives_exclude") == "all" for c in configs)

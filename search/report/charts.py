@@ -9,15 +9,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from search.report.files import Curve, TrialRow
+from search.record.result import Comparison
+from search.record.state import TrialRecord
+from search.report.files import Curve
 from search.report.svg import Plot, padded
-from search.words import baseline_name, config_line, duration, is_interval, number, short
+from search.words import baseline_name, config_line, duration, number, short
 
 MOST_DOTS = 600  # points in one chart
 MOST_SMALL = 200  # ... and in each of the many small ones
 MOST_CURVES = 120
 MOST_POINTS = 60  # points in one curve
-KINDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAILED": "failed", "RUNNING": "running"}
 
 
 def thinned(items: Sequence[Any], most: int) -> list[Any]:
@@ -28,7 +29,7 @@ def thinned(items: Sequence[Any], most: int) -> list[Any]:
     return [items[round(i * step)] for i in range(most)]
 
 
-def hint(trial: TrialRow) -> str:
+def hint(trial: TrialRecord) -> str:
     """What hovering over a trial shows."""
     at = f" at epoch {trial.best_epoch}" if trial.best_epoch else ""
     leak = ", LEAKY" if trial.leaky else ""
@@ -38,14 +39,14 @@ def hint(trial: TrialRow) -> str:
     )
 
 
-def kind_of(trial: TrialRow, winner: str | None = None) -> str:
+def kind_of(trial: TrialRecord, winner: str | None = None) -> str:
     """CSS class of a trial."""
     if trial.leaky:
         return "leaky"
-    return "winner" if trial.id == winner else KINDS.get(trial.state, "running")
+    return "winner" if trial.id == winner else trial.state.lower()
 
 
-def drawn(trials: Sequence[TrialRow], winner: str | None, most: int) -> list[TrialRow]:
+def drawn(trials: Sequence[TrialRecord], winner: str | None, most: int) -> list[TrialRecord]:
     """The trials a chart shows: all, or the best third of the allowed number and a spread."""
     known = [t for t in trials if t.value is not None]
     if len(known) <= most:
@@ -56,7 +57,7 @@ def drawn(trials: Sequence[TrialRow], winner: str | None, most: int) -> list[Tri
 
 
 def progress_chart(
-    trials: Sequence[TrialRow],
+    trials: Sequence[TrialRecord],
     metric: str,
     winner: str | None,
     lines: Mapping[str, float],
@@ -89,7 +90,7 @@ def progress_chart(
 
 
 def curves_chart(
-    trials: Sequence[TrialRow], curves: Mapping[str, Curve], metric: str, winner: str | None
+    trials: Sequence[TrialRecord], curves: Mapping[str, Curve], metric: str, winner: str | None
 ) -> Markup | None:
     """Validation value by epoch; the winner above all others."""
     by_id = {t.id: t for t in trials}
@@ -137,23 +138,22 @@ def race_chart(
     return plot.markup()
 
 
-def gains_chart(comparisons: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
+def gains_chart(comparisons: Sequence[Comparison], metric: str) -> Markup | None:
     """The winner's lead over each rival with its interval, against the line of no difference."""
-    known = [c for c in comparisons if number(c.get("gain")) != "-" and is_interval(c.get("ci"))]
+    known = [(c, c.measured) for c in comparisons if c.measured is not None]
     if not known:
         return None
     rows = len(known)
-    low, high = padded([0.0, *(v for c in known for v in (*c["ci"], c["gain"]))])
+    low, high = padded([0.0, *(v for _, values in known for v in values)])
     plot = Plot.area("Gain of the winner", (low, high), (rows - 0.5, -0.5),
                      height=72 + 34 * rows, left=110)  # fmt: skip
     plot.axes(f"lead in {metric}, 95% interval over users", "")
     plot.segment((0, -0.5), (0, rows - 0.5), "zero")
-    for row, c in enumerate(known):
-        kind = "winner" if c.get("proven") else "pruned"
-        name = str(c.get("against", ""))
-        plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")
-        plot.segment((c["ci"][0], row), (c["ci"][1], row), f"whisker {kind}", str(c.get("words")))
-        plot.dot(c["gain"], row, kind, str(c.get("words", "")), name, r=5)
+    for row, (c, (gain, start, end)) in enumerate(known):
+        kind = "winner" if c.proven else "pruned"
+        plot.text(plot.x.start - 10, plot.y(row) + 5, c.against, "tick end")
+        plot.segment((start, row), (end, row), f"whisker {kind}", c.words)
+        plot.dot(gain, row, kind, c.words, c.against, r=5)
     return plot.markup()
 
 
@@ -199,14 +199,14 @@ def importance_chart(shares: Mapping[str, float]) -> Markup | None:
 
 
 def scatter_chart(
-    trials: Sequence[TrialRow], name: str, metric: str, winner: str | None
+    trials: Sequence[TrialRecord], name: str, metric: str, winner: str | None
 ) -> Markup | None:
     """Value by one parameter: on a log axis where the values span a factor of 30."""
     known = [t for t in drawn(trials, winner, MOST_SMALL) if t.params.get(name) not in (None, "")]
     values = [t.params[name] for t in known]
     if len(set(map(str, values))) < 2:
         return None
-    numeric = all(isinstance(v, int | float) for v in values)
+    numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     words = [] if numeric else sorted({str(v) for v in values})
     if len(words) > 8:
         return None

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,15 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from search import words
+from search import summary, words
 from search.paste import command
+from search.record.events import Status
 from search.report import charts, tables
 from search.report.files import RunFiles, baselines, read_run
 from search.stats import explained_share
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 TO_EXPLAIN = 12  # charts of single parameters
-SHOWN = ("valid", "test", "test_ci", "test_reads", "test_metrics", "split", "split_digest", "seed")
 KEYS = (
     ("winner", "the winner"),
     ("complete", "completed"),
@@ -35,11 +33,10 @@ KEYS = (
     ("leaky", "leaky"),
 )
 STATUS = {
-    "done": "finished",
-    "failed": "failed",
-    "interrupted": "interrupted",
-    "running": "not finished",
-    "unfinished": "not finished",
+    Status.DONE: "finished",
+    Status.FAILED: "failed",
+    Status.INTERRUPTED: "interrupted",
+    Status.RUNNING: "not finished",
 }
 
 
@@ -71,26 +68,22 @@ def render_report(run_dir: Path | str) -> str:
 
 def _context(run: RunFiles) -> dict[str, Any]:
     result = run.result
-    status = str(result.get("status") or "unfinished")
-    split = run.provenance.get("split") or {}
-    known = {"split": split.get("name"), "split_digest": split.get("digest")}
-    known["seed"] = run.provenance.get("seed")
     leak_table = tables.leak_table(run)
     kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
     return {
         "run": run,
-        "result": dict.fromkeys(SHOWN) | known | result | {"valid": _valid(run)},
+        "result": run.shown,
         "keys": [(kind, name) for kind, name in KEYS if kind in kinds],
         "metric": run.metric,
-        "status": status,
-        "status_words": STATUS.get(status, status),
-        "headline": _headline(run),
-        "gains": words.gain_words(result),
+        "status": result.status,
+        "status_words": STATUS[result.status],
+        "headline": summary.headline(run.shown),
+        "gains": summary.gain_words(result),
         "data_name": tables.data_name(run),
-        "leaky": words.leaky_result(result) or any(t.leaky for t in run.trials),
+        "leaky": result.leaky or run.state.leaky,
         "leak_words": words.LEAK,
-        "title": run.spec.get("name") or run.name,
-        "test_interval": words.interval(result.get("test_ci")),
+        "title": run.state.run.space or run.name,
+        "test_interval": words.interval(result.test_ci),
         "counts_words": _counts_words(run),
         "thinned": _thinned(run),
         "winner": _winner(run),
@@ -109,27 +102,9 @@ def _context(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _headline(run: RunFiles) -> str:
-    known = {"metric": run.metric, "purpose": run.spec.get("purpose")} | run.result
-    return words.headline(known | {"best_trial": run.winner, "valid": _valid(run)})
-
-
-def _valid(run: RunFiles) -> float | None:
-    """The validation value of the winner, or of the best honest trial so far."""
-    if run.winner is not None and run.winner == run.result.get("best_trial"):
-        return words.of_metric(run.result.get("valid"), run.metric)
-    return next((t.value for t in run.trials if t.id == run.winner), None)
-
-
 def _counts_words(run: RunFiles) -> str:
-    found = Counter(t.state for t in run.trials)
-    names = {
-        "COMPLETE": "completed",
-        "PRUNED": "pruned",
-        "FAILED": "failed",
-        "RUNNING": "not ended",
-    }
-    return ", ".join(f"{found[s]:,} {name}" for s, name in names.items() if found[s]) or "none yet"
+    counts = run.state.counts()
+    return ", ".join(f"{n:,} {state.word}" for state, n in counts.items() if n) or "none yet"
 
 
 def _thinned(run: RunFiles) -> str:
@@ -159,18 +134,17 @@ def _winner(run: RunFiles) -> Winner | None:
     trial = next((t for t in run.trials if t.id == run.winner), None)
     if run.is_table or trial is None:
         return None
-    config = run.result.get("best_config") if run.result.get("best_trial") == trial.id else None
-    config = trial.params | (dict(config) if isinstance(config, Mapping) else {})
-    if config.get("negatives_exclude") == "all":
+    config = run.result.best_config if run.result.best_trial == trial.id else None
+    config = trial.params | (config or {})
+    if words.leaky(config):
         return None
     config.pop("epochs", None)  # the limit; the number learned is shown beside it
-    finalists = (run.result.get("race") or {}).get("finalists")
     return Winner(
         id=trial.id,
         value=trial.value,
         best_epoch=trial.best_epoch,
-        epochs=run.result.get("best_epoch"),
-        decided=bool(finalists),
+        epochs=run.result.best_epoch,
+        decided=bool(run.result.race.finalists),
         config=config,
         searched=set(trial.params),
     )
@@ -183,14 +157,14 @@ def _commands(run: RunFiles) -> list[tuple[str, str]]:
     if isinstance(made_by, str) and made_by:
         program = made_by if made_by.startswith("python") else f"python {made_by}"
         rows.append(("the command that made this run", program))
-    if run.is_table and run.result.get("status") == "done":
+    if run.is_table and run.result.status == Status.DONE:
         pass  # no winner to export, and a grid has no more trials
-    elif run.result.get("status") != "done":
+    elif run.result.status != Status.DONE:
         rows.append(("resume it", command("--resume", "--run", run.path, lasting=True)))
     else:
         export = command("export", run.path, "-o", "submission.csv", lasting=True)
         rows.append(("the winner's recommendations", export))
-        if words.may_extend(run.result):
+        if run.result.may_extend:
             more = command("--run", run.path, "--extend", "20", lasting=True)
             rows.append(("20 more trials", more))
     rows.append(("browse the trials", command("ui", lasting=True)))
@@ -213,16 +187,15 @@ def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
         ("Race", "The finalists trained again on fresh splits: dots are splits, the bar is their "
          "mean, which decides.", charts.race_chart(tables.race_values(run), metric, winner)),
         ("The winner's lead", "Over each rival, paired over users. An interval across zero proves "
-         "nothing.", charts.gains_chart(words.comparisons(run.result), metric)),
+         "nothing.", charts.gains_chart(run.result.race.comparisons, metric)),
         ("What mattered", source, charts.importance_chart(shares)),
     ]  # fmt: skip
     return [(title, text, svg) for title, text, svg in found if svg is not None]
 
 
 def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
-    given = run.result.get("importance")
-    if isinstance(given, Mapping) and given:
-        known = {str(k): float(v) for k, v in given.items() if words.number(v) != "-"}
+    known = run.result.importance
+    if known:
         return known, "Share of each parameter in what separates good trials from bad ones."
     trials = [t for t in run.trials if t.value is not None and not t.leaky]
     shares = {}

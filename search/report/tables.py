@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from search import words
+from search.record.events import State
+from search.record.state import TrialRecord
+from search.record.tables import one_line_cause
 from search.report import charts
-from search.report.files import RunFiles, TrialRow, negatives_exclude
+from search.report.files import RunFiles
 from search.stats import rank_by_mean
 
 MOST_ROWS = 300
 
 
 def data_name(run: RunFiles) -> str:
-    data = run.provenance.get("data")
-    name = run.result.get("data") or (data.get("name") if isinstance(data, Mapping) else data)
-    return str(name or "unnamed data")
+    known = run.provenance.get("data")
+    return run.result.data or (known or {}).get("name") or run.state.run.dataset or "unnamed data"
 
 
 def race_values(run: RunFiles) -> dict[str, list[float]]:
-    """Finalist -> values by replicate, best mean first; from race.csv while it is under way."""
-    found: dict[str, list[float]] = {}
-    for row in (run.result.get("race") or {}).get("finalists") or []:
-        found[str(row.get("id"))] = [v for v in row.get("values") or [] if v is not None]
+    """Finalist -> values by replicate, best mean first; from the journal while it is under way."""
+    found = {f.id: [v for v in f.values if v is not None] for f in run.result.race.finalists}
     if not found:
-        for one in sorted(run.race, key=lambda r: r.replicate):
+        for (name, _), one in sorted(run.state.race.items()):
             if one.value is not None:
-                found.setdefault(one.config_id, []).append(one.value)
+                found.setdefault(name, []).append(one.value)
     found = {name: values for name, values in found.items() if values}
     return {name: found[name] for name in rank_by_mean(found)}
 
 
 def race_rows(run: RunFiles) -> list[dict[str, Any]]:
-    said = {str(c.get("against")): c for c in words.comparisons(run.result)}
+    said = {c.against: c for c in run.result.race.comparisons}
     values = {t.id: t.value for t in run.trials}
     replicates = max((len(v) for v in race_values(run).values()), default=0)
     return [
@@ -46,8 +45,8 @@ def race_rows(run: RunFiles) -> list[dict[str, Any]]:
             "replicates": len(one),
             "complete": len(one) == replicates,
             "search": values.get(name),
-            "words": said.get(name, {}).get("words", ""),
-            "proven": bool(said.get(name, {}).get("proven")),
+            "words": said[name].words if name in said else "",
+            "proven": name in said and said[name].proven,
         }
         for name, one in race_values(run).items()
     ]
@@ -70,9 +69,9 @@ def leak_table(run: RunFiles) -> list[dict[str, Any]]:
         rest = {k: v for k, v in trial.params.items() if k != "negatives_exclude"}
         label = " ".join(words.short(v) for v in rest.values()) or trial.id
         name = words.config_line(rest) if len(rest) > 1 else label
-        test = trial.tests.get(run.metric)
+        test = (trial.test or {}).get(run.metric)
         rows.setdefault(name, {"name": name, "label": label, "all": None, "train": None})
-        rows[name][negatives_exclude(trial.params, run.spec)] = (trial.value, test, trial.state)
+        rows[name]["all" if trial.leaky else "train"] = (trial.value, test, trial.state)
     return list(rows.values())
 
 
@@ -110,30 +109,30 @@ def trial_table(run: RunFiles) -> dict[str, Any]:
     ranked = sorted(run.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number))
     shown = ranked
     if len(ranked) > MOST_ROWS:
-        tail = [t for t in ranked if t.state in ("FAILED", "RUNNING")][: MOST_ROWS // 6]
+        tail = [t for t in ranked if t.state in (State.FAILED, State.RUNNING)][: MOST_ROWS // 6]
         ids = {t.id for t in tail}
         shown = [t for t in ranked if t.id not in ids][: MOST_ROWS - len(tail)] + tail
     names = param_names(run)
     constant = {n for n in names if len({str(t.params.get(n)) for t in run.trials}) == 1}
-    metrics = list(dict.fromkeys(m for t in run.trials for m in t.tests if m == run.metric))
+    tests = [run.metric] if any(run.metric in (t.test or {}) for t in run.trials) else []
     return {
         "rows": [(t, charts.kind_of(t, run.winner)) for t in shown],
         "total": len(ranked),
         "params": [n for n in names if n not in constant or len(run.trials) == 1],
-        "tests": metrics,
+        "tests": tests,
     }
 
 
 def failures(run: RunFiles) -> list[tuple[str, int, list[str]]]:
     """(an example of the cause, how often, some trials), the most frequent first."""
-    by_cause: dict[str, list[TrialRow]] = {}
+    by_cause: dict[str, list[TrialRecord]] = {}
     for trial in run.trials:
-        if trial.state == "FAILED":
+        if trial.state == State.FAILED:
             by_cause.setdefault(_kind_of_cause(trial), []).append(trial)
     found = sorted(by_cause.values(), key=lambda some: -len(some))
     return [
         (
-            (some[0].error or some[0].reason or "no cause known")[:600],
+            _cause(some[0])[:600],
             len(some),
             [t.id for t in some[:8]],
         )
@@ -141,33 +140,34 @@ def failures(run: RunFiles) -> list[tuple[str, int, list[str]]]:
     ]
 
 
-def _kind_of_cause(trial: TrialRow) -> str:
+def _kind_of_cause(trial: TrialRecord) -> str:
     """A cause without its numbers and its config, in which every trial differs."""
-    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", (trial.error or trial.reason).split("{")[0])
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _cause(trial).split("{")[0])
+
+
+def _cause(trial: TrialRecord) -> str:
+    return one_line_cause(trial) or trial.reason or "no cause known"
 
 
 def facts(run: RunFiles) -> list[tuple[str, str]]:
     """Where the run comes from, as (name, text)."""
     known = run.provenance
     code, machine = known.get("code") or {}, known.get("machine") or {}
-    data, split = known.get("data") or {}, known.get("split") or {}
+    data = known.get("data") or {}
     commit = str(code.get("commit") or "unknown")
     sizes = [
         f"{data[k]:,} {k}" for k in ("users", "items", "positives") if isinstance(data.get(k), int)
     ]
-    busy = run.result.get("busy_fraction")
+    busy, wall = run.result.busy_fraction, run.result.wall_s
     rows = [
         ("started", known.get("time")),
-        (
-            "wall time",
-            words.duration(run.result.get("wall_s")) if run.result.get("wall_s") else None,
-        ),
+        ("wall time", words.duration(wall) if wall else None),
         ("cores busy", f"{busy:.0%} of the time, training and evaluating" if busy else None),
         ("data", ", ".join([data_name(run), *sizes])),
         ("data digest", data.get("digest")),
-        ("split", run.result.get("split") or split.get("name")),
-        ("split digest", run.result.get("split_digest") or split.get("digest")),
-        ("seed of the run", run.result.get("seed", known.get("seed"))),
+        ("split", run.shown.split),
+        ("split digest", run.shown.split_digest),
+        ("seed of the run", known.get("seed") if run.result.seed is None else run.result.seed),
         ("code", commit + (", with local changes" if code.get("modified") else "")),
         ("python", known.get("python")),
         ("packages", ", ".join(f"{k} {v}" for k, v in (known.get("packages") or {}).items() if v)),

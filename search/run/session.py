@@ -27,6 +27,7 @@ from search.record.events import STAGES, SessionBegan, SessionEnded, StageMarked
 from search.record.folder import RunFolder
 from search.record.journal import Journal, StorageError
 from search.record.provenance import provenance
+from search.record.result import read_result, write_result
 from search.record.settings import Settings, plan_of
 from search.record.state import RunState
 from search.report.files import read_run
@@ -41,10 +42,10 @@ from search.stages.race import race
 from search.stages.refit import refit
 from search.stages.result import result
 from search.stages.test import test
+from search.summary import result_rows
 from search.tracking.driver import Tracker
 from search.tracking.memory import DeliveryStatus
 from search.tracking.where import default_tracking_uri
-from search.words import result_rows
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 FLUSH_S = {Status.DONE: 60.0, Status.FAILED: 20.0, Status.INTERRUPTED: 1.0}
@@ -220,9 +221,10 @@ class Session:
         if status == Status.INTERRUPTED:
             self.interruption.farewell()
         elif status == Status.DONE:
-            result = json.loads((self.folder.path / "result.json").read_text(encoding="utf-8"))
+            found = read_result(self.folder.path)
+            assert found is not None, "it was written a moment ago"
             table = leak_lines(read_run(self.folder.path))
-            self.display.summary([*table, *result_rows(result, self.folder.path)])
+            self.display.summary([*table, *result_rows(found, self.folder.path)])
         if not delivery.delivered:
             self.display.note(delivery.sentence())
         return status
@@ -233,7 +235,7 @@ class Session:
         if run is not None:
             run.state = folder.state()
             run.write_study()
-            folder.write_json("result.json", result(run, status))
+            write_result(folder, result(run, status))
             if status != Status.INTERRUPTED:
                 folder.write("report.html", render_report(folder.path))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.record.events import State
-from search.words import leaky_params
+from search.words import leaky
 
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
 
@@ -74,7 +74,7 @@ class Progress:
         self.started = self.stage_started = self.clock()
 
     def start_trial(self, trial_id: str, params: Mapping[str, Any]) -> None:
-        self.running[trial_id] = Shown(trial_id, dict(params), self.leaky or leaky_params(params))
+        self.running[trial_id] = Shown(trial_id, dict(params), self.leaky or leaky(params))
 
     def advance(self, trial_id: str, epoch: int, best: float) -> None:
         trial = self.running.setdefault(trial_id, Shown(trial_id, {}, self.leaky))

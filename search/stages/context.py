@@ -19,6 +19,7 @@ from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
+from search.record.result import Part
 from search.record.settings import Settings
 from search.record.state import TrialRecord
 from search.screen.display import Display
@@ -96,13 +97,14 @@ class Stages:
             device=self.settings.device,
         )
 
-    def run(self, name: str, stage: Callable[[], dict[str, Any]]) -> None:
+    def run(self, name: str, stage: Callable[[], Part | dict[str, Any]]) -> None:
         """One stage, marked in the journal before and after, unless it is done already."""
         if self.state.stage_done(name):
             return
         self.display.stage(name)
         self.journal.append(StageMarked(name=name, state=StageState.START), sync=True)
-        data = stage()
+        found = stage()
+        data = found.plain() if isinstance(found, Part) else found
         self.journal.append(StageMarked(name=name, state=StageState.DONE, data=data), sync=True)
         self.refresh()
 

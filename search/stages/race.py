@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from search import stats
 from search.machine.cluster import Failure
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
-from search.record.state import TrialRecord, leaky
+from search.record.result import Comparison, Decided, Finalist
+from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stages.replicates import (
-    Finalist,
+    Racer,
     Standing,
     compare_with,
     fresh_splits,
@@ -23,7 +25,6 @@ from search.stages.replicates import (
     run_race,
     standings,
 )
-from search.stats import Comparison, verdict
 from search.tune.worker import ReplicateResult, ReplicateTask
 from search.words import counted
 
@@ -34,7 +35,7 @@ def honest_trials(run: Stages) -> list[TrialRecord]:
         found = [
             t
             for t in run.state.in_order()
-            if t.state == state and t.value is not None and not leaky([t.config])
+            if t.state == state and t.value is not None and not t.leaky
         ]
         if found:
             return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
@@ -61,12 +62,12 @@ def finalists(run: Stages) -> list[TrialRecord]:
             chosen.append(trial)
             configs.append(trial.config)
     default = first_default(run)
-    if default is not None and default.config not in configs and not leaky([default.config]):
+    if default is not None and default.config not in configs and not default.leaky:
         chosen.insert(1, default)  # the last to be left out where time is short
     return chosen
 
 
-def race(run: Stages) -> dict[str, Any]:
+def race(run: Stages) -> Decided:
     """Finalists on fresh splits; the winner by the mean, with paired tests."""
     racers = finalists(run)
     planned = run.spec.race.replicates if run.spec.race.finalists else 0
@@ -75,13 +76,13 @@ def race(run: Stages) -> dict[str, Any]:
         best = racers[0]
         epochs = best.best_epoch or best.epochs
         default = first_default(run)
-        return {
-            "winner": best.id,
-            "epochs": epochs,
-            "replicates": 0,
-            "finalists": [],
-            "is_default": default is not None and default.id == best.id,
-        }
+        return Decided(
+            winner=best.id,
+            epochs=epochs,
+            replicates=0,
+            finalists=(),
+            is_default=default is not None and default.id == best.id,
+        )
     splits = fresh_splits(run.split, run.plan, run.settings.seed, replicates)
     folder = run.folder.path
     already = {
@@ -98,7 +99,7 @@ def race(run: Stages) -> dict[str, Any]:
         run.cluster,
         run.resources,
         run.data,
-        [Finalist(t.id, t.training) for t in racers],
+        [Racer(t.id, t.training) for t in racers],
         splits,
         run.settings.seed,
         already,
@@ -163,8 +164,8 @@ def fit_race(
 
 def race_summary(
     run: Stages, table: list[Standing], racers: list[TrialRecord], replicates: int
-) -> dict[str, Any]:
-    """The standings and the comparisons of the winner, as plain values."""
+) -> Decided:
+    """The standings and the comparisons of the winner."""
     winner = table[0]
     default = first_default(run)
     names: dict[str, str] = {}
@@ -183,34 +184,34 @@ def race_summary(
 
     found = compare_with(table, list(names), per_user, rng) if names else {}
     search_value = {t.id: t.value for t in racers}
-    return {
-        "winner": winner.id,
-        "epochs": winner.epochs,
-        "replicates": replicates,
-        "finalists": [
-            {
-                "id": s.id,
-                "mean": s.mean,
-                "values": list(s.values),
-                "best_epochs": list(s.best_epochs),
-                "search_value": search_value[s.id],
-            }
+    return Decided(
+        winner=winner.id,
+        epochs=winner.epochs,
+        replicates=replicates,
+        finalists=tuple(
+            Finalist(
+                id=s.id,
+                mean=s.mean,
+                values=s.values,
+                best_epochs=s.best_epochs,
+                search_value=search_value[s.id],
+            )
             for s in table
-        ],
-        "comparisons": [plain_comparison(rival, c, names[rival]) for rival, c in found.items()],
-        "is_default": default is not None and default.id == winner.id,
-    }
+        ),
+        comparisons=tuple(comparison(rival, c, names[rival]) for rival, c in found.items()),
+        is_default=default is not None and default.id == winner.id,
+    )
 
 
-def plain_comparison(rival: str, c: Comparison, name: str) -> dict[str, Any]:
-    """A comparison for result.json, with its verdict in words."""
-    return {
-        "against": rival,
-        "name": name,
-        "gain": c.gain,
-        "ci": [c.low, c.high],
-        "p": c.p_adjusted,
-        "proven": c.proven,
-        "users": c.users,
-        "words": verdict(c, name),
-    }
+def comparison(rival: str, c: stats.Comparison, name: str) -> Comparison:
+    """A comparison with its verdict in words."""
+    return Comparison(
+        against=rival,
+        name=name,
+        gain=c.gain,
+        ci=(c.low, c.high),
+        p=c.p_adjusted,
+        proven=c.proven,
+        users=c.users,
+        words=stats.verdict(c, name),
+    )

@@ -24,7 +24,7 @@ from search.tune.worker import ReplicateResult, ReplicateTask, TrialData, run_re
 
 
 @dataclass(frozen=True)
-class Finalist:
+class Racer:
     """A config that races. `id` is the trial it comes from."""
 
     id: str
@@ -59,7 +59,7 @@ def run_race(
     cluster: Cluster,
     resources: Resources,
     data: TrialData,
-    finalists: Sequence[Finalist],
+    finalists: Sequence[Racer],
     splits: Sequence[Split],
     run_seed: int,
     already: set[tuple[str, int]],

@@ -8,63 +8,73 @@ from search.record.events import StageMarked, StageState, State, Status
 from search.record.folder import JOURNAL
 from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
+from search.record.result import (
+    VERSION,
+    Baseline,
+    Counts,
+    Race,
+    RunResult,
+    Tested,
+    decided,
+    tested,
+)
 from search.stages.context import Stages
 from search.tune.study import importance
 
 
-def result(run: Stages, status: Status) -> dict[str, Any]:
+def result(run: Stages, status: Status) -> RunResult:
     """What result.json says; also for a run that did not come to its end."""
     state, spec = run.state, run.spec
     counts = state.counts()
-    decided = state.stages["race"].data if state.stage_done("race") else {}
-    tested = state.stages["test"].data if state.stage_done("test") else {}
-    best = state.trials.get(decided.get("winner", "")) or state.best()
+    race = decided(state)
+    test = tested(state) or Tested()
+    best = (state.trials.get(race.winner) if race else None) or state.best()
     excludes = sorted({t.config.get("negatives_exclude", "train") for t in state.trials.values()})
-    return {
-        "status": status,
-        "run": run.folder.name,
-        "purpose": spec.purpose,
-        "data": run.dataset.interactions.name,
-        "metric": spec.metric,
-        "valid": best.value if best else None,
-        "test": tested.get("values", {}).get(spec.metric),
-        "test_ci": tested.get("ci"),
-        "test_metrics": tested.get("values"),
-        "test_users": tested.get("users"),
-        "test_comparisons": tested.get("comparisons", []),
-        "importance": importance(run.study()) if status == Status.DONE else {},
-        "test_reads": test_reads(run),
-        "split": run.split.name,
-        "split_digest": run.split.digest,
-        "negatives_exclude": excludes[0] if len(excludes) == 1 else excludes,
-        "baselines": {
-            name: {
-                key: value[spec.metric] if isinstance(value, dict) else value
-                for key, value in row.items()
-            }
-            for name, row in tested.get("baselines", {}).items()
-        },
-        "best_trial": best.id if best else None,
-        "best_config": best.config if best else None,
-        "best_params": best.params if best else None,
-        "best_epoch": decided.get("epochs") or (best.best_epoch if best else None),
-        "trials": {
-            "completed": counts[State.COMPLETE],
-            "pruned": counts[State.PRUNED],
-            "failed": counts[State.FAILED],
-        },
-        "configs": distinct(t.config for t in state.trials.values()),
-        "configs_left": configs_left(spec, state),
-        "wall_s": state.wall_s(),
-        "busy_fraction": _busy_fraction(run),
-        "race": {
-            "replicates": decided.get("replicates", 0),
-            "finalists": decided.get("finalists", []),
-            "comparisons": decided.get("comparisons", []),
-            "winner_is_default": decided.get("is_default", False),
-        },
-        "seed": run.settings.seed,
-    }
+    return RunResult(
+        version=VERSION,
+        status=status,
+        run=run.folder.name,
+        purpose=spec.purpose,
+        data=run.dataset.interactions.name,
+        metric=spec.metric,
+        valid=best.value if best else None,
+        test=(test.values or {}).get(spec.metric),
+        test_ci=test.ci,
+        test_metrics=test.values,
+        test_users=test.users,
+        test_comparisons=test.comparisons,
+        importance=importance(run.study()) if status == Status.DONE else {},
+        test_reads=test_reads(run),
+        split=run.split.name,
+        split_digest=run.split.digest,
+        negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),
+        baselines={name: _baseline(row, spec.metric) for name, row in test.baselines.items()},
+        best_trial=best.id if best else None,
+        best_config=best.config if best else None,
+        best_params=best.params if best else None,
+        best_epoch=(race.epochs if race else 0) or (best.best_epoch if best else None),
+        trials=Counts(
+            completed=counts[State.COMPLETE],
+            pruned=counts[State.PRUNED],
+            failed=counts[State.FAILED],
+        ),
+        configs=distinct(t.config for t in state.trials.values()),
+        configs_left=configs_left(spec, state),
+        wall_s=state.wall_s(),
+        busy_fraction=_busy_fraction(run),
+        race=Race(
+            replicates=race.replicates if race else 0,
+            finalists=race.finalists if race else (),
+            comparisons=race.comparisons if race else (),
+            winner_is_default=race.is_default if race else False,
+        ),
+        seed=run.settings.seed,
+    )
+
+
+def _baseline(row: dict[str, Any], metric: str) -> Baseline:
+    """A row of the test stage in the run's metric alone; what is no mapping is a remark."""
+    return Baseline(**{k: v[metric] if isinstance(v, dict) else v for k, v in row.items()})
 
 
 def test_reads(run: Stages) -> int:

@@ -15,8 +15,9 @@ from recsys import rivals
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import fit_model
+from search.record.result import Tested
 from search.stages.context import Stages
-from search.stages.race import plain_comparison
+from search.stages.race import comparison
 from search.stages.winner import FinalTraining, alone, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
 from search.tune.worker import limit_threads
@@ -24,7 +25,7 @@ from search.words import baseline_name
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class OnTest:
     """The winner on the test items."""
 
     found: Evaluation
@@ -43,40 +44,40 @@ class Rivals:
     per_user: dict[str, np.ndarray]
 
 
-def test(run: Stages) -> dict[str, Any]:
+def test(run: Stages) -> Tested:
     """The one look at the test items, and the rivals beside it."""
     split, metrics = run.split, list(run.metrics)
     if split.test is None:
-        return {"skipped": "the split holds out no test items"}
+        return Tested(skipped="the split holds out no test items")
     task = (winner_training(run, "test"), split.train, split.valid, split.test, metrics)
-    tested = alone(run, test_task, *task)
+    on_test = alone(run, test_task, *task)
     beside = alone(run, rivals_task, *task)
-    mine = tested.found.per_user[metrics[0]]
+    mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
-    low, high = bootstrap_interval(mine, rng)
+    interval = bootstrap_interval(mine, rng)
     compared = {name: compare_paired(mine, values, rng) for name, values in beside.per_user.items()}
-    return {
-        "comparisons": [
-            plain_comparison(name, c, f"{baseline_name(name)} on the test items")
+    return Tested(
+        comparisons=tuple(
+            comparison(name, c, f"{baseline_name(name)} on the test items")
             for name, c in holm(compared).items()
-        ],
-        "values": tested.found.values,
-        "ci": [low, high],
-        "users": len(tested.found.users),
-        "baselines": beside.table,
-        "seconds": tested.seconds,
-    }
+        ),
+        values=on_test.found.values,
+        ci=interval,
+        users=len(on_test.found.users),
+        baselines=beside.table,
+        seconds=on_test.seconds,
+    )
 
 
 def test_task(
     winner: FinalTraining, train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
-) -> Tested:
+) -> OnTest:
     """The winner on the test items, in a worker."""
     started = time.monotonic()
     seen = train_items.union(valid)
     model = winner.train(seen)
     found = evaluate(model, seen, test, metrics, threads=winner.threads)
-    return Tested(found, time.monotonic() - started)
+    return OnTest(found, time.monotonic() - started)
 
 
 def rivals_task(

@@ -11,6 +11,7 @@ import numpy as np
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, fit_model
 from search.machine.cluster import Answer, Failure
+from search.record.result import Decided, decided
 from search.space.trial import trial_seed
 from search.stages.context import RunFailedError, Stages
 from search.tune.worker import limit_threads
@@ -38,14 +39,20 @@ class FinalTraining:
         return fit_model(self.config, items, rng=rng, threads=self.threads, device=self.device)
 
 
+def _decided(run: Stages) -> Decided:
+    found = decided(run.state)
+    assert found is not None, "the race comes first"
+    return found
+
+
 def learned_epochs(run: Stages) -> int:
     """How long the winner is trained where no validation can stop it."""
-    return int(run.state.stages["race"].data["epochs"])
+    return _decided(run).epochs
 
 
 def winner_training(run: Stages, what: str) -> FinalTraining:
     """What a worker needs to train the winner; `what` makes the seed another one."""
-    winner = run.state.trials[run.state.stages["race"].data["winner"]]
+    winner = run.state.trials[_decided(run).winner]
     return FinalTraining.of(
         winner.training,
         learned_epochs(run),

@@ -59,7 +59,7 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
         version_found = client.create_model_version(
             name, source, done.run_id, tags=tags, await_creation_for=None
         )
-    by_leak = wanted.won_by_leak(state, wanted.read_result(run_dir))
+    by_leak = wanted.won_by_leak(state, wanted.known_result(run_dir))
     if not by_leak and _is_newest(client, name, state.finished or 0.0):
         client.set_registered_model_alias(name, ALIAS, version_found.version)
     done.model = [digest, name, str(version_found.version)]

@@ -178,7 +178,7 @@ class RunDelivery:
         run = self.client.create_run(
             self.store.experiment_id,
             start_time=wanted.ms(state.sessions[0].started if state.sessions else None),
-            tags=wanted.run_tags(state, {}),
+            tags=wanted.run_tags(state, None),
             run_name=self.run_dir.name,
         )
         self.done.run_id = run.info.run_id
@@ -256,7 +256,7 @@ class RunDelivery:
 
     def _deliver_parent(self, state: RunState) -> None:
         ended = state.status != Status.RUNNING
-        result = wanted.read_result(self.run_dir) if ended else {}
+        result = wanted.known_result(self.run_dir) if ended else None
         tags = wanted.run_tags(state, result)
         points = wanted.run_points(state) + (wanted.run_results(state, result) if ended else [])
         status = wanted.PARENT_STATUS[state.status]

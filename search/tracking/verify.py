@@ -80,7 +80,7 @@ def _of_trial(
 
 def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterator[str]:
     ended = state.status != Status.RUNNING
-    result = wanted.read_result(run_dir) if ended else {}
+    result = wanted.known_result(run_dir) if ended else None
     yield from _equal("search: status", run.info.status, wanted.PARENT_STATUS[state.status])
     yield from _equal("search: params", run.data.params, wanted.run_params(state))
     yield from _tags(run, wanted.run_tags(state, result))
@@ -113,7 +113,7 @@ def _model(run_dir: Path, state: RunState, store: Store, run: Any, digest: str) 
     ]
     yield from _equal("model versions", [v.name for v in versions], [model_name(state)])
     aliases = store.client.get_registered_model(model_name(state)).aliases
-    by_leak = wanted.won_by_leak(state, wanted.read_result(run_dir))
+    by_leak = wanted.won_by_leak(state, wanted.known_result(run_dir))
     if ALIAS not in aliases and not by_leak:
         yield f"model: nothing has the alias {ALIAS}"
 

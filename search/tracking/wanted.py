@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recsys.errors import InputError
 from search.paths import NAME
 from search.record.events import State, Status
-from search.record.state import SECONDS, RunState, TrialRecord, leaky
+from search.record.result import RunResult, read_result
+from search.record.state import SECONDS, RunState, TrialRecord
 from search.record.tables import one_line_cause
-from search.words import headline
+from search.summary import headline
 
 UID_TAG, ROLE_TAG, TRIAL_TAG, ATTEMPT_TAG = (
     f"recsearch.{name}" for name in ("uid", "role", "trial", "attempt")
@@ -170,14 +172,16 @@ def run_points(state: RunState) -> list[Point]:
     return points
 
 
-def run_results(state: RunState, result: dict[str, Any]) -> list[Point]:
-    """Every number of result.json, `test.map_at_50` and so on."""
+def run_results(state: RunState, result: RunResult | None) -> list[Point]:
+    """Every number of result.json, `test`, `test_metrics.map_at_50` and so on."""
     time = ms(state.finished)
-    found = [Point(clean(k), v, time, 0) for k, v in _numbers("", result)]
+    values = {} if result is None else result.plain()
+    values.pop("version", None)
+    found = [Point(clean(k), v, time, 0) for k, v in _numbers("", values)]
     return found[:_MAX_RESULT_METRICS]
 
 
-def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
+def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
     """Tags of the search: what was searched, how honestly, how it ended."""
     settings = state.settings
     tags = {
@@ -185,7 +189,7 @@ def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
         ROLE_TAG: "search",
         "dataset": dataset_name(state),
         "status": state.status,
-        "leaky": str(is_leaky(state)),
+        "leaky": str(state.leaky),
         "sessions": str(len(state.sessions)),
         "mlflow.source.name": NAME,
         "stages_done": " ".join(name for name in state.stages if state.stage_done(name)),
@@ -198,11 +202,11 @@ def run_tags(state: RunState, result: dict[str, Any]) -> dict[str, str]:
         "split_digest": _split_digest(state),
         "spec_digest": state.run.spec_digest,
         "space": state.run.space,
-        "split": result.get("split") or state.run.split,
-        "negatives_exclude": result.get("negatives_exclude"),
-        "metric": result.get("metric") or state.run.metric,
-        "best_config": result.get("best_config"),
-        "mlflow.note.content": headline(result) if result else None,  # the description in the UI
+        "split": (result and result.split) or state.run.split,
+        "negatives_exclude": result and result.negatives_exclude,
+        "metric": (result and result.metric) or state.run.metric,
+        "best_config": result and result.best_config,
+        "mlflow.note.content": result and headline(result),  # the description in the UI
     }
     return tags | {name: text(value) for name, value in more.items() if value is not None}
 
@@ -213,24 +217,19 @@ def dataset_name(state: RunState) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(name).name.split(".")[0]) or "data"
 
 
-def is_leaky(state: RunState) -> bool:
-    """Whether some trial kept held-out items out of its negatives."""
-    return leaky(t.config for t in state.trials.values())
-
-
-def won_by_leak(state: RunState, result: dict[str, Any]) -> bool:
+def won_by_leak(state: RunState, result: RunResult | None) -> bool:
     """Whether the winner kept held-out items out of its negatives; it is nobody's champion."""
-    best = result.get("best_config")
-    return leaky([best]) if isinstance(best, dict) else is_leaky(state)
+    if result is None or result.best_config is None:
+        return state.leaky
+    return result.won_by_leak
 
 
-def read_result(run_dir: Path) -> dict[str, Any]:
-    """result.json; empty where there is none yet."""
+def known_result(run_dir: Path) -> RunResult | None:
+    """result.json, if there is one that can be read: MLflow gets what there is."""
     try:
-        found = json.loads((run_dir / "result.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return read_result(run_dir)
+    except InputError:
+        return None
 
 
 def artifacts(run_dir: Path, state: RunState) -> dict[str, Path]:

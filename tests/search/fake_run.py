@@ -24,6 +24,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder
+from search.record.result import RunResult, write_result
 from search.space.load import SearchSpec, load_spec
 from search.stats import compare_paired, holm, verdict
 
@@ -50,7 +51,9 @@ def write_search(
     """Trials into the journal: a third complete, most pruned, a few failed."""
     rng = np.random.default_rng(seed)
     journal = folder.journal()
-    journal.append(SessionBegan(name=folder.name, settings={"seed": 42}, time=START))
+    settings = {"seed": 42}
+    facts = {"space": spec.name, "metric": spec.metric, "purpose": spec.purpose}
+    journal.append(SessionBegan(name=folder.name, settings=settings, time=START, **facts))
     journal.append(StageMarked(name="search", state=StageState.START, time=START))
     now = START
     for number in range(trials):
@@ -112,7 +115,7 @@ def fake_run(
         folder.write_json("provenance.json", provenance(data))
         if done:
             result = race_and_test(folder, journal, now, data, seed)
-            folder.write_json("result.json", result | (result_changes or {}))
+            write_result(folder, RunResult.model_validate(result | (result_changes or {})))
         journal.close()
         folder.write_tables()
     return folder.path
@@ -218,7 +221,8 @@ def fake_table(runs_dir: Path, name: str = "report_table-ml_100k") -> Path:
     }
     with folder:
         journal = folder.journal()
-        journal.append(SessionBegan(name=name, settings={"seed": 42}, time=START))
+        facts = {"space": spec.name, "metric": spec.metric, "purpose": spec.purpose}
+        journal.append(SessionBegan(name=name, settings={"seed": 42}, time=START, **facts))
         for number, params in enumerate(spec.grid()):
             leak = params["negatives_exclude"] == "all"
             value = level[str(params["method"])] * (1.7 if leak else 1.0)
@@ -256,7 +260,7 @@ def fake_table(runs_dir: Path, name: str = "report_table-ml_100k") -> Path:
             "valid": 0.2, "test": None, "baselines": {}, "best_trial": "t0009", "best_epoch": 20,
             "race": {"finalists": [], "comparisons": []}, "busy_fraction": 0.9,
         }  # fmt: skip
-        folder.write_json("result.json", result)
+        write_result(folder, RunResult.model_validate(result))
     return folder.path
 
 

@@ -8,14 +8,16 @@ import re
 
 import pytest
 
+from search.record.events import State
+from search.record.result import Comparison
+from search.record.state import TrialRecord
 from search.report import charts, svg
-from search.report.files import TrialRow
 
 
-def trial(number: int, value: float | None, **changes) -> TrialRow:
-    known = {"state": "COMPLETE", "reason": "", "best_epoch": 1, "epochs": 1, "busy_s": 1.0}
-    known |= {"error": "", "params": {}, "tests": {}, "leaky": False}
-    return TrialRow(f"t{number}", number, value=value, **(known | changes))  # type: ignore[arg-type]
+def trial(number: int, value: float | None, *, leaky: bool = False, **changes) -> TrialRecord:
+    known = {"state": State.COMPLETE, "best_epoch": 1, "epochs": 1, "busy_s": 1.0, "params": {}}
+    known |= {"config": {"negatives_exclude": "all" if leaky else "train"}, "seed": 0}
+    return TrialRecord(f"t{number}", number, created=0.0, value=value, **(known | changes))
 
 
 class TestCharts:
@@ -35,7 +37,8 @@ class TestCharts:
         assert charts.progress_chart([trial(0, None)], "m", None, {}) is None
         assert charts.curves_chart([], {}, "m", None) is None
         assert charts.race_chart({"t0": []}, "m", None) is None
-        assert charts.gains_chart([{"gain": None}, {"gain": 0.1, "ci": [math.nan, 1]}], "m") is None
+        unknown = [Comparison(), Comparison(gain=0.1, ci=(None, 1)), Comparison(gain=math.nan)]
+        assert charts.gains_chart(unknown, "m") is None
         assert charts.importance_chart({"lr": 0.0}) is None
         assert charts.scatter_chart([trial(0, 0.1, params={"lr": 1})], "lr", "m", None) is None
 

@@ -11,9 +11,11 @@ import pytest
 from rich.console import Console
 
 from search.record.events import State
+from search.record.result import RunResult
 from search.screen.display import Display
 from search.screen.progress import ENDS
-from search.words import LEAK, config_line, duration, number, result_rows
+from search.summary import result_rows
+from search.words import LEAK, config_line, duration, number
 
 RESULT: dict[str, Any] = {
     "status": "done",
@@ -34,6 +36,12 @@ RESULT: dict[str, Any] = {
     "busy_fraction": 0.931,
     "race": {"comparisons": [{"words": "the winner is better than t0003: a real gain"}]},
 }
+
+
+def result(**changes: Any) -> RunResult:
+    """The result above with these changes; without a field whose change is `...`."""
+    known = {name: value for name, value in (RESULT | changes).items() if value is not ...}
+    return RunResult.model_validate(known)
 
 
 class Clock:
@@ -250,7 +258,7 @@ def test_an_ascii_output_takes_everything(live):
         display.trial_started("t", {"a": "ü"})
         display.trial_ended("t", State.COMPLETE, 0.1, "ß")
         display.note("naïve")
-        display.summary(result_rows(RESULT, Path("runs/é")))
+        display.summary(result_rows(result(), Path("runs/é")))
     raw.flush()
     assert b"caf?" in raw.buffer.getvalue()  # type: ignore[attr-defined]
 
@@ -299,7 +307,7 @@ class TestBest:
 class TestSummary:
     def test_rows(self, tmp_path):
         (tmp_path / "report.html").touch()
-        rows = result_rows(RESULT, tmp_path, ["python run_search.py ui"])
+        rows = result_rows(result(), tmp_path, ["python run_search.py ui"])
         assert rows == [
             ("winner", "t0017, 38 epochs: lr=0.02135 loss=bpr"),
             ("validation", "map@50 0.1371, in the search"),
@@ -313,21 +321,21 @@ class TestSummary:
         ]
 
     def test_a_leak_is_the_first_thing_said(self):
-        rows = result_rows(RESULT | {"negatives_exclude": ["all", "train"]}, Path("x"))
+        rows = result_rows(result(negatives_exclude=["all", "train"]), Path("x"))
         assert rows[0] == ("WARNING", LEAK)
         leaky = {"best_config": {"negatives_exclude": "all"}, "negatives_exclude": "all"}
-        rows = result_rows(RESULT | leaky, Path("x"))
+        rows = result_rows(result(**leaky), Path("x"))
         assert "winner" not in [label for label, _ in rows]
         assert ("validation", "map@50 0.1371, in the search (leaky: no winner)") in rows
 
     @pytest.mark.parametrize("missing", sorted(RESULT))
     def test_any_key_may_be_missing(self, missing):
-        rows = result_rows({k: v for k, v in RESULT.items() if k != missing}, Path("x"))
+        rows = result_rows(result(**{missing: ...}), Path("x"))
         assert len(rows) >= 7
         json.dumps(rows)
 
     def test_an_empty_result(self):
-        assert ("test", "not measured") in result_rows({}, Path("x"))
+        assert ("test", "not measured") in result_rows(RunResult(), Path("x"))
 
     def test_commands_are_not_wrapped(self):
         display, console = terminal(50)

@@ -12,6 +12,7 @@ import pytest
 from recsys.interactions import CSR
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
+from search.record.result import Decided
 from search.record.state import TrialRecord
 from search.space.load import load_spec
 from search.stages.context import RunFailedError
@@ -110,14 +111,14 @@ class TestNoRace:
         trials = [record(n, value) for n, value in enumerate(values)]
         run = run_of(*trials, settings=("race=none",), resources=SimpleNamespace(concurrent=1))
         decided = race(run)
-        assert decided["winner"] == max(trials, key=lambda t: t.value or 0).id
-        assert decided["is_default"] is is_default
-        assert (decided["epochs"], decided["replicates"], decided["finalists"]) == (3, 0, [])
+        assert decided.winner == max(trials, key=lambda t: t.value or 0).id
+        assert decided.is_default is is_default
+        assert (decided.epochs, decided.replicates, decided.finalists) == (3, 0, ())
 
     def test_epochs_of_a_trial_that_was_cut_off(self):
         trial = replace(record(0, 0.1), best_epoch=None)
         run = run_of(trial, settings=("race=none",), resources=SimpleNamespace(concurrent=1))
-        assert race(run)["epochs"] == 5
+        assert race(run).epochs == 5
 
 
 def row(config_id: str, replicate: int, value: float, **changes: Any) -> ReplicateRaced:
@@ -140,7 +141,7 @@ class TestStandings:
         assert Standing("t0000", (0.0, 0.0), (0, 0)).epochs == 1
 
 
-def raced(tmp_path: Any, values: dict[str, list[list[float]]]) -> dict[str, Any]:
+def raced(tmp_path: Any, values: dict[str, list[list[float]]]) -> Decided:
     """The summary of a race of trials with these values by replicate and user."""
     users = len(next(iter(values.values()))[0])
     (tmp_path / "race").mkdir()
@@ -166,14 +167,14 @@ def raced(tmp_path: Any, values: dict[str, list[list[float]]]) -> dict[str, Any]
 class TestSummary:
     def test_one_finalist_has_no_rival(self, tmp_path):
         found = raced(tmp_path, {"t0000": [[0.5, 0.1], [0.3, 0.2]]})
-        assert found["comparisons"] == []
-        assert found["is_default"]
+        assert found.comparisons == ()
+        assert found.is_default
 
     def test_all_the_same(self, tmp_path):
         found = raced(tmp_path, {f"t000{n}": [[0.5, 0.0]] * 2 for n in range(3)})
-        assert found["winner"] == "t0000"
-        (one,) = found["comparisons"]
-        assert one["words"] == (
+        assert found.winner == "t0000"
+        (one,) = found.comparisons
+        assert one.words == (
             "the winner and the runner-up t0001 are equal for every one of the 2 users"
         )
 
@@ -181,14 +182,14 @@ class TestSummary:
         found = raced(
             tmp_path, {"t0000": [[0.5, 0.1]] * 2, "t0001": [[0.50002, 0.1], [0.5, 0.10002]]}
         )
-        assert found["winner"] == "t0001"
-        (one,) = found["comparisons"]
-        assert one["name"] == "the first default config t0000 (also the runner-up)"
-        assert "are level" in one["words"]
-        assert "by 0.0000" not in one["words"]
+        assert found.winner == "t0001"
+        (one,) = found.comparisons
+        assert one.name == "the first default config t0000 (also the runner-up)"
+        assert "are level" in one.words
+        assert "by 0.0000" not in one.words
 
     def test_one_user(self, tmp_path):
         found = raced(tmp_path, {"t0000": [[0.1]] * 2, "t0001": [[0.4]] * 2})
-        (one,) = found["comparisons"]
-        assert one["words"].endswith("by 0.3000 for the only user: one user proves nothing")
-        assert not one["proven"]
+        (one,) = found.comparisons
+        assert one.words.endswith("by 0.3000 for the only user: one user proves nothing")
+        assert not one.proven

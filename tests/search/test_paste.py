@@ -15,8 +15,8 @@ from search import paste
 from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.paste import command, quoted
 from search.record.folder import RunFolder
+from search.summary import next_commands
 from search.tracking.memory import DeliveryStatus
-from search.words import next_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 

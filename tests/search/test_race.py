@@ -17,15 +17,15 @@ from recsys.models.mf.config import TrainConfig
 from recsys.rivals import RIVALS
 from recsys.split import Split, SplitPlan, make_split
 from search.machine.cluster import Failure, Resources
-from search.record.events import ReplicateRaced
+from search.record.events import ReplicateRaced, StageState
 from search.record.folder import save_arrays
-from search.record.state import TrialRecord
+from search.record.state import RunState, Stage, TrialRecord
 from search.space.trial import trial_seed
 from search.stages import refit as refit_stage
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError
 from search.stages.replicates import (
-    Finalist,
+    Racer,
     compare_with,
     fresh_splits,
     load_per_user,
@@ -85,7 +85,7 @@ class TestFreshSplits:
 
 
 class TestRunRace:
-    FINALISTS = (Finalist("t0001", EaseConfig()), Finalist("t0007", EaseConfig(ease_l2=9.0)))
+    FINALISTS = (Racer("t0001", EaseConfig()), Racer("t0007", EaseConfig(ease_l2=9.0)))
 
     def raced(
         self, split: Split, already: set[tuple[str, int]], answer: Callable[..., Any]
@@ -194,9 +194,9 @@ class TestPerUser:
 def won_by(flat: dict[str, Any], epochs: int, workers: Workers, **more: Any) -> Any:
     """What the last stages read of a run whose race trial t0003 has won."""
     trial = TrialRecord("t0003", 3, {}, flat, 0, 0.0)
-    race = SimpleNamespace(data={"winner": "t0003", "epochs": epochs})
+    race = Stage("race", StageState.DONE, {"winner": "t0003", "epochs": epochs}, 0.0)
     return SimpleNamespace(
-        state=SimpleNamespace(stages={"race": race}, trials={"t0003": trial}),
+        state=RunState(stages={"race": race}, trials={"t0003": trial}),
         settings=SimpleNamespace(seed=42, device="cpu", submission_sep=" "),
         resources=Resources(2, 0.0, 2, 1),
         cluster=workers,
@@ -251,11 +251,11 @@ class TestLastStages:
     def test_the_test_is_the_winner_on_the_test_items(self, tmp_path: Path, split: Split) -> None:
         run = self.run_of(tmp_path, split)
         found = test_stage.test(run)
-        assert found["users"] == np.count_nonzero(split.test.degrees())
-        low, high = found["ci"]
-        assert low < found["values"]["map@5"] < high
-        assert list(found["baselines"]) == [rival.name for rival in RIVALS]
-        assert [c["against"] for c in found["comparisons"]] == list(found["baselines"])
+        assert found.users == np.count_nonzero(split.test.degrees())
+        low, high = found.ci
+        assert low < found.values["map@5"] < high
+        assert list(found.baselines) == [rival.name for rival in RIVALS]
+        assert [c.against for c in found.comparisons] == list(found.baselines)
         assert list(tmp_path.iterdir()) == []
 
     def test_the_model_is_written_by_the_driver(self, tmp_path: Path, split: Split) -> None:

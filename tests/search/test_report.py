@@ -7,11 +7,14 @@ import csv
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recsys.errors import InputError
+from search.record.events import ReplicateRaced
 from search.record.folder import RunFolder
 from search.report.files import RunFiles, read_run
 from search.report.page import render_report
@@ -22,6 +25,14 @@ from tests.search.html_page import Page
 EVIL = (
     "<script>window.pwned=1</script>\"'><img src=x onerror=window.pwned=1> </title></style>&{{7*7}}"
 )
+
+
+def edit_journal(path: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Change every line of a run's journal; those for which `change` gives None are left out."""
+    lines = (path / "journal.jsonl").read_text().splitlines()
+    changed = [change(json.loads(line)) for line in lines]
+    text = "".join(json.dumps(line) + "\n" for line in changed if line is not None)
+    (path / "journal.jsonl").write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -138,22 +149,21 @@ class TestSafe:
 
     def test_hostile_words_everywhere_are_shown_not_run(self, tmp_path):
         path = fake_run(tmp_path, trials=20, data=EVIL)
-        for name in ("trials.csv", "epochs.csv", "race.csv"):
-            rows = list(csv.reader((path / name).read_text().splitlines()))
-            at = rows[0].index("config_id" if name == "race.csv" else "id")
-            for row in rows[1:]:
-                row[at] = EVIL + row[at]
-                if name == "trials.csv":
-                    row[rows[0].index("error")] = EVIL
-                    row[rows[0].index("reason")] = EVIL
-                    row[rows[0].index("param.lr")] = EVIL + row[0]
-            if name == "trials.csv":
-                rows[0][rows[0].index("param.l2")] = f"param.{EVIL}"
-                rows[3][rows[0].index("state")] = EVIL
-            with (path / name).open("w", newline="") as file:
-                csv.writer(file).writerows(rows)
+
+        def hostile(line):
+            for key in ("id", "config_id"):
+                if key in line:
+                    line[key] = EVIL + line[key]
+            if line["t"] == "end":
+                line |= {"error": EVIL, "cause": EVIL}
+            if line["t"] == "trial":
+                line["params"] = {EVIL if k == "l2" else k: v for k, v in line["params"].items()}
+                line["params"]["lr"] = EVIL + line["id"]
+            return line
+
+        edit_journal(path, hostile)
         result = json.loads((path / "result.json").read_text())
-        result |= {"split": EVIL, "split_digest": EVIL, "status": EVIL, "seed": EVIL}
+        result |= {"split": EVIL, "split_digest": EVIL}
         result["best_trial"] = EVIL + result["best_trial"]
         result["best_config"] = {EVIL: EVIL}
         result["test_metrics"] = {EVIL: 0.1}
@@ -178,7 +188,8 @@ class TestSafe:
 
     def test_hostile_space(self, tmp_path):
         path = fake_run(tmp_path, trials=3, done=False)
-        (path / "spec.yaml").write_text(f"name: {json.dumps(EVIL)}\nmetric: {json.dumps(EVIL)}\n")
+        began = {"space": EVIL, "metric": EVIL}
+        edit_journal(path, lambda line: line | began if line["t"] == "run" else line)
         page = self.check(render_report(path))
         assert EVIL.split(" ")[0] in page.text
 
@@ -197,14 +208,13 @@ class TestUnfinished:
 
     def test_in_the_middle_of_the_race(self, tmp_path):
         path = fake_run(tmp_path, trials=20, done=False)
-        rows = ["config_id,replicate,split_seed,value,best_epoch,seconds,cause"]
-        rows += [
-            "t0000,0,7,0.11,3,1,",
-            "t0001,0,7,0.12,3,1,",
-            "t0001,1,8,0.14,3,1,",
-            "t0002,0,7,,,,oom",
-        ]
-        (path / "race.csv").write_text("\n".join(rows) + "\n")
+        values = [("t0000", 0, 0.11), ("t0001", 0, 0.12), ("t0001", 1, 0.14), ("t0002", 0, None)]
+        with RunFolder(path).journal() as journal:
+            for name, replicate, value in values:
+                cause = "oom" if value is None else None
+                journal.append(
+                    ReplicateRaced(config_id=name, replicate=replicate, value=value, cause=cause)
+                )
         page = Page(render_report(path))
         assert page.text.index("t0001 0.1300 0.1200 0.1400") < page.text.index(
             "t0000 0.1100 0.1100"
@@ -225,10 +235,11 @@ class TestUnfinished:
         assert f"This run is {status}." in page.text
         assert "95%" not in page.text.split("How far")[0]
 
-    def test_only_a_space(self, tmp_path):
+    def test_only_the_first_line(self, tmp_path):
         path = fake_run(tmp_path, trials=1, done=False)
+        edit_journal(path, lambda line: line if line["t"] == "run" else None)
         for file in path.iterdir():
-            if file.name != "spec.yaml":
+            if file.name != "journal.jsonl":
                 file.unlink()
         page = Page(render_report(path))
         assert "No honest trial has a value yet" in page.text
@@ -241,25 +252,21 @@ class TestUnfinished:
 
     def test_all_trials_failed(self, tmp_path):
         path = fake_run(tmp_path, trials=3, done=False)
-        text = (path / "trials.csv").read_text()
-        rows = list(csv.DictReader(text.splitlines()))
-        for row in rows:
-            row |= {"state": "FAILED", "value": "", "error": "MemoryError"}
-        with (path / "trials.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
-        (path / "epochs.csv").unlink()
+        failed = {"state": "FAILED", "value": None, "cause": "MemoryError"}
+
+        def fail(line):
+            return None if line["t"] == "epochs" else line | failed if line["t"] == "end" else line
+
+        edit_journal(path, fail)
         page = Page(render_report(path))
         assert "3 failed" in page.text
         assert "3 MemoryError t0000, t0001, t0002" in page.text
 
     @pytest.mark.parametrize(
         "missing",
-        ["epochs.csv", "race.csv", "best.json", "provenance.json", "spec.yaml", "journal.jsonl",
-         "trials.csv", "result.json"],
-    )  # fmt: skip
-    def test_any_file_may_be_missing(self, tmp_path, missing):
+        ["epochs.csv", "best.json", "provenance.json", "spec.yaml", "trials.csv", "result.json"],
+    )
+    def test_any_file_but_the_journal_may_be_missing(self, tmp_path, missing):
         path = fake_run(tmp_path, trials=15)
         (path / missing).unlink()
         assert "map@50" in Page(render_report(path)).text
@@ -285,20 +292,24 @@ class TestBroken:
         with pytest.raises(InputError, match=r"result\.json: "):
             render_report(path)
 
-    def test_cells_that_make_no_sense(self, tmp_path):
-        path = fake_run(tmp_path, trials=4)
-        lines = (path / "trials.csv").read_text().splitlines()
-        lines[1] = "t0000,nan,WHAT,,inf,x,,," + "," * 50
-        lines[2] = "t0001"
-        (path / "trials.csv").write_text("\n".join(lines) + "\n")
-        (path / "epochs.csv").write_text("id,epoch,loss,map@50\nt0003,1,2,nan\nt0003,x,2,0.1\n")
-        assert "t0001" in Page(render_report(path)).text
+    @pytest.mark.parametrize(
+        ("key", "value", "where"),
+        [("status", "well", "status"), ("valid", "high", "valid"), ("trials", 3, "trials"),
+         ("race", {"finalists": [{"mean": []}]}, "race.finalists.0.mean")],
+    )  # fmt: skip
+    def test_a_result_that_means_nothing(self, tmp_path, key, value, where):
+        path = fake_run(tmp_path, trials=2, done=False)
+        (path / "result.json").write_text(json.dumps({key: value}))
+        with pytest.raises(InputError, match=rf"result\.json: {re.escape(where)}: ") as caught:
+            render_report(path)
+        assert "\n" not in str(caught.value)
 
     def test_a_very_long_error(self, tmp_path):
         path = fake_run(tmp_path, trials=30)
-        text = (path / "trials.csv").read_text()
+        text = (path / "journal.jsonl").read_text()
         assert "MemoryError" in text
-        (path / "trials.csv").write_text(text.replace("MemoryError", "MemoryError" + "x" * 200_000))
+        long = text.replace("MemoryError", "MemoryError" + "x" * 200_000)
+        (path / "journal.jsonl").write_text(long)
         assert len(render_report(path)) < 200_000
 
 
@@ -328,10 +339,10 @@ class TestLeak:
 
     def test_a_table_of_one_way(self, tmp_path):
         path = fake_table(tmp_path)
-        lines = (path / "trials.csv").read_text().splitlines()
-        honest = [lines[0]] + [line for line in lines[1:] if not line.endswith(",all")]
-        assert len(honest) == 6
-        (path / "trials.csv").write_text("\n".join(honest) + "\n")
+        trials = read_run(path).trials
+        leaky = {t.id for t in trials if t.leaky}
+        assert len(leaky) == 5
+        edit_journal(path, lambda line: None if line.get("id") in leaky else line)
         result = json.loads((path / "result.json").read_text())
         (path / "result.json").write_text(json.dumps(result | {"negatives_exclude": "train"}))
         page = Page(render_report(path))
@@ -341,11 +352,14 @@ class TestLeak:
 
     def test_a_leaky_trial_is_no_winner_even_if_the_result_says_so(self, tmp_path):
         path = fake_run(tmp_path, trials=20, done=False)
-        text = (path / "trials.csv").read_text().splitlines()
-        rows = [line + (",all" if number == 8 else ",train") for number, line in enumerate(text)]
-        rows[0] = text[0] + ",param.negatives_exclude"
-        (path / "trials.csv").write_text("\n".join(rows) + "\n")
-        leaky = rows[8].split(",")[0]
+        leaky = "t0007"
+
+        def leak(line):
+            if line["t"] == "trial" and line["id"] == leaky:
+                line["config"]["negatives_exclude"] = "all"
+            return line
+
+        edit_journal(path, leak)
         (path / "result.json").write_text(json.dumps({"best_trial": leaky, "metric": "map@50"}))
         run = read_run(path)
         assert run.winner is not None
@@ -355,11 +369,7 @@ class TestLeak:
         assert f'<tr class="leaky" data-trial="{leaky}">' in html
 
     def test_a_leaky_space(self, tmp_path):
-        path = fake_run(tmp_path, trials=5, done=False)
-        spec = (path / "spec.yaml").read_text()
-        (path / "spec.yaml").write_text(
-            spec.replace("params:", "params:\n  negatives_exclude: all")
-        )
+        path = fake_run(tmp_path, trials=5, done=False, negatives_exclude="all")
         run = read_run(path)
         assert all(t.leaky for t in run.trials)
         assert run.winner is None

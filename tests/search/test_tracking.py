@@ -134,7 +134,8 @@ def test_numbers_of_the_result_are_metrics_of_the_search(arrived: tuple[FakeRun,
     _, uri = arrived
     ((parent,),) = query(uri, "select run_uuid from runs where name = 'search-1'")
     found = dict(query(uri, "select key, value from latest_metrics where run_uuid = ?", parent))
-    assert found["test.map_at_50"] == 0.17
+    assert (found["test"], found["test_metrics.map_at_50"]) == (0.17, 0.17)
+    assert "version" not in found
     assert (found["test_ci.low"], found["test_ci.high"]) == (0.16, 0.18)
     assert found["trials.failed"] == 3
     tags = dict(query(uri, "select key, value from tags where run_uuid = ?", parent))

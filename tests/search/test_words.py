@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from search import words
+from search import summary, words
+from search.record.result import RunResult
 
 
-def result(**changes: Any) -> dict[str, Any]:
+def result(**changes: Any) -> RunResult:
     """A finished run of some trials, with a race and a test."""
-    return {
+    known = {
         "metric": "map@10",
         "best_trial": "t0002",
         "valid": 0.2,
@@ -23,7 +24,8 @@ def result(**changes: Any) -> dict[str, Any]:
         "trials": {"completed": 3, "pruned": 1, "failed": 0},
         "configs": 4,
         "configs_left": True,
-    } | changes
+    }
+    return RunResult.model_validate(known | changes)
 
 
 def compared(name: str, gain: float | None, proven: bool = False) -> dict[str, Any]:
@@ -41,10 +43,10 @@ def test_numbers(value, text):
 
 class TestTest:
     def test_one_user(self):
-        assert words.test_words(result(test_users=1, test_ci=[None, None])) == "0.1702 (1 user)"
+        assert summary.test_words(result(test_users=1, test_ci=[None, None])) == "0.1702 (1 user)"
 
     def test_an_interval_of_no_width_is_none(self):
-        said = words.test_words(result(test=0.0, test_ci=[0.0, 0.0], test_users=6))
+        said = summary.test_words(result(test=0.0, test_ci=[0.0, 0.0], test_users=6))
         assert said == "0.0000 (the same for every one of the 6 users)"
 
 
@@ -56,11 +58,11 @@ class TestHeadline:
             test_users=6,
             test_comparisons=[compared("popularity", -0.08), compared("ease", 0.1, proven=True)],
         )
-        said = words.headline(six)
+        said = summary.headline(six)
         assert "not told apart from popularity (0.0691) and above EASE (0.1721)" in said
 
     def test_without_an_interval_nothing_is_above_or_below(self):
-        said = words.headline(result(test_users=1, test_ci=[None, None]))
+        said = summary.headline(result(test_users=1, test_ci=[None, None]))
         assert "beside popularity (0.0691) and beside EASE (0.1721)" in said
 
     @pytest.mark.parametrize(
@@ -75,33 +77,33 @@ class TestHeadline:
     )
     def test_the_lead(self, gain, proven, said):
         race = {"comparisons": [compared("the first default config t0000", gain, proven)]}
-        assert said in words.headline(result(race=race))
-        assert "0.0000" not in words.headline(result(race=race))
+        assert said in summary.headline(result(race=race))
+        assert "0.0000" not in summary.headline(result(race=race))
 
     def test_the_winner_is_the_default(self):
         race = {"winner_is_default": True}
-        assert "the search found nothing better" in words.headline(result(race=race))
-        alone = words.headline(result(race=race, configs=1))
+        assert "the search found nothing better" in summary.headline(result(race=race))
+        alone = summary.headline(result(race=race, configs=1))
         assert "the first default config, the only config that was tried." in alone
-        assert words.gain_words(result(race=race, configs=1)) == [
+        assert summary.gain_words(result(race=race, configs=1)) == [
             "the winner is the first default config, the only config that was tried"
         ]
 
 
 def test_counts():
-    assert words.counts_words(result()) == "4 trials: 3 completed, 1 pruned"
+    assert summary.counts_words(result()) == "4 trials: 3 completed, 1 pruned"
     one = result(trials={"completed": 1, "pruned": 0, "failed": 0}, configs=1)
-    assert words.counts_words(one) == "1 trial: 1 completed"
-    repeats = words.counts_words(result(configs=1))
+    assert summary.counts_words(one) == "1 trial: 1 completed"
+    repeats = summary.counts_words(result(configs=1))
     assert repeats == "4 trials of 1 different config: 3 completed, 1 pruned"
 
 
 def test_what_to_run_next_is_what_can_be_run(tmp_path: Path):
     (tmp_path / "submission.csv").touch()
     for left in (True, False):
-        rows = words.result_rows(result(configs_left=left), tmp_path)
+        rows = summary.result_rows(result(configs_left=left), tmp_path)
         following = [text for label, text in rows if label == "next"]
         assert any("--extend" in text for text in following) is left
         assert any("export" in text for text in following)
-    older = words.result_rows({k: v for k, v in result().items() if k != "configs_left"}, tmp_path)
+    older = summary.result_rows(result(configs_left=None), tmp_path)
     assert any("--extend" in text for _, text in older)

@@ -33,6 +33,7 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder
 from search.record.journal import Journal
+from search.record.result import VERSION, Counts, RunResult, write_result
 from search.tracking.address import sqlite_file, sqlite_uri
 from search.tracking.ui import server_command, server_environment
 from search.tracking.where import EXPERIMENT
@@ -142,17 +143,19 @@ class FakeRun:
                 )
             )
         if status == "done":
-            result = {
-                "metric": "map@50",
-                "valid": 0.13,
-                "test": {"map@50": 0.17, "ndcg@20": 0.3},
-                "test_ci": [0.16, 0.18],
-                "split": "random ratio 0.1",
-                "negatives_exclude": self.exclude,
-                "best_config": {"lr": 0.1, "negatives_exclude": self.exclude},
-                "trials": {"completed": 4, "pruned": 3, "failed": 3},
-            }
-            self.folder.write_json("result.json", result)
+            result = RunResult(
+                version=VERSION,
+                metric="map@50",
+                valid=0.13,
+                test=0.17,
+                test_ci=(0.16, 0.18),
+                test_metrics={"map@50": 0.17, "ndcg@20": 0.3},
+                split="random ratio 0.1",
+                negatives_exclude=self.exclude,
+                best_config={"lr": 0.1, "negatives_exclude": self.exclude},
+                trials=Counts(completed=4, pruned=3, failed=3),
+            )
+            write_result(self.folder, result)
             self.folder.write("report.html", "<p>&lt;script&gt;</p>")
             self.folder.write("submission.csv", "UserId,ItemId\n1,2 3\n")
         if model:

@@ -1,0 +1,231 @@
+"""result.json, and what the race and the test found: typed, written and read here alone.
+
+Every field has a default, because a run that was interrupted or failed has a result too, and runs
+of earlier versions lack some. `docs/result.md` is made from the descriptions below.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recsys.errors import InputError
+from search.record.events import Status
+from search.record.folder import RunFolder
+from search.record.state import RunState
+from search.words import leaky
+
+RESULT = "result.json"
+VERSION = 1  # counts up where a field changes its meaning; files before it was kept have none
+
+Number = float | None  # None where there is none: JSON has no word for NaN
+Interval = tuple[Number, Number]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def plain(self) -> dict[str, Any]:
+        """What JSON knows, without the fields that were never given."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def _about(text: str, default: Any = None) -> Any:
+    return Field(default, description=text)
+
+
+class Comparison(Part):
+    """The winner against one rival, over the same users."""
+
+    against: str = _about("trial or baseline", "")
+    name: str = _about("the rival as it is written in a sentence", "")
+    gain: Number = _about("mean difference of the metric, above 0 where the winner is better")
+    ci: Interval | None = _about("95% interval of the gain")
+    p: Number = _about("p value, corrected for the number of rivals")
+    proven: bool = _about("whether the difference is more than chance", False)
+    users: int | None = _about("users who were compared")
+    words: str = _about("the verdict as a sentence", "")
+
+    @property
+    def measured(self) -> tuple[float, float, float] | None:
+        """Gain and the ends of its interval, where all are known."""
+        known = [v for v in (self.gain, *(self.ci or ())) if v is not None and math.isfinite(v)]
+        return (known[0], known[1], known[2]) if len(known) == 3 else None
+
+
+class Finalist(Part):
+    """A finalist of the race."""
+
+    id: str = _about("its trial", "")
+    mean: Number = _about("mean of `values`, which decides")
+    values: tuple[Number, ...] = _about("the metric on each fresh split", ())
+    best_epochs: tuple[int, ...] = _about("the best epoch on each fresh split", ())
+    search_value: Number = _about("its value in the search")
+
+
+class Race(Part):
+    """The race of the best trials on fresh splits."""
+
+    replicates: int = _about("fresh splits; 0 where no race was run", 0)
+    finalists: tuple[Finalist, ...] = _about("best mean first", ())
+    comparisons: tuple[Comparison, ...] = _about("its winner's; as in `test_comparisons`", ())
+    winner_is_default: bool = _about("whether the winner is the first config of `enqueue`", False)
+
+
+class Baseline(Part):
+    """A simple model beside the winner. Further keys are remarks, such as what it was tuned to."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    valid: Number = _about("the metric on validation, fitted on train")
+    test: Number = _about("the metric on test, fitted on train and validation")
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        return self.model_extra or {}
+
+
+class Counts(Part):
+    """Trials by how they ended."""
+
+    completed: int = _about("trained to their end", 0)
+    pruned: int = _about("stopped early", 0)
+    failed: int = _about("raised, or lost their worker", 0)
+
+
+class RunResult(Part):
+    """The summary of a run."""
+
+    version: int = _about("of this format; 0 in files that have none", 0)
+    status: Status = _about("`done`, `failed`, `interrupted`, or `running`", Status.RUNNING)
+    run: str | None = _about("name of the run")
+    purpose: str | None = _about("`table`: configs compared, no winner")
+    data: str | None = _about("name of the data set")
+    metric: str | None = _about("what is maximised, such as `map@50`")
+    valid: Number = _about("value of `best_trial` on validation, in the search")
+    test: Number = _about("the winner on the test items, in the run's metric")
+    test_ci: Interval | None = _about("95% interval of `test` over users")
+    test_metrics: Mapping[str, Number] | None = _about("the winner on the test items, every metric")
+    test_users: int | None = _about("users with test items")
+    test_comparisons: tuple[Comparison, ...] = _about("the winner against the baselines", ())
+    importance: dict[str, float] = _about("share of each parameter in what made trials good", {})
+    test_reads: int | None = _about("how often the test items were looked at")
+    split: str | None = _about("how data was held out")
+    split_digest: str | None = _about("changes with any held-out item")
+    negatives_exclude: str | tuple[str, ...] | None = _about("of the trials, a list if several")
+    baselines: dict[str, Baseline] = _about("simple models on the same items, by name", {})
+    best_trial: str | None = _about("the winner, or the best trial so far")
+    best_config: dict[str, Any] | None = _about("its training config")
+    best_params: dict[str, Any] | None = _about("its parameters of the space")
+    best_epoch: int | None = _about("epochs that the final model is trained for")
+    trials: Counts = _about("trials by how they ended", Counts())
+    configs: int | None = _about("different configs among the trials")
+    configs_left: bool | None = _about("whether a further trial would find a new config")
+    wall_s: Number = _about("seconds of all sessions")
+    busy_fraction: Number = _about("share of the cores' time spent in training and evaluation")
+    race: Race = _about("the race of the finalists", Race())
+    seed: int | None = _about("of the run")
+
+    @property
+    def leaky(self) -> bool:
+        """Whether any trial of the run kept held-out items out of its negatives."""
+        known = self.negatives_exclude
+        return "all" in ((known,) if isinstance(known, str) else known or ())
+
+    @property
+    def won_by_leak(self) -> bool:
+        """The same of the winner, which then is none."""
+        return leaky(self.best_config)
+
+    @property
+    def is_table(self) -> bool:
+        return self.purpose == "table"
+
+    @property
+    def may_extend(self) -> bool:
+        """Whether more trials would find a config that was not tried, as far as is known."""
+        return self.configs_left is not False
+
+
+def write_result(folder: RunFolder, result: RunResult) -> None:
+    """Write result.json of a run."""
+    folder.write_json(RESULT, result.plain())
+
+
+def read_result(run_dir: Path) -> RunResult | None:
+    """result.json of a run; None where there is none yet. Raises `InputError` if it is damaged."""
+    path = run_dir / RESULT
+    if not path.is_file():
+        return None
+    try:
+        return RunResult.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {where or 'content'}: {first['msg']}") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
+
+
+# --- what the stages leave in the journal ---------------------------------------------------------
+
+
+class Decided(Part):
+    """What the race decided; the data of its stage."""
+
+    winner: str
+    epochs: int
+    replicates: int = 0
+    finalists: tuple[Finalist, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    is_default: bool = False
+
+
+class Tested(Part):
+    """What the test showed; the data of its stage. `baselines`: values by metric, and remarks."""
+
+    skipped: str | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    values: Mapping[str, Number] | None = None
+    ci: Interval | None = None
+    users: int | None = None
+    baselines: dict[str, dict[str, Any]] = {}
+    seconds: Number = None
+
+
+def decided(state: RunState) -> Decided | None:
+    """What the race decided, if it is done."""
+    return Decided.model_validate(state.stages["race"].data) if state.stage_done("race") else None
+
+
+def tested(state: RunState) -> Tested | None:
+    """What the test showed, if it is done."""
+    return Tested.model_validate(state.stages["test"].data) if state.stage_done("test") else None
+
+
+# --- docs/result.md -------------------------------------------------------------------------------
+
+_INSIDE: Mapping[str, tuple[str, type[Part]]] = {
+    "test_comparisons": ("test_comparisons[].", Comparison),
+    "baselines": ("baselines.NAME.", Baseline),
+    "trials": ("trials.", Counts),
+    "race": ("race.", Race),
+    "race.finalists": ("race.finalists[].", Finalist),
+}
+
+
+def fields_table() -> str:
+    """Every field of result.json with what it means, as a table in Markdown."""
+    return "\n".join(["| field | meaning |", "|---|---|", *_rows(RunResult, "")]) + "\n"
+
+
+def _rows(part: type[Part], prefix: str) -> Iterator[str]:
+    for name, field in part.model_fields.items():
+        yield f"| `{prefix}{name}` | {field.description} |"
+        if (inner := _INSIDE.get(prefix + name)) is not None:
+            yield from _rows(inner[1], inner[0])

@@ -1,0 +1,181 @@
+"""A run's result in words, for the terminal, the report and MLflow alike.
+
+Any field of the result may be missing: a run that was interrupted or failed is described too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.paste import command
+from search.record.result import Comparison, RunResult
+from search.words import (
+    LEAK,
+    Row,
+    baseline_name,
+    config_line,
+    counted,
+    duration,
+    interval,
+    is_interval,
+    level,
+    number,
+)
+
+
+def test_words(result: RunResult) -> str:
+    """The test value with its interval and the number of users."""
+    if result.test is None:
+        return "not measured"
+    ci, between = result.test_ci, interval(result.test_ci)
+    who = counted(result.test_users, "user") if result.test_users is not None else ""
+    if who and not between and is_interval(ci):
+        who = f"the same for every one of the {who}"
+    inside = ", ".join(part for part in (f"95% interval {between}" if between else "", who) if part)
+    return number(result.test) + (f" ({inside})" if inside else "")
+
+
+def beside_words(result: RunResult) -> str:
+    """The baselines' values on test, best last: `popularity 0.0690, EASE 0.1720`."""
+    known = [(b.test, baseline_name(name)) for name, b in result.baselines.items()]
+    pairs = sorted((value, name) for value, name in known if value is not None)
+    return ", ".join(f"{name} {number(value)}" for value, name in pairs)
+
+
+def gain_words(result: RunResult) -> list[str]:
+    """What the race says about the winner, one sentence each."""
+    words = [c.words for c in result.race.comparisons if c.words]
+    if result.race.winner_is_default:
+        words.append(f"the winner is the first default config{_nothing_better(result)}")
+    return [*words, *(c.words for c in result.test_comparisons)]
+
+
+def _nothing_better(result: RunResult) -> str:
+    """What it means that the winner is the first default config."""
+    only = result.configs == 1
+    return ", the only config that was tried" if only else ": the search found nothing better"
+
+
+def counts_words(result: RunResult) -> str:
+    """`64 trials: 20 completed, 43 pruned, 1 failed`."""
+    counts = result.trials.model_dump()
+    total = sum(counts.values())
+    parts = [f"{n} {state}" for state, n in counts.items() if n]
+    configs = result.configs or 0
+    different = f" of {counted(configs, 'different config')}" if 0 < configs < total else ""
+    return counted(total, "trial") + different + (f": {', '.join(parts)}" if parts else "")
+
+
+def result_rows(
+    result: RunResult, folder: Path, commands: Sequence[str] | None = None
+) -> list[Row]:
+    """The final summary as (label, text) rows; `commands`: what to run next."""
+    metric = result.metric or "metric"
+    rows: list[Row] = []
+    if result.leaky:
+        rows.append(("WARNING", LEAK))
+    if not result.is_table:
+        if result.best_trial and not result.won_by_leak:
+            at = f", {counted(result.best_epoch, 'epoch')}" if result.best_epoch else ""
+            params = config_line(result.best_params or result.best_config)
+            rows.append(("winner", f"{result.best_trial}{at}: {params}"))
+        leak = " (leaky: no winner)" if result.won_by_leak else ""
+        rows.append(("validation", f"{metric} {number(result.valid)}, in the search{leak}"))
+        tested = test_words(result)
+        rows.append(("test", tested if tested == "not measured" else f"{metric} {tested}"))
+        if beside := beside_words(result):
+            rows.append(("beside", f"{beside} on the same test items"))
+        rows += [("gain", words) for words in gain_words(result)]
+    if result.split:
+        rows.append(("split", result.split))
+    busy = result.busy_fraction
+    spent = f", cores busy {busy:.0%}" if busy is not None else ""
+    rows.append(("time", f"{duration(result.wall_s)}, {counts_words(result)}{spent}"))
+    rows += [
+        ("file", str(folder / name))
+        for name in ("report.html", "submission.csv")
+        if (folder / name).exists()
+    ]
+    ready = (folder / "submission.csv").exists()
+    rows += [("next", line) for line in commands or next_commands(folder, ready, result.may_extend)]
+    return rows
+
+
+def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list[str]:
+    """What a user may want to run now.
+
+    `ready`: whether there is a submission to hand in. `extend`: whether there is more to try.
+    """
+    commands = [command("ui")]
+    if ready and extend:
+        commands.append(command("--run", folder, "--extend", "20"))
+    if ready:
+        commands.append(command("export", folder, "-o", "submission.csv"))
+    return commands
+
+
+def headline(result: RunResult) -> str:
+    """The result in one or two sentences."""
+    metric = result.metric or "the metric"
+    if result.is_table:
+        return (
+            f"A table of named configs, each measured in {metric} on validation and on test; "
+            "no winner is chosen."
+        )
+    if not result.best_trial:
+        return "No honest trial has a value yet: there is nothing to compare."
+    if result.test is None:
+        return (
+            f"The best config so far reaches {metric} {number(result.valid)} on validation. "
+            "The test items have not been looked at."
+        )
+    first = f"The winner reaches {metric} {test_words(result)} on the test items"
+    end = ""
+    if result.race.winner_is_default:
+        end = f" It is the first default config{_nothing_better(result)}."
+    elif lead := _lead(result.race.comparisons):
+        end = f" {lead}"
+    return f"{first}{_against(result, result.test)}.{end}"
+
+
+def _lead(found: Sequence[Comparison]) -> str:
+    """The winner's lead over the first default config or, without one, the runner-up."""
+    of_default = [c for c in found if "default" in c.name]
+    one = next(iter(of_default or found), None)
+    if one is None:
+        return ""
+    rival = one.name or one.against
+    if one.gain is None:
+        return f"Nothing can be said of its lead over {rival}."
+    if level(one.gain):
+        return f"It and {rival} are level."
+    proven = "is proven" if one.proven else "is not proven"
+    what, against = ("gain", "over") if one.gain > 0 else ("loss", "against")
+    return f"Its {what} of {number(abs(one.gain))} {against} {rival} {proven}."
+
+
+def _against(result: RunResult, test: float) -> str:
+    """`, above popularity (0.0690) and not told apart from EASE (0.1720)`.
+
+    Where the test compared them user by user, that decides; otherwise whether the other's value
+    lies in the interval of the winner's, and without an interval nothing is said.
+    """
+    known = result.test_ci if interval(result.test_ci) else None
+    low, high = (test if end is None else end for end in known or (test, test))
+    compared = {c.against: c for c in result.test_comparisons}
+    parts = []
+    for name, baseline in result.baselines.items():
+        value = baseline.test
+        if value is None:
+            continue
+        if name in compared:
+            above = (compared[name].gain or 0.0) > 0
+            place = "above" if above else "below"
+            place = place if compared[name].proven else "not told apart from"
+        elif low == high:
+            place = "beside"
+        else:
+            place = "above" if value < low else "below" if value > high else "close to"
+        parts.append(f"{place} {baseline_name(name)} ({number(value)})")
+    return ", " + " and ".join(parts) if parts else ""

@@ -1,0 +1,83 @@
+"""result.json: what is written is read, files of earlier versions too, and the docs name it all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recsys.errors import InputError
+from search.record.folder import RunFolder
+from search.record.result import (
+    VERSION,
+    Baseline,
+    Comparison,
+    Counts,
+    Finalist,
+    Race,
+    RunResult,
+    fields_table,
+    read_result,
+    write_result,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+FULL = RunResult(
+    version=VERSION,
+    metric="map@50",
+    valid=0.2,
+    test=0.1,
+    test_ci=(0.05, None),
+    baselines={"ease": Baseline(valid=0.1, test=0.2, l2=500.0), "knn": Baseline(skipped="why")},
+    trials=Counts(completed=3, pruned=0, failed=1),
+    race=Race(
+        replicates=2,
+        finalists=(Finalist(id="t0", mean=0.1, values=(0.1, None), best_epochs=(1, 2)),),
+        comparisons=(Comparison(against="t1", gain=0.1, ci=(0.0, 0.2), proven=True, words="w"),),
+    ),
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, "a") as folder:
+        assert read_result(folder.path) is None
+        write_result(folder, FULL)
+        assert read_result(folder.path) == FULL
+        plain = json.loads((folder.path / "result.json").read_text())
+    assert next(iter(plain)) == "version"
+    assert plain["test_ci"] == [0.05, None]
+    assert plain["baselines"]["knn"] == {"skipped": "why"}
+    assert "wall_s" not in plain  # what was not given is not said
+
+
+def test_a_file_without_a_version_and_with_fields_not_known_here(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"status": "done", "best_trial": "t0003", "moon": 1}')
+    found = read_result(tmp_path)
+    assert found == RunResult(status="done", best_trial="t0003")  # type: ignore[arg-type]
+    assert found.version == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not readable as JSON"),
+        ('{"test": {"map@50": 0.1}}', "test: "),
+        ('{"race": {"finalists": [{"id": 3}]}}', r"race\.finalists\.0\.id: "),
+    ],
+)
+def test_a_damaged_file_is_one_line_with_the_field(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(InputError, match=rf"result\.json: {says}") as caught:
+        read_result(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_page_of_the_docs_is_made_from_the_fields() -> None:
+    """Where this fails: put `search.record.result.fields_table()` into docs/result.md."""
+    assert (ROOT / "docs" / "result.md").read_text(encoding="utf-8").endswith(fields_table())
+
+
+def test_every_field_is_described() -> None:
+    assert "| None |" not in fields_table()
+    assert len(fields_table().splitlines()) > 50
