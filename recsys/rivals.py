@@ -1,48 +1,54 @@
 """What a tuned model must beat: simple models, each chosen on validation from a short list.
 
 They are trained through the same door as every other model; what is particular to a rival is in
-its row of `RIVALS` alone.
+its row alone. One of them is linear, at any size of the catalogue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from recsys.interactions import CSR
-from recsys.models import ModelConfig, new_model
+from recsys.models import ModelConfig, Size, model_of, new_model
 from recsys.models.ease import MAX_ITEMS, EaseConfig
 from recsys.models.popularity import PopularityConfig
+from recsys.models.slim import SlimConfig
 
 EASE_GRID = (30.0, 60.0, 125.0, 250.0, 500.0, 1000.0, 2000.0)
+SLIM_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
+CHEAP = 1e12  # floating-point operations of a whole list that are not worth saving: seconds
 
 
 @dataclass(frozen=True)
 class Rival:
-    """configs: what is tried, the first of equals wins. max_items: not tried above that many."""
+    """configs: what is tried, in the order of their one parameter; of equals the first wins."""
 
     name: str
     configs: tuple[ModelConfig, ...]
-    max_items: int | None = None
 
 
-RIVALS = (
-    Rival("popularity", (PopularityConfig(),)),
-    Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in EASE_GRID), MAX_ITEMS),
-)
+POPULARITY = Rival("popularity", (PopularityConfig(),))
+EASE = Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in EASE_GRID))
+# near items alone: beyond EASE's dense solve, and level with it where both can be had (ADR 100)
+SLIM = Rival("slim", tuple(SlimConfig(slim_l2=l2, slim_neighbours=100) for l2 in SLIM_GRID))
+
+
+def rivals_for(n_items: int) -> tuple[Rival, ...]:
+    """The rivals on data with so many items: popularity, and a linear model that can be had."""
+    return POPULARITY, EASE if n_items <= MAX_ITEMS else SLIM
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The config that validation chose. config and value are None where the rival was not tried:
-    `reason` then says why. metrics: of the chosen config on validation. tried: every config with
-    its value."""
+    """The config that validation chose, with its value and all metrics on validation. tried: every
+    config that was tried, with its value, in the order of the list."""
 
-    config: ModelConfig | None
-    value: float | None
-    reason: str | None
+    config: ModelConfig
+    value: float
     metrics: dict[str, float]
     tried: tuple[tuple[ModelConfig, float], ...] = ()
 
@@ -55,20 +61,60 @@ def choose(
     *,
     rng: np.random.Generator,
     threads: int = 1,
+    seconds: float = float("inf"),
+    notify: Callable[[str], None] = lambda _: None,
 ) -> Choice:
-    """The rival's best config by the first of `metrics` on `valid`. Errors as in `evaluate`."""
-    if rival.max_items is not None and train.n_items > rival.max_items:
-        reason = (
-            f"{rival.name.upper()} needs a dense {train.n_items:,} x {train.n_items:,} solve; "
-            f"not done above {rival.max_items:,} items"
-        )
-        return Choice(None, None, reason, {})
-    found = []
+    """The rival's best config by the first of `metrics` on `valid`. Errors as in `evaluate`.
+
+    A list that takes long is climbed: from its middle to the better side, until it gets worse.
+    No config is begun that would end after `seconds`, if it takes as long as the one before;
+    one is always tried. `notify` is told before each.
+    """
     model = new_model(rival.configs[0], train, rng)
-    for config in rival.configs:
-        *_, report = model.train(
-            config, train, valid, rng=rng, metric=metrics[0], metrics=metrics, threads=threads
-        )
-        found.append((config, report.best_value, report.metrics))
-    config, value, values = max(found, key=lambda row: row[1])
-    return Choice(config, value, None, values, tuple((c, v) for c, v, _ in found))
+    found: dict[int, tuple[float, dict[str, float]]] = {}
+    began, last = time.monotonic(), 0.0
+
+    def value(at: int) -> float:
+        """The value of a config; -inf for none, or where there is no time for it."""
+        nonlocal last
+        if not 0 <= at < len(rival.configs):
+            return -np.inf
+        if at not in found:
+            start = time.monotonic()
+            if found and start - began + last > seconds:
+                return -np.inf
+            notify(f"{rival.name}: config {len(found) + 1} of at most {len(rival.configs)}")
+            *_, report = model.train(
+                rival.configs[at],
+                train,
+                valid,
+                rng=rng,
+                metric=metrics[0],
+                metrics=metrics,
+                threads=threads,
+            )
+            found[at] = report.best_value, report.metrics
+            last = time.monotonic() - start
+        return found[at][0]
+
+    size = Size(train.n_users, train.n_items, train.nnz)
+    work = sum(model_of(config).cost(config, size).work for config in rival.configs)
+    if work <= CHEAP:
+        for at in range(len(rival.configs)):
+            value(at)
+    else:
+        _climb(value, len(rival.configs) // 2)
+    best = max(sorted(found), key=lambda at: found[at][0])
+    tried = tuple((rival.configs[at], found[at][0]) for at in sorted(found))
+    return Choice(rival.configs[best], *found[best], tried)
+
+
+def _climb(value: Callable[[int], float], start: int) -> None:
+    """Ask for values around `start`, then on towards the better side while they rise."""
+    here = value(start)
+    for step in (1, -1):
+        at, best = start + step, here
+        while (one := value(at)) > best:
+            at, best = at + step, one
+        if best > here:
+            return

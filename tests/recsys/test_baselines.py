@@ -5,10 +5,11 @@ from numpy.testing import assert_allclose
 from recsys.errors import ConfigError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.models import ease, fit_model
+from recsys.models import Size, ease, fit_model, model_of
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.popularity import Popularity
-from recsys.rivals import Rival, choose
+from recsys.rivals import EASE as EASE_RIVAL
+from recsys.rivals import POPULARITY, SLIM, Rival, _climb, choose, rivals_for
 
 Planted = tuple[CSR, CSR]
 
@@ -45,32 +46,71 @@ def test_ease_solves_its_ridge_problems(single_from: int, monkeypatch: pytest.Mo
     assert_allclose(got, dense @ weights, rtol=1e-4, atol=1e-5)
 
 
-def ease_of(*lambdas: float, max_items: int | None = None) -> Rival:
-    return Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in lambdas), max_items)
+def ease_of(*lambdas: float) -> Rival:
+    return Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in lambdas))
 
 
-def test_the_grid_is_decided_on_validation(planted: Planted) -> None:
+def test_the_list_is_decided_on_validation(planted: Planted) -> None:
     items, valid = planted
     rng = np.random.default_rng(0)
     choice = choose(ease_of(1.0, 30.0, 1e5), items, valid, ["map@20", "ndcg@5"], rng=rng)
-    assert choice.reason is None
-    assert [config.ease_l2 for config, _ in choice.tried] == [1.0, 30.0, 1e5]
+    assert [config.to_flat()["ease_l2"] for config, _ in choice.tried] == [1.0, 30.0, 1e5]
     for config, value in choice.tried:
-        alone = EASE(items, config.ease_l2)
+        alone = EASE(items, config.to_flat()["ease_l2"])
         assert evaluate(alone, items, valid, ["map@20"]).values["map@20"] == value
     assert choice.value == choice.metrics["map@20"] == max(v for _, v in choice.tried)
     assert choice.metrics.keys() == {"map@20", "ndcg@5"}
-    assert choice.config is not None
     model = fit_model(choice.config, items.union(valid), rng=rng)
     popular = evaluate(Popularity(items), items, valid, ["map@20"]).values["map@20"]
     assert choice.value > 2 * popular
     assert model.score_users(np.array([0])).shape == (1, items.n_items)
-
-
-def test_too_many_items_are_refused_with_a_reason(planted: Planted) -> None:
-    rng = np.random.default_rng(0)
-    choice = choose(ease_of(1.0, max_items=100), *planted, ["map@20"], rng=rng)
-    assert choice.config is None
-    assert choice.reason == ("EASE needs a dense 120 x 120 solve; not done above 100 items")
     with pytest.raises(ConfigError, match="unknown"):
         choose(ease_of(1.0), *planted, ["mrr@3"], rng=rng)
+
+
+@pytest.mark.parametrize(
+    "values", [(1, 2, 3, 4, 5), (5, 4, 3, 2, 1), (1, 3, 9, 2, 1), (9,), (2, 1)]
+)
+def test_a_climb_asks_for_no_more_than_it_needs(values: tuple[int, ...]) -> None:
+    asked: list[int] = []
+
+    def value(at: int) -> float:
+        if not 0 <= at < len(values):
+            return -np.inf
+        asked.append(at)
+        return float(values[at])
+
+    _climb(value, len(values) // 2)
+    peak = values.index(max(values))
+    assert peak in asked
+    assert set(asked) <= set(
+        range(min(peak, len(values) // 2) - 1, max(peak, len(values) // 2) + 2)
+    )
+
+
+def test_a_long_list_is_climbed_and_told(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = ease_of(1.0, 1e3, 1e6, 1e8, 1e9)
+    whole = choose(grid, *planted, ["map@20"], rng=np.random.default_rng(0))
+    monkeypatch.setattr("recsys.rivals.CHEAP", 0)
+    told: list[str] = []
+    climbed = choose(grid, *planted, ["map@20"], rng=np.random.default_rng(0), notify=told.append)
+    assert set(climbed.tried) < set(whole.tried)
+    assert climbed.value == max(value for _, value in climbed.tried)
+    assert len(climbed.tried) == len(told)
+    assert told[0] == "ease: config 1 of at most 5"
+
+
+def test_without_time_one_config_is_tried(planted: Planted) -> None:
+    choice = choose(
+        ease_of(1.0, 30.0, 1e5), *planted, ["map@20"], rng=np.random.default_rng(0), seconds=0.0
+    )
+    assert len(choice.tried) == 1
+
+
+@pytest.mark.parametrize(("n_items", "linear"), [(50, EASE_RIVAL), (12_001, SLIM), (500_000, SLIM)])
+def test_a_linear_rival_at_any_size(n_items: int, linear: Rival) -> None:
+    assert rivals_for(n_items) == (POPULARITY, linear)
+    for rival in rivals_for(n_items):
+        size = Size(n_items, n_items, 20 * n_items)
+        most = max(model_of(c).cost(c, size).memory for c in rival.configs)
+        assert most < 6e9  # a quarter of a machine with 24 GB
