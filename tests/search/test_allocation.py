@@ -1,0 +1,80 @@
+"""How trials are dealt out among methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from search.tune.allocation import FIRST, next_method, shares
+
+
+def deal(
+    methods: list[str], value: Callable[[str, int], float | None], trials: int
+) -> dict[str, int]:
+    """How many trials each method gets, `value(method, its n-th trial)` being what they reach."""
+    values: dict[str, list[float | None]] = {name: [] for name in methods}
+    for _ in range(trials):
+        name = next_method(methods, values, {})
+        values[name].append(value(name, len(values[name])))
+    return {name: len(found) for name, found in values.items()}
+
+
+def rising(level: dict[str, float]) -> Callable[[str, int], float]:
+    return lambda name, n: level[name] + 0.001 * n
+
+
+def test_everybody_gets_a_first_look() -> None:
+    got = deal(["a", "b", "c"], rising({"a": 1.0, "b": 2.0, "c": 3.0}), 3 * FIRST)
+    assert got == {"a": FIRST, "b": FIRST, "c": FIRST}
+
+
+def test_most_trials_go_to_the_one_ahead_and_some_to_all() -> None:
+    got = deal(["a", "b", "c"], rising({"a": 1.0, "b": 3.0, "c": 2.0}), 100)
+    # 4 : 2 : 1 of 100 trials
+    assert got == {
+        "b": pytest.approx(57, abs=2),
+        "c": pytest.approx(29, abs=2),
+        "a": pytest.approx(14, abs=2),
+    }
+
+
+def test_who_stops_getting_better_gives_way() -> None:
+    def value(name: str, n: int) -> float:
+        return 1.0 if name == "done" else 0.5 + 0.001 * n
+
+    got = deal(["done", "learning"], value, 100)
+    assert got["learning"] > 70
+
+
+def test_who_only_fails_gets_little() -> None:
+    got = deal(["good", "broken"], lambda name, n: None if name == "broken" else 0.001 * n, 60)
+    assert FIRST <= got["broken"] <= 15
+
+
+def test_what_runs_counts_as_begun_and_as_nothing_else() -> None:
+    running = {"a": 0, "b": 0}
+    for _ in range(40):
+        running[next_method(["a", "b"], {}, running)] += 1
+    assert abs(running["a"] - 2 * running["b"]) <= 6  # "a" is first of equals
+    ended = {"a": [0.1] * FIRST, "b": [0.2] * FIRST}
+    assert next_method(["a", "b"], ended, {"b": 50}) == "a"
+
+
+def test_one_method_gets_everything() -> None:
+    assert deal(["a"], lambda *_: 0.1, 7) == {"a": 7}
+
+
+def test_shares_by_hand() -> None:
+    values = {
+        "ahead": [0.1, 0.9, *[0.2] * 12],  # 12 trials since its best: halved twice
+        "second": [0.1, 0.3, 0.8],
+        "third": [0.7, 0.1, 0.1],
+        "none": [],
+    }
+    assert shares(list(values), values) == {
+        "ahead": 1 / 4,
+        "second": 1 / 2,
+        "third": 1 / 4,
+        "none": 1 / 8,
+    }
