@@ -34,7 +34,10 @@ class Rival:
 POPULARITY = Rival("popularity", (PopularityConfig(),))
 EASE = Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in EASE_GRID))
 # near items alone: beyond EASE's dense solve, and level with it where both can be had (ADR 100)
-SLIM = Rival("slim", tuple(SlimConfig(slim_l2=l2, slim_neighbours=100) for l2 in SLIM_GRID))
+SLIM = Rival(
+    "slim",
+    tuple(SlimConfig.from_flat({"slim_l2": l2, "slim_neighbours": 100}) for l2 in SLIM_GRID),
+)
 
 
 def rivals_for(n_items: int) -> tuple[Rival, ...]:

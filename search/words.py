@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = tuple[str, str]
-BASELINE_NAMES = {"ease": "EASE"}
+BASELINE_NAMES = {"ease": "EASE", "slim": "SLIM"}
 LEAK = (
     "Validation items were kept out of the negatives (negatives_exclude: all). The model is pushed "
     "away from every unseen item except the ones it is measured on, so these validation numbers "

@@ -63,9 +63,9 @@ def _of_chosen_models(node: Node, params: tuple[Param, ...], follow: bool) -> tu
     follow: without those, since a setting has changed which are chosen.
     """
     children = node.mapping()
-    chosen = {
-        model for model in MODELS if any(possible(param, "model", model) for param in params)
-    } or {DEFAULT}
+    chosen = {model for model in MODELS if any(possible(param, "model", model) for param in params)}
+    if not chosen or any(map(_leaves_model_out, params)):
+        chosen.add(DEFAULT)
     for param in params:
         if "model" in param.sets() and param.when:
             raise children[param.name].fail("the choice of a model can't have conditions (when)")
@@ -184,6 +184,13 @@ def _range(node: Node, parts: Mapping[str, Node], field: Field) -> Domain:
     if isinstance(low, int) and isinstance(high, int):
         return IntRange(low, high, log, int(step) if step is not None else 1)
     return FloatRange(float(low), float(high), log, None if step is None else float(step))
+
+
+def _leaves_model_out(param: Param) -> bool:
+    """Whether some of its named sets say a model and others, which then are of the default, not."""
+    if not isinstance(param.domain, Bundle) or "model" not in param.sets():
+        return False
+    return any("model" not in dict(pairs) for _, pairs in param.domain.sets)
 
 
 def possible(param: Param, name: str, value: Value) -> bool:

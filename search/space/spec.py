@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import yaml
 
 from recsys.errors import ConfigError
 from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
-from search.space.domains import Bundle, Constant, Pairs, Param, Value
+from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,35 @@ class SearchSpec:
     def searched(self) -> tuple[Param, ...]:
         """The parameters that the search chooses."""
         return tuple(p for p in self.params if not isinstance(p.domain, Constant))
+
+    def method(self) -> Param | None:
+        """The parameter whose value says what is trained and how: named sets, or the model.
+
+        Each of its values is a method, which the search treats on its own (ADR 103).
+        """
+        for param in self.searched():
+            if isinstance(param.domain, Bundle) or param.name == "model":
+                return param
+        return None
+
+    def methods(self) -> tuple[Value, ...]:
+        """The values of `method`; none where there is only one way."""
+        param = self.method()
+        options = tuple(param.domain.values() or ()) if param is not None else ()  # type: ignore[union-attr]
+        return options if len(options) > 1 else ()
+
+    def of_method(self, value: Value) -> SearchSpec:
+        """The part of this space that one method has."""
+        param = self.method()
+        assert param is not None
+        domain = param.domain
+        only: Bundle | Choice = (
+            Bundle(tuple(one for one in domain.sets if one[0] == value))
+            if isinstance(domain, Bundle)
+            else Choice((value,))
+        )
+        params = tuple(replace(p, domain=only) if p is param else p for p in self.params)
+        return replace(self, params=params, enqueue=())
 
     def choose(self, pick: Callable[[Param], Value]) -> dict[str, Value]:
         """The active searched parameters, each picked by `pick`, in the order of the space."""

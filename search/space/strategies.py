@@ -24,6 +24,7 @@ class Way:
 
     about: str
     space: str = "space"
+    learns: bool = False  # whether results decide what comes next
 
     def check(self, spec: SearchSpec, params: Node) -> None:
         """Raise ConfigError, at the parameter (a child of `params`) with which it cannot work."""
@@ -73,7 +74,7 @@ class Stopping:
 
 # The first of each is the default; of a table, the first that lets every trial come to its end.
 SEARCHERS = {
-    "tpe": Way("learns from the trials so far (Optuna's TPE)"),
+    "tpe": Way("learns from the trials so far (Optuna's TPE)", learns=True),
     "random": Way("draws from the whole space, whatever the results"),
     "grid": EveryConfig("tries every config of a space that can be counted, in order"),
 }

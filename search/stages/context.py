@@ -131,7 +131,8 @@ class Stages:
         for trial, told in zip(state.in_order(), known, strict=True):
             # What was decided on the last report of a trial that has not ended is not known:
             # it may be the one that the trial was about to be stopped on.
-            scheduler.replay(trial.id, told.steps if trial.finished else told.steps[:-1])
+            steps = told.steps if trial.finished else told.steps[:-1]
+            scheduler.replay(trial.id, steps, trial.training.model)
         watch = Watch(self.search_deadline, searcher.finish)
         columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(

@@ -90,15 +90,15 @@ def rivals_task(
     seen = train_items.union(valid)
     table: dict[str, Any] = {}
     per_user = {}
-    for rival in rivals.RIVALS:
+    for rival in rivals.rivals_for(train_items.n_items):
         choice = rivals.choose(rival, train_items, valid, metrics, rng=rng, threads=threads)
-        if choice.config is None:
-            table[rival.name] = {"skipped": choice.reason}
-            continue
         model = fit_model(choice.config, seen, rng=rng, threads=threads)
         on_test = evaluate(model, seen, test, metrics, threads=threads)
         table[rival.name] = {"valid": choice.metrics, "test": on_test.values}
         per_user[rival.name] = on_test.per_user[metric]
-        if rival.name == "ease":
-            table["ease"]["l2"] = choice.config.to_flat()["ease_l2"]
+        if rival.name != "popularity":
+            (l2,) = (
+                value for name, value in choice.config.to_flat().items() if name.endswith("_l2")
+            )
+            table[rival.name]["l2"] = l2
     return Rivals(table, per_user)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 FIRST = 3  # trials of each method before any is preferred
-STALE = 6  # trials without a better one that halve a method's share
+STALE = 8  # trials without a better one that halve a method's share
 MOST_HALVINGS = 6  # nobody's share falls to nothing
 
 

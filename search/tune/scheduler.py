@@ -35,8 +35,10 @@ class ToTheEnd(FIFOScheduler):
         """The epochs at which it decides, ascending; a trial has to report at each of them."""
         return []
 
-    def replay(self, name: str, reports: Iterable[tuple[int, float]]) -> None:
+    def replay(self, name: str, reports: Iterable[tuple[int, float]], model: str) -> None:
         """Take in what a trial ("t0007") reported before a resume: (epoch, best so far) pairs.
+
+        model: what it trains.
 
         Feed every trial of the journal, running ones too. A running one trains again and
         reports the same values; the decisions made about it stand.
@@ -85,12 +87,17 @@ class EpochASHA(ToTheEnd):
     """Ends the trials that are not within the best 1/factor of a rung.
 
     A trial that ended by itself, for patience or after all epochs, stays in the rungs it
-    reached.
+    reached. Each model has rungs of its own: an epoch of one is not an epoch of another.
     """
 
     def __init__(self, spec: SearchSpec) -> None:
         super().__init__(spec)
-        self.reached = Rungs(self.rungs(spec), spec.reduction_factor)
+        self.reached: dict[str, Rungs] = {}
+
+    def _of(self, model: str) -> Rungs:
+        if model not in self.reached:
+            self.reached[model] = Rungs(self.rungs(self.spec), self.spec.reduction_factor)
+        return self.reached[model]
 
     @staticmethod
     def rungs(spec: SearchSpec) -> list[int]:
@@ -112,15 +119,22 @@ class EpochASHA(ToTheEnd):
         if OBJECTIVE not in result:  # it ended without a report
             return str(TrialScheduler.CONTINUE)
         # Our id of a trial, unlike Ray's, is the same after a resume.
-        return self.reached.decide(trial.config["trial"].id, result["epoch"], result[OBJECTIVE])
+        ours = trial.config["trial"]
+        reached = self._of(ours.train.model)
+        return reached.decide(ours.id, result["epoch"], result[OBJECTIVE])
 
-    def replay(self, name: str, reports: Iterable[tuple[int, float]]) -> None:
+    def replay(self, name: str, reports: Iterable[tuple[int, float]], model: str) -> None:
+        reached = self._of(model)
         for epoch, value in reports:
-            if epoch in self.reached.recorded and math.isfinite(value):
-                self.reached.record(name, epoch, value)
+            if epoch in reached.recorded and math.isfinite(value):
+                reached.record(name, epoch, value)
 
     def debug_string(self) -> str:
-        sizes = (f"{rung}: {len(values)}" for rung, values in self.reached.recorded.items())
+        sizes = (
+            f"{model} {rung}: {len(values)}"
+            for model, reached in self.reached.items()
+            for rung, values in reached.recorded.items()
+        )
         return f"trials at each rung: {', '.join(sizes)}"
 
 

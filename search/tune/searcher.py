@@ -27,9 +27,14 @@ OnNew = Callable[[TrialConfig], None]
 
 @dataclass
 class _Open:
-    """A trial that was handed out and has not ended. step: the last epoch that Optuna knows."""
+    """A trial that was handed out and has not ended.
+
+    twin: the same trial in the study of its method, where a space has methods. step: the last
+    epoch that Optuna knows.
+    """
 
     trial: studies.Trial
+    twin: studies.Trial | None
     step: int = 0
 
 
@@ -66,6 +71,8 @@ class StudySearch(Searcher):
         self.study = studies.remake(spec, trials, where)
         self.exhausted = False
         self._finished = False
+        apart = spec.methods() and SEARCHERS[spec.searcher].learns
+        self._methods = studies.Methods(spec, trials, where) if apart else None
         self._again = studies.unfinished(self.study)
         self._count = len(trials)
         self._keys = {self._key(trial.params) for trial in trials}
@@ -87,29 +94,36 @@ class StudySearch(Searcher):
         if self._finished or not (self._again or self._count < self.budget):
             return str(Searcher.FINISHED)
         try:
-            open_, trial = self._restarted() if self._again else self._new()
+            known, trial = self._restarted() if self._again else self._new()
         except studies.NoNewConfigError:
             self.exhausted = True
             self.finish()
             return str(Searcher.FINISHED)
-        self._open[trial_id] = _Open(open_)
+        self._open[trial_id] = known
         return {"trial": trial}
 
-    def _restarted(self) -> tuple[studies.Trial, TrialConfig]:
-        open_ = studies.restart(self.study, self._again.pop(0))
-        return open_, self._config(open_.number, studies.suggest(self.spec, open_))
+    def _restarted(self) -> tuple[_Open, TrialConfig]:
+        mine = studies.restart(self.study, self._again.pop(0))
+        params = studies.suggest(self.spec, mine)
+        return _Open(mine, self._twin(params)), self._config(mine.number, params)
 
-    def _new(self) -> tuple[studies.Trial, TrialConfig]:
+    def _new(self) -> tuple[_Open, TrialConfig]:
         listed = next((params for params in self._listed if not self._had(params)), None)
-        open_, params = studies.start(
+        twin = None
+        if self._methods is not None and listed is None:
+            twin, listed = self._methods.propose(self.seed, self._count, self._had)
+        mine, params = studies.start(
             self.study, self.spec, self.seed, self._count, listed, self._had
         )
         self._count += 1
-        trial = self._config(open_.number, params)
+        trial = self._config(mine.number, params)
         self._keys.add(trial.train.key())
         if self.on_new is not None:
             self.on_new(trial)
-        return open_, trial
+        return _Open(mine, twin or self._twin(params)), trial
+
+    def _twin(self, params: Mapping[str, Value]) -> studies.Trial | None:
+        return None if self._methods is None else self._methods.begin(params)
 
     def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
         return TrialConfig.of(self.spec, params, self.seed, number)
@@ -137,6 +151,8 @@ class StudySearch(Searcher):
             # Ray does not pass on the report on which a trial was stopped.
             _keep(known, result or {})
         studies.tell(self.study, known.trial, end.state, end.value, end.cause)
+        if self._methods is not None and known.twin is not None:
+            self._methods.tell(known.twin, end.state, end.value, end.cause)
 
     # --- Ray saves searchers for a restore that is never done: the run's journal has it all ----
 
@@ -152,4 +168,6 @@ def _keep(known: _Open, result: dict[str, Any]) -> None:
     # A trial whose worker died runs again from its first epoch: those are known already.
     if value is not None and math.isfinite(value) and step > known.step:
         known.step = step
-        known.trial.report(float(value), int(step))
+        for trial in (known.trial, known.twin):
+            if trial is not None:
+                trial.report(float(value), int(step))

@@ -32,6 +32,7 @@ from search.record.events import State
 from search.record.state import TrialRecord
 from search.space.domains import Bundle, Choice, Constant, FloatRange, IntRange, Param, Value
 from search.space.spec import SearchSpec
+from search.tune.allocation import next_method
 
 OPTUNA_STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -98,21 +99,28 @@ def as_journal(study: Study, name: str) -> str:
     return "".join(lines.lines)
 
 
-def _tpe(seed: int) -> optuna.samplers.BaseSampler:
+STARTUP, STARTUP_OF_METHOD = 10, 5  # random trials before anything is learned from
+
+
+def _tpe(seed: int, startup: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, constant_liar=True
+            seed=seed,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            n_startup_trials=startup,
         )
 
 
-def _random(seed: int) -> optuna.samplers.BaseSampler:
+def _random(seed: int, startup: int = 0) -> optuna.samplers.BaseSampler:  # noqa: ARG001
     return optuna.samplers.RandomSampler(seed=seed)
 
 
 # What proposes a config where none is listed beforehand, by the words of
 # `search.space.strategies.SEARCHERS`; None: nothing does, the search is over.
-SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler] | None] = {
+SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler] | None] = {
     "tpe": _tpe,
     "random": _random,
     "grid": None,
@@ -120,7 +128,7 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler] | None] = {
 
 
 def sampler(
-    spec: SearchSpec, seed: int, number: int, attempt: int = 0
+    spec: SearchSpec, seed: int, number: int, attempt: int = 0, startup: int = STARTUP
 ) -> optuna.samplers.BaseSampler:
     """The sampler of one trial; a further `attempt` where what the first proposed is known.
 
@@ -130,7 +138,7 @@ def sampler(
     entropy = [seed, number, attempt] if attempt else [seed, number]
     state = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     # A listed config leaves nothing to propose.
-    return (SAMPLERS[spec.searcher] or _random)(state)
+    return (SAMPLERS[spec.searcher] or _random)(state, startup)
 
 
 def distribution(param: Param) -> BaseDistribution:
@@ -164,9 +172,12 @@ class NewConfigs(optuna.samplers.BaseSampler):
     NoNewConfigError where none of them is new.
     """
 
-    def __init__(self, spec: SearchSpec, seed: int, number: int, known: Known) -> None:
+    def __init__(
+        self, spec: SearchSpec, seed: int, number: int, known: Known, startup: int = STARTUP
+    ) -> None:
         self._spec, self._seed, self._number, self._known = spec, seed, number, known
-        self._base = sampler(spec, seed, number)
+        self._startup = startup
+        self._base = sampler(spec, seed, number, startup=startup)
         self._params: dict[str, Value] = {}
 
     def infer_relative_search_space(
@@ -180,7 +191,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
         """All of the config is chosen here, which Optuna asks for before anything else."""
         for attempt in range(SAMPLER_ATTEMPTS):
             if attempt:
-                self._base = sampler(self._spec, self._seed, self._number, attempt)
+                self._base = sampler(self._spec, self._seed, self._number, attempt, self._startup)
                 search_space = self._base.infer_relative_search_space(study, trial)
             relative = self._base.sample_relative(study, trial, search_space)
             self._params = self._complete(study, trial, relative)
@@ -287,6 +298,68 @@ def start(
         tell(study, trial, State.FAILED, None, "no config is left that was not tried")
         raise
     return trial, params
+
+
+class Methods:
+    """A study for each method of a space, and which method the next trial is of.
+
+    A sampler that chose the method along with everything else would see each parameter only in the
+    trials of its method, group by group; here each method is searched as if it were the space.
+    """
+
+    def __init__(self, spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> None:
+        """`trials`: those that have ended count, in order of their numbers."""
+        param = spec.method()
+        assert param is not None
+        self._name = param.name
+        self._specs = {str(value): spec.of_method(value) for value in spec.methods()}
+        self._studies = {name: optuna.create_study(direction="maximize") for name in self._specs}
+        self._through: set[str] = set()  # methods without a config that is left to try
+        for trial in sorted(trials, key=lambda t: t.number):
+            if trial.state != "RUNNING":
+                name = str(trial.params[self._name])
+                self._studies[name].add_trial(_frozen(self._specs[name], trial, where))
+
+    def begin(self, params: Mapping[str, Value]) -> Trial:
+        """A trial with these parameters, in the study of its method."""
+        name = str(params[self._name])
+        study = self._studies[name]
+        study.sampler = _random(0)
+        study.enqueue_trial(dict(params))
+        trial = study.ask()
+        suggest(self._specs[name], trial)
+        return trial
+
+    def propose(self, seed: int, number: int, known: Known) -> tuple[Trial, dict[str, Value]]:
+        """A new config of the method whose turn it is; NoNewConfigError where none has one."""
+        while left := [name for name in self._specs if name not in self._through]:
+            name = next_method(left, *self._so_far())
+            spec, study = self._specs[name], self._studies[name]
+            study.sampler = NewConfigs(spec, seed, number, known, STARTUP_OF_METHOD)
+            trial = study.ask()
+            try:
+                params = suggest(spec, trial)
+                if not known(params):  # where all of it is given no sampler was asked
+                    return trial, params
+            except NoNewConfigError:
+                pass
+            tell(study, trial, "FAILED", None, "no config is left that was not tried")
+            self._through.add(name)
+        raise NoNewConfigError
+
+    def tell(self, trial: Trial, state: str, value: float | None, cause: str | None) -> None:
+        """How a trial of `begin` or `propose` ended."""
+        tell(trial.study, trial, state, value, cause)
+
+    def _so_far(self) -> tuple[dict[str, list[float | None]], dict[str, int]]:
+        """The values of the trials that ended, by method, and how many of each run."""
+        ended: dict[str, list[float | None]] = {}
+        running: dict[str, int] = {}
+        for name, study in self._studies.items():
+            trials = study.get_trials(deepcopy=False)
+            ended[name] = [trial.value for trial in trials if trial.state.is_finished()]
+            running[name] = len(trials) - len(ended[name])
+        return ended, running
 
 
 def unfinished(study: Study) -> list[FrozenTrial]:

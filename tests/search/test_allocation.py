@@ -67,7 +67,7 @@ def test_one_method_gets_everything() -> None:
 
 def test_shares_by_hand() -> None:
     values = {
-        "ahead": [0.1, 0.9, *[0.2] * 12],  # 12 trials since its best: halved twice
+        "ahead": [0.1, 0.9, *[0.2] * 16],  # 16 trials since its best: halved twice
         "second": [0.1, 0.3, 0.8],
         "third": [0.7, 0.1, 0.1],
         "none": [],

@@ -19,13 +19,19 @@ from tests.search.spaces import override
 SPEC = override(load_spec("smoke"), ["max_epochs=60", "reduction_factor=3"])
 
 
-def tune_trial(name: str) -> Any:
+def tune_trial(name: str, model: str = "lfm") -> Any:
     """What the scheduler looks at in one of Tune's trials; Tune's own id differs from ours."""
-    return SimpleNamespace(trial_id=f"tune-{name}", config={"trial": SimpleNamespace(id=name)})
+    ours = SimpleNamespace(id=name, train=SimpleNamespace(model=model))
+    return SimpleNamespace(trial_id=f"tune-{name}", config={"trial": ours})
 
 
-def report(asha: EpochASHA, name: str, epoch: int, value: float) -> str:
-    return str(asha.on_trial_result(None, tune_trial(name), {"epoch": epoch, "objective": value}))
+def report(asha: EpochASHA, name: str, epoch: int, value: float, model: str = "lfm") -> str:
+    trial = tune_trial(name, model)
+    return str(asha.on_trial_result(None, trial, {"epoch": epoch, "objective": value}))
+
+
+def recorded(asha: EpochASHA, model: str = "lfm") -> dict[int, dict[str, float]]:
+    return asha.reached[model].recorded
 
 
 class Twin:
@@ -97,7 +103,7 @@ def test_between_rungs_nothing_is_decided() -> None:
 def test_several_rungs_at_once_count_in_the_last() -> None:
     asha = EpochASHA(SPEC)
     assert report(asha, "t0", 20, 0.5) == "CONTINUE"
-    assert asha.reached.recorded == {6: {}, 18: {"t0": 0.5}, 54: {}}
+    assert recorded(asha) == {6: {}, 18: {"t0": 0.5}, 54: {}}
 
 
 def test_one_that_ran_out_of_patience_stays_in_its_rungs() -> None:
@@ -106,7 +112,7 @@ def test_one_that_ran_out_of_patience_stays_in_its_rungs() -> None:
     result = {"epoch": 11, "objective": 0.9, "stop": "patience"}
     asha.on_trial_result(None, tune_trial("t0"), result)
     asha.on_trial_complete(None, tune_trial("t0"), result)
-    assert asha.reached.recorded[6] == {"t0": 0.9}
+    assert recorded(asha)[6] == {"t0": 0.9}
     report(asha, "t1", 6, 0.8)
     assert report(asha, "t2", 6, 0.85) == "STOP"
 
@@ -115,7 +121,7 @@ def test_values_that_are_no_numbers() -> None:
     asha = EpochASHA(SPEC)
     assert report(asha, "t0", 6, math.nan) == "STOP"
     assert report(asha, "t1", 6, -math.inf) == "CONTINUE"  # a failure, on its way out
-    assert asha.reached.recorded[6] == {}
+    assert recorded(asha)[6] == {}
 
 
 events = st.lists(
@@ -166,16 +172,28 @@ def test_replay_decides_as_without_an_interruption(cut: int) -> None:
         journal[running] = journal[running][: len(expected[running]) - 1]
     second = EpochASHA(SPEC)
     for name, reports in journal.items():
-        second.replay(name, reports)
+        second.replay(name, reports, "lfm")
     for name in list(curves)[cut:]:
         assert run(second, name) == expected[name]
-    assert second.reached.recorded == whole.reached.recorded
+    assert recorded(second) == recorded(whole)
 
 
 def test_ray_may_pickle_it() -> None:
     asha = EpochASHA(SPEC)
     report(asha, "t0", 6, 0.5)
     again = pickle.loads(pickle.dumps(asha))
-    assert again.reached.recorded == asha.reached.recorded
+    assert recorded(again) == recorded(asha)
     assert report(again, "t0", 6, 0.1) == "CONTINUE"
     assert "6: 1" in again.debug_string()
+
+
+def test_each_model_has_rungs_of_its_own() -> None:
+    """One that learns in few epochs does not end one that needs many."""
+    asha = EpochASHA(SPEC)
+    for n in range(9):
+        assert report(asha, f"fast{n}", 6, 0.9, "ials") == "CONTINUE"
+    for n in range(3):
+        report(asha, f"slow{n}", 6, 0.1 - 0.01 * n)
+    assert report(asha, "slow9", 6, 0.01) == "STOP"  # the last of four of its own kind
+    assert set(asha.reached) == {"ials", "lfm"}
+    assert len(recorded(asha)[6]) == 4

@@ -113,5 +113,5 @@ def test_through_a_real_tuner(ray_of_two: None, tmp_path: Path) -> None:
     assert by_state[1] == "COMPLETE" or last[1]["epoch"] in rungs(SPEC)
     asha_again = EpochASHA(SPEC)
     for trial in found:
-        asha_again.replay(f"t{trial.number:04d}", trial.steps)
-    assert asha_again.reached.recorded == asha.reached.recorded
+        asha_again.replay(f"t{trial.number:04d}", trial.steps, "lfm")
+    assert asha_again.reached["lfm"].recorded == asha.reached["lfm"].recorded
