@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.interactions import CSR
+from recsys.interactions import CSR, contested
 from recsys.metrics import parse_metric, user_values
 from recsys.models.blend import TopLists
 
@@ -39,6 +39,14 @@ class Ballots:
     @property
     def members(self) -> int:
         return self.scores.shape[2]
+
+
+def voters(train: CSR, valid: CSR, seed: int) -> np.ndarray:
+    """The users of a fresh split whose lists choose weights: all, or a sample; int32 (V,)."""
+    users = np.flatnonzero(contested(train.degrees(), valid.degrees(), train.n_items))
+    if len(users) > USERS:
+        users = np.sort(np.random.default_rng([seed, 11]).choice(users, USERS, replace=False))
+    return users.astype(np.int32)
 
 
 def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) -> Ballots:

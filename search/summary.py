@@ -51,6 +51,32 @@ def gain_words(result: RunResult) -> list[str]:
     return [*words, *(c.words for c in result.test_comparisons)]
 
 
+def blend_rows(result: RunResult) -> list[Row]:
+    """The blend: what it is made of, what it reaches, and whether it was handed over."""
+    blend = result.blend
+    if blend is None:
+        return []
+    rows = [("blend", " + ".join(f"{m.weight:.2f} of {m.id}" for m in blend.members))]
+    if blend.test is not None:
+        between = interval(blend.test_ci)
+        inside = f" (95% interval {between})" if between else ""
+        rows.append(("", f"test {result.metric} {number(blend.test)}{inside}"))
+    told = [blend.comparison, *blend.test_comparisons]
+    rows += [("gain", one.words) for one in told if one is not None]
+    whose = (
+        "the blend's, for it is proven better than the winner alone"
+        if blend.handed_over
+        else "the winner's, for the blend is not proven better"
+    )
+    return [*rows, ("submission", f"is {whose}")]
+
+
+def blend_words(result: RunResult) -> list[str]:
+    """The same as sentences."""
+    names = {"blend": "the blend is ", "": "the blend reaches ", "submission": "submission.csv "}
+    return [names.get(label, "") + text for label, text in blend_rows(result)]
+
+
 def _nothing_better(result: RunResult) -> str:
     """What it means that the winner is the first default config."""
     only = result.configs == 1
@@ -87,6 +113,7 @@ def result_rows(
         if beside := beside_words(result):
             rows.append(("beside", f"{beside} on the same test items"))
         rows += [("gain", words) for words in gain_words(result)]
+        rows += blend_rows(result)
     if result.split:
         rows.append(("split", result.split))
     busy = result.busy_fraction

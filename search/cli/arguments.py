@@ -266,7 +266,10 @@ def command_parser(command: str) -> Parser:
             parser.description = "Write the submission of a run."
             parser.add_argument("-o", "--output", type=place, metavar="FILE", required=True)
             parser.add_argument(
-                "--trial", type=filled, metavar="ID", help="of this trial, trained again"
+                "--trial",
+                type=filled,
+                metavar="ID",
+                help="of this trial, or best: trained again",
             )
             parser.add_argument(
                 "--data", type=filled, metavar="PATH", help="with --trial: where the data is now"

@@ -17,6 +17,7 @@ from search.paste import command
 
 if TYPE_CHECKING:
     from search.record.folder import RunFolder
+    from search.record.state import RunState
 
 
 def command_spaces(options: argparse.Namespace) -> int:
@@ -186,6 +187,14 @@ def _open(options: argparse.Namespace) -> RunFolder:
     return RunFolder.open(options.runs_dir or "runs", options.run)
 
 
+def _winner_of(folder: RunFolder, state: RunState) -> str:
+    """The trial that won the race; ConfigError where none has yet."""
+    decided = state.stages.get("race")
+    if decided is None or "winner" not in decided.data:
+        raise ConfigError(f"--trial best: run {folder.name} has no winner yet")
+    return str(decided.data["winner"])
+
+
 def _export_trial(
     folder: RunFolder, trial_id: str, data: str | None, separator: str | None, target: Path
 ) -> None:
@@ -198,6 +207,8 @@ def _export_trial(
     from search.stages.winner import FinalTraining
 
     state = folder.state()
+    if trial_id == "best":
+        trial_id = _winner_of(folder, state)
     trial = state.trials.get(trial_id)
     if trial is None:
         known = ", ".join(t.id for t in state.in_order()[:3])

@@ -33,7 +33,14 @@ _WORDS = {
     State.FAILED: "failed",
     State.RUNNING: "not ended",
 }
-STAGES = ("search", "race", "test", "refit")  # of a run, in order
+STAGES = ("search", "race", "blend", "test", "refit")  # of a run, in order
+
+
+def stages_of(purpose: str, blend: bool) -> tuple[str, ...]:
+    """The stages of a run, in order: a table of named configs has no winner, and few a blend."""
+    if purpose == "table":
+        return STAGES[:1]
+    return tuple(name for name in STAGES if name != "blend" or blend)
 
 
 class Reason(StrEnum):

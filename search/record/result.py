@@ -98,6 +98,31 @@ class Counts(Part):
     failed: int = _about("raised, or lost their worker", 0)
 
 
+class BlendMember(Part):
+    """One finalist in the blend."""
+
+    id: str = _about("its trial", "")
+    weight: float = _about("share in the sum", 0.0)
+    mean: Number = _about("what it reached alone: mean over the fresh splits")
+    epochs: int = _about("epochs that it is trained for", 1)
+
+
+class Blend(Part):
+    """The best finalists added up."""
+
+    members: tuple[BlendMember, ...] = _about("largest weight first", ())
+    mean: Number = _about("mean over the fresh splits, each under weights that the others chose")
+    winner_mean: Number = _about("the winner's mean over the same users")
+    comparison: Comparison | None = _about("the blend against the winner on the fresh splits")
+    handed_over: bool = _about(
+        "whether it is proven better: `model/` and the submission are its", False
+    )
+    test: Number = _about("the blend on the test items, in the run's metric")
+    test_ci: Interval | None = _about("95% interval of it over users")
+    test_metrics: Mapping[str, Number] | None = _about("the blend on the test items, every metric")
+    test_comparisons: tuple[Comparison, ...] = _about("against the winner and the baselines", ())
+
+
 class RunResult(Part):
     """The summary of a run."""
 
@@ -129,6 +154,7 @@ class RunResult(Part):
     wall_s: Number = _about("seconds of all sessions")
     busy_fraction: Number = _about("share of the cores' time spent in training and evaluation")
     race: Race = _about("the race of the finalists", Race())
+    blend: Blend | None = _about("the finalists added up, where the space asks for it")
     seed: int | None = _about("of the run")
 
     @property
@@ -186,6 +212,26 @@ class Decided(Part):
     is_default: bool = False
 
 
+class Blended(Part):
+    """What became of the blend; the data of its stage. skipped: why there is none."""
+
+    skipped: str | None = None
+    members: tuple[BlendMember, ...] = ()
+    values: tuple[Number, ...] = ()
+    mean: Number = None
+    winner_mean: Number = None
+    comparison: Comparison | None = None
+    handed_over: bool = False
+
+
+class BlendTested(Part):
+    """The blend on the test items."""
+
+    values: Mapping[str, Number]
+    ci: Interval
+    comparisons: tuple[Comparison, ...]
+
+
 class Tested(Part):
     """What the test showed; the data of its stage. `baselines`: values by metric, and remarks."""
 
@@ -195,12 +241,21 @@ class Tested(Part):
     ci: Interval | None = None
     users: int | None = None
     baselines: dict[str, dict[str, Any]] = {}
+    blend: BlendTested | None = None
     seconds: Number = None
 
 
 def decided(state: RunState) -> Decided | None:
     """What the race decided, if it is done."""
     return Decided.model_validate(state.stages["race"].data) if state.stage_done("race") else None
+
+
+def blended(state: RunState) -> Blended | None:
+    """What became of the blend, where there is one."""
+    if not state.stage_done("blend"):
+        return None
+    found = Blended.model_validate(state.stages["blend"].data)
+    return found if found.members else None
 
 
 def tested(state: RunState) -> Tested | None:
@@ -216,6 +271,8 @@ _INSIDE: Mapping[str, tuple[str, type[Part]]] = {
     "trials": ("trials.", Counts),
     "race": ("race.", Race),
     "race.finalists": ("race.finalists[].", Finalist),
+    "blend": ("blend.", Blend),
+    "blend.members": ("blend.members[].", BlendMember),
 }
 
 

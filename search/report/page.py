@@ -78,7 +78,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "status": result.status,
         "status_words": STATUS[result.status],
         "headline": summary.headline(run.shown),
-        "gains": summary.gain_words(result),
+        "gains": summary.gain_words(result) + summary.blend_words(result),
         "data_name": tables.data_name(run),
         "leaky": result.leaky or run.state.leaky,
         "leak_words": words.LEAK,

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,11 +24,19 @@ from search.machine import ray_folder
 from search.machine.cluster import Cluster
 from search.machine.workers import NoWorkersError
 from search.paste import PROG
-from search.record.events import STAGES, SessionBegan, SessionEnded, StageMarked, StageState, Status
+from search.record.events import (
+    STAGES,
+    SessionBegan,
+    SessionEnded,
+    StageMarked,
+    StageState,
+    Status,
+    stages_of,
+)
 from search.record.folder import RunFolder
 from search.record.journal import Journal, StorageError
 from search.record.provenance import provenance
-from search.record.result import read_result, write_result
+from search.record.result import Part, read_result, write_result
 from search.record.settings import Settings, plan_of
 from search.record.state import RunState
 from search.report.files import read_run
@@ -37,6 +46,7 @@ from search.run.restart import restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
 from search.space.load import SearchSpec
+from search.stages.blend import choose_blend
 from search.stages.context import RunFailedError, Stages
 from search.stages.race import race
 from search.stages.refit import refit
@@ -140,12 +150,15 @@ class Session:
     def _go(self, run: Stages) -> None:
         """The stages in order; a report table has no winner, so no race and no test stage."""
         self._compile()
-        run.run("search", run.search)
-        if self.spec.purpose == "table":
-            return
-        run.run("race", lambda: race(run))
-        run.run("test", lambda: test(run))
-        run.run("refit", lambda: refit(run))
+        work: dict[str, Callable[[], Part | dict[str, Any]]] = {
+            "search": run.search,
+            "race": lambda: race(run),
+            "blend": lambda: choose_blend(run),
+            "test": lambda: test(run),
+            "refit": lambda: refit(run),
+        }
+        for name in stages_of(self.spec.purpose, bool(self.spec.blend)):
+            run.run(name, work[name])
 
     def _compile(self) -> None:
         """Compile the kernels once, here, before every worker would do it at the same time."""

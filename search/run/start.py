@@ -23,7 +23,7 @@ from search.machine.storage import resolve_storage
 from search.machine.workers import NoWorkersError
 from search.paste import command
 from search.paths import INSTALLED
-from search.record.events import Status
+from search.record.events import Status, stages_of
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.settings import Settings, all_leaky
@@ -311,6 +311,7 @@ def _run(
         settings.time_budget,
         metric=spec.metric,
         leaky=all_leaky(spec),
+        stages=stages_of(spec.purpose, bool(spec.blend)),
     )
     display.note(f"reading {settings.data}")
     run = None if folder is None else folder.name

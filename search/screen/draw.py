@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys.output import one_line
-from search.record.events import STAGES, State
+from search.record.events import State
 from search.screen.progress import Ended, Progress
 from search.words import Row, config_line, duration, number
 
@@ -131,9 +131,9 @@ class Screen:
 
     def _steps(self, run: Progress) -> Text:
         line = self._text()
-        at = STAGES.index(run.now) if run.now in STAGES else -1
+        at = run.stages.index(run.now) if run.now in run.stages else -1
         arrow = " > " if self.ascii else " › "
-        for place, name in enumerate(STAGES):
+        for place, name in enumerate(run.stages):
             style = "bold" if place == at else "green" if place < at else "bright_black"
             line.append(f"{arrow if place else ''}", "bright_black")
             line.append(name, style)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.record.events import State
+from search.record.events import State, stages_of
 from search.words import leaky
 
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
@@ -46,6 +46,7 @@ class Progress:
     space, data, run: names for the header (`data` and `run` may be set later). total: trials
     planned. time_budget: seconds of the whole run, or None. done: trials that ended before this
     session. leaky: the space itself sets `negatives_exclude: all`. clock: monotonic seconds.
+    stages: of the run, in order.
     """
 
     space: str
@@ -57,6 +58,7 @@ class Progress:
     done: int = 0
     leaky: bool = False
     clock: Callable[[], float] = time.monotonic
+    stages: tuple[str, ...] = stages_of("search", blend=False)
     running: dict[str, Shown] = field(default_factory=dict)
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=8))

@@ -29,6 +29,7 @@ WHOLE = {
     "fixed": (1, 1_000_000),
     "finalists": (0, 100),
     "replicates": (0, 100),
+    "blend": (2, 20),
 }
 DEFAULT_EPOCHS = 20
 _PROBES = 256
@@ -95,11 +96,20 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
     return RaceSpec(finalists, replicates)
 
 
+def _blend(node: Node | None, race: RaceSpec) -> int:
+    if node is None or node.value in (None, "none"):
+        return 0
+    most = node.integer(*WHOLE["blend"])
+    if not race.finalists:
+        raise node.fail("a blend is made of the finalists of a race, and there is no race")
+    return most
+
+
 # The order of a resolved spec.
 KEYS = (
     *("name", "about", "purpose", "searcher", "scheduler", "metric", "mode", "trials"),
     *("time_budget", "max_epochs", "grace_epochs", "reduction_factor", "k", "split", "race"),
-    *("params", "enqueue"),
+    *("blend", "params", "enqueue"),
 )
 
 
@@ -136,6 +146,7 @@ def parse_spec(
     max_epochs = whole("max_epochs", DEFAULT_EPOCHS)
     least = math.ceil(max_epochs / 10)
     params = parse_params(at["params"], affected)
+    race = _race(at.get("race"), table)
     spec = SearchSpec(
         name=_name(at["name"]) if "name" in at else name,
         about=at["about"].text().strip() if "about" in at else "",
@@ -151,7 +162,8 @@ def parse_spec(
         reduction_factor=whole("reduction_factor", 3),
         k=whole("k", 50),
         split=_split(at.get("split")),
-        race=_race(at.get("race"), table),
+        race=race,
+        blend=_blend(at.get("blend"), race),
         params=params,
         enqueue=tuple(
             dict.fromkeys(

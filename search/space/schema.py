@@ -43,6 +43,7 @@ ABOUT = {
     "k": "Items a user gets in submission.csv.",
     "split": "What is held out of each user's items for test and validation.",
     "race": "How many of the best meet again, on how many fresh splits.",
+    "blend": "How many of the finalists may be added up to one model.",
     "params": "Constants, ranges and choices, in the order in which they depend on each other.",
     "enqueue": "Complete configs to try first.",
 }
@@ -69,6 +70,7 @@ def space_schema() -> Schema:
         ),
         "split": _object({"order": _words(ORDERS), "test": _or_none(hold_out), "valid": hold_out}),
         "race": _or_none(_object({key: _whole(key) for key in ("finalists", "replicates")})),
+        "blend": _or_none(_whole("blend")),
         "params": {
             "type": "object",
             "minProperties": 1,
@@ -81,7 +83,7 @@ def space_schema() -> Schema:
         },
         "enqueue": {"type": "array", "items": {"type": "object"}},
     }
-    keys |= {key: _whole(key) for key in KEYS if key in WHOLE}
+    keys |= {key: _whole(key) for key in KEYS if key in WHOLE and key not in keys}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A space of recsearch",

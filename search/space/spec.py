@@ -68,6 +68,7 @@ class SearchSpec:
     k: int  # items a user gets in the submission
     split: SplitSpec
     race: RaceSpec
+    blend: int  # members that a blend of the finalists may have; 0: no blend
     params: tuple[Param, ...]
     enqueue: tuple[Pairs, ...]
 
@@ -169,6 +170,7 @@ class SearchSpec:
             "k": self.k,
             "split": self.split.plain(),
             "race": {"finalists": self.race.finalists, "replicates": self.race.replicates},
+            **({"blend": self.blend} if self.blend else {}),
             "params": {p.name: p.plain() for p in self.params},
             "enqueue": [dict(entry) for entry in self.enqueue],
         }

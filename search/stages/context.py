@@ -41,16 +41,19 @@ class RunFailedError(Exception):
     """The run cannot go on; the message is one line for the user. Exit code 1."""
 
 
-def seconds_after_search(trials: Iterable[TrialRecord], race: RaceSpec, concurrent: int) -> float:
+def seconds_after_search(
+    trials: Iterable[TrialRecord], race: RaceSpec, concurrent: int, members: int = 0
+) -> float:
     """How long race, test and refit will take: as many trainings as they are, and some more.
 
     A training takes as long as the best trials did on average. A race is of the finalists and
-    the default, `concurrent` at a time; test and refit train one each.
+    the default, `concurrent` at a time; test and refit train one each, and the `members` of a
+    blend.
     """
     complete = (t for t in trials if t.state == State.COMPLETE)
     best = sorted(complete, key=lambda t: -(t.value or 0.0))[: max(1, race.finalists)]
     seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
-    raced = (race.finalists + 1) * race.replicates
+    raced = (race.finalists + 1) * race.replicates + 2 * members
     return seconds * (raced / concurrent + 2) * SPARE + SPARE_S
 
 
@@ -95,6 +98,7 @@ class Stages:
             rungs=tuple(rungs(self.spec)),
             threads=self.resources.cpus_per_trial,
             device=self.settings.device,
+            blend=bool(self.spec.blend),
         )
 
     def run(self, name: str, stage: Callable[[], Part | dict[str, Any]]) -> None:
@@ -213,7 +217,9 @@ class Stages:
         if self.deadline is None or budget is None:
             return math.inf
         trials = self.folder.cached_state().trials.values()
-        after = seconds_after_search(trials, self.spec.race, self.resources.concurrent)
+        after = seconds_after_search(
+            trials, self.spec.race, self.resources.concurrent, self.spec.blend
+        )
         return self.deadline - min(after, budget / 2)
 
     def end_leftovers(self, reason: Reason | None) -> None:

@@ -15,6 +15,7 @@ from search.record.folder import save_arrays
 from search.record.result import Comparison, Decided, Finalist
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
+from search.stages.lists import lists_file, save_lists
 from search.stages.replicates import (
     Racer,
     Standing,
@@ -64,7 +65,18 @@ def finalists(run: Stages) -> list[TrialRecord]:
     default = first_default(run)
     if default is not None and default.config not in configs and not default.leaky:
         chosen.insert(1, default)  # the last to be left out where time is short
+    if run.spec.blend:
+        chosen += best_of_other_models(ranked, chosen)
     return chosen
+
+
+def best_of_other_models(ranked: list[TrialRecord], chosen: list[TrialRecord]) -> list[TrialRecord]:
+    """The best trial of each model that is not among the chosen: a blend lives on variety."""
+    found: dict[str, TrialRecord] = {}
+    for trial in ranked:
+        found.setdefault(trial.training.model, trial)
+    there = {trial.training.model for trial in chosen}
+    return [trial for model, trial in found.items() if model not in there]
 
 
 def race(run: Stages) -> Decided:
@@ -88,7 +100,9 @@ def race(run: Stages) -> Decided:
     already = {
         key
         for key, row in run.state.race.items()
-        if not row.failed and per_user_file(folder, *key).exists()
+        if not row.failed
+        and per_user_file(folder, *key).exists()
+        and (not run.spec.blend or lists_file(folder, *key).exists())
     }
     total = len(racers) * replicates
     run.display.note(
@@ -107,6 +121,8 @@ def race(run: Stages) -> Decided:
         if isinstance(answer, ReplicateResult):
             path = per_user_file(folder, task.config_id, task.replicate)
             save_arrays(path, users=answer.users, values=answer.per_user)
+            if answer.lists is not None:
+                save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
         run.journal.append(_raced(task, answer), sync=True)
         done += 1
         run.display.progress(done, total)
@@ -203,7 +219,7 @@ def race_summary(
     )
 
 
-def comparison(rival: str, c: stats.Comparison, name: str) -> Comparison:
+def comparison(rival: str, c: stats.Comparison, name: str, who: str = "the winner") -> Comparison:
     """A comparison with its verdict in words."""
     return Comparison(
         against=rival,
@@ -213,5 +229,5 @@ def comparison(rival: str, c: stats.Comparison, name: str) -> Comparison:
         p=c.p_adjusted,
         proven=c.proven,
         users=c.users,
-        words=stats.verdict(c, name),
+        words=stats.verdict(c, name, who),
     )

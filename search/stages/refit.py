@@ -16,6 +16,8 @@ from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, model_of
 from recsys.models.saved import CONFIG, load_model, weights_of
 from search.record.folder import write_atomic
+from search.record.result import blended
+from search.stages.blend import assembled, train_blend
 from search.stages.catalogue import save_catalogue
 from search.stages.context import Stages
 from search.stages.winner import FinalTraining, alone, learned_epochs, winner_training
@@ -69,11 +71,18 @@ def submit(
 
 
 def refit(run: Stages) -> dict[str, Any]:
-    """The winner on everything; the submission, written, read back and checked."""
+    """The winner, or the proven blend, on everything; the submission, read back and checked."""
     everything = run.split.full()
-    winner = winner_training(run, "refit")
-    answer = alone(run, refit_task, winner, everything)
-    save_model(run.folder.path / "model", answer.weights, winner.config)
+    started = time.monotonic()
+    blend = blended(run.state)
+    if blend is not None and blend.handed_over:
+        config, members = train_blend(run, blend, "refit", everything)
+        content = assembled(config, members, everything).to_bytes()
+        save_model(run.folder.path / "model", content, config)
+    else:
+        winner = winner_training(run, "refit")
+        answer = alone(run, refit_task, winner, everything)
+        save_model(run.folder.path / "model", answer.weights, winner.config)
     save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
     separator, k = run.settings.submission_sep, run.spec.k
     model = load_model(run.folder.path / "model")
@@ -83,5 +92,5 @@ def refit(run: Stages) -> dict[str, Any]:
         "k": k,
         "separator": separator,
         "epochs": learned_epochs(run),
-        "seconds": answer.seconds,
+        "seconds": time.monotonic() - started,
     }

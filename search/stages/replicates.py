@@ -31,6 +31,11 @@ class Racer:
     config: ModelConfig
 
 
+def learned(best_epochs: Sequence[int]) -> int:
+    """How many epochs a training without validation gets: the median of the best ones."""
+    return max(1, round(float(np.median(best_epochs))))
+
+
 @dataclass(frozen=True)
 class Standing:
     """A finalist after the race: value and best epoch on each fresh split, in replicate order."""
@@ -46,7 +51,7 @@ class Standing:
     @property
     def epochs(self) -> int:
         """The number of epochs learned for a training without validation: the median."""
-        return max(1, round(float(np.median(self.best_epochs))))
+        return learned(self.best_epochs)
 
 
 def fresh_splits(split: Split, plan: SplitPlan, run_seed: int, replicates: int) -> list[Split]:

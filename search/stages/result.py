@@ -11,13 +11,16 @@ from search.record.planned import configs_left, distinct
 from search.record.result import (
     VERSION,
     Baseline,
+    Blend,
     Counts,
     Race,
     RunResult,
     Tested,
+    blended,
     decided,
     tested,
 )
+from search.record.state import RunState
 from search.stages.context import Stages
 from search.tune.study import importance
 
@@ -68,6 +71,7 @@ def result(run: Stages, status: Status) -> RunResult:
             comparisons=race.comparisons if race else (),
             winner_is_default=race.is_default if race else False,
         ),
+        blend=_blend(state, test, spec.metric),
         seed=run.settings.seed,
     )
 
@@ -75,6 +79,22 @@ def result(run: Stages, status: Status) -> RunResult:
 def _baseline(row: dict[str, Any], metric: str) -> Baseline:
     """A row of the test stage in the run's metric alone; what is no mapping is a remark."""
     return Baseline(**{k: v[metric] if isinstance(v, dict) else v for k, v in row.items()})
+
+
+def _blend(state: RunState, test: Tested, metric: str) -> Blend | None:
+    """The blend with what it reached, where there is one."""
+    found = blended(state)
+    if found is None:
+        return None
+    known = found.model_dump(include=set(Blend.model_fields))
+    if test.blend is not None:
+        known |= {
+            "test": test.blend.values.get(metric),
+            "test_ci": test.blend.ci,
+            "test_metrics": test.blend.values,
+            "test_comparisons": test.blend.comparisons,
+        }
+    return Blend(**known)
 
 
 def test_reads(run: Stages) -> int:

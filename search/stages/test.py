@@ -15,7 +15,8 @@ from recsys import rivals
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import fit_model
-from search.record.result import Tested
+from search.record.result import Blended, BlendTested, Tested, blended
+from search.stages.blend import on_test_items
 from search.stages.context import Stages
 from search.stages.race import comparison
 from search.stages.winner import FinalTraining, alone, winner_training
@@ -56,6 +57,7 @@ def test(run: Stages) -> Tested:
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)
     compared = {name: compare_paired(mine, values, rng) for name, values in beside.per_user.items()}
+    blend = blended(run.state)
     return Tested(
         comparisons=tuple(
             comparison(name, c, f"{baseline_name(name)} on the test items")
@@ -65,7 +67,32 @@ def test(run: Stages) -> Tested:
         ci=interval,
         users=len(on_test.found.users),
         baselines=beside.table,
+        blend=None if blend is None else _blend(run, blend, mine, beside, rng),
         seconds=on_test.seconds,
+    )
+
+
+def _blend(
+    run: Stages,
+    blend: Blended,
+    winner: np.ndarray,
+    beside: Rivals,
+    rng: np.random.Generator,
+) -> BlendTested:
+    """The blend on the test items, beside the winner (its values per user) and the rivals."""
+    metrics = list(run.metrics)
+    found = on_test_items(run, blend, metrics)
+    mine = found.per_user[metrics[0]]
+    compared = {"winner": compare_paired(mine, winner, rng)}
+    compared |= {name: compare_paired(mine, v, rng) for name, v in beside.per_user.items()}
+    names = {name: f"{baseline_name(name)} on the test items" for name in beside.per_user}
+    names["winner"] = "the winner on the test items"
+    return BlendTested(
+        values=found.values,
+        ci=bootstrap_interval(mine, rng),
+        comparisons=tuple(
+            comparison(name, c, names[name], "the blend") for name, c in holm(compared).items()
+        ),
     )
 
 

@@ -316,7 +316,7 @@ class Methods:
         self._studies = {name: optuna.create_study(direction="maximize") for name in self._specs}
         self._through: set[str] = set()  # methods without a config that is left to try
         for trial in sorted(trials, key=lambda t: t.number):
-            if trial.state != "RUNNING":
+            if trial.state != State.RUNNING:
                 name = str(trial.params[self._name])
                 self._studies[name].add_trial(_frozen(self._specs[name], trial, where))
 
@@ -343,11 +343,11 @@ class Methods:
                     return trial, params
             except NoNewConfigError:
                 pass
-            tell(study, trial, "FAILED", None, "no config is left that was not tried")
+            tell(study, trial, State.FAILED, None, "no config is left that was not tried")
             self._through.add(name)
         raise NoNewConfigError
 
-    def tell(self, trial: Trial, state: str, value: float | None, cause: str | None) -> None:
+    def tell(self, trial: Trial, state: State, value: float | None, cause: str | None) -> None:
         """How a trial of `begin` or `propose` ended."""
         tell(trial.study, trial, state, value, cause)
 

@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from recsys.blending import voters
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
+from recsys.models.blend import DEPTH, TopLists, top_lists
 from search.machine.cluster import Failure
 from search.space.trial import TrialConfig
 
@@ -41,6 +43,7 @@ class TrialData:
     rungs: tuple[int, ...]
     threads: int
     device: str
+    blend: bool = False  # whether the race keeps the lists that a blend is made of
 
 
 class Trial:
@@ -159,7 +162,7 @@ class ReplicateTask:
 class ReplicateResult:
     """value: of the run's metric, at the best epoch. per_user (V,): the value of each of `users`.
 
-    seconds: of training and evaluation.
+    seconds: of training and evaluation. lists: of `voters`, what a blend is made of.
     """
 
     value: float
@@ -167,6 +170,7 @@ class ReplicateResult:
     seconds: float
     users: np.ndarray
     per_user: np.ndarray
+    lists: TopLists | None = None
 
 
 def run_replicate(
@@ -180,7 +184,10 @@ def run_replicate(
         trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid))
         report = list(trial.epochs())[-1]
         users, values = trial.per_user(valid, train)
+        lists = None
+        if data.blend:
+            lists = top_lists(trial.model, train, voters(train, valid, task.split_seed), DEPTH)
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     seconds = time.monotonic() - started
-    return ReplicateResult(report.best_value, report.best_epoch, seconds, users, values)
+    return ReplicateResult(report.best_value, report.best_epoch, seconds, users, values, lists)

@@ -14,7 +14,7 @@ import pytest
 from recsys.data import load
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.mf.config import TrainConfig
-from recsys.rivals import RIVALS
+from recsys.rivals import rivals_for
 from recsys.split import Split, SplitPlan, make_split
 from search.machine.cluster import Failure, Resources
 from search.record.events import ReplicateRaced, StageState
@@ -254,7 +254,7 @@ class TestLastStages:
         assert found.users == np.count_nonzero(split.test.degrees())
         low, high = found.ci
         assert low < found.values["map@5"] < high
-        assert list(found.baselines) == [rival.name for rival in RIVALS]
+        assert list(found.baselines) == [rival.name for rival in rivals_for(200)]
         assert [c.against for c in found.comparisons] == list(found.baselines)
         assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,189 @@
+"""The blend of the finalists: one more finalist, on splits that did not choose its weights.
+
+The race leaves every finalist's lists on every fresh split. Here they are added with weights that
+the other splits chose, compared with the winner user by user, and weights for good are chosen by
+all splits. Only a blend that is proven better than the winner is handed over in its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.blending import ballots, cross_fitted, voters
+from recsys.evaluation import Evaluation, evaluate
+from recsys.interactions import CSR
+from recsys.metrics import PER_USER, parse_metric
+from recsys.models import config_from_flat, model_of
+from recsys.models.blend import Blend, BlendConfig
+from search.machine.cluster import Failure
+from search.record.result import Blended, BlendMember, Decided, decided
+from search.space.trial import trial_seed
+from search.stages.context import RunFailedError, Stages
+from search.stages.lists import lists_file, load_lists
+from search.stages.race import comparison
+from search.stages.replicates import fresh_splits, learned, load_per_user
+from search.stages.winner import FinalTraining, alone
+from search.stats import compare_paired
+
+
+def choose_blend(run: Stages) -> Blended:
+    """Members, weights, and how the blend did beside the winner; or why there is none."""
+    race = decided(run.state)
+    assert race is not None
+    reason = _why_not(race, run.spec.metric)
+    if reason is not None:
+        return _none(run, reason)
+    folder, replicates = run.folder.path, race.replicates
+    rows = [
+        row
+        for row in race.finalists
+        if all(lists_file(folder, row.id, r).exists() for r in range(replicates))
+    ]
+    run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
+    parts, users = [], []
+    for r, split in enumerate(fresh_splits(run.split, run.plan, run.settings.seed, replicates)):
+        users.append(voters(split.train, split.valid, split.seed))
+        lists = [load_lists(lists_file(folder, row.id, r)) for row in rows]
+        parts.append(ballots(users[r], lists, split.valid))
+    measured, weights = cross_fitted(parts, run.spec.metric, run.spec.blend)
+    members = [
+        BlendMember(id=row.id, weight=float(weight), mean=row.mean, epochs=learned(row.best_epochs))
+        for row, weight in zip(rows, weights, strict=True)
+        if weight > 0
+    ]
+    for row in rows:  # large, and of no more use
+        for r in range(replicates):
+            with suppress(OSError):
+                lists_file(folder, row.id, r).unlink()
+    if len(members) == 1:
+        return _none(run, f"no sum of finalists is better than {members[0].id} alone")
+    mine, others = _side_by_side(run, race.winner, users, measured)
+    found = compare_paired(mine, others, np.random.default_rng([run.settings.seed, 12]))
+    return Blended(
+        members=tuple(sorted(members, key=lambda member: -member.weight)),
+        values=tuple(float(values.mean()) for values in measured),
+        mean=float(np.mean([values.mean() for values in measured])),
+        winner_mean=float(np.mean(np.nanmean(others, axis=1))),
+        comparison=comparison(race.winner, found, f"the winner {race.winner}", "the blend"),
+        handed_over=bool(found.proven and found.gain > 0),
+    )
+
+
+def _none(run: Stages, reason: str) -> Blended:
+    run.display.note(f"no blend: {reason}")
+    return Blended(skipped=reason)
+
+
+def _why_not(race: Decided, metric: str) -> str | None:
+    """Why there can be no blend, in half a line."""
+    if len(race.finalists) < 2:
+        return "it takes at least two finalists of a race"
+    if parse_metric(metric).kind not in PER_USER:
+        return f"{metric} has no value for a single user"
+    return None
+
+
+def _side_by_side(
+    run: Stages, winner: str, users: Sequence[np.ndarray], measured: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the blend and of the winner on the same users, (R, U), NaN for the others."""
+    n_users = run.split.train.n_users
+    mine = np.full((len(measured), n_users), np.nan)
+    for r, values in enumerate(measured):
+        mine[r, users[r]] = values
+    others = load_per_user(run.folder.path, winner, len(measured), n_users)
+    others[np.isnan(mine)] = np.nan
+    return mine, others
+
+
+# --- the blend, trained ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedMember:
+    """One member as bytes (of `Model.to_bytes`)."""
+
+    weights: bytes
+    seconds: float
+
+
+def member_task(member: FinalTraining, items: CSR) -> TrainedMember:
+    """One member trained without validation, in a worker."""
+    started = time.monotonic()
+    return TrainedMember(member.train(items).to_bytes(), time.monotonic() - started)
+
+
+def train_blend(
+    run: Stages, blend: Blended, what: str, items: CSR
+) -> tuple[BlendConfig, list[bytes]]:
+    """The members trained on `items`, side by side; `what` makes their seeds others.
+
+    Raises `RunFailedError` where one of them failed.
+    """
+    trainings = [
+        FinalTraining.of(
+            run.state.trials[member.id].training,
+            member.epochs,
+            seed=trial_seed(run.settings.seed, f"{what}:{member.id}"),
+            threads=run.resources.cpus_per_trial,
+            device=run.settings.device,
+        )
+        for member in blend.members
+    ]
+    shared = run.cluster.put(items)
+    found: dict[int, bytes] = {}
+    for index, answer in run.cluster.map(
+        member_task, [(training, shared) for training in trainings], run.resources
+    ):
+        if isinstance(answer, Failure):
+            name = blend.members[index].id
+            cause = " ".join(answer.cause.split())
+            raise RunFailedError(
+                f"{what}: member {name} of the blend: {cause}; --resume tries again"
+            )
+        found[index] = answer.weights
+        run.display.progress(len(found), len(trainings))
+    config = BlendConfig.from_flat(
+        {
+            "members": [
+                {"weight": member.weight, "config": training.config.to_flat()}
+                for member, training in zip(blend.members, trainings, strict=True)
+            ]
+        }
+    )
+    return config, [found[index] for index in range(len(trainings))]
+
+
+def assembled(config: BlendConfig, weights: Sequence[bytes], seen: CSR) -> Blend:
+    """The blend of trained members; `seen`: what they were trained on."""
+    members = [
+        model_of(config_from_flat(member.config)).from_bytes(content)
+        for member, content in zip(config.members, weights, strict=True)
+    ]
+    return Blend(config, members, seen)
+
+
+def blend_test_task(
+    config: BlendConfig,
+    weights: list[bytes],
+    seen: CSR,
+    test: CSR,
+    metrics: list[str],
+    threads: int,
+) -> Evaluation:
+    """The blend on the test items, in a worker."""
+    return evaluate(assembled(config, weights, seen), seen, test, metrics, threads=threads)
+
+
+def on_test_items(run: Stages, blend: Blended, metrics: list[str]) -> Evaluation:
+    """The blend on the test items, its members trained on train + valid."""
+    assert run.split.test is not None
+    seen = run.split.train.union(run.split.valid)
+    config, weights = train_blend(run, blend, "test", seen)
+    threads = run.resources.cpus_per_trial
+    return alone(run, blend_test_task, config, weights, seen, run.split.test, metrics, threads)

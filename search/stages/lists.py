@@ -1,0 +1,24 @@
+"""What the finalists tell the users of each fresh split, kept until a blend is decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from recsys.models.blend import TopLists
+from search.record.folder import save_arrays
+
+
+def lists_file(folder: Path, config_id: str, replicate: int) -> Path:
+    """Where the lists of one finalist on one fresh split are kept until the blend is decided."""
+    return folder / "race" / f"{config_id}-{replicate}-lists.npz"
+
+
+def save_lists(path: Path, lists: TopLists) -> None:
+    save_arrays(path, items=lists.items, scores=lists.scores)
+
+
+def load_lists(path: Path) -> TopLists:
+    with np.load(path, allow_pickle=False) as stored:
+        return TopLists(stored["items"], stored["scores"])

@@ -1,0 +1,262 @@
+"""A blend from the race to the model that is handed over, in this process and without a search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.blending import USERS, voters
+from recsys.data import Dataset, load
+from recsys.evaluation import evaluate
+from recsys.interactions import CSR
+from recsys.models.blend import Blend
+from recsys.models.saved import load_model
+from recsys.split import Split, make_split
+from search.machine.cluster import Resources
+from search.record.events import (
+    SessionBegan,
+    StageMarked,
+    StageState,
+    State,
+    Status,
+    TrialEnded,
+    TrialMade,
+)
+from search.record.folder import RunFolder
+from search.record.result import Blend as BlendResult
+from search.record.result import BlendMember, Comparison, Decided, Finalist, RunResult, blended
+from search.record.settings import plan_of
+from search.space.load import SearchSpec, load_spec
+from search.space.trial import TrialConfig
+from search.stages import blend as blend_stage
+from search.stages import test as test_stage
+from search.stages.context import Stages
+from search.stages.lists import lists_file
+from search.stages.race import best_of_other_models, honest_trials, race
+from search.stages.refit import refit
+from search.stages.result import result
+from search.summary import blend_rows, blend_words
+from tests.search.test_race import Workers
+
+SPACE = """
+metric: ndcg@10
+trials: 4
+k: 10
+race: {finalists: 2, replicates: 3}
+blend: 3
+params:
+  model: {choice: [ease, popularity, rp3beta]}
+  ease_l2: {low: 1, high: 1000}
+enqueue:
+  - {model: ease, ease_l2: 10}
+  - {model: ease, ease_l2: 100}
+  - {model: rp3beta}
+  - {model: popularity}
+"""
+VALUES = (0.4, 0.3, 0.2, 0.1)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Dataset, SearchSpec, Split]:
+    dataset = load("demo")
+    spec = load_spec("smoke")
+    return dataset, spec, make_split(dataset, plan_of(spec), 42)
+
+
+class Run:
+    """A run whose search is over."""
+
+    def __init__(self, folder: Path, dataset: Dataset, split: Split) -> None:
+        path = folder / "several.yaml"
+        path.write_text(SPACE)
+        self.spec = load_spec(str(path))
+        self.folder = RunFolder.create(folder, "one")
+        self.journal = self.folder.journal()
+        self.journal.append(SessionBegan(name="one", settings={"seed": 1}))
+        for number, (entry, value) in enumerate(zip(self.spec.enqueue, VALUES, strict=True)):
+            made = TrialConfig.of(self.spec, dict(entry), 1, number)
+            flat, params = made.train.to_flat(), made.params
+            add = self.journal.append
+            add(TrialMade(id=made.id, number=number, params=params, config=flat, seed=made.seed))
+            known: dict[str, Any] = {"best_epoch": 1, "epochs": 1, "busy_s": 0.1}
+            add(TrialEnded(id=made.id, state=State.COMPLETE, value=value, **known))
+        self.notes: list[str] = []
+        self.workers = Workers()
+        display: Any = SimpleNamespace(
+            note=self.notes.append, progress=lambda *_: None, stage=lambda _: None
+        )
+        settings: Any = SimpleNamespace(
+            seed=1, time_budget=None, device="cpu", submission_sep=" ", storage=None
+        )
+        self.stages = Stages(
+            spec=self.spec,
+            settings=settings,
+            dataset=dataset,
+            split=split,
+            plan=plan_of(self.spec),
+            folder=self.folder,
+            journal=self.journal,
+            display=display,
+            cluster=self.workers,  # type: ignore[arg-type]
+            resources=Resources(1, 0.0, 2, 2),
+            deadline=None,
+        )
+
+    def go(self, *stages: str) -> None:
+        work = {
+            "race": lambda: race(self.stages),
+            "blend": lambda: blend_stage.choose_blend(self.stages),
+            "test": lambda: test_stage.test(self.stages),
+            "refit": lambda: refit(self.stages),
+        }
+        for name in stages:
+            self.stages.run(name, work[name])
+
+    def said(self, stage: str) -> Mapping[str, Any]:
+        return self.stages.state.stages[stage].data
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: tuple[Dataset, SearchSpec, Split]) -> Run:
+    dataset, _, split = data
+    return Run(tmp_path, dataset, split)
+
+
+def test_the_best_of_each_model_races(run: Run) -> None:
+    ranked = honest_trials(run.stages)
+    assert [t.id for t in ranked] == ["t0000", "t0001", "t0002", "t0003"]
+    others = best_of_other_models(ranked, ranked[:2])
+    assert [t.id for t in others] == ["t0002", "t0003"]
+    run.go("race")
+    assert {row["id"] for row in run.said("race")["finalists"]} == {t.id for t in ranked}
+
+
+def test_from_the_race_to_the_submission(run: Run, tmp_path: Path) -> None:
+    run.go("race", "blend", "test", "refit")
+    blend = run.said("blend")
+    members = blend["members"]
+    assert 1 < len(members) <= 3
+    assert sum(m["weight"] for m in members) == pytest.approx(1.0)
+    weights = [m["weight"] for m in members]
+    assert weights == sorted(weights, reverse=True)
+    assert not list((run.folder.path / "race").glob("*-lists.npz"))  # of no more use
+    # what the result says is what the stages said, and the words agree with the files
+    whole = result(run.stages, Status.DONE)
+    assert whole.blend is not None
+    assert [m.id for m in whole.blend.members] == [m["id"] for m in members]
+    rows = blend_rows(whole)
+    assert rows[0] == ("blend", " + ".join(f"{m['weight']:.2f} of {m['id']}" for m in members))
+    handed = "the blend's" if blend["handed_over"] else "the winner's"
+    assert rows[-1][1].startswith(f"is {handed}")
+    model = load_model(run.folder.path / "model")
+    assert isinstance(model, Blend) == blend["handed_over"]
+
+
+def test_what_is_tested_is_what_the_members_are(run: Run) -> None:
+    """By the slow way: every member trained here, added by hand, measured here."""
+    run.go("race", "blend", "test")
+    data, split = blended(run.stages.state), run.stages.split
+    assert data is not None
+    seen = split.train.union(split.valid)
+    config, weights = blend_stage.train_blend(run.stages, data, "test", seen)
+    model = blend_stage.assembled(config, weights, seen)
+    assert split.test is not None
+    by_hand = evaluate(model, seen, split.test, ["ndcg@10"]).values["ndcg@10"]
+    assert run.said("test")["blend"]["values"]["ndcg@10"] == by_hand
+    told = run.said("test")["blend"]["comparisons"]
+    assert [one["against"] for one in told] == ["winner", "popularity", "ease"]
+    gain = by_hand - run.said("test")["values"]["ndcg@10"]
+    assert told[0]["gain"] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize(
+    ("gain", "p", "handed"), [(0.1, 0.001, True), (0.1, 0.3, False), (-0.1, 0.001, False)]
+)
+def test_only_a_proven_gain_is_handed_over(
+    run: Run, gain: float, p: float, handed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from search import stats
+
+    low, high = (gain - 0.05, gain + 0.05) if p < 0.05 else (gain - 0.2, gain + 0.2)
+    fixed = stats.Comparison(gain, low, high, p, p, 0.05, 100, 3)
+    monkeypatch.setattr(blend_stage, "compare_paired", lambda *_: fixed)
+    run.go("race", "blend")
+    assert run.said("blend")["handed_over"] is handed
+    run.go("refit")
+    config = json.loads((run.folder.path / "model" / "config.json").read_text())
+    assert (config["model"] == "blend") is handed
+    assert (run.folder.path / "submission.csv").read_text().count("\n") > 100
+
+
+def test_a_blend_that_is_one_finalist_is_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def alone(parts: Any, *_: Any) -> tuple[list[np.ndarray], np.ndarray]:
+        return [np.zeros(len(part.users)) for part in parts], np.eye(parts[0].members)[0]
+
+    monkeypatch.setattr(blend_stage, "cross_fitted", alone)
+    run.go("race", "blend", "refit")
+    assert run.said("blend")["skipped"].startswith("no sum of finalists is better than t000")
+    assert any(note.startswith("no blend: ") for note in run.notes)
+    assert result(run.stages, Status.DONE).blend is None
+    assert not isinstance(load_model(run.folder.path / "model"), Blend)
+
+
+def test_where_there_can_be_none() -> None:
+    two = (Finalist(id="t0000"), Finalist(id="t0001"))
+    race = Decided(winner="t0000", epochs=1, finalists=two)
+    assert blend_stage._why_not(race, "coverage@10") == "coverage@10 has no value for a single user"
+    assert blend_stage._why_not(race, "map@10") is None
+    assert blend_stage._why_not(Decided(winner="t0000", epochs=1), "map@10") is not None
+
+
+def test_a_resumed_race_makes_lists_that_are_missing(run: Run) -> None:
+    run.go("race")
+    lost = lists_file(run.folder.path, "t0000", 1)
+    before = dict(np.load(lost))
+    lost.unlink()
+    sent = len(run.workers.tasks)
+    run.journal.append(StageMarked(name="race", state=StageState.START))
+    run.stages.refresh()
+    run.go("race")
+    assert [task[0].config_id for task in run.workers.tasks[sent:]] == ["t0000"]
+    for name, values in np.load(lost).items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+def test_voters_are_a_sample_where_there_are_many() -> None:
+    n = USERS + 50
+    everybody = np.arange(n)
+    train = CSR.from_pairs(everybody, np.zeros(n, int), n, 5)
+    valid = CSR.from_pairs(everybody[:-10], np.ones(n - 10, int), n, 5)
+    one, other = voters(train, valid, 3), voters(train, valid, 4)
+    assert len(one) == USERS == len(set(one.tolist()))
+    assert (np.diff(one) > 0).all()
+    assert one.max() < n - 10  # nobody without held-out items
+    assert not np.array_equal(one, other)
+    np.testing.assert_array_equal(one, voters(train, valid, 3))
+
+
+def test_words_of_a_blend() -> None:
+    words = "the blend is better than the winner t0001 by 0.0100: a real gain"
+    members = (BlendMember(id="t0001", weight=0.75), BlendMember(id="t0005", weight=0.25))
+    blend = BlendResult(
+        members=members,
+        comparison=Comparison(words=words),
+        handed_over=True,
+        test=0.3,
+        test_ci=(0.25, 0.35),
+    )
+    whole = RunResult(metric="map@10", blend=blend)
+    assert blend_rows(whole) == [
+        ("blend", "0.75 of t0001 + 0.25 of t0005"),
+        ("", "test map@10 0.3000 (95% interval 0.2500 to 0.3500)"),
+        ("gain", words),
+        ("submission", "is the blend's, for it is proven better than the winner alone"),
+    ]
+    assert blend_words(whole)[-1].startswith("submission.csv is")
+    assert blend_rows(RunResult()) == []
