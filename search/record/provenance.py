@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from search.paths import CODE, COMMAND, INSTALLED
-from search.record.tables import utc
+from search.words import utc
 
 PACKAGES = ("ray", "optuna", "mlflow", "torch", "numba", "numpy", "scipy", "pandas", "pydantic")
 

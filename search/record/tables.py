@@ -6,21 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from search.record.state import SECONDS, RunState, TrialRecord
+from search.words import utc
 
 RACE_COLUMNS = ("config_id", "replicate", "split_seed", "value", "best_epoch", "seconds", "cause")
-
-
-def utc(time: float | None) -> str | None:
-    """Unix seconds as ISO 8601 in UTC, to the millisecond."""
-    if time is None:
-        return None
-    return (
-        datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
 
 
 def tables(state: RunState) -> dict[str, str]:

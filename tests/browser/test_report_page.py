@@ -11,7 +11,7 @@ import pytest
 
 from search.report.page import render_report
 from tests.browser.chromium import Visit, visit
-from tests.search.fake_run import fake_run, fake_table
+from tests.factories import fake_run, fake_table
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.cli.main import main
-from tests.search.tracking_help import FakeRun
+from tests.factories import FakeRun
 
 NEW = ("--space", "smoke", "--data", "demo", "--run", "one")
 

@@ -22,7 +22,8 @@ from search.tracking.champion import model_digest
 from search.tracking.pyfunc import Recommender
 from search.tracking.store import import_mlflow
 from search.tracking.verify import verify_delivery
-from tests.search.tracking_help import FakeRun, deliver, query, save_tiny_model, sqlite_store
+from tests.factories import FakeRun, save_tiny_model
+from tests.search.tracking_help import deliver, query, sqlite_store
 
 
 def registered(uri: str) -> list[tuple[Any, ...]]:

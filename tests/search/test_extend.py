@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,18 @@ import numpy as np
 import pytest
 
 from search.cli.main import main
+from search.record.events import (
+    STAGES,
+    Event,
+    SessionBegan,
+    SessionEnded,
+    StageMarked,
+    StageState,
+    State,
+    Status,
+    TrialEnded,
+    TrialMade,
+)
 from search.record.folder import RunFolder
 from search.record.settings import Settings
 from search.run import start as run_module
@@ -18,9 +29,8 @@ from search.run.opened import open_data
 from search.run.session import Session
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig, trial_id
+from tests.factories import journal_of
 from tests.search.spaces import override
-
-STAGES = ("search", "race", "test", "refit")
 
 
 class Folder:
@@ -51,18 +61,18 @@ class Folder:
         folder = self.home / "runs" / "r"
         folder.mkdir(parents=True)
         (folder / "spec.yaml").write_text(override(spec, [f"trials={planned}"]).to_yaml())
-        lines: list[dict[str, Any]] = [{"t": "run", "name": "r", "settings": asdict(settings)}]
+        events: list[Event] = [SessionBegan(name="r", settings=asdict(settings))]
         for n, params in enumerate(configs):
             trial = TrialConfig.of(spec, params, 42)
-            known = {"params": params, "config": trial.train.to_flat(), "seed": trial.seed}
-            lines.append({"t": "trial", "id": trial_id(n), "number": n} | known)
-            lines.append({"t": "end", "id": trial_id(n), "state": "COMPLETE", "value": 0.1})
+            name, flat = trial_id(n), trial.train.to_flat()
+            events += [
+                TrialMade(id=name, number=n, params=params, config=flat, seed=trial.seed),
+                TrialEnded(id=name, state=State.COMPLETE, value=0.1),
+            ]
         for name in stages:
             data = {"stopped_by": stopped_by, "planned": planned} if name == "search" else {}
-            lines.append({"t": "stage", "name": name, "state": "done", "data": data})
-        lines.append({"t": "finish", "status": status})
-        text = "".join(json.dumps(line | {"time": 1.0}) + "\n" for line in lines)
-        (folder / "journal.jsonl").write_text(text)
+            events.append(StageMarked(name=name, state=StageState.DONE, data=data))
+        journal_of(folder, *events, SessionEnded(status=Status(status)))
 
     def call(self, *args: str) -> Session | None:
         """The session that `args` would run; None where nothing is run."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from search.record.events import SessionBegan
 from search.tracking import where
 from search.tracking.driver import sync
 from search.tracking.memory import known_uri
@@ -15,7 +16,8 @@ from search.tracking.moved import bring_along
 from search.tracking.store import artifact_root
 from search.tracking.verify import verify_delivery
 from search.tracking.where import default_tracking_uri
-from tests.search.tracking_help import FakeRun, deliver, query, sqlite_store
+from tests.factories import FakeRun, journal_of
+from tests.search.tracking_help import deliver, query, sqlite_store
 
 
 def project(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -26,9 +28,7 @@ def project(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def run_in(path: Path, uri: str | None, delivered: str | None = None) -> Path:
     folder = path / "runs" / "r"
-    folder.mkdir(parents=True)
-    line = {"t": "run", "time": 1.0, "name": "r", "settings": {"tracking_uri": uri}}
-    (folder / "journal.jsonl").write_text(json.dumps(line) + "\n")
+    journal_of(folder, SessionBegan(name="r", settings={"tracking_uri": uri}))
     if delivered is not None:
         (folder / "delivery.json").write_text(json.dumps({"uri": delivered}))
     return folder

@@ -12,12 +12,13 @@ import pytest
 from recsys.errors import ConfigError
 from search.cli.arguments import search_parser
 from search.cli.main import main
-from search.record.events import SessionBegan
+from search.record.events import SessionBegan, SessionEnded, StageMarked, StageState, Status
 from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
 from search.run.start import CHANGEABLE, KEPT, Options, machine_of
 from search.space.load import load_run_spec, load_spec
+from tests.factories import journal_of
 
 HERE = Path(__file__).parent
 PLACE = {"run", "runs_dir", "resume", "extend", "dry_run"}
@@ -40,8 +41,7 @@ def begun(tmp_path, monkeypatch):
     folder = tmp_path / "runs" / "r"
     folder.mkdir(parents=True)
     (folder / "spec.yaml").write_text(spec.to_yaml())
-    line = {"t": "run", "time": 1.0, "name": "r", "settings": asdict(settings)}
-    (folder / "journal.jsonl").write_text(json.dumps(line) + "\n")
+    journal_of(folder, SessionBegan(name="r", settings=asdict(settings)))
     return tmp_path
 
 
@@ -204,8 +204,7 @@ def test_an_address_shows_no_password(begun, capsys):
 
 
 def test_a_finished_run_says_which_options_had_no_effect(begun, capsys):
-    with (begun / "runs" / "r" / "journal.jsonl").open("a") as file:
-        file.write(json.dumps({"t": "finish", "time": 2.0, "status": "done"}) + "\n")
+    journal_of(begun / "runs" / "r", SessionEnded(status=Status.DONE))
     assert main(["--resume", "--run", "r", "--cpus-per-trial", "2", "--data", "my.csv"]) == 0
     out = capsys.readouterr().out
     assert "is finished, nothing is left to do" in out
@@ -293,10 +292,8 @@ def test_export_writes_the_submission_with_another_separator(begun, capsys, kept
     folder = begun / "runs" / "r"
     mark = kept or " "
     (folder / "submission.csv").write_text(f'UserId,ItemId\nu0,"i1{mark}""i 2""{mark}i3"\n')
-    with (folder / "journal.jsonl").open("a") as file:
-        data = {"rows": 1} | ({} if kept is None else {"separator": kept})
-        line = {"t": "stage", "time": 2.0, "name": "refit", "state": "done", "data": data}
-        file.write(json.dumps(line) + "\n")
+    data = {"rows": 1} | ({} if kept is None else {"separator": kept})
+    journal_of(folder, StageMarked(name="refit", state=StageState.DONE, data=data))
     for text, wanted in ((";", "u0,i1;i 2;i3"), (r"\t", "u0,i1\ti 2\ti3")):
         assert main(["export", "r", "-o", "out.csv", "--submission-sep", text]) == 0
         assert (begun / "out.csv").read_text() == f"UserId,ItemId\n{wanted}\n"

@@ -19,7 +19,7 @@ from search.record.folder import RunFolder
 from search.report.files import RunFiles, read_run
 from search.report.page import render_report
 from search.report.tables import MOST_ROWS, leak_table, leak_words
-from tests.search.fake_run import fake_run, fake_table
+from tests.factories import fake_run, fake_table
 from tests.search.html_page import Page
 
 EVIL = (

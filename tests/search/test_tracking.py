@@ -26,14 +26,8 @@ from search.tracking.where import (
     courier_environment,
     default_tracking_uri,
 )
-from tests.search.tracking_help import (
-    FakeRun,
-    active_runs,
-    deliver,
-    query,
-    sqlite_store,
-    wait_until,
-)
+from tests.factories import FakeRun
+from tests.search.tracking_help import active_runs, deliver, query, sqlite_store, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = "select name, status from runs where lifecycle_stage = 'active'"

@@ -19,9 +19,9 @@ from search.tracking.driver import Tracker, sync
 from search.tracking.memory import delivery_status
 from search.tracking.store import import_mlflow
 from search.tracking.verify import verify_delivery
+from tests.factories import FakeRun
 from tests.search.tracking_help import (
     LONG_S,
-    FakeRun,
     active_runs,
     deliver,
     delivered_rows,
@@ -76,7 +76,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from search.tracking.driver import Tracker
-from tests.search.tracking_help import FakeRun
+from tests.factories import FakeRun
 run = FakeRun(Path(sys.argv[1]), "a")
 tracker = Tracker(run.path, sys.argv[2], interval_s=60, last_effort_s=250)
 tracker.start()

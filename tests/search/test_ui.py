@@ -14,8 +14,9 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.tracking.ui import Place, find_place, serve, visitors
+from tests.factories import FakeRun
 from tests.ports import free_port
-from tests.search.tracking_help import LONG_S, FakeRun, deliver, sqlite_store, wait_until
+from tests.search.tracking_help import LONG_S, deliver, sqlite_store, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,179 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from search.record.events import (
-    EpochsReported,
-    ReplicateRaced,
-    SessionBegan,
-    SessionEnded,
-    State,
-    Status,
-    TrialBegan,
-    TrialEnded,
-    TrialMade,
-)
-from search.record.folder import RunFolder
-from search.record.journal import Journal
-from search.record.result import VERSION, Counts, RunResult, write_result
 from search.tracking.address import sqlite_file, sqlite_uri
 from search.tracking.ui import server_command, server_environment
 from search.tracking.where import EXPERIMENT
+from tests.factories import Written
 from tests.ports import free_port
-from tests.search.fake_run import REASONS
 
 EMPTY_STORE = "RECSEARCH_TEST_STORE"
 LONG_S = 300.0  # for what does happen, on a machine with much else to do
-COLUMNS = ["epoch", "loss", "map@50", "recall@20", "train_seconds", "eval_seconds"]
-TRACEBACK = (
-    'Traceback (most recent call last):\n  File "x.py", line 1\nDivergedError: NaN in epoch 2'
-)
-
-
-class FakeRun:
-    """Writes the journal and files of a search, step by step, from a seeded generator."""
-
-    def __init__(self, runs_dir: Path, name: str, seed: int = 0, leaky: bool = False) -> None:
-        self.folder = RunFolder.create(runs_dir, name)
-        self.journal: Journal = self.folder.journal()
-        self.rng = np.random.default_rng(seed)
-        self.exclude = "all" if leaky else "train"
-        self.number = 0
-        self.sessions = 0
-        self.session()
-        self.folder.write("spec.yaml", f"metric: map@50\nname: {name}\n")
-
-    @property
-    def path(self) -> Path:
-        return self.folder.path
-
-    def session(self) -> None:
-        self.sessions += 1
-        settings = {
-            "data": "ml-100k",
-            "seed": 42,
-            "device": "cpu",
-            "trials": 10,
-            "min_rating": None,
-        }
-        self.journal.append(
-            SessionBegan(name=self.path.name, settings=settings, split_digest="ab12")
-        )
-
-    def begin(self) -> str:
-        """A new trial that runs."""
-        name = f"t{self.number:04d}"
-        params = {"lr": float(self.rng.uniform(0.01, 0.1)), "hard_fraction": 0.25}
-        config = {"lr": params["lr"], "loss": "bpr", "negatives_exclude": self.exclude}
-        self.journal.append(
-            TrialMade(
-                id=name, number=self.number, params=params, config=config, seed=self.number + 7
-            )
-        )
-        self.number += 1
-        self.start(name)
-        return name
-
-    def start(self, name: str, attempt: int = 1) -> None:
-        self.journal.append(TrialBegan(id=name, attempt=attempt))
-
-    def epochs(self, name: str, first: int, last: int, attempt: int = 1) -> None:
-        """Rows of epochs `first`..`last`, in one line."""
-        rows = [
-            [e, float(1 / e + self.rng.random() / 9), *map(float, self.rng.random(2)), 0.01, 0.002]
-            for e in range(first, last + 1)
-        ]
-        self.journal.append(EpochsReported(id=name, attempt=attempt, columns=COLUMNS, rows=rows))
-
-    def end(self, name: str, state: str, epochs: int) -> None:
-        failed = state == "FAILED"
-        self.journal.append(
-            TrialEnded(
-                id=name,
-                state=State(state),
-                reason=REASONS[State(state)],
-                value=None if failed else float(self.rng.random()),
-                best_epoch=None if failed else max(1, epochs - 1),
-                epochs=epochs,
-                busy_s=0.012 * epochs,
-                error=TRACEBACK if failed else None,
-                cause="DivergedError: NaN in epoch 2" if failed else None,
-            ),
-            sync=True,
-        )
-
-    def trial(self, state: str = "COMPLETE", epochs: int = 5) -> str:
-        name = self.begin()
-        half = max(1, epochs // 2)
-        self.epochs(name, 1, half)
-        if epochs > half:
-            self.epochs(name, half + 1, epochs)
-        self.end(name, state, epochs)
-        return name
-
-    def several(self, count: int) -> None:
-        for n in range(count):
-            self.trial(("COMPLETE", "PRUNED", "FAILED")[n % 3], 2 + n % 5)
-
-    def finish(self, status: str = "done", model: bool = False) -> None:
-        """Race, tables, result, and the last line."""
-        for replicate in range(2):
-            value = float(self.rng.random())
-            self.journal.append(
-                ReplicateRaced(
-                    config_id="t0000", replicate=replicate, value=value, best_epoch=3, split_seed=1
-                )
-            )
-        if status == "done":
-            result = RunResult(
-                version=VERSION,
-                metric="map@50",
-                valid=0.13,
-                test=0.17,
-                test_ci=(0.16, 0.18),
-                test_metrics={"map@50": 0.17, "ndcg@20": 0.3},
-                split="random ratio 0.1",
-                negatives_exclude=self.exclude,
-                best_config={"lr": 0.1, "negatives_exclude": self.exclude},
-                trials=Counts(completed=4, pruned=3, failed=3),
-            )
-            write_result(self.folder, result)
-            self.folder.write("report.html", "<p>&lt;script&gt;</p>")
-            self.folder.write("submission.csv", "UserId,ItemId\n1,2 3\n")
-        if model:
-            save_tiny_model(self.path / "model")
-        self.folder.write_tables()
-        self.journal.append(SessionEnded(status=Status(status)), sync=True)
-
-    def close(self) -> None:
-        self.journal.close()
-        self.folder.close()
-
-
-def save_tiny_model(folder: Path, string_ids: bool = False) -> None:
-    """3 users, 4 items, d = 2, with weights that make the order plain."""
-    import torch
-
-    from recsys.interactions import CSR, Interactions
-    from search.stages.catalogue import save_catalogue
-
-    folder.mkdir(exist_ok=True)
-    weights = {
-        "user_factors": torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]),
-        "item_factors": torch.tensor([[4.0, 1.0], [3.0, 2.0], [2.0, 3.0], [1.0, 4.0]]),
-        "user_bias": torch.zeros(3),
-        "item_bias": torch.zeros(4),
-        "global_bias": torch.zeros(1),
-    }
-    torch.save(weights, folder / "weights.pt")
-    (folder / "config.json").write_text('{"model": "lfm"}')
-    seen = CSR.from_pairs(np.array([0, 1]), np.array([0, 3]), 3, 4)
-    users, items = np.array([10, 20, 30]), np.array([100, 200, 300, 400])
-    if string_ids:
-        users = np.array(["ann", "bob", "eve"], object)
-        items = np.array(["a b", "é", "<i>", "z"], object)
-    save_catalogue(folder, Interactions(seen, np.zeros(2), users, items, ordered=False), seen)
 
 
 @functools.cache
@@ -228,7 +63,7 @@ def store_file(uri: str) -> Path:
     return file
 
 
-def deliver(run: FakeRun, uri: str) -> bool:
+def deliver(run: Written, uri: str) -> bool:
     """One pass of delivery in this process, with a memory as a new courier would have it."""
     from search.tracking.delivery import RunDelivery
     from search.tracking.store import open_store
