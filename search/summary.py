@@ -72,9 +72,10 @@ def blend_rows(result: RunResult) -> list[Row]:
 
 
 def blend_words(result: RunResult) -> list[str]:
-    """The same as sentences."""
-    names = {"blend": "the blend is ", "": "the blend reaches ", "submission": "submission.csv "}
-    return [names.get(label, "") + text for label, text in blend_rows(result)]
+    """What is said of the blend beside its numbers, one sentence each."""
+    rows = blend_rows(result)[1:]
+    names = {"": "the blend reaches ", "submission": "the submission "}
+    return [names.get(label, "") + text for label, text in rows]
 
 
 def _nothing_better(result: RunResult) -> str:
@@ -163,6 +164,10 @@ def headline(result: RunResult) -> str:
         end = f" It is the first default config{_nothing_better(result)}."
     elif lead := _lead(result.race.comparisons):
         end = f" {lead}"
+    if result.blend is not None and result.blend.handed_over:
+        reached = number(result.blend.test)
+        count = counted(len(result.blend.members), "finalist")
+        end += f" A blend of {count}, proven better, is handed over: it reaches {reached}."
     return f"{first}{_against(result, result.test)}.{end}"
 
 

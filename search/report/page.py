@@ -56,7 +56,11 @@ def render_report(run_dir: Path | str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": words.number, "short": words.short}
+    environment.filters |= {
+        "number": words.number,
+        "short": words.short,
+        "baseline": words.baseline_name,
+    }
     # Both are files of ours, which hold no value of the run.
     return environment.get_template("report.html.j2").render(
         script=Markup(script),
@@ -78,7 +82,10 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "status": result.status,
         "status_words": STATUS[result.status],
         "headline": summary.headline(run.shown),
-        "gains": summary.gain_words(result) + summary.blend_words(result),
+        "gains": summary.gain_words(result),
+        "blend": result.blend,
+        "blend_words": summary.blend_words(result),
+        "configs": {t.id: words.config_line(t.params) for t in run.trials},
         "data_name": tables.data_name(run),
         "leaky": result.leaky or run.state.leaky,
         "leak_words": words.LEAK,

@@ -41,7 +41,7 @@ from search.stages.lists import lists_file
 from search.stages.race import best_of_other_models, honest_trials, race
 from search.stages.refit import refit
 from search.stages.result import result
-from search.summary import blend_rows, blend_words
+from search.summary import blend_rows, blend_words, headline
 from tests.search.test_race import Workers
 
 SPACE = """
@@ -258,5 +258,9 @@ def test_words_of_a_blend() -> None:
         ("gain", words),
         ("submission", "is the blend's, for it is proven better than the winner alone"),
     ]
-    assert blend_words(whole)[-1].startswith("submission.csv is")
+    assert blend_words(whole)[-1].startswith("the submission is the blend's")
+    tested = whole.model_copy(update={"best_trial": "t0001", "test": 0.2})
+    assert headline(tested).endswith(
+        " A blend of 2 finalists, proven better, is handed over: it reaches 0.3000."
+    )
     assert blend_rows(RunResult()) == []
