@@ -65,8 +65,10 @@ def finalists(run: Stages) -> list[TrialRecord]:
     default = first_default(run)
     if default is not None and default.config not in configs and not default.leaky:
         chosen.insert(1, default)  # the last to be left out where time is short
-    if run.spec.blend:
-        chosen += best_of_other_models(ranked, chosen)
+    if run.spec.blend:  # before more of the same model, which a blend gains less by
+        kept = [t for t in chosen if t.id in {chosen[0].id, default.id if default else ""}]
+        rest = [t for t in chosen if t not in kept]
+        return kept + best_of_other_models(ranked, chosen) + rest
     return chosen
 
 

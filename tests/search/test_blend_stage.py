@@ -38,7 +38,7 @@ from search.stages import blend as blend_stage
 from search.stages import test as test_stage
 from search.stages.context import Stages
 from search.stages.lists import lists_file
-from search.stages.race import best_of_other_models, honest_trials, race
+from search.stages.race import best_of_other_models, finalists, honest_trials, race
 from search.stages.refit import refit
 from search.stages.result import result
 from search.summary import blend_rows, blend_words, headline
@@ -133,6 +133,8 @@ def test_the_best_of_each_model_races(run: Run) -> None:
     assert [t.id for t in ranked] == ["t0000", "t0001", "t0002", "t0003"]
     others = best_of_other_models(ranked, ranked[:2])
     assert [t.id for t in others] == ["t0002", "t0003"]
+    # where time is short the last are left out: those of a model that is there already
+    assert [t.id for t in finalists(run.stages)] == ["t0000", "t0002", "t0003", "t0001"]
     run.go("race")
     assert {row["id"] for row in run.said("race")["finalists"]} == {t.id for t in ranked}
 
