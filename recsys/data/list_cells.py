@@ -28,8 +28,9 @@ _EMPTY = frozenset({"set()", "frozenset()", "[]", "()", "{}"})
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _BARE = re.compile(r"""[^\s,'"]+""")
 _MARKS = {",": "commas", "|": "bars", ";": "semicolons"}
-# a mark at the border of an item, or alone between items: no list of blank-separated ids
-DOUBTFUL = r"""(^|\s)[,;|\[({]|[,;|\])}](\s|$)"""
+# a mark that separates items elsewhere (`red shoes|hat` has two items or three), or a bracket at the
+# border of one: no list of blank-separated ids
+DOUBTFUL = r"""[,;|]|(^|\s)[\[({]|[\])}](\s|$)"""
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,4 @@ def _in_blanks(text: str) -> list[str] | None:
 def is_doubtful(text: str) -> bool:
     """Whether a cell that should be separated by blanks looks like a list with other marks."""
     text = re.sub(r'"(?:[^"]|"")*"', "q", text) if '"' in text else _QUOTED.sub("q", text)
-    if re.search(DOUBTFUL, text):
-        return True
-    return not re.search(r"\s", text) and bool(re.search(r"[,;|]", text))
+    return bool(re.search(DOUBTFUL, text))

@@ -64,6 +64,8 @@ def test_words_in_printed_lists(write, header):
         (["8, 36 54", "9"], ["line 2"]),
         (["a,b", "c"], ["line 2", "looks like a list with other marks"]),
         (["a|b", "c"], ["line 2", "looks like a list with other marks"]),
+        (["red shoes|hat", "c"], ["line 2", "looks like a list with other marks"]),
+        (["c", "i|0 0|j"], ["line 3", "looks like a list with other marks"]),
         (["[[1, 2], [3]]", "[4]"], ["line 2", "no list such as"]),
         (["[0 1 ... 8 9]", "[4]"], ["line 2", "numpy has cut short"]),
         (["[8, nan]", "[4]"], ["line 2", "missing value"]),
