@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.interactions import CSR, contested
 from recsys.metrics import parse_metric, user_values
-from recsys.models.blend import TopLists
+from recsys.models.blend import DEPTH, TopLists
 
 STEPS = 12  # weights are multiples of 1 / STEPS at the finest
 USERS = 2_000  # that choose; more would cost memory and tell little
@@ -39,6 +39,11 @@ class Ballots:
     @property
     def members(self) -> int:
         return self.scores.shape[2]
+
+
+def depth_of(metric: str) -> int:
+    """How long the lists of a blend are, for what is measured by this metric."""
+    return max(DEPTH, parse_metric(metric).k)
 
 
 def voters(train: CSR, valid: CSR, seed: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models import ModelConfig, Size, model_of, new_model
 from recsys.models.ease import MAX_ITEMS, EaseConfig
@@ -71,10 +72,11 @@ def choose(
 
     A list that takes long is climbed: from its middle to the better side, until it gets worse.
     No config is begun that would end after `seconds`, if it takes as long as the one before;
-    one is always tried. `notify` is told before each.
+    one is always tried, and one that diverges loses. `notify` is told before each.
     """
     model = new_model(rival.configs[0], train, rng)
     found: dict[int, tuple[float, dict[str, float]]] = {}
+    failed: list[DivergedError] = []
     began, last = time.monotonic(), 0.0
 
     def value(at: int) -> float:
@@ -87,16 +89,20 @@ def choose(
             if found and start - began + last > seconds:
                 return -np.inf
             notify(f"{rival.name}: config {len(found) + 1} of at most {len(rival.configs)}")
-            *_, report = model.train(
-                rival.configs[at],
-                train,
-                valid,
-                rng=rng,
-                metric=metrics[0],
-                metrics=metrics,
-                threads=threads,
-            )
-            found[at] = report.best_value, report.metrics
+            try:
+                *_, report = model.train(
+                    rival.configs[at],
+                    train,
+                    valid,
+                    rng=rng,
+                    metric=metrics[0],
+                    metrics=metrics,
+                    threads=threads,
+                )
+                found[at] = report.best_value, report.metrics
+            except DivergedError as error:
+                failed.append(error)
+                found[at] = -np.inf, {}
             last = time.monotonic() - start
         return found[at][0]
 
@@ -107,6 +113,8 @@ def choose(
             value(at)
     else:
         _climb(value, len(rival.configs) // 2)
+    if len(failed) == len(found):
+        raise failed[0]
     best = max(sorted(found), key=lambda at: found[at][0])
     tried = tuple((rival.configs[at], found[at][0]) for at in sorted(found))
     return Choice(rival.configs[best], *found[best], tried)

@@ -28,8 +28,8 @@ _EMPTY = frozenset({"set()", "frozenset()", "[]", "()", "{}"})
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _BARE = re.compile(r"""[^\s,'"]+""")
 _MARKS = {",": "commas", "|": "bars", ";": "semicolons"}
-# a mark that separates items elsewhere (`red shoes|hat` has two items or three), or a bracket at the
-# border of one: no list of blank-separated ids
+# a mark that separates items elsewhere (`red shoes|hat` has two items or three), or a bracket at
+# the border of one: no list of blank-separated ids
 DOUBTFUL = r"""[,;|]|(^|\s)[\[({]|[\])}](\s|$)"""
 
 

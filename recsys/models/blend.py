@@ -96,6 +96,8 @@ def lists_of(
         raise FloatingPointError("the score of a user and an item is NaN")
     there = items >= 0
     values = np.take_along_axis(scores_BI, np.maximum(items, 0), axis=1).astype(np.float64)
+    if not np.isfinite(values[there]).all():
+        raise FloatingPointError("a score is infinite: it cannot be added to others")
     last = np.where(there, values, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     above = np.where(there, values - last, 0.0)
     count = np.maximum(there.sum(axis=1, keepdims=True), 1)

@@ -16,6 +16,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from pydantic import Field
 
+from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models.base import Cost, ModelConfig, Size
 from recsys.models.linear import SparseLinear, gram, matrix, pairs_met
@@ -56,7 +57,7 @@ class SLIM(SparseLinear):
             )
             self._near = (positives, *wanted, near)
         near = self._near[3]
-        columns = _columns(positives, near, config.slim_l2, threads)
+        columns = _columns(positives, near, config, threads)
         by_target = scipy.sparse.csr_matrix((columns, near.indices, near.indptr), near.shape)
         self.become(positives, by_target.T.tocsr())
 
@@ -75,7 +76,7 @@ class SLIM(SparseLinear):
 
 
 def _columns(
-    by_user: CSR, near: scipy.sparse.csr_matrix, l2: float, threads: int
+    by_user: CSR, near: scipy.sparse.csr_matrix, config: SlimConfig, threads: int
 ) -> NDArray[np.float32]:
     """The weights of each item's near items, aligned with `near.indices`."""
     from recsys.models.kernels.neighbours import block
@@ -107,9 +108,15 @@ def _columns(
             )
             right = normal[n, :n].copy()
             system = normal[:n, :n]
-            system[np.diag_indices(n)] += np.float32(l2)
+            counts_n = system.diagonal().astype(float)
+            system[np.diag_indices(n)] += np.float32(config.slim_l2)
             _, found, info = scipy.linalg.lapack.sposv(system, right, lower=0)
-            assert info == 0, (item, info)
+            if info:  # nearly singular in single precision: a small l2, and items alike
+                exact = system.astype(float)
+                exact[np.diag_indices(n)] = counts_n + config.slim_l2
+                _, found, info = scipy.linalg.lapack.dposv(exact, right.astype(float))
+            if info:
+                raise DivergedError(1, config.key())
             weights[low:high] = found
 
     side_by_side(work, range(threads), threads)

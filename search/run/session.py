@@ -19,6 +19,7 @@ from typing import Any
 
 from recsys.data import Dataset
 from recsys.errors import ConfigError
+from recsys.models import MODELS
 from recsys.split import Split
 from search.machine import ray_folder
 from search.machine.cluster import Cluster
@@ -46,8 +47,10 @@ from search.run.restart import restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
 from search.space.load import SearchSpec
+from search.space.params import possible
 from search.stages.blend import choose_blend
 from search.stages.context import RunFailedError, Stages
+from search.stages.lists import drop_lists
 from search.stages.race import race
 from search.stages.refit import refit
 from search.stages.result import result
@@ -159,16 +162,22 @@ class Session:
         }
         for name in stages_of(self.spec.purpose, bool(self.spec.blend)):
             run.run(name, work[name])
+            if name == "blend":  # after the journal has it: until then a resume needs them
+                drop_lists(run.folder.path)
 
     def _compile(self) -> None:
         """Compile the kernels once, here, before every worker would do it at the same time."""
         if self.settings.device != "cpu":
             return
         from recsys.models.mf.warm_up import warm_up
+        from recsys.models.warm_up import warm_up_defaults
 
         self.display.note("loading the compiled kernels (a machine's first time takes a while)")
         with self.interruption.postponed():  # the compiler calls back from C
             seconds = warm_up(threads=self.settings.cpus_per_trial)
+            params = self.spec.params
+            models = [m for m in MODELS if any(possible(p, "model", m) for p in params)]
+            seconds += warm_up_defaults(models)
         if seconds > 5:
             self.display.note(f"compiled in {seconds:.0f} s, kept for the next time")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from recsys.errors import ConfigError
-from recsys.metrics import parse_metric
+from recsys.metrics import PER_USER, parse_metric
 from search.durations import EXPECTED, LONGEST_S, seconds_of
 from search.names import SPACE_NAME
 from search.space.domains import Constant, Param, Value
@@ -52,9 +52,15 @@ def parse_duration(node: Node) -> float | None:
 def _metric(node: Node) -> str:
     """A metric such as map@50."""
     try:
-        return parse_metric(node.text()).name
+        metric = parse_metric(node.text())
     except ConfigError as error:
         raise node.fail(str(error)) from None
+    if metric.kind not in PER_USER:
+        raise node.fail(
+            f"{metric.name} has no value for a single user, by which configs are compared: "
+            f"expected one of {', '.join(f'{kind}@K' for kind in PER_USER)}"
+        )
+    return metric.name
 
 
 def _hold_out(node: Node) -> HoldOut:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from recsys.metrics import KINDS
+from recsys.metrics import PER_USER
 from search.durations import PATTERN
 from search.names import SPACE_NAME
 from search.paths import SPACES
@@ -61,7 +61,7 @@ def space_schema() -> Schema:
         "purpose": _words(PURPOSES),
         "searcher": _words(SEARCHERS),
         "scheduler": _words(SCHEDULERS),
-        "metric": {"type": "string", "pattern": rf"^({'|'.join(KINDS)})@[1-9][0-9]{{0,8}}$"},
+        "metric": {"type": "string", "pattern": rf"^({'|'.join(PER_USER)})@[1-9][0-9]{{0,8}}$"},
         "mode": _words(MODES),
         "time_budget": _either(
             {"type": "string", "pattern": f"^({PATTERN}|none)$"},

@@ -82,7 +82,7 @@ class SearchSpec:
         Each of its values is a method, which the search treats on its own (ADR 103).
         """
         for param in self.searched():
-            if isinstance(param.domain, Bundle) or param.name == "model":
+            if not param.when and (isinstance(param.domain, Bundle) or param.name == "model"):
                 return param
         return None
 

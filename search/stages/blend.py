@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.blending import ballots, cross_fitted, voters
+from recsys.blending import ballots, cross_fitted, depth_of, voters
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import PER_USER, parse_metric
@@ -30,6 +29,8 @@ from search.stages.replicates import fresh_splits, learned, load_per_user
 from search.stages.winner import FinalTraining, alone
 from search.stats import compare_paired
 
+MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best are among these
+
 
 def choose_blend(run: Stages) -> Blended:
     """Members, weights, and how the blend did beside the winner; or why there is none."""
@@ -39,11 +40,9 @@ def choose_blend(run: Stages) -> Blended:
     if reason is not None:
         return _none(run, reason)
     folder, replicates = run.folder.path, race.replicates
-    rows = [
-        row
-        for row in race.finalists
-        if all(lists_file(folder, row.id, r).exists() for r in range(replicates))
-    ]
+    rows = race.finalists[:MOST_FINALISTS]
+    if not all(lists_file(folder, row.id, r).exists() for row in rows for r in range(replicates)):
+        return _none(run, "what the finalists left for it in the run folder is gone")
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
     parts, users = [], []
     for r, split in enumerate(fresh_splits(run.split, run.plan, run.settings.seed, replicates)):
@@ -56,10 +55,6 @@ def choose_blend(run: Stages) -> Blended:
         for row, weight in zip(rows, weights, strict=True)
         if weight > 0
     ]
-    for row in rows:  # large, and of no more use
-        for r in range(replicates):
-            with suppress(OSError):
-                lists_file(folder, row.id, r).unlink()
     if len(members) == 1:
         return _none(run, f"no sum of finalists is better than {members[0].id} alone")
     mine, others = _side_by_side(run, race.winner, users, measured)
@@ -153,7 +148,8 @@ def train_blend(
             "members": [
                 {"weight": member.weight, "config": training.config.to_flat()}
                 for member, training in zip(blend.members, trainings, strict=True)
-            ]
+            ],
+            "depth": depth_of(run.spec.metric),
         }
     )
     return config, [found[index] for index in range(len(trainings))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,13 @@ from search.record.folder import save_arrays
 def lists_file(folder: Path, config_id: str, replicate: int) -> Path:
     """Where the lists of one finalist on one fresh split are kept until the blend is decided."""
     return folder / "race" / f"{config_id}-{replicate}-lists.npz"
+
+
+def drop_lists(folder: Path) -> None:
+    """Delete all lists of a run: they are large, and of no use once its blend is decided."""
+    for path in (folder / "race").glob("*-lists.npz"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def save_lists(path: Path, lists: TopLists) -> None:

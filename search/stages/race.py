@@ -157,7 +157,8 @@ def seconds_left(run: Stages) -> float:
     if run.deadline is None:
         return float("inf")
     one = max((t.busy_s for t in finalists(run)), default=0.0)
-    return 0.85 * (run.deadline - time.monotonic()) - 2 * one
+    after = 2 * one * (1 + run.spec.blend / run.resources.concurrent)
+    return 0.85 * (run.deadline - time.monotonic()) - after
 
 
 def fit_race(

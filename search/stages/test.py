@@ -5,6 +5,7 @@ The winner is trained for the number of epochs that the race has learned.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,9 @@ class Rivals:
     per_user: dict[str, np.ndarray]
 
 
+RIVALS_SHARE = 0.1  # of a time budget, for choosing a rival
+
+
 def test(run: Stages) -> Tested:
     """The one look at the test items, and the rivals beside it."""
     split, metrics = run.split, list(run.metrics)
@@ -52,7 +56,8 @@ def test(run: Stages) -> Tested:
         return Tested(skipped="the split holds out no test items")
     task = (winner_training(run, "test"), split.train, split.valid, split.test, metrics)
     on_test = alone(run, test_task, *task)
-    beside = alone(run, rivals_task, *task)
+    budget = run.settings.time_budget
+    beside = alone(run, rivals_task, *task, math.inf if budget is None else RIVALS_SHARE * budget)
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)
@@ -108,9 +113,17 @@ def test_task(
 
 
 def rivals_task(
-    winner: FinalTraining, train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
+    winner: FinalTraining,
+    train_items: CSR,
+    valid: CSR,
+    test: CSR,
+    metrics: list[str],
+    seconds: float,
 ) -> Rivals:
-    """The rivals, in a worker: on validation fitted on train, on test fitted on train + valid."""
+    """The rivals, in a worker: on validation fitted on train, on test fitted on train + valid.
+
+    seconds: for choosing each of them; one config is tried in any case.
+    """
     threads, metric = winner.threads, metrics[0]
     limit_threads(threads)
     rng = np.random.default_rng(winner.seed)
@@ -118,7 +131,9 @@ def rivals_task(
     table: dict[str, Any] = {}
     per_user = {}
     for rival in rivals.rivals_for(train_items.n_items):
-        choice = rivals.choose(rival, train_items, valid, metrics, rng=rng, threads=threads)
+        choice = rivals.choose(
+            rival, train_items, valid, metrics, rng=rng, threads=threads, seconds=seconds
+        )
         model = fit_model(choice.config, seen, rng=rng, threads=threads)
         on_test = evaluate(model, seen, test, metrics, threads=threads)
         table[rival.name] = {"valid": choice.metrics, "test": on_test.values}

@@ -105,7 +105,7 @@ class StudySearch(Searcher):
     def _restarted(self) -> tuple[_Open, TrialConfig]:
         mine = studies.restart(self.study, self._again.pop(0))
         params = studies.suggest(self.spec, mine)
-        return _Open(mine, self._twin(params)), self._config(mine.number, params)
+        return _Open(mine, self._twin(params, mine.number)), self._config(mine.number, params)
 
     def _new(self) -> tuple[_Open, TrialConfig]:
         listed = next((params for params in self._listed if not self._had(params)), None)
@@ -120,10 +120,10 @@ class StudySearch(Searcher):
         self._keys.add(trial.train.key())
         if self.on_new is not None:
             self.on_new(trial)
-        return _Open(mine, twin or self._twin(params)), trial
+        return _Open(mine, twin or self._twin(params, mine.number)), trial
 
-    def _twin(self, params: Mapping[str, Value]) -> studies.Trial | None:
-        return None if self._methods is None else self._methods.begin(params)
+    def _twin(self, params: Mapping[str, Value], number: int) -> studies.Trial | None:
+        return None if self._methods is None else self._methods.begin(params, number)
 
     def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
         return TrialConfig.of(self.spec, params, self.seed, number)

@@ -314,19 +314,22 @@ class Methods:
         self._name = param.name
         self._specs = {str(value): spec.of_method(value) for value in spec.methods()}
         self._studies = {name: optuna.create_study(direction="maximize") for name in self._specs}
+        self._numbers: dict[str, list[int]] = {name: [] for name in self._specs}  # of the run
         self._through: set[str] = set()  # methods without a config that is left to try
         for trial in sorted(trials, key=lambda t: t.number):
             if trial.state != State.RUNNING:
                 name = str(trial.params[self._name])
                 self._studies[name].add_trial(_frozen(self._specs[name], trial, where))
+                self._numbers[name].append(trial.number)
 
-    def begin(self, params: Mapping[str, Value]) -> Trial:
-        """A trial with these parameters, in the study of its method."""
+    def begin(self, params: Mapping[str, Value], number: int) -> Trial:
+        """Trial `number` of the run, with these parameters, in the study of its method."""
         name = str(params[self._name])
         study = self._studies[name]
         study.sampler = _random(0)
         study.enqueue_trial(dict(params))
         trial = study.ask()
+        self._numbers[name].append(number)
         suggest(self._specs[name], trial)
         return trial
 
@@ -337,6 +340,7 @@ class Methods:
             spec, study = self._specs[name], self._studies[name]
             study.sampler = NewConfigs(spec, seed, number, known, STARTUP_OF_METHOD)
             trial = study.ask()
+            self._numbers[name].append(number)
             try:
                 params = suggest(spec, trial)
                 if not known(params):  # where all of it is given no sampler was asked
@@ -356,7 +360,8 @@ class Methods:
         ended: dict[str, list[float | None]] = {}
         running: dict[str, int] = {}
         for name, study in self._studies.items():
-            trials = study.get_trials(deepcopy=False)
+            begun = zip(self._numbers[name], study.get_trials(deepcopy=False), strict=True)
+            trials = [trial for _, trial in sorted(begun, key=lambda pair: pair[0])]
             ended[name] = [trial.value for trial in trials if trial.state.is_finished()]
             running[name] = len(trials) - len(ended[name])
         return ended, running

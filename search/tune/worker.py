@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from recsys.blending import voters
+from recsys.blending import depth_of, voters
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
-from recsys.models.blend import DEPTH, TopLists, top_lists
+from recsys.models.blend import TopLists, top_lists
 from search.machine.cluster import Failure
 from search.space.trial import TrialConfig
 
@@ -186,7 +186,8 @@ def run_replicate(
         users, values = trial.per_user(valid, train)
         lists = None
         if data.blend:
-            lists = top_lists(trial.model, train, voters(train, valid, task.split_seed), DEPTH)
+            chosen = voters(train, valid, task.split_seed)
+            lists = top_lists(trial.model, train, chosen, depth_of(data.metric))
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     seconds = time.monotonic() - started

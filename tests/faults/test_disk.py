@@ -84,7 +84,7 @@ def test_full(home: Home, kilobytes: int) -> None:
     assert whole_so_far(run) == TRIALS >= ended  # nothing that had ended ran again
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_full_in_the_middle(home: Home) -> None:
     run = home.runs / "one"
     search = home.search("one")

@@ -48,7 +48,7 @@ def busy(home: Home, run: str) -> float:
     return float(result["busy_fraction"])
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_no_server_at_all(home: Home, server: Server) -> None:
     search = home.search("one")
     undelivered(search, "one")

@@ -66,7 +66,7 @@ def test_killed_in_the_middle_and_back(tmp_path: Path, server: Server) -> None:
     same_as_journal(run, server)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_down_at_the_end_then_sync(tmp_path: Path, server: Server) -> None:
     run = FakeRun(tmp_path / "runs", "a")
     server.start()

@@ -1,8 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DivergedError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import Size, ease, fit_model, model_of
@@ -98,6 +100,22 @@ def test_a_long_list_is_climbed_and_told(planted: Planted, monkeypatch: pytest.M
     assert climbed.value == max(value for _, value in climbed.tried)
     assert len(climbed.tried) == len(told)
     assert told[0] == "ease: config 1 of at most 5"
+
+
+def test_a_config_that_diverges_loses(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    solve = EASE.solve
+
+    def fails(self: EASE, config: EaseConfig, *rest: Any) -> None:
+        if config.ease_l2 < 20:
+            raise DivergedError(1, config.key())
+        solve(self, config, *rest)
+
+    monkeypatch.setattr(EASE, "solve", fails)
+    rng = np.random.default_rng(0)
+    choice = choose(ease_of(1.0, 30.0), *planted, ["map@20"], rng=rng)
+    assert choice.config.to_flat()["ease_l2"] == 30.0
+    with pytest.raises(DivergedError):
+        choose(ease_of(1.0), *planted, ["map@20"], rng=rng)
 
 
 def test_without_time_one_config_is_tried(planted: Planted) -> None:

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from recsys.blending import Ballots, ballots, choose_weights, cross_fitted, values_of
+from recsys.blending import (
+    Ballots,
+    ballots,
+    choose_weights,
+    cross_fitted,
+    depth_of,
+    values_of,
+)
 from recsys.errors import ConfigError
 from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR
@@ -75,6 +82,17 @@ def test_the_scale_of_a_member_does_not_matter() -> None:
     one, other = (top_lists(Table(s), seen, np.arange(4), 9) for s in (scores, 8 * scores - 2))
     assert_array_equal(one.items, other.items)
     assert_allclose(one.scores, other.scores, atol=1e-4)
+
+
+def test_an_infinite_score_cannot_be_added() -> None:
+    seen = CSR.from_pairs(np.array([0]), np.array([0]), 1, 3)
+    with pytest.raises(FloatingPointError, match="infinite"):
+        top_lists(Table(np.array([[0.0, np.inf, 1.0]])), seen, [0], 2)
+
+
+def test_lists_are_as_long_as_the_metric_looks() -> None:
+    assert depth_of("map@50") == 200
+    assert depth_of("recall@500") == 500
 
 
 def test_a_nan_is_an_error() -> None:

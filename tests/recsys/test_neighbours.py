@@ -115,6 +115,15 @@ def test_slim_rebuilds_an_item_from_its_nearest_alone() -> None:
     assert_allclose(got, dense @ weights, rtol=1e-4, atol=1e-5)
 
 
+def test_items_that_are_alike_are_no_trouble_with_hardly_any_ridge() -> None:
+    """Singular in single precision."""
+    dense = np.repeat((RNG(2).random((300, 6)) < 0.5).astype(float), 2, axis=1)
+    csr = CSR.from_pairs(*np.nonzero(dense), *dense.shape)
+    config = SlimConfig(slim_neighbours=12, slim_l2=1e-6)
+    scores = fit_model(config, csr, rng=RNG(0)).score_users(np.arange(300))
+    assert np.abs(scores - dense).max() < 0.01  # each is its twin
+
+
 def test_solving_again_keeps_nothing_of_before() -> None:
     """The near items are reused only where data and choice are the same."""
     first, _ = some(7, 40, 9, 0.4)

@@ -30,14 +30,22 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder
 from search.record.result import Blend as BlendResult
-from search.record.result import BlendMember, Comparison, Decided, Finalist, RunResult, blended
+from search.record.result import (
+    Blended,
+    BlendMember,
+    Comparison,
+    Decided,
+    Finalist,
+    RunResult,
+    blended,
+)
 from search.record.settings import plan_of
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages import blend as blend_stage
 from search.stages import test as test_stage
 from search.stages.context import Stages
-from search.stages.lists import lists_file
+from search.stages.lists import drop_lists, lists_file
 from search.stages.race import best_of_other_models, finalists, honest_trials, race
 from search.stages.refit import refit
 from search.stages.result import result
@@ -117,6 +125,8 @@ class Run:
         }
         for name in stages:
             self.stages.run(name, work[name])
+            if name == "blend":
+                drop_lists(self.folder.path)
 
     def said(self, stage: str) -> Mapping[str, Any]:
         return self.stages.state.stages[stage].data
@@ -241,6 +251,24 @@ def test_voters_are_a_sample_where_there_are_many() -> None:
     assert one.max() < n - 10  # nobody without held-out items
     assert not np.array_equal(one, other)
     np.testing.assert_array_equal(one, voters(train, valid, 3))
+
+
+def test_a_stage_that_was_killed_before_its_end_says_the_same_again(run: Run) -> None:
+    """The lists stay until the journal has what was made of them."""
+    run.go("race")
+    first = blend_stage.choose_blend(run.stages)
+    run.go("blend")
+    assert Blended.model_validate(run.said("blend")) == first
+
+
+def test_lists_that_are_gone_are_no_crash(run: Run) -> None:
+    run.go("race")
+    lists_file(run.folder.path, "t0002", 2).unlink()
+    run.go("blend", "refit")
+    assert (
+        run.said("blend")["skipped"] == "what the finalists left for it in the run folder is gone"
+    )
+    assert not isinstance(load_model(run.folder.path / "model"), Blend)
 
 
 def test_words_of_a_blend() -> None:

@@ -55,6 +55,15 @@ def test_what_is_a_method(tmp_path: Path) -> None:
     assert chosen == {"method": "slim", "slim_l2": 1, "slim_neighbours": 50}
     one = "params:\n  lr: {low: 0.01, high: 1}\n  loss: {choice: [bpr, softmax]}\n"
     assert space(tmp_path, one).methods() == ()
+    below = """
+        params:
+          loss: {choice: [bpr, bce]}
+          neg:
+            when: {loss: bpr}
+            choice: {a: {neg_mode: even}, b: {neg_mode: fixed, neg_sample_num: 3}}
+          lr: {low: 0.01, high: 1}
+    """
+    assert space(tmp_path, below).methods() == ()  # it is not there in every trial
     models = "params:\n  model: {choice: [lfm, ease]}\n  lr: {low: 0.01, high: 1}\n"
     assert space(tmp_path, models).methods() == ("lfm", "ease")
 

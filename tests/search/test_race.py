@@ -197,7 +197,7 @@ def won_by(flat: dict[str, Any], epochs: int, workers: Workers, **more: Any) -> 
     race = Stage("race", StageState.DONE, {"winner": "t0003", "epochs": epochs}, 0.0)
     return SimpleNamespace(
         state=RunState(stages={"race": race}, trials={"t0003": trial}),
-        settings=SimpleNamespace(seed=42, device="cpu", submission_sep=" "),
+        settings=SimpleNamespace(seed=42, time_budget=None, device="cpu", submission_sep=" "),
         resources=Resources(2, 0.0, 2, 1),
         cluster=workers,
         **more,

@@ -15,6 +15,7 @@ WRONG = {
     "metrik: map@50": ("line 2", "metrik", "did you mean metric"),
     "metric: map50": ("line 2", "metric", "map@50"),
     "metric: map@0": ("line 2", "metric"),
+    "metric: coverage@10": ("line 2", "no value for a single user", "map@K"),
     "mode: min": ("line 2", "mode", "max"),
     "trials: 0": ("line 2", "trials", "from 1"),
     "trials: 10.5": ("line 2", "trials", "10.5"),

@@ -82,7 +82,7 @@ def test_what_the_schema_does_not_see_is_what_it_cannot():
         "time_budget: 90",
         "race: none",
         "split: {order: latest, test: none, valid: {fixed: 3}}",
-        "metric: coverage@7",
+        "metric: precision@7",
         "params: {lr: 1, margin: {value: 1, when: {lr: 1}}}",
         "params: {lr: {low: 0.1, high: 0.9, step: 0.2, type: float}}",
         "params: {lr: 1, method: {choice: {a: {loss: bpr}, b: {loss: bce, init_std: 0.1}}}}",
