@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def train_fake(config: dict[str, Any]) -> None:
 
 @pytest.fixture
 def ray_of_two() -> Iterator[None]:
+    # Ray and Tune take these over for good, and the tests after this one need them as they were.
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
@@ -61,6 +64,8 @@ def ray_of_two() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.slow
