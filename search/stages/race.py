@@ -64,9 +64,13 @@ def finalists(run: Stages) -> list[TrialRecord]:
             configs.append(trial.config)
     default = first_default(run)
     if default is not None and default.config not in configs and not default.leaky:
-        chosen.insert(1, default)  # the last to be left out where time is short
+        # where time is short the last to be left out, unless the search itself had cut it off
+        chosen.insert(1 if default.state == State.COMPLETE else len(chosen), default)
     if run.spec.blend:  # before more of the same model, which a blend gains less by
-        kept = [t for t in chosen if t.id in {chosen[0].id, default.id if default else ""}]
+        first = {chosen[0].id}
+        if default is not None and default.state == State.COMPLETE:
+            first.add(default.id)
+        kept = [t for t in chosen if t.id in first]
         rest = [t for t in chosen if t not in kept]
         return kept + best_of_other_models(ranked, chosen) + rest
     return chosen
@@ -156,9 +160,18 @@ def seconds_left(run: Stages) -> float:
     """Seconds of the time budget that the race may take; test and refit need some as well."""
     if run.deadline is None:
         return float("inf")
-    one = max((t.busy_s for t in finalists(run)), default=0.0)
+    one = max(map(full_seconds, finalists(run)), default=0.0)
     after = 2 * one * (1 + run.spec.blend / run.resources.concurrent)
     return 0.85 * (run.deadline - time.monotonic()) - after
+
+
+def full_seconds(trial: TrialRecord) -> float:
+    """About how long a trial's config takes to its end: of one that was stopped early, more than it
+    took."""
+    planned = trial.config.get("epochs")
+    if trial.state != State.PRUNED or not planned or not trial.epochs:
+        return trial.busy_s
+    return float(trial.busy_s * planned / trial.epochs)
 
 
 def fit_race(
@@ -170,7 +183,7 @@ def fit_race(
     """
 
     def needed(n: int, r: int) -> float:
-        return sum(t.busy_s for t in racers[:n]) * r / concurrent
+        return sum(map(full_seconds, racers[:n])) * r / concurrent
 
     n, r = len(racers), replicates
     while needed(n, r) > seconds and (r > MIN_REPLICATES or n > MIN_RACERS):

@@ -16,7 +16,15 @@ from search.record.result import Decided
 from search.record.state import TrialRecord
 from search.space.load import load_spec
 from search.stages.context import RunFailedError
-from search.stages.race import finalists, first_default, fit_race, honest_trials, race, race_summary
+from search.stages.race import (
+    finalists,
+    first_default,
+    fit_race,
+    full_seconds,
+    honest_trials,
+    race,
+    race_summary,
+)
 from search.stages.replicates import Standing, per_user_file, standings
 from tests.search.spaces import override
 
@@ -42,6 +50,14 @@ def test_one_finalist_or_no_race_stay():
     some = racers(10)
     assert fit_race(some, 5, 1, 0) == (some, 2)
     assert fit_race(some, 0, 1, 0) == (some, 0)
+
+
+def test_who_was_stopped_early_is_reckoned_to_the_end():
+    done, cut = racers(10, 4)
+    cut = replace(cut, state=State.PRUNED, epochs=6, config={"epochs": 60})
+    assert (full_seconds(done), full_seconds(cut)) == (10, 40)
+    assert fit_race([done, done, cut], 4, 1, 239) == ([done, done, cut], 3)
+    assert fit_race([done, done, cut], 4, 1, 240) == ([done, done, cut], 4)
 
 
 # --- who races --------------------------------------------------------------------------------
@@ -193,3 +209,11 @@ class TestSummary:
         (one,) = found.comparisons
         assert one.words.endswith("by 0.3000 for the only user: one user proves nothing")
         assert not one.proven
+
+
+def test_a_default_that_the_search_cut_off_is_the_first_to_be_left_out():
+    others = [record(n, 0.5 - n / 100) for n in range(1, 5)]
+    complete = finalists(run_of(record(0, 0.1), *others))
+    assert [t.id for t in complete][:2] == ["t0001", "t0000"]
+    cut = finalists(run_of(record(0, 0.1, state=State.PRUNED), *others))
+    assert [t.id for t in cut] == [t.id for t in complete if t.id != "t0000"] + ["t0000"]
