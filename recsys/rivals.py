@@ -26,18 +26,21 @@ CHEAP = 1e12  # floating-point operations of a whole list that are not worth sav
 
 @dataclass(frozen=True)
 class Rival:
-    """configs: what is tried, in the order of their one parameter; of equals the first wins."""
+    """configs: what is tried, in the order of the parameter they differ in, `tuned`; of equals the
+    first wins."""
 
     name: str
     configs: tuple[ModelConfig, ...]
+    tuned: str | None = None
 
 
 POPULARITY = Rival("popularity", (PopularityConfig(),))
-EASE = Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in EASE_GRID))
+EASE = Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in EASE_GRID), "ease_l2")
 # near items alone: beyond EASE's dense solve, and level with it where both can be had (ADR 100)
 SLIM = Rival(
     "slim",
     tuple(SlimConfig.from_flat({"slim_l2": l2, "slim_neighbours": 100}) for l2 in SLIM_GRID),
+    "slim_l2",
 )
 
 

@@ -118,17 +118,9 @@ class Blend(base.Model):
         self.config, self.members, self._seen = config, list(members), seen
 
     @classmethod
-    def create(
-        cls, config: BlendConfig, n_users: int, n_items: int, *, rng: np.random.Generator
-    ) -> Blend:
-        from recsys.models import config_from_flat, model_of
-
-        configs = [config_from_flat(member.config) for member in config.members]
-        members = [
-            model_of(one).create(one, n_users, n_items, rng=child)
-            for one, child in zip(configs, rng.spawn(len(configs)), strict=True)
-        ]
-        return cls(config, members, None)
+    def create(cls, *_: Any, **__: Any) -> Blend:
+        """Refused, as `train` is."""
+        raise ConfigError("a blend is put together from trained members: it has no training")
 
     def train(self, *_: Any, **__: Any) -> Any:
         """Refused: members are trained one by one (`fit_model`), each with its own seed."""

@@ -9,7 +9,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import ClosedForm, Size
+from recsys.models.base import ClosedForm
 
 
 def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
@@ -24,11 +24,6 @@ def gram(x: scipy.sparse.csr_matrix, single_from: int) -> NDArray:
     """X'X, dense (I, I): float64, or float32 from `single_from` items on."""
     dtype = np.float64 if x.shape[1] < single_from else np.float32
     return np.asarray((x.T @ x).toarray(), dtype=dtype)
-
-
-def pairs_met(size: Size) -> float:
-    """About how many pairs of items counting co-occurrence meets, histories being uneven."""
-    return 2.0 * size.positives * size.positives / max(size.users, 1)
 
 
 class LinearModel(ClosedForm):

@@ -11,6 +11,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
+from recsys.models.base import Cost, Size
 
 ITEMS = 64  # of one compiled call: Ctrl-C and other threads' Python wait no longer than that
 
@@ -70,3 +71,23 @@ def nearest_items(
     found = scipy.sparse.csr_matrix((values[kept], chosen[kept], indptr), shape=(n_items, n_items))
     found.sort_indices()
     return found
+
+
+def nearest_by_cosine(
+    by_user: CSR, k: int, *, shrink: float, threads: int = 1
+) -> scipy.sparse.csr_matrix:
+    """`nearest_items` by the cosine between items, `shrink` added to its denominator."""
+    norm = np.sqrt(by_user.item_counts()).astype(np.float32)
+    weight = np.ones(by_user.n_users, np.float32)
+    return nearest_items(
+        by_user, k, weight=weight, left=norm, right=norm, shrink=shrink, threads=threads
+    )
+
+
+def nearest_cost(k: int, size: Size) -> Cost:
+    """What `nearest_items` takes, the weights made of it included.
+
+    How many pairs of items the counting meets is a guess, histories being uneven.
+    """
+    met = 2.0 * size.positives * size.positives / max(size.users, 1)
+    return Cost(memory=24 * size.items * min(k, size.items) + 12 * size.positives, work=4 * met)

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from recsys.interactions import CSR
 from recsys.models.base import Cost, ModelConfig, Size
-from recsys.models.linear import SparseLinear, pairs_met
-from recsys.models.neighbours import nearest_items
+from recsys.models.linear import SparseLinear
+from recsys.models.neighbours import nearest_cost, nearest_items
 
 
 class Rp3betaConfig(ModelConfig):
@@ -44,5 +44,4 @@ class RP3beta(SparseLinear):
 
     @staticmethod
     def cost(config: Rp3betaConfig, size: Size) -> Cost:
-        kept = size.items * min(config.rp3_neighbours, size.items)
-        return Cost(memory=24 * kept + 12 * size.positives, work=4 * pairs_met(size))
+        return nearest_cost(config.rp3_neighbours, size)

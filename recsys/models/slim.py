@@ -8,6 +8,7 @@ Shapes: U users, I items, k near items, H head items.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -19,8 +20,8 @@ from pydantic import Field
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models.base import Cost, ModelConfig, Size
-from recsys.models.linear import SparseLinear, gram, matrix, pairs_met
-from recsys.models.neighbours import nearest_items, side_by_side, transposed
+from recsys.models.linear import SparseLinear, gram, matrix
+from recsys.models.neighbours import nearest_by_cosine, nearest_cost, side_by_side, transposed
 
 HEAD = 8_192  # most popular items whose counts are held densely: 268 MB
 
@@ -40,53 +41,66 @@ class SLIM(SparseLinear):
 
     def __init__(self) -> None:
         self._near: tuple[CSR, int, float, scipy.sparse.csr_matrix] | None = None
+        self._met: tuple[CSR, _Met] | None = None
 
     def solve(self, config: SlimConfig, positives: CSR, threads: int = 1) -> None:
-        """Solving the same object again on the same positives reuses the nearest items."""
+        """Solving the same object again on the same positives reuses counts and nearest items."""
         wanted = (config.slim_neighbours, config.slim_shrink)
         if self._near is None or self._near[0] is not positives or self._near[1:3] != wanted:
-            norm = np.sqrt(positives.item_counts()).astype(np.float32)
-            near = nearest_items(
-                positives,
-                config.slim_neighbours,
-                weight=np.ones(positives.n_users, np.float32),
-                left=norm,
-                right=norm,
-                shrink=config.slim_shrink,
-                threads=threads,
+            near = nearest_by_cosine(
+                positives, config.slim_neighbours, shrink=config.slim_shrink, threads=threads
             )
             self._near = (positives, *wanted, near)
+        if self._met is None or self._met[0] is not positives:
+            self._met = (positives, _Met.of(positives))
         near = self._near[3]
-        columns = _columns(positives, near, config, threads)
+        columns = _columns(self._met[1], near, config, threads)
         by_target = scipy.sparse.csr_matrix((columns, near.indices, near.indptr), near.shape)
         self.become(positives, by_target.T.tocsr())
 
     def arrays(self) -> dict[str, NDArray]:
-        self._near = None  # of no use to a trained model
+        self._near = self._met = None  # of no use to a trained model
         return super().arrays()
 
     @staticmethod
     def cost(config: SlimConfig, size: Size) -> Cost:
         k = min(config.slim_neighbours, size.items)
-        head = min(HEAD, size.items)
+        near = nearest_cost(k, size)
         return Cost(
-            memory=8 * head**2 + 24 * size.items * k + 12 * size.positives,
-            work=4 * pairs_met(size) + size.items * (k**3 / 3 + 10 * k**2),
+            memory=8 * min(HEAD, size.items) ** 2 + near.memory,
+            work=near.work + size.items * (k**3 / 3 + 10 * k**2),
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Met:
+    """What the systems of all items are read from, whatever the ridge.
+
+    head int32 (I,): the place of an item among the H most popular ones, or -1. together
+    float32 (H, H): how often those meet.
+    """
+
+    by_user: CSR
+    by_item: CSR
+    head: NDArray[np.int32]
+    together: NDArray[np.float32]
+
+    @staticmethod
+    def of(by_user: CSR) -> _Met:
+        popular = np.sort(np.argsort(-by_user.item_counts(), kind="stable")[:HEAD])
+        head = np.full(by_user.n_items, -1, np.int32)
+        head[popular] = np.arange(len(popular), dtype=np.int32)
+        gram_HH = np.ascontiguousarray(gram(matrix(by_user)[:, popular], 0), np.float32)
+        return _Met(by_user, transposed(by_user), head, gram_HH)
+
+
 def _columns(
-    by_user: CSR, near: scipy.sparse.csr_matrix, config: SlimConfig, threads: int
+    met: _Met, near: scipy.sparse.csr_matrix, config: SlimConfig, threads: int
 ) -> NDArray[np.float32]:
     """The weights of each item's near items, aligned with `near.indices`."""
     from recsys.models.kernels.neighbours import block
 
-    by_item = transposed(by_user)
-    counts = by_user.item_counts()
-    popular = np.sort(np.argsort(-counts, kind="stable")[:HEAD])
-    head = np.full(by_user.n_items, -1, np.int32)
-    head[popular] = np.arange(len(popular), dtype=np.int32)
-    gram_HH = np.ascontiguousarray(gram(matrix(by_user)[:, popular], 0), np.float32)
+    by_user, by_item = met.by_user, met.by_item
     weights = np.zeros(near.nnz, np.float32)
     indptr, indices = near.indptr, near.indices.astype(np.int32)
     widest = int(np.diff(indptr).max(initial=0)) + 1
@@ -103,7 +117,7 @@ def _columns(
             items = np.append(indices[low:high], np.int32(item))
             normal = memory[: (n + 1) ** 2].reshape(n + 1, n + 1)
             block(
-                *(items, place, head, gram_HH, by_item.indptr, by_item.indices),
+                *(items, place, met.head, met.together, by_item.indptr, by_item.indices),
                 *(by_user.indptr, by_user.indices, normal),
             )
             right = normal[n, :n].copy()

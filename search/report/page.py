@@ -19,6 +19,7 @@ from markupsafe import Markup
 from search import summary, words
 from search.paste import command
 from search.record.events import Status
+from search.record.result import BlendMember
 from search.report import charts, tables
 from search.report.files import RunFiles, baselines, read_run
 from search.stats import explained_share
@@ -85,7 +86,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "gains": summary.gain_words(result),
         "blend": result.blend,
         "blend_words": summary.blend_words(result),
-        "configs": {t.id: words.config_line(t.params) for t in run.trials},
+        "blended": _blended(run),
         "data_name": tables.data_name(run),
         "leaky": result.leaky or run.state.leaky,
         "leak_words": words.LEAK,
@@ -155,6 +156,13 @@ def _winner(run: RunFiles) -> Winner | None:
         config=config,
         searched=set(trial.params),
     )
+
+
+def _blended(run: RunFiles) -> list[tuple[BlendMember, str]]:
+    """The members of the blend, each with its config in one line."""
+    members = run.result.blend.members if run.result.blend is not None else ()
+    params = {t.id: t.params for t in run.trials}
+    return [(member, words.config_line(params.get(member.id))) for member in members]
 
 
 def _commands(run: RunFiles) -> list[tuple[str, str]]:

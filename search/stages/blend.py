@@ -7,9 +7,7 @@ all splits. Only a blend that is proven better than the winner is handed over in
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,13 +18,12 @@ from recsys.metrics import PER_USER, parse_metric
 from recsys.models import config_from_flat, model_of
 from recsys.models.blend import Blend, BlendConfig
 from search.machine.cluster import Failure
-from search.record.result import Blended, BlendMember, Decided, decided
-from search.space.trial import trial_seed
-from search.stages.context import RunFailedError, Stages
+from search.record.result import Blended, BlendMember, Decided
+from search.stages.context import Stages
 from search.stages.lists import lists_file, load_lists
 from search.stages.race import comparison
 from search.stages.replicates import fresh_splits, learned, load_per_user
-from search.stages.winner import FinalTraining, alone
+from search.stages.winner import alone, failed, final_training, race_decided, refit_task
 from search.stats import compare_paired
 
 MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best are among these
@@ -34,8 +31,7 @@ MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best ar
 
 def choose_blend(run: Stages) -> Blended:
     """Members, weights, and how the blend did beside the winner; or why there is none."""
-    race = decided(run.state)
-    assert race is not None
+    race = race_decided(run)
     reason = _why_not(race, run.spec.metric)
     if reason is not None:
         return _none(run, reason)
@@ -99,20 +95,6 @@ def _side_by_side(
 # --- the blend, trained ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedMember:
-    """One member as bytes (of `Model.to_bytes`)."""
-
-    weights: bytes
-    seconds: float
-
-
-def member_task(member: FinalTraining, items: CSR) -> TrainedMember:
-    """One member trained without validation, in a worker."""
-    started = time.monotonic()
-    return TrainedMember(member.train(items).to_bytes(), time.monotonic() - started)
-
-
 def train_blend(
     run: Stages, blend: Blended, what: str, items: CSR
 ) -> tuple[BlendConfig, list[bytes]]:
@@ -120,27 +102,14 @@ def train_blend(
 
     Raises `RunFailedError` where one of them failed.
     """
-    trainings = [
-        FinalTraining.of(
-            run.state.trials[member.id].training,
-            member.epochs,
-            seed=trial_seed(run.settings.seed, f"{what}:{member.id}"),
-            threads=run.resources.cpus_per_trial,
-            device=run.settings.device,
-        )
-        for member in blend.members
-    ]
+    trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
     shared = run.cluster.put(items)
     found: dict[int, bytes] = {}
     for index, answer in run.cluster.map(
-        member_task, [(training, shared) for training in trainings], run.resources
+        refit_task, [(training, shared) for training in trainings], run.resources
     ):
         if isinstance(answer, Failure):
-            name = blend.members[index].id
-            cause = " ".join(answer.cause.split())
-            raise RunFailedError(
-                f"{what}: member {name} of the blend: {cause}; --resume tries again"
-            )
+            raise failed(f"{what}: member {blend.members[index].id} of the blend", answer)
         found[index] = answer.weights
         run.display.progress(len(found), len(trainings))
     config = BlendConfig.from_flat(

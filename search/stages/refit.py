@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,7 @@ from search.record.result import blended
 from search.stages.blend import assembled, train_blend
 from search.stages.catalogue import save_catalogue
 from search.stages.context import Stages
-from search.stages.winner import FinalTraining, alone, learned_epochs, winner_training
-
-
-@dataclass(frozen=True, eq=False)
-class Refitted:
-    """A trained model as bytes (of `Model.to_bytes`), for the driver to write."""
-
-    weights: bytes
-    seconds: float
-
-
-def refit_task(winner: FinalTraining, everything: CSR) -> Refitted:
-    """The winner trained on everything, in a worker."""
-    started = time.monotonic()
-    model = winner.train(everything)
-    return Refitted(model.to_bytes(), time.monotonic() - started)
+from search.stages.winner import alone, learned_epochs, refit_task, winner_training
 
 
 def save_model(folder: Path, weights: bytes, config: ModelConfig) -> None:

@@ -138,9 +138,7 @@ def rivals_task(
         on_test = evaluate(model, seen, test, metrics, threads=threads)
         table[rival.name] = {"valid": choice.metrics, "test": on_test.values}
         per_user[rival.name] = on_test.per_user[metric]
-        if rival.name != "popularity":
-            (l2,) = (
-                value for name, value in choice.config.to_flat().items() if name.endswith("_l2")
-            )
-            table[rival.name]["l2"] = l2
+        if rival.tuned is not None:
+            short = rival.tuned.removeprefix(f"{rival.name}_")
+            table[rival.name][short] = choice.config.to_flat()[rival.tuned]
     return Rivals(table, per_user)

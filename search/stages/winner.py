@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,22 @@ class FinalTraining:
         return fit_model(self.config, items, rng=rng, threads=self.threads, device=self.device)
 
 
-def _decided(run: Stages) -> Decided:
+@dataclass(frozen=True, eq=False)
+class Refitted:
+    """A trained model as bytes (of `Model.to_bytes`), for the driver to use."""
+
+    weights: bytes
+    seconds: float
+
+
+def refit_task(training: FinalTraining, items: CSR) -> Refitted:
+    """A config trained without validation, in a worker."""
+    started = time.monotonic()
+    return Refitted(training.train(items).to_bytes(), time.monotonic() - started)
+
+
+def race_decided(run: Stages) -> Decided:
+    """What the race decided, which every later stage builds on."""
     found = decided(run.state)
     assert found is not None, "the race comes first"
     return found
@@ -47,25 +63,34 @@ def _decided(run: Stages) -> Decided:
 
 def learned_epochs(run: Stages) -> int:
     """How long the winner is trained where no validation can stop it."""
-    return _decided(run).epochs
+    return race_decided(run).epochs
 
 
-def winner_training(run: Stages, what: str) -> FinalTraining:
-    """What a worker needs to train the winner; `what` makes the seed another one."""
-    winner = run.state.trials[_decided(run).winner]
+def final_training(run: Stages, trial_id: str, epochs: int, what: str) -> FinalTraining:
+    """What a worker needs to train a trial for good; `what` makes the seed another one."""
     return FinalTraining.of(
-        winner.training,
-        learned_epochs(run),
-        seed=trial_seed(run.settings.seed, f"{what}:{winner.id}"),
+        run.state.trials[trial_id].training,
+        epochs,
+        seed=trial_seed(run.settings.seed, f"{what}:{trial_id}"),
         threads=run.resources.cpus_per_trial,
         device=run.settings.device,
     )
+
+
+def winner_training(run: Stages, what: str) -> FinalTraining:
+    """The same of the winner, for its learned number of epochs."""
+    found = race_decided(run)
+    return final_training(run, found.winner, found.epochs, what)
+
+
+def failed(what: str, answer: Failure) -> RunFailedError:
+    """The error, in one line, for a task of `what` that failed."""
+    return RunFailedError(f"{what}: {' '.join(answer.cause.split())}; --resume tries again")
 
 
 def alone(run: Stages, function: Callable[..., Answer], *task: Any) -> Answer:
     """One task in a worker. Raises `RunFailedError` where it failed, or its worker kept dying."""
     ((_, answer),) = run.cluster.map(function, [task], run.resources)
     if isinstance(answer, Failure):
-        name = function.__name__.removesuffix("_task")
-        raise RunFailedError(f"{name}: {' '.join(answer.cause.split())}; --resume tries again")
+        raise failed(function.__name__.removesuffix("_task"), answer)
     return answer
