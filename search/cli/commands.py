@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.errors import ConfigError, InputError
+from recsys.safe_files import check_replaceable, replacing
 from search.paste import command
 
 if TYPE_CHECKING:
@@ -155,9 +155,7 @@ def _target(output: str) -> Path:
         if not os.access(target.parent, os.W_OK):
             raise ConfigError(f"-o {output}: the folder {target.parent} is not writable")
         # As the writer will: a name that is too long, a disk that is full or read-only.
-        descriptor, probe = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        os.close(descriptor)
-        Path(probe).unlink()
+        check_replaceable(target)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"-o {output}: {getattr(error, 'strerror', None) or error}") from None
     return target
@@ -166,16 +164,12 @@ def _target(output: str) -> Path:
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
     """A file beside `target` that takes its place once it is whole; ConfigError for a full disk."""
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        temporary.replace(target)
+        with replacing(target, durable=False) as temporary:
+            yield temporary
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"-o {target}: cannot be written ({reason})") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _open(options: argparse.Namespace) -> RunFolder:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import itertools
 import json
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,6 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from recsys.errors import ConfigError, InputError
+from recsys.safe_files import is_leftover, is_locked, replace_content, try_lock
 from search.names import RUN_NAME, run_part
 from search.paste import command
 from search.record.journal import Follower, Journal, RunState, StorageError, read_state
@@ -24,7 +23,6 @@ from search.record.tables import tables
 
 JOURNAL, LOCK, STUDY = "journal.jsonl", "run.lock", "study.journal"
 BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
-_STALE_TEMP = re.compile(r"\..+\.[0-9]+\.tmp")
 
 
 def check_name(name: str) -> str:
@@ -48,31 +46,15 @@ def default_names(space: str, dataset: str) -> Iterator[str]:
 
 
 def write_atomic(path: Path | str, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, meets the old content or the new, no mixture.
+    """Replace a file whole or not at all, safe from a power cut.
 
     Raises `StorageError`; the old file is then untouched.
     """
     path = Path(path)
     # A file name that is no UTF-8 reads \udcff here, which JSON understands.
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            with temp.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temp.replace(path)
-        except OSError:
-            with suppress(OSError):
-                temp.unlink()
-            raise
-        # The new name itself is only safe once the directory is on the disk.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_content(path, data)
     except OSError as error:
         raise StorageError.at(path, error) from error
 
@@ -90,10 +72,7 @@ def save_arrays(path: Path | str, **arrays: np.ndarray) -> None:
 
 
 class RunFolder:
-    """An existing run folder; `create` for a new run, `open` for one that is there.
-
-    The lock is the kernel's (flock): it is gone when its process is, however that ended.
-    """
+    """An existing run folder; `create` for a new run, `open` for one that is there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -172,7 +151,7 @@ class RunFolder:
                 f"`{command('--resume', '--run', self.path)}`, add trials with "
                 f"`{command('--run', self.path, '--extend', '20')}`, or choose another name"
             )
-        if left := {name for name in left if not _STALE_TEMP.fullmatch(name)}:
+        if left := {name for name in left if not is_leftover(name)}:
             raise ConfigError(
                 f"--run {self.name}: {self.path} holds {min(left)} and is no run: "
                 "choose another name"
@@ -232,41 +211,26 @@ class RunFolder:
             return
         file = self.path / LOCK
         try:
-            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            fd = try_lock(file)
+            holder = file.read_bytes()[:32].decode(errors="replace").strip() or "unknown"
         except OSError as error:
             raise StorageError.at(file, error) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
-            os.close(fd)
+        if fd is None:
             raise ConfigError(
                 f"--run {self.name}: a search with this name is running (process {holder}): "
                 "wait for it, stop it, or choose another --run name"
-            ) from None
+            )
         with suppress(OSError):  # who holds it is a courtesy; a full disk must not forbid a lock
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._lock_fd = fd
         for entry in self.path.iterdir():
-            if _STALE_TEMP.fullmatch(entry.name):
+            if is_leftover(entry.name):
                 entry.unlink(missing_ok=True)
 
     def alive(self) -> bool:
         """Whether a driver holds this run (this process included)."""
-        if self._lock_fd >= 0:
-            return True
-        try:
-            fd = os.open(self.path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(fd)
-        return False
+        return self._lock_fd >= 0 or is_locked(self.path / LOCK)
 
     def close(self) -> None:
         """Give the lock back."""

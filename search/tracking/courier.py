@@ -10,18 +10,18 @@ It runs at low priority, ignores Ctrl-C, and may be killed at any moment.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from recsys.errors import InputError
+from recsys.safe_files import locked
 from search.guard import end_with_parent
 from search.record.folder import RunFolder
 from search.record.provenance import hide_password
@@ -111,7 +111,7 @@ class Courier:
             folder = other.parent
             if control.closing or folder == self.run_dir or RunFolder(folder).alive():
                 continue
-            with suppress(Exception), sole_courier(folder, wait=lambda: False) as sole:
+            with suppress(Exception), locked(folder / COURIER_LOCK, lambda: False) as sole:
                 record = json.loads(other.read_bytes())
                 if sole and not record["complete"] and record["uri"] == self.uri:
                     store = open_store(self.uri, record["experiment"])
@@ -131,27 +131,6 @@ class Courier:
             sys.stderr.write(f"{stamp} {hide_password(message)}\n")
             sys.stderr.flush()
         self._said = message
-
-
-@contextmanager
-def sole_courier(run_dir: Path, wait: object) -> Iterator[bool]:
-    """Hold the run's courier lock; yields whether it was got. `wait()`: keep trying?"""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(run_dir / COURIER_LOCK, flags, 0o644)
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not (callable(wait) and wait()):
-                    yield False
-                    return
-                time.sleep(0.1)
-            else:
-                yield True
-                return
-    finally:
-        os.close(fd)
 
 
 def follow(courier: Courier, control: Control, interval_s: float) -> None:
@@ -216,7 +195,7 @@ def main(argv: Sequence[str]) -> int:
     def wait() -> bool:
         return not control.late() if control else time.monotonic() < end
 
-    with sole_courier(options.run_dir, wait) as sole:
+    with locked(options.run_dir / COURIER_LOCK, wait) as sole:
         if not sole:
             sys.stderr.write("another courier is at work on this run\n")
             return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recsys.safe_files import replace_content
 from search.paste import command
 from search.record.journal import read_events, read_state
 from search.record.provenance import hide_password
@@ -89,9 +89,8 @@ class Delivered:
     def save(self, run_dir: Path) -> None:
         """Replace delivery.json. Not synced: what a power cut takes is found again by tags."""
         self.time = time.time()
-        temp = run_dir / f".{DELIVERY}.{os.getpid()}.tmp"
-        temp.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        temp.replace(run_dir / DELIVERY)
+        content = json.dumps(asdict(self)).encode()
+        replace_content(run_dir / DELIVERY, content, durable=False)
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,15 @@ Imported only by processes that may import mlflow: the courier, `sync --verify`,
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError, UserError
+from recsys.safe_files import locked
 from search.record.provenance import hide_password
 from search.tracking.address import sqlite_file, sqlite_uri, with_password
 from search.tracking.database import check_database
@@ -42,16 +40,6 @@ def import_mlflow(uri: str) -> Any:
     return mlflow
 
 
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
 def create_sqlite(file: Path) -> None:
     """Create an MLflow database at `file` unless there is one.
 
@@ -59,11 +47,12 @@ def create_sqlite(file: Path) -> None:
     once, or one killed within the migrations, leave no half-made schema behind.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _file_lock(file.with_name(f".{file.name}.lock")):
+    with locked(file.with_name(f".{file.name}.lock")):
         if file.exists() and file.stat().st_size > 0:
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+        # Always the same name: what a process killed in the middle left is removed by the next.
         temp = file.with_name(f".{file.name}.new")
         temp.unlink(missing_ok=True)
         store = SqlAlchemyStore(sqlite_uri(temp), artifact_root(file))

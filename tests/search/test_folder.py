@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -214,34 +213,6 @@ def test_the_lock_ends_with_the_folder_object(tmp_path: Path) -> None:
         RunFolder.open(tmp_path, "a", lock=True)
     folder.close()
     RunFolder.open(tmp_path, "a", lock=True).close()
-
-
-WRITE = """
-import sys
-from search.record.folder import write_atomic
-n = 0
-while True:
-    write_atomic(sys.argv[1], str(n % 10) * 400_000)
-    n += 1
-    print(n, flush=True)
-"""
-
-
-def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    for pause in (0.0, 0.013, 0.031):
-        child = subprocess.Popen(
-            [sys.executable, "-c", WRITE, str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(pause)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        text = path.read_text()
-        assert len(text) == 400_000
-        assert len(set(text)) == 1
 
 
 def test_what_cannot_be_written_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Files that are replaced whole or not at all, and locks that end with their process.
+
+All raise `OSError` as the system gave it; what it means to a user is said by the caller.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..+\.[0-9]+(-[0-9a-f]+)?\.tmp")
+_POLL_S = 0.1
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True, mode: int | None = None) -> Iterator[Path]:
+    """An empty file beside `path`, to be filled in the block, which then takes its place.
+
+    A reader, or a crash, meets the old content or the new, no mixture; if the block raises, the
+    old file is untouched and the new one removed. `durable`: the new content and its name are on
+    the disk at the end of the block, so that a power cut can't take them. `mode`: the permissions
+    of the new file; by default those that the umask gives.
+    """
+    temporary = _create_beside(path)
+    try:
+        yield temporary
+        if mode is not None:
+            temporary.chmod(mode)
+        if durable:
+            _sync(temporary, os.O_RDONLY)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    if durable and os.access(path.parent, os.R_OK):  # one that can't be read can't be synced
+        _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def replace_content(
+    path: Path, content: bytes, *, durable: bool = True, mode: int | None = None
+) -> None:
+    """`replacing` with `content`."""
+    with replacing(path, durable=durable, mode=mode) as temporary:
+        temporary.write_bytes(content)
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise the `OSError` with which `replacing(path)` would begin; leaves nothing behind."""
+    _create_beside(path).unlink()
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is what a process that died within `replacing` left."""
+    return _LEFTOVER.fullmatch(name) is not None
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock the file at `path`, created where missing; None where it is locked already.
+
+    Returns a descriptor. The lock is the kernel's (flock): it lasts until the descriptor is
+    closed or the process ends, however that ends. A link in place of the file is refused.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of `path`; creates nothing."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+@contextmanager
+def locked(path: Path, keep_waiting: Callable[[], bool] = lambda: True) -> Iterator[bool]:
+    """Hold the lock of `path` within the block; yields whether it was got.
+
+    While another process has it, `keep_waiting` is asked whether to try again.
+    """
+    while (fd := try_lock(path)) is None and keep_waiting():
+        time.sleep(_POLL_S)
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+def _create_beside(path: Path) -> Path:
+    # 50 characters are at most 200 bytes: the name fits where that of `path` does.
+    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name[:50]}.{unique}.tmp")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    return temporary
+
+
+def _sync(path: Path, flags: int) -> None:
+    fd = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
