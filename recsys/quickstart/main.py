@@ -1,4 +1,4 @@
-"""The report's quick start: one training, one plot, one submission. `run.sh` calls it.
+"""The quick start, from its command line to the checked submission.
 
 Unlike the report's, the submission comes from a model trained on everything, validation items
 included, for the number of epochs that was best.
@@ -23,8 +23,8 @@ from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.engine import EngineName
 from recsys.models.mf.model import LFM
 from recsys.models.mf.training import EpochReport, train
-from recsys.output import guard_output, leave, one_line
-from recsys.quickconfig import (
+from recsys.output import one_line
+from recsys.quickstart.settings import (
     BceSettings,
     BprSettings,
     DataSettings,
@@ -36,7 +36,7 @@ from recsys.safe_files import replacing
 from recsys.split import Split, make_split
 from recsys.submission import submit
 
-_OWN = Path(__file__).resolve().parent / "config"  # of an installation
+_OWN = Path(__file__).resolve().parents[1] / "config"  # of an installation
 CONFIG = _OWN if _OWN.is_dir() else _OWN.parent.parent / "config"
 DEFAULT_INPUT = "train.csv"
 
@@ -246,8 +246,3 @@ def say(line: str) -> None:
 def _fail(message: str, code: int) -> int:
     sys.stderr.write(f"error: {one_line(message)}\n")
     return code
-
-
-if __name__ == "__main__":
-    guard_output()
-    leave(main())
