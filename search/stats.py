@@ -171,24 +171,19 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def holm(found: Mapping[str, Comparison], chosen_from: int = 2) -> dict[str, Comparison]:
+def holm(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
     """The comparisons with `p_adjusted` by Holm's method, in the order given.
 
-    `chosen_from`: how many finalists the winner was the best of, on these same numbers. The
-    best of K is ahead of a given rival by luck K - 1 times as often as a config named
-    beforehand, in one direction only: every p is multiplied by (K - 1) / 2 as well. Five equal
-    finalists, the winner against all others: some gain "proven" in 9% of races without that
-    factor, in 5% with it (simulated; the record 0060 in docs/adr has more).
     `detectable` grows with the correction: a gap has to be larger to be seen by a test that
-    is asked several questions.
+    is asked several questions. That the winner was chosen on the same numbers is not corrected
+    for: with two rivals it matters little (simulated; the record 0060 in docs/adr has more).
     """
-    luck = max(1.0, (chosen_from - 1) / 2)
     ordered = sorted(found, key=lambda name: found[name].p)
     adjusted: dict[str, Comparison] = {}
     highest = 0.0
     for place, name in enumerate(ordered):
         one = found[name]
-        highest = max(highest, (len(ordered) - place) * luck * one.p)
+        highest = max(highest, (len(ordered) - place) * one.p)
         alpha = PROVEN * one.p / highest
         adjusted[name] = replace(
             one,
