@@ -109,7 +109,7 @@ class TestInstalled:
 
     def test_it_imports_itself_and_finds_what_it_ships(self, installed):
         code = (
-            "import search.paths as p, recsys.quickstart as q; "
+            "import search.paths as p, recsys.quickstart.main as q; "
             "print(p.INSTALLED, p.SPACES, q.CONFIG, (q.CONFIG / 'data.yaml').is_file())"
         )
         done = subprocess.run(

@@ -135,11 +135,10 @@ def command_export(options: argparse.Namespace) -> int:
 
 
 def _separator_of(folder: RunFolder) -> str:
-    """What separates the items of a run's submission; runs of earlier versions do not say."""
-    from recsys.data.lists import BLANK
+    """What separates the items of a run's submission."""
+    from search.record.result import Refitted, refitted
 
-    stage = folder.state().stages.get("refit")
-    return BLANK if stage is None else str(stage.data.get("separator", BLANK))
+    return (refitted(folder.state()) or Refitted()).separator
 
 
 def _target(output: str) -> Path:
@@ -183,10 +182,12 @@ def _open(options: argparse.Namespace) -> RunFolder:
 
 def _winner_of(folder: RunFolder, state: RunState) -> str:
     """The trial that won the race; ConfigError where none has yet."""
-    decided = state.stages.get("race")
-    if decided is None or "winner" not in decided.data:
+    from search.record.result import decided
+
+    race = decided(state)
+    if race is None:
         raise ConfigError(f"--trial best: run {folder.name} has no winner yet")
-    return str(decided.data["winner"])
+    return race.winner
 
 
 def _export_trial(

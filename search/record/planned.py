@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.record.result import SearchEnd, searched
 from search.record.state import RunState
 from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
@@ -96,8 +97,8 @@ def configs_left(spec: SearchSpec, state: RunState) -> bool:
 
 def _through(state: RunState) -> bool:
     """Whether the search ended because it found no new config, in a space without a count."""
-    stage = state.stages.get("search")
-    return stage is not None and stage.data.get("stopped_by") == "space"
+    search = searched(state)
+    return search is not None and search.stopped_by == SearchEnd.SPACE
 
 
 def every(tried: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,26 @@ def read_result(run_dir: Path) -> RunResult | None:
 # --- what the stages leave in the journal ---------------------------------------------------------
 
 
+class SearchEnd(StrEnum):
+    """Why a search ended: all trials made, no untried config left in the space, time is up."""
+
+    TRIALS = "trials"
+    SPACE = "space"
+    TIME = "time"
+
+
+class Searched(Part):
+    """How the search ended; the data of its stage. `planned`: how many trials it was to make.
+
+    Further keys are how many trials ended in which state; the journal's trials say the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    stopped_by: SearchEnd | None = None
+    planned: int | None = None
+
+
 class Decided(Part):
     """What the race decided; the data of its stage."""
 
@@ -245,6 +266,26 @@ class Tested(Part):
     seconds: Number = None
 
 
+class Refitted(Part):
+    """What was handed over; the data of its stage. `separator`: between the submission's items.
+
+    Runs of earlier versions have no separator: it was a blank.
+    """
+
+    rows: int | None = None
+    k: int | None = None
+    separator: str = " "
+    epochs: int | None = None
+    seconds: Number = None
+
+
+def searched(state: RunState) -> Searched | None:
+    """How the search ended, if it is done."""
+    if not state.stage_done("search"):
+        return None
+    return Searched.model_validate(state.stages["search"].data)
+
+
 def decided(state: RunState) -> Decided | None:
     """What the race decided, if it is done."""
     return Decided.model_validate(state.stages["race"].data) if state.stage_done("race") else None
@@ -261,6 +302,13 @@ def blended(state: RunState) -> Blended | None:
 def tested(state: RunState) -> Tested | None:
     """What the test showed, if it is done."""
     return Tested.model_validate(state.stages["test"].data) if state.stage_done("test") else None
+
+
+def refitted(state: RunState) -> Refitted | None:
+    """What was handed over, if it is done."""
+    return (
+        Refitted.model_validate(state.stages["refit"].data) if state.stage_done("refit") else None
+    )
 
 
 # --- docs/result.md -------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ from search.record.events import (
 from search.record.folder import RunFolder
 from search.record.journal import Journal, StorageError
 from search.record.provenance import provenance
-from search.record.result import Part, read_result, write_result
+from search.record.result import Part, read_result, searched, write_result
 from search.record.settings import Settings, plan_of
 from search.record.state import RunState
 from search.report.files import read_run
@@ -153,7 +153,7 @@ class Session:
     def _go(self, run: Stages) -> None:
         """The stages in order; a report table has no winner, so no race and no test stage."""
         self._compile()
-        work: dict[str, Callable[[], Part | dict[str, Any]]] = {
+        work: dict[str, Callable[[], Part]] = {
             "search": run.search,
             "race": lambda: race(run),
             "blend": lambda: choose_blend(run),
@@ -204,7 +204,8 @@ class Session:
         journal.append(began, sync=True)
         state = folder.state()
         self.display.done = sum(t.finished for t in state.trials.values())
-        if self.display.done < spec.trials and (self.extends or not searched(state, spec.trials)):
+        new_work = self.extends or not searched_for(state, spec.trials)
+        if new_work and self.display.done < spec.trials:
             # More trials (--extend) may change the winner: what was built on the old one is stale.
             for name in STAGES:
                 if state.stage_done(name):
@@ -269,12 +270,13 @@ class Session:
             return tracker.close(0.5)
 
 
-def searched(state: RunState, trials: int) -> bool:
+def searched_for(state: RunState, trials: int) -> bool:
     """Whether the search is done, and was one for this number: its time budget may have ended it.
 
     Another number is that of an extension that did not come far.
     """
-    return state.stage_done("search") and state.stages["search"].data.get("planned") == trials
+    found = searched(state)
+    return found is not None and found.planned == trials
 
 
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:

@@ -9,7 +9,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
-from search.record.result import Part
+from search.record.result import Part, Searched, SearchEnd
 from search.record.settings import Settings
 from search.record.state import TrialRecord
 from search.screen.display import Display
@@ -55,6 +54,17 @@ def seconds_after_search(
     seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
     raced = (race.finalists + 1) * race.replicates + 2 * members
     return seconds * (raced / concurrent + 2) * SPARE + SPARE_S
+
+
+def search_end(stopped: Reason | None, exhausted: bool) -> SearchEnd:
+    """Why the search ended: what stopped it, if anything did, or whether it ran out of configs."""
+    match stopped:
+        case None:
+            return SearchEnd.SPACE if exhausted else SearchEnd.TRIALS
+        case Reason.TIME:
+            return SearchEnd.TIME
+        case _:
+            raise AssertionError(stopped)  # with any other reason the run failed
 
 
 @dataclass
@@ -101,14 +111,13 @@ class Stages:
             blend=bool(self.spec.blend),
         )
 
-    def run(self, name: str, stage: Callable[[], Part | dict[str, Any]]) -> None:
+    def run(self, name: str, stage: Callable[[], Part]) -> None:
         """One stage, marked in the journal before and after, unless it is done already."""
         if self.state.stage_done(name):
             return
         self.display.stage(name)
         self.journal.append(StageMarked(name=name, state=StageState.START), sync=True)
-        found = stage()
-        data = found.plain() if isinstance(found, Part) else found
+        data = stage().plain()
         self.journal.append(StageMarked(name=name, state=StageState.DONE, data=data), sync=True)
         self.refresh()
 
@@ -119,7 +128,7 @@ class Stages:
 
     # --- search ----------------------------------------------------------------------------
 
-    def search(self) -> dict[str, Any]:
+    def search(self) -> Searched:
         """Trials until the budget is spent."""
         spec, state = self.spec, self.state
         known = self._known()
@@ -183,8 +192,8 @@ class Stages:
             why = recorder.causes.most_common(1)
             words = f", {why[0][1]} of them with: {why[0][0]}" if why else ""
             raise RunFailedError(f"no trial finished, {counts[State.FAILED]} failed{words}")
-        stopped_by = watch.reason or ("space" if searcher.exhausted else "trials")
-        return {"stopped_by": stopped_by, "planned": spec.trials} | counts
+        end = search_end(watch.reason, searcher.exhausted)
+        return Searched(stopped_by=end, planned=spec.trials, **counts)
 
     def _known(self) -> list[StudyTrial]:
         return [from_journal(t, self.spec.metric) for t in self.state.in_order()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 from recsys import submission
 from recsys.data import Dataset
@@ -15,7 +14,7 @@ from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, model_of
 from recsys.models.saved import CONFIG, load_model, weights_of
 from search.record.folder import write_atomic
-from search.record.result import blended
+from search.record.result import Refitted, blended
 from search.stages.blend import assembled, train_blend
 from search.stages.catalogue import save_catalogue
 from search.stages.context import Stages
@@ -54,7 +53,7 @@ def submit(
     )
 
 
-def refit(run: Stages) -> dict[str, Any]:
+def refit(run: Stages) -> Refitted:
     """The winner, or the proven blend, on everything; the submission, read back and checked."""
     everything = run.split.full()
     started = time.monotonic()
@@ -71,10 +70,10 @@ def refit(run: Stages) -> dict[str, Any]:
     separator, k = run.settings.submission_sep, run.spec.k
     model = load_model(run.folder.path / "model")
     rows = submit(run.folder.path / "submission.csv", model, run.dataset, everything, k, separator)
-    return {
-        "rows": rows,
-        "k": k,
-        "separator": separator,
-        "epochs": learned_epochs(run),
-        "seconds": time.monotonic() - started,
-    }
+    return Refitted(
+        rows=rows,
+        k=k,
+        separator=separator,
+        epochs=learned_epochs(run),
+        seconds=time.monotonic() - started,
+    )

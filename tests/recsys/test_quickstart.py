@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from recsys import quickstart
 from recsys.errors import DivergedError
 from recsys.evaluation import evaluate
 from recsys.models.mf.model import LFM
+from recsys.quickstart import main as quickstart
 from recsys.split import HoldOut, SplitPlan, make_split
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import pytest
 
 from recsys.errors import ConfigError
 from recsys.models.mf.config import Adam, Bce, Bpr, Even, Fixed, Hard
-from recsys.quickconfig import (
+from recsys.quickstart.settings import (
     BceSettings,
     BprSettings,
     DataSettings,

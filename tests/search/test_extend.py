@@ -23,6 +23,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder
+from search.record.result import Searched, SearchEnd
 from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
@@ -51,7 +52,7 @@ class Folder:
         stages: tuple[str, ...] = STAGES,
         status: str = "done",
         time_budget: float | None = None,
-        stopped_by: str = "trials",
+        stopped_by: SearchEnd = SearchEnd.TRIALS,
     ) -> None:
         settings = Settings(
             str(self.home / "my.csv"), None, None, 42, planned, time_budget, 1, 0.0, "cpu",
@@ -70,7 +71,8 @@ class Folder:
                 TrialEnded(id=name, state=State.COMPLETE, value=0.1),
             ]
         for name in stages:
-            data = {"stopped_by": stopped_by, "planned": planned} if name == "search" else {}
+            found = Searched(stopped_by=stopped_by, planned=planned).plain()
+            data = found if name == "search" else {}
             events.append(StageMarked(name=name, state=StageState.DONE, data=data))
         journal_of(folder, *events, SessionEnded(status=Status(status)))
 
@@ -130,7 +132,7 @@ def test_a_grid_with_some_left_is_extended_by_those(here, grid, capsys):
 
 def test_after_a_time_budget(here, capsys):
     spec = load_spec("smoke")
-    here.write(spec, some(spec, 25), planned=4000, time_budget=600.0, stopped_by="time")
+    here.write(spec, some(spec, 25), planned=4000, time_budget=600.0, stopped_by=SearchEnd.TIME)
     session = here.call("--extend", "5")
     assert session is not None
     assert (session.spec.trials, session.settings.time_budget) == (30, None)
@@ -151,7 +153,7 @@ def test_an_extension_with_a_budget_of_its_own(here, capsys):
 
 def test_an_extension_to_the_number_that_was_planned_searches(here):
     spec = load_spec("smoke")
-    here.write(spec, some(spec, 25), planned=30, stopped_by="time")
+    here.write(spec, some(spec, 25), planned=30, stopped_by=SearchEnd.TIME)
     session = here.call("--extend", "5")
     assert session is not None
     assert here.stages_after(session)["search"] == "start"
@@ -161,7 +163,7 @@ def test_a_search_ended_by_its_budget_is_not_held_again_on_resume(here):
     spec = load_spec("smoke")
     here.write(
         spec, some(spec, 25), planned=4000, stages=("search",), status="interrupted",
-        time_budget=600.0, stopped_by="time",
+        time_budget=600.0, stopped_by=SearchEnd.TIME,
     )  # fmt: skip
     session = here.call("--resume")
     assert session is not None

@@ -48,6 +48,15 @@ def write_trial(journal: Journal, number: int, epochs: int, attempt: int = 1) ->
     return name
 
 
+def begun(path: Path, line: bytes) -> Path:
+    """A journal of one session and then `line`, whatever that is."""
+    with Journal(path) as journal:
+        journal.append(SessionBegan())
+    with path.open("ab") as file:
+        file.write(line)
+    return path
+
+
 def test_a_trial_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "j"
     with Journal(path) as journal:
@@ -149,8 +158,9 @@ def test_a_tail_longer_than_a_block_is_cut(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"{nonsense}\n", b"\n", b"[1]\n", b'{"x": 1}\n', b"\xff\0\n"])
 def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes) -> None:
-    path = tmp_path / "j"
-    path.write_bytes(b'{"t":"run","session":1}\n' + damage + b'{"t":"run","session":2}\n')
+    path = begun(tmp_path / "j", damage)
+    with Journal(path) as journal:
+        journal.append(SessionBegan())
     with pytest.raises(InputError, match=r"j, line 2: damaged") as caught:
         read_state(path)
     assert "\n" not in str(caught.value)
@@ -166,8 +176,7 @@ def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes) -> None:
     ],
 )
 def test_a_line_with_missing_fields_is_named(tmp_path: Path, line: bytes) -> None:
-    path = tmp_path / "j"
-    path.write_bytes(b'{"t":"run","session":1}\n' + line)
+    path = begun(tmp_path / "j", line)
     with pytest.raises(InputError, match=r"line 2: damaged: a field is missing"):
         read_state(path)
 

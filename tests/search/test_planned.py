@@ -22,6 +22,7 @@ from search.record.planned import (
     plan_new,
     with_trials,
 )
+from search.record.result import Searched, SearchEnd
 from search.record.state import RunState
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig, trial_id
@@ -54,7 +55,10 @@ def space(tmp_path: Path, text: str) -> SearchSpec:
 
 
 def state_of(
-    spec: SearchSpec, configs: list[dict[str, Any]], running: int = 0, **search: Any
+    spec: SearchSpec,
+    configs: list[dict[str, Any]],
+    running: int = 0,
+    search: Searched | None = None,
 ) -> RunState:
     """A run that made a trial of each of `configs`, the last `running` of them not ended."""
     state = RunState()
@@ -65,8 +69,9 @@ def state_of(
         state.apply(made, 0)
         if n < len(configs) - running:
             state.apply(TrialEnded(id=trial_id(n), state=State.COMPLETE, value=0.1), 0)
-    if search:
-        state.apply(StageMarked(name="search", state=StageState.DONE, data=search), 0)
+    if search is not None:
+        done = StageMarked(name="search", state=StageState.DONE, data=search.plain())
+        state.apply(done, 0)
     return state
 
 
@@ -165,7 +170,8 @@ class TestPlanOfMore:
 
     def test_after_a_time_budget_ended_the_run(self, spec):
         rng = np.random.default_rng(0)
-        state = state_of(spec, [spec.sample(rng) for _ in range(25)], planned=4000)
+        configs = [spec.sample(rng) for _ in range(25)]
+        state = state_of(spec, configs, search=Searched(planned=4000))
         plan = plan_more(spec, state, 4000, 5)
         assert plan.trials == 30
         assert plan.notes == (
@@ -188,7 +194,8 @@ class TestPlanOfMore:
     def test_a_search_that_found_nothing_new_has_nothing_left(self, tmp_path):
         rounding = space(tmp_path, ROUNDING)
         configs = [{"hard_fraction": f} for f in (0.25, 0.5, 0.75, 1.0)]
-        state = state_of(rounding, configs, stopped_by="space", planned=20)
+        ended = Searched(stopped_by=SearchEnd.SPACE, planned=20)
+        state = state_of(rounding, configs, search=ended)
         assert not configs_left(rounding, state)
         assert plan_more(rounding, state, 20, 10).trials == 4
 

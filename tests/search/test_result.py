@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import InputError
+from search.record.events import StageMarked, StageState, State
 from search.record.folder import RunFolder
 from search.record.result import (
     VERSION,
@@ -16,11 +17,17 @@ from search.record.result import (
     Counts,
     Finalist,
     Race,
+    Refitted,
     RunResult,
+    Searched,
+    SearchEnd,
     fields_table,
     read_result,
+    refitted,
+    searched,
     write_result,
 )
+from search.record.state import RunState
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = RunResult(
@@ -49,6 +56,21 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert plain["test_ci"] == [0.05, None]
     assert plain["baselines"]["knn"] == {"skipped": "why"}
     assert "wall_s" not in plain  # what was not given is not said
+
+
+def test_what_the_stages_found_is_read_from_the_journal() -> None:
+    state = RunState()
+    assert searched(state) is None
+    found = Searched(stopped_by=SearchEnd.TIME, planned=5, **{State.COMPLETE: 2})
+    # The keys and words that runs of every version have.
+    assert json.dumps(found.plain()) == '{"stopped_by": "time", "planned": 5, "COMPLETE": 2}'
+    state.apply(StageMarked(name="search", state=StageState.DONE, data=found.plain()), 0)
+    assert searched(state) == found
+    state.apply(StageMarked(name="search", state=StageState.START), 0)  # an extension
+    assert searched(state) is None
+    state.apply(StageMarked(name="refit", state=StageState.DONE, data={"rows": 3}), 0)
+    assert refitted(state) == Refitted(rows=3)
+    assert Refitted(rows=3).separator == " "
 
 
 def test_a_file_without_a_version_and_with_fields_not_known_here(tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder
+from search.record.result import Decided, Part, SearchEnd
 from search.record.state import TrialRecord
 from search.space.load import RaceSpec, load_spec
 from search.space.trial import TrialConfig
-from search.stages.context import Stages, seconds_after_search
+from search.stages.context import Stages, search_end, seconds_after_search
 from tests.search.fake_search import open_study, records
 from tests.search.spaces import override
 
@@ -177,24 +178,24 @@ class TestStage:
         stages = run.stages()
         seen = []
 
-        def work() -> dict[str, Any]:
+        def work() -> Part:
             seen.append(run.folder.state().stages["race"].state)
-            return {"winner": "t0001"}
+            return Decided(winner="t0001", epochs=3)
 
         stages.run("race", work)
         stages.run("race", work)
         assert seen == [StageState.START]
         assert run.stages_said == ["race"]
-        assert stages.state.stages["race"].data == {"winner": "t0001"}
+        assert stages.state.stages["race"].data == {"winner": "t0001", "epochs": 3}
 
     def test_one_that_is_begun_again_runs_again(self, tmp_path: Path) -> None:
         run = Run(tmp_path)
         stages = run.stages()
-        stages.run("race", lambda: {"winner": "t0001"})
+        stages.run("race", lambda: Decided(winner="t0001", epochs=3))
         run.journal.append(StageMarked(name="race", state=StageState.START))
         stages.refresh()
-        stages.run("race", lambda: {"winner": "t0002"})
-        assert stages.state.stages["race"].data == {"winner": "t0002"}
+        stages.run("race", lambda: Decided(winner="t0002", epochs=3))
+        assert stages.state.stages["race"].data == {"winner": "t0002", "epochs": 3}
 
 
 def test_a_config_comes_back_from_the_journal_as_it_was(tmp_path: Path) -> None:
@@ -204,3 +205,21 @@ def test_a_config_comes_back_from_the_journal_as_it_was(tmp_path: Path) -> None:
     assert record.training == made.train
     later = replace(record, config=dict(record.config) | {"lr": 0.25})
     assert later.training == config_from_flat(made.train.to_flat() | {"lr": 0.25})
+
+
+@pytest.mark.parametrize(
+    ("stopped", "exhausted", "end"),
+    [
+        (None, False, SearchEnd.TRIALS),
+        (None, True, SearchEnd.SPACE),
+        (Reason.TIME, False, SearchEnd.TIME),
+        (Reason.TIME, True, SearchEnd.TIME),
+    ],
+)
+def test_why_a_search_ended(stopped: Reason | None, exhausted: bool, end: SearchEnd) -> None:
+    assert search_end(stopped, exhausted) == end
+
+
+def test_a_failed_search_has_no_such_end() -> None:
+    with pytest.raises(AssertionError):
+        search_end(Reason.WORKERS, False)
