@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A developer's own settings of what the tests start; RECSEARCH_CACHE, with the data, may stay.
 FOREIGN = ("MLFLOW_", "RAY_", "TUNE_", "RECSEARCH_CPUS", "RECSEARCH_TEST_MARK")
 
-EMPTY_STORE = "RECSEARCH_TEST_STORE"  # for tests/search/tracking_help.py
+EMPTY_STORE = "RECSEARCH_TEST_STORE"  # for tests/search/tracking/tracking_help.py
 
 # What all processes need and would each make for themselves; side by side. The two that compile
 # have half of the kernels each.
@@ -36,7 +36,7 @@ for loss in ("softmax", "bpr", "bce"):
     f"""
 import os
 from pathlib import Path
-from tests.search.tracking_help import make_database
+from tests.search.tracking.tracking_help import make_database
 make_database(Path(os.environ["{EMPTY_STORE}"]))
 """,
 )

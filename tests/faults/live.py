@@ -19,7 +19,7 @@ from typing import Any
 from search.record.folder import RunFolder
 from search.tracking.verify import verify_delivery
 from tests.search.fake_search import open_study, records
-from tests.search.tracking_help import sqlite_store
+from tests.search.tracking.tracking_help import sqlite_store
 
 ROOT = Path(__file__).resolve().parents[2]
 # Limits are for what never happens, on a machine with much else to do: no test waits for one.

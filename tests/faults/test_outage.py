@@ -11,7 +11,7 @@ import pytest
 
 from search.tracking.verify import verify_delivery
 from tests.faults.live import Home, Live, check_whole, outcome, seen
-from tests.search.tracking_help import Server, locked, slow_proxy
+from tests.search.tracking.tracking_help import Server, locked, slow_proxy
 
 TRIALS = 14
 

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM in every stage: it ends in order, and the printed command works.
 
 That the shell is back in 5 s is held against no clock here, where a busy machine would decide:
-`tests/search/test_interrupt.py` shows that the time is limited whatever an end still waits for.
+`tests/search/run/test_interrupt.py` shows that the time is limited, whatever still has to end.
 """
 
 from __future__ import annotations

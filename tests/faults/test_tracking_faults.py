@@ -12,7 +12,14 @@ from search.tracking.driver import Tracker, sync
 from search.tracking.memory import delivery_status
 from search.tracking.verify import verify_delivery
 from tests.factories import FakeRun
-from tests.search.tracking_help import LONG_S, Server, delivered_rows, query, slow_proxy, wait_until
+from tests.search.tracking.tracking_help import (
+    LONG_S,
+    Server,
+    delivered_rows,
+    query,
+    slow_proxy,
+    wait_until,
+)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.guard import Guard, Process, kill, look, ours
-from tests.search.tracking_help import LONG_S, wait_until
+from tests.search.tracking.tracking_help import LONG_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 

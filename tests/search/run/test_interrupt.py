@@ -16,9 +16,9 @@ from recsys.errors import ConfigError, DivergedError, InputError
 from search.cli import commands
 from search.cli.main import main
 from search.run.signals import has_reader, tell
-from tests.search.tracking_help import wait_until
+from tests.search.tracking.tracking_help import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # The signals come from the process itself, so that none can come too early.
 CHILD = """
 import os, signal, sys

@@ -8,7 +8,7 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.space.load import load_spec
-from tests.search.test_space import MINIMAL, read
+from tests.search.space.test_space import MINIMAL, read
 
 # What is wrong, and what the one line has to say about it.
 WRONG = {

@@ -27,9 +27,15 @@ from search.tracking.where import (
     default_tracking_uri,
 )
 from tests.factories import FakeRun
-from tests.search.tracking_help import active_runs, deliver, query, sqlite_store, wait_until
+from tests.search.tracking.tracking_help import (
+    active_runs,
+    deliver,
+    query,
+    sqlite_store,
+    wait_until,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 STATUS = "select name, status from runs where lifecycle_stage = 'active'"
 
 

@@ -54,7 +54,7 @@ def ray_of_two() -> Iterator[None]:
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     import ray
 
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     ray.init(
         num_cpus=2,
         include_dashboard=False,

@@ -20,7 +20,7 @@ from search.report.files import RunFiles, read_run
 from search.report.page import render_report
 from search.report.tables import MOST_ROWS, leak_table, leak_words
 from tests.factories import fake_run, fake_table
-from tests.search.html_page import Page
+from tests.search.report.html_page import Page
 
 EVIL = (
     "<script>window.pwned=1</script>\"'><img src=x onerror=window.pwned=1> </title></style>&{{7*7}}"

@@ -23,7 +23,7 @@ from search.tracking.ui import serve
 from search.tracking.verify import verify_delivery
 from search.tracking.where import check_tracking_uri
 from tests.factories import FakeRun
-from tests.search.tracking_help import deliver, locked, sqlite_store, store_file
+from tests.search.tracking.tracking_help import deliver, locked, sqlite_store, store_file
 
 
 def change(file: Path, *statements: str) -> None:

@@ -15,8 +15,8 @@ from search.space.load import load_spec, space_names
 from search.space.located import Origin
 from search.space.reader import KEYS, parse_spec
 from search.space.schema import ABOUT, FILE, space_schema, text
-from tests.search.test_space import MINIMAL
-from tests.search.test_space_mistakes import WRONG, WRONG_PARAMS
+from tests.search.space.test_space import MINIMAL
+from tests.search.space.test_space_mistakes import WRONG, WRONG_PARAMS
 
 CHECK = jsonschema.Draft7Validator(space_schema())
 

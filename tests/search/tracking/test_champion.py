@@ -23,7 +23,7 @@ from search.tracking.pyfunc import Recommender
 from search.tracking.store import import_mlflow
 from search.tracking.verify import verify_delivery
 from tests.factories import FakeRun, save_tiny_model
-from tests.search.tracking_help import deliver, query, sqlite_store
+from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 
 def registered(uri: str) -> list[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from search.tune.study import SAMPLERS, sampler
 from tests.search.fake_search import run
 from tests.search.spaces import override
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "spaces.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "spaces.md"
 PROPOSERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 STOPPERS = {"asha": schedulers.EpochASHA, "none": schedulers.ToTheEnd}
 

@@ -50,7 +50,7 @@ from search.stages.race import best_of_other_models, finalists, honest_trials, r
 from search.stages.refit import refit
 from search.stages.result import result
 from search.summary import blend_rows, blend_words, headline
-from tests.search.test_race import Workers
+from tests.search.stages.test_race import Workers
 
 SPACE = """
 metric: ndcg@10

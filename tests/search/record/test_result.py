@@ -29,7 +29,7 @@ from search.record.result import (
 )
 from search.record.state import RunState
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FULL = RunResult(
     version=VERSION,
     metric="map@50",

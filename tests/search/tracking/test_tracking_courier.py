@@ -20,7 +20,7 @@ from search.tracking.memory import delivery_status
 from search.tracking.store import import_mlflow
 from search.tracking.verify import verify_delivery
 from tests.factories import FakeRun
-from tests.search.tracking_help import (
+from tests.search.tracking.tracking_help import (
     LONG_S,
     active_runs,
     deliver,
@@ -31,7 +31,7 @@ from tests.search.tracking_help import (
     wait_until,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.slow

@@ -16,9 +16,9 @@ from recsys.errors import ConfigError
 from search.tracking.ui import Place, find_place, serve, visitors
 from tests.factories import FakeRun
 from tests.ports import free_port
-from tests.search.tracking_help import LONG_S, deliver, sqlite_store, wait_until
+from tests.search.tracking.tracking_help import LONG_S, deliver, sqlite_store, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_a_refused_run_does_not_take_its_name(begun, monkeypatch, capsys):
 
 @pytest.mark.parametrize("stem", ["my space", "a[1]+b", "größe", "x" * 120, "-", "ü", ".hidden.x"])
 def test_a_space_of_any_file_name_is_readable_again(begun, monkeypatch, stem):
-    text = (HERE.parents[1] / "spaces" / "smoke.yaml").read_text()
+    text = (HERE.parents[2] / "spaces" / "smoke.yaml").read_text()
     path = begun / f"{stem}.yaml"
     path.write_text(text)
     session = go(monkeypatch, "--space", str(path), "--data", "demo", "--run", "n", "--trials", "3")
@@ -324,7 +324,7 @@ def test_users_to_be_served_are_part_of_the_data(tmp_path):
 def test_there_is_one_door_to_the_data_of_a_run():
     doors = [
         path.name
-        for path in (HERE.parents[1] / "search").rglob("*.py")
+        for path in (HERE.parents[2] / "search").rglob("*.py")
         if re.search(r"from recsys\.data(\.source)? import [^\n]*\bload\b", path.read_text())
     ]
     assert sorted(doors) == ["commands.py", "opened.py"]  # commands: `data` has no run

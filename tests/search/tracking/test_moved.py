@@ -17,7 +17,7 @@ from search.tracking.store import artifact_root
 from search.tracking.verify import verify_delivery
 from search.tracking.where import default_tracking_uri
 from tests.factories import FakeRun, journal_of
-from tests.search.tracking_help import deliver, query, sqlite_store
+from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 
 def project(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
