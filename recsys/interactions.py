@@ -110,6 +110,19 @@ class CSR:
         return sha.hexdigest()[:16]
 
 
+def rows_of(csr: CSR, users: NDArray) -> CSR:
+    """The rows of some users, one for each, in their order."""
+    size = csr.degrees()[users]
+    indptr = np.concatenate([[0], np.cumsum(size)])
+    at = np.arange(indptr[-1]) + np.repeat(csr.indptr[users] - indptr[:-1], size)
+    return CSR(indptr, csr.indices[at], csr.n_items)
+
+
+def nothing_like(csr: CSR) -> CSR:
+    """No pairs, of the same users and items."""
+    return CSR(np.zeros_like(csr.indptr), csr.indices[:0], csr.n_items)
+
+
 def subset(csr: CSR, keep: NDArray[np.bool_]) -> CSR:
     """The pairs of `csr` where `keep` (E,) is true."""
     kept = np.concatenate([[0], np.cumsum(keep)])

@@ -211,7 +211,7 @@ def save_tiny_model(folder: Path, string_ids: bool = False) -> None:
         "global_bias": torch.zeros(1),
     }
     torch.save(weights, folder / "weights.pt")
-    (folder / "config.json").write_text('{"model": "lfm"}')
+    (folder / "config.json").write_text('{"model": "lfm", "lr": 0.1}')
     seen = CSR.from_pairs(np.array([0, 1]), np.array([0, 3]), 3, 4)
     users, items = np.array([10, 20, 30]), np.array([100, 200, 300, 400])
     if string_ids:

@@ -9,7 +9,7 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, get_args
 
@@ -39,6 +39,21 @@ class EpochReport:
     train_seconds: float
     eval_seconds: float
     stop: str | None
+
+
+# For lists of items that people like, CSR (L, I): scores of every item, float32 (L, I). Whoever has
+# an empty list gets what suits everybody.
+ListScorer = Callable[[CSR], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """A model whose score is a dot product: users float32 (U, d), items (I, d), and what is added
+    for each item, (I,), None in a model without biases."""
+
+    users: NDArray[np.float32]
+    items: NDArray[np.float32]
+    bias: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +207,22 @@ class Model(ABC):
     @abstractmethod
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         """Scores of every item for some users, float32 (len(users), I); higher is better."""
+
+    @abstractmethod
+    def list_scorer(self, config: Any) -> ListScorer:
+        """How people who were not trained on are scored, by the items they like.
+
+        config: what the model was trained with. The trained model stays as it is, and so does what
+        the scorer prepares once. No list takes longer than scoring a known user by much.
+        """
+
+    def with_seen(self) -> Self:
+        """The model for lists that may hold items which users have; most don't know of these."""
+        return self
+
+    def vectors(self) -> Vectors | None:
+        """Users and items as vectors; None for a model that has none."""
+        return None
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray]:

@@ -9,7 +9,7 @@ score of every member. Shapes: B users of a block, V users, I items, T items of 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -19,7 +19,7 @@ from pydantic import Field
 
 from recsys.errors import ConfigError
 from recsys.evaluation import TILE, Scorer
-from recsys.interactions import CSR, frozen
+from recsys.interactions import CSR, frozen, nothing_like
 from recsys.models import base
 
 DEPTH = 200
@@ -113,9 +113,16 @@ class Blend(base.Model):
     """Trained members, their weights, and the items each user has, which lists leave out."""
 
     def __init__(
-        self, config: BlendConfig, members: Sequence[base.Model], seen: CSR | None
+        self,
+        config: BlendConfig,
+        members: Sequence[base.Model],
+        seen: CSR | None,
+        *,
+        leave_out: bool = True,
     ) -> None:
+        """leave_out: whether what a user has is left out of the members' lists."""
         self.config, self.members, self._seen = config, list(members), seen
+        self._leave_out = leave_out
 
     @classmethod
     def create(cls, *_: Any, **__: Any) -> Blend:
@@ -130,12 +137,38 @@ class Blend(base.Model):
         """The weighted lists; below all of them, and below 0, the order of the heaviest member."""
         assert self._seen is not None
         part = np.asarray(users, np.int32)
+        scores = (np.asarray(model.score_users(part), np.float32) for model in self.members)
+        return self._added(scores, self._seen, part)
+
+    def list_scorer(self, config: BlendConfig) -> base.ListScorer:  # noqa: ARG002
+        """The members' own scores of a list, added as those of known users are."""
+        from recsys.models import config_from_flat
+
+        scorers = [
+            model.list_scorer(config_from_flat(member.config))
+            for member, model in zip(self.config.members, self.members, strict=True)
+        ]
+
+        def scores(lists: CSR) -> NDArray[np.float32]:
+            rows = np.arange(lists.n_users, dtype=np.int32)
+            return self._added((scorer(lists) for scorer in scorers), lists, rows)
+
+        return scores
+
+    def with_seen(self) -> Blend:
+        members = [model.with_seen() for model in self.members]
+        return Blend(self.config, members, self._seen, leave_out=False)
+
+    def _added(
+        self, members: Iterable[NDArray[np.float32]], seen: CSR, part: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """The blend of the members' scores of the users `part` of `seen`."""
         weights = [member.weight for member in self.config.members]
-        sums = np.zeros((len(part), self._seen.n_items), np.float32)
+        left_out = seen if self._leave_out else nothing_like(seen)
+        sums = np.zeros((len(part), seen.n_items), np.float32)
         beyond = sums
-        for number, (weight, model) in enumerate(zip(weights, self.members, strict=True)):
-            scores = np.asarray(model.score_users(part), np.float32)
-            lists = lists_of(scores, self._seen, part, self.config.depth)
+        for number, (weight, scores) in enumerate(zip(weights, members, strict=True)):
+            lists = lists_of(scores, left_out, part, self.config.depth)
             row, place = np.nonzero(lists.items >= 0)
             sums[row, lists.items[row, place]] += np.float32(weight) * lists.scores[row, place]
             if number == weights.index(max(weights)):
@@ -144,7 +177,8 @@ class Blend(base.Model):
         return np.where(sums > 0, sums, beyond)
 
     def to_host(self) -> Blend:
-        return Blend(self.config, [model.to_host() for model in self.members], self._seen)
+        members = [model.to_host() for model in self.members]
+        return Blend(self.config, members, self._seen, leave_out=self._leave_out)
 
     def arrays(self) -> dict[str, NDArray]:
         assert self._seen is not None

@@ -15,7 +15,15 @@ from pydantic import Field
 
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
-from recsys.models.base import Cost, EpochReport, Model, ModelConfig, Size
+from recsys.models.base import (
+    Cost,
+    EpochReport,
+    ListScorer,
+    Model,
+    ModelConfig,
+    Size,
+    Vectors,
+)
 from recsys.models.epochs import run_epochs
 from recsys.models.neighbours import side_by_side, transposed
 
@@ -92,6 +100,21 @@ class IALS(Model):
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.asarray(self.user_factors[users] @ self.item_factors.T)
 
+    def list_scorer(self, config: IalsConfig) -> ListScorer:
+        """A half step of the training, with the trained items."""
+        items = np.ascontiguousarray(self.item_factors)
+        base = _base(config, items)
+
+        def scores(lists: CSR) -> NDArray[np.float32]:
+            users = np.empty((lists.n_users, items.shape[1]), np.float32)
+            _half_step(config, lists, items, base, users, threads=1, epoch=0)
+            return np.asarray(users @ items.T)
+
+        return scores
+
+    def vectors(self) -> Vectors:
+        return Vectors(self.user_factors, self.item_factors)
+
     def arrays(self) -> dict[str, NDArray]:
         return {"user_factors": self.user_factors, "item_factors": self.item_factors}
 
@@ -130,26 +153,46 @@ class _Solver:
         return squared_error(rows.indptr, rows.indices, users, items, 0, rows.n_users) / self._pairs
 
     def _solve(self, rows: CSR, fixed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        from recsys.models.kernels.ials import memory, solve_rows
+        base = _base(self._config, fixed)
+        _half_step(self._config, rows, fixed, base, out, threads=self._threads, epoch=self._epoch)
 
-        config = self._config
-        alpha = config.ials_alpha
-        base = np.ascontiguousarray(np.float32(alpha) * (fixed.T @ fixed))
-        counts = rows.degrees() + alpha * rows.n_items
-        ridge = (config.ials_l2 * counts**config.ials_nu).astype(np.float32)
 
-        def work(first: int) -> int:
-            last = min(first + ROWS, rows.n_users)
-            normal, right = memory(fixed.shape[1])
-            return int(
-                solve_rows(
-                    rows.indptr, rows.indices, fixed, base, ridge, out, normal, right, first, last
-                )
+def _base(config: IalsConfig, fixed: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What all pairs add to the system of every row, float32 (d, d)."""
+    return np.ascontiguousarray(np.float32(config.ials_alpha) * (fixed.T @ fixed))
+
+
+def _half_step(
+    config: IalsConfig,
+    rows: CSR,
+    fixed: NDArray[np.float32],
+    base: NDArray[np.float32],
+    out: NDArray[np.float32],
+    *,
+    threads: int,
+    epoch: int,
+) -> None:
+    """Solve one side, float32 (rows, d), into `out`; `base` is of `_base`.
+
+    DivergedError, with the epoch, where a system has no solution.
+    """
+    from recsys.models.kernels.ials import memory, solve_rows
+
+    counts = rows.degrees() + config.ials_alpha * rows.n_items
+    ridge = (config.ials_l2 * counts**config.ials_nu).astype(np.float32)
+
+    def work(first: int) -> int:
+        last = min(first + ROWS, rows.n_users)
+        normal, right = memory(fixed.shape[1])
+        return int(
+            solve_rows(
+                rows.indptr, rows.indices, fixed, base, ridge, out, normal, right, first, last
             )
+        )
 
-        failed = side_by_side(work, range(0, rows.n_users, ROWS), self._threads)
-        if max(failed, default=-1) >= 0:
-            raise DivergedError(self._epoch, config.key())
+    failed = side_by_side(work, range(0, rows.n_users, ROWS), threads)
+    if max(failed, default=-1) >= 0:
+        raise DivergedError(epoch, config.key())
 
 
 class _Factors:

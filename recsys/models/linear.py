@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import ClosedForm
+from recsys.models.base import ClosedForm, ListScorer
 
 
 def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
@@ -34,6 +34,10 @@ class LinearModel(ClosedForm):
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.asarray(self._x[users] @ self._weights, np.float32)
+
+    def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
+        """A list is a row of histories like any other."""
+        return lambda lists: np.asarray(matrix(lists) @ self._weights, np.float32)
 
     def arrays(self) -> dict[str, NDArray]:
         return {
@@ -63,6 +67,10 @@ class SparseLinear(ClosedForm):
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.asarray((self._x[users] @ self._weights).toarray(), np.float32)
+
+    def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
+        """As in `LinearModel`."""
+        return lambda lists: np.asarray((matrix(lists) @ self._weights).toarray(), np.float32)
 
     def arrays(self) -> dict[str, NDArray]:
         return {

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import ClosedForm, Cost, ModelConfig, Size
+from recsys.models.base import ClosedForm, Cost, ListScorer, ModelConfig, Size
 
 
 class PopularityConfig(ModelConfig):
@@ -30,6 +30,9 @@ class Popularity(ClosedForm):
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.broadcast_to(self._counts, (len(users), len(self._counts)))
+
+    def list_scorer(self, config: PopularityConfig) -> ListScorer:  # noqa: ARG002
+        return lambda lists: self.score_users(np.arange(lists.n_users))
 
     def arrays(self) -> dict[str, NDArray]:
         return {"counts": self._counts}

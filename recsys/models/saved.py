@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from recsys.models import DEFAULT, model_named
-from recsys.models.base import Model
+from recsys.models import DEFAULT, config_from_flat, model_named
+from recsys.models.base import Model, ModelConfig
 
 CONFIG = "config.json"
 _WEIGHTS = "weights.*"
@@ -23,6 +24,16 @@ def weights_of(folder: Path) -> Path | None:
 
 def load_model(folder: Path) -> Model:
     """The model that was saved in a folder; no code in its files can run."""
-    flat = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    flat = _flat(folder)
     kind = model_named(flat.get("model", DEFAULT))
     return kind.from_bytes((folder / kind.weights_file).read_bytes())
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """What the model in a folder was trained with."""
+    return config_from_flat(_flat(folder))
+
+
+def _flat(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return found

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ALIAS, ARTIFACT = "champion", "model"
 FILES = (CONFIG, "ids.json", "seen.npz")
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
+INPUTS = ("user_id", "items", "similar_to")
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 
 
@@ -98,32 +99,64 @@ def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str) -> None:
 
     from search.tracking.store import scratch
 
+    ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
     with scratch(run_dir) as temp:
         path = Path(temp) / ARTIFACT
         mlflow.pyfunc.save_model(
             path,
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={"model": str(folder)},
-            signature=_signature(folder),
+            signature=_signature(ids),
+            input_example=(_example(ids), {"k": 10}),
             pip_requirements=[f"{p}=={version(p)}" for p in NEEDS],
             code_paths=[str(Path(recsys.__file__).parent)],
         )
         store.client.log_artifacts(run_id, str(path), ARTIFACT)
 
 
-def _signature(folder: Path) -> Any:
+def _signature(ids: dict[str, list[Any]]) -> Any:
+    """Ids are of any type: numbers are floats in a column with gaps, strangers have any name."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
-    ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
-
-    def kind(values: list[Any]) -> DataType:
-        return DataType.long if values and isinstance(values[0], int) else DataType.string
-
-    user, item = kind(ids["users"]), kind(ids["items"])
+    item = _kind(ids["items"])
     return ModelSignature(
-        inputs=Schema([ColSpec(user, "user_id")]),
-        outputs=Schema([ColSpec(user, "user_id"), ColSpec(Array(item), "item_ids")]),
-        params=ParamSchema([ParamSpec("k", DataType.long, 50)]),
+        inputs=Schema([ColSpec(AnyType(), name, required=False) for name in INPUTS]),
+        outputs=Schema(
+            [
+                ColSpec(AnyType(), "user_id", required=False),
+                ColSpec(Array(item), "item_ids"),
+                ColSpec(Array(DataType.double), "scores"),
+                ColSpec(DataType.string, "source"),
+                ColSpec(Array(DataType.string), "unknown_items"),
+            ]
+        ),
+        params=ParamSchema(
+            [
+                ParamSpec("k", DataType.long, 50),
+                ParamSpec("exclude_seen", DataType.boolean, True),
+                ParamSpec("candidates", item, [], shape=(-1,)),
+                ParamSpec("exclude", item, [], shape=(-1,)),
+            ]
+        ),
     )
+
+
+def _kind(values: list[Any]) -> Any:
+    from mlflow.types import DataType
+
+    return DataType.long if values and isinstance(values[0], int) else DataType.string
+
+
+def _example(ids: dict[str, list[Any]]) -> Any:
+    """A known user, somebody who likes two items, and items near one."""
+    import pandas as pd
+
+    items = ids["items"]
+    rows = [
+        {"user_id": ids["users"][0]},
+        {"items": items[:2]},
+        {"similar_to": items[0]},
+    ]
+    return pd.DataFrame([{name: row.get(name) for name in INPUTS} for row in rows], dtype=object)

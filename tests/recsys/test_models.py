@@ -17,7 +17,7 @@ from recsys.errors import ConfigError
 from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR
 from recsys.models import MODELS, Entry, Size, config_from_flat, config_of, model_of
-from recsys.models.base import Cost, EpochReport, Model, ModelConfig
+from recsys.models.base import Cost, EpochReport, ListScorer, Model, ModelConfig
 from recsys.models.mf.config import TrainConfig
 
 Planted = tuple[CSR, CSR]
@@ -152,6 +152,9 @@ class Newest(Model):
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.broadcast_to(self._scores, (len(users), len(self._scores)))
+
+    def list_scorer(self, config: Any) -> ListScorer:
+        return lambda lists: self.score_users(np.arange(lists.n_users))
 
     def arrays(self) -> dict[str, NDArray]:
         return {"scores": self._scores}

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import Cost, EpochReport, Model, Size
+from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size, Vectors
 from recsys.models.mf import training
 from recsys.models.mf.config import Adam, Hard, Sgd, TrainConfig
+from recsys.models.mf.folding import Folding
 from recsys.models.mf.model import LFM
 
 
@@ -54,6 +55,19 @@ class Factorization(LFM, Model):
             device=device,
             time_limit=time_limit,
         )
+
+    def list_scorer(self, config: TrainConfig) -> ListScorer:
+        """One Newton step from what known users have in common; see `folding`."""
+        vectors = self.vectors()
+        bias = vectors.bias
+        assert bias is not None
+        weight = 2.0 if isinstance(config.negatives, Hard) else 1.0
+        folding = Folding.of(vectors.users, vectors.items, bias, weight)
+        return lambda lists: folding.users(lists) @ vectors.items.T + bias
+
+    def vectors(self) -> Vectors:
+        views = self.to_host().views()
+        return Vectors(views.user_factors, views.item_factors, views.item_bias)
 
     def to_host(self) -> Factorization:
         return self.cpu()

@@ -65,10 +65,18 @@ def test_the_champion_recommends(store: tuple[str, FakeRun]) -> None:
     found = model.predict(pd.DataFrame({"user_id": [20, 10, 999, 30]}), params={"k": 3})
     assert found["user_id"].tolist() == [20, 10, 999, 30]
     # scores of user 20: 1 2 3 4, item 400 seen; of user 10: 4 3 2 1, item 100 seen; 30: all 0
-    assert found["item_ids"].tolist() == [[300, 200, 100], [200, 300, 400], [], [100, 200, 300]]
+    assert found["item_ids"].tolist() == [
+        *([300, 200, 100], [200, 300, 400]),
+        [100, 400, 200],  # nobody knows 999: items 100 and 400 have a user each
+        [100, 200, 300],
+    ]
+    assert found["source"].tolist() == ["model", "model", "popular", "model"]
+    assert found["scores"].tolist()[:3] == [[3, 2, 1], [3, 2, 1], [1, 1, 0]]
     everything = model.predict(pd.DataFrame({"user_id": [20]}))
     assert everything["item_ids"].tolist() == [[300, 200, 100]]
-    assert model.metadata.signature.inputs.input_names() == ["user_id"]
+    assert model.metadata.signature.inputs.input_names() == ["user_id", "items", "similar_to"]
+    example = model.predict(model.input_example)
+    assert example["source"].tolist() == ["model", "items", "similar"]
     with pytest.raises(Exception, match="user_id"):
         model.predict(pd.DataFrame({"item": [1]}))
 
@@ -142,7 +150,10 @@ def test_every_model_recommends_what_the_submission_says(name: str, tmp_path: Pa
     found = recommender.predict(context, pd.DataFrame({"user_id": asked}), {"k": 58})  # type: ignore[arg-type]
     best = top_items(model, seen, np.arange(1500), 58)
     expected = [[int(items[i]) for i in row if i >= 0] for row in best]
-    assert found["item_ids"].tolist() == [[], *expected, expected[7]]
+    counts = seen.item_counts()
+    popular = [int(items[i]) for i in np.argsort(-counts, kind="stable")[:58]]
+    assert found["item_ids"].tolist() == [popular, *expected, expected[7]]
+    assert set(found["source"][1:]) == {"model"}
     assert len({len(row) for row in expected}) > 1  # some users have fewer than 58 items left
     nothing = recommender.predict(context, pd.DataFrame({"user_id": [5, 3]}), {"k": 0})  # type: ignore[arg-type]
     assert nothing["item_ids"].tolist() == [[], []]
@@ -187,3 +198,88 @@ def test_without_a_whole_model_nothing_is_registered(tmp_path: Path) -> None:
     (tmp_path / "weights.npz").unlink()
     (tmp_path / "ids.json").unlink()
     assert model_digest(tmp_path) is None
+
+
+# --- what a request may say ----------------------------------------------------------------------
+
+
+@pytest.fixture(params=[False, True], ids=["numbers", "words"])
+def recommender(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Recommender, list[Any]]:
+    save_tiny_model(tmp_path / "model", string_ids=request.param)
+    made = Recommender()
+    made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
+    items = ["a b", "é", "<i>", "z"] if request.param else [100, 200, 300, 400]
+    return made, items
+
+
+def ask(made: Recommender, rows: list[dict[str, Any]], **params: Any) -> pd.DataFrame:
+    return made.predict(None, pd.DataFrame(rows), params)  # type: ignore[arg-type]
+
+
+def test_rows_of_all_kinds_in_one_request(recommender: tuple[Recommender, list[Any]]) -> None:
+    made, (a, b, c, d) = recommender
+    user = list(made.user_index)[1]
+    found = ask(
+        made,
+        [
+            {"user_id": user},
+            {"items": [a]},
+            {"user_id": "nobody", "items": [d, "new", d]},
+            {"items": ["new"]},
+            {"similar_to": a},
+            {"similar_to": "new"},
+            {"user_id": user, "items": [a]},
+            {"user_id": float("nan"), "items": None},
+        ],
+        k=4,
+    )
+    assert found["source"].tolist() == [
+        *("model", "items", "items", "popular", "similar", "popular", "items", "popular")
+    ]
+    assert found["unknown_items"].tolist() == [
+        *([], [], ["new"], ["new"], [], ["new"], [], []),
+    ]
+    lists = found["item_ids"].tolist()
+    assert lists[0] == [c, b, a]
+    assert lists[1] == [b, c, d]  # who likes the first factor gets what has most of it
+    assert lists[2] == [c, b, a]
+    assert lists[3] == lists[5] == lists[7] == [a, d, b, c]
+    assert lists[4] == [b, c, d]
+    assert sorted(map(str, lists[6])) == sorted(map(str, [b, c]))  # d is the user's history
+    assert [len(row) for row in found["scores"]] == [len(row) for row in lists]
+
+
+def test_what_may_be_recommended(recommender: tuple[Recommender, list[Any]]) -> None:
+    made, (a, b, c, d) = recommender
+    user = list(made.user_index)[1]
+    rows = [{"user_id": user}, {"items": [a]}, {"user_id": "nobody"}, {"similar_to": a}]
+
+    def lists(**params: Any) -> list[list[Any]]:
+        return list(ask(made, rows, **params)["item_ids"])
+
+    assert lists(candidates=[c, a, "new"]) == [[c, a], [c], [a, c], [c]]
+    assert lists(exclude=[c, "new"]) == [[b, a], [b, d], [a, d, b], [b, d]]
+    assert lists(candidates=[a, c], exclude=[a]) == [[c], [c], [c], [c]]
+    assert lists(candidates=["new"]) == [[], [], [], []]
+    with_seen = lists(exclude_seen=False)
+    assert with_seen[0] == [d, c, b, a]
+    assert with_seen[1] == [a, b, c, d]
+
+
+def test_numbers_may_be_floats_and_texts(tmp_path: Path) -> None:
+    """As they are in a column with gaps, and in a query string."""
+    save_tiny_model(tmp_path / "model")
+    made = Recommender()
+    made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
+    found = ask(made, [{"user_id": 20.0}, {"user_id": "20"}, {"user_id": np.int64(20)}], k=1)
+    assert found["item_ids"].tolist() == [[300]] * 3
+    found = ask(made, [{"items": (100.0,)}, {"items": np.array([100])}, {"items": "100"}], k=1)
+    assert found["item_ids"].tolist() == [[200]] * 3
+
+
+def test_a_request_without_a_column_of_ours_is_refused(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path / "model")
+    made = Recommender()
+    made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="column user_id, items or similar_to, got who"):
+        ask(made, [{"who": 20}])

@@ -1,0 +1,155 @@
+"""The model in use: the best items for users, for people known by what they like, for anybody.
+
+Each row of a request is answered in one of three ways, whatever the model. Where there are items
+that somebody likes, these are folded in, together with what a known user has. A known user without
+such items is scored as in the submission. Anybody else gets the items with most users.
+
+Shapes: R rows, B rows of a block, I items, k places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.evaluation import TILE, torch_threads
+from recsys.interactions import CSR, nothing_like, rows_of
+from recsys.models import Model, ModelConfig
+from recsys.models.base import ListScorer
+
+MODEL, ITEMS, POPULAR = "model", "items", "popular"
+
+Scores = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # of some rows, (B, I)
+Best = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """items: int32 (R, k), best first, -1 where there are fewer. scores: float32 (R, k), NaN beside
+    -1. source: how each row was answered, `MODEL`, `ITEMS` or `POPULAR`."""
+
+    items: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    source: list[str]
+
+
+class Recommender:
+    """A trained model and what its users have; what can be prepared is prepared once."""
+
+    def __init__(self, model: Model, config: ModelConfig, seen: CSR) -> None:
+        """seen: what the model's users (U, in its order) have."""
+        self.model, self.config, self.seen = model, config, seen
+        self._counts = seen.item_counts().astype(np.float32)
+        self._ready: dict[bool, tuple[Model, ListScorer]] = {}
+
+    def recommend(
+        self,
+        users: NDArray[np.int64],
+        lists: CSR,
+        k: int,
+        *,
+        exclude_seen: bool = True,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Ranked:
+        """The k best items of each row.
+
+        users: (R,), -1 for somebody unknown. lists: CSR (R, I), what somebody likes, known or not.
+        exclude_seen: leave out what a user has and what is in the list. allowed: bool (I,), the
+        items that may be recommended. FloatingPointError for a NaN score.
+        """
+        known, liked = users >= 0, lists.degrees() > 0
+        source = np.select([liked, known], [ITEMS, MODEL], POPULAR)
+        model, score_lists = self._prepared(exclude_seen)
+        every = self._joined(users, lists)
+
+        def of_lists(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            return score_lists(rows_of(every, rows))
+
+        def of_model(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            # in tiles of one shape, so that the scores are the submission's to the last bit
+            return model.score_users(np.resize(users[rows], TILE))[: len(rows)]
+
+        def of_counts(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+            return np.broadcast_to(self._counts, (len(rows), len(self._counts)))
+
+        ways: dict[str, Scores] = {ITEMS: of_lists, MODEL: of_model, POPULAR: of_counts}
+        k = max(0, min(k, self.seen.n_items))
+        items = np.full((len(users), k), -1, np.int32)
+        scores = np.full((len(users), k), np.nan, np.float32)
+        left_out = every if exclude_seen else nothing_like(every)
+        for way, score in ways.items():
+            rows = np.flatnonzero(source == way)
+            items[rows], scores[rows] = best(score, left_out, rows, k, allowed)
+        return Ranked(items, scores, source.tolist())
+
+    def similar(
+        self, items: NDArray[np.int64], k: int, *, allowed: NDArray[np.bool_] | None = None
+    ) -> Best:
+        """The k items nearest to each of R items, themselves left out, and how near they are.
+
+        By the cosine of their vectors where the model has some, otherwise by what somebody gets
+        who likes this item alone.
+        """
+        alone = CSR.from_pairs(np.arange(len(items)), items, len(items), self.seen.n_items)
+        k = max(0, min(k, self.seen.n_items))
+        return best(self._nearness(items, alone), alone, np.arange(len(items)), k, allowed)
+
+    def _nearness(self, items: NDArray[np.int64], alone: CSR) -> Scores:
+        vectors = self.model.vectors()
+        if vectors is None:
+            _, score_lists = self._prepared(exclude_seen=True)
+            return lambda rows: score_lists(rows_of(alone, rows))
+        length = np.linalg.norm(vectors.items, axis=1, keepdims=True)
+        unit = vectors.items / np.maximum(length, np.finfo(np.float32).tiny)
+        return lambda rows: unit[items[rows]] @ unit.T
+
+    def _prepared(self, exclude_seen: bool) -> tuple[Model, ListScorer]:
+        if exclude_seen not in self._ready:
+            model = self.model if exclude_seen else self.model.with_seen()
+            self._ready[exclude_seen] = model, model.list_scorer(self.config)
+        return self._ready[exclude_seen]
+
+    def _joined(self, users: NDArray[np.int64], lists: CSR) -> CSR:
+        """What each row's user has, and what is in its list."""
+        rows = np.flatnonzero(users >= 0)
+        own = rows_of(self.seen, users[rows])
+        who, what = rows[own.users()], own.indices
+        return lists.union(CSR.from_pairs(who, what, len(users), lists.n_items))
+
+
+def best(
+    score: Scores,
+    left_out: CSR,
+    rows: NDArray[np.int64],
+    k: int,
+    allowed: NDArray[np.bool_] | None = None,
+) -> Best:
+    """The k best items of some rows of `left_out` (R, I), which has what no row may get."""
+    from recsys.kernels.topk import best_unseen
+
+    items = np.full((len(rows), k), -1, np.int32)
+    values = np.full((len(rows), k), np.nan, np.float32)
+    if not k:
+        return items, values
+    with torch_threads(1):
+        for low in range(0, len(rows), TILE):
+            part = rows[low : low + TILE]
+            scores = np.ascontiguousarray(score(part), np.float32)
+            if allowed is not None:
+                scores = np.where(allowed, scores, np.float32(-np.inf))
+            found = items[low : low + TILE]
+            index = part.astype(np.int32)
+            if (
+                best_unseen(scores, index, left_out.indptr, left_out.indices, found, 0, len(part))
+                >= 0
+            ):
+                raise FloatingPointError("the score of a user and an item is NaN")
+            if allowed is not None:
+                found[~allowed[found]] = -1
+            there = found >= 0
+            of_found = np.take_along_axis(scores, np.maximum(found, 0), axis=1)
+            values[low : low + TILE] = np.where(there, of_found, np.nan)
+    return items, values

@@ -1,0 +1,135 @@
+"""The champion behind `mlflow models serve`: what a team's own program would ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.interactions import CSR, Interactions
+from recsys.models import config_from_flat, fit_model
+from search.stages.catalogue import save_catalogue
+from search.stages.refit import save_model
+from search.tracking.where import courier_environment
+from tests.factories import FakeRun
+from tests.ports import free_port
+from tests.search.tracking.tracking_help import deliver, query, sqlite_store, wait_until
+
+USERS, ITEMS = 1000, 300
+
+
+@contextmanager
+def served(tmp_path: Path, words: bool) -> Iterator[str]:
+    """The address of a served factorization of 1,000 users, delivered and registered."""
+    uri = sqlite_store(tmp_path / "store")
+    run = FakeRun(tmp_path / "runs", "a")
+    run.trial()
+    rng = np.random.default_rng(0)
+    seen = CSR.from_pairs(rng.integers(0, USERS, 9000), rng.integers(0, ITEMS, 9000), USERS, ITEMS)
+    config = config_from_flat({"lr": 0.1, "epochs": 1, "latent_factors": 16})
+    save_model(run.path / "model", fit_model(config, seen, rng=rng).to_bytes(), config)
+    names = [
+        np.array([f"{kind} {n}é" for n in range(size)], object) if words else np.arange(size) + 7
+        for kind, size in (("user", USERS), ("item", ITEMS))
+    ]
+    there = Interactions(seen, np.zeros(seen.nnz), *names, ordered=False)
+    save_catalogue(run.path / "model", there, seen)
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    ((source,),) = query(uri, "select source from model_versions")
+    port = free_port()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # its own process group: the server starts workers
+    with (tmp_path / "serve.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "mlflow", "models", "serve", "-m", source),
+                *("--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"),
+            ],
+            env=courier_environment(uri) | {"PATH": path},  # it asks a shell for uvicorn
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: process.poll() is not None or answers(f"{address}/health"))
+        assert process.poll() is None, (tmp_path / "serve.log").read_text()
+        yield f"{address}/invocations"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def post(address: str, rows: list[dict[str, Any]], **params: Any) -> list[dict[str, Any]]:
+    content = json.dumps({"dataframe_records": rows, "params": params}).encode()
+    request = urllib.request.Request(address, content, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["predictions"]
+        return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [False, True], ids=["numbers", "words"])
+def test_the_model_answers_over_http(words: bool, tmp_path: Path) -> None:
+    def user(n: int) -> Any:
+        return f"user {n}é" if words else n + 7
+
+    def item(n: int) -> Any:
+        return f"item {n}é" if words else n + 7
+
+    known = {item(n) for n in range(ITEMS)}
+    with served(tmp_path, words) as address:
+        everybody = post(address, [{"user_id": user(n)} for n in range(USERS)], k=10)
+        assert [row["user_id"] for row in everybody] == [user(n) for n in range(USERS)]
+        assert {row["source"] for row in everybody} == {"model"}
+        for row in everybody:
+            assert len(set(row["item_ids"])) == len(row["scores"]) == 10
+            assert known.issuperset(row["item_ids"])
+            assert row["scores"] == sorted(row["scores"], reverse=True)
+        mixed = post(
+            address,
+            [
+                {"user_id": user(5)},
+                {"items": [item(3), item(4), "never seen"]},
+                {"user_id": "a stranger"},
+                {"similar_to": item(9)},
+            ],
+            k=3,
+            exclude=[item(0)],
+            candidates=[item(n) for n in range(50)],
+        )
+        assert [row["source"] for row in mixed] == ["model", "items", "popular", "similar"]
+        assert [row["unknown_items"] for row in mixed] == [[], ["never seen"], [], []]
+        few = {item(n) for n in range(1, 50)}
+        assert all(len(row["item_ids"]) == 3 and few.issuperset(row["item_ids"]) for row in mixed)
+        with pytest.raises(urllib.error.HTTPError):
+            post(address, [{"nobody": 1}])
+        rows = [{"items": [item((n + i) % ITEMS) for i in range(5)]} for n in range(1000)]
+        folded = post(address, rows, k=10)
+        assert {row["source"] for row in folded} == {"items"}
+        assert not any(
+            set(row["items"]) & set(got["item_ids"]) for row, got in zip(rows, folded, strict=True)
+        )
