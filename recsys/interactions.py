@@ -118,9 +118,14 @@ def rows_of(csr: CSR, users: NDArray) -> CSR:
     return CSR(indptr, csr.indices[at], csr.n_items)
 
 
+def no_pairs(n_users: int, n_items: int) -> CSR:
+    """Users none of whom has an item."""
+    return CSR(np.zeros(n_users + 1, np.int64), np.zeros(0, np.int32), n_items)
+
+
 def nothing_like(csr: CSR) -> CSR:
     """No pairs, of the same users and items."""
-    return CSR(np.zeros_like(csr.indptr), csr.indices[:0], csr.n_items)
+    return no_pairs(csr.n_users, csr.n_items)
 
 
 def subset(csr: CSR, keep: NDArray[np.bool_]) -> CSR:

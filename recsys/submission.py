@@ -8,12 +8,16 @@ item id with a blank, a quote or a line break is quoted, and both cells are quot
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys.data.ids import canonical_integers
 from recsys.data.lists import BLANK, ListError, read_list, write_id, write_list
 from recsys.data.stream import shown
 from recsys.errors import InputError
@@ -103,17 +107,74 @@ def _with_separator(
         raise SubmissionError(f"{source}: row {number}: {error}") from None
 
 
-def _write(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+def _write(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = HEADER) -> None:
     """The header and `rows` in a file that appears whole or not at all."""
     try:
         with (
             replacing(path, mode=0o644) as temporary,
             temporary.open("w", encoding="utf-8", newline="") as file,
         ):
-            file.write(",".join(HEADER) + "\n")
-            file.writelines(f"{_quoted(user)},{_quoted(cell)}\n" for user, cell in rows)
+            file.write(",".join(header) + "\n")
+            file.writelines(",".join(map(_quoted, row)) + "\n" for row in rows)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """What some users are recommended: users (S,) and items as original ids; scores beside them."""
+
+    users: Sequence[str]
+    items: Sequence[Sequence[str]]
+    scores: Sequence[Sequence[float]] | None = None
+
+
+SCORED = (*HEADER, "Score")
+
+
+def write_lists(path: Path, lists: Lists, separator: str = BLANK) -> None:
+    """Write lists of any length in the form of a submission, and read them back.
+
+    Scores make a third column, with as many digits as tell them apart. Atomic, and errors, as in
+    `write_submission`.
+    """
+    header = HEADER if lists.scores is None else SCORED
+    cells: list[Sequence[str]] = [[write_list(row, separator) for row in lists.items]]
+    if lists.scores is not None:
+        cells.append([separator.join(map(_digits, row)) for row in lists.scores])
+    rows = list(zip(lists.users, *cells, strict=True))
+    _write(path, rows, header)
+    if [tuple(row) for row in _rows(path)] != [header, *rows]:
+        raise SubmissionError(f"{path}: reads back otherwise than it was written")
+
+
+def _digits(score: float) -> str:
+    return str(np.float32(score))
+
+
+def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
+    """The same as parquet, a row a user with its lists; `integers`: item ids are numbers.
+
+    User ids are numbers where all of these are.
+    """
+    users, names = pa.array(lists.users, pa.string()), pa.string()
+    numbers = canonical_integers(users)
+    kind = pa.list_(pa.int64() if integers else names)
+    items: Sequence[Sequence[str | int]] = lists.items
+    if integers:
+        items = [[int(name) for name in row] for row in lists.items]
+    columns = [users if numbers is None else pa.array(numbers), pa.array(items, kind)]
+    if lists.scores is not None:
+        columns.append(pa.array(lists.scores, pa.list_(pa.float32())))
+    header = HEADER if lists.scores is None else SCORED
+    table = pa.table(dict(zip(header, columns, strict=True)))
+    try:
+        with replacing(path, mode=0o644) as temporary:
+            pq.write_table(table, temporary)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    if not pq.read_table(path).equals(table):
+        raise SubmissionError(f"{path}: reads back otherwise than it was written")
 
 
 def check_submission(

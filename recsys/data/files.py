@@ -103,13 +103,14 @@ def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> Found:
         return _choose(label, _in_folder(path), columns)
     if not stat.S_ISREG(mode):
         raise problem(f"{label}: is no regular file: expected a file or folder of data")
-    source = _on_disk(path)
+    source = source_of(path)
     if kind_of(source) != "zip":
         return Found({"all": [source]})
     return _choose(label, _in_zip(source, path), columns)
 
 
-def _on_disk(path: Path) -> Source:
+def source_of(path: Path) -> Source:
+    """A file on disk."""
     return Source(str(path), path.stat().st_size, partial(_open_file, path))
 
 
@@ -129,7 +130,7 @@ def _in_folder(path: Path) -> list[_Entry]:
                 if len(own.parts) <= _MAX_DEPTH:
                     walk(entry, own)
             elif entry.is_file():
-                source = _on_disk(entry)
+                source = source_of(entry)
                 found.append(_Entry(own, source, source.size))
                 if len(found) > _MAX_MEMBERS:
                     raise problem(f"{path}: holds more than {_MAX_MEMBERS} files: expected fewer")

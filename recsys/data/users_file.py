@@ -82,10 +82,10 @@ def _of_text(
             if items is not None and not items_too and _filled(lines[1:3], separator, items):
                 return None
             text = (head + stream.read()).decode("utf-8", errors="replace")
-            full = list(_rows(source, text, separator))[1:]
-            if not items_too and any(_cell(row, items) for row in full):
+            full = list(filled_rows(source, text, separator))[1:]
+            if not items_too and any(cell_at(row, items) for row in full):
                 return None
-            return [_cell(row, at) for row in full]
+            return [cell_at(row, at) for row in full]
         return None if items_too else _bare(head, stream)
 
 
@@ -98,16 +98,16 @@ def _bare(head: bytes, stream: TextStream) -> list[str] | None:
     return users if all(_INTEGER.fullmatch(user) for user in users) else None
 
 
-def _cell(row: list[str], at: int | None) -> str:
+def cell_at(row: list[str], at: int | None) -> str:
     return "" if at is None or at >= len(row) else row[at].strip()
 
 
 def _filled(lines: list[str], separator: str, at: int) -> bool:
     """Whether the first rows have something in this column: most tables are told apart here."""
-    return any(_cell(unquoted(line, separator, iter(())) or [], at) for line in lines)
+    return any(cell_at(unquoted(line, separator, iter(())) or [], at) for line in lines)
 
 
-def _rows(source: Source, text: str, separator: str) -> Iterator[list[str]]:
+def filled_rows(source: Source, text: str, separator: str) -> Iterator[list[str]]:
     """The rows that are not empty; not by `csv`, which limits the length of a cell."""
     lines = iter(lines_of(text))
     for line in lines:

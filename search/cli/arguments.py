@@ -22,7 +22,8 @@ COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
 
 EPILOG = """\
 other commands (each has --help):
-  export RUN -o FILE    write the submission of a run, or of one of its trials (--trial t0003)
+  export RUN -o FILE    write the submission of a run or of one of its trials (--trial t0003), lists
+                        for other users or of other items (--users FILE), vectors (--vectors DIR)
   report RUN            write report.html anew and print where it is
   sync RUN              deliver to MLflow what could not be delivered
   ui                    open the MLflow UI on the local store
@@ -263,8 +264,16 @@ def command_parser(command: str) -> Parser:
         _runs_dir(parser)
     match command:
         case "export":
-            parser.description = "Write the submission of a run."
-            parser.add_argument("-o", "--output", type=place, metavar="FILE", required=True)
+            parser.description = "Write the submission of a run, or other lists of its model."
+            parser.add_argument(
+                "-o", "--output", type=place, metavar="FILE", help="CSV, or parquet if it ends so"
+            )
+            parser.add_argument(
+                "--vectors",
+                type=place,
+                metavar="DIR",
+                help="instead: users and items as vectors, for an index of nearest neighbours",
+            )
             parser.add_argument(
                 "--trial",
                 type=filled,
@@ -275,6 +284,23 @@ def command_parser(command: str) -> Parser:
                 "--data", type=filled, metavar="PATH", help="with --trial: where the data is now"
             )
             _separator(parser)
+            lists = parser.add_argument_group("other lists than the submission's")
+            lists.add_argument(
+                "--users", type=place, metavar="FILE", help="for these users, in this order"
+            )
+            lists.add_argument(
+                "--items", type=place, metavar="FILE", help="recommend only these items"
+            )
+            lists.add_argument(
+                "--exclude", type=place, metavar="FILE", help="never recommend these items"
+            )
+            lists.add_argument(
+                "--include-seen", action="store_true", help="also what a user has already"
+            )
+            lists.add_argument(
+                "--k", type=positive, metavar="K", help="how many (default: the run's)"
+            )
+            lists.add_argument("--scores", action="store_true", help="with the scores beside")
         case "report":
             parser.description = "Write report.html of a run anew."
         case "sync":

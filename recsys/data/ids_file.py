@@ -1,0 +1,101 @@
+"""Files with ids alone: whom to recommend to, what may be recommended and what must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys.data.files import source_of
+from recsys.data.layout import lines_of
+from recsys.data.names import COMMON, normal
+from recsys.data.stream import BROKEN, Source, TextStream, kind_of, shown
+from recsys.data.users_file import cell_at, filled_rows
+from recsys.errors import InputError
+
+_OTHER = {"user": None, "item": "user"}  # a column that shows that the file means something else
+_SEPARATORS = "\t,;|"
+
+
+def read_ids(path: Path, role: str) -> list[str]:
+    """The ids of `role` ("user" or "item") in a file, as text, in its order, each once.
+
+    A CSV, TSV or parquet file with a column that has a common name of the role (a sample
+    submission, a list of products), or one with a single column, with such a header or without
+    any. `InputError` for anything else, for a file of items that has users too (it would be a
+    table of pairs), for an empty id and for a file without rows.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}")
+    source = source_of(path)
+    kind = kind_of(source)
+    if kind == "zip":
+        raise source.error(f"is a zip: expected one file of {role} ids, CSV or parquet")
+    ids = _of_parquet(source, role) if kind == "parquet" else _of_text(source, role)
+    if not ids:
+        raise source.error(f"has no rows: expected {role} ids")
+    if "" in ids:
+        raise source.error(f"{role} {ids.index('') + 1} is empty: expected an id in every row")
+    return list(dict.fromkeys(ids))
+
+
+def _place(source: Source, names: list[str], role: str) -> int | None:
+    """Where the column of `role` is among `names`; None for a single one without a name."""
+    clean = [normal(name.strip().removesuffix(":token")) for name in names]
+    found = [n for n, name in enumerate(clean) if name in COMMON[role]]
+    if (other := _OTHER[role]) is not None and any(name in COMMON[other] for name in clean):
+        raise source.error(
+            f"has a column of {other}s too: expected {role} ids alone, which hold for everybody"
+        )
+    if len(found) == 1:
+        return found[0]
+    if len(names) == 1:
+        return None
+    what = f"{len(found)} columns" if found else "no column"
+    raise source.error(
+        f"has {what} of {role}s among {', '.join(map(shown, names[:6]))}: expected one, such as "
+        f"{role}_id, or a single column"
+    )
+
+
+def _of_parquet(source: Source, role: str) -> list[str]:
+    try:
+        with source.open_in_arrow() as raw:
+            file = pq.ParquetFile(raw)
+            names = list(file.schema_arrow.names)
+            column = file.read([names[_place(source, names, role) or 0]], use_threads=False)
+            ids = column.column(0)
+            if pa.types.is_dictionary(ids.type):
+                ids = ids.cast(ids.type.value_type)
+            return [(text or "").strip() for text in pc.cast(ids, pa.string()).to_pylist()]
+    except InputError:
+        raise
+    except (pa.ArrowException, *BROKEN):
+        raise source.error(f"cannot be read: expected parquet with {role} ids") from None
+
+
+def _of_text(source: Source, role: str) -> list[str]:
+    with TextStream(source) as stream:
+        try:
+            text = stream.read().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise source.error("is no UTF-8 text: save it as UTF-8") from None
+    first = next((line for line in lines_of(text) if line.strip()), "")
+    separator = max(_SEPARATORS, key=lambda mark: (first.count(mark), -_SEPARATORS.index(mark)))
+    rows = filled_rows(source, text, separator)
+    header = next(rows, [])
+    at = _place(source, header, role)
+    if at is not None:
+        return [cell_at(row, at) for row in rows]
+    return list(_single(source, header, rows))
+
+
+def _single(source: Source, first: list[str], rows: Iterator[list[str]]) -> Iterator[str]:
+    yield cell_at(first, 0)
+    for number, row in enumerate(rows, 2):
+        if len(row) != 1:
+            raise source.error(f"row {number} has {len(row)} cells: expected an id alone")
+        yield cell_at(row, 0)

@@ -1,0 +1,384 @@
+"""`export`: a run's submission, lists for other users or of other items, or vectors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.errors import ConfigError, InputError
+from recsys.safe_files import check_replaceable, replacing
+from search.paste import command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recsys.data import Dataset
+    from recsys.models import Model, ModelConfig
+    from search.record.folder import RunFolder
+    from search.record.state import RunState
+    from search.stages.catalogue import Catalogue
+
+LISTS = ("users", "items", "exclude", "include_seen", "k", "scores")
+
+
+def export(options: argparse.Namespace, folder: RunFolder) -> int:
+    """What `export` was asked for. Every option is used, or refused before anything is written."""
+    _check(options)
+    if options.vectors is not None:
+        _export_vectors(folder, options)
+        return 0
+    target = _target(options.output)
+    parquet = target.suffix.lower() == ".parquet"
+    if parquet and options.submission_sep is not None:
+        raise ConfigError("--submission-sep: parquet has lists in its cells: leave it out")
+    if parquet or any(getattr(options, name) for name in LISTS):
+        _export_lists(folder, options, target, parquet)
+    elif options.trial is not None:
+        _export_trial(folder, options, target)
+    else:
+        _export_submission(folder, options.submission_sep, target)
+    print(f"wrote {target}")  # noqa: T201
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if (options.output is None) == (options.vectors is None):
+        raise ConfigError("expected -o FILE for lists, or --vectors DIR for vectors")
+    if options.data is not None and options.trial is None:
+        raise ConfigError("--data: the run's own model is ready: leave it out, or say --trial")
+    if options.vectors is not None:
+        for name in (*LISTS, "submission_sep"):
+            if getattr(options, name):
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"{flag}: has no effect with --vectors: leave it out")
+
+
+# --- the submission as it is ------------------------------------------------------------------
+
+
+def _export_submission(folder: RunFolder, separator: str | None, target: Path) -> None:
+    """Copy the run's submission, or write it with another separator."""
+    from recsys.submission import rewrite_submission
+
+    ready = folder.path / "submission.csv"
+    if not ready.exists():
+        raise _unfinished(folder, "submission")
+    with _whole(target) as temporary:
+        if separator is None:
+            shutil.copyfile(ready, temporary)
+        else:
+            rewrite_submission(ready, temporary, _separator_of(folder), separator)
+
+
+def _export_trial(folder: RunFolder, options: argparse.Namespace, target: Path) -> None:
+    """Train a trial's config on everything, for its best number of epochs, and submit it."""
+    from search.stages.refit import submit
+
+    used, dataset = _trained(folder, options.trial, options.data)
+    separator = options.submission_sep or used.separator
+    submit(target, used.model, dataset, used.catalogue.seen, used.k, separator)
+
+
+def _separator_of(folder: RunFolder) -> str:
+    """What separates the items of a run's submission."""
+    from search.record.result import Refitted, refitted
+
+    return (refitted(folder.state()) or Refitted()).separator
+
+
+def _unfinished(folder: RunFolder, what: str) -> InputError:
+    return InputError(
+        f"{folder.name}: this run has no {what} yet: finish it with "
+        f"`{command('--resume', '--run', folder.path)}`, or name a trial with --trial"
+    )
+
+
+# --- what is exported -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Used:
+    """A trained model in the ids of the user's file, and the lists that its run writes: for whom
+    (`names`; None: every user), how long, separated by what."""
+
+    model: Model
+    config: ModelConfig
+    catalogue: Catalogue
+    names: list[str] | None
+    k: int
+    separator: str
+
+
+def _ready(folder: RunFolder) -> _Used:
+    """The model that the run has handed over."""
+    from recsys.data.ids_file import read_ids
+    from recsys.models.saved import load_config, load_model, weights_of
+    from search.space.load import load_run_spec
+    from search.stages.catalogue import load_catalogue
+
+    model, submission = folder.path / "model", folder.path / "submission.csv"
+    if weights_of(model) is None or not submission.exists():
+        raise _unfinished(folder, "model")
+    return _Used(
+        load_model(model),
+        load_config(model),
+        load_catalogue(model),
+        read_ids(submission, "user"),
+        load_run_spec(folder.path).k,
+        _separator_of(folder),
+    )
+
+
+def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used, Dataset]:
+    """A trial's config, trained on everything for its best number of epochs; and the data."""
+    from search.machine.cluster import resolve_device
+    from search.record.settings import Settings
+    from search.run.opened import absolute, open_data
+    from search.space.load import load_run_spec
+    from search.stages.catalogue import Catalogue
+    from search.stages.winner import FinalTraining
+
+    state = folder.state()
+    if trial_id == "best":
+        trial_id = _winner_of(folder, state)
+    trial = state.trials.get(trial_id)
+    if trial is None:
+        known = ", ".join(t.id for t in state.in_order()[:3])
+        hint = f"expected one of {known}, ..." if known else "the run has none yet"
+        raise ConfigError(f"--trial {trial_id}: no such trial; {hint}")
+    if trial.best_epoch is None:
+        raise ConfigError(f"--trial {trial_id}: it is {trial.state} and has no best epoch")
+    settings = Settings.from_dict(state.settings)
+    if data is not None:
+        settings = replace(settings, data=absolute(data))
+    spec = load_run_spec(folder.path)
+    device = settings.device
+    try:
+        resolve_device(device, settings.gpus_per_trial)
+    except ConfigError:
+        print(f"note: there is no {device} here, the trial is trained on the CPU")  # noqa: T201
+        device = "cpu"
+    opened = open_data(spec, settings, folder.name, lambda _: None)
+    everything = opened.split.full()
+    training = FinalTraining.of(
+        trial.training,
+        trial.best_epoch,
+        seed=trial.seed,
+        threads=settings.cpus_per_trial,
+        device=device,
+    )
+    model = training.train(everything)
+    there, receivers = opened.dataset.interactions, opened.dataset.receivers
+    used = _Used(
+        model,
+        training.config,
+        Catalogue(there.user_ids, there.item_ids, everything),
+        None if receivers is None else list(receivers.names),
+        spec.k,
+        settings.submission_sep,
+    )
+    return used, opened.dataset
+
+
+def _winner_of(folder: RunFolder, state: RunState) -> str:
+    """The trial that won the race; ConfigError where none has yet."""
+    from search.record.result import decided
+
+    race = decided(state)
+    if race is None:
+        raise ConfigError(f"--trial best: run {folder.name} has no winner yet")
+    return race.winner
+
+
+def _used(folder: RunFolder, options: argparse.Namespace) -> _Used:
+    if options.trial is None:
+        return _ready(folder)
+    return _trained(folder, options.trial, options.data)[0]
+
+
+# --- other lists ------------------------------------------------------------------------------
+
+
+def _export_lists(
+    folder: RunFolder, options: argparse.Namespace, target: Path, parquet: bool
+) -> None:
+    """Write lists as they were asked for, and say what of the ids is not in the data."""
+    import numpy as np
+
+    from recsys.interactions import no_pairs
+    from recsys.receivers import receivers_of, texts
+    from recsys.recommending import Recommender
+    from recsys.submission import Lists, write_lists, write_lists_parquet
+
+    files = [
+        _IdsFile.read(*one)
+        for one in (
+            ("--users", options.users, "user"),
+            ("--items", options.items, "item"),
+            ("--exclude", options.exclude, "item"),
+        )
+    ]
+    used = _used(folder, options)
+    catalogue, k = used.catalogue, options.k or used.k
+    for file in files:
+        file.match(catalogue.item_ids if file.role == "item" else catalogue.user_ids)
+    users, only, never = files
+    names = users.names or used.names or texts(catalogue.user_ids)
+    receivers = receivers_of(names, catalogue.user_ids)
+    allowed = np.full(len(catalogue.item_ids), not only.names)
+    allowed[only.codes] = True
+    allowed[never.codes] = False
+    if not allowed.any():
+        raise ConfigError("--exclude: no item is left to recommend: expected fewer")
+    ranked = Recommender(used.model, used.config, catalogue.seen).recommend(
+        receivers.codes,
+        no_pairs(len(receivers), len(allowed)),
+        k,
+        exclude_seen=not options.include_seen,
+        allowed=None if allowed.all() else allowed,
+    )
+    items = texts(catalogue.item_ids)
+    rows = [[items[i] for i in row if i >= 0] for row in ranked.items.tolist()]
+    scores = [row[: len(own)].tolist() for row, own in zip(ranked.scores, rows, strict=True)]
+    lists = Lists(receivers.names, rows, scores if options.scores else None)
+    if parquet:
+        write_lists_parquet(target, lists, integers=catalogue.item_ids.dtype == np.int64)
+    else:
+        write_lists(target, lists, options.submission_sep or used.separator)
+    if short := sum(len(row) < k for row in rows):
+        print(  # noqa: T201
+            f"note: {short:,} of {len(rows):,} users have fewer than {k} items left to recommend"
+        )
+
+
+@dataclass
+class _IdsFile:
+    """The ids in the file of an option, none where it is not given. codes: of those in the data."""
+
+    flag: str
+    file: str | None
+    role: str
+    names: list[str]
+    codes: NDArray[np.int64]
+
+    @staticmethod
+    def read(flag: str, file: str | None, role: str) -> _IdsFile:
+        """InputError, with the option, for a file that has no such ids."""
+        import numpy as np
+
+        from recsys.data.ids_file import read_ids
+
+        none = np.zeros(0, np.int64)
+        if file is None:
+            return _IdsFile(flag, file, role, [], none)
+        try:
+            return _IdsFile(flag, file, role, read_ids(Path(file), role), none)
+        except InputError as error:
+            raise InputError(f"{flag} {error}") from None
+
+    def match(self, ids: NDArray[Any]) -> None:
+        """Spell the names as the data does; say which are not in it. InputError if none is."""
+        from recsys.data.ids import respelled_note, spelled_as
+        from recsys.data.stream import shown
+        from recsys.receivers import receivers_of
+
+        if not self.names:
+            return
+        own = spelled_as(self.names, ids)
+        found = receivers_of(own, ids)
+        strange = [name for name, code in zip(found.names, found.codes, strict=True) if code < 0]
+        if len(strange) == len(found):
+            raise InputError(
+                f"{self.flag} {self.file}: has none of the {self.role}s of the run's data "
+                f"({shown(strange[0])} ...): are the ids written in the same way?"
+            )
+        if strange:
+            so = "they get the most popular items" if self.role == "user" else "they are ignored"
+            print(  # noqa: T201
+                f"note: {len(strange):,} of {len(found):,} {self.role}s of {self.file} are not in "
+                f"the data ({shown(strange[0])} ...): {so}"
+            )
+        changed = next((n for n, name in enumerate(own) if name != self.names[n]), None)
+        if changed is not None:
+            note = respelled_note(self.role, self.names[changed], own[changed])
+            print(f"note: {note}")  # noqa: T201
+        self.names, self.codes = own, found.known
+
+
+# --- vectors ----------------------------------------------------------------------------------
+
+
+def _export_vectors(folder: RunFolder, options: argparse.Namespace) -> None:
+    """Write users and items as vectors, in a new folder."""
+    from recsys.vectors import write_vectors
+
+    place = _new_folder(options.vectors)
+    used = _used(folder, options)
+    vectors = used.model.vectors()
+    if vectors is None:
+        raise ConfigError(
+            f"--vectors: the model is {used.config.model}, which has no vectors: expected a "
+            "factorization (lfm or ials), e.g. a trial of one with --trial"
+        )
+    size = write_vectors(place, vectors, used.catalogue.user_ids, used.catalogue.item_ids)
+    print(f"wrote {place}: {size} dimensions, and whose they are")  # noqa: T201
+    print(  # noqa: T201
+        f"load   import faiss, numpy as np; index = faiss.IndexFlatIP({size}); "
+        f"index.add(np.load({str(place / 'items.npy')!r}))"
+    )
+    print(  # noqa: T201
+        f"ask    scores, rows = index.search(np.load({str(place / 'users.npy')!r}), 10)  "
+        "# inner products are the model's scores; rows are those of items.parquet"
+    )
+
+
+def _new_folder(name: str) -> Path:
+    """A folder that can be made; ConfigError where something is there, or none can be."""
+    place = Path(name).resolve()
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise ConfigError(f"--vectors {name}: is there already: expected a new folder")
+    if not place.parent.is_dir():
+        raise ConfigError(f"--vectors {name}: there is no folder {place.parent}")
+    if not os.access(place.parent, os.W_OK):
+        raise ConfigError(f"--vectors {name}: the folder {place.parent} is not writable")
+    return place
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def _target(output: str) -> Path:
+    """The file to write; ConfigError where it can't be written, before anything is done for it."""
+    try:
+        target = Path(output).resolve()
+        if target.is_dir():
+            raise ConfigError(f"-o {output}: a folder; expected the name of a file")
+        if target.exists() and not target.is_file():
+            raise ConfigError(f"-o {output}: no regular file; expected the name of a file")
+        if not target.parent.is_dir():
+            raise ConfigError(f"-o {output}: there is no folder {target.parent}")
+        if not os.access(target.parent, os.W_OK):
+            raise ConfigError(f"-o {output}: the folder {target.parent} is not writable")
+        # As the writer will: a name that is too long, a disk that is full or read-only.
+        check_replaceable(target)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"-o {output}: {getattr(error, 'strerror', None) or error}") from None
+    return target
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A file beside `target` that takes its place once it is whole; ConfigError for a full disk."""
+    try:
+        with replacing(target, durable=False) as temporary:
+            yield temporary
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"-o {target}: cannot be written ({reason})") from None
