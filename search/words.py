@@ -57,6 +57,15 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+def span(seconds: float) -> str:
+    """Like `duration`, with two digits below ten seconds.
+
+    >>> span(0.0314), span(7.26), span(185)
+    ('0.031s', '7.3s', '3m 05s')
+    """
+    return f"{seconds:.2g}s" if seconds < 9.95 else duration(seconds)
+
+
 def utc(time: float | None) -> str | None:
     """Unix seconds as ISO 8601 in UTC, to the millisecond."""
     if time is None:

@@ -255,7 +255,8 @@ class Cluster:
     ) -> Iterator[tuple[int, Answer | Failure]]:
         """The index and the result of `function(*task)` of each task, as they finish.
 
-        Dead workers are retried twice; a task that failed all the same gives a `Failure`.
+        Dead workers are retried twice; a task that failed all the same gives a `Failure`. Closing
+        the iterator cancels what has not finished.
         Raises `NoWorkersError` where no worker starts for too long.
         """
         ray = self._ray
@@ -265,18 +266,23 @@ class Cluster:
         index = {remote.remote(*task): number for number, task in enumerate(tasks)}
         pending = list(index)
         patience = self.patience()
-        while pending:
-            done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
-            if not done:
-                if (why := patience.look(self._runs(function.__name__))) is not None:
-                    raise NoWorkersError(why)
-                continue
-            patience.look(running=True)
-            try:
-                answer = ray.get(done[0])
-            except ray.exceptions.RayError as error:
-                answer = Failure(cause_of(error), str(error))
-            yield index[done[0]], answer
+        try:
+            while pending:
+                done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
+                if not done:
+                    if (why := patience.look(self._runs(function.__name__))) is not None:
+                        raise NoWorkersError(why)
+                    continue
+                patience.look(running=True)
+                try:
+                    answer = ray.get(done[0])
+                except ray.exceptions.RayError as error:
+                    answer = Failure(cause_of(error), str(error))
+                yield index[done[0]], answer
+        except GeneratorExit:
+            for one in pending:
+                ray.cancel(one, force=True)
+            raise
 
     def _runs(self, name: str) -> bool:
         """Whether a worker runs this function: Ray gives it as the title of the process.

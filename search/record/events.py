@@ -120,6 +120,21 @@ class SessionBegan(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PaceSet(Event):
+    """How long the trials of a run may be (`search.tune.pace`), decided before the first of them.
+
+    rates: seconds an operation of training, by kind of config. trial_seconds: of the longest
+    training; eval_seconds: of one evaluation, on `users` users (None: all).
+    """
+
+    kind, brief = "pace", True
+    rates: Mapping[str, float] = field(metadata=_as(dict))
+    trial_seconds: float
+    eval_seconds: float
+    users: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrialMade(Event):
     """A trial is proposed. `params`: flat, of the space; `config`: flat, of the training."""
 
@@ -219,7 +234,7 @@ class Other(Event):
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        *(SessionBegan, TrialMade, TrialBegan, EpochsReported, TrialEnded),
+        *(SessionBegan, PaceSet, TrialMade, TrialBegan, EpochsReported, TrialEnded),
         *(StageMarked, ReplicateRaced, SessionEnded),
     )
 }

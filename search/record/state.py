@@ -18,6 +18,7 @@ from search.record.events import (
     EpochsReported,
     Event,
     Other,
+    PaceSet,
     Reason,
     ReplicateRaced,
     SessionBegan,
@@ -145,6 +146,7 @@ class RunState:
     status: Status = Status.RUNNING
     finished: float | None = None
     run: SessionBegan = field(default_factory=SessionBegan)  # of all sessions, later ones win
+    pace: PaceSet | None = None  # how long its trials may be, where that was decided
     others: list[Other] = field(default_factory=list)  # lines of kinds not known here
 
     @property
@@ -161,6 +163,8 @@ class RunState:
         match event:
             case SessionBegan():
                 self._begin(event, time)
+            case PaceSet():
+                self.pace = event
             case TrialMade():
                 # The same line again (a driver that died right after writing it) changes nothing.
                 self.trials.setdefault(event.id, _new_trial(event, time))

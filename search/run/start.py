@@ -17,6 +17,7 @@ from recsys.data import Dataset, describe_lines
 from recsys.data.lists import BLANK
 from recsys.errors import ConfigError
 from recsys.metrics import parse_metric
+from recsys.split import Split
 from search.machine.cluster import Cluster, resolve_device
 from search.machine.place import check_place
 from search.machine.storage import resolve_storage
@@ -330,7 +331,7 @@ def _run(
         display.note(line)
     check_place(settings, display.note)
     if options.dry_run:
-        return _dry_run(spec, settings, display, folder)
+        return _dry_run(spec, settings, split, display, folder)
     from search.run.session import Session
 
     if folder is not None:
@@ -359,9 +360,16 @@ def _drive(session: Session) -> int:
 
 
 def _dry_run(
-    spec: SearchSpec, settings: Settings, display: Display, folder: RunFolder | None
+    spec: SearchSpec,
+    settings: Settings,
+    split: Split,
+    display: Display,
+    folder: RunFolder | None,
 ) -> int:
-    """Everything was read and checked; say what would run."""
+    """Everything was read and checked; say what would run, and what a trial of it costs."""
+    from search.tune.probe import measure
+    from search.tune.worker import TrialData
+
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
     left = max(0, spec.trials - done)
     trials = counted(left, "more trial" if done else "trial")
@@ -371,8 +379,24 @@ def _dry_run(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             )
             cluster.check_workers()
+            data = TrialData(
+                train=split.train,
+                valid=split.valid,
+                test=None,
+                metric=spec.metric,
+                metrics=(spec.metric,),
+                rungs=(),
+                threads=resources.cpus_per_trial,
+                device=settings.device,
+            )
+            cost = measure(cluster, resources, spec, data, settings.time_budget)
     except NoWorkersError as error:
         raise ConfigError(str(error)) from None
+    if cost is not None:
+        display.note(cost.words())
+        pace = cost.pace() if spec.purpose == "search" else None
+        for line in [] if pace is None or done else cost.pace_words(pace):
+            display.note(line)
     display.note(
         f"{trials} of at most {counted(spec.max_epochs, 'epoch')}, {resources.concurrent} at a "
         f"time on {counted(resources.cores, 'core')} ({settings.device}); nothing was started"

@@ -217,6 +217,8 @@ def _when(
         if name in out:
             return None
         if name not in known:
+            if name in affected:  # what had it is no longer chosen
+                return None
             if name in FIELDS:
                 raise child.fail(f"{name} is not set above this parameter: put it there")
             raise child.fail(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from recsys.models import ModelConfig
@@ -40,10 +40,18 @@ class TrialConfig:
 
     @staticmethod
     def of(
-        spec: SearchSpec, params: Mapping[str, Value], run_seed: int, number: int = 0
+        spec: SearchSpec,
+        params: Mapping[str, Value],
+        run_seed: int,
+        number: int = 0,
+        fit: Callable[[ModelConfig], ModelConfig] | None = None,
     ) -> TrialConfig:
-        """The trial with these parameters; ConfigError where they do not fit the space."""
+        """The trial with these parameters; ConfigError where they do not fit the space.
+
+        fit: makes the training shorter where it has to be.
+        """
         train = spec.train_config(params)
+        train = train if fit is None else fit(train)
         seed = trial_seed(run_seed, train.key())
         return TrialConfig(tuple(params.items()), train, seed, number)
 

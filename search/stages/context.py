@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from search.record.state import TrialRecord
 from search.screen.display import Display
 from search.space.load import RaceSpec, SearchSpec
 from search.space.trial import TrialConfig
+from search.tune.pace import Pace, sample_users
+from search.tune.probe import measure
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
 from search.tune.study import Study, StudyTrial, as_journal, from_journal, remake
@@ -111,6 +113,23 @@ class Stages:
             blend=bool(self.spec.blend),
         )
 
+    @property
+    def trial_data(self) -> TrialData:
+        """The same for the trials of the search, whose length may have been decided."""
+        if (pace := self.pace) is None:
+            return self.data
+        parts = self.spec.reduction_factor if self.spec.scheduler == "asha" else None
+        watched = None
+        if pace.users is not None:
+            rng = np.random.default_rng([self.settings.seed, 0xACE])
+            watched = sample_users(self.split.valid, self.split.train, pace.users, rng)
+        return replace(self.data, watched=watched, parts=parts)
+
+    @property
+    def pace(self) -> Pace | None:
+        """How long its trials may be, where that was decided."""
+        return Pace.from_event(self.state.pace, self.split.train)
+
     def run(self, name: str, stage: Callable[[], Part]) -> None:
         """One stage, marked in the journal before and after, unless it is done already."""
         if self.state.stage_done(name):
@@ -130,7 +149,9 @@ class Stages:
 
     def search(self) -> Searched:
         """Trials until the budget is spent."""
-        spec, state = self.spec, self.state
+        spec = self.spec
+        self.decide_pace()
+        state, pace = self.state, self.pace
         known = self._known()
         searcher = StudySearch(
             spec,
@@ -139,13 +160,14 @@ class Stages:
             budget=spec.trials,
             on_new=self._journal_trial,
             where=str(self.folder.path),
+            pace=pace,
         )
-        scheduler = make_scheduler(spec)
+        scheduler = make_scheduler(spec, paced=pace is not None)
         for trial, told in zip(state.in_order(), known, strict=True):
             # What was decided on the last report of a trial that has not ended is not known:
             # it may be the one that the trial was about to be stopped on.
             steps = told.steps if trial.finished else told.steps[:-1]
-            scheduler.replay(trial.id, steps, trial.training.model)
+            scheduler.replay(trial.id, steps, trial.training)
         watch = Watch(self.search_deadline, searcher.finish)
         columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(
@@ -161,7 +183,7 @@ class Stages:
         if todo > 0:
             run_trials(
                 self.resources,
-                self.data,
+                self.trial_data,
                 searcher,
                 scheduler,
                 todo,
@@ -194,6 +216,22 @@ class Stages:
             raise RunFailedError(f"no trial finished, {counts[State.FAILED]} failed{words}")
         end = search_end(watch.reason, searcher.exhausted)
         return Searched(stopped_by=end, planned=spec.trials, **counts)
+
+    def decide_pace(self) -> None:
+        """Before the first trial: say what a trial costs, and fit its length to the time budget."""
+        budget = self.settings.time_budget
+        if self.state.pace or self.state.trials:
+            return
+        cost = measure(self.cluster, self.resources, self.spec, self.data, budget)
+        if cost is None:
+            return
+        self.display.note(cost.words())
+        if (pace := cost.pace()) is None or self.spec.purpose == "table":
+            return
+        for line in cost.pace_words(pace):
+            self.display.note(line)
+        self.journal.append(pace.to_event(), sync=True)
+        self.refresh()
 
     def _known(self) -> list[StudyTrial]:
         return [from_journal(t, self.spec.metric) for t in self.state.in_order()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -89,9 +90,15 @@ def race(run: Stages) -> Decided:
     """Finalists on fresh splits; the winner by the mean, with paired tests."""
     racers = finalists(run)
     planned = run.spec.race.replicates if run.spec.race.finalists else 0
-    racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds_left(run))
+    seconds = seconds_left(run)
+    racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds)
+    limit = time.monotonic() + LATE * seconds
     if replicates < 1:
         best = racers[0]
+        if planned:
+            run.display.note(
+                f"no time for a race on fresh splits: {best.id}, the best trial of the search, wins"
+            )
         epochs = best.best_epoch or best.epochs
         default = first_default(run)
         return Decided(
@@ -115,7 +122,7 @@ def race(run: Stages) -> Decided:
         f"{counted(len(racers), 'finalist')} on {replicates} fresh splits of train + valid"
     )
     done = len(already)
-    for task, answer in run_race(
+    work = run_race(
         run.cluster,
         run.resources,
         run.data,
@@ -123,7 +130,8 @@ def race(run: Stages) -> Decided:
         splits,
         run.settings.seed,
         already,
-    ):
+    )
+    for task, answer in work:
         if isinstance(answer, ReplicateResult):
             path = per_user_file(folder, task.config_id, task.replicate)
             save_arrays(path, users=answer.users, values=answer.per_user)
@@ -132,12 +140,32 @@ def race(run: Stages) -> Decided:
         run.journal.append(_raced(task, answer), sync=True)
         done += 1
         run.display.progress(done, total)
+        whole = whole_splits(run.folder.cached_state().race.values(), racers, replicates)
+        if time.monotonic() > limit and 0 < whole < replicates:
+            work.close()
+            run.display.note(f"the race ends for want of time: {whole} of {replicates} splits")
+            replicates = whole
+            break
     run.refresh()
     ids = {t.id for t in racers}
-    table = standings([r for r in run.state.race.values() if r.config_id in ids], replicates)
+    rows = run.state.race.values()
+    table = standings(
+        [r for r in rows if r.config_id in ids and r.replicate < replicates], replicates
+    )
     if not table:
         raise RunFailedError("every finalist failed in the race (causes in race.csv)")
     return race_summary(run, table, racers, replicates)
+
+
+def whole_splits(
+    rows: Iterable[ReplicateRaced], racers: Iterable[TrialRecord], replicates: int
+) -> int:
+    """How many of the splits, from the first on, have a result of every racer."""
+    there = {(row.config_id, row.replicate) for row in rows}
+    ids = [trial.id for trial in racers]
+    return next(
+        (r for r in range(replicates) if any((name, r) not in there for name in ids)), replicates
+    )
 
 
 def _raced(task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateRaced:
@@ -154,15 +182,17 @@ def _raced(task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateR
 
 
 MIN_RACERS, MIN_REPLICATES = 2, 2
+LATE = 1.15  # times its seconds: then a race ends with the splits that it has
+LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run however late it is
 
 
 def seconds_left(run: Stages) -> float:
     """Seconds of the time budget that the race may take; test and refit need some as well."""
-    if run.deadline is None:
+    if run.deadline is None or (budget := run.settings.time_budget) is None:
         return float("inf")
     one = max(map(full_seconds, finalists(run)), default=0.0)
     after = 2 * one * (1 + run.spec.blend / run.resources.concurrent)
-    return 0.85 * (run.deadline - time.monotonic()) - after
+    return max(0.85 * (run.deadline - time.monotonic()) - after, LEAST_SHARE * budget)
 
 
 def full_seconds(trial: TrialRecord) -> float:
@@ -179,7 +209,8 @@ def fit_race(
 ) -> tuple[list[TrialRecord], int]:
     """Fewer replicates, then fewer finalists (the worst first), where `seconds` are short.
 
-    A finalist takes about as long as its trial did. Two on two splits are raced in any case.
+    A finalist takes about as long as its trial did. Two on two splits are the least that tells
+    something; where they do not fit, two on one, and where not even these, 0: no race.
     """
 
     def needed(n: int, r: int) -> float:
@@ -191,7 +222,9 @@ def fit_race(
             r -= 1
         else:
             n -= 1
-    return racers[:n], r
+    while r > 0 and needed(n, r) > seconds:
+        r -= 1
+    return racers[: max(n, 1)], r
 
 
 def race_summary(

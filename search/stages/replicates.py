@@ -7,7 +7,7 @@ decides. Test items take no part: the fresh splits divide training and validatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +68,11 @@ def run_race(
     splits: Sequence[Split],
     run_seed: int,
     already: set[tuple[str, int]],
-) -> Iterator[tuple[ReplicateTask, ReplicateResult | Failure]]:
+) -> Generator[tuple[ReplicateTask, ReplicateResult | Failure]]:
     """Every (finalist, replicate) not in `already` and its result, as they finish.
 
-    A replicate whose worker died again and again failed, like one that diverged.
+    Closing it cancels those that have not. A replicate whose worker died again and again failed,
+    like one that diverged.
     """
     shared = cluster.put(data)
     halves = [(cluster.put(s.train), cluster.put(s.valid)) for s in splits]

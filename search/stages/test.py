@@ -20,7 +20,7 @@ from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
 from search.stages.race import comparison
-from search.stages.winner import FinalTraining, alone, winner_training
+from search.stages.winner import FinalTraining, side_by_side, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
 from search.tune.worker import limit_threads
 from search.words import baseline_name
@@ -55,9 +55,9 @@ def test(run: Stages) -> Tested:
     if split.test is None:
         return Tested(skipped="the split holds out no test items")
     task = (winner_training(run, "test"), split.train, split.valid, split.test, metrics)
-    on_test = alone(run, test_task, *task)
     budget = run.settings.time_budget
-    beside = alone(run, rivals_task, *task, math.inf if budget is None else RIVALS_SHARE * budget)
+    seconds = math.inf if budget is None else RIVALS_SHARE * budget
+    on_test, beside = side_by_side(run, (test_task, task), (rivals_task, (*task, seconds)))
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)

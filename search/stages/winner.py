@@ -88,6 +88,25 @@ def failed(what: str, answer: Failure) -> RunFailedError:
     return RunFailedError(f"{what}: {' '.join(answer.cause.split())}; --resume tries again")
 
 
+def side_by_side(run: Stages, *works: tuple[Callable[..., Any], tuple[Any, ...]]) -> list[Any]:
+    """The answers of different tasks, (function, its arguments) each, at once as far as cores go.
+
+    Raises `RunFailedError` where one failed, or its worker kept dying.
+    """
+    found: dict[int, Any] = {}
+    for index, answer in run.cluster.map(call, [(f, *task) for f, task in works], run.resources):
+        if isinstance(answer, Failure):
+            raise failed(works[index][0].__name__.removesuffix("_task"), answer)
+        found[index] = answer
+        run.display.progress(len(found), len(works))
+    return [found[index] for index in range(len(works))]
+
+
+def call(function: Callable[..., Answer], *task: Any) -> Answer:
+    """What a worker does of `side_by_side`."""
+    return function(*task)
+
+
 def alone(run: Stages, function: Callable[..., Answer], *task: Any) -> Answer:
     """One task in a worker. Raises `RunFailedError` where it failed, or its worker kept dying."""
     ((_, answer),) = run.cluster.map(function, [task], run.resources)

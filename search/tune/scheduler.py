@@ -7,14 +7,16 @@ best value so far is within the best 1/factor of those that reached the rung bef
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from recsys.models import ModelConfig
 from search.space.spec import SearchSpec
 from search.tune.outcome import OBJECTIVE
+from search.tune.pace import epochs_of, paced_rungs
 
 
 class ToTheEnd(FIFOScheduler):
@@ -26,19 +28,27 @@ class ToTheEnd(FIFOScheduler):
 
     _metric = OBJECTIVE
 
-    def __init__(self, spec: SearchSpec) -> None:
+    def __init__(self, spec: SearchSpec, paced: bool = False) -> None:
         super().__init__()
         self.spec = spec
+        self.paced = paced
 
     @staticmethod
-    def rungs(spec: SearchSpec) -> list[int]:  # noqa: ARG004
-        """The epochs at which it decides, ascending; a trial has to report at each of them."""
+    def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:  # noqa: ARG004
+        """The epochs at which it decides, ascending; a trial has to report at each of them.
+
+        epochs: of a trial whose length was chosen for it (`search.tune.pace`); None: the space's.
+        """
         return []
 
-    def replay(self, name: str, reports: Iterable[tuple[int, float]], model: str) -> None:
+    def rungs_of(self, config: ModelConfig) -> list[int]:
+        """Those of one trial."""
+        return self.rungs(self.spec, epochs_of(config) if self.paced else None)
+
+    def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
         """Take in what a trial ("t0007") reported before a resume: (epoch, best so far) pairs.
 
-        model: what it trains.
+        config: what it trains.
 
         Feed every trial of the journal, running ones too. A running one trains again and
         reports the same values; the decisions made about it stand.
@@ -54,17 +64,22 @@ class Rungs:
     rungs counts in the last of them only, because what it was worth at the others is not known.
     """
 
-    def __init__(self, epochs: list[int], factor: int) -> None:
+    def __init__(self, factor: int) -> None:
         self.factor = factor
-        self.recorded: dict[int, dict[str, float]] = {epoch: {} for epoch in epochs}
+        self.recorded: list[dict[str, float]] = []
 
-    def record(self, name: str, epoch: int, value: float) -> int | None:
-        """Note a best value so far; returns the rung if it is new there, else None."""
-        passed = [rung for rung in self.recorded if rung <= epoch]
-        if not passed or name in self.recorded[passed[-1]]:
+    def record(self, name: str, rungs: Sequence[int], epoch: int, value: float) -> int | None:
+        """Note a best value so far; returns the rung (from 0) if it is new there, else None.
+
+        rungs: the epochs at which this trial is judged, ascending.
+        """
+        passed = sum(rung <= epoch for rung in rungs)
+        while len(self.recorded) < len(rungs):
+            self.recorded.append({})
+        if not passed or name in self.recorded[passed - 1]:
             return None
-        self.recorded[passed[-1]][name] = value
-        return passed[-1]
+        self.recorded[passed - 1][name] = value
+        return passed - 1
 
     def survives(self, name: str, rung: int) -> bool:
         """Whether a trial is within the best 1/factor of a rung, rounded up; ties do well."""
@@ -72,12 +87,12 @@ class Rungs:
         better = sum(value > values[name] for value in values.values())
         return len(values) < self.factor or better * self.factor < len(values)
 
-    def decide(self, name: str, epoch: int, value: float) -> str:
+    def decide(self, name: str, rungs: Sequence[int], epoch: int, value: float) -> str:
         """What becomes of a trial with this report: Ray's STOP or CONTINUE."""
         if not math.isfinite(value):
             # Nothing is better or worse than NaN: let in, it would never be stopped.
             return TrialScheduler.STOP if math.isnan(value) else TrialScheduler.CONTINUE
-        rung = self.record(name, epoch, value)
+        rung = self.record(name, rungs, epoch, value)
         if rung is None or self.survives(name, rung):
             return TrialScheduler.CONTINUE
         return TrialScheduler.STOP
@@ -87,20 +102,23 @@ class EpochASHA(ToTheEnd):
     """Ends the trials that are not within the best 1/factor of a rung.
 
     A trial that ended by itself, for patience or after all epochs, stays in the rungs it
-    reached. Each model has rungs of its own: an epoch of one is not an epoch of another.
+    reached. Each model has rungs of its own: an epoch of one is not an epoch of another. Trials
+    whose lengths differ meet after the same part of it.
     """
 
-    def __init__(self, spec: SearchSpec) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: SearchSpec, paced: bool = False) -> None:
+        super().__init__(spec, paced)
         self.reached: dict[str, Rungs] = {}
 
     def _of(self, model: str) -> Rungs:
         if model not in self.reached:
-            self.reached[model] = Rungs(self.rungs(self.spec), self.spec.reduction_factor)
+            self.reached[model] = Rungs(self.spec.reduction_factor)
         return self.reached[model]
 
     @staticmethod
-    def rungs(spec: SearchSpec) -> list[int]:
+    def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:
+        if epochs is not None:
+            return paced_rungs(epochs, spec.reduction_factor)
         found, epoch = [], spec.grace_epochs
         while epoch < spec.max_epochs:
             found.append(epoch)
@@ -108,7 +126,8 @@ class EpochASHA(ToTheEnd):
         return found
 
     def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if result.get("epoch", 0) >= self.spec.max_epochs:
+        longest = epochs_of(trial.config["trial"].train) if self.paced else None
+        if result.get("epoch", 0) >= (longest or self.spec.max_epochs):
             return str(TrialScheduler.STOP)
         return self._decide(trial, result)
 
@@ -121,19 +140,20 @@ class EpochASHA(ToTheEnd):
         # Our id of a trial, unlike Ray's, is the same after a resume.
         ours = trial.config["trial"]
         reached = self._of(ours.train.model)
-        return reached.decide(ours.id, result["epoch"], result[OBJECTIVE])
+        rungs = self.rungs_of(ours.train)
+        return reached.decide(ours.id, rungs, result["epoch"], result[OBJECTIVE])
 
-    def replay(self, name: str, reports: Iterable[tuple[int, float]], model: str) -> None:
-        reached = self._of(model)
+    def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
+        reached, rungs = self._of(config.model), self.rungs_of(config)
         for epoch, value in reports:
-            if epoch in reached.recorded and math.isfinite(value):
-                reached.record(name, epoch, value)
+            if epoch in rungs and math.isfinite(value):
+                reached.record(name, rungs, epoch, value)
 
     def debug_string(self) -> str:
         sizes = (
             f"{model} {rung}: {len(values)}"
             for model, reached in self.reached.items()
-            for rung, values in reached.recorded.items()
+            for rung, values in enumerate(reached.recorded, 1)
         )
         return f"trials at each rung: {', '.join(sizes)}"
 
@@ -147,6 +167,6 @@ def rungs(spec: SearchSpec) -> list[int]:
     return SCHEDULERS[spec.scheduler].rungs(spec)
 
 
-def make_scheduler(spec: SearchSpec) -> ToTheEnd:
-    """The scheduler that a space asks for."""
-    return SCHEDULERS[spec.scheduler](spec)
+def make_scheduler(spec: SearchSpec, paced: bool = False) -> ToTheEnd:
+    """The scheduler that a space asks for; `paced` where each trial has a length of its own."""
+    return SCHEDULERS[spec.scheduler](spec, paced)

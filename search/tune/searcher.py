@@ -21,6 +21,7 @@ from search.space.strategies import SEARCHERS
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
 from search.tune.outcome import OBJECTIVE, judge
+from search.tune.pace import Pace
 
 OnNew = Callable[[TrialConfig], None]
 
@@ -46,8 +47,8 @@ class StudySearch(Searcher):
     `trials` is what the run's journal knows. First come those that have not ended, then
     `enqueue`, then what the space's searcher proposes, until the run has `budget` trials in all.
     `on_new(trial)` is called with each new trial before anyone can run it, so that the
-    journal knows it first. `where`: the folder of the run, for messages. Raises ConfigError where
-    `trials` do not fit the space.
+    journal knows it first. `where`: the folder of the run, for messages. pace: how long a trial
+    may be, None: as long as the space says. Raises ConfigError where `trials` do not fit the space.
 
     No config is handed out twice, since the second training would be the first again. Where none
     is left the search is over, and `exhausted` says so.
@@ -62,9 +63,11 @@ class StudySearch(Searcher):
         budget: int | None = None,
         on_new: OnNew | None = None,
         where: str = "the run",
+        pace: Pace | None = None,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self.spec = spec
+        self.pace = pace
         self.seed = seed
         self.budget = spec.trials if budget is None else budget
         self.on_new = on_new
@@ -117,7 +120,7 @@ class StudySearch(Searcher):
         )
         self._count += 1
         trial = self._config(mine.number, params)
-        self._keys.add(trial.train.key())
+        self._keys.add(self._key(params))
         if self.on_new is not None:
             self.on_new(trial)
         return _Open(mine, twin or self._twin(params, mine.number)), trial
@@ -126,7 +129,8 @@ class StudySearch(Searcher):
         return None if self._methods is None else self._methods.begin(params, number)
 
     def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
-        return TrialConfig.of(self.spec, params, self.seed, number)
+        fit = None if self.pace is None else self.pace.fit
+        return TrialConfig.of(self.spec, params, self.seed, number, fit)
 
     def _key(self, params: Mapping[str, Value]) -> str:
         return self.spec.train_config(params).key()

@@ -22,6 +22,7 @@ from recsys.models import EpochReport, ModelConfig, new_model
 from recsys.models.blend import TopLists, top_lists
 from search.machine.cluster import Failure
 from search.space.trial import TrialConfig
+from search.tune.pace import epochs_of, paced_rungs
 
 REPORT_EVERY_S = 0.5
 
@@ -44,6 +45,15 @@ class TrialData:
     threads: int
     device: str
     blend: bool = False  # whether the race keeps the lists that a blend is made of
+    watched: CSR | None = None  # the part of `valid` that trials are validated on; None: all
+    parts: int | None = None  # where trials differ in length: ASHA's factor, see `paced_rungs`
+
+    def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
+        """The epochs after which a trial of this config is judged."""
+        epochs = epochs_of(config)
+        if self.parts is None or epochs is None:
+            return self.rungs
+        return tuple(paced_rungs(epochs, self.parts))
 
 
 class Trial:
@@ -61,7 +71,7 @@ class Trial:
         yield from self.model.train(
             self.config,
             data.train,
-            data.valid,
+            data.valid if data.watched is None else data.watched,
             rng=self.rng,
             metric=data.metric,
             metrics=data.metrics,
@@ -126,6 +136,7 @@ def run_trial(config: dict[str, TrialConfig], data: TrialData) -> None:
     last = time.monotonic()
     try:
         trial = Trial(config["trial"].train, config["trial"].seed, data)
+        rungs = data.rungs_of(config["trial"].train)
         for report in trial.epochs():
             rows.append(epoch_row(report, data.metrics))
             result = {
@@ -135,7 +146,7 @@ def run_trial(config: dict[str, TrialConfig], data: TrialData) -> None:
                 "stop": report.stop,
                 "rows": rows,
             }
-            due = report.epoch in data.rungs or time.monotonic() - last >= REPORT_EVERY_S
+            due = report.epoch in rungs or time.monotonic() - last >= REPORT_EVERY_S
             if report.stop is None and due:
                 tune.report(result)
                 rows, last = [], time.monotonic()
@@ -181,7 +192,7 @@ def run_replicate(
     return_freed_memory()
     started = time.monotonic()
     try:
-        trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid))
+        trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid, watched=None))
         report = list(trial.epochs())[-1]
         users, values = trial.per_user(valid, train)
         lists = None

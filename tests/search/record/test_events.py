@@ -13,6 +13,7 @@ from search.record.events import (
     EpochsReported,
     Event,
     Other,
+    PaceSet,
     Reason,
     ReplicateRaced,
     SessionBegan,
@@ -39,6 +40,13 @@ LINES: list[tuple[str, Event]] = [
             name="a", space="smoke", spec_digest="3e", settings={"data": "demo", "columns": None},
             dataset="demo", metric="map@50", purpose="search", split="s", split_digest="80",
             device="cpu", seed=42, time=1.5,
+        ),
+    ),
+    (
+        '{"t":"pace","rates":{"bpr hard":1e-09},"trial_seconds":46.5,"eval_seconds":0.25,'
+        '"users":3000,"time":1.5}',
+        PaceSet(
+            rates={"bpr hard": 1e-9}, trial_seconds=46.5, eval_seconds=0.25, users=3000, time=1.5
         ),
     ),
     (

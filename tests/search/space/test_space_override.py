@@ -276,3 +276,17 @@ def test_what_a_setting_affects() -> None:
     # all of it is the factorization's, which may never be chosen now
     assert affected(before, {"model": "ease"} | before) == {"model", "init_std", "loss", *before}
     assert names(load_spec("smoke", ["model=ease"])) == ["model"]
+
+
+@pytest.mark.parametrize("chosen", [["slim"], ["slim", "ials"], ["bpr_hard", "rp3beta"], ["bce"]])
+def test_any_of_the_methods_can_be_chosen(chosen: list[str]) -> None:
+    """Also where a condition of another one asks for what no method sets any more."""
+    spec = load_spec("all", [f"method=[{', '.join(chosen)}]"])
+    assert len(spec.enqueue) == len(chosen)
+    rng = np.random.default_rng(1)
+    drawn = {str(spec.sample(rng)["method"]) for _ in range(40)} if len(chosen) > 1 else set(chosen)
+    assert drawn == set(chosen)
+    for _ in range(20):
+        spec.train_config(spec.sample(rng))
+    if chosen == ["slim"]:
+        assert names(spec) == ["method", "slim_l2", "slim_neighbours", "slim_shrink"]

@@ -24,6 +24,7 @@ from search.stages.race import (
     honest_trials,
     race,
     race_summary,
+    whole_splits,
 )
 from search.stages.replicates import Standing, per_user_file, standings
 from tests.search.spaces import override
@@ -43,13 +44,37 @@ def test_a_short_budget_takes_replicates_first_then_the_worst_finalists():
     some = racers(10, 20, 30)
     assert fit_race(some, 5, 2, 149) == (some, 4)
     assert fit_race(some, 5, 2, 59) == (some[:2], 2)
-    assert fit_race(some, 5, 2, -1) == (some[:2], 2)
+    assert fit_race(some, 5, 2, 30) == (some[:2], 2)
+
+
+def test_what_does_not_fit_is_raced_on_one_split_or_not_at_all():
+    some = racers(10, 20, 30)
+    assert fit_race(some, 5, 2, 29) == (some[:2], 1)
+    assert fit_race(some, 5, 2, 15) == (some[:2], 1)
+    assert fit_race(some, 5, 2, 14) == (some[:2], 0)
+    assert fit_race(some, 5, 2, -1) == (some[:2], 0)
 
 
 def test_one_finalist_or_no_race_stay():
     some = racers(10)
-    assert fit_race(some, 5, 1, 0) == (some, 2)
+    assert fit_race(some, 5, 1, 20) == (some, 2)
     assert fit_race(some, 0, 1, 0) == (some, 0)
+
+
+def test_how_many_splits_a_race_has_run_whole():
+    some = racers(1, 1)
+    names = [trial.id for trial in some]
+
+    def rows(*keys: tuple[str, int]) -> list[ReplicateRaced]:
+        return [ReplicateRaced(config_id=name, replicate=r, value=0.1) for name, r in keys]
+
+    a, b = names
+    assert whole_splits([], some, 3) == 0
+    assert whole_splits(rows((a, 0), (a, 1), (b, 1)), some, 3) == 0
+    assert whole_splits(rows((a, 0), (b, 0), (a, 1)), some, 3) == 1
+    assert whole_splits(rows(*((n, r) for n in names for r in range(3))), some, 3) == 3
+    failed = ReplicateRaced(config_id=b, replicate=0, cause="it diverged")
+    assert whole_splits([*rows((a, 0)), failed], some, 2) == 1  # it has a result, a bad one
 
 
 def test_who_was_stopped_early_is_reckoned_to_the_end():

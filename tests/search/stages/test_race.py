@@ -200,6 +200,7 @@ def won_by(flat: dict[str, Any], epochs: int, workers: Workers, **more: Any) -> 
         settings=SimpleNamespace(seed=42, time_budget=None, device="cpu", submission_sep=" "),
         resources=Resources(2, 0.0, 2, 1),
         cluster=workers,
+        display=SimpleNamespace(progress=lambda done, total: None),
         **more,
     )
 
@@ -263,7 +264,7 @@ class TestLastStages:
         done = refit_stage.refit(run)
         ((winner, everything),) = run.cluster.tasks
         assert everything.digest() == split.full().digest()
-        assert (done["rows"], done["k"], done["epochs"]) == (split.train.n_users, 5, 1)
+        assert (done.rows, done.k, done.epochs) == (split.train.n_users, 5, 1)
         model = refit_stage.load_model(tmp_path / "model")
         assert isinstance(model, EASE)
         again = winner.train(everything)

@@ -16,12 +16,13 @@ from search.space.load import SearchSpec, load_spec
 from search.tune.scheduler import EpochASHA, make_scheduler, rungs
 from tests.search.spaces import override
 
+LFM = SimpleNamespace(model="lfm", epochs=60)
 SPEC = override(load_spec("smoke"), ["max_epochs=60", "reduction_factor=3"])
 
 
-def tune_trial(name: str, model: str = "lfm") -> Any:
+def tune_trial(name: str, model: str = "lfm", epochs: int = 60) -> Any:
     """What the scheduler looks at in one of Tune's trials; Tune's own id differs from ours."""
-    ours = SimpleNamespace(id=name, train=SimpleNamespace(model=model))
+    ours = SimpleNamespace(id=name, train=SimpleNamespace(model=model, epochs=epochs))
     return SimpleNamespace(trial_id=f"tune-{name}", config={"trial": ours})
 
 
@@ -30,7 +31,8 @@ def report(asha: EpochASHA, name: str, epoch: int, value: float, model: str = "l
     return str(asha.on_trial_result(None, trial, {"epoch": epoch, "objective": value}))
 
 
-def recorded(asha: EpochASHA, model: str = "lfm") -> dict[int, dict[str, float]]:
+def recorded(asha: EpochASHA, model: str = "lfm") -> list[dict[str, float]]:
+    """Best values so far by trial, rung for rung."""
     return asha.reached[model].recorded
 
 
@@ -103,7 +105,7 @@ def test_between_rungs_nothing_is_decided() -> None:
 def test_several_rungs_at_once_count_in_the_last() -> None:
     asha = EpochASHA(SPEC)
     assert report(asha, "t0", 20, 0.5) == "CONTINUE"
-    assert recorded(asha) == {6: {}, 18: {"t0": 0.5}, 54: {}}
+    assert recorded(asha) == [{}, {"t0": 0.5}, {}]
 
 
 def test_one_that_ran_out_of_patience_stays_in_its_rungs() -> None:
@@ -112,7 +114,7 @@ def test_one_that_ran_out_of_patience_stays_in_its_rungs() -> None:
     result = {"epoch": 11, "objective": 0.9, "stop": "patience"}
     asha.on_trial_result(None, tune_trial("t0"), result)
     asha.on_trial_complete(None, tune_trial("t0"), result)
-    assert recorded(asha)[6] == {"t0": 0.9}
+    assert recorded(asha)[0] == {"t0": 0.9}
     report(asha, "t1", 6, 0.8)
     assert report(asha, "t2", 6, 0.85) == "STOP"
 
@@ -121,7 +123,7 @@ def test_values_that_are_no_numbers() -> None:
     asha = EpochASHA(SPEC)
     assert report(asha, "t0", 6, math.nan) == "STOP"
     assert report(asha, "t1", 6, -math.inf) == "CONTINUE"  # a failure, on its way out
-    assert recorded(asha)[6] == {}
+    assert recorded(asha) == []
 
 
 events = st.lists(
@@ -172,7 +174,7 @@ def test_replay_decides_as_without_an_interruption(cut: int) -> None:
         journal[running] = journal[running][: len(expected[running]) - 1]
     second = EpochASHA(SPEC)
     for name, reports in journal.items():
-        second.replay(name, reports, "lfm")
+        second.replay(name, reports, LFM)
     for name in list(curves)[cut:]:
         assert run(second, name) == expected[name]
     assert recorded(second) == recorded(whole)
@@ -184,7 +186,7 @@ def test_ray_may_pickle_it() -> None:
     again = pickle.loads(pickle.dumps(asha))
     assert recorded(again) == recorded(asha)
     assert report(again, "t0", 6, 0.1) == "CONTINUE"
-    assert "6: 1" in again.debug_string()
+    assert "lfm 1: 1" in again.debug_string()
 
 
 def test_each_model_has_rungs_of_its_own() -> None:
@@ -196,4 +198,25 @@ def test_each_model_has_rungs_of_its_own() -> None:
         report(asha, f"slow{n}", 6, 0.1 - 0.01 * n)
     assert report(asha, "slow9", 6, 0.01) == "STOP"  # the last of four of its own kind
     assert set(asha.reached) == {"ials", "lfm"}
-    assert len(recorded(asha)[6]) == 4
+    assert len(recorded(asha)[0]) == 4
+
+
+def test_paced_trials_meet_after_the_same_part_of_their_length() -> None:
+    asha = EpochASHA(SPEC, paced=True)
+
+    def reached(name: str, length: int, epoch: int, value: float) -> str:
+        trial = tune_trial(name, epochs=length)
+        return str(asha.on_trial_result(None, trial, {"epoch": epoch, "objective": value}))
+
+    assert reached("short", 9, 1, 0.5) == "CONTINUE"
+    assert reached("long", 36, 3, 0.9) == "CONTINUE"  # its first rung is epoch 4
+    assert recorded(asha)[0] == {"short": 0.5}
+    assert reached("long", 36, 4, 0.3) == "CONTINUE"
+    assert reached("middle", 18, 2, 0.2) == "STOP"
+    assert reached("short", 9, 3, 0.6) == "CONTINUE"
+    assert recorded(asha) == [{"short": 0.5, "long": 0.3, "middle": 0.2}, {"short": 0.6}]
+    assert reached("short", 9, 9, 0.7) == "STOP"  # its end
+
+    again = EpochASHA(SPEC, paced=True)
+    again.replay("long", [(4, 0.3)], SimpleNamespace(model="lfm", epochs=36))
+    assert recorded(again) == [{"long": 0.3}, {}]

@@ -118,5 +118,5 @@ def test_through_a_real_tuner(ray_of_two: None, tmp_path: Path) -> None:
     assert by_state[1] == "COMPLETE" or last[1]["epoch"] in rungs(SPEC)
     asha_again = EpochASHA(SPEC)
     for trial in found:
-        asha_again.replay(f"t{trial.number:04d}", trial.steps, "lfm")
+        asha_again.replay(f"t{trial.number:04d}", trial.steps, SPEC.train_config(trial.params))
     assert asha_again.reached["lfm"].recorded == asha.reached["lfm"].recorded

@@ -1,0 +1,244 @@
+"""How long a trial may be, so that a search has enough of them in its seconds.
+
+Where the trials that a space asks for do not fit into the time budget, an epoch is measured on
+this machine and data before the first trial. From that follow the longest training of every
+config (fewer epochs the more one costs), the rungs (a ninth and a third of it), and on how many
+users a trial is validated. It is decided once for a run and kept in its journal. A search whose
+trials fit is left as its space has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from recsys.interactions import CSR, subset
+from recsys.models import ModelConfig, model_of
+from recsys.models.base import Size
+from search.record.events import PaceSet
+from search.space.spec import SearchSpec
+
+SEARCH_SHARE = 0.5  # of a time budget: race, blend, test and refit have the rest
+STARTS = 50  # trials that a search is to begin in its seconds
+WORTH_A_TRIAL = 10  # epochs of a typical config: rather fewer starts than trials shorter than that
+LEAST_STARTS = 8  # but so many in any case
+RUNGS = 2  # so many times a trial is judged: with a factor of 3 after a ninth and a third of it
+LEAST_EPOCHS = 3
+EVAL_SHARE = 0.25  # of an epoch's training: what evaluation may take before users are sampled
+LEAST_USERS = 2_500
+SAMPLED = 128  # configs that stand for a space
+NOMINAL = 1e10  # operations a second of a quiet core: what is far below the budget needs no probe
+WORTH_ASKING = 0.05  # of the search's seconds
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Measured seconds of one epoch of `work` operations, and of evaluating `users` users."""
+
+    kind: str
+    work: float
+    train_seconds: float
+    eval_seconds: float
+    users: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was decided. rates: seconds an operation, by `kind` of config. trial_seconds: of the
+    longest training. eval_seconds: of one evaluation as the trials do it. users: how many are
+    evaluated, None for all. size: of what trials train on.
+    """
+
+    rates: Mapping[str, float]
+    trial_seconds: float
+    eval_seconds: float
+    users: int | None
+    size: Size
+
+    def epoch_seconds(self, config: ModelConfig) -> float:
+        """About how long one epoch and its evaluation take."""
+        rate = self.rates.get(kind(config), max(self.rates.values()))
+        return rate * epoch_work(config, self.size) + self.eval_seconds
+
+    def fit(self, config: ModelConfig) -> ModelConfig:
+        """The config with as many epochs as a trial may have."""
+        asked = epochs_of(config)
+        if asked is None:
+            return config
+        fits = max(LEAST_EPOCHS, int(self.trial_seconds / self.epoch_seconds(config)))
+        return config if fits >= asked else config.model_copy(update={"epochs": fits})
+
+    def to_event(self) -> PaceSet:
+        """As the journal keeps it."""
+        return PaceSet(
+            rates=dict(self.rates),
+            trial_seconds=self.trial_seconds,
+            eval_seconds=self.eval_seconds,
+            users=self.users,
+        )
+
+    @staticmethod
+    def from_event(event: PaceSet | None, train: CSR) -> Pace | None:
+        """What an earlier session decided."""
+        if event is None:
+            return None
+        return Pace(
+            event.rates, event.trial_seconds, event.eval_seconds, event.users, size_of(train)
+        )
+
+
+def paced_rungs(epochs: int, factor: int) -> list[int]:
+    """After which epochs a paced trial of at most so many is judged; the best 1/factor go on."""
+    return [math.ceil(epochs / factor**k) for k in range(RUNGS, 0, -1)]
+
+
+def size_of(train: CSR) -> Size:
+    """The size of a training set, as costs are counted from."""
+    return Size(train.n_users, train.n_items, train.nnz)
+
+
+def epochs_of(config: ModelConfig) -> int | None:
+    """The most epochs of a config; None for a model without epochs."""
+    return getattr(config, "epochs", None)
+
+
+def kind(config: ModelConfig) -> str:
+    """What configs have in common whose seconds grow alike with their work."""
+    flat = config.to_flat()
+    return " ".join([config.model, *(str(flat[k]) for k in ("loss", "neg_mode") if k in flat)])
+
+
+def epoch_work(config: ModelConfig, size: Size) -> float:
+    """Operations of one epoch."""
+    return model_of(config).cost(config, size).work / (epochs_of(config) or 1)
+
+
+def configs_of(spec: SearchSpec) -> list[ModelConfig]:
+    """The listed configs of a space, and some that are drawn from it; the same every time."""
+    rng = np.random.default_rng(SAMPLED)
+    drawn = (spec.sample(rng) for _ in range(SAMPLED))
+    listed = (dict(pairs) for pairs in spec.enqueue)
+    return [spec.train_config(params) for params in (*listed, *drawn)]
+
+
+def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
+    """One config of each kind that has epochs: the first, which is a listed one where it can be."""
+    found: dict[str, ModelConfig] = {}
+    for config in configs:
+        if epochs_of(config) is not None:
+            found.setdefault(kind(config), config)
+    return found
+
+
+def planned_seconds(
+    spec: SearchSpec, configs: Sequence[ModelConfig], seconds: Callable[[ModelConfig], float]
+) -> float:
+    """What all trials of a space take on one core, where none runs out of patience.
+
+    seconds: of one epoch of a config. With ASHA a trial has on average the epochs up to its first
+    rung, a third of those up to the next, and so on.
+    """
+    epochs = mean_epochs(spec)
+    costs = [seconds(c) * (epochs if epochs_of(c) is not None else 1.0) for c in configs]
+    return spec.trials * float(np.mean(costs))
+
+
+def mean_epochs(spec: SearchSpec) -> float:
+    """Epochs that a trial of the space has on average: see `planned_seconds`."""
+    if spec.scheduler != "asha":
+        return float(spec.max_epochs)
+    total, before, share, rung = 0.0, 0, 1.0, spec.grace_epochs
+    while rung < spec.max_epochs:
+        total += share * (rung - before)
+        before, share, rung = rung, share / spec.reduction_factor, rung * spec.reduction_factor
+    return total + share * (spec.max_epochs - before)
+
+
+def worth_asking(
+    spec: SearchSpec, configs: Sequence[ModelConfig], size: Size, seconds: float
+) -> bool:
+    """Whether the trials might not fit into the core-seconds of the search: then it is measured."""
+
+    def nominal(config: ModelConfig) -> float:
+        scores = 2.0 * size.users * size.items * 64
+        return (epoch_work(config, size) + scores) / NOMINAL
+
+    return planned_seconds(spec, configs, nominal) > WORTH_ASKING * seconds
+
+
+def full_length(probed: Sequence[Probed], size: Size, users: int) -> Pace:
+    """Trials as long as the space has them, validated on all `users`."""
+    rates: dict[str, float] = {}
+    for one in probed:  # of several measurements of a kind the slower: they ran side by side
+        rates[one.kind] = max(rates.get(one.kind, 0.0), one.train_seconds / one.work)
+    each = max(one.eval_seconds / one.users for one in probed)
+    return Pace(rates, math.inf, each * users, None, size)
+
+
+def make_pace(
+    spec: SearchSpec,
+    configs: Sequence[ModelConfig],
+    probed: Sequence[Probed],
+    size: Size,
+    users: int,
+    seconds: float,
+) -> Pace | None:
+    """The pace of a search that has `seconds` on all its cores together; None where all fits.
+
+    users: who can be evaluated.
+    """
+    with_epochs = [c for c in configs if epochs_of(c) is not None]
+    plain = full_length(probed, size, users)
+    each = plain.eval_seconds / max(users, 1)
+    if planned_seconds(spec, with_epochs, plain.epoch_seconds) <= seconds:
+        return None
+    training = float(np.median([plain.epoch_seconds(c) - plain.eval_seconds for c in with_epochs]))
+    kept = None
+    if each * users > EVAL_SHARE * training:
+        kept = max(LEAST_USERS, int(EVAL_SHARE * training / each))
+        kept = None if kept >= users else kept
+    share = mean_share(spec)
+    evaluation = each * (users if kept is None else kept)
+    longest = seconds / share
+    trial = min(
+        max(longest / STARTS, WORTH_A_TRIAL * (training + evaluation)),
+        longest / min(LEAST_STARTS, spec.trials),
+    )
+    return Pace(plain.rates, trial, evaluation, kept, size)
+
+
+def mean_share(spec: SearchSpec) -> float:
+    """How much of its length a paced trial is trained on average, where nobody loses patience."""
+    if spec.scheduler != "asha":
+        return 1.0
+    factor = float(spec.reduction_factor)
+    ends = [factor**-k for k in range(RUNGS, -1, -1)]
+    return sum((b - a) * factor**-k for k, (a, b) in enumerate(pairwise([0.0, *ends])))
+
+
+def sample_users(held_out: CSR, seen: CSR, count: int, rng: np.random.Generator) -> CSR:
+    """The held-out items of `count` of the users who have some, alike in how active they are.
+
+    The users are ordered by their seen items and every n-th is taken, from a random first one.
+    """
+    users = np.flatnonzero(held_out.degrees() > 0)
+    if count >= len(users):
+        return held_out
+    shuffled = rng.permutation(users)  # users who are equally active come in no order
+    ordered = shuffled[np.argsort(seen.degrees()[shuffled], kind="stable")]
+    at = ((rng.random() + np.arange(count)) * len(users) / count).astype(np.int64)
+    keep = np.zeros(held_out.n_users, np.bool_)
+    keep[ordered[at]] = True
+    return subset(held_out, np.repeat(keep, held_out.degrees()))
+
+
+def part_of(train: CSR, share: float) -> CSR:
+    """Every n-th user's items, with all items but fewer users: for measuring."""
+    count = max(1, min(train.n_users, math.ceil(share * train.n_users)))
+    users = np.arange(count) * train.n_users // count
+    indptr = np.concatenate([[0], np.cumsum(train.degrees()[users])])
+    return CSR(indptr, np.concatenate([train.row(int(u)) for u in users]), train.n_items)

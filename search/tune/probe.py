@@ -1,0 +1,183 @@
+"""What a trial costs on this machine and data: epochs measured in the workers, before the first.
+
+Where the trials of a space are far from filling the time, by a nominal count of operations,
+nothing is measured.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.blending import depth_of
+from recsys.evaluation import top_items
+from recsys.interactions import CSR, contested
+from recsys.models import Model, ModelConfig, model_of, new_model
+from search.machine.cluster import Cluster, Failure, Resources
+from search.space.spec import SearchSpec
+from search.tune.pace import (
+    SEARCH_SHARE,
+    Pace,
+    Probed,
+    configs_of,
+    epoch_work,
+    epochs_of,
+    full_length,
+    kind,
+    make_pace,
+    mean_share,
+    part_of,
+    size_of,
+    to_probe,
+    worth_asking,
+)
+from search.tune.worker import TrialData, limit_threads
+from search.words import counted, span
+
+MOST_PROBES = 16  # at once, on a cluster
+FIRST_WORK = 5e8  # operations of the first epoch that is measured
+PROBE_S = 0.4  # of training, at least
+PROBE_USERS = 1024
+SHORT = 6  # epochs: a search of trials as short as that tells little
+LONG_S = 3600.0  # a search without a time budget is measured where it takes longer
+
+
+def run_probe(config: ModelConfig, data: TrialData, first: float) -> Probed | Failure:
+    """Measure an epoch of a config on as many users as take `PROBE_S`, for `search.tune.pace`.
+
+    first: the share of the users to begin with; those are trained twice, since the first time
+    loads the compiled code.
+    """
+    limit_threads(data.threads)
+    config = config.for_epochs(1)
+    try:
+        share = first
+        _probe_epoch(config, data, share)
+        while True:
+            model, train, seconds = _probe_epoch(config, data, share)
+            if seconds >= PROBE_S or share >= 1.0:
+                break
+            share = min(1.0, share * max(2.0, 1.5 * PROBE_S / max(seconds, 1e-3)))
+        users = np.arange(min(PROBE_USERS, train.n_users))
+        depth = min(depth_of(data.metric), train.n_items)
+        top_items(model, train, users[:1], depth)
+        began = time.perf_counter()
+        top_items(model, train, users, depth, threads=data.threads)
+        eval_seconds = time.perf_counter() - began
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+    work = epoch_work(config, size_of(train))
+    return Probed(kind(config), work, seconds, eval_seconds, len(users))
+
+
+def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Model, CSR, float]:
+    """A model after one epoch on a share of the users, what it trained on, and the seconds."""
+    train = part_of(data.train, share)
+    rng = np.random.default_rng(0)
+    model = new_model(config, train, rng)
+    epochs = model.train(config, train, None, rng=rng, threads=data.threads, device=data.device)
+    return model, train, sum(report.train_seconds for report in epochs)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the epochs of a space cost here. full: `Pace` without limits. users: who can be
+    evaluated. concurrent: trials at a time. budget: seconds of the whole run, None for no limit.
+    """
+
+    spec: SearchSpec
+    configs: Sequence[ModelConfig]
+    probed: Sequence[Probed]
+    full: Pace
+    users: int
+    concurrent: int
+    budget: float | None
+
+    def pace(self) -> Pace | None:
+        """How long trials may be; None where all of them fit into the time as they are."""
+        if self.budget is None:
+            return None
+        return make_pace(
+            self.spec, self.configs, self.probed, self.full.size, self.users, self._seconds()
+        )
+
+    def _seconds(self) -> float:
+        """Of the search, on all its cores together."""
+        return SEARCH_SHARE * (self.budget or 0.0) * self.concurrent
+
+    def with_epochs(self) -> list[ModelConfig]:
+        return [c for c in self.configs if epochs_of(c) is not None]
+
+    def words(self) -> str:
+        """What a trial costs, in one line."""
+        seconds = sorted(
+            self.full.epoch_seconds(c) * (epochs_of(c) or 0) for c in self.with_epochs()
+        )
+        memory = max(model_of(c).cost(c, self.full.size).memory for c in self.configs)
+        middle, least, most = seconds[len(seconds) // 2], seconds[0], seconds[-1]
+        return (
+            f"a trial of {counted(self.spec.max_epochs, 'epoch')} takes about {span(middle)} "
+            f"({span(least)} to {span(most)}, by its config) and up to {memory / 1e6:,.0f} MB "
+            "beside the data"
+        )
+
+    def pace_words(self, pace: Pace) -> list[str]:
+        """What a person is told of the length of trials, a line each."""
+        spec = self.spec
+        lengths = sorted(epochs_of(pace.fit(c)) or 0 for c in self.with_epochs())
+        short, middle, long = lengths[0], lengths[len(lengths) // 2], lengths[-1]
+        factor = spec.reduction_factor
+        starts = min(spec.trials, int(self._seconds() / (pace.trial_seconds * mean_share(spec))))
+        judged = f", judged after 1/{factor**2} and 1/{factor} of them"
+        lines = [
+            f"so that about {counted(starts, 'trial')} fit into the time budget, a trial has at "
+            f"most {short} to {long} epochs (half of them at most {middle})"
+            f"{judged if spec.scheduler == 'asha' else ''}"
+        ]
+        if pace.users is not None:
+            lines.append(
+                f"trials are validated on {pace.users:,} of {self.users:,} users; the race and the "
+                "test are on all of them"
+            )
+        if middle <= SHORT:
+            lines.append(
+                "note: the time budget is small for this data: few trainings will come to their "
+                "end (a larger --time-budget or smaller latent_factors help)"
+            )
+        return lines
+
+
+def measure(
+    cluster: Cluster,
+    resources: Resources,
+    spec: SearchSpec,
+    data: TrialData,
+    budget: float | None,
+) -> Measured | None:
+    """Measure an epoch of each kind of config, on all workers at once, as the trials will run.
+
+    None where the trials surely take a small part of the budget (without one: of `LONG_S`), and
+    where no config has epochs or none could be trained.
+    """
+    configs, size = configs_of(spec), size_of(data.train)
+    seconds = SEARCH_SHARE * (LONG_S if budget is None else budget) * resources.concurrent
+    if not worth_asking(spec, configs, size, seconds):
+        return None
+    kinds = list(to_probe(configs).values())
+    if not kinds:
+        return None
+    first = min(1.0, FIRST_WORK / max(epoch_work(c, size) for c in kinds))
+    side_by_side = min(resources.concurrent, MOST_PROBES)
+    tasks = [c for c in kinds for _ in range(-(-side_by_side // len(kinds)))]
+    shared = cluster.put(data)
+    answers = cluster.map(run_probe, [(c, shared, first) for c in tasks], resources)
+    probed = [answer for _, answer in answers if isinstance(answer, Probed)]
+    if not probed:
+        return None  # the trials will say why
+    users = int(contested(data.train.degrees(), data.valid.degrees(), size.items).sum())
+    full = full_length(probed, size, users)
+    return Measured(spec, configs, probed, full, users, resources.concurrent, budget)

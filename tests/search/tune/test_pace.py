@@ -1,0 +1,262 @@
+"""How long trials may be: whom it concerns, that they fit, and that a session finds it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.interactions import CSR
+from recsys.models.base import Size
+from search.machine.cluster import Failure, Resources
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
+from search.tune import pace as paces
+from search.tune import probe
+from search.tune.pace import Pace, Probed
+from search.tune.probe import Measured, measure, run_probe
+from search.tune.worker import TrialData
+from search.words import span
+from tests.search.spaces import override
+
+SIZE = Size(users=5_000, items=9_000, positives=170_000)
+SPEC = load_spec("bpr_hard")
+CONFIGS = paces.configs_of(SPEC)
+RATE = 1e-9  # seconds an operation
+
+
+def probed(rate: float = RATE, each: float = 1e-4) -> Probed:
+    """What a machine measures that makes 1 / rate operations a second."""
+    return Probed("lfm bpr hard", 1e8, rate * 1e8, each * 1000, 1000)
+
+
+def pace_of(
+    seconds: float, *, spec: SearchSpec = SPEC, rate: float = RATE, each: float = 1e-4
+) -> Pace | None:
+    return paces.make_pace(spec, paces.configs_of(spec), [probed(rate, each)], SIZE, 4_000, seconds)
+
+
+def measured(seconds: float | None, *, rate: float = RATE, each: float = 1e-4) -> Measured:
+    """Of a search that has `seconds` on its two cores together."""
+    found = [probed(rate, each)]
+    budget = None if seconds is None else seconds / (2 * paces.SEARCH_SHARE)
+    full = paces.full_length(found, SIZE, 4_000)
+    return Measured(SPEC, CONFIGS, found, full, 4_000, 2, budget)
+
+
+def test_a_kind_is_what_its_probe_says() -> None:
+    assert {paces.kind(c) for c in CONFIGS} == {"lfm bpr hard"}
+    assert list(paces.to_probe(paces.configs_of(load_spec("all")))) == [
+        *("lfm bpr hard", "ials", "lfm bpr fixed", "lfm softmax fixed", "lfm bce fixed"),
+        "lfm softmax hard",
+    ]
+
+
+def test_trials_that_fit_are_left_alone() -> None:
+    all_of_them = paces.planned_seconds(
+        SPEC, CONFIGS, lambda c: RATE * paces.epoch_work(c, SIZE) + 0.4
+    )
+    assert pace_of(1.01 * all_of_them) is None
+    assert pace_of(0.99 * all_of_them) is not None
+
+
+def test_what_a_trial_of_a_space_takes() -> None:
+    # 8 epochs, a third of 16 more, a ninth of 48 more, a twenty-seventh of the last 8
+    assert paces.mean_epochs(SPEC) == pytest.approx(8 + 16 / 3 + 48 / 9 + 8 / 27)
+    assert paces.mean_epochs(override(SPEC, ["scheduler=none"])) == 80
+    assert paces.mean_share(SPEC) == pytest.approx(1 / 9 + 2 / 27 + 6 / 81)
+    assert paces.mean_share(override(SPEC, ["scheduler=none"])) == 1.0
+
+
+@pytest.mark.parametrize("settings", [[], ["reduction_factor=2"], ["scheduler=none"]])
+def test_enough_trials_fit(settings: list[str]) -> None:
+    """Simulated: every config trained to its rung, only the best third of a rung any further."""
+    spec = override(SPEC, settings)
+    configs = paces.configs_of(spec)
+    seconds = paces.planned_seconds(spec, configs, lambda c: RATE * paces.epoch_work(c, SIZE)) / 3
+    pace = pace_of(seconds, spec=spec)
+    assert pace is not None
+    rng = np.random.default_rng(0)
+    spent, starts, factor = 0.0, 0, spec.reduction_factor
+    while spent < seconds:
+        config = pace.fit(configs[starts % len(configs)])
+        epochs = paces.epochs_of(config)
+        assert epochs is not None
+        rungs = paces.paced_rungs(epochs, factor) if spec.scheduler == "asha" else []
+        end = next((rung for rung in rungs if rng.random() > 1 / factor), epochs)
+        spent += end * pace.epoch_seconds(config)
+        starts += 1
+    assert starts >= 0.8 * paces.STARTS
+
+
+def test_a_dear_config_gets_fewer_epochs_and_a_cheap_one_all() -> None:
+    pace = pace_of(2_000.0)
+    assert pace is not None
+    cheap = CONFIGS[0].model_copy(update={"latent_factors": 1})
+    dear = CONFIGS[0].model_copy(update={"latent_factors": 2048})
+    assert paces.epochs_of(pace.fit(cheap)) == 80
+    length = paces.epochs_of(pace.fit(dear))
+    assert length is not None
+    assert paces.LEAST_EPOCHS <= length < 80
+    assert length == max(3, int(pace.trial_seconds / pace.epoch_seconds(dear)))
+    assert pace.fit(dear).to_flat() == dear.to_flat() | {"epochs": length}
+
+
+def test_fewer_starts_before_trials_of_nothing() -> None:
+    """On a machine that is far too slow a few trials are trained for some epochs."""
+    seconds = 1_000.0
+    pace = pace_of(seconds, rate=1e-6)
+    assert pace is not None
+    share = paces.mean_share(SPEC)
+    assert pace.trial_seconds == pytest.approx(seconds / (paces.LEAST_STARTS * share))
+    assert paces.epochs_of(pace.fit(CONFIGS[0])) == paces.LEAST_EPOCHS
+    assert "the time budget is small" in measured(seconds, rate=1e-6).pace_words(pace)[-1]
+    roomy = pace_of(3_000.0)
+    assert roomy is not None
+    assert roomy.trial_seconds == pytest.approx(3_000 / (paces.STARTS * share))
+    (line,) = measured(3_000.0).pace_words(roomy)
+    assert "about 50 trials fit" in line
+
+
+def test_users_are_sampled_only_where_evaluation_is_dear() -> None:
+    training = np.median([RATE * paces.epoch_work(c, SIZE) for c in CONFIGS])
+    cheap = pace_of(500.0, each=0.9 * paces.EVAL_SHARE * float(training) / 4_000)
+    assert cheap is not None
+    assert cheap.users is None
+    dear = pace_of(500.0, each=float(training) / 4_000)
+    assert dear is not None
+    assert dear.users == paces.LEAST_USERS
+    assert dear.eval_seconds == pytest.approx(float(training) * paces.LEAST_USERS / 4_000)
+    told = measured(500.0, each=float(training) / 4_000).pace_words(dear)
+    assert "2,500 of 4,000 users" in told[1]
+
+
+def test_what_is_far_below_the_budget_is_not_even_measured() -> None:
+    assert not paces.worth_asking(SPEC, CONFIGS, Size(150, 200, 3_000), 600.0)
+    assert paces.worth_asking(SPEC, CONFIGS, SIZE, 600.0)
+
+
+def test_the_journal_keeps_it() -> None:
+    pace = pace_of(500.0)
+    assert pace is not None
+    train = CSR(np.array([0, 2]), np.array([0, 3]), 9)
+    again = Pace.from_event(pace.to_event(), train)
+    assert again == Pace(pace.rates, pace.trial_seconds, pace.eval_seconds, None, Size(1, 9, 2))
+    assert Pace.from_event(None, train) is None
+
+
+def test_rungs() -> None:
+    assert paces.paced_rungs(36, 3) == [4, 12]
+    assert paces.paced_rungs(10, 3) == [2, 4]
+    assert paces.paced_rungs(3, 3) == [1, 1]
+    assert paces.paced_rungs(8, 2) == [2, 4]
+
+
+def random_pairs(rng: np.random.Generator, users: int, items: int, share: float) -> CSR:
+    user, item = np.nonzero(rng.random((users, items)) < share)
+    return CSR.from_pairs(user, item, users, items)
+
+
+def test_sampled_users_are_alike_in_how_active_they_are() -> None:
+    rng = np.random.default_rng(5)
+    activity = rng.permutation(np.arange(1, 201)) / 400
+    user, item = np.nonzero(rng.random((200, 300)) < activity[:, None])
+    seen = CSR.from_pairs(user, item, 200, 300)
+    held_out = random_pairs(rng, 200, 300, 0.02)
+    some = paces.sample_users(held_out, seen, 50, np.random.default_rng(1))
+    chosen = np.flatnonzero(some.degrees())
+    everyone = np.flatnonzero(held_out.degrees())
+    assert len(chosen) == 50
+    for u in chosen:
+        assert np.array_equal(some.row(int(u)), held_out.row(int(u)))
+    # every fiftieth part of the ordered users has one of them: far closer than chance would be
+    wanted = np.sort(seen.degrees()[everyone])
+    found = np.sort(seen.degrees()[chosen])
+    edges = (np.arange(51) * len(everyone) / 50).astype(int)
+    for place, degree in enumerate(found):
+        low, high = edges[place], min(edges[place + 1], len(wanted) - 1)
+        assert wanted[low] <= degree <= wanted[high]
+
+
+def test_a_sample_of_all_is_all() -> None:
+    rng = np.random.default_rng(5)
+    held_out = random_pairs(rng, 30, 40, 0.1)
+    assert paces.sample_users(held_out, held_out, 30, rng) is held_out
+
+
+def test_a_part_of_the_users() -> None:
+    train = random_pairs(np.random.default_rng(2), 100, 30, 0.2)
+    part = paces.part_of(train, 0.1)
+    assert (part.n_users, part.n_items) == (10, 30)
+    for k in range(10):
+        assert np.array_equal(part.row(k), train.row(10 * k))
+    assert paces.part_of(train, 1.0).digest() == train.digest()
+    assert paces.part_of(train, 0.0).n_users == 1
+
+
+def test_what_a_trial_costs_is_said_in_a_line() -> None:
+    line = measured(500.0).words()
+    seconds = sorted(80 * (RATE * paces.epoch_work(c, SIZE) + 0.4) for c in CONFIGS)
+    assert line.startswith(f"a trial of 80 epochs takes about {span(seconds[len(seconds) // 2])} (")
+    assert line.endswith("MB beside the data")
+    assert measured(None).pace() is None
+    pace = measured(500.0).pace()
+    assert pace == pace_of(500.0)
+
+
+def data_of(train: CSR, valid: CSR) -> TrialData:
+    return TrialData(train, valid, None, "map@5", ("map@5",), (), 1, "cpu")
+
+
+def test_a_probe_measures_an_epoch() -> None:
+    train = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
+    config = SPEC.train_config(dict(SPEC.enqueue[0])).model_copy(update={"latent_factors": 8})
+    answer = run_probe(config, data_of(train, train), 0.1)
+    assert isinstance(answer, Probed)
+    assert answer.kind == "lfm bpr hard"
+    # so little that all users take part in the end
+    assert answer.work == paces.epoch_work(config, paces.size_of(train))
+    assert answer.users == 60
+    assert answer.train_seconds > 0 < answer.eval_seconds
+
+
+def test_a_probe_that_fails_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError("3 GiB")
+
+    monkeypatch.setattr(probe, "new_model", full)
+    train = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
+    answer = run_probe(CONFIGS[0], data_of(train, train), 1.0)
+    assert isinstance(answer, Failure)
+    assert answer.cause == "MemoryError: 3 GiB"
+    found = measure(Here(), Resources(1, 0.0, 2, 2), SPEC, data_of(train, train), 1e-6)  # type: ignore[arg-type]
+    assert found is None
+
+
+class Here:
+    """A cluster of this process, with as many workers as are asked for."""
+
+    def put(self, value: object) -> object:
+        return value
+
+    def map(self, function: Any, tasks: Any, resources: Any) -> Any:
+        self.tasks = list(tasks)
+        return ((n, function(*task)) for n, task in enumerate(self.tasks))
+
+
+def test_measuring_a_space() -> None:
+    train = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
+    valid = random_pairs(np.random.default_rng(4), 60, 40, 0.05)
+    spec = override(load_spec("all"), ["latent_factors=4", "ials_factors=4"])
+    data, here = data_of(train, valid), Here()
+    assert measure(here, Resources(1, 0.0, 2, 2), spec, data, 600.0) is None  # type: ignore[arg-type]
+    found = measure(here, Resources(1, 0.0, 2, 2), spec, data, 1e-6)  # type: ignore[arg-type]
+    assert found is not None
+    assert {one.kind for one in found.probed} == set(paces.to_probe(found.configs))
+    assert len(here.tasks) == 6  # more kinds than workers: one of each
+    small = override(load_spec("bpr_hard"), ["latent_factors=4"])
+    assert measure(here, Resources(1, 0.0, 5, 5), small, data, 1e-6) is not None  # type: ignore[arg-type]
+    assert len(here.tasks) == 5  # all workers at once
+    linear = override(load_spec("all"), ["method=slim"])
+    assert measure(here, Resources(1, 0.0, 2, 2), linear, data, 1e-6) is None  # type: ignore[arg-type]
