@@ -1,4 +1,4 @@
-"""A recommender for implicit feedback, usable on its own: see the README's five lines.
+"""A recommender for implicit feedback, usable on its own: see the README's five-line example.
 
 Names are loaded when first used, so `import recsys` costs nothing.
 """

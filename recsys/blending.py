@@ -19,7 +19,7 @@ from recsys.metrics import parse_metric, user_values
 from recsys.models.blend import DEPTH, TopLists
 
 STEPS = 12  # weights are multiples of 1 / STEPS at the finest
-USERS = 2_000  # that choose; more would cost memory and tell little
+USERS = 2_000  # that choose the weights; more would cost memory and change little
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +100,11 @@ def values_of(weights: NDArray[np.float64], cast: Ballots, metric: str) -> NDArr
     return user_values(wanted, np.take_along_axis(hits, best, axis=1), cast.held)
 
 
-class _Means:
+class Means:
     """The mean of a metric under many weights, each worked out once."""
 
     def __init__(self, parts: Sequence[Ballots], metric: str) -> None:
-        self._parts, self._metric = parts, metric
+        self.parts, self._metric = parts, metric
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
 
     def of(self, counts: NDArray[np.int64], chosen: Sequence[int]) -> float:
@@ -114,28 +114,22 @@ class _Means:
         weights = counts / counts.sum()
         for part in chosen:
             if (part, key) not in self._known:
-                values = values_of(weights, self._parts[part], self._metric)
+                values = values_of(weights, self.parts[part], self._metric)
                 self._known[part, key] = float(values.mean())
         return float(np.mean([self._known[part, key] for part in chosen]))
 
 
 def choose_weights(
-    parts: Sequence[Ballots], metric: str, most: int, steps: int = STEPS
+    means: Means, chosen: Sequence[int], most: int, steps: int = STEPS
 ) -> NDArray[np.float64]:
-    """Weights (M,), summing to 1, of at most `most` members; the mean over `parts` decides.
+    """Weights (M,), summing to 1, of at most `most` members; the mean over `chosen` parts decides.
 
-    Members are added one at a time, also where that is a step down (a third of a member may help
+    Members are added one at a time, even where that is a step down (a third of a member may help
     where half of it does not); the best sum on the way is taken, of equals the one with fewer
     steps. Ties between members go to the earlier one.
     """
-    return _choose(_Means(parts, metric), parts, range(len(parts)), most, steps)
-
-
-def _choose(
-    means: _Means, parts: Sequence[Ballots], chosen: Sequence[int], most: int, steps: int
-) -> NDArray[np.float64]:
     assert most > 0
-    counts = np.zeros(parts[0].members, np.int64)
+    counts = np.zeros(means.parts[0].members, np.int64)
     best, best_counts = -np.inf, counts
     for _ in range(steps):
         tried = []
@@ -158,10 +152,10 @@ def cross_fitted(
     At least two parts, so that no part is measured by weights it has seen.
     """
     assert len(parts) > 1
-    means, numbers = _Means(parts, metric), range(len(parts))
+    means, numbers = Means(parts, metric), range(len(parts))
     measured = []
     for at in numbers:
         others = [number for number in numbers if number != at]
-        weights = _choose(means, parts, others, most, steps)
+        weights = choose_weights(means, others, most, steps)
         measured.append(values_of(weights, parts[at], metric))
-    return measured, _choose(means, parts, numbers, most, steps)
+    return measured, choose_weights(means, numbers, most, steps)

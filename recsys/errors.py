@@ -1,4 +1,4 @@
-"""What a person can get wrong, as exceptions of their own.
+"""The mistakes that a user can make, as exceptions.
 
 Everything a user can cause derives from `UserError`: the CLI prints it as one line and exits
 with 2. Any other exception is our bug and keeps its traceback.

@@ -136,7 +136,7 @@ def _rank(
     threads: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The best k items of each user, int32 (V, k), and which of them are held out, bool (V, k)."""
-    # imported here: loading compiled code takes a third of a second that a reader need not pay
+    # imported here: reading data need not wait a third of a second for compiled code to load
     from recsys.kernels.topk import mark_hits
 
     assert block > 0
@@ -209,7 +209,7 @@ def _best_of_tile(
 def device_top(
     scorer: DeviceScorer, seen: CSR, users_B: NDArray[np.int32], k: int
 ) -> NDArray[np.int32]:
-    """`top_items` by torch alone, where the model is: only k items a user come to the host."""
+    """`top_items` by torch alone, on the model's device: only k items per user come to the host."""
     device = scorer.device
     scores = scorer.device_scores(users_B)
     if bool(scores.isnan().any()):
@@ -237,7 +237,7 @@ def _ordered_keys(scores_BI: Tensor) -> Tensor:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Run torch on `count` CPU threads, then on as many as before."""
+    """Within the block torch uses `count` CPU threads; afterwards as many as before."""
     before = torch.get_num_threads()
     if before == count:
         yield

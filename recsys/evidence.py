@@ -96,7 +96,7 @@ def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:
 
 
 def race_holds_out(dataset: Dataset, plan: SplitPlan) -> bool:
-    """Whether fresh splits of train and validation (`recsys.split.resplit`) hold anything out."""
+    """Whether fresh splits of train and validation (`recsys.split.resplit`) hold out anything."""
     test = next((part for part in parts(dataset, plan) if part.name == "test"), None)
     search_U = dataset.interactions.csr.degrees() if test is None else test.seen
     counts_U = plan.valid.counts(search_U)

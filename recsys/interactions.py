@@ -135,7 +135,7 @@ def subset(csr: CSR, keep: NDArray[np.bool_]) -> CSR:
 
 
 def contained(csr: CSR, part: CSR) -> NDArray[np.bool_]:
-    """Which pairs of `csr` are in `part`, bool (E,)."""
+    """Which pairs of `csr` are also in `part`, bool (E,)."""
     width = max(csr.n_items, 1)
     mine = csr.users().astype(np.int64) * width + csr.indices
     theirs = part.users().astype(np.int64) * width + part.indices

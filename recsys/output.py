@@ -1,7 +1,8 @@
-"""Standard output and error that never stop the work: any letter, any reader, or none.
+"""Standard output and error that never stop the work: whatever the characters, whether anybody
+reads them or not.
 
-A program whose output is cut off (`| head -1`, a terminal that was closed) has done its work all
-the same, and a name that the terminal has no letters for is no reason to lose a search.
+A program whose output is cut off (`| head -1`, a terminal that was closed) has still done its work,
+and a name that the terminal can't show is no reason to lose a search.
 """
 
 from __future__ import annotations
@@ -66,10 +67,9 @@ def guard_output() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process: exit handlers run, output is flushed, Python is not taken apart.
-
-    With LLVM, torch and Ray loaded that is seconds of computing (half a minute on a crowded
-    machine) for nothing, while their threads still run and may abort.
+    """End this process: exit handlers run and output is flushed, but Python's own shutdown is
+    skipped. With LLVM, torch and Ray loaded that would be seconds of computing for nothing (half a
+    minute on a crowded machine), while their threads still run and may abort.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

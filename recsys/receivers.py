@@ -15,8 +15,8 @@ from recsys.interactions import CSR, Interactions
 class Receivers:
     """S users in the order of the submission's rows.
 
-    names: their ids as text. codes: int64 (S,), internal ids; -1 for a user of whom nothing is
-    known, who gets the most popular items.
+    names: their ids as text. codes: int64 (S,), internal ids; -1 for a user who is not in the data
+    and gets the most popular items.
     """
 
     names: Sequence[str]

@@ -1,7 +1,7 @@
 """What a tuned model must beat: simple models, each chosen on validation from a short list.
 
-They are trained through the same door as every other model; what is particular to a rival is in
-its row alone. One of them is linear, at any size of the catalogue.
+They are trained through the same door as every other model; what is special about a rival is in its
+row only. One of them is linear, at any size of the catalogue.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def choose(
 
     A list that takes long is climbed: from its middle to the better side, until it gets worse.
     No config is begun that would end after `seconds`, if it takes as long as the one before;
-    one is always tried, and one that diverges loses. `notify` is told before each.
+    one is always tried, and one that diverges loses. `notify` is called with a line before each.
     """
     model = new_model(rival.configs[0], train, rng)
     found: dict[int, tuple[float, dict[str, float]]] = {}

@@ -1,6 +1,6 @@
 """Files that are replaced whole or not at all, and locks that end with their process.
 
-All raise `OSError` as the system gave it; what it means to a user is said by the caller.
+All raise `OSError` as the system gave it; the caller says what it means to a user.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class HoldOut:
                 raise ConfigError(f"ratio is {self.amount!r}: expected a number in (0, 1)")
         elif self.kind == "fixed":
             if not 1 <= self.amount < 2**31 or self.amount != int(self.amount):
-                raise ConfigError(f"fixed is {self.amount!r}: expected a whole number from 1")
+                raise ConfigError(f"fixed is {self.amount!r}: expected a whole number, at least 1")
         else:
             raise ConfigError(f"split kind is {self.kind!r}: expected ratio or fixed")
 
@@ -158,12 +158,12 @@ def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
 
 
 def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
-    """Train and validation of `split` divided anew by `plan.valid`; test is not contained.
+    """Train and validation of `split` divided again by `plan.valid`; the test items are in neither.
 
-    Order random: drawn anew. Order latest, whose division has no chance in it: each user's
-    history first ends s interactions earlier, s drawn from 1..v with v the number held out, and
-    the latest v before that are the validation; what came later is in neither part. So a fresh
-    split is again a prediction of the future, on items that no config was chosen on alone.
+    Order random: drawn again. Order latest, which leaves nothing to chance: each user's history
+    first ends s interactions earlier, s drawn from 1..v with v the number held out, and the latest
+    v before that are the validation; what came later is in neither part. So a fresh split is again
+    a prediction of the future, on items that no config was chosen on alone.
     """
     _check_seed(seed)
     search = split.search_data()

@@ -84,7 +84,7 @@ def write_submission(
 def rewrite_submission(source: str | Path, target: str | Path, before: str, after: str) -> None:
     """Write the submission `source`, whose separator is `before`, with the separator `after`.
 
-    `SubmissionError` for a file that is no submission, `InputError` for a place that cannot be
+    `SubmissionError` for a file that is not a submission, `InputError` for a place that cannot be
     written to.
     """
     source = Path(source)

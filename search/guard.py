@@ -2,17 +2,17 @@
 
 No handler in this process can promise that: `kill -9`, the kernel short of memory, or a library
 that ends the process leave what was started behind (Ray's agents for a minute, a server of MLflow
-for good). So the guard is a process of its own, with the standard library alone, that holds the
-reading end of a pipe of which only we have the other one: our death ends the pipe, whatever the
-death. Then the guard kills what carries our mark in its environment, all that descends from it,
-and what has a file open in a folder of ours (a process that changes its title may overwrite its
+for good). So the guard is a separate process, which needs only the standard library. It holds the
+reading end of a pipe whose other end only we have: our death closes the pipe, whatever its cause.
+Then the guard kills what carries our mark in its environment, all that descends from it, and what
+has a file open in a folder of ours (a process that changes its title may overwrite its
 environment). A guard that is killed itself is replaced.
 
 A process whose code is ours needs no guard: it holds such a pipe itself (`end_with_parent`, and
 the courier's `Control`).
 
-A process that ended in order has dismissed its guard. For one that had no time to, the guard may
-have something to say, such as how to resume.
+A process that ends in order dismisses its guard first. Where there was no time for that, the guard
+prints our last words, such as how to resume.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Guard:
     """The guard of what is about to be started with `environment` as part of its environment."""
 
     def __init__(self, last_words: str = "", patience_s: float = PATIENCE_S) -> None:
-        """`last_words` are said on stderr if this process dies without `dismiss`.
+        """`last_words` are written to stderr if this process dies without `dismiss`.
 
         `patience_s`: time for what is left to end by itself before it is killed.
         """
@@ -54,7 +54,7 @@ class Guard:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes a process one that ends with us."""
+        """The variables that make a process end with us."""
         return {MARK: self.mark}
 
     @property
@@ -63,15 +63,15 @@ class Guard:
         return self._process.pid
 
     def watch_session(self, folder: str) -> None:
-        """A folder in which only processes of ours have files open, once it is known."""
+        """Name a folder in which only processes of ours have files open."""
         self._tell(os.fsencode(folder))
 
     def dismiss(self) -> None:
-        """From here on the end of this process is its own doing."""
+        """Tell the guard that from here on this process ends deliberately."""
         self._tell(DISMISSED)
 
     def close(self, wait_s: float = 0.0) -> None:
-        """Let it sweep and end now; come back when all is gone, or `wait_s` seconds later."""
+        """Let the guard sweep and end now; returns when all is gone, or after `wait_s` seconds."""
         self.dismiss()
         with self._lock:
             self._closed = True
@@ -95,7 +95,7 @@ class Guard:
         )
 
     def _replace(self) -> None:
-        """Where the guard was killed, start another one."""
+        """Start another guard where this one was killed."""
         for _ in range(REPLACEMENTS):
             self._process.wait()
             with self._lock:
@@ -233,7 +233,7 @@ def sweep(mark: str, folder: str, but: Process | None) -> None:
 def main(mark: str, patience_s: float, last_words: str) -> None:
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    driver = look(os.getppid())  # may outlive its Ray: it ends by itself, or has begun anew
+    driver = look(os.getppid())  # may outlive its Ray: it ends by itself, or has started again
     said = b""
     while got := os.read(0, 4096):
         said += got

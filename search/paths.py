@@ -1,8 +1,8 @@
 """Where the project is: a checkout, or an installation (`pip install .`).
 
 A checkout is the folder of `run_search.py`, with `spaces/` and the local store in `mlflow/store`.
-An installation has packages alone, the spaces among them, and keeps the store in the working
-directory, where `runs/` is too.
+An installation consists of packages only, spaces included, and keeps the store in the working
+directory, beside `runs/`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SPACES = CODE / "search" / "spaces" if INSTALLED else CODE / "spaces"
 
 
 def working_directory() -> Path:
-    """The working directory, / where it was removed."""
+    """The working directory; `/` where it was removed."""
     try:
         return Path.cwd()
     except OSError:
@@ -34,7 +34,7 @@ def home() -> Path:
 def import_path() -> list[str]:
     """What PYTHONPATH must hold for a process of this interpreter to import this code.
 
-    Nothing where it lies among the interpreter's own packages: on PYTHONPATH these would come
+    Empty where it lies among the interpreter's own packages: on PYTHONPATH, all of these would come
     before the standard library.
     """
     own = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}

@@ -202,7 +202,7 @@ def _widened(alpha: float, users: int) -> float:
 
 
 def verdict(c: Comparison, rival: str, winner: str = "the winner") -> str:
-    """One comparison in words, with its numbers. A gap of 0.0000 is none: they are level then."""
+    """One comparison in words, with its numbers. With a gap of 0.0000 they are level."""
     if c.users == 0:
         return f"{winner} against {rival}: no user has held-out items, nothing can be said"
     users = "the only user" if c.users == 1 else f"every one of the {c.users} users"

@@ -72,7 +72,7 @@ def blend_rows(result: RunResult) -> list[Row]:
 
 
 def blend_words(result: RunResult) -> list[str]:
-    """What is said of the blend beside its numbers, one sentence each."""
+    """What to say about the blend besides its numbers, one sentence each."""
     rows = blend_rows(result)[1:]
     names = {"": "the blend reaches ", "submission": "the submission "}
     return [names.get(label, "") + text for label, text in rows]
@@ -179,7 +179,7 @@ def _lead(found: Sequence[Comparison]) -> str:
         return ""
     rival = one.name or one.against
     if one.gain is None:
-        return f"Nothing can be said of its lead over {rival}."
+        return f"Nothing can be said about its lead over {rival}."
     if level(one.gain):
         return f"It and {rival} are level."
     proven = "is proven" if one.proven else "is not proven"

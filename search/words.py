@@ -91,12 +91,12 @@ def leaky(config: Mapping[str, Any] | None) -> bool:
 
 
 def interval(ci: Any) -> str:
-    """`0.1601 to 0.1770`; empty where there is none, or but a point."""
+    """`0.1601 to 0.1770`; empty where there is none, or only a point."""
     if not is_interval(ci) or ci[0] == ci[1]:
         return ""
     return f"{number(ci[0])} to {number(ci[1])}"
 
 
 def is_interval(ci: Any) -> bool:
-    """Whether both ends of an interval are known, were they but one point."""
+    """Whether both ends of an interval are known, even if they are one point."""
     return isinstance(ci, Sequence) and len(ci) == 2 and "-" not in map(number, ci)

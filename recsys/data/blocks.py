@@ -35,7 +35,7 @@ class Block:
         """A copy in memory that Arrow owns.
 
         Arrow reads ahead in threads of its own, which may still hold what they read when the
-        interpreter ends; one that then lets go of a Python object aborts the process. So Arrow
+        interpreter ends; a thread that then releases a Python object aborts the process. So Arrow
         is never given a Python file or buffer.
         """
         memory = pa.allocate_buffer(len(self.text))

@@ -48,7 +48,7 @@ class Pairs:
 
 
 def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
-    """Number the ids of `rows`, which it empties; `BadCellError` for a marker of no value.
+    """Number the ids of `rows`, which it empties; `BadCellError` for a marker of a missing value.
 
     files: of how many files each part was read. Times matter in the first `search_parts` parts:
     a ready test part has no history to order.
@@ -73,7 +73,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         own = slice(starts[n], starts[n + 1])
         could_be_list = any(rows.part_lists[edges[n] : edges[n + 1]])
         is_list = could_be_list and bool((repeats[own] > 1).any())
-        if could_be_list and not is_list:  # one item a row: lists only if no user repeats
+        if could_be_list and not is_list:  # one item per row: lists only if no user repeats
             is_list = len(np.unique(row_users[own])) == starts[n + 1] - starts[n]
         lists.append(is_list)
         twice.append(_first_twice(row_users[own], user_ids) if is_list else None)

@@ -1,9 +1,9 @@
-"""Dates in text: which way of writing a column has, and the instants it spells.
+"""Dates in text: how a column writes them, and the instants that it means.
 
-The first batch decides the shape (where the year is, names or numbers of months); every later
-cell must have it. Where day and month are both numbers before the year, 11/14/2023 or
-14.11.2023, both orders stay open until a day above 12 rules one out. If none does, nobody can
-tell, and the column has no order.
+The first batch decides the shape (where the year is, names or numbers of months); every later cell
+must have it. Where day and month are both numbers before the year, 11/14/2023 or 14.11.2023, both
+orders stay open until a day above 12 rules one out. If none does, the order can't be known, and the
+column has none.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class DateColumn:
             self.ways = [way]
 
     def finish(self) -> Instants | str:
-        """The instants in order of addition; or why they cannot be told."""
+        """The instants in order of addition; or why they cannot be known."""
         found = [concatenate(self._chunks[way]) for way in self.ways]
         self._chunks = {}
         if len(found) > 1 and not np.array_equal(found[0].seconds, found[1].seconds):
@@ -148,7 +148,7 @@ class DateColumn:
 def _quick(texts: pa.Array) -> tuple[Instants, bool] | None:
     """ISO dates by Arrow's own parser, to the microsecond; and whether they have a zone.
 
-    An attempt that fails costs more than one that does not, so the first cell goes ahead.
+    An attempt that fails costs more than one that does not, so the first cell is tried alone.
     """
     named = texts[0].as_py().endswith((" UTC", " GMT"))
     if named:
@@ -200,7 +200,7 @@ class _Fields:
         return set(np.unique((self._has("utc") | self._has("sign"))[self._has("H")]).tolist())
 
     def instants(self, way: str) -> Instants | int:
-        """The instants with a and b read this `way`, or the first position that is no date."""
+        """The instants with a and b read this `way`, or the first position that is not a date."""
         year = np.where(self._has("Y"), self._ints("Y"), _full_years(self._ints("y")))
         month = self._ints("m") if "m" in self._names else self._month_names()
         day = self._ints("d")
@@ -235,7 +235,7 @@ class _Fields:
         return pc.cast(nine, pa.int64()).to_numpy(zero_copy_only=False)
 
     def _month_names(self) -> NDArray[np.int64]:
-        """1 to 12, or 0 for what is no name of a month."""
+        """1 to 12, or 0 for what is not the name of a month."""
         texts = self._texts("name")
         if texts is None:
             return np.zeros(len(self._fields), np.int64)
@@ -275,7 +275,7 @@ _YEARS = (1900, 2100)
 def digits_as_dates(numbers: NDArray) -> Instants | str | None:
     """The instants of numbers such as 20231114, 202311142213 or 20231114221320.
 
-    None if one of them is no such date of 1900 to 2100 (or the year 9999); a reason if they are
+    None if one of them is not such a date of 1900 to 2100 (or the year 9999); a reason if they are
     dates with the day or month first, whose order as numbers is not that of time.
     """
     if not len(numbers) or (numbers < 10**6).any() or (numbers >= 10**17 * 3).any():

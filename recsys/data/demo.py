@@ -31,7 +31,7 @@ def planted(
     times, then dropped. So clusters are what a factor model can learn and popularity cannot,
     and the latest items differ from the earliest.
 
-    User and item ids are 0..n-1; `ordered` is true. Vectorised: memory about 100 bytes a pair.
+    User and item ids are 0..n-1; `ordered` is true. Vectorised: memory about 100 bytes per pair.
     """
     assert 0 < clusters <= n_items
     cluster_of = rng.permutation(np.arange(n_items) % clusters)

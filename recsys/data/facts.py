@@ -1,4 +1,4 @@
-"""What a data set is, in a few numbers."""
+"""A data set in a few numbers."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@
 | `part-00000-...`, `2023-01.csv` `2023-02.csv`, `year=2023/part-0.parquet` | one table in parts |
 | a single table, or a single one with users and items | that table, whatever lies beside it |
 
-Of folders in folders and of a zip, too. What begins with a dot or an underscore, checksums and
-`__MACOSX` are passed over. Nothing in a zip is ever written to disk, so the paths inside it cannot
-escape anywhere.
+The same holds for folders in folders and for a zip. Names that begin with a dot or an underscore,
+checksums and `__MACOSX` are passed over. Nothing in a zip is ever written to disk, so the paths
+inside it cannot escape anywhere.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> Found:
     if stat.S_ISDIR(mode):
         return _choose(label, _in_folder(path), columns)
     if not stat.S_ISREG(mode):
-        raise problem(f"{label}: is no regular file: expected a file or folder of data")
+        raise problem(f"{label}: is not a regular file: expected a file or folder of data")
     source = source_of(path)
     if kind_of(source) != "zip":
         return Found({"all": [source]})
@@ -233,8 +233,9 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
     if len(rest) > 1 and not any(map(_is_table, rest)):
         endings = " ".join(sorted(_TABLES - {".base", ".data", ".pq"}))
         raise problem(
-            f"{label}: {_holds(entries)}: none ends as a table does ({endings}): put the pieces of "
-            "one together (cat), or rename them to part-1.csv and so on, or give the path of one"
+            f"{label}: {_holds(entries)}: none has the ending of a table ({endings}): put the "
+            "pieces of one together (cat), or rename them to part-1.csv and so on, or give the "
+            "path of one"
         )
     raise problem(
         f"{label}: {_holds(entries)}: expected train, test and perhaps valid files, or "
@@ -298,14 +299,14 @@ def _nested_table(entries: Sequence[_Entry]) -> bool:
 
 
 def _parted(entries: list[_Entry]) -> list[Source]:
-    """The sources of a table in order, with what the names of its folders say of their rows."""
+    """The sources of a table in order, with what the names of its folders say about their rows."""
     tables = [e for e in entries if _is_table(e)] or entries
     full = [e for e in tables if e.size] or tables  # an empty part has no rows
     return [replace(e.source, constants=_partitions(e.place)) for e in full]
 
 
 def _partitions(place: PurePosixPath) -> tuple[tuple[str, str], ...]:
-    """What the folders `key=value` around a file say of all its rows."""
+    """What the folders `key=value` around a file say about all of its rows."""
     pairs = [part.partition("=") for part in place.parts[:-1] if "=" in part]
     return tuple(
         (unquote(key), "" if value == _NO_PARTITION else unquote(value)) for key, _, value in pairs
@@ -321,7 +322,7 @@ def _are_shards(entries: list[_Entry]) -> bool:
 
 
 def _numberless(entry: _Entry) -> str:
-    """The name of a file without what tells it from its like."""
+    """The name of a file without what distinguishes it from the other parts."""
     folders = [re.sub(r"=.*", "=", part) for part in entry.place.parts[:-1]]
     name = _UUID.sub("#", entry.name.lower())
     if any("=" in part for part in folders) or _PIECE.match(name):

@@ -1,4 +1,4 @@
-"""Files that are no table, known by their first bytes: what each is, and what to do with it."""
+"""Files that are not tables, known by their first bytes: what each is, and what to do with it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OFFICE = {"[Content_Types].xml": "an Excel workbook (or another Office file)"}
 
 
 def foreign(head: bytes) -> str | None:
-    """What a file that begins with `head` is and what to do, if it is known to be no table."""
+    """What a file that begins with `head` is and what to do, if it is known not to be a table."""
     if head[_TAR_AT : _TAR_AT + len(_TAR_MARK)] == _TAR_MARK:
         return "is a tar archive: unpack it (tar xf) and give the folder or the file in it"
     for magic, name, cure in _MAGIC:

@@ -1,8 +1,8 @@
 """Ids as they grow while files are read, and what counts as one.
 
-Ids are kept as int64 as long as every one of them is a canonical decimal, afterwards as codes
-into the distinct strings, so that memory stays near 8 bytes an id. Blanks around an id are no
-part of it.
+Ids are kept as int64 as long as every one of them is a canonical decimal, afterwards as codes into
+the distinct strings, so that memory stays near 8 bytes per id. Blanks around an id are not part of
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recsys.data.stream import shown
 
 # all that Unicode calls a blank, the byte order mark and the zero-width space
 BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff\u200b"
-# what programs write where a value is missing; nobody is called so
+# what programs write where a value is missing; nobody has such a name
 _WRITTEN = frozenset(
     {"nan", "NaN", "-nan", "None", "null", "NULL", "NaT", "<NA>", "\\N", "#N/A", "N/A", "n/a"}
 )
@@ -58,7 +58,7 @@ class IdColumn:
         self._parts.append([])
 
     def drop(self) -> None:
-        """Forget the part that began last; it must be empty."""
+        """Forget the part that was begun last; it must be empty."""
         assert not self._parts.pop()
 
     def add(self, ids: pa.Array) -> None:
@@ -194,7 +194,7 @@ class IdColumn:
 def spelled_as(names: Sequence[str], ids: NDArray) -> list[str]:
     """`names` as they are written among `ids`, what `IdColumn.finish` gave: 5.0 and 0005 are 5.
 
-    The same rule as between parts; names that it says nothing of stay as they are.
+    The same rule as between parts; names to which it does not apply stay as they are.
     """
     kind, _ = _spelling(pa.array(names, pa.string()))
     if kind == "word":

@@ -1,4 +1,4 @@
-"""How the rows of a text table are laid out, and the first lines from which that is told."""
+"""How the rows of a text table are laid out, and the first lines, which show that."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Layout:
     width: int  # columns a row must have
     columns: Mapping[str, int]
     names: tuple[str, ...]  # of the columns, as messages show them
-    found: Found  # what else there is to say of them
+    found: Found  # what else there is to say about them
     quoted: bool = False  # cells may stand in quotes
     header_lines: int = 0  # lines up to and with the header
     header_bytes: int = 0  # the same in bytes, without the byte order mark
@@ -48,7 +48,7 @@ def bare(separator: str, width: int, **more: bool | ListSyntax | type[TextStream
 
 @dataclass(frozen=True)
 class Head:
-    """The beginning of a file, as far as somebody asks for it.
+    """The beginning of a file, read as far as it is asked for.
 
     columns: roles to names of columns, as the user gave them. rated: whether ratings are asked
     for.
@@ -76,7 +76,7 @@ class Head:
 
     @cached_property
     def rows(self) -> list[str]:
-        """The first lines that are not empty, one or more; `InputError` for what is no table."""
+        """The first lines that are not empty, one or more; `InputError` for what is not a table."""
         lines = self._lines
         rows = [line for line in lines[self._first :] if line]
         self._check_drawn(rows)

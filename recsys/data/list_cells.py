@@ -7,7 +7,7 @@
 | `8,36,54` or `8|36|54` or `8;36;54` | the mark, only where all ids are integers |
 | `[8, 36, 54]`, `('a', 'b')`, `{1, 2}`, `[ 8 36 54]`, `array([8, 36])` | as Python prints it |
 
-How the lists of a file are written is settled from its first rows; every row must keep to it.
+The first rows of a file settle how its lists are written; every row must keep to that.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _submitted(cells: Sequence[str]) -> ListSyntax | None:
 
 
 def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
-    """The items of `cell`, or what is wrong with it: "is ...: expected ..."."""
+    """The items of `cell`, or what is wrong with it, as in "is ...: expected ..."."""
     text = cell.strip(BLANKS)
     if syntax.blank:
         items = _in_blanks(text)
@@ -106,12 +106,12 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
         try:
             return read_list(text, syntax.separator)
         except ListError as error:
-            return f"is no list separated by {syntax.separator!r}, as the rows before: {error}"
+            return f"is not a list separated by {syntax.separator!r}, as the rows before: {error}"
     if syntax.separator:
         items = [item.strip(BLANKS) for item in text.split(syntax.separator)] if text else []
         if not all(re.fullmatch(r"-?\d+(\.0*)?", item) for item in items):
             marks = _MARKS[syntax.separator]
-            return f"is no list of numbers separated by {marks}, as the rows before"
+            return f"is not a list of numbers separated by {marks}, as the rows before"
         return items
     if text in _EMPTY or not text:
         return []
@@ -124,7 +124,7 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
     for item in found:
         left = left.replace(item, "", 1)
     if not match or left.strip(", \t\r\n"):
-        return "is no list such as [8, 36, 54], as the rows before: expected one a row"
+        return "is not a list such as [8, 36, 54], as the rows before: expected one per row"
     return [item[1:-1] if item[:1] in "'\"" else item for item in found]
 
 

@@ -21,7 +21,7 @@ _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
 class ListError(ValueError):
-    """A cell that is no list; says why."""
+    """A cell that is not a list, and why."""
 
 
 def check_separator(text: str) -> str:

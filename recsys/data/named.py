@@ -1,8 +1,8 @@
 """Named sets: where they come from, what they must be, and the cache that keeps them.
 
 A cached file is compared with its pinned SHA-256 each time it is read, and fetched again when it
-differs. Downloads go to a temporary name in the cache folder and are renamed when verified, so
-a broken download is never mistaken for the file and two processes cannot disturb each other.
+differs. A download is verified before it replaces the cached file as a whole, so a broken one is
+never mistaken for the file and two processes cannot disturb each other.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ SETS: dict[str, NamedSet] = {
 
 
 class _UnusableError(Exception):
-    """One source did not give the file; the next is tried."""
+    """A source did not give the file; the next one is tried."""
 
 
 def load_named(

@@ -77,7 +77,7 @@ def find_columns(
     notes = []
     for role, name in (given or {}).items():
         if role not in ROLES:
-            raise ConfigError(f"columns: {shown(role)} is no role: expected {', '.join(ROLES)}")
+            raise ConfigError(f"columns: {shown(role)} is not a role: expected {', '.join(ROLES)}")
         wanted = str(name).strip(BLANKS)
         if wanted.lower() in ("", "none") and wanted not in clean:
             if role in NEEDED:
@@ -107,7 +107,7 @@ def find_columns(
         elif role in NEEDED:
             raise source.error(
                 f"has no {role} column: it has {_listed(clean)}; expected a name such as "
-                f"{role}_id, or say which with columns ({role}=NAME)"
+                f"{role}_id, or name it with columns ({role}=NAME)"
             )
     if len(set(found.values())) < len(found):
         raise source.error("columns: one column is named for two roles")
@@ -116,7 +116,7 @@ def find_columns(
 
 
 def _said_better(name: str, names: Sequence[str]) -> bool:
-    """Whether another of `names` plainly says the same: Amazon's reviews have the day twice."""
+    """Whether another of `names` clearly means the same: Amazon's reviews have the day twice."""
     return name == "reviewtime" and "unixreviewtime" in names
 
 
@@ -138,7 +138,7 @@ def _one(source: Source, role: str, names: Sequence[str], at: list[int]) -> int:
     if len(at) > 1:
         both = " and ".join(shown(names[n]) for n in at[:2])
         same = names[at[0]] == names[at[1]]
-        hint = "expected unique names" if same else f"say which with columns ({role}=NAME)"
+        hint = "expected unique names" if same else f"name it with columns ({role}=NAME)"
         raise source.error(f"has two {role} columns, {both}: {hint}")
     return at[0]
 

@@ -92,7 +92,7 @@ def _numbers(cells: pa.Array) -> NDArray[np.float64]:
             number = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
             right = pc.match_substring_regex(texts, number).to_numpy(zero_copy_only=False)
             at = None if right.all() else int(right.argmin())
-            raise BadCellError("rating", at, "is no number")
+            raise BadCellError("rating", at, "is not a number")
     elif pa.types.is_boolean(kind):
         values = cells.cast(pa.int8()).to_numpy(zero_copy_only=False).astype(np.float64)
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):

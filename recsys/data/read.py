@@ -34,7 +34,7 @@ from recsys.interactions import CSR, Interactions, contained, subset
 from recsys.output import one_line
 from recsys.receivers import Receivers, receivers_of
 
-# From here on what repeats is no habit of shoppers but a part that was copied into another.
+# Above this share, repeats are no shopping habit: one part was copied into another.
 MOST_REPEATS = 0.9
 
 
@@ -104,7 +104,7 @@ def _take_receivers(
 ) -> tuple[dict[str, list[Source]], tuple[Source, list[str]] | None]:
     """The parts to read as tables; and the file and ids of whom the submission is for, if any.
 
-    A test file with users only is no part of the data; otherwise a sample submission may tell.
+    A test file with users only is not part of the data; without one, a sample submission may say.
     """
     test = found.parts.get("test", [])
     names = read_users(test[0], columns) if len(test) == 1 else None
@@ -180,7 +180,7 @@ def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) ->
     if rows.min_rating is not None and not rows.part_rated[-1]:
         raise source.error(
             f"has no rating column, so min_rating {rows.min_rating:g} cannot be applied: "
-            "leave it out, or say which column (rating=NAME)"
+            "leave it out, or name the column (rating=NAME)"
         )
     return layout
 
@@ -197,7 +197,7 @@ def _nothing_left(rows: Rows) -> str:
 def _located(
     sources: Mapping[str, Source], layouts: Mapping[str, Columns], error: BadCellError
 ) -> InputError:
-    """The error of a whole column, with its line where a text file has it."""
+    """The error of a whole column, with its line in a text file."""
     for part, source in sources.items():
         layout = layouts[part]
         if isinstance(layout, Layout):
@@ -233,8 +233,8 @@ def _order_problem(
 
 def _two_rows(layout: Columns, user: object) -> str:
     said = (
-        f"user {shown(str(user))} has two rows of items: expected one row a user (lists), or one "
-        "item a row"
+        f"user {shown(str(user))} has two rows of items: expected one row per user (lists), or one "
+        "item per row"
     )
     if isinstance(layout, Layout):
         said += (

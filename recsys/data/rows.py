@@ -53,7 +53,7 @@ class Rows:
         self.part_rated.append(False)
 
     def drop_part(self) -> None:
-        """Forget the file that began: it turned out to have no rows."""
+        """Forget the file begun last: it turned out to have no rows."""
         self.times.drop()
         self.users.drop()
         self.items.drop()
@@ -63,7 +63,7 @@ class Rows:
             flags.pop()
 
     def begin_columns(self, found: Found, names: Sequence[str]) -> None:
-        """The file that began has the columns `names`, used as `found` says."""
+        """The file begun last has the columns `names`, used as `found` says."""
         self.ratings.begin(names[found.columns["rating"]] if "rating" in found.columns else "")
         self.column_notes.update(dict.fromkeys(found.notes))
         self.unused.update(dict.fromkeys(found.unused))

@@ -20,14 +20,14 @@ def load(
     seed: int = 0,
     notify: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Read a named set (`ml-100k`, `ml-1m`, `demo`) or a file, folder or zip of one's own.
+    """Read a named set (`ml-100k`, `ml-1m`, `demo`) or a file, folder or zip of your own.
 
     A name wins over a path; `./demo` is the path. Formats are told apart by content (`formats/`).
 
     min_rating: only rows with a rating of at least this are positives (default: 4 for the
     MovieLens sets, otherwise no limit). cache_dir: where named sets are kept. columns: role
     (user, item, rating, timestamp) to the file's column name. seed: of the generated `demo`.
-    notify: told, in one line each, what takes time (downloads).
+    notify: called with a line about each thing that takes time (downloads).
 
     Ids become int64 where every one is a decimal in its range, otherwise strings as in the file;
     internal ids follow their order. Duplicate pairs are merged, the earliest kept.

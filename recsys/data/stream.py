@@ -1,6 +1,6 @@
 """Bytes of a file, decompressed and guarded, before anything looks into them.
 
-Limits, so that no file can cost more memory than it earns:
+Limits, so that no file costs more memory than it is worth:
 
 - a line may have at most `MAX_LINE` bytes (16 MiB: a list of two million items);
 - a compressed file may grow to at most `MAX_GROWTH` times its size plus `FREE_GROWTH` bytes;
@@ -224,7 +224,7 @@ class TextStream(io.RawIOBase):
         self._line_bytes += len(piece) if first < 0 else first
         if self._line_bytes > MAX_LINE:
             raise self._source.error(
-                f"line {self._line} is longer than {MAX_LINE >> 20} MiB: expected one row a line"
+                f"line {self._line} is longer than {MAX_LINE >> 20} MiB: expected one row per line"
             )
         if first >= 0:
             self._line += piece.count(b"\n")

@@ -1,6 +1,6 @@
 """Reading a text table in blocks: a vectorised parser for the rows, plain Python for errors.
 
-Rows under the header `UserId,ItemId` hold either lists (one row a user, items separated by
+Rows under the header `UserId,ItemId` hold either lists (one row per user, items separated by
 blanks, in the order of time) or one item each (then users may repeat); `load` decides, when all
 rows are known.
 """
@@ -139,7 +139,7 @@ def _refuse(cells: pa.Array, role: str, quick: str, exact: re.Pattern[str], what
 
 
 def split_lists(cells: pa.Array, syntax: ListSyntax) -> tuple[pa.Array, NDArray[np.int64]]:
-    """(the items of all lists, how many each has); `BadCellError` for what is no such list."""
+    """(the items of all lists, how many each has); `BadCellError` for what is not such a list."""
     if (
         not syntax.blank
         or not pc.all(pc.string_is_ascii(cells)).as_py()  # Unicode has more blanks
@@ -288,7 +288,7 @@ def find_error(
 
 
 def first_error(source: Source, layout: Layout, *, rated: bool = False) -> InputError | None:
-    """The first error of the file with its line; None if no row by itself has one."""
+    """The first error of the file with its line; None if no single row has one."""
     try:
         for _ in read_plainly(source, layout, rated=rated):
             pass

@@ -10,8 +10,8 @@ A file writes its times in one of these ways; a column that fits none has no ord
 | numbers the size of 1973 to 2100 | seconds, milliseconds, micro- or nanoseconds since 1970 |
 | other numbers | order numbers, comparable only with order numbers of the same size |
 
-A zone counts where it is written; a time without one is taken as UTC. Nothing is raised while
-files are read: whoever needs no order is not stopped by a time column.
+A zone counts where it is written; a time without one is taken as UTC. Nothing is raised while files
+are read: a search that needs no order is not stopped by a time column.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class TimeColumn:
         self._files.append(_File(label))
 
     def drop(self) -> None:
-        """Forget the file that began: it has no rows."""
+        """Forget the file begun last: it has no rows."""
         self._files.pop()
 
     def add(self, times: pa.Array, rows: NDArray[np.int64]) -> None:
@@ -263,7 +263,7 @@ def _sized(numbers: NDArray) -> _Reading:
 
 
 def _agree(columns: list[DateColumn]) -> None:
-    """Days and months that one file leaves open are those that the others show."""
+    """Where one file leaves day and month open, the other files decide."""
     for shape in {column.shape for column in columns}:
         alike = [column for column in columns if column.shape == shape]
         known = {column.ways[0] for column in alike if len(column.ways) == 1}

@@ -1,4 +1,4 @@
-"""Columns whose types are known, of parquet and JSON: one pair a row, or a list of items a row."""
+"""Columns of known types, from parquet and JSON: one pair per row, or a list of items per row."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _no_nulls(role: str, values: pa.Array) -> None:
 
 
 def _decoded(values: pa.Array) -> pa.Array:
-    """`values` without what is only a way of storing them: plain text, integers or floats."""
+    """`values` as plain text, integers or floats, however they are stored."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type

@@ -64,7 +64,7 @@ def _of_parquet(
             texts: list[str | None] = pc.cast(column, pa.string()).to_pylist()
             return [text or "" for text in texts]
     except (pa.ArrowException, *BROKEN):
-        return None  # whoever reads it as a table says what is wrong
+        return None  # reading it as a table will say what is wrong
 
 
 def _of_text(

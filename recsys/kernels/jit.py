@@ -58,7 +58,7 @@ def _bases() -> Iterator[Path]:
 
 
 def _private(folder: Path) -> bool:
-    """Whether compiled code can be kept there, and nobody else can put any.
+    """Whether compiled code can be kept there, and nobody else can put any there.
 
     Cached code is loaded by unpickling, so a folder that somebody else could write to is never
     used.
@@ -107,7 +107,7 @@ def exact(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def _cached(function: Callable[..., Any], *signature: Any, **options: Any) -> Callable[..., Any]:
     """`function` compiled, its code kept in `cache_folder` where there is one.
 
-    What can't be saved, since the disk became full, is compiled all the same.
+    Where the code can't be saved because the disk is full, it is compiled all the same.
     """
     if (folder := cache_folder()) is not None:
         with suppress(OSError):  # of a signature: saved at once

@@ -1,7 +1,7 @@
 """Every model there is, each behind the one contract of `base.py`.
 
-A model is one file (or folder) and one line in `MODELS`. What is named there is imported when it
-is first asked for: checking a space needs the configs, which import neither torch nor numba.
+A model is one file (or folder) and one line in `MODELS`. What is named there is imported at its
+first use: checking a space needs the configs, which import neither torch nor numba.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ MODELS: dict[str, Entry] = {
         "recsys.models.popularity:PopularityConfig", "recsys.models.popularity:Popularity"
     ),
 }
-# Models that are put together from trained ones; no space can ask for them.
+# Models that are put together from trained ones; no space can choose them.
 COMPOSED: dict[str, Entry] = {
     "blend": Entry("recsys.models.blend:BlendConfig", "recsys.models.blend:Blend"),
 }
-DEFAULT = "lfm"  # what a flat config without the word `model` is of
+DEFAULT = "lfm"  # the model of a flat config that does not name one
 
 
 def config_of(name: str) -> type[ModelConfig]:

@@ -58,7 +58,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Cost:
-    """What training a config takes, roughly: enough to tell a phone book from a postcard.
+    """What training a config takes, roughly: right within an order of magnitude.
 
     memory: bytes held at the peak beside the interactions. work: floating-point operations of
     the whole training, evaluation not included.
@@ -86,7 +86,7 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """What a message says that it wants."""
+        """What a message says was expected."""
         if self.words:
             return "one of " + ", ".join(self.words)
         return "a whole number" if self.kind is int else "a number"
@@ -125,7 +125,7 @@ class ModelConfig(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise ConfigError(one_line(error)) from None
+            raise ConfigError(first_problem(error)) from None
 
     def to_flat(self) -> dict[str, Any]:
         """The flat parameters that `from_flat` turns back into this config."""
@@ -142,11 +142,11 @@ class ModelConfig(BaseModel):
 
     @property
     def leaky(self) -> bool:
-        """Whether training is told which items are held out."""
+        """Whether training knows which items are held out."""
         return False
 
     def honest(self) -> Self:
-        """This config, told nothing of what is held out; itself where it is told nothing."""
+        """This config without any knowledge of what is held out; itself where it has none."""
         return self
 
     def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
@@ -154,7 +154,7 @@ class ModelConfig(BaseModel):
         return self
 
 
-def one_line(error: ValidationError, names: dict[str, str] | None = None) -> str:
+def first_problem(error: ValidationError, names: dict[str, str] | None = None) -> str:
     """The first problem of a pydantic error in one line; `names`: location to flat name."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -258,7 +258,7 @@ class Model(ABC):
 
 
 class ClosedForm(Model):
-    """A model without epochs: made untrained, then solved at once. One method is its own."""
+    """A model without epochs: made untrained, then solved at once. A subclass adds `solve`."""
 
     @classmethod
     def create(

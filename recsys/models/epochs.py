@@ -1,4 +1,5 @@
-"""Training in epochs, for every model that has them: it knows no search, no display and no file.
+"""Training in epochs, for every model that has them: it knows nothing of a search, a display or a
+file.
 
 A model brings one epoch and a way to keep its weights; when to evaluate, what is best, when to
 stop and what is left at the end is decided here. Shapes: U users, I items.
@@ -104,7 +105,7 @@ def run_epochs(
 
 
 class _Best:
-    """A copy of the best weights so far. A reference would follow the training to its end."""
+    """A copy of the best weights so far (a reference would change with further training)."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
@@ -113,7 +114,7 @@ class _Best:
         self.value = math.nan
 
     def offer(self, epoch: int, value: float) -> bool:
-        """Keep the current weights if their value is better; whether it is."""
+        """Keep the current weights if their value is better; returns whether it is."""
         if self._copy is not None and value <= self.value:
             return False
         self._copy = self._weights.copy(self._copy)

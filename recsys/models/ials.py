@@ -35,7 +35,7 @@ class IalsConfig(ModelConfig):
     """The loss is the sum of (1 - s)^2 over the positives, alpha x s^2 over all pairs, and the
     regulariser: for each user ials_l2 x (n_u + alpha x I)^nu x |p_u|^2, likewise for each item.
 
-    ials_factors: d. ials_alpha: weight of a pair that is no positive. ials_l2: strength of the
+    ials_factors: d. ials_alpha: weight of a pair that is not a positive. ials_l2: strength of the
     regulariser. ials_nu: 1 regularises active users and popular items more, 0 all alike. epochs:
     both sides solved once each. patience: epochs without a better one before stopping; 0: never.
     """

@@ -85,7 +85,7 @@ def nearest_by_cosine(
 
 
 def nearest_cost(k: int, size: Size) -> Cost:
-    """What `nearest_items` takes, the weights made of it included.
+    """The cost of `nearest_items`, including the weights that are made from it.
 
     How many pairs of items the counting meets is a guess, histories being uneven.
     """

@@ -12,7 +12,7 @@ from recsys.models.base import ClosedForm, Cost, ListScorer, ModelConfig, Size
 
 
 class PopularityConfig(ModelConfig):
-    """Nothing to choose."""
+    """It has no parameters."""
 
     model: ClassVar[str] = "popularity"
 

@@ -14,8 +14,9 @@ from recsys.models.neighbours import nearest_cost, nearest_items
 
 
 class Rp3betaConfig(ModelConfig):
-    """rp3_alpha: exponent of both transition probabilities. rp3_beta: how much popular items are
-    held back. rp3_neighbours: how many items are kept for each item of a history."""
+    """rp3_alpha: exponent of both transition probabilities. rp3_beta: how strongly popular items
+    are penalised. rp3_neighbours: how many items are kept for each item of a history.
+    """
 
     model: ClassVar[str] = "rp3beta"
     rp3_neighbours: int = Field(200, gt=0, le=1_000_000)

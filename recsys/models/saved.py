@@ -16,7 +16,7 @@ _WEIGHTS = "weights.*"
 def weights_of(folder: Path) -> Path | None:
     """The file with the weights of the model in a folder, None where there is none.
 
-    Imports no model, so that whoever only hands the file on need not load torch.
+    Imports no model, so that a program that only passes the file on need not load torch.
     """
     found = sorted(folder.glob(_WEIGHTS))
     return found[0] if len(found) == 1 else None

@@ -1,4 +1,4 @@
-"""SLIM without I x I: each item is rebuilt from its nearest items alone.
+"""SLIM without I x I: each item is rebuilt from its nearest items only.
 
 Ning and Karypis 2011, section 4.3 (fsSLIM: columns restricted to near items), with a ridge in
 the place of their elastic net, so that a column is one small linear system. What EASE (Steck

@@ -14,7 +14,8 @@ from recsys.models import config_of, fit_model
 
 
 def warm_up_defaults(names: Iterable[str]) -> float:
-    """Train each of these models on three items, as its defaults say; seconds it took.
+    """Train each of these models on three items, with its default config; returns the seconds it
+    took.
 
     A model without defaults for all it needs is left out: the factorization has a warm-up of its
     own.

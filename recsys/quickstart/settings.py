@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import ConfigError
-from recsys.models.base import one_line
+from recsys.models.base import first_problem
 from recsys.models.mf.config import TrainConfig
 from recsys.split import HoldOut, SplitPlan
 from recsys.yamlio import load_yaml
@@ -78,13 +78,13 @@ def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
     try:
         return kind.model_validate(plain)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {one_line(error)}") from None
+        raise ConfigError(f"{path}: {first_problem(error)}") from None
 
 
 def train_config(data: DataSettings, train: BceSettings, path: Path) -> TrainConfig:
     """The training that the two files describe, with the report's fixed choices.
 
-    Adam, factors ~ N(0, 0.01^2), uniform negatives drawn once, hard ones anew every batch.
+    Adam, factors ~ N(0, 0.01^2), uniform negatives drawn once, hard ones again for every batch.
     `path` names the training file in errors.
     """
     flat: dict[str, Any] = {
@@ -113,7 +113,7 @@ def train_config(data: DataSettings, train: BceSettings, path: Path) -> TrainCon
 
 
 def torch_device(device: str, path: Path) -> str:
-    """torch's name of the device; ConfigError where no GPU is at hand."""
+    """torch's name of the device; ConfigError where there is no GPU."""
     if device == "cpu":
         return "cpu"
     if not torch.cuda.is_available():

@@ -1,5 +1,5 @@
 """The command line: `arguments` parses, `main` calls and gives exit codes, `commands` has the
-commands beside the search.
+commands other than the search.
 
 May import: every room.
 """

@@ -24,8 +24,8 @@ EPILOG = """\
 other commands (each has --help):
   export RUN -o FILE    write the submission of a run or of one of its trials (--trial t0003), lists
                         for other users or of other items (--users FILE), vectors (--vectors DIR)
-  report RUN            write report.html anew and print where it is
-  sync RUN              deliver to MLflow what could not be delivered
+  report RUN            write report.html again and print its path
+  sync RUN              deliver to MLflow what has not arrived there yet
   ui                    open the MLflow UI on the local store
   spaces                list the search spaces
   data [NAME|PATH]      list the named data sets, or describe one
@@ -35,7 +35,7 @@ RECSEARCH_CPUS=N in the environment: N cores, instead of all that this process m
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with mistakes in one line, options in full, and each at most once."""
+    """argparse that reports a mistake in one line and takes each option once, spelled in full."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(allow_abbrev=False, **more)
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Once(argparse.Action):
-    """Keep the value of an option; the same option twice is a mistake, not a last word."""
+    """Keep the value of an option; giving the same option twice is a mistake."""
 
     def __call__(
         self,
@@ -82,19 +82,19 @@ class OnceTrue(Once):
 
 
 def filled(value: str) -> str:
-    """Anything but nothing."""
+    """Any text but the empty one."""
     if not value.strip() or "\0" in value:
         raise argparse.ArgumentTypeError(f"{value!r}: expected a value")
     return value
 
 
 def place(value: str) -> str:
-    """A file or folder; `~` is the home also where the shell left it (`--runs-dir=~/runs`)."""
+    """A file or folder; `~` is the home even where no shell expands it (`--runs-dir=~/runs`)."""
     return os.path.expanduser(filled(value))  # noqa: PTH111 - an unknown ~name stays as it is
 
 
 def store_address(value: str) -> str:
-    """The address of a tracking store, as far as its form goes."""
+    """The address of a tracking store; only its form is checked."""
     problem = None if filled(value).isprintable() else "expected no control characters"
     try:
         if value.startswith("sqlite:///"):
@@ -139,7 +139,7 @@ def rating(value: str) -> float:
 def positive(text: str) -> int:
     """A whole number from 1."""
     if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 9 and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, at least 1")
     return int(text)
 
 
@@ -151,7 +151,7 @@ def seed_number(text: str) -> int:
 
 
 def fraction(text: str) -> float:
-    """A number of GPUs, 0.25 puts four trials on one."""
+    """A number of GPUs; 0.25 puts four trials on one GPU."""
     try:
         value = float(text)
     except ValueError:
@@ -168,13 +168,13 @@ def _runs_dir(parser: argparse.ArgumentParser) -> None:
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--min-rating", type=rating, metavar="R", help="explicit ratings: positive from R on"
+        "--min-rating", type=rating, metavar="R", help="explicit ratings: R and more are positive"
     )
     parser.add_argument(
         "--columns",
         type=filled,
         metavar="user=A,item=B",
-        help="names of the columns, where they are not found: user, item, rating, timestamp "
+        help="names of columns that are not found by themselves: user, item, rating, timestamp "
         "(timestamp=none leaves it out)",
     )
 
@@ -219,7 +219,7 @@ def search_parser() -> Parser:
     _data_options(what)  # type: ignore[arg-type]
     what.add_argument("--trials", type=positive, metavar="N", help="default: the space's")
     what.add_argument(
-        "--time-budget", type=duration, metavar="T", help="the whole run within T, e.g. 10m"
+        "--time-budget", type=duration, metavar="T", help="time for the whole run, e.g. 10m"
     )
     what.add_argument("--seed", type=seed_number, metavar="S", help="default: 42")
     what.add_argument(
@@ -233,7 +233,10 @@ def search_parser() -> Parser:
     _separator(what)  # type: ignore[arg-type]
     run = parser.add_argument_group("the run")
     run.add_argument(
-        "--run", type=filled, metavar="NAME", help="name of the run (default: made up)"
+        "--run",
+        type=filled,
+        metavar="NAME",
+        help="name of the run (default: of space, data, time)",
     )
     _runs_dir(run)  # type: ignore[arg-type]
     run.add_argument("--resume", action="store_true", help="resume --run NAME where it stopped")
@@ -281,7 +284,10 @@ def command_parser(command: str) -> Parser:
                 help="of this trial, or best: trained again",
             )
             parser.add_argument(
-                "--data", type=filled, metavar="PATH", help="with --trial: where the data is now"
+                "--data",
+                type=filled,
+                metavar="PATH",
+                help="with --trial: the data, if it has moved",
             )
             _separator(parser)
             lists = parser.add_argument_group("other lists than the submission's")
@@ -302,13 +308,15 @@ def command_parser(command: str) -> Parser:
             )
             lists.add_argument("--scores", action="store_true", help="with the scores beside")
         case "report":
-            parser.description = "Write report.html of a run anew."
+            parser.description = "Write report.html of a run again."
         case "sync":
             parser.description = "Deliver to MLflow what could not be delivered."
             parser.add_argument(
                 "--tracking-uri", type=store_address, metavar="URI", help="default: the run's own"
             )
-            parser.add_argument("--verify", action="store_true", help="compare everything after")
+            parser.add_argument(
+                "--verify", action="store_true", help="compare everything afterwards"
+            )
         case "ui":
             parser.description = "Open the MLflow UI on the local store."
             parser.add_argument("--port", type=positive, default=5000)

@@ -1,4 +1,4 @@
-"""The commands beside the search: export, report, sync, ui, spaces, data."""
+"""The commands other than the search: export, report, sync, ui, spaces, data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command_data(options: argparse.Namespace) -> int:
 
     if options.source is None and (options.columns or options.min_rating is not None):
         flag = "--columns" if options.columns else "--min-rating"
-        raise ConfigError(f"{flag}: of which data? say data NAME|PATH {flag} ...")
+        raise ConfigError(f"{flag}: of which data? expected data NAME|PATH {flag} ...")
     console = Console()
     if options.source is None:
         table = Table("name", "what it is", "licence", box=None)
@@ -111,5 +111,5 @@ def _open(options: argparse.Namespace) -> RunFolder:
     from search.record.folder import RunFolder, is_path
 
     if options.runs_dir is not None and is_path(options.run):
-        raise ConfigError(f"{options.run} is a path: leave out --runs-dir, or say the run's name")
+        raise ConfigError(f"{options.run} is a path: leave out --runs-dir, or give the run's name")
     return RunFolder.open(options.runs_dir or "runs", options.run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_CODE
     if code == 0 and (reason := output_error()) is not None:
-        _fail(f"what was to be shown could not be written ({reason})", 1)
+        _fail(f"the output could not be written ({reason})", 1)
         return 1 if argv[0] in COMMANDS else 0  # a search is done all the same
     return code
 
@@ -60,31 +61,11 @@ def _run(argv: Sequence[str]) -> int:
         with terminable():
             return int(command(options))
     if argv and not argv[0].startswith("-"):
-        raise UserError(f"{argv[0]!r} is no command: expected one of {', '.join(COMMANDS)}")
-    options = search_parser().parse_args(argv)
+        raise UserError(f"{argv[0]!r} is not a command: expected one of {', '.join(COMMANDS)}")
+    said = vars(search_parser().parse_args(argv))
     from search.run.start import Options, run_search
 
-    return run_search(
-        Options(
-            space=options.space,
-            data=options.data,
-            min_rating=options.min_rating,
-            columns=parse_columns(options.columns),
-            trials=options.trials,
-            time_budget=options.time_budget,
-            seed=options.seed,
-            overrides=tuple(options.overrides),
-            run=options.run,
-            runs_dir=None if options.runs_dir is None else Path(options.runs_dir),
-            resume=options.resume,
-            extend=options.extend,
-            dry_run=options.dry_run,
-            cpus_per_trial=options.cpus_per_trial,
-            gpus_per_trial=options.gpus_per_trial,
-            device=options.device,
-            address=options.address,
-            storage=options.storage,
-            tracking_uri=options.tracking_uri,
-            submission_sep=options.submission_sep,
-        )
-    )
+    said["columns"] = parse_columns(said["columns"])
+    said["overrides"] = tuple(said["overrides"])
+    said["runs_dir"] = None if said["runs_dir"] is None else Path(said["runs_dir"])
+    return run_search(Options(**{option.name: said[option.name] for option in fields(Options)}))

@@ -89,10 +89,10 @@ class Cluster:
         last_words: str = "",
         note: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        """`on_lost` is called, in a thread of its own, with what of a local Ray has died.
+        """`on_lost` is called, in a thread of its own, with the server of a local Ray that died.
 
-        `last_words` are said on stderr if this process is killed; `note` is told where no worker
-        starts.
+        `last_words` are written to stderr if this process is killed; `note` is called with a line
+        where no worker starts.
         """
         self.address = address
         self.on_lost = on_lost
@@ -203,7 +203,7 @@ class Cluster:
         self._environment.undo()
 
     def dismiss_guard(self) -> None:
-        """To be called before this process ends by its own doing, but not through `__exit__`."""
+        """To be called before this process ends deliberately without `__exit__`."""
         if self._guard is not None:
             self._guard.dismiss()
 
@@ -255,8 +255,8 @@ class Cluster:
     ) -> Iterator[tuple[int, Answer | Failure]]:
         """The index and the result of `function(*task)` of each task, as they finish.
 
-        Dead workers are retried twice; a task that failed all the same gives a `Failure`. Closing
-        the iterator cancels what has not finished.
+        A task whose worker dies is tried twice more; one that still fails gives a `Failure`.
+        Closing the iterator cancels what has not finished.
         Raises `NoWorkersError` where no worker starts for too long.
         """
         ray = self._ray
@@ -308,7 +308,7 @@ def ray_titles() -> set[str]:
 
 
 def start_failure(error: Exception, folder: Path) -> ConfigError:
-    """One line for what a Ray that did not start has raised; `folder` is Ray's."""
+    """One line for the exception of a Ray that did not start; `folder` is Ray's."""
     if isinstance(error, ConfigError):
         return error
     if isinstance(error, OSError) and error.filename is not None:

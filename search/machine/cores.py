@@ -23,15 +23,17 @@ _BATCH = (
 def usable_cores(
     env: Mapping[str, str] = os.environ, affinity: int | None = None, root: Path = Path("/")
 ) -> int:
-    """Cores for a Ray started here: RECSEARCH_CPUS, else the least that anything allows.
+    """Cores for a Ray started here: RECSEARCH_CPUS, else the smallest number allowed.
 
     That is the affinity (taskset, Slurm), the quota of the cgroup (containers; a part of a core
     counts as none, but there is at least one) and what a batch system promises. `affinity` and
-    `root`, where /proc and /sys are, are for tests. Raises `ConfigError` for RECSEARCH_CPUS.
+    `root` (the parent of /proc and /sys) are for tests. Raises `ConfigError` for RECSEARCH_CPUS.
     """
     if text := env.get(VARIABLE, "").strip():
         if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 4096:
-            raise ConfigError(f"{VARIABLE} is {text!r}: expected a whole number of cores from 1")
+            raise ConfigError(
+                f"{VARIABLE} is {text!r}: expected a whole number of cores, at least 1"
+            )
         return int(text)
     allowed = [_affinity() if affinity is None else affinity]
     quota = cgroup_quota(root)
@@ -52,7 +54,7 @@ def _promised(env: Mapping[str, str]) -> list[int]:
 
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
-    """Cores that the cgroups of this process allow it, in all versions; None: no limit."""
+    """Cores that the cgroups of this process allow, of either version; None: no limit."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except (OSError, ValueError):
@@ -70,7 +72,7 @@ def cgroup_quota(root: Path = Path("/")) -> float | None:
 
 
 def _along(mount: Path, path: str, read: Callable[[Path], float | None]) -> list[float]:
-    """What `read` finds in a cgroup and in all above it.
+    """What `read` finds in a cgroup and in all of its parents.
 
     In a container its own cgroup may be mounted as the topmost: then the path does not exist.
     """

@@ -1,9 +1,9 @@
-"""What of the environment reaches Ray and its workers.
+"""Which environment variables reach Ray and its workers.
 
-Other programs leave variables behind: another Ray job, a cluster's profile, a notebook. A Ray that
-is started here is nobody's but this search's, so of theirs only what tunes Ray itself is kept; for
-a cluster that is joined (`--address`) they say how to join it, and stay. Tune is always ours.
-Nothing here imports Ray, which reads much of this while it is imported.
+Other programs leave variables behind: another Ray job, a cluster's profile, a notebook. A Ray
+started here belongs to this search alone, so only those that tune Ray itself are kept. For a
+cluster that is joined (`--address`) they say how to join it, and all are kept. How Tune is used is
+always decided here. Nothing here imports Ray, which reads much of this while it is imported.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_task_oom_retries": "2",
 }
-# What a Ray of our own is told anew. It takes part in no cluster: else it would replace 127.0.0.1
-# by the machine's address. `uv run` would put a Python of its own in place of the workers'.
+# What a Ray of our own is told, whatever was set. It takes part in no cluster: else it would
+# replace 127.0.0.1 by the machine's address. `uv run` would put a Python of its own in place of
+# the workers'.
 _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -68,7 +69,7 @@ _INTERNAL = ("RAY_JOB_ID", "RAY_RAYLET_", "RAY_NODE_", "RAY_AUTH_TOKEN", "RAY_CL
 
 @dataclass(frozen=True)
 class RayEnvironment:
-    """`variables` to set and `removed` to unset here; `worker`: what the workers get beside."""
+    """`variables` to set and `removed` to unset here; `worker`: what workers get in addition."""
 
     variables: dict[str, str]
     removed: tuple[str, ...]
@@ -172,8 +173,8 @@ def _token() -> str:
 def apply(joined: bool) -> Applied:
     """Bring the environment of this process into the state that Ray is to see.
 
-    Called again it gives what is in force. To be called before Ray is imported, which reads some
-    of it then. Raises `ConfigError`.
+    Called again, it returns what is in force. Must be called before Ray is imported, which reads
+    some of it then. Raises `ConfigError`.
     """
     global _in_force
     if _in_force is not None and _in_force.joined == joined:
@@ -192,7 +193,7 @@ def apply(joined: bool) -> Applied:
 
 @contextmanager
 def elsewhere(folder: str) -> Iterator[None]:
-    """Within the block the working directory is `folder`; afterwards what it was, even if gone.
+    """Within the block the working directory is `folder`; afterwards the one before, even if gone.
 
     Ray puts the working directory first on the workers' path, where a user's numba.py or search.py
     beside the data would take the place of the real one.
@@ -215,7 +216,7 @@ def elsewhere(folder: str) -> Iterator[None]:
 def name_user(env: MutableMapping[str, str] = os.environ) -> None:
     """Give a user whom the system does not know (a number, in a container) a home and a name.
 
-    MLflow and torch end with a traceback where there is neither. An empty HOME is none.
+    MLflow and torch end with a traceback where there is neither. An empty HOME counts as none.
     """
     if not env.get("HOME", "x"):
         del env["HOME"]
@@ -248,7 +249,7 @@ def odd_threads(env: Mapping[str, str]) -> dict[str, str]:
     for name in _COUNTS:
         parts = env.get(name, "1").split(",") if name == "OMP_NUM_THREADS" else [env.get(name, "1")]
         if not all(p.strip().isascii() and p.strip().isdecimal() and int(p) > 0 for p in parts):
-            odd[name] = "a whole number from 1"
+            odd[name] = "a whole number, at least 1"
     if env.get("NUMBA_DISABLE_JIT", "0").strip() != "0":
         odd["NUMBA_DISABLE_JIT"] = "0, since the kernels run compiled only"
     if env.get("NUMBA_OPT", "3") not in ("0", "1", "2", "3", "max"):
@@ -257,7 +258,7 @@ def odd_threads(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def tidy_threads(env: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Take out what `odd_threads` finds; a line for each that was not just empty."""
+    """Remove what `odd_threads` finds; returns a line for each that was not just empty."""
     lines = []
     for name, expected in odd_threads(env).items():
         value = env.pop(name)

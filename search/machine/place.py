@@ -34,13 +34,13 @@ class Capacity:
         if gpus_per_trial > self.gpus:
             raise ConfigError(f"--gpus-per-trial {gpus_per_trial:g}: there are {self.gpus:g} GPUs")
         if device == "cuda" and gpus_per_trial <= 0:
-            raise ConfigError("--device cuda: say --gpus-per-trial too (0.25 puts four on one GPU)")
+            raise ConfigError("--device cuda: add --gpus-per-trial (0.25 puts four on one GPU)")
 
 
 def check_place(settings: Settings, note: Callable[[str], None]) -> None:
     """Ray's environment, folder, address and storage, cores and GPUs. Raises `ConfigError`.
 
-    From here on the environment is the one that Ray is to see: nothing imports Ray before.
+    From here on the environment is the one that Ray is to see: nothing may import Ray earlier.
     """
     for line in environment.apply(bool(settings.address)).notes:
         note(f"note: {line}")

@@ -1,7 +1,7 @@
 """Where Ray keeps its sockets, logs and spilled data on this machine, and whether it can.
 
-Ray looks at none of this beforehand: a path that is too long, a full or a foreign folder come out
-as tracebacks and timeouts in the middle of its start.
+Ray checks none of this beforehand: a path that is too long, a full disk or somebody else's folder
+shows up as a traceback or a timeout in the middle of its start.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _fits(folder: Path) -> bool:
 
 
 def usable(folder: RayFolder) -> RayFolder:
-    """`folder`, once it exists and has room; another user's gives way to one of our own beside it.
+    """`folder`, made and checked for room; in place of another user's, one of our own beside it.
 
     Raises `ConfigError` that names the place that is full, read-only or no folder.
     """

@@ -1,8 +1,7 @@
-"""Workers that do not start: noticed, said in one line with the cause, and never waited for
-without an end.
+"""Workers that do not start: noticed, reported in one line with the cause, and given up in the end.
 
-Ray starts a worker anew as often as it dies before it could report, without a word; what it died
-of stands in the files of Ray's session.
+Ray silently restarts a worker that dies before it can report, again and again; what it died of is
+in the log files of Ray's session.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class NoWorkersError(Exception):
 
 @dataclass
 class Patience:
-    """How long nothing may run: one line after a while, then the end.
+    """How long nothing may run: a line is printed after a while, and later the search ends.
 
     `note` says a line, `trouble` gives the cause as far as it is known.
     """
@@ -42,7 +41,7 @@ class Patience:
     _looked: float = field(default=0.0)
 
     def look(self, running: bool) -> str | None:
-        """To be called again and again; once it is time to give up, why, in one line."""
+        """To be called repeatedly; returns the reason, in one line, once it is time to give up."""
         now = self.clock()
         if running or self.since is None:
             self.since, self._said = now, False

@@ -1,8 +1,8 @@
 """The events of a run's journal, one class a kind: the only place that knows their lines.
 
-`write` turns an event into the object of its line, `read` turns that back. What a line has and
-its class does not know is kept in `more`; a kind that is not known here is an `Other`. Lines of
-earlier versions read with the defaults below.
+`write` turns an event into the object of its line, `read` does the reverse. Fields that an event's
+class does not know are kept in `more`; a line of an unknown kind is an `Other`. Fields that lines
+of earlier versions lack get the defaults below.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class State(StrEnum):
 
     @property
     def word(self) -> str:
-        """As a person says it."""
+        """The word for it in messages."""
         return _WORDS[self]
 
 
@@ -37,7 +37,9 @@ STAGES = ("search", "race", "blend", "test", "refit")  # of a run, in order
 
 
 def stages_of(purpose: str, blend: bool) -> tuple[str, ...]:
-    """The stages of a run, in order: a table of named configs has no winner, and few a blend."""
+    """The stages of a run, in order. A table of named configs has no winner; `blend`: whether the
+    space asks for one.
+    """
     if purpose == "table":
         return STAGES[:1]
     return tuple(name for name in STAGES if name != "blend" or blend)
@@ -80,7 +82,7 @@ class StageState(StrEnum):
 
 
 def _as(convert: Callable[[Any], Any]) -> dict[str, Any]:
-    """Metadata of a field that is read with `convert`, which raises for what is no such value."""
+    """Metadata of a field that is read with `convert`, which raises for anything else."""
     return {"read": convert}
 
 
@@ -90,7 +92,7 @@ def _reason(value: Any) -> Reason | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What all kinds have. `time`: Unix seconds, that of its writing unless it is given."""
+    """What all kinds have. `time`: Unix seconds, by default when the line is written."""
 
     kind: ClassVar[str]
     brief: ClassVar[bool] = False  # whether fields that are None are left out of the line
@@ -100,7 +102,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionBegan(Event):
-    """The first line of a start or resume. Of the fields of several sessions the last counts.
+    """The first line of a start or resume. A field counts as the last session gave it.
 
     `settings` are those of `search.record.settings`, as plain values.
     """
@@ -148,7 +150,7 @@ class TrialMade(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialBegan(Event):
-    """A trial begins, again if `attempt` is above 1: what it reported before counts no longer."""
+    """A trial begins, again if `attempt` is above 1: what it reported before no longer counts."""
 
     kind = "start"
     id: str
@@ -218,7 +220,7 @@ class ReplicateRaced(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionEnded(Event):
-    """The last line of a session that came to an end by itself."""
+    """The last line of a session that ended in order."""
 
     kind = "finish"
     status: Status = field(metadata=_as(Status))

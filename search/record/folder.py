@@ -105,7 +105,7 @@ class RunFolder:
 
     @staticmethod
     def _make(runs_dir: Path | str, name: str) -> RunFolder | None:
-        """A new folder, locked; None where there is one. The kernel says whose a name is."""
+        """A new folder, locked; None where there is one already, whoever made it."""
         path = Path(runs_dir).resolve() / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ class RunFolder:
             )
         if left := {name for name in left if not is_leftover(name)}:
             raise ConfigError(
-                f"--run {self.name}: {self.path} holds {min(left)} and is no run: "
+                f"--run {self.name}: {self.path} holds {min(left)} and is not a run: "
                 "choose another name"
             )
 
@@ -273,11 +273,11 @@ class RunFolder:
         return read_state(self.path / JOURNAL)
 
     def cached_state(self) -> RunState:
-        """The same, reading only what is new since the last call; not to be changed."""
+        """The same, reading only what is new since the last call; it must not be changed."""
         return self._follower.update()
 
     def write_tables(self, state: RunState | None = None) -> RunState:
-        """Write trials.csv, epochs.csv, race.csv and best.json anew; returns the state used."""
+        """Rewrite trials.csv, epochs.csv, race.csv and best.json; returns the state used."""
         state = state or self.state()
         for name, content in tables(state).items():
             self.write(name, content)
@@ -289,7 +289,7 @@ class RunFolder:
 
 
 def is_path(run: str) -> bool:
-    """Whether a run is named by its folder, and not by its name among the others."""
+    """Whether `run` is the path of a folder and not a name in the folder of runs."""
     return os.sep in run or run in (".", "..")
 
 

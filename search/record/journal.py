@@ -66,9 +66,9 @@ class Journal:
     def append(self, event: Event, *, sync: bool = False) -> None:
         """Write the line of `event` in a single write, with the time now unless it has one.
 
-        `sync` waits until the line is on the disk and not only with the kernel (a power cut, not
-        a dead process, makes the difference). Numbers that JSON has no word for (NaN, infinity)
-        become null. Raises `StorageError`; the file then ends with the line before.
+        `sync` waits until the line is on the disk, where not even a power cut can take it (the
+        death of this process never can). Numbers that JSON has no word for (NaN, infinity) become
+        null. Raises `StorageError`; the file then ends with the line before.
         """
         if event.time is None:
             event = replace(event, time=time.time())
@@ -115,7 +115,7 @@ def read_events(path: Path | str, offset: int = 0) -> Iterator[tuple[Event, int]
     """Events of whole lines from byte `offset` on, each with the offset behind it.
 
     A last line without its newline is being written, or was torn: it is not read. Raises
-    `InputError` naming file and line for a line that is no event, `FileNotFoundError` where
+    `InputError` naming file and line for a line that is not an event, `FileNotFoundError` where
     there is no journal.
     """
     path = Path(path)

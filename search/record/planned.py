@@ -1,7 +1,7 @@
 """How many trials a run can make: a space that can be counted has only so many different configs.
 
-Equal configs of a run have equal seeds, so the same training to the last digit: none is trained
-twice, and a search of a space that is through ends.
+Equal configs of a run have equal seeds and would give identical trainings. So none is trained
+twice, and a search ends once its space is exhausted.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def plan_new(spec: SearchSpec, *, by_option: bool = False) -> Plan:
 
 
 def plan_more(spec: SearchSpec, state: RunState, planned: int, extend: int | None) -> Plan:
-    """The trials of a run that goes on: the `planned` ones, or `extend` more than have ended."""
+    """The trials of a run that is resumed: the `planned` ones, or `extend` more than have ended."""
     made = len(state.trials)
     ended = sum(t.finished for t in state.trials.values())
     wanted = planned if extend is None else max(made, ended + extend)
@@ -84,7 +84,7 @@ def plan_more(spec: SearchSpec, state: RunState, planned: int, extend: int | Non
 
 
 def room(spec: SearchSpec, tried: int, wanted: int) -> int:
-    """How many of `wanted` further trials find a config, after `tried` different ones."""
+    """How many of `wanted` further trials would find a new config, after `tried` different ones."""
     size = different_configs(spec, tried + wanted)
     return wanted if size is None else max(0, min(wanted, size - tried))
 

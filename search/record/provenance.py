@@ -68,7 +68,7 @@ def _without_passwords(value: Any) -> Any:
 def code_facts() -> dict[str, Any]:
     """Commit of the checkout and whether files differ from it; None without git.
 
-    Of an installation the version too.
+    For an installation, its version too.
     """
     if INSTALLED:
         return {"commit": None, "modified": None, "version": _version(COMMAND)}

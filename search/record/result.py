@@ -74,12 +74,16 @@ class Race(Part):
 
     replicates: int = _about("fresh splits; 0 where no race was run", 0)
     finalists: tuple[Finalist, ...] = _about("best mean first", ())
-    comparisons: tuple[Comparison, ...] = _about("its winner's; as in `test_comparisons`", ())
+    comparisons: tuple[Comparison, ...] = _about(
+        "the winner against its rivals, as in `test_comparisons`", ()
+    )
     winner_is_default: bool = _about("whether the winner is the first config of `enqueue`", False)
 
 
 class Baseline(Part):
-    """A simple model beside the winner. Further keys are remarks, such as what it was tuned to."""
+    """A simple model to compare the winner with. Further keys are remarks, such as its tuned
+    value.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -116,7 +120,7 @@ class Blend(Part):
     winner_mean: Number = _about("the winner's mean over the same users")
     comparison: Comparison | None = _about("the blend against the winner on the fresh splits")
     handed_over: bool = _about(
-        "whether it is proven better: `model/` and the submission are its", False
+        "whether it is proven better, so that `model/` and the submission come from it", False
     )
     test: Number = _about("the blend on the test items, in the run's metric")
     test_ci: Interval | None = _about("95% interval of it over users")
@@ -127,7 +131,7 @@ class Blend(Part):
 class RunResult(Part):
     """The summary of a run."""
 
-    version: int = _about("of this format; 0 in files that have none", 0)
+    version: int = _about("version of this format; 0 in files without one", 0)
     status: Status = _about("`done`, `failed`, `interrupted`, or `running`", Status.RUNNING)
     run: str | None = _about("name of the run")
     purpose: str | None = _about("`table`: configs compared, no winner")
@@ -139,11 +143,13 @@ class RunResult(Part):
     test_metrics: Mapping[str, Number] | None = _about("the winner on the test items, every metric")
     test_users: int | None = _about("users with test items")
     test_comparisons: tuple[Comparison, ...] = _about("the winner against the baselines", ())
-    importance: dict[str, float] = _about("share of each parameter in what made trials good", {})
+    importance: dict[str, float] = _about("importance of each parameter, adding up to 1", {})
     test_reads: int | None = _about("how often the test items were looked at")
     split: str | None = _about("how data was held out")
     split_digest: str | None = _about("changes with any held-out item")
-    negatives_exclude: str | tuple[str, ...] | None = _about("of the trials, a list if several")
+    negatives_exclude: str | tuple[str, ...] | None = _about(
+        "the trials' `negatives_exclude`, a list if they differ"
+    )
     baselines: dict[str, Baseline] = _about("simple models on the same items, by name", {})
     best_trial: str | None = _about("the winner, or the best trial so far")
     best_config: dict[str, Any] | None = _about("its training config")
@@ -156,7 +162,7 @@ class RunResult(Part):
     busy_fraction: Number = _about("share of the cores' time spent in training and evaluation")
     race: Race = _about("the race of the finalists", Race())
     blend: Blend | None = _about("the finalists added up, where the space asks for it")
-    seed: int | None = _about("of the run")
+    seed: int | None = _about("seed of the run")
 
     @property
     def leaky(self) -> bool:
@@ -166,7 +172,7 @@ class RunResult(Part):
 
     @property
     def won_by_leak(self) -> bool:
-        """The same of the winner, which then is none."""
+        """Whether the winner did, so that it can't count as one."""
         return leaky(self.best_config)
 
     @property

@@ -1,4 +1,4 @@
-"""What a run is, for good: decided once, kept in the journal, read back on resume."""
+"""What a run is, decided once and for all: kept in the journal, read back on resume."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from search.space.spec import SearchSpec
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything beside the space. Paths are absolute; `time_budget` in seconds.
+    """Everything but the space. Paths are absolute; `time_budget` in seconds.
 
-    tracking_uri: None is the local store of the checkout, wherever that lies by now.
+    tracking_uri: None is the local store of the checkout, wherever that is now.
     """
 
     data: str

@@ -27,11 +27,11 @@ def tables(state: RunState) -> dict[str, str]:
 
 
 def trials_csv(state: RunState) -> str:
-    """One row a trial, by number.
+    """One row per trial, by number.
 
-    `error` is the cause in one line (the traceback stands in the journal and in MLflow). One
-    column `test.NAME` a test metric (report tables only), then one column `param.NAME` a
-    parameter of the space; empty where a trial has no such parameter.
+    `error` is the cause in one line (the traceback is in the journal and in MLflow). One column
+    `test.NAME` per test metric (report tables only), then one column `param.NAME` per parameter of
+    the space; empty where a trial has no such parameter.
     """
     trials = state.in_order()
     params = _union(t.params for t in trials)
@@ -63,7 +63,7 @@ def trials_csv(state: RunState) -> str:
 
 
 def epochs_csv(state: RunState) -> str:
-    """One row an epoch of a trial: id, epoch, loss, the metrics, seconds."""
+    """One row per epoch of a trial: id, epoch, loss, the metrics, seconds."""
     trials = state.in_order()
     metrics = _union(dict.fromkeys(t.metrics) for t in trials)
     columns = ["epoch", "loss", *metrics, *SECONDS]
@@ -75,7 +75,7 @@ def epochs_csv(state: RunState) -> str:
 
 
 def race_csv(state: RunState) -> str:
-    """One row a finalist and replicate."""
+    """One row per finalist and replicate."""
     keys = sorted(state.race)
     return _csv(RACE_COLUMNS, [[getattr(state.race[key], c) for c in RACE_COLUMNS] for key in keys])
 

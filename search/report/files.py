@@ -25,7 +25,7 @@ Curve = list[tuple[int, float]]
 
 @dataclass
 class RunFiles:
-    """A run folder, read. `result`: without anything in it where there is none yet."""
+    """A run folder, read. `result` is empty where there is none yet."""
 
     name: str
     path: Path

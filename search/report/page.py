@@ -44,8 +44,8 @@ STATUS = {
 def render_report(run_dir: Path | str) -> str:
     """The report of a run folder as one HTML page, at most about 1 MB.
 
-    Works for a run that is under way or failed: what is not known yet is said. Raises `InputError`
-    where the folder holds no run or a file of it can't be read.
+    Works for a run that is under way or failed: the page says what is not known yet. Raises
+    `InputError` where the folder holds no run or a file of it can't be read.
     """
     run = read_run(Path(run_dir))
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -119,9 +119,9 @@ def _thinned(run: RunFiles) -> str:
     if sum(t.value is not None for t in run.trials) <= charts.MOST_SMALL:
         return ""
     return (
-        f"Of many trials the pictures show the best ones and an even choice of the others: at most "
-        f"{charts.MOST_DOTS} points, {charts.MOST_CURVES} curves, and {charts.MOST_SMALL} points a "
-        "parameter."
+        "With many trials the charts show the best ones and an even selection of the others: "
+        f"at most {charts.MOST_DOTS} points, {charts.MOST_CURVES} curves, and {charts.MOST_SMALL} "
+        "points per parameter."
     )
 
 
@@ -197,12 +197,12 @@ def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
         ("Best value so far", "Every trial by number; the line is the best honest value so far, "
          "dashed lines are baselines on the same validation items.",
          None if run.is_table else charts.progress_chart(run.trials, metric, winner, lines)),
-        ("Learning curves", "One line a trial. Grey ones were stopped early.",
+        ("Learning curves", "One line per trial. Grey ones were stopped early.",
          charts.curves_chart(run.trials, run.curves, metric, winner)),
         ("Race", "The finalists trained again on fresh splits: dots are splits, the bar is their "
          "mean, which decides.", charts.race_chart(tables.race_values(run), metric, winner)),
-        ("The winner's lead", "Over each rival, paired over users. An interval across zero proves "
-         "nothing.", charts.gains_chart(run.result.race.comparisons, metric)),
+        ("The winner's lead", "Over each rival, paired over users. An interval that includes "
+         "zero proves nothing.", charts.gains_chart(run.result.race.comparisons, metric)),
         ("What mattered", source, charts.importance_chart(shares)),
     ]  # fmt: skip
     return [(title, text, svg) for title, text, svg in found if svg is not None]

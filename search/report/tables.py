@@ -59,7 +59,7 @@ def param_names(run: RunFiles) -> list[str]:
 def leak_table(run: RunFiles) -> list[dict[str, Any]]:
     """Rows for runs that measure configs both ways: validation and test, leaky and honest.
 
-    One row a config without `negatives_exclude`; `all` and `train` hold (validation, test, state)
+    One row per config without `negatives_exclude`; `all` and `train` hold (validation, test, state)
     or None. `label` is the name in few characters.
     """
     if not run.is_table:
@@ -105,7 +105,7 @@ def leak_words(rows: list[dict[str, Any]]) -> str:
 
 
 def trial_table(run: RunFiles) -> dict[str, Any]:
-    """The trials by value; of thousands the best and the failed ones."""
+    """The trials by value; where there are thousands, the best and the failed ones."""
     ranked = sorted(run.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number))
     shown = ranked
     if len(ranked) > MOST_ROWS:

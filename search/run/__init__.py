@@ -2,7 +2,7 @@
 
 `start` decides whether it is new, resumed or extended; `session` drives it from the first line of
 the journal to the last; `opened` is the only door to a run's data, `evidence` says what can't be
-measured on it; `signals` and `restart` are its ends and new beginnings.
+measured on it; `signals` ends it in order, `restart` resumes it where Ray died.
 
 May import: every room but cli.
 """

@@ -1,4 +1,5 @@
-"""What a search on some data and split can show, said before it begins; refused where nothing.
+"""What a search on some data and split can show, said before it begins; refused where that is
+nothing.
 
 A number that no trial can change, or that a handful of users decide, looks like any other at the
 end of a run. So it is said at its beginning, in one line each, with the option that helps.
@@ -28,7 +29,7 @@ _ONE = HoldOut("fixed", 1)
 
 
 def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
-    """Lines for the person about what `spec` can measure on `dataset`.
+    """Lines for the user about what `spec` can measure on `dataset`.
 
     Raises InputError where no honest number or no submission can come of it; the message says
     what would help.
@@ -39,7 +40,7 @@ def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
         lines += _submission(dataset, spec.k)
         if spec.race.finalists and not race_holds_out(dataset, plan):
             raise InputError(
-                f"{_name(dataset)}: the race divides train and validation anew, and with "
+                f"{_name(dataset)}: the race splits train and validation again, and with "
                 f"{plan.valid} no user would have a validation item: --set race=none"
                 + _or_fixed(dataset, plan)
             )
@@ -61,7 +62,7 @@ def evidence(dataset: Dataset, plan: SplitPlan, metric: Metric | None = None) ->
 
 
 def default_evidence(dataset: Dataset) -> list[str]:
-    """The same for a look at the data, with the split of a space that asks for none itself."""
+    """The same for the command `data`, with the split of a space that asks for none itself."""
     try:
         return evidence(dataset, SplitPlan()) + _submission(dataset, 0)
     except InputError as error:
@@ -69,7 +70,7 @@ def default_evidence(dataset: Dataset) -> list[str]:
 
 
 def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None) -> None:
-    """Raise InputError where the value on `part` is no measurement."""
+    """Raise InputError where the value on `part` would measure nothing."""
     name = _name(dataset)
     if dataset.interactions.n_items == 1:
         raise InputError(f"{name}: has one item only: there is nothing to choose from")
@@ -91,7 +92,7 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
     if part.unknown == part.asked:
         raise InputError(
             f"{name}: none of the {part.asked:,} users of the {part.name} part is in train: "
-            "nothing can be learned of them, expected the same users, spelled the same way (or "
+            "nothing can be learned about them, expected the same users, spelled the same way (or "
             f"leave the {part.name} file out: then a part of train is held out)"
         )
     if metric is not None and part.certain(metric) == part.asked:
@@ -103,7 +104,9 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
 
 
 def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]:
-    """What is odd about who decides the value on one part; `helped`: what to do about few."""
+    """What is odd about the users who decide the value on one part; `helped`: what to do about
+    few.
+    """
     users = len(part.held)
     if part.holding > part.asked:
         alone = part.holding - part.asked
@@ -114,7 +117,7 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
     if part.unknown:
         yield (
             f"note: {part.name}: {part.unknown:,} of {counted(part.asked, 'user')} with held-out "
-            "items are not in train: nothing is known of them, and all get the same list; "
+            "items are not in train: nothing is known about them, and all get the same list; "
             f"expected the users of train, or leave the {part.name} file out, and a part of "
             "train is held out"
         )
@@ -149,7 +152,7 @@ def reach_words(users: int) -> str:
 
 
 def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
-    """The options that ask more users, as the end of a sentence; empty where none does."""
+    """The options that include more users, as the end of a sentence; empty where none does."""
     return _options(dataset, plan, held, "; ")
 
 
@@ -173,7 +176,7 @@ def _or_fixed(dataset: Dataset, plan: SplitPlan) -> str:
 
 
 def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: str) -> str:
-    """`--set` of one held-out item a user, where that asks more users than `held` does."""
+    """`--set` of one held-out item per user, where that includes more users than `held` does."""
     one = SplitPlan(plan.order, None if plan.test is None else _ONE, _ONE)
     new = {part.name: part for part in parts(dataset, one) if part.rule is not None}
     if not all(part.asked for part in new.values()):
@@ -190,7 +193,7 @@ def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: st
     first = next(iter(new.values()))
     counts = ", ".join(f"{part.asked:,} in {name}" for name, part in new.items())
     who = f"every user with {first.first} or more" if first.first else "more users"
-    return f"{before}{options} asks {who} ({counts})"
+    return f"{before}{options} includes {who} ({counts})"
 
 
 # --- the submission ---------------------------------------------------------------------------
@@ -247,7 +250,7 @@ def _every_item(dataset: Dataset) -> str:
     who = "the only user has" if data.n_users == 1 else f"each of the {data.n_users:,} users has"
     rated = any(RATED in note for note in data.notes)
     help_ = (
-        "if not every row is a positive, --min-rating says from which rating on"
+        "if not every row is a positive, --min-rating sets the least rating that is one"
         if rated
         else "expected users who have some of the items, not all"
     )

@@ -1,7 +1,7 @@
 """The one door to a run's data: read, divided, and the same as when the run began.
 
-Resuming, extending and exporting a trial all need the data again. Another file by that name
-would give results, and a submission, of other data.
+Resuming, extending and exporting a trial all need the data again. Another file under that name
+would give results, and a submission, for other data.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def absolute(source: str) -> str:
 
 
 def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]) -> Dataset:
-    """The data that `settings` name. Raises `InputError`; of a `run`, with the way out."""
+    """The data that `settings` name. Raises `InputError`; for a `run`, it says what to do."""
     if run is not None and settings.data not in SETS and not _exists(settings.data):
         raise InputError(
-            f"{settings.data}: the data of run {run} is not there any more: "
-            "say where it is now with --data PATH"
+            f"{settings.data}: the data of run {run} is no longer there: "
+            "give its new place with --data PATH"
         )
     return load(
         settings.data,
@@ -56,7 +56,7 @@ def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]
 
 
 def divide(dataset: Dataset, spec: SearchSpec, settings: Settings, run: str | None) -> Opened:
-    """Data and its split; of a `run` that goes on, raises `ConfigError` unless they are its own."""
+    """Data and its split; for a `run` that is resumed, `ConfigError` unless they are unchanged."""
     split = make_split(dataset, plan_of(spec), settings.seed)
     now = replace(
         settings,

@@ -1,8 +1,8 @@
-"""Going on with a run: the command for a person, and doing it where Ray itself died.
+"""Resuming a run: the command for a person, and a new driver where Ray itself died.
 
-Ray in a process can't be put up again once its servers are dead (calls into it may never
-return), so the driver replaces itself by a fresh one that resumes the run. That is the same as
-after any other crash: the journal has all that was finished.
+A process can't start Ray again once its servers are dead (calls into it may never return), so the
+driver replaces itself with a fresh one that resumes the run. That is the same as after any other
+crash: the journal has all that was finished.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def resume_command(folder: RunFolder) -> str:
 
 
 def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
-    """Start this run's driver anew; after `RESTARTS` times give up with one line and exit 1."""
+    """Restart this run's driver; after `RESTARTS` times give up with one line and exit code 1."""
     time.sleep(SIGNAL_LAG_S)  # a signal to the whole group kills Ray too, and is no accident
     if interruption.signalled:
         return
@@ -38,7 +38,7 @@ def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
         interruption.leave(1)
     show_cursor()
     interruption.before_leaving()
-    _say(1, f"Ray's {what} died: starting anew from the journal ({done + 1} of {RESTARTS})")
+    _say(1, f"Ray's {what} died: starting again from the journal ({done + 1} of {RESTARTS})")
     os.environ[COUNT] = str(done + 1)
     os.execv(
         sys.executable,

@@ -84,7 +84,7 @@ class Session:
     def drive(self) -> int:
         """Begin, go through the stages, end; returns the exit code."""
         with self.folder.journal() as journal:
-            self.interruption.last_words = f"to go on: {resume_command(self.folder)}"
+            self.interruption.last_words = f"to resume: {resume_command(self.folder)}"
             self._begin(journal)
             tracker = Tracker(
                 self.folder.path, self.settings.tracking_uri or default_tracking_uri()
@@ -116,7 +116,7 @@ class Session:
     def _cluster(self) -> Cluster:
         words = (
             f"{PROG}: the search was killed; nothing finished is lost. "
-            f"To go on: {resume_command(self.folder)}"
+            f"To resume: {resume_command(self.folder)}"
         )
         cluster = Cluster(
             self.settings.address,
@@ -128,7 +128,7 @@ class Session:
         return cluster
 
     def _ray_lost(self, what: str) -> None:
-        """The machinery under the trials died: begin again from the journal, a few times."""
+        """Ray died under the trials: begin again from the journal, a few times at most."""
         restart(self.interruption, what, self.folder)
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
@@ -166,7 +166,7 @@ class Session:
                 drop_lists(run.folder.path)
 
     def _compile(self) -> None:
-        """Compile the kernels once, here, before every worker would do it at the same time."""
+        """Compile the kernels once, here, lest every worker does it at the same time."""
         if self.settings.device != "cpu":
             return
         from recsys.models.mf.warm_up import warm_up
@@ -232,7 +232,7 @@ class Session:
     ) -> Status:
         """The files derived from the journal, its last line, and the words on screen.
 
-        Returns the status: an interruption in here is one as well.
+        Returns the status: an interruption meanwhile counts as well.
         """
         try:
             self._write_files(run, status)
@@ -263,7 +263,7 @@ class Session:
                 folder.write("report.html", render_report(folder.path))
 
     def _deliver(self, tracker: Tracker, status: Status) -> DeliveryStatus:
-        """Wait for MLflow, a bounded time; a person who presses Ctrl-C does not want to."""
+        """Wait for MLflow for a bounded time, or until Ctrl-C."""
         try:
             return tracker.close(FLUSH_S[status])
         except KeyboardInterrupt:
@@ -271,16 +271,15 @@ class Session:
 
 
 def searched_for(state: RunState, trials: int) -> bool:
-    """Whether the search is done, and was one for this number: its time budget may have ended it.
-
-    Another number is that of an extension that did not come far.
+    """Whether a search for this many trials is done (its time budget may have ended it early). A
+    search for another number is done where an extension was interrupted before it began.
     """
     found = searched(state)
     return found is not None and found.planned == trials
 
 
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
-    """What a full or read-only disk has to do with an exception, None if nothing.
+    """The error of a full or read-only disk behind an exception, None where there is none.
 
     Ray's own records lie in the run folder too, and Ray wraps what is raised inside its loop.
     """
@@ -295,9 +294,9 @@ def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
 
 
 def full_place(error: OSError, folder: Path) -> Path:
-    """Where an error of a disk happened: what it names itself, else a place that takes no byte.
+    """Where an error of a disk happened: the place it names, else one where no byte can be written.
 
-    Beside the run folder Ray's files and those that Python keeps for a moment are written.
+    Besides the run folder, Ray's files and Python's temporary files are written.
     """
     if error.filename is not None:
         return Path(os.fsdecode(error.filename))

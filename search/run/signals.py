@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM and a hangup: a run stops and keeps everything; twice, or too slowly, at once."""
+"""Ctrl-C, SIGTERM and a hangup: a run stops in order and keeps everything. A second signal, or an
+end that takes too long, stops it at once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ class Interruption:
 
     A thread of its own counts the signals and the seconds, because Python runs a handler only
     when the main thread is back from whatever C++ it waits in, which may be never (Ray waiting
-    for a machine that is gone). `last_words` are said once, where an end can't be orderly too.
+    for a machine that is gone). `last_words` are printed once, even where the end can't be orderly.
     """
 
     def __init__(self) -> None:
@@ -40,10 +42,9 @@ class Interruption:
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Within the block nothing is raised; a signal that came is a KeyboardInterrupt after it.
-
-        For code of others that calls Python back from C, where an exception is printed and lost.
-        The seconds count all the same: a block of more than `GRACE_S` is left at once.
+        """Within the block nothing is raised; a signal raises KeyboardInterrupt after it. This is
+        for foreign code that calls Python back from C, where an exception would be printed and
+        lost. The seconds still count: after `GRACE_S` of them the process ends, block or not.
         """
         before = self.pressed
         self._postponed = True
@@ -77,15 +78,17 @@ class Interruption:
         os._exit(code)
 
     def farewell(self) -> None:
-        """Say how to resume, once; past every buffer and lock that a signal may have met."""
+        """Print how to resume, once, without any buffer or lock that the signal may have
+        interrupted.
+        """
         words, self.last_words = self.last_words, None
         if words is not None:
             tell(f"{words}\n")
 
 
 def tell(text: str) -> None:
-    """Write to stdout, or where nobody reads that any more (`| tee` died of the same Ctrl-C), to
-    stderr, or else to the terminal itself.
+    """Write to stdout; where nobody reads that any more (`| tee` died of the same Ctrl-C), to
+    stderr, else to the terminal itself.
     """
     data = text.encode(errors="replace")
     for fd in (1, 2):
@@ -145,7 +148,7 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Within the block a first signal is a KeyboardInterrupt, a second one the end."""
+    """Within the block a first signal raises KeyboardInterrupt, a second one ends the process."""
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption

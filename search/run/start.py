@@ -1,6 +1,6 @@
 """One run from its options to its result: begin or resume, go through the stages, report.
 
-The stages are in `stages.py`; this file decides what is run, where it is kept and how it ends.
+The stages are in `search.stages`; this file decides what is run and where it is kept.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ CHANGEABLE = {
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said; None where it said nothing. `time_budget` inf: none at all."""
+    """The options of the command line; None where one was not given. `time_budget` inf: no
+    budget.
+    """
 
     space: str | None = None
     data: str | None = None
@@ -114,9 +116,9 @@ def run_search(options: Options) -> int:
 
 def _start(options: Options, interruption: Interruption) -> int:
     if options.resume or options.extend is not None:
-        return _go_on(options, interruption)
+        return _resume(options, interruption)
     if options.space is None:
-        raise ConfigError(f"--space is missing: say which search space ({command('spaces')})")
+        raise ConfigError(f"--space is missing: name a search space ({command('spaces')})")
     if options.run is None:
         check_runs_dir(options.place)
     else:
@@ -126,7 +128,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         ("--time-budget", "time_budget", options.time_budget),
     ):
         if said is not None and any(o.partition("=")[0].strip() == key for o in options.overrides):
-            raise ConfigError(f"{flag} and --set {key}=...: say one of them")
+            raise ConfigError(f"{flag} and --set {key}=...: give only one of them")
     gpus, device = machine_of(options, None)
     spec = load_spec(options.space, options.overrides, trials=options.trials, gpu=device != "cpu")
     plan = plan_new(spec, by_option=options.trials is not None)
@@ -192,10 +194,10 @@ def storage_of(options: Options, before: str | None) -> str | None:
     return before if options.storage is None else resolve_storage(options.storage)
 
 
-def _go_on(options: Options, interruption: Interruption) -> int:
+def _resume(options: Options, interruption: Interruption) -> int:
     """Resume, or extend, an existing run."""
     if options.run is None:
-        raise ConfigError("--run is missing: say which run, e.g. --resume --run NAME")
+        raise ConfigError("--run is missing: name the run, e.g. --resume --run NAME")
     if options.resume and options.extend is not None:
         raise ConfigError("--extend resumes the run as well: leave out --resume")
     if kept := options.said(KEPT):
@@ -204,7 +206,7 @@ def _go_on(options: Options, interruption: Interruption) -> int:
             "seed and the trials that the run began with (more trials: --extend N)"
         )
     if options.runs_dir is not None and is_path(options.run):
-        raise ConfigError(f"--run {options.run} is a path: leave out --runs-dir, or say the name")
+        raise ConfigError(f"--run {options.run} is a path: leave out --runs-dir, or give the name")
     folder = RunFolder.open(options.place, options.run, lock=True)
     with folder:
         state = folder.state()
@@ -234,8 +236,8 @@ def _go_on(options: Options, interruption: Interruption) -> int:
         notes = plan.notes
         if more and options.time_budget is None and before.time_budget is not None:
             notes += (
-                f"note: the time budget of {duration(before.time_budget)} was that of the trials "
-                "before: these have none (--time-budget gives them one)",
+                f"note: the time budget of {duration(before.time_budget)} was that of the "
+                "earlier trials: these have none (--time-budget gives them one)",
             )
         spec = with_trials(spec, plan.trials)
         return _run(spec, settings, options, interruption, folder, notes, extends=more)
@@ -270,7 +272,7 @@ def _check_separator(spec: SearchSpec, options: Options) -> None:
 
 
 def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
-    """What can only be known once space and data are both there."""
+    """Refuse what can't be: known only once space and data are both there."""
     n_items = dataset.interactions.n_items
     deepest = parse_metric(spec.metric)
     if deepest.k > n_items or spec.k > n_items:
@@ -300,9 +302,9 @@ def _run(
     *,
     extends: bool = False,
 ) -> int:
-    """Everything from the data on, for a new run (`folder` None) or one that goes on.
+    """Everything from the data on, for a new run (`folder` None) or one that is resumed.
 
-    `notes`: lines for the person, about how many trials there will be. `extends`: whether there
+    `notes`: lines for the user, about how many trials there will be. `extends`: whether there
     will be more of them.
     """
     display = Display(
@@ -348,7 +350,7 @@ def _run(
 
 
 def _drive(session: Session) -> int:
-    """Run a session; a new run that comes to grief before its first line leaves nothing."""
+    """Run a session; a new run that fails before its first journal line leaves nothing behind."""
     session.display.run = session.folder.name
     try:
         return session.drive()
@@ -366,7 +368,7 @@ def _dry_run(
     display: Display,
     folder: RunFolder | None,
 ) -> int:
-    """Everything was read and checked; say what would run, and what a trial of it costs."""
+    """Say what would run, now that all was read and checked, and what a trial of it costs."""
     from search.tune.probe import measure
     from search.tune.worker import TrialData
 

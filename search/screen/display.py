@@ -124,7 +124,7 @@ class Display(Progress):
             self._line(f"{self.now}: {done} of {total}")
 
     def note(self, text: str) -> None:
-        """One line for the person, above the live part."""
+        """One line for the user, above the live part."""
         if self.interactive:
             self.console.print(Text(clean(text, self.console.encoding)), highlight=False)
         else:

@@ -49,7 +49,7 @@ class Screen:
         return Group(*parts)
 
     def closing(self, run: Progress) -> RenderableType:
-        """What stays on the screen of a run that did not come to its end."""
+        """What stays on the screen where a run did not finish."""
         return Group(self._head(run), self._counts(run), *self._best(run))
 
     def print_summary(self, rows: Sequence[Row], title: str) -> None:

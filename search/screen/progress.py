@@ -72,7 +72,7 @@ class Progress:
         self.restart()
 
     def restart(self) -> None:
-        """The clock of the run and of its stage begin now."""
+        """Start the clocks of the run and of its stage."""
         self.started = self.stage_started = self.clock()
 
     def start_trial(self, trial_id: str, params: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ class Progress:
     def end_trial(
         self, trial_id: str, state: State, value: float | None, reason: str | None
     ) -> tuple[Shown, Ended]:
-        """Take a trial out of the running ones; what was known of it, and how it ended."""
+        """Take a trial out of the running ones; returns what was known of it, and how it ended."""
         trial = self.running.pop(trial_id, None) or Shown(trial_id, {}, self.leaky)
         if value is not None and value == value:
             trial.best = value
@@ -106,7 +106,7 @@ class Progress:
     def best(self) -> Shown | None:
         """The best trial so far, ended or running; a failed or leaky one never is.
 
-        In a space that leaks as a whole the leaky ones are all there is, and shown as such.
+        A space that leaks as a whole has leaky ones only; they are shown as such.
         """
         able = [t for t in self.running.values() if self._may_win(t)]
         able += [self.best_ended] if self.best_ended is not None else []

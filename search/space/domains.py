@@ -220,7 +220,7 @@ Domain: TypeAlias = Constant | Searched
 class Param:
     """A named domain. `when`: it exists only where each of these earlier ones has such a value.
 
-    A parameter of one model exists, besides, only where that model is chosen.
+    A parameter that belongs to one model also exists only where that model is chosen.
     """
 
     name: str
@@ -234,7 +234,7 @@ class Param:
         return {self.name}
 
     def models(self) -> frozenset[str] | None:
-        """The models to which it means something; None: to any."""
+        """The models that have it; None: all of them."""
         names = self.sets()
         owned = [OWNERS[name] for name in names if name in OWNERS]
         return None if "model" in names or not owned else frozenset.union(*owned)

@@ -45,7 +45,7 @@ def load_spec(
 ) -> SearchSpec:
     """A space of the project by name, or any YAML file by path, changed as `read_space` says.
 
-    The name of a space is made of its file's, where the file does not say it. Raises ConfigError.
+    A space that does not give its name has that of its file. Raises ConfigError.
     """
     if not name_or_file.isprintable() or not name_or_file:
         raise ConfigError(f"--space {name_or_file!r}: expected a name or a file")
@@ -76,11 +76,10 @@ def read_space(
 ) -> SearchSpec:
     """A space from its plain values, changed by `--set` and `--trials`. Raises ConfigError.
 
-    What depends on a parameter that was set follows: conditions that can no longer be met, and
-    the configs of `enqueue`, in which constants win, numbers move into the new range, and which
-    are dropped where something is missing. A number of trials or of grace epochs that is the
-    default follows too. All else is as strict as without settings. `gpu`: for training on one
-    (see `gpu_batch`).
+    What depends on a changed parameter is adapted. Conditions that can no longer be met go. In the
+    configs of `enqueue` constants win and numbers move into the new range; a config that lacks
+    something is dropped. Default numbers of trials and of grace epochs are adapted too. All else is
+    as strict as without settings. `gpu`: for training on one (see `gpu_batch`).
     """
     if not (isinstance(value, dict) and isinstance(value.get("params"), dict)):
         return parse_spec(value, origin, name)  # says what is wrong
@@ -109,7 +108,7 @@ def read_space(
 
 
 def _has_default_trials(value: dict[str, Any], origin: Origin, name: str) -> bool:
-    """Whether a space says the number of trials that it would have anyway, as resolved ones do."""
+    """Whether a space has the default number of trials, though it says it (resolved ones do)."""
     rest = {key: own for key, own in value.items() if key != "trials"}
     return bool(parse_spec(rest, origin, name).trials == value["trials"])
 

@@ -89,7 +89,7 @@ def gpu_batch(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_twice(settings: Sequence[str]) -> None:
-    """The last of two settings of one thing would win without a word about the first."""
+    """Two settings of one thing are an error: the second would silently win."""
     seen: set[str] = set()
     for setting in settings:
         key = setting.partition("=")[0].strip().removeprefix("params.")
@@ -146,7 +146,9 @@ def _set_param(params: dict[str, Any], name: str, part: str | None, node: Node) 
         wanted = node.value if isinstance(node.value, list) else [node.value]
         for option in wanted:
             if isinstance(option, dict | list) or option not in sets:
-                raise node.fail(f"{shown(option)} is no set of {name}, {near(str(option), sets)}")
+                raise node.fail(
+                    f"{shown(option)} is not a set of {name}, {near(str(option), sets)}"
+                )
         params[name] = bundles[name] | {"choice": {o: sets[o] for o in wanted}}
     elif holders or name in params:
         for holder in holders:
@@ -195,7 +197,7 @@ def _set_part(params: dict[str, Any], name: str, part: str, node: Node) -> None:
     if part in ("low", "high", "log", "step", "type") and not (
         isinstance(body, dict) and "low" in body
     ):
-        raise node.fail(f"{name} is no range in this space, expected {name}=VALUE")
+        raise node.fail(f"{name} is not a range in this space, expected {name}=VALUE")
     if not isinstance(body, dict):
         body = {"value": body}
     if part in ("choice", "value"):

@@ -38,9 +38,9 @@ NONE: Names = frozenset()
 def parse_params(node: Node, affected: Names = NONE) -> tuple[Param, ...]:
     """The parameters in the order of the file; ConfigError where one cannot be used.
 
-    A condition on a value that never occurs is an error. Only where it asks for one of the
-    parameters `affected` by a setting it is ignored, and a parameter that then has no way to be
-    active is left out.
+    A condition on a value that never occurs is an error. But where it asks for one of the
+    parameters `affected` by a setting it is ignored, and a parameter that can then never be active
+    is left out.
     """
     params: dict[str, Param] = {}
     out: set[str] = set()
@@ -60,7 +60,7 @@ def parse_params(node: Node, affected: Names = NONE) -> tuple[Param, ...]:
 def _of_chosen_models(node: Node, params: tuple[Param, ...], follow: bool) -> tuple[Param, ...]:
     """`params`, or ConfigError at one of a model that the space never chooses.
 
-    follow: without those, since a setting has changed which are chosen.
+    follow: leave these out instead, because a setting changed which models are chosen.
     """
     children = node.mapping()
     chosen = {model for model in MODELS if any(possible(param, "model", model) for param in params)}
@@ -180,14 +180,16 @@ def _range(node: Node, parts: Mapping[str, Node], field: Field) -> Domain:
             )
         if span % width != 0:
             best = Decimal(repr(low)) + width * (span // width)
-            raise parts["high"].fail(f"{high:g} is no whole number of steps from low; {best} is")
+            raise parts["high"].fail(
+                f"{high:g} is not a whole number of steps above low; {best} is"
+            )
     if isinstance(low, int) and isinstance(high, int):
         return IntRange(low, high, log, int(step) if step is not None else 1)
     return FloatRange(float(low), float(high), log, None if step is None else float(step))
 
 
 def _leaves_model_out(param: Param) -> bool:
-    """Whether some of its named sets say a model and others, which then are of the default, not."""
+    """Whether some of its named sets give a model and others don't (theirs is then the default)."""
     if not isinstance(param.domain, Bundle) or "model" not in param.sets():
         return False
     return any("model" not in dict(pairs) for _, pairs in param.domain.sets)
@@ -246,8 +248,8 @@ def _when(
 def parse_entry(node: Node, params: tuple[Param, ...], affected: Names = NONE) -> Pairs | None:
     """One config of `enqueue`: a value for each active searched parameter, no others.
 
-    Of parameters `affected` by a setting, a value moves into the new domain, and one that is no
-    longer asked for goes; None where one is missing now, or does not fit.
+    For parameters `affected` by a setting, a value moves into the new domain, and one that is no
+    longer asked for is dropped; None where one is missing now or does not fit.
     """
     given = node.mapping("a config, {lr: 0.02, ..}")
     by_name = {p.name: p for p in params}

@@ -192,9 +192,9 @@ def parse_spec(
 def probe(spec: SearchSpec, root: Node, *, changed: bool = False) -> SearchSpec:
     """`spec`, after some of its configs were built: a broken one fails here, not in trial 17.
 
-    Tried are all of `enqueue`, the two ends and every option of each parameter where it is
-    active, and random configs, in which each parameter takes an end as often as a value between.
-    changed: by a setting; then `enqueue`, which only follows, comes last.
+    It builds all of `enqueue`, both ends and every option of each parameter where it is active, and
+    random configs, in which each parameter is as often at an end as between. changed: by a setting;
+    then `enqueue`, which only follows, comes last.
     """
     rng = np.random.default_rng(0)
 

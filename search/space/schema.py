@@ -1,7 +1,8 @@
 """A JSON Schema of spaces, from which editors complete keys and words, and mark mistakes.
 
-It is made of the reader's own tables, and says less than the reader: what one key asks of another,
-and whether a config can be built, no schema can know. `python -m search.space.schema` writes it.
+It is made from the reader's own tables and checks less than the reader: no schema can say what one
+key requires of another, or whether a config can be built. `python -m search.space.schema` writes
+it.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ _BUNDLE: Schema = {"pattern": BUNDLE_NAME.pattern.replace(r"\Z", "$")}
 # What an editor shows beside a key.
 ABOUT = {
     "name": "Name of the space; by default its file's.",
-    "about": "One line on what is searched.",
+    "about": "What is searched, in one line.",
     "purpose": "search, or table: every config to its end and on test, without a winner.",
     "searcher": "How the next config is found.",
     "scheduler": "Whether weak trials are stopped early.",
-    "metric": "What is best, at any k: map@50.",
+    "metric": "The metric to maximise, at any k: map@50.",
     "mode": "Larger is better, in every metric.",
-    "trials": "How many; default 64, of a grid all.",
-    "time_budget": "The whole run within 90s, 10m, 1h30m or 2d; none: no limit.",
+    "trials": "Number of trials; by default 64, for a grid all.",
+    "time_budget": "Time for the whole run: 90s, 10m, 1h30m or 2d; none: no limit.",
     "max_epochs": "The longest training.",
     "grace_epochs": "Epochs before a trial may be stopped; a tenth of max_epochs at least.",
-    "reduction_factor": "ASHA lets the best of so many go on.",
+    "reduction_factor": "ASHA lets the best one of this many continue.",
     "k": "Items a user gets in submission.csv.",
     "split": "What is held out of each user's items for test and validation.",
-    "race": "How many of the best meet again, on how many fresh splits.",
+    "race": "How many of the best trials are trained again, on how many fresh splits.",
     "blend": "How many of the finalists may be added up to one model.",
     "params": "Constants, ranges and choices, in the order in which they depend on each other.",
     "enqueue": "Complete configs to try first.",

@@ -66,7 +66,9 @@ class EveryConfig(Way):
 
 @dataclass(frozen=True)
 class Stopping:
-    """What happens to weak trials. about: its line in docs/spaces.md; early: whether any is cut."""
+    """What happens to weak trials. about: its line in docs/spaces.md; early: whether any is cut
+    short.
+    """
 
     about: str
     early: bool

@@ -30,7 +30,7 @@ MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best ar
 
 
 def choose_blend(run: Stages) -> Blended:
-    """Members, weights, and how the blend did beside the winner; or why there is none."""
+    """Members, weights, and how the blend compares with the winner; or why there is none."""
     race = race_decided(run)
     reason = _why_not(race, run.spec.metric)
     if reason is not None:

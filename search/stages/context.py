@@ -39,13 +39,13 @@ SPARE, SPARE_S = 1.3, 15.0
 
 
 class RunFailedError(Exception):
-    """The run cannot go on; the message is one line for the user. Exit code 1."""
+    """The run cannot continue; the message is one line for the user. Exit code 1."""
 
 
 def seconds_after_search(
     trials: Iterable[TrialRecord], race: RaceSpec, concurrent: int, members: int = 0
 ) -> float:
-    """How long race, test and refit will take: as many trainings as they are, and some more.
+    """How long race, test and refit will take: that many trainings, and a margin.
 
     A training takes as long as the best trials did on average. A race is of the finalists and
     the default, `concurrent` at a time; test and refit train one each, and the `members` of a

@@ -2,7 +2,7 @@
 
 A search reports the largest of many noisy numbers, so its best value is too high and its order
 is partly luck. Here the finalists meet on splits that none of them was chosen on, and the mean
-decides. Test items take no part: the fresh splits divide training and validation items anew.
+decides. Test items take no part: the fresh splits divide training and validation items again.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def run_race(
 ) -> Generator[tuple[ReplicateTask, ReplicateResult | Failure]]:
     """Every (finalist, replicate) not in `already` and its result, as they finish.
 
-    Closing it cancels those that have not. A replicate whose worker died again and again failed,
-    like one that diverged.
+    Closing it cancels those that have not. A replicate whose worker kept dying has failed, like one
+    that diverged.
     """
     shared = cluster.put(data)
     halves = [(cluster.put(s.train), cluster.put(s.valid)) for s in splits]

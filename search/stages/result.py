@@ -1,4 +1,4 @@
-"""result.json: the summary of a run, also of one that did not come to its end."""
+"""result.json: the summary of a run, also of one that did not finish."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from search.tune.study import importance
 
 
 def result(run: Stages, status: Status) -> RunResult:
-    """What result.json says; also for a run that did not come to its end."""
+    """What result.json says; also for a run that did not finish."""
     state, spec = run.state, run.spec
     counts = state.counts()
     race = decided(state)
@@ -77,7 +77,9 @@ def result(run: Stages, status: Status) -> RunResult:
 
 
 def _baseline(row: dict[str, Any], metric: str) -> Baseline:
-    """A row of the test stage in the run's metric alone; what is no mapping is a remark."""
+    """A row of the test stage, in the run's metric alone; values that are no mapping are
+    remarks.
+    """
     return Baseline(**{k: v[metric] if isinstance(v, dict) else v for k, v in row.items()})
 
 

@@ -1,4 +1,4 @@
-"""The test items, read once: the winner beside the rivals, all trained on train + valid.
+"""The test items, read once: the winner and its rivals, all trained on train + valid.
 
 The winner is trained for the number of epochs that the race has learned.
 """
@@ -36,7 +36,7 @@ class OnTest:
 
 @dataclass(frozen=True, eq=False)
 class Rivals:
-    """What stands beside the winner.
+    """What the winner is compared with.
 
     table: values on validation and test by name, or why there are none. per_user (V,): those of
     the run's metric on the test items, by name.
@@ -50,7 +50,7 @@ RIVALS_SHARE = 0.1  # of a time budget, for choosing a rival
 
 
 def test(run: Stages) -> Tested:
-    """The one look at the test items, and the rivals beside it."""
+    """The one look at the test items, for the winner and its rivals."""
     split, metrics = run.split, list(run.metrics)
     if split.test is None:
         return Tested(skipped="the split holds out no test items")
@@ -84,7 +84,9 @@ def _blend(
     beside: Rivals,
     rng: np.random.Generator,
 ) -> BlendTested:
-    """The blend on the test items, beside the winner (its values per user) and the rivals."""
+    """The blend on the test items, compared with the winner (its values per user) and the
+    rivals.
+    """
     metrics = list(run.metrics)
     found = on_test_items(run, blend, metrics)
     mine = found.per_user[metrics[0]]

@@ -115,7 +115,7 @@ def keep_password(uri: str) -> str:
     if secret == HIDDEN and not os.environ.get(PASSWORD):
         raise ConfigError(
             f"--tracking-uri {hidden}: its password is not kept in the run: "
-            f"say --tracking-uri with it again, or set {PASSWORD}"
+            f"give --tracking-uri with it again, or set {PASSWORD}"
         )
     if secret not in (None, HIDDEN):
         os.environ[PASSWORD] = str(secret)

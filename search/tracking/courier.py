@@ -2,9 +2,9 @@
 
 `python -m search.tracking.courier RUN_DIR --follow`, started by the driver (`driver.py`), which it
 outlives by a last bounded effort; without `--follow` it delivers what is there and ends. Its stdin
-is a pipe of whoever started it, so that it knows of that one's end, whatever the end. The
-address of the store comes in MLFLOW_TRACKING_URI, where no list of processes shows a password.
-It runs at low priority, ignores Ctrl-C, and may be killed at any moment.
+is a pipe of whoever started it, so that it notices the end of that process, however it ends. The
+address of the store comes in MLFLOW_TRACKING_URI, where no list of processes shows a password. It
+runs at low priority, ignores Ctrl-C, and may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BUSY_SHARE = 0.2  # of one core at most, so that trials keep the machine
 
 
 class Control:
-    """What the driver says on stdin: `flush`, `close SECONDS`, or nothing any more (it died)."""
+    """What the driver says on stdin: `flush`, `close SECONDS`, or end of file (it died)."""
 
     def __init__(self, last_effort_s: float) -> None:
         self.wake = threading.Event()
@@ -81,7 +81,7 @@ class Courier:
     def attempt(self) -> bool:
         """One pass; False if it failed, and why is in delivery.json and in the log."""
         try:
-            # Opened anew after every failure: another store may answer at the address by now.
+            # Opened again after every failure: another store may answer at the address by now.
             store = (
                 self._delivery.store if self._delivery else open_store(self.uri, self.experiment)
             )
@@ -100,7 +100,7 @@ class Courier:
         return True
 
     def progress(self) -> tuple[int, int, bool]:
-        """Something that changes as long as delivery gets on."""
+        """Something that changes as long as delivery makes progress."""
         record = Delivered.load(self.run_dir, self.uri, self.experiment)
         sent = sum(child.rows + child.ended for child in record.children.values())
         return record.offset, sent + len(record.artifacts), record.complete

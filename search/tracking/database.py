@@ -1,7 +1,7 @@
 """What a local store (MLflow's SQLite database) says of itself, read without mlflow.
 
-MLflow answers a store that it can't use with a traceback, after minutes of further attempts. All
-that can be known is known in milliseconds, before a run begins.
+MLflow answers a store that it can't use with a traceback, after minutes of further attempts. What
+can be checked here takes milliseconds, before a run begins.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _check_kind(file: Path) -> None:
     if file.is_dir():
         raise ConfigError(f"MLflow's store {file}: a folder; expected the name of a file in it")
     if file.exists() and not file.is_file():
-        raise ConfigError(f"MLflow's store {file}: no regular file")
+        raise ConfigError(f"MLflow's store {file}: not a regular file")
     file.with_name(f"{file.name}{_LONGEST_ENDING}").exists()  # raises where that is too long
 
 
@@ -70,10 +70,10 @@ def _check_writable(file: Path) -> None:
 
 
 def check_database(file: Path, patience_s: float | None = None) -> None:
-    """Raise `ConfigError` where `file` is no database that the installed MLflow can use.
+    """Raise `ConfigError` where `file` is not a database that the installed MLflow can use.
 
     One that is not there yet, or empty, is fine: it will be made. A lock is waited for
-    `patience_s` seconds, then it is a `StoreLockedError`; None: a lock is no reason to complain.
+    `patience_s` seconds, then it is a `StoreLockedError`; None: a lock is not an error.
     """
     try:
         if not file.exists() or file.stat().st_size == 0:
@@ -116,7 +116,7 @@ def _read(file: Path, patience_s: float) -> tuple[set[str], str | None]:
 def _broken(file: Path, error: sqlite3.Error) -> str:
     if "unable to open" in str(error) or "readonly" in str(error):
         return f"MLflow's store {file} can't be opened ({error})"
-    what = "is no SQLite database" if "not a database" in str(error) else f"is damaged ({error})"
+    what = "is not a SQLite database" if "not a database" in str(error) else f"is damaged ({error})"
     return (
         f"MLflow's store {file} {what}: put a backup in its place, or move it away and a new one "
         "is made, which the command sync fills"

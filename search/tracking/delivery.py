@@ -1,6 +1,6 @@
 """One run, brought into MLflow: the difference between its journal and what was delivered.
 
-What was delivered stands in the run's delivery.json. It is only a memory: where it is lost or
+What was delivered is noted in the run's delivery.json. It is only a memory: where it is lost or
 behind (the courier was killed), the runs are found again by their tags, and values are sent
 again with the timestamps they had, which stores nothing twice.
 """
@@ -224,7 +224,7 @@ class RunDelivery:
         child = self.done.children.get(trial.id)
         tags = wanted.trial_tags(trial, state)
         if child is not None and child.attempt != trial.attempt:
-            # The trial ran again: MLflow can't take values back, so its run is made anew.
+            # The trial ran again: MLflow can't take values back, so its run is made again.
             self.client.delete_run(child.run_id)
             with self._lock:
                 del self.done.children[trial.id]

@@ -31,7 +31,9 @@ class Child:
 
 
 def is_whole(child: Child | None, trial: TrialRecord) -> bool:
-    """Whether MLflow has all of a trial that there is so far; one that never began is nothing."""
+    """Whether MLflow has all of a trial so far; of one that never began there is nothing to
+    have.
+    """
     if trial.attempt == 0:
         return True
     return child is not None and (child.attempt, child.rows, child.ended) == (
@@ -135,7 +137,7 @@ def is_delivered(run_dir: Path, uri: str) -> bool:
 
 
 def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
-    """What delivery.json says, held against the journal."""
+    """What delivery.json says, compared with the journal."""
     record = _memory(run_dir, uri)
     delivered = _is_delivered(run_dir, record)
     state = read_state(run_dir / "journal.jsonl")

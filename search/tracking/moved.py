@@ -1,6 +1,6 @@
-"""A local store that was moved, or copied, with its project: its artifacts lie beside it still.
+"""A local store that was moved, or copied, with its project: its artifacts still lie beside it.
 
-MLflow keeps the place of every artifact in full, and would go on writing to the old one.
+MLflow keeps the place of every artifact in full, and would keep writing to the old one.
 """
 
 from __future__ import annotations

@@ -128,10 +128,10 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
 def visitors(place: Place) -> list[str]:
     """Options of the server that say under which names it may be visited.
 
-    MLflow answers to localhost and private addresses alone, lest a page of somebody else's has
-    its name point at this machine (DNS rebinding). A server for other machines is visited by
-    names that this one need not know, so there any name will do, and pages that come from such a
-    name and this port may change something; pages from elsewhere still may not.
+    MLflow accepts localhost and private addresses only, so that no foreign page can point its own
+    name at this machine (DNS rebinding). A server for other machines is visited under names that
+    this one can't know, so any name is accepted there; pages under such a name and this port may
+    change something, pages from elsewhere still may not.
     """
     if place.host in _LOCAL:
         return []
@@ -175,7 +175,7 @@ def serve(port: int = 5000, host: str = "127.0.0.1", uri: str | None = None) -> 
         if process is not None:
             _end(process)
         guard.close(wait_s=END_PATIENCE_S)  # whatever is left: then the port is free
-    sys.stderr.write(f"the MLflow server ended by itself; why stands in {_log_of(uri)}\n")
+    sys.stderr.write(f"the MLflow server ended by itself; the reason is in {_log_of(uri)}\n")
     return 1
 
 

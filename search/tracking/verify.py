@@ -19,7 +19,7 @@ from search.tracking.where import EXPERIMENT, check_tracking_uri
 
 
 def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
-    """One line a difference between the journal (and files) of a run and the store."""
+    """One line per difference between the journal (and files) of a run and the store."""
     state = read_state(run_dir / "journal.jsonl")
     store = open_store(uri, experiment)
     runs: dict[str | None, list[Any]] = defaultdict(list)
@@ -154,7 +154,7 @@ def _equal(what: str, got: object, expected: object) -> Iterator[str]:
 def verify_delivery(
     run_dir: Path | str, uri: str | None = None, *, experiment: str = EXPERIMENT
 ) -> list[str]:
-    """Compare all of a run with what MLflow has; one line a difference, none if all is there.
+    """Compare all of a run with what MLflow has; one line per difference, none if all is there.
 
     Imports mlflow into this process: for `sync --verify` and tests.
     """

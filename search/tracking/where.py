@@ -1,4 +1,6 @@
-"""Which store a run goes to: the default one, the check before a run, what a courier is told."""
+"""Which store a run goes to: the default one, the check before a run, the environment of a
+courier.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ def check_tracking_uri(uri: str) -> str:
 
     Raises `ConfigError` where no store can be, where a local one can't be used (no permission, no
     database, another version of MLflow), where mlflow or the driver of a database is missing.
-    Doesn't ask whether a server answers: a search runs without one. Makes nothing.
+    Doesn't ask whether a server answers: a search runs without one. Creates nothing.
     """
     require_mlflow()
     shown = hide_password(uri)

@@ -45,7 +45,7 @@ class SturdyController(TuneController):
 
     @staticmethod
     def told(trial: Trial, exception: Exception) -> None:
-        """Where each death is told, also those that are followed by a new attempt."""
+        """Called with each death, also with those that are followed by a new attempt."""
 
 
 @contextmanager

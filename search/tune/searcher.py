@@ -42,7 +42,7 @@ class _Open:
 class StudySearch(Searcher):
     """Hands out the trials of a run, in order of their numbers, and keeps the Optuna study.
 
-    A suggestion is `{"trial": TrialConfig}`, for Ray wants a dict.
+    A suggestion is `{"trial": TrialConfig}`, because Ray wants a dict.
 
     `trials` is what the run's journal knows. First come those that have not ended, then
     `enqueue`, then what the space's searcher proposes, until the run has `budget` trials in all.

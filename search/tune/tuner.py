@@ -43,13 +43,14 @@ class Events(Protocol):
 class NamedTrials(SearchGenerator):
     """Ray's generator with our trial ids, the same in Tune, Optuna, the journal and MLflow.
 
-    One trial waits ready for the next free worker. Only at the start as many are made as there
-    are workers, so that these start side by side; later that would mean proposals that know one
-    result less.
+    One trial waits ready for the next free worker. Only at the start one is made for each worker,
+    so that all start side by side; later that would mean proposals that know one result less.
     """
 
     def __init__(self, searcher: Searcher, concurrent: int, started: Callable[[], int]) -> None:
-        """`started` counts the trials that wait no more, those too that ended without a start."""
+        """`started` counts the trials that no longer wait, including those that ended without a
+        start.
+        """
         super().__init__(searcher)
         self._concurrent = concurrent
         self._started = started

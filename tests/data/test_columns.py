@@ -17,7 +17,7 @@ def notes(data) -> str:
 def test_a_rating_that_is_none_is_left_out_where_nothing_asks_for_it(write):
     data = load_path(write("x.csv", ODD))
     assert pairs(data) == [(1, 5), (1, 6)]
-    assert notes(data).count("column rating is not used: 'PG-13' is no number") == 1
+    assert notes(data).count("column rating is not used: 'PG-13' is not a number") == 1
     assert "line 2, column rating: rating is 'PG-13'" in refusal(write("x.csv", ODD), min_rating=3)
 
 

@@ -373,7 +373,7 @@ def test_lists_in_parts_must_not_share_users(write, tmp_path):
     assert data.interactions.ordered
     write("x/part-1.csv", "UserId,ItemId\n1,5 7\n")
     assert "user '1' has two rows of items" in refusal(tmp_path / "x")
-    # one item a row in every part: a long table, whoever comes in two of them
+    # one item per row in every part: a long table, whoever comes in two of them
     write("x/part-0.csv", "UserId,ItemId\n1,5\n2,5\n")
     write("x/part-1.csv", "UserId,ItemId\n1,7\n3,5\n")
     data = load_path(tmp_path / "x")

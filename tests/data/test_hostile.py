@@ -113,7 +113,7 @@ def test_columns_that_are_not_there(write):
     assert "one column is named for two roles" in refusal(
         path, columns={"user": "item", "item": "item"}
     )
-    with pytest.raises(ConfigError, match="'usr' is no role: expected user, item"):
+    with pytest.raises(ConfigError, match="'usr' is not a role: expected user, item"):
         load_path(path, columns={"usr": "user"})
     assert "columns cannot be named" in refusal(write("r.dat", "1::2::3\n"), columns={"user": "a"})
 
@@ -132,7 +132,7 @@ def test_places_without_a_table(write, tmp_path):
     assert "test.csv: shares 1 user-item pairs with train" in refusal(tmp_path / "f")
     write("g/test.csv", GOOD)
     assert "holds test.csv: expected train" in refusal(tmp_path / "g")
-    assert "/dev/null: is no regular file" in refusal(type(tmp_path)("/dev/null"))
+    assert "/dev/null: is not a regular file" in refusal(type(tmp_path)("/dev/null"))
     assert "expected a file or folder" in refusal(tmp_path / ("x" * 5000))
     with pytest.raises(InputError, match="named set or a path"):
         load("")

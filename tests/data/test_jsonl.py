@@ -89,11 +89,14 @@ def test_what_mongodb_wraps(write):
         ([{"user": math.nan, "item": 1}], "user is 'NaN': expected a whole number"),
         ([{"user": "", "item": 1}], "user is empty: expected an id"),
         ([{"user": "\ud800", "item": 1}], r"user is '\ud800': expected Unicode"),
-        ([{"user": 1, "item": [1]}, {"user": 2, "item": 1}], "line 2, key item: item is no list"),
+        (
+            [{"user": 1, "item": [1]}, {"user": 2, "item": 1}],
+            "line 2, key item: item is not a list",
+        ),
         ([{"user": 1, "item": [1, {}]}], "line 1, key item: item is '{}'"),
         ([{"user": 1, "thing": 2}], "has no item column: it has 'user', 'thing'"),
         ([{"user": "nan", "item": 2}, {"user": "x", "item": 1}], "user 'nan' is a missing value"),
-        ([{"user": 1, "item": 2}, [1, 2]], "line 2 is '[1, 2]': expected one object a line"),
+        ([{"user": 1, "item": 2}, [1, 2]], "line 2 is '[1, 2]': expected one object per line"),
         ([{}], "has no user column"),
     ],
 )
@@ -104,18 +107,18 @@ def test_refused_rows(write, rows, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[{"user": 1, "item": 2}]', "is one JSON array: expected one object a line"),
+        ('[{"user": 1, "item": 2}]', "is one JSON array: expected one object per line"),
         ('[\n{"user": 1, "item": 2}\n]', "is one JSON array"),
         ("[]", "is one JSON array"),
         ('{"user": {"0": 1}, "item": {"0": 2}}', "is one JSON object that holds whole columns"),
         ('{"schema": {}, "data": []}', "is one JSON object that holds whole columns"),
-        ('{\n"user": 1,\n"item": 2\n}', "line 1 is '{': no whole JSON object (jq -c ."),
+        ('{\n"user": 1,\n"item": 2\n}', "line 1 is '{': not a whole JSON object (jq -c ."),
         ('{"user": 1, "item": 2}\n{"user": 1, "it', "line 2 is"),
         ('{"user": 1, "item": 2} {"user": 1, "item": 3}\n', "line 1 is"),
         ("{'user': 1, 'item': 2}\n", "line 1 is a Python dict, not JSON"),
         ("{u'user': 1, u'item': 2}\n", "line 1 is a Python dict, not JSON"),
         ('{"user": 1, "item": "\xff"}\n'.encode("latin-1"), "line 1 is not UTF-8"),
-        ('{"a":' + "[" * 100_000 + "\n", "no whole JSON object"),
+        ('{"a":' + "[" * 100_000 + "\n", "not a whole JSON object"),
     ],
 )
 def test_other_json_is_refused_by_name(write, text, message):

@@ -57,19 +57,19 @@ def test_words_in_printed_lists(write, header):
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        (["[8, 36]", "9 10"], ["line 3", "no list such as [8, 36, 54]"]),
+        (["[8, 36]", "9 10"], ["line 3", "not a list such as [8, 36, 54]"]),
         (["8 36", "[9]"], ["line 3", "looks like a list with other marks"]),
-        (["8,36", "9 10"], ["line 3", "no list of numbers separated by commas"]),
+        (["8,36", "9 10"], ["line 3", "not a list of numbers separated by commas"]),
         (["8,36", "9|10"], ["line 2"]),
         (["8, 36 54", "9"], ["line 2"]),
         (["a,b", "c"], ["line 2", "looks like a list with other marks"]),
         (["a|b", "c"], ["line 2", "looks like a list with other marks"]),
         (["red shoes|hat", "c"], ["line 2", "looks like a list with other marks"]),
         (["c", "i|0 0|j"], ["line 3", "looks like a list with other marks"]),
-        (["[[1, 2], [3]]", "[4]"], ["line 2", "no list such as"]),
+        (["[[1, 2], [3]]", "[4]"], ["line 2", "not a list such as"]),
         (["[0 1 ... 8 9]", "[4]"], ["line 2", "numpy has cut short"]),
         (["[8, nan]", "[4]"], ["line 2", "missing value"]),
-        (["[8, 36", "[4]"], ["line 2", "no list such as"]),
+        (["[8, 36", "[4]"], ["line 2", "not a list such as"]),
     ],
 )
 def test_lists_in_doubt_are_refused(write, cells, words):

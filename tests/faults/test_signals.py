@@ -42,8 +42,8 @@ MOMENTS: dict[str, Callable[[Path], Callable[[], bool]]] = {
 
 
 def resume_line(search: Live) -> list[str]:
-    (line,) = [line for line in search.said().splitlines() if line.startswith("to go on: ")]
-    _, script, *words = shlex.split(line.removeprefix("to go on: "))
+    (line,) = [line for line in search.said().splitlines() if line.startswith("to resume: ")]
+    _, script, *words = shlex.split(line.removeprefix("to resume: "))
     assert script.endswith("run_search.py")
     return words
 

@@ -47,7 +47,7 @@ def test_ray_itself_dies(home: Home, what: str) -> None:
     (pid,) = search.others(what)
     os.kill(pid, signal.SIGKILL)
     assert search.wait() == 0, search.said()
-    assert "starting anew from the journal (1 of 2)" in search.said()
+    assert "starting again from the journal (1 of 2)" in search.said()
     check_whole(home, "one", TRIALS)
     assert outcome(home, "one") == outcome(home, "calm")
 

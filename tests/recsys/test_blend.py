@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from recsys.blending import (
     Ballots,
+    Means,
     ballots,
     choose_weights,
     cross_fitted,
@@ -170,9 +171,13 @@ def part(seed: int, *, users: int = 60, items: int = 80) -> Ballots:
     return ballots(index, lists, held)
 
 
+def chosen_by(parts: list[Ballots], metric: str, most: int) -> np.ndarray:
+    return choose_weights(Means(parts, metric), range(len(parts)), most)
+
+
 def test_who_complements_is_blended_and_who_knows_nothing_is_not() -> None:
     parts = [part(seed) for seed in range(3)]
-    weights = choose_weights(parts, "ndcg@10", most=3)
+    weights = chosen_by(parts, "ndcg@10", most=3)
     assert weights.sum() == pytest.approx(1.0)
     assert min(weights[:2]) > 0.25
     assert weights[2] < 0.1
@@ -183,27 +188,27 @@ def test_who_complements_is_blended_and_who_knows_nothing_is_not() -> None:
 
 def test_no_more_members_than_allowed() -> None:
     parts = [part(seed) for seed in range(2)]
-    weights = choose_weights(parts, "map@10", most=1)
+    weights = chosen_by(parts, "map@10", most=1)
     alone = [
         np.mean([values_of(np.eye(3)[m], p, "map@10").mean() for p in parts]) for m in (0, 1, 2)
     ]
     assert_array_equal(weights, np.eye(3)[int(np.argmax(alone))])
-    assert np.count_nonzero(choose_weights(parts, "map@10", most=2)) == 2
+    assert np.count_nonzero(chosen_by(parts, "map@10", most=2)) == 2
 
 
 def test_equal_members_give_the_earlier_one_alone() -> None:
     one = part(1)
     twice = Ballots(one.users, one.items, one.scores[:, :, [0, 0]], one.hits, one.held)
-    assert_array_equal(choose_weights([twice], "map@10", most=2), [1.0, 0.0])
+    assert_array_equal(chosen_by([twice], "map@10", most=2), [1.0, 0.0])
 
 
 def test_no_part_is_measured_by_weights_that_it_chose() -> None:
     parts = [part(seed) for seed in range(4)]
     measured, weights = cross_fitted(parts, "recall@10", 3)
-    assert_array_equal(weights, choose_weights(parts, "recall@10", 3))
+    assert_array_equal(weights, chosen_by(parts, "recall@10", 3))
     for at, values in enumerate(measured):
         others = parts[:at] + parts[at + 1 :]
-        chosen = choose_weights(others, "recall@10", 3)
+        chosen = chosen_by(others, "recall@10", 3)
         assert_array_equal(values, values_of(chosen, parts[at], "recall@10"))
 
 

@@ -72,7 +72,11 @@ class TestHeadline:
             (-0.01, False, "Its loss of 0.0100 against the first default config t0000 is not"),
             (0.00001, False, "It and the first default config t0000 are level."),
             (-0.0, False, "It and the first default config t0000 are level."),
-            (None, False, "Nothing can be said of its lead over the first default config t0000."),
+            (
+                None,
+                False,
+                "Nothing can be said about its lead over the first default config t0000.",
+            ),
         ],
     )
     def test_the_lead(self, gain, proven, said):

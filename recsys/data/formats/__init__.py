@@ -18,7 +18,7 @@ from recsys.data.layout import Head
 
 __all__ = ["FORMATS", "Columns", "Format", "Table", "find_format", "format_rows"]
 
-# in the order in which a file is held against them: what is plainest first
+# in the order in which they are tried on a file: the plainest first
 FORMATS = (
     PARQUET,
     JSON_LINES,
@@ -45,5 +45,5 @@ def find_format(head: Head) -> tuple[Format, Table]:
 
 
 def format_rows() -> str:
-    """The rows of the README's table of formats, in Markdown: what is most usual first."""
+    """The rows of the README's table of formats, in Markdown: the most usual first."""
     return "\n".join(f"| {format.holds} | {format.known_by} |" for format in reversed(FORMATS))

@@ -42,13 +42,13 @@ class Format:
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table in text, whose layout says all."""
+    """A table in text, which its layout describes completely."""
 
     source: Source
     layout: Layout
 
     def check(self) -> None:
-        """Nothing is left to see: the layout says where users and items are."""
+        """Nothing is left to check: the layout says where users and items are."""
 
     def read(self, rows: Rows) -> Layout:
         read_table(self.source, self.layout, rows)

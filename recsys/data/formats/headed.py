@@ -1,4 +1,4 @@
-"""Tables under a header that names users and items: one row an interaction, or lists."""
+"""Tables under a header that names users and items: one row per interaction, or lists."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _cuts(head: Head) -> tuple[dict[str, tuple[tuple[str, ...], Found]], UserErr
 
 
 def no_header(head: Head) -> UserError:
-    """What a table without a header that names users and items is told."""
+    """The message for a table without a header that names users and items."""
     header = head.rows[0]
     if _looks_like_data(header):
         return head.source.error(
@@ -121,13 +121,13 @@ def _looks_like_data(line: str) -> bool:
 
 LISTS = text_format(
     "lists",
-    "one row a user: `UserId,ItemId`, items separated by blanks, oldest first",
+    "one row per user: `UserId,ItemId`, items separated by blanks, oldest first",
     "that header, or lists as Python prints them",
     _lists,
 )
 LONG = text_format(
     "long",
-    "one row an interaction: CSV or TSV, `user,item[,rating][,timestamp]`",
+    "one row per interaction: CSV or TSV, `user,item[,rating][,timestamp]`",
     "names of the columns, or `--columns user=A,item=B`; between them , tab ; or a bar",
     _long,
 )

@@ -1,8 +1,8 @@
-"""Reading JSON lines: one object a line, whose keys are found as the names of columns are.
+"""Reading JSON lines: one object per line, whose keys are found like names of columns.
 
-Every line is parsed in plain Python, so that nothing is left to Arrow's threads, and a mistake has
-its line. Values keep their types: `"7"` and `7` are one id, `7.5`, `true` and `{...}` are none.
-What MongoDB wraps (`{"$oid": "..."}`, `{"$date": ...}`) counts as what is inside.
+Every line is parsed in plain Python, so that nothing is left to Arrow's threads, and the line of a
+mistake is known. Values keep their types: `"7"` and `7` are the same id; `7.5`, `true` and `{...}`
+are not ids. What MongoDB wraps (`{"$oid": "..."}`, `{"$date": ...}`) counts as what is inside.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OBJECT = re.compile(rb"""\s*\{\s*(["'}]|u'|$)""")
 _ARRAY = re.compile(rb"""\s*\[\s*([\[{"\d\]-]|$)""")
 _PYTHON = re.compile(rb"\s*\{\s*(u?')")
 _WANTED = (
-    "expected one object a line (JSON lines), as pandas to_json(orient='records', lines=True) or "
+    "expected one object per line (JSON lines), as pandas to_json(orient='records', lines=True) or "
     "jq -c '.[]' write it"
 )
 _WHOLE = 2.0**53  # up to here a float is the number that was meant
@@ -97,7 +97,7 @@ def read_json_lines(
 
 
 def first_keys(source: Source) -> list[str]:
-    """The keys of the first objects; `InputError` if these are none."""
+    """The keys of the first objects; `InputError` if these are not objects."""
     batch = next(_batches(source), None)
     return [] if batch is None else _names(source, batch)
 
@@ -144,7 +144,7 @@ def _object(source: Source, number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        what = f"line {number} is {shown(line.strip())}: no whole JSON object"
+        what = f"line {number} is {shown(line.strip())}: not a whole JSON object"
         if line.rstrip().endswith(("{", "[", ",")):
             what += " (jq -c . puts an object that spans lines on one)"
         raise source.error(f"{what}; {_WANTED}") from None
@@ -154,14 +154,14 @@ def _object(source: Source, number: int, line: str) -> dict[str, Any]:
 
 
 def _columns(batch: list[_Row], wanted: Mapping[str, str]) -> dict[str, pa.Array]:
-    """The columns of a batch by role; `BadCellError` for an id that is none."""
+    """The columns of a batch by role; `BadCellError` for what cannot be an id."""
     cells = {role: [row.get(key) for _, row in batch] for role, key in wanted.items()}
     items = cells["item"]
     if not any(type(item) is list for item in items):
         return {role: _column(role, values) for role, values in cells.items()}
     for at, item in enumerate(items):
         if type(item) is not list:
-            what = "is missing (null)" if item is None else "is no list, unlike in other rows"
+            what = "is missing (null)" if item is None else "is not a list, unlike in other rows"
             raise BadCellError("item", at, what)
     return {
         role: _lists(role, values)
@@ -235,7 +235,7 @@ def _text(value: Any) -> str | None:
 
 JSON_LINES = Format(
     "json lines",
-    "JSON lines, one object a line (reviews of Yelp and Amazon, BigQuery, `to_json(lines=True)`)",
+    "JSON lines, one object per line (reviews of Yelp and Amazon, BigQuery, `to_json(lines=True)`)",
     "keys, found like names of columns",
     _find,
 )

@@ -90,19 +90,19 @@ def _numbers(head: Head) -> Layout | None:
 
 BARE_LISTS = text_format(
     "bare lists",
-    "one row a user without a header: `7,30 10 20`",
+    "one row per user without a header: `7,30 10 20`",
     "integers, the items of a user separated by blanks",
     _bare_lists,
 )
 LINES = text_format(
     "lines",
-    "one line a user: `7 30 10 20` (LightGCN)",
+    "one line per user: `7 30 10 20` (LightGCN)",
     "integers between blanks, lines of several lengths or of one user each",
     _lines,
 )
 NUMBERS = text_format(
     "numbers",
-    "one row an interaction without a header: `7,30`, `7,30,4.5`, `7,30,4.5,1700000000`",
+    "one row per interaction without a header: `7,30`, `7,30,4.5`, `7,30,4.5,1700000000`",
     "2 to 4 numbers: user, item, rating (0 to 10), time (10^8 or more)",
     _numbers,
 )

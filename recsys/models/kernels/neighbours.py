@@ -1,6 +1,6 @@
 """Compiled counting of how often items come together, and what of it is kept.
 
-Shapes: U users, I items, E pairs. The pairs stand twice: by user (indptr_U, items) and by item
+Shapes: U users, I items, E pairs. The pairs are given twice: by user (indptr_U, items) and by item
 (indptr_I, users), each row ascending.
 """
 
@@ -103,9 +103,9 @@ def nearest(
 def block(near, place, head, gram_HH, indptr_I, users, indptr_U, items, out):
     """Co-occurrence counts of some items, float32 (n, n) with all of both triangles in `out`.
 
-    near: int32 (n,), the items. place: int32 (I,), all -1, left so. head: int32 (I,), the place
-    of an item among the H most popular ones, or -1. gram_HH: float32 (H, H), their counts, which
-    spares the long walks; whoever is not among them has few users to walk.
+    near: int32 (n,), the items. place: int32 (I,), all -1, left so. head: int32 (I,), the place of
+    an item among the H most popular ones, or -1. gram_HH: float32 (H, H), their counts, so that
+    only items with few users are counted here.
     """
     n = len(near)
     for a in range(n):

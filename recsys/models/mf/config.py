@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from recsys.errors import ConfigError
-from recsys.models.base import ModelConfig, Parameter, one_line
+from recsys.models.base import ModelConfig, Parameter, first_problem
 
 
 class _Frozen(BaseModel):
@@ -118,7 +118,7 @@ class TrainConfig(ModelConfig):
     patience: int = Field(5, ge=0)  # evaluations without a better one before stopping; 0: never
     batch_size: int = Field(1, gt=0, le=10_000_000)  # rows a step; 1: online updates
     init_std: float = Field(0.01, gt=0, le=10)
-    # "epoch": uniform negatives are drawn anew each epoch; "once": drawn once, as the report does
+    # "epoch": uniform negatives are drawn again each epoch; "once": drawn once, as the report does
     redraw: Literal["epoch", "once"] = "epoch"
     # "all" also excludes the held-out items from the negatives: the report's leak
     negatives_exclude: Literal["train", "all"] = "train"
@@ -169,7 +169,7 @@ class TrainConfig(ModelConfig):
         try:
             return cls(loss=loss, negatives=negatives, optimizer=optimizer, **rest)  # type: ignore[arg-type]
         except ValidationError as error:
-            raise ConfigError(one_line(error, _FLAT_NAME)) from None
+            raise ConfigError(first_problem(error, _FLAT_NAME)) from None
 
     def to_flat(self) -> dict[str, Any]:
         """The flat parameters that `from_flat` turns back into this config.

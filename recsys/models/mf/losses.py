@@ -6,7 +6,7 @@ against all of its negatives) and a labelled score under BCE.
 
 Every function returns the sum over samples, float scalar: the engine divides by the number of
 samples of the whole batch, which it may process in parts. `sample_count` and `participation`
-say what is counted, `mean_loss` puts it together for one batch.
+say what is counted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from recsys.models.mf.config import Bce, Bpr, Softmax
+from recsys.models.mf.config import Bpr, Softmax
 from recsys.models.mf.kernels.plan import BPR, SOFTMAX
 
 ScoreLoss = Callable[[Tensor], Tensor]  # scores to their summed loss
@@ -110,19 +110,3 @@ def sample_count(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
 def participation(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
     """In how many samples each score of a row takes part, float32 (R, 1+L), positive first."""
     return PAIR_LOSSES[type(loss)].participation(valid_RL)
-
-
-def mean_loss(
-    loss: Bpr | Bce | Softmax, positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor
-) -> Tensor:
-    """Mean over the samples of one whole batch, without l2 terms; 0 where there is no sample.
-
-    Under BCE the samples are the positives (label 1) and the valid negatives (label 0).
-    """
-    if isinstance(loss, Bce):
-        scores = torch.cat([positive_R, negatives_RL[valid_RL]])
-        labels = torch.zeros_like(scores)
-        labels[: len(positive_R)] = 1.0
-        return bce_sum(scores, labels) / max(len(scores), 1)
-    total = pair_sum(loss, positive_R, negatives_RL, valid_RL)
-    return total / sample_count(loss, valid_RL).clamp(min=1)

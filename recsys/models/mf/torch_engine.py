@@ -7,7 +7,6 @@ E training positives, d factors, R rows of a batch, L negatives of a row, N cand
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import torch
@@ -51,8 +50,6 @@ class TorchEngine:
         self.model = model.to(self.device)
         self.config = config
         self.epochs = 0
-        self.samples = 0  # trained in all, counted at the end of each epoch
-        self.seconds = 0.0
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(int(rng.integers(2**62)))
         excluded = train
@@ -81,23 +78,15 @@ class TorchEngine:
 
         DivergedError where the loss or a weight is not finite afterwards.
         """
-        start = time.perf_counter()
         self.epochs += 1
         if isinstance(self.config.loss, Bce):
             total, count = self._pointwise_epoch()
         else:
             total, count = self._pairwise_epoch()
-        samples = int(count)
-        mean = float(total) / max(samples, 1)
+        mean = float(total) / max(int(count), 1)
         if not (math.isfinite(mean) and self._finite()):
             raise DivergedError(self.epochs, self.config.key())
-        self.samples += samples
-        self.seconds += time.perf_counter() - start
         return mean
-
-    @property
-    def samples_per_second(self) -> float:
-        return self.samples / self.seconds if self.seconds else 0.0
 
     @property
     def nbytes(self) -> int:

@@ -13,7 +13,8 @@ from recsys.models.mf.numba_engine import NumbaEngine
 
 
 def warm_up(config: TrainConfig | None = None, threads: int = 2) -> float:
-    """Compile, or load from disk, every kernel that engines (of `config`) call; seconds it took.
+    """Compile, or load from disk, every kernel that engines (of `config`) call; returns the seconds
+    it took.
 
     Once a worker process, before the first trial, so that no trial is charged for it. Where
     several workers start at once, call it before them: they then load what was compiled.

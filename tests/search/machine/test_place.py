@@ -90,7 +90,7 @@ def test_a_refusal_names_the_token() -> None:
     [
         ((3, 0, "cpu"), "there are 2 CPU cores"),
         ((1, 1, "cpu"), "there are 0 GPUs"),
-        ((1, 0, "cuda"), "say --gpus-per-trial too"),
+        ((1, 0, "cuda"), "add --gpus-per-trial"),
     ],
 )
 def test_more_than_there_is(asked: Any, words: str) -> None:

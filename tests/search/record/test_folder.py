@@ -108,7 +108,7 @@ def test_a_taken_or_impossible_place_is_refused_before_anything_is_made(tmp_path
         (".", "file", "in the way"),
         (".", "circle", "in the way"),
         ("circle", "a", "circle"),
-        ("runs", "notes", "holds a.txt and is no run"),
+        ("runs", "notes", "holds a.txt and is not a run"),
         ("runs", "x/y", "can't name a run"),
         ("n" * 300, "a", "--runs-dir"),
     ):

@@ -151,7 +151,8 @@ class TestFewUsers:
         assert test == (
             "note: test: 6 of 400 users have held-out items (those with 10 or more): differences "
             "below about 0.1 cannot be told apart; --set split.test.fixed=1 --set "
-            "split.valid.fixed=1 asks every user with 2 or more (366 in test, 206 in validation)"
+            "split.valid.fixed=1 includes every user with 2 or more (366 in test, 206 in "
+            "validation)"
         )
         assert valid.startswith("note: validation: 6 of 400 users")
         assert "(those with 11 or more)" in valid
@@ -193,7 +194,8 @@ class TestNobody:
         message = refusal(data)
         assert message == (
             "mine.csv: the test part would be empty with ratio 0.1: expected a user with at least "
-            "10 items; --set split.test.fixed=1 --set split.valid.fixed=1 asks every user with 2 "
+            "10 items; --set split.test.fixed=1 --set split.valid.fixed=1 includes every user with "
+            "2 "
             "or more (40 in test, 40 in validation)"
         )
         assert check_evidence(data, smoke(*ONE))

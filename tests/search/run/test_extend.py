@@ -138,7 +138,7 @@ def test_after_a_time_budget(here, capsys):
     assert (session.spec.trials, session.settings.time_budget) == (30, None)
     said = capsys.readouterr().out
     assert "25 trials so far, 5 more: 30 in all (not the 4,000 planned before)" in said
-    assert "the time budget of 10m 00s was that of the trials before" in said
+    assert "the time budget of 10m 00s was that of the earlier trials" in said
     assert here.stages_after(session) == dict.fromkeys(STAGES, "start")
 
 

@@ -29,7 +29,7 @@ from search.cli.main import main
 from search.run.signals import EXIT_CODE, interruptible
 guard_output()
 with interruptible() as interruption:
-    interruption.last_words = "to go on: this"
+    interruption.last_words = "to resume: this"
     try:
         {body}
         code = 0
@@ -61,7 +61,7 @@ def kill(*numbers: signal.Signals) -> str:
 def test_each_signal_is_an_interruption(number):
     done = child(kill(number))
     assert done.returncode == 130
-    assert done.stdout == "interrupted\nto go on: this\n"
+    assert done.stdout == "interrupted\nto resume: this\n"
 
 
 def test_a_signal_within_a_callback_from_c_is_not_lost():
@@ -74,7 +74,7 @@ def test_a_signal_within_a_callback_from_c_is_not_lost():
     )
     assert done.returncode == 130
     assert done.stderr == ""
-    assert done.stdout == "compiled\nall of it\ninterrupted\nto go on: this\n"
+    assert done.stdout == "compiled\nall of it\ninterrupted\nto resume: this\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -148,7 +148,7 @@ def test_ctrl_c_of_a_search_behind_tee(tmp_path):
                 os.write(terminal, b"\x03")
     os.close(terminal)
     os.waitpid(pid, 0)
-    assert b"to go on: this" in shown
+    assert b"to resume: this" in shown
     assert b"Traceback" not in shown
     assert b"codes 130" in shown or b"codes" not in shown  # bash itself may die of a Ctrl-C
     assert log.read_text() == "ready\n"
@@ -179,11 +179,11 @@ def test_stderr_takes_the_words_of_a_stdout_without_a_reader(tmp_path):
     try:
         os.dup2(writer, 1)
         os.dup2(file, 2)
-        tell("to go on: this\n")
+        tell("to resume: this\n")
     finally:
         for fd, copy in zip((1, 2), saved, strict=True):
             os.dup2(copy, fd)
             os.close(copy)
         os.close(writer)
         os.close(file)
-    assert errors.read_text() == "to go on: this\n"
+    assert errors.read_text() == "to resume: this\n"

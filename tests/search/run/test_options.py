@@ -112,7 +112,7 @@ def test_data_that_moved_is_found_where_the_user_says(begun, monkeypatch, capsys
     moved = begun / "elsewhere.csv"
     (begun / "my.csv").rename(moved)
     line = refused(capsys, "--resume", "--run", "r")
-    assert "is not there any more: say where it is now with --data PATH" in line
+    assert "is no longer there: give its new place with --data PATH" in line
     session = go(monkeypatch, "--resume", "--run", "r", "--data", "elsewhere.csv")
     assert session.settings.data == str(moved)
     go(
@@ -165,9 +165,12 @@ def test_options_that_change_the_data_are_refused(begun, capsys):
             ("--space", "smoke", "--set", "lr=0.1", "--set", "params.lr=0.2"),
             "--set lr is given twice",
         ),
-        (("--space", "smoke", "--trials", "5", "--set", "trials=6"), "say one of them"),
-        (("--space", "smoke", "--time-budget", "5m", "--set", "time_budget=6m"), "say one of them"),
-        (("serch", "--space", "smoke"), "'serch' is no command"),
+        (("--space", "smoke", "--trials", "5", "--set", "trials=6"), "give only one of them"),
+        (
+            ("--space", "smoke", "--time-budget", "5m", "--set", "time_budget=6m"),
+            "give only one of them",
+        ),
+        (("serch", "--space", "smoke"), "'serch' is not a command"),
         (("data", "--columns", "user=a"), "of which data?"),
         (("data", "--min-rating", "3"), "of which data?"),
         (("data", "demo", "--min-rating", "3"), "demo"),

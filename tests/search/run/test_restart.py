@@ -56,7 +56,7 @@ def test_it_is_called_as_before_and_resumes(begun, tmp_path, monkeypatch, capfd,
     run = str(tmp_path / "runs" / "r")
     assert begun(name) == [[sys.executable, str(tmp_path / name), "--resume", "--run", run]]
     assert os.environ[COUNT] == "1"
-    assert "starting anew from the journal (1 of 2)" in capfd.readouterr().out
+    assert "starting again from the journal (1 of 2)" in capfd.readouterr().out
 
 
 def test_not_for_ever_not_as_another_program_and_not_on_a_signal(begun, monkeypatch, capfd):

@@ -143,7 +143,7 @@ def test_overridden_specs_read_back(name: str, tmp_path: object) -> None:
         "params=3": "one parameter at a time",
         "params.lr.hihg=3": "did you mean high",
         "params.lrr.high=3": "did you mean lr",
-        "params.loss.high=3": "no range",
+        "params.loss.high=3": "is not a range",
         "params.lrr=3": "did you mean lr",
         "lr=[1, 2": "--set lr",
         "lr=fast": "a finite number",

@@ -175,7 +175,7 @@ def test_a_store_that_cannot_be_opened_is_known_soon(
     deliver(run, uri)
     (tmp_path / "store" / "mlflow.db").write_bytes(b"no database at all" * 100)
     monkeypatch.setattr(import_mlflow(uri), "MlflowClient", lambda **_: pytest.fail("asked"))
-    with pytest.raises(ConfigError, match="is no SQLite database"):
+    with pytest.raises(ConfigError, match="is not a SQLite database"):
         deliver(run, uri)
 
 

@@ -230,7 +230,7 @@ def test_a_server_that_ends_by_itself_is_told(tmp_path: Path, port: int) -> None
     process = start(port, f"sqlite:///{tmp_path}/m.db", "raise SystemExit('no')")
     out, said = process.communicate(timeout=LONG_S)
     assert (process.returncode, out) == (1, "")
-    assert said == f"the MLflow server ended by itself; why stands in {tmp_path}/server.log\n"
+    assert said == f"the MLflow server ended by itself; the reason is in {tmp_path}/server.log\n"
     assert (tmp_path / "server.log").read_text() == "no\n"
 
 

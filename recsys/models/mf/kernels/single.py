@@ -1,6 +1,6 @@
 """Online BPR with one uniform negative a row, the plainest and most frequent case.
 
-The same updates as `online.train_pairs`, which its tests hold it against. With one negative all
+The same updates as `online.train_pairs`, with which its tests compare it. With one negative all
 three rows of factors move in one loop, and nothing goes through memory in between.
 """
 
