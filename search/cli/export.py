@@ -70,6 +70,7 @@ def _export_submission(folder: RunFolder, separator: str | None, target: Path) -
     ready = folder.path / "submission.csv"
     if not ready.exists():
         raise _unfinished(folder, "submission")
+    _check_own(folder)
     with _whole(target) as temporary:
         if separator is None:
             shutil.copyfile(ready, temporary)
@@ -100,6 +101,21 @@ def _unfinished(folder: RunFolder, what: str) -> InputError:
     )
 
 
+def _check_own(folder: RunFolder) -> None:
+    """Raise `InputError` where model or submission are not what this run's refit made.
+
+    Those of before an extension that has not come to its end are exported, with a note.
+    """
+    from search.record.handed import disagreement
+
+    state = folder.state()
+    if (strange := disagreement(folder.path, state)) is not None:
+        again = command("--resume", "--run", folder.path)
+        raise InputError(f"{strange}: `{again}` makes it anew")
+    if "refit" in state.stages and not state.stage_done("refit"):
+        print("note: this is what the run had before it was extended")  # noqa: T201
+
+
 # --- what is exported -------------------------------------------------------------------------
 
 
@@ -126,6 +142,7 @@ def _ready(folder: RunFolder) -> _Used:
     model, submission = folder.path / "model", folder.path / "submission.csv"
     if weights_of(model) is None or not submission.exists():
         raise _unfinished(folder, "model")
+    _check_own(folder)
     return _Used(
         load_model(model),
         load_config(model),

@@ -128,6 +128,15 @@ class Blend(Part):
     test_comparisons: tuple[Comparison, ...] = _about("against the winner and the baselines", ())
 
 
+class Handed(Part):
+    """What the refit handed over; the files of the run are compared with it."""
+
+    trial: str = _about("the winner that it was made of (with others, where a blend won)", "")
+    weights: str = _about("SHA-256 of the weights in `model/`", "")
+    config: str = _about("SHA-256 of `model/config.json`", "")
+    submission: str = _about("SHA-256 of `submission.csv`", "")
+
+
 class RunResult(Part):
     """The summary of a run."""
 
@@ -162,6 +171,7 @@ class RunResult(Part):
     busy_fraction: Number = _about("share of the cores' time spent in training and evaluation")
     race: Race = _about("the race of the finalists", Race())
     blend: Blend | None = _about("the finalists added up, where the space asks for it")
+    handed: Handed | None = _about("digests of the files that were handed over")
     seed: int | None = _about("seed of the run")
 
     @property
@@ -275,7 +285,7 @@ class Tested(Part):
 class Refitted(Part):
     """What was handed over; the data of its stage. `separator`: between the submission's items.
 
-    Runs of earlier versions have no separator: it was a blank.
+    Runs of earlier versions have no separator (it was a blank) and no digests.
     """
 
     rows: int | None = None
@@ -283,6 +293,7 @@ class Refitted(Part):
     separator: str = " "
     epochs: int | None = None
     seconds: Number = None
+    handed: Handed | None = None
 
 
 def searched(state: RunState) -> Searched | None:
@@ -327,6 +338,7 @@ _INSIDE: Mapping[str, tuple[str, type[Part]]] = {
     "race.finalists": ("race.finalists[].", Finalist),
     "blend": ("blend.", Blend),
     "blend.members": ("blend.members[].", BlendMember),
+    "handed": ("handed.", Handed),
 }
 
 

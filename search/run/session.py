@@ -35,6 +35,7 @@ from search.record.events import (
     stages_of,
 )
 from search.record.folder import RunFolder
+from search.record.handed import disagreement
 from search.record.journal import Journal, StorageError
 from search.record.provenance import provenance
 from search.record.result import Part, read_result, searched, write_result
@@ -210,6 +211,8 @@ class Session:
             for name in STAGES:
                 if state.stage_done(name):
                     journal.append(StageMarked(name=name, state=StageState.START))
+        if disagreement(folder.path, folder.state()) is not None:
+            journal.append(StageMarked(name="refit", state=StageState.START))  # it is made anew
 
     def _facts(self) -> dict[str, Any]:
         data, settings, split = self.dataset.interactions, self.settings, self.split
@@ -235,6 +238,7 @@ class Session:
         Returns the status: an interruption meanwhile counts as well.
         """
         try:
+            status = self._checked(status)
             self._write_files(run, status)
             # The last line: a run that has it has all its files.
             journal.append(SessionEnded(status=status), sync=True)
@@ -251,6 +255,17 @@ class Session:
         if not delivery.delivered:
             self.display.note(delivery.sentence())
         return status
+
+    def _checked(self, status: Status) -> Status:
+        """A run whose files are not what its refit made has failed, whatever else went well."""
+        if status != Status.DONE:
+            return status
+        if (strange := disagreement(self.folder.path, self.folder.state())) is None:
+            return status
+        sys.stderr.write(
+            f"{PROG}: {strange}: do not use it; `{resume_command(self.folder)}` makes it anew\n"
+        )
+        return Status.FAILED
 
     def _write_files(self, run: Stages | None, status: Status) -> None:
         folder = self.folder

@@ -26,6 +26,7 @@ from search.paste import command
 from search.paths import INSTALLED
 from search.record.events import Status, stages_of
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
+from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.settings import Settings, all_leaky
 from search.record.state import RunState
@@ -214,7 +215,8 @@ def _resume(options: Options, interruption: Interruption) -> int:
         before = Settings.from_dict(state.settings)
         plan = plan_more(spec, state, before.trials, options.extend)
         more = options.extend is not None and plan.trials > len(state.trials)
-        if state.status == Status.DONE and not more:
+        strange = disagreement(folder.path, state)
+        if state.status == Status.DONE and not more and strange is None:
             return _finished_already(folder, options, spec, state)
         gpus, device = machine_of(options, before)
         settings = replace(
@@ -234,6 +236,8 @@ def _resume(options: Options, interruption: Interruption) -> int:
         )
         _check_separator(spec, options)
         notes = plan.notes
+        if strange is not None:
+            notes += (f"note: {strange}: it is made anew",)
         if more and options.time_budget is None and before.time_budget is not None:
             notes += (
                 f"note: the time budget of {duration(before.time_budget)} was that of the "

@@ -12,13 +12,14 @@ from recsys.data.lists import BLANK
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, model_of
-from recsys.models.saved import CONFIG, load_model, weights_of
+from recsys.models.saved import CONFIG, weights_of
 from search.record.folder import write_atomic
-from search.record.result import Refitted, blended
+from search.record.handed import MODEL, SUBMISSION, digest, file_digest
+from search.record.result import Handed, Refitted, blended
 from search.stages.blend import assembled, train_blend
 from search.stages.catalogue import save_catalogue
 from search.stages.context import Stages
-from search.stages.winner import alone, learned_epochs, refit_task, winner_training
+from search.stages.winner import alone, race_decided, refit_task, winner_training
 
 
 def save_model(folder: Path, weights: bytes, config: ModelConfig) -> None:
@@ -32,7 +33,12 @@ def save_model(folder: Path, weights: bytes, config: ModelConfig) -> None:
     if before not in (None, file):
         before.unlink()
     write_atomic(file, weights)
-    write_atomic(folder / CONFIG, json.dumps(config.to_flat(), indent=2) + "\n")
+    write_atomic(folder / CONFIG, config_text(config))
+
+
+def config_text(config: ModelConfig) -> str:
+    """What `config.json` holds."""
+    return json.dumps(config.to_flat(), indent=2) + "\n"
 
 
 def submit(
@@ -54,26 +60,37 @@ def submit(
 
 
 def refit(run: Stages) -> Refitted:
-    """The winner, or the proven blend, on everything; the submission, read back and checked."""
+    """The winner, or the proven blend, on everything; the submission, read back and checked.
+
+    The submission is that of the model as the worker returned it, whatever lies in the folder.
+    """
     everything = run.split.full()
     started = time.monotonic()
-    blend = blended(run.state)
+    winner, blend = winner_training(run, "refit"), blended(run.state)
+    config: ModelConfig = winner.config
     if blend is not None and blend.handed_over:
         config, members = train_blend(run, blend, "refit", everything)
-        content = assembled(config, members, everything).to_bytes()
-        save_model(run.folder.path / "model", content, config)
+        weights = assembled(config, members, everything).to_bytes()
     else:
-        winner = winner_training(run, "refit")
-        answer = alone(run, refit_task, winner, everything)
-        save_model(run.folder.path / "model", answer.weights, winner.config)
-    save_catalogue(run.folder.path / "model", run.dataset.interactions, everything)
+        weights = alone(run, refit_task, winner, everything).weights
+    model_dir, submission_file = run.folder.path / MODEL, run.folder.path / SUBMISSION
+    submission_file.unlink(missing_ok=True)  # that of another model must not stand beside this one
+    save_model(model_dir, weights, config)
+    save_catalogue(model_dir, run.dataset.interactions, everything)
     separator, k = run.settings.submission_sep, run.spec.k
-    model = load_model(run.folder.path / "model")
-    rows = submit(run.folder.path / "submission.csv", model, run.dataset, everything, k, separator)
+    model = model_of(config).from_bytes(weights)
+    rows = submit(submission_file, model, run.dataset, everything, k, separator)
+    race = race_decided(run)
     return Refitted(
         rows=rows,
         k=k,
         separator=separator,
-        epochs=learned_epochs(run),
+        epochs=race.epochs,
         seconds=time.monotonic() - started,
+        handed=Handed(
+            trial=race.winner,
+            weights=digest(weights),
+            config=digest(config_text(config)),
+            submission=file_digest(submission_file),
+        ),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from search.record.events import StageMarked, StageState, State, Status
 from search.record.folder import JOURNAL
+from search.record.handed import handed_over
 from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
 from search.record.result import (
@@ -72,6 +73,7 @@ def result(run: Stages, status: Status) -> RunResult:
             winner_is_default=race.is_default if race else False,
         ),
         blend=_blend(state, test, spec.metric),
+        handed=handed_over(state),
         seed=run.settings.seed,
     )
 

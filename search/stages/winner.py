@@ -61,11 +61,6 @@ def race_decided(run: Stages) -> Decided:
     return found
 
 
-def learned_epochs(run: Stages) -> int:
-    """How long the winner is trained where no validation can stop it."""
-    return race_decided(run).epochs
-
-
 def final_training(run: Stages, trial_id: str, epochs: int, what: str) -> FinalTraining:
     """What a worker needs to train a trial for good; `what` makes the seed another one."""
     return FinalTraining.of(

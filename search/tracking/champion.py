@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import recsys
 from recsys.models.saved import CONFIG, weights_of
+from search.record.handed import file_digest
 from search.record.state import RunState
 from search.tracking import wanted
 from search.tracking.store import Store
@@ -33,7 +34,7 @@ def model_digest(folder: Path) -> str | None:
     weights = weights_of(folder)
     if weights is None or not all((folder / name).is_file() for name in FILES):
         return None
-    return wanted.file_digest(weights)
+    return file_digest(weights)
 
 
 def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.events import Status
+from search.record.handed import file_digest
 from search.record.journal import Follower
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
@@ -309,7 +310,7 @@ class RunDelivery:
 
     def _deliver_artifacts(self, state: RunState) -> None:
         for name, (path, mark) in self._changed_artifacts(state).items():
-            digest = wanted.file_digest(path)
+            digest = file_digest(path)
             if self.done.artifacts.get(name, [])[2:] != [digest]:
                 self.client.log_artifact(self.done.run_id, str(path))
             self.done.artifacts[name] = [*mark, digest]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.events import Status
+from search.record.handed import disagreement, file_digest
 from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
@@ -99,8 +100,10 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             except Exception as error:
                 yield f"search: {name} is not there ({type(error).__name__})"
             else:
-                digest = wanted.file_digest(Path(there))
-                yield from _equal(f"search: {name}", digest, wanted.file_digest(path))
+                digest = file_digest(Path(there))
+                yield from _equal(f"search: {name}", digest, file_digest(path))
+    if state.status == Status.DONE and (strange := disagreement(run_dir, state)) is not None:
+        yield f"model: {strange}"
     if state.status == Status.DONE and (weights := model_digest(run_dir / "model")) is not None:
         yield from _model(run_dir, state, store, run, weights)
 

@@ -6,7 +6,6 @@ come from the journal, so a value that is sent twice is the same value, and stor
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -236,12 +235,6 @@ def artifacts(run_dir: Path, state: RunState) -> dict[str, Path]:
     """Files of the search to keep in MLflow now; tables only once a session has ended."""
     names = FIRST_ARTIFACTS + (LAST_ARTIFACTS if state.status != Status.RUNNING else ())
     return {name: run_dir / name for name in names if (run_dir / name).is_file()}
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _split_digest(state: RunState) -> str | None:

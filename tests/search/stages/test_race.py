@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from recsys.data import load
+from recsys.evaluation import top_items
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.mf.config import TrainConfig
+from recsys.models.saved import load_model
 from recsys.rivals import rivals_for
 from recsys.split import Split, SplitPlan, make_split
 from search.machine.cluster import Failure, Resources
-from search.record.events import ReplicateRaced, StageState
+from search.record.events import ReplicateRaced, StageMarked, StageState
 from search.record.folder import save_arrays
+from search.record.handed import disagreement, handed_over
 from search.record.state import RunState, Stage, TrialRecord
 from search.space.trial import trial_seed
 from search.stages import refit as refit_stage
@@ -265,10 +268,43 @@ class TestLastStages:
         ((winner, everything),) = run.cluster.tasks
         assert everything.digest() == split.full().digest()
         assert (done.rows, done.k, done.epochs) == (split.train.n_users, 5, 1)
-        model = refit_stage.load_model(tmp_path / "model")
+        model = load_model(tmp_path / "model")
         assert isinstance(model, EASE)
         again = winner.train(everything)
         users = np.arange(20, dtype=np.int32)
         assert np.array_equal(model.score_users(users), again.score_users(users))
         lines = (tmp_path / "submission.csv").read_text().splitlines()
         assert len(lines) == 1 + split.train.n_users
+        run.state.apply(
+            StageMarked(name="refit", state=StageState.DONE, data=done.plain()), offset=0
+        )
+        assert disagreement(tmp_path, run.state) is None
+        assert handed_over(run.state).trial == "t0003"
+
+    def test_weights_that_do_not_come_from_the_worker_are_never_the_answer(
+        self, tmp_path: Path, split: Split, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A run was extended and has another winner; the old model's files are still there."""
+        run = self.run_of(tmp_path, split)
+        refit_stage.refit(run)
+        old = (tmp_path / "model" / "weights.npz").read_bytes()
+        other = EaseConfig(ease_l2=3000.0).to_flat()
+        run.state.trials["t0003"] = TrialRecord("t0003", 3, {}, other, 0, 0.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(refit_stage, "save_model", lambda *_: None)
+            done = refit_stage.refit(run)
+        assert (tmp_path / "model" / "weights.npz").read_bytes() == old
+        winner, everything = run.cluster.tasks[-1]
+        users = np.arange(3, dtype=np.int32)
+        best = top_items(winner.train(everything), everything, users, 5)
+        lines = (tmp_path / "submission.csv").read_text().splitlines()[1:4]
+        names = run.dataset.interactions.item_ids
+        wanted = [" ".join(str(names[i]) for i in row) for row in best]
+        assert [line.partition(",")[2].strip('"') for line in lines] == wanted
+        run.state.apply(
+            StageMarked(name="refit", state=StageState.DONE, data=done.plain()), offset=0
+        )
+        weights = tmp_path / "model" / "weights.npz"
+        assert disagreement(tmp_path, run.state) == (
+            f"{weights} is not the file that this run's refit made"
+        )

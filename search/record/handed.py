@@ -1,0 +1,60 @@
+"""What a run has handed over is what its refit made: `model/` and `submission.csv`, by digest.
+
+The refit leaves the digests in the journal. Whoever uses the files compares them first, so that
+files of another winner (of before an extension, or put there by somebody) are never passed on as
+the answer of this run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from recsys.models.saved import CONFIG, weights_of
+from search.record.result import Handed, decided, refitted
+from search.record.state import RunState
+
+MODEL, SUBMISSION = "model", "submission.csv"
+
+
+def digest(content: bytes | str) -> str:
+    """SHA-256 of a content, in hexadecimal digits."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The same of a file. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def handed_over(state: RunState) -> Handed | None:
+    """What the refit made; None where there was none yet, and in runs of earlier versions."""
+    found = refitted(state)
+    return None if found is None else found.handed
+
+
+def disagreement(run_dir: Path, state: RunState) -> str | None:
+    """Which file in the run folder is not what the refit made of the winner, in one line.
+
+    None where all agree, and where nothing is known of them.
+    """
+    if (handed := handed_over(state)) is None:
+        return None
+    race = decided(state)
+    if race is None or race.winner != handed.trial:
+        winner = "not decided" if race is None else race.winner
+        return f"{run_dir / MODEL} is the model of {handed.trial}, and the winner is {winner}"
+    model = run_dir / MODEL
+    for path, expected in (
+        (weights_of(model) or model, handed.weights),
+        (model / CONFIG, handed.config),
+        (run_dir / SUBMISSION, handed.submission),
+    ):
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror}): it was made by this run's refit"
+        if found != expected:
+            return f"{path} is not the file that this run's refit made"
+    return None
