@@ -6,7 +6,7 @@ MLflow and the command line use; `to_flat` is its inverse.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -52,7 +52,7 @@ class Fixed(_Frozen):
 
 
 class Hard(_Frozen):
-    """N candidates drawn, the M highest scored kept, K more drawn at random beside them."""
+    """N candidates drawn, the M highest scored kept, K more drawn at random in addition."""
 
     mode: Literal["hard"] = "hard"
     candidates: int = Field(gt=0, le=100_000)
@@ -100,9 +100,17 @@ class Sgd(_Frozen):
     l2_bias: float = Field(0.0, ge=0, le=10)
 
 
-Loss = Annotated[Bpr | Bce | Softmax, Field(discriminator="kind")]
+AnyLoss = Bpr | Bce | Softmax
+Loss = Annotated[AnyLoss, Field(discriminator="kind")]
 Negatives = Annotated[Even | Fixed | Hard, Field(discriminator="mode")]
 Optimizer = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]
+
+
+# The flat parameters of each loss besides its name.
+_OF_LOSS: dict[str, dict[str, type[BaseModel]]] = {
+    loss.model_fields["kind"].default: {name: loss for name in loss.model_fields if name != "kind"}
+    for loss in get_args(AnyLoss)
+}
 
 
 class TrainConfig(ModelConfig):
@@ -126,8 +134,9 @@ class TrainConfig(ModelConfig):
     @model_validator(mode="after")
     def _legal(self) -> TrainConfig:
         if isinstance(self.loss, Bce) and isinstance(self.negatives, Hard):
+            others = " or ".join(kind for kind in _OF_LOSS if kind != "bce")
             # pydantic wants a ValueError here
-            raise ValueError("neg_mode hard needs loss bpr or softmax, got bce")  # noqa: TRY004
+            raise ValueError(f"neg_mode hard needs loss {others}, got bce")  # noqa: TRY004
         return self
 
     @classmethod
@@ -146,7 +155,7 @@ class TrainConfig(ModelConfig):
             return {n: left.pop(n) for n in names if n in left}
 
         loss = {"kind": left.pop("loss", "bpr")}
-        loss |= take({"bpr": "margin", "softmax": "temperature"}.get(loss["kind"], ""))
+        loss |= take(*_OF_LOSS.get(loss["kind"], ()))
         negatives: dict[str, Any] = {"mode": left.pop("neg_mode", "even")}
         if negatives["mode"] == "fixed":
             if "neg_sample_num" not in left:
@@ -176,12 +185,7 @@ class TrainConfig(ModelConfig):
 
         `model` is left out: it is the default, and a trial's seed is made of these names.
         """
-        flat: dict[str, Any] = {"loss": self.loss.kind}
-        match self.loss:
-            case Bpr(margin=margin):
-                flat["margin"] = margin
-            case Softmax(temperature=temperature):
-                flat["temperature"] = temperature
+        flat = {"loss": self.loss.kind} | self.loss.model_dump(exclude={"kind"})
         flat["neg_mode"] = self.negatives.mode
         match self.negatives:
             case Fixed(count=count):
@@ -199,10 +203,10 @@ class TrainConfig(ModelConfig):
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:
         """See `ModelConfig.parameters`; the parts of a config are flattened."""
+        of_losses = (own.items() for own in _OF_LOSS.values())
         flat = {
-            "loss": _tags("kind", Bpr, Bce, Softmax),
-            "margin": Parameter.of(Bpr, "margin"),
-            "temperature": Parameter.of(Softmax, "temperature"),
+            "loss": _tags("kind", *get_args(AnyLoss)),
+            **{name: Parameter.of(loss, name) for own in of_losses for name, loss in own},
             "neg_mode": _tags("mode", Even, Fixed, Hard),
             "neg_sample_num": Parameter.of(Fixed, "count"),
             "num_candidate_neg_samples": Parameter.of(Hard, "candidates"),

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from recsys.models.mf.config import Bpr, Softmax
-from recsys.models.mf.kernels.plan import BPR, SOFTMAX
 
 ScoreLoss = Callable[[Tensor], Tensor]  # scores to their summed loss
 
@@ -55,14 +54,12 @@ class PairLoss:
     total: the summed loss of rows, from (config, positive_R, negatives_RL, valid_RL).
     samples: how many samples `valid_RL` holds, int64 scalar on the device.
     participation: in how many samples each score of a row takes part, float32 (R, 1+L), the
-    positive first; it weighs the l2 terms. code: the loss in the compiled kernels
-    (`kernels/plan.py`, whose arms are in `kernels/rows.py`).
+    positive first; it weighs the l2 terms. The twin in the compiled kernels: `kernels/rows.py`.
     """
 
     total: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
     samples: Callable[[Tensor], Tensor]
     participation: Callable[[Tensor], Tensor]
-    code: int
 
 
 def _of_pairs(valid_RL: Tensor) -> Tensor:
@@ -84,13 +81,11 @@ PAIR_LOSSES: dict[type, PairLoss] = {
         lambda loss, pos, neg, valid: bpr_sum(pos, neg, valid, loss.margin),
         lambda valid_RL: valid_RL.sum(),
         _of_pairs,
-        BPR,
     ),
     Softmax: PairLoss(
         lambda loss, pos, neg, valid: softmax_sum(pos, neg, valid, loss.temperature),
         lambda valid_RL: valid_RL.any(1).sum(),
         _of_rows,
-        SOFTMAX,
     ),
 }
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from recsys.kernels.jit import kernel, prefetch_row
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.kernels.optim import adam_rates, adam_row, adam_scalar, step_row, step_scalar
-from recsys.models.mf.kernels.plan import ADAM, BCE, BPR
+from recsys.models.mf.kernels.plan import ADAM, BCE
 from recsys.models.mf.kernels.pointwise import point_error
 from recsys.models.mf.kernels.rows import (
     SLOTS,
@@ -25,6 +25,7 @@ from recsys.models.mf.kernels.rows import (
     dot,
     draft,
     draft_first,
+    per_pair,
     prefetch_extras,
     prefetch_uniform,
     rows_ahead,
@@ -130,9 +131,9 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
         loss, product, weight = coefficients(plan.loss, hyper, positive, count, scratch, product)
         total += loss
         # in how many samples the positive takes part, and each negative
-        parts = np.float32(count) if plan.loss == BPR else _1
-        part = _1 if plan.loss == BPR else _1 / np.float32(count)
-        samples += count if plan.loss == BPR else 1
+        parts = np.float32(count) if per_pair(plan.loss) else _1
+        part = _1 if per_pair(plan.loss) else _1 / np.float32(count)
+        samples += count if per_pair(plan.loss) else 1
         mine, its = touch(users, user), touch(items, item)
         add_row(users.factors, mine, -weight, q, item)
         add_row(items.factors, its, -weight, p, user)

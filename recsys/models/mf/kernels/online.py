@@ -13,7 +13,7 @@ import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.models.mf.kernels.optim import step_row, step_scalar
-from recsys.models.mf.kernels.plan import BPR, ELEMENT
+from recsys.models.mf.kernels.plan import ELEMENT
 from recsys.models.mf.kernels.rows import (
     SLOTS,
     choose,
@@ -21,6 +21,7 @@ from recsys.models.mf.kernels.rows import (
     dot,
     draft_ahead,
     draft_first,
+    per_pair,
     prefetch_extras,
     prefetch_uniform,
 )
@@ -58,8 +59,8 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
         prefetch(bias, next_item)
         total += loss
         share = _1 / np.float32(count)
-        scale = share if plan.loss == BPR else _1
-        samples += count if plan.loss == BPR else 1
+        scale = share if per_pair(plan.loss) else _1
+        samples += count if per_pair(plan.loss) else 1
         weight *= scale
         for f in range(width):
             grad[0, f] = hyper.l2 * p[user, f] - weight * q[item, f]

@@ -19,7 +19,9 @@ from recsys.models.mf.config import (
     TrainConfig,
 )
 
+# The losses; the arms of each are in `rows`, or for labelled scores in `pointwise`.
 BPR, SOFTMAX, BCE = 0, 1, 2
+LOSSES: dict[type, int] = {Bpr: BPR, Softmax: SOFTMAX, Bce: BCE}
 GIVEN, UNIFORM, HARD = 0, 1, 2
 ELEMENT, ROW, SGD, ADAM = 0, 1, 2, 3
 
@@ -44,11 +46,6 @@ class Hyper(NamedTuple):
     l2: np.float32
     l2_bias: np.float32
     weight_decay: np.float32  # Adam's
-
-
-# The number of each loss. Its arms: `rows.coefficients`, `online` and `batch` for a loss of
-# pairs, `pointwise.point_error` for one of labelled scores.
-LOSSES: dict[type, int] = {Bpr: BPR, Softmax: SOFTMAX, Bce: BCE}
 
 
 def make_plan(config: TrainConfig, n_items: int) -> Plan:
@@ -81,8 +78,8 @@ def _optimizer(config: TrainConfig) -> int:
 
 
 def make_hyper(config: TrainConfig) -> Hyper:
-    margin = config.loss.margin if isinstance(config.loss, Bpr) else 0.0
-    temperature = config.loss.temperature if isinstance(config.loss, Softmax) else 1.0
+    own = config.loss.model_dump()
+    margin, temperature = own.get("margin", 0.0), own.get("temperature", 1.0)
     l2, l2_bias = 0.0, 0.0
     if not isinstance(config.optimizer, Adam):
         l2, l2_bias = config.optimizer.l2, config.optimizer.l2_bias

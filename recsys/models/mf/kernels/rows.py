@@ -290,6 +290,12 @@ def choose(weights, pool, plan, user, slot, given, row, scratch):
 
 
 @kernel(inline=True)
+def per_pair(loss):
+    """Whether a sample of this loss is a pair; otherwise it is a row with all of its negatives."""
+    return loss == BPR
+
+
+@kernel(inline=True)
 def coefficients(loss, hyper, positive, count, scratch, product):
     """Fill `coef` for the sum of a row's samples; (loss, product, sum of coef).
 
