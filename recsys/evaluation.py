@@ -97,7 +97,7 @@ def evaluate(
         raise InputError(
             "nobody to evaluate: "
             + (
-                "no user has an unseen item beside the held-out ones, so any order is perfect"
+                "no user has an unseen item besides the held-out ones, so any order is perfect"
                 if degrees.any()
                 else "no user has a held-out item"
             )

@@ -122,7 +122,7 @@ class Guard:
 
 
 def end_with_parent() -> None:
-    """End this process at once when its stdin ends, a pipe held by whoever started it."""
+    """End this process at once when its stdin, a pipe from whoever started it, ends."""
 
     def wait() -> None:
         with suppress(OSError):
@@ -240,7 +240,7 @@ def main(mark: str, patience_s: float, last_words: str) -> None:
     folder, dismissed, _ = said.partition(DISMISSED)
     if not dismissed and last_words:
         say(last_words)
-    os.close(2)  # whoever reads the driver's errors to their end need not wait for the sweep
+    os.close(2)  # a reader of the driver's errors need not wait for the sweep
     time.sleep(patience_s)  # most end by themselves, and in order
     sweep(mark, os.fsdecode(folder.strip()), driver)
 

@@ -112,7 +112,7 @@ def result_rows(
         tested = test_words(result)
         rows.append(("test", tested if tested == "not measured" else f"{metric} {tested}"))
         if beside := beside_words(result):
-            rows.append(("beside", f"{beside} on the same test items"))
+            rows.append(("rivals", f"{beside} on the same test items"))
         rows += [("gain", words) for words in gain_words(result)]
         rows += blend_rows(result)
     if result.split:
@@ -206,7 +206,7 @@ def _against(result: RunResult, test: float) -> str:
             place = "above" if above else "below"
             place = place if compared[name].proven else "not told apart from"
         elif low == high:
-            place = "beside"
+            place = "next to"
         else:
             place = "above" if value < low else "below" if value > high else "close to"
         parts.append(f"{place} {baseline_name(name)} ({number(value)})")

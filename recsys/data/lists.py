@@ -4,8 +4,8 @@ A cell is a row in the manner of CSV with a separator of its own, a blank by def
 id with the separator, a line break, a quote, a blank at its ends or nothing in it stands in double
 quotes, and a quote inside is doubled: `8 "red shoes" "5"" nail"`. Where blanks separate, every
 blank of Unicode counts as one, and an id with a mark that could be meant to separate (`MARKS`)
-stands in quotes too. So any ids can be written, whoever reads them cannot take them for others,
-and a list of plain ids looks as it always did.
+stands in quotes too. So any ids can be written, none can be mistaken for others, and a list of
+plain ids looks as it always did.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def find_columns(
         if len(at) > 1 and role not in NEEDED and not (rated and role == "rating"):
             both = " and ".join(shown(clean[n]) for n in at)
             notes.append(
-                f"columns {both} could each be the {role}: none is used; say which with "
+                f"columns {both} could each be the {role}: none is used; name it with "
                 f"--columns {role}=NAME"
             )
         elif at:

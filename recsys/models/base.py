@@ -60,8 +60,8 @@ class Vectors:
 class Cost:
     """What training a config takes, roughly: right within an order of magnitude.
 
-    memory: bytes held at the peak beside the interactions. work: floating-point operations of
-    the whole training, evaluation not included.
+    memory: bytes held at the peak, not counting the interactions. work: floating-point operations
+    of the whole training, evaluation not included.
     """
 
     memory: int

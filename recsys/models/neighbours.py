@@ -45,7 +45,7 @@ def nearest_items(
 
     The similarity is the sum of `weight` (U,), above 0, over the users of both, divided by
     left[i] x right[j] + shrink, both (I,). Ties go to the lower item; the same with any number
-    of threads. Memory: I x k beside the pairs.
+    of threads. Memory: I x k besides the pairs.
     """
     from recsys.models.kernels.neighbours import nearest
 

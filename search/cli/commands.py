@@ -65,7 +65,7 @@ def command_data(options: argparse.Namespace) -> int:
 
 
 def command_report(options: argparse.Namespace) -> int:
-    """Write report.html of a run anew."""
+    """Write report.html of a run again."""
     from search.report.page import render_report
 
     folder = _open(options)

@@ -35,9 +35,8 @@ _TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-# Where nothing else is said: Ray's phoning home and its chatter (MLflow's too: Tune imports it, and
-# it would leave a file in the home), and as many new attempts for a task that Ray ends for want of
-# memory as for any other.
+# Defaults: neither Ray nor MLflow (which Tune imports, and which would leave a file in the home)
+# phones home or chatters, and a task that Ray ends for want of memory is tried as often as others.
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -229,7 +229,7 @@ class SearchEnd(StrEnum):
 class Searched(Part):
     """How the search ended; the data of its stage. `planned`: how many trials it was to make.
 
-    Further keys are how many trials ended in which state; the journal's trials say the same.
+    Further keys count the trials in each state, as the journal's trials do.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

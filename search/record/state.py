@@ -34,7 +34,7 @@ from search.record.events import (
 )
 from search.words import leaky
 
-SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, beside epoch and loss
+SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, besides epoch and loss
 
 
 @dataclass

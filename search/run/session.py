@@ -167,7 +167,7 @@ class Session:
                 drop_lists(run.folder.path)
 
     def _compile(self) -> None:
-        """Compile the kernels once, here, lest every worker does it at the same time."""
+        """Compile the kernels once, here, so that the workers need not all do it at once."""
         if self.settings.device != "cpu":
             return
         from recsys.models.mf.warm_up import warm_up

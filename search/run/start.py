@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
 
 
-# What a run keeps for good, and what else may be said on --resume and --extend.
+# What a run keeps for good, and what else may be given with --resume and --extend.
 KEPT = {"space": "--space", "trials": "--trials", "seed": "--seed", "overrides": "--set"}
 CHANGEABLE = {
     "data": "--data",
@@ -292,7 +292,7 @@ def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
     if spec.purpose == "search" and all_leaky(spec):
         raise ConfigError(
             "negatives_exclude: all leaks the validation items, so nothing it finds may win; "
-            "add --set purpose=table to see its numbers beside the test"
+            "add --set purpose=table to compare its numbers with the test"
         )
 
 

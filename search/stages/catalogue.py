@@ -1,4 +1,4 @@
-"""What a saved model needs beside its weights to speak in the ids of the user's file."""
+"""What a saved model needs besides its weights to use the ids of the user's file."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def rivals_task(
 ) -> Rivals:
     """The rivals, in a worker: on validation fitted on train, on test fitted on train + valid.
 
-    seconds: for choosing each of them; one config is tried in any case.
+    seconds: for choosing each of them; at least one config is tried.
     """
     threads, metric = winner.threads, metrics[0]
     limit_threads(threads)

@@ -109,7 +109,7 @@ def keep_password(uri: str) -> str:
     """Move the password of an address into the environment, where whoever we start finds it.
 
     Returns the address without it, to be written and shown. Raises `ConfigError` where it was
-    taken out before and is in the environment no more (a run that is resumed, or synced).
+    taken out before and is no longer in the environment (a run that is resumed, or synced).
     """
     hidden, secret = split_password(uri)
     if secret == HIDDEN and not os.environ.get(PASSWORD):

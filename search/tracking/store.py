@@ -121,7 +121,7 @@ def _check_spelling(uri: str, file: Path) -> None:
 
 
 def is_final(error: Exception) -> bool:
-    """Whether the store will say the same however often it is asked."""
+    """Whether asking the store again would give the same answer."""
     code = getattr(error, "error_code", None)
     if is_missing(error):
         return False
@@ -132,7 +132,7 @@ def is_final(error: Exception) -> bool:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether something that was there is no more: deleted in the UI, or it is another store."""
+    """Whether something is no longer there: it was deleted in the UI, or this is another store."""
     if "Current state is deleted" in str(error):
         return True
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"

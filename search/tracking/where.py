@@ -67,7 +67,7 @@ def check_tracking_uri(uri: str) -> str:
     if scheme not in ("http", "https") and scheme.split("+")[0] not in DATABASES:
         raise ConfigError(
             f"--tracking-uri {shown}: expected http(s)://HOST:PORT, sqlite:////ABSOLUTE/FILE.db "
-            "or postgresql://... (MLflow has no store of plain files any more)"
+            "or postgresql://... (MLflow no longer has a store of plain files)"
         )
     if not uri.partition("://")[2].partition("/")[0].rpartition("@")[2].strip():
         raise ConfigError(f"--tracking-uri {shown}: no host: expected http://HOST:PORT")

@@ -35,7 +35,7 @@ def next_method(
 
 
 def shares(methods: Sequence[str], ended: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
-    """What each method is worth beside the others; see `next_method`."""
+    """What each method is worth compared with the others; see `next_method`."""
     best: dict[str, float] = {}
     waited: dict[str, int] = {}
     for name in methods:

@@ -33,7 +33,7 @@ class TrialData:
 
     `test` is None in a search: a worker cannot leak what it does not have. Only the report's
     tables (`purpose: table`) carry it. `leaked` is what `negatives_exclude: all` excludes
-    beside the training items: the validation items, as the report's method does.
+    besides the training items: the validation items, as the report's method does.
     """
 
     train: CSR

@@ -63,7 +63,7 @@ class TestHeadline:
 
     def test_without_an_interval_nothing_is_above_or_below(self):
         said = summary.headline(result(test_users=1, test_ci=[None, None]))
-        assert "beside popularity (0.0691) and beside EASE (0.1721)" in said
+        assert "next to popularity (0.0691) and next to EASE (0.1721)" in said
 
     @pytest.mark.parametrize(
         ("gain", "proven", "said"),

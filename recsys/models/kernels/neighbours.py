@@ -16,7 +16,7 @@ _0 = np.float32(0)
 
 @kernel(inline=True)
 def _together(item, indptr_I, users, indptr_U, items, weight, sums, touched):
-    """Add each user's weight to every item beside `item`; returns how many items were met."""
+    """Add each user's weight to all of their other items; returns how many items were met."""
     met = 0
     for at in range(indptr_I[item], indptr_I[item + 1]):
         user = users[at]

@@ -134,7 +134,7 @@ class NumbaEngine:
 
     @property
     def nbytes(self) -> int:
-        """Memory held beside the model and the training data, in bytes."""
+        """Memory held besides the model and the training data, in bytes."""
         return pool_bytes(self.pool, self.train) + _nested_bytes(
             [
                 *(self._state, self._rows, self._given, self._counts, self._asked),

@@ -19,7 +19,7 @@ FILTER_BITS = 8  # at least so many bits of filter an interaction, at most twice
 
 
 def make_pool(excluded: CSR) -> Pool:
-    """The users' filters over `excluded`; 1 to 2 bytes an interaction beside the CSR itself."""
+    """The users' filters over `excluded`; 1 to 2 bytes per interaction besides the CSR itself."""
     degrees = excluded.degrees()
     words_needed = np.maximum(FILTER_BITS * degrees, 64) / 64
     log2 = np.ceil(np.log2(words_needed)).astype(np.int64)
@@ -37,7 +37,7 @@ def make_pool(excluded: CSR) -> Pool:
 
 
 def pool_bytes(pool: Pool, train: CSR) -> int:
-    """Memory of the pool in bytes, beside `train`."""
+    """Memory of the pool in bytes, without `train`."""
     own = pool.words.nbytes + pool.users.nbytes
     shared = pool.indices is train.indices
     return own if shared else own + pool.indptr.nbytes + pool.indices.nbytes

@@ -90,7 +90,9 @@ class TorchEngine:
 
     @property
     def nbytes(self) -> int:
-        """Memory held beside the model and the training data: gradients, optimiser, draws."""
+        """Memory held besides the model and the training data, in bytes: gradients, optimiser,
+        draws.
+        """
         held = [*(self._once or ()), *self._optimizer.tensors(), *self.sampler.tensors()]
         held += [self._all_users, self._all_items, self._usable]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)

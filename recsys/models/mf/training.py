@@ -38,7 +38,7 @@ def train(
     """Train `model` in place, one report an epoch; at its end the model holds the best weights.
 
     split_train, held_out: CSR of U x I. exclude: what `negatives_exclude: all` keeps out of the
-    negatives beside the training items. The rest is as in `recsys.models.epochs.run_epochs`,
+    negatives besides the training items. The rest is as in `recsys.models.epochs.run_epochs`,
     which also says what is raised.
     """
     home = model.item_factors.device

@@ -312,7 +312,7 @@ class TestSummary:
             ("winner", "t0017, 38 epochs: lr=0.02135 loss=bpr"),
             ("validation", "map@50 0.1371, in the search"),
             ("test", "map@50 0.1702 (95% interval 0.1611 to 0.1795, 940 users)"),
-            ("beside", "popularity 0.0690, EASE 0.1720 on the same test items"),
+            ("rivals", "popularity 0.0690, EASE 0.1720 on the same test items"),
             ("gain", "the winner is better than t0003: a real gain"),
             ("split", "random ratio 0.1, test ratio 0.1"),
             ("time", "7m 35s, 64 trials: 20 completed, 43 pruned, 1 failed, cores busy 93%"),
