@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.data.read import Dataset
 from recsys.interactions import CSR, contested
-from recsys.metrics import Metric
+from recsys.metrics import Metric, same_in_every_order
 from recsys.split import HoldOut, SplitPlan
 
 
@@ -57,14 +57,7 @@ class Part:
     def certain(self, metric: Metric) -> int:
         """Of those, users whose value is the same in every order, as the list is that long."""
         free_U = self.n_items - self.seen
-        match metric.kind:
-            case "recall" | "precision":
-                same_U = free_U <= metric.k
-            case "hit":
-                same_U = free_U - self.held < metric.k
-            case _:
-                return 0
-        return int((self.asks & same_U).sum())
+        return int((self.asks & same_in_every_order(metric, free_U, self.held)).sum())
 
 
 def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:

@@ -89,6 +89,24 @@ def user_values(
     raise AssertionError(metric)
 
 
+def same_in_every_order(
+    metric: Metric, free_U: NDArray[np.int64], held_U: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether no order of their items changes a user's value, bool (U,).
+
+    free_U: items that are ranked for each user, of which `held_U` are held out, from 1 to all but
+    one.
+    """
+    match metric.kind:
+        case "recall" | "precision":
+            return np.asarray(free_U <= metric.k)
+        case "hit":
+            return np.asarray(free_U - held_U < metric.k)
+        case "map" | "ndcg" | "coverage":
+            return np.zeros(len(free_U), bool)
+    raise AssertionError(metric)
+
+
 def coverage(items_VK: NDArray[np.int32], k: int, n_items: int) -> float:
     """Share of the n_items that appear in the first k places of some list (-1 is padding)."""
     shown = np.zeros(n_items + 1, bool)

@@ -1,4 +1,5 @@
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from recsys.metrics import (
     check_metric,
     coverage,
     parse_metric,
+    same_in_every_order,
     user_values,
 )
 
@@ -53,6 +55,25 @@ def test_every_word_reaches_its_own_metric() -> None:
     assert set(KINDS) - set(PER_USER) == {"coverage"}
     with pytest.raises(AssertionError):
         user_values(Metric("coverage", 4), HITS, HELD)
+
+
+@pytest.mark.parametrize("kind", PER_USER)
+def test_when_no_order_changes_a_value(kind: str) -> None:
+    """Against every order of up to four items, of which some are held out."""
+    for free in range(2, 5):
+        for held in range(1, free):
+            orders = np.array(sorted(set(permutations([True] * held + [False] * (free - held)))))
+            for k in range(1, free + 2):
+                places = np.pad(orders, ((0, 0), (0, max(0, k - free))))
+                values = user_values(Metric(kind, k), places, np.full(len(orders), held))
+                same = same_in_every_order(Metric(kind, k), np.array([free]), np.array([held]))
+                assert same.tolist() == [np.ptp(values) < 1e-12], (free, held, k)
+
+
+def test_the_order_of_coverage_matters() -> None:
+    assert not same_in_every_order(Metric("coverage", 2), np.array([3]), np.array([1])).any()
+    with pytest.raises(AssertionError):
+        same_in_every_order(Metric("new", 2), np.array([3]), np.array([1]))
 
 
 def test_coverage_by_hand() -> None:
