@@ -163,7 +163,9 @@ def fraction(text: str) -> float:
 
 
 def _runs_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs-dir", type=place, metavar="DIR", help="default: runs")
+    parser.add_argument(
+        "--runs-dir", type=place, metavar="DIR", help="folder of the runs (default: runs)"
+    )
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +176,7 @@ def _data_options(parser: argparse.ArgumentParser) -> None:
         "--columns",
         type=filled,
         metavar="user=A,item=B",
-        help="names of columns that are not found by themselves: user, item, rating, timestamp "
+        help="names of columns that are not recognised: user, item, rating, timestamp "
         "(timestamp=none leaves it out)",
     )
 
@@ -194,7 +196,7 @@ def _separator(parser: argparse.ArgumentParser) -> None:
         "--submission-sep",
         type=separator,
         metavar="SEP",
-        help=r"between the items of submission.csv, e.g. '|' or \t (default: a blank)",
+        help=r"separator of the items in submission.csv, e.g. '|' or \t (default: a blank)",
     )
 
 
@@ -202,7 +204,7 @@ def search_parser() -> Parser:
     """The parser of the search itself."""
     parser = Parser(
         prog=PROG,
-        description="Hyperparameter search for implicit-feedback matrix factorization.",
+        description="Hyperparameter search for implicit-feedback recommenders.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -217,11 +219,13 @@ def search_parser() -> Parser:
         help="a named set or a file of yours (default: ml-100k)",
     )
     _data_options(what)  # type: ignore[arg-type]
-    what.add_argument("--trials", type=positive, metavar="N", help="default: the space's")
+    what.add_argument(
+        "--trials", type=positive, metavar="N", help="how many (default: the space's)"
+    )
     what.add_argument(
         "--time-budget", type=duration, metavar="T", help="time for the whole run, e.g. 10m"
     )
-    what.add_argument("--seed", type=seed_number, metavar="S", help="default: 42")
+    what.add_argument("--seed", type=seed_number, metavar="S", help="seed of the run (default: 42)")
     what.add_argument(
         "--set",
         action="append",
@@ -243,10 +247,14 @@ def search_parser() -> Parser:
     run.add_argument("--extend", type=positive, metavar="N", help="N more trials for --run NAME")
     run.add_argument("--dry-run", action="store_true", help="check everything, start nothing")
     where = parser.add_argument_group("where it runs")
-    where.add_argument("--cpus-per-trial", type=positive, metavar="C", help="default: 1")
-    where.add_argument("--gpus-per-trial", type=fraction, metavar="G", help="default: 0")
+    where.add_argument(
+        "--cpus-per-trial", type=positive, metavar="C", help="CPU cores (default: 1)"
+    )
+    where.add_argument(
+        "--gpus-per-trial", type=fraction, metavar="G", help="GPUs, e.g. 0.25 (default: 0)"
+    )
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
-    where.add_argument("--address", type=filled, metavar="ADDR", help="a running Ray cluster")
+    where.add_argument("--address", type=filled, metavar="ADDR", help="Ray cluster to join")
     where.add_argument(
         "--storage", type=filled, metavar="URI", help="Ray's storage, shared by all machines"
     )
@@ -269,7 +277,7 @@ def command_parser(command: str) -> Parser:
         case "export":
             parser.description = "Write the submission of a run, or other lists of its model."
             parser.add_argument(
-                "-o", "--output", type=place, metavar="FILE", help="CSV, or parquet if it ends so"
+                "-o", "--output", type=place, metavar="FILE", help="file to write, CSV or .parquet"
             )
             parser.add_argument(
                 "--vectors",
@@ -281,7 +289,7 @@ def command_parser(command: str) -> Parser:
                 "--trial",
                 type=filled,
                 metavar="ID",
-                help="of this trial, or best: trained again",
+                help="of this trial (best: the winner), trained again",
             )
             parser.add_argument(
                 "--data",
@@ -301,16 +309,16 @@ def command_parser(command: str) -> Parser:
                 "--exclude", type=place, metavar="FILE", help="never recommend these items"
             )
             lists.add_argument(
-                "--include-seen", action="store_true", help="also what a user has already"
+                "--include-seen", action="store_true", help="also items that a user has already"
             )
             lists.add_argument(
-                "--k", type=positive, metavar="K", help="how many (default: the run's)"
+                "--k", type=positive, metavar="K", help="items per user (default: the run's)"
             )
-            lists.add_argument("--scores", action="store_true", help="with the scores beside")
+            lists.add_argument("--scores", action="store_true", help="with a column of scores")
         case "report":
             parser.description = "Write report.html of a run again."
         case "sync":
-            parser.description = "Deliver to MLflow what could not be delivered."
+            parser.description = "Deliver to MLflow what has not arrived there yet."
             parser.add_argument(
                 "--tracking-uri", type=store_address, metavar="URI", help="default: the run's own"
             )
@@ -319,8 +327,10 @@ def command_parser(command: str) -> Parser:
             )
         case "ui":
             parser.description = "Open the MLflow UI on the local store."
-            parser.add_argument("--port", type=positive, default=5000)
-            parser.add_argument("--host", type=filled, default="127.0.0.1")
+            parser.add_argument("--port", type=positive, default=5000, help="default: 5000")
+            parser.add_argument(
+                "--host", type=filled, default="127.0.0.1", help="default: this machine only"
+            )
         case "spaces":
             parser.description = "List the search spaces, or show one."
             parser.add_argument("name", nargs="?", type=place, metavar="NAME|FILE")
