@@ -10,7 +10,7 @@ QUICK := -m "not faults and not browser"
 BENCH_PY := .bench-venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test test-shuffled check test-faults test-browser bench ui clean
+.PHONY: help setup search test test-shuffled check test-faults test-browser bench replay ui clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,15 @@ test-browser: $(VENV)/.dev ## report and MLflow pages in headless Chromium (inst
 
 bench: $(VENV)/.run .bench-venv/.peers ## speed against the peers, as ratios in one run (BENCH="--quick --only hard")
 	$(PY) -m benchmarks.run $(BENCH)
+
+REPLAYED := $(addprefix .bench-venv/replay/,ml-100k.parquet demo.parquet)
+
+.bench-venv/replay/%.parquet: $(VENV)/.dev
+	mkdir -p $(@D)
+	$(PY) -m benchmarks.replay.record --data $* -o $@ $(RECORD)
+
+replay: $(REPLAYED) ## searchers side by side on recorded trainings (recording takes an hour once)
+	$(PY) -m benchmarks.replay.run $(REPLAYED) -o .bench-venv/replay/plots $(REPLAY)
 
 ui: $(VENV)/.run ## the MLflow UI on 127.0.0.1:5000
 	$(PY) run_search.py ui

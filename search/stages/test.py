@@ -19,8 +19,8 @@ from recsys.models import fit_model
 from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
-from search.stages.race import comparison
-from search.stages.winner import FinalTraining, side_by_side, winner_training
+from search.stages.race import comparison, full_seconds
+from search.stages.winner import FinalTraining, race_decided, side_by_side, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
 from search.tune.worker import limit_threads
 from search.words import baseline_name
@@ -72,9 +72,25 @@ def test(run: Stages) -> Tested:
         ci=interval,
         users=len(on_test.found.users),
         baselines=beside.table,
-        blend=None if blend is None else _blend(run, blend, mine, beside, rng),
+        blend=_blend(run, blend, mine, beside, rng) if blend and time_for(run, blend) else None,
         seconds=on_test.seconds,
     )
+
+
+def time_for(run: Stages, blend: Blended) -> bool:
+    """Whether there is time to test a blend. One that is handed over is tested in any case.
+
+    What it is made of has to be trained for that, and the winner for good after it.
+    """
+    if blend.handed_over or run.deadline is None:
+        return True
+    one = full_seconds(run.state.trials[race_decided(run).winner])
+    members = [full_seconds(run.state.trials[member.id]) for member in blend.members]
+    needed = one + max(sum(members) / run.resources.concurrent, *members)
+    if time.monotonic() + needed <= run.deadline:
+        return True
+    run.display.note("no time to test the blend, which is not handed over")
+    return False
 
 
 def _blend(

@@ -28,14 +28,9 @@ OnNew = Callable[[TrialConfig], None]
 
 @dataclass
 class _Open:
-    """A trial that was handed out and has not ended.
-
-    twin: the same trial in the study of its method, where a space has methods. step: the last
-    epoch that Optuna knows.
-    """
+    """A trial that was handed out and has not ended. step: the last epoch that Optuna knows."""
 
     trial: studies.Trial
-    twin: studies.Trial | None
     step: int = 0
 
 
@@ -74,8 +69,13 @@ class StudySearch(Searcher):
         self.study = studies.remake(spec, trials, where)
         self.exhausted = False
         self._finished = False
-        apart = spec.methods() and SEARCHERS[spec.searcher].learns
-        self._methods = studies.Methods(spec, trials, where) if apart else None
+        self._ended = sum(trial.state != State.RUNNING for trial in trials)
+        learns = SEARCHERS[spec.searcher].learns
+        # What proposes where the study itself does not: a space has methods, or many trials.
+        self._memory: studies.Methods | studies.Memory | None = None
+        if learns and spec.methods():
+            self._memory = studies.Methods(spec, trials, where)
+        self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
         self._count = len(trials)
         self._keys = {self._key(trial.params) for trial in trials}
@@ -108,25 +108,35 @@ class StudySearch(Searcher):
     def _restarted(self) -> tuple[_Open, TrialConfig]:
         mine = studies.restart(self.study, self._again.pop(0))
         params = studies.suggest(self.spec, mine)
-        return _Open(mine, self._twin(params, mine.number)), self._config(mine.number, params)
+        if (memory := self._remembering()) is not None:
+            memory.begin(mine.number, params)
+        return _Open(mine), self._config(mine.number, params)
 
     def _new(self) -> tuple[_Open, TrialConfig]:
         listed = next((params for params in self._listed if not self._had(params)), None)
-        twin = None
-        if self._methods is not None and listed is None:
-            twin, listed = self._methods.propose(self.seed, self._count, self._had)
+        memory, proposed = self._remembering(), None
+        if memory is not None and listed is None:
+            proposed = memory.propose(self.seed, self._count, self._had)
         mine, params = studies.start(
-            self.study, self.spec, self.seed, self._count, listed, self._had
+            self.study, self.spec, self.seed, self._count, listed or proposed, self._had
         )
+        if memory is not None and proposed is None:
+            memory.begin(self._count, params)
         self._count += 1
         trial = self._config(mine.number, params)
         self._keys.add(self._key(params))
         if self.on_new is not None:
             self.on_new(trial)
-        return _Open(mine, twin or self._twin(params, mine.number)), trial
+        return _Open(mine), trial
 
-    def _twin(self, params: Mapping[str, Value], number: int) -> studies.Trial | None:
-        return None if self._methods is None else self._methods.begin(params, number)
+    def _remembering(self) -> studies.Methods | studies.Memory | None:
+        """The memory that proposes, made once the study has outgrown its sampler."""
+        if self._outgrows and self._ended >= studies.LIMIT:
+            self._outgrows = False
+            self._memory = studies.Memory.of(self.spec, self.study)
+            for known in self._open.values():
+                self._memory.begin(known.trial.number, known.trial.params)
+        return self._memory
 
     def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
         fit = None if self.pace is None else self.pace.fit
@@ -141,7 +151,7 @@ class StudySearch(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep an intermediate value: the best so far at an epoch."""
         if (known := self._open.get(trial_id)) is not None:
-            _keep(known, result)
+            self._keep(known, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -153,10 +163,20 @@ class StudySearch(Searcher):
         end = judge(result, death="the trial's process died" if error else None)
         if end.state != State.FAILED:
             # Ray does not pass on the report on which a trial was stopped.
-            _keep(known, result or {})
+            self._keep(known, result or {})
         studies.tell(self.study, known.trial, end.state, end.value, end.cause)
-        if self._methods is not None and known.twin is not None:
-            self._methods.tell(known.twin, end.state, end.value, end.cause)
+        self._ended += 1
+        if self._memory is not None:
+            self._memory.tell(known.trial.number, end.state, end.value, end.cause)
+
+    def _keep(self, known: _Open, result: dict[str, Any]) -> None:
+        step, value = result.get("epoch", 0), result.get(OBJECTIVE)
+        # A trial whose worker died runs again from its first epoch: those are known already.
+        if value is not None and math.isfinite(value) and step > known.step:
+            known.step = step
+            known.trial.report(float(value), int(step))
+            if self._memory is not None:
+                self._memory.report(known.trial.number, int(step), float(value))
 
     # --- Ray saves searchers for a restore that is never done: the run's journal has it all ----
 
@@ -165,13 +185,3 @@ class StudySearch(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def _keep(known: _Open, result: dict[str, Any]) -> None:
-    step, value = result.get("epoch", 0), result.get(OBJECTIVE)
-    # A trial whose worker died runs again from its first epoch: those are known already.
-    if value is not None and math.isfinite(value) and step > known.step:
-        known.step = step
-        for trial in (known.trial, known.twin):
-            if trial is not None:
-                trial.report(float(value), int(step))

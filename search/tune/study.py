@@ -300,8 +300,107 @@ def start(
     return trial, params
 
 
+class Memory:
+    """The trials of a space as its sampler sees them: all, until they are many.
+
+    What TPE needs for a proposal grows with the trials, to a fifth of a second at 5,000. Where
+    `LIMIT` have ended, `KEPT` are remembered: a fifth of them the best, the others an even part
+    of the rest, so that it still knows where bad ones lie. Trials have their number in the run.
+    """
+
+    def __init__(self, spec: SearchSpec, startup: int) -> None:
+        self._spec, self._startup = spec, startup
+        self._study = optuna.create_study(direction="maximize")
+        self._open: dict[int, Trial] = {}
+        self._ended = 0
+
+    def add(self, trial: StudyTrial, where: str) -> None:
+        """A trial that has ended."""
+        self._study.add_trial(_frozen(self._spec, trial, where))
+        self._grown()
+
+    @staticmethod
+    def of(spec: SearchSpec, study: Study) -> Memory:
+        """The memory of a run's study; its trials that have not ended are to `begin` again."""
+        memory = Memory(spec, STARTUP)
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                memory._study.add_trial(trial)
+                memory._grown()
+        return memory
+
+    def begin(self, number: int, params: Mapping[str, Value]) -> None:
+        """A trial with these parameters."""
+        self._study.sampler = _random(0)
+        self._study.enqueue_trial(dict(params))
+        self._open[number] = self._study.ask()
+        suggest(self._spec, self._open[number])
+
+    def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
+        """The parameters of a trial that begins, such as are not `known`; NoNewConfigError."""
+        self._study.sampler = NewConfigs(self._spec, seed, number, known, self._startup)
+        trial = self._study.ask()
+        try:
+            params = suggest(self._spec, trial)
+            if known(params):  # all of it is given: no sampler was asked
+                raise NoNewConfigError
+        except NoNewConfigError:
+            tell(self._study, trial, State.FAILED, None, "no config is left that was not tried")
+            raise
+        self._open[number] = trial
+        return params
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """An intermediate value of a trial that was begun."""
+        self._open[number].report(value, step)
+
+    def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
+        """How a trial that was begun ended."""
+        tell(self._study, self._open.pop(number), state, value, cause)
+        self._grown()
+
+    def _grown(self) -> None:
+        self._ended += 1
+        if self._ended <= LIMIT:
+            return
+        trials = self._study.get_trials(deepcopy=False)
+        kept = remembered([t for t in trials if t.state.is_finished()], KEPT)
+        running = {number: trials[trial.number] for number, trial in self._open.items()}
+        self._study, self._open = optuna.create_study(direction="maximize"), {}
+        self._study.add_trials(kept)
+        self._ended = len(kept)
+        for number, trial in running.items():
+            self.begin(number, trial.params)
+            for step, value in trial.intermediate_values.items():
+                self._open[number].report(value, step)
+
+
+LIMIT, KEPT = 900, 600
+
+
+def remembered(ended: list[FrozenTrial], most: int) -> list[FrozenTrial]:
+    """`most` of some trials in their order: a fifth the best, the others evenly from the rest."""
+
+    def rank(trial: FrozenTrial) -> tuple[int, int, float]:
+        values = trial.intermediate_values
+        match trial.state:
+            case TrialState.COMPLETE:
+                return (0, 0, -(trial.value or 0.0))
+            case TrialState.PRUNED if values:
+                return (1, -max(values), -values[max(values)])
+        return (2, 0, 0.0)
+
+    if len(ended) <= most:
+        return ended
+    places = sorted(range(len(ended)), key=lambda place: rank(ended[place]))
+    best, rest = places[: most // 5], sorted(places[most // 5 :])
+    count = most - len(best)
+    chosen = {*best, *(rest[n * len(rest) // count] for n in range(count))}
+    return [trial for place, trial in enumerate(ended) if place in chosen]
+
+
 class Methods:
-    """A study for each method of a space, and which method the next trial is of.
+    """A memory for each method of a space, and which method the next trial is of.
 
     A sampler that chose the method along with everything else would see each parameter only in the
     trials of its method, group by group; here each method is searched as if it were the space.
@@ -312,59 +411,69 @@ class Methods:
         param = spec.method()
         assert param is not None
         self._name = param.name
-        self._specs = {str(value): spec.of_method(value) for value in spec.methods()}
-        self._studies = {name: optuna.create_study(direction="maximize") for name in self._specs}
-        self._numbers: dict[str, list[int]] = {name: [] for name in self._specs}  # of the run
+        specs = {str(value): spec.of_method(value) for value in spec.methods()}
+        self._memories = {name: Memory(one, STARTUP_OF_METHOD) for name, one in specs.items()}
+        self._ended: dict[str, dict[int, float | None]] = {name: {} for name in specs}
+        self._running: dict[str, set[int]] = {name: set() for name in specs}
+        self._of: dict[int, str] = {}
         self._through: set[str] = set()  # methods without a config that is left to try
         for trial in sorted(trials, key=lambda t: t.number):
             if trial.state != State.RUNNING:
                 name = str(trial.params[self._name])
-                self._studies[name].add_trial(_frozen(self._specs[name], trial, where))
-                self._numbers[name].append(trial.number)
+                self._memories[name].add(trial, where)
+                self._ended[name][trial.number] = _value_of(trial)
 
-    def begin(self, params: Mapping[str, Value], number: int) -> Trial:
-        """Trial `number` of the run, with these parameters, in the study of its method."""
+    def begin(self, number: int, params: Mapping[str, Value]) -> None:
+        """Trial `number` of the run, with these parameters, for the memory of its method."""
         name = str(params[self._name])
-        study = self._studies[name]
-        study.sampler = _random(0)
-        study.enqueue_trial(dict(params))
-        trial = study.ask()
-        self._numbers[name].append(number)
-        suggest(self._specs[name], trial)
-        return trial
+        self._memories[name].begin(number, params)
+        self._begun(number, name)
 
-    def propose(self, seed: int, number: int, known: Known) -> tuple[Trial, dict[str, Value]]:
+    def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
         """A new config of the method whose turn it is; NoNewConfigError where none has one."""
-        while left := [name for name in self._specs if name not in self._through]:
+        while left := [name for name in self._memories if name not in self._through]:
             name = next_method(left, *self._so_far())
-            spec, study = self._specs[name], self._studies[name]
-            study.sampler = NewConfigs(spec, seed, number, known, STARTUP_OF_METHOD)
-            trial = study.ask()
-            self._numbers[name].append(number)
             try:
-                params = suggest(spec, trial)
-                if not known(params):  # where all of it is given no sampler was asked
-                    return trial, params
+                params = self._memories[name].propose(seed, number, known)
             except NoNewConfigError:
-                pass
-            tell(study, trial, State.FAILED, None, "no config is left that was not tried")
-            self._through.add(name)
+                self._through.add(name)
+                continue
+            self._begun(number, name)
+            return params
         raise NoNewConfigError
 
-    def tell(self, trial: Trial, state: State, value: float | None, cause: str | None) -> None:
-        """How a trial of `begin` or `propose` ended."""
-        tell(trial.study, trial, state, value, cause)
+    def _begun(self, number: int, name: str) -> None:
+        self._of[number] = name
+        self._running[name].add(number)
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """An intermediate value of a trial that was begun."""
+        self._memories[self._of[number]].report(number, step, value)
+
+    def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
+        """How a trial that was begun ended."""
+        name = self._of.pop(number)
+        self._memories[name].tell(number, state, value, cause)
+        self._running[name].discard(number)
+        self._ended[name][number] = None if state == State.FAILED else value
 
     def _so_far(self) -> tuple[dict[str, list[float | None]], dict[str, int]]:
         """The values of the trials that ended, by method, and how many of each run."""
-        ended: dict[str, list[float | None]] = {}
-        running: dict[str, int] = {}
-        for name, study in self._studies.items():
-            begun = zip(self._numbers[name], study.get_trials(deepcopy=False), strict=True)
-            trials = [trial for _, trial in sorted(begun, key=lambda pair: pair[0])]
-            ended[name] = [trial.value for trial in trials if trial.state.is_finished()]
-            running[name] = len(trials) - len(ended[name])
-        return ended, running
+        ended = {
+            name: [value for _, value in sorted(known.items())]
+            for name, known in self._ended.items()
+        }
+        return ended, {name: len(numbers) for name, numbers in self._running.items()}
+
+
+def _value_of(trial: StudyTrial) -> float | None:
+    """What a trial that has ended reached; None of one that failed or never reported."""
+    match trial.state:
+        case State.COMPLETE:
+            return trial.value
+        case State.PRUNED:
+            return trial.steps[-1][1] if trial.steps else None
+    return None
 
 
 def unfinished(study: Study) -> list[FrozenTrial]:

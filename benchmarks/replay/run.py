@@ -1,0 +1,164 @@
+"""Searchers side by side on recorded trainings: a table and a plot.
+
+    python -m benchmarks.replay.run FILE.parquet [FILE.parquet ...] [--seeds 50] [-o DIR]
+
+For each file (of `record`): how far each search is from the best that is known, on validation and
+on test, at the end of the time in which random search finishes `--trials` trials; how much earlier
+than random search it reaches random's end; a Wilcoxon test of ours against each, Holm-corrected.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import wilcoxon
+
+from benchmarks.replay.clock import ROWS, Log, Random, simulate
+from benchmarks.replay.world import World
+
+GRID = 120  # points in time
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """valid, test (S, T): of the best by then, for each seed. begun, finished: trials, means."""
+
+    valid: NDArray[np.float64]
+    test: NDArray[np.float64]
+    begun: float
+    finished: float
+
+
+def play(world: World, name: str, seeds: int, workers: int, seconds: float) -> Rows:
+    """One row of the table, `seeds` times."""
+    twice = name == "random, twice the time"
+    times = np.linspace(0, seconds, GRID + 1)[1:]
+    logs: list[Log] = []
+    for seed in range(seeds):
+        if twice:
+            player, last = Random(world.spec, seed), 2 * seconds
+        else:
+            player, last = ROWS[name](world.spec, seed, seconds), seconds
+        logs.append(simulate(world, player, workers, last))
+    stretch = 2.0 if twice else 1.0
+    return Rows(
+        np.array([[log.at(stretch * t).valid for t in times] for log in logs]),
+        np.array([[log.at(stretch * t).test for t in times] for log in logs]),
+        float(np.mean([log.begun for log in logs])),
+        float(np.mean([log.finished for log in logs])),
+    )
+
+
+def holm(p: dict[str, float]) -> dict[str, float]:
+    """p-values corrected for how many they are."""
+    found, last = {}, 0.0
+    for rank, (name, value) in enumerate(sorted(p.items(), key=lambda pair: pair[1])):
+        last = max(last, min(1.0, value * (len(p) - rank)))
+        found[name] = last
+    return found
+
+
+def table(rows: dict[str, Rows], best: tuple[float, float]) -> list[str]:
+    """The lines of a markdown table."""
+    ours = rows["ours"]
+    end = float(np.median(rows["random"].valid[:, -1]))
+    p = {}
+    for name, row in rows.items():
+        if name != "ours":
+            gain = ours.valid[:, -1] - row.valid[:, -1]
+            p[name] = float(wilcoxon(gain).pvalue) if np.any(gain) else 1.0
+    adjusted = holm(p)
+    lines = [
+        "| search | trials (to their end) | regret, validation (quartiles) | regret, test "
+        "| random's end reached after | ours against it |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        regret = best[0] - row.valid[:, -1]
+        low, middle, high = np.quantile(regret, [0.25, 0.5, 0.75])
+        on_test = float(np.median(best[1] - row.test[:, -1]))
+        reached = np.flatnonzero(np.median(row.valid, axis=0) >= end)
+        stretch = 2.0 if name == "random, twice the time" else 1.0
+        after = f"{stretch * (reached[0] + 1) / GRID:.2f} of its time" if len(reached) else "never"
+        if name == "ours":
+            verdict = "-"
+        else:
+            better = np.median(ours.valid[:, -1] - row.valid[:, -1])
+            verdict = f"{'better' if better > 0 else 'worse'}, p = {adjusted[name]:.2g}"
+        lines.append(
+            f"| {name} | {row.begun:.0f} ({row.finished:.0f}) "
+            f"| {middle:.4f} ({low:.4f} to {high:.4f}) | {on_test:.4f} | {after} | {verdict} |"
+        )
+    return lines
+
+
+def plot(
+    rows: dict[str, Rows], best: tuple[float, float], seconds: float, title: str, path: Path
+) -> None:
+    """Median regret and quartiles against time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharex=True)
+    times = np.linspace(0, seconds, GRID + 1)[1:]
+    for name, row in rows.items():
+        if name == "random, twice the time":
+            continue
+        for axis, values, top in zip(axes, (row.valid, row.test), best, strict=True):
+            low, middle, high = np.quantile(top - values, [0.25, 0.5, 0.75], axis=0)
+            (line,) = axis.plot(times, middle, label=name)
+            axis.fill_between(times, low, high, alpha=0.15, color=line.get_color())
+    for axis, what in zip(axes, ("validation", "test"), strict=True):
+        axis.set_yscale("log")
+        axis.set_xlabel("seconds")
+        axis.set_title(f"{title}: regret on {what}")
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2])
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--rows", nargs="+", default=None, choices=list(ROWS))
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    for file in args.files:
+        world = World.load(file)
+        ranks = world.check()
+        whole = float(np.mean([c.seconds * len(c.valid) for c in world.recorded]))
+        best = (
+            max(float(c.valid.max()) for c in world.recorded),
+            max(float(c.test.max()) for c in world.recorded),
+        )
+        for workers in args.workers:
+            seconds = args.trials * whole / workers
+            names = [*(args.rows or ROWS), "random, twice the time"]
+            rows = {n: play(world, n, args.seeds, workers, seconds) for n in names}
+            top = (
+                max(best[0], *(float(r.valid.max()) for r in rows.values())),
+                max(best[1], *(float(r.test.max()) for r in rows.values())),
+            )
+            print(
+                f"\n{file.stem}, {workers} workers, {seconds:.0f} s, {args.seeds} seeds; best "
+                f"known {top[0]:.4f} on validation, {top[1]:.4f} on test; rank correlation of the "
+                f"world on unseen configs {ranks['valid']:.2f}, on test {ranks['test']:.2f}\n"
+            )
+            print("\n".join(table(rows, top)), flush=True)
+            if args.output is not None:
+                args.output.mkdir(parents=True, exist_ok=True)
+                plot(rows, top, seconds, file.stem, args.output / f"{file.stem}-{workers}.png")
+
+
+if __name__ == "__main__":
+    main()

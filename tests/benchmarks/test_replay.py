@@ -1,0 +1,135 @@
+"""The replay benchmark: its clock on a world with known curves, its world on recorded ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.replay import world as worlds
+from benchmarks.replay.clock import ROWS, Ours, Player, Random, StockRay, simulate
+from benchmarks.replay.record import Task, configs_of, train_one, write
+from benchmarks.replay.run import holm, play, table
+from benchmarks.replay.world import Curve, World, natural_end
+from search.space.load import load_spec
+
+SPEC = load_spec("bpr_hard")
+
+
+class Known:
+    """A world whose best config has lr 0.03 and margin 2; an epoch takes a second."""
+
+    spec = SPEC
+
+    def __init__(self) -> None:
+        self.asked: list[Mapping[str, Any]] = []
+
+    def curve(self, params: Mapping[str, Any]) -> Curve:
+        self.asked.append(params)
+        good = 1 / (1 + abs(math.log(params["lr"] / 0.03)) + abs(params["margin"] - 2))
+        valid = good * (1 - np.exp(-np.arange(1, 41) / 8))
+        return Curve(valid, 0.9 * valid, 1.0)
+
+
+@pytest.fixture
+def world() -> Any:
+    return Known()
+
+
+class Fixed(Player):
+    """Three trials and no more; the second is stopped after two epochs."""
+
+    def __init__(self) -> None:
+        super().__init__(SPEC, 0)
+        self.over: list[tuple[str, int, bool]] = []
+
+    def propose(self, time: float) -> Any:
+        self.count += 1
+        params = dict(SPEC.enqueue[0]) | {"margin": float(self.count)}
+        return (
+            (f"t{self.count}", params, 7 if self.count == 3 else None) if self.count < 4 else None
+        )
+
+    def goes_on(self, trial: Any) -> bool:
+        return trial.id != "t2" or trial.epoch < 2
+
+    def ended(self, trial: Any, by_itself: bool) -> None:
+        self.over.append((trial.id, trial.epoch, by_itself))
+
+
+def test_the_clock(world: Any) -> None:
+    player = Fixed()
+    log = simulate(world, player, workers=2, seconds=100.0)
+    # t3 takes t2's worker after two seconds and wants seven epochs
+    assert player.over == [("t2", 2, False), ("t3", 7, True), ("t1", 40, True)]
+    assert (log.begun, log.finished) == (3, 1)
+    assert [f.time for f in log.found] == sorted(f.time for f in log.found)
+    assert [f.valid for f in log.found] == sorted(f.valid for f in log.found)
+    assert log.at(0.5).valid == 0.0
+    assert log.at(1.0).valid > 0.0
+    short = simulate(world, Fixed(), workers=1, seconds=39.5)
+    assert (short.begun, short.finished) == (1, 0)
+
+
+@pytest.mark.parametrize("name", list(ROWS))
+def test_every_row_searches(world: Any, name: str) -> None:
+    row = play(world, name, seeds=1, workers=2, seconds=60.0)
+    assert row.valid.shape == (1, 120)
+    assert np.all(np.diff(row.valid) >= 0)
+    assert 0.1 < row.valid[0, -1] <= 1.0
+    assert np.allclose(row.test, 0.9 * row.valid)
+    assert row.begun >= 3  # 120 seconds of workers, 40 a trial
+
+
+def test_pruning_begins_more_trials_in_the_same_time(world: Any) -> None:
+    plain = simulate(world, Random(SPEC, 1), 2, 200.0)
+    ours = simulate(world, Ours(SPEC, 1), 2, 200.0)
+    stock = simulate(world, StockRay(SPEC, 1), 2, 200.0)
+    assert plain.begun == pytest.approx(2 * 200 / 40 + 2, abs=2)
+    assert ours.begun > 1.3 * plain.begun
+    assert stock.begun > 1.3 * plain.begun
+    assert world.asked[plain.begun] == dict(SPEC.enqueue[0])
+
+
+def test_a_table(world: Any) -> None:
+    names = ["random", "ours"]
+    rows = {name: play(world, name, 2, 2, 80.0) for name in names}
+    lines = table(rows, (1.0, 0.9))
+    assert len(lines) == 4
+    assert lines[3].startswith("| ours |")
+    assert "of its time" in lines[2]
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx(
+        {"a": 0.03, "c": 0.06, "b": 0.06}
+    )
+
+
+def test_patience() -> None:
+    assert natural_end(np.array([0.1, 0.2, 0.2, 0.1, 0.3]), 2) == 4
+    assert natural_end(np.array([0.1, 0.2, 0.2, 0.1, 0.3]), 3) == 5
+    assert natural_end(np.array([0.3, 0.2, 0.1]), 0) == 3
+
+
+def test_a_recording_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worlds, "TREES", 10)
+    settings = ["latent_factors=4", "max_epochs=4"]
+    spec = load_spec("bpr_uniform", settings)
+    chosen = [c for c, _ in zip(configs_of(spec, 1), range(10), strict=False)]
+    rows: list[tuple[float, ...]] = []
+    for n, params in enumerate(chosen):
+        rows += train_one(Task(n, spec.train_config(params), "demo", spec.metric, 1))
+    assert {row[1] for row in rows} == {1, 2, 3, 4}
+    assert all(0 <= row[2] <= 1 and 0 <= row[3] <= 1 and row[4] >= 0 for row in rows)
+    about = type("Args", (), {"data": "demo", "space": "bpr_uniform", "set": settings, "seed": 1})
+    file = tmp_path / "demo.parquet"
+    write(file, rows, spec, chosen, about)  # type: ignore[arg-type]
+    world = World.load(file)
+    assert set(world.check()) == {"valid", "test"}
+    curve = world.curve(chosen[0])
+    assert len(curve.valid) == len(curve.test) == 4
+    assert curve.seconds > 0
+    again = world.curve(chosen[0])
+    assert np.array_equal(curve.valid, again.valid)

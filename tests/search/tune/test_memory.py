@@ -1,0 +1,105 @@
+"""What a sampler remembers of many trials."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from search.record.events import State
+from search.space.load import SearchSpec, load_spec
+from search.tune import study as studies
+from search.tune.searcher import StudySearch
+from tests.search.fake_search import finish, records, run, suggest
+from tests.search.spaces import override
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "LIMIT", 18)
+    monkeypatch.setattr(studies, "KEPT", 12)
+
+
+def spec() -> SearchSpec:
+    return override(load_spec("bpr_uniform"), ["latent_factors=8"])
+
+
+def value(params: dict[str, Any]) -> float:
+    return math.exp(-abs(math.log(params["lr"] / 0.15)))
+
+
+def test_few_trials_are_all_remembered() -> None:
+    trials = [create_trial(state=TrialState.COMPLETE, value=float(n)) for n in range(5)]
+    assert studies.remembered(trials, 5) == trials
+
+
+def test_the_best_and_an_even_part_of_the_rest_are_remembered() -> None:
+    trials = [create_trial(state=TrialState.COMPLETE, value=float(n)) for n in range(100)]
+    kept = studies.remembered(trials, 20)
+    assert [trial.value for trial in kept] == [*range(0, 96, 6), 96, 97, 98, 99]
+    assert kept == [trial for trial in trials if trial in kept]
+
+
+def test_a_complete_trial_ranks_before_a_pruned_one_and_that_by_how_far_it_came() -> None:
+    def pruned(*values: float) -> optuna.trial.FrozenTrial:
+        steps = dict(enumerate(values, 1))
+        return create_trial(state=TrialState.PRUNED, intermediate_values=steps)
+
+    far, near, weak = pruned(0.1, 0.1), pruned(0.9), pruned(0.2)
+    done = create_trial(state=TrialState.COMPLETE, value=0.05)
+    failed = create_trial(state=TrialState.FAIL)
+    trials = [failed, weak, near, far, done, failed, failed, failed, failed, failed]
+    assert done in studies.remembered(trials, 5)
+    assert far in studies.remembered([t for t in trials if t is not done], 5)
+    assert near in studies.remembered([t for t in trials if t not in (done, far)], 5)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_search_goes_on_learning() -> None:
+    search = StudySearch(spec(), seed=1, budget=80)
+    trials = run(search, value)
+    assert isinstance(search._memory, studies.Memory)
+    assert 12 <= len(search._memory._study.trials) <= 18
+    assert len(search.study.trials) == 80  # the run's own study has them all
+    late = [value(t.params) for t in trials[-10:]]
+    drawn = [value(t.params) for t in trials[4:14]]  # before anything is learned
+    assert sum(late) > 1.2 * sum(drawn)
+    assert len({str(t.params) for t in trials}) == 80
+
+
+@pytest.mark.parametrize("cut", [17, 18, 19, 40])
+@pytest.mark.usefixtures("forgetful")
+def test_a_resumed_search_proposes_the_same(cut: int) -> None:
+    whole = [t.params for t in run(StudySearch(spec(), seed=4, budget=50), value)]
+    first = StudySearch(spec(), seed=4, budget=50)
+    before = run(first, value, most=cut)
+    assert suggest(first, "was running") is not None
+    second = StudySearch(spec(), records(first.study), seed=4, budget=50)
+    assert [t.params for t in [*before, *run(second, value)]] == whole
+
+
+@pytest.mark.parametrize("space", ["bpr_uniform", "all"])
+@pytest.mark.usefixtures("forgetful")
+def test_running_trials_are_carried_over(space: str) -> None:
+    search = StudySearch(override(load_spec(space), []), seed=2, budget=200)
+    for n in range(6):
+        suggest(search, f"long{n}")
+        search.on_trial_result(f"long{n}", {"epoch": 1, "objective": 0.1 * n})
+    for n in range(60):
+        suggest(search, f"x{n}")
+        finish(search, f"x{n}", 0.5 + 0.001 * n, stop="epochs")
+    for n in range(6):
+        search.on_trial_result(f"long{n}", {"epoch": 2, "objective": 0.2 * n})
+        finish(search, f"long{n}", 0.2 * n, stop=None)
+    ended = records(search.study)
+    assert sum(t.state == State.PRUNED for t in ended) == 6
+    assert sum(t.state == State.COMPLETE for t in ended) == 60
+    memories = (
+        [search._memory]
+        if isinstance(search._memory, studies.Memory)
+        else list(search._memory._memories.values())  # type: ignore[union-attr]
+    )
+    assert all(not memory._open for memory in memories)
