@@ -52,7 +52,7 @@ def _check(options: argparse.Namespace) -> None:
     if (options.output is None) == (options.vectors is None):
         raise ConfigError("expected -o FILE for lists, or --vectors DIR for vectors")
     if options.data is not None and options.trial is None:
-        raise ConfigError("--data: the run's own model is ready: leave it out, or say --trial")
+        raise ConfigError("--data: the run's own model is ready: leave it out, or add --trial")
     if options.vectors is not None:
         for name in (*LISTS, "submission_sep"):
             if getattr(options, name):
@@ -378,7 +378,7 @@ def _target(output: str) -> Path:
         if target.is_dir():
             raise ConfigError(f"-o {output}: a folder; expected the name of a file")
         if target.exists() and not target.is_file():
-            raise ConfigError(f"-o {output}: no regular file; expected the name of a file")
+            raise ConfigError(f"-o {output}: not a regular file; expected the name of a file")
         if not target.parent.is_dir():
             raise ConfigError(f"-o {output}: there is no folder {target.parent}")
         if not os.access(target.parent, os.W_OK):
