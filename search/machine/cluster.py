@@ -23,7 +23,9 @@ from search.guard import Guard
 from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
+from search.machine.nodes import Place
 from search.machine.place import Capacity
+from search.machine.shipping import script_elsewhere, shipped
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
 from search.paths import SPACES, working_directory
 
@@ -47,12 +49,18 @@ class Resources:
     gpus_per_trial: float
     cores: int
     concurrent: int
+    selector: dict[str, str] | None = None  # the nodes that may be used, None for all
 
 
-def resolve_device(device: str, gpus_per_trial: float) -> str:
-    """`auto` is cuda where GPUs were asked for and torch sees one, else cpu."""
+def resolve_device(device: str, gpus_per_trial: float, address: str | None = None) -> str:
+    """`auto` is cuda where GPUs were asked for and torch sees one, else cpu.
+
+    On a cluster this machine's torch says nothing: there every worker decides (`own_device`).
+    """
     if device == "cpu" or (device == "auto" and gpus_per_trial <= 0):
         return "cpu"
+    if address:
+        return device
     import torch
 
     if torch.cuda.is_available():
@@ -88,13 +96,15 @@ class Cluster:
         on_lost: Callable[[str], None] | None = None,
         last_words: str = "",
         note: Callable[[str], None] = lambda _line: None,
+        place: Place | None = None,
     ) -> None:
         """`on_lost` is called, in a thread of its own, with the server of a local Ray that died.
 
         `last_words` are written to stderr if this process is killed; `note` is called with a line
-        where no worker starts.
+        where no worker starts. `place`: which nodes of a cluster that is joined are left out.
         """
         self.address = address
+        self.place = place or Place()
         self.on_lost = on_lost
         self._closing = threading.Event()
         self.num_cpus = num_cpus
@@ -112,17 +122,21 @@ class Cluster:
         from ray._raylet import Config  # type: ignore[attr-defined]
 
         Config.initialize("")  # where Ray was imported before, it has read an older environment
-        # Workers of other machines have a Python of their own. Ray gives the name to a shell.
-        python = None if self.address else shlex.quote(sys.executable)
+        # Workers of other machines have a Python of their own, and get the code from here. Of a
+        # Ray of our own they are this Python, whose name Ray gives to a shell.
+        worker = self._environment.worker
+        if self.address:
+            sent = shipped(worker)
+        else:
+            sent = environment.runtime_env(worker, shlex.quote(sys.executable))
         common: dict[str, Any] = {
             "log_to_driver": False,
             "logging_level": logging.ERROR,
             "configure_logging": True,
-            "runtime_env": environment.runtime_env(self._environment.worker, python),
+            "runtime_env": sent,
         }
         try:
-            # Workers get the project on their path wherever they start (multi-node: installed
-            # there), and in the place of the user's working directory one without modules.
+            # In the place of the user's working directory workers get one without modules.
             with own_sigterm(), environment.elsewhere(str(SPACES)):
                 if self.address:
                     self._join(common)
@@ -142,7 +156,8 @@ class Cluster:
         import ray
 
         try:
-            ray.init(address=self.address, **common)
+            with script_elsewhere():
+                ray.init(address=self.address, **common)
         except (ConnectionError, ValueError, RuntimeError) as error:
             said = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
             raise ConfigError(f"--address {self.address}: {refusal(said)}") from None
@@ -209,16 +224,28 @@ class Cluster:
 
     def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
         """Refuse what the cluster can never give: Ray itself would only warn and wait."""
-        total = self._ray.cluster_resources()
-        nodes = [n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"]]
+        nodes = self.nodes()
         there = Capacity(
-            int(total.get("CPU", 0)), int(max(nodes, default=0)), float(total.get("GPU", 0))
+            int(sum(cpus for cpus, _ in nodes)),
+            int(max((cpus for cpus, _ in nodes), default=0)),
+            float(sum(gpus for _, gpus in nodes)),
         )
         there.check(cpus_per_trial, gpus_per_trial, device)
-        concurrent = there.cpus // cpus_per_trial
-        if gpus_per_trial > 0:
-            concurrent = min(concurrent, int(there.gpus / gpus_per_trial))
-        return Resources(cpus_per_trial, gpus_per_trial, there.cpus, max(1, concurrent))
+        return Resources(
+            cpus_per_trial,
+            gpus_per_trial,
+            there.cpus,
+            max(1, side_by_side(nodes, cpus_per_trial, gpus_per_trial)),
+            self.place.selector,
+        )
+
+    def nodes(self) -> list[tuple[float, float]]:
+        """Cores and GPUs of every node that is there now and may be used."""
+        return [
+            (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in self._ray.nodes()
+            if node["Alive"] and node["NodeID"] not in self.place.excluded
+        ]
 
     @property
     def logs(self) -> Path | None:
@@ -232,7 +259,8 @@ class Cluster:
     def check_workers(self) -> None:
         """Start a worker, and let it import what a trial needs. Raises `NoWorkersError`."""
         ray = self._ray
-        remote = ray.remote(num_cpus=1, max_retries=0)(_import_all).remote()
+        task = ray.remote(num_cpus=1, max_retries=0, label_selector=self.place.selector)
+        remote = task(_import_all).remote()
         patience = self.patience()
         while not ray.wait([remote], timeout=1)[0]:
             if (why := patience.look(running=False)) is not None:
@@ -261,7 +289,10 @@ class Cluster:
         """
         ray = self._ray
         remote = ray.remote(
-            num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=2
+            num_cpus=resources.cpus_per_trial,
+            num_gpus=resources.gpus_per_trial,
+            max_retries=2,
+            label_selector=resources.selector,
         )(function)
         index = {remote.remote(*task): number for number, task in enumerate(tasks)}
         pending = list(index)
@@ -294,6 +325,15 @@ class Cluster:
         titles = ray_titles()
         self._titled = self._titled or bool(titles)
         return not self._titled or any(title.startswith(f"ray::{name}") for title in titles)
+
+
+def side_by_side(
+    nodes: Iterable[tuple[float, float]], cpus_per_trial: int, gpus_per_trial: float
+) -> int:
+    """How many trials fit at once: one uses cores and GPUs of one node. nodes: (cores, GPUs)."""
+    if gpus_per_trial <= 0:
+        return sum(int(cpus // cpus_per_trial) for cpus, _ in nodes)
+    return sum(min(int(cpus // cpus_per_trial), int(gpus / gpus_per_trial)) for cpus, gpus in nodes)
 
 
 def ray_titles() -> set[str]:

@@ -180,7 +180,8 @@ def apply(joined: bool) -> Applied:
         return _in_force
     env = os.environ
     cwd = str(working_directory())
-    found = ray_environment(env, code=import_path(), cwd=cwd, joined=joined, token=_token())
+    code = [] if joined else import_path()  # a cluster gets the code itself, see `shipping`
+    found = ray_environment(env, code=code, cwd=cwd, joined=joined, token=_token())
     touched = [*found.variables, *found.removed]
     before = {name: env.get(name) for name in touched}
     for name in found.removed:
@@ -266,7 +267,6 @@ def tidy_threads(env: MutableMapping[str, str] = os.environ) -> list[str]:
     return lines
 
 
-def runtime_env(worker: Mapping[str, str], python: str | None) -> dict[str, Any]:
-    """Ray's `runtime_env`; `python` (quoted for a shell) where the workers are ours to start."""
-    found: dict[str, Any] = {"env_vars": dict(worker)}
-    return found if python is None else found | {"py_executable": python}
+def runtime_env(worker: Mapping[str, str], python: str) -> dict[str, Any]:
+    """Ray's `runtime_env` of a Ray that is started here; `python`, quoted for a shell."""
+    return {"env_vars": dict(worker), "py_executable": python}

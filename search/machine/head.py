@@ -11,29 +11,18 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from recsys.errors import ConfigError
+from search.machine.nodes import MODULES, PACKAGES, Node
 
-CONNECT_S, JOIN_S = 5.0, 40.0
+CONNECT_S, JOIN_S, ASK_S = 5.0, 40.0, 60.0
 EXPECTED = "expected HOST:PORT of the cluster's head (ray start --head says it), or auto"
 
-# Joins and leaves; the last line says what Ray raised, and what had caused that.
-_JOIN = """
-import json, logging, sys
-said, found = [], {}
-try:
-    import ray
-    ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)
-    total = ray.cluster_resources()
-    nodes = [n["Resources"].get("CPU", 0) for n in ray.nodes() if n["Alive"]]
-    found = {"CPU": total.get("CPU", 0), "GPU": total.get("GPU", 0), "largest": max(nodes)}
-    ray.shutdown()
-except BaseException as error:
-    while error is not None:
-        said.append(f"{type(error).__name__}: {' '.join(str(error).split())}"[:600])
-        error = error.__cause__ or error.__context__
-print(); print(json.dumps([said, found]))
-"""
+# Joins, asks every node, and leaves; the last line says what Ray raised, and what was found.
+_ASK = Path(__file__).with_name("ask_nodes.py").read_text(encoding="utf-8")
 
 
 def parse_address(address: str) -> tuple[str, int] | None:
@@ -54,36 +43,46 @@ def parse_address(address: str) -> tuple[str, int] | None:
 
 
 def check_address(
-    address: str, connect_s: float = CONNECT_S, join_s: float = JOIN_S
-) -> dict[str, float]:
-    """What the cluster has: CPU, GPU, and the CPU of its largest machine.
+    address: str,
+    runtime_env: Mapping[str, Any],
+    connect_s: float = CONNECT_S,
+    join_s: float = JOIN_S,
+    ask_s: float = ASK_S,
+) -> list[Node]:
+    """The nodes of the cluster that have cores, each asked whether it can work.
 
     Raises `ConfigError` where no Ray answers, or where it does not let us in.
     """
     where = parse_address(address)
     if where is not None:
         _check_port(address, where, connect_s)
+    asked = {
+        "runtime_env": dict(runtime_env),
+        "packages": PACKAGES,
+        "modules": MODULES,
+        "seconds": ask_s,
+    }
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _JOIN, address],
+            [sys.executable, "-P", "-c", _ASK, address, json.dumps(asked)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=join_s,
+            timeout=join_s + ask_s,
             cwd="/",
         )
     except subprocess.TimeoutExpired:
         raise ConfigError(
-            f"--address {address}: no Ray cluster answers there within {join_s:.0f} s; if it asks "
-            f"for a token, {TOKEN}: {EXPECTED}"
+            f"--address {address}: no Ray cluster answers there within {join_s + ask_s:.0f} s; if "
+            f"it asks for a token, {TOKEN}: {EXPECTED}"
         ) from None
     try:
         said, found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        said, found = ["Ray ended the attempt without a word"], {}
+        said, found = ["Ray ended the attempt without a word"], []
     if said:
         raise ConfigError(f"--address {address}: {refusal(said)}")
-    return dict(found)
+    return [Node(**node) for node in found]
 
 
 def _check_port(address: str, where: tuple[str, int], connect_s: float) -> None:

@@ -10,6 +10,8 @@ from recsys.errors import ConfigError
 from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import check_address
+from search.machine.nodes import Place, choose
+from search.machine.shipping import shipped
 from search.machine.storage import check_storage
 from search.paths import working_directory
 from search.record.settings import Settings
@@ -37,18 +39,30 @@ class Capacity:
             raise ConfigError("--device cuda: add --gpus-per-trial (0.25 puts four on one GPU)")
 
 
-def check_place(settings: Settings, note: Callable[[str], None]) -> None:
-    """Ray's environment, folder, address and storage, cores and GPUs. Raises `ConfigError`.
+def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
+    """Ray's environment, folder, address and storage, nodes, cores and GPUs.
 
-    From here on the environment is the one that Ray is to see: nothing may import Ray earlier.
+    From here on the environment is the one that Ray is to see: nothing imports Ray before.
+    Raises `ConfigError`.
     """
-    for line in environment.apply(bool(settings.address)).notes:
+    applied = environment.apply(bool(settings.address))
+    for line in applied.notes:
         note(f"note: {line}")
     if settings.storage is not None:
         check_storage(settings.storage)
+    place = Place()
     if settings.address:
-        found = check_address(settings.address)
-        there = Capacity(int(found["CPU"]), int(found["largest"]), float(found["GPU"]))
+        note(f"asking the nodes of the cluster at {settings.address}")
+        nodes = check_address(settings.address, shipped(applied.worker))
+        asks = settings.gpus_per_trial > 0
+        good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
+        for line in place.lines:
+            note(f"note: {line}; it is left out")
+        there = Capacity(
+            int(sum(node.cpus for node in good)),
+            int(max((node.cpus for node in good), default=0)),
+            float(sum(node.gpus for node in good)),
+        )
     else:
         folder = ray_folder.choose(os.environ, working_directory())
         folder = ray_folder.usable(folder)
@@ -57,6 +71,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> None:
         cores = usable_cores()
         there = Capacity(cores, cores, _gpus(settings.gpus_per_trial))
     there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
+    return place
 
 
 def _gpus(asked: float) -> float:

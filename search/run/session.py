@@ -23,6 +23,7 @@ from recsys.models import MODELS
 from recsys.split import Split
 from search.machine import ray_folder
 from search.machine.cluster import Cluster
+from search.machine.nodes import Place
 from search.machine.workers import NoWorkersError
 from search.paste import PROG
 from search.record.events import (
@@ -80,6 +81,7 @@ class Session:
     folder: RunFolder
     display: Display
     interruption: Interruption = field(default_factory=Interruption)
+    place: Place = field(default_factory=Place)
     extends: bool = False
 
     def drive(self) -> int:
@@ -124,6 +126,7 @@ class Session:
             on_lost=self._ray_lost,
             last_words=words,
             note=self.display.note,
+            place=self.place,
         )
         self.interruption.before_leaving = cluster.dismiss_guard
         return cluster
@@ -251,7 +254,8 @@ class Session:
             found = read_result(self.folder.path)
             assert found is not None, "it was written a moment ago"
             table = leak_lines(read_run(self.folder.path))
-            self.display.summary([*table, *result_rows(found, self.folder.path)])
+            left_out = [("left out", line) for line in self.place.lines]
+            self.display.summary([*table, *result_rows(found, self.folder.path), *left_out])
         if not delivery.delivered:
             self.display.note(delivery.sentence())
         return status

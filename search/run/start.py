@@ -19,6 +19,7 @@ from recsys.errors import ConfigError
 from recsys.metrics import parse_metric
 from recsys.split import Split
 from search.machine.cluster import Cluster, resolve_device
+from search.machine.nodes import Place
 from search.machine.place import check_place
 from search.machine.storage import resolve_storage
 from search.machine.workers import NoWorkersError
@@ -130,7 +131,7 @@ def _start(options: Options, interruption: Interruption) -> int:
     ):
         if said is not None and any(o.partition("=")[0].strip() == key for o in options.overrides):
             raise ConfigError(f"{flag} and --set {key}=...: give only one of them")
-    gpus, device = machine_of(options, None)
+    gpus, device = machine_of(options, None, options.address)
     spec = load_spec(options.space, options.overrides, trials=options.trials, gpu=device != "cpu")
     plan = plan_new(spec, by_option=options.trials is not None)
     spec = with_trials(spec, plan.trials)
@@ -153,7 +154,7 @@ def _start(options: Options, interruption: Interruption) -> int:
     return _run(spec, settings, options, interruption, None, plan.notes)
 
 
-def machine_of(options: Options, before: Settings | None) -> tuple[float, str]:
+def machine_of(options: Options, before: Settings | None, address: str | None) -> tuple[float, str]:
     """(GPUs of a trial, device) of a new run, or of one that had `before`; ConfigError."""
     gpus = before.gpus_per_trial if before is not None else 0.0
     device = before.device if before is not None else "auto"
@@ -168,7 +169,7 @@ def machine_of(options: Options, before: Settings | None) -> tuple[float, str]:
                 "leave out one of them"
             )
         gpus = 0.0
-    return gpus, resolve_device(device, gpus)
+    return gpus, resolve_device(device, gpus, address)
 
 
 def budget_of(options: Options, before: float | None) -> float | None:
@@ -218,7 +219,8 @@ def _resume(options: Options, interruption: Interruption) -> int:
         strange = disagreement(folder.path, state)
         if state.status == Status.DONE and not more and strange is None:
             return _finished_already(folder, options, spec, state)
-        gpus, device = machine_of(options, before)
+        address = options.address or before.address
+        gpus, device = machine_of(options, before, address)
         settings = replace(
             before,
             data=before.data if options.data is None else absolute(options.data),
@@ -229,7 +231,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
             cpus_per_trial=options.cpus_per_trial or before.cpus_per_trial,
             gpus_per_trial=gpus,
             device=device,
-            address=options.address or before.address,
+            address=address,
             storage=storage_of(options, before.storage),
             tracking_uri=store_of(options, before.tracking_uri),
             submission_sep=options.submission_sep or before.submission_sep,
@@ -335,14 +337,15 @@ def _run(
     display.note(f"split: {split.name} (digest {split.digest})")
     for line in notes:
         display.note(line)
-    check_place(settings, display.note)
+    place = check_place(settings, display.note)
     if options.dry_run:
-        return _dry_run(spec, settings, split, display, folder)
+        return _dry_run(spec, settings, split, display, folder, place)
     from search.run.session import Session
 
     if folder is not None:
-        session = Session(spec, settings, dataset, split, folder, display, interruption, extends)
-        return _drive(session)
+        return _drive(
+            Session(spec, settings, dataset, split, folder, display, interruption, place, extends)
+        )
     if options.run is not None:
         folder = RunFolder.create(options.place, options.run)
     else:
@@ -350,7 +353,7 @@ def _run(
             options.place, default_names(spec.name, dataset.interactions.name)
         )
     with folder:
-        return _drive(Session(spec, settings, dataset, split, folder, display, interruption))
+        return _drive(Session(spec, settings, dataset, split, folder, display, interruption, place))
 
 
 def _drive(session: Session) -> int:
@@ -371,6 +374,7 @@ def _dry_run(
     split: Split,
     display: Display,
     folder: RunFolder | None,
+    place: Place,
 ) -> int:
     """Say what would run, now that all was read and checked, and what a trial of it costs."""
     from search.tune.probe import measure
@@ -380,7 +384,7 @@ def _dry_run(
     left = max(0, spec.trials - done)
     trials = counted(left, "more trial" if done else "trial")
     try:
-        with Cluster(settings.address, note=display.note) as cluster:
+        with Cluster(settings.address, note=display.note, place=place) as cluster:
             resources = cluster.preflight(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             )

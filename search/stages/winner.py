@@ -15,7 +15,7 @@ from search.machine.cluster import Answer, Failure
 from search.record.result import Decided, decided
 from search.space.trial import trial_seed
 from search.stages.context import RunFailedError, Stages
-from search.tune.worker import limit_threads
+from search.tune.worker import limit_threads, own_device
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class FinalTraining:
     def train(self, items: CSR) -> Model:
         limit_threads(self.threads)
         rng = np.random.default_rng(self.seed)
-        return fit_model(self.config, items, rng=rng, threads=self.threads, device=self.device)
+        device = own_device(self.device)
+        return fit_model(self.config, items, rng=rng, threads=self.threads, device=device)
 
 
 @dataclass(frozen=True, eq=False)

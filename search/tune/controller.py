@@ -8,8 +8,10 @@ trial is tried again like one whose worker died in training.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray.tune.tune
@@ -42,6 +44,15 @@ class SturdyController(TuneController):
     def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
         self.told(trial, exception)
         super()._process_trial_failure(trial, exception)
+
+    def save_to_dir(self) -> None:
+        """What an experiment is restored from, which is never done here: nothing.
+
+        Ray would write the state of every trial, many MB, again and again.
+        """
+        path = Path(self.experiment_state_path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"trial_data": []}), encoding="utf-8")
 
     @staticmethod
     def told(trial: Trial, exception: Exception) -> None:

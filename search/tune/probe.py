@@ -35,7 +35,7 @@ from search.tune.pace import (
     to_probe,
     worth_asking,
 )
-from search.tune.worker import TrialData, limit_threads
+from search.tune.worker import TrialData, limit_threads, own_device
 from search.words import counted, span
 
 MOST_PROBES = 16  # at once, on a cluster
@@ -79,7 +79,9 @@ def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Mo
     train = part_of(data.train, share)
     rng = np.random.default_rng(0)
     model = new_model(config, train, rng)
-    epochs = model.train(config, train, None, rng=rng, threads=data.threads, device=data.device)
+    epochs = model.train(
+        config, train, None, rng=rng, threads=data.threads, device=own_device(data.device)
+    )
     return model, train, sum(report.train_seconds for report in epochs)
 
 

@@ -218,6 +218,15 @@ class Recorder(Callback):
             self.watch.stop(Reason.FAILURES)
 
 
+def asked(resources: Resources) -> dict[str, float] | tune.PlacementGroupFactory:
+    """What a trial asks of Ray: cores and GPUs, on nodes that may be used."""
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    if resources.selector is None:
+        return {"cpu": cpus, "gpu": gpus}
+    bundle = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[resources.selector])
+
+
 def run_trials(
     resources: Resources,
     data: TrialData,
@@ -234,10 +243,7 @@ def run_trials(
     `storage`; nothing of ours is ever read from there.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
-    trainable = tune.with_resources(
-        tune.with_parameters(run_trial, data=data),
-        {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
-    )
+    trainable = tune.with_resources(tune.with_parameters(run_trial, data=data), asked(resources))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

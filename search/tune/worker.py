@@ -7,6 +7,7 @@ state, every generator made from the trial's own seed.
 from __future__ import annotations
 
 import ctypes
+import platform
 import time
 import traceback
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ class Trial:
             metrics=data.metrics,
             exclude=data.valid if self.config.leaky else None,
             threads=data.threads,
-            device=data.device,
+            device=own_device(data.device),
         )
 
     def per_user(self, held_out: CSR, seen: CSR) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +94,22 @@ class Trial:
         return evaluate(
             self.model, seen, data.test, list(data.metrics), threads=data.threads
         ).values
+
+
+def own_device(device: str) -> str:
+    """What this worker trains on; `auto`, on a cluster, is cuda where Ray gave it a GPU.
+
+    Raises `RuntimeError` for cuda where torch sees none.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "auto":
+        return "cpu"
+    raise RuntimeError(f"--device cuda: torch sees no GPU on {platform.node()}")
 
 
 def limit_threads(threads: int) -> None:

@@ -165,11 +165,9 @@ def test_whatever_is_there_ours_count_and_nothing_foreign_stays(env: dict[str, s
     assert worker["PYTHONPATH"].split(":")[0] == ROOT
 
 
-def test_the_python_of_workers_is_quoted_for_the_shell_only_where_it_is_ours() -> None:
-    assert (
-        runtime_env({"A": "1"}, "'/my project/python'")["py_executable"] == "'/my project/python'"
-    )
-    assert "py_executable" not in runtime_env({"A": "1"}, None)
+def test_the_python_of_workers_is_quoted_for_the_shell() -> None:
+    found = runtime_env({"A": "1"}, "'/my project/python'")
+    assert found == {"env_vars": {"A": "1"}, "py_executable": "'/my project/python'"}
 
 
 def test_elsewhere_comes_back_even_to_a_folder_that_was_removed(

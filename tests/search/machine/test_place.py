@@ -13,6 +13,7 @@ from recsys.errors import ConfigError
 from search.machine import head
 from search.machine import storage as tune_storage
 from search.machine.head import check_address, parse_address, refusal
+from search.machine.nodes import Node
 from search.machine.place import Capacity
 from search.machine.storage import check_storage, is_local, resolve_storage
 
@@ -46,12 +47,12 @@ def test_nobody_at_the_address() -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
         with pytest.raises(ConfigError, match=f"no Ray cluster answers at 127.0.0.1:{port}"):
-            check_address(f"127.0.0.1:{port}")
+            check_address(f"127.0.0.1:{port}", {})
 
 
 def test_a_name_that_does_not_resolve() -> None:
     with pytest.raises(ConfigError, match="no such machine"):
-        check_address("no-such-machine.invalid:6379")
+        check_address("no-such-machine.invalid:6379", {})
 
 
 @pytest.mark.parametrize(
@@ -67,17 +68,19 @@ def test_a_name_that_does_not_resolve() -> None:
 def test_somebody_who_is_not_a_ray_for_us(
     monkeypatch: pytest.MonkeyPatch, script: str, words: str
 ) -> None:
-    monkeypatch.setattr(head, "_JOIN", script)
+    monkeypatch.setattr(head, "_ASK", script)
     with socket.create_server(("127.0.0.1", 0)) as server:
         where = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"^--address {where}: .*{words}") as caught:
-            check_address(where, join_s=1)
+            check_address(where, {}, join_s=0.5, ask_s=0.5)
     assert "\n" not in str(caught.value)
 
 
 def test_what_a_cluster_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head, "_JOIN", "print('noise'); print('[[], {\"CPU\": 8}]')")
-    assert check_address("auto") == {"CPU": 8}
+    node = {"id": "ab", "name": "w1", "address": "10.0.0.2", "cpus": 8.0, "gpus": 0.0}
+    script = f"import json; print('noise'); print(json.dumps([[], [{node}]]))"
+    monkeypatch.setattr(head, "_ASK", script)
+    assert check_address("auto", {}) == [Node(**node)]  # type: ignore[arg-type]
 
 
 def test_a_refusal_names_the_token() -> None:

@@ -12,6 +12,7 @@ import pytest
 from recsys.errors import ConfigError
 from search.cli.arguments import search_parser
 from search.cli.main import main
+from search.machine.nodes import Place
 from search.record.events import SessionBegan, SessionEnded, StageMarked, StageState, Status
 from search.record.settings import Settings
 from search.run import start as run_module
@@ -29,7 +30,7 @@ def begun(tmp_path, monkeypatch):
     """A run of 60 users and 40 items that was interrupted; `go(...)` returns what would be run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run_module, "check_tracking_uri", lambda uri: uri)
-    monkeypatch.setattr(run_module, "check_place", lambda *_: None)
+    monkeypatch.setattr(run_module, "check_place", lambda *_: Place())
     data = tmp_path / "my.csv"
     rows = [f"u{u},i{(7 * u + 3 * k) % 40}" for u in range(60) for k in range(12)]
     data.write_text("user,item\n" + "\n".join(rows) + "\n")
@@ -223,9 +224,9 @@ def test_a_dry_run_of_a_resume_leaves_the_run_as_it_is(begun, monkeypatch, capsy
 
 def test_device_and_gpus_go_together():
     settings = Settings("demo", None, None, 0, 1, None, 1, 0.5, "cpu", None, None, None)
-    assert machine_of(Options(device="cpu"), settings) == (0.0, "cpu")
-    assert machine_of(Options(gpus_per_trial=0.0), settings) == (0.0, "cpu")
-    assert machine_of(Options(), None) == (0.0, "cpu")
+    assert machine_of(Options(device="cpu"), settings, None) == (0.0, "cpu")
+    assert machine_of(Options(gpus_per_trial=0.0), settings, None) == (0.0, "cpu")
+    assert machine_of(Options(), None, None) == (0.0, "cpu")
 
 
 def test_a_refused_run_does_not_take_its_name(begun, monkeypatch, capsys):

@@ -1,0 +1,97 @@
+"""A program of its own, started by `head.py`: joins a cluster and asks every node what it is.
+
+Nothing of the project is imported here: the function that runs on a node travels by value, so that
+also a node on which nothing can be imported says so. The last line on stdout is JSON: what Ray
+raised (the outermost error first), and the nodes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Any
+
+
+def answer(packages: list[str], modules: list[str]) -> dict[str, Any]:
+    """What a node is, from a worker there; `error`: why it cannot import `modules`."""
+    import importlib
+    import os
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions: dict[str, str | None] = {}
+    for name in packages:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    said = {"python": platform.python_version(), "versions": versions, "cuda": 0, "error": None}
+    try:
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides what this task did not ask for
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        for name in modules:
+            importlib.import_module(name)
+        import torch
+
+        said["cuda"] = torch.cuda.device_count()
+    except BaseException as error:
+        said["error"] = f"{type(error).__name__}: {error}"
+    return said
+
+
+def node_of(node: dict[str, Any]) -> dict[str, Any]:
+    """The node as Ray knows it."""
+    has = node["Resources"]
+    return {
+        "id": node["NodeID"],
+        "name": node["NodeManagerHostname"],
+        "address": node["NodeManagerAddress"],
+        "cpus": has.get("CPU", 0),
+        "gpus": has.get("GPU", 0),
+    }
+
+
+def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Join, ask all nodes that have cores, leave."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        runtime_env=asked["runtime_env"],
+    )
+    found = [node_of(node) for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in found if node["cpus"]]
+    asking = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["id"], soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(answer)
+        asking[task.remote(asked["packages"], asked["modules"])] = node
+    ready: list[Any] = []
+    if asking:
+        ready, _ = ray.wait(list(asking), num_returns=len(asking), timeout=asked["seconds"])
+    for task, node in asking.items():
+        if task not in ready:
+            node["error"] = f"no answer within {asked['seconds']:.0f} s"
+            continue
+        try:
+            node |= ray.get(task)
+        except Exception as error:
+            node["error"] = str(error)
+    return nodes
+
+
+if __name__ == "__main__":
+    said: list[str] = []
+    nodes: list[dict[str, Any]] = []
+    try:
+        nodes = main(sys.argv[1], json.loads(sys.argv[2]))
+    except BaseException as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            said.append(f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:600])
+            cause = cause.__cause__ or cause.__context__
+    sys.stdout.write("\n" + json.dumps([said, nodes]) + "\n")

@@ -1,0 +1,129 @@
+"""The machines of a cluster: which of them can work for this search, and why others cannot.
+
+A node is good if it imports what is sent to it with the versions of the packages that the driver
+has: others would give other numbers, or none. A bad node is left out, and said; the search is
+refused only where no node is good.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from recsys.errors import ConfigError
+
+# What numbers and pickles depend on; the rest only has to be there.
+PACKAGES = ("ray", "torch", "numba", "numpy", "scipy", "pandas", "pydantic", "optuna")
+# What the tasks of a search are imported from.
+MODULES = ("search.tune.worker", "search.tune.probe", "search.stages.test")
+INSTALL = "`pip install -r requirements.txt -c constraints.txt` there"
+LABEL = "ray.io/node-id"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster, with what a task has found on it.
+
+    cpus, gpus: what Ray gives away there. cuda: how many GPUs torch sees. error: why nothing could
+    be found out, or imported.
+    """
+
+    id: str
+    name: str
+    address: str
+    cpus: float
+    gpus: float
+    python: str = ""
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    cuda: int = 0
+    error: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, with its address where that is another."""
+        return self.name if self.name == self.address else f"{self.name} ({self.address})"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where trials may run. excluded: ids of nodes that are left out. lines: why, a line each."""
+
+    excluded: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @property
+    def selector(self) -> dict[str, str] | None:
+        """For Ray's scheduler; None where every node is good."""
+        return {LABEL: f"!in({', '.join(self.excluded)})"} if self.excluded else None
+
+
+def own_versions() -> dict[str, str]:
+    """Those of the driver."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def trouble(
+    node: Node, mine: Mapping[str, str], *, cuda: bool, python: str | None = None
+) -> str | None:
+    """Why a node cannot work, in one line with what to do; None where it can.
+
+    mine: the driver's versions. cuda: whether trials are to train on GPUs. python: the driver's.
+    """
+    ours, theirs = python or platform.python_version(), node.python
+    if theirs and theirs.split(".")[:2] != ours.split(".")[:2]:
+        return f"has Python {theirs}, the driver has {ours}: start its Ray from a Python like that"
+    for name, expected in mine.items():
+        found = node.versions.get(name, "") if node.versions else expected
+        if found is None:
+            return f"lacks {name}: {INSTALL}"
+        if _public(found) != _public(expected):
+            return f"has {name} {found}, the driver has {expected}: {INSTALL}"
+    if node.error is not None:
+        what = " ".join(node.error.split())[:300]
+        todo = INSTALL if "ModuleNotFoundError" in what else "its Ray's log files say more"
+        return f"cannot run a task ({what}): {todo}"
+    if cuda and node.gpus and not node.cuda:
+        return (
+            f"has {node.gpus:g} GPUs for Ray, but torch sees none there: install a torch for its "
+            "CUDA, or say --device cpu"
+        )
+    return None
+
+
+def _public(text: str) -> str:
+    """A version without what it was built for: 2.13.0+cpu is 2.13.0."""
+    return text.partition("+")[0]
+
+
+def sift(
+    nodes: Iterable[Node], check: Callable[[Node], str | None]
+) -> tuple[list[Node], list[Node], list[str]]:
+    """The good nodes, the bad ones, and a line for each of those."""
+    good: list[Node] = []
+    bad: list[Node] = []
+    lines: list[str] = []
+    for node in nodes:
+        if (why := check(node)) is None:
+            good.append(node)
+        else:
+            bad.append(node)
+            lines.append(f"{node.title} {why}")
+    return good, bad, lines
+
+
+def choose(
+    address: str, nodes: Sequence[Node], *, cuda: bool, gpus: bool
+) -> tuple[list[Node], Place]:
+    """The nodes that can work. Raises `ConfigError` where there are some, and none of them can.
+
+    cuda: trials train on GPUs, whatever that takes. gpus: they ask Ray for some.
+    """
+    mine = own_versions()
+    good, bad, lines = sift(nodes, lambda node: trouble(node, mine, cuda=gpus))
+    if nodes and not good:
+        raise ConfigError(f"--address {address}: no node can work: {'; '.join(lines)}")
+    if cuda and gpus and good and not any(node.cuda for node in good):
+        raise ConfigError("--device cuda: torch sees no GPU on any node; use --device cpu")
+    return good, Place(tuple(node.id for node in bad), tuple(lines))

@@ -1,0 +1,168 @@
+"""Several "machines" on one host, each with namespaces of its own, to run real raylets on.
+
+A machine has its own network, process ids, host name, shared memory and file systems on /tmp and
+/root; the folder of this project is empty there unless it is asked for. Only the environment
+(Python and the packages) is common. Cables between them can be pulled. Needs root.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = Path(sys.prefix).resolve()
+PYTHON = ENVIRONMENT / "bin" / "python"
+PORT = 6399
+
+# What the first process of a machine does; it says "up" once all is in place.
+_INIT = """
+set -e
+mount --make-rprivate /
+hold=/mnt
+mount -t tmpfs tmpfs $hold
+mkdir $hold/environment $hold/project
+mount --bind "$ENVIRONMENT" $hold/environment
+mount --bind "$PROJECT" $hold/project
+mount -t tmpfs -o size=2g tmpfs /tmp
+mount -t tmpfs -o size=2g tmpfs /dev/shm
+mount -t tmpfs tmpfs "$PROJECT"
+if [ "$HAS_PROJECT" = 1 ]; then mount --bind $hold/project "$PROJECT"; fi
+if [ ! -e "$ENVIRONMENT/bin/python" ]; then
+  mkdir -p "$ENVIRONMENT"
+  mount --bind $hold/environment "$ENVIRONMENT"
+fi
+umount $hold/environment $hold/project
+umount $hold
+hostname "$NAME"
+echo up
+exec sleep infinity
+"""
+
+
+def missing() -> str | None:
+    """Why no machines can be made here, if they can't."""
+    if os.geteuid() != 0:
+        return "needs root for namespaces"
+    try:
+        for command in (["ip", "netns", "list"], ["unshare", "--mount", "--net", "true"]):
+            subprocess.run(command, check=True, capture_output=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"needs network and mount namespaces ({error})"
+    return None
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+
+@dataclass
+class Machine:
+    """One machine; `outer` ends it, `pid` (of its first process, as the host sees it) enters it."""
+
+    name: str
+    address: str
+    network: str
+    outer: subprocess.Popen[str]
+    pid: int
+
+    def command(self, line: str, env: Mapping[str, str] | None = None) -> list[str]:
+        """The words that run a line of shell there."""
+        known = {
+            "HOME": "/tmp",
+            "LANG": "C.UTF-8",
+            "PATH": f"{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        } | dict(env or {})
+        words = [f"{name}={value}" for name, value in known.items()]
+        enter = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p"]
+        return [*enter, "env", "-i", *words, "bash", "-c", f"cd /tmp && {line}"]
+
+    def run(
+        self, line: str, env: Mapping[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a line there to its end."""
+        return subprocess.run(
+            self.command(line, env), capture_output=True, text=True, timeout=timeout
+        )
+
+    def start(self, line: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a line there; its output is one stream."""
+        return subprocess.Popen(
+            self.command(line, env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def ray(self, *options: str, env: Mapping[str, str] | None = None) -> None:
+        """`ray start` with a raylet that has a small object store."""
+        words = ["start", f"--node-ip-address={self.address}", "--object-store-memory=90000000"]
+        done = self.run(
+            shlex.join([str(PYTHON), "-m", "ray.scripts.scripts", *words, *options]), env
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def end(self) -> None:
+        """Pull the plug."""
+        self.outer.kill()
+        self.outer.wait()
+
+
+class Machines:
+    """Machines that see each other over one switch; use as a context manager."""
+
+    def __init__(self) -> None:
+        self.tag = f"rs{os.getpid()}"
+        self.all: dict[str, Machine] = {}
+
+    def __enter__(self) -> Machines:
+        _ip("netns", "add", self._net("switch"))
+        switch = ("-n", self._net("switch"), "link")
+        _ip(*switch, "set", "lo", "up")
+        _ip(*switch, "add", "br0", "type", "bridge")
+        _ip(*switch, "set", "br0", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for machine in self.all.values():
+            machine.end()
+        for name in (*self.all, "switch"):
+            subprocess.run(["ip", "netns", "del", self._net(name)], capture_output=True)
+
+    def _net(self, name: str) -> str:
+        return f"{self.tag}-{name}"
+
+    def add(self, name: str, *, project: bool = False) -> Machine:
+        """A new machine on the switch. `project`: whether it sees this checkout."""
+        net, switch = self._net(name), self._net("switch")
+        address = f"10.77.0.{len(self.all) + 1}"
+        _ip("netns", "add", net)
+        _ip("-n", net, "link", "set", "lo", "up")
+        pair = ("netns", net, "type", "veth", "peer", "name", f"p-{name}", "netns", switch)
+        _ip("link", "add", "name", "eth0", *pair)
+        _ip("-n", switch, "link", "set", f"p-{name}", "master", "br0", "up")
+        _ip("-n", net, "addr", "add", f"{address}/24", "dev", "eth0")
+        _ip("-n", net, "link", "set", "eth0", "up")
+        apart = ["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        env = {"ENVIRONMENT": str(ENVIRONMENT), "PROJECT": str(ROOT), "NAME": name}
+        outer = subprocess.Popen(
+            ["ip", "netns", "exec", net, "unshare", *apart, "bash", "-c", _INIT],
+            env=os.environ | env | {"HAS_PROJECT": str(int(project))},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert outer.stdout is not None
+        said = outer.stdout.readline()
+        assert said == "up\n", said + outer.stdout.read()
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
+        self.all[name] = Machine(name, address, net, outer, int(children[0]))
+        return self.all[name]
+
+    def cable(self, name: str, state: str) -> None:
+        """Pull the cable of a machine (`down`), or put it back (`up`)."""
+        _ip("-n", self._net("switch"), "link", "set", f"p-{name}", state)

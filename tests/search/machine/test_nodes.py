@@ -1,0 +1,196 @@
+"""Which nodes of a cluster can work, what is sent to them, and what a worker trains on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.errors import ConfigError
+from search.machine import place as place_module
+from search.machine import shipping
+from search.machine.ask_nodes import answer
+from search.machine.cluster import Cluster, Resources, resolve_device, side_by_side
+from search.machine.nodes import MODULES, PACKAGES, Node, Place, choose, own_versions, trouble
+from search.machine.shipping import script_elsewhere, shipped, size_of
+from search.record.settings import Settings
+from search.tune.tuner import asked
+from search.tune.worker import own_device
+
+MINE = {"numpy": "2.4.6", "torch": "2.13.0+cpu"}
+GOOD = Node("ab", "w1", "10.0.0.2", 4.0, 0.0, "3.11.9", MINE)
+
+
+@pytest.mark.parametrize(
+    ("change", "cuda", "words"),
+    [
+        ({}, False, None),
+        ({"python": "3.11.2"}, False, None),
+        ({"versions": MINE | {"torch": "2.13.0+cu128"}}, False, None),
+        ({"python": "3.12.1"}, False, "has Python 3.12.1, the driver has 3.11.4"),
+        ({"versions": MINE | {"numpy": "2.3.0"}}, False, "has numpy 2.3.0, the driver has 2.4.6"),
+        ({"versions": MINE | {"numpy": None}}, False, "lacks numpy: `pip install"),
+        ({"error": "ModuleNotFoundError: No module named 'rich'"}, False, "'rich'): `pip install"),
+        ({"versions": {}, "python": "", "error": "no answer within 60 s"}, False, "no answer"),
+        ({"error": "two\n  lines"}, False, "cannot run a task (two lines)"),
+        ({"gpus": 2.0}, True, "has 2 GPUs for Ray, but torch sees none"),
+        ({"gpus": 2.0, "cuda": 2}, True, None),
+        ({"gpus": 2.0}, False, None),
+        ({}, True, None),  # no trial that asks for a GPU comes here
+    ],
+)
+def test_a_node_that_cannot_work_is_one_line(
+    change: dict[str, Any], cuda: bool, words: str | None
+) -> None:
+    found = trouble(replace(GOOD, **change), MINE, cuda=cuda, python="3.11.4")
+    if words is None:
+        assert found is None
+        return
+    assert found is not None
+    assert "\n" not in found
+    assert words in found
+
+
+def mine(name: str, **changes: Any) -> Node:
+    """A node like this machine."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    node = Node(f"id{name}", name, "10.0.0.2", 4.0, 0.0, version, own_versions())
+    return replace(node, **changes)
+
+
+def test_bad_nodes_are_left_out_and_said() -> None:
+    good, place = choose(
+        "h:1",
+        [mine("a"), mine("b", error="odd"), mine("c", python="2.7.1")],
+        cuda=False,
+        gpus=False,
+    )
+    assert [node.name for node in good] == ["a"]
+    assert place.selector == {"ray.io/node-id": "!in(idb, idc)"}
+    assert [line.split()[0] for line in place.lines] == ["b", "c"]
+    assert Place().selector is None
+
+
+def test_where_no_node_is_good_the_search_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"no node can work: a \(10.0.0.2\) cannot run.*odd"
+    ) as caught:
+        choose("h:1", [mine("a", error="odd")], cuda=False, gpus=False)
+    assert "\n" not in str(caught.value)
+    assert choose("h:1", [], cuda=False, gpus=False) == ([], Place())
+
+
+def test_the_device_is_compared_with_the_nodes() -> None:
+    with pytest.raises(ConfigError, match="torch sees no GPU on any node"):
+        choose("h:1", [mine("a")], cuda=True, gpus=True)
+    nodes = [mine("a"), mine("b", gpus=1.0, cuda=1)]
+    assert choose("h:1", nodes, cuda=True, gpus=True) == (nodes, Place())
+
+
+def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert side_by_side([(4, 0), (3, 1)], 2, 0) == 3
+    assert side_by_side([(8, 0), (8, 1)], 1, 0.5) == 2  # the cores of the first have no GPU
+    settings = Settings("d", None, None, 1, 3, None, 6, 0.0, "cpu", "auto", None, None)
+    nodes = [mine("a", cpus=4.0), mine("b", cpus=8.0, error="odd")]
+    monkeypatch.setattr(place_module, "check_address", lambda *_: nodes)
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="there are 4 CPU cores"):
+        place_module.check_place(settings, said.append)
+    assert said[-1].startswith("note: b (10.0.0.2) cannot run a task (odd)")
+    assert said[-1].endswith("it is left out")
+    fits = replace(settings, cpus_per_trial=4)
+    assert place_module.check_place(fits, said.append).excluded == ("idb",)
+
+
+def test_nodes_that_are_left_out_get_nothing() -> None:
+    assert asked(Resources(2, 0.5, 4, 2)) == {"cpu": 2, "gpu": 0.5}
+    found = asked(Resources(2, 0.5, 4, 2, {"ray.io/node-id": "!in(ab)"}))
+    assert found.bundles == [{"CPU": 2.0, "GPU": 0.5}]  # type: ignore[union-attr]
+    assert "!in(ab)" in repr(found)
+    assert Cluster("h:1", place=Place(("ab",))).place.selector is not None
+
+
+# --- the code -------------------------------------------------------------------------------------
+
+
+def test_the_code_that_is_sent_is_enough_to_work(tmp_path: Path) -> None:
+    sent = shipped({"A": "1"})
+    assert sent["env_vars"] == {"A": "1"}
+    for folder in map(Path, sent["py_modules"]):
+        for root, _, names in os.walk(folder):
+            if "__pycache__" in root:
+                continue
+            there = tmp_path / Path(root).relative_to(folder.parent)
+            there.mkdir()
+            for name in names:
+                (there / name).symlink_to(Path(root) / name)
+    lines = f"import {', '.join(MODULES)}, recsys; print(recsys.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {lines}"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )
+    assert done.stdout.strip() == str(tmp_path / "recsys" / "__init__.py"), done.stderr
+    assert sum(size_of(Path(folder)) for folder in sent["py_modules"]) < 4 << 20
+
+
+def test_code_with_data_among_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "LIMIT", 10)
+    for name in ("recsys", "search"):
+        (tmp_path / name / "__pycache__").mkdir(parents=True)
+        (tmp_path / name / "__pycache__" / "a.pyc").write_bytes(bytes(99))
+        (tmp_path / name / "a.py").write_bytes(bytes(10))
+    shipped({}, tmp_path)
+    (tmp_path / "search" / "big.csv").write_bytes(b"1")
+    with pytest.raises(ConfigError, match="search: 0 MB, which would be sent to every node"):
+        shipped({}, tmp_path)
+
+
+def test_ray_does_not_put_the_folder_of_the_program_on_the_workers_path() -> None:
+    before = sys.argv
+    with script_elsewhere():
+        assert str(Path(sys.argv[0]).parent) not in sys.path
+    assert sys.argv is before
+
+
+def test_what_a_node_answers() -> None:
+    found = answer(["numpy", "no-such-package"], ["search.names"])
+    assert found["error"] is None
+    assert found["versions"]["numpy"] == own_versions()["numpy"]
+    assert found["versions"]["no-such-package"] is None
+    assert "no_such_module" in answer([], ["no_such_module"])["error"]
+    assert set(PACKAGES) == set(own_versions())
+
+
+# --- the device -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_worker_trains_on_what_ray_gave_it(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert own_device("cpu") == "cpu"
+    assert own_device("auto") == ("cuda" if there else "cpu")
+    if there:
+        assert own_device("cuda") == "cuda"
+    else:
+        with pytest.raises(RuntimeError, match="torch sees no GPU on"):
+            own_device("cuda")
+
+
+def test_the_drivers_torch_decides_nothing_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert resolve_device("auto", 1.0, "h:1") == "auto"
+    assert resolve_device("cuda", 1.0, "h:1") == "cuda"
+    assert resolve_device("auto", 0.0, "h:1") == "cpu"
+    assert resolve_device("auto", 1.0) == "cpu"
+    with pytest.raises(ConfigError, match="no GPU on this machine"):
+        resolve_device("cuda", 1.0)
