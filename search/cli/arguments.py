@@ -234,6 +234,14 @@ def search_parser() -> Parser:
         metavar="KEY=VALUE",
         help="override the space: a parameter (latent_factors=64) or a key (metric=ndcg@20)",
     )
+    what.add_argument(
+        "--warm-start",
+        nargs="+",
+        type=filled,
+        default=[],
+        metavar="RUN",
+        help="try the best configs of these runs first, also of runs on other data",
+    )
     _separator(what)  # type: ignore[arg-type]
     run = parser.add_argument_group("the run")
     run.add_argument(

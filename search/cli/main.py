@@ -67,5 +67,6 @@ def _run(argv: Sequence[str]) -> int:
 
     said["columns"] = parse_columns(said["columns"])
     said["overrides"] = tuple(said["overrides"])
+    said["warm_start"] = tuple(said["warm_start"])
     said["runs_dir"] = None if said["runs_dir"] is None else Path(said["runs_dir"])
     return run_search(Options(**{option.name: said[option.name] for option in fields(Options)}))

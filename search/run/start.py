@@ -34,6 +34,7 @@ from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.opened import absolute, divide, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
+from search.run.warm import warmed
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_run_spec, load_spec
 from search.tracking.memory import delivery_status, known_uri
@@ -47,7 +48,13 @@ DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
 
 
 # What a run keeps for good, and what else may be given with --resume and --extend.
-KEPT = {"space": "--space", "trials": "--trials", "seed": "--seed", "overrides": "--set"}
+KEPT = {
+    "space": "--space",
+    "trials": "--trials",
+    "seed": "--seed",
+    "overrides": "--set",
+    "warm_start": "--warm-start",
+}
 CHANGEABLE = {
     "data": "--data",
     "min_rating": "--min-rating",
@@ -77,6 +84,7 @@ class Options:
     time_budget: float | None = None
     seed: int | None = None
     overrides: tuple[str, ...] = ()
+    warm_start: tuple[str, ...] = ()
     run: str | None = None
     runs_dir: Path | None = None
     resume: bool = False
@@ -134,7 +142,9 @@ def _start(options: Options, interruption: Interruption) -> int:
     gpus, device = machine_of(options, None, options.address)
     spec = load_spec(options.space, options.overrides, trials=options.trials, gpu=device != "cpu")
     plan = plan_new(spec, by_option=options.trials is not None)
-    spec = with_trials(spec, plan.trials)
+    spec, notes = with_trials(spec, plan.trials), list(plan.notes)
+    if options.warm_start:
+        spec = warmed(spec, options.warm_start, options.place, notes.append)
     settings = Settings(
         data=absolute(options.data or DEFAULT_DATA),
         min_rating=options.min_rating,
@@ -151,7 +161,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         submission_sep=options.submission_sep or BLANK,
     )
     _check_separator(spec, options)
-    return _run(spec, settings, options, interruption, None, plan.notes)
+    return _run(spec, settings, options, interruption, None, tuple(notes))
 
 
 def machine_of(options: Options, before: Settings | None, address: str | None) -> tuple[float, str]:

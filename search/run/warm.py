@@ -1,0 +1,124 @@
+"""A search that begins with what earlier runs found: `--warm-start RUN`.
+
+The best configs of other runs, also on other data, are tried first where the space can express
+them. They become part of the run's own space (`enqueue`): a resume does not need the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from recsys.errors import ConfigError
+from recsys.models import DEFAULT
+from search.paste import quoted
+from search.record.events import State
+from search.record.folder import RunFolder
+from search.record.result import decided
+from search.record.state import RunState, TrialRecord
+from search.space.domains import Bundle, Constant, Pairs, Param, Value
+from search.space.load import load_run_spec
+from search.space.spec import SearchSpec, walk
+from search.words import counted
+
+PER_RUN = 3  # configs of each run
+FREE = ("patience", "epochs")  # may differ: they say how long, not what is trained
+
+
+def warmed(
+    spec: SearchSpec, runs: Sequence[str], place: Path, note: Callable[[str], None]
+) -> SearchSpec:
+    """`spec` with the best configs of `runs` after its first listed one.
+
+    place: where runs are looked for by name. The first default stays the first trial: it is what
+    the race compares with. What is taken and what cannot be is noted, a line a run. Raises
+    ConfigError where a run is missing, has no trials, or nothing of any run fits the space.
+    """
+    if spec.purpose != "search" or spec.searcher == "grid":
+        raise ConfigError(
+            f"--warm-start: has no effect on {spec.name}, which tries a fixed list of configs"
+        )
+    there, taken = list(spec.enqueue), 0
+    position = 1 if there else 0
+    for run in runs:
+        folder = RunFolder.open(place, run)
+        best = best_trials(folder.state())
+        if not best:
+            raise ConfigError(f"--warm-start {quoted(run)}: the run has no trial with a value")
+        before = load_run_spec(folder.path)
+        found = [pairs for trial in best if (pairs := moved(before, trial, spec)) is not None]
+        new = [pairs for n, pairs in enumerate(found) if pairs not in [*there, *found[:n]]]
+        there[position:position] = new
+        position += len(new)
+        taken += len(found)
+        left = len(best) - len(found)
+        rest = f", {left} of its best can't be expressed in this space" if left else ""
+        note(f"warm start: {counted(len(new), 'config')} of {folder.name} tried first{rest}")
+    if not taken:
+        raise ConfigError(
+            f"--warm-start: no config of {', '.join(runs)} fits the space {spec.name}"
+        )
+    return replace(spec, enqueue=tuple(there))
+
+
+def best_trials(state: RunState) -> list[TrialRecord]:
+    """The best trials of a run, of different configs: as the race ranked them, then by value."""
+    race = decided(state)
+    ranked = [f.id for f in race.finalists] if race is not None else []
+    if race is not None and race.winner not in ranked:
+        ranked.insert(0, race.winner)
+    able = [
+        t
+        for t in state.in_order()
+        if t.value is not None and not t.leaky and t.state in (State.COMPLETE, State.PRUNED)
+    ]
+    able.sort(key=lambda t: (t.state != State.COMPLETE, -(t.value or 0.0), t.number))
+    chosen: list[TrialRecord] = []
+    for trial in [*(state.trials[name] for name in ranked), *able]:
+        if trial.params not in [t.params for t in chosen]:
+            chosen.append(trial)
+    return chosen[:PER_RUN]
+
+
+def moved(before: SearchSpec, trial: TrialRecord, spec: SearchSpec) -> Pairs | None:
+    """A trial of another space in the terms of `spec`; numbers move into its ranges.
+
+    None where it is trained with something that `spec` never has.
+    """
+    flat = before.flat(trial.params)
+    chosen: dict[str, Value] = {}
+
+    def choose(param: Param) -> Value:
+        value = _of(param, flat)
+        if value is None:
+            raise _DoesNotFitError
+        chosen[param.name] = value
+        return value
+
+    try:
+        walk(spec.params, choose)
+    except _DoesNotFitError:
+        return None
+    old, new = before.train_config(trial.params).to_flat(), spec.train_config(chosen).to_flat()
+    differs = {key for key in {*old, *new} if old.get(key) != new.get(key)}
+    said = {*chosen, *FREE} | ({"num_hard_neg_samples"} if "hard_fraction" in chosen else set())
+    return None if differs - said else tuple(chosen.items())
+
+
+class _DoesNotFitError(Exception):
+    """A parameter of the space has no value in the other config."""
+
+
+def _of(param: Param, flat: Mapping[str, Value]) -> Value | None:
+    """The value of a searched parameter that says what `flat` says, or comes closest."""
+    domain = param.domain
+    assert not isinstance(domain, Constant)
+    if isinstance(domain, Bundle):
+        options = (
+            name
+            for name, pairs in domain.sets
+            if all(flat.get(key, DEFAULT if key == "model" else None) == v for key, v in pairs)
+        )
+        return next(options, None)
+    return None if param.name not in flat else domain.nearest(flat[param.name])
