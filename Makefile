@@ -6,11 +6,11 @@ ARGS ?= --space bpr_hard
 # As many processes as there are cores (JOBS=0: one, in which a debugger can be used).
 JOBS ?= auto
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadgroup -p no:cacheprovider
-QUICK := -m "not faults and not browser"
+QUICK := -m "not faults and not browser and not cluster"
 BENCH_PY := .bench-venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test test-shuffled check test-faults test-browser bench replay ui clean
+.PHONY: help setup search test test-shuffled check test-faults test-cluster test-browser bench replay ui clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ check: $(VENV)/.dev ## format, lint, types, import rules, tests
 
 test-faults: $(VENV)/.dev ## kill schedules and outages with real processes (long)
 	$(PYTEST) -m faults
+
+test-cluster: $(VENV)/.dev ## a search over several machines, made of namespaces (needs root)
+	$(PY) -m pytest -m cluster -p no:cacheprovider
 
 test-browser: $(VENV)/.dev ## report and MLflow pages in headless Chromium (installs it with apt-get)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from search.machine.workers import NoWorkersError, Patience, cause_of, start_tro
 from search.paths import SPACES, working_directory
 
 LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
+NODES_EVERY_S = 1.0  # a node that joins is used within seconds
 Answer = TypeVar("Answer")
 
 
@@ -155,10 +157,14 @@ class Cluster:
     def _join(self, common: dict[str, Any]) -> None:
         import ray
 
+        self._guard = Guard(self._last_words)  # Ray ends this process where the head is gone
         try:
             with script_elsewhere():
                 ray.init(address=self.address, **common)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except BaseException as error:
+            self._guard.close()
+            if not isinstance(error, ConnectionError | ValueError | RuntimeError):
+                raise
             said = [f"{type(error).__name__}: {' '.join(str(error).split())}"]
             raise ConfigError(f"--address {self.address}: {refusal(said)}") from None
 
@@ -246,6 +252,23 @@ class Cluster:
             for node in self._ray.nodes()
             if node["Alive"] and node["NodeID"] not in self.place.excluded
         ]
+
+    def slots(self, resources: Resources) -> Callable[[], int] | None:
+        """How many trials fit at once, by the nodes of the moment; None for a Ray of our own."""
+        if not self.address:
+            return None
+        looked, known = float("-inf"), resources.concurrent
+
+        def now() -> int:
+            nonlocal looked, known
+            if time.monotonic() - looked >= NODES_EVERY_S:
+                looked = time.monotonic()
+                known = side_by_side(
+                    self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial
+                )
+            return known
+
+        return now
 
     @property
     def logs(self) -> Path | None:

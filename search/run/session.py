@@ -117,8 +117,10 @@ class Session:
         return EXIT[status]
 
     def _cluster(self) -> Cluster:
+        gone = "the cluster's head is gone, or the search was killed"
         words = (
-            f"{PROG}: the search was killed; nothing finished is lost. "
+            f"{PROG}: {gone if self.settings.address else 'the search was killed'}; "
+            "nothing finished is lost. "
             f"To resume: {resume_command(self.folder)}"
         )
         cluster = Cluster(

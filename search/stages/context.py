@@ -190,6 +190,7 @@ class Stages:
                 recorder,
                 self.settings.storage or self.folder.ray,
                 self.folder.name,
+                self.cluster.slots(self.resources),
             )
             if self.settings.storage is None:
                 shutil.rmtree(self.folder.ray, ignore_errors=True)  # nothing reads Tune's records

@@ -20,13 +20,96 @@ from ray.tune.experiment import Trial
 
 
 class SturdyController(TuneController):
-    """Ray's controller; only what happens on the death of a worker differs."""
+    """Ray's controller; what differs is the death of a worker, and a worker that is starting.
+
+    A trial that waits for a worker to start is given one that has become free meanwhile. Ray then
+    cancels the one that was starting, so that on a busy cluster a node that joined late never came
+    to its first trial. With `keeps_starting` it starts all the same, and the next trial gets it.
+    """
+
+    keeps_starting = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._put_back: set[Trial] = set()
+        self._starting: dict[Any, Any] = {}  # workers for no trial yet, with what they hold
+        self._idle: dict[Any, Any] = {}  # such that have started
         super().__init__(*args, **kwargs)
 
+    def on_step_begin(self) -> None:
+        super().on_step_begin()
+        self._offer_idle()
+
+    def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
+        request, actor = trial.placement_group_factory, self._trial_to_actor.get(trial)
+        if (
+            self.keeps_starting
+            and actor is not None
+            and actor not in self._started_actors
+            and trial not in self._resetting_trials
+            and self._actor_cache.has_cached_object(request)
+        ):
+            del self._trial_to_actor[trial], self._actor_to_trial[actor]
+            self._starting[actor] = request
+        return bool(super()._maybe_reuse_cached_actor(trial))
+
+    def _schedule_trial_actor(self, trial: Trial) -> None:
+        free = self._actor_cache.has_cached_object(trial.placement_group_factory)
+        if not free and len(self._without_actor()) <= len(self._starting) + len(self._idle):
+            trial.init_local_path()  # it waits for the worker that is starting, or a free one
+            return
+        super()._schedule_trial_actor(trial)
+
+    def _without_actor(self) -> list[Trial]:
+        """Trials that are to run and have no worker, not even one that is starting for them."""
+        return [trial for trial in self._staged_trials if trial not in self._trial_to_actor]
+
+    def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
+        if (request := self._starting.pop(tracked_actor, None)) is None:
+            super()._actor_started(tracked_actor, log)
+            return
+        self._started_actors.add(tracked_actor)
+        self._idle[tracked_actor] = request
+
+    def _offer_idle(self) -> None:
+        """Give started workers to trials that wait, as if they had become free; end them last."""
+        over = self._search_alg.is_finished() and not self._staged_trials
+        for actor, request in list(self._idle.items()):
+            if over:
+                self._let_go(actor)
+            elif self._without_actor() and self._actor_cache.cache_object(request, actor):
+                del self._idle[actor]
+        for actor in list(self._starting) if over else ():
+            self._let_go(actor)
+
+    def _let_go(self, actor: Any) -> None:
+        self._starting.pop(actor, None)
+        self._idle.pop(actor, None)
+        actor.set_on_stop(None)
+        actor.set_on_error(None)
+        self._remove_actor(tracked_actor=actor)
+
+    def _cleanup_trials(self) -> None:
+        for actor in [*self._starting, *self._idle]:
+            self._let_go(actor)
+        super()._cleanup_trials()
+
+    def _unassigned_failed(self, actor: Any) -> None:
+        """A worker died that no trial had: those that waited for it ask for another one."""
+        self._starting.pop(actor, None)
+        self._idle.pop(actor, None)
+        self._actor_manager.clear_actor_task_futures(actor)
+        actor.set_on_stop(None)
+        actor.set_on_error(None)
+        self._actor_manager.remove_actor(actor, kill=False)
+        self._actor_stopped(actor)
+        for trial in self._without_actor()[len(self._starting) + len(self._idle) :]:
+            self._unstage_trial_with_resources(trial)
+            self._pending_trials_list.append(trial)
+
     def _actor_failed(self, tracked_actor: Any, exception: Exception) -> None:
+        if tracked_actor in self._starting or tracked_actor in self._idle:
+            self._unassigned_failed(tracked_actor)
+            return
         trial = self._actor_to_trial[tracked_actor]
         handed_over = trial in self._resetting_trials
         # A trial that counts as being handed over is never given a worker.
@@ -60,13 +143,16 @@ class SturdyController(TuneController):
 
 
 @contextmanager
-def sturdy(told: Callable[[Trial, Exception], None]) -> Iterator[None]:
+def sturdy(
+    told: Callable[[Trial, Exception], None], *, keeps_starting: bool = False
+) -> Iterator[None]:
     """Within the block Tune runs with `SturdyController`; it offers no place to ask for one.
 
     `told` hears of every failed attempt of a trial, and why: Ray keeps it only for some.
     """
     module = ray.tune.tune
-    controller = type("SturdyController", (SturdyController,), {"told": staticmethod(told)})
+    ours = {"told": staticmethod(told), "keeps_starting": keeps_starting}
+    controller = type("SturdyController", (SturdyController,), ours)
     original, module.TuneController = module.TuneController, controller
     try:
         yield

@@ -28,6 +28,7 @@ from search.tune.worker import TrialData, run_trial
 
 WORKER_RETRIES = 2
 HARD_STOP_GRACE_S = 120.0
+MOST_WAITING = 1000  # trials at once for which Ray looks for workers, on a cluster
 
 
 class Events(Protocol):
@@ -44,16 +45,24 @@ class NamedTrials(SearchGenerator):
     """Ray's generator with our trial ids, the same in Tune, Optuna, the journal and MLflow.
 
     One trial waits ready for the next free worker. Only at the start one is made for each worker,
-    so that all start side by side; later that would mean proposals that know one result less.
+    so that all start side by side; later that would mean proposals that know one result less. On a
+    cluster, where nodes come and go, as many wait as have room.
     """
 
-    def __init__(self, searcher: Searcher, concurrent: int, started: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        searcher: Searcher,
+        concurrent: int,
+        started: Callable[[], int],
+        room: Callable[[], int] | None = None,
+    ) -> None:
         """`started` counts the trials that no longer wait, including those that ended without a
-        start.
+        start. `room`: of a cluster, how many more trials than run now would fit.
         """
         super().__init__(searcher)
         self._concurrent = concurrent
         self._started = started
+        self._room = room
 
     def create_trial_if_possible(self, experiment_spec: dict[str, Any]) -> Trial | None:
         if self.waiting() >= self.most_waiting():
@@ -72,6 +81,8 @@ class NamedTrials(SearchGenerator):
 
     def most_waiting(self) -> int:
         """How many may wait now."""
+        if self._room is not None:
+            return max(1, self._room())
         return 1 if self._started() >= self._concurrent else self._concurrent
 
     def __getstate__(self) -> dict[str, Any]:
@@ -236,18 +247,24 @@ def run_trials(
     recorder: Recorder,
     storage: str | Path,
     name: str,
+    slots: Callable[[], int] | None = None,
 ) -> None:
     """Run trials until the searcher has no more or the watch stops them.
 
     `budget` is an upper bound on the number of trials of this call. Ray's own records go under
-    `storage`; nothing of ours is ever read from there.
+    `storage`; nothing of ours is ever read from there. `slots`: of a cluster, how many trials fit
+    at once now.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
+    most = resources.concurrent if slots is None else MOST_WAITING
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
+    room = None if slots is None else lambda: slots() - len(recorder.running)
     trainable = tune.with_resources(tune.with_parameters(run_trial, data=data), asked(resources))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=NamedTrials(searcher, resources.concurrent, lambda: len(recorder.begun)),
+            search_alg=NamedTrials(
+                searcher, resources.concurrent, lambda: len(recorder.begun), room
+            ),
             scheduler=scheduler,
             num_samples=budget,
             reuse_actors=True,
@@ -265,5 +282,5 @@ def run_trials(
             log_to_file=False,
         ),
     )
-    with sturdy(recorder.died):
+    with sturdy(recorder.died, keeps_starting=slots is not None):
         tuner.fit()

@@ -73,6 +73,7 @@ class Made:
         self.trials._concurrent = concurrent
         self.trials._started = lambda: len(recorder.begun)
         self.trials._counter = 0
+        self.trials._room = None
 
     def may(self) -> bool:
         """Whether another trial would be made now; it then is."""
@@ -98,6 +99,27 @@ def test_trials_that_end_without_a_start_do_not_hold_up_the_next(
     assert watch.reason == "failures"
     assert number == 5
     assert recorder.causes.most_common(1) == [("the worker died", 5)]
+
+
+def test_on_a_cluster_as_many_wait_as_have_room(recorder: Recorder) -> None:
+    made, slots = Made(recorder, 2), [2]
+    made.trials._room = lambda: slots[0] - len(recorder.running)
+
+    def go() -> int:
+        """Trials that are made now; all that wait start."""
+        new = 0
+        while made.may():
+            new += 1
+        return new
+
+    assert go() == 2
+    for name in ("t0", "t1"):
+        recorder.on_trial_start(0, [], Trial(name))  # type: ignore[arg-type]
+    assert go() == 1  # the cluster is full: one waits
+    slots[0] = 5  # a node with three cores joined
+    assert go() == 2
+    slots[0] = 1  # and one was lost
+    assert go() == 0
 
 
 def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:

@@ -1,0 +1,141 @@
+"""A search over several machines: real raylets that share nothing, on machines made here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.cluster.machines import PORT, PYTHON, ROOT, Machine, Machines, missing
+
+WHY = missing()
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.xdist_group("cluster"),
+    pytest.mark.skipif(WHY is not None, reason=str(WHY)),
+]
+LONG_S = 600.0  # for what never happens, on a machine with much else to do
+TIMES = {"busy_s", "started", "ended"}
+
+
+@pytest.fixture
+def machines() -> Iterator[Machines]:
+    with Machines() as made:
+        yield made
+
+
+def start_head(machines: Machines) -> Machine:
+    """The machine of the driver, whose Ray gives no core away."""
+    head = machines.add("h", project=True)
+    head.ray("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
+    return head
+
+
+def join(machines: Machines, name: str, **env: str) -> Machine:
+    """A worker with one core, which has nothing of the project."""
+    node = machines.add(name)
+    node.ray(f"--address={machines.all['h'].address}:{PORT}", "--num-cpus=1", env=env)
+    return node
+
+
+def search(run: str, *options: str) -> str:
+    words = ["--data", "demo", "--runs-dir", "/tmp/runs", "--run", run]
+    words += ["--tracking-uri", f"sqlite:////tmp/{run}.db", *options]
+    return f"cd {ROOT} && {PYTHON} run_search.py {' '.join(words)}"
+
+
+def table(machine: Machine, run: str) -> list[dict[str, str]]:
+    """trials.csv without what differs from one run of the same seed to another."""
+    text = machine.run(f"cat /tmp/runs/{run}/trials.csv").stdout
+    return [
+        {name: value for name, value in row.items() if name not in TIMES}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+
+
+def wait(condition: Callable[[], bool], what: str) -> float:
+    """Seconds until it is so."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < LONG_S, what
+        time.sleep(0.2)
+    return time.monotonic() - began
+
+
+def trials_on(node: Machine) -> int:
+    """How many trials have begun there."""
+    folders = "/tmp/ray/session_latest/artifacts/*/*/working_dirs/*"
+    return int(node.run(f"ls -d {folders} 2>/dev/null | wc -l").stdout)
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """What a search said, once it has ended."""
+    try:
+        return process.communicate(timeout=LONG_S)[0]
+    finally:
+        process.kill()
+
+
+def test_nothing_is_shared_and_a_bad_node_is_left_out(machines: Machines) -> None:
+    head = start_head(machines)
+    good = join(machines, "w1")
+    bad = machines.add("w2")
+    other = "/tmp/other/numpy-1.0.dist-info"
+    bad.run(f"mkdir -p {other} && printf 'Name: numpy\\nVersion: 1.0\\n' >{other}/METADATA")
+    at = f"{head.address}:{PORT}"
+    bad.ray(f"--address={at}", "--num-cpus=2", env={"PYTHONPATH": "/tmp/other"})
+    options = ("--space", "smoke", "--trials", "3")
+    done = head.run(search("far", *options, "--address", at), timeout=LONG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = f"w2 ({bad.address}) has numpy 1.0, the driver has "
+    assert f"note: {line}" in done.stdout
+    assert f"left out    {line}" in done.stdout
+    assert trials_on(good) == 3
+    assert trials_on(bad) == 0
+    for node in (good, bad):
+        left = node.run(f"ls -A {ROOT} /tmp/runs /tmp/ray_results").stdout.split()
+        assert [name for name in left if not name.endswith(":")] == []
+    here = head.run(search("near", *options), {"RECSEARCH_CPUS": "1"}, timeout=LONG_S)
+    assert here.returncode == 0, here.stdout + here.stderr
+    assert table(head, "far") == table(head, "near")
+    same = (
+        "for f in submission.csv model/weights.pt; do cmp /tmp/runs/far/$f /tmp/runs/near/$f; done"
+    )
+    assert head.run(f"set -e; {same}").returncode == 0
+
+
+def test_where_no_node_is_good_nothing_is_begun(machines: Machines) -> None:
+    head = start_head(machines)
+    bad = machines.add("w1")
+    other = "/tmp/other/torch-1.0.dist-info"
+    bad.run(f"mkdir -p {other} && printf 'Name: torch\\nVersion: 1.0\\n' >{other}/METADATA")
+    at = f"{head.address}:{PORT}"
+    bad.ray(f"--address={at}", "--num-cpus=1", env={"PYTHONPATH": "/tmp/other"})
+    done = head.run(search("none", "--space", "smoke", "--address", at), timeout=LONG_S)
+    assert done.returncode == 2
+    assert f"--address {at}: no node can work: w1 ({bad.address}) has torch 1.0" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert head.run("ls /tmp/runs").returncode != 0
+
+
+def test_a_late_node_works_and_the_end_of_the_head_is_said(machines: Machines) -> None:
+    head = start_head(machines)
+    first = join(machines, "w1")
+    long = ("--space", "smoke", "--trials", "300", "--set", "scheduler=none")
+    words = search("late", *long, "--address", f"{head.address}:{PORT}")
+    process = head.start(words, {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"})
+    wait(lambda: trials_on(first) >= 2, "the first node does not work")
+    late = join(machines, "w2")
+    before = trials_on(first)
+    wait(lambda: trials_on(late) >= 1, "the late node does not work")
+    # However slow the machine is: while it started there were few trials that it could have lost.
+    assert trials_on(first) - before < 40
+    head.run("kill -9 $(pgrep gcs_server)")
+    said = end(process)
+    assert process.returncode != 0
+    assert "nothing finished is lost. To go on: " in said
+    assert "--resume --run" in said
