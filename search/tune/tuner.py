@@ -146,6 +146,7 @@ class Recorder(Callback):
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
     attempts: Counter[str] = field(default_factory=Counter)
     busy: Counter[str] = field(default_factory=Counter)
     ended: Counter[State] = field(default_factory=Counter)
@@ -173,6 +174,10 @@ class Recorder(Callback):
     def died(self, trial: Trial, exception: Exception) -> None:
         """An attempt of a trial failed; whether there is another one is Tune's to say."""
         self.deaths.setdefault(trial.trial_id, []).append(exception)
+        if self.patience.joined and (cause := cause_of(exception)) not in self.told:
+            self.told.add(cause)  # on a cluster at once: new attempts may take minutes to fail
+            again = f"a trial is tried {WORKER_RETRIES} times more"
+            self.patience.note(f"note: {trial.trial_id}: {cause}; {again}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any

@@ -137,5 +137,5 @@ def test_a_late_node_works_and_the_end_of_the_head_is_said(machines: Machines) -
     head.run("kill -9 $(pgrep gcs_server)")
     said = end(process)
     assert process.returncode != 0
-    assert "nothing finished is lost. To go on: " in said
+    assert "nothing finished is lost. To resume: " in said
     assert "--resume --run" in said

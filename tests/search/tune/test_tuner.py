@@ -122,6 +122,20 @@ def test_on_a_cluster_as_many_wait_as_have_room(recorder: Recorder) -> None:
     assert go() == 0
 
 
+def test_on_a_cluster_a_death_is_said_at_once_and_a_cause_once(recorder: Recorder) -> None:
+    said: list[str] = []
+    recorder.patience = Patience(said.append, lambda: None, joined=True)
+    trial: Any = Trial("t0003")
+    for _ in range(3):
+        recorder.died(trial, ActorDiedError("creation task\nModuleNotFoundError: No module 'x'"))
+    assert said == [
+        "note: t0003: the worker could not start: ModuleNotFoundError: No module 'x'; "
+        "a trial is tried 2 times more"
+    ]
+    recorder.died(trial, ActorDiedError("gone"))
+    assert len(said) == 2
+
+
 def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:
     fail(recorder, "t0000", ActorDiedError("the node running low on memory; threshold of 0.95"))
     (end,) = ends(recorder)
