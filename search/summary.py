@@ -135,7 +135,7 @@ def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list
 
     `ready`: whether there is a submission to hand in. `extend`: whether there is more to try.
     """
-    commands = [command("ui")]
+    commands = [command("ui", folder)]
     if ready and extend:
         commands.append(command("--run", folder, "--extend", "20"))
     if ready:

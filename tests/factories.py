@@ -135,7 +135,8 @@ class FakeRun(Written):
 
     def session(self) -> None:
         settings = {"data": "ml-100k", "seed": 42, "device": "cpu", "trials": 10}
-        self.began(settings=settings | {"min_rating": None}, split_digest="ab12")
+        settings |= {"min_rating": None}
+        self.began(settings=settings, split_digest="ab12", metric="map@50")
 
     def begin(self) -> str:
         """A new trial that runs."""

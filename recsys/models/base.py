@@ -131,6 +131,14 @@ class ModelConfig(BaseModel):
         """The flat parameters that `from_flat` turns back into this config."""
         return {"model": self.model, **self.model_dump()}
 
+    def label(self) -> str:
+        """The config in a few words, as a name shows it: `slim k=200 l2=100`."""
+        kept = (f"{short}={_brief(getattr(self, name))}" for name, short in self.shorts.items())
+        return " ".join([self.model.replace("_", "-"), *kept])
+
+    # what `label` shows: fields, and what each is called there
+    shorts: ClassVar[dict[str, str]] = {}
+
     def key(self) -> str:
         """Canonical JSON: equal configs have equal keys."""
         return json.dumps(self.to_flat(), sort_keys=True, separators=(",", ":"))
@@ -152,6 +160,11 @@ class ModelConfig(BaseModel):
     def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
         """This config, trained for exactly `epochs` epochs; itself for a model without epochs."""
         return self
+
+
+def _brief(value: Any) -> str:
+    """A parameter with the digits that tell two configs apart at a glance."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def first_problem(error: ValidationError, names: dict[str, str] | None = None) -> str:

@@ -50,6 +50,9 @@ class BlendConfig(base.ModelConfig):
             values["members"] = tuple(values["members"])
         return super().from_flat(values)
 
+    def label(self) -> str:
+        return f"blend of {len(self.members)}"
+
     @property
     def leaky(self) -> bool:
         from recsys.models import config_from_flat

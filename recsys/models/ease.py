@@ -24,6 +24,7 @@ class EaseConfig(ModelConfig):
     """ease_l2: lambda, the ridge on the item-item weights."""
 
     model: ClassVar[str] = "ease"
+    shorts: ClassVar[dict[str, str]] = {"ease_l2": "l2"}
     ease_l2: float = Field(250.0, gt=0, le=1e9)
 
 

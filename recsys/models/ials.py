@@ -41,6 +41,7 @@ class IalsConfig(ModelConfig):
     """
 
     model: ClassVar[str] = "ials"
+    shorts: ClassVar[dict[str, str]] = {"ials_factors": "d", "ials_alpha": "alpha", "ials_l2": "l2"}
     ials_factors: int = Field(64, gt=0, le=2048)
     ials_alpha: float = Field(0.1, gt=0, le=1e4)
     ials_l2: float = Field(0.003, gt=0, le=1e4)

@@ -17,6 +17,7 @@ class ItemKnnConfig(ModelConfig):
     denominator of the cosine, so that similarities of rare items count for less."""
 
     model: ClassVar[str] = "item_knn"
+    shorts: ClassVar[dict[str, str]] = {"knn_neighbours": "k", "knn_shrink": "shrink"}
     knn_neighbours: int = Field(100, gt=0, le=1_000_000)
     knn_shrink: float = Field(10.0, ge=0, le=1e6)
 

@@ -19,6 +19,11 @@ class Rp3betaConfig(ModelConfig):
     """
 
     model: ClassVar[str] = "rp3beta"
+    shorts: ClassVar[dict[str, str]] = {
+        "rp3_neighbours": "k",
+        "rp3_alpha": "alpha",
+        "rp3_beta": "beta",
+    }
     rp3_neighbours: int = Field(200, gt=0, le=1_000_000)
     rp3_alpha: float = Field(0.8, ge=0, le=4)
     rp3_beta: float = Field(0.4, ge=0, le=4)

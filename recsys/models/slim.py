@@ -31,6 +31,7 @@ class SlimConfig(ModelConfig):
     slim_shrink: added to the denominator of the cosine that chooses them."""
 
     model: ClassVar[str] = "slim"
+    shorts: ClassVar[dict[str, str]] = {"slim_neighbours": "k", "slim_l2": "l2"}
     slim_neighbours: int = Field(200, gt=0, le=4_000)
     slim_l2: float = Field(100.0, gt=0, le=1e9)
     slim_shrink: float = Field(10.0, ge=0, le=1e6)

@@ -26,7 +26,7 @@ other commands (each has --help):
                         for other users or of other items (--users FILE), vectors (--vectors DIR)
   report RUN            write report.html again and print its path
   sync RUN              deliver to MLflow what has not arrived there yet
-  ui                    open the MLflow UI on the local store
+  ui [RUN]              open the MLflow UI on the local store: all searches, or one with its trials
   spaces                list the search spaces
   data [NAME|PATH]      list the named data sets, or describe one
 
@@ -334,7 +334,11 @@ def command_parser(command: str) -> Parser:
                 "--verify", action="store_true", help="compare everything afterwards"
             )
         case "ui":
-            parser.description = "Open the MLflow UI on the local store."
+            parser.description = "Open the MLflow UI on the local store, on all searches or on one."
+            parser.add_argument(
+                "run", nargs="?", type=place, metavar="RUN", help="name of a run, or its folder"
+            )
+            _runs_dir(parser)
             parser.add_argument("--port", type=positive, default=5000, help="default: 5000")
             parser.add_argument(
                 "--host", type=filled, default="127.0.0.1", help="default: this machine only"

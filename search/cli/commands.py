@@ -93,10 +93,14 @@ def command_sync(options: argparse.Namespace) -> int:
 
 
 def command_ui(options: argparse.Namespace) -> int:
-    """The MLflow UI on the local store."""
+    """The MLflow UI: on the local store, or on the store of a run."""
     from search.tracking.ui import serve
 
-    return serve(options.port, options.host)
+    if options.run is None:
+        if options.runs_dir is not None:
+            raise ConfigError("--runs-dir: of which run? say ui RUN --runs-dir DIR")
+        return serve(options.port, options.host)
+    return serve(options.port, options.host, run_dir=_open(options).path)
 
 
 def command_export(options: argparse.Namespace) -> int:

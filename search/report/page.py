@@ -182,7 +182,7 @@ def _commands(run: RunFiles) -> list[tuple[str, str]]:
         if run.result.may_extend:
             more = command("--run", run.path, "--extend", "20", lasting=True)
             rows.append(("20 more trials", more))
-    rows.append(("browse the trials", command("ui", lasting=True)))
+    rows.append(("browse the trials", command("ui", run.path, lasting=True)))
     return rows
 
 

@@ -19,10 +19,13 @@ from search.record.handed import file_digest
 from search.record.journal import Follower
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
+from search.tracking.description import NOTE_TAG, description
 from search.tracking.memory import Child, Delivered, is_whole
 from search.tracking.store import Store, is_final, is_missing, short
+from search.tracking.views import Page, experiment_tags
 
 MAX_METRICS, MAX_NAMES, MAX_ENTITIES = 1000, 100, 1000
+CONTEXT_TAG = "mlflow.data.context"
 _SAVE_EVERY_S = 0.5
 
 
@@ -91,6 +94,7 @@ class RunDelivery:
             self._adopt, self._looked = False, state.status
         self._deliver_trials(state)
         self._deliver_parent(state)
+        self._deliver_around(state)
         # Files come last: an artifact store that is out of reach must not keep values back.
         if self._look_again:
             self._forget_lost_files()
@@ -132,7 +136,7 @@ class RunDelivery:
         parent = self._keep_one(found.pop(None, []), done.run_id)
         if parent is None or parent.info.run_id != done.run_id:
             done.run_id = "" if parent is None else parent.info.run_id
-            done.parent_sent, done.artifacts, done.model = "", {}, []
+            done.parent_sent, done.around_sent, done.artifacts, done.model = "", "", {}, []
         elif not self._parent_as_sent(parent):
             done.parent_sent = ""
         if not done.run_id:
@@ -152,13 +156,22 @@ class RunDelivery:
                 known = Child(known.run_id, known.attempt)
             children[name] = known
         done.children = children
+        self._forget_lost_tags()
         self._look_again = True
+
+    def _forget_lost_tags(self) -> None:
+        """The experiment may be another one, or somebody has removed its views."""
+        if self.done.around_sent:
+            tags, _ = json.loads(self.done.around_sent)
+            there = self.client.get_experiment(self.store.experiment_id).tags
+            if not tags.keys() <= there.keys():
+                self.done.around_sent = ""
 
     def _parent_as_sent(self, run: Any) -> bool:
         """Whether the search's run has the status and the latest values that were sent to it."""
         if not self.done.parent_sent:
             return True
-        _, points, status = json.loads(self.done.parent_sent)
+        _, points, status, *_ = json.loads(self.done.parent_sent)
         latest: dict[str, wanted.Point] = {}
         for point in (wanted.Point(*p) for p in points):
             known = latest.get(point.key)
@@ -180,7 +193,7 @@ class RunDelivery:
             self.store.experiment_id,
             start_time=wanted.ms(state.sessions[0].started if state.sessions else None),
             tags=wanted.run_tags(state, None),
-            run_name=self.run_dir.name,
+            run_name=wanted.run_name(state),
         )
         self.done.run_id = run.info.run_id
 
@@ -223,7 +236,7 @@ class RunDelivery:
 
     def _deliver_trial(self, trial: TrialRecord, state: RunState) -> None:
         child = self.done.children.get(trial.id)
-        tags = wanted.trial_tags(trial, state)
+        tags, name = wanted.trial_tags(trial, state), wanted.trial_name(trial)
         if child is not None and child.attempt != trial.attempt:
             # The trial ran again: MLflow can't take values back, so its run is made again.
             self.client.delete_run(child.run_id)
@@ -235,11 +248,14 @@ class RunDelivery:
                 self.store.experiment_id,
                 start_time=wanted.ms(trial.started),
                 tags=tags | {wanted.PARENT_TAG: self.done.run_id},
-                run_name=trial.id,
+                run_name=name,
             )
-            child = Child(run.info.run_id, trial.attempt)
+            child = Child(run.info.run_id, trial.attempt, name=name)
             with self._lock:
                 self.done.children[trial.id] = child
+        if child.name != name:
+            self.client.update_run(child.run_id, name=name)
+            child.name = name
         rows, ended = len(trial.rows), trial.finished
         points = wanted.trial_points(trial, child.rows)
         # All the parameters go with the first values, as one batch.
@@ -258,22 +274,49 @@ class RunDelivery:
     def _deliver_parent(self, state: RunState) -> None:
         ended = state.status != Status.RUNNING
         result = wanted.known_result(self.run_dir) if ended else None
-        tags = wanted.run_tags(state, result)
+        page = Page(self.store.experiment_id, self.done.run_id)
+        tags = wanted.run_tags(state, result) | {NOTE_TAG: description(state, result, page)}
         points = wanted.run_points(state) + (wanted.run_results(state, result) if ended else [])
         status = wanted.PARENT_STATUS[state.status]
-        said = json.dumps([tags, points, status], sort_keys=True)
+        name = wanted.run_name(state)
+        said = json.dumps([tags, points, status, name], sort_keys=True)
         if said == self.done.parent_sent:
             return
-        old: list[Any] = json.loads(self.done.parent_sent or '[{}, [], ""]')
+        old: list[Any] = json.loads(self.done.parent_sent or '[{}, [], "", ""]')
         sent = {wanted.Point(*p) for p in old[1]}
         news = {k: v for k, v in tags.items() if old[0].get(k) != v}
         params = {} if self.done.parent_sent else wanted.run_params(state)
         self._log(self.done.run_id, [p for p in points if p not in sent], params, news)
         if ended:
             self.client.set_terminated(self.done.run_id, status, wanted.ms(state.finished))
+            self.client.update_run(self.done.run_id, name=name)
         else:
-            self.client.update_run(self.done.run_id, status=status)
+            self.client.update_run(self.done.run_id, status=status, name=name)
         self.done.parent_sent = said
+
+    def _deliver_around(self, state: RunState) -> None:
+        """The experiment's tags, which say how its page opens, and the data as data sets."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        done = self.done
+        tags, parts = experiment_tags(state, done.run_id), wanted.data_parts(state)
+        said = json.dumps([tags, parts], sort_keys=True)
+        if said == done.around_sent:
+            return
+        old_tags, old_parts = json.loads(done.around_sent or "[{}, []]")
+        for name, value in tags.items():
+            if old_tags.get(name) != value:
+                self.client.set_experiment_tag(self.store.experiment_id, name, value)
+        if parts and old_parts != [list(part) for part in parts]:
+            inputs = [
+                DatasetInput(
+                    Dataset(part.name, part.digest, "local", json.dumps({"uri": part.source})),
+                    [InputTag(CONTEXT_TAG, part.context)],
+                )
+                for part in parts
+            ]
+            self.client.log_inputs(done.run_id, inputs)
+        done.around_sent = said
 
     def _files(self, run_id: str) -> dict[str, int]:
         """Names and sizes of the files at the top of a run's artifacts."""
@@ -285,7 +328,11 @@ class RunDelivery:
         done = self.done
         if done.artifacts:
             there = self._files(done.run_id)
-            done.artifacts = {k: v for k, v in done.artifacts.items() if there.get(k) == v[0]}
+            done.artifacts = {
+                name: mark
+                for name, mark in done.artifacts.items()
+                if there.get(name) == mark[0] and wanted.TABLES.get(name, name) in there
+            }
         for child in done.children.values():
             if child.traceback:
                 child.traceback = "traceback.txt" in self._files(child.run_id)
@@ -313,6 +360,8 @@ class RunDelivery:
             digest = file_digest(path)
             if self.done.artifacts.get(name, [])[2:] != [digest]:
                 self.client.log_artifact(self.done.run_id, str(path))
+                if name in wanted.TABLES:
+                    self.client.log_text(self.done.run_id, wanted.table(path), wanted.TABLES[name])
             self.done.artifacts[name] = [*mark, digest]
             self._save()
 

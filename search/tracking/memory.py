@@ -16,18 +16,20 @@ from search.record.state import RunState, TrialRecord
 from search.tracking.address import (
     sqlite_file,
 )
+from search.tracking.wanted import trial_name
 from search.tracking.where import _STORE, DELIVERY, default_tracking_uri, is_local_default
 
 
 @dataclass
 class Child:
-    """What MLflow has of a trial: rows delivered of which attempt, its end, its traceback."""
+    """What MLflow has of a trial: rows delivered of which attempt, its end, traceback and name."""
 
     run_id: str
     attempt: int
     rows: int = 0
     ended: bool = False
     traceback: bool = False
+    name: str = ""
 
 
 def is_whole(child: Child | None, trial: TrialRecord) -> bool:
@@ -36,10 +38,11 @@ def is_whole(child: Child | None, trial: TrialRecord) -> bool:
     """
     if trial.attempt == 0:
         return True
-    return child is not None and (child.attempt, child.rows, child.ended) == (
+    return child is not None and (child.attempt, child.rows, child.ended, child.name) == (
         trial.attempt,
         len(trial.rows),
         trial.finished,
+        trial_name(trial),
     )
 
 
@@ -52,7 +55,8 @@ class Delivered:
     uid: str = ""
     experiment_id: str = ""
     run_id: str = ""
-    parent_sent: str = ""  # the parent's tags, values and status as sent, in JSON
+    parent_sent: str = ""  # the parent's tags, values, status and name as sent, in JSON
+    around_sent: str = ""  # the experiment's tags and the parent's data sets as sent, in JSON
     offset: int = 0
     complete: bool = False
     error: str | None = None

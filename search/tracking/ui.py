@@ -1,4 +1,4 @@
-"""The MLflow UI on the local store, bound to this machine unless asked otherwise.
+"""The MLflow UI on a store, bound to this machine unless asked otherwise.
 
 The server ends with this process, whatever the end: Ctrl-C is exit code 0 (it is how the UI is
 closed), SIGTERM 143, SIGHUP 129, and after `kill -9` the guard ends it.
@@ -18,12 +18,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from recsys.errors import ConfigError, UserError
 from search.guard import Guard
+from search.paste import command
+from search.record.folder import JOURNAL
+from search.record.journal import read_state
 from search.tracking.address import sqlite_file, sqlite_uri
 from search.tracking.database import check_database
+from search.tracking.memory import delivery_status, known_uri
+from search.tracking.views import SEARCHES, Page, view_address
 from search.tracking.where import check_tracking_uri, courier_environment, default_tracking_uri
 
 LOCK_PATIENCE_S = 5.0
@@ -118,7 +124,7 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
     assert file is not None
     # By its name alone: MLflow would make the folders of an address in which % is spelled %25.
     return [
-        *(sys.executable, "-P", "-m", "mlflow", "server"),
+        *(sys.executable, "-P", "-m", "search.tracking.ui_server", "server"),
         *("--backend-store-uri", sqlite_uri(type(file)(file.name))),
         *("--artifacts-destination", (file.parent / "artifacts").as_uri()),
         *("--host", host, "--port", str(port), "--workers", "1"),
@@ -151,23 +157,37 @@ def server_environment(uri: str) -> dict[str, str]:
     return courier_environment(uri) | more
 
 
-def serve(port: int = 5000, host: str = "127.0.0.1", uri: str | None = None) -> int:
+def serve(
+    port: int = 5000,
+    host: str = "127.0.0.1",
+    uri: str | None = None,
+    run_dir: Path | None = None,
+) -> int:
     """Run the UI until a signal ends it; returns the exit code.
 
-    Raises `ConfigError` before it starts: for a port, a host or a store that can't be used.
+    uri: the store, by default the local one or that of the run. run_dir: the run whose trials are
+    shown. Of a store on a server, which has a UI of its own, the address is printed.
+
+    Raises `ConfigError` before it starts: for a port, a host or a store that can't be used, and
+    for a run that is not in the store.
     """
-    uri = check_tracking_uri(uri or default_tracking_uri())
+    uri = check_tracking_uri(uri or (known_uri(run_dir) if run_dir else default_tracking_uri()))
+    path = None if run_dir is None else run_page(run_dir, uri)
     if sqlite_file(uri) is None:
+        if path is not None and uri.startswith("http"):
+            sys.stdout.write(f"{uri.rstrip('/')}/{path}\n")
+            return 0
         raise ConfigError(f"the UI of a tracking server is the server itself: open {uri}")
     place = find_place(host, port)
-    _prepare(uri)
+    experiment = _prepare(uri)
+    path = path or view_address(experiment, SEARCHES)
     guard = Guard(patience_s=0.0)
     process = None
     try:
         with signals_stop():
             process = _start(uri, place, guard)
             if _answers(process, place):
-                _say(place)
+                _say(place, path)
                 process.wait()
     except Stopped as stopped:
         return 0 if stopped.number == signal.SIGINT else 128 + stopped.number
@@ -200,17 +220,32 @@ def _start(uri: str, place: Place, guard: Guard) -> subprocess.Popen[bytes]:
         )
 
 
-def _say(place: Place) -> None:
-    sys.stdout.write(f"MLflow UI: {place.url()} (Ctrl-C ends it)\n")
+def run_page(run_dir: Path, uri: str) -> str:
+    """The page of a run's trials in its store, from the root of the server.
+
+    Raises `ConfigError` where nothing of the run has arrived there.
+    """
+    status = delivery_status(run_dir, uri)
+    if status.run_id is None or status.experiment_id is None:
+        raise ConfigError(
+            f"MLflow has nothing of run {run_dir.name}: deliver it with {command('sync', run_dir)}"
+        )
+    state = read_state(run_dir / JOURNAL)
+    return Page(status.experiment_id, status.run_id).trials(state)
+
+
+def _say(place: Place, path: str) -> None:
+    sys.stdout.write(f"MLflow UI: {place.url()}/{path} (Ctrl-C ends it)\n")
+    sys.stdout.write(f"as charts: {place.url()}/{path}&compareRunsMode=CHART\n")
     if place.outside:
         sys.stdout.write("Anybody who reaches this address can read and change the runs.\n")
     sys.stdout.flush()
 
 
-def _prepare(uri: str) -> None:
+def _prepare(uri: str) -> str:
     """Create the store the way the courier does, so that both agree where artifacts are.
 
-    Raises `ConfigError` where that is impossible.
+    Returns the id of the experiment. Raises `ConfigError` where that is impossible.
     """
     file = sqlite_file(uri)
     assert file is not None
@@ -219,7 +254,7 @@ def _prepare(uri: str) -> None:
     from search.tracking.where import EXPERIMENT
 
     try:
-        open_store(uri, EXPERIMENT)
+        return open_store(uri, EXPERIMENT).experiment_id
     except UserError:
         raise
     except Exception as error:

@@ -14,8 +14,10 @@ from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
 from search.tracking.champion import ALIAS, model_digest, model_name
+from search.tracking.description import NOTE_TAG, description
 from search.tracking.memory import known_uri
 from search.tracking.store import Store, open_store
+from search.tracking.views import Page, experiment_tags
 from search.tracking.where import EXPERIMENT, check_tracking_uri
 
 
@@ -58,7 +60,7 @@ def _of_trial(
     state: RunState, trial: TrialRecord, store: Store, run: Any, parent: str
 ) -> Iterator[str]:
     yield from _equal("status", run.info.status, wanted.CHILD_STATUS[trial.state])
-    yield from _equal("name", run.info.run_name, trial.id)
+    yield from _equal("name", run.info.run_name, wanted.trial_name(trial))
     yield from _equal("params", run.data.params, wanted.trial_params(trial))
     yield from _equal("start", run.info.start_time, wanted.ms(trial.started))
     tags = wanted.trial_tags(trial, state) | {wanted.PARENT_TAG: parent}
@@ -70,13 +72,18 @@ def _of_trial(
         points += wanted.trial_results(trial)
     yield from _history(store, run, points)
     if trial.error and trial.finished:
-        with tempfile.TemporaryDirectory() as temp:
-            try:
-                path = store.client.download_artifacts(run.info.run_id, "traceback.txt", temp)
-            except Exception as error:
-                yield f"traceback.txt is not there ({type(error).__name__})"
-            else:
-                yield from _equal("traceback", Path(path).read_text("utf-8"), trial.error)
+        yield from _same_text(store, run, "traceback.txt", trial.error)
+
+
+def _same_text(store: Store, run: Any, name: str, expected: str) -> Iterator[str]:
+    """Whether a text among a run's files is as expected."""
+    with tempfile.TemporaryDirectory() as temp:
+        try:
+            path = store.client.download_artifacts(run.info.run_id, name, temp)
+        except Exception as error:
+            yield f"{name} is not there ({type(error).__name__})"
+        else:
+            yield from _equal(name, Path(path).read_text("utf-8"), expected)
 
 
 def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterator[str]:
@@ -84,7 +91,22 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
     result = wanted.known_result(run_dir) if ended else None
     yield from _equal("search: status", run.info.status, wanted.PARENT_STATUS[state.status])
     yield from _equal("search: params", run.data.params, wanted.run_params(state))
-    yield from _tags(run, wanted.run_tags(state, result))
+    yield from _equal("search: name", run.info.run_name, wanted.run_name(state))
+    page = Page(store.experiment_id, run.info.run_id)
+    yield from _tags(
+        run, wanted.run_tags(state, result) | {NOTE_TAG: description(state, result, page)}
+    )
+    there = store.client.get_experiment(store.experiment_id).tags
+    for name, value in experiment_tags(state, run.info.run_id).items():
+        yield from _equal(f"experiment: tag {name}", there.get(name), value)
+    inputs = {
+        (one.dataset.name, one.dataset.digest, tag.value)
+        for one in run.inputs.dataset_inputs
+        for tag in one.tags
+    }
+    for part in wanted.data_parts(state):
+        if (part.name, part.digest, part.context) not in inputs:
+            yield f"search: no data set {part.name}"
     points = wanted.run_points(state)
     for name in dict.fromkeys(p.key for p in points):
         # A race that was run again after --extend leaves its older values in the history.
@@ -93,7 +115,10 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
     if ended:
         for point in wanted.run_results(state, result):
             yield from _equal(f"search: {point.key}", run.data.metrics.get(point.key), point.value)
-    for name, path in wanted.artifacts(run_dir, state).items():
+    files = wanted.artifacts(run_dir, state)
+    for name, path in files.items():
+        if (shown := wanted.TABLES.get(name)) is not None:
+            yield from _same_text(store, run, shown, wanted.table(path))
         with tempfile.TemporaryDirectory() as temp:
             try:
                 there = store.client.download_artifacts(run.info.run_id, name, temp)

@@ -6,19 +6,21 @@ come from the journal, so a value that is sent twice is the same value, and stor
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recsys.errors import InputError
+from recsys.errors import ConfigError, InputError
 from search.paths import NAME
 from search.record.events import State, Status
 from search.record.result import RunResult, read_result
 from search.record.state import SECONDS, RunState, TrialRecord
 from search.record.tables import one_line_cause
-from search.summary import headline
+from search.words import utc
 
 UID_TAG, ROLE_TAG, TRIAL_TAG, ATTEMPT_TAG = (
     f"recsearch.{name}" for name in ("uid", "role", "trial", "attempt")
@@ -43,6 +45,7 @@ LAST_ARTIFACTS = (
 )
 # Settings that --resume may change (parameters in MLflow can't) or that are nobody's business.
 _NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage"}
+_MADE_UP = re.compile(r"-\d{8}-\d{6}(-\d+)?$")  # see `record.folder.default_names`
 _MAX_TAG, _MAX_PARAM, _MAX_RESULT_METRICS = 7_000, 5_000, 300
 
 
@@ -74,6 +77,14 @@ def text(value: Any, limit: int = _MAX_TAG) -> str:
 
 
 # --- a trial ----------------------------------------------------------------------------------
+
+
+def trial_name(trial: TrialRecord) -> str:
+    """The trial and its config in a few words, the id alone where this version can't read it."""
+    try:
+        return f"{trial.id} {trial.training.label()}"
+    except ConfigError:
+        return trial.id
 
 
 def trial_params(trial: TrialRecord) -> dict[str, str]:
@@ -145,6 +156,17 @@ def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
 # --- the search -------------------------------------------------------------------------------
 
 
+def run_name(state: RunState) -> str:
+    """`bpr_hard · ml-100k · 2026-11-25 18:22` (UTC), behind the name that somebody gave the run."""
+    dataset = str(state.run.dataset or dataset_name(state)).partition(" (rating")[0]
+    began = utc(state.sessions[0].started if state.sessions else None) or ""
+    parts = [state.run.space, dataset, began.replace("T", " ")[:16]]
+    given = state.run.name or ""
+    if not _MADE_UP.search(given):
+        parts.insert(0, given)
+    return " · ".join(part for part in parts if part)
+
+
 def run_params(state: RunState) -> dict[str, str]:
     """The settings that hold for the whole run."""
     settings = dict(state.sessions[0].event.settings or {}) if state.sessions else {}
@@ -205,9 +227,64 @@ def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
         "negatives_exclude": result and result.negatives_exclude,
         "metric": (result and result.metric) or state.run.metric,
         "best_config": result and result.best_config,
-        "mlflow.note.content": result and headline(result),  # the description in the UI
+        "winner": result and winner_name(state, result),
+        "run": state.run.name,
     }
+    ended = state.status != Status.RUNNING
+    tables = [{"path": name, "type": "table"} for name in TABLES.values()]
+    more[TABLES_TAG] = json.dumps(tables) if ended else None
     return tags | {name: text(value) for name, value in more.items() if value is not None}
+
+
+def winner_name(state: RunState, result: RunResult) -> str | None:
+    """The winner as its trial is called; None where there is none."""
+    trial = state.trials.get(result.best_trial or "")
+    if trial is None or result.is_table or result.won_by_leak:
+        return None
+    return trial_name(trial)
+
+
+class Data(NamedTuple):
+    """A part of the data, as MLflow has a dataset: `digest` tells it from any other."""
+
+    name: str
+    digest: str
+    source: str
+    context: str
+
+
+def data_parts(state: RunState) -> list[Data]:
+    """What the search was trained, validated and tested on; nothing where no split is known."""
+    digest = _split_digest(state)
+    if digest is None:
+        return []
+    name, source = str(state.run.dataset or dataset_name(state)), str(state.settings.get("data"))
+    contexts = {"train": "training", "valid": "validation", "test": "test"}
+    return [
+        Data(f"{text(name, 400)}, {part}", digest, text(source, 2000), context)
+        for part, context in contexts.items()
+    ]
+
+
+# Tables that MLflow compares across runs, and the file each is made of.
+TABLES = {"trials.csv": "trials.json", "race.csv": "race.json"}
+TABLES_TAG = "mlflow.loggedArtifacts"
+
+
+def table(path: Path) -> str:
+    """A CSV file as MLflow keeps a table."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    return json.dumps({"columns": header, "data": [list(map(_cell, row)) for row in rows]})
+
+
+def _cell(value: str) -> str | float | None:
+    """A number where it is written as one, so that it can be sorted."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value or None
+    return number if math.isfinite(number) else value
 
 
 def dataset_name(state: RunState) -> str:

@@ -35,8 +35,8 @@ class Visit:
         return found[1] if found else None
 
 
-def visit(page: Path, scratch: Path, width: int = 1280, *more: str) -> Visit:
-    """Open a local file and wait until it has settled. Skips the test without Chromium."""
+def visit(page: Path | str, scratch: Path, width: int = 1280, *more: str) -> Visit:
+    """Open a file or an address and wait until it has settled. Skips the test without Chromium."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("chromium is not installed (make test-browser installs it)")
@@ -45,7 +45,8 @@ def visit(page: Path, scratch: Path, width: int = 1280, *more: str) -> Visit:
     command = [program, *FLAGS.split(), f"--user-data-dir={profile}", f"--log-net-log={log}"]
     # nothing but this machine has an address: neither the page nor Chromium reaches further
     command += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    command += [f"--window-size={width},1600", *more, "--dump-dom", page.as_uri()]
+    address = page if isinstance(page, str) else page.as_uri()
+    command += [f"--window-size={width},1600", *more, "--dump-dom", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
     console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
     return Visit(done.stdout, console, _requests(log))

@@ -200,6 +200,17 @@ class TrainConfig(ModelConfig):
         flat |= self.model_dump(exclude={"loss", "negatives", "optimizer"})
         return flat
 
+    def label(self) -> str:
+        """Loss and negatives, factors, and how many negatives: `bpr-hard d=256 N=47 M=10 K=2`."""
+        match self.negatives:
+            case Hard(candidates=n, hard=m, random=k):
+                kind, counts = "hard", f" N={n} M={m} K={k}"
+            case Fixed(count=count):
+                kind, counts = "fixed", f" n={count}"
+            case Even():
+                kind, counts = "even", ""
+        return f"{self.loss.kind}-{kind} d={self.latent_factors}{counts}"
+
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:
         """See `ModelConfig.parameters`; the parts of a config are flattened."""

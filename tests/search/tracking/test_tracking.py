@@ -28,6 +28,7 @@ from search.tracking.where import (
 )
 from tests.factories import FakeRun
 from tests.search.tracking.tracking_help import (
+    SHORT,
     active_runs,
     deliver,
     query,
@@ -36,7 +37,7 @@ from tests.search.tracking.tracking_help import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-STATUS = "select name, status from runs where lifecycle_stage = 'active'"
+STATUS = f"select {SHORT}, status from runs where lifecycle_stage = 'active'"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -87,7 +88,7 @@ def test_the_store_holds_every_value_of_epochs_csv(arrived: tuple[FakeRun, str])
     }
     found = query(
         uri,
-        "select r.name, m.step, m.key, m.value "
+        f"select {SHORT}, m.step, m.key, m.value "
         "from metrics m join runs r on r.run_uuid = m.run_uuid where r.name like 't0%' "
         "and m.key not in ('best_value', 'best_epoch', 'epochs', 'busy_seconds')",
     )
@@ -102,7 +103,7 @@ def test_states_are_told_apart(arrived: tuple[FakeRun, str]) -> None:
     assert dict(query(uri, STATUS)) == expected | {"search-1": "FINISHED"}
     tags = query(
         uri,
-        "select r.name, t.value from tags t join runs r on r.run_uuid = t.run_uuid "
+        f"select {SHORT}, t.value from tags t join runs r on r.run_uuid = t.run_uuid "
         "where t.key = 'traceback'",
     )
     assert sorted(name for name, _ in tags) == ["t0002", "t0005", "t0008"]
@@ -111,7 +112,7 @@ def test_states_are_told_apart(arrived: tuple[FakeRun, str]) -> None:
 
 def test_children_hang_on_their_parent(arrived: tuple[FakeRun, str]) -> None:
     _, uri = arrived
-    ((parent,),) = query(uri, "select run_uuid from runs where name = 'search-1'")
+    ((parent,),) = query(uri, "select run_uuid from runs where name like 'search-1 %'")
     parents = query(uri, "select value from tags where key = ?", PARENT_TAG)
     assert parents == [(parent,)] * 9
 
@@ -132,7 +133,7 @@ def test_artifacts_lie_beside_the_store_and_nowhere_else(arrived: tuple[FakeRun,
 
 def test_numbers_of_the_result_are_metrics_of_the_search(arrived: tuple[FakeRun, str]) -> None:
     _, uri = arrived
-    ((parent,),) = query(uri, "select run_uuid from runs where name = 'search-1'")
+    ((parent,),) = query(uri, "select run_uuid from runs where name like 'search-1 %'")
     found = dict(query(uri, "select key, value from latest_metrics where run_uuid = ?", parent))
     assert (found["test"], found["test_metrics.map_at_50"]) == (0.17, 0.17)
     assert "version" not in found
@@ -153,7 +154,7 @@ def test_verification_sees_a_missing_and_a_wrong_value(tmp_path: Path) -> None:
     assert verify_delivery(run.path, uri) == []
     one = (
         "(select m.rowid from metrics m join runs r on r.run_uuid = m.run_uuid "
-        "where r.name = 't0000' and m.key = 'loss' limit 1)"
+        "where r.name like 't0000 %' and m.key = 'loss' limit 1)"
     )
     query(uri, f"delete from metrics where rowid = {one}")
     assert [line.split(",")[0] for line in verify_delivery(run.path, uri)] == [
@@ -161,7 +162,7 @@ def test_verification_sees_a_missing_and_a_wrong_value(tmp_path: Path) -> None:
     ]
     query(uri, f"update metrics set value = 9 where rowid = {one}")
     query(uri, "update params set value = '8' where key = 'trial_seed' and value = '9'")
-    query(uri, "update runs set status = 'RUNNING' where name = 't0001'")
+    query(uri, "update runs set status = 'RUNNING' where name like 't0001 %'")
     (tmp_path / "store" / "artifacts").joinpath("x").mkdir()
     for path in (tmp_path / "store" / "artifacts").rglob("trials.csv"):
         path.write_text("gone")
@@ -427,7 +428,7 @@ def client_of(uri: str) -> Any:
 def runs_of(client: Any, only: str = "") -> list[Any]:
     experiment = client.get_experiment_by_name("recsearch")
     found = client.search_runs([experiment.experiment_id])
-    return [run for run in found if only in ("", run.info.run_name)]
+    return [run for run in found if only in ("", run.info.run_name.split()[0])]
 
 
 def delete_parent(uri: str) -> None:
@@ -480,8 +481,8 @@ def put_back_an_older_copy(uri: str) -> None:
     """The values of later epochs and the ends of trials are missing, the runs are there."""
     query(uri, "delete from metrics where step > 1")
     query(uri, "delete from latest_metrics where step > 1")
-    query(uri, "update runs set status = 'RUNNING', end_time = null where name = 't0002'")
-    query(uri, "update runs set status = 'RUNNING', end_time = null where name = 'a'")
+    query(uri, "update runs set status = 'RUNNING', end_time = null where name like 't0002 %'")
+    query(uri, "update runs set status = 'RUNNING', end_time = null where name like 'a %'")
 
 
 DELETIONS = [

@@ -148,7 +148,7 @@ from search.tracking import ui
 port, uri = int(sys.argv[1]), sys.argv[2]
 if len(sys.argv) > 3:
     command = ui.server_command
-    ui._prepare = lambda uri: None
+    ui._prepare = lambda uri: "1"
     ui.server_command = lambda *a: [sys.executable, "-c", sys.argv[3], *command(*a)]
 sys.exit(ui.serve(port, uri=uri))
 """
@@ -199,7 +199,7 @@ def test_its_server_ends_with_it(
     process = start(port, f"sqlite:///{store}", STUBBORN, before)
     assert process.stdout is not None
     try:
-        assert process.stdout.readline().startswith(f"MLflow UI: http://127.0.0.1:{port} ")
+        assert process.stdout.readline().startswith(f"MLflow UI: http://127.0.0.1:{port}/#/")
         assert listens(port)
         process.send_signal(number)
         _, said = process.communicate(timeout=LONG_S)
@@ -245,7 +245,10 @@ def test_it_serves_the_runs_of_the_local_store_until_ctrl_c(tmp_path: Path, port
     process = start(port, uri)
     assert process.stdout is not None
     try:
-        assert process.stdout.readline() == f"MLflow UI: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
+        page = f"http://127.0.0.1:{port}/#/experiments/2/runs?viewStateShareKey=searches"
+        assert process.stdout.readline().startswith(f"MLflow UI: {page}&")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=LONG_S) as answer:
+            assert b"mlflow.workflowType" in answer.read()
         address = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name"
         with urllib.request.urlopen(
             f"{address}?experiment_name=recsearch", timeout=LONG_S

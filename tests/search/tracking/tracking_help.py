@@ -82,10 +82,13 @@ def query(uri: str, sql: str, *values: object) -> list[tuple[Any, ...]]:
     return rows
 
 
+SHORT = "substr(name, 1, instr(name || ' ', ' ') - 1)"  # t0001 of "t0001 bpr-even d=64"
+
+
 def active_runs(uri: str) -> list[str]:
-    """Names of the runs that are not deleted."""
+    """Names of the runs that are not deleted, up to their first blank."""
     sql = (
-        "select name from runs where lifecycle_stage = 'active' and experiment_id in "
+        f"select {SHORT} from runs where lifecycle_stage = 'active' and experiment_id in "
         "(select experiment_id from experiments where name = ?) order by name"
     )
     return [name for (name,) in query(uri, sql, EXPERIMENT)]

@@ -1,0 +1,73 @@
+"""The MLflow server as `ui` runs it: its pages open on model training, without its assistant.
+
+`python -m search.tracking.ui_server server ...` is `mlflow server ...` whose first page is changed:
+MLflow 3.17 keeps what its pages open with in the browser alone, and has no setting for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+# Kept in a browser that has not chosen otherwise; the name and version of each are MLflow's.
+_DEFAULTS = {
+    "mlflow.workflowType_v1": "machine_learning",
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+    "mlflow.telemetry.info.alert.dismissed_v1": True,
+    "mlflow.settings.telemetry.enabled_v1": False,
+}
+NARROW = 700  # pixels: below, the side bar would take half of the page, and is folded
+_HEAD = f"""<head><style>[data-assistant-ui] {{ display: none !important }}</style><script>
+try {{
+  for (const [name, value] of Object.entries({json.dumps(_DEFAULTS)}))
+    if (localStorage.getItem(name) === null) localStorage.setItem(name, JSON.stringify(value));
+}} catch {{ /* a browser that keeps nothing shows MLflow's own defaults */ }}
+if (innerWidth < {NARROW}) new MutationObserver((_, observer) => {{
+  const button = document.querySelector('[aria-label="Toggle sidebar"]');
+  if (button) {{ observer.disconnect(); button.click(); }}
+}}).observe(document, {{childList: true, subtree: true}});
+</script>"""
+
+
+def first_page(html: str) -> str:
+    """MLflow's page with our defaults; as it is where it has no head to put them in."""
+    return html.replace("<head>", _HEAD, 1)
+
+
+def create_app() -> Any:
+    """MLflow's application, whose first page is ours."""
+    import mlflow.server
+    from mlflow.server.fastapi_app import create_fastapi_app
+    from starlette.responses import HTMLResponse
+    from starlette.routing import Route
+
+    index = Path(mlflow.server.__file__).parent / "js" / "build" / "index.html"
+    page = first_page(index.read_text(encoding="utf-8"))
+    app = create_fastapi_app()
+
+    def answer(_request: Any) -> HTMLResponse:
+        return HTMLResponse(page, headers={"Cache-Control": "no-store"})
+
+    app.router.routes.insert(0, Route("/", answer))
+    return app
+
+
+def main(arguments: list[str]) -> None:
+    """Run MLflow's command line; its server starts our application."""
+    import mlflow.server
+    from mlflow.cli import cli
+
+    built = mlflow.server._build_uvicorn_command
+
+    def with_our_pages(*args: Any, **options: Any) -> list[str]:
+        command = list(built(*args, **options))
+        return [*command[:-1], "--factory", f"{__spec__.name}:create_app"]
+
+    mlflow.server._build_uvicorn_command = with_our_pages
+    cli(arguments, prog_name="mlflow")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,219 @@
+"""How a search looks in MLflow: names, views, description, data sets, tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.errors import ConfigError
+from recsys.models import MODELS, config_from_flat
+from search.record.journal import read_state
+from search.record.state import RunState
+from search.tracking import wanted
+from search.tracking.description import NOTE_TAG, description
+from search.tracking.memory import Delivered
+from search.tracking.store import open_store
+from search.tracking.ui import run_page
+from search.tracking.ui_server import first_page
+from search.tracking.verify import verify_delivery
+from search.tracking.views import VIEW_TAG, Page, experiment_tags, trials_key
+from search.tracking.where import EXPERIMENT
+from tests.factories import FakeRun, fake_run
+from tests.search.tracking.tracking_help import deliver, query, sqlite_store
+
+LABELS = {
+    "bpr-hard d=256 N=47 M=10 K=2": {
+        "neg_mode": "hard",
+        "num_candidate_neg_samples": 47,
+        "num_hard_neg_samples": 10,
+        "num_random_neg_samples": 2,
+        "latent_factors": 256,
+        "lr": 0.1,
+    },
+    "bce-fixed d=64 n=300": {"loss": "bce", "neg_mode": "fixed", "neg_sample_num": 300, "lr": 0.1},
+    "softmax-even d=8": {"loss": "softmax", "latent_factors": 8, "lr": 0.1},
+    "ease l2=250": {"model": "ease"},
+    "item-knn k=100 shrink=10": {"model": "item_knn"},
+    "ials d=64 alpha=0.1 l2=0.003": {"model": "ials"},
+    "rp3beta k=200 alpha=0.8 beta=0.4": {"model": "rp3beta"},
+    "slim k=200 l2=100": {"model": "slim"},
+    "popularity": {"model": "popularity"},
+}
+
+
+def test_every_kind_of_model_has_its_short_words() -> None:
+    configs = {label: config_from_flat(flat) for label, flat in LABELS.items()}
+    assert {config.model for config in configs.values()} == MODELS.keys()
+    for label, config in configs.items():
+        assert config.label() == label
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunState]:
+    path = fake_run(tmp_path_factory.mktemp("runs"))
+    return path, read_state(path / "journal.jsonl")
+
+
+def test_names_say_what_they_are(done: tuple[Path, RunState]) -> None:
+    path, state = done
+    name = wanted.run_name(state)
+    parts = name.split(" · ")
+    assert parts[-3] == state.run.space
+    assert parts[-1].startswith("20")
+    if not wanted._MADE_UP.search(path.name):
+        assert parts[0] == path.name
+
+
+def test_a_trial_is_called_by_its_config(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "a")
+    name = run.trial()
+    run.close()
+    trial = read_state(run.path / "journal.jsonl").trials[name]
+    assert wanted.trial_name(trial) == "t0000 bpr-even d=64"
+
+
+def test_a_config_of_another_version_leaves_the_id(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "a")
+    name = run.made({}, {"invention": 1})
+    run.close()
+    assert wanted.trial_name(read_state(run.path / "journal.jsonl").trials[name]) == name
+
+
+def view_of(tags: dict[str, str], key: str) -> dict[str, Any]:
+    view = json.loads(tags[VIEW_TAG + key])
+    assert view["name"]
+    assert isinstance(view["createdAt"], int)
+    found: dict[str, Any] = json.loads(view["state"])
+    return found
+
+
+def test_the_view_of_trials(done: tuple[Path, RunState]) -> None:
+    _, state = done
+    tags = experiment_tags(state, "abc")
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert max(map(len, tags.values())) < 5000  # what older servers keep
+    view = view_of(tags, trials_key(state))
+    assert view["searchFilter"] == "tags.`mlflow.parentRunId` = 'abc'"
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`best_value`", False)
+    params = {name for trial in state.in_order() for name in wanted.trial_params(trial)}
+    columns = [c.removeprefix("params.")[1:-1] for c in view["selectedColumns"] if "params." in c]
+    assert columns
+    assert params.issuperset(columns)
+    line, parallel = view["compareRunCharts"]
+    assert line["metricKey"] == wanted.clean(state.run.metric or "")
+    assert params.issuperset(parallel["selectedParams"])
+    assert len({line["uuid"], parallel["uuid"], line["metricSectionId"]}) == 3
+    assert experiment_tags(state, "abc") == tags  # the same, whenever it is asked for
+
+
+def test_only_parameters_that_differ_are_columns(tmp_path: Path) -> None:
+    from search.tracking.views import searched_params
+
+    run = FakeRun(tmp_path, "a")
+    for number in range(4):
+        more = {"margin": number} if number else {}
+        run.made({"lr": number / 10, "same": 1, **more}, {"lr": 0.1})
+    run.close()
+    assert searched_params(read_state(run.path / "journal.jsonl")) == (["lr"], ["margin"])
+
+
+def test_the_description_has_verdict_table_and_links(done: tuple[Path, RunState]) -> None:
+    path, state = done
+    result = wanted.known_result(path)
+    assert result is not None
+    assert result.test is not None
+    text = description(state, result, Page("7", "abc"))
+    assert text.splitlines()[0].startswith("The winner reaches")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + len(result.baselines)
+    values = [float(row.split("|")[2]) for row in rows[1:]]
+    assert values == sorted(values, reverse=True)
+    assert f"| **{wanted.winner_name(state, result)}** | {result.test:.4f} |" in text
+    assert f"(#/experiments/7/runs?viewStateShareKey={trials_key(state)}&" in text
+    assert "(#/experiments/7/runs/abc/artifacts/report.html)" in text
+    assert "is running" in description(state, None, Page("7", "abc"))
+
+
+def finished(tmp_path: Path) -> tuple[FakeRun, str]:
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.several(3)
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    return run, uri
+
+
+def test_what_stands_around_a_run_arrives_once_and_is_verified(tmp_path: Path) -> None:
+    run, uri = finished(tmp_path)
+    assert verify_delivery(run.path, uri) == []
+    count = "select (select count(*) from datasets), (select count(*) from inputs)"
+    assert query(uri, count) == [(3, 3)]
+    (run.path / "delivery.json").unlink()
+    assert deliver(run, uri)
+    assert query(uri, count) == [(3, 3)]
+    query(uri, "update experiment_tags set value = 'x' where key like '%searches'")
+    query(uri, "update runs set name = 'mine' where name like 't0001 %'")
+    query(uri, "delete from inputs where rowid in (select rowid from inputs limit 1)")
+    for path in (tmp_path / "store" / "artifacts").rglob("race.json"):
+        path.write_text("{}")
+    found = "\n".join(verify_delivery(run.path, uri))
+    for part in ("tag mlflow.sharedViewState.searches", "t0001: name", "no data set", "race.json"):
+        assert part in found, found
+
+
+def test_a_run_delivered_by_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """It called trials by their ids alone, and knew of no views."""
+    run, uri = finished(tmp_path)
+    query(uri, "update runs set name = substr(name, 1, 5) where name like 't0%'")
+    query(uri, "delete from experiment_tags")
+    query(uri, "delete from inputs")
+    memory = json.loads((run.path / "delivery.json").read_text())
+    del memory["around_sent"]
+    for child in memory["children"].values():
+        del child["name"]
+    memory["parent_sent"] = json.dumps(json.loads(memory["parent_sent"])[:3])
+    (run.path / "delivery.json").write_text(json.dumps(memory))
+    assert deliver(run, uri)
+    assert verify_delivery(run.path, uri) == []
+
+
+def test_views_that_somebody_removed_come_back(tmp_path: Path) -> None:
+    run, uri = finished(tmp_path)
+    query(uri, "delete from experiment_tags where key like '%searches'")
+    assert deliver(run, uri)
+    assert verify_delivery(run.path, uri) == []
+
+
+def test_tables_are_those_that_mlflow_reads(tmp_path: Path) -> None:
+    run, uri = finished(tmp_path)
+    store = open_store(uri, EXPERIMENT)
+    memory = Delivered.read(run.path)
+    assert memory is not None
+    table = store.client.load_table(store.experiment_id, "trials.json", [memory.run_id])
+    assert table["id"].tolist() == ["t0000", "t0001", "t0002"]
+    assert table["epochs"].tolist() == [2, 3, 4]
+    assert "report.html" in store.client.get_run(memory.run_id).data.tags[NOTE_TAG]
+
+
+def test_the_address_of_a_run(tmp_path: Path) -> None:
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.trial()
+    with pytest.raises(ConfigError, match=r"MLflow has nothing of run a: deliver it with .*sync"):
+        run_page(run.path, uri)
+    assert deliver(run, uri)
+    run.close()
+    state = read_state(run.path / "journal.jsonl")
+    assert run_page(run.path, uri).endswith(
+        f"/runs?viewStateShareKey={trials_key(state)}&workflowType=machine_learning"
+    )
+
+
+def test_pages_open_on_model_training() -> None:
+    html = "<html><head><title>x</title></head></html>"
+    changed = first_page(html)
+    assert "machine_learning" in changed
+    assert changed.endswith("<title>x</title></head></html>")
+    assert first_page("no page") == "no page"
