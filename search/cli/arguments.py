@@ -17,7 +17,7 @@ from search.durations import EXPECTED, seconds_of
 from search.paste import PROG
 from search.record.provenance import hide_password
 
-COMMANDS = ("export", "report", "sync", "ui", "spaces", "data")
+COMMANDS = ("export", "report", "sync", "ui", "runs", "spaces", "data")
 
 
 EPILOG = """\
@@ -27,6 +27,7 @@ other commands (each has --help):
   report RUN            write report.html again and print its path
   sync RUN              deliver to MLflow what has not arrived there yet
   ui [RUN]              open the MLflow UI on the local store: all searches, or one with its trials
+  runs                  list the runs: status, winner, test, size on disk
   spaces                list the search spaces
   data [NAME|PATH]      list the named data sets, or describe one
 
@@ -343,6 +344,9 @@ def command_parser(command: str) -> Parser:
             parser.add_argument(
                 "--host", type=filled, default="127.0.0.1", help="default: this machine only"
             )
+        case "runs":
+            parser.description = "List the runs, the newest first; a winner in brackets is so far."
+            _runs_dir(parser)
         case "spaces":
             parser.description = "List the search spaces, or show one."
             parser.add_argument("name", nargs="?", type=place, metavar="NAME|FILE")

@@ -1,8 +1,9 @@
-"""The commands other than the search: export, report, sync, ui, spaces, data."""
+"""The commands other than the search: export, report, sync, ui, runs, spaces, data."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.errors import ConfigError
@@ -101,6 +102,21 @@ def command_ui(options: argparse.Namespace) -> int:
             raise ConfigError("--runs-dir: of which run? say ui RUN --runs-dir DIR")
         return serve(options.port, options.host)
     return serve(options.port, options.host, run_dir=_open(options).path)
+
+
+def command_runs(options: argparse.Namespace) -> int:
+    """List the runs in the folder of runs."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from search.cli.runs import COLUMNS, lines
+
+    table = Table(*COLUMNS, box=None)
+    for line in lines(Path(options.runs_dir or "runs")):
+        table.add_row(*map(Text, line.cells))
+    Console().print(table)
+    return 0
 
 
 def command_export(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from recsys.errors import ConfigError
 from recsys.models import ModelConfig, config_from_flat
 from search.record.events import (
     EpochsReported,
@@ -85,6 +86,14 @@ class TrialRecord:
     def training(self) -> ModelConfig:
         """The config as it is trained. Raises ConfigError where this version does not know it."""
         return config_from_flat(self.config)
+
+    @property
+    def title(self) -> str:
+        """`t0029 bpr-hard d=256 N=47 M=10 K=2`; the id alone of a config of another version."""
+        try:
+            return f"{self.id} {self.training.label()}"
+        except ConfigError:
+            return self.id
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -236,7 +236,7 @@ class RunDelivery:
 
     def _deliver_trial(self, trial: TrialRecord, state: RunState) -> None:
         child = self.done.children.get(trial.id)
-        tags, name = wanted.trial_tags(trial, state), wanted.trial_name(trial)
+        tags, name = wanted.trial_tags(trial, state), trial.title
         if child is not None and child.attempt != trial.attempt:
             # The trial ran again: MLflow can't take values back, so its run is made again.
             self.client.delete_run(child.run_id)

@@ -16,7 +16,6 @@ from search.record.state import RunState, TrialRecord
 from search.tracking.address import (
     sqlite_file,
 )
-from search.tracking.wanted import trial_name
 from search.tracking.where import _STORE, DELIVERY, default_tracking_uri, is_local_default
 
 
@@ -42,7 +41,7 @@ def is_whole(child: Child | None, trial: TrialRecord) -> bool:
         trial.attempt,
         len(trial.rows),
         trial.finished,
-        trial_name(trial),
+        trial.title,
     )
 
 

@@ -60,7 +60,7 @@ def _of_trial(
     state: RunState, trial: TrialRecord, store: Store, run: Any, parent: str
 ) -> Iterator[str]:
     yield from _equal("status", run.info.status, wanted.CHILD_STATUS[trial.state])
-    yield from _equal("name", run.info.run_name, wanted.trial_name(trial))
+    yield from _equal("name", run.info.run_name, trial.title)
     yield from _equal("params", run.data.params, wanted.trial_params(trial))
     yield from _equal("start", run.info.start_time, wanted.ms(trial.started))
     tags = wanted.trial_tags(trial, state) | {wanted.PARENT_TAG: parent}

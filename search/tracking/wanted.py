@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recsys.errors import ConfigError, InputError
+from recsys.errors import InputError
 from search.paths import NAME
 from search.record.events import State, Status
 from search.record.result import RunResult, read_result
@@ -77,14 +77,6 @@ def text(value: Any, limit: int = _MAX_TAG) -> str:
 
 
 # --- a trial ----------------------------------------------------------------------------------
-
-
-def trial_name(trial: TrialRecord) -> str:
-    """The trial and its config in a few words, the id alone where this version can't read it."""
-    try:
-        return f"{trial.id} {trial.training.label()}"
-    except ConfigError:
-        return trial.id
 
 
 def trial_params(trial: TrialRecord) -> dict[str, str]:
@@ -241,7 +233,7 @@ def winner_name(state: RunState, result: RunResult) -> str | None:
     trial = state.trials.get(result.best_trial or "")
     if trial is None or result.is_table or result.won_by_leak:
         return None
-    return trial_name(trial)
+    return trial.title
 
 
 class Data(NamedTuple):

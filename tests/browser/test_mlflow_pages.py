@@ -77,7 +77,7 @@ def test_the_page_that_ui_prints_has_the_trials_in_order(
     assert "12 matching runs" in text
     trials = [t for t in shown.state.in_order() if t.value is not None]
     best = sorted(trials, key=lambda trial: -trial.value)  # type: ignore[operator]
-    names = [wanted.trial_name(trial) for trial in best]
+    names = [trial.title for trial in best]
     places = [text.index(name) for name in names if name in text]
     assert len(places) == len(names)
     assert places == sorted(places)

@@ -72,14 +72,14 @@ def test_a_trial_is_called_by_its_config(tmp_path: Path) -> None:
     name = run.trial()
     run.close()
     trial = read_state(run.path / "journal.jsonl").trials[name]
-    assert wanted.trial_name(trial) == "t0000 bpr-even d=64"
+    assert trial.title == "t0000 bpr-even d=64"
 
 
 def test_a_config_of_another_version_leaves_the_id(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, "a")
     name = run.made({}, {"invention": 1})
     run.close()
-    assert wanted.trial_name(read_state(run.path / "journal.jsonl").trials[name]) == name
+    assert read_state(run.path / "journal.jsonl").trials[name].title == name
 
 
 def view_of(tags: dict[str, str], key: str) -> dict[str, Any]:

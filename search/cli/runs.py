@@ -1,0 +1,96 @@
+"""`runs`: what is in the folder of runs, the newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.errors import ConfigError, UserError
+from search.record.events import Status
+from search.record.folder import JOURNAL, RunFolder
+from search.record.result import RunResult, read_result
+from search.record.state import RunState
+from search.words import number, utc
+
+COLUMNS = ("run", "began (UTC)", "status", "trials", "metric", "test", "winner", "size")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run in the list. began: Unix seconds, 0 where it is not known. cells: as in `COLUMNS`."""
+
+    began: float
+    cells: tuple[str, ...]
+
+
+def lines(runs_dir: Path) -> list[Line]:
+    """A line for every run in a folder, the newest first. ConfigError where there is no folder."""
+    if not runs_dir.is_dir():
+        raise ConfigError(f"{runs_dir}: no such folder: say where the runs are with --runs-dir DIR")
+    return sorted(_found(runs_dir), key=lambda line: (-line.began, line.cells))
+
+
+def _found(runs_dir: Path) -> Iterator[Line]:
+    for path in sorted(runs_dir.iterdir()):
+        if (path / JOURNAL).is_file():
+            yield _line(RunFolder(path.resolve()))
+
+
+def _line(folder: RunFolder) -> Line:
+    size = _readable(sum(_sizes(folder.path)))
+    try:
+        state, result = folder.state(), read_result(folder.path)
+    except (UserError, OSError) as error:  # a damaged file is this run's affair alone
+        reason = " ".join(str(error).split())
+        return Line(0.0, (folder.name, "", f"can't be read: {reason}", "", "", "", "", size))
+    began = (state.sessions[0].started if state.sessions else None) or 0.0
+    cells = (
+        folder.name,
+        (utc(began) or "").replace("T", " ")[:16],
+        _status(folder, state),
+        str(len(state.trials)),
+        state.run.metric or "",
+        number(result.test) if result is not None and result.test is not None else "",
+        _winner(state, result),
+        size,
+    )
+    return Line(began, cells)
+
+
+def _status(folder: RunFolder, state: RunState) -> str:
+    """How the run ended, whether it goes on, or that it was cut off: its journal has no end."""
+    if folder.alive():
+        return "running"
+    return "cut off" if state.status == Status.RUNNING else str(state.status)
+
+
+def _winner(state: RunState, result: RunResult | None) -> str:
+    """The winner, or the blend in its place, in a few words; the best so far in brackets."""
+    if result is not None and result.blend is not None and result.blend.handed_over:
+        return f"blend of {len(result.blend.members)}"
+    if result is not None and (result.is_table or result.won_by_leak):
+        return ""
+    best = state.trials.get((result and result.best_trial) or "") or state.best()
+    if best is None:
+        return ""
+    return best.title if state.stage_done("race") else f"({best.title})"
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            yield path.stat().st_size
+
+
+def _readable(size: int) -> str:
+    """Bytes as a person reads them.
+
+    >>> _readable(1_234_567)
+    '1.2 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    raise AssertionError

@@ -1,0 +1,68 @@
+"""`runs`: every run of a folder in a line, whatever state it is in."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from search.cli.main import main
+from search.cli.runs import lines
+from tests.factories import FakeRun, fake_run, fake_table
+
+
+def cells(runs: Path) -> dict[str, tuple[str, ...]]:
+    return {line.cells[0]: line.cells for line in lines(runs)}
+
+
+def test_a_line_for_every_run_the_newest_first(tmp_path: Path) -> None:
+    fake = fake_run(tmp_path)  # of an earlier date
+    done = FakeRun(tmp_path, "done")
+    done.trial()
+    done.finish()
+    done.close()
+    time.sleep(0.01)
+    alive = FakeRun(tmp_path, "alive")
+    alive.trial()
+    cut = FakeRun(tmp_path, "cut")
+    cut.close()
+    (tmp_path / "notes").mkdir()
+    found = lines(tmp_path)
+    assert [line.cells[0] for line in found] == ["cut", "alive", "done", fake.name]
+    by_name = {line.cells[0]: line.cells for line in found}
+    assert [by_name[name][2] for name in ("cut", "alive", "done")] == ["cut off", "running", "done"]
+    assert by_name["done"][4:6] == ("map@50", "0.1700")
+    assert by_name["alive"][6] == "(t0000 bpr-even d=64)"
+    assert by_name["cut"][6] == ""
+    assert by_name[fake.name][7].endswith(("kB", "MB"))
+    alive.close()
+
+
+def test_a_damaged_run_does_not_hide_the_others(tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        run = FakeRun(tmp_path, name)
+        run.trial()
+        run.finish()
+        run.close()
+    (tmp_path / "bad" / "result.json").write_text("{")
+    found = cells(tmp_path)
+    assert found["good"][2] == "done"
+    assert found["bad"][2].startswith("can't be read: ")
+
+
+def test_a_table_has_no_winner(tmp_path: Path) -> None:
+    assert cells(fake_table(tmp_path).parent).popitem()[1][6] == ""
+
+
+def test_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    run = FakeRun(tmp_path / "runs", "a-run")
+    run.trial()
+    run.close()
+    assert main(["runs", "--runs-dir", str(tmp_path / "runs")]) == 0
+    assert "a-run" in capsys.readouterr().out
+    assert main(["runs", "--runs-dir", str(tmp_path / "none")]) == 2
+    assert "no such folder" in capsys.readouterr().err
