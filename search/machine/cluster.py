@@ -324,7 +324,7 @@ class Cluster:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
                 if not done:
-                    if (why := patience.look(self._runs(function.__name__))) is not None:
+                    if (why := patience.look(self._runs(function.__name__, resources))) is not None:
                         raise NoWorkersError(why)
                     continue
                 patience.look(running=True)
@@ -338,13 +338,16 @@ class Cluster:
                 ray.cancel(one, force=True)
             raise
 
-    def _runs(self, name: str) -> bool:
+    def _runs(self, name: str, resources: Resources) -> bool:
         """Whether a worker runs this function: Ray gives it as the title of the process.
 
-        True also where that can't be seen, on a cluster or without titles.
+        True also where that can't be seen, for want of titles. Those of other machines can't be:
+        on a cluster it is whether a node is left that it may run on.
         """
         if self.address:
-            return True
+            return (
+                side_by_side(self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial) > 0
+            )
         titles = ray_titles()
         self._titled = self._titled or bool(titles)
         return not self._titled or any(title.startswith(f"ray::{name}") for title in titles)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SAY_AFTER_S = 25.0
+SAY_AFTER_S, SAY_AGAIN_S = 25.0, 60.0
 # A worker imports numba and torch: minutes, where many start at once from a slow disk.
 GIVE_UP_KNOWING_S, GIVE_UP_S = 120.0, 300.0
 GIVE_UP_CLUSTER_S = 1800.0  # a cluster may have to start machines first, or be busy with others
@@ -29,6 +29,8 @@ class NoWorkersError(Exception):
 class Patience:
     """How long nothing may run: a line is printed after a while, and later the search ends.
 
+    On a cluster, where that is much later, the line is repeated.
+
     `note` says a line, `trouble` gives the cause as far as it is known.
     """
 
@@ -37,14 +39,14 @@ class Patience:
     joined: bool = False
     clock: Callable[[], float] = time.monotonic
     since: float | None = None
-    _said: bool = False
+    _said: float | None = None  # when
     _looked: float = field(default=0.0)
 
     def look(self, running: bool) -> str | None:
         """To be called repeatedly; returns the reason, in one line, once it is time to give up."""
         now = self.clock()
         if running or self.since is None:
-            self.since, self._said = now, False
+            self.since, self._said = now, None
             return None
         idle = now - self.since
         if idle < SAY_AFTER_S or now < self._looked:
@@ -52,8 +54,8 @@ class Patience:
         self._looked = now + 1.0
         cause = self.trouble()
         why = f": {cause}" if cause else self._supposed()
-        if not self._said:
-            self._said = True
+        if self._said is None or (self.joined and now - self._said >= SAY_AGAIN_S):
+            self._said = now
             self.note(f"no worker has started for {idle:.0f} s{why}")
         limit = GIVE_UP_CLUSTER_S if self.joined else GIVE_UP_KNOWING_S if cause else GIVE_UP_S
         return f"no worker could be started in {idle:.0f} s{why}" if idle >= limit else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.machine import cluster, workers
-from search.machine.cluster import Cluster, start_failure
+from search.machine.cluster import Cluster, Resources, start_failure
 from search.machine.workers import Patience, cause_of, start_trouble, trouble_in
 
 
@@ -43,7 +43,7 @@ def test_one_line_within_half_a_minute_then_the_end(
         assert clock.now < 30 or lines
         clock.now += 0.5
     assert clock.now - 0.5 == pytest.approx(limit, abs=1)
-    assert len(lines) == 1
+    assert len(lines) == (1 + (limit - 25) // workers.SAY_AGAIN_S if joined else 1)
     assert lines[0].startswith("no worker has started for 25 s")
     assert end.startswith("no worker could be started in")
     if trouble:
@@ -127,8 +127,18 @@ def test_a_task_runs_where_a_worker_has_its_name(monkeypatch: pytest.MonkeyPatch
         (set(), False),
     ):
         monkeypatch.setattr(cluster, "ray_titles", lambda found=titles: found)
-        assert here._runs("race") is runs
-    assert Cluster("head:6379")._runs("race")  # other machines' workers can't be seen
+        assert here._runs("race", Resources(1, 0.0, 1, 1)) is runs
+
+
+def test_on_a_cluster_a_task_runs_as_long_as_a_node_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there, nodes = Cluster("head:6379"), [(2.0, 0.0)]
+    monkeypatch.setattr(there, "nodes", lambda: nodes)
+    assert there._runs("race", Resources(2, 0.0, 2, 1))
+    assert not there._runs("race", Resources(4, 0.0, 2, 1))
+    nodes.clear()
+    assert not there._runs("race", Resources(1, 0.0, 2, 1))
 
 
 def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
