@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from recsys.errors import ConfigError
+from search.machine.cgroups import least_limit
 
 VARIABLE = "RECSEARCH_CPUS"
 # What batch systems promise a job on this machine, each with the variable that says it is theirs.
@@ -55,34 +56,7 @@ def _promised(env: Mapping[str, str]) -> list[int]:
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
     """Cores that the cgroups of this process allow, of either version; None: no limit."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except (OSError, ValueError):
-        return None
-    quotas = []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if not controllers:
-            quotas += _along(root / "sys/fs/cgroup", path, _quota_v2)
-        elif "cpu" in controllers.split(","):
-            for name in dict.fromkeys((controllers, "cpu,cpuacct", "cpu")):
-                quotas += _along(root / "sys/fs/cgroup" / name, path, _quota_v1)
-    return min(quotas, default=None)
-
-
-def _along(mount: Path, path: str, read: Callable[[Path], float | None]) -> list[float]:
-    """What `read` finds in a cgroup and in all of its parents.
-
-    In a container its own cgroup may be mounted as the topmost: then the path does not exist.
-    """
-    parts = [part for part in path.split("/") if part not in ("", "..", ".")]
-    folders = [mount.joinpath(*parts[:n]) for n in range(len(parts) + 1)]
-    found = []
-    for folder in folders:
-        with suppress(OSError, ValueError, ZeroDivisionError):
-            found.append(read(folder))
-    return [quota for quota in found if quota is not None and quota > 0]
+    return least_limit(root, "cpu", _quota_v2, _quota_v1)
 
 
 def _quota_v2(folder: Path) -> float | None:

@@ -412,7 +412,9 @@ def _dry_run(
             cost = measure(cluster, resources, spec, data, settings.time_budget)
     except NoWorkersError as error:
         raise ConfigError(str(error)) from None
-    if cost is not None:
+    if cost is None and settings.time_budget is not None and not done:
+        display.note("the trials take a small part of the time budget")
+    elif cost is not None:
         display.note(cost.words())
         pace = cost.pace() if spec.purpose == "search" else None
         for line in [] if pace is None or done else cost.pace_words(pace):
