@@ -172,10 +172,11 @@ def worth_asking(
 
 def full_length(probed: Sequence[Probed], size: Size, users: int) -> Pace:
     """Trials as long as the space has them, validated on all `users`."""
-    rates: dict[str, float] = {}
-    for one in probed:  # of several measurements of a kind the slower: they ran side by side
-        rates[one.kind] = max(rates.get(one.kind, 0.0), one.train_seconds / one.work)
-    each = max(one.eval_seconds / one.users for one in probed)
+    measured: dict[str, list[float]] = {}
+    for one in probed:
+        measured.setdefault(one.kind, []).append(one.train_seconds / one.work)
+    rates = {kind: float(np.median(found)) for kind, found in measured.items()}
+    each = float(np.median([one.eval_seconds / one.users for one in probed]))
     return Pace(rates, math.inf, each * users, None, size)
 
 

@@ -260,3 +260,11 @@ def test_measuring_a_space() -> None:
     assert len(here.tasks) == 5  # all workers at once
     linear = override(load_spec("all"), ["method=slim"])
     assert measure(here, Resources(1, 0.0, 2, 2), linear, data, 1e-6) is None  # type: ignore[arg-type]
+
+
+def test_one_slow_measurement_of_several_decides_nothing() -> None:
+    """What runs beside it may hold up a probe for seconds."""
+    found = [probed(), probed(3 * RATE, 5e-3), probed(1.1 * RATE, 1.1e-4)]
+    full = paces.full_length(found, SIZE, 4_000)
+    assert full.rates["lfm bpr hard"] == pytest.approx(1.1 * RATE)
+    assert full.eval_seconds == pytest.approx(1.1e-4 * 4_000)
