@@ -130,11 +130,9 @@ def test_a_late_node_works_and_the_end_of_the_head_is_said(machines: Machines) -
     process = head.start(words, {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"})
     wait(lambda: trials_on(first) >= 2, "the first node does not work")
     late = join(machines, "w2")
-    before = trials_on(first)
     seconds = wait(lambda: trials_on(late) >= 1, "the late node does not work")
     print(f"the late node works after {seconds:.1f} s")
-    # However slow the machine is: while it started there were few trials that it could have lost.
-    assert trials_on(first) - before < 40
+    assert process.poll() is None, "the search ended before"
     head.run("kill -9 $(pgrep gcs_server)")
     said = end(process)
     assert process.returncode != 0
