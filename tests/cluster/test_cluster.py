@@ -122,7 +122,7 @@ def test_where_no_node_is_good_nothing_is_begun(machines: Machines) -> None:
     assert head.run("ls /tmp/runs").returncode != 0
 
 
-def test_a_late_node_works_and_the_end_of_the_head_is_said(machines: Machines) -> None:
+def test_nodes_come_and_go_and_then_the_head_ends(machines: Machines) -> None:
     head = start_head(machines)
     first = join(machines, "w1")
     long = ("--space", "smoke", "--trials", "300", "--set", "scheduler=none")
@@ -133,8 +133,13 @@ def test_a_late_node_works_and_the_end_of_the_head_is_said(machines: Machines) -
     seconds = wait(lambda: trials_on(late) >= 1, "the late node does not work")
     print(f"the late node works after {seconds:.1f} s")
     assert process.poll() is None, "the search ended before"
+    first.end()  # with a trial that has not ended
+    done = trials_on(late)
+    wait(lambda: trials_on(late) >= done + 2, "the search does not continue without the first node")
     head.run("kill -9 $(pgrep gcs_server)")
     said = end(process)
     assert process.returncode != 0
     assert "nothing finished is lost. To resume: " in said
     assert "--resume --run" in said
+    text = head.run("cat /tmp/runs/late/trials.csv /tmp/runs/late/journal.jsonl").stdout
+    assert '"state": "FAILED"' not in text.replace('":"', '": "')
