@@ -17,7 +17,7 @@ from search.tracking.store import Store
 if TYPE_CHECKING:
     from search.tracking.memory import Delivered
 
-ALIAS, ARTIFACT = "champion", "model"
+ALIAS, PREVIOUS, ARTIFACT = "champion", "previous", "model"
 FILES = (CONFIG, "ids.json", "seen.npz")
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
 INPUTS = ("user_id", "items", "similar_to")
@@ -63,8 +63,16 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
         )
     by_leak = wanted.won_by_leak(state, wanted.known_result(run_dir))
     if not by_leak and _is_newest(client, name, state.finished or 0.0):
-        client.set_registered_model_alias(name, ALIAS, version_found.version)
+        _crown(client, name, str(version_found.version))
     done.model = [digest, name, str(version_found.version)]
+
+
+def _crown(client: Any, name: str, version: str) -> None:
+    """Make a version the champion; `previous` is the one before, to go back to."""
+    before = client.get_registered_model(name).aliases.get(ALIAS)
+    if before is not None and str(before) != version:
+        client.set_registered_model_alias(name, PREVIOUS, str(before))
+    client.set_registered_model_alias(name, ALIAS, version)
 
 
 def is_registered(client: Any, done: Delivered) -> bool:

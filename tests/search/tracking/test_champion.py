@@ -31,7 +31,7 @@ def registered(uri: str) -> list[tuple[Any, ...]]:
 
 
 def champion(uri: str) -> list[tuple[Any, ...]]:
-    return query(uri, "select alias, version from registered_model_aliases")
+    return query(uri, "select alias, version from registered_model_aliases order by alias")
 
 
 def finished(runs: Path, name: str, **options: Any) -> FakeRun:
@@ -110,7 +110,10 @@ def test_an_old_run_synced_late_and_a_leaky_one_do_not_become_champion(tmp_path:
     assert champion(uri) == [("champion", 1)]
     newest = finished(tmp_path / "runs", "newest", seed=3)
     assert deliver(newest, uri)
-    assert champion(uri) == [("champion", 4)]
+    assert champion(uri) == [("champion", 4), ("previous", 1)]
+    (newest.path / "delivery.json").unlink()  # delivered again, it does not succeed itself
+    assert deliver(newest, uri)
+    assert champion(uri) == [("champion", 4), ("previous", 1)]
     assert [version for _, version in registered(uri)] == [1, 2, 3, 4]
     for run in (old, new, leaky, newest):
         assert verify_delivery(run.path, uri) == []
