@@ -15,7 +15,7 @@ from search.record.state import RunState
 from search.tracking import wanted
 from search.tracking.description import NOTE_TAG, description
 from search.tracking.memory import Delivered
-from search.tracking.store import open_store
+from search.tracking.store import import_mlflow, open_store
 from search.tracking.ui import run_page
 from search.tracking.ui_server import first_page
 from search.tracking.verify import verify_delivery
@@ -192,6 +192,7 @@ def test_tables_are_those_that_mlflow_reads(tmp_path: Path) -> None:
     store = open_store(uri, EXPERIMENT)
     memory = Delivered.read(run.path)
     assert memory is not None
+    import_mlflow(uri).set_tracking_uri(uri)  # it searches there, whatever its client has
     table = store.client.load_table(store.experiment_id, "trials.json", [memory.run_id])
     assert table["id"].tolist() == ["t0000", "t0001", "t0002"]
     assert table["epochs"].tolist() == [2, 3, 4]
