@@ -30,6 +30,7 @@ RUNGS = 2  # so many times a trial is judged: with a factor of 3 after a ninth a
 LEAST_EPOCHS = 3
 EVAL_SHARE = 0.25  # of an epoch's training: what evaluation may take before users are sampled
 LEAST_USERS = 2_500
+WORTH_SAMPLING = 0.7  # of the users: a sample that is larger saves next to nothing
 SAMPLED = 128  # configs that stand for a space
 NOMINAL = 1e10  # operations a second of a quiet core: what is far below the budget needs no probe
 WORTH_ASKING = 0.05  # of the search's seconds
@@ -201,7 +202,7 @@ def make_pace(
     kept = None
     if each * users > EVAL_SHARE * training:
         kept = max(LEAST_USERS, int(EVAL_SHARE * training / each))
-        kept = None if kept >= users else kept
+        kept = None if kept > WORTH_SAMPLING * users else kept
     share = mean_share(spec)
     evaluation = each * (users if kept is None else kept)
     longest = seconds / share
