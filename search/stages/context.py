@@ -24,7 +24,7 @@ from search.record.state import TrialRecord
 from search.screen.display import Display
 from search.space.load import RaceSpec, SearchSpec
 from search.space.trial import TrialConfig
-from search.tune.pace import Pace, sample_users
+from search.tune.pace import SEARCH_SHARE, Pace, sample_users
 from search.tune.probe import measure
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
@@ -259,7 +259,7 @@ class Stages:
     def search_deadline(self) -> float:
         """When the search has to end, of `time.monotonic`, for the rest to fit into the budget.
 
-        What follows gets at most half of it.
+        What follows gets as much of it as it needs, at most what `SEARCH_SHARE` leaves.
         """
         budget = self.settings.time_budget
         if self.deadline is None or budget is None:
@@ -268,7 +268,7 @@ class Stages:
         after = seconds_after_search(
             trials, self.spec.race, self.resources.concurrent, self.spec.blend
         )
-        return self.deadline - min(after, budget / 2)
+        return self.deadline - min(after, (1 - SEARCH_SHARE) * budget)
 
     def end_leftovers(self, reason: Reason | None) -> None:
         """Trials cut off by the hard end of a time budget end as pruned, in every record."""

@@ -22,8 +22,8 @@ from recsys.models.base import Size
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
 
-SEARCH_SHARE = 0.5  # of a time budget: race, blend, test and refit have the rest
-STARTS = 50  # trials that a search is to begin in its seconds
+SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
+STARTS = 75  # trials that a search is to begin in its seconds
 WORTH_A_TRIAL = 10  # epochs of a typical config: rather fewer starts than trials shorter than that
 LEAST_STARTS = 8  # but so many in any case
 RUNGS = 2  # so many times a trial is judged: with a factor of 3 after a ninth and a third of it

@@ -120,10 +120,10 @@ class TestDeadline:
         assert after < 500
         assert run.stages().search_deadline() == pytest.approx(5000 - after)
 
-    def test_at_most_half_of_the_budget_is(self, tmp_path: Path) -> None:
+    def test_at_most_four_tenths_of_the_budget_are(self, tmp_path: Path) -> None:
         run = Run(tmp_path, budget=20.0, deadline=5000.0)
         run.trial(0, 0.1, 0.2, end=State.COMPLETE)
-        assert run.stages().search_deadline() == 4990
+        assert run.stages().search_deadline() == 4992
 
 
 class TestLeftovers:

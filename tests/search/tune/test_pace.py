@@ -116,7 +116,7 @@ def test_fewer_starts_before_trials_of_nothing() -> None:
     assert roomy is not None
     assert roomy.trial_seconds == pytest.approx(3_000 / (paces.STARTS * share))
     (line,) = measured(3_000.0).pace_words(roomy)
-    assert "about 50 trials fit" in line
+    assert "about 75 trials fit" in line
 
 
 def test_users_are_sampled_only_where_evaluation_is_dear() -> None:
