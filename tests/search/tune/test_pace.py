@@ -65,7 +65,7 @@ def test_what_a_trial_of_a_space_takes() -> None:
     # 8 epochs, a third of 16 more, a ninth of 48 more, a twenty-seventh of the last 8
     assert paces.mean_epochs(SPEC) == pytest.approx(8 + 16 / 3 + 48 / 9 + 8 / 27)
     assert paces.mean_epochs(override(SPEC, ["scheduler=none"])) == 80
-    assert paces.mean_share(SPEC) == pytest.approx(1 / 9 + 2 / 27 + 6 / 81)
+    assert paces.mean_share(SPEC) == pytest.approx(1 / 9 + 2 / 18 + 6 / 36)
     assert paces.mean_share(override(SPEC, ["scheduler=none"])) == 1.0
 
 
