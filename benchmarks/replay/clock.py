@@ -124,7 +124,28 @@ def simulate(world: World, player: Player, workers: int, seconds: float) -> Log:
     return log
 
 
-class Ours(Player):
+class UnderRay(Player):
+    """A searcher and a scheduler of Ray's interfaces, and their trials."""
+
+    _search: Searcher
+    _scheduler: TrialScheduler
+    _trials: dict[str, Any]
+
+    def goes_on(self, trial: Live) -> bool:
+        result = _result(trial)
+        stop = self._scheduler.on_trial_result(None, self._trials[trial.id], result)
+        if stop == TrialScheduler.CONTINUE:
+            self._search.on_trial_result(trial.id, result)
+        return bool(stop == TrialScheduler.CONTINUE)
+
+    def ended(self, trial: Live, by_itself: bool) -> None:
+        result = _result(trial) | {"stop": "epochs" if by_itself else None}
+        if by_itself:
+            self._scheduler.on_trial_complete(None, self._trials[trial.id], result)
+        self._search.on_trial_complete(trial.id, result)
+
+
+class Ours(UnderRay):
     """The searcher and the scheduler that ship."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
@@ -143,19 +164,7 @@ class Ours(Player):
         return name, config["trial"].params, None
 
     def goes_on(self, trial: Live) -> bool:
-        if trial.epoch not in self._rungs:
-            return True
-        result = _result(trial)
-        stop = self._scheduler.on_trial_result(None, self._trials[trial.id], result)
-        if stop == TrialScheduler.CONTINUE:
-            self._search.on_trial_result(trial.id, result)
-        return bool(stop == TrialScheduler.CONTINUE)
-
-    def ended(self, trial: Live, by_itself: bool) -> None:
-        result = _result(trial) | {"stop": "epochs" if by_itself else None}
-        if by_itself:
-            self._scheduler.on_trial_complete(None, self._trials[trial.id], result)
-        self._search.on_trial_complete(trial.id, result)
+        return trial.epoch not in self._rungs or super().goes_on(trial)
 
 
 def _result(trial: Live) -> dict[str, Any]:
@@ -219,7 +228,7 @@ class Tpe(Player):
         self._study.tell(self._open.pop(trial.id), trial.best)
 
 
-class StockRay(Player):
+class StockRay(UnderRay):
     """Ray's own OptunaSearch and ASHAScheduler, as they come."""
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
@@ -245,19 +254,6 @@ class StockRay(Player):
         self._trials[name] = _Trial(name)
         self._scheduler.on_trial_add(None, self._trials[name])
         return name, config, None
-
-    def goes_on(self, trial: Live) -> bool:
-        result = _result(trial)
-        stop = self._scheduler.on_trial_result(None, self._trials[trial.id], result)
-        if stop == TrialScheduler.CONTINUE:
-            self._search.on_trial_result(trial.id, result)
-        return bool(stop == TrialScheduler.CONTINUE)
-
-    def ended(self, trial: Live, by_itself: bool) -> None:
-        result = _result(trial)
-        if by_itself:
-            self._scheduler.on_trial_complete(None, self._trials[trial.id], result)
-        self._search.on_trial_complete(trial.id, result)
 
 
 class _Trial:

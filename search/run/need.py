@@ -8,8 +8,7 @@ from recsys.errors import ConfigError
 from recsys.evaluation import TILE
 from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
-from search.space.load import read_space
-from search.space.located import Origin
+from search.space.load import override
 from search.space.spec import SearchSpec
 from search.tune.pace import configs_of
 from search.words import counted
@@ -67,8 +66,7 @@ def without(spec: SearchSpec, left: Sequence[object]) -> SearchSpec:
     """The space with only these methods."""
     param = spec.method()
     assert param is not None
-    settings = [f"{param.name}=[{', '.join(map(str, left))}]"]
-    return read_space(spec.to_dict(), Origin(spec.name), spec.name, settings)
+    return override(spec, [f"{param.name}=[{', '.join(map(str, left))}]"])
 
 
 def _gb(size: float) -> str:

@@ -107,6 +107,11 @@ def read_space(
     )
 
 
+def override(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:
+    """`spec`, written out and read again with `--set`. Raises ConfigError."""
+    return read_space(spec.to_dict(), Origin(spec.name), spec.name, settings)
+
+
 def _has_default_trials(value: dict[str, Any], origin: Origin, name: str) -> bool:
     """Whether a space has the default number of trials, though it says it (resolved ones do)."""
     rest = {key: own for key, own in value.items() if key != "trials"}

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from recsys.interactions import CSR, subset
+from recsys.interactions import CSR, rows_of, subset
 from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from search.record.events import PaceSet
@@ -95,6 +95,15 @@ class Pace:
         )
 
 
+def space_rungs(spec: SearchSpec) -> list[int]:
+    """After which epochs a trial is judged that is as long as the space has it."""
+    found, epoch = [], spec.grace_epochs
+    while epoch < spec.max_epochs:
+        found.append(epoch)
+        epoch *= spec.reduction_factor
+    return found
+
+
 def paced_rungs(epochs: int, factor: int) -> list[int]:
     """After which epochs a paced trial of at most so many is judged; the best 1/factor go on."""
     return [math.ceil(epochs / factor**k) for k in range(RUNGS, 0, -1)]
@@ -155,11 +164,15 @@ def mean_epochs(spec: SearchSpec) -> float:
     """Epochs that a trial of the space has on average: see `planned_seconds`."""
     if spec.scheduler != "asha":
         return float(spec.max_epochs)
-    total, before, share, rung = 0.0, 0, 1.0, spec.grace_epochs
-    while rung < spec.max_epochs:
-        total += share * (rung - before)
-        before, share, rung = rung, share / spec.reduction_factor, rung * spec.reduction_factor
-    return total + share * (spec.max_epochs - before)
+    return mean_length([*space_rungs(spec), spec.max_epochs], 1 / spec.reduction_factor)
+
+
+def mean_length(ends: Sequence[float], goes_on: float) -> float:
+    """How far a trial comes on average that may end at each of `ends`, the last its whole length.
+
+    goes_on: the part of the trials that a rung lets go on.
+    """
+    return sum((b - a) * goes_on**k for k, (a, b) in enumerate(pairwise([0.0, *ends])))
 
 
 def worth_asking(
@@ -221,8 +234,7 @@ def mean_share(spec: SearchSpec) -> float:
     if spec.scheduler != "asha":
         return 1.0
     factor = float(spec.reduction_factor)
-    ends = [factor**-k for k in range(RUNGS, -1, -1)]
-    return sum((b - a) * SURVIVE**k for k, (a, b) in enumerate(pairwise([0.0, *ends])))
+    return mean_length([factor**-k for k in range(RUNGS, -1, -1)], SURVIVE)
 
 
 def sample_users(held_out: CSR, seen: CSR, count: int, rng: np.random.Generator) -> CSR:
@@ -244,6 +256,4 @@ def sample_users(held_out: CSR, seen: CSR, count: int, rng: np.random.Generator)
 def part_of(train: CSR, share: float) -> CSR:
     """Every n-th user's items, with all items but fewer users: for measuring."""
     count = max(1, min(train.n_users, math.ceil(share * train.n_users)))
-    users = np.arange(count) * train.n_users // count
-    indptr = np.concatenate([[0], np.cumsum(train.degrees()[users])])
-    return CSR(indptr, np.concatenate([train.row(int(u)) for u in users]), train.n_items)
+    return rows_of(train, np.arange(count) * train.n_users // count)

@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from recsys.models import ModelConfig
 from search.space.spec import SearchSpec
 from search.tune.outcome import OBJECTIVE
-from search.tune.pace import epochs_of, paced_rungs
+from search.tune.pace import epochs_of, paced_rungs, space_rungs
 
 
 class ToTheEnd(FIFOScheduler):
@@ -119,11 +119,7 @@ class EpochASHA(ToTheEnd):
     def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:
         if epochs is not None:
             return paced_rungs(epochs, spec.reduction_factor)
-        found, epoch = [], spec.grace_epochs
-        while epoch < spec.max_epochs:
-            found.append(epoch)
-            epoch *= spec.reduction_factor
-        return found
+        return space_rungs(spec)
 
     def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
         longest = epochs_of(trial.config["trial"].train) if self.paced else None
