@@ -35,7 +35,7 @@ EVAL_SHARE = 0.25  # of an epoch's training: what evaluation may take before use
 LEAST_USERS = 2_500
 WORTH_SAMPLING = 0.7  # of the users: a sample that is larger saves next to nothing
 SAMPLED = 128  # configs that stand for a space
-NOMINAL = 1e10  # operations a second of a quiet core: what is far below the budget needs no probe
+NOMINAL = 4e10  # operations a second of a quiet core: what is far below the budget needs no probe
 WORTH_ASKING = 0.05  # of the search's seconds
 
 

@@ -41,16 +41,21 @@ from search.words import counted, span
 MOST_PROBES = 16  # at once, on a cluster
 FIRST_WORK = 5e8  # operations of the first epoch that is measured
 PROBE_S = 0.4  # of training, at least
+PROBE_SHARE = 0.01  # of the budget: a whole epoch that takes less is measured whole
 PROBE_USERS = 1024
 SHORT = 6  # epochs: a search of trials as short as that tells little
 LONG_S = 3600.0  # a search without a time budget is measured where it takes longer
 
 
-def run_probe(config: ModelConfig, data: TrialData, first: float) -> Probed | Failure:
-    """Measure an epoch of a config on as many users as take `PROBE_S`, for `search.tune.pace`.
+def run_probe(
+    config: ModelConfig, data: TrialData, first: float, longest: float
+) -> Probed | Failure:
+    """Measure an epoch of a config, for `search.tune.pace`.
 
-    first: the share of the users to begin with; those are trained twice, since the first time
-    loads the compiled code.
+    It is a whole one where that takes at most `longest` seconds, since fewer users fit into the
+    caches and an epoch of them is faster than their share; otherwise of as many users as take
+    `PROBE_S`. first: the share of the users to begin with; those are trained twice, since the
+    first time loads the compiled code.
     """
     limit_threads(data.threads)
     config = config.for_epochs(1)
@@ -59,9 +64,14 @@ def run_probe(config: ModelConfig, data: TrialData, first: float) -> Probed | Fa
         _probe_epoch(config, data, share)
         while True:
             model, train, seconds = _probe_epoch(config, data, share)
-            if seconds >= PROBE_S or share >= 1.0:
+            if share >= 1.0:
                 break
-            share = min(1.0, share * max(2.0, 1.5 * PROBE_S / max(seconds, 1e-3)))
+            if seconds >= PROBE_S:
+                if seconds > share * longest:
+                    break
+                share = 1.0
+            else:
+                share = min(1.0, share * max(2.0, 1.5 * PROBE_S / max(seconds, 1e-3)))
         users = np.arange(min(PROBE_USERS, train.n_users))
         depth = min(depth_of(data.metric), train.n_items)
         top_items(model, train, users[:1], depth)
@@ -135,10 +145,10 @@ class Measured:
         factor = spec.reduction_factor
         starts = min(spec.trials, int(self._seconds() / (pace.trial_seconds * mean_share(spec))))
         judged = f", judged after 1/{factor**2} and 1/{factor} of them"
+        half = f"most of them {long}" if middle == long else f"half of them at most {middle}"
         lines = [
             f"so that about {counted(starts, 'trial')} fit into the time budget, a trial has at "
-            f"most {short} to {long} epochs (half of them at most {middle})"
-            f"{judged if spec.scheduler == 'asha' else ''}"
+            f"most {short} to {long} epochs ({half}){judged if spec.scheduler == 'asha' else ''}"
         ]
         if pace.users is not None:
             lines.append(
@@ -176,7 +186,8 @@ def measure(
     side_by_side = min(resources.concurrent, MOST_PROBES)
     tasks = [c for c in kinds for _ in range(-(-side_by_side // len(kinds)))]
     shared = cluster.put(data)
-    answers = cluster.map(run_probe, [(c, shared, first) for c in tasks], resources)
+    longest = PROBE_SHARE * (LONG_S if budget is None else budget)
+    answers = cluster.map(run_probe, [(c, shared, first, longest) for c in tasks], resources)
     probed = [answer for _, answer in answers if isinstance(answer, Probed)]
     if not probed:
         return None  # the trials will say why

@@ -100,7 +100,12 @@ class Factorization(LFM, Model):
 
     @staticmethod
     def cost(config: TrainConfig, size: Size) -> Cost:
-        """Weights, their best copy, what the optimiser keeps; N scored and L trained a positive."""
+        """Weights, their best copy, what the optimiser keeps; N scored and L trained a positive.
+
+        Drawing a candidate and fetching its factors takes as long as some 250 operations, and
+        training reads and writes whatever it touches; fitted to measured epochs of nine configs on
+        three data sets (docs/experiments.md).
+        """
         weights = 4 * (size.users + size.items) * (config.latent_factors + 1)
         kept = {Adam: 2, Sgd: 0}.get(type(config.optimizer), 1)
         match config.negatives:
@@ -108,6 +113,7 @@ class Factorization(LFM, Model):
                 scored, trained = n, m + k
             case negatives:
                 scored, trained = 0, getattr(negatives, "count", 1)
-        flops = 2 * scored + 8 * (trained + 1)
-        work = float(config.epochs) * size.positives * flops * config.latent_factors
+        d = config.latent_factors
+        each = scored * (2 * d + 250) + (trained + 1) * (32 * d + 300)
+        work = float(config.epochs) * size.positives * each
         return Cost(memory=weights * (2 + kept), work=work)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.interactions import CSR
+from recsys.models import new_model
 from recsys.models.base import Size
 from search.machine.cluster import Failure, Resources
 from search.space.load import load_spec
@@ -23,7 +24,7 @@ from tests.search.spaces import override
 SIZE = Size(users=5_000, items=9_000, positives=170_000)
 SPEC = load_spec("bpr_hard")
 CONFIGS = paces.configs_of(SPEC)
-RATE = 1e-9  # seconds an operation
+RATE = 2.5e-10  # seconds an operation
 
 
 def probed(rate: float = RATE, each: float = 1e-4) -> Probed:
@@ -91,7 +92,7 @@ def test_enough_trials_fit(settings: list[str]) -> None:
 
 
 def test_a_dear_config_gets_fewer_epochs_and_a_cheap_one_all() -> None:
-    pace = pace_of(2_000.0)
+    pace = pace_of(2_500.0)
     assert pace is not None
     cheap = CONFIGS[0].model_copy(update={"latent_factors": 1})
     dear = CONFIGS[0].model_copy(update={"latent_factors": 2048})
@@ -212,7 +213,7 @@ def data_of(train: CSR, valid: CSR) -> TrialData:
 def test_a_probe_measures_an_epoch() -> None:
     train = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
     config = SPEC.train_config(dict(SPEC.enqueue[0])).model_copy(update={"latent_factors": 8})
-    answer = run_probe(config, data_of(train, train), 0.1)
+    answer = run_probe(config, data_of(train, train), 0.1, 1.0)
     assert isinstance(answer, Probed)
     assert answer.kind == "lfm bpr hard"
     # so little that all users take part in the end
@@ -221,13 +222,40 @@ def test_a_probe_measures_an_epoch() -> None:
     assert answer.train_seconds > 0 < answer.eval_seconds
 
 
+@pytest.mark.parametrize(
+    ("seconds", "longest", "shares"),
+    [
+        # seconds of a whole epoch; each share is measured once more at first, to compile
+        (0.1, 1.0, [0.1, 0.1, 1.0]),  # whole, since even that is short
+        (3.0, 4.0, [0.1, 0.1, 0.2, 1.0]),  # whole, since there is time for it
+        (3.0, 2.0, [0.1, 0.1, 0.2]),  # a part that takes PROBE_S
+        (30.0, 2.0, [0.1, 0.1]),
+    ],
+)
+def test_a_probe_measures_a_whole_epoch_where_there_is_time(
+    seconds: float, longest: float, shares: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    train = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
+    config = SPEC.train_config(dict(SPEC.enqueue[0])).model_copy(update={"latent_factors": 8})
+    model = new_model(config, train, np.random.default_rng(0))
+
+    def epoch(_config: object, _data: object, share: float) -> tuple[object, CSR, float]:
+        asked.append(share)
+        return model, train, share * seconds
+
+    monkeypatch.setattr(probe, "_probe_epoch", epoch)
+    assert isinstance(run_probe(config, data_of(train, train), 0.1, longest), Probed)
+    assert asked == pytest.approx(shares)
+
+
 def test_a_probe_that_fails_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise MemoryError("3 GiB")
 
     monkeypatch.setattr(probe, "new_model", full)
     train = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
-    answer = run_probe(CONFIGS[0], data_of(train, train), 1.0)
+    answer = run_probe(CONFIGS[0], data_of(train, train), 1.0, 1.0)
     assert isinstance(answer, Failure)
     assert answer.cause == "MemoryError: 3 GiB"
     found = measure(Here(), Resources(1, 0.0, 2, 2), SPEC, data_of(train, train), 1e-6)  # type: ignore[arg-type]
