@@ -63,11 +63,12 @@ def blend_rows(result: RunResult) -> list[Row]:
         rows.append(("", f"test {result.metric} {number(blend.test)}{inside}"))
     told = [blend.comparison, *blend.test_comparisons]
     rows += [("gain", one.words) for one in told if one is not None]
-    whose = (
-        "the blend's, for it is proven better than the winner alone"
-        if blend.handed_over
-        else "the winner's, for the blend is not proven better"
-    )
+    if result.refit_of is not None:
+        whose = f"the blend's, as in {result.refit_of.run}"
+    elif blend.handed_over:
+        whose = "the blend's, for it is proven better than the winner alone"
+    else:
+        whose = "the winner's, for the blend is not proven better"
     return [*rows, ("submission", f"is {whose}")]
 
 
@@ -100,6 +101,9 @@ def result_rows(
     """The final summary as (label, text) rows; `commands`: what to run next."""
     metric = result.metric or "metric"
     rows: list[Row] = []
+    if result.refit_of is not None:
+        then = result.refit_of
+        rows.append(("refit", f"of run {then.run} on {result.data}: no search was made"))
     if result.leaky:
         rows.append(("WARNING", LEAK))
     if not result.is_table:
@@ -107,8 +111,7 @@ def result_rows(
             at = f", {counted(result.best_epoch, 'epoch')}" if result.best_epoch else ""
             params = config_line(result.best_params or result.best_config)
             rows.append(("winner", f"{result.best_trial}{at}: {params}"))
-        leak = " (leaky: no winner)" if result.won_by_leak else ""
-        rows.append(("validation", f"{metric} {number(result.valid)}, in the search{leak}"))
+        rows.append(("validation", f"{metric} {number(result.valid)}{_where_valid(result)}"))
         tested = test_words(result)
         rows.append(("test", tested if tested == "not measured" else f"{metric} {tested}"))
         if beside := beside_words(result):
@@ -128,6 +131,13 @@ def result_rows(
     ready = (folder / "submission.csv").exists()
     rows += [("next", line) for line in commands or next_commands(folder, ready, result.may_extend)]
     return rows
+
+
+def _where_valid(result: RunResult) -> str:
+    """Where the validation value is from."""
+    if result.refit_of is not None:
+        return f" ({number(result.refit_of.valid)} then, on its own items and the best of many)"
+    return ", in the search (leaky: no winner)" if result.won_by_leak else ", in the search"
 
 
 def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list[str]:
@@ -151,6 +161,8 @@ def headline(result: RunResult) -> str:
             f"A table of named configs, each measured in {metric} on validation and on test; "
             "no winner is chosen."
         )
+    if result.refit_of is not None:
+        return _refit_headline(result)
     if not result.best_trial:
         return "No honest trial has a value yet: there is nothing to compare."
     if result.test is None:
@@ -169,6 +181,26 @@ def headline(result: RunResult) -> str:
         count = counted(len(result.blend.members), "finalist")
         end += f" A blend of {count}, proven better, is handed over: it reaches {reached}."
     return f"{first}{_against(result, result.test)}.{end}"
+
+
+def _refit_headline(result: RunResult) -> str:
+    """What became of a model on newer data."""
+    then, metric = result.refit_of, result.metric or "the metric"
+    assert then is not None
+    where, value = ("test", test_words(result)) if result.test is not None else (
+        "validation", number(result.valid)
+    )  # fmt: skip
+    first = (
+        f"The winner of {then.run}, trained again on {result.data}, reaches {metric} {value} on "
+        f"the {where} items."
+    )
+    c = then.comparison
+    if c is None or c.gain is None:
+        return f"{first} Nothing can be said about what the newer data changed."
+    if level(c.gain) or not c.proven:
+        return f"{first} It cannot be told apart from the same model of the earlier data."
+    change = "gain" if c.gain > 0 else "loss"
+    return f"{first} The {change} of {number(abs(c.gain))} by the newer data is proven."
 
 
 def _lead(found: Sequence[Comparison]) -> str:

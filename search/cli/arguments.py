@@ -17,13 +17,14 @@ from search.durations import EXPECTED, seconds_of
 from search.paste import PROG
 from search.record.provenance import hide_password
 
-COMMANDS = ("export", "report", "sync", "ui", "runs", "spaces", "data")
+COMMANDS = ("export", "refit", "report", "sync", "ui", "runs", "spaces", "data")
 
 
 EPILOG = """\
 other commands (each has --help):
   export RUN -o FILE    write the submission of a run or of one of its trials (--trial t0003), lists
                         for other users or of other items (--users FILE), vectors (--vectors DIR)
+  refit RUN --data PATH train the winner of a run on newer data, without a search
   report RUN            write report.html again and print its path
   sync RUN              deliver to MLflow what has not arrived there yet
   ui [RUN]              open the MLflow UI on the local store: all searches, or one with its trials
@@ -169,16 +170,19 @@ def _runs_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _data_options(parser: argparse.ArgumentParser) -> None:
+def _data_options(parser: argparse.ArgumentParser, default: str = "") -> None:
     parser.add_argument(
-        "--min-rating", type=rating, metavar="R", help="explicit ratings: R and more are positive"
+        "--min-rating",
+        type=rating,
+        metavar="R",
+        help=f"explicit ratings: R and more are positive{default}",
     )
     parser.add_argument(
         "--columns",
         type=filled,
         metavar="user=A,item=B",
         help="names of columns that are not recognised: user, item, rating, timestamp "
-        "(timestamp=none leaves it out)",
+        f"(timestamp=none leaves it out){default}",
     )
 
 
@@ -279,7 +283,7 @@ def search_parser() -> Parser:
 def command_parser(command: str) -> Parser:
     """The parser of one of the other commands."""
     parser = Parser(prog=f"{PROG} {command}")
-    if command in ("export", "report", "sync"):
+    if command in ("export", "refit", "report", "sync"):
         parser.add_argument("run", type=place, metavar="RUN", help="name of a run, or its folder")
         _runs_dir(parser)
     match command:
@@ -324,6 +328,18 @@ def command_parser(command: str) -> Parser:
                 "--k", type=positive, metavar="K", help="items per user (default: the run's)"
             )
             lists.add_argument("--scores", action="store_true", help="with a column of scores")
+        case "refit":
+            parser.description = "Train the winner of a run on newer data: a new run, no search."
+            parser.add_argument(
+                "--data", type=filled, required=True, metavar="PATH", help="the newer data"
+            )
+            _data_options(parser, " (default: the run's)")
+            parser.add_argument(
+                "--name", type=filled, metavar="NAME", help="of the new run, beside the old"
+            )
+            parser.add_argument(
+                "--tracking-uri", type=store_address, metavar="URI", help="default: the run's own"
+            )
         case "report":
             parser.description = "Write report.html of a run again."
         case "sync":

@@ -1,4 +1,4 @@
-"""The commands other than the search: export, report, sync, ui, runs, spaces, data."""
+"""The commands other than the search, one function each, called as the command is."""
 
 from __future__ import annotations
 
@@ -63,6 +63,24 @@ def command_data(options: argparse.Namespace) -> int:
     for line in [*describe_lines(dataset), *default_evidence(dataset)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def command_refit(options: argparse.Namespace) -> int:
+    """Train the winner of a run on newer data."""
+    from search.cli.arguments import parse_columns
+    from search.run.refit import RefitOptions, refit
+
+    folder = _open(options)
+    return refit(
+        RefitOptions(
+            run=folder.path,
+            data=options.data,
+            min_rating=options.min_rating,
+            columns=parse_columns(options.columns),
+            name=options.name,
+            tracking_uri=options.tracking_uri,
+        )
+    )
 
 
 def command_report(options: argparse.Namespace) -> int:

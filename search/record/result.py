@@ -137,6 +137,23 @@ class Handed(Part):
     submission: str = _about("SHA-256 of `submission.csv`", "")
 
 
+class RefitOf(Part):
+    """The run whose winner was trained again on newer data (`refit`), and how the two compare."""
+
+    run: str = _about("name of that run", "")
+    uid: str = _about("what MLflow knows that run by", "")
+    model: str = _about("name of its model in MLflow, of which this one is a new version", "")
+    data: str = _about("name of the data it was trained on", "")
+    valid: Number = _about("its value on its own validation items")
+    comparison: Comparison | None = _about("this model against that one, on what was held out here")
+
+    @property
+    def stands(self) -> bool:
+        """Whether a paired test was made and did not find this model worse."""
+        c = self.comparison
+        return c is not None and not (c.proven and (c.gain or 0.0) < 0)
+
+
 class RunResult(Part):
     """The summary of a run."""
 
@@ -172,6 +189,7 @@ class RunResult(Part):
     race: Race = _about("the race of the finalists", Race())
     blend: Blend | None = _about("the finalists added up, where the space asks for it")
     handed: Handed | None = _about("digests of the files that were handed over")
+    refit_of: RefitOf | None = _about("for a `refit`: what was trained again")
     seed: int | None = _about("seed of the run")
 
     @property
@@ -285,7 +303,8 @@ class Tested(Part):
 class Refitted(Part):
     """What was handed over; the data of its stage. `separator`: between the submission's items.
 
-    Runs of earlier versions have no separator (it was a blank) and no digests.
+    Runs of earlier versions have no separator (it was a blank) and no digests. of: the run whose
+    winner was trained again, where there was no search.
     """
 
     rows: int | None = None
@@ -294,6 +313,7 @@ class Refitted(Part):
     epochs: int | None = None
     seconds: Number = None
     handed: Handed | None = None
+    of: RefitOf | None = None
 
 
 def searched(state: RunState) -> Searched | None:
@@ -328,6 +348,12 @@ def refitted(state: RunState) -> Refitted | None:
     )
 
 
+def refit_of(state: RunState) -> RefitOf | None:
+    """The run that was trained again; None for a search."""
+    found = refitted(state)
+    return None if found is None else found.of
+
+
 # --- docs/result.md -------------------------------------------------------------------------------
 
 _INSIDE: Mapping[str, tuple[str, type[Part]]] = {
@@ -339,6 +365,7 @@ _INSIDE: Mapping[str, tuple[str, type[Part]]] = {
     "blend": ("blend.", Blend),
     "blend.members": ("blend.members[].", BlendMember),
     "handed": ("handed.", Handed),
+    "refit_of": ("refit_of.", RefitOf),
 }
 
 

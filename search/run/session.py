@@ -193,7 +193,10 @@ class Session:
         folder.write("spec.yaml", spec.to_yaml())
         known = folder.path / "provenance.json"
         previous = json.loads(known.read_text(encoding="utf-8")) if known.exists() else None
-        folder.write_json("provenance.json", provenance(previous, **self._facts()))
+        folder.write_json(
+            "provenance.json",
+            provenance(previous, **facts(self.dataset, self.settings, self.split)),
+        )
         began = SessionBegan(
             name=folder.name,
             space=spec.name,
@@ -218,22 +221,6 @@ class Session:
                     journal.append(StageMarked(name=name, state=StageState.START))
         if disagreement(folder.path, folder.state()) is not None:
             journal.append(StageMarked(name="refit", state=StageState.START))  # it is made anew
-
-    def _facts(self) -> dict[str, Any]:
-        data, settings, split = self.dataset.interactions, self.settings, self.split
-        return {
-            "data": {
-                "source": settings.data,
-                "name": data.name,
-                "digest": settings.data_digest,
-                "users": data.n_users,
-                "items": data.n_items,
-                "positives": data.nnz,
-            },
-            "split": {"name": split.name, "digest": split.digest, "seed": split.seed},
-            "seed": settings.seed,
-            "settings": asdict(settings),
-        }
 
     def _end(
         self, journal: Journal, run: Stages | None, tracker: Tracker, status: Status
@@ -289,6 +276,24 @@ class Session:
             return tracker.close(FLUSH_S[status])
         except KeyboardInterrupt:
             return tracker.close(0.5)
+
+
+def facts(dataset: Dataset, settings: Settings, split: Split) -> dict[str, Any]:
+    """What provenance.json says of data, split and settings."""
+    data = dataset.interactions
+    return {
+        "data": {
+            "source": settings.data,
+            "name": data.name,
+            "digest": settings.data_digest,
+            "users": data.n_users,
+            "items": data.n_items,
+            "positives": data.nnz,
+        },
+        "split": {"name": split.name, "digest": split.digest, "seed": split.seed},
+        "seed": settings.seed,
+        "settings": asdict(settings),
+    }
 
 
 def searched_for(state: RunState, trials: int) -> bool:

@@ -29,6 +29,7 @@ from search.record.events import Status, stages_of
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
+from search.record.result import refit_of
 from search.record.settings import Settings, all_leaky
 from search.record.state import RunState
 from search.run.evidence import check_evidence
@@ -223,6 +224,12 @@ def _resume(options: Options, interruption: Interruption) -> int:
     with folder:
         state = folder.state()
         spec = load_run_spec(folder.path)
+        if (of := refit_of(state)) is not None:
+            raise ConfigError(
+                f"--run {folder.name}: the winner of {of.run}, trained again without a search: "
+                "there is nothing to resume or extend (for a search on its data: "
+                f"--warm-start {folder.name})"
+            )
         before = Settings.from_dict(state.settings)
         plan = plan_more(spec, state, before.trials, options.extend)
         more = options.extend is not None and plan.trials > len(state.trials)

@@ -15,7 +15,7 @@ from recsys.blending import ballots, cross_fitted, depth_of, voters
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import PER_USER, parse_metric
-from recsys.models import config_from_flat, model_of
+from recsys.models import ModelConfig, config_from_flat, model_of
 from recsys.models.blend import Blend, BlendConfig
 from search.machine.cluster import Failure
 from search.record.result import Blended, BlendMember, Decided
@@ -112,16 +112,17 @@ def train_blend(
             raise failed(f"{what}: member {blend.members[index].id} of the blend", answer)
         found[index] = answer.weights
         run.display.progress(len(found), len(trainings))
-    config = BlendConfig.from_flat(
-        {
-            "members": [
-                {"weight": member.weight, "config": training.config.to_flat()}
-                for member, training in zip(blend.members, trainings, strict=True)
-            ],
-            "depth": depth_of(run.spec.metric),
-        }
-    )
+    config = blend_config(blend, [training.config for training in trainings], run.spec.metric)
     return config, [found[index] for index in range(len(trainings))]
+
+
+def blend_config(blend: Blended, configs: Sequence[ModelConfig], metric: str) -> BlendConfig:
+    """What the blend of members trained with `configs` is, chosen for `metric`."""
+    members = [
+        {"weight": member.weight, "config": config.to_flat()}
+        for member, config in zip(blend.members, configs, strict=True)
+    ]
+    return BlendConfig.from_flat({"members": members, "depth": depth_of(metric)})
 
 
 def assembled(config: BlendConfig, weights: Sequence[bytes], seen: CSR) -> Blend:

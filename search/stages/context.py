@@ -38,6 +38,12 @@ FAIL_AFTER = 5
 SPARE, SPARE_S = 1.3, 15.0
 
 
+def shown_metrics(spec: SearchSpec, n_items: int) -> tuple[str, ...]:
+    """The metric of a space first, then those of every table that so many items allow."""
+    others = [m for m in METRICS if m != spec.metric]
+    return (spec.metric, *(m for m in others if int(m.split("@")[1]) <= n_items))
+
+
 class RunFailedError(Exception):
     """The run cannot continue; the message is one line for the user. Exit code 1."""
 
@@ -94,9 +100,7 @@ class Stages:
     @property
     def metrics(self) -> tuple[str, ...]:
         """The run's metric first, then what every table shows."""
-        others = [m for m in METRICS if m != self.spec.metric]
-        fits = [m for m in others if int(m.split("@")[1]) <= self.dataset.interactions.n_items]
-        return (self.spec.metric, *fits)
+        return shown_metrics(self.spec, self.dataset.interactions.n_items)
 
     @property
     def data(self) -> TrialData:

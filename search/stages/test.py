@@ -19,6 +19,7 @@ from recsys.models import fit_model
 from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
+from search.stages.measured import TestValues, save_test_values
 from search.stages.race import comparison, full_seconds
 from search.stages.winner import FinalTraining, race_decided, side_by_side, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
@@ -46,6 +47,14 @@ class Rivals:
     per_user: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True, eq=False)
+class BlendOnTest:
+    """The blend on the test items. per_user (V,): its values of the run's metric."""
+
+    told: BlendTested
+    per_user: np.ndarray
+
+
 RIVALS_SHARE = 0.1  # of a time budget, for choosing a rival
 
 
@@ -63,6 +72,9 @@ def test(run: Stages) -> Tested:
     interval = bootstrap_interval(mine, rng)
     compared = {name: compare_paired(mine, values, rng) for name, values in beside.per_user.items()}
     blend = blended(run.state)
+    tried = _blend(run, blend, mine, beside, rng) if blend and time_for(run, blend) else None
+    handed = tried.per_user if tried is not None and blend and blend.handed_over else mine
+    save_test_values(run.folder.path, TestValues(on_test.found.users, handed))
     return Tested(
         comparisons=tuple(
             comparison(name, c, f"{baseline_name(name)} on the test items")
@@ -72,7 +84,7 @@ def test(run: Stages) -> Tested:
         ci=interval,
         users=len(on_test.found.users),
         baselines=beside.table,
-        blend=_blend(run, blend, mine, beside, rng) if blend and time_for(run, blend) else None,
+        blend=tried.told if tried is not None else None,
         seconds=on_test.seconds,
     )
 
@@ -99,7 +111,7 @@ def _blend(
     winner: np.ndarray,
     beside: Rivals,
     rng: np.random.Generator,
-) -> BlendTested:
+) -> BlendOnTest:
     """The blend on the test items, compared with the winner (its values per user) and the
     rivals.
     """
@@ -110,13 +122,14 @@ def _blend(
     compared |= {name: compare_paired(mine, v, rng) for name, v in beside.per_user.items()}
     names = {name: f"{baseline_name(name)} on the test items" for name in beside.per_user}
     names["winner"] = "the winner on the test items"
-    return BlendTested(
+    told = BlendTested(
         values=found.values,
         ci=bootstrap_interval(mine, rng),
         comparisons=tuple(
             comparison(name, c, names[name], "the blend") for name, c in holm(compared).items()
         ),
     )
+    return BlendOnTest(told, mine)
 
 
 def test_task(

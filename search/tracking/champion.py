@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import recsys
 from recsys.models.saved import CONFIG, weights_of
 from search.record.handed import file_digest
+from search.record.result import refit_of
 from search.record.state import RunState
 from search.tracking import wanted
 from search.tracking.store import Store
@@ -22,11 +23,6 @@ FILES = (CONFIG, "ids.json", "seen.npz")
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
 INPUTS = ("user_id", "items", "similar_to")
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
-
-
-def model_name(state: RunState) -> str:
-    """Registered models are per data set: versions of one name can stand in for each other."""
-    return f"recsearch-{wanted.dataset_name(state)}"
 
 
 def model_digest(folder: Path) -> str | None:
@@ -47,7 +43,7 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
         return
     if done.model[:1] == [digest]:
         return
-    client, name = store.client, model_name(state)
+    client, name = store.client, wanted.model_name(state)
     tags = {wanted.UID_TAG: state.uid, "weights": digest, "finished": str(state.finished)}
     version_found = _version(client, name, done.run_id, digest)
     if version_found is None:
@@ -62,9 +58,10 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
             name, source, done.run_id, tags=tags, await_creation_for=None
         )
     by_leak = wanted.won_by_leak(state, wanted.known_result(run_dir))
-    if not by_leak and _is_newest(client, name, state.finished or 0.0):
+    leads = not by_leak and _may_lead(client, name, state)
+    if leads:
         _crown(client, name, str(version_found.version))
-    done.model = [digest, name, str(version_found.version)]
+    done.model = [digest, name, str(version_found.version), leads]
 
 
 def _crown(client: Any, name: str, version: str) -> None:
@@ -79,7 +76,7 @@ def is_registered(client: Any, done: Delivered) -> bool:
     """Whether the registry still has the version of `done.model`, and a champion of its name."""
     if not done.model:
         return False
-    digest, name, _ = done.model
+    digest, name, *_ = done.model
     if _version(client, name, done.run_id, digest) is None:
         return False
     return ALIAS in client.get_registered_model(name).aliases
@@ -91,6 +88,20 @@ def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
         if found.name == name and found.tags.get("weights") == digest:
             return found
     return None
+
+
+def _may_lead(client: Any, name: str, state: RunState) -> bool:
+    """Whether a model becomes the champion: that of a search if it is the newest; one that was
+    trained again if a paired test did not find it worse than the champion it was compared with.
+    """
+    of = refit_of(state)
+    if of is None:
+        return _is_newest(client, name, state.finished or 0.0)
+    number = client.get_registered_model(name).aliases.get(ALIAS)
+    if number is None:
+        return True
+    current = client.get_model_version(name, number)
+    return of.stands and current.tags.get(wanted.UID_TAG) in (of.uid, state.uid)
 
 
 def _is_newest(client: Any, name: str, finished: float) -> bool:

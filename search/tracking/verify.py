@@ -13,7 +13,7 @@ from search.record.handed import disagreement, file_digest
 from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
-from search.tracking.champion import ALIAS, model_digest, model_name
+from search.tracking.champion import ALIAS, model_digest
 from search.tracking.description import NOTE_TAG, description
 from search.tracking.memory import known_uri
 from search.tracking.store import Store, open_store
@@ -139,8 +139,8 @@ def _model(run_dir: Path, state: RunState, store: Store, run: Any, digest: str) 
         for v in store.client.search_model_versions(f"run_id = '{run.info.run_id}'")
         if v.tags.get("weights") == digest
     ]
-    yield from _equal("model versions", [v.name for v in versions], [model_name(state)])
-    aliases = store.client.get_registered_model(model_name(state)).aliases
+    yield from _equal("model versions", [v.name for v in versions], [wanted.model_name(state)])
+    aliases = store.client.get_registered_model(wanted.model_name(state)).aliases
     by_leak = wanted.won_by_leak(state, wanted.known_result(run_dir))
     if ALIAS not in aliases and not by_leak:
         yield f"model: nothing has the alias {ALIAS}"

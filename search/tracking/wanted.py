@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from recsys.errors import InputError
 from search.paths import NAME
 from search.record.events import State, Status
-from search.record.result import RunResult, read_result
+from search.record.result import RunResult, read_result, refit_of
 from search.record.state import SECONDS, RunState, TrialRecord
 from search.record.tables import one_line_cause
 from search.words import utc
@@ -283,6 +283,14 @@ def dataset_name(state: RunState) -> str:
     """The named set, or the stem of a user's file."""
     name = str(state.run.dataset or state.settings.get("data") or "data")
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(name).name.split(".")[0]) or "data"
+
+
+def model_name(state: RunState) -> str:
+    """Registered models are per data set: versions of one name can stand in for each other. One
+    that was trained again on newer data is a version of the model it comes from.
+    """
+    of = refit_of(state)
+    return of.model if of is not None and of.model else f"recsearch-{dataset_name(state)}"
 
 
 def won_by_leak(state: RunState, result: RunResult | None) -> bool:

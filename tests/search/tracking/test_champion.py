@@ -16,8 +16,10 @@ from recsys.evaluation import top_items
 from recsys.interactions import CSR, Interactions
 from recsys.models import MODELS, config_of, model_of
 from recsys.models.popularity import Popularity, PopularityConfig
+from search.record.result import Comparison, RefitOf, Refitted
 from search.stages.catalogue import save_catalogue
 from search.stages.refit import save_model
+from search.tracking import wanted
 from search.tracking.champion import model_digest
 from search.tracking.pyfunc import Recommender
 from search.tracking.store import import_mlflow
@@ -117,6 +119,43 @@ def test_an_old_run_synced_late_and_a_leaky_one_do_not_become_champion(tmp_path:
     assert [version for _, version in registered(uri)] == [1, 2, 3, 4]
     for run in (old, new, leaky, newest):
         assert verify_delivery(run.path, uri) == []
+
+
+def again(runs: Path, name: str, of: FakeRun, gain: float, *, proven: bool = True) -> FakeRun:
+    """The winner of a run, trained again, with what the paired test said."""
+    known = Comparison(against="a", gain=gain, ci=(gain, gain), p=0.01, proven=proven)
+    model = wanted.model_name(of.folder.state())
+    run = FakeRun(runs, name, seed=int(1e6 * abs(gain)) + proven)
+    run.session()
+    run.trial()
+    uid = of.folder.state().uid
+    run.stage("refit", Refitted(of=RefitOf(run="a", uid=uid, model=model, comparison=known)))
+    run.finish(model=True)
+    weights = next((run.path / "model").glob("weights.*"))
+    weights.write_bytes(weights.read_bytes() + name.encode())  # of no other run
+    run.close()
+    return run
+
+
+def test_a_model_trained_again_leads_only_if_it_is_not_worse_than_the_champion(
+    tmp_path: Path,
+) -> None:
+    uri, runs = sqlite_store(tmp_path / "store"), tmp_path / "runs"
+    first = finished(runs, "a")
+    equal = again(runs, "equal", first, -0.1, proven=False)
+    late = again(runs, "late", first, 0.1)  # compared with one that is no longer champion
+    steps = [
+        (first, [("champion", 1)]),
+        (again(runs, "worse", first, -0.1), [("champion", 1)]),
+        (equal, [("champion", 3), ("previous", 1)]),
+        (late, [("champion", 3), ("previous", 1)]),
+        (again(runs, "next", equal, 0.2), [("champion", 5), ("previous", 3)]),
+    ]
+    for run, expected in steps:
+        assert deliver(run, uri)
+        assert champion(uri) == expected
+        assert verify_delivery(run.path, uri) == []
+    assert {name for name, _ in registered(uri)} == {"recsearch-ml-100k"}
 
 
 def test_ids_that_are_words(tmp_path: Path) -> None:

@@ -1,0 +1,299 @@
+"""The winner of a run, trained on newer data: what is kept of it, and how the two are compared.
+
+Kept is what was learned: the config, its number of epochs, the members and weights of a blend. The
+split, the test and the model are those of the new data. Whether the newer data help is measured:
+the earlier data, without what is held out of the new, train the same config, and both models are
+asked for the items that are held out.
+
+Shapes: U users and I items of the new data, B users of a block.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data import Dataset, describe_lines
+from recsys.data.ids import spelled_as
+from recsys.errors import ConfigError, InputError
+from recsys.evaluation import Evaluation, Scorer, evaluate
+from recsys.interactions import CSR, contained, subset
+from recsys.metrics import parse_metric
+from recsys.models import Model, ModelConfig
+from recsys.models.saved import weights_of
+from recsys.receivers import receivers_of, texts
+from recsys.split import Split
+from search.machine.cluster import resolve_device
+from search.paste import command
+from search.record.folder import RunFolder
+from search.record.handed import MODEL, disagreement
+from search.record.result import Blended, Decided, blended, decided
+from search.record.settings import Settings
+from search.record.state import RunState, TrialRecord
+from search.run.evidence import check_evidence
+from search.run.opened import divide, read_data
+from search.screen.display import Display
+from search.space.load import SearchSpec, load_run_spec
+from search.space.trial import trial_seed
+from search.stages.blend import assembled, blend_config
+from search.stages.catalogue import Catalogue, load_catalogue
+from search.stages.context import shown_metrics
+from search.stages.winner import FinalTraining
+from search.words import counted, span
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """A finished run whose winner can be trained again."""
+
+    folder: RunFolder
+    state: RunState
+    spec: SearchSpec
+    settings: Settings
+    race: Decided
+    blend: Blended | None  # where it was handed over
+    catalogue: Catalogue
+
+    @staticmethod
+    def read(folder: RunFolder) -> Origin:
+        """ConfigError where the run has no winner, InputError where its model is not its own."""
+        state, spec = folder.state(), load_run_spec(folder.path)
+        if spec.purpose == "table":
+            raise ConfigError(f"{folder.name}: a table of configs has no winner to train again")
+        race = decided(state)
+        model = folder.path / MODEL
+        resume = command("--resume", "--run", folder.path)
+        if race is None or not state.stage_done("refit") or weights_of(model) is None:
+            raise ConfigError(
+                f"{folder.name}: this run has no model yet: finish it with `{resume}`"
+            )
+        if (strange := disagreement(folder.path, state)) is not None:
+            raise InputError(f"{strange}: `{resume}` makes it anew")
+        blend = blended(state)
+        return Origin(
+            folder,
+            state,
+            spec,
+            Settings.from_dict(state.settings),
+            race,
+            blend if blend is not None and blend.handed_over else None,
+            load_catalogue(model),
+        )
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """The winner, or the members of the blend, which the winner may not be among."""
+        ids = [self.race.winner]
+        ids += [one.id for one in (self.blend.members if self.blend else ())]
+        return [self.state.trials[name] for name in dict.fromkeys(ids)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the model of a run is made of some data: one training, or those of a blend."""
+
+    trainings: tuple[FinalTraining, ...]
+    blend: Blended | None
+    metric: str
+
+    @staticmethod
+    def of(origin: Origin, device: str, what: str) -> Recipe:
+        """`what` makes the seeds others."""
+        blend = origin.blend
+        parts = (
+            [(origin.race.winner, origin.race.epochs)]
+            if blend is None
+            else [(one.id, one.epochs) for one in blend.members]
+        )
+        settings = origin.settings
+        trainings = (
+            FinalTraining.of(
+                origin.state.trials[name].training,
+                epochs,
+                seed=trial_seed(settings.seed, f"{what}:{name}"),
+                threads=settings.cpus_per_trial,
+                device=device,
+            )
+            for name, epochs in parts
+        )
+        return Recipe(tuple(trainings), blend, origin.spec.metric)
+
+    @property
+    def config(self) -> ModelConfig:
+        if self.blend is None:
+            return self.trainings[0].config
+        return blend_config(self.blend, [one.config for one in self.trainings], self.metric)
+
+    def train(self, items: CSR) -> Model:
+        """The model of `items`, trained here."""
+        models = [training.train(items) for training in self.trainings]
+        if self.blend is None:
+            return models[0]
+        config = blend_config(self.blend, [one.config for one in self.trainings], self.metric)
+        return assembled(config, [model.to_bytes() for model in models], items)
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """A model of earlier data, asked about the users and items of these.
+
+    users (U,), items (I,): internal ids there, -1 where it knows none. Users it does not know get
+    what was popular, as they do when it is served; items it does not know come last.
+    """
+
+    model: Scorer
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
+    popular: NDArray[np.float32]
+
+    def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """float32 (len(users), I)."""
+        codes, known = self.users[users], self.items >= 0
+        there = np.array(self.model.score_users(np.maximum(codes, 0).astype(np.int32)))
+        there[codes < 0] = self.popular
+        scores = np.full((len(users), len(self.items)), np.finfo(np.float32).min, np.float32)
+        scores[:, known] = there[:, self.items[known]]
+        return scores
+
+
+# --- the work -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What the trainings gave. validation, test: the new model's; earlier: the earlier data's, on
+    what was held out last. seconds: of all."""
+
+    model: Model
+    config: ModelConfig
+    validation: Evaluation
+    test: Evaluation | None
+    earlier: Evaluation
+    seconds: float
+
+
+@dataclass(eq=False)
+class Again:
+    """The new data and what is done with them."""
+
+    origin: Origin
+    settings: Settings
+    dataset: Dataset
+    split: Split
+    device: str
+    display: Display
+    began: float = field(default_factory=time.time)
+
+    @staticmethod
+    def prepare(origin: Origin, settings: Settings, display: Display) -> Again:
+        """Read and divide the new data. Raises UserError where they are not fit for the model."""
+        spec, run = origin.spec, origin.folder.name
+        display.note(f"reading {settings.data}")
+        dataset = read_data(settings, None, display.note)
+        for line in describe_lines(dataset):
+            display.note(line)
+        n_items = dataset.interactions.n_items
+        if (most := max(spec.k, parse_metric(spec.metric).k)) > n_items:
+            raise ConfigError(
+                f"{dataset.interactions.name}: has only {counted(n_items, 'item')}, and run {run} "
+                f"makes lists of {most}: expected data of the same kind"
+            )
+        for line in check_evidence(dataset, spec):
+            display.note(line)
+        opened = divide(dataset, spec, settings, None)
+        before, now = origin.settings, opened.settings
+        if (before.data_digest, before.ids_digest) == (now.data_digest, now.ids_digest):
+            raise ConfigError(
+                f"{settings.data}: holds what run {run} was trained on: nothing would change"
+            )
+        device = settings.device
+        try:
+            resolve_device(device, settings.gpus_per_trial)
+        except ConfigError:
+            display.note(f"note: there is no {device} here, the model is trained on the CPU")
+            device = "cpu"
+        work = Again(origin, replace(now, device=device), dataset, opened.split, device, display)
+        display.note(work.since())
+        display.note(f"split: {opened.split.name} (digest {opened.split.digest})")
+        return work
+
+    @cached_property
+    def known(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where users (U,) and items (I,) of the new data are in the earlier, -1 for the new."""
+        there, then = self.dataset.interactions, self.origin.catalogue
+        found = []
+        for ids, old in ((there.user_ids, then.user_ids), (there.item_ids, then.item_ids)):
+            found.append(receivers_of(spelled_as(texts(ids), old), old).codes)
+        return found[0], found[1]
+
+    def since(self) -> str:
+        """What has changed since then, in one line. InputError for data of another kind."""
+        then = self.origin.catalogue
+        users, items = (codes >= 0 for codes in self.known)
+        if not users.any() and not items.any():
+            raise InputError(
+                f"{self.settings.data}: shares no user and no item with the data of run "
+                f"{self.origin.folder.name}: expected newer data of the same kind (for others, "
+                f"{command('--space', self.origin.spec.name, '--data', self.settings.data)} ...)"
+            )
+        return (
+            f"since {self.origin.folder.name}: {len(users):,} users, "
+            f"{int(users.sum()):,} of the {then.seen.n_users:,} of then; {len(items):,} items, "
+            f"{int(items.sum()):,} of the {then.seen.n_items:,} of then; "
+            f"{self.dataset.interactions.nnz:,} positives, {then.seen.nnz:,} then"
+        )
+
+    def train(self) -> Trained:
+        """Train for validation, for the test, and for good; and the earlier data, to compare."""
+        split, metrics = self.split, shown_metrics(self.origin.spec, self.split.train.n_items)
+        began = time.monotonic()
+        model = self._train("test" if split.test is None else "validation", split.train)
+        validation = self._measure(model, split.train, split.valid, metrics)
+        test, seen, held = None, split.train, split.valid
+        if split.test is not None:
+            seen, held = split.search_data(), split.test
+            test = self._measure(self._train("test", seen), seen, held, metrics)
+        earlier = self._measure(self._earlier(held), seen, held, metrics[:1])
+        final = self._train("refit", split.full())
+        return Trained(
+            final,
+            self._recipe("refit").config,
+            validation,
+            test,
+            earlier,
+            time.monotonic() - began,
+        )
+
+    def _recipe(self, what: str) -> Recipe:
+        return Recipe.of(self.origin, self.device, what)
+
+    def _train(self, what: str, items: CSR, data: str = "the new data") -> Model:
+        began = time.monotonic()
+        model = self._recipe(what).train(items)
+        pairs = counted(items.nnz, "pair")
+        seconds = span(time.monotonic() - began)
+        self.display.note(f"trained on {pairs} of {data} ({what}): {seconds}")
+        return model
+
+    def _measure(self, model: Scorer, seen: CSR, held: CSR, metrics: tuple[str, ...]) -> Evaluation:
+        return evaluate(model, seen, held, metrics, threads=self.settings.cpus_per_trial)
+
+    def _earlier(self, held: CSR) -> Earlier:
+        """The model of the earlier data, which must not have seen what is `held` out of these."""
+        then = self.origin.catalogue.seen
+        users, items = self.known
+        u, i = users[held.users()], items[held.indices]
+        both = (u >= 0) & (i >= 0)
+        hidden = CSR.from_pairs(u[both], i[both], then.n_users, then.n_items)
+        left = subset(then, ~contained(then, hidden))
+        if not left.nnz:
+            raise InputError(
+                f"{self.settings.data}: holds out all that run {self.origin.folder.name} was "
+                "trained on: nothing is left to compare with"
+            )
+        model = self._train("test", left, f"the data of {self.origin.folder.name}")
+        return Earlier(model, users, items, left.item_counts().astype(np.float32))

@@ -1,0 +1,102 @@
+"""`refit`: the winner of a run, trained on newer data without a search, as a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from search.paste import command
+from search.record.folder import RunFolder, check_runs_dir, default_names
+from search.record.result import RunResult, read_result
+from search.report.page import render_report
+from search.run.again import Again, Origin
+from search.run.opened import absolute
+from search.run.refit_record import record
+from search.screen.display import Display
+from search.summary import result_rows
+from search.tracking.driver import sync
+from search.tracking.memory import Delivered, known_uri
+from search.tracking.where import check_tracking_uri
+
+
+@dataclass(frozen=True)
+class RefitOptions:
+    """What the command was given, None where an option was not. run: the one whose winner is
+    trained again; name: of the new one.
+    """
+
+    run: Path
+    data: str
+    min_rating: float | None = None
+    columns: dict[str, str] | None = None
+    name: str | None = None
+    tracking_uri: str | None = None
+
+
+def refit(options: RefitOptions) -> int:
+    """Train, measure, write and deliver; returns the exit code. UserError for a mistake.
+
+    Nothing is written before everything is known, and the journal appears last: a refit is
+    finished, or it is not there. The new run lies beside the old.
+    """
+    origin = Origin.read(RunFolder(options.run))
+    place = origin.folder.path.parent
+    if options.name is None:
+        check_runs_dir(place)
+    else:
+        RunFolder.check_free(place, options.name)
+    uri = check_tracking_uri(options.tracking_uri or known_uri(origin.folder.path))
+    before = origin.settings
+    settings = replace(
+        before,
+        data=absolute(options.data),
+        min_rating=_given(options.min_rating, before.min_rating),
+        columns=_given(options.columns, before.columns),
+        tracking_uri=_given(options.tracking_uri, before.tracking_uri),
+        trials=len(origin.trials),
+        time_budget=None,
+    )
+    display = Display(origin.spec.name, settings.data, 1, None, metric=origin.spec.metric)
+    work = Again.prepare(origin, settings, display)
+    done = work.train()
+    names = default_names(f"{origin.spec.name}-refit", work.dataset.interactions.name)
+    with (
+        RunFolder.create_named(place, names)
+        if options.name is None
+        else RunFolder.create(place, options.name)
+    ) as folder:
+        record(folder, work, done)
+        folder.write_tables()
+        folder.write("report.html", render_report(folder.path))
+        found = read_result(folder.path)
+        assert found is not None, "it was written a moment ago"
+        export = command("export", folder.path, "-o", "submission.csv")
+        display.summary(result_rows(found, folder.path, [export]))
+    status = sync(folder.path, uri)
+    for line in [*_registered(folder, found), status.sentence()]:
+        display.note(line)
+    return 0
+
+
+def _given(value: Any, before: Any) -> Any:
+    return before if value is None else value
+
+
+def _registered(folder: RunFolder, found: RunResult) -> Iterator[str]:
+    """The version in MLflow's registry, and whether it leads."""
+    delivered, of = Delivered.read(folder.path), found.refit_of
+    if delivered is None or not delivered.model:
+        return
+    assert of is not None
+    _, name, version, leads = delivered.model
+    if leads:
+        why = "it is the champion now"
+    elif of.stands:
+        why = f"the champion is another one than the model of {of.run}, and stays"
+    elif of.comparison is None:
+        why = "the champion stays, for nothing could be compared"
+    else:
+        why = f"the champion stays, for the model of {of.run} is better on the same items"
+    yield f"registered as {name}, version {version}: {why}"

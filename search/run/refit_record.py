@@ -1,0 +1,255 @@
+"""What a refit leaves: a run folder like that of a search, whose journal has the one decision that
+was kept and says where it comes from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import numpy as np
+
+from recsys.metrics import PER_USER, parse_metric
+from search.record.events import (
+    EpochsReported,
+    Event,
+    Reason,
+    SessionBegan,
+    SessionEnded,
+    StageMarked,
+    StageState,
+    State,
+    Status,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+)
+from search.record.folder import JOURNAL, RunFolder
+from search.record.handed import MODEL, SUBMISSION, digest, file_digest
+from search.record.journal import Journal
+from search.record.provenance import provenance
+from search.record.result import (
+    VERSION,
+    Blend,
+    Blended,
+    BlendTested,
+    Counts,
+    Decided,
+    Handed,
+    Part,
+    RefitOf,
+    Refitted,
+    RunResult,
+    Searched,
+    SearchEnd,
+    Tested,
+    read_result,
+    write_result,
+)
+from search.run.again import Again, Trained
+from search.run.session import facts
+from search.stages.catalogue import save_catalogue
+from search.stages.measured import TestValues, save_test_values
+from search.stages.race import comparison
+from search.stages.refit import config_text, save_model, submit
+from search.stats import bootstrap_interval, compare_paired
+from search.tracking.wanted import model_name
+
+
+def record(folder: RunFolder, work: Again, done: Trained) -> None:
+    """Write the run; where it does not become one, its folder is removed."""
+    try:
+        _record(folder, work, done)
+    except BaseException:
+        if not folder.has_begun():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
+def _record(folder: RunFolder, work: Again, done: Trained) -> None:
+    of, tested = _of(work, done), _tested(work, done)
+    spec, separator = work.origin.spec, work.settings.submission_sep
+    known = facts(work.dataset, work.settings, work.split) | {"refit_of": of.plain()}
+    folder.write("spec.yaml", spec.to_yaml())
+    folder.write_json("provenance.json", provenance(None, **known))
+    weights, everything = done.model.to_bytes(), work.split.full()
+    save_model(folder.path / MODEL, weights, done.config)
+    save_catalogue(folder.path / MODEL, work.dataset.interactions, everything)
+    submission = folder.path / SUBMISSION
+    rows = submit(submission, done.model, work.dataset, everything, spec.k, separator)
+    if done.test is not None and spec.metric in done.test.per_user:
+        values = TestValues(done.test.users, done.test.per_user[spec.metric])
+        save_test_values(folder.path, values)
+    handed = Handed(
+        trial=work.origin.race.winner,
+        weights=digest(weights),
+        config=digest(config_text(done.config)),
+        submission=file_digest(submission),
+    )
+    refitted = Refitted(
+        rows=rows,
+        k=spec.k,
+        separator=separator,
+        epochs=work.origin.race.epochs,
+        seconds=done.seconds,
+        handed=handed,
+        of=of,
+    )
+    write_result(folder, _result(folder.name, work, done, tested, refitted))
+    made = folder.path / f".{JOURNAL}"
+    with Journal(made) as journal:
+        for event in _events(folder.name, work, done, tested, refitted):
+            journal.append(event, sync=True)
+    made.replace(folder.path / JOURNAL)
+
+
+def _of(work: Again, done: Trained) -> RefitOf:
+    """Where the model comes from, and both on the items held out now."""
+    origin, metric = work.origin, work.origin.spec.metric
+    found = None
+    if parse_metric(metric).kind in PER_USER:
+        rng = np.random.default_rng([work.settings.seed, 9])
+        mine = (done.test or done.validation).per_user[metric]
+        part = "validation" if done.test is None else "test"
+        found = comparison(
+            origin.folder.name,
+            compare_paired(mine, done.earlier.per_user[metric], rng),
+            f"the same trained on the data of {origin.folder.name} on the {part} items",
+            "the model of the new data",
+        )
+    result = read_result(origin.folder.path)
+    return RefitOf(
+        run=origin.folder.name,
+        uid=origin.state.uid,
+        model=model_name(origin.state),
+        data=origin.state.run.dataset or "",
+        valid=None if result is None else result.valid,
+        comparison=found,
+    )
+
+
+def _tested(work: Again, done: Trained) -> Tested:
+    """The test as its stage would have left it."""
+    if done.test is None:
+        return Tested(skipped="the split holds out no test items")
+    values = done.test.per_user.get(work.origin.spec.metric)
+    rng = np.random.default_rng([work.settings.seed, 8])
+    ci = None if values is None else bootstrap_interval(values, rng)
+    blend = None
+    if work.origin.blend is not None and ci is not None:
+        blend = BlendTested(values=done.test.values, ci=ci, comparisons=())
+    return Tested(
+        values=done.test.values, ci=ci, users=len(done.test.users), blend=blend, seconds=0.0
+    )
+
+
+def _result(name: str, work: Again, done: Trained, tested: Tested, refitted: Refitted) -> RunResult:
+    origin, metric = work.origin, work.origin.spec.metric
+    winner = origin.state.trials[origin.race.winner]
+    of = refitted.of
+    assert of is not None
+    blend = None
+    if origin.blend is not None:
+        blend = Blend(
+            members=origin.blend.members,
+            handed_over=True,
+            test=(tested.values or {}).get(metric),
+            test_ci=tested.ci,
+            test_metrics=tested.values,
+        )
+    return RunResult(
+        version=VERSION,
+        status=Status.DONE,
+        run=name,
+        purpose=origin.spec.purpose,
+        data=work.dataset.interactions.name,
+        metric=metric,
+        valid=done.validation.values[metric],
+        test=(tested.values or {}).get(metric),
+        test_ci=tested.ci,
+        test_metrics=tested.values,
+        test_users=tested.users,
+        test_comparisons=(of.comparison,) if of.comparison is not None else (),
+        test_reads=0 if done.test is None else 1,
+        split=work.split.name,
+        split_digest=work.split.digest,
+        negatives_exclude="train",
+        best_trial=winner.id,
+        best_config=winner.config,
+        best_params=winner.params,
+        best_epoch=origin.race.epochs,
+        trials=Counts(completed=len(origin.trials)),
+        configs=len(origin.trials),
+        configs_left=False,
+        wall_s=time.time() - work.began,
+        blend=blend,
+        handed=refitted.handed,
+        refit_of=of,
+        seed=work.settings.seed,
+    )
+
+
+def _events(
+    name: str, work: Again, done: Trained, tested: Tested, refitted: Refitted
+) -> Iterator[Event]:
+    """The journal: what was kept of the search, and what was made of it."""
+    origin, spec = work.origin, work.origin.spec
+    yield SessionBegan(
+        name=name,
+        space=spec.name,
+        spec_digest=spec.digest(),
+        settings=asdict(work.settings),
+        dataset=work.dataset.interactions.name,
+        metric=spec.metric,
+        purpose=spec.purpose,
+        split=work.split.name,
+        split_digest=work.split.digest,
+        device=work.settings.device,
+        seed=work.settings.seed,
+        time=work.began,
+    )
+    yield from _trials(work, done)
+    stages: list[tuple[str, Part]] = [
+        ("search", Searched(stopped_by=SearchEnd.TRIALS, planned=len(origin.trials))),
+        ("race", Decided(winner=origin.race.winner, epochs=origin.race.epochs)),
+    ]
+    if origin.blend is not None:
+        stages.append(("blend", Blended(members=origin.blend.members, handed_over=True)))
+    for stage, data in [*stages, ("test", tested), ("refit", refitted)]:
+        yield StageMarked(name=stage, state=StageState.START)
+        yield StageMarked(name=stage, state=StageState.DONE, data=data.plain())
+    yield SessionEnded(status=Status.DONE)
+
+
+def _trials(work: Again, done: Trained) -> Iterator[Event]:
+    """The trials that were trained again, under their own ids; a winner alone with its value on the
+    new validation items, members of a blend without one.
+    """
+    origin, metric = work.origin, work.origin.spec.metric
+    epochs = {origin.race.winner: origin.race.epochs}
+    epochs |= {one.id: one.epochs for one in (origin.blend.members if origin.blend else ())}
+    for trial in origin.trials:
+        yield TrialMade(
+            id=trial.id,
+            number=trial.number,
+            params=trial.params,
+            config=trial.config,
+            seed=trial.seed,
+        )
+        yield TrialBegan(id=trial.id, attempt=1)
+        if origin.blend is None:
+            values = done.validation.values
+            columns = ["epoch", "loss", *values, "train_seconds", "eval_seconds"]
+            row = [epochs[trial.id], None, *values.values(), done.seconds, 0.0]
+            yield EpochsReported(id=trial.id, attempt=1, columns=columns, rows=[row])
+        yield TrialEnded(
+            id=trial.id,
+            state=State.COMPLETE,
+            reason=Reason.EPOCHS,
+            value=done.validation.values[metric] if origin.blend is None else None,
+            best_epoch=epochs[trial.id],
+            epochs=epochs[trial.id],
+            busy_s=done.seconds if origin.blend is None else 0.0,
+        )

@@ -1,0 +1,38 @@
+"""The run's metric of every user on the test items: kept, so that two runs can be compared user by
+user without training anything again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.record.folder import save_arrays
+
+TEST_VALUES = "test.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class TestValues:
+    """users: int32 (V,), internal ids, those with test items. values: float64 (V,), of the model
+    that is handed over."""
+
+    users: NDArray[np.int32]
+    values: NDArray[np.float64]
+
+
+def save_test_values(run_dir: Path, found: TestValues) -> None:
+    """Write `test.npz` of a run. Raises `StorageError`."""
+    save_arrays(run_dir / TEST_VALUES, users=found.users, values=found.values)
+
+
+def load_test_values(run_dir: Path) -> TestValues | None:
+    """What `save_test_values` wrote; None where it is damaged or, in earlier versions, missing."""
+    try:
+        with np.load(run_dir / TEST_VALUES, allow_pickle=False) as arrays:
+            return TestValues(arrays["users"], arrays["values"])
+    except (OSError, ValueError, KeyError, EOFError):
+        return None

@@ -1,0 +1,390 @@
+"""`refit`: what of a run is kept, what is measured on newer data, and that it is whole or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.evaluation import evaluate
+from recsys.interactions import CSR
+from recsys.models.popularity import Popularity, PopularityConfig
+from recsys.models.saved import load_model
+from search.cli.main import main
+from search.record.events import (
+    SessionBegan,
+    SessionEnded,
+    StageMarked,
+    StageState,
+    State,
+    Status,
+    TrialEnded,
+    TrialMade,
+)
+from search.record.folder import JOURNAL, RunFolder
+from search.record.handed import MODEL, SUBMISSION, digest, disagreement, file_digest
+from search.record.result import (
+    Blended,
+    BlendMember,
+    Decided,
+    Handed,
+    Part,
+    Refitted,
+    RunResult,
+    decided,
+    read_result,
+    refit_of,
+    write_result,
+)
+from search.record.settings import Settings
+from search.run import again as again_module
+from search.run import refit as refit_module
+from search.run import refit_record
+from search.run.again import Earlier, Recipe
+from search.run.opened import open_data
+from search.space.load import load_spec
+from search.space.trial import TrialConfig, trial_id, trial_seed
+from search.stages.catalogue import load_catalogue, save_catalogue
+from search.stages.measured import load_test_values
+from search.stages.refit import config_text, save_model, submit
+from search.stages.winner import FinalTraining
+from tests.factories import journal_of
+from tests.search.spaces import override
+
+SPEC = override(
+    load_spec("smoke"),
+    ["max_epochs=3", "k=5", "metric=map@5", "split.test.fixed=2", "split.valid.fixed=1"],
+)
+EPOCHS = 2
+Call = Callable[..., tuple[int, str]]
+
+
+def rows(users: int, per_user: int) -> list[str]:
+    """Users who like every third item of their own third, the first `per_user` of a shuffle."""
+    found = []
+    for u in range(users):
+        rng = np.random.default_rng(u)
+        liked = rng.permutation([i for i in range(60) if i % 3 == u % 3])
+        found += [f"u{u},i{i}" for i in liked[:per_user]]
+    return found
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    path.write_text("user,item\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def searched(home: Path, *, blend: bool = False) -> RunFolder:
+    """A finished run `r` on 90 users with 9 items each, as a search leaves it."""
+    data = write(home / "old.csv", rows(90, 9))
+    settings = Settings(
+        str(data), None, None, 42, 2, None, 1, 0.0, "cpu", None, None, "sqlite:///x.db"
+    )
+    opened = open_data(SPEC, settings, "r", lambda _: None)
+    folder = RunFolder.create(home / "runs", "r")
+    folder.write("spec.yaml", SPEC.to_yaml())
+    events: list[Any] = [
+        SessionBegan(
+            name="r",
+            settings=asdict(opened.settings),
+            dataset="old.csv",
+            metric=SPEC.metric,
+            space=SPEC.name,
+        )
+    ]
+    trials = []
+    for n, lr in enumerate((0.1, 0.2)):
+        params = dict(SPEC.enqueue[0]) | {"lr": lr}
+        made = TrialConfig.of(SPEC, params, 42)
+        trials.append(made)
+        flat = made.train.to_flat()
+        name = trial_id(n)
+        events += [
+            TrialMade(id=name, number=n, params=params, config=flat, seed=made.seed),
+            TrialEnded(id=name, state=State.COMPLETE, value=0.2, best_epoch=1, epochs=3),
+        ]
+    winner = "t0001"
+    everything = opened.split.full()
+    training = FinalTraining.of(trials[1].train, EPOCHS, seed=7, threads=1, device="cpu")
+    model = training.train(everything)
+    save_model(folder.path / MODEL, model.to_bytes(), training.config)
+    save_catalogue(folder.path / MODEL, opened.dataset.interactions, everything)
+    submit(folder.path / SUBMISSION, model, opened.dataset, everything, SPEC.k)
+    handed = Handed(
+        trial=winner,
+        weights=digest(model.to_bytes()),
+        config=digest(config_text(training.config)),
+        submission=file_digest(folder.path / SUBMISSION),
+    )
+    members = (
+        BlendMember(id="t0000", weight=0.75, epochs=1),
+        BlendMember(id="t0001", weight=0.25, epochs=EPOCHS),
+    )
+    stages: list[tuple[str, Part]] = [("race", Decided(winner=winner, epochs=EPOCHS))]
+    if blend:
+        stages.append(("blend", Blended(members=members, handed_over=True)))
+    for name, found in [*stages, ("refit", Refitted(handed=handed))]:
+        events.append(StageMarked(name=name, state=StageState.DONE, data=found.plain()))
+    journal_of(folder.path, *events, SessionEnded(status=Status.DONE))
+    write_result(folder, RunResult(status=Status.DONE, valid=0.25))
+    folder.close()
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(refit_module, "check_tracking_uri", lambda uri: uri)
+    said = SimpleNamespace(sentence=lambda: "delivered")
+    monkeypatch.setattr(refit_module, "sync", lambda *_: said)
+    write(tmp_path / "new.csv", rows(100, 14))
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def run(*args: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(args)
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(p): file_digest(p) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
+    origin = searched(home)
+    before = files(origin.path)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0, said
+    assert files(origin.path) == before
+    assert "since r: 100 users, 90 of the 90 of then" in said
+    made = RunFolder.open(home / "runs", "r2")
+    state, result = made.state(), read_result(made.path)
+    assert result is not None and result.refit_of is not None
+    assert state.status == Status.DONE and disagreement(made.path, state) is None
+    assert (result.refit_of.run, result.refit_of.uid) == ("r", origin.state().uid)
+    assert (result.refit_of.model, result.refit_of.valid) == ("recsearch-old", 0.25)
+    assert refit_of(state) == result.refit_of
+    assert f"test        map@5 {result.test:.4f}" in said and "(0.2500 then" in said
+
+    # the model: the winner's config and epochs on everything, by the plain way
+    settings = Settings.from_dict(state.settings)
+    opened = open_data(SPEC, settings, "r2", lambda _: None)
+    trial = origin.state().trials["t0001"]
+    seed = trial_seed(42, "refit:t0001")
+    twin = FinalTraining.of(trial.training, EPOCHS, seed=seed, threads=1, device="cpu")
+    everything = opened.split.full()
+    assert twin.train(everything).to_bytes() == load_model(made.path / MODEL).to_bytes()
+    assert load_catalogue(made.path / MODEL).seen.digest() == everything.digest()
+
+    # the test: trained on train + validation
+    seen = opened.split.search_data()
+    twin = FinalTraining.of(
+        trial.training, EPOCHS, seed=trial_seed(42, "test:t0001"), threads=1, device="cpu"
+    )
+    assert opened.split.test is not None
+    found = evaluate(twin.train(seen), seen, opened.split.test, ["map@5"])
+    assert found.values["map@5"] == result.test
+    kept = load_test_values(made.path)
+    assert kept is not None and np.array_equal(kept.values, found.per_user["map@5"])
+
+    assert call("export", "r2", "-o", "out.csv")[0] == 0
+    assert (home / "out.csv").read_bytes() == (made.path / SUBMISSION).read_bytes()
+    assert "r2" in call("runs")[1]
+    page = (made.path / "report.html").read_text()
+    assert "The winner of r, trained again on new.csv, reaches" in page
+
+
+def test_each_model_is_trained_on_what_it_may_see(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = searched(home)
+    trained: list[CSR] = []
+
+    def train(_: Recipe, items: CSR) -> Popularity:
+        trained.append(items)
+        model = Popularity.create(
+            PopularityConfig(), items.n_users, items.n_items, rng=np.random.default_rng(0)
+        )
+        list(
+            model.train(
+                PopularityConfig(), items, None, rng=np.random.default_rng(0), metric="map@5",
+                metrics=(), exclude=None, threads=1, device="cpu", time_limit=None,
+            )
+        )  # fmt: skip
+        return model
+
+    monkeypatch.setattr(Recipe, "train", train)
+    monkeypatch.setattr(Recipe, "config", PopularityConfig())
+    assert call("refit", "r", "--data", "new.csv", "--name", "r2")[0] == 0
+    state = RunFolder.open(home / "runs", "r2").state()
+    opened = open_data(SPEC, Settings.from_dict(state.settings), "r2", lambda _: None)
+    split, then = opened.split, load_catalogue(origin.path / MODEL)
+    assert split.test is not None
+    validation, test, earlier, final = trained
+    assert validation.digest() == split.train.digest()
+    assert test.digest() == split.search_data().digest()
+    assert final.digest() == split.full().digest()
+    there = opened.dataset.interactions
+
+    def pairs(csr: CSR, users: Any, items: Any) -> set[tuple[str, str]]:
+        return {(users[u], items[i]) for u, i in zip(csr.users(), csr.indices, strict=True)}
+
+    held = pairs(split.test, there.user_ids, there.item_ids)
+    was = pairs(then.seen, then.user_ids, then.item_ids)
+    assert was & held
+    assert pairs(earlier, then.user_ids, then.item_ids) == was - held
+
+
+def test_a_blend_is_trained_again_as_one(home: Path, call: Call) -> None:
+    searched(home, blend=True)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0, said
+    assert "the blend's, as in r" in said
+    made = RunFolder.open(home / "runs", "r2")
+    config = json.loads((made.path / MODEL / "config.json").read_text())
+    assert [one["weight"] for one in config["members"]] == [0.75, 0.25]
+    assert [one["config"]["epochs"] for one in config["members"]] == [1, EPOCHS]
+    # and again, from what it has left
+    write(home / "newer.csv", rows(100, 15))
+    assert call("refit", "r2", "--data", "newer.csv", "--name", "r3")[0] == 0
+    result = read_result(home / "runs" / "r3")
+    assert result is not None and result.refit_of is not None
+    assert (result.refit_of.run, result.refit_of.model) == ("r2", "recsearch-old")
+
+
+def test_without_a_test_part_the_validation_items_compare(home: Path, call: Call) -> None:
+    origin = searched(home)
+    origin.write("spec.yaml", override(SPEC, ["split.test=none"]).to_yaml())
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0, said
+    assert "on the validation items" in said
+    assert "not measured" in said
+
+
+def test_the_earlier_model_in_terms_of_the_new_data() -> None:
+    class Scores:
+        def score_users(self, users: np.ndarray) -> np.ndarray:
+            return np.array([[10.0 * u, 10.0 * u + 1, 10.0 * u + 2] for u in users], np.float32)
+
+    users, items = np.array([2, -1, 0]), np.array([1, -1, 0, 2])
+    model = Earlier(Scores(), users, items, np.array([5, 6, 7], np.float32))
+    least = np.finfo(np.float32).min
+    assert model.score_users(np.array([0, 1, 2])).tolist() == [
+        [21, least, 20, 22],
+        [6, least, 5, 7],
+        [1, least, 0, 2],
+    ]
+
+
+def unfinished(home: Path) -> list[str]:
+    with RunFolder.open(home / "runs", "r").journal() as journal:
+        journal.append(StageMarked(name="refit", state=StageState.START))
+    return ["r", "--data", "new.csv"]
+
+
+def another_kind(home: Path) -> list[str]:
+    write(home / "other.csv", [line.replace("u", "x").replace("i", "y") for line in rows(60, 9)])
+    return ["r", "--data", "other.csv"]
+
+
+def same(home: Path) -> list[str]:
+    (home / "copy.csv").write_bytes((home / "old.csv").read_bytes())
+    return ["r", "--data", "copy.csv"]
+
+
+def few_items(home: Path) -> list[str]:
+    write(home / "few.csv", [f"u{u},i{i}" for u in range(60) for i in range(4) if (u + i) % 4])
+    return ["r", "--data", "few.csv"]
+
+
+def damaged(home: Path) -> list[str]:
+    (home / "runs" / "r" / SUBMISSION).write_text("UserId,ItemId\n")
+    return ["r", "--data", "new.csv"]
+
+
+MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "no data": (lambda _: ["r"], "--data"),
+    "no such file": (lambda _: ["r", "--data", "nowhere.csv"], "nowhere.csv"),
+    "no such run": (lambda _: ["q", "--data", "new.csv"], "no run here"),
+    "a name that is taken": (lambda _: ["r", "--data", "new.csv", "--name", "r"], "exists"),
+    "unfinished": (unfinished, "this run has no model yet: finish it with"),
+    "another kind": (another_kind, "shares no user and no item with the data of run r"),
+    "the same data": (same, "nothing would change"),
+    "few items": (few_items, "has only 4 items, and run r makes lists of 5"),
+    "files of somebody else": (damaged, "is not the file that this run's refit made"),
+    "no such column": (
+        lambda _: ["r", "--data", "new.csv", "--columns", "user=who,item=what"],
+        "who",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    name: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched(home)
+    prepare, expected = MISTAKES[name]
+    args = prepare(home)
+    before = files(home)
+    try:
+        code = main(["refit", *args])
+    except SystemExit as end:  # argparse
+        code = int(str(end.code))
+    error = capsys.readouterr().err
+    assert code == 2
+    assert expected in error and error.count("\n") == 1
+    assert files(home) == before
+
+
+def test_a_failure_while_writing_leaves_no_folder(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(home)
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(refit_record, "write_result", full)
+    with pytest.raises(OSError, match="no space"):
+        call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert not (home / "runs" / "r2").exists()
+
+
+def test_a_refit_is_neither_resumed_nor_extended(home: Path, call: Call) -> None:
+    searched(home)
+    assert call("refit", "r", "--data", "new.csv", "--name", "r2")[0] == 0
+    journal = home / "runs" / "r2" / JOURNAL
+    before = journal.read_bytes()
+    for args in (["--resume"], ["--extend", "5"]):
+        code, said = call("--run", "r2", *args)
+        assert code == 2
+        assert "trained again without a search: there is nothing to resume or extend" in said
+    assert journal.read_bytes() == before
+
+
+def test_a_cuda_run_is_trained_on_what_is_there(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recsys.errors import ConfigError
+
+    def none(*_: Any) -> str:
+        raise ConfigError("there is none")
+
+    searched(home)
+    monkeypatch.setattr(again_module, "resolve_device", none)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0 and "trained on the CPU" in said
+    assert decided(RunFolder.open(home / "runs", "r2").state()) is not None
