@@ -226,9 +226,8 @@ def _resume(options: Options, interruption: Interruption) -> int:
         spec = load_run_spec(folder.path)
         if (of := refit_of(state)) is not None:
             raise ConfigError(
-                f"--run {folder.name}: the winner of {of.run}, trained again without a search: "
-                "there is nothing to resume or extend (for a search on its data: "
-                f"--warm-start {folder.name})"
+                f"--run {folder.name}: this run is the winner of {of.run} trained again: "
+                "there is no search to resume or extend"
             )
         before = Settings.from_dict(state.settings)
         plan = plan_more(spec, state, before.trials, options.extend)

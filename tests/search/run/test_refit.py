@@ -371,7 +371,7 @@ def test_a_refit_is_neither_resumed_nor_extended(home: Path, call: Call) -> None
     for args in (["--resume"], ["--extend", "5"]):
         code, said = call("--run", "r2", *args)
         assert code == 2
-        assert "trained again without a search: there is nothing to resume or extend" in said
+        assert "trained again: there is no search to resume or extend" in said
     assert journal.read_bytes() == before
 
 

@@ -27,6 +27,7 @@ from search.space.trial import trial_seed
 from search.stages import refit as refit_stage
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError
+from search.stages.measured import load_test_values
 from search.stages.replicates import (
     Racer,
     compare_with,
@@ -260,7 +261,10 @@ class TestLastStages:
         assert low < found.values["map@5"] < high
         assert list(found.baselines) == [rival.name for rival in rivals_for(200)]
         assert [c.against for c in found.comparisons] == list(found.baselines)
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == [tmp_path / "test.npz"]
+        kept = load_test_values(tmp_path)
+        assert kept is not None and kept.values.mean() == found.values["map@5"]
+        assert np.array_equal(kept.users, np.flatnonzero(split.test.degrees()))
 
     def test_the_model_is_written_by_the_driver(self, tmp_path: Path, split: Split) -> None:
         run = self.run_of(tmp_path, split)
