@@ -17,7 +17,7 @@ from search.durations import EXPECTED, seconds_of
 from search.paste import PROG
 from search.record.provenance import hide_password
 
-COMMANDS = ("export", "refit", "report", "sync", "ui", "runs", "spaces", "data")
+COMMANDS = ("export", "refit", "compare", "report", "sync", "ui", "runs", "spaces", "data")
 
 
 EPILOG = """\
@@ -25,6 +25,7 @@ other commands (each has --help):
   export RUN -o FILE    write the submission of a run or of one of its trials (--trial t0003), lists
                         for other users or of other items (--users FILE), vectors (--vectors DIR)
   refit RUN --data PATH train the winner of a run on newer data, without a search
+  compare RUN RUN ...   several runs on one page: tests side by side where the split is the same
   report RUN            write report.html again and print its path
   sync RUN              deliver to MLflow what has not arrived there yet
   ui [RUN]              open the MLflow UI on the local store: all searches, or one with its trials
@@ -339,6 +340,20 @@ def command_parser(command: str) -> Parser:
             )
             parser.add_argument(
                 "--tracking-uri", type=store_address, metavar="URI", help="default: the run's own"
+            )
+        case "compare":
+            parser.description = "Compare runs: a table here, and a page that works offline."
+            parser.add_argument(
+                "runs", nargs="+", type=place, metavar="RUN", help="names of runs, or their folders"
+            )
+            _runs_dir(parser)
+            parser.add_argument(
+                "-o",
+                "--output",
+                type=place,
+                default="compare.html",
+                metavar="FILE",
+                help="the page (default: compare.html)",
             )
         case "report":
             parser.description = "Write report.html of a run again."

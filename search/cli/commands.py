@@ -83,6 +83,36 @@ def command_refit(options: argparse.Namespace) -> int:
     )
 
 
+def command_compare(options: argparse.Namespace) -> int:
+    """A table of several runs, and a page."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from search.cli.export import target_file, whole_file
+    from search.report.compare import CHOOSING, COLUMNS, compare_runs, render_comparison
+
+    compared = compare_runs([_open(options, run).path for run in options.runs])
+    target = target_file(options.output)
+    with whole_file(target) as temporary:
+        temporary.write_text(render_comparison(compared), encoding="utf-8")
+    console = Console()
+    for group in compared.groups:
+        table = Table(*COLUMNS, box=None)
+        for side in group.sides:
+            table.add_row(*map(Text, side.cells()))
+        console.print(table)
+        for line in group.verdicts:
+            console.print(Text(line), soft_wrap=True)
+    for _, why in compared.apart:
+        console.print(
+            Text(f"note: {why}: their tests say nothing about each other"), soft_wrap=True
+        )
+    console.print(Text(f"note: {CHOOSING}"), soft_wrap=True)
+    print(target)  # noqa: T201
+    return 0
+
+
 def command_report(options: argparse.Namespace) -> int:
     """Write report.html of a run again."""
     from search.report.page import render_report
@@ -144,10 +174,11 @@ def command_export(options: argparse.Namespace) -> int:
     return export(options, _open(options))
 
 
-def _open(options: argparse.Namespace) -> RunFolder:
-    """The run that a command is about."""
+def _open(options: argparse.Namespace, name: str | None = None) -> RunFolder:
+    """The run that a command is about, or one of several by its `name`."""
     from search.record.folder import RunFolder, is_path
 
-    if options.runs_dir is not None and is_path(options.run):
-        raise ConfigError(f"{options.run} is a path: leave out --runs-dir, or give the run's name")
-    return RunFolder.open(options.runs_dir or "runs", options.run)
+    run = options.run if name is None else name
+    if options.runs_dir is not None and is_path(run):
+        raise ConfigError(f"{run} is a path: leave out --runs-dir, or give the run's name")
+    return RunFolder.open(options.runs_dir or "runs", run)

@@ -34,7 +34,7 @@ def export(options: argparse.Namespace, folder: RunFolder) -> int:
     if options.vectors is not None:
         _export_vectors(folder, options)
         return 0
-    target = _target(options.output)
+    target = target_file(options.output)
     parquet = target.suffix.lower() == ".parquet"
     if parquet and options.submission_sep is not None:
         raise ConfigError("--submission-sep: parquet has lists in its cells: leave it out")
@@ -71,7 +71,7 @@ def _export_submission(folder: RunFolder, separator: str | None, target: Path) -
     if not ready.exists():
         raise _unfinished(folder, "submission")
     _check_own(folder)
-    with _whole(target) as temporary:
+    with whole_file(target) as temporary:
         if separator is None:
             shutil.copyfile(ready, temporary)
         else:
@@ -371,7 +371,7 @@ def _new_folder(name: str) -> Path:
 # --- files ------------------------------------------------------------------------------------
 
 
-def _target(output: str) -> Path:
+def target_file(output: str) -> Path:
     """The file to write; ConfigError where it can't be written, before anything is done for it."""
     try:
         target = Path(output).resolve()
@@ -391,7 +391,7 @@ def _target(output: str) -> Path:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Path]:
+def whole_file(target: Path) -> Iterator[Path]:
     """A file beside `target` that takes its place once it is whole; ConfigError for a full disk."""
     try:
         with replacing(target, durable=False) as temporary:

@@ -5,6 +5,7 @@ there is nothing to draw. Sizes are bounded whatever the number of trials: see `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -154,6 +155,46 @@ def gains_chart(comparisons: Sequence[Comparison], metric: str) -> Markup | None
         plot.text(plot.x.start - 10, plot.y(row) + 5, c.against, "tick end")
         plot.segment((start, row), (end, row), f"whisker {kind}", c.words)
         plot.dot(gain, row, kind, c.words, c.against, r=5)
+    return plot.markup()
+
+
+def tests_chart(
+    tests: Sequence[tuple[str, str, float, tuple[float | None, float | None] | None]], metric: str
+) -> Markup | None:
+    """(letter, name, test value, its interval) of several runs, one below the other."""
+    if not tests:
+        return None
+    ends = [end for *_, ci in tests for end in (ci or ()) if end is not None]
+    low, high = padded([*(value for _, _, value, _ in tests), *ends])
+    rows = len(tests)
+    plot = Plot.area("Test", (low, high), (rows - 0.5, -0.5), height=72 + 34 * rows, left=60)
+    plot.axes(f"{metric} on the test items", "")
+    for row, (letter, name, value, ci) in enumerate(tests):
+        kind = "winner" if row == 0 else "complete"
+        said = f"{name}: {number(value)}"
+        plot.text(plot.x.start - 10, plot.y(row) + 5, letter, "tick end")
+        if ci is not None and ci[0] is not None and ci[1] is not None:
+            plot.segment((ci[0], row), (ci[1], row), f"whisker {kind}", said)
+        plot.segment((value, row - 0.32), (value, row + 0.32), f"mean {kind}", said)
+    return plot.markup()
+
+
+def pace_chart(curves: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> Markup | None:
+    """The best value so far by seconds, a line a run, each with its letter at its end."""
+    known = {name: points for name, points in curves.items() if points}
+    if not known:
+        return None
+    xs = [x for points in known.values() for x, _ in points]
+    ys = [y for points in known.values() for _, y in points]
+    plot = Plot.area("Best value by time", (0, max(*xs, 1.0) * 1.06), padded(ys))
+    plot.axes("seconds", f"{metric} on validation")
+    for row, (name, points) in enumerate(known.items()):
+        steps = [points[0]]
+        for before, (x, y) in pairwise(points):
+            steps += [(x, before[1]), (x, y)]
+        plot.curve(steps, "winner" if row == 0 else "other", name, name)
+        x, y = steps[-1]
+        plot.text(plot.x(x) + 6, plot.y(y) + 5, name, "name")
     return plot.markup()
 
 

@@ -1,19 +1,14 @@
 """report.html: one file that explains a run, offline, to somebody who did not see it.
 
-Charts are drawn here as inline SVG (`charts.py`); the page holds one small script for sorting,
-copying and linking a trial across charts. Jinja2 escapes everything, and a content security
-policy allows that one script by its hash and nothing else, no network included.
+Charts are drawn here as inline SVG (`charts.py`); `render.py` makes the page.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from search import summary, words
@@ -22,9 +17,9 @@ from search.record.events import Status
 from search.record.result import BlendMember
 from search.report import charts, tables
 from search.report.files import RunFiles, baselines, read_run
+from search.report.render import rendered
 from search.stats import explained_share
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
 TO_EXPLAIN = 12  # charts of single parameters
 KEYS = (
     ("winner", "the winner"),
@@ -47,28 +42,7 @@ def render_report(run_dir: Path | str) -> str:
     Works for a run that is under way or failed: the page says what is not known yet. Raises
     `InputError` where the folder holds no run or a file of it can't be read.
     """
-    run = read_run(Path(run_dir))
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": words.number,
-        "short": words.short,
-        "baseline": words.baseline_name,
-    }
-    # Both are files of ours, which hold no value of the run.
-    return environment.get_template("report.html.j2").render(
-        script=Markup(script),
-        script_digest=digest,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        **_context(run),
-    )
+    return rendered("report.html.j2", _context(read_run(Path(run_dir))))
 
 
 def _context(run: RunFiles) -> dict[str, Any]:

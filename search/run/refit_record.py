@@ -29,6 +29,7 @@ from search.record.events import (
 from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import MODEL, SUBMISSION, digest, file_digest
 from search.record.journal import Journal
+from search.record.measured import UserValues, save_test_values
 from search.record.provenance import provenance
 from search.record.result import (
     VERSION,
@@ -51,7 +52,6 @@ from search.record.result import (
 from search.run.again import Again, Trained
 from search.run.session import facts
 from search.stages.catalogue import save_catalogue
-from search.stages.measured import TestValues, save_test_values
 from search.stages.race import comparison
 from search.stages.refit import config_text, save_model, submit
 from search.stats import bootstrap_interval, compare_paired
@@ -80,7 +80,7 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
     submission = folder.path / SUBMISSION
     rows = submit(submission, done.model, work.dataset, everything, spec.k, separator)
     if done.test is not None and spec.metric in done.test.per_user:
-        values = TestValues(done.test.users, done.test.per_user[spec.metric])
+        values = UserValues(done.test.users, done.test.per_user[spec.metric])
         save_test_values(folder.path, values)
     handed = Handed(
         trial=work.origin.race.winner,

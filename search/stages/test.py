@@ -16,10 +16,10 @@ from recsys import rivals
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import fit_model
+from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
-from search.stages.measured import TestValues, save_test_values
 from search.stages.race import comparison, full_seconds
 from search.stages.winner import FinalTraining, race_decided, side_by_side, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
@@ -74,7 +74,7 @@ def test(run: Stages) -> Tested:
     blend = blended(run.state)
     tried = _blend(run, blend, mine, beside, rng) if blend and time_for(run, blend) else None
     handed = tried.per_user if tried is not None and blend and blend.handed_over else mine
-    save_test_values(run.folder.path, TestValues(on_test.found.users, handed))
+    save_test_values(run.folder.path, UserValues(on_test.found.users, handed))
     return Tested(
         comparisons=tuple(
             comparison(name, c, f"{baseline_name(name)} on the test items")

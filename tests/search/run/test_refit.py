@@ -29,6 +29,7 @@ from search.record.events import (
 )
 from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import MODEL, SUBMISSION, digest, disagreement, file_digest
+from search.record.measured import load_test_values
 from search.record.result import (
     Blended,
     BlendMember,
@@ -51,7 +52,6 @@ from search.run.opened import open_data
 from search.space.load import load_spec
 from search.space.trial import TrialConfig, trial_id, trial_seed
 from search.stages.catalogue import load_catalogue, save_catalogue
-from search.stages.measured import load_test_values
 from search.stages.refit import config_text, save_model, submit
 from search.stages.winner import FinalTraining
 from tests.factories import journal_of

@@ -22,12 +22,12 @@ from search.machine.cluster import Failure, Resources
 from search.record.events import ReplicateRaced, StageMarked, StageState
 from search.record.folder import save_arrays
 from search.record.handed import disagreement, handed_over
+from search.record.measured import load_test_values
 from search.record.state import RunState, Stage, TrialRecord
 from search.space.trial import trial_seed
 from search.stages import refit as refit_stage
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError
-from search.stages.measured import load_test_values
 from search.stages.replicates import (
     Racer,
     compare_with,

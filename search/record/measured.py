@@ -16,7 +16,7 @@ TEST_VALUES = "test.npz"
 
 
 @dataclass(frozen=True, eq=False)
-class TestValues:
+class UserValues:
     """users: int32 (V,), internal ids, those with test items. values: float64 (V,), of the model
     that is handed over."""
 
@@ -24,15 +24,15 @@ class TestValues:
     values: NDArray[np.float64]
 
 
-def save_test_values(run_dir: Path, found: TestValues) -> None:
+def save_test_values(run_dir: Path, found: UserValues) -> None:
     """Write `test.npz` of a run. Raises `StorageError`."""
     save_arrays(run_dir / TEST_VALUES, users=found.users, values=found.values)
 
 
-def load_test_values(run_dir: Path) -> TestValues | None:
+def load_test_values(run_dir: Path) -> UserValues | None:
     """What `save_test_values` wrote; None where it is damaged or, in earlier versions, missing."""
     try:
         with np.load(run_dir / TEST_VALUES, allow_pickle=False) as arrays:
-            return TestValues(arrays["users"], arrays["values"])
+            return UserValues(arrays["users"], arrays["values"])
     except (OSError, ValueError, KeyError, EOFError):
         return None
