@@ -160,6 +160,7 @@ class Interactions:
     user's history, 0 the earliest; `ordered` says whether that order is real (timestamps, or a
     list given in chronological order) or only the order of the file. order_problem: why a column
     of times that is there has no order, otherwise "".
+    time_span: the first and the last time, in seconds since 1970, where they are known.
     user_ids (U,), item_ids (I,): int64 arrays where every id is an integer, otherwise object
     arrays of str; index = internal id.
     """
@@ -173,6 +174,7 @@ class Interactions:
     duplicates: int = 0
     notes: tuple[str, ...] = field(default=())
     order_problem: str = ""
+    time_span: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", frozen(self.rank, np.int32))

@@ -21,7 +21,7 @@ class Pairs:
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
     bounds: where each part begins, and the end. twice: per part a user id with two rows of
     lists, or None. times: keys to sort by, of the parts that a search sees; None, and a
-    problem, where they cannot be compared.
+    problem, where they cannot be compared. time_span: as in `Times`.
     """
 
     users: NDArray[np.int64]
@@ -29,6 +29,7 @@ class Pairs:
     times: NDArray | None
     time_problem: TimeProblem | None
     time_notes: Sequence[str]
+    time_span: tuple[int, int] | None
     user_ids: NDArray
     item_ids: NDArray
     bounds: NDArray[np.int64]
@@ -83,6 +84,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         times=times.keys if timed and problem is None else None,
         time_problem=problem if timed else None,
         time_notes=times.notes if timed else (),
+        time_span=times.span if timed and problem is None else None,
         user_ids=user_ids,
         item_ids=item_ids,
         bounds=bounds.astype(np.int64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ def describe(data: Dataset | Interactions) -> dict[str, Any]:
 
     name, users, items, positives, density (share of all pairs), per_user and per_item (min, 5%,
     median, 95%, max of the counts, users and items without any included), duplicates (merged),
-    ordered (whether the order of time is known), notes, digest; of a ready split also
+    ordered (whether the order of time is known), times (first and last, seconds since 1970, or
+    None), notes, digest; of a ready split also
     ready_valid and ready_test (pairs).
     """
     interactions = data.interactions if isinstance(data, Dataset) else data
@@ -32,6 +34,7 @@ def describe(data: Dataset | Interactions) -> dict[str, Any]:
         "per_item": _quantiles(csr.item_counts()),
         "duplicates": interactions.duplicates,
         "ordered": interactions.ordered,
+        "times": interactions.time_span,
         "notes": list(interactions.notes),
         "digest": interactions.digest(),
     }
@@ -62,8 +65,8 @@ def describe_lines(data: Dataset | Interactions) -> list[str]:
         f"{facts['positives']:,} positives, density {facts['density']:.3%}",
         row("positives a user", facts["per_user"]),
         row("positives an item", facts["per_item"]),
-        f"duplicates merged: {facts['duplicates']:,}; "
-        f"order of time: {'known' if facts['ordered'] else 'unknown'}",
+        f"duplicates merged: {facts['duplicates']:,}{_share(facts)}; "
+        f"order of time: {'known' if facts['ordered'] else 'unknown'}{_dates(facts['times'])}",
     ]
     given = [
         f"{what} {facts[key]:,}"
@@ -73,3 +76,49 @@ def describe_lines(data: Dataset | Interactions) -> list[str]:
     if given:
         lines.append(f"given pairs: {', '.join(given)}")
     return lines + [f"note: {note}" for note in facts["notes"]]
+
+
+def _share(facts: dict[str, Any]) -> str:
+    repeats = facts["duplicates"]
+    return f" ({repeats / (repeats + facts['positives']):.1%} of the rows)" if repeats else ""
+
+
+def _dates(span: tuple[int, int] | None) -> str:
+    if span is None:
+        return ""
+    first, last = (str(np.datetime64(seconds, "s"))[:10] for seconds in span)
+    return f", {first} to {last}"
+
+
+@dataclass(frozen=True)
+class Bin:
+    """How many users (or items) have `low` to `high` items (or users)."""
+
+    low: int
+    high: int
+    count: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.low:,}" if self.low == self.high else f"{self.low:,}-{self.high:,}"
+
+
+def histogram(counts: np.ndarray) -> list[Bin]:
+    """Counts, integers (N,), in bins that double: 0, 1, 2, 3-4, 5-8, 9-16 and so on.
+
+    From the first that is not empty to the last.
+
+    >>> [(one.label, one.count) for one in histogram(np.array([1, 1, 3, 9]))]
+    [('1', 2), ('2', 0), ('3-4', 1), ('5-8', 0), ('9-16', 1)]
+    """
+    if not len(counts):
+        return []
+    # 0 for 0, 1 for 1, 2 for 2, 3 for 3 and 4, 4 for 5 to 8: exact, as no logarithm is
+    edges = np.concatenate([[0], 2 ** np.arange(0, 63, dtype=np.int64)])
+    numbers = np.searchsorted(edges, counts, side="left")
+    found = np.bincount(numbers)
+    first = int(np.flatnonzero(found)[0])
+    return [
+        Bin(int(edges[n - 1]) + 1 if n else 0, int(edges[n]), int(found[n]))
+        for n in range(first, len(found))
+    ]

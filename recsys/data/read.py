@@ -312,6 +312,7 @@ def _dataset(
         duplicates=duplicates,
         notes=notes,
         order_problem=order_problem,
+        time_span=pairs.time_span,
     )
     ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
     if ready:

@@ -51,11 +51,15 @@ class TimeProblem:
 
 @dataclass(frozen=True, eq=False)
 class Times:
-    """What `TimeColumn.finish` found: `keys` to sort by (int64 or float64), or a `problem`."""
+    """What `TimeColumn.finish` found: `keys` to sort by (int64 or float64), or a `problem`.
+
+    span: the first and the last point in time, in seconds since 1970; None for order numbers.
+    """
 
     keys: NDArray | None
     problem: TimeProblem | None = None
     notes: tuple[str, ...] = ()
+    span: tuple[int, int] | None = None
 
 
 @dataclass
@@ -297,4 +301,6 @@ def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
     notes = ("times without a zone are taken as UTC",) if len(zones) > 1 else ()
     if not instants:
         return Times(np.empty(0, np.int64))
-    return Times(concatenate([reading for _, reading in instants]).keys(), notes=notes)
+    every = concatenate([reading for _, reading in instants])
+    span = (int(every.seconds.min()), int(every.seconds.max())) if len(every) else None
+    return Times(every.keys(), notes=notes, span=span)

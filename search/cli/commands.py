@@ -42,6 +42,7 @@ def command_data(options: argparse.Namespace) -> int:
 
     from recsys.data import SETS, describe_lines, load
     from search.cli.arguments import parse_columns
+    from search.cli.overview import bar_of, overview
     from search.run.evidence import default_evidence
 
     if options.source is None and (options.columns or options.min_rating is not None):
@@ -60,7 +61,8 @@ def command_data(options: argparse.Namespace) -> int:
     dataset = load(
         options.source, min_rating=options.min_rating, columns=parse_columns(options.columns)
     )
-    for line in [*describe_lines(dataset), *default_evidence(dataset)]:
+    bar = bar_of(console.encoding)
+    for line in [*describe_lines(dataset), *overview(dataset, bar), *default_evidence(dataset)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from recsys.data.facts import Bin
 from search.record.result import Comparison
 from search.record.state import TrialRecord
 from search.report.files import Curve
@@ -236,6 +237,21 @@ def importance_chart(shares: Mapping[str, float]) -> Markup | None:
     for row, (name, share) in enumerate(known):
         plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")
         plot.bar(row, share, "bar", f"{name}: {share:.2f}")
+    return plot.markup()
+
+
+def histogram_chart(bins: Sequence[Bin], title: str, who: str) -> Markup | None:
+    """How many users (or items) have how many, in bins that double, the fewest on top."""
+    if not bins:
+        return None
+    rows = len(bins)
+    most = max(one.count for one in bins)
+    plot = Plot.area(title, (0, most * 1.05), (rows - 0.5, -0.5), height=66 + 24 * rows, left=110)
+    plot.axes(who, "", most_x=4, whole=True)
+    for row, one in enumerate(bins):
+        plot.text(plot.x.start - 10, plot.y(row) + 5, one.label, "tick end")
+        if one.count:
+            plot.bar(row, one.count, "bar", f"{one.label}: {one.count:,} {who}", thick=15)
     return plot.markup()
 
 

@@ -13,6 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recsys.errors import InputError
 from search.record.events import State
 from search.record.folder import JOURNAL
@@ -85,6 +88,17 @@ class RunFiles:
             "valid": self.result.valid if decided else so_far,
         }
         return self.result.model_copy(update=known)
+
+    @cached_property
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Items of each user (U,) and users of each item (I,) in all of the data; None before there
+        is a model."""
+        try:
+            with np.load(self.path / "model" / "seen.npz", allow_pickle=False) as arrays:
+                items = np.bincount(arrays["indices"])
+                return np.diff(arrays["indptr"]), items
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
 
     @property
     def test_read_at(self) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from recsys.data.facts import histogram
 from search import summary, words
 from search.paste import command
 from search.record.events import Status
@@ -179,6 +180,14 @@ def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
          "zero proves nothing.", charts.gains_chart(run.result.race.comparisons, metric)),
         ("What mattered", source, charts.importance_chart(shares)),
     ]  # fmt: skip
+    if run.counts is not None:
+        users, items = map(histogram, run.counts)
+        found += [
+            ("Items of a user", "All of the data: how many users have how many items.",
+             charts.histogram_chart(users, "Items of a user", "users")),
+            ("Users of an item", "All of the data: how many items have how many users.",
+             charts.histogram_chart(items, "Users of an item", "items")),
+        ]  # fmt: skip
     return [(title, text, svg) for title, text, svg in found if svg is not None]
 
 

@@ -1,0 +1,83 @@
+"""What a person wants to know of data before a search: histograms, and what each split leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from recsys.data import Dataset
+from recsys.data.facts import Bin, histogram
+from recsys.evidence import Part, parts
+from recsys.split import HoldOut, SplitPlan
+from search.run.evidence import reach_words
+
+WIDTH = 40  # letters of the longest bar
+TENTH, FIFTH, ONE = HoldOut("ratio", 0.1), HoldOut("ratio", 0.2), HoldOut("fixed", 1)
+RULES = (
+    ("a tenth and a tenth (the default)", SplitPlan("random", TENTH, TENTH)),
+    ("split.test.ratio=0.2", SplitPlan("random", FIFTH, TENTH)),
+    ("split.test.fixed=1 split.valid.fixed=1", SplitPlan("random", ONE, ONE)),
+    ("split.test=none", SplitPlan("random", None, TENTH)),
+)
+
+
+def bar_of(encoding: str) -> str:
+    """What a bar is made of: a block, where the terminal can show one."""
+    try:
+        "\u2588".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return "#"
+    return "\u2588"
+
+
+def overview(dataset: Dataset, bar: str) -> Iterator[str]:
+    """Lines for a terminal. bar: one letter."""
+    csr = dataset.interactions.csr
+    yield ""
+    yield from drawn("items of a user", "users", histogram(csr.degrees()), bar)
+    yield ""
+    yield from drawn("users of an item", "items", histogram(csr.item_counts()), bar)
+    yield ""
+    yield from split_lines(dataset)
+    yield ""
+
+
+def drawn(what: str, who: str, bins: Sequence[Bin], bar: str) -> Iterator[str]:
+    """A histogram; the longest bar has `WIDTH` letters, and the shortest one."""
+    most, total = max(one.count for one in bins), sum(one.count for one in bins)
+    wide = max(len(what), *(len(one.label) for one in bins))
+    yield f"{what:>{wide}}  {who}"
+    for one in bins:
+        length = max(bool(one.count), round(WIDTH * one.count / most))
+        share = f"{one.count / total:.1%}"
+        yield f"{one.label:>{wide}}  {one.count:>10,} {share:>6}  {bar * length}".rstrip()
+
+
+def split_lines(dataset: Dataset) -> Iterator[str]:
+    """What each rule holds out and leaves, and which to take where times are known."""
+    head = ("--set", "train", "validation (users)", "test (users)")
+    rows: list[tuple[str, ...]] = [head]
+    seen: set[tuple[str, ...]] = set()
+    for name, plan in RULES:
+        found = {str(part.name): part for part in parts(dataset, plan)}
+        train = f"{int(found['validation'].seen.sum()):,}"
+        left = (train, _held(found["validation"]), _held(found.get("test")))
+        if left not in seen:  # parts that came with the data are the same by every rule
+            rows.append((name, *left))
+        seen.add(left)
+    wide = [max(len(row[n]) for row in rows) for n in range(len(head))]
+    yield "what a split leaves:"
+    for row in rows:
+        cells = [row[0].ljust(wide[0]), *(row[n].rjust(wide[n]) for n in range(1, len(head)))]
+        yield "  ".join(cells)
+    test = {part.name: part for part in parts(dataset, SplitPlan())}.get("test")
+    if test is not None and test.asked:
+        yield f"with the {test.asked:,} test users of the default {reach_words(test.asked)}"
+    if dataset.interactions.ordered:
+        yield (
+            "the order of time is known: --set split.order=latest holds out the latest items of "
+            "each user, which is what a recommender is asked for; random is easier and flatters"
+        )
+
+
+def _held(part: Part | None) -> str:
+    return "none" if part is None else f"{int(part.held.sum()):,} ({part.asked:,})"

@@ -1,0 +1,95 @@
+"""`data FILE`: histograms that add up, what each split leaves, and a terminal without blocks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.data import load
+from recsys.data.facts import histogram
+from recsys.split import HoldOut, SplitPlan, make_split
+from search.cli.main import main
+from search.cli.overview import bar_of, drawn, split_lines
+
+
+def counts(values: list[int]) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def test_every_count_is_in_the_bin_that_its_label_says() -> None:
+    rng = np.random.default_rng(0)
+    for values in (counts([0, 0, 7]), counts([1]), rng.integers(0, 5000, 400)):
+        bins = histogram(values)
+        assert bins[0].count and bins[-1].count
+        assert [one.count for one in bins] == [
+            int(((values >= one.low) & (values <= one.high)).sum()) for one in bins
+        ]
+        assert sum(one.count for one in bins) == len(values)
+        assert all(b.low == a.high + 1 for a, b in pairwise(bins))
+    assert histogram(counts([])) == []
+
+
+def test_bars_are_as_long_as_their_counts_and_none_vanishes() -> None:
+    lines = list(drawn("items", "users", histogram(counts([1] * 1000 + [2] * 500 + [9])), "#"))
+    assert lines == [
+        "items  users",
+        "    1       1,000  66.6%  " + "#" * 40,
+        "    2         500  33.3%  " + "#" * 20,
+        "  3-4           0   0.0%",
+        "  5-8           0   0.0%",
+        " 9-16           1   0.1%  #",
+    ]
+
+
+@pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "\u2588"), ("ascii", "#"), ("no", "#")])
+def test_a_bar_is_what_the_terminal_can_show(encoding: str, bar: str) -> None:
+    assert bar_of(encoding) == bar
+
+
+def test_what_is_said_of_a_split_is_what_it_leaves() -> None:
+    data = load("demo")
+    lines = {line.split("  ")[0].strip(): line.split() for line in split_lines(data)}
+    for name, test, valid in (
+        ("split.test.ratio=0.2", HoldOut("ratio", 0.2), HoldOut("ratio", 0.1)),
+        ("split.test.fixed=1 split.valid.fixed=1", HoldOut("fixed", 1), HoldOut("fixed", 1)),
+    ):
+        split = make_split(data, SplitPlan("random", test, valid), seed=3)
+        assert split.test is not None
+        parts = [split.valid, split.test]
+        held = [w for p in parts for w in (f"{p.nnz:,}", f"({np.count_nonzero(p.degrees())})")]
+        assert lines[name][-5:] == [f"{split.train.nnz:,}", *held]
+
+
+def test_given_parts_are_one_line(tmp_path: Path) -> None:
+    for name, shift in (("train", 0), ("valid", 1), ("test", 2)):
+        rows = [f"u{u},i{(u + 3 * n + shift) % 12}" for u in range(12) for n in range(2)]
+        (tmp_path / f"{name}.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
+    lines = list(split_lines(load(str(tmp_path))))
+    assert sum("24 (12)" in line for line in lines) == 1
+
+
+def test_the_command_says_when_and_how_often(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f"u{u},i{(u + k) % 9},{1_000_000_000 + 86_400 * k}" for u in range(30) for k in range(6)
+    ]
+    file = tmp_path / "my.csv"
+    file.write_text("user,item,timestamp\n" + "\n".join([*rows, *rows[:20]]) + "\n")
+    assert main(["data", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "duplicates merged: 20 (10.0% of the rows); order of time: known" in said
+    assert "known, 2001-09-09 to 2001-09-14" in said
+    assert "--set split.order=latest holds out" in said
+    assert "items of a user  users" in said and "users of an item  items" in said
+
+
+def test_order_numbers_have_no_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"u{u},i{(u + k) % 9},{k}" for u in range(30) for k in range(6)]
+    file = tmp_path / "my.csv"
+    file.write_text("user,item,timestamp\n" + "\n".join(rows) + "\n")
+    assert main(["data", str(file)]) == 0
+    assert "duplicates merged: 0; order of time: known\n" in capsys.readouterr().out
