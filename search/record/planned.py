@@ -64,13 +64,19 @@ def plan_new(spec: SearchSpec, *, by_option: bool = False) -> Plan:
     return Plan(size, (line,))
 
 
-def plan_more(spec: SearchSpec, state: RunState, planned: int, extend: int | None) -> Plan:
-    """The trials of a run that is resumed: the `planned` ones, or `extend` more than have ended."""
+def plan_more(
+    spec: SearchSpec, state: RunState, planned: int, extend: int | None, *, wider: bool = False
+) -> Plan:
+    """The trials of a run that is resumed: the `planned` ones, or `extend` more than have ended.
+
+    wider: whether the space has become larger, so that it may have new configs again.
+    """
     made = len(state.trials)
     ended = sum(t.finished for t in state.trials.values())
     wanted = planned if extend is None else max(made, ended + extend)
     tried = distinct(t.config for t in state.trials.values())
-    trials = made + (0 if _through(state) else room(spec, tried, max(0, wanted - made)))
+    through = _through(state) and not wider
+    trials = made + (0 if through else room(spec, tried, max(0, wanted - made)))
     if extend is None:
         return Plan(min(trials, wanted) if made <= wanted else wanted)
     if trials <= made and trials < wanted:

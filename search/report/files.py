@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import InputError
+from recsys.errors import ConfigError, InputError
 from search.record.events import State
 from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from search.record.result import RunResult, read_result, tested
 from search.record.state import RunState, TrialRecord
+from search.space.load import SearchSpec, load_run_spec
 
 Curve = list[tuple[int, float]]
 
@@ -88,6 +89,14 @@ class RunFiles:
             "valid": self.result.valid if decided else so_far,
         }
         return self.result.model_copy(update=known)
+
+    @cached_property
+    def spec(self) -> SearchSpec | None:
+        """The space; None where this version cannot read it, or an early one left none."""
+        try:
+            return load_run_spec(self.path)
+        except (ConfigError, OSError):
+            return None
 
     @cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

@@ -5,6 +5,7 @@ Charts are drawn here as inline SVG (`charts.py`); `render.py` makes the page.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from search.paste import command
 from search.record.events import Status
 from search.record.result import BlendMember
 from search.report import charts, tables
+from search.report.bounds import Pressed, pressed
 from search.report.files import RunFiles, baselines, read_run
 from search.report.render import rendered
 from search.stats import explained_share
@@ -49,6 +51,7 @@ def render_report(run_dir: Path | str) -> str:
 def _context(run: RunFiles) -> dict[str, Any]:
     result = run.result
     leak_table = tables.leak_table(run)
+    pressing = _pressing(run)
     kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
     return {
         "run": run,
@@ -70,7 +73,8 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "counts_words": _counts_words(run),
         "thinned": _thinned(run),
         "winner": _winner(run),
-        "commands": _commands(run),
+        "commands": _commands(run, pressing),
+        "pressing": [one.words for one in pressing],
         "charts": _charts(run),
         "scatters": _scatters(run),
         "race_rows": tables.race_rows(run),
@@ -140,7 +144,14 @@ def _blended(run: RunFiles) -> list[tuple[BlendMember, str]]:
     return [(member, words.config_line(params.get(member.id))) for member in members]
 
 
-def _commands(run: RunFiles) -> list[tuple[str, str]]:
+def _pressing(run: RunFiles) -> list[Pressed]:
+    """The bounds that the best trials press against, of a run that can have more of them."""
+    if run.is_table or run.result.refit_of is not None or run.spec is None:
+        return []
+    return pressed(run.spec, run.trials)
+
+
+def _commands(run: RunFiles, pressing: Sequence[Pressed]) -> list[tuple[str, str]]:
     """(what for, command)."""
     made_by = run.provenance.get("command")
     rows = []
@@ -157,6 +168,10 @@ def _commands(run: RunFiles) -> list[tuple[str, str]]:
         if run.result.may_extend:
             more = command("--run", run.path, "--extend", "20", lasting=True)
             rows.append(("20 more trials", more))
+    if pressing:
+        settings = [word for one in pressing for word in ("--set", one.setting)]
+        wider = command("--run", run.path, "--extend", "50", *settings, lasting=True)
+        rows.append(("50 more trials, in wider ranges", wider))
     rows.append(("browse the trials", command("ui", run.path, lasting=True)))
     return rows
 

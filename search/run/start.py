@@ -38,6 +38,7 @@ from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_run_spec, load_spec
+from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri
 from search.tracking.where import check_tracking_uri, default_tracking_uri, is_local_default
 from search.words import counted, duration
@@ -213,7 +214,10 @@ def _resume(options: Options, interruption: Interruption) -> int:
         raise ConfigError("--run is missing: name the run, e.g. --resume --run NAME")
     if options.resume and options.extend is not None:
         raise ConfigError("--extend resumes the run as well: leave out --resume")
-    if kept := options.said(KEPT):
+    kept = options.said(KEPT)
+    if options.extend is not None:
+        kept.pop("overrides", None)  # a range may be widened: see `widened`
+    if kept:
         raise ConfigError(
             f"leave out {', '.join(kept.values())}: --resume and --extend keep the space, the "
             "seed and the trials that the run began with (more trials: --extend N)"
@@ -229,9 +233,13 @@ def _resume(options: Options, interruption: Interruption) -> int:
                 f"--run {folder.name}: this run is the winner of {of.run} trained again: "
                 "there is no search to resume or extend"
             )
+        if options.overrides:
+            spec = widened(spec, options.overrides, {t.id: t.params for t in state.in_order()})
         before = Settings.from_dict(state.settings)
-        plan = plan_more(spec, state, before.trials, options.extend)
+        plan = plan_more(spec, state, before.trials, options.extend, wider=bool(options.overrides))
         more = options.extend is not None and plan.trials > len(state.trials)
+        if options.overrides and not more:
+            raise ConfigError("--set: has no effect: there are no more trials to make")
         strange = disagreement(folder.path, state)
         if state.status == Status.DONE and not more and strange is None:
             return _finished_already(folder, options, spec, state)
@@ -254,6 +262,8 @@ def _resume(options: Options, interruption: Interruption) -> int:
         )
         _check_separator(spec, options)
         notes = plan.notes
+        if options.overrides:
+            notes += (f"note: the space of the new trials: {', '.join(options.overrides)}",)
         if strange is not None:
             notes += (f"note: {strange}: it is made anew",)
         if more and options.time_budget is None and before.time_budget is not None:

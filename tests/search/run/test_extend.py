@@ -28,8 +28,9 @@ from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
 from search.run.session import Session
-from search.space.load import SearchSpec, load_spec
+from search.space.load import SearchSpec, load_run_spec, load_spec
 from search.space.trial import TrialConfig, trial_id
+from search.tune.study import from_journal, remake
 from tests.factories import journal_of
 from tests.search.spaces import override
 
@@ -178,3 +179,60 @@ def test_a_search_that_did_not_end_goes_on_when_resumed(here):
     assert session is not None
     assert session.spec.trials == 6
     assert here.stages_after(session) == {}
+
+
+class TestWider:
+    """`--extend N --set params.NAME.high=X`: the earlier trials stay in the model."""
+
+    def test_the_new_space_is_that_of_the_run_from_then_on(self, here, capsys):
+        spec = load_spec("smoke")
+        here.write(spec, some(spec, 3), planned=3)
+        session = here.call("--extend", "5", "--set", "params.lr.high=0.9")
+        assert session is not None
+        assert (session.spec.trials, session.extends) == (8, True)
+        assert "the space of the new trials: params.lr.high=0.9" in capsys.readouterr().out
+        here.stages_after(session)
+        session.folder.close()
+        kept = load_run_spec(here.home / "runs" / "r")
+        lr = next(p.domain for p in kept.params if p.name == "lr")
+        assert lr.high == 0.9
+        known = [from_journal(t, spec.metric) for t in session.folder.state().in_order()]
+        study = remake(kept, known, "r")
+        assert [t.params["lr"] for t in study.trials] == [t.params["lr"] for t in known]
+        assert {t.distributions["lr"].high for t in study.trials} == {0.9}
+
+    def test_a_space_that_was_through_has_new_configs_again(self, here, grid):
+        here.write(grid, list(grid.grid()), planned=6, stopped_by=SearchEnd.SPACE)
+        session = here.call("--extend", "2", "--set", "params.lr.choice=[0.05, 0.1, 0.2]")
+        assert session is not None and session.spec.trials > len(list(grid.grid()))
+
+    @pytest.mark.parametrize(
+        ("args", "expected"),
+        [
+            (("--set", "params.lr.high=0.05"), "every earlier trial has to stay in the space"),
+            (("--set", "lr=0.1"), "only a range can change"),
+            (("--set", "metric=map@20"), "only a range can change"),
+            (("--set", "params.l2.high=0.1"), "is no range of this run: expected one of"),
+            (("--set", "params.method.choice=[bpr_hard]"), "is no range of this run"),
+            (("--set", "params.latent_factors.high=32"), "expected params.latent_factors.choice"),
+            (("--set", "params.lr.choice=[0.1]"), "expected params.lr.low or .high"),
+            (("--set", "params.lr.high=0.3"), "is what lr has already"),
+            (("--set", "params.lr.high=-1"), "lr"),
+            (("--set", "params.latent_factors.choice=[8]"), "every earlier trial"),
+        ],
+    )
+    def test_anything_else_is_refused_in_one_line(self, here, capsys, args, expected):
+        spec = load_spec("smoke")
+        configs = [dict(spec.enqueue[0]) | {"lr": lr} for lr in (0.1, 0.2)]
+        here.write(spec, configs, planned=3)
+        before = (here.home / "runs" / "r" / "spec.yaml").read_bytes()
+        assert main(("--run", "r", "--extend", "5", *args)) == 2
+        error = capsys.readouterr().err
+        assert expected in error and error.count("\n") == 1
+        assert (here.home / "runs" / "r" / "spec.yaml").read_bytes() == before
+
+    def test_a_resume_keeps_the_space(self, here, capsys):
+        spec = load_spec("smoke")
+        here.write(spec, some(spec, 3), planned=5, status="interrupted")
+        assert main(("--run", "r", "--resume", "--set", "params.lr.high=0.9")) == 2
+        assert "leave out --set" in capsys.readouterr().err

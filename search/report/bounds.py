@@ -1,0 +1,153 @@
+"""Bounds of a space that the best trials press against, and the settings that widen them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from recsys.errors import ConfigError
+from search.record.events import State
+from search.record.state import TrialRecord
+from search.space.domains import Choice, Constant, FloatRange, IntRange, Value
+from search.space.spec import SearchSpec
+from search.space.widen import widened
+from search.words import short
+
+LEAST, MOST = 5, 10  # of the best trials that are looked at: a fifth of them
+EDGE = 0.1  # the share of a range next to its end that counts as the end
+CHANCE = 0.01  # that so many lie there if the best were anywhere
+FACTOR = 3.0  # by which a logarithmic range grows
+
+
+@dataclass(frozen=True)
+class Pressed:
+    """A bound. count: how many of the `best` lie at it; setting: what `--set` widens it by."""
+
+    name: str
+    end: Literal["low", "high"]
+    value: Value
+    count: int
+    best: int
+    setting: str
+
+    @property
+    def words(self) -> str:
+        what = "highest" if self.end == "high" else "lowest"
+        return (
+            f"{self.name}: {self.count} of the {self.best} best trials are at the {what} that the "
+            f"space allows, {short(self.value)}"
+        )
+
+
+def pressed(spec: SearchSpec, trials: Sequence[TrialRecord]) -> list[Pressed]:
+    """The bounds that more of the best trials lie at than chance would have, where the space can be
+    widened. Nothing is said of fewer than 15 trials.
+    """
+    able = [t for t in trials if t.value is not None and not t.leaky]
+    complete = [t for t in able if t.state == State.COMPLETE]
+    able = complete if len(complete) >= LEAST else able
+    found = []
+    for param in spec.searched():
+        domain = param.domain
+        assert not isinstance(domain, Constant)
+        having = [
+            t for t in able if param.name in t.params and domain.contains(t.params[param.name])
+        ]
+        having.sort(key=lambda t: -(t.value or 0.0))
+        best = having[: min(MOST, max(LEAST, len(having) // 5))]
+        if len(trials) < 15 or len(best) < LEAST:
+            continue
+        values = [t.params[param.name] for t in best]
+        for end in ("low", "high"):
+            one = _at(spec, param.name, domain, end, values)
+            if one is not None:
+                found.append(one)
+    return found
+
+
+def _at(
+    spec: SearchSpec, name: str, domain: Any, end: Literal["low", "high"], values: list[Value]
+) -> Pressed | None:
+    """The bound at one end of a domain, if the values press against it and it can be moved."""
+    match domain:
+        case Choice(options=options) if len(options) > 1 and not any(
+            isinstance(o, str) for o in options
+        ):
+            bound = max(options) if end == "high" else min(options)
+            count, share = sum(v == bound for v in values), 1 / len(options)
+            wider = (
+                f"params.{name}.choice=[{', '.join(map(short, _more(options, end)))}]"
+                for _ in range(1)
+            )
+        case IntRange() | FloatRange() if domain.low < domain.high:
+            bound = domain.high if end == "high" else domain.low
+            places = [_place(domain, v) for v in values]
+            count = sum((1 - p if end == "high" else p) <= EDGE for p in places)
+            share = max(EDGE, _share_of_one(domain))
+            wider = (f"params.{name}.{end}={short(v)}" for v in _further(domain, end))
+        case _:
+            return None
+    if count * 2 < len(values) or _tail(count, len(values), share) > CHANCE:
+        return None
+    for setting in wider:
+        try:
+            widened(spec, [setting], {})
+        except ConfigError:
+            continue  # beyond what the parameter can be
+        return Pressed(name, end, bound, count, len(values), setting)
+    return None
+
+
+def _place(domain: IntRange | FloatRange, value: Value) -> float:
+    """Where a value lies in its range, 0 to 1."""
+    assert not isinstance(value, str)
+    low, high, at = float(domain.low), float(domain.high), float(value)
+    if domain.log:
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    return (at - low) / (high - low)
+
+
+def _share_of_one(domain: IntRange | FloatRange) -> float:
+    """The share of a range that one value of it has: a large one where there are few."""
+    step = domain.step if domain.step is not None else 0.0
+    return step / (domain.high - domain.low + step)
+
+
+def _further(domain: IntRange | FloatRange, end: Literal["low", "high"]) -> Iterator[Value]:
+    """Ends further out, the furthest first."""
+    bound = float(domain.high if end == "high" else domain.low)
+    span = float(domain.high - domain.low)
+    whole = isinstance(domain, IntRange)
+    for part in (1.0, 0.5, 0.25):
+        if domain.log:
+            factor = FACTOR**part
+            moved = bound * factor if end == "high" else bound / factor
+        else:
+            moved = bound + span * part / 2 if end == "high" else bound - span * part / 2
+            if domain.low >= 0:
+                moved = max(0.0, moved)  # what cannot be below zero has its end there
+        if domain.step is not None and not domain.log:
+            steps = max(1, round(abs(moved - bound) / domain.step))
+            moved = bound + domain.step * (steps if end == "high" else -steps)
+            yield int(moved) if whole else float(f"{moved:.10g}")
+        elif whole:
+            yield round(moved)
+        else:
+            yield float(f"{moved:.2g}")
+
+
+def _more(options: Sequence[Any], end: Literal["low", "high"]) -> list[Value]:
+    """The options and one beyond, as far from its neighbour as that from the next."""
+    order = sorted(options, reverse=end == "low")
+    last, before = order[-1], order[-2]
+    ratio = before > 0 and last > 0 and all(isinstance(o, int) for o in options)
+    beyond = last * last / before if ratio else last + (last - before)
+    whole = all(isinstance(o, int) for o in options)
+    return [*options, round(beyond) if whole else beyond]
+
+
+def _tail(count: int, n: int, share: float) -> float:
+    """The chance that at least `count` of `n` fall into a `share` of a range."""
+    return sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count, n + 1))
