@@ -9,51 +9,21 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from recsys.bounds import Bounds, Ranker, bounds_for
 from recsys.errors import InputError
 from recsys.interactions import CSR, contested, frozen
 from recsys.metrics import check_metric, coverage, user_values
+from recsys.scoring import DeviceScorer, IntoScorer, Scorer, VectorScorer
 
 # Users scored by one call, always exactly so many: a matrix product may round differently for
 # another shape, and neither `block` nor `threads` may change a result.
 TILE = 128
-
-
-class Scorer(Protocol):
-    """Anything that scores every item for some users."""
-
-    def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """float32 (len(users), I); higher is better."""
-
-
-@runtime_checkable
-class IntoScorer(Protocol):
-    """A scorer that can write its scores into memory which is kept from tile to tile.
-
-    Fresh pages for each tile cost as much as a matrix product, and keep two threads from running
-    side by side.
-    """
-
-    def score_into(self, users: NDArray, out_BI: NDArray[np.float32]) -> None:
-        """`score_users` into `out_BI`, float32 (len(users), I)."""
-
-
-@runtime_checkable
-class DeviceScorer(Protocol):
-    """A scorer that may live on a GPU: its scores are then ranked there."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it lives."""
-
-    def device_scores(self, users: NDArray) -> Tensor:
-        """`score_users` as a tensor on that device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +54,9 @@ def evaluate(
     A user whose unseen items are all held out is left out: any order of them is perfect.
 
     seen, held_out: U x I each, disjoint. block: how many users a thread takes at a time. Memory
-    besides the model: threads x 128 x I scores and V x k items. Equal scores rank the lower item
-    first. Raises ConfigError for a metric that is unknown or looks too deep, InputError where
-    nobody is left to evaluate, FloatingPointError for a NaN score.
+    besides the model: threads x 128 x I scores (where `bounds` help: x 4,096) and V x k items.
+    Equal scores rank the lower item first. Raises ConfigError for a metric that is unknown or looks
+    too deep, InputError where nobody is left to evaluate, FloatingPointError for a NaN score.
     """
     parsed = [check_metric(name, seen.n_items) for name in metrics]
     assert held_out.n_items == seen.n_items
@@ -144,14 +114,18 @@ def _rank(
     items = np.empty((len(users_V), k), np.int32)
     hits = np.zeros((len(users_V), k), np.bool_)
     on_device = isinstance(scorer, DeviceScorer) and scorer.device.type != "cpu"
+    bounds = None if on_device else _bounds(scorer, len(users_V), k)
 
     def work(first: int, last: int) -> None:
         buffer = None
-        if isinstance(scorer, IntoScorer) and not on_device:
+        ranker = None if bounds is None else Ranker(bounds, seen, TILE, k)
+        if isinstance(scorer, IntoScorer) and not on_device and ranker is None:
             buffer = np.empty((TILE, seen.n_items), np.float32)
         for start in range(first, last, TILE):
             stop = min(start + TILE, last)
-            if on_device:
+            if ranker is not None:
+                ranker.rank(users_V[start:stop], items[start:stop])
+            elif on_device:
                 assert isinstance(scorer, DeviceScorer)
                 items[start:stop] = device_top(scorer, seen, users_V[start:stop], k)
             else:
@@ -180,6 +154,12 @@ def _rank(
                 for done in [pool.submit(work, low, high) for low, high in pieces]:
                     done.result()
     return items, hits
+
+
+def _bounds(scorer: Scorer, n_users: int, k: int) -> Bounds | None:
+    if not isinstance(scorer, VectorScorer) or (vectors := scorer.vectors()) is None:
+        return None
+    return bounds_for(vectors, n_users, k)
 
 
 def _best_of_tile(

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.errors import InputError
-from recsys.models.base import Vectors
+from recsys.scoring import Vectors
 
 
 def folded(vectors: Vectors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError
 from recsys.interactions import CSR
+from recsys.scoring import Vectors
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,6 @@ class EpochReport:
 # For lists of items that people like, CSR (L, I): scores of every item, float32 (L, I). Whoever has
 # an empty list gets what suits everybody.
 ListScorer = Callable[[CSR], NDArray[np.float32]]
-
-
-@dataclass(frozen=True, eq=False)
-class Vectors:
-    """A model whose score is a dot product: users float32 (U, d), items (I, d), and what is added
-    for each item, (I,), None in a model without biases."""
-
-    users: NDArray[np.float32]
-    items: NDArray[np.float32]
-    bias: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from recsys.errors import ConfigError
-from recsys.evaluation import TILE, Scorer
+from recsys.evaluation import TILE
 from recsys.interactions import CSR, frozen, nothing_like
 from recsys.models import base
+from recsys.scoring import Scorer
 
 DEPTH = 200
 

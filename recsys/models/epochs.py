@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from recsys.errors import DivergedError, InputError
-from recsys.evaluation import Scorer, evaluate
+from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.metrics import check_metric
 from recsys.models.base import EpochReport
+from recsys.scoring import Scorer
 
 
 class Weights(Protocol):

@@ -22,10 +22,10 @@ from recsys.models.base import (
     Model,
     ModelConfig,
     Size,
-    Vectors,
 )
 from recsys.models.epochs import run_epochs
 from recsys.models.neighbours import side_by_side, transposed
+from recsys.scoring import Vectors
 
 # Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
 ROWS = 256

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from recsys.data import Dataset, describe_lines
 from recsys.data.ids import spelled_as
 from recsys.errors import ConfigError, InputError
-from recsys.evaluation import Evaluation, Scorer, evaluate
+from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR, contained, subset
 from recsys.metrics import parse_metric
 from recsys.models import Model, ModelConfig
 from recsys.models.saved import weights_of
 from recsys.receivers import receivers_of, texts
+from recsys.scoring import Scorer
 from recsys.split import Split
 from search.machine.cluster import resolve_device
 from search.paste import command

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
-from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size, Vectors
+from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size
 from recsys.models.mf import training
 from recsys.models.mf.config import Adam, Hard, Sgd, TrainConfig
 from recsys.models.mf.folding import Folding
 from recsys.models.mf.model import LFM
+from recsys.scoring import Vectors
 
 
 class Factorization(LFM, Model):

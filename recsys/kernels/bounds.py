@@ -1,0 +1,162 @@
+"""Compiled selection of a user's best unseen items where most are ruled out by a bound.
+
+Shapes: B users of a tile, W items of a chunk, U users, I items, d factors, k places. Items are
+numbered by their place in an order of the caller's; `order` has the item at each place. The best
+items so far of a user are a heap whose root is the worst of them: the lowest score, of equal ones
+the highest item.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from recsys.kernels.jit import exact, kernel
+
+_I32R = types.Array(types.int32, 1, "C", readonly=True)
+_I64R = types.Array(types.int64, 1, "C", readonly=True)
+_F32R = types.Array(types.float32, 1, "C", readonly=True)
+_F32R2 = types.Array(types.float32, 2, "C", readonly=True)
+_F32 = types.Array(types.float32, 2, "C")
+_I32 = types.Array(types.int32, 2, "C")
+_I64 = types.Array(types.int64, 1, "C")
+
+GROUP = 32  # bounds that are compared at once
+
+
+@kernel(inline=True)
+def _score(users, user, items, place, bias):  # type: ignore[no-untyped-def]
+    total = np.float32(0.0)
+    for c in range(users.shape[1]):
+        total += users[user, c] * items[place, c]
+    return total + bias[place]
+
+
+@kernel(inline=True)
+def _is_seen(indptr, indices, user, item):  # type: ignore[no-untyped-def]
+    low, high = indptr[user], indptr[user + 1]
+    while low < high:
+        middle = (low + high) >> 1
+        if indices[middle] < item:
+            low = middle + 1
+        else:
+            high = middle
+    return low < indptr[user + 1] and indices[low] == item
+
+
+@kernel(inline=True)
+def _worse(score, item, than_score, than_item):  # type: ignore[no-untyped-def]
+    return score < than_score or (score == than_score and item > than_item)
+
+
+@kernel(inline=True)
+def _sink(scores, items, row, size, score, item):  # type: ignore[no-untyped-def]
+    """Put an entry in the place of the root and let it sink."""
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and _worse(
+            scores[row, child + 1], items[row, child + 1], scores[row, child], items[row, child]
+        ):
+            child += 1
+        if not _worse(scores[row, child], items[row, child], score, item):
+            break
+        scores[row, at], items[row, at] = scores[row, child], items[row, child]
+        at = child
+    scores[row, at], items[row, at] = score, item
+
+
+@kernel(inline=True)
+def _rise(scores, items, row, size, score, item):  # type: ignore[no-untyped-def]
+    """Add an entry behind the last and let it rise."""
+    at = size
+    while at > 0:
+        parent = (at - 1) >> 1
+        if not _worse(score, item, scores[row, parent], items[row, parent]):
+            break
+        scores[row, at], items[row, at] = scores[row, parent], items[row, parent]
+        at = parent
+    scores[row, at], items[row, at] = score, item
+
+
+@exact(
+    types.int64(
+        *(_F32R2, types.int64, types.int64, types.int64),
+        *(_I32R, _F32R2, _F32R2, _F32R, _I32R, _I64R, _I32R),
+        *(_F32, _I32, _I64),
+    )
+)
+def take_chunk(
+    bounds_BW: NDArray[np.float32],
+    rows: int,
+    first: int,
+    width: int,
+    users_B: NDArray[np.int32],
+    users_Ud: NDArray[np.float32],
+    items_Id: NDArray[np.float32],
+    bias_I: NDArray[np.float32],
+    order_I: NDArray[np.int32],
+    seen_indptr: NDArray[np.int64],
+    seen_indices: NDArray[np.int32],
+    best_Bk: NDArray[np.float32],
+    items_Bk: NDArray[np.int32],
+    sizes_B: NDArray[np.int64],
+) -> int:
+    """Add the items at places first..first+width-1 to the heaps of the first `rows` users.
+
+    bounds_BW: what no score of the chunk exceeds; only items whose bound reaches the worst of a
+    user's k best so far are scored. Returns how many were.
+    """
+    k = items_Bk.shape[1]
+    scored = 0
+    for row in range(rows):
+        user = users_B[row]
+        size = sizes_B[row]
+        floor = best_Bk[row, 0] if size == k else np.float32(-np.inf)
+        for start in range(0, width, GROUP):
+            stop = min(start + GROUP, width)
+            above = np.int32(0)
+            for w in range(start, stop):
+                above += np.int32(bounds_BW[row, w] >= floor)
+            if above == 0:
+                continue
+            for w in range(start, stop):
+                if bounds_BW[row, w] < floor:
+                    continue
+                place = first + w
+                item = order_I[place]
+                if _is_seen(seen_indptr, seen_indices, user, item):
+                    continue
+                score = _score(users_Ud, user, items_Id, place, bias_I)
+                scored += 1
+                if size < k:
+                    _rise(best_Bk, items_Bk, row, size, score, item)
+                    size += 1
+                elif _worse(best_Bk[row, 0], items_Bk[row, 0], score, item):
+                    _sink(best_Bk, items_Bk, row, size, score, item)
+                if size == k:
+                    floor = best_Bk[row, 0]
+        sizes_B[row] = size
+    return scored
+
+
+@exact(types.void(_F32, _I32, _I64, types.int64, _I32))
+def in_order(
+    best_Bk: NDArray[np.float32],
+    items_Bk: NDArray[np.int32],
+    sizes_B: NDArray[np.int64],
+    rows: int,
+    out_Bk: NDArray[np.int32],
+) -> None:
+    """The heaps' items, best first, -1 where a heap holds fewer than k; empties the heaps."""
+    for row in range(rows):
+        for place in range(sizes_B[row], out_Bk.shape[1]):
+            out_Bk[row, place] = -1
+        for size in range(sizes_B[row], 0, -1):
+            out_Bk[row, size - 1] = items_Bk[row, 0]
+            last = size - 1
+            _sink(best_Bk, items_Bk, row, last, best_Bk[row, last], items_Bk[row, last])
+        sizes_B[row] = 0
