@@ -17,7 +17,7 @@ from search import summary, words
 from search.paste import command
 from search.record.events import Status
 from search.record.result import BlendMember
-from search.report import charts, tables
+from search.report import charts, maps, tables
 from search.report.bounds import Pressed, pressed
 from search.report.files import RunFiles, baselines, read_run
 from search.report.render import rendered
@@ -76,6 +76,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "commands": _commands(run, pressing),
         "pressing": [one.words for one in pressing],
         "charts": _charts(run),
+        "parallel": _parallel(run),
         "scatters": _scatters(run),
         "race_rows": tables.race_rows(run),
         "baselines": baselines(result),
@@ -194,6 +195,10 @@ def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
         ("The winner's lead", "Over each rival, paired over users. An interval that includes "
          "zero proves nothing.", charts.gains_chart(run.result.race.comparisons, metric)),
         ("What mattered", source, charts.importance_chart(shares)),
+        ("Hard negatives", "M of N candidates are kept: the better a trial, the darker its dot.",
+         None if run.is_table else maps.negatives_map(run.trials, winner)),
+        ("Quality by seconds", "The line is the best that so many seconds of a trial reach.",
+         None if run.is_table else maps.cost_chart(run.trials, metric, winner)),
     ]  # fmt: skip
     if run.counts is not None:
         users, items = map(histogram, run.counts)
@@ -223,9 +228,20 @@ def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
     )
 
 
-def _scatters(run: RunFiles) -> list[Markup]:
-    names = tables.param_names(run)
+def _by_importance(run: RunFiles) -> list[str]:
+    """The parameters, those that matter most first."""
     shares, _ = _importance(run)
-    names.sort(key=lambda name: -shares.get(name, 0.0))
+    return sorted(tables.param_names(run), key=lambda name: -shares.get(name, 0.0))
+
+
+def _parallel(run: RunFiles) -> Markup | None:
+    """The parallel coordinates; None for a table, whose rows are named."""
+    if run.is_table:
+        return None
+    return maps.parallel_chart(run.trials, _by_importance(run), run.metric, run.winner)
+
+
+def _scatters(run: RunFiles) -> list[Markup]:
+    names = _by_importance(run)
     found = (charts.scatter_chart(run.trials, n, run.metric, run.winner) for n in names)
     return [svg for svg in found if svg is not None][:TO_EXPLAIN] if not run.is_table else []

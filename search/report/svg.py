@@ -99,12 +99,13 @@ class Plot:
         bottom: int = 58,
         top: int = 14,
         log_x: bool = False,
+        log_y: bool = False,
     ) -> Plot:
         """A plot whose axes reach over the data ranges `x` and `y`."""
         return Plot(
             title,
             Scale(*x, left, width - 16, log=log_x),
-            Scale(*y, height - bottom, top),
+            Scale(*y, height - bottom, top, log=log_y),
             width,
             height,
         )

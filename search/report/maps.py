@@ -1,0 +1,161 @@
+"""Charts of many parameters at once: parallel coordinates, N x M, and what quality costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from search.record.state import TrialRecord
+from search.report.charts import MOST_DOTS, drawn, hint, kind_of
+from search.report.svg import Plot, Scale, label, padded
+from search.words import number, short
+
+MOST_AXES = 9  # with that of the metric
+MOST_LINES = 200
+NONE_AT, LOWEST = 0.0, 0.12  # heights on an axis: of a trial without the parameter, of its range
+FIFTHS = 5
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One parameter as an axis of height 0 to 1. words: its values, where they are no numbers;
+    absent: whether a trial lacks it."""
+
+    name: str
+    scale: Scale
+    words: tuple[str, ...]
+    absent: bool
+
+    @staticmethod
+    def of(name: str, trials: Sequence[TrialRecord]) -> Axis | None:
+        """None for a parameter that never differs, or has too many words to show."""
+        values = [t.params[name] for t in trials if t.params.get(name) not in (None, "")]
+        absent = len(values) < len(trials)
+        if len({str(v) for v in values}) < (1 if absent else 2):
+            return None
+        numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        if not numeric:
+            words = tuple(sorted({str(v) for v in values}))
+            if len(words) > 12:
+                return None
+            return Axis(name, Scale(0, len(words) - 1, LOWEST, 1), words, absent)
+        low, high = float(min(values)), float(max(values))
+        log = low > 0 and high / low > 30
+        return Axis(name, Scale(low, high, LOWEST, 1, log), (), absent)
+
+    def height(self, value: Any) -> float:
+        """Where a value lies, 0 to 1; None: at the tick of those that lack it."""
+        if value is None or value == "":
+            return NONE_AT
+        return self.scale(self.words.index(str(value)) if self.words else float(value))
+
+    def marks(self) -> list[tuple[float, str]]:
+        """(height, text) of its ticks."""
+        if self.words:
+            found = [(self.scale(n), word[:14]) for n, word in enumerate(self.words)]
+        else:
+            low, high = self.scale.low, self.scale.high
+            ends = {low, high} if low != high else {low}
+            found = [(self.scale(v), f"{v:.3g}") for v in sorted(ends)]
+            inner = [v for v in self.scale.ticks(4) if v not in ends]
+            taken = [at for at, _ in found]
+            found += [
+                (self.scale(v), label(v))
+                for v in inner
+                if all(abs(self.scale(v) - at) > 0.1 for at in taken)
+            ]
+        return [*found, (NONE_AT, "none")] if self.absent else found
+
+
+def parallel_chart(
+    trials: Sequence[TrialRecord], names: Sequence[str], metric: str, winner: str | None
+) -> Markup | None:
+    """A line a trial through its parameters to its value: the best fifth in colour.
+
+    A trial that has no such parameter goes through the tick `none`.
+    """
+    known = drawn(trials, winner, MOST_LINES)
+    axes = [axis for name in names if (axis := Axis.of(name, known)) is not None]
+    axes = axes[: MOST_AXES - 1]
+    if len(axes) < 2 or len(known) < 2:
+        return None
+    values = [t.value or 0.0 for t in known]
+    last = Axis(metric, Scale(*padded(values, 0.02), LOWEST, 1), (), absent=False)
+    plot = Plot.area("Parallel coordinates", (0, len(axes)), (0, 1), width=1120, height=400,
+                     left=90, bottom=74)  # fmt: skip
+    good = sorted(values)[-max(1, len(values) // 5)]
+
+    def order(trial: TrialRecord) -> tuple[bool, float]:
+        return trial.id == winner, trial.value or 0.0
+
+    for trial in sorted(known, key=order):
+        heights = [axis.height(trial.params.get(axis.name)) for axis in axes]
+        line = list(enumerate([*heights, last.height(trial.value)]))
+        kind = kind_of(trial, winner)
+        if kind not in ("winner", "leaky"):
+            kind = "complete" if (trial.value or 0.0) >= good else "pruned"
+        plot.curve(line, kind, f"{trial.id}: {number(trial.value)}", trial.id)
+    for at, axis in enumerate([*axes, last]):
+        plot.segment((at, 0 if axis.absent else LOWEST), (at, 1), "axis")
+        for height, text in axis.marks():
+            plot.text(plot.x(at) - 6, plot.y(height) + 5, text, "tick end halo")
+        below = plot.height - (34 if at % 2 == 0 else 10)  # long names, in two rows
+        plot.text(plot.x(at), below, axis.name, "name end" if axis is last else "name mid")
+    return plot.markup()
+
+
+def negatives_map(trials: Sequence[TrialRecord], winner: str | None) -> Markup | None:
+    """N candidates by M kept of them, the better the darker; None for other negatives."""
+    found = []
+    for trial in drawn(trials, winner, MOST_DOTS):
+        n = trial.config.get("num_candidate_neg_samples")
+        m = trial.config.get("num_hard_neg_samples")
+        share = trial.config.get("hard_fraction")
+        if m is None and n is not None and share is not None:
+            m = max(1, round(share * n))  # as the training does
+        if isinstance(n, int | float) and isinstance(m, int | float) and n > 0 and m > 0:
+            found.append((float(n), float(m), trial))
+    if len({(n, m) for n, m, _ in found}) < 3:
+        return None
+    ranked = sorted(found, key=lambda one: one[2].value or 0.0)
+    ns, ms = [n for n, _, _ in found], [m for _, m, _ in found]
+    plot = Plot.area("N x M", (min(ns) / 1.15, max(ns) * 1.15), (min(ms) / 1.3, max(ms) * 1.3),
+                     log_x=max(ns) / min(ns) > 3, log_y=max(ms) / min(ms) > 3)  # fmt: skip
+    plot.axes("N: candidates drawn", "M: hardest kept")
+    for place, (n, m, trial) in enumerate(ranked):
+        fifth = place * FIFTHS // len(ranked)
+        kind = kind_of(trial, winner)
+        kind = kind if kind in ("winner", "leaky") else f"fifth{fifth}"
+        said = f"{trial.id}: {number(trial.value)}, N {short(n)}, M {short(m)}"
+        plot.dot(n, m, kind, said, trial.id)
+    return plot.markup()
+
+
+def cost_chart(trials: Sequence[TrialRecord], metric: str, winner: str | None) -> Markup | None:
+    """Value by seconds of training; the line is the best that so many seconds reach."""
+    known = [t for t in drawn(trials, winner, MOST_DOTS) if t.busy_s > 0]
+    if len({t.busy_s for t in known}) < 2:
+        return None
+    seconds = [t.busy_s for t in known]
+    low, high = min(seconds), max(seconds)
+    log = high / low > 30
+    x = (low / 1.15, high * 1.15) if log else padded(seconds)
+    plot = Plot.area("Quality by seconds", x, padded(t.value or 0.0 for t in known), log_x=log)
+    plot.axes("seconds of training and evaluation", metric)
+    best = float("-inf")
+    front: list[tuple[float, float]] = []
+    for trial in sorted((t for t in known if not t.leaky), key=lambda t: t.busy_s):
+        if (trial.value or 0.0) > best:
+            if front:
+                front.append((trial.busy_s, best))
+            best = trial.value or 0.0
+            front.append((trial.busy_s, best))
+    if front:
+        plot.curve([*front, (x[1], best)], "best")
+    for trial in sorted(known, key=lambda t: t.id == winner):
+        kind = kind_of(trial, winner)
+        plot.dot(trial.busy_s, trial.value or 0.0, kind, hint(trial), trial.id)
+    return plot.markup()

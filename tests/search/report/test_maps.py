@@ -1,0 +1,129 @@
+"""Charts of many parameters at once: what is drawn where, and when there is nothing to draw."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from search.record.events import State
+from search.record.state import TrialRecord
+from search.report.maps import (
+    LOWEST,
+    MOST_AXES,
+    MOST_LINES,
+    NONE_AT,
+    Axis,
+    cost_chart,
+    negatives_map,
+    parallel_chart,
+)
+
+
+def trial(number: int, value: float, busy_s: float = 1.0, **params: Any) -> TrialRecord:
+    made = TrialRecord(f"t{number:04d}", number, params, dict(params), 0, 0.0, State.COMPLETE)
+    made.value, made.busy_s = value, busy_s
+    return made
+
+
+def lines(svg: str) -> dict[str, tuple[str, list[tuple[float, float]]]]:
+    """Trial -> (class, points) of every curve."""
+    found = re.findall(r'class="curve (\w+)" data-trial="(\w+)" points="([^"]+)"', svg)
+    return {
+        name: (kind, [tuple(map(float, p.split(","))) for p in points.split()])  # type: ignore[misc]
+        for kind, name, points in found
+    }
+
+
+class TestParallel:
+    trials = tuple(
+        trial(n, 0.1 + n / 100, lr=0.01 * 3**n, loss=("bpr", "bce")[n % 2]) for n in range(10)
+    )
+
+    def test_a_line_a_trial_through_every_axis(self) -> None:
+        svg = parallel_chart(self.trials, ["lr", "loss"], "map@50", "t0009")
+        assert svg is not None
+        drawn = lines(svg)
+        assert len(drawn) == 10 and all(len(points) == 3 for _, points in drawn.values())
+        assert drawn["t0009"][0] == "winner" and drawn["t0008"][0] == "complete"
+        assert drawn["t0000"][0] == "pruned"
+        # the better, the higher; lr is spread evenly, as its axis is logarithmic
+        ends = [drawn[f"t{n:04d}"][1][2][1] for n in range(10)]
+        assert ends == sorted(ends, reverse=True)
+        starts = [drawn[f"t{n:04d}"][1][0][1] for n in range(10)]
+        steps = [a - b for a, b in pairwise(starts)]
+        assert max(steps) - min(steps) < 0.3
+
+    def test_a_trial_without_the_parameter_goes_through_none(self) -> None:
+        with_margin = [trial(n, 0.1, lr=0.1 + n, margin=1.0 + n) for n in range(3)]
+        without = [trial(9, 0.2, lr=0.5)]
+        svg = parallel_chart([*with_margin, *without], ["lr", "margin"], "map@50", None)
+        assert svg is not None and ">none<" in svg
+        drawn = lines(svg)
+        lowest = max(points[1][1] for name, (_, points) in drawn.items() if name != "t0009")
+        assert drawn["t0009"][1][1][1] > lowest
+
+    def test_the_axis_of_a_parameter_that_only_some_have(self) -> None:
+        axis = Axis.of("n", [trial(0, 0.1, n=4), trial(1, 0.1, n=4), trial(2, 0.1)])
+        assert axis is not None and axis.absent
+        assert axis.height(None) == NONE_AT and axis.height(4) >= LOWEST
+        assert Axis.of("n", [trial(0, 0.1, n=4), trial(1, 0.1, n=4)]) is None
+        assert Axis.of("w", [trial(n, 0.1, w=f"word{n}") for n in range(40)]) is None
+
+    def test_bounded_whatever_the_numbers(self) -> None:
+        many = [trial(n, n / 1000, **{f"p{i}": n + i for i in range(20)}) for n in range(1000)]
+        svg = parallel_chart(many, [f"p{i}" for i in range(20)], "map@50", "t0500")
+        assert svg is not None
+        drawn = lines(svg)
+        assert len(drawn) <= MOST_LINES + 1 and "t0500" in drawn
+        assert {len(points) for _, points in drawn.values()} == {MOST_AXES}
+        assert len(svg) < 80_000
+
+    @pytest.mark.parametrize("names", [[], ["lr"], ["lr", "gone"]])
+    def test_nothing_to_draw(self, names: list[str]) -> None:
+        assert parallel_chart(self.trials, names, "map@50", None) is None
+
+    def test_text_is_escaped(self) -> None:
+        evil = "<script>"
+        svg = parallel_chart(
+            [trial(0, 0.1, **{evil: evil, "b": 1}), trial(1, 0.2, **{evil: "x", "b": 2})],
+            [evil, "b"],
+            evil,
+            None,
+        )
+        assert svg is not None and evil not in svg
+
+
+class TestNegatives:
+    def test_m_is_what_the_training_keeps(self) -> None:
+        made = [
+            trial(0, 0.1, num_candidate_neg_samples=10, hard_fraction=0.01),
+            trial(1, 0.3, num_candidate_neg_samples=100, hard_fraction=0.25),
+            trial(2, 0.2, num_candidate_neg_samples=50, num_hard_neg_samples=7),
+        ]
+        svg = negatives_map(made, "t0001")
+        assert svg is not None
+        said = re.findall(r"<title>(t\d+): [\d.]+, N (\d+), M (\d+)</title>", svg)
+        assert said == [("t0000", "10", "1"), ("t0002", "50", "7"), ("t0001", "100", "25")]
+        assert 'class="dot winner" data-trial="t0001"' in svg
+        assert 'class="dot fifth0" data-trial="t0000"' in svg
+
+    def test_other_negatives_have_no_map(self) -> None:
+        assert negatives_map([trial(n, 0.1, neg_sample_num=n) for n in range(9)], None) is None
+
+
+class TestCost:
+    def test_the_front_only_rises(self) -> None:
+        made = [trial(n, v, s) for n, (v, s) in enumerate([(0.1, 1), (0.3, 2), (0.2, 3), (0.4, 9)])]
+        svg = cost_chart(made, "map@50", "t0003")
+        assert svg is not None
+        points = re.search(r'class="curve best" points="([^"]+)"', svg)
+        assert points is not None
+        heights = [float(p.split(",")[1]) for p in points[1].split()]
+        assert heights == sorted(heights, reverse=True)
+        assert len(set(heights)) == 3  # 0.2 after 3 s is no better than 0.3 after 2 s
+
+    def test_without_seconds_there_is_none(self) -> None:
+        assert cost_chart([trial(n, 0.1, 0.0) for n in range(5)], "map@50", None) is None
