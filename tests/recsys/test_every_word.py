@@ -61,7 +61,7 @@ def test_no_word_is_forgotten_here() -> None:
     assert set(WORDS["neg_mode"]) == NEGATIVES.keys()
     assert set(WORDS["optimizer"]) == STEPS.keys()
     assert WORDS.keys() == {
-        *("loss", "neg_mode", "optimizer", "adagrad_per", "redraw", "negatives_exclude")
+        *("loss", "neg_mode", "optimizer", "adagrad_per", "redraw", "negatives_exclude", "score")
     }
 
 
@@ -82,6 +82,24 @@ def test_a_loss_is_its_own(word: str, engine: Any) -> None:
 def test_losses_have_different_numbers_in_the_kernels() -> None:
     numbers = [plan.make_plan(config_of(loss=word), 4).loss for word in WORDS["loss"]]
     assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("engine", [TorchEngine, NumbaEngine])
+@pytest.mark.parametrize(("word", "gap"), [("dot", -2.0), ("cosine", 0.0)])
+def test_a_score_is_its_own(word: str, gap: float, engine: Any) -> None:
+    """A dot product tells items 0 and 3 apart by their length, a cosine does not."""
+    model = LFM(1, 4, 1, rng=np.random.default_rng(0))
+    views = model.views()
+    views.user_factors[:], views.item_factors[:, 0] = 1.0, (3.0, 1.0, 1.0, 1.0)
+    config = config_of(loss="softmax", score=word)
+    trained = engine(model, TRAIN, config, rng=np.random.default_rng(1))
+    expected = math.log(1 + math.exp(gap))
+    assert trained.replay(np.array([0]), np.array([[3]])) == pytest.approx(expected, rel=1e-5)
+
+
+def test_scores_have_different_numbers_in_the_kernels() -> None:
+    assert set(WORDS["score"]) == plan.SCORES.keys()
+    assert len(set(plan.SCORES.values())) == len(plan.SCORES)
 
 
 @pytest.mark.parametrize("word", NEGATIVES)

@@ -126,6 +126,8 @@ class TrainConfig(ModelConfig):
     patience: int = Field(5, ge=0)  # evaluations without a better one before stopping; 0: never
     batch_size: int = Field(1, gt=0, le=10_000_000)  # rows a step; 1: online updates
     init_std: float = Field(0.01, gt=0, le=10)
+    # "cosine": factors of users and items have length 1; the item biases are added all the same
+    score: Literal["dot", "cosine"] = "dot"
     # "epoch": uniform negatives are drawn again each epoch; "once": drawn once, as the report does
     redraw: Literal["epoch", "once"] = "epoch"
     # "all" also excludes the held-out items from the negatives: the report's leak
@@ -137,7 +139,19 @@ class TrainConfig(ModelConfig):
             others = " or ".join(kind for kind in _OF_LOSS if kind != "bce")
             # pydantic wants a ValueError here
             raise ValueError(f"neg_mode hard needs loss {others}, got bce")  # noqa: TRY004
+        if self.score == "cosine":
+            self._legal_cosine()
         return self
+
+    def _legal_cosine(self) -> None:
+        if not isinstance(self.loss, Softmax):
+            # without a temperature, scores of -1 to 1 are all alike to a loss
+            raise ValueError(f"score cosine needs loss softmax, got {self.loss.kind}")  # noqa: TRY004
+        decay = "weight_decay" if isinstance(self.optimizer, Adam) else "l2"
+        if getattr(self.optimizer, decay):
+            raise ValueError(f"{decay} has no meaning with score cosine: factors keep their length")
+        if self.init_std != type(self).model_fields["init_std"].default:
+            raise ValueError("init_std has no meaning with score cosine: factors have length 1")
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> Self:
@@ -147,7 +161,7 @@ class TrainConfig(ModelConfig):
         num_candidate_neg_samples N, num_hard_neg_samples M or hard_fraction f with
         M = max(1, round(f x N)), num_random_neg_samples K (hard), optimizer, lr, weight_decay
         (adam), l2, l2_bias (adagrad, sgd), adagrad_per, latent_factors, epochs, patience,
-        batch_size, init_std, redraw, negatives_exclude.
+        batch_size, init_std, redraw, negatives_exclude, score.
         """
         left = {name: value for name, value in flat.items() if name != "model"}
 
@@ -183,7 +197,8 @@ class TrainConfig(ModelConfig):
     def to_flat(self) -> dict[str, Any]:
         """The flat parameters that `from_flat` turns back into this config.
 
-        `model` is left out: it is the default, and a trial's seed is made of these names.
+        `model` is left out, and so is the score that is a dot product: they are the defaults, and
+        a trial's seed is made of these names.
         """
         flat = {"loss": self.loss.kind} | self.loss.model_dump(exclude={"kind"})
         flat["neg_mode"] = self.negatives.mode
@@ -198,6 +213,8 @@ class TrainConfig(ModelConfig):
         for key, value in self.optimizer.model_dump(exclude={"kind"}).items():
             flat["adagrad_per" if key == "per" else key] = value
         flat |= self.model_dump(exclude={"loss", "negatives", "optimizer"})
+        if self.score == "dot":
+            del flat["score"]
         return flat
 
     def label(self) -> str:
@@ -209,7 +226,8 @@ class TrainConfig(ModelConfig):
                 kind, counts = "fixed", f" n={count}"
             case Even():
                 kind, counts = "even", ""
-        return f"{self.loss.kind}-{kind} d={self.latent_factors}{counts}"
+        score = "" if self.score == "dot" else f"-{self.score}"
+        return f"{self.loss.kind}{score}-{kind} d={self.latent_factors}{counts}"
 
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from recsys.interactions import CSR
 from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size
 from recsys.models.mf import training
-from recsys.models.mf.config import Adam, Hard, Sgd, TrainConfig
-from recsys.models.mf.folding import Folding
+from recsys.models.mf.config import Adam, Hard, Sgd, Softmax, TrainConfig
+from recsys.models.mf.folding import Folding, unit_rows
 from recsys.models.mf.model import LFM
 from recsys.scoring import Vectors
 
@@ -63,8 +63,14 @@ class Factorization(LFM, Model):
         bias = vectors.bias
         assert bias is not None
         weight = 2.0 if isinstance(config.negatives, Hard) else 1.0
-        folding = Folding.of(vectors.users, vectors.items, bias, weight)
-        return lambda lists: folding.users(lists) @ vectors.items.T + bias
+        if config.score == "dot":
+            folding = Folding.of(vectors.users, vectors.items, bias, weight)
+            return lambda lists: folding.users(lists) @ vectors.items.T + bias
+        # the likelihood is of scores over the temperature, and a user's vector has length 1
+        assert isinstance(config.loss, Softmax)
+        sharp = np.float32(1 / config.loss.temperature)
+        folding = Folding.of(vectors.users, sharp * vectors.items, sharp * bias, weight)
+        return lambda lists: unit_rows(folding.users(lists)) @ vectors.items.T + bias
 
     def vectors(self) -> Vectors:
         views = self.to_host().views()
@@ -115,6 +121,8 @@ class Factorization(LFM, Model):
             case negatives:
                 scored, trained = 0, getattr(negatives, "count", 1)
         d = config.latent_factors
-        each = scored * (2 * d + 250) + (trained + 1) * (32 * d + 300)
+        # a cosine also brings each row back to length 1
+        step = 32 if config.score == "dot" else 46
+        each = scored * (2 * d + 250) + (trained + 1) * (step * d + 300)
         work = float(config.epochs) * size.positives * each
         return Cost(memory=weights * (2 + kept), work=work)

@@ -75,3 +75,8 @@ class Folding:
         turned = self.weight * ((liked - n * self.expected) @ self.turn)
         step = turned / (self.weight * n * self.curvature + 1)
         return np.asarray(self.mean + step @ self.turn.T, np.float32)
+
+
+def unit_rows(factors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length 1, (L, d)."""
+    return factors / np.linalg.norm(factors, axis=1, keepdims=True)

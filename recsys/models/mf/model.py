@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recsys.interactions import CSR
 from recsys.models.mf.arrays import aligned_zeros
 
 
@@ -96,6 +97,15 @@ class LFM(nn.Module):
         """`score_users` as a tensor on the model's device."""
         index = torch.as_tensor(np.asarray(users, np.int64), device=self.device)
         return torch.addmm(self.item_bias, self.user_factors[index], self.item_factors.T)
+
+    @torch.no_grad()
+    def to_unit_length(self, positives: CSR) -> None:
+        """Bring all factors to length 1, for cosine scores; those of users without positives, whom
+        no step moves, to 0: their items are ranked by the biases alone.
+        """
+        for factors in (self.user_factors, self.item_factors):
+            factors.div_(factors.norm(dim=1, keepdim=True))
+        self.user_factors[torch.from_numpy(positives.degrees() == 0)] = 0.0
 
     def views(self) -> ModelViews:
         """Numpy views on the weights (CPU models only)."""

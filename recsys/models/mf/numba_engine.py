@@ -72,6 +72,8 @@ class NumbaEngine:
         assert threads > 0
         assert (model.n_users, model.n_items) == (train.n_users, train.n_items)
         self.train, self.config, self.threads = train, config, threads
+        if config.score == "cosine":
+            model.to_unit_length(train)
         self.weights = model.views()
         self._epochs = 0
         excluded = train

@@ -47,6 +47,8 @@ class TorchEngine:
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
+        if config.score == "cosine":
+            model.to_unit_length(train)
         self.model = model.to(self.device)
         self.config = config
         self.epochs = 0
@@ -69,6 +71,7 @@ class TorchEngine:
         if not isinstance(config.optimizer, Adam):
             l2 = (config.optimizer.l2, config.optimizer.l2_bias)
         self._l2, self._l2_bias = l2
+        self._cosine = config.score == "cosine"
         self._once = self._draw_once()
 
     # Epochs
@@ -279,6 +282,15 @@ class TorchEngine:
             )
         sums.count += count
         self._optimizer.step()
+        if self._cosine:
+            self._to_unit_length(self.model.user_factors, users_R)
+            self._to_unit_length(self.model.item_factors, items_RS.flatten())
+
+    def _to_unit_length(self, table: Tensor, rows: Tensor) -> None:
+        """Bring the rows that a step has moved back to length 1; those of zeros stay."""
+        if isinstance(self.config.optimizer, Adam):
+            rows = torch.arange(len(table), device=self.device)
+        table[rows] = torch.nn.functional.normalize(table[rows], dim=1)
 
     @torch.no_grad()
     def _pointwise_step(
@@ -329,6 +341,9 @@ class TorchEngine:
         slope_RS = slope_RS * scale
         users_grad = torch.bmm(slope_RS[:, None, :], q_RSd)[:, 0]
         items_grad = slope_RS[:, :, None] * p_Rd[:, None, :]
+        if self._cosine:  # less the part along a row of length 1, which turns no row
+            users_grad = users_grad - (users_grad * p_Rd).sum(-1, keepdim=True) * p_Rd
+            items_grad = items_grad - (items_grad * q_RSd).sum(-1, keepdim=True) * q_RSd
         bias_grad = slope_RS
         if self._l2:
             users_grad += self._l2 * user_weight_R[:, None] * p_Rd

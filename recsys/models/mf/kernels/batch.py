@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 
 from recsys.kernels.jit import kernel, prefetch_row
 from recsys.models.mf.arrays import aligned_zeros
-from recsys.models.mf.kernels.optim import adam_rates, adam_row, adam_scalar, step_row, step_scalar
-from recsys.models.mf.kernels.plan import ADAM, BCE
+from recsys.models.mf.kernels.optim import (
+    adam_rates,
+    adam_row,
+    adam_scalar,
+    step_row,
+    step_scalar,
+    unit_row,
+)
+from recsys.models.mf.kernels.plan import ADAM, BCE, COSINE
 from recsys.models.mf.kernels.pointwise import point_error
 from recsys.models.mf.kernels.rows import (
     SLOTS,
@@ -200,6 +207,14 @@ def merge(into, other):
     into.global_bias[0] += other.global_bias[0]
 
 
+@kernel(inline=True)
+def take_tangent(sums, slot, table, row):
+    """Leave of a summed gradient what turns a row of length 1: not its part along the row."""
+    along = dot(sums, slot, table, row)
+    for f in range(table.shape[1]):
+        sums[slot, f] -= along * table[row, f]
+
+
 @kernel()
 def step_touched(weights, state, samples, plan, hyper, gradients):
     """Adagrad or SGD by the mean over `samples`."""
@@ -207,19 +222,24 @@ def step_touched(weights, state, samples, plan, hyper, gradients):
     kind, lr = plan.optimizer, hyper.lr
     squares = state.squares
     users, items = gradients.users, gradients.items
+    p, q, cosine = weights.user_factors, weights.item_factors, plan.score == COSINE
     for k in range(users.size[0]):
         row = np.int64(users.touched[k])
-        step_row(
-            kind, weights.user_factors, squares.user_factors, row, scale, users.factors, k, _0, lr
-        )
+        if cosine:
+            take_tangent(users.factors, k, p, row)
+        step_row(kind, p, squares.user_factors, row, scale, users.factors, k, _0, lr)
+        if cosine:
+            unit_row(p, row)
         if plan.loss == BCE:
             gradient = scale * users.bias[k]
             step_scalar(kind, weights.user_bias, squares.user_bias, row, gradient, lr)
     for k in range(items.size[0]):
         row = np.int64(items.touched[k])
-        step_row(
-            kind, weights.item_factors, squares.item_factors, row, scale, items.factors, k, _0, lr
-        )
+        if cosine:
+            take_tangent(items.factors, k, q, row)
+        step_row(kind, q, squares.item_factors, row, scale, items.factors, k, _0, lr)
+        if cosine:
+            unit_row(q, row)
         gradient = scale * items.bias[k]
         step_scalar(kind, weights.item_bias, squares.item_bias, row, gradient, lr)
     if plan.loss == BCE:
@@ -237,9 +257,11 @@ def step_adam(weights, state, samples, plan, hyper, gradients, part, parts):
     scale, decay = _1 / np.float32(samples), hyper.weight_decay
     rate, root = adam_rates(hyper.lr, state.steps[0])
     means, squares = state.means, state.squares
-    p, q = weights.user_factors, weights.item_factors
+    p, q, cosine = weights.user_factors, weights.item_factors, plan.score == COSINE
     for row in range(len(p) * part // parts, len(p) * (part + 1) // parts):
         at = find(gradients.users, row)
+        if cosine and at >= 0:
+            take_tangent(gradients.users.factors, at, p, row)
         adam_row(
             p,
             means.user_factors,
@@ -252,6 +274,8 @@ def step_adam(weights, state, samples, plan, hyper, gradients, part, parts):
             rate,
             root,
         )
+        if cosine:
+            unit_row(p, row)
         if plan.loss == BCE:
             gradient = scale * gradients.users.bias[at] if at >= 0 else _0
             adam_scalar(
@@ -266,6 +290,8 @@ def step_adam(weights, state, samples, plan, hyper, gradients, part, parts):
             )
     for row in range(len(q) * part // parts, len(q) * (part + 1) // parts):
         at = find(gradients.items, row)
+        if cosine and at >= 0:
+            take_tangent(gradients.items.factors, at, q, row)
         adam_row(
             q,
             means.item_factors,
@@ -278,6 +304,8 @@ def step_adam(weights, state, samples, plan, hyper, gradients, part, parts):
             rate,
             root,
         )
+        if cosine:
+            unit_row(q, row)
         gradient = scale * gradients.items.bias[at] if at >= 0 else _0
         adam_scalar(
             weights.item_bias, means.item_bias, squares.item_bias, row, gradient, decay, rate, root

@@ -2,6 +2,10 @@
 
 All gradients of a row are taken at the weights before its update. Nothing is gathered: the rows
 of the tables are read and written in place.
+
+Cosine scores: every row has length 1. The gradient of a cosine by a row is that of the dot product
+less its part along the row, and after a step the row is brought back to length 1, so that training
+and all that follows works with dot products. A weight decay would be along the row: there is none.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -12,8 +16,8 @@ import math
 import numpy as np
 
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
-from recsys.models.mf.kernels.optim import step_row, step_scalar
-from recsys.models.mf.kernels.plan import ELEMENT
+from recsys.models.mf.kernels.optim import step_row, step_scalar, unit_row
+from recsys.models.mf.kernels.plan import COSINE, ELEMENT
 from recsys.models.mf.kernels.rows import (
     SLOTS,
     choose,
@@ -41,7 +45,7 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
     squares = state.squares
     grad = scratch.grad.reshape((1, width))
     total, product, samples = 0.0, 1.0, 0
-    per_element = kind == ELEMENT
+    per_element, cosine = kind == ELEMENT, plan.score == COSINE
     draft_first(pool, plan, rows, low, high, scratch)
     for row in range(low, high):
         slot, user, item = row & (SLOTS - 1), np.int64(rows[row, 0]), np.int64(rows[row, 1])
@@ -62,9 +66,18 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
         scale = share if per_pair(plan.loss) else _1
         samples += count if per_pair(plan.loss) else 1
         weight *= scale
+        of_user, of_item, of_negative = hyper.l2, hyper.l2, hyper.l2 * share
+        if cosine:  # minus the part of the gradient along the row
+            of_item = weight * (positive - bias[item])
+            of_user = of_item
+            for k in range(count):
+                angle = scratch.chosen_scores[k] - bias[np.int64(scratch.chosen[k])]
+                of_user -= scratch.coef[k] * scale * angle
         for f in range(width):
-            grad[0, f] = hyper.l2 * p[user, f] - weight * q[item, f]
-        step_row(kind, q, squares.item_factors, item, -weight, p, user, hyper.l2, lr)
+            grad[0, f] = of_user * p[user, f] - weight * q[item, f]
+        step_row(kind, q, squares.item_factors, item, -weight, p, user, of_item, lr)
+        if cosine:
+            unit_row(q, item)
         step_scalar(kind, bias, squares.item_bias, item, hyper.l2_bias * bias[item] - weight, lr)
         if per_element:
             prefetch_row(squares.item_factors, next_item, width)
@@ -75,10 +88,16 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
             c = scratch.coef[k] * scale
             for f in range(width):
                 grad[0, f] += c * q[negative, f]
-            step_row(kind, q, squares.item_factors, negative, c, p, user, hyper.l2 * share, lr)
+            if cosine:
+                of_negative = -c * (scratch.chosen_scores[k] - bias[negative])
+            step_row(kind, q, squares.item_factors, negative, c, p, user, of_negative, lr)
+            if cosine:
+                unit_row(q, negative)
             decay = hyper.l2_bias * share * bias[negative]
             step_scalar(kind, bias, squares.item_bias, negative, c + decay, lr)
         if per_element:
             prefetch_row(squares.user_factors, next_user, width)
         step_row(kind, p, squares.user_factors, user, _1, grad, 0, _0, lr)
+        if cosine:
+            unit_row(p, user)
     return total + math.log(product), samples

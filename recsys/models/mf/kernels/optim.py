@@ -18,6 +18,7 @@ from recsys.kernels.jit import kernel
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.kernels.plan import ADAM, ELEMENT, ROW, SGD
 
+_0, _1 = np.float32(0), np.float32(1)
 EPS = np.float32(1e-10)  # torch.optim.Adagrad's
 _BETA1_REST = np.float32(1 - 0.9)  # torch.optim.Adam's defaults
 _BETA2, _BETA2_REST = np.float32(0.999), np.float32(1 - 0.999)
@@ -96,6 +97,17 @@ def step_row(kind, table, squares, row, scale, vector, at, decay, lr):
     for f in range(width):
         value = table[row, f]
         table[row, f] = value - lr * (scale * vector[at, f] + decay * value)
+
+
+@kernel(inline=True)
+def unit_row(table, row):
+    """Bring a row back to length 1; a row of zeros stays."""
+    power = _0
+    for f in range(table.shape[1]):
+        power += table[row, f] * table[row, f]
+    scale = _1 / np.float32(math.sqrt(power)) if power > _0 else _0
+    for f in range(table.shape[1]):
+        table[row, f] *= scale
 
 
 @kernel(inline=True)

@@ -23,6 +23,8 @@ from recsys.models.mf.config import (
 BPR, SOFTMAX, BCE = 0, 1, 2
 LOSSES: dict[type, int] = {Bpr: BPR, Softmax: SOFTMAX, Bce: BCE}
 GIVEN, UNIFORM, HARD = 0, 1, 2
+DOT, COSINE = 0, 1
+SCORES = {"dot": DOT, "cosine": COSINE}
 ELEMENT, ROW, SGD, ADAM = 0, 1, 2, 3
 
 
@@ -35,6 +37,7 @@ class Plan(NamedTuple):
     candidates: int  # hard: N; uniform: negatives of a row
     hard: int
     random: int
+    score: int = DOT
 
 
 class Hyper(NamedTuple):
@@ -53,16 +56,17 @@ def make_plan(config: TrainConfig, n_items: int) -> Plan:
     loss, optimizer = LOSSES.get(type(config.loss)), _optimizer(config)
     if loss is None:
         raise TypeError(f"loss {config.loss.kind} has no kernel")
+    score = SCORES[config.score]
     if loss == BCE:
         return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # its rows hold the negatives
     match config.negatives:
         case Hard(candidates=n, hard=m, random=k):
             n, k = min(n, n_items), min(k, n_items)
-            return Plan(loss, optimizer, HARD, n, min(m, n), k)
+            return Plan(loss, optimizer, HARD, n, min(m, n), k, score)
         case Fixed(count=count):
-            return Plan(loss, optimizer, UNIFORM, min(count, n_items), 0, 0)
+            return Plan(loss, optimizer, UNIFORM, min(count, n_items), 0, 0, score)
         case Even():
-            return Plan(loss, optimizer, UNIFORM, 1, 0, 0)
+            return Plan(loss, optimizer, UNIFORM, 1, 0, 0, score)
     raise TypeError(f"neg_mode {config.negatives.mode} has no kernel")
 
 

@@ -317,12 +317,12 @@ def coefficients(loss, hyper, positive, count, scratch, product):
         return math.nan, product, weight  # a loss without an arm here shows at once
     top = _0  # gap of the positive to itself
     for k in range(count):
-        values[k] = (values[k] - positive) / hyper.temperature
+        coef[k] = (values[k] - positive) / hyper.temperature
         # a NaN must win, so that it reaches the loss
-        top = top if values[k] <= top else values[k]
+        top = top if coef[k] <= top else coef[k]
     share = exp_of_negative(-top)
     for k in range(count):
-        coef[k] = exp_of_negative(values[k] - top)
+        coef[k] = exp_of_negative(coef[k] - top)
         share += coef[k]
     for k in range(count):
         coef[k] = coef[k] / (share * hyper.temperature)
