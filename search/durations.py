@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+AUTO = "auto"  # of a time budget: the end follows from what further trials gain
 EXPECTED = "a time such as 90s, 10m, 1h30m or 2d"
 LONGEST_S = 366 * 86400.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

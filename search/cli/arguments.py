@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from recsys.errors import UserError
 from recsys.output import one_line
-from search.durations import EXPECTED, seconds_of
+from search.durations import AUTO, EXPECTED, seconds_of
 from search.paste import PROG
 from search.record.provenance import hide_password
 
@@ -116,15 +116,17 @@ def store_address(value: str) -> str:
     return value
 
 
-def duration(value: str) -> float:
-    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`, `2d`; infinity of `none`.
+def duration(value: str) -> float | str:
+    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`, `2d`; infinity of `none`; `AUTO`.
 
     >>> duration("1h30m")
     5400.0
     """
+    if value.strip() == AUTO:
+        return AUTO
     seconds = math.inf if value.strip() == "none" else seconds_of(value)
     if seconds is None:
-        raise argparse.ArgumentTypeError(f"{value!r}: expected {EXPECTED}, or none")
+        raise argparse.ArgumentTypeError(f"{value!r}: expected {EXPECTED}, {AUTO} or none")
     return seconds
 
 
@@ -229,7 +231,10 @@ def search_parser() -> Parser:
         "--trials", type=positive, metavar="N", help="how many (default: the space's)"
     )
     what.add_argument(
-        "--time-budget", type=duration, metavar="T", help="time for the whole run, e.g. 10m"
+        "--time-budget",
+        type=duration,
+        metavar="T",
+        help="time for the whole run, e.g. 10m; auto: no more trials once they gain little",
     )
     what.add_argument("--seed", type=seed_number, metavar="S", help="seed of the run (default: 42)")
     what.add_argument(

@@ -237,11 +237,14 @@ def read_result(run_dir: Path) -> RunResult | None:
 
 
 class SearchEnd(StrEnum):
-    """Why a search ended: all trials made, no untried config left in the space, time is up."""
+    """Why a search ended: all trials made, no untried config left in the space, time is up, or
+    further trials would have gained too little.
+    """
 
     TRIALS = "trials"
     SPACE = "space"
     TIME = "time"
+    SETTLED = "settled"
 
 
 class Searched(Part):

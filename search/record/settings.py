@@ -17,6 +17,7 @@ from search.space.spec import SearchSpec
 class Settings:
     """Everything but the space. Paths are absolute; `time_budget` in seconds.
 
+    settles: whether the search ends where more trials gain too little, see `search.tune.settled`.
     tracking_uri: None is the local store of the checkout, wherever that is now.
     """
 
@@ -36,6 +37,7 @@ class Settings:
     ids_digest: str = ""
     split_digest: str = ""
     submission_sep: str = BLANK
+    settles: bool = False
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Settings:

@@ -18,6 +18,7 @@ from recsys.data.lists import BLANK
 from recsys.errors import ConfigError
 from recsys.metrics import parse_metric
 from recsys.split import Split
+from search.durations import AUTO, EXPECTED
 from search.machine.cluster import Cluster, resolve_device
 from search.machine.nodes import Place
 from search.machine.place import check_place
@@ -38,6 +39,7 @@ from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_run_spec, load_spec
+from search.space.strategies import SEARCHERS
 from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri
 from search.tracking.where import check_tracking_uri, default_tracking_uri, is_local_default
@@ -75,7 +77,7 @@ CHANGEABLE = {
 @dataclass(frozen=True)
 class Options:
     """The options of the command line; None where one was not given. `time_budget` inf: no
-    budget.
+    budget; `AUTO`: at most the space's own.
     """
 
     space: str | None = None
@@ -83,7 +85,7 @@ class Options:
     min_rating: float | None = None
     columns: dict[str, str] | None = None
     trials: int | None = None
-    time_budget: float | None = None
+    time_budget: float | str | None = None
     seed: int | None = None
     overrides: tuple[str, ...] = ()
     warm_start: tuple[str, ...] = ()
@@ -161,6 +163,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         storage=storage_of(options, None),
         tracking_uri=store_of(options, None),
         submission_sep=options.submission_sep or BLANK,
+        settles=settles_of(options, spec, before=False),
     )
     _check_separator(spec, options)
     return _run(spec, settings, options, interruption, None, tuple(notes))
@@ -186,9 +189,26 @@ def machine_of(options: Options, before: Settings | None, address: str | None) -
 
 def budget_of(options: Options, before: float | None) -> float | None:
     """Seconds of the time budget, None for no limit."""
-    if options.time_budget is None:
+    if options.time_budget is None or isinstance(options.time_budget, str):
         return before
     return options.time_budget if math.isfinite(options.time_budget) else None
+
+
+def settles_of(options: Options, spec: SearchSpec, *, before: bool) -> bool:
+    """Whether the search ends by itself; ConfigError where it has a number of trials to make."""
+    if options.time_budget != AUTO:
+        return before and options.time_budget is None
+    if options.extend is not None:
+        raise ConfigError(
+            f"--time-budget {AUTO}: has no effect with --extend {options.extend}, which makes so "
+            "many trials: leave out one of them"
+        )
+    if spec.purpose == "table" or SEARCHERS[spec.searcher].whole:
+        why = "a table" if spec.purpose == "table" else f"searcher {spec.searcher}"
+        raise ConfigError(
+            f"--time-budget {AUTO}: {why} makes all its trials; expected {EXPECTED}, or none"
+        )
+    return True
 
 
 def store_of(options: Options, before: str | None) -> str | None:
@@ -259,6 +279,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
             storage=storage_of(options, before.storage),
             tracking_uri=store_of(options, before.tracking_uri),
             submission_sep=options.submission_sep or before.submission_sep,
+            settles=settles_of(options, spec, before=before.settles and not more),
         )
         _check_separator(spec, options)
         notes = plan.notes

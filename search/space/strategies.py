@@ -25,6 +25,7 @@ class Way:
     about: str
     space: str = "space"
     learns: bool = False  # whether results decide what comes next
+    whole: bool = False  # whether a search is not done before all its trials are
 
     def check(self, spec: SearchSpec, params: Node) -> None:
         """Raise ConfigError, at the parameter (a child of `params`) with which it cannot work."""
@@ -43,6 +44,7 @@ class EveryConfig(Way):
     """All configs of a space that can be counted, in the order of the space."""
 
     space: str = "grid"
+    whole: bool = True
 
     def check(self, spec: SearchSpec, params: Node) -> None:
         for param in spec.searched():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recsys.data import Dataset
+from recsys.interactions import contested
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
@@ -28,6 +29,7 @@ from search.tune.pace import SEARCH_SHARE, Pace, sample_users
 from search.tune.probe import measure
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
+from search.tune.settled import Settling
 from search.tune.study import Study, StudyTrial, as_journal, from_journal, remake
 from search.tune.tuner import Recorder, Watch, run_trials
 from search.tune.worker import TrialData
@@ -64,9 +66,11 @@ def seconds_after_search(
     return seconds * (raced / concurrent + 2) * SPARE + SPARE_S
 
 
-def search_end(stopped: Reason | None, exhausted: bool) -> SearchEnd:
+def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -> SearchEnd:
     """Why the search ended: what stopped it, if anything did, or whether it ran out of configs."""
     match stopped:
+        case None if settled:
+            return SearchEnd.SETTLED
         case None:
             return SearchEnd.SPACE if exhausted else SearchEnd.TRIALS
         case Reason.TIME:
@@ -183,7 +187,10 @@ class Stages:
             self.cluster.patience(),
             self.cluster.lost,
         )
+        recorder.settling = self._settling()
         todo = spec.trials - sum(t.finished for t in state.trials.values())
+        if recorder.settling is not None and recorder.settling.reached:  # before a resume
+            watch.settled, todo = True, 0
         if todo > 0:
             run_trials(
                 self.resources,
@@ -219,7 +226,9 @@ class Stages:
             why = recorder.causes.most_common(1)
             words = f", {why[0][1]} of them with: {why[0][0]}" if why else ""
             raise RunFailedError(f"no trial finished, {counts[State.FAILED]} failed{words}")
-        end = search_end(watch.reason, searcher.exhausted)
+        if watch.settled and watch.reason is None and recorder.settling is not None:
+            self.display.note(recorder.settling.words())
+        end = search_end(watch.reason, searcher.exhausted, watch.settled)
         return Searched(stopped_by=end, planned=spec.trials, **counts)
 
     def decide_pace(self) -> None:
@@ -237,6 +246,20 @@ class Stages:
             self.display.note(line)
         self.journal.append(pace.to_event(), sync=True)
         self.refresh()
+
+    def _settling(self) -> Settling | None:
+        """What follows the trials of a search that ends by itself."""
+        if not self.settings.settles:
+            return None
+        seen, pace = self.split.train, self.pace
+        held_out = self.split.valid
+        users = int(contested(seen.degrees(), held_out.degrees(), seen.n_items).sum())
+        if pace is not None and pace.users is not None:
+            users = pace.users
+        ended = sorted(
+            (t for t in self.state.in_order() if t.finished), key=lambda t: t.ended or 0.0
+        )
+        return Settling.of(ended, users, self.spec.race.replicates)
 
     def _known(self) -> list[StudyTrial]:
         return [from_journal(t, self.spec.metric) for t in self.state.in_order()]

@@ -24,6 +24,7 @@ from search.record.events import EpochsReported, Reason, State, TrialBegan, Tria
 from search.record.journal import Journal
 from search.tune.controller import sturdy
 from search.tune.outcome import Outcome, judge
+from search.tune.settled import Settling
 from search.tune.worker import TrialData, run_trial
 
 WORKER_RETRIES = 2
@@ -101,6 +102,7 @@ class Watch(Stopper):
     close: Callable[[], None]
     reason: Reason | None = None
     closed_at: float | None = None
+    settled: bool = False  # no more trials, since they would gain too little
     stuck: str | None = None  # why nothing could run, in one line
 
     def __getstate__(self) -> dict[str, Any]:
@@ -111,6 +113,12 @@ class Watch(Stopper):
         if self.reason is None:
             self.reason = reason
             self.closed_at = time.monotonic()
+            self.close()
+
+    def settle(self) -> None:
+        """No new trials; running ones go on to their end."""
+        if not self.settled:
+            self.settled = True
             self.close()
 
     def give_up(self, why: str) -> None:
@@ -143,6 +151,7 @@ class Recorder(Callback):
     fail_after: int
     patience: Patience
     lost: Callable[[], str | None] = lambda: None
+    settling: Settling | None = None  # of a search that ends by itself
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
@@ -229,6 +238,10 @@ class Recorder(Callback):
         self.events.trial_ended(name, how.state, how.value, how.cause or how.reason)
         if how.cause is not None:
             self.causes[how.cause] += 1
+        if self.settling is not None:
+            self.settling.add(how.state, how.value)
+            if self.settling.reached:
+                self.watch.settle()
         failed = self.ended[State.FAILED]
         if failed >= self.fail_after and failed == self.ended.total():
             self.watch.stop(Reason.FAILURES)

@@ -72,6 +72,22 @@ def test_the_table_has_every_option():
     assert by_parser == {f.name for f in fields(Options)}
 
 
+def test_a_search_that_ends_by_itself(begun, monkeypatch, capsys):
+    auto = ("--time-budget", "auto")
+    session = go(monkeypatch, "--space", "smoke", "--data", "my.csv", *auto)
+    assert session.settings.settles
+    assert session.settings.time_budget == load_spec("smoke").time_budget
+    assert go(monkeypatch, "--resume", "--run", "r", *auto).settings.settles
+    assert not go(monkeypatch, "--resume", "--run", "r").settings.settles
+    assert "--extend 5" in refused(capsys, "--run", "r", "--extend", "5", *auto)
+    table = refused(capsys, "--space", "report_table", "--data", "my.csv", *auto)
+    assert "a table makes all its trials" in table
+    grid = refused(capsys, "--space", "smoke", "--data", "my.csv", "--set", "searcher=grid", *auto)
+    assert "grid" in grid
+    said = refused(capsys, "--space", "smoke", "--data", "my.csv", "--time-budget", "soon")
+    assert "auto or none" in said
+
+
 USED = {
     "time_budget": ("10m", 600.0),
     "cpus_per_trial": ("2", 2),

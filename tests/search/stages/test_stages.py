@@ -220,6 +220,11 @@ def test_why_a_search_ended(stopped: Reason | None, exhausted: bool, end: Search
     assert search_end(stopped, exhausted) == end
 
 
+def test_a_search_that_settled_says_so_unless_time_was_up_first() -> None:
+    assert search_end(None, False, settled=True) == SearchEnd.SETTLED
+    assert search_end(Reason.TIME, False, settled=True) == SearchEnd.TIME
+
+
 def test_a_failed_search_has_no_such_end() -> None:
     with pytest.raises(AssertionError):
         search_end(Reason.WORKERS, False)

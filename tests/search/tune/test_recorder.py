@@ -14,6 +14,7 @@ from search.record.events import Reason, SessionBegan, State, TrialMade
 from search.record.journal import Journal, read_state
 from search.record.state import TrialRecord
 from search.space.trial import TrialConfig
+from search.tune.settled import LEAST_TRIALS, Settling
 from search.tune.tuner import Recorder, Watch
 
 COLUMNS = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
@@ -120,6 +121,24 @@ def test_a_trial_that_comes_to_its_end(search: Search) -> None:
         ("progress", "t0004", 3, 0.3),
         ("ended", "t0004", State.COMPLETE, 0.3, Reason.PATIENCE),
     ]
+
+
+def test_a_search_that_settled_has_no_more_trials_and_ends_those_it_has(search: Search) -> None:
+    search.recorder.settling = Settling(users=900, splits=5)
+    running = search.begin(99)
+    for number in range(LEAST_TRIALS):
+        assert search.closed == 0
+        trial = search.begin(number)
+        search.report(trial, [1, 0.7, 0.2, 1.0, 0.5], objective=0.2, best_epoch=1, stop="epochs")
+        search.complete(trial)
+    assert search.closed == 1
+    assert search.watch.settled
+    search.report(running, [1, 0.7, 0.1, 1.0, 0.5], objective=0.1, best_epoch=1)
+    assert not search.watch(running.trial_id, {})  # it is not stopped
+    search.report(running, [2, 0.7, 0.3, 1.0, 0.5], objective=0.3, best_epoch=2, stop="epochs")
+    search.complete(running)
+    assert search.record(running).state == State.COMPLETE
+    assert search.closed == 1
 
 
 def test_a_second_attempt_starts_from_nothing(search: Search) -> None:
