@@ -115,10 +115,11 @@ def _of(param: Param, flat: Mapping[str, Value]) -> Value | None:
     domain = param.domain
     assert not isinstance(domain, Constant)
     if isinstance(domain, Bundle):
-        options = (
-            name
+        fitting = [
+            (len(pairs), name)
             for name, pairs in domain.sets
             if all(flat.get(key, DEFAULT if key == "model" else None) == v for key, v in pairs)
-        )
-        return next(options, None)
+        ]
+        # the set that says most: one that leaves out the score fits a cosine too, as far as it goes
+        return max(fitting, key=lambda found: found[0], default=(0, None))[1]
     return None if param.name not in flat else domain.nearest(flat[param.name])
