@@ -17,7 +17,7 @@ from search.durations import AUTO, EXPECTED, seconds_of
 from search.paste import PROG
 from search.record.provenance import hide_password
 
-COMMANDS = ("export", "refit", "compare", "report", "sync", "ui", "runs", "spaces", "data")
+COMMANDS = ("export", "refit", "compare", "report", "sync", "ui", "runs", "clean", "spaces", "data")
 
 
 EPILOG = """\
@@ -30,6 +30,7 @@ other commands (each has --help):
   sync RUN              deliver to MLflow what has not arrived there yet
   ui [RUN]              open the MLflow UI on the local store: all searches, or one with its trials
   runs                  list the runs: status, winner, test, size on disk
+  clean [RUN ...]       remove what runs no longer need (of those that were killed, or are old)
   spaces                list the search spaces
   data [NAME|PATH]      list the named data sets, or describe one
 
@@ -382,6 +383,15 @@ def command_parser(command: str) -> Parser:
             )
         case "runs":
             parser.description = "List the runs, the newest first; a winner in brackets is so far."
+            _runs_dir(parser)
+        case "clean":
+            parser.description = (
+                "Remove what runs no longer need: Ray's records, files that were never whole. "
+                "Nothing that a resume, an extension, a report or an export reads."
+            )
+            parser.add_argument(
+                "runs", nargs="*", type=place, metavar="RUN", help="these runs (default: all)"
+            )
             _runs_dir(parser)
         case "spaces":
             parser.description = "List the search spaces, or show one."

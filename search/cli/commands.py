@@ -169,6 +169,16 @@ def command_runs(options: argparse.Namespace) -> int:
     return 0
 
 
+def command_clean(options: argparse.Namespace) -> int:
+    """Remove what runs no longer need."""
+    from search.cli.clean import all_runs, clean
+
+    named = [_open(options, run) for run in options.runs]
+    for line in clean(named or all_runs(Path(options.runs_dir or "runs"))):
+        print(line)  # noqa: T201
+    return 0
+
+
 def command_export(options: argparse.Namespace) -> int:
     """Write a run's submission, other lists of its model, or vectors."""
     from search.cli.export import export

@@ -38,7 +38,7 @@ def _found(runs_dir: Path) -> Iterator[Line]:
 
 
 def _line(folder: RunFolder) -> Line:
-    size = _readable(sum(_sizes(folder.path)))
+    size = readable(sum(sizes(folder.path)))
     try:
         state, result = folder.state(), read_result(folder.path)
     except (UserError, OSError) as error:  # a damaged file is this run's affair alone
@@ -77,16 +77,17 @@ def _winner(state: RunState, result: RunResult | None) -> str:
     return best.title if state.stage_done("race") else f"({best.title})"
 
 
-def _sizes(folder: Path) -> Iterator[int]:
-    for path in folder.rglob("*"):
+def sizes(place: Path) -> Iterator[int]:
+    """Bytes of each file in a folder, or of a file."""
+    for path in [place, *place.rglob("*")]:
         if path.is_file() and not path.is_symlink():
             yield path.stat().st_size
 
 
-def _readable(size: int) -> str:
+def readable(size: int) -> str:
     """Bytes as a person reads them.
 
-    >>> _readable(1_234_567)
+    >>> readable(1_234_567)
     '1.2 MB'
     """
     for unit in ("B", "kB", "MB", "GB"):

@@ -203,8 +203,8 @@ class Stages:
                 self.folder.name,
                 self.cluster.slots(self.resources),
             )
-            if self.settings.storage is None:
-                shutil.rmtree(self.folder.ray, ignore_errors=True)  # nothing reads Tune's records
+        if self.settings.storage is None:  # also what a session that was killed has left
+            shutil.rmtree(self.folder.ray, ignore_errors=True)  # nothing reads Tune's records
         self.refresh()
         if watch.stuck is not None:
             raise RunFailedError(watch.stuck)

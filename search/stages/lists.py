@@ -18,9 +18,14 @@ def lists_file(folder: Path, config_id: str, replicate: int) -> Path:
 
 def drop_lists(folder: Path) -> None:
     """Delete all lists of a run: they are large, and of no use once its blend is decided."""
-    for path in (folder / "race").glob("*-lists.npz"):
+    for path in lists_of(folder):
         with suppress(OSError):
             path.unlink()
+
+
+def lists_of(folder: Path) -> list[Path]:
+    """The files with lists of a run."""
+    return sorted((folder / "race").glob("*-lists.npz"))
 
 
 def save_lists(path: Path, lists: TopLists) -> None:

@@ -108,6 +108,22 @@ class Run:
         )
 
 
+def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -> None:
+    """A driver that was killed between the last trial and the removal."""
+    run = Run(tmp_path)
+    run.trial(0, 0.1, 0.2, end=State.COMPLETE)
+    stages = run.stages()
+    stages.spec = replace(SPEC, trials=1)
+    known: Any = SimpleNamespace
+    stages.cluster = known(patience=lambda: None, lost=lambda: None)
+    stages.settings = known(seed=1, time_budget=None, storage=None)
+    stages.split = known(train=None)
+    stages.dataset = known(interactions=known(n_items=100))
+    (run.folder.ray / "trial").mkdir(parents=True)
+    stages.search()
+    assert not run.folder.ray.exists()
+
+
 class TestDeadline:
     def test_without_a_budget_there_is_none(self, tmp_path: Path) -> None:
         assert Run(tmp_path).stages().search_deadline() == math.inf

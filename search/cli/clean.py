@@ -1,0 +1,71 @@
+"""`clean`: what runs no longer need.
+
+A finished run does this by itself; one that was killed, or an earlier version made, may have left
+something.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from recsys.errors import ConfigError
+from recsys.safe_files import is_leftover
+from search.cli.runs import readable, sizes
+from search.record.folder import JOURNAL, RunFolder
+from search.stages.lists import lists_of
+
+
+def clean(folders: list[RunFolder]) -> Iterator[str]:
+    """Remove it from each run, but those that are running; lines that say what was freed."""
+    total = 0
+    for folder in folders:
+        if folder.alive():
+            yield f"{folder.name}: is running, and stays as it is"
+            continue
+        with folder:
+            folder.lock()
+            unneeded = list(_unneeded(folder))
+            freed = sum(sum(sizes(path)) for path in unneeded)
+            for path in unneeded:
+                _remove(path)
+        total += freed
+        if unneeded:
+            yield f"{folder.name}: {readable(freed)} freed"
+    yield f"{readable(total)} freed in all" if total else "nothing to remove"
+
+
+def all_runs(runs_dir: Path) -> list[RunFolder]:
+    """The runs in a folder by name. ConfigError where there is no folder."""
+    if not runs_dir.is_dir():
+        raise ConfigError(f"{runs_dir}: no such folder: say where the runs are with --runs-dir DIR")
+    return [
+        RunFolder(path.resolve())
+        for path in sorted(runs_dir.iterdir())
+        if (path / JOURNAL).is_file()
+    ]
+
+
+def _unneeded(folder: RunFolder) -> Iterator[Path]:
+    """Ray's own records, which nothing reads; lists of finalists once the blend is decided; files
+    that were never whole.
+    """
+    if folder.ray.is_dir():
+        yield folder.ray
+    if folder.state().stage_done("blend"):
+        yield from lists_of(folder.path)
+    for place in (folder.path, folder.path / "race", folder.path / "model"):
+        if place.is_dir():
+            yield from (path for path in sorted(place.iterdir()) if is_leftover(path.name))
+
+
+def _remove(path: Path) -> None:
+    """ConfigError where it can't be."""
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be removed ({error.strerror})") from None

@@ -1,0 +1,70 @@
+"""`clean`: frees what nothing reads, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from search.cli.main import main
+from search.record.folder import RunFolder
+from tests.factories import FakeRun
+
+HALF = "race/.t0-1.npz.77-ab12.tmp"  # as a process that died while it wrote leaves it
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def run(home: Path, name: str, *, blend: bool) -> Path:
+    made = FakeRun(home, name)
+    made.trial()
+    if blend:
+        made.stage("blend")
+    made.finish(model=True)
+    made.close()
+    for file in ("ray/trial/params.pkl", "race/t0-0.npz", "race/t0-0-lists.npz", HALF):
+        path = made.path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1000))
+    return made.path
+
+
+def test_what_nothing_reads_goes_and_all_else_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decided, open_ = run(tmp_path, "a", blend=True), run(tmp_path, "b", blend=False)
+    before = files(decided), files(open_)
+    assert main(["clean", "--runs-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["a: 3.0 kB freed", "b: 2.0 kB freed", "5.0 kB freed in all"]
+    gone = {"ray/trial/params.pkl", HALF}
+    assert files(decided) == before[0] - gone - {"race/t0-0-lists.npz"}
+    assert files(open_) == before[1] - gone  # a resume weighs the blend with these
+    assert not (decided / "ray").exists()
+    assert main(["clean", "a", "--runs-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "nothing to remove\n"
+
+
+def test_a_run_that_is_running_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run(tmp_path, "a", blend=True)
+    with RunFolder(path) as held:
+        held.lock()
+        before = files(path)
+        assert main(["clean", "a", "--runs-dir", str(tmp_path)]) == 0
+        assert files(path) == before
+    assert "a: is running, and stays as it is" in capsys.readouterr().out
+
+
+def test_only_the_runs_that_are_named(tmp_path: Path) -> None:
+    first, second = run(tmp_path, "a", blend=True), run(tmp_path, "b", blend=True)
+    assert main(["clean", "b", "--runs-dir", str(tmp_path)]) == 0
+    assert (first / "ray").exists() and not (second / "ray").exists()
+
+
+def test_no_folder_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clean", "--runs-dir", str(tmp_path / "nowhere")]) == 2
+    assert "no such folder" in capsys.readouterr().err
