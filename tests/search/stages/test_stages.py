@@ -116,7 +116,7 @@ def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -
     stages.spec = replace(SPEC, trials=1)
     known: Any = SimpleNamespace
     stages.cluster = known(patience=lambda: None, lost=lambda: None)
-    stages.settings = known(seed=1, time_budget=None, storage=None)
+    stages.settings = known(seed=1, time_budget=None, storage=None, settles=False)
     stages.split = known(train=None)
     stages.dataset = known(interactions=known(n_items=100))
     (run.folder.ray / "trial").mkdir(parents=True)
