@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
@@ -304,8 +305,11 @@ def check_runs_dir(runs_dir: Path | str) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--runs-dir {runs_dir}: {error}") from None
     if not usable:
-        what = "can't be written" if path.is_dir() else "is a file, expected a folder"
-        raise ConfigError(f"--runs-dir {runs_dir}: {path} {what}")
+        if not path.is_dir():
+            raise ConfigError(f"--runs-dir {runs_dir}: {path} is a file, expected a folder")
+        frozen = os.statvfs(path).f_flag & os.ST_RDONLY
+        why = os.strerror(errno.EROFS if frozen else errno.EACCES)
+        raise ConfigError(f"--runs-dir {runs_dir}: {path} can't be written ({why})")
 
 
 def _similar(path: Path) -> str:
