@@ -179,10 +179,24 @@ def _commands(run: RunFiles, pressing: Sequence[Pressed]) -> list[tuple[str, str
 
 def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
     """(title, explanation, svg) of the large charts."""
+    found = [] if run.result.refit_of is not None else _charts_of_trials(run)
+    if run.counts is not None:
+        users, items = map(histogram, run.counts)
+        found += [
+            ("Items of a user", "All of the data: how many users have how many items.",
+             charts.histogram_chart(users, "Items of a user", "users")),
+            ("Users of an item", "All of the data: how many items have how many users.",
+             charts.histogram_chart(items, "Users of an item", "items")),
+        ]  # fmt: skip
+    return [(title, text, svg) for title, text, svg in found if svg is not None]
+
+
+def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
+    """The charts that say how a search went."""
     winner, metric = run.winner, run.metric
     lines = {name: valid for name, valid, _, _ in baselines(run.result) if valid is not None}
     shares, source = _importance(run)
-    found = [
+    return [
         ("Validation and test", "Blue: honest. Red: leaky. The dot is validation, the bar test; a "
          "search sees the dots.", charts.leak_chart(tables.leak_table(run), metric)),
         ("Best value so far", "Every trial by number; the line is the best honest value so far, "
@@ -200,15 +214,6 @@ def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
         ("Quality by seconds", "The line is the best that so many seconds of a trial reach.",
          None if run.is_table else maps.cost_chart(run.trials, metric, winner)),
     ]  # fmt: skip
-    if run.counts is not None:
-        users, items = map(histogram, run.counts)
-        found += [
-            ("Items of a user", "All of the data: how many users have how many items.",
-             charts.histogram_chart(users, "Items of a user", "users")),
-            ("Users of an item", "All of the data: how many items have how many users.",
-             charts.histogram_chart(items, "Users of an item", "items")),
-        ]  # fmt: skip
-    return [(title, text, svg) for title, text, svg in found if svg is not None]
 
 
 def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
@@ -235,13 +240,15 @@ def _by_importance(run: RunFiles) -> list[str]:
 
 
 def _parallel(run: RunFiles) -> Markup | None:
-    """The parallel coordinates; None for a table, whose rows are named."""
-    if run.is_table:
+    """The parallel coordinates; None for a table, whose rows are named, and without a search."""
+    if run.is_table or run.result.refit_of is not None:
         return None
     return maps.parallel_chart(run.trials, _by_importance(run), run.metric, run.winner)
 
 
 def _scatters(run: RunFiles) -> list[Markup]:
+    if run.is_table or run.result.refit_of is not None:
+        return []
     names = _by_importance(run)
     found = (charts.scatter_chart(run.trials, n, run.metric, run.winner) for n in names)
-    return [svg for svg in found if svg is not None][:TO_EXPLAIN] if not run.is_table else []
+    return [svg for svg in found if svg is not None][:TO_EXPLAIN]

@@ -204,6 +204,17 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     assert "r2" in call("runs")[1]
     page = (made.path / "report.html").read_text()
     assert "The winner of r, trained again on new.csv, reaches" in page
+    # nothing was searched and nobody chosen: none of a search's words are true of it
+    for words in (
+        "in the search",
+        "too high",
+        "best trial so far",
+        "winner was chosen",
+        "Learning curves",
+    ):
+        assert words not in page, words
+    assert "nothing was chosen by it" in page
+    assert "Items of a user" in page
 
 
 def test_each_model_is_trained_on_what_it_may_see(
