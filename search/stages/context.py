@@ -25,6 +25,7 @@ from search.record.state import TrialRecord
 from search.screen.display import Display
 from search.space.load import RaceSpec, SearchSpec
 from search.space.trial import TrialConfig
+from search.tune.allocation import Terms
 from search.tune.pace import SEARCH_SHARE, Pace, sample_users
 from search.tune.probe import measure
 from search.tune.scheduler import make_scheduler, rungs
@@ -169,6 +170,7 @@ class Stages:
             on_new=self._journal_trial,
             where=str(self.folder.path),
             pace=pace,
+            terms=self._terms(pace),
         )
         scheduler = make_scheduler(spec, paced=pace is not None)
         for trial, told in zip(state.in_order(), known, strict=True):
@@ -246,6 +248,13 @@ class Stages:
             self.display.note(line)
         self.journal.append(pace.to_event(), sync=True)
         self.refresh()
+
+    def _terms(self, pace: Pace | None) -> Terms:
+        """How trials are dealt out among the methods of a space."""
+        budget = self.settings.time_budget
+        if pace is None or budget is None:
+            return Terms()
+        return pace.terms(self.spec, SEARCH_SHARE * budget * self.resources.concurrent)
 
     def _settling(self) -> Settling | None:
         """What follows the trials of a search that ends by itself."""

@@ -210,9 +210,27 @@ def fit_race(
     """Fewer replicates, then fewer finalists (the worst first), where `seconds` are short.
 
     A finalist takes about as long as its trial did. Two on two splits are the least that tells
-    something; where they do not fit, two on one, and where not even these, 0: no race.
+    something; where they do not fit, as few of the dearest are left out (never the first, which is
+    to be beaten) as lets most of the others race. Where that does not help: two on one split, and
+    where not even these, 0: no race.
     """
+    chosen, r = _fit(racers, replicates, concurrent, seconds)
+    least = min(MIN_REPLICATES, replicates)
+    if r >= least:
+        return chosen, r
+    others, best = racers, (chosen[:0], 0)
+    while len(others) > MIN_RACERS:
+        dearest = max(others[1:], key=full_seconds)
+        others = [t for t in others if t is not dearest]
+        found = _fit(others, replicates, concurrent, seconds)
+        if found[1] >= least and len(found[0]) > len(best[0]):
+            best = found
+    return best if best[0] else (chosen, r)
 
+
+def _fit(
+    racers: list[TrialRecord], replicates: int, concurrent: int, seconds: float
+) -> tuple[list[TrialRecord], int]:
     def needed(n: int, r: int) -> float:
         return sum(map(full_seconds, racers[:n])) * r / concurrent
 

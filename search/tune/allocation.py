@@ -3,35 +3,57 @@
 A sampler that draws the method with everything else learns slowly which methods are good, since
 each has parameters of its own. Here every method is searched on its own, and the trials are dealt
 out among them: most to the one that is ahead, fewer to one that has stopped getting better, some
-to all. Nothing is random: the same results give the same next method.
+to all. Where time is what limits a search, the shares are of its cost and not of its trials, so
+that a method of seconds is not kept waiting by one of minutes. Nothing is random and nothing
+depends on a clock: the same results give the same next method.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 FIRST = 3  # trials of each method before any is preferred
 STALE = 8  # trials without a better one that halve a method's share
 MOST_HALVINGS = 6  # nobody's share falls to nothing
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a search can afford. first: trials of each method before any is preferred. costs: of a
+    trial of each method, in any unit; 1 for all where trials are what is limited.
+    """
+
+    first: int = FIRST
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    def cost(self, name: str) -> float:
+        return self.costs.get(name, 1.0)
+
+
 def next_method(
     methods: Sequence[str],
     ended: Mapping[str, Sequence[float | None]],
     running: Mapping[str, int],
+    terms: Terms = Terms(),  # it cannot be changed
 ) -> str:
-    """The method that is furthest behind its share of the trials; of equals the first.
+    """The method that is furthest behind its share of what was spent; of equals the first.
 
     ended: for each method the values of its trials that have ended, in order of their numbers,
     None for one that failed. running: how many of its trials run now. Method number r by its best
     value (from 0) has a share of 2^-r, halved for every `STALE` trials since its best one.
     """
     begun = {name: len(ended.get(name, ())) + running.get(name, 0) for name in methods}
-    if min(begun.values()) < FIRST:
+    if min(begun.values()) < terms.first:
         return min(methods, key=lambda name: begun[name])
     share = shares(methods, ended)
-    total, trials = sum(share.values()), sum(begun.values()) + 1
-    return max(methods, key=lambda name: share[name] / total * trials - begun[name])
+    spent = {name: begun[name] * terms.cost(name) for name in methods}
+    total, so_far = sum(share.values()), sum(spent.values())
+
+    def behind(name: str) -> float:
+        return share[name] / total * (so_far + terms.cost(name)) - spent[name]
+
+    return max(methods, key=behind)
 
 
 def shares(methods: Sequence[str], ended: Mapping[str, Sequence[float | None]]) -> dict[str, float]:

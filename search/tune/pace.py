@@ -21,6 +21,7 @@ from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
+from search.tune.allocation import FIRST, Terms
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
 STARTS = 75  # trials that a search is to begin in its seconds
@@ -35,6 +36,8 @@ EVAL_SHARE = 0.25  # of an epoch's training: what evaluation may take before use
 LEAST_USERS = 2_500
 WORTH_SAMPLING = 0.7  # of the users: a sample that is larger saves next to nothing
 SAMPLED = 128  # configs that stand for a space
+SAMPLED_OF_METHOD = 16
+DEAREST = 8.0  # times a method's trial counts at most as much as the cheapest's
 NOMINAL = 4e10  # operations a second of a quiet core: what is far below the budget needs no probe
 WORTH_ASKING = 0.05  # of the search's seconds
 
@@ -75,6 +78,35 @@ class Pace:
             return config
         fits = max(LEAST_EPOCHS, int(self.trial_seconds / self.epoch_seconds(config)))
         return config if fits >= asked else config.model_copy(update={"epochs": fits})
+
+    def starts(self, spec: SearchSpec, seconds: float) -> int:
+        """About how many trials of the longest kind fit into a search's seconds on all cores."""
+        return min(spec.trials, int(seconds / (self.trial_seconds * mean_share(spec))))
+
+    def terms(self, spec: SearchSpec, seconds: float) -> Terms:
+        """How trials are dealt out among methods, where time is what limits them.
+
+        Everybody's first trials are at most a third of all. Costs are the seconds that this pace
+        foresees, so that they are the same on a resume, whatever the trials took.
+        """
+        first = self.starts(spec, seconds) // (3 * max(1, len(spec.methods())))
+        costs: dict[str, float] = {}
+        for value in spec.methods():
+            some = _sample(spec.of_method(value), SAMPLED_OF_METHOD)
+            costs[str(value)] = float(np.median([self._trial(config, spec) for config in some]))
+        least = max(costs.values(), default=1.0) / DEAREST
+        return Terms(
+            max(1, min(FIRST, first)),
+            {name: max(one, least) / least for name, one in costs.items()},
+        )
+
+    def _trial(self, config: ModelConfig, spec: SearchSpec) -> float:
+        """Seconds of a trial that comes as far as trials do on average."""
+        epochs = epochs_of(self.fit(config))
+        if epochs is None:
+            rate = float(np.median(list(self.rates.values())))
+            return rate * epoch_work(config, self.size) + self.eval_seconds
+        return epochs * mean_share(spec) * self.epoch_seconds(config)
 
     def to_event(self) -> PaceSet:
         """As the journal keeps it."""
@@ -132,10 +164,14 @@ def epoch_work(config: ModelConfig, size: Size) -> float:
 
 def configs_of(spec: SearchSpec) -> list[ModelConfig]:
     """The listed configs of a space, and some that are drawn from it; the same every time."""
-    rng = np.random.default_rng(SAMPLED)
-    drawn = (spec.sample(rng) for _ in range(SAMPLED))
     listed = (dict(pairs) for pairs in spec.enqueue)
-    return [spec.train_config(params) for params in (*listed, *drawn)]
+    return [spec.train_config(params) for params in listed] + _sample(spec, SAMPLED)
+
+
+def _sample(spec: SearchSpec, count: int) -> list[ModelConfig]:
+    """Configs drawn from a space; the same every time."""
+    rng = np.random.default_rng(SAMPLED)
+    return [spec.train_config(spec.sample(rng)) for _ in range(count)]
 
 
 def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:

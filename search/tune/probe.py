@@ -29,7 +29,6 @@ from search.tune.pace import (
     full_length,
     kind,
     make_pace,
-    mean_share,
     part_of,
     size_of,
     to_probe,
@@ -143,7 +142,7 @@ class Measured:
         lengths = sorted(epochs_of(pace.fit(c)) or 0 for c in self.with_epochs())
         short, middle, long = lengths[0], lengths[len(lengths) // 2], lengths[-1]
         factor = spec.reduction_factor
-        starts = min(spec.trials, int(self._seconds() / (pace.trial_seconds * mean_share(spec))))
+        starts = pace.starts(spec, self._seconds())
         judged = f", judged after 1/{factor**2} and 1/{factor} of them"
         half = f"most of them {long}" if middle == long else f"half of them at most {middle}"
         lines = [

@@ -20,6 +20,7 @@ from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
+from search.tune.allocation import Terms
 from search.tune.outcome import OBJECTIVE, judge
 from search.tune.pace import Pace
 
@@ -59,6 +60,7 @@ class StudySearch(Searcher):
         on_new: OnNew | None = None,
         where: str = "the run",
         pace: Pace | None = None,
+        terms: Terms = Terms(),  # noqa: B008  # it cannot be changed
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self.spec = spec
@@ -74,7 +76,7 @@ class StudySearch(Searcher):
         # What proposes where the study itself does not: a space has methods, or many trials.
         self._memory: studies.Methods | studies.Memory | None = None
         if learns and spec.methods():
-            self._memory = studies.Methods(spec, trials, where)
+            self._memory = studies.Methods(spec, trials, where, terms)
         self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
         self._count = len(trials)

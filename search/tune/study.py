@@ -32,7 +32,7 @@ from search.record.events import State
 from search.record.state import TrialRecord
 from search.space.domains import Bundle, Choice, Constant, FloatRange, IntRange, Param, Value
 from search.space.spec import SearchSpec
-from search.tune.allocation import next_method
+from search.tune.allocation import Terms, next_method
 
 OPTUNA_STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -406,8 +406,11 @@ class Methods:
     trials of its method, group by group; here each method is searched as if it were the space.
     """
 
-    def __init__(self, spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> None:
+    def __init__(
+        self, spec: SearchSpec, trials: Iterable[StudyTrial], where: str, terms: Terms
+    ) -> None:
         """`trials`: those that have ended count, in order of their numbers."""
+        self._terms = terms
         param = spec.method()
         assert param is not None
         self._name = param.name
@@ -432,7 +435,7 @@ class Methods:
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
         """A new config of the method whose turn it is; NoNewConfigError where none has one."""
         while left := [name for name in self._memories if name not in self._through]:
-            name = next_method(left, *self._so_far())
+            name = next_method(left, *self._so_far(), self._terms)
             try:
                 params = self._memories[name].propose(seed, number, known)
             except NoNewConfigError:

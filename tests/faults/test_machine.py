@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -71,11 +72,12 @@ def test_workers_that_are_ended_before_they_begin(home: Home) -> None:
 @pytest.mark.parametrize("options", ["size=150k", "ro"])
 def test_rays_folder_cannot_be_used(home: Home, options: str) -> None:
     """The place is named, not the run folder, which is not made."""
-    scratch = home.path / "scratch"
-    (scratch / "ray").mkdir(parents=True)
-    prefix = mounted(f"{options} tmpfs '{scratch}/ray'")
-    env = {"RAY_TMPDIR": str(scratch)}
-    line = one_line(home.search("one", env=env, prefix=prefix), 2)
+    # a short path: beside one too long for its sockets Ray's files would go elsewhere
+    with TemporaryDirectory(prefix="ray-") as scratch:
+        (Path(scratch) / "ray").mkdir()
+        prefix = mounted(f"{options} tmpfs '{scratch}/ray'")
+        env = {"RAY_TMPDIR": scratch}
+        line = one_line(home.search("one", env=env, prefix=prefix), 2)
     assert line.startswith(f"run_search.py: {scratch}/ray: ")
     assert not (home.runs / "one").exists()
 

@@ -55,6 +55,18 @@ def test_what_does_not_fit_is_raced_on_one_split_or_not_at_all():
     assert fit_race(some, 5, 2, -1) == (some[:2], 0)
 
 
+def test_a_dear_finalist_does_not_keep_the_others_from_racing():
+    some = racers(10, 500, 12, 300, 8)  # as a factorization among linear models on large data
+    assert fit_race(some, 5, 2, 5000) == (some, 5)
+    assert fit_race(some, 2, 2, 400) == ([some[0], some[2], some[3], some[4]], 2)
+    assert fit_race(some, 5, 2, 40) == ([some[0], some[2], some[4]], 2)
+    assert fit_race(some, 5, 2, 20) == ([some[0], some[4]], 2)
+    # the first is never left out, however dear
+    dear = racers(500, 10, 12)
+    assert fit_race(dear, 5, 2, 100) == (dear[:2], 0)
+    assert fit_race(dear, 5, 2, 300) == (dear[:2], 1)
+
+
 def test_one_finalist_or_no_race_stay():
     some = racers(10)
     assert fit_race(some, 5, 1, 20) == (some, 2)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from search.tune.allocation import FIRST, next_method, shares
+from search.tune.allocation import FIRST, Terms, next_method, shares
 
 
 def deal(
@@ -45,6 +45,32 @@ def test_who_stops_getting_better_gives_way() -> None:
 
     got = deal(["done", "learning"], value, 100)
     assert got["learning"] > 70
+
+
+def test_shares_are_of_the_cost_where_time_is_short() -> None:
+    values: dict[str, list[float | None]] = {"dear": [], "cheap": [], "free": []}
+    level = {"dear": 3.0, "cheap": 2.0, "free": 1.0}
+    terms = Terms(first=1, costs={"dear": 8.0, "cheap": 2.0, "free": 1.0})
+    for n in range(150):
+        name = next_method(list(values), values, {}, terms)
+        if n < 3:
+            assert name == list(values)[n]  # one of each
+        values[name].append(level[name] + 0.001 * len(values[name]))
+    spent = {name: len(found) * terms.cost(name) for name, found in values.items()}
+    total = sum(spent.values())
+    assert spent["dear"] / total == pytest.approx(4 / 7, abs=0.03)
+    assert spent["cheap"] / total == pytest.approx(2 / 7, abs=0.03)
+
+
+def test_equal_costs_are_no_costs() -> None:
+    value = rising({"a": 1.0, "b": 3.0, "c": 2.0})
+    plain: dict[str, list[float | None]] = {name: [] for name in "abc"}
+    told: dict[str, list[float | None]] = {name: [] for name in "abc"}
+    for _ in range(80):
+        for values, terms in ((plain, Terms()), (told, Terms(costs=dict.fromkeys("abc", 5.0)))):
+            name = next_method(["a", "b", "c"], values, {}, terms)
+            values[name].append(value(name, len(values[name])))
+    assert plain == told
 
 
 def test_who_only_fails_gets_little() -> None:

@@ -120,6 +120,29 @@ def test_fewer_starts_before_trials_of_nothing() -> None:
     assert "about 75 trials fit" in line
 
 
+def test_methods_of_seconds_are_not_kept_waiting_by_those_of_minutes() -> None:
+    spec = load_spec("all")
+    large = Size(users=30_000, items=41_000, positives=800_000)
+    kinds = {
+        "ials": 7e-10,
+        "lfm bpr hard": 5e-10,
+        "lfm bpr fixed": 2.4e-10,
+        "lfm bce fixed": 6e-12,
+        "lfm softmax hard": 2.6e-10,
+        "lfm softmax fixed": 1.6e-10,
+    }  # measured on Gowalla
+    few = Pace(kinds, 100.0, 2.0, None, large).terms(spec, 1_000.0)
+    assert few.first == 1
+    assert set(few.costs) == {str(value) for value in spec.methods()}
+    assert few.cost("rp3beta") == min(few.costs.values()) == 1.0
+    assert few.cost("bpr_hard") > 3
+    assert max(few.costs.values()) <= paces.DEAREST
+    many = Pace(kinds, 10.0, 2.0, None, large).terms(spec, 5_000.0)
+    assert many.first == 3
+    plain = Pace(kinds, 10.0, 2.0, None, large).terms(SPEC, 5_000.0)  # a space of one method
+    assert plain.costs == {}
+
+
 def test_users_are_sampled_only_where_evaluation_is_dear() -> None:
     training = np.median([RATE * paces.epoch_work(c, SIZE) for c in CONFIGS])
     cheap = pace_of(500.0, each=0.9 * paces.EVAL_SHARE * float(training) / 4_000)
