@@ -74,6 +74,10 @@ def _why_not(race: Decided, metric: str) -> str | None:
     """Why there can be no blend, in half a line."""
     if len(race.finalists) < 2:
         return "it takes at least two finalists of a race"
+    if race.replicates < 2:
+        return (
+            "its weights come from other fresh splits than it is measured on, and the race had one"
+        )
     if parse_metric(metric).kind not in PER_USER:
         return f"{metric} has no value for a single user"
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,7 +92,7 @@ def race(run: Stages) -> Decided:
     planned = run.spec.race.replicates if run.spec.race.finalists else 0
     seconds = seconds_left(run)
     racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds)
-    limit = time.monotonic() + LATE * seconds
+    limit = time.monotonic() + LATE * seconds(racers)
     if replicates < 1:
         best = racers[0]
         if planned:
@@ -186,13 +186,23 @@ LATE = 1.15  # times its seconds: then a race ends with the splits that it has
 LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run however late it is
 
 
-def seconds_left(run: Stages) -> float:
-    """Seconds of the time budget that the race may take; test and refit need some as well."""
+def seconds_left(run: Stages) -> Callable[[Sequence[TrialRecord]], float]:
+    """How many seconds of the time budget a race of some trials may take.
+
+    Test and refit need some as well: they train the winner, or a blend's members side by side, so
+    what they leave depends on who races.
+    """
     if run.deadline is None or (budget := run.settings.time_budget) is None:
-        return float("inf")
-    one = max(map(full_seconds, finalists(run)), default=0.0)
-    after = 2 * one * (1 + run.spec.blend / run.resources.concurrent)
-    return max(0.85 * (run.deadline - time.monotonic()) - after, LEAST_SHARE * budget)
+        return lambda _: float("inf")
+    left = 0.85 * (run.deadline - time.monotonic())
+
+    def seconds(racers: Sequence[TrialRecord]) -> float:
+        dearest = sorted(map(full_seconds, racers), reverse=True)
+        members = sum(dearest[: run.spec.blend]) / run.resources.concurrent
+        after = 2 * (max(dearest, default=0.0) + members)
+        return max(left - after, LEAST_SHARE * budget)
+
+    return seconds
 
 
 def full_seconds(trial: TrialRecord) -> float:
@@ -205,14 +215,17 @@ def full_seconds(trial: TrialRecord) -> float:
 
 
 def fit_race(
-    racers: list[TrialRecord], replicates: int, concurrent: int, seconds: float
+    racers: list[TrialRecord],
+    replicates: int,
+    concurrent: int,
+    seconds: Callable[[Sequence[TrialRecord]], float],
 ) -> tuple[list[TrialRecord], int]:
-    """Fewer replicates, then fewer finalists (the worst first), where `seconds` are short.
+    """Fewer replicates, then fewer finalists (the worst first), where time is short.
 
-    A finalist takes about as long as its trial did. Two on two splits are the least that tells
-    something; where they do not fit, as few of the dearest are left out (never the first, which is
-    to be beaten) as lets most of the others race. Where that does not help: two on one split, and
-    where not even these, 0: no race.
+    seconds: that a race of some finalists may take. A finalist takes about as long as its trial
+    did. Two on two splits are the least that tells something; where they do not fit, as few of the
+    dearest are left out (never the first, which is to be beaten) as lets most of the others race.
+    Where that does not help: two on one split, and where not even these, 0: no race.
     """
     chosen, r = _fit(racers, replicates, concurrent, seconds)
     least = min(MIN_REPLICATES, replicates)
@@ -229,18 +242,21 @@ def fit_race(
 
 
 def _fit(
-    racers: list[TrialRecord], replicates: int, concurrent: int, seconds: float
+    racers: list[TrialRecord],
+    replicates: int,
+    concurrent: int,
+    seconds: Callable[[Sequence[TrialRecord]], float],
 ) -> tuple[list[TrialRecord], int]:
-    def needed(n: int, r: int) -> float:
-        return sum(map(full_seconds, racers[:n])) * r / concurrent
+    def too_long(n: int, r: int) -> bool:
+        return sum(map(full_seconds, racers[:n])) * r / concurrent > seconds(racers[:n])
 
     n, r = len(racers), replicates
-    while needed(n, r) > seconds and (r > MIN_REPLICATES or n > MIN_RACERS):
+    while too_long(n, r) and (r > MIN_REPLICATES or n > MIN_RACERS):
         if r > MIN_REPLICATES:
             r -= 1
         else:
             n -= 1
-    while r > 0 and needed(n, r) > seconds:
+    while r > 0 and too_long(n, r):
         r -= 1
     return racers[: max(n, 1)], r
 

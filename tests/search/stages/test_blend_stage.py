@@ -220,10 +220,12 @@ def test_a_blend_that_is_one_finalist_is_none(run: Run, monkeypatch: pytest.Monk
 
 def test_where_there_can_be_none() -> None:
     two = (Finalist(id="t0000"), Finalist(id="t0001"))
-    race = Decided(winner="t0000", epochs=1, finalists=two)
+    race = Decided(winner="t0000", epochs=1, finalists=two, replicates=2)
     assert blend_stage._why_not(race, "coverage@10") == "coverage@10 has no value for a single user"
     assert blend_stage._why_not(race, "map@10") is None
     assert blend_stage._why_not(Decided(winner="t0000", epochs=1), "map@10") is not None
+    cut_short = race.model_copy(update={"replicates": 1})
+    assert "the race had one" in str(blend_stage._why_not(cut_short, "map@10"))
 
 
 def test_a_resumed_race_makes_lists_that_are_missing(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from search.record.state import TrialRecord
 from search.space.load import load_spec
 from search.stages.context import RunFailedError
 from search.stages.race import (
+    LEAST_SHARE,
     finalists,
     first_default,
     fit_race,
@@ -24,6 +26,7 @@ from search.stages.race import (
     honest_trials,
     race,
     race_summary,
+    seconds_left,
     whole_splits,
 )
 from search.stages.replicates import Standing, per_user_file, standings
@@ -34,43 +37,63 @@ def racers(*seconds):
     return [TrialRecord(f"t{n:04d}", n, {}, {}, 0, 0.0, busy_s=s) for n, s in enumerate(seconds)]
 
 
+def within(seconds):
+    """So many for a race, whoever is in it."""
+    return lambda _: seconds
+
+
 def test_a_race_without_hurry_is_as_planned():
     some = racers(10, 20, 30)
-    assert fit_race(some, 5, 2, float("inf")) == (some, 5)
-    assert fit_race(some, 5, 2, 150) == (some, 5)  # 60 x 5 / 2
+    assert fit_race(some, 5, 2, within(float("inf"))) == (some, 5)
+    assert fit_race(some, 5, 2, within(150)) == (some, 5)  # 60 x 5 / 2
 
 
 def test_a_short_budget_takes_replicates_first_then_the_worst_finalists():
     some = racers(10, 20, 30)
-    assert fit_race(some, 5, 2, 149) == (some, 4)
-    assert fit_race(some, 5, 2, 59) == (some[:2], 2)
-    assert fit_race(some, 5, 2, 30) == (some[:2], 2)
+    assert fit_race(some, 5, 2, within(149)) == (some, 4)
+    assert fit_race(some, 5, 2, within(59)) == (some[:2], 2)
+    assert fit_race(some, 5, 2, within(30)) == (some[:2], 2)
 
 
 def test_what_does_not_fit_is_raced_on_one_split_or_not_at_all():
     some = racers(10, 20, 30)
-    assert fit_race(some, 5, 2, 29) == (some[:2], 1)
-    assert fit_race(some, 5, 2, 15) == (some[:2], 1)
-    assert fit_race(some, 5, 2, 14) == (some[:2], 0)
-    assert fit_race(some, 5, 2, -1) == (some[:2], 0)
+    assert fit_race(some, 5, 2, within(29)) == (some[:2], 1)
+    assert fit_race(some, 5, 2, within(15)) == (some[:2], 1)
+    assert fit_race(some, 5, 2, within(14)) == (some[:2], 0)
+    assert fit_race(some, 5, 2, within(-1)) == (some[:2], 0)
 
 
 def test_a_dear_finalist_does_not_keep_the_others_from_racing():
     some = racers(10, 500, 12, 300, 8)  # as a factorization among linear models on large data
-    assert fit_race(some, 5, 2, 5000) == (some, 5)
-    assert fit_race(some, 2, 2, 400) == ([some[0], some[2], some[3], some[4]], 2)
-    assert fit_race(some, 5, 2, 40) == ([some[0], some[2], some[4]], 2)
-    assert fit_race(some, 5, 2, 20) == ([some[0], some[4]], 2)
+    assert fit_race(some, 5, 2, within(5000)) == (some, 5)
+    assert fit_race(some, 2, 2, within(400)) == ([some[0], some[2], some[3], some[4]], 2)
+    assert fit_race(some, 5, 2, within(40)) == ([some[0], some[2], some[4]], 2)
+    assert fit_race(some, 5, 2, within(20)) == ([some[0], some[4]], 2)
     # the first is never left out, however dear
     dear = racers(500, 10, 12)
-    assert fit_race(dear, 5, 2, 100) == (dear[:2], 0)
-    assert fit_race(dear, 5, 2, 300) == (dear[:2], 1)
+    assert fit_race(dear, 5, 2, within(100)) == (dear[:2], 0)
+    assert fit_race(dear, 5, 2, within(300)) == (dear[:2], 1)
+
+
+def test_test_and_refit_are_reserved_for_those_who_race():
+    run = SimpleNamespace(
+        deadline=time.monotonic() + 1000,
+        settings=SimpleNamespace(time_budget=2000.0),
+        spec=SimpleNamespace(blend=2),
+        resources=SimpleNamespace(concurrent=2),
+    )
+    seconds = seconds_left(run)
+    # two trainings of the dearest, and of the two dearest side by side
+    assert seconds(racers(20, 10, 4)) == pytest.approx(850 - 2 * (20 + 30 / 2), abs=5)
+    assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
+    run.deadline = None
+    assert seconds_left(run)(racers(20)) == float("inf")
 
 
 def test_one_finalist_or_no_race_stay():
     some = racers(10)
-    assert fit_race(some, 5, 1, 20) == (some, 2)
-    assert fit_race(some, 0, 1, 0) == (some, 0)
+    assert fit_race(some, 5, 1, within(20)) == (some, 2)
+    assert fit_race(some, 0, 1, within(0)) == (some, 0)
 
 
 def test_how_many_splits_a_race_has_run_whole():
@@ -93,8 +116,8 @@ def test_who_was_stopped_early_is_reckoned_to_the_end():
     done, cut = racers(10, 4)
     cut = replace(cut, state=State.PRUNED, epochs=6, config={"epochs": 60})
     assert (full_seconds(done), full_seconds(cut)) == (10, 40)
-    assert fit_race([done, done, cut], 4, 1, 239) == ([done, done, cut], 3)
-    assert fit_race([done, done, cut], 4, 1, 240) == ([done, done, cut], 4)
+    assert fit_race([done, done, cut], 4, 1, within(239)) == ([done, done, cut], 3)
+    assert fit_race([done, done, cut], 4, 1, within(240)) == ([done, done, cut], 4)
 
 
 # --- who races --------------------------------------------------------------------------------
