@@ -119,7 +119,8 @@ def race(run: Stages) -> Decided:
     }
     total = len(racers) * replicates
     run.display.note(
-        f"{counted(len(racers), 'finalist')} on {replicates} fresh splits of train + valid"
+        f"{counted(len(racers), 'finalist')} on {counted(replicates, 'fresh split')} "
+        "of train + valid"
     )
     done = len(already)
     work = run_race(
