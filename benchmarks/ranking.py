@@ -10,11 +10,10 @@ each counts.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.kernels import best_seconds
 from recsys import bounds
 from recsys.data import load
 from recsys.evaluation import evaluate
@@ -57,7 +56,7 @@ def main() -> None:
     for _ in range(options.turns):
         for way, least in (("all scores", WITHOUT), ("bounds", 1024)):
             bounds.LEAST_USERS = least
-            seconds[way].append(_seconds(lambda: values.__setitem__(way, rank())))  # noqa: B023
+            seconds[way].append(best_seconds(lambda: values.__setitem__(way, rank()), 1))  # noqa: B023
     users = int((split.valid.degrees() > 0).sum())
     print(f"{users:,} users, {split.train.n_items:,} items, d = {options.factors}")
     print(f"an epoch of training with N = 100: {epoch:.2f}s")
@@ -65,12 +64,6 @@ def main() -> None:
         shown = f"{min(found):.2f}s, {min(found) / epoch:.2f} of an epoch"
         print(f"ranking, {way}: {shown}, {options.metric} {values[way][options.metric]:.6f}")
     print(f"ratio: {min(seconds['all scores']) / min(seconds['bounds']):.2f}")
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -57,13 +57,17 @@ class Bounds:
     lengths: NDArray[np.float32]
     margin: float
 
-    def tile(self, users_B: NDArray[np.int32], size: int) -> NDArray[np.float32]:
-        """The users' side of their bounds, (size, h + 2), zero behind the last user."""
+    def tile(
+        self, users_B: NDArray[np.int32], size: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The users' side of their bounds, (size, h + 2), zero behind the last user; and how long
+        they are at most, (B,), with the 1 that the bias is multiplied by.
+        """
         u = self.users[users_B]
+        whole, ones = squares(u), np.ones(len(u), np.float32)
         out = np.zeros((size, self.heads.shape[1]), np.float32)
-        ones = np.ones(len(u), np.float32)
-        out[: len(u)] = _head(u @ self.rotation, squares(u), ones, self.margin)
-        return out
+        out[: len(u)] = _head(u @ self.rotation, whole, ones, self.margin)
+        return out, np.sqrt(whole + 1) * np.float32(1 + self.margin)
 
 
 def squares(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,12 +138,13 @@ def _rotation(
     place = len(bias) - max(1, round(k))
     floors = np.partition(users @ items.T + bias, place, axis=1)[:, place, None]
     u, v, ones = users @ axes, items @ axes, np.ones(len(users), np.float32)
+    whole_u, whole_v = squares(u), squares(v)
     best, found = WORTH * (BY_DIMENSION * dims + SELECT), None
     for head in HEADS:
         if head >= dims:
             break
-        one = _head(u[:, :head], squares(u), ones, margin)
-        other = _head(v[:, :head], squares(v), bias, margin)
+        one = _head(u[:, :head], whole_u, ones, margin)
+        other = _head(v[:, :head], whole_v, bias, margin)
         share = float((one @ other.T >= floors).mean())
         scored = NOT_YET * share * (SCORE + SCORE_DIMENSION * dims)
         cost = BY_DIMENSION * (head + 2) + LOOK + scored
@@ -166,8 +171,7 @@ class Ranker:
 
         bounds, rows = self.bounds, len(users_B)
         k = self.best.shape[1]
-        side = bounds.tile(users_B, self.tile)
-        lengths = np.sqrt(squares(bounds.users[users_B]) + 1) * (1 + bounds.margin)
+        side, lengths = bounds.tile(users_B, self.tile)
         heads, products = torch.from_numpy(bounds.heads), torch.from_numpy(self.products)
         for chunk, longest in enumerate(bounds.lengths):
             full = self.sizes[:rows] == k

@@ -176,9 +176,9 @@ def headline(result: RunResult) -> str:
         end = f" It is the first default config{_nothing_better(result)}."
     elif lead := _lead(result.race.comparisons):
         end = f" {lead}"
-    if result.blend is not None and result.blend.handed_over:
-        reached = number(result.blend.test)
-        count = counted(len(result.blend.members), "finalist")
+    if (blend := result.handed_blend) is not None:
+        reached = number(blend.test)
+        count = counted(len(blend.members), "finalist")
         end += f" A blend of {count}, proven better, is handed over: it reaches {reached}."
     return f"{first}{_against(result, result.test)}.{end}"
 

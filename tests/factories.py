@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from search.record.compared import comparison
 from search.record.events import (
     EpochsReported,
     Event,
@@ -43,7 +44,6 @@ from search.record.result import (
 )
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import trial_id
-from search.stages.race import comparison
 from search.stats import compare_paired, holm
 
 START = 1_790_000_000.0

@@ -13,6 +13,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from recsys.kernels.jit import exact, kernel
+from recsys.kernels.lookup import holds
 
 _I32R = types.Array(types.int32, 1, "C", readonly=True)
 _I64R = types.Array(types.int64, 1, "C", readonly=True)
@@ -31,18 +32,6 @@ def _score(users, user, items, place, bias):  # type: ignore[no-untyped-def]
     for c in range(users.shape[1]):
         total += users[user, c] * items[place, c]
     return total + bias[place]
-
-
-@kernel(inline=True)
-def _is_seen(indptr, indices, user, item):  # type: ignore[no-untyped-def]
-    low, high = indptr[user], indptr[user + 1]
-    while low < high:
-        middle = (low + high) >> 1
-        if indices[middle] < item:
-            low = middle + 1
-        else:
-            high = middle
-    return low < indptr[user + 1] and indices[low] == item
 
 
 @kernel(inline=True)
@@ -128,7 +117,7 @@ def take_chunk(
                     continue
                 place = first + w
                 item = order_I[place]
-                if _is_seen(seen_indptr, seen_indices, user, item):
+                if holds(seen_indices, seen_indptr[user], seen_indptr[user + 1], item):
                     continue
                 score = _score(users_Ud, user, items_Id, place, bias_I)
                 scored += 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from recsys.errors import ConfigError
 from recsys.safe_files import is_leftover
 from search.cli.runs import readable, sizes
-from search.record.folder import JOURNAL, RunFolder
+from search.record.folder import RunFolder
 from search.stages.lists import lists_of
 
 
@@ -34,17 +34,6 @@ def clean(folders: list[RunFolder]) -> Iterator[str]:
         if unneeded:
             yield f"{folder.name}: {readable(freed)} freed"
     yield f"{readable(total)} freed in all" if total else "nothing to remove"
-
-
-def all_runs(runs_dir: Path) -> list[RunFolder]:
-    """The runs in a folder by name. ConfigError where there is no folder."""
-    if not runs_dir.is_dir():
-        raise ConfigError(f"{runs_dir}: no such folder: say where the runs are with --runs-dir DIR")
-    return [
-        RunFolder(path.resolve())
-        for path in sorted(runs_dir.iterdir())
-        if (path / JOURNAL).is_file()
-    ]
 
 
 def _unneeded(folder: RunFolder) -> Iterator[Path]:

@@ -171,7 +171,8 @@ def command_runs(options: argparse.Namespace) -> int:
 
 def command_clean(options: argparse.Namespace) -> int:
     """Remove what runs no longer need."""
-    from search.cli.clean import all_runs, clean
+    from search.cli.clean import clean
+    from search.cli.runs import all_runs
 
     named = [_open(options, run) for run in options.runs]
     for line in clean(named or all_runs(Path(options.runs_dir or "runs"))):

@@ -26,15 +26,18 @@ class Line:
 
 def lines(runs_dir: Path) -> list[Line]:
     """A line for every run in a folder, the newest first. ConfigError where there is no folder."""
+    return sorted(map(_line, all_runs(runs_dir)), key=lambda line: (-line.began, line.cells))
+
+
+def all_runs(runs_dir: Path) -> list[RunFolder]:
+    """The runs in a folder by name. ConfigError where there is no folder."""
     if not runs_dir.is_dir():
         raise ConfigError(f"{runs_dir}: no such folder: say where the runs are with --runs-dir DIR")
-    return sorted(_found(runs_dir), key=lambda line: (-line.began, line.cells))
-
-
-def _found(runs_dir: Path) -> Iterator[Line]:
-    for path in sorted(runs_dir.iterdir()):
-        if (path / JOURNAL).is_file():
-            yield _line(RunFolder(path.resolve()))
+    return [
+        RunFolder(path.resolve())
+        for path in sorted(runs_dir.iterdir())
+        if (path / JOURNAL).is_file()
+    ]
 
 
 def _line(folder: RunFolder) -> Line:
@@ -67,8 +70,8 @@ def _status(folder: RunFolder, state: RunState) -> str:
 
 def _winner(state: RunState, result: RunResult | None) -> str:
     """The winner, or the blend in its place, in a few words; the best so far in brackets."""
-    if result is not None and result.blend is not None and result.blend.handed_over:
-        return f"blend of {len(result.blend.members)}"
+    if result is not None and result.handed_blend is not None:
+        return f"blend of {len(result.handed_blend.members)}"
     if result is not None and (result.is_table or result.won_by_leak):
         return ""
     best = state.trials.get((result and result.best_trial) or "") or state.best()

@@ -193,6 +193,11 @@ class RunResult(Part):
     seed: int | None = _about("seed of the run")
 
     @property
+    def handed_blend(self) -> Blend | None:
+        """The blend, where it is handed over in the winner's place."""
+        return self.blend if self.blend is not None and self.blend.handed_over else None
+
+    @property
     def leaky(self) -> bool:
         """Whether any trial of the run kept held-out items out of its negatives."""
         known = self.negatives_exclude

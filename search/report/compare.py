@@ -16,12 +16,13 @@ from markupsafe import Markup
 
 from recsys.errors import ConfigError
 from search import stats, words
+from search.record.compared import comparison
 from search.record.measured import UserValues, load_test_values
 from search.record.result import Comparison, Interval
 from search.report import charts
 from search.report.files import RunFiles, baselines, read_run
 from search.report.render import rendered
-from search.stats import compare_paired, holm, verdict
+from search.stats import compare_paired, holm
 from search.words import duration, interval, number, short
 
 CHOOSING = (
@@ -47,7 +48,7 @@ class Side:
     def test(self) -> tuple[float, Interval | None] | None:
         """The test value of what the run hands over, with its interval; None without one."""
         result = self.files.result
-        blend = result.blend if result.blend is not None and result.blend.handed_over else None
+        blend = result.handed_blend
         value, ci = (result.test, result.test_ci) if blend is None else (blend.test, blend.test_ci)
         return None if value is None else (value, ci if words.is_interval(ci) else None)
 
@@ -55,8 +56,8 @@ class Side:
     def winner(self) -> str:
         """What the run hands over, in a few words."""
         result = self.files.result
-        if result.blend is not None and result.blend.handed_over:
-            return f"blend of {len(result.blend.members)}"
+        if result.handed_blend is not None:
+            return f"blend of {len(result.handed_blend.members)}"
         best = self.files.state.trials.get(result.best_trial or "")
         return best.title if best is not None else ""
 
@@ -186,17 +187,7 @@ def _group(sides: Sequence[Side]) -> Group:
     return Group(
         tuple(sides),
         tuple(
-            Comparison(
-                against=letter,
-                name=names[letter],
-                gain=c.gain,
-                ci=(c.low, c.high),
-                p=c.p_adjusted,
-                proven=c.proven,
-                users=c.users,
-                words=verdict(c, names[letter], first.name),
-            )
-            for letter, c in holm(found).items()
+            comparison(letter, c, names[letter], first.name) for letter, c in holm(found).items()
         ),
         tuple(dict.fromkeys(gaps)),
     )

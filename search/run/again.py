@@ -24,6 +24,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR, contained, subset
 from recsys.metrics import parse_metric
 from recsys.models import Model, ModelConfig
+from recsys.models.blend import BlendConfig
 from recsys.models.saved import weights_of
 from recsys.receivers import receivers_of, texts
 from recsys.scoring import Scorer
@@ -127,15 +128,17 @@ class Recipe:
     def config(self) -> ModelConfig:
         if self.blend is None:
             return self.trainings[0].config
-        return blend_config(self.blend, [one.config for one in self.trainings], self.metric)
+        return self._blended(self.blend)
+
+    def _blended(self, blend: Blended) -> BlendConfig:
+        return blend_config(blend, [one.config for one in self.trainings], self.metric)
 
     def train(self, items: CSR) -> Model:
         """The model of `items`, trained here."""
         models = [training.train(items) for training in self.trainings]
         if self.blend is None:
             return models[0]
-        config = blend_config(self.blend, [one.config for one in self.trainings], self.metric)
-        return assembled(config, [model.to_bytes() for model in models], items)
+        return assembled(self._blended(self.blend), [model.to_bytes() for model in models], items)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from dataclasses import asdict
 import numpy as np
 
 from recsys.metrics import PER_USER, parse_metric
+from search.record.compared import comparison
 from search.record.events import (
     EpochsReported,
     Event,
@@ -52,7 +53,6 @@ from search.record.result import (
 from search.run.again import Again, Trained
 from search.run.session import facts
 from search.stages.catalogue import save_catalogue
-from search.stages.race import comparison
 from search.stages.refit import config_text, save_model, submit
 from search.stats import bootstrap_interval, compare_paired
 from search.tracking.wanted import model_name

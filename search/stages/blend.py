@@ -18,10 +18,10 @@ from recsys.metrics import PER_USER, parse_metric
 from recsys.models import ModelConfig, config_from_flat, model_of
 from recsys.models.blend import Blend, BlendConfig
 from search.machine.cluster import Failure
+from search.record.compared import comparison
 from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
 from search.stages.lists import lists_file, load_lists
-from search.stages.race import comparison
 from search.stages.replicates import fresh_splits, learned, load_per_user
 from search.stages.winner import alone, failed, final_training, race_decided, refit_task
 from search.stats import compare_paired

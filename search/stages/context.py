@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recsys.data import Dataset
-from recsys.interactions import contested
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
@@ -26,7 +25,7 @@ from search.screen.display import Display
 from search.space.load import RaceSpec, SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.allocation import Terms
-from search.tune.pace import SEARCH_SHARE, Pace, sample_users
+from search.tune.pace import SEARCH_SHARE, Pace, sample_users, search_seconds, watched_users
 from search.tune.probe import measure
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
@@ -188,8 +187,8 @@ class Stages:
             FAIL_AFTER,
             self.cluster.patience(),
             self.cluster.lost,
+            self._settling(),
         )
-        recorder.settling = self._settling()
         todo = spec.trials - sum(t.finished for t in state.trials.values())
         if recorder.settling is not None and recorder.settling.reached:  # before a resume
             watch.settled, todo = True, 0
@@ -254,21 +253,15 @@ class Stages:
         budget = self.settings.time_budget
         if pace is None or budget is None:
             return Terms()
-        return pace.terms(self.spec, SEARCH_SHARE * budget * self.resources.concurrent)
+        return pace.terms(self.spec, search_seconds(budget, self.resources.concurrent))
 
     def _settling(self) -> Settling | None:
         """What follows the trials of a search that ends by itself."""
         if not self.settings.settles:
             return None
-        seen, pace = self.split.train, self.pace
-        held_out = self.split.valid
-        users = int(contested(seen.degrees(), held_out.degrees(), seen.n_items).sum())
-        if pace is not None and pace.users is not None:
-            users = pace.users
-        ended = sorted(
-            (t for t in self.state.in_order() if t.finished), key=lambda t: t.ended or 0.0
-        )
-        return Settling.of(ended, users, self.spec.race.replicates)
+        sampled = None if (pace := self.pace) is None else pace.users
+        users = sampled or watched_users(self.split.train, self.split.valid)
+        return Settling.of(self.state.in_order(), users, self.spec.race.replicates)
 
     def _known(self) -> list[StudyTrial]:
         return [from_journal(t, self.spec.metric) for t in self.state.in_order()]

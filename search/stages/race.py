@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from search import stats
 from search.machine.cluster import Failure
+from search.record.compared import comparison
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
-from search.record.result import Comparison, Decided, Finalist
+from search.record.result import Decided, Finalist
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stages.lists import lists_file, save_lists
@@ -300,18 +300,4 @@ def race_summary(
         ),
         comparisons=tuple(comparison(rival, c, names[rival]) for rival, c in found.items()),
         is_default=default is not None and default.id == winner.id,
-    )
-
-
-def comparison(rival: str, c: stats.Comparison, name: str, who: str = "the winner") -> Comparison:
-    """A comparison with its verdict in words."""
-    return Comparison(
-        against=rival,
-        name=name,
-        gain=c.gain,
-        ci=(c.low, c.high),
-        p=c.p_adjusted,
-        proven=c.proven,
-        users=c.users,
-        words=stats.verdict(c, name, who),
     )

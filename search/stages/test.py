@@ -16,11 +16,12 @@ from recsys import rivals
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import fit_model
+from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
-from search.stages.race import comparison, full_seconds
+from search.stages.race import full_seconds
 from search.stages.winner import FinalTraining, race_decided, side_by_side, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
 from search.tune.worker import limit_threads

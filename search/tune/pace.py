@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from recsys.interactions import CSR, rows_of, subset
+from recsys.interactions import CSR, contested, rows_of, subset
 from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from search.record.events import PaceSet
@@ -221,6 +221,16 @@ def worth_asking(
         return (epoch_work(config, size) + scores) / NOMINAL
 
     return planned_seconds(spec, configs, nominal) > WORTH_ASKING * seconds
+
+
+def search_seconds(budget: float, concurrent: int) -> float:
+    """Of a time budget, what the search has on all its cores together."""
+    return SEARCH_SHARE * budget * concurrent
+
+
+def watched_users(train: CSR, valid: CSR) -> int:
+    """How many users can be validated."""
+    return int(contested(train.degrees(), valid.degrees(), train.n_items).sum())
 
 
 def full_length(probed: Sequence[Probed], size: Size, users: int) -> Pace:

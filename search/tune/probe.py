@@ -15,12 +15,11 @@ import numpy as np
 
 from recsys.blending import depth_of
 from recsys.evaluation import top_items
-from recsys.interactions import CSR, contested
+from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, model_of, new_model
 from search.machine.cluster import Cluster, Failure, Resources
 from search.space.spec import SearchSpec
 from search.tune.pace import (
-    SEARCH_SHARE,
     Pace,
     Probed,
     configs_of,
@@ -30,8 +29,10 @@ from search.tune.pace import (
     kind,
     make_pace,
     part_of,
+    search_seconds,
     size_of,
     to_probe,
+    watched_users,
     worth_asking,
 )
 from search.tune.worker import TrialData, limit_threads, own_device
@@ -118,7 +119,7 @@ class Measured:
 
     def _seconds(self) -> float:
         """Of the search, on all its cores together."""
-        return SEARCH_SHARE * (self.budget or 0.0) * self.concurrent
+        return search_seconds(self.budget or 0.0, self.concurrent)
 
     def with_epochs(self) -> list[ModelConfig]:
         return [c for c in self.configs if epochs_of(c) is not None]
@@ -175,7 +176,7 @@ def measure(
     where no config has epochs or none could be trained.
     """
     configs, size = configs_of(spec), size_of(data.train)
-    seconds = SEARCH_SHARE * (LONG_S if budget is None else budget) * resources.concurrent
+    seconds = search_seconds(LONG_S if budget is None else budget, resources.concurrent)
     if not worth_asking(spec, configs, size, seconds):
         return None
     kinds = list(to_probe(configs).values())
@@ -190,6 +191,6 @@ def measure(
     probed = [answer for _, answer in answers if isinstance(answer, Probed)]
     if not probed:
         return None  # the trials will say why
-    users = int(contested(data.train.degrees(), data.valid.degrees(), size.items).sum())
+    users = watched_users(data.train, data.valid)
     full = full_length(probed, size, users)
     return Measured(spec, configs, probed, full, users, resources.concurrent, budget)

@@ -42,11 +42,10 @@ class Settling:
 
     @staticmethod
     def of(trials: Iterable[TrialRecord], users: int, splits: int) -> Settling:
-        """After trials that have ended already, in their order."""
+        """After those of some trials that have ended, in the order of their ends."""
         made = Settling(users, splits)
-        for trial in trials:
-            if trial.finished:
-                made.add(trial.state, trial.value)
+        for trial in sorted((t for t in trials if t.finished), key=lambda t: t.ended or 0.0):
+            made.add(trial.state, trial.value)
         return made
 
     def add(self, state: State | None, value: float | None) -> None:

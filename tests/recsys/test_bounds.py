@@ -151,7 +151,7 @@ def test_scores_of_all_sizes_stay_below_their_bounds() -> None:
     vectors = Vectors(*(a.astype(np.float32) for a in (users, rows, bias)))
     with pytest.MonkeyPatch.context() as patch:
         made = found(vectors, 20, patch, 8)
-    side = made.tile(np.arange(USERS, dtype=np.int32), USERS)
+    side, _ = made.tile(np.arange(USERS, dtype=np.int32), USERS)
     over = side @ made.heads[:items].T
     scores = made.users @ made.items.T + made.bias
     assert (over >= scores).all()

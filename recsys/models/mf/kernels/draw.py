@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.kernels.jit import kernel
+from recsys.kernels.lookup import holds
 from recsys.models.mf.kernels.rng import below, load, store
 
 # 2^32 and 2^64 over the golden ratio: Fibonacci hashing
@@ -99,19 +100,6 @@ def fill_filters(indptr, indices, users, words):
 
 
 @kernel(inline=True)
-def search(indices, low, high, item):
-    """Whether sorted indices[low:high] holds `item`."""
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if indices[middle] < item:
-            low = middle + 1
-        else:
-            high = middle
-    return low < end and indices[low] == item
-
-
-@kernel(inline=True)
 def excluded(pool, user, where, item):
     """Whether the user has `item`; where: pool.users[user, 0], read once for many items."""
     word, bits = filter_bits(item, where)
@@ -119,7 +107,7 @@ def excluded(pool, user, where, item):
         return False
     if where & 63 == EXACT:
         return True
-    return search(pool.indices, pool.indptr[user], pool.indptr[user + 1], item)
+    return holds(pool.indices, pool.indptr[user], pool.indptr[user + 1], item)
 
 
 @kernel(inline=True)
