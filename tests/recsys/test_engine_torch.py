@@ -1,6 +1,7 @@
 """TorchEngine against a slow twin: autograd through the whole model and torch's optimisers."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from numpy.testing import assert_allclose
 
 import recsys.models.mf.torch_engine as module
+import recsys.models.mf.torch_optim as torch_optim
 from recsys.interactions import CSR
 from recsys.models.mf import losses
-from recsys.models.mf.config import Bce, TrainConfig
+from recsys.models.mf.config import Adagrad, Bce, Sgd, TrainConfig
 from recsys.models.mf.model import LFM
 from recsys.models.mf.torch_engine import TorchEngine
 
@@ -117,6 +119,13 @@ OPTIMIZERS: list[dict[str, Any]] = [
 ]
 
 
+def pass_over(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Adagrad and SGD pass over tables of up to `whole` elements, as they do on a GPU."""
+    by_rows = partial(torch_optim.TouchedRows, whole=whole)
+    for kind in (Adagrad, Sgd):
+        monkeypatch.setitem(torch_optim.OPTIMIZERS, kind, by_rows)
+
+
 def given_draws(train: CSR, pointwise: bool) -> tuple[np.ndarray, np.ndarray]:
     """Rows in a mixed order with uneven, partly missing negatives."""
     rng = np.random.default_rng(3)
@@ -138,10 +147,16 @@ def given_draws(train: CSR, pointwise: bool) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o["optimizer"])
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda o: o["loss"])
 @pytest.mark.parametrize("chunk", [1 << 22, 8])
+@pytest.mark.parametrize("whole", [0, 1000], ids=["touched", "whole"])
 def test_replay_equals_the_slow_twin(
-    loss: dict[str, Any], optimizer: dict[str, Any], chunk: int, monkeypatch: pytest.MonkeyPatch
+    loss: dict[str, Any],
+    optimizer: dict[str, Any],
+    chunk: int,
+    whole: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)
+    pass_over(whole, monkeypatch)
     config = flat(**loss, **optimizer)
     train = small_csr()
     model, engine = make(config, train)
@@ -156,7 +171,9 @@ def test_replay_equals_the_slow_twin(
         )
 
 
-def test_adagrad_per_row_by_hand() -> None:
+@pytest.mark.parametrize("whole", [0, 1000], ids=["touched", "whole"])
+def test_adagrad_per_row_by_hand(whole: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pass_over(whole, monkeypatch)
     train = CSR.from_pairs(np.array([0]), np.array([0]), 1, 2)
     config = flat(optimizer="adagrad", adagrad_per="row", lr=0.1, batch_size=1)
     model, engine = make(config, train)

@@ -21,8 +21,10 @@ from recsys.models.mf.model import LFM
 from recsys.models.mf.torch_optim import make_optimizer
 from recsys.models.mf.torch_sampling import PAD, TorchSampler, keep_others
 
-# Elements of the largest temporary: bounds memory whatever the batch size, N and d.
+# Elements of the largest temporary: bounds memory whatever the batch size, N and d. A GPU needs
+# larger ones to have enough to do: 256 MB.
 CHUNK = 1 << 22
+GPU_CHUNK = 1 << 26
 # Scoring all items by one matrix product beats gathering N rows while I < DENSE x N.
 DENSE = 32
 USER_FACTORS, ITEM_FACTORS, ITEM_BIAS, USER_BIAS, GLOBAL_BIAS = range(5)
@@ -47,6 +49,7 @@ class TorchEngine:
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
+        self._chunk = CHUNK if self.device.type == "cpu" else GPU_CHUNK
         if config.score == "cosine":
             model.to_unit_length(train)
         self.model = model.to(self.device)
@@ -141,7 +144,7 @@ class TorchEngine:
         hard = isinstance(self.config.negatives, Hard)
         width = self._width()
         # Uniform draws do not depend on the weights: many batches are drawn at once.
-        block = batch if hard else batch * max(1, CHUNK // 8 // (batch * width))
+        block = batch if hard else batch * max(1, self._chunk // 8 // (batch * width))
         for some in rows.split(block):
             users, items = self._all_users[some], self._all_items[some]
             drawn = None if hard else self._draw(users, width)
@@ -174,7 +177,7 @@ class TorchEngine:
 
     def _draw(self, users_B: Tensor, count: int, each_B: Tensor | None = None) -> Tensor:
         """`TorchSampler.draw` in parts that bound its temporaries; int64 (B, count)."""
-        size = max(1, CHUNK // 4 // max(count, 1))
+        size = max(1, self._chunk // 4 // max(count, 1))
         each = [None] * -(-len(users_B) // size) if each_B is None else each_B.split(size)
         parts = [
             self.sampler.draw(part, count, e)
@@ -227,7 +230,7 @@ class TorchEngine:
         m = min(m, n)
         k = min(k, self.model.n_items)
         parts = []
-        for users in users_R.split(max(1, CHUNK // max(4 * n, (m + k) * m))):
+        for users in users_R.split(max(1, self._chunk // max(4 * n, (m + k) * m))):
             candidates = self.sampler.draw(users, n)
             scores = self.candidate_scores(users, candidates)
             scores = scores.masked_fill(candidates < 0, -torch.inf)
@@ -245,7 +248,8 @@ class TorchEngine:
         user_factors, item_factors = self.model.user_factors, self.model.item_factors
         bias, n = self.model.item_bias, items_RN.shape[1]
         dense = self.model.n_items <= DENSE * n
-        size = max(1, CHUNK // (self.model.n_items if dense else n * self.model.latent_factors))
+        width = self.model.n_items if dense else n * self.model.latent_factors
+        size = max(1, self._chunk // width)
         parts = []
         for users, items in zip(users_R.split(size), items_RN.split(size), strict=True):
             p = user_factors.index_select(0, users)
@@ -269,7 +273,8 @@ class TorchEngine:
         items_RS = torch.cat([positives_R[:, None], negatives_RL.clamp(min=0)], 1)
         scale = 1.0 / count.clamp(min=1)
         width = items_RS.shape[1] * self.model.latent_factors
-        for rows in torch.arange(len(users_R), device=self.device).split(max(1, CHUNK // width)):
+        size = max(1, self._chunk // width)
+        for rows in torch.arange(len(users_R), device=self.device).split(size):
             valid = valid_RL[rows]
 
             def value(scores: Tensor, valid: Tensor = valid) -> Tensor:
@@ -298,7 +303,7 @@ class TorchEngine:
     ) -> None:
         scale = torch.full((), 1.0 / len(users_R), device=self.device)
         for rows in torch.arange(len(users_R), device=self.device).split(
-            max(1, CHUNK // self.model.latent_factors)
+            max(1, self._chunk // self.model.latent_factors)
         ):
             labels = labels_R[rows]
 

@@ -1,8 +1,9 @@
 """The optimisers of the torch engine, over gradients accumulated in dense buffers.
 
 A table is a weight of the model: a matrix of rows or a vector. `add` sums gradients into the
-buffer of a table, `step` applies and clears it. Adam is torch's own over whole tables; Adagrad
-and SGD visit only the rows that were touched.
+buffer of a table, `step` applies and clears it. Adam is torch's own over whole tables. Adagrad and
+SGD move only rows with a gradient, so they may visit those alone, or every row: a CPU counts what
+it reads, a GPU what it is told, and finding the rows takes it longer than passing over all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from recsys.models.mf.config import Adagrad, Adam, Sgd
 
 ADAGRAD_EPS = 1e-10  # torch.optim.Adagrad's
+# Elements of a table that a GPU passes over sooner than it finds the rows that were touched.
+WHOLE = 1 << 25
 
 
 class DenseAdam:
@@ -50,11 +53,17 @@ class TouchedRows:
 
     Adagrad: G += g^2 (per element; per row: the mean of g^2 over the row), starting at 0, then
     w -= lr x g / (sqrt(G) + 1e-10). A row without a gradient does not move, so visiting only
-    touched rows equals the dense optimiser.
+    touched rows equals the dense optimiser. whole: tables of up to so many elements are passed
+    over whole; None: `WHOLE` on a GPU, none on a CPU.
     """
 
-    def __init__(self, tables: Sequence[nn.Parameter], config: Adagrad | Sgd) -> None:
+    def __init__(
+        self, tables: Sequence[nn.Parameter], config: Adagrad | Sgd, whole: int | None = None
+    ) -> None:
         self._tables = [table.detach() for table in tables]
+        if whole is None:
+            whole = 0 if self._tables[0].device.type == "cpu" else WHOLE
+        self._whole = [table.numel() <= whole for table in tables]
         self._buffers = [torch.zeros_like(table) for table in self._tables]
         self._touched: list[list[Tensor]] = [[] for _ in self._tables]
         self._lr = config.lr
@@ -77,6 +86,10 @@ class TouchedRows:
         for number, (weights, buffer) in enumerate(zip(self._tables, self._buffers, strict=True)):
             if not self._touched[number]:
                 continue
+            if self._whole[number]:
+                self._touched[number].clear()
+                self._step_whole(number)
+                continue
             rows = torch.unique(torch.cat(self._touched[number]))
             self._touched[number].clear()
             gradient = buffer[rows]
@@ -91,6 +104,19 @@ class TouchedRows:
             total = squares[rows] + power
             squares[rows] = total
             weights[rows] -= self._lr * gradient / (total.sqrt() + ADAGRAD_EPS)
+
+    def _step_whole(self, number: int) -> None:
+        weights, gradient = self._tables[number], self._buffers[number]
+        if self._squares is None:
+            weights.sub_(gradient, alpha=self._lr)
+        else:
+            squares = self._squares[number]
+            if squares.shape == weights.shape:
+                squares.addcmul_(gradient, gradient)
+            else:
+                squares += gradient.square().mean(1, keepdim=True)
+            weights.addcdiv_(gradient, squares.sqrt().add_(ADAGRAD_EPS), value=-self._lr)
+        gradient.zero_()
 
 
 OPTIMIZERS: dict[type, Callable[[Sequence[nn.Parameter], Any], DenseAdam | TouchedRows]] = {
