@@ -6,11 +6,11 @@ ARGS ?= --space bpr_hard
 # As many processes as there are cores (JOBS=0: one, in which a debugger can be used).
 JOBS ?= auto
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadgroup -p no:cacheprovider
-QUICK := -m "not faults and not browser and not cluster"
+QUICK := -m "not faults and not browser and not cluster and not server"
 BENCH_PY := .bench-venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test test-shuffled check test-faults test-cluster test-browser bench replay ui clean
+.PHONY: help setup search test test-shuffled check test-faults test-cluster test-browser test-server bench replay ui clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,11 @@ test-cluster: $(VENV)/.dev ## a search over several machines, made of namespaces
 test-browser: $(VENV)/.dev ## report and MLflow pages in headless Chromium (installs it with apt-get)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
 	$(PY) -m pytest -m browser
+
+test-server: $(VENV)/.dev ## a search tracked in PostgreSQL, through MLflow's server too (installs it with apt-get)
+	@test -d /usr/lib/postgresql || (apt-get update -qq && apt-get install -y -qq postgresql)
+	$(PY) -m pip install --quiet --disable-pip-version-check psycopg2-binary==2.9.13
+	$(PY) -m pytest -m server -p no:cacheprovider
 
 .bench-venv/.peers: benchmarks/requirements-peers.txt benchmarks/requirements-recbole.txt benchmarks/constraints.txt
 	@test -x $(BENCH_PY) || $(PYTHON) -m venv .bench-venv

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recsys.bounds import Bounds, Ranker, bounds_for
 from recsys.errors import InputError
-from recsys.interactions import CSR, contested, frozen
+from recsys.interactions import CSR, contested, frozen, popular_items
 from recsys.metrics import check_metric, coverage, user_values
 from recsys.scoring import DeviceScorer, IntoScorer, Scorer, VectorScorer
 
@@ -51,7 +51,8 @@ def evaluate(
 ) -> Evaluation:
     """Rank all items but the seen ones for every user with a held-out item.
 
-    A user whose unseen items are all held out is left out: any order of them is perfect.
+    A user whose unseen items are all held out is left out: any order of them is perfect. One
+    without any seen item, of whom no model knows anything, gets the most popular items.
 
     seen, held_out: U x I each, disjoint. block: how many users a thread takes at a time. Memory
     besides the model: threads x 128 x I scores (where `bounds` help: x 4,096) and V x k items.
@@ -90,7 +91,8 @@ def top_items(
 ) -> NDArray[np.int32]:
     """The k best unseen items of each user, best first, int32 (len(users), k).
 
-    Padded with -1 where fewer than k are unseen. FloatingPointError for a NaN score.
+    Users without any seen item get the most popular ones, unless nobody has a seen item. Padded
+    with -1 where fewer than k are unseen. FloatingPointError for a NaN score.
     """
     index = frozen(np.array(users), np.int32)
     return _rank(scorer, seen, index, k, None, 1024, threads)[0]
@@ -115,6 +117,8 @@ def _rank(
     hits = np.zeros((len(users_V), k), np.bool_)
     on_device = isinstance(scorer, DeviceScorer) and scorer.device.type != "cpu"
     bounds = None if on_device else _bounds(scorer, len(users_V), k)
+    strangers = (seen.degrees() == 0)[users_V]
+    popular = popular_items(seen, k) if strangers.any() and seen.nnz else None
 
     def work(first: int, last: int) -> None:
         buffer = None
@@ -130,6 +134,8 @@ def _rank(
                 items[start:stop] = device_top(scorer, seen, users_V[start:stop], k)
             else:
                 _best_of_tile(scorer, seen, users_V[start:stop], items[start:stop], buffer)
+        if popular is not None:
+            items[first:last][strangers[first:last]] = popular
         if held_out is not None:
             mark_hits(
                 items,

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.read import Dataset
-from recsys.interactions import CSR, contested
+from recsys.interactions import CSR, contested, subset
 from recsys.metrics import Metric, same_in_every_order
-from recsys.split import HoldOut, SplitPlan
+from recsys.split import HoldOut, SplitPlan, ends_earlier, held_out, start_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,9 @@ class Part:
     """A held-out part in counts, int64 (U,): items each user has `seen` before it, and `held` out.
 
     rule: what decided how many are held out, and `first` the fewest items that a user needs for
-    that, where that can be said; both None for a part that came with the data.
+    that, where that can be said; both None for a part that came with the data. Under order time
+    `since` is when the part begins, in seconds since 1970, and `strange` how many of its pairs are
+    of items that nobody had before.
     """
 
     name: Literal["validation", "test"]
@@ -34,11 +36,18 @@ class Part:
     n_items: int
     rule: HoldOut | None = None
     first: int | None = None
+    since: float | None = None
+    strange: int = 0
 
     @property
     def holding(self) -> int:
         """Users with held-out items."""
         return int((self.held > 0).sum())
+
+    @property
+    def pairs(self) -> int:
+        """Held-out pairs."""
+        return int(self.held.sum())
 
     @property
     def asks(self) -> NDArray[np.bool_]:
@@ -63,8 +72,10 @@ class Part:
 def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:
     """The held-out parts that `recsys.split.make_split` would give: test, if any, and validation.
 
-    A part that nobody has items in is among them.
+    A part that nobody has items in is among them. Raises InputError where the order is unknown.
     """
+    if plan.order == "time":
+        return _parts_by_time(dataset, plan)
     csr = dataset.interactions.csr
     all_U, n_items = csr.degrees(), csr.n_items
     given_U = _degrees(dataset.ready_valid, csr)
@@ -88,14 +99,62 @@ def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:
     return found
 
 
+def _parts_by_time(dataset: Dataset, plan: SplitPlan) -> list[Part]:
+    """`parts` under order time, where a date decides and not the number of items a user has."""
+    csr, when = dataset.interactions.csr, dataset.interactions.when
+    masks = held_out(dataset, plan, 0)
+    assert when is not None
+    in_test = np.zeros(csr.nnz, bool) if masks.test is None else masks.test
+    found = []
+
+    def part(
+        name: Literal["validation", "test"],
+        seen: NDArray,
+        rule: HoldOut | None,
+        held: CSR,
+        start: NDArray,
+    ) -> Part:
+        before = subset(csr, seen)
+        strange = int(held.item_counts()[before.item_counts() == 0].sum())
+        since = float(start.min()) if len(start) and rule is not None else None
+        return Part(name, before.degrees(), held.degrees(), csr.n_items, rule, None, since, strange)
+
+    if masks.test is not None:
+        found.append(part("test", ~in_test, plan.test, subset(csr, in_test), when[in_test]))
+    elif dataset.ready_test is not None:
+        found.append(part("test", ~in_test, None, dataset.ready_test, when[:0]))
+    rule = plan.valid if dataset.ready_valid is None else None
+    held = subset(csr, masks.valid)
+    found.append(part("validation", ~in_test & ~masks.valid, rule, held, when[masks.valid]))
+    return found
+
+
 def race_holds_out(dataset: Dataset, plan: SplitPlan) -> bool:
     """Whether fresh splits of train and validation (`recsys.split.resplit`) hold out anything."""
+    if plan.order == "time":
+        return _earlier_dates(dataset, plan)
     test = next((part for part in parts(dataset, plan) if part.name == "test"), None)
     search_U = dataset.interactions.csr.degrees() if test is None else test.seen
     counts_U = plan.valid.counts(search_U)
     if plan.order == "latest":  # a history ends up to that many items earlier
         counts_U = np.where(counts_U > 0, plan.valid.counts(search_U - counts_U), 0)
     return bool((counts_U > 0).any())
+
+
+def _earlier_dates(dataset: Dataset, plan: SplitPlan) -> bool:
+    """Whether the shortest history that a fresh split may have is divided again."""
+    masks, when = held_out(dataset, plan, 0), dataset.interactions.when
+    assert when is not None
+    search = np.sort(when if masks.test is None else when[~masks.test])
+    if dataset.ready_valid is None:
+        drop = int(masks.valid.sum())
+    else:
+        drop = int((search >= start_of(search, plan.valid)).sum())
+    if not 0 < drop < len(search):
+        return False
+    kept, rule = ends_earlier(search, plan.valid, drop)
+    start = start_of(search[kept], rule)
+    return bool(search[0] < start <= search[kept][-1])
 
 
 def _degrees(csr: CSR | None, like: CSR) -> NDArray[np.int64]:

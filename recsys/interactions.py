@@ -128,6 +128,14 @@ def nothing_like(csr: CSR) -> CSR:
     return no_pairs(csr.n_users, csr.n_items)
 
 
+def popular_items(csr: CSR, k: int) -> NDArray[np.int32]:
+    """The k items with most users, int32 (k,); of equal ones the lower first, padded with -1."""
+    popular = np.full(k, -1, np.int32)
+    best = np.argsort(-csr.item_counts(), kind="stable")[:k]
+    popular[: len(best)] = best
+    return popular
+
+
 def subset(csr: CSR, keep: NDArray[np.bool_]) -> CSR:
     """The pairs of `csr` where `keep` (E,) is true."""
     kept = np.concatenate([[0], np.cumsum(keep)])
@@ -160,7 +168,8 @@ class Interactions:
     user's history, 0 the earliest; `ordered` says whether that order is real (timestamps, or a
     list given in chronological order) or only the order of the file. order_problem: why a column
     of times that is there has no order, otherwise "".
-    time_span: the first and the last time, in seconds since 1970, where they are known.
+    time_span: the first and the last time, in seconds since 1970, where they are known; when: that
+    of each pair, int64 (E,).
     user_ids (U,), item_ids (I,): int64 arrays where every id is an integer, otherwise object
     arrays of str; index = internal id.
     """
@@ -175,9 +184,13 @@ class Interactions:
     notes: tuple[str, ...] = field(default=())
     order_problem: str = ""
     time_span: tuple[int, int] | None = None
+    when: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", frozen(self.rank, np.int32))
+        if self.when is not None:
+            object.__setattr__(self, "when", frozen(self.when, np.int64))
+            assert len(self.when) == self.csr.nnz
         assert len(self.rank) == self.csr.nnz
         assert len(self.user_ids) == self.csr.n_users
         assert len(self.item_ids) == self.csr.n_items

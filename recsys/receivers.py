@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.interactions import CSR, Interactions
+from recsys.interactions import CSR, Interactions, popular_items
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,8 @@ class Receivers:
         where there are fewer than k items.
         """
         rows = np.full((len(self), k), -1, np.int64)
-        counts = everything.item_counts()
-        popular = np.argsort(-counts, kind="stable")[:k]
         strangers = self.codes < 0
-        rows[np.ix_(strangers, np.arange(len(popular)))] = popular
+        rows[strangers] = popular_items(everything, k)
         rows[~strangers] = top_items_VK
         return rows
 

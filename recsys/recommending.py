@@ -60,7 +60,9 @@ class Recommender:
         exclude_seen: leave out what a user has and what is in the list. allowed: bool (I,), the
         items that may be recommended. FloatingPointError for a NaN score.
         """
-        known, liked = users >= 0, lists.degrees() > 0
+        # of users in the data who have nothing the model knows no more than of others
+        known = (users >= 0) & (self.seen.degrees()[np.maximum(users, 0)] > 0)
+        liked = lists.degrees() > 0
         source = np.select([liked, known], [ITEMS, MODEL], POPULAR)
         model, score_lists = self._prepared(exclude_seen)
         every = self._joined(users, lists)

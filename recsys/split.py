@@ -1,7 +1,9 @@
 """Dividing interactions into train, validation and test, per user, without Python loops.
 
 Test is held out first, from everything; validation then from what remains. A user with c
-interactions left gives floor(ratio x c) of them, or `fixed` n if c > n and none otherwise.
+interactions left gives floor(ratio x c) of them, or `fixed` n if c > n and none otherwise. Under
+order "time" one date divides all users: a `ratio` of all interactions, the latest, is held out, or
+what came `since` a date.
 
 Seeds: the test items are drawn with `default_rng([0, seed])`, the validation items with
 `default_rng([1, seed])`, so the test set depends on data, test rule and seed alone. The same seed
@@ -12,14 +14,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.read import Dataset
 from recsys.errors import ConfigError, InputError
-from recsys.interactions import CSR, contained, subset
+from recsys.interactions import CSR, Interactions, contained, subset
+from recsys.moments import moment
+
+Order = Literal["random", "latest", "time"]
+Kind = Literal["ratio", "fixed", "since"]
 
 
 class OverlapError(RuntimeError):
@@ -28,9 +34,11 @@ class OverlapError(RuntimeError):
 
 @dataclass(frozen=True)
 class HoldOut:
-    """How much of a user's items is held out: a `ratio` in (0, 1) or a `fixed` count."""
+    """How much is held out: a `ratio` in (0, 1), a `fixed` count for each user, or all `since` a
+    point in time, in seconds since 1970.
+    """
 
-    kind: Literal["ratio", "fixed"]
+    kind: Kind
     amount: float
 
     def __post_init__(self) -> None:
@@ -40,31 +48,46 @@ class HoldOut:
         elif self.kind == "fixed":
             if not 1 <= self.amount < 2**31 or self.amount != int(self.amount):
                 raise ConfigError(f"fixed is {self.amount!r}: expected a whole number, at least 1")
-        else:
-            raise ConfigError(f"split kind is {self.kind!r}: expected ratio or fixed")
+        elif self.kind != "since":
+            raise ConfigError(f"split kind is {self.kind!r}: expected ratio, fixed or since")
 
     def counts(self, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many of `degrees` interactions each user gives, int64 (U,)."""
+        """How many of `degrees` interactions each user gives, int64 (U,); not of `since`, which
+        asks no user.
+        """
+        assert self.kind != "since"
         if self.kind == "fixed":
             return np.where(degrees > self.amount, int(self.amount), 0)
         # the margin makes 0.29 x 100 the 29 it is, not the 28.999... of binary fractions
         return np.floor(self.amount * degrees + 1e-9).astype(np.int64)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount:g}"
+        return (
+            f"since {moment(self.amount)}"
+            if self.kind == "since"
+            else (f"{self.kind} {self.amount:g}")
+        )
 
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """What is held out. `order`: "random", or the "latest" of each user. `test` None: no test."""
+    """What is held out. `order`: "random", the "latest" of each user, or by "time", what came after
+    one date for all users. `test` None: no test.
+    """
 
-    order: Literal["random", "latest"] = "random"
+    order: Order = "random"
     test: HoldOut | None = field(default_factory=lambda: HoldOut("ratio", 0.1))
     valid: HoldOut = field(default_factory=lambda: HoldOut("ratio", 0.1))
 
     def __post_init__(self) -> None:
-        if self.order not in ("random", "latest"):
-            raise ConfigError(f"split order is {self.order!r}: expected random or latest")
+        orders = get_args(Order)
+        if self.order not in orders:
+            raise ConfigError(f"split order is {self.order!r}: expected one of {', '.join(orders)}")
+        out_of_place = "fixed" if self.order == "time" else "since"
+        for name, rule in (("test", self.test), ("valid", self.valid)):
+            if rule is not None and rule.kind == out_of_place:
+                ways = "ratio or since" if self.order == "time" else "ratio or fixed"
+                raise ConfigError(f"split.{name}: {rule} with order {self.order}: expected {ways}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +95,8 @@ class Split:
     """Disjoint parts of one data set, all U x I. `name` is printed beside every number.
 
     rank: int32, aligned with `search_data().indices`: position of each pair in its user's
-    history; None where the order is unknown or irrelevant.
+    history under order latest; when: its time under order time, int64, seconds since 1970; else
+    None.
     """
 
     train: CSR
@@ -81,6 +105,7 @@ class Split:
     name: str
     seed: int
     rank: NDArray[np.int32] | None = None
+    when: NDArray[np.int64] | None = None
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -112,49 +137,81 @@ class Split:
 def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
     """Divide `dataset`; parts that came with it stay as they are.
 
-    `InputError` when the order of time is asked for but unknown, or a part would be empty.
+    `InputError` when an order of time is asked for but unknown, or a part would be empty.
     """
-    _check_seed(seed)
+    found = held_out(dataset, plan, seed)
     interactions = dataset.interactions
-    everything = interactions.csr
-    draws = plan.test is not None and dataset.ready_test is None
-    if plan.order == "latest" and not interactions.ordered:
-        reason = interactions.order_problem or "expected a timestamp column or chronological lists"
-        raise InputError(
-            f"{interactions.name}: split order latest needs the order of time, which is unknown: "
-            f"{reason}; use order random"
-        )
-    rank = interactions.rank if plan.order == "latest" else None
-    given = np.zeros(everything.nnz, bool)
-    if dataset.ready_valid is not None:
-        given = contained(everything, dataset.ready_valid)
-    in_test = np.zeros(everything.nnz, bool)
-    if draws:
+    if found.test is not None and not found.test.any():
         assert plan.test is not None
-        in_test = _hold_out(everything, ~given, plan.test, _draw(0, seed), rank)
-        if not in_test.any():
-            raise InputError(_empty("test", plan.test, interactions.name))
-    search = subset(everything, ~in_test)
-    search_rank = None if rank is None else rank[~in_test]
-    given = given[~in_test]
-    if dataset.ready_valid is not None:
-        in_valid = given
-    else:
-        everyone = np.ones(search.nnz, bool)
-        in_valid = _hold_out(search, everyone, plan.valid, _draw(1, seed), search_rank)
-        if not in_valid.any():
-            raise InputError(_empty("validation", plan.valid, interactions.name))
-    if not (~in_valid).any():
+        raise InputError(_empty("test", plan.test, interactions.name))
+    if dataset.ready_valid is None and not found.valid.any():
+        raise InputError(_empty("validation", plan.valid, interactions.name))
+    everything = interactions.csr
+    in_test = np.zeros(everything.nnz, bool) if found.test is None else found.test
+    in_valid = found.valid[~in_test]
+    if in_valid.all():
         raise InputError(f"{interactions.name}: nothing is left to train on: hold out less")
-    test = subset(everything, in_test) if draws else dataset.ready_test
+    search = subset(everything, ~in_test)
+    when = interactions.when if plan.order == "time" else None
     return Split(
         train=subset(search, ~in_valid),
         valid=subset(search, in_valid),
-        test=test,
-        name=_name(plan, dataset),
+        test=dataset.ready_test if found.test is None else subset(everything, in_test),
+        name=_name(plan, dataset, found),
         seed=seed,
-        rank=search_rank,
+        rank=interactions.rank[~in_test] if plan.order == "latest" else None,
+        when=None if when is None else when[~in_test],
     )
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Which pairs of a data set are held out, bool (E,), aligned with its `csr`.
+
+    test: None where nothing of it is. valid: drawn, or given with the data.
+    """
+
+    test: NDArray[np.bool_] | None
+    valid: NDArray[np.bool_]
+
+
+def held_out(dataset: Dataset, plan: SplitPlan, seed: int) -> HeldOut:
+    """What `make_split` holds out, none of it refused. `InputError` where its order is unknown."""
+    _check_seed(seed)
+    interactions = dataset.interactions
+    everything = interactions.csr
+    _check_order(interactions, plan)
+    rank = interactions.rank if plan.order == "latest" else None
+    when = interactions.when if plan.order == "time" else None
+    given = np.zeros(everything.nnz, bool)
+    if dataset.ready_valid is not None:
+        given = contained(everything, dataset.ready_valid)
+    in_test = None
+    if plan.test is not None and dataset.ready_test is None:
+        in_test = _hold_out(everything, ~given, plan.test, _draw(0, seed), rank, when)
+    if dataset.ready_valid is not None:
+        return HeldOut(in_test, given)
+    rest = np.ones(everything.nnz, bool) if in_test is None else ~in_test
+    return HeldOut(in_test, _hold_out(everything, rest, plan.valid, _draw(1, seed), rank, when))
+
+
+def _check_order(interactions: Interactions, plan: SplitPlan) -> None:
+    """Raise `InputError` where a plan needs an order that the data does not have."""
+    if plan.order == "random":
+        return
+    if plan.order == "latest":
+        known, what = interactions.ordered, "the order of time, which is unknown"
+        expected = "a timestamp column or chronological lists; use order random"
+    else:
+        known, what = interactions.when is not None, "points in time, which are unknown"
+        expected = "a timestamp column with dates; use order " + (
+            "latest" if interactions.ordered else "random"
+        )
+    if known:
+        return
+    reason = interactions.order_problem
+    reason = f"{reason}; use order random" if reason else f"expected {expected}"
+    raise InputError(f"{interactions.name}: split order {plan.order} needs {what}: {reason}")
 
 
 def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
@@ -163,29 +220,34 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
     Order random: drawn again. Order latest, which leaves nothing to chance: each user's history
     first ends s interactions earlier, s drawn from 1..v with v the number held out, and the latest
     v before that are the validation; what came later is in neither part. So a fresh split is again
-    a prediction of the future, on items that no config was chosen on alone.
+    a prediction of the future, on items that no config was chosen on alone. Order time: the same
+    with the history of all users at once, and a date that moves as far as its end.
     """
     _check_seed(seed)
     search = split.search_data()
     rng = _draw(1, seed)
-    if plan.order == "latest":
-        if split.rank is None:
-            raise InputError("split order latest needs a split that knows the order of time")
-        kept = _earlier(search, plan.valid, rng, split.rank)
+    rank, when, rule = None, None, plan.valid
+    if plan.order == "latest" and split.rank is not None:
+        kept = _earlier(search, rule, rng, split.rank)
         search, rank = subset(search, kept), split.rank[kept]
-    else:
-        rank = None
+    elif plan.order == "time" and split.when is not None:
+        count = int((split.when >= start_of(split.when, rule)).sum())
+        kept, rule = ends_earlier(split.when, rule, int(rng.integers(1, max(count, 1) + 1)))
+        search, when = subset(search, kept), split.when[kept]
+    elif plan.order != "random":
+        raise InputError(f"split order {plan.order} needs a split that knows the order of time")
     everyone = np.ones(search.nnz, bool)
-    in_valid = _hold_out(search, everyone, plan.valid, rng, rank)
+    in_valid = _hold_out(search, everyone, rule, rng, rank, when)
     if not in_valid.any():
         raise InputError(_empty("validation", plan.valid, "the data of the race"))
     return Split(
         train=subset(search, ~in_valid),
         valid=subset(search, in_valid),
         test=None,
-        name=f"{plan.order} {plan.valid} of train and validation",
+        name=f"{plan.order} {rule} of train and validation",
         seed=seed,
         rank=rank,
+        when=when,
     )
 
 
@@ -198,14 +260,23 @@ def _draw(stage: int, seed: int) -> np.random.Generator:
     return np.random.default_rng([stage, seed])
 
 
-def _name(plan: SplitPlan, dataset: Dataset) -> str:
+def _name(plan: SplitPlan, dataset: Dataset, found: HeldOut) -> str:
+    when = dataset.interactions.when if plan.order == "time" else None
     valid = "given" if dataset.ready_valid is not None else f"{plan.order} {plan.valid}"
+    if when is not None and dataset.ready_valid is None:
+        valid = f"time, validation from {moment(when[found.valid].min())}"
     if dataset.ready_test is not None:
         return f"{valid}, test given"
-    return f"{valid}, test {'none' if plan.test is None else plan.test}"
+    if plan.test is None:
+        return f"{valid}, test none"
+    if when is not None:
+        return f"{valid}, test from {moment(when[found.test].min())}"
+    return f"{valid}, test {plan.test}"
 
 
 def _empty(part: str, rule: HoldOut, name: str) -> str:
+    if rule.kind == "since":
+        return f"{name}: the {part} part would be empty with {rule}: expected an earlier date"
     least = int(np.ceil(1 / rule.amount - 1e-9)) if rule.kind == "ratio" else int(rule.amount) + 1
     return (
         f"{name}: the {part} part would be empty with {rule}: "
@@ -227,8 +298,13 @@ def _hold_out(
     rule: HoldOut,
     rng: np.random.Generator,
     rank: NDArray[np.int32] | None,
+    when: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
-    """Which pairs of `csr` are held out, bool (E,): at random, or by `rank` the latest."""
+    """Which pairs of `csr` are held out, bool (E,): at random, by `rank` the latest of each user,
+    or the latest of all by `when`.
+    """
+    if when is not None:
+        return eligible & (when >= start_of(when[eligible], rule))
     pool = subset(csr, eligible)
     if rank is None:
         order = rng.integers(0, 1 << 32, pool.nnz, dtype=np.uint64)
@@ -238,6 +314,36 @@ def _hold_out(
     held = np.zeros(csr.nnz, bool)
     held[eligible] = _positions(pool, order) < np.repeat(counts, pool.degrees())
     return held
+
+
+def start_of(when: NDArray[np.int64], rule: HoldOut) -> float:
+    """When the held-out part of some interactions begins; of a `ratio` it has at most that many.
+
+    What happened at one moment stays together; only where the last moment alone has more than the
+    ratio the part has more.
+    """
+    if rule.kind == "since":
+        return rule.amount
+    ordered = np.sort(when)
+    count = int(rule.counts(np.array([len(when)]))[0])
+    if not count:
+        return np.inf
+    later = ordered[ordered > ordered[len(when) - count - 1]]
+    return float(later[0] if len(later) else ordered[-1])
+
+
+def ends_earlier(
+    when: NDArray[np.int64], rule: HoldOut, drop: int
+) -> tuple[NDArray[np.bool_], HoldOut]:
+    """Which of E interactions remain when all history ends before the last `drop` of them (from 1
+    to E - 1), bool (E,), and the rule for what remains: a date moves as far as the end.
+
+    What happened at one moment stays or goes together, so more than `drop` may go.
+    """
+    kept = when < np.sort(when)[len(when) - drop]
+    if rule.kind == "since" and kept.any():
+        rule = HoldOut("since", rule.amount - float(when.max() - when[kept].max()))
+    return kept, rule
 
 
 def _earlier(

@@ -120,6 +120,8 @@ def result_rows(
         rows += blend_rows(result)
     if result.split:
         rows.append(("split", result.split))
+    if order := order_words(result):
+        rows.append(("", order))
     busy = result.busy_fraction
     spent = f", cores busy {busy:.0%}" if busy is not None else ""
     rows.append(("time", f"{duration(result.wall_s)}, {counts_words(result)}{spent}"))
@@ -131,6 +133,26 @@ def result_rows(
     ready = (folder / "submission.csv").exists()
     rows += [("next", line) for line in commands or next_commands(folder, ready, result.may_extend)]
     return rows
+
+
+_ORDERS = {
+    "random": "held out at random",
+    "latest": "the latest of each user",
+    "time": "all after one date",
+}
+
+
+def order_words(result: RunResult) -> str:
+    """What the order of the split makes of the winner's config; empty where that is not known."""
+    found = result.split_orders or {}
+    if len(found) < 2:
+        return ""
+    values = [
+        f"{words} {number(found[order][0])} / {number(found[order][1])}"
+        for order, words in _ORDERS.items()
+        if order in found
+    ]
+    return f"{result.metric} of this config / of popularity on test items {', '.join(values)}"
 
 
 def _where_valid(result: RunResult) -> str:

@@ -21,7 +21,7 @@ class Pairs:
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
     bounds: where each part begins, and the end. twice: per part a user id with two rows of
     lists, or None. times: keys to sort by, of the parts that a search sees; None, and a
-    problem, where they cannot be compared. time_span: as in `Times`.
+    problem, where they cannot be compared. time_span, seconds: as in `Times`.
     """
 
     users: NDArray[np.int64]
@@ -30,6 +30,7 @@ class Pairs:
     time_problem: TimeProblem | None
     time_notes: Sequence[str]
     time_span: tuple[int, int] | None
+    seconds: NDArray[np.int64] | None
     user_ids: NDArray
     item_ids: NDArray
     bounds: NDArray[np.int64]
@@ -85,6 +86,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         time_problem=problem if timed else None,
         time_notes=times.notes if timed else (),
         time_span=times.span if timed and problem is None else None,
+        seconds=times.seconds if timed and problem is None else None,
         user_ids=user_ids,
         item_ids=item_ids,
         bounds=bounds.astype(np.int64),
@@ -98,17 +100,30 @@ def _first_twice(codes: NDArray[np.int64], ids: NDArray) -> object | None:
     return ids[values[counts > 1][0]] if (counts > 1).any() else None
 
 
-def order_pairs(pairs: Pairs, parts: int) -> tuple[CSR, NDArray[np.int32], int]:
-    """(rows, rank of each pair in its user's history, duplicates) of the first `parts` parts.
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """The pairs of some parts as rows: `rank` of each in its user's history, int32 (E,), `when` it
+    was in seconds since 1970, int64 (E,), where that is known, and how many `duplicates` went.
+    """
 
-    Time decides, then the order in the file; of equal pairs the earliest stays.
+    rows: CSR
+    rank: NDArray[np.int32]
+    when: NDArray[np.int64] | None
+    duplicates: int
+
+
+def order_pairs(pairs: Pairs, parts: int) -> Histories:
+    """The first `parts` parts. Time decides, then the order in the file; of equal pairs the
+    earliest stays.
     """
     end = int(pairs.bounds[parts])
     users, items = pairs.users[:end], pairs.items[:end]
     n_users, n_items = len(pairs.user_ids), len(pairs.item_ids)
+    seconds = None
     if pairs.times is not None:
         by_time = np.argsort(pairs.times, kind="stable")
         users, items = users[by_time], items[by_time]
+        seconds = None if pairs.seconds is None else pairs.seconds[by_time]
     key = users * max(n_items, 1) + items
     by_pair = np.argsort(key, kind="stable")
     key = key[by_pair]
@@ -121,4 +136,5 @@ def order_pairs(pairs: Pairs, parts: int) -> tuple[CSR, NDArray[np.int32], int]:
     rank = np.empty(len(kept), np.int32)
     by_history = np.argsort(csr_users * max(end, 1) + kept)  # all keys differ
     rank[by_history] = np.arange(len(kept)) - np.repeat(indptr[:-1], np.diff(indptr))
-    return CSR(indptr, csr_items.astype(np.int32), n_items), rank, end - len(kept)
+    when = None if seconds is None else seconds[kept]
+    return Histories(CSR(indptr, csr_items.astype(np.int32), n_items), rank, when, end - len(kept))

@@ -298,21 +298,22 @@ def _dataset(
 ) -> Dataset:
     names = list(sources)
     n_search = 1 + ("valid" in names)
-    csr, rank, duplicates = order_pairs(pairs, n_search)
-    empty = int((csr.degrees() == 0).sum())
+    found = order_pairs(pairs, n_search)
+    empty = int((found.rows.degrees() == 0).sum())
     if empty:
         notes += (f"users without items to learn from: {empty:,}",)
     interactions = Interactions(
-        csr=csr,
-        rank=rank,
+        csr=found.rows,
+        rank=found.rank,
         user_ids=pairs.user_ids,
         item_ids=pairs.item_ids,
         ordered=pairs.ordered(n_search),
         name=name,
-        duplicates=duplicates,
+        duplicates=found.duplicates,
         notes=notes,
         order_problem=order_problem,
         time_span=pairs.time_span,
+        when=found.when,
     )
     ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
     if ready:

@@ -53,13 +53,15 @@ class TimeProblem:
 class Times:
     """What `TimeColumn.finish` found: `keys` to sort by (int64 or float64), or a `problem`.
 
-    span: the first and the last point in time, in seconds since 1970; None for order numbers.
+    seconds: the points in time since 1970, int64, and span: the first and the last of them; None
+    for order numbers.
     """
 
     keys: NDArray | None
     problem: TimeProblem | None = None
     notes: tuple[str, ...] = ()
     span: tuple[int, int] | None = None
+    seconds: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -303,4 +305,4 @@ def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
         return Times(np.empty(0, np.int64))
     every = concatenate([reading for _, reading in instants])
     span = (int(every.seconds.min()), int(every.seconds.max())) if len(every) else None
-    return Times(every.keys(), notes=notes, span=span)
+    return Times(every.keys(), notes=notes, span=span, seconds=every.seconds)

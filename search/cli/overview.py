@@ -19,6 +19,11 @@ RULES = (
     ("split.test=none", SplitPlan("random", None, TENTH)),
 )
 
+# One date for all users, where it is known when things happened.
+BY_DATE = (("split.order=time", SplitPlan("time", TENTH, TENTH)),)
+# Test users with a history, fewer of whom say little.
+ENOUGH = 200
+
 
 def bar_of(encoding: str) -> str:
     """What a bar is made of: a block, where the terminal can show one."""
@@ -57,7 +62,8 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
     head = ("--set", "train", "validation (users)", "test (users)")
     rows: list[tuple[str, ...]] = [head]
     seen: set[tuple[str, ...]] = set()
-    for name, plan in RULES:
+    dated = dataset.interactions.when is not None and dataset.ready_test is None
+    for name, plan in (*RULES, *(BY_DATE if dated else ())):
         found = {str(part.name): part for part in parts(dataset, plan)}
         train = f"{int(found['validation'].seen.sum()):,}"
         left = (train, _held(found["validation"]), _held(found.get("test")))
@@ -73,11 +79,31 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
     if test is not None and test.asked:
         yield f"with the {test.asked:,} test users of the default {reach_words(test.asked)}"
     if dataset.interactions.ordered:
+        yield from _advice(dataset, dated)
+
+
+def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
+    """Which split to take where the order of time is known, and why."""
+    if not dated:
         yield (
             "the order of time is known: --set split.order=latest holds out the latest items of "
             "each user, which is what a recommender is asked for; random is easier and flatters"
         )
+        return
+    test = {part.name: part for part in parts(dataset, BY_DATE[0][1])}["test"]
+    known = test.asked - test.unknown
+    if known >= ENOUGH:
+        yield (
+            "recommended: --set split.order=time, one date for all users, as in use: random and "
+            "latest learn from days after those that they are tested on, and flatter (of its "
+            f"{test.asked:,} test users {known:,} were there before)"
+        )
+    else:
+        yield (
+            "recommended: --set split.order=latest, the latest items of each user; by one date "
+            f"(split.order=time) only {known:,} test users would have been there before"
+        )
 
 
 def _held(part: Part | None) -> str:
-    return "none" if part is None else f"{int(part.held.sum()):,} ({part.asked:,})"
+    return "none" if part is None else f"{part.pairs:,} ({part.asked:,})"

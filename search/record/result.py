@@ -190,6 +190,9 @@ class RunResult(Part):
     blend: Blend | None = _about("the finalists added up, where the space asks for it")
     handed: Handed | None = _about("digests of the files that were handed over")
     refit_of: RefitOf | None = _about("for a `refit`: what was trained again")
+    split_orders: Mapping[str, tuple[Number, Number]] | None = _about(
+        "for data with times: the winner's config and popularity on test items of each order"
+    )
     seed: int | None = _about("seed of the run")
 
     @property
@@ -312,7 +315,7 @@ class Refitted(Part):
     """What was handed over; the data of its stage. `separator`: between the submission's items.
 
     Runs of earlier versions have no separator (it was a blank) and no digests. of: the run whose
-    winner was trained again, where there was no search.
+    winner was trained again, where there was no search. orders: as `split_orders` of the result.
     """
 
     rows: int | None = None
@@ -322,6 +325,7 @@ class Refitted(Part):
     seconds: Number = None
     handed: Handed | None = None
     of: RefitOf | None = None
+    orders: Mapping[str, tuple[Number, Number]] | None = None
 
 
 def searched(state: RunState) -> Searched | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from recsys.data.lists import BLANK
 from recsys.errors import InputError
-from recsys.split import HoldOut, SplitPlan
+from recsys.split import HoldOut, Kind, Order, SplitPlan
 from search.space.domains import Constant
 from search.space.spec import HoldOut as Rule
 from search.space.spec import SearchSpec
@@ -55,14 +55,14 @@ def plan_of(spec: SearchSpec) -> SplitPlan:
     """The split that a space asks for, in the terms of `recsys`."""
     test, valid = spec.split.test, spec.split.valid
     return SplitPlan(
-        "latest" if spec.split.order == "latest" else "random",
+        cast(Order, spec.split.order),  # which checks it
         None if test is None else _hold_out(test),
         _hold_out(valid),
     )
 
 
 def _hold_out(rule: Rule) -> HoldOut:
-    return HoldOut("fixed" if rule.kind == "fixed" else "ratio", rule.amount)
+    return HoldOut(cast(Kind, rule.kind), rule.amount)  # which checks it
 
 
 def all_leaky(spec: SearchSpec) -> bool:

@@ -21,6 +21,7 @@ from search.report import charts, maps, tables
 from search.report.bounds import Pressed, pressed
 from search.report.files import RunFiles, baselines, read_run
 from search.report.render import rendered
+from search.report.timeline import timeline_chart, timeline_words
 from search.stats import explained_share
 
 TO_EXPLAIN = 12  # charts of single parameters
@@ -213,6 +214,7 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
          None if run.is_table else maps.negatives_map(run.trials, winner)),
         ("Quality by seconds", "The line is the best that so many seconds of a trial reach.",
          None if run.is_table else maps.cost_chart(run.trials, metric, winner)),
+        ("Workers", timeline_words(run.trials), timeline_chart(run.trials, winner)),
     ]  # fmt: skip
 
 

@@ -174,6 +174,20 @@ class Plot:
         self._open("rect", kind, hint, "", x=left, y=self.y(y) - thick / 2,
                    width=max(1.0, self.x(x) - left), height=thick)  # fmt: skip
 
+    def stretch(
+        self,
+        ends: tuple[float, float],
+        y: float,
+        kind: str,
+        hint: str = "",
+        trial: str = "",
+        thick: float = 18,
+    ) -> None:
+        """A horizontal bar between two data values of x at data height `y`."""
+        left, right = self.x(ends[0]), self.x(ends[1])
+        self._open("rect", kind, hint, trial, x=left, y=self.y(y) - thick / 2,
+                   width=max(0.5, right - left), height=thick)  # fmt: skip
+
     def _open(self, tag: str, kind: str, hint: str, trial: str, **numbers: float) -> None:
         inside = " ".join(f'{name}="{value:.1f}"' for name, value in numbers.items())
         self.parts.append(f'<{tag} class="{kind}"{_trial(trial)} {inside}>{_hint(hint)}</{tag}>')

@@ -16,6 +16,7 @@ from recsys.data.ratings import RATED
 from recsys.errors import InputError
 from recsys.evidence import Part, parts, race_holds_out
 from recsys.metrics import Metric, parse_metric
+from recsys.moments import moment
 from recsys.split import HoldOut, SplitPlan
 from search.record.settings import plan_of
 from search.space.spec import SearchSpec
@@ -75,11 +76,11 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
     if dataset.interactions.n_items == 1:
         raise InputError(f"{name}: has one item only: there is nothing to choose from")
     if not part.holding and part.rule is not None:
+        empty = f"{name}: the {part.name} part would be empty with {part.rule}"
+        if plan.order == "time":
+            raise InputError(f"{empty}{_span(dataset)}")
         least = "" if part.first is None else f": expected a user with at least {part.first} items"
-        raise InputError(
-            f"{name}: the {part.name} part would be empty with {part.rule}{least}"
-            + _way_out(dataset, plan)
-        )
+        raise InputError(f"{empty}{least}{_way_out(dataset, plan)}")
     if not part.asked:
         if _nothing_left(dataset):
             raise InputError(f"{name}: {_every_item(dataset)}")
@@ -88,6 +89,12 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
             f"{name}: for none of {counted(part.holding, 'user')} with {part.name} items "
             "another item is left to rank, so every order is perfect: expected users who lack "
             f"more items than are held out{without}"
+        )
+    if part.unknown == part.asked and part.since is not None:
+        raise InputError(
+            f"{name}: none of the {part.asked:,} users with {part.name} items has any from before "
+            f"{moment(part.since)}, so nothing is known about them: expected users who come back, "
+            "or use --set split.order=latest"
         )
     if part.unknown == part.asked:
         raise InputError(
@@ -114,7 +121,10 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
             f"note: {part.name}: for {alone:,} of {counted(part.holding, 'user')} with held-out "
             "items no other item is left to rank: they prove nothing and are left out"
         )
-    if part.unknown:
+    if part.since is not None:
+        what = f"{counted(part.pairs, 'interaction')} of {counted(part.holding, 'user')}"
+        yield f"note: {part.name}: from {moment(part.since)} on, {what}{_newcomers(part)}"
+    elif part.unknown:
         yield (
             f"note: {part.name}: {part.unknown:,} of {counted(part.asked, 'user')} with held-out "
             "items are not in train: nothing is known about them, and all get the same list; "
@@ -134,6 +144,20 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
             f"{have(part.asked)} held-out items{beside}{with_first}: "
             f"{reach_words(part.asked)}{helped}"
         )
+
+
+def _newcomers(part: Part) -> str:
+    """Who and what came first in a part that a date divides off, as the end of a sentence."""
+    new = []
+    if part.unknown:
+        are = "is" if part.unknown == 1 else "are"
+        new.append(f"{part.unknown:,} of them {are} new, and all of these get the same list")
+    if part.strange:
+        new.append(
+            f"{part.strange / part.pairs:.1%} of the interactions are with new items, which no "
+            "model can recommend"
+        )
+    return "".join(f"; {what}" for what in new)
 
 
 def have(users: int) -> str:
@@ -169,7 +193,15 @@ def _way_out(dataset: Dataset, plan: SplitPlan) -> str:
     return f"; no user has more than {counted(most, 'item')}, so nothing can be held out"
 
 
+def _span(dataset: Dataset) -> str:
+    """From when to when the data goes, as the end of a sentence."""
+    span = dataset.interactions.time_span
+    return "" if span is None else f": the times go from {moment(span[0])} to {moment(span[1])}"
+
+
 def _or_fixed(dataset: Dataset, plan: SplitPlan) -> str:
+    if plan.order == "time":
+        return ""
     one = SplitPlan(plan.order, plan.test, _ONE)
     works = plan.valid != _ONE and race_holds_out(dataset, one)
     return " or --set split.valid.fixed=1" if works else ""
@@ -177,6 +209,8 @@ def _or_fixed(dataset: Dataset, plan: SplitPlan) -> str:
 
 def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: str) -> str:
     """`--set` of one held-out item per user, where that includes more users than `held` does."""
+    if plan.order == "time":  # where a date decides who is included
+        return ""
     one = SplitPlan(plan.order, None if plan.test is None else _ONE, _ONE)
     new = {part.name: part for part in parts(dataset, one) if part.rule is not None}
     if not all(part.asked for part in new.values()):

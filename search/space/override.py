@@ -126,7 +126,7 @@ def _apply(plain: dict[str, Any], setting: str) -> str:
         if len(parts) == 2:
             plain[top] = before | {parts[1]: value}
             return top
-        if len(parts) == 3 and top == "split" and parts[2] in ("ratio", "fixed"):
+        if len(parts) == 3 and top == "split" and parts[2] in ("ratio", "fixed", "since"):
             plain[top] = before | {parts[1]: {parts[2]: value}}
             return top
     known = [k for k in KEYS if k not in ("params", "name")]

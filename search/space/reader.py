@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from recsys.errors import ConfigError
 from recsys.metrics import PER_USER, parse_metric
+from recsys.moments import read_moment
 from search.durations import EXPECTED, LONGEST_S, seconds_of
 from search.names import SPACE_NAME
 from search.space.domains import Constant, Param, Value
-from search.space.located import Node, Origin
+from search.space.located import Node, Origin, shown
 from search.space.params import NONE, Names, parse_entry, parse_params
 from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 # The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
 # here too.
-PURPOSES, MODES, ORDERS = ("search", "table"), ("max",), ("random", "latest")
+PURPOSES, MODES = ("search", "table"), ("max",)
+# How the data may be ordered, and by which rules a part of it is then held out.
+ORDERS = {
+    "random": ("ratio", "fixed"),
+    "latest": ("ratio", "fixed"),
+    "time": ("ratio", "since"),
+}
+_SHOWN = {"ratio": "{ratio: 0.1}", "fixed": "{fixed: 5}", "since": "{since: 2024-05-31}"}
 WHOLE = {
     "trials": (1, 100_000),
     "max_epochs": (1, 100_000),
@@ -63,26 +72,45 @@ def _metric(node: Node) -> str:
     return metric.name
 
 
-def _hold_out(node: Node) -> HoldOut:
-    parts = node.entries(("ratio", "fixed"))
+def _hold_out(node: Node, order: str) -> HoldOut:
+    parts = node.entries(_SHOWN)
+    ways = ORDERS[order]
+    for name, part in parts.items():
+        if name not in ways:
+            raise part.fail(f"has no meaning with order {order}, {_either(ways)}")
     if len(parts) != 1:
-        raise node.wrong("{ratio: 0.1} or {fixed: 5}")
+        raise node.fail(f"got {shown(node.value)}, {_either(ways)}")
     if "ratio" in parts:
         ratio = parts["ratio"].number(0, 0.9)
         if ratio == 0:
             raise parts["ratio"].wrong("a number above 0, at most 0.9")
         return HoldOut("ratio", ratio)
+    if "since" in parts:
+        return HoldOut("since", _since(parts["since"]))
     return HoldOut("fixed", parts["fixed"].integer(*WHOLE["fixed"]))
+
+
+def _either(ways: Iterable[str]) -> str:
+    return "expected " + " or ".join(_SHOWN[way] for way in ways)
+
+
+def _since(node: Node) -> float:
+    """A date, and a time where one is given, in seconds since 1970."""
+    found = read_moment(node.value) if isinstance(node.value, str) else None
+    if found is None:
+        raise node.wrong("a date such as 2024-05-31 or 2024-05-31 18:00:00, UTC")
+    return float(found)
 
 
 def _split(node: Node | None) -> SplitSpec:
     tenth = HoldOut("ratio", 0.1)
     parts = {} if node is None else node.entries(("order", "test", "valid"))
-    order = parts["order"].word(ORDERS) if "order" in parts else ORDERS[0]
+    order = parts["order"].word(ORDERS) if "order" in parts else next(iter(ORDERS))
     test: HoldOut | None = tenth
     if "test" in parts:
-        test = None if parts["test"].value in (None, "none") else _hold_out(parts["test"])
-    return SplitSpec(order, test, _hold_out(parts["valid"]) if "valid" in parts else tenth)
+        test = None if parts["test"].value in (None, "none") else _hold_out(parts["test"], order)
+    valid = _hold_out(parts["valid"], order) if "valid" in parts else tenth
+    return SplitSpec(order, test, valid)
 
 
 def _race(node: Node | None, table: bool) -> RaceSpec:

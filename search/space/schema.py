@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recsys.metrics import PER_USER
+from recsys.moments import MOMENT
 from search.durations import PATTERN
 from search.names import SPACE_NAME
 from search.paths import SPACES
@@ -54,7 +55,9 @@ def space_schema() -> Schema:
     """The schema of a space, JSON Schema draft 7."""
     ratio = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.9}
     hold_out = _either(
-        _object({"ratio": ratio}, "ratio"), _object({"fixed": _whole("fixed")}, "fixed")
+        _object({"ratio": ratio}, "ratio"),
+        _object({"fixed": _whole("fixed")}, "fixed"),
+        _object({"since": {"type": "string", "pattern": MOMENT.pattern}}, "since"),
     )
     keys: dict[str, Schema] = {
         "name": {"type": "string", "pattern": f"^{SPACE_NAME.pattern}$"},

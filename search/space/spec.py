@@ -14,17 +14,22 @@ import yaml
 
 from recsys.errors import ConfigError
 from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
+from recsys.moments import moment
 from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
 
 
 @dataclass(frozen=True)
 class HoldOut:
-    """How many interactions of each user are held out: a ratio of them, or a fixed number."""
+    """What is held out: a ratio, a fixed number of each user, or all since a date, in seconds since
+    1970.
+    """
 
-    kind: str  # "ratio" | "fixed"
+    kind: str  # "ratio" | "fixed" | "since"
     amount: float
 
     def plain(self) -> dict[str, Any]:
+        if self.kind == "since":
+            return {self.kind: moment(self.amount)}
         return {self.kind: self.amount if self.kind == "ratio" else int(self.amount)}
 
 
@@ -32,7 +37,7 @@ class HoldOut:
 class SplitSpec:
     """How the data is divided; `test` None: no test items."""
 
-    order: str  # "random" | "latest"
+    order: str  # "random" | "latest" | "time"
     test: HoldOut | None
     valid: HoldOut
 

@@ -19,6 +19,7 @@ from search.record.result import Handed, Refitted, blended
 from search.stages.blend import assembled, train_blend
 from search.stages.catalogue import save_catalogue
 from search.stages.context import Stages
+from search.stages.orders import by_order
 from search.stages.winner import alone, race_decided, refit_task, winner_training
 
 
@@ -81,12 +82,14 @@ def refit(run: Stages) -> Refitted:
     model = model_of(config).from_bytes(weights)
     rows = submit(submission_file, model, run.dataset, everything, k, separator)
     race = race_decided(run)
+    seconds = time.monotonic() - started
     return Refitted(
         rows=rows,
         k=k,
         separator=separator,
         epochs=race.epochs,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
+        orders=by_order(run),
         handed=Handed(
             trial=race.winner,
             weights=digest(weights),

@@ -19,6 +19,7 @@ from search.record.result import (
     Tested,
     blended,
     decided,
+    refitted,
     tested,
 )
 from search.record.state import RunState
@@ -74,6 +75,7 @@ def result(run: Stages, status: Status) -> RunResult:
         ),
         blend=_blend(state, test, spec.metric),
         handed=handed_over(state),
+        split_orders=refit.orders if (refit := refitted(state)) else None,
         seed=run.settings.seed,
     )
 

@@ -187,8 +187,8 @@ def test_overlap_raises_with_counts():
         (lambda: HoldOut("ratio", float("nan")), "expected a number in"),
         (lambda: HoldOut("fixed", 1.5), "whole number"),
         (lambda: HoldOut("fixed", float("inf")), "whole number"),
-        (lambda: HoldOut("most", 1), "expected ratio or fixed"),
-        (lambda: SplitPlan("newest"), "expected random or latest"),
+        (lambda: HoldOut("most", 1), "expected ratio, fixed or since"),
+        (lambda: SplitPlan("newest"), "expected one of random, latest, time"),
         (lambda: make_split(dataset([list(range(40))]), SplitPlan(), -1), "expected 0 or more"),
     ],
 )

@@ -64,8 +64,9 @@ def decaying(rng: np.random.Generator, items: int, dims: int) -> Vectors:
 def seen_of(rng: np.random.Generator, items: int, share: float) -> CSR:
     users, rows = np.nonzero(rng.random((USERS, items)) < share)
     most = np.arange(items - 2)  # user 5 has all but two, user 6 all
-    users = np.concatenate([users, np.full(items - 2, 5), np.full(items, 6)])
-    rows = np.concatenate([rows, most, np.arange(items)])
+    # and everybody has an item, for who has none gets what is popular
+    users = np.concatenate([users, np.full(items - 2, 5), np.full(items, 6), np.arange(USERS)])
+    rows = np.concatenate([rows, most, np.arange(items), rng.integers(0, items, USERS)])
     return CSR.from_pairs(users, rows, USERS, items)
 
 

@@ -31,11 +31,28 @@ def random_csr(rng: np.random.Generator, n_users: int, n_items: int, share: floa
 def slow_top(scores: NDArray, seen: CSR, users: NDArray, k: int) -> NDArray:
     """The definition, one user at a time."""
     out = np.full((len(users), k), -1, np.int32)
+    counts = seen.item_counts()
     for line, user in zip(out, users, strict=True):
         free = [i for i in range(seen.n_items) if i not in set(seen.row(user).tolist())]
-        best = sorted(free, key=lambda i: (-float(scores[user, i]), i))[:k]
+        # nothing is known of someone without items, unless there are no items to have at all
+        known = len(free) < seen.n_items or not seen.nnz
+        value = scores[user] if known else counts
+        best = sorted(free, key=lambda i: (-float(value[i]), i))[:k]
         line[: len(best)] = best
     return out
+
+
+def test_who_has_nothing_gets_the_most_popular_items() -> None:
+    seen = CSR.from_pairs(np.array([0, 0, 2, 3]), np.array([1, 3, 3, 0]), 5, 4)
+    held = CSR.from_pairs(np.array([0, 1, 4]), np.array([2, 3, 2]), 5, 4)
+    scores = np.tile(np.float32([9, 5, 1, 0]), (5, 1))
+    assert top_items(Table(scores), seen, [1, 0], 3).tolist() == [[3, 0, 1], [0, 2, -1]]
+    found = evaluate(Table(scores), seen, held, ["hit@1"])
+    assert dict(zip(found.users.tolist(), found.per_user["hit@1"], strict=True)) == {
+        0: 0.0,
+        1: 1.0,
+        4: 0.0,
+    }
 
 
 @settings(max_examples=150, deadline=None)

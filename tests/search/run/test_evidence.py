@@ -340,3 +340,71 @@ class TestRepeats:
 def test_evidence_without_a_metric_says_the_same():
     data = TestFewUsers().data()
     assert evidence(data, SplitPlan()) == check_evidence(data, smoke())
+
+
+class TestByDate:
+    """Order time: who is new, what is new, and when the parts begin."""
+
+    @staticmethod
+    def data(back: int = 3) -> Dataset:
+        """Ten users, on day 0 to 9 and all on day 9; the first `back` of them return on day 20,
+        when two new users come, and a new item."""
+        pairs = [(user, item, user) for user in range(10) for item in range(4)]
+        pairs += [(user, 4, 9) for user in range(10)] + [(9, 6, 9)]
+        pairs += [(user, 6, 20) for user in range(back)]
+        pairs += [(10, 6, 20), (11, 12, 20)]
+        users, items, days = np.array(pairs).T
+        whole = CSR.from_pairs(users, items, 12, 13)
+        when = days[np.lexsort((items, users))] * 86_400
+        ids = np.arange(12), np.arange(13)
+        span = (0, 20 * 86_400)
+        rank = np.zeros(whole.nnz, np.int32)
+        return Dataset(
+            Interactions(
+                whole, rank, *ids, ordered=True, name="mine.csv", when=when, time_span=span
+            )
+        )
+
+    def test_counts_are_those_of_the_split(self) -> None:
+        data = self.data()
+        for test in (None, HoldOut("ratio", 0.1), HoldOut("since", 20 * 86_400)):
+            for valid in (HoldOut("ratio", 0.2), HoldOut("since", 8 * 86_400)):
+                plan = SplitPlan("time", test, valid)
+                found = {part.name: part for part in parts(data, plan)}
+                split = make_split(data, plan, 0)
+                # a window from day 8 to the last may not move so far that nothing comes before
+                assert race_holds_out(data, plan) == (test is not None or valid.kind == "ratio")
+                for seed in range(10 * race_holds_out(data, plan)):
+                    assert resplit(split, plan, seed).train.nnz
+                    assert resplit(split, plan, seed).valid.nnz
+                for name, seen, held in (
+                    ("validation", split.train, split.valid),
+                    ("test", split.search_data(), split.test),
+                ):
+                    if held is not None:
+                        np.testing.assert_array_equal(found[name].seen, seen.degrees())
+                        np.testing.assert_array_equal(found[name].held, held.degrees())
+
+    def test_what_is_new_is_said(self) -> None:
+        plan = SplitPlan("time", HoldOut("since", 20 * 86_400), HoldOut("since", 8 * 86_400))
+        lines = evidence(self.data(), plan)
+        assert lines[0] == (
+            "note: test: from 1970-01-21 on, 5 interactions of 5 users; 2 of them are new, and all "
+            "of these get the same list; 20.0% of the interactions are with new items, which no "
+            "model can recommend"
+        )
+
+    def test_nobody_comes_back(self) -> None:
+        plan = SplitPlan("time", HoldOut("since", 20 * 86_400), HoldOut("since", 8 * 86_400))
+        with pytest.raises(InputError, match="expected users who come back") as caught:
+            evidence(self.data(back=0), plan)
+        assert "1970-01-21" in str(caught.value)
+
+    def test_a_date_after_the_data(self) -> None:
+        plan = SplitPlan("time", HoldOut("since", 30 * 86_400))
+        with pytest.raises(InputError, match="since 1970-01-31: the times go from 1970-01-01 to"):
+            evidence(self.data(), plan)
+
+    def test_one_day_of_validation_leaves_no_earlier_one(self) -> None:
+        plan = SplitPlan("time", None, HoldOut("since", 86_400))
+        assert not race_holds_out(self.data(), plan)

@@ -30,6 +30,8 @@ BEYOND = {
     *("lr: {low: 0.1, high: 1, step: 1e-300}", "lr: {low: 0.1, high: 20}"),
     *("lr: {low: .nan, high: 1}", "lr: {low: 0.1, high: .inf}", "latent_factors: 0"),
     "latent_factors: {low: 1, high: 99999999999}",
+    *("split: {order: time, test: {fixed: 5}}", "split: {test: {since: 2024-05-31}}"),
+    "split: {order: time, test: {since: 2024-02-31}}",
     *(
         "margin: {low: 0, high: 1, when: {loss: bpr}}",
         "margin: {low: 0, high: 1, when: {los: bpr}}",

@@ -239,7 +239,7 @@ class TestLastStages:
     """Test and refit with tasks that leave this process as pickles, and write nothing."""
 
     def run_of(self, tmp_path: Path, split: Split) -> Any:
-        spec = SimpleNamespace(k=5)
+        spec = SimpleNamespace(k=5, metric="map@5")
         folder = SimpleNamespace(path=tmp_path)
         workers = Workers()
         return won_by(

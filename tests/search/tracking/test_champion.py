@@ -66,13 +66,13 @@ def test_the_champion_recommends(store: tuple[str, FakeRun]) -> None:
     model = load(uri)
     found = model.predict(pd.DataFrame({"user_id": [20, 10, 999, 30]}), params={"k": 3})
     assert found["user_id"].tolist() == [20, 10, 999, 30]
-    # scores of user 20: 1 2 3 4, item 400 seen; of user 10: 4 3 2 1, item 100 seen; 30: all 0
+    # scores of user 20: 1 2 3 4, item 400 seen; of user 10: 4 3 2 1, item 100 seen
     assert found["item_ids"].tolist() == [
         *([300, 200, 100], [200, 300, 400]),
         [100, 400, 200],  # nobody knows 999: items 100 and 400 have a user each
-        [100, 200, 300],
+        [100, 400, 200],  # and 30 has nothing, so of him no more is known
     ]
-    assert found["source"].tolist() == ["model", "model", "popular", "model"]
+    assert found["source"].tolist() == ["model", "model", "popular", "popular"]
     assert found["scores"].tolist()[:3] == [[3, 2, 1], [3, 2, 1], [1, 1, 0]]
     everything = model.predict(pd.DataFrame({"user_id": [20]}))
     assert everything["item_ids"].tolist() == [[300, 200, 100]]
@@ -195,7 +195,9 @@ def test_every_model_recommends_what_the_submission_says(name: str, tmp_path: Pa
     counts = seen.item_counts()
     popular = [int(items[i]) for i in np.argsort(-counts, kind="stable")[:58]]
     assert found["item_ids"].tolist() == [popular, *expected, expected[7]]
-    assert set(found["source"][1:]) == {"model"}
+    known = ["model" if degree else "popular" for degree in seen.degrees()]
+    assert found["source"][1:].tolist() == [*known, known[7]]
+    assert set(known) == {"model", "popular"}
     assert len({len(row) for row in expected}) > 1  # some users have fewer than 58 items left
     nothing = recommender.predict(context, pd.DataFrame({"user_id": [5, 3]}), {"k": 0})  # type: ignore[arg-type]
     assert nothing["item_ids"].tolist() == [[], []]

@@ -36,7 +36,8 @@ def served(tmp_path: Path, words: bool) -> Iterator[str]:
     run = FakeRun(tmp_path / "runs", "a")
     run.trial()
     rng = np.random.default_rng(0)
-    seen = CSR.from_pairs(rng.integers(0, USERS, 9000), rng.integers(0, ITEMS, 9000), USERS, ITEMS)
+    everyone = np.concatenate([np.arange(USERS), rng.integers(0, USERS, 9000)])
+    seen = CSR.from_pairs(everyone, rng.integers(0, ITEMS, len(everyone)), USERS, ITEMS)
     config = config_from_flat({"lr": 0.1, "epochs": 1, "latent_factors": 16})
     save_model(run.path / "model", fit_model(config, seen, rng=rng).to_bytes(), config)
     names = [

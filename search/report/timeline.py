@@ -1,0 +1,109 @@
+"""Who ran what: the trials as bars over time, one row for each that ran beside others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from search.record.state import TrialRecord
+from search.report.charts import kind_of
+from search.report.svg import Plot
+from search.words import duration
+
+MOST_BARS, MOST_ROWS = 1500, 64
+# Nothing ran for so long: the run was interrupted, and that time is not drawn.
+PAUSE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A trial in `row`, from `start` to `end` in seconds since the first began, less the pauses."""
+
+    trial: TrialRecord
+    row: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """bars by their start. pauses: (where, how long), in seconds."""
+
+    bars: tuple[Bar, ...]
+    pauses: tuple[tuple[float, float], ...]
+
+    @property
+    def rows(self) -> int:
+        return max((bar.row for bar in self.bars), default=-1) + 1
+
+    @property
+    def length(self) -> float:
+        return max((bar.end for bar in self.bars), default=0.0)
+
+    @property
+    def filled(self) -> float:
+        """Share of rows x length in which a trial ran."""
+        area = self.rows * self.length
+        return sum(bar.end - bar.start for bar in self.bars) / area if area else 0.0
+
+
+def timeline(trials: Sequence[TrialRecord]) -> Timeline:
+    """Trials that have ended, each in the first row that is free when it begins.
+
+    Of a trial that was begun again the last attempt is known.
+    """
+    known = [
+        (t.started, max(t.ended, t.started), t)
+        for t in trials
+        if t.started is not None and t.ended is not None
+    ]
+    known.sort(key=lambda one: one[:2])
+    free: list[float] = []  # when each row is, in Unix seconds
+    bars: list[Bar] = []
+    pauses: list[tuple[float, float]] = []
+    shift = latest = known[0][0] if known else 0.0
+    for start, end, trial in known:
+        if start - latest > PAUSE_S:
+            pauses.append((latest - shift, start - latest))
+            shift += start - latest
+        latest = max(latest, end)
+        row = next((n for n, time in enumerate(free) if time <= start), len(free))
+        free[row : row + 1] = [end]
+        bars.append(Bar(trial, row, start - shift, end - shift))
+    return Timeline(tuple(bars), tuple(pauses))
+
+
+def timeline_chart(trials: Sequence[TrialRecord], winner: str | None) -> Markup | None:
+    """The bars; None where there are too few to show anything, or too many."""
+    found = timeline(trials)
+    if len(found.bars) < 2 or len(found.bars) > MOST_BARS or not 0 < found.rows <= MOST_ROWS:
+        return None
+    unit, name = (60.0, "minutes") if found.length >= 180 else (1.0, "seconds")
+    thick = 18 if found.rows <= 8 else 8
+    height = 72 + (thick + 6) * found.rows
+    x = (0.0, found.length / unit or 1.0)
+    plot = Plot.area("Workers", x, (found.rows - 0.5, -0.5), height=height, left=40)
+    plot.axes(f"{name} of the search", "")
+    for bar in found.bars:
+        trial = bar.trial
+        words = f"{trial.id}: {trial.state.lower()}, {duration(bar.end - bar.start)}"
+        ends = bar.start / unit, bar.end / unit
+        plot.stretch(ends, bar.row, f"run {kind_of(trial, winner)}", words, trial.id, thick)
+    for at, _ in found.pauses:
+        plot.segment((at / unit, -0.5), (at / unit, found.rows - 0.5), "pause")
+    return plot.markup()
+
+
+def timeline_words(trials: Sequence[TrialRecord]) -> str:
+    """What stands under the chart."""
+    found = timeline(trials)
+    said = (
+        "One bar per trial, one row for each that ran beside others; trials fill "
+        f"{found.filled:.0%} of the area."
+    )
+    if found.pauses:
+        lost = duration(sum(length for _, length in found.pauses))
+        said += f" At the dashed lines the run stood still, {lost} in all."
+    return said

@@ -1,0 +1,88 @@
+"""How much the order of a split flatters: the winner's config on what other orders would hold out.
+
+Known only where the data says when things happened, and measured after everything is decided.
+Orders differ in how many items a user has in the test, and so in what any list reaches: popularity
+stands beside each value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import get_args
+
+import numpy as np
+
+from recsys.evaluation import evaluate
+from recsys.interactions import CSR, subset
+from recsys.models import fit_model
+from recsys.rivals import POPULARITY
+from recsys.split import HoldOut, Order, SplitPlan, held_out
+from search.record.result import tested
+from search.stages.context import SPARE, Stages
+from search.stages.winner import FinalTraining, side_by_side, winner_training
+
+Values = tuple[float, float]  # of the winner and of popularity
+
+
+def by_order(run: Stages) -> dict[str, Values] | None:
+    """The run's metric for the winner and popularity by order of the split; None where there is
+    nothing to say: no test, no time left, data without times or with a test part of its own.
+
+    The winner is trained once more for each order, but for the one that the test has measured.
+    """
+    metric, own = run.spec.metric, tested(run.state)
+    if own is None or own.values is None:
+        return None
+    parts = dict(_parts(run))
+    known: dict[str, Values] = {}
+    if run.plan.order != "time":  # whose test has people without a history
+        mine, theirs = own.values.get(metric), own.baselines.get(POPULARITY.name)
+        if mine is not None and theirs is not None:
+            known[run.plan.order] = mine, theirs["test"][metric]
+            parts.pop(run.plan.order, None)
+    if not parts:
+        return None
+    needed = (own.seconds or 0.0) * len(parts) * SPARE / min(run.resources.concurrent, len(parts))
+    if run.deadline is not None and time.monotonic() + needed > run.deadline:
+        run.display.note("no time to measure what other orders of the split would show")
+        return None
+    run.display.note(f"the winner's config on splits by {' and '.join(parts)}, to compare")
+    winner = winner_training(run, "orders")
+    works = [(order_task, (winner, *part, metric)) for part in parts.values()]
+    return known | dict(zip(parts, side_by_side(run, *works), strict=True))
+
+
+def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:
+    """(order, (train, test)) of every order that the data knows."""
+    data, plan = run.dataset.interactions, run.plan
+    if plan.test is None or run.dataset.ready_test is not None or not data.ordered:
+        return
+    known = {"random": True, "latest": True, "time": data.when is not None}
+    assert run.split.test is not None
+    share = HoldOut("ratio", run.split.test.nnz / data.csr.nnz)
+    for order in get_args(Order):
+        if not known[order]:
+            continue
+        # a number of each user, or a date, is a share elsewhere
+        per_user = plan.order != "time" and order != "time"
+        rule = plan.test if per_user or plan.test.kind == "ratio" else share
+        masks = held_out(run.dataset, SplitPlan(order, rule), run.settings.seed)
+        assert masks.test is not None
+        train = subset(data.csr, ~masks.test)
+        # people without a history would lower a mean that is compared with one that has none
+        known_E = np.repeat(train.degrees() > 0, data.csr.degrees())
+        test = subset(data.csr, masks.test & known_E)
+        if train.nnz and test.nnz:
+            yield order, (train, test)
+
+
+def order_task(winner: FinalTraining, train: CSR, test: CSR, metric: str) -> Values:
+    """The winner's config and popularity on one of these splits, in a worker."""
+    rng = np.random.default_rng(winner.seed)
+    popularity = fit_model(POPULARITY.configs[0], train, rng=rng)
+    one, other = (
+        evaluate(model, train, test, [metric], threads=winner.threads).values[metric]
+        for model in (winner.train(train), popularity)
+    )
+    return one, other

@@ -1,0 +1,135 @@
+"""What other orders of the split show: which are measured, on whom, and when not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.data.read import Dataset
+from recsys.interactions import CSR, Interactions
+from recsys.models import config_from_flat
+from recsys.split import HoldOut, SplitPlan, make_split
+from search.record import result
+from search.stages import orders
+from search.stages.winner import FinalTraining
+from search.summary import order_words
+
+USERS, ITEMS = 60, 40
+
+
+def data(timed: bool = True, ordered: bool = True) -> Dataset:
+    """Users whose items are spread over time; the last third of them come only at the end."""
+    rng = np.random.default_rng(0)
+    items = np.concatenate([rng.permutation(ITEMS)[:12] for _ in range(USERS)])
+    csr = CSR.from_pairs(np.repeat(np.arange(USERS), 12), items, USERS, ITEMS)
+    late = np.where(csr.users() >= 40, 900, 0) + rng.integers(0, 1000, csr.nnz)
+    rank = np.tile(np.arange(12), USERS)
+    ids = np.arange(USERS), np.arange(ITEMS)
+    when = late if timed else None
+    return Dataset(Interactions(csr, rank, *ids, ordered=ordered, when=when))
+
+
+def stages(dataset: Dataset, plan: SplitPlan, deadline: float | None = None) -> Any:
+    return SimpleNamespace(
+        dataset=dataset,
+        plan=plan,
+        split=make_split(dataset, plan, 1),
+        settings=SimpleNamespace(seed=1),
+        spec=SimpleNamespace(metric="ndcg@5"),
+        deadline=deadline,
+        resources=SimpleNamespace(concurrent=2),
+        display=SimpleNamespace(note=notes.append),
+        state=None,
+    )
+
+
+notes: list[str] = []
+TESTED = result.Tested(
+    values={"ndcg@5": 0.5},
+    baselines={"popularity": {"test": {"ndcg@5": 0.25}}},
+    seconds=10.0,
+)
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CSR, CSR]]:
+    """The (train, test) of every training that is asked for; each is made here, not in a worker."""
+    found: list[tuple[CSR, CSR]] = []
+    winner = FinalTraining(config_from_flat({"model": "popularity"}), 1, 1, "cpu")
+    monkeypatch.setattr(orders, "tested", lambda state: TESTED)
+    monkeypatch.setattr(orders, "winner_training", lambda run, what: winner)
+
+    def here(run: Any, *works: Any) -> list[Any]:
+        found.extend((task[1], task[2]) for _, task in works)
+        return [function(*task) for function, task in works]
+
+    monkeypatch.setattr(orders, "side_by_side", here)
+    notes.clear()
+    return found
+
+
+def test_the_other_orders_are_measured_and_its_own_is_the_test(measured: Any) -> None:
+    found = orders.by_order(stages(data(), SplitPlan()))
+    assert found is not None
+    assert list(found) == ["random", "latest", "time"]
+    assert found["random"] == (0.5, 0.25)
+    assert len(measured) == 2
+    for name, (train, test) in zip(("latest", "time"), measured, strict=True):
+        assert train.overlap(test) == 0
+        assert found[name][0] == found[name][1]  # here the winner is popularity
+    assert "latest and time" in notes[0]
+
+
+def test_by_time_only_people_with_a_history_count(measured: Any) -> None:
+    dataset = data()
+    run = stages(dataset, SplitPlan("time", HoldOut("ratio", 0.3)))
+    found = orders.by_order(run)
+    assert found is not None
+    assert set(found) == {"random", "latest", "time"}
+    train, test = measured[-1]
+    assert test.nnz < run.split.test.nnz
+    assert (train.degrees()[test.degrees() > 0] > 0).all()
+
+
+def test_lists_in_order_have_no_dates(measured: Any) -> None:
+    found = orders.by_order(stages(data(timed=False), SplitPlan("latest", HoldOut("fixed", 2))))
+    assert found is not None
+    assert list(found) == ["latest", "random"]
+    ((_, test),) = measured
+    assert (test.degrees() == 2).all()
+
+
+@pytest.mark.parametrize("why", ["no order", "no test", "given test", "no time", "not tested"])
+def test_where_there_is_nothing_to_say(
+    why: str, measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = data(timed=why != "no order", ordered=why != "no order")
+    plan = SplitPlan(test=None) if why == "no test" else SplitPlan()
+    run = stages(dataset, plan, deadline=0.0 if why == "no time" else None)
+    if why == "given test":
+        run.dataset = replace(dataset, ready_test=run.split.test)
+    if why == "not tested":
+        monkeypatch.setattr(orders, "tested", lambda state: None)
+    assert orders.by_order(run) is None
+    assert not measured
+    assert bool(notes) == (why == "no time")
+
+
+def test_there_is_time_with_a_late_deadline(measured: Any) -> None:
+    assert orders.by_order(stages(data(), SplitPlan(), deadline=math.inf)) is not None
+
+
+def test_the_words() -> None:
+    told = result.RunResult(
+        metric="map@10", split_orders={"time": (0.1, 0.125), "random": (0.2, 0.05)}
+    )
+    assert order_words(told) == (
+        "map@10 of this config / of popularity on test items held out at random 0.2000 / 0.0500, "
+        "all after one date 0.1000 / 0.1250"
+    )
+    assert order_words(result.RunResult(metric="map@10")) == ""

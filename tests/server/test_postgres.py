@@ -1,0 +1,175 @@
+"""A search that is tracked in PostgreSQL, through `mlflow server` and directly.
+
+Needs root (PostgreSQL refuses to run as root, so it runs as the user that its package made) and the
+package, which `make test-server` installs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from urllib.parse import quote
+
+import pytest
+
+from search.tracking.ui import server_environment
+from search.tracking.verify import verify_delivery
+from tests.faults.live import Home, check_whole
+from tests.ports import free_port
+from tests.search.tracking.tracking_help import SHORT, wait_until
+
+pytestmark = pytest.mark.server
+
+USER, OWNER = "ann", "postgres"
+SECRET = "s@cr/et 10%"  # what an address has to quote
+TRIALS = 200
+
+
+def programs() -> Path:
+    """Where PostgreSQL's own programs are; skips where it is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found or os.geteuid():
+        pytest.skip("needs root and PostgreSQL: make test-server")
+    return found[-1]
+
+
+@dataclass
+class Database:
+    """A PostgreSQL of the test's own on 127.0.0.1, which asks for a password."""
+
+    folder: Path
+    port: int
+
+    @property
+    def uri(self) -> str:
+        secret = quote(SECRET, safe="")
+        return f"postgresql+psycopg2://{USER}:{secret}@127.0.0.1:{self.port}/mlflow"
+
+    def query(self, sql: str) -> list[str]:
+        """The lines that psql prints."""
+        command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-At", "-c", sql]
+        told = subprocess.run(
+            [*command, "mlflow"],
+            env=os.environ | {"PGPASSWORD": SECRET},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return told.stdout.splitlines()
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    bin_ = programs()
+    folder = Path(mkdtemp(prefix="recsearch-pg-"))
+    secret = folder / "secret"
+    secret.write_text(SECRET)
+    for path in (folder, secret):
+        shutil.chown(path, OWNER)
+    data, port = folder / "data", free_port()
+
+    def run(*command: str) -> None:
+        subprocess.run(["runuser", "-u", OWNER, "--", *command], check=True, cwd=folder)
+
+    init = ("-D", str(data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(secret))
+    run(str(bin_ / "initdb"), *init, "-E", "UTF8", "--no-sync")
+    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
+    control = (str(bin_ / "pg_ctl"), "-D", str(data), "-l", str(folder / "log"))
+    run(*control, "-w", "-o", options, "start")
+    try:
+        there = Database(folder, port)
+        connect = ["-h", "127.0.0.1", "-p", str(port), "-U", USER]
+        subprocess.run(
+            ["createdb", *connect, "mlflow"], env=os.environ | {"PGPASSWORD": SECRET}, check=True
+        )
+        yield there
+    finally:
+        run(*control, "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def served(database: Database, tmp_path: Path) -> Iterator[str]:
+    """The address of an `mlflow server` over that database, artifacts through it."""
+    port, folder = free_port(), tmp_path / "server"
+    folder.mkdir()
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", database.uri]
+    command += ["--artifacts-destination", folder.as_uri(), "--workers", "1"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            env=os.environ | server_environment("sqlite:///unused.db"),
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        from urllib.error import URLError
+        from urllib.request import urlopen
+
+        def answers() -> bool:
+            assert server.poll() is None, (folder / "log").read_text()
+            try:
+                return bool(urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200)
+            except (URLError, OSError):
+                return False
+
+        wait_until(answers)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def no_secret(folder: Path, *said: str) -> None:
+    """The password stands in no file of a run and in nothing that was printed."""
+    forms = [SECRET.encode(), quote(SECRET, safe="").encode(), quote(SECRET).encode()]
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(form in content for form in forms), path
+    assert not any(form.decode() in text for text in said for form in forms)
+
+
+def test_two_hundred_trials_through_a_server(
+    database: Database, served: str, tmp_path: Path
+) -> None:
+    home = Home(tmp_path, served)
+    search = home.search("one", "--trials", str(TRIALS), cpus=None)
+    assert search.wait() == 0, search.said() + search.errors()
+    assert "MLflow lacks" not in search.said()
+    check_whole(home, "one", TRIALS)
+    verified = home.call("sync", "one", "--verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    names = database.query(f"select {SHORT.replace('instr', 'strpos')} from runs")
+    assert len(names) == TRIALS + 1
+    assert set(names) >= {f"t{n:04d}" for n in range(TRIALS)}
+    (epochs,) = database.query(
+        "select count(*) from metrics m join runs r on m.run_uuid = r.run_uuid "
+        "where m.key = 'loss' and r.name like 't0%'"
+    )
+    state = home.state("one")
+    assert int(epochs) == sum(len(trial.rows) for trial in state.trials.values())
+
+
+def test_directly_and_its_password_is_kept_nowhere(database: Database, tmp_path: Path) -> None:
+    home = Home(tmp_path, database.uri)
+    search = home.search("one", cpus=None)
+    assert search.wait() == 0, search.said() + search.errors()
+    assert verify_delivery(home.runs / "one", database.uri) == []
+    no_secret(home.runs, search.said(), search.errors())
+    without = home.call("sync", "one")
+    assert without.returncode == 2
+    assert "RECSEARCH" in without.stderr
+    assert without.stderr.count("\n") == 1
+    again = home.call("sync", "one", "--verify", "--tracking-uri", database.uri)
+    assert again.returncode == 0, again.stdout + again.stderr
+    no_secret(home.runs, without.stderr, again.stdout, again.stderr)
