@@ -10,7 +10,7 @@ QUICK := -m "not faults and not browser and not cluster and not server"
 BENCH_PY := .bench-venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test test-shuffled check test-faults test-cluster test-browser test-server bench replay ui clean
+.PHONY: help setup search test test-shuffled check test-faults test-cluster test-browser test-server docs bench replay ui clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -49,7 +49,7 @@ test-faults: $(VENV)/.dev ## kill schedules and outages with real processes (lon
 test-cluster: $(VENV)/.dev ## a search over several machines, made of namespaces (needs root)
 	$(PY) -m pytest -m cluster -p no:cacheprovider
 
-test-browser: $(VENV)/.dev ## report and MLflow pages in headless Chromium (installs it with apt-get)
+test-browser: $(VENV)/.dev .docs-venv/.done ## report, MLflow pages and the site in headless Chromium (installs it with apt-get)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
 	$(PY) -m pytest -m browser
 
@@ -57,6 +57,15 @@ test-server: $(VENV)/.dev ## a search tracked in PostgreSQL, through MLflow's se
 	@test -d /usr/lib/postgresql || (apt-get update -qq && apt-get install -y -qq postgresql)
 	$(PY) -m pip install --quiet --disable-pip-version-check psycopg2-binary==2.9.13
 	$(PY) -m pytest -m server -p no:cacheprovider
+
+.docs-venv/.done: requirements-docs.txt constraints.txt
+	@test -x .docs-venv/bin/python || $(PYTHON) -m venv .docs-venv
+	.docs-venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt -c constraints.txt
+	@touch $@
+
+docs: $(VENV)/.run .docs-venv/.done ## the documentation as a site, site/index.html; runs its tutorial (minutes)
+	$(PY) -m docs.making build/docs
+	NO_MKDOCS_2_WARNING=1 .docs-venv/bin/mkdocs build --strict --config-file docs/making/mkdocs.yml
 
 .bench-venv/.peers: benchmarks/requirements-peers.txt benchmarks/requirements-recbole.txt benchmarks/constraints.txt
 	@test -x $(BENCH_PY) || $(PYTHON) -m venv .bench-venv
@@ -80,5 +89,5 @@ replay: $(REPLAYED) ## searchers side by side on recorded trainings (recording t
 ui: $(VENV)/.run ## the MLflow UI on 127.0.0.1:5000
 	$(PY) run_search.py ui
 
-clean: ## remove the virtual environments and caches (runs/ and mlflow/store/ stay)
-	rm -rf $(VENV) .bench-venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove the virtual environments, caches and the site (runs/ and mlflow/store/ stay)
+	rm -rf $(VENV) .bench-venv .docs-venv site build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def python_files() -> list[Path]:
-    parts = ("recsys", "search", "tests", "benchmarks")
+    parts = ("recsys", "search", "tests", "benchmarks", "docs")
     return [path for part in parts for path in (ROOT / part).rglob("*.py")]
 
 

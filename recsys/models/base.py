@@ -10,7 +10,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
@@ -70,10 +70,16 @@ class Size:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A flat parameter of a config: `int`, `float`, or one of some words."""
+    """A flat parameter of a config: `int`, `float`, or one of some words.
+
+    limits: what the config takes, in words. default: None where the parameter must be given. Both
+    may differ between models that share a parameter.
+    """
 
     kind: type
     words: tuple[str, ...] = ()
+    limits: str = field(default="", compare=False)
+    default: int | float | str | None = field(default=None, compare=False)
 
     @property
     def expected(self) -> str:
@@ -85,11 +91,28 @@ class Parameter:
     @staticmethod
     def of(model: type[BaseModel], name: str) -> Parameter:
         """The parameter that a field of a pydantic model is."""
-        annotation = model.model_fields[name].annotation
-        if get_args(annotation):
-            return Parameter(str, get_args(annotation))
-        assert annotation in (int, float), f"{name}: {annotation} is no flat parameter"
-        return Parameter(int if annotation is int else float)
+        found = model.model_fields[name]
+        default = None if found.is_required() else found.default
+        if words := get_args(found.annotation):
+            return Parameter(str, words, default=default)
+        assert found.annotation in (int, float), f"{name}: {found.annotation} is no flat parameter"
+        kind = int if found.annotation is int else float
+        return Parameter(kind, limits=_limits(found.metadata), default=default)
+
+
+# pydantic's bounds of a number, and how they are said
+_LIMITS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}"}
+
+
+def _limits(bounds: Sequence[Any]) -> str:
+    """What a number may be, of the bounds of a pydantic field: `above 0, at most 10`."""
+    said = (
+        words.format(f"{getattr(bound, key):,.10g}")
+        for key, words in _LIMITS.items()
+        for bound in bounds
+        if hasattr(bound, key)
+    )
+    return ", ".join(said)
 
 
 class ModelConfig(BaseModel):

@@ -106,6 +106,8 @@ Negatives = Annotated[Even | Fixed | Hard, Field(discriminator="mode")]
 Optimizer = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]
 
 
+# The flat parameters that choose between parts of a config, where they are not given.
+_DEFAULTS = {"loss": "bpr", "neg_mode": "even", "optimizer": "adagrad"}
 # The flat parameters of each loss besides its name.
 _OF_LOSS: dict[str, dict[str, type[BaseModel]]] = {
     loss.model_fields["kind"].default: {name: loss for name in loss.model_fields if name != "kind"}
@@ -168,16 +170,16 @@ class TrainConfig(ModelConfig):
         def take(*names: str) -> dict[str, Any]:
             return {n: left.pop(n) for n in names if n in left}
 
-        loss = {"kind": left.pop("loss", "bpr")}
+        loss = {"kind": left.pop("loss", _DEFAULTS["loss"])}
         loss |= take(*_OF_LOSS.get(loss["kind"], ()))
-        negatives: dict[str, Any] = {"mode": left.pop("neg_mode", "even")}
+        negatives: dict[str, Any] = {"mode": left.pop("neg_mode", _DEFAULTS["neg_mode"])}
         if negatives["mode"] == "fixed":
             if "neg_sample_num" not in left:
                 raise ConfigError("neg_sample_num is missing: neg_mode fixed needs it")
             negatives["count"] = left.pop("neg_sample_num")
         elif negatives["mode"] == "hard":
             negatives |= _hard_from_flat(left)
-        optimizer: dict[str, Any] = {"kind": left.pop("optimizer", "adagrad")}
+        optimizer: dict[str, Any] = {"kind": left.pop("optimizer", _DEFAULTS["optimizer"])}
         own = ("weight_decay",) if optimizer["kind"] == "adam" else ("l2", "l2_bias")
         optimizer |= take("lr", *own)
         if optimizer["kind"] == "adagrad" and "adagrad_per" in left:
@@ -234,15 +236,15 @@ class TrainConfig(ModelConfig):
         """See `ModelConfig.parameters`; the parts of a config are flattened."""
         of_losses = (own.items() for own in _OF_LOSS.values())
         flat = {
-            "loss": _tags("kind", *get_args(AnyLoss)),
+            "loss": _tags("loss", "kind", *get_args(AnyLoss)),
             **{name: Parameter.of(loss, name) for own in of_losses for name, loss in own},
-            "neg_mode": _tags("mode", Even, Fixed, Hard),
+            "neg_mode": _tags("neg_mode", "mode", Even, Fixed, Hard),
             "neg_sample_num": Parameter.of(Fixed, "count"),
             "num_candidate_neg_samples": Parameter.of(Hard, "candidates"),
             "num_hard_neg_samples": Parameter.of(Hard, "hard"),
-            "hard_fraction": Parameter(float),
+            "hard_fraction": Parameter(float, limits="above 0, at most 1"),
             "num_random_neg_samples": Parameter.of(Hard, "random"),
-            "optimizer": _tags("kind", Adam, Adagrad, Sgd),
+            "optimizer": _tags("optimizer", "kind", Adam, Adagrad, Sgd),
             "lr": Parameter.of(Adam, "lr"),
             "weight_decay": Parameter.of(Adam, "weight_decay"),
             "l2": Parameter.of(Adagrad, "l2"),
@@ -267,8 +269,9 @@ class TrainConfig(ModelConfig):
         return self.model_copy(update={"epochs": epochs})
 
 
-def _tags(key: str, *parts: type[BaseModel]) -> Parameter:
-    return Parameter(str, tuple(str(part.model_fields[key].default) for part in parts))
+def _tags(name: str, key: str, *parts: type[BaseModel]) -> Parameter:
+    words = tuple(str(part.model_fields[key].default) for part in parts)
+    return Parameter(str, words, default=_DEFAULTS[name])
 
 
 def _hard_from_flat(left: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""A page whose commands are run as it is made: what they print stands below them.
+
+A block whose language is `sh run` is run in the page's folder, one block after the other; `head=N`
+and `tail=N` keep so many of the first and last lines of what it printed. A comment `picture: PAGE
+WIDTHxHEIGHT TEXT` becomes a picture of a page that the commands have written.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from docs.making.markdown import fenced
+from docs.making.pictures import photograph
+from docs.making.program import COLUMNS
+
+SECONDS = 900  # for one block
+_BLOCK = re.compile(r"^```sh run((?: (?:head|tail)=\d+)*)\n(.*?)^```$", re.M | re.S)
+_PICTURE = re.compile(r"^<!-- picture: (\S+) (\d+)x(\d+) (.+?) -->$", re.M)
+_STEP = re.compile(f"{_BLOCK.pattern}|{_PICTURE.pattern}", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the commands of a page run, with what environment, and where its pictures go."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    pictures: Path
+
+    def page(self, markdown: str) -> str:
+        """The page with what its commands printed and with its pictures."""
+        return _STEP.sub(self._step, markdown)
+
+    def _step(self, found: re.Match[str]) -> str:
+        kept, commands, page, width, height, words = found.groups()
+        if commands is None:
+            return self._picture(page, int(width), int(height), words)
+        limits = {name: int(n) for name, n in (part.split("=") for part in kept.split())}
+        printed = shortened(self.run(commands), limits.get("head", 0), limits.get("tail", 0))
+        return f"{fenced(commands, 'sh')}\n{fenced(printed)}" if printed else fenced(commands, "sh")
+
+    def run(self, commands: str) -> str:
+        """What a shell printed; RuntimeError where a command failed, which ends the build."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=self.folder,
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{commands.strip()} ended with {done.returncode}:\n{done.stdout}")
+        return done.stdout.replace(f"{self.folder}/", "")
+
+    def _picture(self, page: str, width: int, height: int, words: str) -> str:
+        self.pictures.mkdir(exist_ok=True)
+        name = f"{Path(page).stem}-{width}x{height}.png"
+        if not photograph(self.folder / page, self.pictures / name, width, height):
+            return f"*No picture of {words}: Chromium was not there when this page was made.*"
+        return f"![{words}]({self.pictures.name}/{name})"
+
+
+def commands_of(markdown: str) -> list[str]:
+    """The commands that a page runs, a block each."""
+    return [found[2] for found in _BLOCK.finditer(markdown)]
+
+
+def shortened(text: str, head: int, tail: int) -> str:
+    """The first and the last lines of a text, all of them where neither is said; long ones are
+    folded as a terminal would.
+    """
+    lines = [part for line in text.rstrip().splitlines() for part in _folded(line)]
+    if not (head or tail) or len(lines) <= head + tail:
+        return "\n".join(lines)
+    return "\n".join([*lines[:head], "...", *lines[len(lines) - tail :]])
+
+
+def _folded(line: str) -> list[str]:
+    """A line in as many as it takes, the later ones below its second word if that is a column."""
+    if len(line) <= COLUMNS:
+        return [line]
+    column = re.match(r"\w+ {2,}", line)
+    indent = " " * (len(column[0]) if column else 4)
+    return textwrap.wrap(line, COLUMNS, subsequent_indent=indent, break_on_hyphens=False)
