@@ -63,6 +63,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "status_words": STATUS[result.status],
         "headline": summary.headline(run.shown),
         "gains": summary.gain_words(result),
+        "orders": summary.order_words(result),
         "blend": result.blend,
         "blend_words": summary.blend_words(result),
         "blended": _blended(run),

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,15 @@ class TestDone:
             "hence too high",
         ):
             assert words in page.text
+
+    def test_other_orders_of_the_split(self, done, page, tmp_path):
+        assert "after one date" not in page.text
+        timed = shutil.copytree(done, tmp_path / "timed")
+        result = json.loads((timed / "result.json").read_text())
+        result["split_orders"] = {"random": [0.2, 0.05], "time": [0.1, 0.125]}
+        (timed / "result.json").write_text(json.dumps(result))
+        text = Page(render_report(timed)).text
+        assert "held out at random 0.2000 / 0.0500, all after one date 0.1000 / 0.1250" in text
 
     def test_verdicts_are_those_of_the_race(self, done, page):
         result = json.loads((done / "result.json").read_text())
