@@ -1,7 +1,8 @@
 """A page whose commands are run as it is made: what they print stands below them.
 
-A block whose language is `sh run` is run in the page's folder, one block after the other; `head=N`
-and `tail=N` keep so many of the first and last lines of what it printed. A comment `picture: PAGE
+A block whose language is `sh run` is run in the page's folder, one block after the other; `head=N
+from=WORD` keeps the first lines of what it printed, and all from the one that begins with a word. A
+comment `picture: PAGE
 WIDTHxHEIGHT TEXT` becomes a picture of a page that the commands have written.
 """
 
@@ -19,7 +20,7 @@ from docs.making.pictures import photograph
 from docs.making.program import COLUMNS
 
 SECONDS = 900  # for one block
-_BLOCK = re.compile(r"^```sh run((?: (?:head|tail)=\d+)*)\n(.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"^```sh run(?: head=(\d+) from=(\w+))?\n(.*?)^```$", re.M | re.S)
 _PICTURE = re.compile(r"^<!-- picture: (\S+) (\d+)x(\d+) (.+?) -->$", re.M)
 _STEP = re.compile(f"{_BLOCK.pattern}|{_PICTURE.pattern}", re.M | re.S)
 
@@ -37,11 +38,13 @@ class Place:
         return _STEP.sub(self._step, markdown)
 
     def _step(self, found: re.Match[str]) -> str:
-        kept, commands, page, width, height, words = found.groups()
+        head, word, commands, page, width, height, words = found.groups()
         if commands is None:
             return self._picture(page, int(width), int(height), words)
-        limits = {name: int(n) for name, n in (part.split("=") for part in kept.split())}
-        printed = shortened(self.run(commands), limits.get("head", 0), limits.get("tail", 0))
+        printed = self.run(commands).rstrip()
+        if word is not None:
+            printed = shortened(printed, int(head), word)
+        printed = "\n".join(part for line in printed.splitlines() for part in folded(line))
         return f"{fenced(commands, 'sh')}\n{fenced(printed)}" if printed else fenced(commands, "sh")
 
     def run(self, commands: str) -> str:
@@ -70,23 +73,25 @@ class Place:
 
 def commands_of(markdown: str) -> list[str]:
     """The commands that a page runs, a block each."""
-    return [found[2] for found in _BLOCK.finditer(markdown)]
+    return [found[3] for found in _BLOCK.finditer(markdown)]
 
 
-def shortened(text: str, head: int, tail: int) -> str:
-    """The first and the last lines of a text, all of them where neither is said; long ones are
-    folded as a terminal would.
+def shortened(text: str, head: int, word: str) -> str:
+    """The first lines of a text, and all from the first one that begins with a word."""
+    lines = text.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith(word)]
+    if not starts:
+        raise RuntimeError(f"no line of what was printed begins with {word}:\n{text}")
+    left_out = ["..."] if starts[0] > head else []
+    return "\n".join([*lines[:head], *left_out, *lines[max(head, starts[0]) :]])
+
+
+def folded(line: str) -> list[str]:
+    """A line in as many as a terminal would make of it; the later ones begin where its text does,
+    after a first column.
     """
-    lines = [part for line in text.rstrip().splitlines() for part in _folded(line)]
-    if not (head or tail) or len(lines) <= head + tail:
-        return "\n".join(lines)
-    return "\n".join([*lines[:head], "...", *lines[len(lines) - tail :]])
-
-
-def _folded(line: str) -> list[str]:
-    """A line in as many as it takes, the later ones below its second word if that is a column."""
     if len(line) <= COLUMNS:
         return [line]
-    column = re.match(r"\w+ {2,}", line)
+    column = re.match(r"\w* {2,}", line)
     indent = " " * (len(column[0]) if column else 4)
     return textwrap.wrap(line, COLUMNS, subsequent_indent=indent, break_on_hyphens=False)

@@ -13,7 +13,7 @@ from docs.making.notebook import Cell, notebook_page, read_notebook, run_cells
 from docs.making.pages import DOCS, NOTEBOOK
 from docs.making.program import COLUMNS, install
 from docs.making.shop import write_shop
-from docs.making.tutorial import Place, shortened
+from docs.making.tutorial import Place, folded, shortened
 from recsys.data import load
 
 
@@ -36,15 +36,27 @@ def test_a_command_that_fails_ends_the_build(place):
         place.page("```sh run\necho why\nfalse | cat\n```\n".replace("echo why\n", "echo why; "))
 
 
-def test_long_outputs_are_cut_in_the_middle_and_long_lines_folded():
-    lines = "\n".join("abcde")
-    assert shortened(lines, 1, 2) == "a\n...\nd\ne"
-    assert shortened(lines, 2, 3) == shortened(lines, 0, 0) == lines
-    long = "gain   " + "word " * 40
-    first, second, *_ = shortened(long, 0, 0).splitlines()
-    assert len(first) <= COLUMNS
-    assert second.startswith("       word")
-    assert shortened("   12  xx", 0, 0) == "   12  xx"
+def test_long_outputs_are_cut_in_the_middle():
+    printed = "one\ntwo\nthree\nwinner a\nwinner b"
+    assert shortened(printed, 1, "winner") == "one\n...\nwinner a\nwinner b"
+    assert shortened(printed, 3, "winner") == shortened(printed, 4, "winner") == printed
+    with pytest.raises(RuntimeError, match="begins with loser"):
+        shortened(printed, 1, "loser")
+
+
+def test_the_cut_of_a_block(place):
+    made = place.page("```sh run head=1 from=d\nprintf 'a\\nb\\nc\\nd\\n'\n```\n")
+    assert "```text\na\n...\nd\n```" in made
+
+
+def test_long_lines_are_folded_below_their_text():
+    for start in ("gain   ", "       "):
+        first, second, *_ = folded(start + "word " * 40)
+        assert len(first) <= COLUMNS
+        assert first.startswith(f"{start}word")
+        assert second.startswith("       word")
+    assert folded("word " * 40)[1].startswith("    word")
+    assert folded("   12  xx") == ["   12  xx"]
 
 
 def test_a_picture_or_a_word_of_why_there_is_none(place, monkeypatch):
