@@ -149,6 +149,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def preference(text: str) -> str:
+    """Who wins the race, as a setting of the space."""
+    if text not in ("best", "small"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected best or small")
+    return f"race.prefer={text}"
+
+
 def seed_number(text: str) -> int:
     """A whole number from 0 to 2^32 - 1."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
@@ -245,6 +252,14 @@ def search_parser() -> Parser:
         dest="overrides",
         metavar="KEY=VALUE",
         help="override the space: a parameter (latent_factors=64) or a key (metric=ndcg@20)",
+    )
+    what.add_argument(
+        "--prefer",
+        action="append",
+        type=preference,
+        dest="overrides",
+        metavar="best|small",
+        help="small: the smallest model that is not proven worse than the best wins",
     )
     what.add_argument(
         "--warm-start",

@@ -13,7 +13,7 @@ from search.space.located import Node, Origin, near, shown
 from search.space.params import PARAM_KEYS, value_of
 from search.space.reader import DEFAULT_EPOCHS, KEYS
 
-_NESTED = {"split": ("order", "test", "valid"), "race": ("finalists", "replicates")}
+_NESTED = {"split": ("order", "test", "valid"), "race": ("finalists", "replicates", "prefer")}
 GPU_BATCH = 4096
 
 
@@ -89,12 +89,18 @@ def gpu_batch(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_twice(settings: Sequence[str]) -> None:
-    """Two settings of one thing are an error: the second would silently win."""
+    """Two settings of one thing, or of it and a part of it, are an error: the second would silently
+    win.
+    """
     seen: set[str] = set()
     for setting in settings:
         key = setting.partition("=")[0].strip().removeprefix("params.")
         if key in seen:
             raise ConfigError(f"--set {shown(key)[1:-1]} is given twice")
+        for other in seen:
+            if key.startswith(f"{other}.") or other.startswith(f"{key}."):
+                both = " and ".join(shown(one)[1:-1] for one in (other, key))
+                raise ConfigError(f"--set {both} are one thing: give one of them")
         seen.add(key)
 
 

@@ -22,6 +22,7 @@ from search.space.strategies import SCHEDULERS, SEARCHERS
 # The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
 # here too.
 PURPOSES, MODES = ("search", "table"), ("max",)
+PREFER = ("best", "small")
 # How the data may be ordered, and by which rules a part of it is then held out.
 ORDERS = {
     "random": ("ratio", "fixed"),
@@ -118,7 +119,7 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
         return RaceSpec(0, 0) if table else RaceSpec(4, 5)
     if node.value in (None, "none"):
         return RaceSpec(0, 0)
-    parts = node.entries(("finalists", "replicates"))
+    parts = node.entries(("finalists", "replicates", "prefer"))
     finalists = parts["finalists"].integer(*WHOLE["finalists"]) if "finalists" in parts else 4
     replicates = parts["replicates"].integer(*WHOLE["replicates"]) if "replicates" in parts else 5
     if not finalists or not replicates:
@@ -127,7 +128,10 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
         raise parts["replicates"].wrong("at least 2: one split decides nothing (or race: none)")
     if table and finalists:
         raise node.fail("a table has no race: leave it out, or take purpose: search")
-    return RaceSpec(finalists, replicates)
+    prefer = parts["prefer"].word(PREFER) if "prefer" in parts else PREFER[0]
+    if prefer != PREFER[0] and not finalists:
+        raise parts["prefer"].fail(f"{prefer} is decided by a race, and there is none")
+    return RaceSpec(finalists, replicates, prefer)
 
 
 def _blend(node: Node | None, race: RaceSpec) -> int:
@@ -136,6 +140,8 @@ def _blend(node: Node | None, race: RaceSpec) -> int:
     most = node.integer(*WHOLE["blend"])
     if not race.finalists:
         raise node.fail("a blend is made of the finalists of a race, and there is no race")
+    if race.prefer == "small":
+        raise node.fail("a blend is several models: with race.prefer small use blend: none")
     return most
 
 

@@ -48,10 +48,19 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class RaceSpec:
-    """The race: how many of the best trials meet, on how many fresh splits. 0: no race."""
+    """The race: how many of the best trials meet, on how many fresh splits. 0: no race.
+
+    prefer: who wins, the "best", or the "small"est of those that are not proven worse than it.
+    """
 
     finalists: int
     replicates: int
+    prefer: str = "best"
+
+    def plain(self) -> dict[str, Any]:
+        plain = {"finalists": self.finalists, "replicates": self.replicates}
+        # runs of earlier versions are known by the digest of a spec without this key
+        return plain if self.prefer == "best" else plain | {"prefer": self.prefer}
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,7 @@ class SearchSpec:
             "reduction_factor": self.reduction_factor,
             "k": self.k,
             "split": self.split.plain(),
-            "race": {"finalists": self.race.finalists, "replicates": self.race.replicates},
+            "race": self.race.plain(),
             **({"blend": self.blend} if self.blend else {}),
             "params": {p.name: p.plain() for p in self.params},
             "enqueue": [dict(entry) for entry in self.enqueue],

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys.models import model_of
 from search.machine.cluster import Failure
 from search.record.compared import comparison
 from search.record.events import ReplicateRaced, State
@@ -27,6 +28,8 @@ from search.stages.replicates import (
     run_race,
     standings,
 )
+from search.stats import expected_reach
+from search.tune.pace import size_of, watched_users
 from search.tune.worker import ReplicateResult, ReplicateTask
 from search.words import counted
 
@@ -67,6 +70,8 @@ def finalists(run: Stages) -> list[TrialRecord]:
     if default is not None and default.config not in configs and not default.leaky:
         # where time is short the last to be left out, unless the search itself had cut it off
         chosen.insert(1 if default.state == State.COMPLETE else len(chosen), default)
+    if run.spec.race.prefer == "small":
+        return chosen + smaller_ones(run, ranked, chosen)
     if run.spec.blend:  # before more of the same model, which a blend gains less by
         first = {chosen[0].id}
         if default is not None and default.state == State.COMPLETE:
@@ -75,6 +80,36 @@ def finalists(run: Stages) -> list[TrialRecord]:
         rest = [t for t in chosen if t not in kept]
         return kept + best_of_other_models(ranked, chosen) + rest
     return chosen
+
+
+def smaller_ones(
+    run: Stages, ranked: list[TrialRecord], chosen: list[TrialRecord]
+) -> list[TrialRecord]:
+    """The smallest trials that the search cannot tell from the best, smaller than it, each of
+    another size; as many as there are finalists.
+    """
+    best = ranked[0]
+    users = watched_users(run.split.train, run.split.valid)
+    least = (best.value or 0.0) - expected_reach(users)
+    sizes = {memory_of(run, trial) for trial in chosen}
+    found: list[TrialRecord] = []
+    near = [t for t in ranked if (t.value or 0.0) >= least]
+    for trial in sorted(near, key=lambda t: memory_of(run, t)):
+        size = memory_of(run, trial)
+        if size < memory_of(run, best) and size not in sizes:
+            sizes.add(size)
+            found.append(max((t for t in near if memory_of(run, t) == size), key=_value))
+    return found[: run.spec.race.finalists]
+
+
+def _value(trial: TrialRecord) -> float:
+    return trial.value or 0.0
+
+
+def memory_of(run: Stages, trial: TrialRecord) -> int:
+    """Bytes that a trial's model takes, roughly (`Cost.memory`)."""
+    config = trial.training
+    return model_of(config).cost(config, size_of(run.split.train)).memory
 
 
 def best_of_other_models(ranked: list[TrialRecord], chosen: list[TrialRecord]) -> list[TrialRecord]:
@@ -266,22 +301,27 @@ def race_summary(
     run: Stages, table: list[Standing], racers: list[TrialRecord], replicates: int
 ) -> Decided:
     """The standings and the comparisons of the winner."""
-    winner = table[0]
-    default = first_default(run)
-    names: dict[str, str] = {}
-    if len(table) > 1:
-        names[table[1].id] = f"the runner-up {table[1].id}"
-    if default is not None and default.id != winner.id and any(s.id == default.id for s in table):
-        both = default.id in names
-        names[default.id] = f"the first default config {default.id}" + (
-            " (also the runner-up)" if both else ""
-        )
     users = run.split.train.n_users
     rng = np.random.default_rng([run.settings.seed, 7])
 
     def per_user(config_id: str) -> np.ndarray:
         return load_per_user(run.folder.path, config_id, replicates, users)
 
+    default = first_default(run)
+    names: dict[str, str] = {}
+    best = table[0]
+    if run.spec.race.prefer == "small":
+        table = smallest_first(run, table, racers, per_user)
+    winner = table[0]
+    if winner is not best:
+        names[best.id] = f"{best.id}, the best of the race and larger,"
+    elif len(table) > 1:
+        names[table[1].id] = f"the runner-up {table[1].id}"
+    if default is not None and default.id != winner.id and any(s.id == default.id for s in table):
+        also = ""
+        if default.id in names:
+            also = " (also the runner-up)" if winner is best else " (also the best of the race)"
+        names[default.id] = f"the first default config {default.id}{also}"
     found = compare_with(table, list(names), per_user, rng) if names else {}
     search_value = {t.id: t.value for t in racers}
     return Decided(
@@ -301,3 +341,25 @@ def race_summary(
         comparisons=tuple(comparison(rival, c, names[rival]) for rival, c in found.items()),
         is_default=default is not None and default.id == winner.id,
     )
+
+
+def smallest_first(
+    run: Stages,
+    table: list[Standing],
+    racers: list[TrialRecord],
+    per_user: Callable[[str], np.ndarray],
+) -> list[Standing]:
+    """The standings with the smallest model first that is not proven worse than the best."""
+    best = table[0]
+    rng = np.random.default_rng([run.settings.seed, 9])
+    found = compare_with(table, [s.id for s in table[1:]], per_user, rng)
+    size = {trial.id: memory_of(run, trial) for trial in racers}
+    level = [best, *(s for s in table[1:] if not (found[s.id].proven and found[s.id].gain > 0))]
+    smallest = min(level, key=lambda s: size[s.id])
+    if smallest is not best:
+        share = size[smallest.id] / size[best.id]
+        run.display.note(
+            f"{smallest.id} takes {share:.0%} of the memory of {best.id} and is not proven worse: "
+            "the smaller wins"
+        )
+    return [smallest, *(s for s in table if s is not smallest)]

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from tests.cluster.machines import PORT, PYTHON, ROOT, Machine, Machines, missing
@@ -28,10 +29,10 @@ def machines() -> Iterator[Machines]:
         yield made
 
 
-def start_head(machines: Machines) -> Machine:
+def start_head(machines: Machines, **env: str) -> Machine:
     """The machine of the driver, whose Ray gives no core away."""
     head = machines.add("h", project=True)
-    head.ray("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false")
+    head.ray("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", env=env)
     return head
 
 
@@ -143,3 +144,61 @@ def test_nodes_come_and_go_and_then_the_head_ends(machines: Machines) -> None:
     assert "--resume --run" in said
     text = head.run("cat /tmp/runs/late/trials.csv /tmp/runs/late/journal.jsonl").stdout
     assert '"state": "FAILED"' not in text.replace('":"', '": "')
+
+
+def test_a_cluster_with_tokens(machines: Machines) -> None:
+    right = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    wrong = right | {"RAY_AUTH_TOKEN": "fedcba9876543210" * 4}
+    head = start_head(machines, **right)
+    node = join(machines, "w1", **right)
+    at = f"{head.address}:{PORT}"
+    words = ("--space", "smoke", "--trials", "2", "--address", at)
+    for env in ({}, wrong):
+        refused = head.run(search("refused", *words), env, timeout=LONG_S)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert f"--address {at}: the cluster asks for a token: set RAY_AUTH_MODE" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert head.run("ls /tmp/runs").returncode != 0
+    done = head.run(search("good", *words), right, timeout=LONG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trials_on(node) == 2
+    found = head.run(f"grep -rl {right['RAY_AUTH_TOKEN']} /tmp/runs /tmp/good.db")
+    assert found.returncode == 1, f"the token stands in {found.stdout}"
+
+
+def test_nodes_that_are_killed_at_random_lose_nothing(machines: Machines) -> None:
+    """Every ten seconds each node ends with p = .03 (the second one once in any case), and another
+    one comes: 200 trials are those of a search that nobody disturbed."""
+    head = start_head(machines)
+    alive = {name: join(machines, name) for name in ("w1", "w2", "w3")}
+    plain = ("--space", "smoke", "--trials", "200", "--set", "searcher=random")
+    options = (*plain, "--set", "scheduler=none", "--set", "max_epochs=8", "--set", "race=none")
+    at = f"{head.address}:{PORT}"
+    process = head.start(search("killed", *options, "--address", at))
+    rng, killed, last = np.random.default_rng(5), 0, time.monotonic()
+    wait(lambda: trials_on(alive["w2"]) >= 2, "the second node does not work")
+    doomed = {"w2"}
+    while process.poll() is None:
+        if time.monotonic() - last >= 10:
+            last = time.monotonic()
+            doomed |= {name for name in alive if rng.random() < 0.03}
+        for name in doomed:
+            alive.pop(name).end()
+            killed += 1
+            fresh = f"w{3 + killed}"
+            alive[fresh] = join(machines, fresh)
+        doomed = set()
+        time.sleep(0.5)
+    said = end(process)
+    assert process.returncode == 0, said
+    assert killed
+    here = head.run(search("whole", *options), {"RECSEARCH_CPUS": "2"}, timeout=2 * LONG_S)
+    assert here.returncode == 0, here.stdout + here.stderr
+    rows = table(head, "killed")
+    assert [row["id"] for row in rows] == [f"t{n:04d}" for n in range(200)]
+    again = sum(row.pop("attempt", "1") != "1" for row in rows)
+    print(f"{killed} nodes killed, {again} trials begun again")
+    assert rows == [
+        {name: value for name, value in row.items() if name != "attempt"}
+        for row in table(head, "whole")
+    ]

@@ -83,7 +83,7 @@ def test_the_command_says_when_and_how_often(
     said = capsys.readouterr().out
     assert "duplicates merged: 20 (10.0% of the rows); order of time: known" in said
     assert "known, 2001-09-09 to 2001-09-14" in said
-    assert "--set split.order=latest holds out" in said
+    assert "recommended: --set split.order=latest, the latest items of each user" in said
     assert "items of a user  users" in said and "users of an item  items" in said
 
 

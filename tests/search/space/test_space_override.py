@@ -77,7 +77,20 @@ def test_top_keys_and_what_depends_on_them() -> None:
     assert changed.params == spec.params
     assert changed.enqueue == spec.enqueue
     assert override(changed, ["grace_epochs=50", "max_epochs=100"]).grace_epochs == 50
-    assert override(spec, ["race=none", "race.finalists=3"]).race.finalists == 3
+    assert not override(spec, ["race=none"]).race.finalists
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["race=none", "race.finalists=3"],
+        ["split.test.ratio=0.2", "split.test=none"],
+        ["params.lr.high=0.1", "lr=0.1"],
+    ],
+)
+def test_a_thing_and_a_part_of_it_are_one_thing(settings: list[str]) -> None:
+    with pytest.raises(ConfigError, match="are one thing: give one of them"):
+        override(load_spec("bpr_hard"), settings)
 
 
 def test_words_that_structure_keep_the_sets_that_agree() -> None:
