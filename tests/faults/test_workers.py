@@ -147,7 +147,7 @@ def test_a_worker_killed_in_the_race_is_started_again(home: Home) -> None:
         os.kill(pid, signal.SIGKILL)
     assert search.wait() == 0, search.said()
     check_whole(home, "one", TRIALS)
-    assert not [row for row in home.state("one").race.values() if row.get("cause")]
+    assert not [row for row in home.state("one").race.values() if row.cause]
 
 
 @pytest.mark.slow
