@@ -22,6 +22,8 @@ from recsys.models.slim import SlimConfig
 EASE_GRID = (30.0, 60.0, 125.0, 250.0, 500.0, 1000.0, 2000.0)
 SLIM_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
 CHEAP = 1e12  # floating-point operations of a whole list that are not worth saving: seconds
+RATE = 4e10  # of them a second, in one core's dense solve; 8e10 were measured
+SHARE = 0.1  # of a time budget, for choosing a rival
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ SLIM = Rival(
 def rivals_for(n_items: int) -> tuple[Rival, ...]:
     """The rivals on data with so many items: popularity, and a linear model that can be had."""
     return POPULARITY, EASE if n_items <= MAX_ITEMS else SLIM
+
+
+def seconds_for(size: Size, budget: float) -> float:
+    """About how long the rivals take on data of a size, in a run of `budget` seconds.
+
+    Each is chosen within their share of it, and then trained once more.
+    """
+    rivals = rivals_for(size.items)
+    work = [[model_of(one).cost(one, size).work for one in rival.configs] for rival in rivals]
+    choosing = sum(min(sum(own) / RATE, SHARE * budget) for own in work)
+    return choosing + sum(max(own) for own in work) / RATE
 
 
 @dataclass(frozen=True)

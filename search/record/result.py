@@ -170,6 +170,7 @@ class RunResult(Part):
     test_users: int | None = _about("users with test items")
     test_comparisons: tuple[Comparison, ...] = _about("the winner against the baselines", ())
     importance: dict[str, float] = _about("importance of each parameter, adding up to 1", {})
+    importance_ci: dict[str, Interval] = _about("90% interval of it over resampled trials", {})
     test_reads: int | None = _about("how often the test items were looked at")
     split: str | None = _about("how data was held out")
     split_digest: str | None = _about("changes with any held-out item")

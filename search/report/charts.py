@@ -225,18 +225,31 @@ def leak_chart(rows: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
     return plot.markup()
 
 
-def importance_chart(shares: Mapping[str, float]) -> Markup | None:
-    """Horizontal bars, the largest on top."""
+def importance_chart(
+    shares: Mapping[str, float], intervals: Mapping[str, tuple[float | None, float | None]] = {}
+) -> Markup | None:
+    """Horizontal bars, the largest on top, each with its interval."""
     known = sorted(shares.items(), key=lambda pair: -pair[1])[:16]
     if not known or known[0][1] <= 0:
         return None
     rows = len(known)
-    plot = Plot.area("Importance of the parameters", (0, known[0][1] * 1.05), (rows - 0.5, -0.5),
+    ends = {
+        name: (low, high)
+        for name, (low, high) in intervals.items()
+        if low is not None and high is not None
+    }
+    most = max(known[0][1], *(ends.get(name, (0.0, 0.0))[1] for name, _ in known))
+    plot = Plot.area("Importance of the parameters", (0, most * 1.05), (rows - 0.5, -0.5),
                      height=66 + 28 * rows, left=284)  # fmt: skip
     plot.axes("share", "", most_x=4)
     for row, (name, share) in enumerate(known):
         plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")
-        plot.bar(row, share, "bar", f"{name}: {share:.2f}")
+        hint = f"{name}: {share:.2f}"
+        if between := ends.get(name):
+            hint += f" ({between[0]:.2f} to {between[1]:.2f})"
+        plot.bar(row, share, "bar", hint)
+        if between:
+            plot.segment((between[0], row), (between[1], row), "whisker")
     return plot.markup()
 
 

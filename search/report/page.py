@@ -210,7 +210,7 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
          "mean, which decides.", charts.race_chart(tables.race_values(run), metric, winner)),
         ("The winner's lead", "Over each rival, paired over users. An interval that includes "
          "zero proves nothing.", charts.gains_chart(run.result.race.comparisons, metric)),
-        ("What mattered", source, charts.importance_chart(shares)),
+        ("What mattered", source, charts.importance_chart(shares, run.result.importance_ci)),
         ("Hard negatives", "M of N candidates are kept: the better a trial, the darker its dot.",
          None if run.is_table else maps.negatives_map(run.trials, winner)),
         ("Quality by seconds", "The line is the best that so many seconds of a trial reach.",
@@ -222,7 +222,10 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
 def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
     known = run.result.importance
     if known:
-        return known, "Share of each parameter in what separates good trials from bad ones."
+        said = "Share of each parameter in what separates good trials from bad ones"
+        if run.result.importance_ci:
+            said += "; the line is where it lies for nine in ten draws of the trials"
+        return known, f"{said}."
     trials = [t for t in run.trials if t.value is not None and not t.leaky]
     shares = {}
     for name in tables.param_names(run):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsys.models import model_of
+from recsys.rivals import seconds_for
 from search.machine.cluster import Failure
 from search.record.compared import comparison
 from search.record.events import ReplicateRaced, State
@@ -226,17 +227,19 @@ def seconds_left(run: Stages) -> Callable[[Sequence[TrialRecord]], float]:
     """How many seconds of the time budget a race of some trials may take.
 
     Test and refit need some as well: they train the winner, or a blend's members side by side, so
-    what they leave depends on who races.
+    what they leave depends on who races. Beside the winner's test the rivals are chosen.
     """
     if run.deadline is None or (budget := run.settings.time_budget) is None:
         return lambda _: float("inf")
     left = 0.85 * (run.deadline - time.monotonic())
+    rivals = seconds_for(size_of(run.split.train), budget)
+    workers = run.resources.concurrent
 
     def seconds(racers: Sequence[TrialRecord]) -> float:
-        dearest = sorted(map(full_seconds, racers), reverse=True)
-        members = sum(dearest[: run.spec.blend]) / run.resources.concurrent
-        after = 2 * (max(dearest, default=0.0) + members)
-        return max(left - after, LEAST_SHARE * budget)
+        each = sorted(map(full_seconds, racers), reverse=True)
+        members, dearest = sum(each[: run.spec.blend]) / workers, max(each, default=0.0)
+        tested = max(dearest, rivals, (dearest + rivals) / workers)
+        return max(left - (tested + dearest + 2 * members), LEAST_SHARE * budget)
 
     return seconds
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from search.record.events import StageMarked, StageState, State, Status
 from search.record.folder import JOURNAL
 from search.record.handed import handed_over
@@ -34,6 +36,9 @@ def result(run: Stages, status: Status) -> RunResult:
     race = decided(state)
     test = tested(state) or Tested()
     best = (state.trials.get(race.winner) if race else None) or state.best()
+    mattered = None
+    if status == Status.DONE:
+        mattered = importance(run.study(), np.random.default_rng([run.settings.seed, 10]))
     excludes = sorted({t.config.get("negatives_exclude", "train") for t in state.trials.values()})
     return RunResult(
         version=VERSION,
@@ -48,7 +53,8 @@ def result(run: Stages, status: Status) -> RunResult:
         test_metrics=test.values,
         test_users=test.users,
         test_comparisons=test.comparisons,
-        importance=importance(run.study()) if status == Status.DONE else {},
+        importance=mattered.shares if mattered else {},
+        importance_ci=mattered.intervals if mattered else {},
         test_reads=test_reads(run),
         split=run.split.name,
         split_digest=run.split.digest,

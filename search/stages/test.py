@@ -56,9 +56,6 @@ class BlendOnTest:
     per_user: np.ndarray
 
 
-RIVALS_SHARE = 0.1  # of a time budget, for choosing a rival
-
-
 def test(run: Stages) -> Tested:
     """The one look at the test items, for the winner and its rivals."""
     split, metrics = run.split, list(run.metrics)
@@ -66,7 +63,7 @@ def test(run: Stages) -> Tested:
         return Tested(skipped="the split holds out no test items")
     task = (winner_training(run, "test"), split.train, split.valid, split.test, metrics)
     budget = run.settings.time_budget
-    seconds = math.inf if budget is None else RIVALS_SHARE * budget
+    seconds = math.inf if budget is None else rivals.SHARE * budget
     on_test, beside = side_by_side(run, (test_task, task), (rivals_task, (*task, seconds)))
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])

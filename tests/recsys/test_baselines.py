@@ -11,7 +11,7 @@ from recsys.models import Size, ease, fit_model, model_of
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.popularity import Popularity
 from recsys.rivals import EASE as EASE_RIVAL
-from recsys.rivals import POPULARITY, SLIM, Rival, _climb, choose, rivals_for
+from recsys.rivals import POPULARITY, RATE, SLIM, Rival, _climb, choose, rivals_for, seconds_for
 
 Planted = tuple[CSR, CSR]
 
@@ -132,3 +132,11 @@ def test_a_linear_rival_at_any_size(n_items: int, linear: Rival) -> None:
         size = Size(n_items, n_items, 20 * n_items)
         most = max(model_of(c).cost(c, size).memory for c in rival.configs)
         assert most < 6e9  # a quarter of a machine with 24 GB
+
+
+def test_how_long_the_rivals_take_is_reckoned() -> None:
+    solve = 10_000**3 / RATE  # one of EASE's
+    assert seconds_for(Size(1000, 10_000, 50_000), 1e9) == pytest.approx(8 * solve, rel=1e-3)
+    # choosing keeps to its share of the budget, training does not
+    assert seconds_for(Size(1000, 10_000, 50_000), 600) == pytest.approx(60 + solve, rel=1e-3)
+    assert seconds_for(Size(1000, 500, 50_000), 600) < 1

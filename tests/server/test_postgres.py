@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
+from search.tracking.address import PASSWORD
 from search.tracking.ui import server_environment
 from search.tracking.verify import verify_delivery
 from tests.faults.live import Home, check_whole
@@ -160,15 +161,18 @@ def test_two_hundred_trials_through_a_server(
     assert int(epochs) == sum(len(trial.rows) for trial in state.trials.values())
 
 
-def test_directly_and_its_password_is_kept_nowhere(database: Database, tmp_path: Path) -> None:
+def test_directly_and_its_password_is_kept_nowhere(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = Home(tmp_path, database.uri)
     search = home.search("one", cpus=None)
     assert search.wait() == 0, search.said() + search.errors()
     assert verify_delivery(home.runs / "one", database.uri) == []
     no_secret(home.runs, search.said(), search.errors())
+    monkeypatch.delenv(PASSWORD, raising=False)
     without = home.call("sync", "one")
-    assert without.returncode == 2
-    assert "RECSEARCH" in without.stderr
+    assert without.returncode == 2, without.stdout + without.stderr
+    assert f"give --tracking-uri with it again, or set {PASSWORD}" in without.stderr
     assert without.stderr.count("\n") == 1
     again = home.call("sync", "one", "--verify", "--tracking-uri", database.uri)
     assert again.returncode == 0, again.stdout + again.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -270,6 +273,30 @@ def test_a_probe_measures_a_whole_epoch_where_there_is_time(
     monkeypatch.setattr(probe, "_probe_epoch", epoch)
     assert isinstance(run_probe(config, data_of(train, train), 0.1, longest), Probed)
     assert asked == pytest.approx(shares)
+
+
+def test_ranking_is_measured_after_it_was_done_once_in_the_same_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first time may compile: by other code for one user than for many."""
+    calls: list[tuple[int, int]] = []
+
+    def watched(model: Any, seen: CSR, users: Any, k: int, *, threads: int = 1) -> None:
+        calls.append((len(users), threads))
+
+    monkeypatch.setattr(probe, "top_items", watched)
+    train = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
+    config = SPEC.train_config(dict(SPEC.enqueue[0])).model_copy(update={"latent_factors": 8})
+    assert isinstance(run_probe(config, data_of(train, train), 0.1, 1.0), Probed)
+    assert calls == [(60, 1)] * 2
+
+
+def test_what_ranks_is_loaded_before_the_first_trial() -> None:
+    script = (
+        "import sys; from recsys.models.warm_up import RANKING, warm_up_defaults; "
+        "warm_up_defaults([]); assert set(RANKING) <= set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_a_probe_that_fails_is_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
