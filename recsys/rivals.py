@@ -7,7 +7,7 @@ row only. One of them is linear, at any size of the catalogue.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,15 +51,20 @@ def rivals_for(n_items: int) -> tuple[Rival, ...]:
     return POPULARITY, EASE if n_items <= MAX_ITEMS else SLIM
 
 
-def seconds_for(size: Size, budget: float) -> float:
+def seconds_for(size: Size, budget: float, measured: Mapping[str, float] = {}) -> float:
     """About how long the rivals take on data of a size, in a run of `budget` seconds.
 
-    Each is chosen within their share of it, and then trained once more.
+    Each is chosen within their share of it, and then trained once more. measured: seconds of a
+    training by model, where some are known; they count for more than its cost.
     """
-    rivals = rivals_for(size.items)
-    work = [[model_of(one).cost(one, size).work for one in rival.configs] for rival in rivals]
-    choosing = sum(min(sum(own) / RATE, SHARE * budget) for own in work)
-    return choosing + sum(max(own) for own in work) / RATE
+    total = 0.0
+    for rival in rivals_for(size.items):
+        each = [
+            measured.get(one.model, model_of(one).cost(one, size).work / RATE)
+            for one in rival.configs
+        ]
+        total += min(sum(each), SHARE * budget) + max(each)
+    return total
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from recsys.data import Dataset
+from recsys.models import DEFAULT
+from recsys.rivals import seconds_for
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
@@ -25,7 +27,14 @@ from search.screen.display import Display
 from search.space.load import RaceSpec, SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.allocation import Terms
-from search.tune.pace import SEARCH_SHARE, Pace, sample_users, search_seconds, watched_users
+from search.tune.pace import (
+    SEARCH_SHARE,
+    Pace,
+    sample_users,
+    search_seconds,
+    size_of,
+    watched_users,
+)
 from search.tune.probe import measure
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
@@ -51,9 +60,14 @@ class RunFailedError(Exception):
 
 
 def seconds_after_search(
-    trials: Iterable[TrialRecord], race: RaceSpec, concurrent: int, members: int = 0
+    trials: Iterable[TrialRecord],
+    race: RaceSpec,
+    concurrent: int,
+    members: int = 0,
+    rivals: float = 0.0,
 ) -> float:
-    """How long race, test and refit will take: that many trainings, and a margin.
+    """How long race, test and refit will take: that many trainings, `rivals` seconds for these, and
+    a margin.
 
     A training takes as long as the best trials did on average. A race is of the finalists and
     the default, `concurrent` at a time; test and refit train one each, and the `members` of a
@@ -63,7 +77,9 @@ def seconds_after_search(
     best = sorted(complete, key=lambda t: -(t.value or 0.0))[: max(1, race.finalists)]
     seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
     raced = (race.finalists + 1) * race.replicates + 2 * members
-    return seconds * (raced / concurrent + 2) * SPARE + SPARE_S
+    # beside the winner's test the rivals are chosen
+    test = max(seconds, rivals, (seconds + rivals) / concurrent)
+    return (seconds * (raced / concurrent + 1) + test) * SPARE + SPARE_S
 
 
 def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -> SearchEnd:
@@ -295,9 +311,27 @@ class Stages:
             return math.inf
         trials = self.folder.cached_state().trials.values()
         after = seconds_after_search(
-            trials, self.spec.race, self.resources.concurrent, self.spec.blend
+            trials,
+            self.spec.race,
+            self.resources.concurrent,
+            self.spec.blend,
+            self.rivals_seconds(),
         )
         return self.deadline - min(after, (1 - SEARCH_SHARE) * budget)
+
+    def rivals_seconds(self) -> float:
+        """About how long the test takes for choosing its rivals, from like trials where there are
+        some; 0 without a test or a time budget.
+        """
+        budget = self.settings.time_budget
+        if budget is None or self.split.test is None:
+            return 0.0
+        taken: dict[str, list[float]] = {}
+        for trial in self.folder.cached_state().trials.values():
+            if trial.state == State.COMPLETE and trial.busy_s > 0:
+                taken.setdefault(str(trial.config.get("model", DEFAULT)), []).append(trial.busy_s)
+        measured = {model: float(np.median(seconds)) for model, seconds in taken.items()}
+        return seconds_for(size_of(self.split.train), budget, measured)
 
     def end_leftovers(self, reason: Reason | None) -> None:
         """Trials cut off by the hard end of a time budget end as pruned, in every record."""

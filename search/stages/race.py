@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from recsys.models import model_of
-from recsys.rivals import seconds_for
 from search.machine.cluster import Failure
 from search.record.compared import comparison
 from search.record.events import ReplicateRaced, State
@@ -232,7 +231,7 @@ def seconds_left(run: Stages) -> Callable[[Sequence[TrialRecord]], float]:
     if run.deadline is None or (budget := run.settings.time_budget) is None:
         return lambda _: float("inf")
     left = 0.85 * (run.deadline - time.monotonic())
-    rivals = seconds_for(size_of(run.split.train), budget)
+    rivals = run.rivals_seconds()
     workers = run.resources.concurrent
 
     def seconds(racers: Sequence[TrialRecord]) -> float:

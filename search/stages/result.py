@@ -26,7 +26,7 @@ from search.record.result import (
 )
 from search.record.state import RunState
 from search.stages.context import Stages
-from search.tune.study import importance
+from search.tune.study import Shares, importance
 
 
 def result(run: Stages, status: Status) -> RunResult:
@@ -36,7 +36,7 @@ def result(run: Stages, status: Status) -> RunResult:
     race = decided(state)
     test = tested(state) or Tested()
     best = (state.trials.get(race.winner) if race else None) or state.best()
-    mattered = None
+    mattered = Shares({}, {})
     if status == Status.DONE:
         mattered = importance(run.study(), np.random.default_rng([run.settings.seed, 10]))
     excludes = sorted({t.config.get("negatives_exclude", "train") for t in state.trials.values()})
@@ -53,8 +53,8 @@ def result(run: Stages, status: Status) -> RunResult:
         test_metrics=test.values,
         test_users=test.users,
         test_comparisons=test.comparisons,
-        importance=mattered.shares if mattered else {},
-        importance_ci=mattered.intervals if mattered else {},
+        importance=mattered.shares,
+        importance_ci=dict(mattered.intervals),
         test_reads=test_reads(run),
         split=run.split.name,
         split_digest=run.split.digest,

@@ -8,7 +8,7 @@ from recsys.errors import ConfigError, DivergedError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import Size, ease, fit_model, model_of
-from recsys.models.ease import EASE, EaseConfig
+from recsys.models.ease import EASE, MAX_ITEMS, EaseConfig
 from recsys.models.popularity import Popularity
 from recsys.rivals import EASE as EASE_RIVAL
 from recsys.rivals import POPULARITY, RATE, SLIM, Rival, _climb, choose, rivals_for, seconds_for
@@ -140,3 +140,6 @@ def test_how_long_the_rivals_take_is_reckoned() -> None:
     # choosing keeps to its share of the budget, training does not
     assert seconds_for(Size(1000, 10_000, 50_000), 600) == pytest.approx(60 + solve, rel=1e-3)
     assert seconds_for(Size(1000, 500, 50_000), 600) < 1
+    # what was measured counts for more: five configs of the linear model above EASE's size
+    many = Size(1000, MAX_ITEMS + 1, 50_000)
+    assert seconds_for(many, 600, {"slim": 8.0}) == pytest.approx(5 * 8 + 8, abs=0.1)

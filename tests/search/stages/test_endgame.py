@@ -81,16 +81,13 @@ def test_test_and_refit_are_reserved_for_those_who_race():
         settings=SimpleNamespace(time_budget=2000.0),
         spec=SimpleNamespace(blend=2),
         resources=SimpleNamespace(concurrent=2),
-        split=SimpleNamespace(train=CSR.from_pairs(np.array([0]), np.array([0]), 2, 10)),
+        rivals_seconds=lambda: 5.0,
     )
     seconds = seconds_left(run)
     # two trainings of the dearest, and of the two dearest side by side
     assert seconds(racers(20, 10, 4)) == pytest.approx(850 - 2 * (20 + 30 / 2), abs=5)
-    # on many items the rivals take longer than the winner on test: 200 s, and 25 s for the last one
-    run.split.train = CSR.from_pairs(np.array([0]), np.array([0]), 2, 10_000)
-    assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(
-        850 - (7 * 25 + 25) - 20 - 30, abs=5
-    )
+    run.rivals_seconds = lambda: 225.0  # longer than the winner on test
+    assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(850 - 225 - 20 - 30, abs=5)
     assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
     run.deadline = None
     assert seconds_left(run)(racers(20)) == float("inf")

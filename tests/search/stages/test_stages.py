@@ -8,9 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from recsys.interactions import CSR
 from recsys.models import config_from_flat
+from recsys.rivals import RATE
 from search.machine.cluster import Resources
 from search.record.events import (
     EpochsReported,
@@ -55,6 +58,16 @@ class TestSecondsAfterSearch:
             10 * (6 + 2) * 1.3 + 15
         )
 
+    def test_rivals_that_take_longer_than_the_winner_on_test(self) -> None:
+        trials = [trial(0, 0.1, 10)]
+        # a race of 4 trainings, two at a time, the test with the rivals beside it, the refit
+        assert seconds_after_search(trials, RaceSpec(1, 2), 2, rivals=60) == pytest.approx(
+            (20 + 60 + 10) * 1.3 + 15
+        )
+        assert seconds_after_search(trials, RaceSpec(1, 2), 1, rivals=60) == pytest.approx(
+            (40 + 70 + 10) * 1.3 + 15
+        )
+
     def test_before_any_has_ended_little_is_kept(self) -> None:
         assert seconds_after_search([], RaceSpec(4, 5), 1) == 15
 
@@ -89,15 +102,20 @@ class Run:
             add(TrialEnded(id=made.id, state=end, value=max(values), **fields))
         return made
 
-    def stages(self) -> Stages:
+    def stages(self, n_items: int | None = None) -> Stages:
+        """n_items: of the data of a split with test items; None: the split has none."""
         nothing: Any = None
+        split: Any = SimpleNamespace(test=None)
+        if n_items is not None:
+            pairs = CSR.from_pairs(np.array([0]), np.array([0]), 2, n_items)
+            split = SimpleNamespace(test=pairs, train=pairs)
         display: Any = SimpleNamespace(stage=self.stages_said.append)
         settings: Any = SimpleNamespace(seed=1, time_budget=self.budget)
         return Stages(
             spec=SPEC,
             settings=settings,
             dataset=nothing,
-            split=nothing,
+            split=split,
             plan=nothing,
             folder=self.folder,
             journal=self.journal,
@@ -135,6 +153,21 @@ class TestDeadline:
         after = 4 * ((race.finalists + 1) * race.replicates / 2 + 2) * 1.3 + 15
         assert after < 500
         assert run.stages().search_deadline() == pytest.approx(5000 - after)
+
+    def test_rivals_are_reckoned_from_like_trials_or_from_their_cost(self, tmp_path: Path) -> None:
+        run = Run(tmp_path, budget=1000.0, deadline=5000.0)
+        run.trial(0, 0.1, 0.2, end=State.COMPLETE)
+        solve = 10_000**3 / RATE
+        rivals = 100 + solve  # seven solves would take longer than a tenth of the budget
+        assert run.stages(10_000).rivals_seconds() == pytest.approx(rivals, rel=1e-3)
+        assert run.stages().rivals_seconds() == 0
+        race = SPEC.race
+        after = (4 * ((race.finalists + 1) * race.replicates / 2 + 1) + rivals) * 1.3 + 15
+        assert run.stages(10_000).search_deadline() == pytest.approx(5000 - after, abs=0.5)
+        slim = {"id": "t0001", "number": 1, "params": {}, "seed": 1}
+        run.journal.append(TrialMade(config={"model": "slim"}, **slim))
+        run.journal.append(TrialEnded(id="t0001", state=State.COMPLETE, value=0.1, busy_s=7.0))
+        assert run.stages(20_000).rivals_seconds() == pytest.approx(5 * 7 + 7, abs=0.1)
 
     def test_at_most_four_tenths_of_the_budget_are(self, tmp_path: Path) -> None:
         run = Run(tmp_path, budget=20.0, deadline=5000.0)
