@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Behind `nohup` or an `&` these are ignored, by whatever the tests start as well, which then waits
+# for ever for what a test sends it.
+for _signal, _usual in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(_signal) == signal.SIG_IGN:
+        signal.signal(_signal, _usual)
 
 # A developer's own settings of what the tests start; RECSEARCH_CACHE, with the data, may stay.
 FOREIGN = ("MLFLOW_", "RAY_", "TUNE_", "RECSEARCH_CPUS", "RECSEARCH_TEST_MARK")

@@ -47,7 +47,7 @@ def by_order(run: Stages) -> dict[str, Values] | None:
     if run.deadline is not None and time.monotonic() + needed > run.deadline:
         run.display.note("no time to measure what other orders of the split would show")
         return None
-    run.display.note(f"the winner's config on splits by {' and '.join(parts)}, to compare")
+    run.display.note(f"the same config on splits by {' and '.join(parts)}, to compare")
     winner = winner_training(run, "orders")
     works = [(order_task, (winner, *part, metric)) for part in parts.values()]
     return known | dict(zip(parts, side_by_side(run, *works), strict=True))
