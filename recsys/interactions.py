@@ -207,5 +207,11 @@ class Interactions:
     def nnz(self) -> int:
         return self.csr.nnz
 
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The orders that a split of this data may have."""
+        known = {"random": True, "latest": self.ordered, "time": self.when is not None}
+        return tuple(order for order, there in known.items() if there)
+
     def digest(self) -> str:
         return self.csr.digest()

@@ -197,18 +197,16 @@ def held_out(dataset: Dataset, plan: SplitPlan, seed: int) -> HeldOut:
 
 def _check_order(interactions: Interactions, plan: SplitPlan) -> None:
     """Raise `InputError` where a plan needs an order that the data does not have."""
-    if plan.order == "random":
+    if plan.order in interactions.orders:
         return
     if plan.order == "latest":
-        known, what = interactions.ordered, "the order of time, which is unknown"
+        what = "the order of time, which is unknown"
         expected = "a timestamp column or chronological lists; use order random"
     else:
-        known, what = interactions.when is not None, "points in time, which are unknown"
+        what = "points in time, which are unknown"
         expected = "a timestamp column with dates; use order " + (
             "latest" if interactions.ordered else "random"
         )
-    if known:
-        return
     reason = interactions.order_problem
     reason = f"{reason}; use order random" if reason else f"expected {expected}"
     raise InputError(f"{interactions.name}: split order {plan.order} needs {what}: {reason}")

@@ -20,7 +20,7 @@ RULES = (
 )
 
 # One date for all users, where it is known when things happened.
-BY_DATE = (("split.order=time", SplitPlan("time", TENTH, TENTH)),)
+BY_DATE = "split.order=time", SplitPlan("time", TENTH, TENTH)
 # Test users with a history, fewer of whom say little.
 ENOUGH = 200
 
@@ -62,8 +62,8 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
     head = ("--set", "train", "validation (users)", "test (users)")
     rows: list[tuple[str, ...]] = [head]
     seen: set[tuple[str, ...]] = set()
-    dated = dataset.interactions.when is not None and dataset.ready_test is None
-    for name, plan in (*RULES, *(BY_DATE if dated else ())):
+    dated = "time" in dataset.interactions.orders and dataset.ready_test is None
+    for name, plan in (*RULES, BY_DATE) if dated else RULES:
         found = {str(part.name): part for part in parts(dataset, plan)}
         train = f"{int(found['validation'].seen.sum()):,}"
         left = (train, _held(found["validation"]), _held(found.get("test")))
@@ -90,7 +90,7 @@ def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
             "each user, which is what a recommender is asked for; random is easier and flatters"
         )
         return
-    test = {part.name: part for part in parts(dataset, BY_DATE[0][1])}["test"]
+    test = {part.name: part for part in parts(dataset, BY_DATE[1])}["test"]
     known = test.asked - test.unknown
     if known >= ENOUGH:
         yield (

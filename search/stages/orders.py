@@ -58,11 +58,10 @@ def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:
     data, plan = run.dataset.interactions, run.plan
     if plan.test is None or run.dataset.ready_test is not None or not data.ordered:
         return
-    known = {"random": True, "latest": True, "time": data.when is not None}
     assert run.split.test is not None
     share = HoldOut("ratio", run.split.test.nnz / data.csr.nnz)
     for order in get_args(Order):
-        if not known[order]:
+        if order not in data.orders:
             continue
         # a number of each user, or a date, is a share elsewhere
         per_user = plan.order != "time" and order != "time"

@@ -23,8 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 OWNER = """
 import os, signal, subprocess, sys
 from search.guard import Guard
-for number in signal.SIGHUP, signal.SIGTERM, signal.SIGINT:  # ignored under nohup, and behind an &
-    signal.signal(number, signal.SIG_DFL)
 guard = Guard("killed: resume", patience_s=0)
 script = "env -i setsid sleep 600 & echo $!; sleep 600"
 child = subprocess.Popen(

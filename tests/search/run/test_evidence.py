@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from recsys.data.read import Dataset, load_path
 from recsys.errors import InputError
 from recsys.evaluation import evaluate
-from recsys.evidence import parts, race_holds_out
+from recsys.evidence import Part, parts, race_holds_out
 from recsys.interactions import CSR, Interactions
 from recsys.metrics import parse_metric
 from recsys.receivers import Receivers
-from recsys.split import HoldOut, SplitPlan, make_split, resplit
+from recsys.split import HoldOut, Split, SplitPlan, make_split, resplit
 from search.record.settings import plan_of
 from search.run.evidence import check_evidence, default_evidence, evidence
 from search.space.load import SearchSpec, load_spec
@@ -72,6 +72,16 @@ histories = st.lists(
 ).filter(lambda lists: any(lists))
 
 
+def counts_are_those_of(split: Split, found: dict[str, Part]) -> None:
+    for name, seen, held in (
+        ("validation", split.train, split.valid),
+        ("test", split.search_data(), split.test),
+    ):
+        if held is not None:
+            np.testing.assert_array_equal(found[name].seen, seen.degrees())
+            np.testing.assert_array_equal(found[name].held, held.degrees())
+
+
 class TestCounts:
     @settings(max_examples=150, deadline=None)
     @given(histories, rules, st.one_of(st.none(), rules), st.sampled_from(["random", "latest"]),
@@ -88,13 +98,7 @@ class TestCounts:
             assert any(not p.holding for p in found.values()) or "left to train" in str(error)
             return
         assert (split.test is None) == ("test" not in found)
-        for name, seen, held in (
-            ("validation", split.train, split.valid),
-            ("test", split.search_data(), split.test),
-        ):
-            if held is not None:
-                np.testing.assert_array_equal(found[name].seen, seen.degrees())
-                np.testing.assert_array_equal(found[name].held, held.degrees())
+        counts_are_those_of(split, found)
         if race_holds_out(data, plan):
             for seed in range(5):
                 assert resplit(split, plan, seed).valid.nnz
@@ -377,13 +381,7 @@ class TestByDate:
                 for seed in range(10 * race_holds_out(data, plan)):
                     assert resplit(split, plan, seed).train.nnz
                     assert resplit(split, plan, seed).valid.nnz
-                for name, seen, held in (
-                    ("validation", split.train, split.valid),
-                    ("test", split.search_data(), split.test),
-                ):
-                    if held is not None:
-                        np.testing.assert_array_equal(found[name].seen, seen.degrees())
-                        np.testing.assert_array_equal(found[name].held, held.degrees())
+                counts_are_those_of(split, found)
 
     def test_what_is_new_is_said(self) -> None:
         plan = SplitPlan("time", HoldOut("since", 20 * 86_400), HoldOut("since", 8 * 86_400))
