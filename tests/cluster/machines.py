@@ -31,6 +31,7 @@ mount --bind "$ENVIRONMENT" $hold/environment
 mount --bind "$PROJECT" $hold/project
 mount -t tmpfs -o size=2g tmpfs /tmp
 mount -t tmpfs -o size=2g tmpfs /dev/shm
+mkdir -p "$PROJECT"
 mount -t tmpfs tmpfs "$PROJECT"
 if [ "$HAS_PROJECT" = 1 ]; then mount --bind $hold/project "$PROJECT"; fi
 if [ ! -e "$ENVIRONMENT/bin/python" ]; then
