@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recsys.interactions import CSR
@@ -167,6 +166,8 @@ class Ranker:
     def rank(self, users_B: NDArray[np.int32], out_Bk: NDArray[np.int32]) -> None:
         """The best unseen items of at most `tile` users, best first, -1 behind the last."""
         # imported here: see evaluation._rank
+        import torch
+
         from recsys.kernels.bounds import in_order, take_chunk
 
         bounds, rows = self.bounds, len(users_B)

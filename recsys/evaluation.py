@@ -5,21 +5,24 @@ Shapes: B users of a block, V users with held-out items, I items, k places.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from recsys.bounds import Bounds, Ranker, bounds_for
 from recsys.errors import InputError
 from recsys.interactions import CSR, contested, frozen, popular_items
 from recsys.metrics import check_metric, coverage, user_values
 from recsys.scoring import DeviceScorer, IntoScorer, Scorer, VectorScorer
+
+if TYPE_CHECKING:  # a space is checked, and a linear model trained, without waiting for torch
+    from torch import Tensor
 
 # Users scored by one call, always exactly so many: a matrix product may round differently for
 # another shape, and neither `block` nor `threads` may change a result.
@@ -117,6 +120,8 @@ def _rank(
     hits = np.zeros((len(users_V), k), np.bool_)
     on_device = isinstance(scorer, DeviceScorer) and scorer.device.type != "cpu"
     bounds = None if on_device else _bounds(scorer, len(users_V), k)
+    if bounds is not None:
+        import torch  # noqa: F401  # by which they are multiplied, on one thread: see below
     strangers = (seen.degrees() == 0)[users_V]
     popular = popular_items(seen, k) if strangers.any() and seen.nnz else None
 
@@ -191,11 +196,15 @@ def _best_of_tile(
         raise FloatingPointError(f"the score of user {users_B[bad]} and item {item} is NaN")
 
 
-@torch.no_grad()
 def device_top(
     scorer: DeviceScorer, seen: CSR, users_B: NDArray[np.int32], k: int
 ) -> NDArray[np.int32]:
-    """`top_items` by torch alone, on the model's device: only k items per user come to the host."""
+    """`top_items` by torch alone, on the model's device: only k items per user come to the host.
+
+    The scorer's scores carry no gradient.
+    """
+    import torch
+
     device = scorer.device
     scores = scorer.device_scores(users_B)
     if bool(scores.isnan().any()):
@@ -215,6 +224,8 @@ def device_top(
 
 def _ordered_keys(scores_BI: Tensor) -> Tensor:
     """int64 keys that sort like (score, -item): no two are equal, so no tie is left to topk."""
+    import torch
+
     bits = (scores_BI + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
     order = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     item = torch.arange(scores_BI.shape[1], device=scores_BI.device)
@@ -223,7 +234,14 @@ def _ordered_keys(scores_BI: Tensor) -> Tensor:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Within the block torch uses `count` CPU threads; afterwards as many as before."""
+    """Within the block torch uses `count` CPU threads; afterwards as many as before.
+
+    Where nobody has imported torch yet, there is nothing to limit.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     before = torch.get_num_threads()
     if before == count:
         yield

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -235,6 +234,8 @@ def _all_numbers(names: object) -> bool:
 
 def _coded(values: NDArray) -> tuple[NDArray[np.int64], NDArray]:
     """(codes, distinct values ascending)."""
+    import pandas as pd  # here: no worker reads a file, and it takes half a second
+
     codes, distinct = pd.factorize(values)
     order = np.argsort(distinct, kind="stable")
     place = np.empty(len(order), np.int64)

@@ -16,6 +16,7 @@ import numba
 import platformdirs
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
+from numba.core.caching import UserProvidedCacheLocator
 from numba.extending import intrinsic
 
 # Sums may be reordered (that is what vectorises a dot product) and a*b+c fused. Not among them:
@@ -23,6 +24,7 @@ from numba.extending import intrinsic
 FAST = frozenset({"reassoc", "contract", "nsz"})
 
 
+PACKAGE = Path(__file__).resolve().parents[1]
 ROOM = 32 << 20  # bytes: the compiled kernels take 16 MB
 
 
@@ -37,7 +39,7 @@ def cache_folder() -> Path | None:
     """
     digest = hashlib.sha256(numba.__version__.encode())
     # every folder of kernels in the package: recsys/kernels and those of the models
-    for source in sorted(Path(__file__).parents[1].rglob("kernels/*.py")):
+    for source in sorted(PACKAGE.rglob("kernels/*.py")):
         digest.update(source.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     for base in _bases():
@@ -115,14 +117,32 @@ def _cached(function: Callable[..., Any], *signature: Any, **options: Any) -> Ca
     return numba.njit(*signature, **options)(function)
 
 
+class ByPackage(UserProvidedCacheLocator):
+    """Where in `numba.config.CACHE_DIR` the code of a function is kept.
+
+    numba names the place by the path of the source. Kernels have it by their package instead: the
+    folder is named by what the sources say, so every copy of them may use it, be it another
+    checkout, an installation, or what a cluster was sent.
+    """
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        source = Path(py_file).resolve()
+        if source.is_relative_to(PACKAGE):
+            return ".".join(source.parent.relative_to(PACKAGE.parent).parts)
+        name: str = super().get_suitable_cache_subpath(py_file)
+        return name
+
+
 def _saved_in(folder: Path, function: Callable[..., Any], *signature: Any, **options: Any) -> Any:
-    # numba reads the folder when it decorates; set back, so that no other user is affected
-    before = numba.config.CACHE_DIR
+    # numba reads these when it decorates; set back, so that no other user is affected
+    before = numba.config.CACHE_DIR, numba.config.CACHE_LOCATOR_CLASSES
     numba.config.CACHE_DIR = str(folder)
+    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{ByPackage.__name__}"
     try:
         dispatcher = numba.njit(*signature, cache=True, **options)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        numba.config.CACHE_DIR, numba.config.CACHE_LOCATOR_CLASSES = before
     save = dispatcher._cache.save_overload
 
     def save_if_possible(signature: Any, code: Any) -> None:

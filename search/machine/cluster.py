@@ -24,6 +24,7 @@ from search.guard import Guard
 from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
+from search.machine.lean import without_idle_servers
 from search.machine.nodes import Place
 from search.machine.place import Capacity
 from search.machine.shipping import script_elsewhere, shipped
@@ -178,14 +179,15 @@ class Cluster:
         os.environ[guard.MARK] = self._guard.mark
         try:
             # "local": without it a cluster that someone else started would be joined
-            context = ray.init(
-                address="local",
-                num_cpus=self.num_cpus,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(folder),
-                **common,
-            )
+            with without_idle_servers():
+                context = ray.init(
+                    address="local",
+                    num_cpus=self.num_cpus,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=str(folder),
+                    **common,
+                )
         except BaseException as error:
             self._guard.close()
             if not isinstance(error, Exception):

@@ -18,6 +18,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
 from search.machine.cluster import Resources
+from search.machine.lean import without_counting_callbacks
 from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
@@ -300,5 +301,8 @@ def run_trials(
             log_to_file=False,
         ),
     )
-    with sturdy(recorder.died, keeps_starting=slots is not None):
+    with (
+        sturdy(recorder.died, keeps_starting=slots is not None),
+        without_counting_callbacks(),
+    ):
         tuner.fit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -36,6 +37,8 @@ from tests.kernels.helpers import (
     random_csr,
     weights_of,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 KINDS: dict[str, dict[str, Any]] = {
     "hard": HARD,
@@ -370,26 +373,32 @@ def test_a_cache_that_is_full_stops_no_kernel(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-def test_two_processes_may_fill_one_cache_at_once(tmp_path: Path) -> None:
+def test_two_processes_and_another_copy_of_the_sources_share_one_cache(tmp_path: Path) -> None:
     code = (
         "import numpy as np; from recsys.interactions import CSR\n"
         "from recsys.models.mf.sampling import make_pool, sample_uniform\n"
         "c = CSR.from_pairs([0, 1], [0, 1], 2, 9)\n"
         "print(sample_uniform(make_pool(c), np.array([0, 1]), 2, np.random.default_rng(0)))"
     )
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    outputs = set()
-    for _ in range(2):  # cold together, then warm together
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "recsys", copy / "recsys")
+    outputs, filled = set(), []
+    for place in (ROOT, copy):  # cold together, then warm together and from other files
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(place)}
         both = [
             subprocess.Popen(
-                [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+                [sys.executable, "-P", "-c", code],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for _ in range(2)
         ]
         outputs |= {process.communicate(timeout=600)[0] for process in both}
         assert [process.returncode for process in both] == [0, 0]
+        filled.append({(path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*.nbc")})
     assert len(outputs) == 1
-    assert list(tmp_path.rglob("*.nbc"))
+    assert filled[0] == filled[1] != set()
 
 
 def test_tables_start_at_a_cache_line() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from search.tune.worker import Trial, TrialData
 from tests.recsys.test_models import newest  # noqa: F401
 from tests.search.spaces import override
 
+ROOT = Path(__file__).resolve().parents[3]
 TWO = """\
 trials: 8
 metric: map@10
@@ -136,3 +139,13 @@ def test_any_model_is_trained_refitted_saved_and_submitted(
     rows = submit(tmp_path / "s.csv", again, dataset, everything, 10)
     assert rows == dataset.interactions.n_users
     assert MODELS.keys() >= {"lfm", model}
+
+
+def test_a_space_is_checked_without_waiting_for_what_trains_it() -> None:
+    code = (
+        "import sys, search.run.start; from search.space.load import load_spec; load_spec('all')\n"
+        "print([name for name in ('torch', 'numba', 'pandas', 'ray', 'optuna', 'mlflow') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stderr
