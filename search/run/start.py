@@ -38,7 +38,7 @@ from search.run.opened import absolute, divide, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
-from search.space.load import SearchSpec, load_run_spec, load_spec
+from search.space.load import SearchSpec, for_gpu, load_run_spec, load_spec
 from search.space.strategies import SEARCHERS
 from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri
@@ -144,7 +144,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         if said is not None and any(o.partition("=")[0].strip() == key for o in options.overrides):
             raise ConfigError(f"{flag} and --set {key}=...: give only one of them")
     gpus, device = machine_of(options, None, options.address)
-    spec = load_spec(options.space, options.overrides, trials=options.trials, gpu=device != "cpu")
+    spec = load_spec(options.space, options.overrides, trials=options.trials)
     plan = plan_new(spec, by_option=options.trials is not None)
     spec, notes = with_trials(spec, plan.trials), list(plan.notes)
     if options.warm_start:
@@ -382,6 +382,10 @@ def _run(
     opened = divide(dataset, spec, settings, run)
     split, settings = opened.split, opened.settings
     display.note(f"split: {split.name} (digest {split.digest})")
+    if folder is None and settings.device != "cpu":
+        spec, batch = for_gpu(spec, split.train.nnz)
+        if batch is not None:
+            notes += (f"note: batches of {batch:,} on a GPU, not one positive at a time",)
     for line in notes:
         display.note(line)
     place = check_place(settings, display.note)

@@ -15,7 +15,7 @@ from recsys.yamlio import load_yaml
 from search.names import space_name
 from search.paths import SPACES
 from search.space.located import Origin, near
-from search.space.override import affected, gpu_batch, with_settings
+from search.space.override import affected, with_settings
 from search.space.params import NONE
 from search.space.reader import parse_spec
 from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
@@ -26,6 +26,7 @@ __all__ = [
     "RaceSpec",
     "SearchSpec",
     "SplitSpec",
+    "for_gpu",
     "load_run_spec",
     "load_spec",
     "read_space",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 MAX_BYTES = 1 << 16  # YAML is read slowly; a space has a few thousand
+# Of an epoch on a GPU: with fewer steps quality falls, with more it waits for Python
+# (`benchmarks.batches`). Batches below the smallest cost time alone, above the largest gain none.
+STEPS, SMALLEST, LARGEST = 32, 512, 1 << 16
 
 
 def space_names() -> list[str]:
@@ -41,7 +45,7 @@ def space_names() -> list[str]:
 
 
 def load_spec(
-    name_or_file: str, settings: Sequence[str] = (), *, trials: int | None = None, gpu: bool = False
+    name_or_file: str, settings: Sequence[str] = (), *, trials: int | None = None
 ) -> SearchSpec:
     """A space of the project by name, or any YAML file by path, changed as `read_space` says.
 
@@ -62,7 +66,7 @@ def load_spec(
         raise ConfigError(f"{name_or_file}: larger than {MAX_BYTES} bytes, expected a space")
     value = load_yaml(path)
     origin = Origin(name_or_file, path.read_text(encoding="utf-8-sig"))
-    return read_space(value, origin, space_name(path.stem), settings, trials=trials, gpu=gpu)
+    return read_space(value, origin, space_name(path.stem), settings, trials=trials)
 
 
 def read_space(
@@ -72,22 +76,19 @@ def read_space(
     settings: Sequence[str] = (),
     *,
     trials: int | None = None,
-    gpu: bool = False,
 ) -> SearchSpec:
     """A space from its plain values, changed by `--set` and `--trials`. Raises ConfigError.
 
     What depends on a changed parameter is adapted. Conditions that can no longer be met go. In the
     configs of `enqueue` constants win and numbers move into the new range; a config that lacks
     something is dropped. Default numbers of trials and of grace epochs are adapted too. All else is
-    as strict as without settings. `gpu`: for training on one (see `gpu_batch`).
+    as strict as without settings.
     """
     if not (isinstance(value, dict) and isinstance(value.get("params"), dict)):
         return parse_spec(value, origin, name)  # says what is wrong
     more = {} if trials is None else {"trials": trials}
     plain, touched = with_settings(value, settings, more)
     before, after = value["params"], plain["params"]
-    if gpu:
-        after = plain["params"] = gpu_batch(after)
     if touched and "trials" in value and "trials" not in touched:
         counted = value.get("searcher") == "grid" or "searcher" in touched
         if counted and _has_default_trials(value, origin, name):
@@ -105,6 +106,21 @@ def read_space(
         affected=names,
         entries=NONE if "enqueue" in touched else names,
     )
+
+
+def for_gpu(spec: SearchSpec, positives: int) -> tuple[SearchSpec, int | None]:
+    """`spec` with batches in the place of online updates (`batch_size: 1`), and their size.
+
+    One positive at a time is how the compiled CPU engine is fastest, and a GPU slowest. The size is
+    the largest power of two that leaves `STEPS` steps an epoch; None where the space says another.
+    """
+    body = spec.to_dict()["params"].get("batch_size")
+    constant = body.get("value") if isinstance(body, dict) else body
+    if type(constant) is not int or constant != 1:
+        return spec, None
+    most = min(max(positives // STEPS, SMALLEST), LARGEST)
+    batch = 1 << (most.bit_length() - 1)
+    return override(spec, [f"batch_size={batch}"]), batch
 
 
 def override(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:

@@ -14,7 +14,6 @@ from search.space.params import PARAM_KEYS, value_of
 from search.space.reader import DEFAULT_EPOCHS, KEYS
 
 _NESTED = {"split": ("order", "test", "valid"), "race": ("finalists", "replicates", "prefer")}
-GPU_BATCH = 4096
 
 
 def with_settings(
@@ -73,19 +72,6 @@ def affected(before: dict[str, Any], after: dict[str, Any]) -> frozenset[str]:
 def _names_in(body: object) -> set[str]:
     """The parameters in the named sets of a plain parameter."""
     return {name for pairs in (_sets(body) or {}).values() for name in pairs}
-
-
-def gpu_batch(params: dict[str, Any]) -> dict[str, Any]:
-    """Plain `params` with batches in the place of online updates (`batch_size: 1`).
-
-    One positive at a time is how the compiled CPU engine is fastest, and a GPU slowest.
-    """
-    body = params.get("batch_size")
-    constant = body.get("value") if isinstance(body, dict) else body
-    if type(constant) is not int or constant != 1:
-        return params
-    batch = body | {"value": GPU_BATCH} if isinstance(body, dict) else GPU_BATCH
-    return params | {"batch_size": batch}
 
 
 def _refuse_twice(settings: Sequence[str]) -> None:

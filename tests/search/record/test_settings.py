@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from search.record.settings import all_leaky, plan_of
-from search.space.load import load_spec
-from search.space.override import GPU_BATCH
+from search.space.load import for_gpu, load_spec
 from tests.search.spaces import override
 
 
@@ -12,14 +13,19 @@ def batch(spec):
     return spec.train_config(dict(spec.enqueue[0])).batch_size
 
 
-def test_online_updates_become_batches_on_a_gpu():
+@pytest.mark.parametrize(
+    ("positives", "size"),
+    [(50, 512), (34_947, 1024), (168_446, 4096), (742_879, 16_384), (10**8, 65_536)],
+)
+def test_online_updates_become_batches_on_a_gpu(positives, size):
+    """At least 32 steps an epoch, of a power of two."""
     spec = load_spec("bpr_hard")
     assert batch(spec) == 1
-    on_gpu = load_spec("bpr_hard", gpu=True)
-    assert batch(on_gpu) == GPU_BATCH
-    assert on_gpu == override(spec, [f"batch_size={GPU_BATCH}"])
-    assert batch(load_spec("bpr_hard", ["batch_size=512"], gpu=True)) == 512
-    assert batch(load_spec("bpr_hard", ["batch_size=1"], gpu=True)) == GPU_BATCH
+    on_gpu, used = for_gpu(spec, positives)
+    assert batch(on_gpu) == used == size
+    assert on_gpu == override(spec, [f"batch_size={size}"])
+    chosen = load_spec("bpr_hard", ["batch_size=256"])
+    assert for_gpu(chosen, positives) == (chosen, None)
 
 
 def test_a_space_in_which_everything_leaks_is_known():

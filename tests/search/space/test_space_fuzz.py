@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
 from search.space.domains import FIELDS
-from search.space.load import SPACES, load_spec, read_space, space_names
+from search.space.load import SPACES, for_gpu, load_spec, read_space, space_names
 from search.space.located import Origin
 from search.space.params import PARAM_KEYS
 from search.space.reader import KEYS, parse_spec
@@ -155,18 +155,19 @@ any_settings = st.lists(
 )
 
 
-@given(values | spaces, any_settings, st.booleans())
+@given(values | spaces, any_settings, st.integers(0, 10**9))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_any_value_with_any_setting(value: object, settings_: list[str], gpu: bool) -> None:
+def test_any_value_with_any_setting(value: object, settings_: list[str], positives: int) -> None:
     """What a file holds is not looked at before it is changed, and stays as it is."""
     before = repr(value)
     try:
-        spec = read_space(value, Origin("fuzz"), "fuzz", settings_, trials=3, gpu=gpu)
+        spec = read_space(value, Origin("fuzz"), "fuzz", settings_, trials=3)
     except ConfigError as error:
         assert "\n" not in str(error)
     else:
-        spec.train_config(spec.sample(np.random.default_rng(0)))
-        assert parse_spec(spec.to_dict(), Origin("again"), "again") == spec
+        for one in (spec, for_gpu(spec, positives)[0]):
+            one.train_config(one.sample(np.random.default_rng(0)))
+            assert parse_spec(one.to_dict(), Origin("again"), "again") == one
     assert repr(value) == before
 
 
