@@ -62,7 +62,16 @@ def command_data(options: argparse.Namespace) -> int:
         options.source, min_rating=options.min_rating, columns=parse_columns(options.columns)
     )
     bar = bar_of(console.encoding)
-    for line in [*describe_lines(dataset), *overview(dataset, bar), *default_evidence(dataset)]:
+    read = ["--columns", options.columns] if options.columns else []
+    if options.min_rating is not None:
+        read += ["--min-rating", f"{options.min_rating:g}"]
+    cost = command("--space", "all", "--data", options.source, *read, "--dry-run")
+    for line in [
+        *describe_lines(dataset),
+        *overview(dataset, bar),
+        *default_evidence(dataset),
+        f"what a trial takes in minutes and memory, tried out here: {cost}",
+    ]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 

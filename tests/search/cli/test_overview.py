@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from recsys.data import load
 from recsys.data.facts import histogram
 from recsys.split import HoldOut, SplitPlan, make_split
+from search.cli.arguments import search_parser
 from search.cli.main import main
 from search.cli.overview import bar_of, drawn, split_lines
 
@@ -93,3 +95,20 @@ def test_order_numbers_have_no_dates(tmp_path: Path, capsys: pytest.CaptureFixtu
     file.write_text("user,item,timestamp\n" + "\n".join(rows) + "\n")
     assert main(["data", str(file)]) == 0
     assert "duplicates merged: 0; order of time: known\n" in capsys.readouterr().out
+
+
+def test_what_a_search_takes_is_a_command_that_reads_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my data.csv"
+    rows = [f"u{u},i{(u + k) % 9},{k}" for u in range(30) for k in range(6)]
+    file.write_text("who,what,rating\n" + "\n".join(rows) + "\n")
+    read = ["--columns", "user=who,item=what", "--min-rating", "1.5"]
+    assert main(["data", str(file), *read]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(last[last.index("--space") :])
+    options = search_parser().parse_args(words)
+    assert options.dry_run
+    assert options.data == str(file)
+    assert options.columns == "user=who,item=what"
+    assert options.min_rating == 1.5
