@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from recsys.data import Dataset
-from recsys.models import DEFAULT
 from recsys.rivals import seconds_for
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
@@ -22,9 +22,8 @@ from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
 from search.record.result import Part, Searched, SearchEnd
 from search.record.settings import Settings
-from search.record.state import TrialRecord
 from search.screen.display import Display
-from search.space.load import RaceSpec, SearchSpec
+from search.space.load import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.allocation import Terms
 from search.tune.pace import (
@@ -36,6 +35,7 @@ from search.tune.pace import (
     watched_users,
 )
 from search.tune.probe import measure
+from search.tune.reserve import Reserve
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
@@ -46,7 +46,6 @@ from search.words import counted
 
 METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
 FAIL_AFTER = 5
-SPARE, SPARE_S = 1.3, 15.0
 
 
 def shown_metrics(spec: SearchSpec, n_items: int) -> tuple[str, ...]:
@@ -57,29 +56,6 @@ def shown_metrics(spec: SearchSpec, n_items: int) -> tuple[str, ...]:
 
 class RunFailedError(Exception):
     """The run cannot continue; the message is one line for the user. Exit code 1."""
-
-
-def seconds_after_search(
-    trials: Iterable[TrialRecord],
-    race: RaceSpec,
-    concurrent: int,
-    members: int = 0,
-    rivals: float = 0.0,
-) -> float:
-    """How long race, test and refit will take: that many trainings, `rivals` seconds for these, and
-    a margin.
-
-    A training takes as long as the best trials did on average. A race is of the finalists and
-    the default, `concurrent` at a time; test and refit train one each, and the `members` of a
-    blend.
-    """
-    complete = (t for t in trials if t.state == State.COMPLETE)
-    best = sorted(complete, key=lambda t: -(t.value or 0.0))[: max(1, race.finalists)]
-    seconds = float(np.mean([t.busy_s for t in best])) if best else 0.0
-    raced = (race.finalists + 1) * race.replicates + 2 * members
-    # beside the winner's test the rivals are chosen
-    test = max(seconds, rivals, (seconds + rivals) / concurrent)
-    return (seconds * (raced / concurrent + 1) + test) * SPARE + SPARE_S
 
 
 def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -> SearchEnd:
@@ -204,6 +180,7 @@ class Stages:
             self.cluster.patience(),
             self.cluster.lost,
             self._settling(),
+            self.reserve,
         )
         todo = spec.trials - sum(t.finished for t in state.trials.values())
         if recorder.settling is not None and recorder.settling.reached:  # before a resume
@@ -309,28 +286,22 @@ class Stages:
         budget = self.settings.time_budget
         if self.deadline is None or budget is None:
             return math.inf
-        trials = self.folder.cached_state().trials.values()
-        after = seconds_after_search(
-            trials,
-            self.spec.race,
-            self.resources.concurrent,
-            self.spec.blend,
-            self.rivals_seconds(),
-        )
-        return self.deadline - min(after, (1 - SEARCH_SHARE) * budget)
+        return self.deadline - min(self.reserve.seconds(), (1 - SEARCH_SHARE) * budget)
 
-    def rivals_seconds(self) -> float:
-        """About how long the test takes for choosing its rivals, from like trials where there are
-        some; 0 without a test or a time budget.
+    @cached_property
+    def reserve(self) -> Reserve:
+        """What the stages after the search will take; it follows the trials as they end."""
+        race, blend = self.spec.race, self.spec.blend
+        reserve = Reserve(race, self.resources.concurrent, blend, self._rivals_seconds)
+        return reserve.add_all(self.state.trials.values())
+
+    def _rivals_seconds(self, measured: Mapping[str, float]) -> float:
+        """About how long the test takes for choosing its rivals, from the seconds that a training
+        of each model took; 0 without a test or a time budget.
         """
         budget = self.settings.time_budget
         if budget is None or self.split.test is None:
             return 0.0
-        taken: dict[str, list[float]] = {}
-        for trial in self.folder.cached_state().trials.values():
-            if trial.state == State.COMPLETE and trial.busy_s > 0:
-                taken.setdefault(str(trial.config.get("model", DEFAULT)), []).append(trial.busy_s)
-        measured = {model: float(np.median(seconds)) for model, seconds in taken.items()}
         return seconds_for(size_of(self.split.train), budget, measured)
 
     def end_leftovers(self, reason: Reason | None) -> None:

@@ -19,8 +19,9 @@ from recsys.models import fit_model
 from recsys.rivals import POPULARITY
 from recsys.split import HoldOut, Order, SplitPlan, held_out
 from search.record.result import tested
-from search.stages.context import SPARE, Stages
+from search.stages.context import Stages
 from search.stages.winner import FinalTraining, side_by_side, winner_training
+from search.tune.reserve import SPARE
 
 Values = tuple[float, float]  # of the winner and of popularity
 

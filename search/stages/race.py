@@ -231,7 +231,7 @@ def seconds_left(run: Stages) -> Callable[[Sequence[TrialRecord]], float]:
     if run.deadline is None or (budget := run.settings.time_budget) is None:
         return lambda _: float("inf")
     left = 0.85 * (run.deadline - time.monotonic())
-    rivals = run.rivals_seconds()
+    rivals = run.reserve.rivals_seconds()
     workers = run.resources.concurrent
 
     def seconds(racers: Sequence[TrialRecord]) -> float:

@@ -10,7 +10,9 @@ depends on a clock: the same results give the same next method.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 FIRST = 3  # trials of each method before any is preferred
@@ -31,19 +33,56 @@ class Terms:
         return self.costs.get(name, 1.0)
 
 
+@dataclass
+class Standing:
+    """The trials of a method that have ended, in order of their numbers, whatever ends first."""
+
+    _numbers: list[int] = field(default_factory=list)
+    _best: tuple[float, int] = (-math.inf, 0)  # value, -number: of equals the first
+
+    @staticmethod
+    def of(values: Iterable[float | None]) -> Standing:
+        """Of trials 0, 1, 2, ..."""
+        made = Standing()
+        for number, value in enumerate(values):
+            made.add(number, value)
+        return made
+
+    def add(self, number: int, value: float | None) -> None:
+        """Trial `number` of the run ended with this value, None if it failed."""
+        insort(self._numbers, number)
+        this = -math.inf if value is None else value, -number
+        self._best = this if len(self._numbers) == 1 else max(self._best, this)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def best(self) -> float:
+        """The highest value; -inf where there is none."""
+        return self._best[0]
+
+    @property
+    def waited(self) -> int:
+        """Trials since the one that is the best."""
+        return len(self) - bisect_right(self._numbers, -self._best[1])
+
+
+NOTHING = Standing()
+
+
 def next_method(
     methods: Sequence[str],
-    ended: Mapping[str, Sequence[float | None]],
+    ended: Mapping[str, Standing],
     running: Mapping[str, int],
     terms: Terms = Terms(),  # it cannot be changed
 ) -> str:
     """The method that is furthest behind its share of what was spent; of equals the first.
 
-    ended: for each method the values of its trials that have ended, in order of their numbers,
-    None for one that failed. running: how many of its trials run now. Method number r by its best
-    value (from 0) has a share of 2^-r, halved for every `STALE` trials since its best one.
+    running: how many trials of a method run now. Method number r by its best value (from 0) has a
+    share of 2^-r, halved for every `STALE` trials since its best one.
     """
-    begun = {name: len(ended.get(name, ())) + running.get(name, 0) for name in methods}
+    begun = {name: len(ended.get(name, NOTHING)) + running.get(name, 0) for name in methods}
     if min(begun.values()) < terms.first:
         return min(methods, key=lambda name: begun[name])
     share = shares(methods, ended)
@@ -56,16 +95,11 @@ def next_method(
     return max(methods, key=behind)
 
 
-def shares(methods: Sequence[str], ended: Mapping[str, Sequence[float | None]]) -> dict[str, float]:
+def shares(methods: Sequence[str], ended: Mapping[str, Standing]) -> dict[str, float]:
     """What each method is worth compared with the others; see `next_method`."""
-    best: dict[str, float] = {}
-    waited: dict[str, int] = {}
-    for name in methods:
-        found = [-float("inf") if value is None else value for value in ended.get(name, ())]
-        best[name] = max(found, default=-float("inf"))
-        waited[name] = len(found) - 1 - found.index(best[name]) if found else 0
-    ranked = sorted(methods, key=lambda name: -best[name])  # stable: of equals the first
+    found = {name: ended.get(name, NOTHING) for name in methods}
+    ranked = sorted(methods, key=lambda name: -found[name].best)  # stable: of equals the first
     return {
-        name: 2.0 ** -min(ranked.index(name) + waited[name] // STALE, MOST_HALVINGS)
+        name: 2.0 ** -min(ranked.index(name) + found[name].waited // STALE, MOST_HALVINGS)
         for name in methods
     }

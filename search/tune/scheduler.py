@@ -7,6 +7,7 @@ best value so far is within the best 1/factor of those that reached the rung bef
 from __future__ import annotations
 
 import math
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -67,6 +68,7 @@ class Rungs:
     def __init__(self, factor: int) -> None:
         self.factor = factor
         self.recorded: list[dict[str, float]] = []
+        self._ascending: list[list[float]] = []  # the same values, for each rung
 
     def record(self, name: str, rungs: Sequence[int], epoch: int, value: float) -> int | None:
         """Note a best value so far; returns the rung (from 0) if it is new there, else None.
@@ -76,16 +78,18 @@ class Rungs:
         passed = sum(rung <= epoch for rung in rungs)
         while len(self.recorded) < len(rungs):
             self.recorded.append({})
+            self._ascending.append([])
         if not passed or name in self.recorded[passed - 1]:
             return None
         self.recorded[passed - 1][name] = value
+        insort(self._ascending[passed - 1], value)
         return passed - 1
 
     def survives(self, name: str, rung: int) -> bool:
         """Whether a trial is within the best 1/factor of a rung, rounded up; ties do well."""
-        values = self.recorded[rung]
-        better = sum(value > values[name] for value in values.values())
-        return len(values) < self.factor or better * self.factor < len(values)
+        count, mine = len(self.recorded[rung]), self.recorded[rung][name]
+        better = count - bisect_right(self._ascending[rung], mine)
+        return count < self.factor or better * self.factor < count
 
     def decide(self, name: str, rungs: Sequence[int], epoch: int, value: float) -> str:
         """What becomes of a trial with this report: Ray's STOP or CONTINUE."""

@@ -25,6 +25,7 @@ from search.record.events import EpochsReported, Reason, State, TrialBegan, Tria
 from search.record.journal import Journal
 from search.tune.controller import sturdy
 from search.tune.outcome import Outcome, judge
+from search.tune.reserve import Reserve
 from search.tune.settled import Settling
 from search.tune.worker import TrialData, run_trial
 
@@ -153,6 +154,7 @@ class Recorder(Callback):
     patience: Patience
     lost: Callable[[], str | None] = lambda: None
     settling: Settling | None = None  # of a search that ends by itself
+    reserve: Reserve | None = None  # of a run with a time budget
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
@@ -239,6 +241,9 @@ class Recorder(Callback):
         self.events.trial_ended(name, how.state, how.value, how.cause or how.reason)
         if how.cause is not None:
             self.causes[how.cause] += 1
+        if self.reserve is not None:
+            made = trial.config["trial"]
+            self.reserve.add(made.number, how.state, how.value, self.busy[name], made.train.model)
         if self.settling is not None:
             self.settling.add(how.state, how.value)
             if self.settling.reached:

@@ -81,12 +81,12 @@ def test_test_and_refit_are_reserved_for_those_who_race():
         settings=SimpleNamespace(time_budget=2000.0),
         spec=SimpleNamespace(blend=2),
         resources=SimpleNamespace(concurrent=2),
-        rivals_seconds=lambda: 5.0,
+        reserve=SimpleNamespace(rivals_seconds=lambda: 5.0),
     )
     seconds = seconds_left(run)
     # two trainings of the dearest, and of the two dearest side by side
     assert seconds(racers(20, 10, 4)) == pytest.approx(850 - 2 * (20 + 30 / 2), abs=5)
-    run.rivals_seconds = lambda: 225.0  # longer than the winner on test
+    run.reserve.rivals_seconds = lambda: 225.0  # longer than the winner on test
     assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(850 - 225 - 20 - 30, abs=5)
     assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
     run.deadline = None

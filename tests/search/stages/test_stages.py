@@ -28,52 +28,14 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder
 from search.record.result import Decided, Part, SearchEnd
-from search.record.state import TrialRecord
-from search.space.load import RaceSpec, load_spec
+from search.space.load import load_spec
 from search.space.trial import TrialConfig
-from search.stages.context import Stages, search_end, seconds_after_search
+from search.stages.context import Stages, search_end
 from tests.search.fake_search import open_study, records
 from tests.search.spaces import override
 
 SPEC = override(load_spec("smoke"), ["max_epochs=30", "metric=map@10"])
 COLUMNS = ["epoch", "loss", "map@10", "train_seconds", "eval_seconds"]
-
-
-def trial(number: int, value: float, busy_s: float, state: State = State.COMPLETE) -> TrialRecord:
-    known = {"params": {}, "config": {}, "seed": 0, "created": 0.0}
-    return TrialRecord(f"t{number:04d}", number, state=state, value=value, busy_s=busy_s, **known)
-
-
-class TestSecondsAfterSearch:
-    def test_by_hand(self) -> None:
-        # the best two take 15 s on average; (2 + 1) x 4 trainings, 3 at a time, then two more
-        trials = [trial(0, 0.1, 500), trial(1, 0.3, 10), trial(2, 0.2, 20)]
-        assert seconds_after_search(trials, RaceSpec(2, 4), 3) == pytest.approx(
-            15 * (12 / 3 + 2) * 1.3 + 15
-        )
-
-    def test_only_complete_trials_say_how_long_one_takes(self) -> None:
-        trials = [trial(0, 0.9, 1000, State.PRUNED), trial(1, 0.1, 10)]
-        assert seconds_after_search(trials, RaceSpec(2, 2), 1) == pytest.approx(
-            10 * (6 + 2) * 1.3 + 15
-        )
-
-    def test_rivals_that_take_longer_than_the_winner_on_test(self) -> None:
-        trials = [trial(0, 0.1, 10)]
-        # a race of 4 trainings, two at a time, the test with the rivals beside it, the refit
-        assert seconds_after_search(trials, RaceSpec(1, 2), 2, rivals=60) == pytest.approx(
-            (20 + 60 + 10) * 1.3 + 15
-        )
-        assert seconds_after_search(trials, RaceSpec(1, 2), 1, rivals=60) == pytest.approx(
-            (40 + 70 + 10) * 1.3 + 15
-        )
-
-    def test_before_any_has_ended_little_is_kept(self) -> None:
-        assert seconds_after_search([], RaceSpec(4, 5), 1) == 15
-
-    def test_without_a_race_the_best_is_trained_twice(self) -> None:
-        trials = [trial(0, 0.3, 10), trial(1, 0.1, 99)]
-        assert seconds_after_search(trials, RaceSpec(0, 0), 2) == pytest.approx(2 * 10 * 1.3 + 15)
 
 
 class Run:
@@ -159,15 +121,15 @@ class TestDeadline:
         run.trial(0, 0.1, 0.2, end=State.COMPLETE)
         solve = 10_000**3 / RATE
         rivals = 100 + solve  # seven solves would take longer than a tenth of the budget
-        assert run.stages(10_000).rivals_seconds() == pytest.approx(rivals, rel=1e-3)
-        assert run.stages().rivals_seconds() == 0
+        assert run.stages(10_000).reserve.rivals_seconds() == pytest.approx(rivals, rel=1e-3)
+        assert run.stages().reserve.rivals_seconds() == 0
         race = SPEC.race
         after = (4 * ((race.finalists + 1) * race.replicates / 2 + 1) + rivals) * 1.3 + 15
         assert run.stages(10_000).search_deadline() == pytest.approx(5000 - after, abs=0.5)
         slim = {"id": "t0001", "number": 1, "params": {}, "seed": 1}
         run.journal.append(TrialMade(config={"model": "slim"}, **slim))
         run.journal.append(TrialEnded(id="t0001", state=State.COMPLETE, value=0.1, busy_s=7.0))
-        assert run.stages(20_000).rivals_seconds() == pytest.approx(5 * 7 + 7, abs=0.1)
+        assert run.stages(20_000).reserve.rivals_seconds() == pytest.approx(5 * 7 + 7, abs=0.1)
 
     def test_at_most_four_tenths_of_the_budget_are(self, tmp_path: Path) -> None:
         run = Run(tmp_path, budget=20.0, deadline=5000.0)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from search.tune.allocation import FIRST, Terms, next_method, shares
+from search.tune.allocation import FIRST, Standing, Terms, next_method, shares
+
+
+def standings(values: dict[str, list[float | None]]) -> dict[str, Standing]:
+    return {name: Standing.of(found) for name, found in values.items()}
 
 
 def deal(
@@ -15,7 +21,7 @@ def deal(
     """How many trials each method gets, `value(method, its n-th trial)` being what they reach."""
     values: dict[str, list[float | None]] = {name: [] for name in methods}
     for _ in range(trials):
-        name = next_method(methods, values, {})
+        name = next_method(methods, standings(values), {})
         values[name].append(value(name, len(values[name])))
     return {name: len(found) for name, found in values.items()}
 
@@ -52,7 +58,7 @@ def test_shares_are_of_the_cost_where_time_is_short() -> None:
     level = {"dear": 3.0, "cheap": 2.0, "free": 1.0}
     terms = Terms(first=1, costs={"dear": 8.0, "cheap": 2.0, "free": 1.0})
     for n in range(150):
-        name = next_method(list(values), values, {}, terms)
+        name = next_method(list(values), standings(values), {}, terms)
         if n < 3:
             assert name == list(values)[n]  # one of each
         values[name].append(level[name] + 0.001 * len(values[name]))
@@ -68,7 +74,7 @@ def test_equal_costs_are_no_costs() -> None:
     told: dict[str, list[float | None]] = {name: [] for name in "abc"}
     for _ in range(80):
         for values, terms in ((plain, Terms()), (told, Terms(costs=dict.fromkeys("abc", 5.0)))):
-            name = next_method(["a", "b", "c"], values, {}, terms)
+            name = next_method(["a", "b", "c"], standings(values), {}, terms)
             values[name].append(value(name, len(values[name])))
     assert plain == told
 
@@ -83,7 +89,7 @@ def test_what_runs_counts_as_begun_and_as_nothing_else() -> None:
     for _ in range(40):
         running[next_method(["a", "b"], {}, running)] += 1
     assert abs(running["a"] - 2 * running["b"]) <= 6  # "a" is first of equals
-    ended = {"a": [0.1] * FIRST, "b": [0.2] * FIRST}
+    ended = standings({"a": [0.1] * FIRST, "b": [0.2] * FIRST})
     assert next_method(["a", "b"], ended, {"b": 50}) == "a"
 
 
@@ -92,15 +98,32 @@ def test_one_method_gets_everything() -> None:
 
 
 def test_shares_by_hand() -> None:
-    values = {
+    values: dict[str, list[float | None]] = {
         "ahead": [0.1, 0.9, *[0.2] * 16],  # 16 trials since its best: halved twice
         "second": [0.1, 0.3, 0.8],
         "third": [0.7, 0.1, 0.1],
         "none": [],
     }
-    assert shares(list(values), values) == {
+    assert shares(list(values), standings(values)) == {
         "ahead": 1 / 4,
         "second": 1 / 2,
         "third": 1 / 4,
         "none": 1 / 8,
     }
+
+
+def test_the_order_in_which_trials_end_does_not_matter() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        values = [
+            None if rng.random() < 0.3 else int(rng.integers(4)) / 4
+            for _ in range(int(rng.integers(1, 12)))
+        ]
+        made = Standing()
+        for number in rng.permutation(len(values)):
+            made.add(10 * int(number), values[number])
+        found = [-math.inf if value is None else value for value in values]
+        waited = len(found) - 1 - found.index(max(found))
+        assert (len(made), made.best, made.waited) == (len(found), max(found), waited)
+    nothing = Standing()
+    assert (len(nothing), nothing.best, nothing.waited) == (0, -math.inf, 0)

@@ -1,0 +1,85 @@
+"""How much of a time budget is kept for what follows the search: race, blend, test and refit."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recsys.models import DEFAULT
+from search.record.events import State
+from search.record.state import TrialRecord
+from search.space.spec import RaceSpec
+
+SPARE, SPARE_S = 1.3, 15.0
+
+
+@dataclass
+class Reserve:
+    """Follows a search's trials as they end; asked after every report, it answers at once.
+
+    race, members: of the space, the race and the members of its blend. concurrent: trainings at
+    once. rivals: seconds that the test takes for choosing its rivals, from those of a training of
+    each model, where some are known.
+    """
+
+    race: RaceSpec
+    concurrent: int
+    members: int = 0
+    rivals: Callable[[Mapping[str, float]], float] = lambda _: 0.0
+    _best: list[tuple[float, int, float]] = field(default_factory=list)  # -value, number, seconds
+    _taken: dict[str, list[float]] = field(default_factory=dict)  # by model, ascending
+    _known: tuple[float, float] | None = None  # what `seconds` and `rivals_seconds` are
+
+    def add_all(self, trials: Iterable[TrialRecord]) -> Reserve:
+        """Take in trials of the journal, those that have ended; returns itself."""
+        for trial in trials:
+            model = str(trial.config.get("model", DEFAULT))
+            self.add(trial.number, trial.state, trial.value, trial.busy_s, model)
+        return self
+
+    def add(
+        self, number: int, state: State, value: float | None, busy_s: float, model: str
+    ) -> None:
+        """A trial ended. Only one that came to its end says how long a training takes."""
+        if state != State.COMPLETE:
+            return
+        insort(self._best, (-(value or 0.0), number, busy_s))
+        del self._best[max(1, self.race.finalists) :]
+        if busy_s > 0:
+            insort(self._taken.setdefault(model, []), busy_s)
+        self._known = None
+
+    def seconds(self) -> float:
+        """How long what follows will take, with a margin.
+
+        A training takes as long as the best trials did on average. A race is of the finalists and
+        the default, `concurrent` at a time; test and refit train one each, and the members of a
+        blend.
+        """
+        return self._reckoned()[0]
+
+    def rivals_seconds(self) -> float:
+        """About how long the test takes for choosing its rivals."""
+        return self._reckoned()[1]
+
+    def _reckoned(self) -> tuple[float, float]:
+        if self._known is None:
+            rivals = self.rivals({model: _middle(taken) for model, taken in self._taken.items()})
+            self._known = self._seconds(rivals), rivals
+        return self._known
+
+    def _seconds(self, rivals: float) -> float:
+        seconds = float(np.mean([taken for *_, taken in self._best])) if self._best else 0.0
+        raced = (self.race.finalists + 1) * self.race.replicates + 2 * self.members
+        # beside the winner's test the rivals are chosen
+        test = max(seconds, rivals, (seconds + rivals) / self.concurrent)
+        return (seconds * (raced / self.concurrent + 1) + test) * SPARE + SPARE_S
+
+
+def _middle(ascending: list[float]) -> float:
+    """The median of values in order."""
+    half = len(ascending) // 2
+    return ascending[half] if len(ascending) % 2 else (ascending[half - 1] + ascending[half]) / 2

@@ -1,0 +1,86 @@
+"""What of a time budget is kept for the stages after the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from search.record.events import State
+from search.record.state import TrialRecord
+from search.space.load import RaceSpec
+from search.tune.reserve import Reserve
+
+
+def trial(
+    number: int, value: float | None, busy_s: float, state: State = State.COMPLETE, **config: str
+) -> TrialRecord:
+    known = {"params": {}, "config": config, "seed": 0, "created": 0.0}
+    return TrialRecord(f"t{number:04d}", number, state=state, value=value, busy_s=busy_s, **known)
+
+
+def seconds(
+    trials: list[TrialRecord], race: RaceSpec, concurrent: int, rivals: float = 0.0
+) -> float:
+    return Reserve(race, concurrent, rivals=lambda _: rivals).add_all(trials).seconds()
+
+
+def test_by_hand() -> None:
+    # the best two take 15 s on average; (2 + 1) x 4 trainings, 3 at a time, then two more
+    trials = [trial(0, 0.1, 500), trial(1, 0.3, 10), trial(2, 0.2, 20)]
+    assert seconds(trials, RaceSpec(2, 4), 3) == pytest.approx(15 * (12 / 3 + 2) * 1.3 + 15)
+
+
+def test_only_complete_trials_say_how_long_one_takes() -> None:
+    trials = [trial(0, 0.9, 1000, State.PRUNED), trial(1, 0.1, 10)]
+    assert seconds(trials, RaceSpec(2, 2), 1) == pytest.approx(10 * (6 + 2) * 1.3 + 15)
+
+
+def test_rivals_that_take_longer_than_the_winner_on_test() -> None:
+    trials = [trial(0, 0.1, 10)]
+    # a race of 4 trainings, two at a time, the test with the rivals beside it, the refit
+    assert seconds(trials, RaceSpec(1, 2), 2, rivals=60) == pytest.approx((20 + 60 + 10) * 1.3 + 15)
+    assert seconds(trials, RaceSpec(1, 2), 1, rivals=60) == pytest.approx((40 + 70 + 10) * 1.3 + 15)
+
+
+def test_before_any_has_ended_little_is_kept() -> None:
+    assert seconds([], RaceSpec(4, 5), 1) == 15
+
+
+def test_without_a_race_the_best_is_trained_twice() -> None:
+    trials = [trial(0, 0.3, 10), trial(1, 0.1, 99)]
+    assert seconds(trials, RaceSpec(0, 0), 2) == pytest.approx(2 * 10 * 1.3 + 15)
+
+
+def test_trial_by_trial_it_says_what_all_of_them_together_say() -> None:
+    """The slow twin looks at every trial each time."""
+    rng, race, seen = np.random.default_rng(3), RaceSpec(3, 4), []
+
+    def rivals(measured: Mapping[str, float]) -> float:
+        return sum(measured.values())
+
+    reserve = Reserve(race, 2, members=5, rivals=rivals)
+    for number in range(200):
+        one = trial(
+            number,
+            None if number % 9 == 8 else round(float(rng.random()), 2),  # with ties
+            float(rng.integers(0, 20)),
+            rng.choice([State.COMPLETE, State.COMPLETE, State.PRUNED, State.FAILED]),
+            **({} if number % 3 else {"model": "slim"}),
+        )
+        seen.append(one)
+        reserve.add(one.number, one.state, one.value, one.busy_s, one.config.get("model", "lfm"))
+        whole = [t for t in seen if t.state == State.COMPLETE]
+        best = sorted(whole, key=lambda t: -(t.value or 0.0))[:3]
+        each = float(np.mean([t.busy_s for t in best])) if best else 0.0
+        of = {
+            model: [
+                t.busy_s for t in whole if t.busy_s > 0 and t.config.get("model", "lfm") == model
+            ]
+            for model in ("lfm", "slim")
+        }
+        other = sum(float(np.median(taken)) for taken in of.values() if taken)
+        raced = (3 + 1) * 4 + 2 * 5
+        expected = (each * (raced / 2 + 1) + max(each, other, (each + other) / 2)) * 1.3 + 15
+        assert (reserve.seconds(), reserve.rivals_seconds()) == (expected, other)
