@@ -25,6 +25,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,6 +72,7 @@ DATA, BUDGET_S = "demo", 36_000.0
 # --- a run with trials that nobody trained --------------------------------------------------------
 
 
+@cache
 def level(number: int) -> float:
     """How good a trial turns out, from 0 to 1; the same for each number."""
     return float(np.random.default_rng([SOME, number]).random())
@@ -442,17 +444,17 @@ def missed(costs: Sequence[Cost]) -> list[str]:
     return found
 
 
-def in_a_process(arguments: Sequence[str]) -> dict[str, Any]:
-    """The JSON that this module prints when it is run with these arguments."""
+def in_a_process(module: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The JSON that a module prints when it is run with these arguments."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scale", *arguments, "--json"],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
         text=True,
     )
     if done.returncode:
-        sys.exit(f"benchmarks.scale {' '.join(arguments)} failed")
+        sys.exit(f"{module} {' '.join(arguments)} failed")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -476,7 +478,10 @@ def main() -> None:
     print(f"others used {used_by_others(2.0):.0%} of the cores before\n")
     given = ["--space", options.space, "--concurrent", str(options.concurrent)]
     given += ["--more", str(options.more)]
-    costs = [Cost(**in_a_process([*given, "--ended", str(n)])) for n in sorted(options.ended)]
+    costs = [
+        Cost(**in_a_process("benchmarks.scale", [*given, "--ended", str(n), "--json"]))
+        for n in sorted(options.ended)
+    ]
     print("\n".join(table(costs)))
     for words in missed(costs):
         print(f"MISSED: {words}")

@@ -41,7 +41,7 @@ from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
 from search.tune.study import Study, StudyTrial, as_journal, from_journal, remake
 from search.tune.tuner import Recorder, Watch, run_trials
-from search.tune.worker import TrialData
+from search.tune.worker import TrialData, report_every_s
 from search.words import counted
 
 METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
@@ -111,6 +111,7 @@ class Stages:
             threads=self.resources.cpus_per_trial,
             device=self.settings.device,
             blend=bool(self.spec.blend),
+            report_every_s=report_every_s(self.resources.concurrent),
         )
 
     @property

@@ -25,7 +25,14 @@ from search.machine.cluster import Failure
 from search.space.trial import TrialConfig
 from search.tune.pace import epochs_of, paced_rungs
 
-REPORT_EVERY_S = 0.5
+REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # of one trial; of all trials together, at most
+
+
+def report_every_s(concurrent: int) -> float:
+    """How often a trial reports beside its rungs: the fewer times, the more run at once, so that
+    the driver, which needs about a millisecond a report, keeps up.
+    """
+    return max(REPORT_EVERY_S, concurrent / REPORTS_A_SECOND)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +54,7 @@ class TrialData:
     device: str
     blend: bool = False  # whether the race keeps the lists that a blend is made of
     watched: CSR | None = None  # the part of `valid` that trials are validated on; None: all
+    report_every_s: float = REPORT_EVERY_S
     parts: int | None = None  # where trials differ in length: ASHA's factor, see `paced_rungs`
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
@@ -139,7 +147,7 @@ def epoch_row(report: EpochReport, metrics: tuple[str, ...]) -> list[float]:
 
 
 def run_trial(config: dict[str, TrialConfig], data: TrialData) -> None:
-    """Train `config["trial"]`, reporting on rungs and at most every half second.
+    """Train `config["trial"]`, reporting on rungs and at most every `report_every_s` seconds.
 
     A failure of the training itself (divergence, out of memory) is reported as a result with
     an `error`, so that Ray's retries are spent on dead workers only.
@@ -163,7 +171,7 @@ def run_trial(config: dict[str, TrialConfig], data: TrialData) -> None:
                 "stop": report.stop,
                 "rows": rows,
             }
-            due = report.epoch in rungs or time.monotonic() - last >= REPORT_EVERY_S
+            due = report.epoch in rungs or time.monotonic() - last >= data.report_every_s
             if report.stop is None and due:
                 tune.report(result)
                 rows, last = [], time.monotonic()
