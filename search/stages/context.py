@@ -39,7 +39,7 @@ from search.tune.reserve import Reserve
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
-from search.tune.study import Study, StudyTrial, as_journal, from_journal, remake
+from search.tune.study import Study, StudyTrial, as_journal, from_journal, frozen, remake
 from search.tune.tuner import Recorder, Watch, run_trials
 from search.tune.worker import TrialData, report_every_s
 from search.words import counted
@@ -266,7 +266,8 @@ class Stages:
 
     def write_study(self) -> None:
         """Bring the study's file in the run folder up to date."""
-        self.folder.write(STUDY, as_journal(self.study(), self.folder.name))
+        trials = frozen(self.spec, self._known(), str(self.folder.path))
+        self.folder.write(STUDY, as_journal(trials, self.folder.name))
 
     def _journal_trial(self, trial: TrialConfig) -> None:
         self.journal.append(

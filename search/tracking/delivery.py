@@ -26,7 +26,7 @@ from search.tracking.views import Page, experiment_tags
 
 MAX_METRICS, MAX_NAMES, MAX_ENTITIES = 1000, 100, 1000
 CONTEXT_TAG = "mlflow.data.context"
-_SAVE_EVERY_S = 0.5
+_SAVE_EVERY_S, _SAVE_SHARE = 0.5, 0.05  # of the courier's time: the file grows with the trials
 
 
 class RunDelivery:
@@ -41,7 +41,7 @@ class RunDelivery:
         self._looked = ""  # the run's status when the store's runs were last looked up
         self._look_again = True  # are the files that were sent still there?
         self._failed = False
-        self._saved = 0.0
+        self._save_from = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -390,9 +390,10 @@ class RunDelivery:
     def _save(self, force: bool = False) -> None:
         with self._lock:
             now = time.monotonic()
-            if force or now - self._saved > _SAVE_EVERY_S:
+            if force or now > self._save_from:
                 self.done.save(self.run_dir)
-                self._saved = now
+                taken = time.monotonic() - now
+                self._save_from = now + max(_SAVE_EVERY_S, taken / _SAVE_SHARE)
 
 
 def _as_remembered(child: Child, run: Any, trial: TrialRecord | None) -> bool:

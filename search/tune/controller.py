@@ -18,6 +18,8 @@ import ray.tune.tune
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
+from search.tune.reports import ManyAtOnce
+
 
 class SturdyController(TuneController):
     """Ray's controller; what differs is the death of a worker, and a worker that is starting.
@@ -34,6 +36,8 @@ class SturdyController(TuneController):
         self._starting: dict[Any, Any] = {}  # workers for no trial yet, with what they hold
         self._idle: dict[Any, Any] = {}  # such that have started
         super().__init__(*args, **kwargs)
+        asked: Any = self._actor_manager
+        self._actor_manager: Any = ManyAtOnce(asked._resource_manager)
 
     def on_step_begin(self) -> None:
         super().on_step_begin()

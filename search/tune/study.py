@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -89,15 +89,18 @@ class _Lines(BaseJournalBackend):
         self.lines += [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
 
 
-def as_journal(study: Study, name: str) -> str:
-    """The study as the text of a journal file, in which it is called `name`.
+def as_journal(trials: Sequence[FrozenTrial], name: str) -> str:
+    """A study of these trials as the text of a journal file, in which it is called `name`.
 
     `optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(path)))`
     opens such a file, and so does Optuna's dashboard.
     """
     lines = _Lines()
-    copy = optuna.create_study(study_name=name, storage=JournalStorage(lines), direction="maximize")
-    copy.add_trials(study.get_trials(deepcopy=False))
+    quiet()
+    study = optuna.create_study(
+        study_name=name, storage=JournalStorage(lines), direction="maximize"
+    )
+    study.add_trials(trials)
     return "".join(lines.lines)
 
 
@@ -445,14 +448,14 @@ class Methods:
         self._running: dict[str, set[int]] = {name: set() for name in specs}
         self._of: dict[int, str] = {}
         self._through: set[str] = set()  # methods without a config that is left to try
-        frozen: dict[str, list[FrozenTrial]] = {name: [] for name in specs}
+        known: dict[str, list[FrozenTrial]] = {name: [] for name in specs}
         for trial in sorted(trials, key=lambda t: t.number):
             if trial.state != State.RUNNING:
                 name = str(trial.params[self._name])
-                frozen[name].append(_frozen(specs[name], trial, where))
+                known[name].append(_frozen(specs[name], trial, where))
                 self._ended[name].add(trial.number, _value_of(trial))
         for name, memory in self._memories.items():
-            memory.add_all(frozen[name])
+            memory.add_all(known[name])
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
         """Trial `number` of the run, with these parameters, for the memory of its method."""
@@ -520,19 +523,26 @@ def tell(study: Study, trial: Trial, state: State, value: float | None, cause: s
 
 
 def remake(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> Study:
-    """A study in memory with these trials under the same numbers.
+    """A study in memory with these trials, as `frozen` has them."""
+    quiet()
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(frozen(spec, trials, where))
+    return study
+
+
+def frozen(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> list[FrozenTrial]:
+    """Trials as Optuna has them, under the same numbers.
 
     Running trials are RUNNING again, without intermediate values, for they run afresh. `where`:
     what a message names, the folder of the run. Raises ConfigError where the trials do not fit
     the space or their numbers are not 0, 1, 2, ...
     """
-    quiet()
-    study = optuna.create_study(direction="maximize")
+    found = []
     for expected, trial in enumerate(sorted(trials, key=lambda t: t.number)):
         if trial.number != expected:
             raise ConfigError(f"{where}: trial {expected} is missing from the journal")
-        study.add_trial(_frozen(spec, trial, where))
-    return study
+        found.append(_frozen(spec, trial, where))
+    return found
 
 
 def _frozen(spec: SearchSpec, trial: StudyTrial, where: str) -> FrozenTrial:

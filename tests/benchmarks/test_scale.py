@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import scale
 from benchmarks.scale import Cost, measure, missed, table
+from benchmarks.scale_ray import Played, each_ms, lines
 from search.record.events import State
 from search.record.folder import JOURNAL
 from search.record.journal import read_state
@@ -58,3 +59,23 @@ def test_the_table_and_what_it_misses() -> None:
         "the driver takes 1200 MB",
         "a trial writes 10.0 times as much",
     ]
+
+
+def test_what_a_trial_and_a_report_cost_follows_from_two_searches() -> None:
+    few = Played(
+        10,
+        100,
+        200,
+        20.0,
+        cpu_s=100 * 0.03 + 200 * 0.001,
+        handover_ms=20.0,
+        rest_ms=40.0,
+        memory_mb=600.0,
+    )
+    many = replace(few, reports=2000, cpu_s=100 * 0.03 + 2000 * 0.001)
+    assert each_ms(few, many) == pytest.approx((30.0, 1.0))
+    first, idle, thousand = lines(few, many)
+    assert first.startswith("10 workers: a trial 30.0 ms of the driver, a report 1.00 ms")
+    assert "100 reports a second: 0.25 of a core" in first
+    assert "0.2% of 30 s idle" in idle
+    assert "33 trials and 400 reports a second: 1.40 cores" in thousand  # 33 x 30 + 400 x 1 ms

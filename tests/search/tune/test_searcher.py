@@ -78,7 +78,7 @@ def test_what_optuna_reads_in_a_fresh_process(spec: SearchSpec, tmp_path: Path) 
     search.on_trial_complete("x4", {"epoch": 5, "objective": math.nan, "stop": "epochs"})
     search.on_trial_complete("x5")  # it never ran: Tune gave up before
     path = tmp_path / "study.journal"
-    path.write_text(as_journal(search.study, "demo-1"))
+    path.write_text(as_journal(search.study.get_trials(deepcopy=False), "demo-1"))
     code = f"""
 import json
 import optuna

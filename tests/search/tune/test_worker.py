@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +23,7 @@ from search.tune.worker import (
     ReplicateResult,
     ReplicateTask,
     TrialData,
+    report_every_s,
     run_replicate,
     run_trial,
 )
@@ -120,6 +121,13 @@ def test_between_rungs_it_reports_every_half_second(train: Any) -> None:
     reports = train(Training([0.1] * 5, [0.3] * 5, stop="patience"), data_of())
     assert [epochs_of(report) for report in reports] == [[1, 2], [3, 4], [5]]
     assert [report["stop"] for report in reports] == [None, None, "patience"]
+
+
+def test_the_more_run_at_once_the_fewer_reports_between_rungs(train: Any) -> None:
+    assert [report_every_s(n) for n in (1, 200, 400, 1000)] == [0.5, 0.5, 1.0, 2.5]
+    data = replace(data_of(4), report_every_s=report_every_s(1000))
+    reports = train(Training([0.1] * 8, [1.0] * 8), data)
+    assert [epochs_of(report) for report in reports] == [[1, 2, 3], [4], [5, 6, 7], [8]]
 
 
 def test_the_end_is_reported_once_also_on_a_rung(train: Any) -> None:

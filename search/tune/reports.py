@@ -1,0 +1,41 @@
+"""What workers report, taken from Ray in one look for all of them.
+
+Ray 2.60 looks for one report, handles it, and looks again. Each look asks after the running call of
+every worker, so that with a thousand of them it takes longer than what is done with the report.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import ray
+from ray.air.execution._internal import RayActorManager
+from ray.air.execution.resources import ResourceManager
+
+
+class ManyAtOnce(RayActorManager):
+    """Ray's manager of workers, in which a look finds all reports that are there.
+
+    They are handled one by one, as ever. Workers that start or end, which Ray puts first, wait
+    until the reports of a look are through.
+    """
+
+    def __init__(self, resource_manager: ResourceManager) -> None:
+        super().__init__(resource_manager)
+        self._found: deque[Any] = deque()  # calls that are over and not yet handled
+
+    def next(self, timeout: float | None = None) -> bool:
+        """Handle one event, of this look or of a new one; False where none came in `timeout` s."""
+        while self._found:
+            call = self._found.popleft()
+            if call in self._actor_task_events._tracked_futures:  # else its trial was stopped
+                self._try_start_actors()
+                self._actor_task_events.resolve_future(call)
+                self._try_start_actors()
+                return True
+        if not super().next(timeout):
+            return False
+        if calls := list(self._actor_task_events._tracked_futures):
+            self._found.extend(ray.wait(calls, num_returns=len(calls), timeout=0)[0])
+        return True

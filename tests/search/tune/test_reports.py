@@ -1,0 +1,103 @@
+"""Reports of many workers, taken from Ray in one look: without Ray running."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from search.tune.reports import ManyAtOnce
+
+
+class Calls:
+    """Stands for Ray: calls of workers that are over or still run, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.over: list[Any] = []
+        self.asked: list[int | None] = []
+
+    def wait(
+        self, calls: list[Any], num_returns: int, timeout: float | None
+    ) -> tuple[list[Any], list[Any]]:
+        assert len(calls) >= num_returns or not calls
+        self.asked.append(num_returns)
+        ready = [call for call in calls if call in self.over][:num_returns]
+        return ready, [call for call in calls if call not in ready]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    monkeypatch.setattr(ray, "wait", calls.wait)
+    monkeypatch.setattr(ray, "get", lambda call: f"result of {call}")
+    return calls
+
+
+@pytest.fixture
+def manager() -> Any:
+    resources: Any = SimpleNamespace(get_resource_futures=list)
+    return ManyAtOnce(resources)
+
+
+def track(manager: Any, *names: str) -> list[str]:
+    """Follow some calls; returns where their results will stand."""
+    handled: list[str] = []
+    for name in names:
+        manager._actor_task_events.track_future(name, on_result=handled.append)
+    return handled
+
+
+def test_all_that_is_over_is_found_in_one_look(manager: Any, calls: Calls) -> None:
+    names = [f"c{n}" for n in range(10)]
+    handled = track(manager, *names)
+    calls.over = names[:6]
+    assert manager.next(timeout=0.1)
+    assert len(handled) == 1  # one event at a time
+    looks = len(calls.asked)
+    assert all(manager.next(timeout=0.1) for _ in range(5))
+    assert len(calls.asked) == looks
+    assert sorted(handled) == sorted(f"result of {name}" for name in names[:6])
+    assert not manager.next(timeout=0.1)
+    calls.over = names
+    while manager.next(timeout=0.1):
+        pass
+    assert len(handled) == len(set(handled)) == 10
+
+
+def test_a_call_whose_trial_was_stopped_meanwhile_is_not_handled(
+    manager: Any, calls: Calls
+) -> None:
+    handled = track(manager, "a", "b", "c")
+    calls.over = ["a", "b", "c"]
+    manager.next()
+    left = [name for name in "abc" if f"result of {name}" not in handled]
+    manager._actor_task_events.discard_future(left[0])
+    manager.next()
+    assert not manager.next(timeout=0)
+    assert f"result of {left[0]}" not in handled and len(handled) == 2
+
+
+def test_what_a_report_leads_to_is_found_by_the_next_look(manager: Any, calls: Calls) -> None:
+    later: list[str] = []
+
+    def again(_: str) -> None:
+        manager._actor_task_events.track_future("next", on_result=later.append)
+        calls.over.append("next")
+
+    manager._actor_task_events.track_future("first", on_result=again)
+    calls.over = ["first"]
+    assert manager.next() and not later
+    assert manager.next() and later == ["result of next"]
+
+
+def test_workers_that_start_are_still_heard_of(manager: Any, calls: Calls) -> None:
+    handled = track(manager, "a", "b")
+    started: list[str] = []
+    manager._actor_state_events.track_future("worker", on_result=started.append)
+    calls.over = ["a", "b", "worker"]
+    assert manager.next() and started == ["result of worker"]  # first, as in Ray
+    while manager.next(timeout=0):
+        pass
+    assert len(handled) == 2
