@@ -19,28 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError
 from recsys.interactions import CSR
+from recsys.models.progress import Checkpoints, EpochReport
 from recsys.scoring import Vectors
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What one epoch did.
-
-    epoch counts from 1. loss: mean per sample, without l2 terms; NaN for a model without one.
-    metrics: on the held-out items, empty where the epoch was not evaluated. best_epoch and
-    best_value: so far; without held-out items the latest epoch and NaN. Seconds are wall-clock.
-    stop: why this epoch was the last, "patience", "time" or "epochs", otherwise None.
-    """
-
-    epoch: int
-    loss: float
-    metrics: dict[str, float]
-    best_epoch: int
-    best_value: float
-    train_seconds: float
-    eval_seconds: float
-    stop: str | None
-
 
 # For lists of items that people like, CSR (L, I): scores of every item, float32 (L, I). Whoever has
 # an empty list gets what suits everybody.
@@ -219,6 +199,7 @@ class Model(ABC):
         threads: int = 1,
         device: str = "cpu",
         time_limit: float | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Iterator[EpochReport]:
         """Train in place, one report an epoch; at the end the model holds its best weights.
 
@@ -226,6 +207,8 @@ class Model(ABC):
         which decides what is best, and `metrics`; without, exactly the config's epochs run.
         exclude: items that a leaky config keeps out of its negatives; others ignore it.
         time_limit: seconds; the epoch that passes it is the last. The last report has a `stop`.
+        checkpoints: where they are kept, and the one to continue from; a model without epochs
+        makes none.
 
         Raises ConfigError for a metric that is unknown or too deep, InputError where nobody has
         a held-out item, DivergedError where the loss or a weight is not finite.

@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from recsys.errors import DivergedError, InputError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.metrics import check_metric
 from recsys.models.base import EpochReport
+from recsys.models.progress import Checkpoint, Checkpoints, Resumable
 from recsys.scoring import Scorer
 
 
@@ -28,6 +31,12 @@ class Weights(Protocol):
 
     def load(self, copied: Any) -> None:
         """Take the weights of a copy."""
+
+    def arrays(self, copied: Any) -> list[NDArray]:
+        """A copy as arrays in host memory."""
+
+    def from_arrays(self, arrays: Sequence[NDArray]) -> Any:
+        """The copy that `arrays` came from."""
 
 
 def run_epochs(
@@ -45,6 +54,8 @@ def run_epochs(
     threads: int = 1,
     time_limit: float | None = None,
     eval_every: int = 1,
+    engine: Resumable | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[EpochReport]:
     """Run up to `epochs` epochs, one report each; at the end the best weights are loaded.
 
@@ -56,7 +67,8 @@ def run_epochs(
     the last weights stay.
 
     key: the config, for the message of an error. time_limit: seconds of training and evaluation;
-    the epoch that passes it is the last.
+    the epoch that passes it is the last. checkpoints: where they are kept, and the one to continue
+    from, whose epochs are reported again first; engine: what `step` trains with.
 
     Raises ConfigError for a metric that is unknown or too deep, InputError where nobody has a
     held-out item, DivergedError (epoch, config) when the loss, a weight or a score is not finite.
@@ -70,8 +82,17 @@ def run_epochs(
     assert eval_every > 0
     best = _Best(weights)
     waited, spent = 0, 0.0
+    reports: list[EpochReport] = []
     try:
-        for epoch in range(1, epochs + 1):
+        if checkpoints is not None and (found := checkpoints.resume) is not None:
+            assert engine is not None
+            engine.restore(found.state)
+            waited, spent = found.waited, found.spent
+            if found.best:
+                best.take(found)
+            reports += found.reports
+            yield from found.reports
+        for epoch in range(len(reports) + 1, epochs + 1):
             start = time.perf_counter()
             loss = step()
             if not math.isfinite(loss):
@@ -96,13 +117,35 @@ def run_epochs(
             elif late:
                 stop = "time"
             best_epoch = best.epoch if held_out is not None else epoch
-            yield EpochReport(
+            report = EpochReport(
                 epoch, loss, values, best_epoch, best.value, trained - start, done - trained, stop
             )
+            if engine is not None and checkpoints is not None and not stop:
+                reports.append(report)
+                offer(checkpoints, engine, best, reports, waited, spent)
+            yield report
             if stop:
                 return
     finally:
         best.restore()
+
+
+def offer(
+    checkpoints: Checkpoints,
+    engine: Resumable,
+    best: _Best,
+    reports: Sequence[EpochReport],
+    waited: int,
+    spent: float,
+) -> None:
+    """Offer a checkpoint of what was trained so far; copies are made where it is taken."""
+
+    def make() -> Checkpoint:
+        state = tuple(engine.state())
+        return Checkpoint(tuple(reports), state, best.arrays(), waited, spent)
+
+    # the best weights are what a part of the state was: so large again, at most
+    checkpoints.offer(2 * engine.state_bytes, make)
 
 
 class _Best:
@@ -121,6 +164,15 @@ class _Best:
         self._copy = self._weights.copy(self._copy)
         self.epoch, self.value = epoch, value
         return True
+
+    def arrays(self) -> tuple[NDArray, ...]:
+        return () if self._copy is None else tuple(self._weights.arrays(self._copy))
+
+    def take(self, found: Checkpoint) -> None:
+        """What was the best when a checkpoint was made."""
+        last = found.reports[-1]
+        self._copy = self._weights.from_arrays(found.best)
+        self.epoch, self.value = last.best_epoch, last.best_value
 
     def restore(self) -> None:
         if self._copy is not None:

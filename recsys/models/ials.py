@@ -25,6 +25,7 @@ from recsys.models.base import (
 )
 from recsys.models.epochs import run_epochs
 from recsys.models.neighbours import side_by_side, transposed
+from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
 
 # Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
@@ -80,11 +81,13 @@ class IALS(Model):
         metrics: Sequence[str] = (),
         threads: int = 1,
         time_limit: float | None = None,
+        checkpoints: Checkpoints | None = None,
         **_: Any,
     ) -> Iterator[EpochReport]:
         """An epoch solves the users, then the items."""
+        solver = _Solver(self, config, positives, threads)
         return run_epochs(
-            _Solver(self, config, positives, threads).epoch,
+            solver.epoch,
             self,
             _Factors(self),
             positives,
@@ -96,6 +99,8 @@ class IALS(Model):
             metrics=metrics,
             threads=threads,
             time_limit=time_limit,
+            engine=solver,
+            checkpoints=checkpoints,
         )
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
@@ -153,6 +158,22 @@ class _Solver:
         rows = self._sides[0]
         return squared_error(rows.indptr, rows.indices, users, items, 0, rows.n_users) / self._pairs
 
+    @property
+    def state_bytes(self) -> int:
+        """How large `state` is."""
+        return self._model.user_factors.nbytes + self._model.item_factors.nbytes
+
+    def state(self) -> list[NDArray]:
+        """The epoch, for the message of an error, and the factors."""
+        model = self._model
+        return [np.array(self._epoch), model.user_factors.copy(), model.item_factors.copy()]
+
+    def restore(self, state: Sequence[NDArray]) -> None:
+        """See `state`."""
+        model = self._model
+        self._epoch = int(state[0])
+        model.user_factors[:], model.item_factors[:] = state[1:]
+
     def _solve(self, rows: CSR, fixed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         base = _base(self._config, fixed)
         _half_step(self._config, rows, fixed, base, out, threads=self._threads, epoch=self._epoch)
@@ -208,6 +229,13 @@ class _Factors:
             return model.user_factors.copy(), model.item_factors.copy()
         into[0][:], into[1][:] = model.user_factors, model.item_factors
         return into
+
+    def arrays(self, copied: tuple[NDArray, NDArray]) -> list[NDArray]:
+        return [factors.copy() for factors in copied]
+
+    def from_arrays(self, arrays: Sequence[NDArray]) -> tuple[NDArray, NDArray]:
+        users, items = arrays
+        return users.copy(), items.copy()
 
     def load(self, copied: tuple[NDArray, NDArray]) -> None:
         self._model.user_factors[:], self._model.item_factors[:] = copied

@@ -32,6 +32,7 @@ from search.machine.workers import NoWorkersError, Patience, cause_of, start_tro
 from search.paths import SPACES, working_directory
 
 LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
+FETCH_S = 60.0  # for which the driver waits for what a worker has put into the object store
 NODES_EVERY_S = 1.0  # a node that joins is used within seconds
 Answer = TypeVar("Answer")
 
@@ -299,6 +300,14 @@ class Cluster:
     def put(self, value: object) -> Any:
         """Put a value into the object store; workers read its arrays without copying."""
         return self._ray.put(value)
+
+    def fetch(self, kept: Any) -> bytes | None:
+        """What a worker has put into the object store; None where it died with the worker."""
+        try:
+            content: bytes = self._ray.get(kept, timeout=FETCH_S)
+        except self._ray.exceptions.RayError:
+            return None
+        return content
 
     def map(
         self,

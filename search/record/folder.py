@@ -206,6 +206,11 @@ class RunFolder:
         """What Ray keeps for itself; nothing of ours is read from there."""
         return self.path / "ray"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Of long trials that run, or that a killed session was running."""
+        return self.path / "checkpoints"
+
     def lock(self) -> None:
         """Become the one process that writes this run. Raises `ConfigError` if another one is."""
         if self._lock_fd >= 0:

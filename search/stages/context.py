@@ -26,6 +26,7 @@ from search.screen.display import Display
 from search.space.load import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.allocation import Terms
+from search.tune.checkpoints import Shelf
 from search.tune.pace import (
     SEARCH_SHARE,
     Pace,
@@ -154,6 +155,9 @@ class Stages:
         self.decide_pace()
         state, pace = self.state, self.pace
         known = self._known()
+        shelf = Shelf(
+            self.folder.checkpoints, self.cluster.fetch, self.cluster.put, self.display.note
+        )
         searcher = StudySearch(
             spec,
             known,
@@ -163,6 +167,7 @@ class Stages:
             where=str(self.folder.path),
             pace=pace,
             terms=self._terms(pace),
+            handed=shelf.handed,
         )
         scheduler = make_scheduler(spec, paced=pace is not None)
         for trial, told in zip(state.in_order(), known, strict=True):
@@ -182,6 +187,7 @@ class Stages:
             self.cluster.lost,
             self._settling(),
             self.reserve,
+            shelf,
         )
         todo = spec.trials - sum(t.finished for t in state.trials.values())
         if recorder.settling is not None and recorder.settling.reached:  # before a resume
@@ -209,6 +215,7 @@ class Stages:
                 "that was not tried"
             )
         self.end_leftovers(watch.reason)
+        shelf.clear()
         self.write_study()
         counts = self.state.counts()
         if watch.reason == Reason.FAILURES:

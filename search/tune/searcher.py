@@ -38,7 +38,8 @@ class _Open:
 class StudySearch(Searcher):
     """Hands out the trials of a run, in order of their numbers, and keeps the Optuna study.
 
-    A suggestion is `{"trial": TrialConfig}`, because Ray wants a dict.
+    A suggestion is `{"trial": TrialConfig}`, because Ray wants a dict; one that had begun gets
+    `handed(id)` beside it.
 
     `trials` is what the run's journal knows. First come those that have not ended, then
     `enqueue`, then what the space's searcher proposes, until the run has `budget` trials in all.
@@ -61,11 +62,13 @@ class StudySearch(Searcher):
         where: str = "the run",
         pace: Pace | None = None,
         terms: Terms = Terms(),  # noqa: B008  # it cannot be changed
+        handed: Callable[[str], dict[str, Any]] = lambda _: {},
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self.spec = spec
         self.pace = pace
         self.seed = seed
+        self._handed = handed
         self.budget = spec.trials if budget is None else budget
         self.on_new = on_new
         self.study = studies.remake(spec, trials, where)
@@ -98,14 +101,15 @@ class StudySearch(Searcher):
         """The config of the next trial, or Searcher.FINISHED."""
         if self._finished or not (self._again or self._count < self.budget):
             return str(Searcher.FINISHED)
+        again = bool(self._again)
         try:
-            known, trial = self._restarted() if self._again else self._new()
+            known, trial = self._restarted() if again else self._new()
         except studies.NoNewConfigError:
             self.exhausted = True
             self.finish()
             return str(Searcher.FINISHED)
         self._open[trial_id] = known
-        return {"trial": trial}
+        return {"trial": trial} | (self._handed(trial_id) if again else {})
 
     def _restarted(self) -> tuple[_Open, TrialConfig]:
         mine = studies.restart(self.study, self._again.pop(0))

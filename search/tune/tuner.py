@@ -23,6 +23,7 @@ from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
 from search.record.journal import Journal
+from search.tune.checkpoints import MADE, Shelf
 from search.tune.controller import sturdy
 from search.tune.outcome import Outcome, judge
 from search.tune.reserve import Reserve
@@ -155,6 +156,7 @@ class Recorder(Callback):
     lost: Callable[[], str | None] = lambda: None
     settling: Settling | None = None  # of a search that ends by itself
     reserve: Reserve | None = None  # of a run with a time budget
+    shelf: Shelf | None = None  # where long trials keep their checkpoints
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
@@ -178,6 +180,8 @@ class Recorder(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self.running.discard(trial.trial_id)
+        if self.shelf is not None:  # Tune starts it again with the config that it has then
+            trial.config.update(self.shelf.handed(trial.trial_id))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
         if (why := self.patience.look(bool(self.running))) is not None:
@@ -195,7 +199,7 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         name = trial.trial_id
-        rows = result.pop("rows", None) or []
+        made, rows = result.pop(MADE, None), result.pop("rows", None) or []
         if rows:
             self.busy[name] += sum(row[-1] + row[-2] for row in rows)
             self.journal.append(
@@ -203,6 +207,8 @@ class Recorder(Callback):
                     id=name, attempt=self.attempts[name], columns=self.columns, rows=rows
                 )
             )
+        if made is not None and self.shelf is not None:
+            self.shelf.keep(name, made)
         self.events.trial_progress(name, result["epoch"], result["objective"])
 
     def on_trial_complete(
@@ -237,6 +243,8 @@ class Recorder(Callback):
             test=result.get("test"),
         )
         self.journal.append(end, sync=True)
+        if self.shelf is not None:
+            self.shelf.drop(name)
         self.ended[how.state] += 1
         self.events.trial_ended(name, how.state, how.value, how.cause or how.reason)
         if how.cause is not None:

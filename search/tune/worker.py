@@ -21,8 +21,10 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
 from recsys.models.blend import TopLists, top_lists
+from recsys.models.progress import Checkpoints
 from search.machine.cluster import Failure
 from search.space.trial import TrialConfig
+from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
 from search.tune.pace import epochs_of, paced_rungs
 
 REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # of one trial; of all trials together, at most
@@ -56,6 +58,7 @@ class TrialData:
     watched: CSR | None = None  # the part of `valid` that trials are validated on; None: all
     report_every_s: float = REPORT_EVERY_S
     parts: int | None = None  # where trials differ in length: ASHA's factor, see `paced_rungs`
+    keep_every: float = EVERY_S  # seconds between two checkpoints of a trial
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
         """The epochs after which a trial of this config is judged."""
@@ -74,7 +77,7 @@ class Trial:
         self.rng = np.random.default_rng(seed)
         self.model = new_model(self.config, data.train, self.rng)
 
-    def epochs(self) -> Iterator[EpochReport]:
+    def epochs(self, checkpoints: Checkpoints | None = None) -> Iterator[EpochReport]:
         """Train; afterwards `model` holds the best weights."""
         data = self.data
         yield from self.model.train(
@@ -87,6 +90,7 @@ class Trial:
             exclude=data.valid if self.config.leaky else None,
             threads=data.threads,
             device=own_device(data.device),
+            checkpoints=checkpoints,
         )
 
     def per_user(self, held_out: CSR, seen: CSR) -> tuple[np.ndarray, np.ndarray]:
@@ -146,23 +150,29 @@ def epoch_row(report: EpochReport, metrics: tuple[str, ...]) -> list[float]:
     return [report.epoch, report.loss, *values, report.train_seconds, report.eval_seconds]
 
 
-def run_trial(config: dict[str, TrialConfig], data: TrialData) -> None:
+def run_trial(config: dict[str, Any], data: TrialData) -> None:
     """Train `config["trial"]`, reporting on rungs and at most every `report_every_s` seconds.
+
+    One that continues from a checkpoint (`config["from"]`) first reports what was reported before.
 
     A failure of the training itself (divergence, out of memory) is reported as a result with
     an `error`, so that Ray's retries are spent on dead workers only.
     """
+    import ray
     from ray import tune
 
     limit_threads(data.threads)
     return_freed_memory()
+    ours: TrialConfig = config["trial"]
+    found = opened(ray.get(config[FROM])) if FROM in config else None
+    keeper = Keeper(found, ray.put, data.keep_every)
     rows: list[list[float]] = []
     result: dict[str, Any] = {"epoch": 0, "objective": float("-inf")}
     last = time.monotonic()
     try:
-        trial = Trial(config["trial"].train, config["trial"].seed, data)
-        rungs = data.rungs_of(config["trial"].train)
-        for report in trial.epochs():
+        trial = Trial(ours.train, ours.seed, data)
+        rungs = data.rungs_of(ours.train)
+        for report in trial.epochs(keeper):
             rows.append(epoch_row(report, data.metrics))
             result = {
                 "epoch": report.epoch,
@@ -172,8 +182,8 @@ def run_trial(config: dict[str, TrialConfig], data: TrialData) -> None:
                 "rows": rows,
             }
             due = report.epoch in rungs or time.monotonic() - last >= data.report_every_s
-            if report.stop is None and due:
-                tune.report(result)
+            if report.stop is None and (due or keeper.waiting):
+                tune.report(result | keeper.take())
                 rows, last = [], time.monotonic()
         if data.test is not None:
             result["test"] = trial.test()

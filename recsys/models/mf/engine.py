@@ -10,11 +10,12 @@ from recsys.errors import ConfigError
 from recsys.interactions import CSR
 from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.model import LFM
+from recsys.models.progress import Resumable
 
 EngineName = Literal["auto", "numba", "torch"]
 
 
-class Engine(Protocol):
+class Engine(Resumable, Protocol):
     """Trains a model in place."""
 
     def epoch(self) -> float:

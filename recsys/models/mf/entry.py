@@ -15,6 +15,7 @@ from recsys.models.mf import training
 from recsys.models.mf.config import Adam, Hard, Sgd, Softmax, TrainConfig
 from recsys.models.mf.folding import Folding, unit_rows
 from recsys.models.mf.model import LFM
+from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
 
 
@@ -41,6 +42,7 @@ class Factorization(LFM, Model):
         threads: int = 1,
         device: str = "cpu",
         time_limit: float | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> Iterator[EpochReport]:
         """`training.train` with the engine that fits the device."""
         return training.train(
@@ -55,6 +57,7 @@ class Factorization(LFM, Model):
             threads=threads,
             device=device,
             time_limit=time_limit,
+            checkpoints=checkpoints,
         )
 
     def list_scorer(self, config: TrainConfig) -> ListScorer:

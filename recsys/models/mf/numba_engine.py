@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise, repeat
 from typing import Any
@@ -75,7 +76,7 @@ class NumbaEngine:
         if config.score == "cosine":
             model.to_unit_length(train)
         self.weights = model.views()
-        self._epochs = 0
+        self._epochs = self._drawn = 0
         excluded = train
         if config.negatives_exclude == "all" and exclude is not None:
             excluded = train.union(exclude)
@@ -134,15 +135,34 @@ class NumbaEngine:
         total, samples = self._part(pairs, drawn, 0, len(pairs), plan, scratch, gradients)
         return total / max(samples, 1)
 
+    def _changing(self) -> Iterator[NDArray]:
+        """Weights, what the optimiser remembers, the order of the rows, generators and buffers."""
+        yield from _arrays([self.weights, self._state, self._rows, self._given, self._asked])
+        yield from _arrays([self._partners, self._threads, self._gradients])
+
+    @property
+    def state_bytes(self) -> int:
+        """How large `state` is."""
+        return sum(array.nbytes for array in self._changing())
+
+    def state(self) -> list[NDArray]:
+        """How many epochs, how many rows of labelled items, and every array that changes."""
+        counts = np.array([self._epochs, self._drawn])
+        return [counts, *(array.copy() for array in self._changing())]
+
+    def restore(self, state: Sequence[NDArray]) -> None:
+        """See `state`."""
+        counts, *arrays = state
+        self._epochs, self._drawn = map(int, counts)
+        for mine, theirs in zip(self._changing(), arrays, strict=True):
+            mine[...] = theirs
+
     @property
     def nbytes(self) -> int:
         """Memory held besides the model and the training data, in bytes."""
-        return pool_bytes(self.pool, self.train) + _nested_bytes(
-            [
-                *(self._state, self._rows, self._given, self._counts, self._asked),
-                *(self._threads, self._gradients),
-            ]
-        )
+        held = [self._state, self._rows, self._given, self._counts, self._asked]
+        held += [self._threads, self._gradients]
+        return pool_bytes(self.pool, self.train) + sum(array.nbytes for array in _arrays(held))
 
     # Preparation
 
@@ -332,8 +352,10 @@ def _even(low: int, high: int, parts: int, unit: int = 1) -> list[int]:
     return [*inner, high]
 
 
-def _nested_bytes(value: Any) -> int:
-    """Memory of the arrays in nested tuples and lists."""
+def _arrays(value: Any) -> Iterator[NDArray]:
+    """The arrays in nested tuples and lists."""
     if isinstance(value, np.ndarray):
-        return value.nbytes
-    return sum(map(_nested_bytes, value)) if isinstance(value, tuple | list) else 0
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _arrays(part)

@@ -7,10 +7,11 @@ E training positives, d factors, R rows of a batch, L negatives of a row, N cand
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from recsys.errors import DivergedError
@@ -93,6 +94,31 @@ class TorchEngine:
         if not (math.isfinite(mean) and self._finite()):
             raise DivergedError(self.epochs, self.config.key())
         return mean
+
+    def _changing(self) -> list[Tensor]:
+        return [w.detach() for w in self.model.parameters()] + self._optimizer.state()
+
+    @property
+    def state_bytes(self) -> int:
+        """How large `state` is."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._changing())
+
+    def state(self) -> list[NDArray]:
+        """The epoch, the generator, the weights, what the optimiser remembers."""
+        generator = self.generator.get_state().numpy()
+        held = [tensor.cpu().numpy().copy() for tensor in self._changing()]
+        return [np.array(self.epochs), generator, *held]
+
+    def restore(self, state: Sequence[NDArray]) -> None:
+        """See `state`."""
+        epochs, generator, *arrays = (torch.from_numpy(array.copy()) for array in state)
+        self.epochs = int(epochs)
+        self.generator.set_state(generator)
+        weights = list(self.model.parameters())
+        with torch.no_grad():
+            for mine, theirs in zip(weights, arrays, strict=False):
+                mine.copy_(theirs)
+        self._optimizer.restore([t.to(self.device) for t in arrays[len(weights) :]])
 
     @property
     def nbytes(self) -> int:

@@ -21,6 +21,9 @@ ADAGRAD_EPS = 1e-10  # torch.optim.Adagrad's
 WHOLE = 1 << 25
 
 
+_ADAM = ("step", "exp_avg", "exp_avg_sq")  # torch.optim.Adam's own names
+
+
 class DenseAdam:
     """torch.optim.Adam: every row moves every step, weight decay acts on all of them."""
 
@@ -42,6 +45,17 @@ class DenseAdam:
         held = [table.grad for table in self._tables if table.grad is not None]
         states = self._adam.state.values()
         return held + [t for state in states for t in state.values() if isinstance(t, Tensor)]
+
+    def state(self) -> list[Tensor]:
+        """What is remembered from step to step; nothing before the first one."""
+        known = self._adam.state
+        return [known[t][key] for t in self._tables if known[t] for key in _ADAM]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """See `state`."""
+        for number, table in enumerate(self._tables if state else ()):
+            values = state[len(_ADAM) * number : len(_ADAM) * (number + 1)]
+            self._adam.state[table] = dict(zip(_ADAM, values, strict=True))
 
     def step(self) -> None:
         self._adam.step()
@@ -81,6 +95,15 @@ class TouchedRows:
     def tensors(self) -> list[Tensor]:
         """Everything held beside the weights."""
         return [*self._buffers, *(self._squares or ())]
+
+    def state(self) -> list[Tensor]:
+        """What is remembered from step to step: Adagrad's sums."""
+        return self._squares or []
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """See `state`."""
+        for mine, theirs in zip(self.state(), state, strict=True):
+            mine.copy_(theirs)
 
     def step(self) -> None:
         for number, (weights, buffer) in enumerate(zip(self._tables, self._buffers, strict=True)):

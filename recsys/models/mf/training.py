@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.evaluation import torch_threads
@@ -17,6 +19,7 @@ from recsys.models.epochs import run_epochs
 from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.engine import EngineName, make_engine
 from recsys.models.mf.model import LFM
+from recsys.models.progress import Checkpoints
 
 
 def train(
@@ -34,6 +37,7 @@ def train(
     engine: EngineName = "auto",
     time_limit: float | None = None,
     eval_every: int = 1,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[EpochReport]:
     """Train `model` in place, one report an epoch; at its end the model holds the best weights.
 
@@ -72,6 +76,8 @@ def train(
             threads=threads,
             time_limit=time_limit,
             eval_every=eval_every,
+            engine=runner,
+            checkpoints=checkpoints,
         )
     finally:
         model.to(home)
@@ -93,3 +99,10 @@ class _State:
 
     def load(self, copied: dict[str, Tensor]) -> None:
         self._model.load_state_dict(copied)
+
+    def arrays(self, copied: dict[str, Tensor]) -> list[NDArray]:
+        return [weights.cpu().numpy().copy() for weights in copied.values()]
+
+    def from_arrays(self, arrays: Sequence[NDArray]) -> dict[str, Tensor]:
+        names = self._model.state_dict().keys()
+        return {n: torch.from_numpy(a.copy()) for n, a in zip(names, arrays, strict=True)}

@@ -71,7 +71,7 @@ class Run:
         if n_items is not None:
             pairs = CSR.from_pairs(np.array([0]), np.array([0]), 2, n_items)
             split = SimpleNamespace(test=pairs, train=pairs)
-        display: Any = SimpleNamespace(stage=self.stages_said.append)
+        display: Any = SimpleNamespace(stage=self.stages_said.append, note=None)
         settings: Any = SimpleNamespace(seed=1, time_budget=self.budget)
         return Stages(
             spec=SPEC,
@@ -95,7 +95,9 @@ def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -
     stages = run.stages()
     stages.spec = replace(SPEC, trials=1)
     known: Any = SimpleNamespace
-    stages.cluster = known(patience=lambda: None, lost=lambda: None)
+    stages.cluster = known(
+        patience=lambda: None, lost=lambda: None, fetch=lambda ref: ref, put=lambda content: content
+    )
     stages.settings = known(seed=1, time_budget=None, storage=None, settles=False)
     stages.split = known(train=None)
     stages.dataset = known(interactions=known(n_items=100))

@@ -46,7 +46,7 @@ class Training:
         self.seen.append((config, seed, data))
         return self
 
-    def epochs(self) -> Iterator[EpochReport]:
+    def epochs(self, checkpoints: Any = None) -> Iterator[EpochReport]:
         best = 0
         for n, (value, seconds) in enumerate(zip(self.values, self.seconds, strict=True)):
             self.now += seconds

@@ -1,0 +1,233 @@
+"""Checkpoints of long trials: when they are made, where they lie, and who gets them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys.data import load
+from recsys.models.mf.config import TrainConfig
+from recsys.models.progress import Checkpoint
+from recsys.split import SplitPlan, make_split
+from search.record.events import State
+from search.space.load import load_spec
+from search.space.trial import TrialConfig
+from search.tune import checkpoints
+from search.tune.checkpoints import EVERY_S, FROM, LARGEST, MADE, Keeper, Shelf, opened, signed
+from search.tune.searcher import StudySearch
+from search.tune.study import StudyTrial
+from search.tune.worker import Trial as Training
+from search.tune.worker import TrialData, run_trial
+from tests.search.tune.test_recorder import Search, Trial
+from tests.search.tune.test_searcher_ray import ray_of_two  # noqa: F401
+
+
+def some(waited: int = 3) -> Checkpoint:
+    return Checkpoint((), (np.arange(4.0),), (np.ones(2, np.float32),), waited, 1.5)
+
+
+class Clock:
+    """A clock that a test sets; making a checkpoint takes `cost` seconds."""
+
+    def __init__(self, cost: float = 0.0) -> None:
+        self.now, self.cost, self.made = 0.0, cost, 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def make(self) -> Checkpoint:
+        self.now += self.cost
+        self.made += 1
+        return some()
+
+
+def offered(keeper: Keeper, clock: Clock, at: float, size: int = 100) -> bool:
+    """Whether it makes one at this moment."""
+    clock.now, before = at, clock.made
+    keeper.offer(size, clock.make)
+    return clock.made > before
+
+
+def test_one_is_made_every_two_minutes() -> None:
+    clock = Clock()
+    keeper = Keeper(None, lambda content: content, clock=clock)
+    said = [offered(keeper, clock, at) for at in (EVERY_S - 1, EVERY_S, EVERY_S + 1, 2 * EVERY_S)]
+    assert said == [False, True, False, True]
+
+
+def test_dear_ones_are_made_less_often() -> None:
+    clock = Clock(cost=6.0)  # a fiftieth of five minutes
+    keeper = Keeper(None, lambda content: content, clock=clock)
+    assert offered(keeper, clock, EVERY_S)
+    ended = clock.now
+    assert not offered(keeper, clock, ended + 299)
+    assert offered(keeper, clock, ended + 300)
+
+
+def test_a_training_that_is_too_large_makes_none() -> None:
+    clock = Clock()
+    keeper = Keeper(None, lambda content: content, clock=clock)
+    assert not offered(keeper, clock, EVERY_S, LARGEST + 1)
+    assert not keeper.waiting
+    assert keeper.take() == {}
+
+
+def test_a_report_names_each_once() -> None:
+    clock = Clock()
+    keeper = Keeper(None, lambda content: ("ref", len(content)), clock=clock)
+    offered(keeper, clock, EVERY_S)
+    assert keeper.waiting
+    assert keeper.take() == {MADE: ("ref", len(signed(some())))}
+    assert not keeper.waiting
+    assert keeper.take() == {}
+
+
+def test_what_was_signed_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = signed(some())
+    found = opened(content)
+    assert found is not None
+    assert (found.waited, found.spent) == (3, 1.5)
+    assert found.state[0].tolist() == [0, 1, 2, 3]
+    assert opened(content[:-30]) is None
+    assert opened(b"") is None
+    monkeypatch.setattr(checkpoints, "_mark", lambda: b"of other code")
+    assert opened(content) is None
+
+
+def shelf_at(folder: Path, said: list[str] | None = None, **changed: Any) -> Shelf:
+    told = [] if said is None else said
+    how: dict[str, Callable[..., Any]] = {"fetch": lambda ref: ref, "put": lambda content: content}
+    return Shelf(folder, **how | {"note": told.append} | changed)
+
+
+def test_a_shelf_has_the_newest_of_each_trial_until_it_is_over(tmp_path: Path) -> None:
+    shelf = shelf_at(tmp_path / "checkpoints")
+    assert shelf.handed("t0001") == {}
+    shelf.keep("t0001", b"first")
+    shelf.keep("t0001", b"second")
+    shelf.keep("t0002", b"other")
+    assert shelf_at(tmp_path / "checkpoints").handed("t0001") == {FROM: b"second"}
+    shelf.drop("t0001")
+    assert shelf.handed("t0001") == {}
+    assert shelf.handed("t0002") == {FROM: b"other"}
+    shelf.clear()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_one_that_died_with_its_worker_changes_nothing(tmp_path: Path) -> None:
+    shelf_at(tmp_path / "a").keep("t0001", b"first")
+    shelf_at(tmp_path / "a", fetch=lambda _: None).keep("t0001", b"lost")
+    assert shelf_at(tmp_path / "a").handed("t0001") == {FROM: b"first"}
+
+
+def test_where_none_can_be_written_it_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said: list[str] = []
+    shelf = shelf_at(tmp_path / "file", said)
+    for _ in range(3):
+        shelf.keep("t0001", b"content")
+    (line,) = said
+    assert line.startswith("note: long trials keep no checkpoints from here on: ")
+    shelf.drop("t0001")
+    assert shelf.handed("t0001") == {}
+
+
+def test_the_recorder_keeps_hands_over_and_drops(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.recorder.shelf = shelf_at(tmp_path / "checkpoints")
+    trial = SimpleNamespace(trial_id="t0000", config=dict(Trial(0).config), last_result={})
+    search.recorder.on_trial_start(0, [], trial)
+    result = {"epoch": 1, "objective": 0.5, "rows": [], MADE: b"content"}
+    search.recorder.on_trial_result(0, [], trial, result)
+    assert MADE not in result  # Tune keeps the last result
+    search.recorder.on_trial_recover(0, [], trial)
+    assert trial.config[FROM] == b"content"
+    trial.last_result = result | {"stop": "epochs"}
+    search.recorder.on_trial_complete(0, [], trial)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_resumed_search_hands_it_to_the_trial_that_had_begun() -> None:
+    spec = load_spec("smoke")
+    asked: list[str] = []
+
+    def handed(name: str) -> dict[str, Any]:
+        asked.append(name)
+        return {FROM: name}
+
+    first = StudySearch(spec, seed=1, handed=handed)
+    assert first.suggest(first.next_id()).keys() == {"trial"}
+    assert asked == []
+    known = StudyTrial(0, dict(spec.enqueue[0]), State.RUNNING)
+    again = StudySearch(spec, [known], seed=1, handed=handed)
+    assert again.suggest(again.next_id())[FROM] == "t0000"
+    assert again.suggest(again.next_id()).keys() == {"trial"}
+    assert asked == ["t0000"]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path: Path) -> None:  # noqa: F811
+    """Under a real Tuner: the epochs until the checkpoint are the ones of the first worker."""
+    import ray
+    from ray import tune
+
+    config = TrainConfig.from_flat(
+        {"latent_factors": 8, "lr": 0.1, "batch_size": 1, "optimizer": "adagrad", "epochs": 12}
+        | {"patience": 0}
+    )
+    split = make_split(load("demo"), SplitPlan(), 0)
+    data = TrialData(
+        *(split.train, split.valid, None, "map@10", ("map@10",), tuple(range(1, 12)), 1, "cpu"),
+        keep_every=0.0,
+    )
+    shelf = shelf_at(tmp_path / "checkpoints", fetch=ray.get, put=ray.put)
+    rows: list[list[list[float]]] = []
+    done: list[int] = []  # epochs in the checkpoint
+
+    class Kill(tune.Callback):
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            rows.append([])
+
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
+        ) -> None:
+            rows[-1] += result.pop("rows")
+            if (made := result.pop(MADE, None)) is not None:
+                shelf.keep(trial.trial_id, made)
+            if len(rows) == 1 and result["epoch"] == 5:
+                (file,) = (tmp_path / "checkpoints").iterdir()
+                found = opened(file.read_bytes())
+                assert found is not None
+                done.append(len(found.reports))
+                os.kill(result["pid"], signal.SIGKILL)
+
+        def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+            trial.config.update(shelf.handed(trial.trial_id))
+
+    ours = TrialConfig((), config, 7)
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, data=data), {"cpu": 1}),
+        param_space={"trial": ours},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path / "tune"),
+            verbose=0,
+            callbacks=[Kill()],
+            failure_config=tune.FailureConfig(max_failures=2),
+        ),
+    ).fit()
+    first, second = rows
+    assert [row[0] for row in second] == list(range(1, 13))
+    # in their seconds too: these were not trained again
+    assert second[: done[0]] == first[: done[0]] != []
+    assert [row[:3] for row in second] == [
+        [report.epoch, report.loss, report.metrics["map@10"]]
+        for report in Training(ours.train, ours.seed, data).epochs()
+    ]
