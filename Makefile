@@ -46,7 +46,14 @@ check: $(VENV)/.dev ## format, lint, types, import rules, tests
 test-faults: $(VENV)/.dev ## kill schedules and outages with real processes (long)
 	$(PYTEST) -m faults
 
-test-cluster: $(VENV)/.dev ## a search over several machines, made of namespaces (needs root)
+.head-venv/.done: requirements.txt requirements-head.txt constraints.txt $(VENV)/.run
+	@test -x .head-venv/bin/python || $(PY) -m venv .head-venv
+	@# What the environment of the search has already is taken from there.
+	$(PY) -c 'import os, sysconfig; print(os.path.realpath(sysconfig.get_path("purelib")))' >"$$(echo .head-venv/lib/python*/site-packages)/search.pth"
+	.head-venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-head.txt -c constraints.txt
+	@touch $@
+
+test-cluster: $(VENV)/.dev .head-venv/.done ## a search over several machines, made of namespaces (needs root)
 	$(PY) -m pytest -m cluster -p no:cacheprovider
 
 test-browser: $(VENV)/.dev .docs-venv/.done ## report, MLflow pages and the site in headless Chromium (installs it with apt-get)
@@ -90,4 +97,4 @@ ui: $(VENV)/.run ## the MLflow UI on 127.0.0.1:5000
 	$(PY) run_search.py ui
 
 clean: ## remove the virtual environments, caches and the site (runs/ and mlflow/store/ stay)
-	rm -rf $(VENV) .bench-venv .docs-venv site build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench-venv .docs-venv .head-venv site build/docs .mypy_cache .ruff_cache .pytest_cache .hypothesis

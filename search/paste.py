@@ -33,6 +33,12 @@ def command(*words: str | Path, lasting: bool = False) -> str:
     return " ".join(quoted(part, encoding) for part in parts)
 
 
+def job_command(head: str) -> str:
+    """How a search is submitted from outside to the cluster of `head`; `...`: its other options."""
+    ray = f"ray job submit --address http://{quoted(head)}:8265 --working-dir ."
+    return f"{ray} -- python {SCRIPT} ... --address auto --runs-dir /DIR/ON/THE/HEAD"
+
+
 def quoted(word: str, encoding: str = "utf-8") -> str:
     """`word` for a shell; with bash's escapes where it can't be shown in one line of `encoding`.
 

@@ -17,7 +17,19 @@ from search.durations import AUTO, EXPECTED, seconds_of
 from search.paste import PROG
 from search.record.provenance import hide_password
 
-COMMANDS = ("export", "refit", "compare", "report", "sync", "ui", "runs", "clean", "spaces", "data")
+COMMANDS = (
+    "export",
+    "refit",
+    "compare",
+    "report",
+    "sync",
+    "fetch",
+    "ui",
+    "runs",
+    "clean",
+    "spaces",
+    "data",
+)
 
 
 EPILOG = """\
@@ -28,6 +40,7 @@ other commands (each has --help):
   compare RUN RUN ...   several runs on one page: tests side by side where the split is the same
   report RUN            write report.html again and print its path
   sync RUN              deliver to MLflow what has not arrived there yet
+  fetch DIR             bring a run here from the head of a cluster, on which it was a job
   ui [RUN]              open the MLflow UI on the local store: all searches, or one with its trials
   runs                  list the runs: status, winner, test, size on disk
   clean [RUN ...]       remove what runs no longer need (of those that were killed, or are old)
@@ -386,6 +399,19 @@ def command_parser(command: str) -> Parser:
             parser.add_argument(
                 "--verify", action="store_true", help="compare everything afterwards"
             )
+        case "fetch":
+            parser.description = "Bring a run here from the head of a cluster (docs/cluster.md)."
+            parser.add_argument(
+                "folder", type=filled, metavar="DIR", help="the run's folder there, absolute"
+            )
+            parser.add_argument(
+                "--from",
+                dest="dashboard",
+                type=filled,
+                metavar="URL",
+                help="the head's dashboard, http://HOST:8265 (default: RAY_API_SERVER_ADDRESS)",
+            )
+            _runs_dir(parser)
         case "ui":
             parser.description = "Open the MLflow UI on the local store, on all searches or on one."
             parser.add_argument(

@@ -152,6 +152,22 @@ def command_sync(options: argparse.Namespace) -> int:
     return 0 if status.delivered else 1
 
 
+def command_fetch(options: argparse.Namespace) -> int:
+    """Bring the folder of a run from the head of a cluster."""
+    from search.cli.fetch import fetch
+    from search.record.events import Status
+    from search.tracking.memory import delivery_status, known_uri
+
+    folder = fetch(options.folder, options.dashboard, Path(options.runs_dir or "runs"))
+    print(folder.path)  # noqa: T201
+    if folder.state().status != Status.DONE:
+        print("note: the run has not come to its end there: fetch it again later")  # noqa: T201
+    status = delivery_status(folder.path, known_uri(folder.path))
+    if not status.delivered:
+        print(f"note: {status.sentence()}")  # noqa: T201
+    return 0
+
+
 def command_ui(options: argparse.Namespace) -> int:
     """The MLflow UI: on the local store, or on the store of a run."""
     from search.tracking.ui import serve

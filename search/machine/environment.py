@@ -97,6 +97,7 @@ def ray_environment(
     said = sorted(n for n in foreign if not n.startswith(_INTERNAL) and n not in _QUIET)
     variables = {k: v for k, v in _QUIET.items() if k not in env} | ours
     if joined and JOB in env:
+        variables[JOB] = _without_folder(env[JOB])
         variables["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # of variables set twice ours count
     return RayEnvironment(variables, tuple(sorted(foreign)), worker, _left_out(said))
 
@@ -129,6 +130,18 @@ def _job_variables(env: Mapping[str, str]) -> dict[str, str]:
         raise ConfigError(
             f"{JOB}: {text[:80]!r}: expected the JSON object that `ray job submit` writes; unset it"
         ) from None
+
+
+def _without_folder(text: str) -> str:
+    """A job's configuration without the folder that was submitted.
+
+    That is the driver's: its code goes to the workers as that of every driver, and the data that
+    may lie in it go to them through the object store. Theirs would be first on their path as well.
+    """
+    job = json.loads(text)  # `_job_variables` has read it
+    given = dict(job.get("runtime_env") or {})
+    given.pop("working_dir", None)
+    return json.dumps(job | {"runtime_env": given})
 
 
 def _python_path(given: list[str | None], code: list[str], cwd: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from recsys.errors import ConfigError
 from search.machine.nodes import MODULES, PACKAGES, Node
+from search.paste import job_command
 
 CONNECT_S, JOIN_S, ASK_S = 5.0, 40.0, 60.0
 EXPECTED = "expected HOST:PORT of the cluster's head (ray start --head says it), or auto"
@@ -30,16 +31,22 @@ def parse_address(address: str) -> tuple[str, int] | None:
     if address == "auto":
         return None
     if "://" in address:
-        raise ConfigError(
-            f"--address {address}: a search runs on a machine of the cluster, not through Ray's "
-            f"client: {EXPECTED}"
-        )
+        raise ConfigError(f"--address {address}: {_from_outside(address)}")
     match = re.fullmatch(
         r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>\d{1,5})", address
     )
     if match is None or not 0 < int(match["port"]) < 2**16:
         raise ConfigError(f"--address {address!r}: {EXPECTED}")
     return match["v6"] or match["host"], int(match["port"])
+
+
+def _from_outside(address: str) -> str:
+    """What to do instead of reaching a cluster through Ray's client, or its dashboard."""
+    host = re.match(r"\w+://(?:[^/@\s]*@)?(\[[^\]\s]*\]|[^:/\s]+)", address)
+    return (
+        "the driver has to be on a machine of the cluster; from outside, submit the search as a "
+        f"job: `{job_command(host[1] if host else 'HEAD')}` (docs/cluster.md)"
+    )
 
 
 def check_address(

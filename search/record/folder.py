@@ -23,6 +23,7 @@ from search.record.journal import Follower, Journal, RunState, StorageError, rea
 from search.record.tables import tables
 
 JOURNAL, LOCK, STUDY = "journal.jsonl", "run.lock", "study.journal"
+JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of Ray's: where a submitted job begins
 BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
 
 
@@ -309,6 +310,11 @@ def check_runs_dir(runs_dir: Path | str) -> None:
         usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--runs-dir {runs_dir}: {error}") from None
+    if JOB_FOLDER in str(path):
+        raise ConfigError(
+            f"--runs-dir {runs_dir}: lies in the folder that Ray made for this job, and will "
+            "remove: expected an absolute path elsewhere on this machine, on a volume in a pod"
+        )
     if not usable:
         if not path.is_dir():
             raise ConfigError(f"--runs-dir {runs_dir}: {path} is a file, expected a folder")

@@ -18,7 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = Path(sys.prefix).resolve()
 PYTHON = ENVIRONMENT / "bin" / "python"
-PORT = 6399
+PORT, DASHBOARD = 6399, 8265
+# The Python of a head that takes jobs: it has more packages (`make test-cluster` makes it).
+HEAD_ENVIRONMENT = ROOT / ".head-venv"
 
 # What the first process of a machine does; it says "up" once all is in place.
 _INIT = """
@@ -26,19 +28,25 @@ set -e
 mount --make-rprivate /
 hold=/mnt
 mount -t tmpfs tmpfs $hold
-mkdir $hold/environment $hold/project
+mkdir $hold/environment $hold/project $hold/more
 mount --bind "$ENVIRONMENT" $hold/environment
 mount --bind "$PROJECT" $hold/project
+if [ -n "$MORE" ]; then mount --bind "$MORE" $hold/more; fi
 mount -t tmpfs -o size=2g tmpfs /tmp
 mount -t tmpfs -o size=2g tmpfs /dev/shm
 mkdir -p "$PROJECT"
 mount -t tmpfs tmpfs "$PROJECT"
 if [ "$HAS_PROJECT" = 1 ]; then mount --bind $hold/project "$PROJECT"; fi
+if [ -n "$MORE" ] && [ ! -e "$MORE/bin/python" ]; then
+  mkdir -p "$MORE"
+  mount --bind $hold/more "$MORE"
+fi
 if [ ! -e "$ENVIRONMENT/bin/python" ]; then
   mkdir -p "$ENVIRONMENT"
   mount --bind $hold/environment "$ENVIRONMENT"
 fi
 umount $hold/environment $hold/project
+if [ -n "$MORE" ]; then umount $hold/more; fi
 umount $hold
 hostname "$NAME"
 echo up
@@ -99,11 +107,13 @@ class Machine:
             self.command(line, env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
-    def ray(self, *options: str, env: Mapping[str, str] | None = None) -> None:
+    def ray(
+        self, *options: str, env: Mapping[str, str] | None = None, python: Path = PYTHON
+    ) -> None:
         """`ray start` with a raylet that has a small object store."""
         words = ["start", f"--node-ip-address={self.address}", "--object-store-memory=90000000"]
         done = self.run(
-            shlex.join([str(PYTHON), "-m", "ray.scripts.scripts", *words, *options]), env
+            shlex.join([str(python), "-m", "ray.scripts.scripts", *words, *options]), env
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -137,8 +147,10 @@ class Machines:
     def _net(self, name: str) -> str:
         return f"{self.tag}-{name}"
 
-    def add(self, name: str, *, project: bool = False) -> Machine:
-        """A new machine on the switch. `project`: whether it sees this checkout."""
+    def add(self, name: str, *, project: bool = False, more: Path | None = None) -> Machine:
+        """A new machine on the switch. `project`: whether it sees this checkout; `more`: another
+        environment that it sees.
+        """
         net, switch = self._net(name), self._net("switch")
         address = f"10.77.0.{len(self.all) + 1}"
         _ip("netns", "add", net)
@@ -150,6 +162,7 @@ class Machines:
         _ip("-n", net, "link", "set", "eth0", "up")
         apart = ["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
         env = {"ENVIRONMENT": str(ENVIRONMENT), "PROJECT": str(ROOT), "NAME": name}
+        env |= {"MORE": "" if more is None else str(more)}
         outer = subprocess.Popen(
             ["ip", "netns", "exec", net, "unshare", *apart, "bash", "-c", _INIT],
             env=os.environ | env | {"HAS_PROJECT": str(int(project))},
@@ -163,6 +176,13 @@ class Machines:
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
         self.all[name] = Machine(name, address, net, outer, int(children[0]))
         return self.all[name]
+
+    def only(self, name: str, server: Machine, port: int) -> None:
+        """From now on a machine reaches nothing on the switch but this port of `server`."""
+        rules = ("-n", self._net(name), "rule", "add", "to")
+        there = (server.address, "ipproto", "tcp", "dport", str(port))
+        _ip(*rules, *there, "lookup", "main", "pref", "10")
+        _ip(*rules, "10.77.0.0/24", "prohibit", "pref", "20")
 
     def cable(self, name: str, state: str) -> None:
         """Pull the cable of a machine (`down`), or put it back (`up`)."""

@@ -2,83 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 
 import numpy as np
-import pytest
 
-from tests.cluster.machines import PORT, PYTHON, ROOT, Machine, Machines, missing
+from tests.cluster.machines import PORT, ROOT, Machines
+from tests.cluster.searching import (
+    LONG_S,
+    MARKS,
+    end,
+    join,
+    search,
+    start_head,
+    table,
+    trials_on,
+    wait,
+)
 
-WHY = missing()
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.xdist_group("cluster"),
-    pytest.mark.skipif(WHY is not None, reason=str(WHY)),
-]
-LONG_S = 600.0  # for what never happens, on a machine with much else to do
-TIMES = {"busy_s", "started", "ended"}
-
-
-@pytest.fixture
-def machines() -> Iterator[Machines]:
-    with Machines() as made:
-        yield made
-
-
-def start_head(machines: Machines, **env: str) -> Machine:
-    """The machine of the driver, whose Ray gives no core away."""
-    head = machines.add("h", project=True)
-    head.ray("--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", env=env)
-    return head
-
-
-def join(machines: Machines, name: str, **env: str) -> Machine:
-    """A worker with one core, which has nothing of the project."""
-    node = machines.add(name)
-    node.ray(f"--address={machines.all['h'].address}:{PORT}", "--num-cpus=1", env=env)
-    return node
-
-
-def search(run: str, *options: str) -> str:
-    words = ["--data", "demo", "--runs-dir", "/tmp/runs", "--run", run]
-    words += ["--tracking-uri", f"sqlite:////tmp/{run}.db", *options]
-    return f"cd {ROOT} && {PYTHON} run_search.py {' '.join(words)}"
-
-
-def table(machine: Machine, run: str) -> list[dict[str, str]]:
-    """trials.csv without what differs from one run of the same seed to another."""
-    text = machine.run(f"cat /tmp/runs/{run}/trials.csv").stdout
-    return [
-        {name: value for name, value in row.items() if name not in TIMES}
-        for row in csv.DictReader(io.StringIO(text))
-    ]
-
-
-def wait(condition: Callable[[], bool], what: str) -> float:
-    """Seconds until it is so."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < LONG_S, what
-        time.sleep(0.2)
-    return time.monotonic() - began
-
-
-def trials_on(node: Machine) -> int:
-    """How many trials have begun there."""
-    folders = "/tmp/ray/session_latest/artifacts/*/*/working_dirs/*"
-    return int(node.run(f"ls -d {folders} 2>/dev/null | wc -l").stdout)
-
-
-def end(process: subprocess.Popen[str]) -> str:
-    """What a search said, once it has ended."""
-    try:
-        return process.communicate(timeout=LONG_S)[0]
-    finally:
-        process.kill()
+pytestmark = MARKS
 
 
 def test_nothing_is_shared_and_a_bad_node_is_left_out(machines: Machines) -> None:

@@ -79,6 +79,12 @@ JOINED = [
     ({"RAY_ADDRESS": "10.0.0.1:6379"}, {"RAY_ADDRESS": "10.0.0.1:6379"}),
     ({"TUNE_RESULT_DIR": "/x"}, {"TUNE_RESULT_DIR": None}),
     ({JOB: job(A="1")}, {JOB: job(A="1"), "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1"}),
+    # the folder of a submitted job is the driver's alone
+    (
+        {JOB: '{"runtime_env": {"working_dir": "gcs://x.zip", "pip": []}, "metadata": {"a": "b"}}'},
+        {JOB: '{"runtime_env": {"pip": []}, "metadata": {"a": "b"}}'},
+    ),
+    ({JOB: '{"metadata": {"a": "b"}}'}, {JOB: '{"metadata": {"a": "b"}, "runtime_env": {}}'}),
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import socket
 import subprocess
 from pathlib import Path
@@ -34,12 +36,33 @@ def test_addresses(text: str, expected: tuple[str, int] | None) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "local", "head", "head:", ":6379", "head:0", "head:99999", "head:x", "a b:1", "::1:6379",
-     "ray://head:10001", "http://head:8265", "10.0.0.1:6379/", "head:6379\n"],
+     "10.0.0.1:6379/", "head:6379\n"],
 )  # fmt: skip
 def test_addresses_that_are_none_are_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match="HOST:PORT") as caught:
         parse_address(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "dashboard"),
+    [
+        ("ray://head:10001", "http://head:8265"),
+        ("http://ann:secret@head:8265", "http://head:8265"),
+        ("ray://[::1]:10001", "http://[::1]:8265"),
+        ("ray://", "http://HEAD:8265"),
+    ],
+)
+def test_from_outside_a_cluster_it_says_how_to_submit(address: str, dashboard: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_address(address)
+    said = str(caught.value)
+    assert "\n" not in said
+    (line,) = re.findall("`(.*)`", said)
+    words = shlex.split(line)
+    assert words[:3] == ["ray", "job", "submit"]
+    assert words[words.index("--address") + 1] == dashboard
+    assert words[-4:] == ["--address", "auto", "--runs-dir", "/DIR/ON/THE/HEAD"]
 
 
 def test_nobody_at_the_address() -> None:

@@ -118,6 +118,18 @@ def test_a_taken_or_impossible_place_is_refused_before_anything_is_made(tmp_path
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_no_run_is_made_in_the_folder_of_a_job(tmp_path: Path, monkeypatch) -> None:
+    job = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    job.mkdir(parents=True)
+    monkeypatch.chdir(job)
+    for runs_dir in ("runs", "deeper/runs", str(job)):
+        with pytest.raises(ConfigError, match="folder that Ray made for this job") as caught:
+            RunFolder.check_free(runs_dir, "a")
+        assert "\n" not in str(caught.value)
+    RunFolder.check_free(tmp_path / "runs", "a")
+    assert list(job.iterdir()) == []
+
+
 def test_an_existing_run_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, "a") as folder, folder.journal() as journal:
         journal.append(SessionBegan())

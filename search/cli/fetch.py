@@ -1,0 +1,62 @@
+"""`fetch`: the folder of a run that was a job on a cluster, brought here."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from recsys.errors import ConfigError
+from search.machine.jobs import archive_of, dashboard
+from search.record.folder import JOURNAL, RunFolder, StorageError, check_name, check_runs_dir
+
+
+def fetch(folder: str, address: str | None, runs_dir: Path) -> RunFolder:
+    """The run of the absolute path `folder` on the head, as a run of the same name in `runs_dir`.
+
+    An earlier state of the same run is replaced. Raises `ConfigError` where another run is there,
+    or one that has done more, and where nothing can be fetched; then nothing has changed.
+    """
+    name = check_name(PurePosixPath(folder).name)
+    check_runs_dir(runs_dir)
+    target = Path(runs_dir).resolve() / name
+    if os.path.lexists(target):
+        RunFolder.open(runs_dir, name)  # refuses what is no run before anything is sent
+    archive = archive_of(dashboard(address), folder)
+    fresh = target.with_name(f".{name}.new-{os.getpid()}")
+    try:
+        fresh.mkdir(parents=True)
+        with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+            packed.extractall(fresh)
+        if os.path.lexists(target):
+            with RunFolder.open(runs_dir, name, lock=True):
+                _check_earlier(target, fresh)
+                _replace(target, fresh, target.with_name(f".{name}.old-{os.getpid()}"))
+        else:
+            fresh.rename(target)
+    except OSError as error:
+        raise StorageError.at(target, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return RunFolder.open(runs_dir, name)
+
+
+def _check_earlier(here: Path, fetched: Path) -> None:
+    """Refuse to replace anything but an earlier state of the same run: its journal only grows."""
+    if not (fetched / JOURNAL).read_bytes().startswith((here / JOURNAL).read_bytes()):
+        raise ConfigError(
+            f"{here}: another run, or one that has done more since: fetch into another --runs-dir"
+        )
+
+
+def _replace(target: Path, fresh: Path, old: Path) -> None:
+    """Put a folder in the place of another one, which is `old` for a moment."""
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

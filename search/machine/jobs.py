@@ -1,0 +1,126 @@
+"""Ray's Jobs API, for a machine that reaches nothing of a cluster but the dashboard of its head.
+
+A search is submitted by Ray's own `ray job submit`. What is missing there is a way back for files:
+a job that writes the run folder into its log.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import os
+import re
+import shlex
+import socket
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from recsys.errors import ConfigError
+from search.machine import environment
+from search.machine.head import CONNECT_S, TOKEN
+
+ADDRESS = "RAY_API_SERVER_ADDRESS"  # which `ray job` reads too
+EXPECTED = "expected that of the head's dashboard, http://HOST:8265"
+JOB_S, POLL_S = 300.0, 0.5
+
+_PACK = Path(__file__).with_name("pack_run.py").read_text(encoding="utf-8")
+
+
+def dashboard(address: str | None) -> str:
+    """The address of the dashboard: the one given, else that of the environment; ConfigError."""
+    found = address or os.environ.get(ADDRESS)
+    if not found:
+        raise ConfigError(f"--from is missing, and {ADDRESS} is not set: {EXPECTED}")
+    if not re.fullmatch(r"https?://[^\s/]+/?", found):
+        raise ConfigError(f"{'--from' if address else ADDRESS} {found}: {EXPECTED}")
+    return found
+
+
+def archive_of(address: str, folder: str) -> bytes:
+    """A zip archive of a run folder on the head of the cluster whose dashboard is at `address`.
+
+    Raises `ConfigError` where it can't be had.
+    """
+    _check_port(address)
+    environment.apply(joined=True)
+    os.environ[ADDRESS] = address  # to Ray it counts for more than what is passed
+    import requests
+    from ray.exceptions import AuthenticationError
+
+    try:
+        text = _output_of(shlex.join(["python", "-I", "-c", _PACK, folder]), address)
+    except AuthenticationError:
+        raise ConfigError(f"{address}: the cluster asks for a token: {TOKEN}") from None
+    except (ConnectionError, RuntimeError, ValueError, requests.RequestException) as error:
+        raise ConfigError(_no_answer(address, " ".join(str(error).split())[:300])) from None
+    return unpacked(text, f"{folder} on {address}")
+
+
+def _check_port(address: str) -> None:
+    """Raise `ConfigError` where nothing listens: Ray's client would wait without an end."""
+    parts = urlsplit(address)
+    try:
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        socket.create_connection((parts.hostname or "", port), CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ConfigError(_no_answer(address, why)) from None
+
+
+def _no_answer(address: str, why: str) -> str:
+    return f"{address}: no Ray dashboard answers there ({why}): {EXPECTED}"
+
+
+def _output_of(entrypoint: str, address: str) -> str:
+    """What a job wrote, once it has ended."""
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    client = JobSubmissionClient(address)
+    job = client.submit_job(entrypoint=entrypoint)
+    end = time.monotonic() + JOB_S
+    try:
+        while not (status := client.get_job_status(job)).is_terminal():
+            if time.monotonic() > end:
+                raise ConfigError(f"{address}: the job {job} has not ended in {JOB_S:.0f} s")
+            time.sleep(POLL_S)
+    except BaseException:
+        client.stop_job(job)
+        raise
+    text = str(client.get_job_logs(job))
+    if status is not JobStatus.SUCCEEDED:
+        said = " ".join(str(client.get_job_info(job).message).split())[-300:]
+        raise ConfigError(f"{address}: the job {job} that reads the folder has failed: {said}")
+    client.delete_job(job)
+    return text
+
+
+def unpacked(text: str, what: str) -> bytes:
+    """The archive in a job's log, as `pack_run` wrote it; `what` it is, for the `ConfigError`."""
+    before, end = _last_object(text.splitlines())
+    if "error" in end:
+        raise ConfigError(f"{what}: {end['error']}")
+    count = int(end.get("lines", 0))
+    try:
+        parts = [base64.b64decode(line, validate=True) for line in before[len(before) - count :]]
+    except ValueError:
+        parts = []
+    archive = b"".join(parts)
+    if not archive or hashlib.sha256(archive).hexdigest() != end["sha256"]:
+        raise ConfigError(f"{what}: it did not arrive whole: try again")
+    return archive
+
+
+def _last_object(lines: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The last line that is a JSON object, and the lines before it."""
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].startswith("{"):
+            try:
+                return lines[:number], dict(json.loads(lines[number]))
+            except ValueError:
+                continue
+    return [], {}
