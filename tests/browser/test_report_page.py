@@ -165,7 +165,7 @@ def test_sorting_and_pointing(done, tmp_path):
     lit = (seen.data("lit") or "").split()
     assert lit.count("tr") + lit.count("TR") == 2  # in the race table and in the trial table
     assert lit.count("circle") >= 9
-    assert lit.count("polyline") == 1
+    assert lit.count("polyline") == 2  # its learning curve, and its line through all parameters
     assert seen.data("dark") == "0"
 
 
