@@ -205,7 +205,7 @@ class Loop:
 
     def __init__(self, spec: SearchSpec, concurrent: int) -> None:
         self.spec, self.concurrent, self.ledger = spec, concurrent, Ledger()
-        self.trials, self.written = 0, 0  # written: bytes, after the first trials have begun
+        self.ended, self.written = 0, 0  # trials; bytes, after the first of them have begun
         self.begun = self.over = 0.0  # of `time.thread_time`
 
     def __call__(
@@ -221,7 +221,6 @@ class Loop:
         self.searcher, self.scheduler, self.recorder = searcher, scheduler, recorder
         live = deque(filter(None, [self.begin() for _ in range(self.concurrent)]))
         self.begun, before = time.thread_time(), written()
-        self.trials = 0
         self.ledger.taken.clear()  # what the first proposal prepares is a part of the resume
         while live:
             trial = live.popleft()
@@ -236,12 +235,12 @@ class Loop:
         with self.ledger.of("proposal"):
             config = self.searcher.suggest(name)
         if not isinstance(config, dict):
+            self.ledger.taken["proposal"].pop()  # it said that there is none
             return None
         trial = Live(name, config)
         with self.ledger.of("start"):
             self.recorder.on_trial_start(0, [], trial)
             self.step()
-        self.trials += 1
         return trial
 
     def goes_on(self, trial: Live) -> bool:
@@ -273,6 +272,7 @@ class Loop:
         with self.ledger.of("end"):
             self.end(trial)
             self.step()
+        self.ended += 1
         return False
 
     def report(self, trial: Live, result: dict[str, Any]) -> bool:
@@ -400,7 +400,7 @@ def measure(spec: SearchSpec, ended: int, concurrent: int, more: int, folder: Pa
         start_ms=means["start"],
         report_ms=means["report"],
         end_ms=means["end"],
-        bytes_a_trial=loop.written / loop.trials,
+        bytes_a_trial=loop.written / loop.ended,
         resume_s=loop.begun - began,
         files_s=files,
         memory_mb=memory,
