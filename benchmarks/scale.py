@@ -149,7 +149,11 @@ def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: in
     )
     patience = Patience(lambda _: None, lambda: None)
     cluster: Any = SimpleNamespace(
-        patience=lambda: patience, lost=lambda: None, slots=lambda _: None
+        patience=lambda: patience,
+        lost=lambda: None,
+        slots=lambda _: None,
+        fetch=lambda _: None,
+        put=lambda _: None,
     )
     return Stages(
         spec=spec,
