@@ -108,6 +108,9 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     assert "RUNNING" in laptop.run("ray job status first", mine).stdout
     stopped = laptop.run("ray job stop first", mine, timeout=LONG_S)
     assert "was stopped" in stopped.stdout + stopped.stderr
+    assert (
+        "to resume: python run_search.py --resume" in laptop.run("ray job logs first", mine).stdout
+    )
     code, shown, said = fetched(mine)
     assert code == 0, said
     assert shown.startswith("/tmp/runs/first\nnote: the run has not come to its end there")
@@ -129,6 +132,9 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     for machine in (laptop, head):
         found = machine.run(f"grep -rl {secret} /tmp/runs /tmp/ray/session_latest/logs")
         assert found.stdout == ""
+    folders = "/tmp/ray/session_latest/runtime_resources/working_dir_files"
+    assert "_ray_pkg_" in head.run(f"ls -A {folders}").stdout
+    assert again.run(f"ls -A {folders}").stdout == ""  # of the driver alone
 
 
 def check_at_home(laptop: Machine, what: str) -> None:
