@@ -120,8 +120,13 @@ def _open_file(path: Path) -> IO[bytes]:
 
 def _in_folder(path: Path) -> list[_Entry]:
     found: list[_Entry] = []
+    walked: set[tuple[int, int]] = set()  # a link may lead back, or to a folder that is here too
 
     def walk(folder: Path, place: PurePosixPath) -> None:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in walked:
+            return
+        walked.add((status.st_dev, status.st_ino))
         for entry in sorted(folder.iterdir()):
             own = place / entry.name
             if _passed_over(own):
@@ -215,7 +220,8 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
     receivers = samples[0].source if len(samples) == 1 else None
     parts = _split(label, rest)
     if "train" in parts:
-        return Found(parts, receivers)
+        unread = _left_out([*rest, *(samples if receivers is None else [])], parts)
+        return Found(parts, receivers, unread)
     tables = [e for e in rest if _is_table(e)]
     if not parts and _are_shards(tables):
         whole = _parted(tables)
@@ -241,6 +247,13 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
         f"{label}: {_holds(entries)}: expected train, test and perhaps valid files, or "
         "one table; give the path of the file that has the interactions"
     )
+
+
+def _left_out(entries: list[_Entry], parts: Mapping[str, list[Source]]) -> tuple[str, ...]:
+    """A line on the tables that are none of the parts, where there are some."""
+    taken = {source.label for sources in parts.values() for source in sources}
+    rest = [e for e in entries if _is_table(e) and e.size and e.source.label not in taken]
+    return (f"not read: {_listed(rest)}",) if rest else ()
 
 
 def _unpacked(name: str) -> str:
@@ -331,8 +344,10 @@ def _numberless(entry: _Entry) -> str:
 
 
 def _holds(entries: list[_Entry]) -> str:
-    if not entries:
-        return "holds nothing that could be read"
+    return f"holds {_listed(entries)}" if entries else "holds nothing that could be read"
+
+
+def _listed(entries: list[_Entry]) -> str:
     names = [str(e.place) for e in entries]
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return "holds " + ", ".join(shown(name)[1:-1] for name in names[:8]) + more
+    return ", ".join(shown(name)[1:-1] for name in names[:8]) + more

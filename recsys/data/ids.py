@@ -7,7 +7,6 @@ it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,17 +15,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys.data.cells import BadCellError
+from recsys.data.doubts import doubts, without_zeros
 from recsys.data.stream import shown
 
 # all that Unicode calls a blank, the byte order mark and the zero-width space
 BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff\u200b"
-# what programs write where a value is missing; nobody has such a name
-_WRITTEN = frozenset(
-    {"nan", "NaN", "-nan", "None", "null", "NULL", "NaT", "<NA>", "\\N", "#N/A", "N/A", "n/a"}
-)
-# the same in other spellings, or in R's, which can be a name among words: never a number
-_MISSING = frozenset({"nan", "na", "n/a", "null", "none", "nat", "<na>", "\\n", "#n/a"})
-_ROUNDED = r"^-?\d(\.\d+)?[eE]\+\d{2,}$"
 _WHOLE = r"^(-?[1-9]\d*|0)(\.0*)?$"
 
 _Coded = tuple[NDArray[np.int32], NDArray]
@@ -102,7 +95,7 @@ class IdColumn:
         parts, self._parts = self._parts, []
         if all(isinstance(chunk, np.ndarray) for part in parts for chunk in part):
             values = np.concatenate([np.empty(0, np.int64), *(c for part in parts for c in part)])
-            return _coded(values)
+            return self._doubted(*_coded(values))
         texts: list[NDArray] = []
         codes: list[NDArray] = []
         own_part: list[NDArray] = []
@@ -120,9 +113,10 @@ class IdColumn:
         names, part_of = np.concatenate(texts), np.concatenate(own_part)
         del texts
         across, ids = _coded(self._unified(names, part_of))
-        rows = across[np.concatenate(codes)]
-        if ids.dtype != np.int64:
-            self._check(ids, rows)
+        return self._doubted(across[np.concatenate(codes)], ids)
+
+    def _doubted(self, rows: NDArray[np.int64], ids: NDArray) -> tuple[NDArray[np.int64], NDArray]:
+        self.notes += doubts(self._role, ids, rows)
         return rows, ids
 
     def _unified(self, names: NDArray, part_of: NDArray) -> NDArray:
@@ -156,38 +150,6 @@ class IdColumn:
 
     def _say_unified(self, old: str, new: str) -> None:
         self.notes.append(respelled_note(self._role, old, new))
-
-    def _check(self, ids: NDArray, rows: NDArray[np.int64]) -> None:
-        """`BadCellError` for markers of a missing value and rounded numbers; notes on doubts."""
-        texts = pa.array(ids, pa.string())
-        rounded = pc.match_substring_regex(texts, _ROUNDED).to_numpy(zero_copy_only=False)
-        if rounded.any():
-            what = "is a rounded number, digits of the id are lost: expected it in full"
-            raise BadCellError(self._role, None, what, str(ids[rounded.argmax()]))
-        short = np.flatnonzero(pc.less_equal(pc.utf8_length(texts), pa.scalar(4)).to_numpy(False))
-        missing = [name for name in ids[short] if name.lower() in _MISSING or name in _WRITTEN]
-        surely = [name for name in missing if name in _WRITTEN]
-        if not surely and missing and _all_numbers(name for name in ids if name not in missing):
-            surely = missing
-        if surely:
-            what = "is a missing value: expected an id (leave such rows out, or name it otherwise)"
-            raise BadCellError(self._role, None, what, surely[0])
-        for name in missing:
-            share = float((rows == np.searchsorted(ids, name)).mean())
-            self.notes.append(
-                f"{shown(name)} counts as {_a(self._role)} like others, with {share:.1%} of the "
-                "rows: leave these out of the file if it means a missing value"
-            )
-        numerals = ids[pc.match_substring_regex(texts, r"^-?\d+(\.0*)?$").to_numpy(False)]
-        plain = _without_zeros(numerals)
-        order = np.argsort(plain, kind="stable")
-        twins = np.flatnonzero(plain[order][1:] == plain[order][:-1])
-        if len(twins):
-            one, other = numerals[order[twins[0]]], numerals[order[twins[0] + 1]]
-            self.notes.append(
-                f"{len(twins):,} {self._role} ids differ from others only in how a number is "
-                f"written, such as {shown(one)} and {shown(other)}: they count as different"
-            )
 
 
 def spelled_as(names: Sequence[str], ids: NDArray) -> list[str]:
@@ -224,12 +186,7 @@ def _spelling(names: pa.Array) -> tuple[str, int]:
 
 def _without_zeros(names: NDArray) -> NDArray:
     """Numerals as int64 would print them, as strings: 0005 and 5.0 are 5."""
-    cut = pc.replace_substring_regex(pa.array(names, pa.string()), r"\.0*$", "")
-    return pc.replace_substring_regex(cut, r"^(-?)0+(\d)", r"\1\2").to_numpy(zero_copy_only=False)
-
-
-def _all_numbers(names: object) -> bool:
-    return all(re.fullmatch(r"-?\d+(\.0*)?", name) for name in names)  # type: ignore[attr-defined]
+    return without_zeros(pa.array(names, pa.string())).to_numpy(zero_copy_only=False)
 
 
 def _coded(values: NDArray) -> tuple[NDArray[np.int64], NDArray]:
@@ -241,7 +198,3 @@ def _coded(values: NDArray) -> tuple[NDArray[np.int64], NDArray]:
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     return place[codes], distinct[order]
-
-
-def _a(role: str) -> str:
-    return f"an {role}" if role == "item" else f"a {role}"

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.data.doubts import missing_among
 from recsys.data.files import source_of
 from recsys.data.layout import lines_of
 from recsys.data.names import COMMON, normal
@@ -26,7 +27,7 @@ def read_ids(path: Path, role: str) -> list[str]:
     A CSV, TSV or parquet file with a column that has a common name of the role (a sample
     submission, a list of products), or one with a single column, with such a header or without
     any. `InputError` for anything else, for a file of items that has users too (it would be a
-    table of pairs), for an empty id and for a file without rows.
+    table of pairs), for an empty id or a missing value, and for a file without rows.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}")
@@ -39,7 +40,12 @@ def read_ids(path: Path, role: str) -> list[str]:
         raise source.error(f"has no rows: expected {role} ids")
     if "" in ids:
         raise source.error(f"{role} {ids.index('') + 1} is empty: expected an id in every row")
-    return list(dict.fromkeys(ids))
+    distinct = list(dict.fromkeys(ids))
+    if (missing := missing_among(distinct)) is not None:
+        raise source.error(
+            f"{role} {ids.index(missing) + 1} is {shown(missing)}, a missing value: expected an id"
+        )
+    return distinct
 
 
 def _place(source: Source, names: list[str], role: str) -> int | None:

@@ -119,7 +119,7 @@ class Head:
                 f"line {line} is {shown(rows[0])}, which is for Excel: leave it out"
             )
         for n, row in enumerate(rows[:2]):
-            if re.fullmatch(r"[\s|+:=-]+", row) and re.search(r"---|===", row):
+            if re.fullmatch(r"[\s|+:=,;-]+", row) and re.search(r"---|===", row):
                 raise self.source.error(
                     f"line {line + n} is {shown(row)}: a table drawn for the eye; expected it as "
                     "CSV (psql --csv, mysql --batch, to_csv)"

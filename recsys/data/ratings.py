@@ -1,6 +1,12 @@
-"""Ratings: which rows are positives, and what there is to say about the rest."""
+"""Ratings: which rows are positives, and what there is to say about the rest.
+
+In text, a column holds numbers (`3.5`, or `3,5` as Excel writes it in many countries) or words for
+yes and no (`true`, `t` of PostgreSQL, `yes`), which are 1 and 0; never both.
+"""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +15,12 @@ from numpy.typing import NDArray
 
 from recsys.data.cells import BadCellError, finite, numbers_of
 from recsys.data.stream import shown
+
+_WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
+_NAMES, _MEANT = pa.array(list(_WORDS)), pa.array(list(map(float, _WORDS.values())))
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+_COMMA = r"[+-]?\d+,\d{1,2}"  # three digits could be thousands
+_PLAIN, _AMONG = re.compile(_NUMBER, re.ASCII), re.compile(_COMMA, re.ASCII)
 
 RATED = "whatever their rating"  # in the note on data with ratings and no --min-rating
 
@@ -27,6 +39,7 @@ class RatingColumn:
         self._three = True  # no other values than -1, 0 and 1
         self._high = False  # a 1 among them
         self._failed = False
+        self._worded: bool | None = None  # whether a text column holds words for yes and no
         self.best = -np.inf
         self.notes: list[str] = []
 
@@ -37,7 +50,7 @@ class RatingColumn:
     def add(self, cells: pa.Array) -> NDArray[np.bool_] | None:
         """Which rows are positives, bool (n,); None: all. `BadCellError` only with a limit."""
         try:
-            values = _numbers(cells)
+            values = self._numbers(cells)
         except BadCellError as error:
             if self._limit is not None:
                 raise
@@ -76,27 +89,59 @@ class RatingColumn:
             )
         return [*self.notes, said]
 
+    def _numbers(self, cells: pa.Array) -> NDArray[np.float64]:
+        """`cells` as float64; `BadCellError` for what is missing or no finite number."""
+        if pa.types.is_dictionary(cells.type):
+            cells = cells.dictionary_decode()
+        kind = cells.type
+        if cells.null_count:
+            at = pc.index(pc.is_null(cells), pa.scalar(True)).as_py()
+            raise BadCellError("rating", at, "is missing (null)")
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            values = self._read_texts(cells)
+        elif pa.types.is_boolean(kind):
+            values = cells.cast(pa.int8()).to_numpy(zero_copy_only=False).astype(np.float64)
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            values = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        else:
+            raise BadCellError("rating", None, f"has type {kind}: expected numbers")
+        return finite("rating", values)
 
-def _numbers(cells: pa.Array) -> NDArray[np.float64]:
-    """`cells` as float64; `BadCellError` for what is missing or no finite number."""
-    if pa.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
-    kind = cells.type
-    if cells.null_count:
-        at = pc.index(pc.is_null(cells), pa.scalar(True)).as_py()
-        raise BadCellError("rating", at, "is missing (null)")
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        values = numbers_of(cells)
-        if values is None:
-            texts = pc.ascii_trim_whitespace(cells)
-            number = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-            right = pc.match_substring_regex(texts, number).to_numpy(zero_copy_only=False)
-            at = None if right.all() else int(right.argmin())
-            raise BadCellError("rating", at, "is not a number")
-    elif pa.types.is_boolean(kind):
-        values = cells.cast(pa.int8()).to_numpy(zero_copy_only=False).astype(np.float64)
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        values = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    else:
-        raise BadCellError("rating", None, f"has type {kind}: expected numbers")
-    return finite("rating", values)
+    def _read_texts(self, cells: pa.Array) -> NDArray[np.float64]:
+        if not len(cells):
+            return np.empty(0)
+        if self._worded is None:
+            self._worded = is_word(cells[0].as_py())
+        if not self._worded and (values := numbers_of(cells)) is not None:
+            return values
+        texts = pc.ascii_trim_whitespace(cells)
+        if self._worded:
+            places = pc.index_in(pc.ascii_lower(texts), value_set=_NAMES)
+            right, values = pc.is_valid(places), _MEANT.take(places)
+        else:
+            right = pc.match_substring_regex(texts, f"^({_NUMBER}|{_COMMA})$")
+            values = pc.replace_substring(texts, ",", ".")
+        if not pc.all(right).as_py():
+            at = pc.index(right, pa.scalar(False)).as_py()
+            raise BadCellError("rating", at, f"is not {kind_of_rating(self._worded)}")
+        return pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def is_word(text: str) -> bool:
+    """Whether a rating is a word for yes or no."""
+    return text.strip(" \t").lower() in _WORDS
+
+
+def kind_of_rating(worded: bool) -> str:
+    """What all ratings of a column are."""
+    return "true or false, as in the rows before" if worded else "a number"
+
+
+def fits(text: str, worded: bool) -> bool:
+    """Whether a rating in text can be used, in a column of words for yes and no or of numbers."""
+    if worded:
+        return is_word(text)
+    text = text.strip(" \t")
+    if _AMONG.fullmatch(text):
+        return True
+    return bool(_PLAIN.fullmatch(text)) and abs(float(text)) != float("inf")

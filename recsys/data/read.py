@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError
+from recsys.data.doubts import missing_among
 from recsys.data.files import Found, find_sources
 from recsys.data.formats import Columns, find_format
 from recsys.data.ids import respelled_note, spelled_as
@@ -60,7 +61,7 @@ def load_path(
 ) -> Dataset:
     """Read the file, folder or zip at `path`; see `load`."""
     found = find_sources(path, columns)
-    parts, asked = _take_receivers(found, columns)
+    parts, asked, unread = _take_receivers(found, columns)
     rows = Rows(min_rating)
     files: dict[str, list[Source]] = {}
     layouts: dict[str, Columns] = {}
@@ -86,7 +87,13 @@ def load_path(
             raise source.error(_two_rows(layouts[source.label], pairs.twice[n]))
     _check_headers(sources, layouts, pairs)
     order_problem = _order_problem(sources, layouts, pairs.time_problem)
-    notes = (*found.notes, *rows.notes(), *pairs.time_notes, *_strangers(list(parts), pairs))
+    notes = (
+        *found.notes,
+        *unread,
+        *rows.notes(),
+        *pairs.time_notes,
+        *_strangers(list(parts), pairs),
+    )
     if order_problem:
         notes += (f"the times are left out: {order_problem}",)
     name = one_line(path.name or path.resolve().name)
@@ -101,21 +108,26 @@ def load_path(
 
 def _take_receivers(
     found: Found, columns: Mapping[str, str] | None
-) -> tuple[dict[str, list[Source]], tuple[Source, list[str]] | None]:
-    """The parts to read as tables; and the file and ids of whom the submission is for, if any.
+) -> tuple[dict[str, list[Source]], tuple[Source, list[str]] | None, tuple[str, ...]]:
+    """The parts to read as tables; the file and ids of whom the submission is for, if any; notes.
 
     A test file with users only is not part of the data; without one, a sample submission may say.
     """
-    test = found.parts.get("test", [])
+    test, sample = found.parts.get("test", []), found.receivers
     names = read_users(test[0], columns) if len(test) == 1 else None
+    said = None if sample is None else read_users(sample, columns, items_too=True)
+    notes: tuple[str, ...] = ()
     if names is not None:
         rest = {part: own for part, own in found.parts.items() if part != "test"}
-        return rest, (test[0], names)
-    if found.receivers is not None:
-        names = read_users(found.receivers, columns, items_too=True)
-        if names is not None:
-            return found.parts, (found.receivers, names)
-    return found.parts, None
+        if sample is not None and said is not None and set(said) != set(names):
+            own, other = (PurePath(source.label).name for source in (test[0], sample))
+            notes = (f"{other} has other users than {own}, which counts",)
+        return rest, (test[0], names), notes
+    if sample is not None:
+        if said is not None:
+            return found.parts, (sample, said), notes
+        notes = (f"not read: {PurePath(sample.label).name}",)
+    return found.parts, None, notes
 
 
 def _match_receivers(
@@ -125,6 +137,8 @@ def _match_receivers(
     if not names or "" in names:
         what = "an empty user id" if names else "no rows"
         raise source.error(f"has {what}: expected the users whom the submission is for")
+    if (missing := missing_among(names)) is not None:
+        raise source.error(f"has the user {shown(missing)}, a missing value: expected user ids")
     own = spelled_as(names, pairs.user_ids)
     receivers = receivers_of(own, pairs.user_ids)
     strange = len(receivers) - len(receivers.known)

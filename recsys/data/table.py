@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from recsys.data.blocks import Block, StrayQuoteError, blocks_of, unquoted
 from recsys.data.cells import BadCellError
 from recsys.data.ids import BLANKS
-from recsys.data.layout import NUMBER, Layout
+from recsys.data.layout import Layout
 from recsys.data.list_cells import PLAIN, ListSyntax, items_of
 from recsys.data.names import NEEDED, names_columns
+from recsys.data.ratings import fits, is_word, kind_of_rating
 from recsys.data.rows import Rows
 from recsys.data.stream import Source, shown
 from recsys.errors import InputError
@@ -228,6 +229,7 @@ def read_plainly(
     Users and items come without the blanks around them. rated: whether ratings are asked for.
     Raises `InputError` with the line at the first row that cannot be used.
     """
+    worded: bool | None = None
     for number, cells in _cells(source, layout):
         for role in NEEDED:
             at = layout.columns[role]
@@ -256,10 +258,10 @@ def read_plainly(
             raise _bad(source, layout, number, "item", what)
         if rated and "rating" in layout.columns:
             rating = cells[layout.columns["rating"]]
-            if not _is_number(rating):
-                raise _bad(
-                    source, layout, number, "rating", f"is {shown(rating)}: expected a number"
-                )
+            worded = is_word(rating) if worded is None else worded
+            if not fits(rating, worded):
+                what = f"is {shown(rating)}: expected {kind_of_rating(worded)}"
+                raise _bad(source, layout, number, "rating", what)
         yield number, cells
 
 
@@ -272,10 +274,6 @@ def one_item_option(layout: Layout) -> str:
 def _bad(source: Source, layout: Layout, line: int, role: str, what: str) -> InputError:
     name = layout.names[layout.columns[role]]
     return source.error(f"line {line}, column {name}: {role} {what}")
-
-
-def _is_number(text: str) -> bool:
-    return bool(NUMBER.fullmatch(text.strip(" \t"))) and abs(float(text)) != float("inf")
 
 
 def find_error(

@@ -33,6 +33,14 @@ from recsys.data.stream import shown
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _LEAST, _MOST = 1e8, 4.2e9  # seconds since 1970: 1973-03-03 and 2103-02-03
 _NAT = -(2**63)  # what pandas makes of a missing time
+_PLACEHOLDERS = {
+    0: "1970-01-01 00:00:00 (0)",
+    -1: "1969-12-31 23:59:59 (-1)",
+    -2_208_988_800: "1900-01-01 00:00:00",
+    -2_209_161_600: "1899-12-30 00:00:00",
+    -62_135_596_800: "0001-01-01 00:00:00",
+}
+_FAR = 10**8  # seconds: three years
 _YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: "never", not a time
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -298,11 +306,35 @@ def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
                     f"{files[first].label}: they cannot be compared"
                 )
                 return Times(None, TimeProblem(n, None, what))
-        return Times(np.concatenate([values for _, (values, _) in numbers]))
+        keys = np.concatenate([values for _, (values, _) in numbers])
+        return Times(keys, notes=_constant(keys))
     zones: set[bool] = set().union(*(own.zones for own in files))
-    notes = ("times without a zone are taken as UTC",) if len(zones) > 1 else ()
+    notes: tuple[str, ...] = ("times without a zone are taken as UTC",) if len(zones) > 1 else ()
     if not instants:
         return Times(np.empty(0, np.int64))
     every = concatenate([reading for _, reading in instants])
     span = (int(every.seconds.min()), int(every.seconds.max())) if len(every) else None
-    return Times(every.keys(), notes=notes, span=span, seconds=every.seconds)
+    keys = every.keys()
+    notes += _constant(keys) or _placeholders(every.seconds)
+    return Times(keys, notes=notes, span=span, seconds=every.seconds)
+
+
+def _constant(keys: NDArray) -> tuple[str, ...]:
+    if len(keys) < 2 or (keys != keys[0]).any():
+        return ()
+    return ("all times are the same: the order of the rows decides instead",)
+
+
+def _placeholders(seconds: NDArray[np.int64]) -> tuple[str, ...]:
+    """A line for each moment that programs write where they know none, if it lies far off."""
+    others = seconds[~np.isin(seconds, list(_PLACEHOLDERS))]
+    notes = []
+    for moment, name in _PLACEHOLDERS.items():
+        count = int((seconds == moment).sum())
+        if count and len(others) and np.abs(others - moment).min() > _FAR:
+            notes.append(
+                f"{count:,} times are {name}, years from all others: they count as such; if that "
+                "means that a time is missing, leave these rows out, or all times with --columns "
+                "timestamp=none"
+            )
+    return tuple(notes)

@@ -63,16 +63,25 @@ def _no_nulls(role: str, values: pa.Array) -> None:
         raise BadCellError(role, at, "is missing (null)")
 
 
-def _decoded(values: pa.Array) -> pa.Array:
+def _decoded(role: str, values: pa.Array) -> pa.Array:
     """`values` as plain text, integers or floats, however they are stored."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_string_view(kind):
-        return pc.cast(values, pa.string())  # as Hive, Impala and old Spark keep text
-    if pa.types.is_decimal(kind) and kind.scale <= 0:
-        return pc.cast(values, pa.int64())
-    return pc.cast(values, pa.float64()) if pa.types.is_decimal(kind) else values
+        try:
+            return pc.cast(values, pa.string())  # as Hive, Impala and old Spark keep text
+        except pa.ArrowInvalid:
+            raise BadCellError(role, None, "is bytes that are no UTF-8: expected text") from None
+    if not pa.types.is_decimal(kind):
+        return values
+    for exact in (pa.int64(), pa.decimal128(38, 0), pa.decimal256(76, 0)):
+        try:  # beyond int64 an id is a string
+            whole = pc.cast(values, exact)
+        except pa.ArrowInvalid:
+            continue
+        return whole if exact == pa.int64() else pc.cast(whole, pa.string())
+    return pc.cast(values, pa.float64(), safe=False)  # which are no ids: the first one is found
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -81,7 +90,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _ids(role: str, values: pa.Array) -> pa.Array:
     _no_nulls(role, values)
-    values = _decoded(values)
+    values = _decoded(role, values)
     if pa.types.is_uint64(values.type):
         return pc.cast(values, pa.string())  # beyond int64 an id is a string
     if pa.types.is_integer(values.type):

@@ -57,3 +57,39 @@ def test_two_columns_for_a_role_that_nobody_asks_for(write):
     assert "columns 'rating' and 'score' could each be the rating: none is used" in notes(data)
     assert "could each be the timestamp" in notes(data)
     assert "two rating columns" in refusal(write("x.csv", text), min_rating=1)
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"), [("true", "false"), ("True", "False"), ("t", "f"), ("Yes", "no"), (" y", "N ")]
+)
+def test_ratings_in_words_for_yes_and_no(write, yes, no):
+    path = write("x.csv", f"user,item,rating\n1,5,{yes}\n1,6,{no}\n2,6,{yes}\n")
+    assert "1 of them are rated 0 or less (--min-rating 1 leaves such out)" in notes(
+        load_path(path)
+    )
+    assert pairs(load_path(path, min_rating=1)) == [(1, 5), (2, 6)]
+
+
+def test_ratings_with_a_decimal_comma(write):
+    path = write("x.csv", "user;item;rating\r\n1;5;4,5\r\n1;6;3\r\n2;6;3,75\r\n")
+    assert "not used" not in notes(load_path(path))
+    assert pairs(load_path(path, min_rating=3.75)) == [(1, 5), (2, 6)]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "line", "wanted"),
+    [
+        (["true", "1"], 3, "expected true or false, as in the rows before"),
+        (["1", "true"], 3, "expected a number"),
+        (["1,234", "2"], 2, "expected a number"),
+        (["3,5", "3.5,1"], 3, "expected a number"),
+        (["yes", "maybe"], 3, "expected true or false"),
+    ],
+)
+def test_ratings_of_two_kinds(write, ratings, line, wanted):
+    rows = "".join(f"{n};5;{rating}\n" for n, rating in enumerate(ratings))
+    path = write("x.csv", "user;item;rating\n" + rows)
+    message = refusal(path, min_rating=1)
+    assert f"line {line}, column rating" in message
+    assert wanted in message
+    assert "column rating is not used" in notes(load_path(path))

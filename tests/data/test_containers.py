@@ -6,6 +6,7 @@ import pickle
 import sqlite3
 import tarfile
 import zipfile
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.data.read import load_path
-from recsys.errors import InputError
 from tests.data.conftest import pairs, refusal
 
 A = "user,item,time\n1,2,5\n1,3,4\n"
@@ -384,8 +384,7 @@ def test_lists_in_parts_must_not_share_users(write, tmp_path):
 def test_a_folder_that_links_to_itself_ends(write, tmp_path):
     write("x/a.csv", A)
     (tmp_path / "x" / "again").symlink_to(tmp_path / "x")
-    with pytest.raises(InputError, match="holds"):
-        load_path(tmp_path / "x")
+    assert len(pairs(load_path(tmp_path / "x"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -429,3 +428,61 @@ def test_pieces_without_an_ending_and_folders_around_text(write, tmp_path):
 )
 def test_tables_for_the_eye(write, text, message):
     assert message in refusal(write("x.txt", text))
+
+
+def test_tables_beside_a_ready_split_are_named(write, tmp_path):
+    """A copy, a list of users that no rule knows, a sample that says nothing: none in silence."""
+    for name in ("train.csv", "train (1).csv", "test_users.csv", "items.csv"):
+        write(f"d/{name}", A)
+    write("d/test.csv", B)
+    write("d/sample_submission.csv", "id,items\n0,1 2\n")
+    write("d/readme.txt", "hello")
+    write("d/empty.csv", "")
+    notes = load_path(tmp_path / "d").interactions.notes
+    assert "not read: items.csv, test_users.csv, train (1).csv" in notes
+    assert "not read: sample_submission.csv" in notes
+
+
+def test_a_sample_that_names_others_than_the_test_file(write, tmp_path):
+    write("d/train.csv", A)
+    write("d/test.csv", "user_id\n1\n7\n")
+    write("d/sample_submission.csv", "user_id,items\n7,2\n1,2\n")
+    assert not any("sample" in note for note in load_path(tmp_path / "d").interactions.notes)
+    write("d/sample_submission.csv", "user_id,items\n1,2\n")
+    data = load_path(tmp_path / "d")
+    assert data.receivers.names == ["1", "7"]
+    assert (
+        "sample_submission.csv has other users than test.csv, which counts"
+        in data.interactions.notes
+    )
+
+
+def test_two_samples_are_named(write, tmp_path):
+    write("d/train.csv", A)
+    for name in ("sample_submission.csv", "sampleSubmission2.csv"):
+        write(f"d/{name}", "user_id,items\n1,2\n")
+    data = load_path(tmp_path / "d")
+    assert data.receivers is None
+    assert "not read: sampleSubmission2.csv, sample_submission.csv" in data.interactions.notes
+
+
+def test_decimals_of_any_size_are_ids(tmp_path):
+    huge = [Decimal("1" + "0" * 30 + "7.00"), Decimal("12.00"), Decimal("12.00")]
+    table = {"user": pa.array(huge, pa.decimal256(50, 2)), "item": [1, 2, 3]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    assert pairs(load_path(tmp_path / "x.parquet")) == [
+        ("1" + "0" * 30 + "7", 1),
+        ("12", 2),
+        ("12", 3),
+    ]
+    table = {"user": pa.array([Decimal("1.25")], pa.decimal128(9, 2)), "item": [1]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    assert "row 1, column user: user is 1.25: expected a whole number" in refusal(
+        tmp_path / "x.parquet"
+    )
+
+
+def test_bytes_that_are_no_text_name_their_column(tmp_path):
+    table = pa.table({"user": pa.array([b"\xff\x01"], pa.binary()), "item": [1]})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert "column user: user is bytes that are no UTF-8" in refusal(tmp_path / "x.parquet")

@@ -58,3 +58,29 @@ def test_another_width_later_is_an_error(write):
     rows = "1 10\n" * 300
     assert "line 301" in refusal(write("x.csv", "1,10\n" * 300 + "1,2,3\n"))
     assert load_path(write("y.txt", rows)).interactions.nnz == 1
+
+
+def test_lines_of_one_width_with_small_ids(write):
+    data = load_path(write("train.txt", "0 5 2 7 1\n1 5 3 8 0\n"))
+    assert data.interactions.csr.nnz == 8
+
+
+def test_a_matrix_of_ratings_is_no_list_of_items(write):
+    assert "expected a header" in refusal(write("m.txt", "1 0 5 0 0 1\n2 0 0 3 0 1\n"))
+
+
+def test_lines_that_begin_with_the_number_of_their_items(write):
+    message = refusal(write("users.dat", "2 90 7\n3 1 5 90\n2 5 7\n1 5\n"))
+    assert "every line begins with the number of its items" in message
+    # hand-made data may look like that, but names no user twice
+    assert load_path(write("train.txt", "1 90\n2 5 90\n3 1 5 90\n")).interactions.n_users == 3
+
+
+@pytest.mark.parametrize("text", ["0,1\n5,7\n5,8\n6,7\n", "0,1,2\n5,7,4\n5,8,3\n6,7,2\n"])
+def test_the_header_that_pandas_writes_for_columns_without_names(write, text):
+    assert "the header that pandas writes" in refusal(write("x.csv", text))
+
+
+def test_a_first_row_that_counts_up_is_data_where_its_user_is_there_again(write):
+    assert pairs(load_path(write("x.csv", "0,1\n0,2\n5,7\n"))) == [(0, 1), (0, 2), (5, 7)]
+    assert pairs(load_path(write("x.csv", "0,1\n"))) == [(0, 1)]

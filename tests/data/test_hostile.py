@@ -30,6 +30,7 @@ GOOD = HEAD + "1,2,3,4\n"
         (HEAD + "\n\r\n", ["has a header but no rows"]),
         ("UserId,ItemId\n1,\n2,\n", ["has no interactions"]),
         ("user,rating\n1,2\n", ["no item column", "'user', 'rating'", "item=NAME"]),
+        ("user,item\n----,----\n1,2\n", ["line 2 is '----,----': a table drawn for the eye"]),
         ("a,b\nx,y\n", ["no user column", "user=NAME"]),
         ("hello\nworld\n", ["line 1 is 'hello'", "column names separated by"]),
         ("1,2,300\n3,4,500\n", ["line 1 is '1,2,300'", "numbers without a header"]),

@@ -101,3 +101,111 @@ def test_whole_floats_are_integers(write):
     assert pairs(data) == [(1, 7), (2, 8)]
     assert data.interactions.user_ids.dtype == np.int64
     assert any("user ids such as '1.0' are read as 1" in note for note in data.interactions.notes)
+
+
+def read_users_of(write, ids: list[str], rows: int = 1):
+    """Data whose users are `ids`, each with `rows` items."""
+    lines = [f'"{user}",{item}\n' for user in ids for item in range(rows)]
+    return load_path(write("x.csv", "user,item\n" + "".join(lines)))
+
+
+NUMBERS = [str(n) for n in range(100, 120)]
+
+
+@pytest.mark.parametrize(
+    "marker", ["(null)", "<NULL>", "[NULL]", "#NAME?", "#REF!", "#DIV/0!", "#WERT!", "#NV"]
+)
+def test_what_programs_write_for_nothing_is_no_id(write, marker):
+    message = refusal(write("x.csv", f"user,item,x\nu1,1,1\n{marker},2,1\n"))
+    assert "line 3, column user" in message
+    assert repr(marker) in message
+    assert ("an error of Excel" if marker[0] == "#" else "a missing value") in message
+
+
+@pytest.mark.parametrize("marker", ["-", "?", ".", "unknown", "undefined", "nil", "inf", "NA"])
+def test_a_word_for_nothing_is_refused_among_numbers_and_noted_among_words(write, marker):
+    text = "user,item\n1,1\n" + f"{marker},2\n"
+    assert "is a missing value" in refusal(write("x.csv", text))
+    data = read_users_of(write, ["ann", "bob", marker])
+    assert data.interactions.notes == (
+        f"'{marker}' counts as a user like others, with 33.3% of the rows: leave these out of "
+        "the file if it means a missing value",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "first"),
+    [
+        (['=""0001""', '=""0002""'], "'=\"0001\"'"),
+        (['=""0001""', "0002"], "'=\"0001\"'"),
+        (["b'u1'", "u2"], "\"b'u1'\""),
+        (["'u1'", "'u2'"], "\"'u1'\""),
+        (["'0001", "'0002"], '"\'0001"'),
+        (['""u1""', '""u2""'], "'\"u1\"'"),
+    ],
+)
+def test_quotes_that_a_program_left_are_no_part_of_an_id(write, ids, first):
+    lines = "".join(f'"{user}",1\n' for user in ids)
+    message = refusal(write("x.csv", "user,item\n" + lines))
+    assert f"user {first} stands in quotes or a formula" in message
+
+
+def test_quotes_in_some_ids_are_letters(write):
+    data = read_users_of(write, ["'tis", "rock 'n' roll", "'quoted'"])
+    assert data.interactions.user_ids.tolist() == ["'quoted'", "'tis", "rock 'n' roll"]
+
+
+def test_a_number_rounded_with_a_comma(write):
+    text = "user;item\n1,21E+12;1\n2;2\n"
+    assert "'1,21E+12' is a rounded number" in refusal(write("x.csv", text))
+
+
+def test_a_word_among_many_numbers_is_pointed_out(write):
+    data = read_users_of(write, [*NUMBERS, "Total"])
+    assert data.interactions.notes == (
+        "all user ids are numbers but for 'Total', with 4.8% of the rows: leave these out of the "
+        "file if they are no users",
+    )
+    assert read_users_of(write, [*NUMBERS[:9], "Total"]).interactions.notes == ()
+    assert read_users_of(write, [*NUMBERS, "a1", "a2", "a3", "a4"]).interactions.notes == ()
+    assert read_users_of(write, [f"0{name}" for name in NUMBERS]).interactions.notes == ()
+
+
+def test_minus_one_below_ids_that_are_not_negative(write):
+    (note,) = read_users_of(write, ["-1", "0", "5"]).interactions.notes
+    assert note.startswith("'-1' counts as a user like others, with 33.3% of the rows")
+    assert read_users_of(write, ["-2", "-1", "5"]).interactions.notes == ()
+    assert read_users_of(write, ["-1"]).interactions.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("Ann", "ann", "'Ann' and 'ann'"),
+        ("Jos\u00e9", "Jose\u0301", "(Jose\\u0301)"),
+        ("x\u200dy", "xy", "'xy' and 'x\\u200dy'"),
+        ("Acme.", "Acme", "'Acme' and 'Acme.'"),
+        ("red  shoes", "red shoes", "'red  shoes' and 'red shoes'"),
+        ("1,234", "1234", "'1,234' and '1234'"),
+        ("\uff21b", "AB", "(\\uff21b)"),
+    ],
+)
+def test_ids_that_a_person_would_take_for_the_same(write, one, other, said):
+    data = read_users_of(write, [one, other, "x"])
+    assert len(data.interactions.user_ids) == 3
+    (note,) = data.interactions.notes
+    assert note.startswith("1 user ids differ from others only in how they are written")
+    assert said in note
+
+
+def test_ids_that_only_resemble_each_other(write):
+    ids = ["1.2", "12", "1,23", "123x", "a-b", "ab", "...", ".", "..x"]
+    notes = read_users_of(write, ids).interactions.notes
+    assert not any("only in how they are written" in note for note in notes)
+
+
+def test_whom_a_submission_is_for_has_no_missing_values(write):
+    write("d/train.csv", "user,item\nu1,1\nu2,2\n")
+    path = write("d/test.csv", "user\nu1\nnan\n")
+    message = refusal(path.parent)
+    assert "has the user 'nan', a missing value: expected user ids" in message

@@ -55,6 +55,7 @@ def test_what_is_in_doubt_is_refused(tmp_path: Path) -> None:
         ("user_id,customer\n1,2\n", "user", "2 columns of users"),
         ("a;b\n1;2\n", "user", "no column of users"),
         ('"open\n1\n', "item", "stray quote"),
+        ("item_id\n7\n#N/A\n", "item", "item 2 is '#N/A', a missing value"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=words):

@@ -179,3 +179,8 @@ def test_the_same_as_a_csv(tmp_path_factory, table, end):
         assert pairs(found) == pairs(wanted)
         assert found.interactions.duplicates == wanted.interactions.duplicates
         assert found.interactions.user_ids.dtype == wanted.interactions.user_ids.dtype
+
+
+def test_objects_in_objects_name_the_key(write):
+    line = '{"user": {"id": 1}, "item": {"id": 2}}\n'
+    assert "line 1, key user: user is '{\"id\": 1}'" in refusal(write("x.jsonl", line * 2))

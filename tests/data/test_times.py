@@ -418,3 +418,37 @@ def test_parts_of_different_units(write, tmp_path):
     data = load_path(tmp_path / "d")
     assert not data.interactions.ordered
     assert "cannot be compared" in data.interactions.order_problem
+
+
+@pytest.mark.parametrize(
+    ("odd", "name"),
+    [
+        (0, "1970-01-01 00:00:00 (0)"),
+        (-1, "1969-12-31 23:59:59 (-1)"),
+        ("1970-01-01", "1970-01-01 00:00:00 (0)"),
+        ("1900-01-01 00:00:00", "1900-01-01 00:00:00"),
+        ("1899-12-30", "1899-12-30 00:00:00"),
+        ("0001-01-01", "0001-01-01 00:00:00"),
+    ],
+)
+def test_moments_that_stand_for_a_missing_time_are_pointed_out(odd, name):
+    good = 1_700_000_000 if isinstance(odd, int) else "2023-11-14"
+    times = times_of([good, odd, good, odd])
+    assert times.keys is not None
+    (note,) = times.notes
+    assert note.startswith(f"2 times are {name}, years from all others")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0, 9 * 10**7, -1, 10**9], ["1970-01-01", "1971-06-01", "2023-01-01"], ["1900-01-01"] * 1],
+)
+def test_the_same_moments_among_others_like_them_are_times(values):
+    assert times_of(values).notes == ()
+
+
+@pytest.mark.parametrize("value", [0, 7, 1_700_000_000, "2023-11-14"])
+def test_times_that_are_all_the_same_order_nothing(value):
+    (note,) = times_of([value] * 3).notes
+    assert note == "all times are the same: the order of the rows decides instead"
+    assert times_of([value]).notes == ()

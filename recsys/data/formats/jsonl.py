@@ -105,7 +105,11 @@ def first_keys(source: Source) -> list[str]:
 def _names(source: Source, batch: list[_Row]) -> list[str]:
     """The keys of the first objects, in the order in which they come."""
     first = batch[0][1]
-    if first and all(isinstance(_bare(value), dict | list) for value in first.values()):
+    if (
+        len(batch) == 1
+        and first
+        and all(isinstance(_bare(value), dict | list) for value in first.values())
+    ):
         raise source.error(f"is one JSON object that holds whole columns or tables: {_WANTED}")
     return list(dict.fromkeys(key for _, row in batch[:_SAMPLE] for key in row))
 

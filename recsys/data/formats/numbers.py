@@ -49,6 +49,12 @@ def _lines(head: Head) -> Layout | None:
     own = _numbers_of(head)
     if own is None or own.separator != " " or not _are_lines(own):
         return None
+    counts = [row[0] for row in own.table]
+    if len(set(counts)) < len(counts) and all(int(row[0]) == len(row) - 1 for row in own.table):
+        raise head.source.error(
+            f"line 1 is {shown(head.rows[0])}: every line begins with the number of its items, "
+            "as in CiteULike's files: expected the user there"
+        )
     return bare(" ", 2, lists=ListSyntax(" "), rest=True)
 
 
@@ -61,7 +67,11 @@ def _are_lines(own: _Numbers) -> bool:
         return True
     width = next(iter(widths))
     alone = len(table) > 1 and len({row[0] for row in table}) == len(table)
-    return width > 2 and alone and any(int(row[2]) > 10 for row in table)
+    if width <= 2 or not alone:
+        return False
+    # a matrix of ratings with the user in front has its few values again and again
+    distinct = width > 4 and all(len(set(row[1:])) == width - 1 for row in table)
+    return distinct or any(int(row[2]) > 10 for row in table)
 
 
 def _numbers(head: Head) -> Layout | None:
@@ -73,6 +83,7 @@ def _numbers(head: Head) -> Layout | None:
         return None
     if len(widths) > 1 or not 2 <= (width := widths.pop()) <= 4:
         return None
+    _check_numbered(head, table)
     third = [float(row[2]) for row in table] if width > 2 else []
     right = width == 2 or all(0 <= value <= 10 for value in third)
     if own.separator == " " and width > 2:  # two items a user look the same
@@ -86,6 +97,18 @@ def _numbers(head: Head) -> Layout | None:
             "user,item,rating"
         )
     return bare(own.separator, width)
+
+
+def _check_numbered(head: Head, table: list[list[str]]) -> None:
+    """`InputError` where line 1 may be the header that pandas gives columns without names."""
+    first, *rest = table
+    numbered = first == [str(n) for n in range(len(first))]
+    if numbered and rest and all(row[0] != first[0] for row in rest):
+        raise head.source.error(
+            f"line 1 is {shown(head.rows[0])}: a user and an item, or the header that pandas "
+            "writes for columns without names? Expected a first line with names, such as "
+            "user,item,rating, in its place or above it"
+        )
 
 
 BARE_LISTS = text_format(

@@ -1,0 +1,180 @@
+"""Ids that are hardly meant as they stand: what is refused, and what is worth a line.
+
+| what | such as | then |
+|---|---|---|
+| a missing value as programs write it, a mistake as Excel does | `NULL`, `#NAME?` | refused |
+| words for it that can be a name | `NA`, `-` | refused among numbers, else noted |
+| a number that lost digits | `9.78E+12`, `9,78E+12` | refused |
+| quotes or a formula that a program left around an id | `="0005"`, `b'u5'` | refused |
+| up to three words among many numbers | `Total` | noted |
+| -1 below ids that are not negative | `-1` | noted |
+| ids that differ only in how they are written | `Ann` and `ann`, `007` and `7` | noted |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from recsys.data.cells import BadCellError
+from recsys.data.stream import shown
+
+# nobody has such a name: written exactly so, or in any case
+_WRITTEN = frozenset({"nan", "NaN", "-nan", "None", "null", "NULL", "NaT", "N/A", "n/a"})
+_MARKED = frozenset({"<na>", "\\n", "(null)", "<null>", "[null]", "{null}"})
+_OF_EXCEL = frozenset(
+    {"#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#n/a", "#spill!", "#calc!"}
+    | {"#wert!", "#bezug!", "#zahl!", "#nv", "#n/v", "#valeur!", "#nom?", "#nombre!", "#n/d"}
+    | {"#¡valor!", "#¡ref!", "#¿nombre?", "#¡num!", "#¡div/0!", "#valore!", "#rif!", "#nome?"}
+)  # in English, German, French, Spanish, Italian
+# a name among words, perhaps; never a number
+_PERHAPS = frozenset(
+    {"nan", "na", "n/a", "null", "none", "nat", "nil", "undefined", "unknown", "missing"}
+    | {"?", "??", "-", "--", ".", "..", "inf", "-inf", "infinity"}
+)
+_ANY = pa.array(sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS))
+_ROUNDED = r"^-?\d([.,]\d+)?[eE]\+\d{2,}$"
+_LEFT_BY_PROGRAMS = r"""^(="[^"]*"|b'[^']*'|b"[^"]*")$"""
+_IN_QUOTES = r"""^("[^"]*"|'[^']*'|'\d+)$"""  # the last one is how Excel is told "no number"
+_NUMBER = r"^-?\d+(\.0*)?$"
+_THOUSANDS = r"^-?\d{1,3}([,'.\x{a0}\x{202f} ]\d{3})+$"
+_INVISIBLE = (
+    r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]"
+)
+_FEW, _MANY = 3, 10  # words among numbers: at most, beside at least
+
+
+def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
+    """What is worth a line about `ids` (I,), distinct and ascending; rows: codes into them (R,).
+
+    `BadCellError` for what cannot be an id.
+    """
+    if ids.dtype == np.int64:
+        if len(ids) > 1 and ids[0] == -1 and ids[1] >= 0:
+            return [_perhaps_missing(role, ids, rows, 0)]
+        return []
+    texts = pa.array(ids, pa.string())
+    for bad, what in (
+        (
+            _matches(texts, _ROUNDED),
+            "is a rounded number, digits of the id are lost: expected it in full",
+        ),
+        (
+            _wrapped(texts),
+            "stands in quotes or a formula that a program left around it: expected the id alone",
+        ),
+    ):
+        if bad.any():
+            raise BadCellError(role, None, what, str(ids[bad.argmax()]))
+    numbers = _matches(texts, _NUMBER)
+    missing = _missing(texts, numbers)
+    if missing.surely is not None:
+        raise BadCellError(role, None, missing.why, str(ids[missing.surely]))
+    notes = [_perhaps_missing(role, ids, rows, at) for at in missing.perhaps]
+    words = np.flatnonzero(~numbers)
+    if not missing.perhaps and 0 < len(words) <= _FEW and numbers.sum() >= _MANY:
+        share = float(np.isin(rows, words).mean())
+        names = ", ".join(shown(str(ids[at])) for at in words)
+        notes.append(
+            f"all {role} ids are numbers but for {names}, with {share:.1%} of the rows: leave "
+            f"these out of the file if they are no {role}s"
+        )
+    return [*notes, *_twins(role, texts, numbers)]
+
+
+def missing_among(names: Sequence[str]) -> str | None:
+    """The first of `names` that can only stand for a missing value; None if there is none.
+
+    What is refused among numbers alone may be here: these are some of the data's ids, not all.
+    """
+    return next((name for name in names if _surely_missing(name)), None)
+
+
+def _surely_missing(name: str) -> bool:
+    return name in _WRITTEN or name.lower() in _MARKED | _OF_EXCEL
+
+
+def _perhaps_missing(role: str, ids: NDArray, rows: NDArray[np.int64], at: int) -> str:
+    share = float((rows == at).mean())
+    article = "an" if role == "item" else "a"
+    return (
+        f"{shown(str(ids[at]))} counts as {article} {role} like others, with {share:.1%} of the "
+        "rows: leave these out of the file if it means a missing value"
+    )
+
+
+def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
+
+
+def _wrapped(texts: pa.Array) -> NDArray[np.bool_]:
+    """Which ids have quotes of a program around them."""
+    quoted = _matches(texts, _IN_QUOTES)  # in some only, they are letters like others
+    return quoted if quoted.all() else _matches(texts, _LEFT_BY_PROGRAMS)
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """surely: where the first missing value is, or None, and why. perhaps: where may be some."""
+
+    surely: int | None
+    why: str
+    perhaps: list[int]
+
+
+def _missing(texts: pa.Array, numbers: NDArray[np.bool_]) -> _Missing:
+    lower = pc.utf8_lower(texts)
+    found = np.flatnonzero(pc.is_in(lower, value_set=_ANY).to_numpy(zero_copy_only=False)).tolist()
+    surely = [at for at in found if _surely_missing(texts[at].as_py())]
+    if not surely and found and len(found) + numbers.sum() == len(texts):
+        surely = found
+    if not surely:
+        return _Missing(None, "", found)
+    kind = "an error of Excel" if lower[surely[0]].as_py() in _OF_EXCEL else "a missing value"
+    why = f"is {kind}: expected an id (leave such rows out, or name it otherwise)"
+    return _Missing(surely[0], why, [])
+
+
+def _twins(role: str, texts: pa.Array, numbers: NDArray[np.bool_]) -> list[str]:
+    """A line on ids that a person would take for the same."""
+    plain = pc.utf8_lower(texts)
+    if not pc.all(pc.string_is_ascii(texts)).as_py():
+        plain = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
+        plain = pc.replace_substring_regex(plain, _INVISIBLE, "")
+    plain = pc.replace_substring_regex(plain, r"\s+", " ")
+    trimmed = pc.ascii_rtrim(plain, ".,;:")
+    plain = pc.if_else(pc.equal(trimmed, ""), plain, trimmed)
+    parted = pc.match_substring_regex(plain, _THOUSANDS)
+    if pc.any(parted).as_py():
+        whole = pc.replace_substring_regex(plain, r"[,'.\x{a0}\x{202f} ]", "")
+        plain = pc.if_else(parted, whole, plain)
+    if numbers.any():
+        plain = pc.if_else(pa.array(numbers), without_zeros(plain), plain)
+    packed = plain.dictionary_encode()
+    more = len(texts) - len(packed.dictionary)
+    if not more:
+        return []
+    codes = packed.indices.to_numpy(zero_copy_only=False)
+    twice = int((np.bincount(codes) > 1).argmax())
+    one, other = (texts[int(at)].as_py() for at in np.flatnonzero(codes == twice)[:2])
+    return [
+        f"{more:,} {role} ids differ from others only in how they are written, such as "
+        f"{_spelled(one)} and {_spelled(other)}: they count as different"
+    ]
+
+
+def _spelled(name: str) -> str:
+    """`name` so that one can see its letters: two may look the same."""
+    plain = name.isascii() or not name.isprintable()
+    return shown(name) if plain else f"{shown(name)} ({ascii(name[:60])[1:-1]})"
+
+
+def without_zeros(numerals: pa.Array) -> pa.Array:
+    """Numerals as int64 would print them, as strings: 0005 and 5.0 are 5."""
+    cut = pc.replace_substring_regex(numerals, r"\.0*$", "")
+    return pc.replace_substring_regex(cut, r"^(-?)0+(\d)", r"\1\2")
