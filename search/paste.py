@@ -55,6 +55,15 @@ def quoted(word: str, encoding: str = "utf-8") -> str:
     return "$'" + "".join(chr(b) if b in plain else f"\\x{b:02x}" for b in os.fsencode(word)) + "'"
 
 
+def path_word(path: str) -> str:
+    """`path` as the value of an option: one that begins with a dash would be taken for an option.
+
+    >>> path_word("-x.csv"), path_word("x.csv")
+    ('./-x.csv', 'x.csv')
+    """
+    return f"./{path}" if path.startswith("-") else path
+
+
 def _run(folder: Path, lasting: bool) -> list[str]:
     """A run by its name, with `--runs-dir` where it is not found without; else by its path."""
     folder = folder.resolve()

@@ -37,7 +37,7 @@ _PERHAPS = frozenset(
     {"nan", "na", "n/a", "null", "none", "nat", "nil", "undefined", "unknown", "missing"}
     | {"?", "??", "-", "--", ".", "..", "inf", "-inf", "infinity"}
 )
-_ANY = pa.array(sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS))
+_ANY = sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS)
 _ROUNDED = r"^-?\d([.,]\d+)?[eE]\+\d{2,}$"
 _LEFT_BY_PROGRAMS = r"""^(="[^"]*"|b'[^']*'|b"[^"]*")$"""
 _IN_QUOTES = r"""^("[^"]*"|'[^']*'|'\d+)$"""  # the last one is how Excel is told "no number"
@@ -129,7 +129,9 @@ class _Missing:
 
 def _missing(texts: pa.Array, numbers: NDArray[np.bool_]) -> _Missing:
     lower = pc.utf8_lower(texts)
-    found = np.flatnonzero(pc.is_in(lower, value_set=_ANY).to_numpy(zero_copy_only=False)).tolist()
+    found = np.flatnonzero(
+        pc.is_in(lower, value_set=pa.array(_ANY)).to_numpy(zero_copy_only=False)
+    ).tolist()
     surely = [at for at in found if _surely_missing(texts[at].as_py())]
     if not surely and found and len(found) + numbers.sum() == len(texts):
         surely = found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +21,15 @@ _OTHER = {"user": None, "item": "user"}  # a column that shows that the file mea
 _SEPARATORS = "\t,;|"
 
 
-def read_ids(path: Path, role: str) -> list[str]:
+@dataclass(frozen=True)
+class IdList:
+    """The ids of a file, each once, as text. headed: whether a header says what they are."""
+
+    names: list[str]
+    headed: bool
+
+
+def read_ids(path: Path, role: str) -> IdList:
     """The ids of `role` ("user" or "item") in a file, as text, in its order, each once.
 
     A CSV, TSV or parquet file with a column that has a common name of the role (a sample
@@ -35,7 +43,7 @@ def read_ids(path: Path, role: str) -> list[str]:
     kind = kind_of(source)
     if kind == "zip":
         raise source.error(f"is a zip: expected one file of {role} ids, CSV or parquet")
-    ids = _of_parquet(source, role) if kind == "parquet" else _of_text(source, role)
+    ids, headed = (_of_parquet if kind == "parquet" else _of_text)(source, role)
     if not ids:
         raise source.error(f"has no rows: expected {role} ids")
     if "" in ids:
@@ -45,7 +53,7 @@ def read_ids(path: Path, role: str) -> list[str]:
         raise source.error(
             f"{role} {ids.index(missing) + 1} is {shown(missing)}, a missing value: expected an id"
         )
-    return distinct
+    return IdList(distinct, headed)
 
 
 def _place(source: Source, names: list[str], role: str) -> int | None:
@@ -67,7 +75,7 @@ def _place(source: Source, names: list[str], role: str) -> int | None:
     )
 
 
-def _of_parquet(source: Source, role: str) -> list[str]:
+def _of_parquet(source: Source, role: str) -> tuple[list[str], bool]:
     try:
         with source.open_in_arrow() as raw:
             file = pq.ParquetFile(raw)
@@ -76,14 +84,14 @@ def _of_parquet(source: Source, role: str) -> list[str]:
             ids = column.column(0)
             if pa.types.is_dictionary(ids.type):
                 ids = ids.cast(ids.type.value_type)
-            return [(text or "").strip() for text in pc.cast(ids, pa.string()).to_pylist()]
+            return [(text or "").strip() for text in pc.cast(ids, pa.string()).to_pylist()], True
     except InputError:
         raise
     except (pa.ArrowException, *BROKEN):
         raise source.error(f"cannot be read: expected parquet with {role} ids") from None
 
 
-def _of_text(source: Source, role: str) -> list[str]:
+def _of_text(source: Source, role: str) -> tuple[list[str], bool]:
     with TextStream(source) as stream:
         try:
             text = stream.read().decode("utf-8-sig")
@@ -94,14 +102,10 @@ def _of_text(source: Source, role: str) -> list[str]:
     rows = filled_rows(source, text, separator)
     header = next(rows, [])
     at = _place(source, header, role)
-    if at is not None:
-        return [cell_at(row, at) for row in rows]
-    return list(_single(source, header, rows))
-
-
-def _single(source: Source, first: list[str], rows: Iterator[list[str]]) -> Iterator[str]:
-    yield cell_at(first, 0)
+    ids = [] if at is not None else [cell_at(header, 0)]
     for number, row in enumerate(rows, 2):
-        if len(row) != 1:
-            raise source.error(f"row {number} has {len(row)} cells: expected an id alone")
-        yield cell_at(row, 0)
+        if len(row) != len(header):
+            wanted = "an id alone" if len(header) == 1 else f"{len(header)}, as in the first"
+            raise source.error(f"row {number} has {len(row)} cells: expected {wanted}")
+        ids.append(cell_at(row, at or 0))
+    return ids, at is not None

@@ -17,7 +17,6 @@ from recsys.data.cells import BadCellError, finite, numbers_of
 from recsys.data.stream import shown
 
 _WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
-_NAMES, _MEANT = pa.array(list(_WORDS)), pa.array(list(map(float, _WORDS.values())))
 _NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _COMMA = r"[+-]?\d+,\d{1,2}"  # three digits could be thousands
 _PLAIN, _AMONG = re.compile(_NUMBER, re.ASCII), re.compile(_COMMA, re.ASCII)
@@ -116,8 +115,8 @@ class RatingColumn:
             return values
         texts = pc.ascii_trim_whitespace(cells)
         if self._worded:
-            places = pc.index_in(pc.ascii_lower(texts), value_set=_NAMES)
-            right, values = pc.is_valid(places), _MEANT.take(places)
+            places = pc.index_in(pc.ascii_lower(texts), value_set=pa.array(list(_WORDS)))
+            right, values = pc.is_valid(places), pa.array(list(_WORDS.values())).take(places)
         else:
             right = pc.match_substring_regex(texts, f"^({_NUMBER}|{_COMMA})$")
             values = pc.replace_substring(texts, ",", ".")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.errors import ConfigError
-from search.paste import command
+from search.paste import command, path_word
 
 if TYPE_CHECKING:
     from search.record.folder import RunFolder
@@ -64,8 +64,8 @@ def command_data(options: argparse.Namespace) -> int:
     bar = bar_of(console.encoding)
     read = ["--columns", options.columns] if options.columns else []
     if options.min_rating is not None:
-        read += ["--min-rating", f"{options.min_rating:g}"]
-    cost = command("--space", "all", "--data", options.source, *read, "--dry-run")
+        read += ["--min-rating", repr(options.min_rating).removesuffix(".0")]
+    cost = command("--space", "all", "--data", path_word(options.source), *read, "--dry-run")
     for line in [
         *describe_lines(dataset),
         *overview(dataset, bar),

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from search.record.state import RunState
     from search.stages.catalogue import Catalogue
 
+# endings that promise what is not written
+OTHER_KINDS = frozenset(
+    {".tsv", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".feather", ".pq", ".npy", ".npz", ".pkl"}
+    | {".gz", ".zip", ".xz", ".bz2", ".zst"}
+)
 LISTS = ("users", "items", "exclude", "include_seen", "k", "scores")
 
 
@@ -35,6 +40,8 @@ def export(options: argparse.Namespace, folder: RunFolder) -> int:
         _export_vectors(folder, options)
         return 0
     target = target_file(options.output)
+    if target.suffix.lower() in OTHER_KINDS:
+        raise ConfigError(f"-o {options.output}: expected a name in .csv, or .parquet for parquet")
     parquet = target.suffix.lower() == ".parquet"
     if parquet and options.submission_sep is not None:
         raise ConfigError("--submission-sep: parquet has lists in its cells: leave it out")
@@ -147,7 +154,7 @@ def _ready(folder: RunFolder) -> _Used:
         load_model(model),
         load_config(model),
         load_catalogue(model),
-        read_ids(submission, "user"),
+        read_ids(submission, "user").names,
         load_run_spec(folder.path).k,
         _separator_of(folder),
     )
@@ -283,6 +290,7 @@ class _IdsFile:
     file: str | None
     role: str
     names: list[str]
+    headed: bool
     codes: NDArray[np.int64]
 
     @staticmethod
@@ -294,9 +302,10 @@ class _IdsFile:
 
         none = np.zeros(0, np.int64)
         if file is None:
-            return _IdsFile(flag, file, role, [], none)
+            return _IdsFile(flag, file, role, [], True, none)
         try:
-            return _IdsFile(flag, file, role, read_ids(Path(file), role), none)
+            ids = read_ids(Path(file), role)
+            return _IdsFile(flag, file, role, ids.names, ids.headed, none)
         except InputError as error:
             raise InputError(f"{flag} {error}") from None
 
@@ -315,6 +324,11 @@ class _IdsFile:
             raise InputError(
                 f"{self.flag} {self.file}: has none of the {self.role}s of the run's data "
                 f"({shown(strange[0])} ...): are the ids written in the same way?"
+            )
+        if self.role == "user" and not self.headed and strange == [found.names[0]]:
+            raise InputError(
+                f"{self.flag} {self.file}: row 1, {shown(strange[0])}, is the only one that is no "
+                "user of the run's data: is it a header? Write user_id there, or above it"
             )
         if strange:
             so = "they get the most popular items" if self.role == "user" else "they are ignored"

@@ -112,3 +112,17 @@ def test_what_a_search_takes_is_a_command_that_reads_the_same(
     assert options.data == str(file)
     assert options.columns == "user=who,item=what"
     assert options.min_rating == 1.5
+
+
+def test_the_command_that_is_printed_can_be_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that begins with a dash is no option, and a threshold keeps its digits."""
+    monkeypatch.chdir(tmp_path)
+    text = "user,item,rating\n" + "".join(f"{u},{i},5\n" for u in range(9) for i in range(5))
+    Path("-my data.csv").write_text(text)
+    assert main(["data", "--min-rating", "3.1234567", "--", "-my data.csv"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(last[last.index("--space") :])
+    options = search_parser().parse_args(words)
+    assert (options.data, options.min_rating) == ("./-my data.csv", 3.1234567)
