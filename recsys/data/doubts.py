@@ -40,7 +40,9 @@ _PERHAPS = frozenset(
 _ANY = sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS)
 _ROUNDED = r"^-?\d([.,]\d+)?[eE]\+\d{2,}$"
 _LEFT_BY_PROGRAMS = r"""^(="[^"]*"|b'[^']*'|b"[^"]*")$"""
-_IN_QUOTES = r"""^("[^"]*"|'[^']*'|'\d+)$"""  # the last one is how Excel is told "no number"
+_IN_QUOTES = (
+    r"""^("[^"]*"|'[^']*'|“[^”]*”|'\d+)$"""  # the last one is how Excel is told "no number"
+)
 _NUMBER = r"^-?\d+(\.0*)?$"
 _THOUSANDS = r"^-?\d{1,3}([,'.\x{a0}\x{202f} ]\d{3})+$"
 _INVISIBLE = (

@@ -40,6 +40,7 @@ _PLACEHOLDERS = {
     -2_209_161_600: "1899-12-30 00:00:00",
     -62_135_596_800: "0001-01-01 00:00:00",
 }
+_ROUNDED = r"^-?\d(\.\d{1,5})?[eE]\+(09|1\d)$"
 _FAR = 10**8  # seconds: three years
 _YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: "never", not a time
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -198,6 +199,7 @@ def _add_texts(own: _File, texts: pa.Array) -> None:
         numbers = numbers_of(texts)  # to fail here costs more than all the rest
         if numbers is not None:
             _finite(numbers)
+            _check_rounded(texts)
             _enter(own, "number", 0)
             with suppress(pa.ArrowInvalid):  # exact, where a float would round nanoseconds
                 numbers = pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False)
@@ -217,6 +219,19 @@ def _add_texts(own: _File, texts: pa.Array) -> None:
         bad = next(n for n, text in enumerate(texts.to_pylist()) if not _is_number(text))
         cell, wanted = texts[bad].as_py(), "a number, as in the rows before"
     raise _CellError(bad, f"is {shown(cell)}: expected {wanted}")
+
+
+def _check_rounded(texts: pa.Array) -> None:
+    """`_CellError` for numbers as Excel shows long ones, 1.70E+12: their order is lost.
+
+    One among many in full can be a round number that R wrote so.
+    """
+    short = pc.match_substring_regex(texts, _ROUNDED)
+    if pc.any(short).as_py() and pc.mean(short).as_py() > 0.1:
+        at = pc.index(short, pa.scalar(True)).as_py()
+        raise _CellError(
+            at, f"is {shown(texts[at].as_py())}, a rounded number: expected all digits"
+        )
 
 
 def _is_number(text: str) -> bool:

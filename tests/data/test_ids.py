@@ -142,6 +142,7 @@ def test_a_word_for_nothing_is_refused_among_numbers_and_noted_among_words(write
         (["'u1'", "'u2'"], "\"'u1'\""),
         (["'0001", "'0002"], '"\'0001"'),
         (['""u1""', '""u2""'], "'\"u1\"'"),
+        (["“u1”", "“u2”"], "'“u1”'"),
     ],
 )
 def test_quotes_that_a_program_left_are_no_part_of_an_id(write, ids, first):

@@ -104,3 +104,19 @@ def test_what_python_prints_is_read_back():
                 if "..." not in cell:
                     found = items_of(cell, syntax_of(["[1]"]))
                     assert sorted(map(int, found)) == sorted(map(int, written)), cell
+
+
+def test_lists_of_numbers_beside_other_columns_are_no_items(write):
+    message = refusal(write("x.csv", "UserId,ItemId,Rating\n1,5 6 7,5\n2,8,4\n"))
+    assert "column ItemId has lists of items beside other columns" in message
+    named = load_path(write("x.csv", "u,i,x\n1,5 6,5\n"), columns={"user": "u", "item": "i"})
+    assert named.interactions.item_ids.tolist() == ["5 6"]
+    words = load_path(write("x.csv", "user,item,x\n1,7 8 hats,5\n2,7 8,5\n"))
+    assert words.interactions.item_ids.tolist() == ["7 8", "7 8 hats"]
+
+
+def test_times_and_ratings_beside_lists_are_said_to_be_unused(write):
+    text = 'user,item,timestamp,rating\n1,"[5, 6]","[9, 8]",5\n2,"[6]","[1]",4\n'
+    notes = load_path(write("x.csv", text)).interactions.notes
+    for name in ("timestamp", "rating"):
+        assert f"column {name} is not used: lists have their items oldest first" in notes

@@ -452,3 +452,11 @@ def test_times_that_are_all_the_same_order_nothing(value):
     (note,) = times_of([value] * 3).notes
     assert note == "all times are the same: the order of the rows decides instead"
     assert times_of([value]).notes == ()
+
+
+def test_rounded_numbers_have_no_order():
+    assert "is '1.70E+12', a rounded number" in reason(["1.70E+12", "1.71E+12", "1.70E+12"])
+    assert "a rounded number" in reason(["1.70939e+09", "1700000000"])
+    # as R writes a round number, and as pandas writes nanoseconds in a float
+    assert times_of(["1.7e+09", *[str(1_700_000_001 + n) for n in range(20)]]).keys is not None
+    assert times_of(["1.7000000010000001e+18", "1.7000000020000003e+18"]).keys is not None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 
 from recsys.data.formats.base import text_format
 from recsys.data.ids import BLANKS
-from recsys.data.layout import NUMBER, SAMPLE, SEPARATORS, Head, Layout, cells_of
+from recsys.data.layout import INTEGER, NUMBER, SAMPLE, SEPARATORS, Head, Layout, cells_of
 from recsys.data.list_cells import is_printed, syntax_of
 from recsys.data.names import NEEDED, Found, find_columns, normal
 from recsys.data.stream import shown
@@ -89,8 +90,11 @@ def _lists(head: Head) -> Layout | None:
     header = _header(head)
     if header is None or not header.lists:
         return None
+    dropped = [header.names[at] for role, at in header.found.columns.items() if role not in NEEDED]
+    notes = [f"column {name} is not used: lists have their items oldest first" for name in dropped]
     layout = replace(
         header.layout(),
+        found=replace(header.found, notes=(*header.found.notes, *notes)),
         columns={role: header.found.columns[role] for role in NEEDED},
         lists=syntax_of(header.item_cells),
         exact=header.names == ("UserId", "ItemId"),
@@ -101,7 +105,16 @@ def _lists(head: Head) -> Layout | None:
 
 def _long(head: Head) -> Layout | None:
     header = _header(head)
-    return None if header is None else head.below_header(header.layout())
+    if header is None:
+        return None
+    cells = [cell.split() for cell in header.item_cells]
+    several = max(map(len, cells), default=0) > 1
+    if several and not header.named and all(map(INTEGER.fullmatch, itertools.chain(*cells))):
+        raise head.source.error(
+            f"column {header.names[header.found.columns['item']]} has lists of items beside other "
+            "columns: expected the columns UserId,ItemId alone, or one item per row"
+        )
+    return head.below_header(header.layout())
 
 
 def _column(rows: list[str], separator: str, at: int) -> list[str]:
