@@ -218,8 +218,9 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
     Order random: drawn again. Order latest, which leaves nothing to chance: each user's history
     first ends s interactions earlier, s drawn from 1..v with v the number held out, and the latest
     v before that are the validation; what came later is in neither part. So a fresh split is again
-    a prediction of the future, on items that no config was chosen on alone. Order time: the same
-    with the history of all users at once, and a date that moves as far as its end.
+    a prediction of the future, on items that no config was chosen on alone. (Where that would leave
+    nobody a validation item, the history is not shortened.) Order time: the same with the history
+    of all users at once, and a date that moves as far as its end.
     """
     _check_seed(seed)
     search = split.search_data()
@@ -347,9 +348,13 @@ def ends_earlier(
 def _earlier(
     csr: CSR, rule: HoldOut, rng: np.random.Generator, rank: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
-    """Which pairs remain when each history ends 1..v interactions earlier, bool (E,)."""
+    """Which pairs remain when each history ends 1..v interactions earlier, bool (E,); all of them
+    where no history is long enough to hold anything out then.
+    """
     counts = rule.counts(csr.degrees())
     # a user who holds nothing out draws from 1..1 and drops nothing
     drop = np.where(counts > 0, rng.integers(1, np.maximum(counts, 1) + 1), 0)
+    if not rule.counts(csr.degrees() - drop).any():
+        return np.ones(csr.nnz, bool)
     latest_first = np.uint64(2**32 - 1) - rank.astype(np.uint64)
     return _positions(csr, latest_first) >= np.repeat(drop, csr.degrees())
