@@ -40,7 +40,8 @@ Run = Callable[[CSR, CSR, Kept], tuple[Model, Iterator[EpochReport]]]
 
 def factorization(kind: str, engine: Any) -> Run:
     def run(positives: CSR, held_out: CSR, kept: Kept) -> tuple[Model, Iterator[EpochReport]]:
-        config = make_config(**KINDS[kind] | {"epochs": EPOCHS, "patience": 4})
+        batch = {} if engine == "numba" else {"batch_size": 64}  # rows one by one take it seconds
+        config = make_config(**KINDS[kind] | {"epochs": EPOCHS, "patience": 4} | batch)
         assert isinstance(config, TrainConfig)
         rng = np.random.default_rng(5)
         model = Factorization.create(config, positives.n_users, positives.n_items, rng=rng)
@@ -78,7 +79,7 @@ def timeless(reports: list[EpochReport]) -> list[EpochReport]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_it_ends_as_if_it_had_never_stopped(name: str) -> None:
-    positives, held_out = planted()
+    positives, held_out = planted(users=8)
     whole = Kept()
     model, epochs = RUNS[name](positives, held_out, whole)
     expected = list(epochs)
@@ -102,7 +103,7 @@ def test_it_ends_as_if_it_had_never_stopped(name: str) -> None:
 
 
 def test_one_that_is_cut_off_again_and_again() -> None:
-    positives, held_out = planted()
+    positives, held_out = planted(users=8)
     model, epochs = RUNS["hard, numba"](positives, held_out, Kept())
     expected, found = list(epochs), None
     for _ in expected[:-1]:
@@ -118,13 +119,13 @@ def test_one_that_is_cut_off_again_and_again() -> None:
 
 
 def test_without_validation_there_are_no_best_weights() -> None:
-    positives, _ = planted()
+    positives, _ = planted(users=8)
     config = IalsConfig(ials_factors=5, epochs=EPOCHS)
     finals = []
     found = None
     for _ in range(2):
         kept = Kept(found)
-        model = IALS.create(config, 100, 80, rng=np.random.default_rng(5))
+        model = IALS.create(config, 40, 80, rng=np.random.default_rng(5))
         assert [r.epoch for r in model.train(config, positives, None, checkpoints=kept)] == list(
             range(1, EPOCHS + 1)
         )
