@@ -120,3 +120,31 @@ def test_ranking_on_the_device_is_ranking_on_the_host() -> None:
     host = evaluate(model, train, held_out, ["ndcg@20", "map@50"])
     device = evaluate(model.to("cuda"), train, held_out, ["ndcg@20", "map@50"])
     assert device.values == pytest.approx(host.values, abs=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_training_continues_from_a_checkpoint(optimizer: dict[str, Any]) -> None:
+    """Its state is that of the checkpoint, and what follows differs by rounding at most."""
+    train = some_pairs()
+    flat = {"latent_factors": 6, "batch_size": 64, "epochs": 1, **LOSSES[0], **optimizer}
+    config = TrainConfig.from_flat(
+        {name: flat[name] for name in flat if name != "lr"} | {"lr": 0.05}
+    )
+
+    def engine() -> TorchEngine:
+        rng = np.random.default_rng(3)
+        model = LFM(train.n_users, train.n_items, 6, rng=rng)
+        return TorchEngine(model, train, config, rng=rng, device="cuda")
+
+    whole = engine()
+    for _ in range(3):
+        whole.epoch()
+    state = whole.state()
+    assert whole.state_bytes <= sum(array.nbytes for array in state)
+    again = engine()
+    again.restore(state)
+    for mine, theirs in zip(again.state(), state, strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    assert again.epoch() == pytest.approx(whole.epoch(), rel=1e-4)
+    for mine, theirs in zip(again.state()[2:], whole.state()[2:], strict=True):
+        assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5)
