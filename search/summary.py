@@ -108,7 +108,8 @@ def result_rows(
         rows.append(("WARNING", LEAK))
     if not result.is_table:
         if result.best_trial and not result.won_by_leak:
-            at = f", {counted(result.best_epoch, 'epoch')}" if result.best_epoch else ""
+            # one epoch is what a model without any has
+            at = f", {result.best_epoch} epochs" if (result.best_epoch or 0) > 1 else ""
             params = config_line(result.best_params or result.best_config)
             rows.append(("winner", f"{result.best_trial}{at}: {params}"))
         rows.append(("validation", f"{metric} {number(result.valid)}{_where_valid(result)}"))
