@@ -25,12 +25,11 @@ for _signal, _usual in (
     if signal.getsignal(_signal) == signal.SIG_IGN:
         signal.signal(_signal, _usual)
 
-# Each of some hundred processes would compile all modules and rewrite all tests for itself.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 # A developer's own settings of what the tests start; RECSEARCH_CACHE, with the data, may stay.
 FOREIGN = ("MLFLOW_", "RAY_", "TUNE_", "RECSEARCH_CPUS", "RECSEARCH_TEST_MARK")
+# Each of some hundred processes would compile all modules and rewrite all tests for itself.
+FOREIGN += ("PYTHONDONTWRITEBYTECODE",)
+sys.dont_write_bytecode = False
 
 EMPTY_STORE = "RECSEARCH_TEST_STORE"  # for tests/search/tracking/tracking_help.py
 
