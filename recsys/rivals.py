@@ -51,20 +51,31 @@ def rivals_for(n_items: int) -> tuple[Rival, ...]:
     return POPULARITY, EASE if n_items <= MAX_ITEMS else SLIM
 
 
-def seconds_for(size: Size, budget: float, measured: Mapping[str, float] = {}) -> float:
+@dataclass(frozen=True)
+class Needed:
+    """Seconds that the rivals take. choosing: them on validation; training: them once more, for the
+    test.
+    """
+
+    choosing: float = 0.0
+    training: float = 0.0
+
+
+def seconds_for(size: Size, budget: float, measured: Mapping[str, float] = {}) -> Needed:
     """About how long the rivals take on data of a size, in a run of `budget` seconds.
 
-    Each is chosen within their share of it, and then trained once more. measured: seconds of a
-    training by model, where some are known; they count for more than its cost.
+    Each is chosen within their share of it. measured: seconds of a training by model, where some
+    are known; they count for more than its cost.
     """
-    total = 0.0
+    choosing = training = 0.0
     for rival in rivals_for(size.items):
         each = [
             measured.get(one.model, model_of(one).cost(one, size).work / RATE)
             for one in rival.configs
         ]
-        total += min(sum(each), SHARE * budget) + max(each)
-    return total
+        choosing += min(sum(each), SHARE * budget)
+        training += max(each)
+    return Needed(choosing, training)
 
 
 @dataclass(frozen=True)

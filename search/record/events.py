@@ -219,6 +219,16 @@ class ReplicateRaced(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RivalChosen(Event):
+    """Validation chose a rival's config, flat; `metrics`: its values there, by name."""
+
+    kind = "rival"
+    name: str
+    config: Mapping[str, Any] = field(metadata=_as(dict))
+    metrics: Mapping[str, float] = field(metadata=_as(dict))
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionEnded(Event):
     """The last line of a session that ended in order."""
 
@@ -237,7 +247,7 @@ _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         *(SessionBegan, PaceSet, TrialMade, TrialBegan, EpochsReported, TrialEnded),
-        *(StageMarked, ReplicateRaced, SessionEnded),
+        *(StageMarked, ReplicateRaced, RivalChosen, SessionEnded),
     )
 }
 _EVERY_KIND = {f.name for f in fields(Event)}

@@ -22,6 +22,7 @@ from search.record.events import (
     PaceSet,
     Reason,
     ReplicateRaced,
+    RivalChosen,
     SessionBegan,
     SessionEnded,
     StageMarked,
@@ -152,6 +153,7 @@ class RunState:
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
     race: dict[tuple[str, int], ReplicateRaced] = field(default_factory=dict)
+    rivals: dict[str, RivalChosen] = field(default_factory=dict)
     status: Status = Status.RUNNING
     finished: float | None = None
     run: SessionBegan = field(default_factory=SessionBegan)  # of all sessions, later ones win
@@ -189,6 +191,8 @@ class RunState:
                 self._mark(event, time)
             case ReplicateRaced():
                 self.race[event.config_id, event.replicate] = event
+            case RivalChosen():
+                self.rivals[event.name] = event
             case SessionEnded():
                 self.status, self.finished = event.status, time
             case Other():

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from recsys.data import Dataset
-from recsys.rivals import seconds_for
+from recsys.rivals import Needed, seconds_for
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
@@ -301,16 +301,16 @@ class Stages:
     def reserve(self) -> Reserve:
         """What the stages after the search will take; it follows the trials as they end."""
         race, blend = self.spec.race, self.spec.blend
-        reserve = Reserve(race, self.resources.concurrent, blend, self._rivals_seconds)
+        reserve = Reserve(race, self.resources.concurrent, blend, self._rivals_need)
         return reserve.add_all(self.state.trials.values())
 
-    def _rivals_seconds(self, measured: Mapping[str, float]) -> float:
-        """About how long the test takes for choosing its rivals, from the seconds that a training
-        of each model took; 0 without a test or a time budget.
+    def _rivals_need(self, measured: Mapping[str, float]) -> Needed:
+        """About how long the rivals take, from the seconds that a training of each model took;
+        nothing without a test or a time budget.
         """
         budget = self.settings.time_budget
         if budget is None or self.split.test is None:
-            return 0.0
+            return Needed()
         return seconds_for(size_of(self.split.train), budget, measured)
 
     def end_leftovers(self, reason: Reason | None) -> None:

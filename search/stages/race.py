@@ -28,10 +28,12 @@ from search.stages.replicates import (
     run_race,
     standings,
 )
+from search.stages.rivals import ChoiceTask, Chosen, event_of, to_choose
 from search.stats import expected_reach
 from search.tune.pace import size_of, watched_users
+from search.tune.reserve import beside
 from search.tune.worker import ReplicateResult, ReplicateTask
-from search.words import counted
+from search.words import baseline_name, counted
 
 
 def honest_trials(run: Stages) -> list[TrialRecord]:
@@ -72,13 +74,13 @@ def finalists(run: Stages) -> list[TrialRecord]:
         chosen.insert(1 if default.state == State.COMPLETE else len(chosen), default)
     if run.spec.race.prefer == "small":
         return chosen + smaller_ones(run, ranked, chosen)
-    if run.spec.blend:  # before more of the same model, which a blend gains less by
+    if run.spec.blend:  # before more of the same method, which a blend gains less by
         first = {chosen[0].id}
         if default is not None and default.state == State.COMPLETE:
             first.add(default.id)
         kept = [t for t in chosen if t.id in first]
         rest = [t for t in chosen if t not in kept]
-        return kept + best_of_other_models(ranked, chosen) + rest
+        return kept + others_to_blend(run, ranked, chosen) + rest
     return chosen
 
 
@@ -112,22 +114,33 @@ def memory_of(run: Stages, trial: TrialRecord) -> int:
     return model_of(config).cost(config, size_of(run.split.train)).memory
 
 
-def best_of_other_models(ranked: list[TrialRecord], chosen: list[TrialRecord]) -> list[TrialRecord]:
-    """The best trial of each model that is not among the chosen: a blend lives on variety."""
-    found: dict[str, TrialRecord] = {}
+def others_to_blend(
+    run: Stages, ranked: list[TrialRecord], chosen: list[TrialRecord]
+) -> list[TrialRecord]:
+    """The best trial of each method that is not among the chosen, best first, as many as a blend
+    may have members: it lives on variety.
+    """
+    method = run.spec.method()
+
+    def of(trial: TrialRecord) -> Any:
+        return trial.training.model if method is None else trial.params.get(method.name)
+
+    found: dict[Any, TrialRecord] = {}
     for trial in ranked:
-        found.setdefault(trial.training.model, trial)
-    there = {trial.training.model for trial in chosen}
-    return [trial for model, trial in found.items() if model not in there]
+        found.setdefault(of(trial), trial)
+    there = {of(trial) for trial in chosen}
+    return [trial for name, trial in found.items() if name not in there][: run.spec.blend]
 
 
 def race(run: Stages) -> Decided:
     """Finalists on fresh splits; the winner by the mean, with paired tests."""
     racers = finalists(run)
     planned = run.spec.race.replicates if run.spec.race.finalists else 0
-    seconds = seconds_left(run)
+    rivals = to_choose(run)
+    choosing = run.reserve.rivals_need().choosing / run.resources.concurrent if rivals else 0.0
+    seconds = seconds_left(run, choosing)
     racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds)
-    limit = time.monotonic() + LATE * seconds(racers)
+    limit = time.monotonic() + LATE * (seconds(racers) + choosing)
     if replicates < 1:
         best = racers[0]
         if planned:
@@ -152,10 +165,12 @@ def race(run: Stages) -> Decided:
         and per_user_file(folder, *key).exists()
         and (not run.spec.blend or lists_file(folder, *key).exists())
     }
-    total = len(racers) * replicates
+    total = len(racers) * replicates + len(rivals)
+    names = " and ".join(baseline_name(task.rival.name) for task in rivals)
+    also = f"; beside them {names} on validation" if rivals else ""
     run.display.note(
         f"{counted(len(racers), 'finalist')} on {counted(replicates, 'fresh split')} "
-        "of train + valid"
+        f"of train + valid{also}"
     )
     done = len(already)
     work = run_race(
@@ -166,16 +181,22 @@ def race(run: Stages) -> Decided:
         splits,
         run.settings.seed,
         already,
+        rivals,
     )
     for task, answer in work:
+        done += 1
+        run.display.progress(done, total)
+        if isinstance(task, ChoiceTask):
+            if isinstance(answer, Chosen):
+                run.journal.append(event_of(task, answer), sync=True)
+            continue  # what has failed here is tried again before the test
+        assert not isinstance(answer, Chosen)
         if isinstance(answer, ReplicateResult):
             path = per_user_file(folder, task.config_id, task.replicate)
             save_arrays(path, users=answer.users, values=answer.per_user)
             if answer.lists is not None:
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
         run.journal.append(_raced(task, answer), sync=True)
-        done += 1
-        run.display.progress(done, total)
         whole = whole_splits(run.folder.cached_state().race.values(), racers, replicates)
         if time.monotonic() > limit and 0 < whole < replicates:
             work.close()
@@ -222,23 +243,23 @@ LATE = 1.15  # times its seconds: then a race ends with the splits that it has
 LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run however late it is
 
 
-def seconds_left(run: Stages) -> Callable[[Sequence[TrialRecord]], float]:
+def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
     """How many seconds of the time budget a race of some trials may take.
 
-    Test and refit need some as well: they train the winner, or a blend's members side by side, so
-    what they leave depends on who races. Beside the winner's test the rivals are chosen.
+    choosing: what the choice of the rivals beside it takes of them. Test and refit need some as
+    well: they train the winner, or a blend's members side by side, so what they leave depends on
+    who races.
     """
     if run.deadline is None or (budget := run.settings.time_budget) is None:
         return lambda _: float("inf")
     left = 0.85 * (run.deadline - time.monotonic())
-    rivals = run.reserve.rivals_seconds()
-    workers = run.resources.concurrent
+    rivals, workers = run.reserve.rivals_need(), run.resources.concurrent
 
     def seconds(racers: Sequence[TrialRecord]) -> float:
         each = sorted(map(full_seconds, racers), reverse=True)
         members, dearest = sum(each[: run.spec.blend]) / workers, max(each, default=0.0)
-        tested = max(dearest, rivals, (dearest + rivals) / workers)
-        return max(left - (tested + dearest + 2 * members), LEAST_SHARE * budget)
+        tested = max(dearest, beside(dearest, rivals.training, workers))
+        return max(left - choosing - (tested + dearest + 2 * members), LEAST_SHARE * budget)
 
     return seconds
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from recsys.split import Split, SplitPlan, resplit
 from search.machine.cluster import Cluster, Failure, Resources
 from search.record.events import ReplicateRaced
 from search.space.trial import trial_seed
+from search.stages.rivals import ChoiceTask, Chosen, choose_rival
+from search.stages.winner import call
 from search.stats import Comparison, compare_paired, holm
 from search.tune.worker import ReplicateResult, ReplicateTask, TrialData, run_replicate
 
@@ -68,13 +71,16 @@ def run_race(
     splits: Sequence[Split],
     run_seed: int,
     already: set[tuple[str, int]],
-) -> Generator[tuple[ReplicateTask, ReplicateResult | Failure]]:
-    """Every (finalist, replicate) not in `already` and its result, as they finish.
+    rivals: Sequence[ChoiceTask] = (),
+) -> Generator[tuple[ReplicateTask | ChoiceTask, ReplicateResult | Chosen | Failure]]:
+    """Every (finalist, replicate) not in `already` and its result, as they finish; beside them the
+    rivals are chosen.
 
-    Closing it cancels those that have not. A replicate whose worker kept dying has failed, like one
-    that diverged.
+    A replicate whose worker kept dying has failed, like one that diverged. Closing it cancels what
+    has not finished.
     """
     shared = cluster.put(data)
+    own = (cluster.put(data.train), cluster.put(data.valid)) if rivals else ()
     halves = [(cluster.put(s.train), cluster.put(s.valid)) for s in splits]
     tasks = [
         ReplicateTask(
@@ -88,9 +94,12 @@ def run_race(
         for finalist in finalists
         if (finalist.id, replicate) not in already
     ]
-    work = [(task, shared, *halves[task.replicate]) for task in tasks]
-    for index, answer in cluster.map(run_replicate, work, resources):
-        yield tasks[index], answer
+    # rivals first: choosing one takes as long as several replicates, and can't be divided
+    work: list[tuple[Any, ...]] = [(choose_rival, task, *own) for task in rivals]
+    work += [(run_replicate, task, shared, *halves[task.replicate]) for task in tasks]
+    everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]
+    for index, answer in cluster.map(call, work, resources):
+        yield everything[index], answer
 
 
 def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:

@@ -5,26 +5,22 @@ The winner is trained for the number of epochs that the race has learned.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from recsys import rivals
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
-from recsys.models import fit_model
 from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
 from search.stages.race import full_seconds
+from search.stages.rivals import Rivals, chosen, rivals_task, to_choose
 from search.stages.winner import FinalTraining, race_decided, side_by_side, winner_training
 from search.stats import bootstrap_interval, compare_paired, holm
-from search.tune.worker import limit_threads
 from search.words import baseline_name
 
 
@@ -34,18 +30,6 @@ class OnTest:
 
     found: Evaluation
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Rivals:
-    """What the winner is compared with.
-
-    table: values on validation and test by name, or why there are none. per_user (V,): those of
-    the run's metric on the test items, by name.
-    """
-
-    table: dict[str, Any]
-    per_user: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +45,10 @@ def test(run: Stages) -> Tested:
     split, metrics = run.split, list(run.metrics)
     if split.test is None:
         return Tested(skipped="the split holds out no test items")
-    task = (winner_training(run, "test"), split.train, split.valid, split.test, metrics)
-    budget = run.settings.time_budget
-    seconds = math.inf if budget is None else rivals.SHARE * budget
-    on_test, beside = side_by_side(run, (test_task, task), (rivals_task, (*task, seconds)))
+    winner = winner_training(run, "test")
+    items = (split.train, split.valid, split.test, metrics)
+    rivals = (chosen(run), to_choose(run), winner.seed, winner.threads, *items)
+    on_test, beside = side_by_side(run, (test_task, (winner, *items)), (rivals_task, rivals))
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)
@@ -139,35 +123,3 @@ def test_task(
     model = winner.train(seen)
     found = evaluate(model, seen, test, metrics, threads=winner.threads)
     return OnTest(found, time.monotonic() - started)
-
-
-def rivals_task(
-    winner: FinalTraining,
-    train_items: CSR,
-    valid: CSR,
-    test: CSR,
-    metrics: list[str],
-    seconds: float,
-) -> Rivals:
-    """The rivals, in a worker: on validation fitted on train, on test fitted on train + valid.
-
-    seconds: for choosing each of them; at least one config is tried.
-    """
-    threads, metric = winner.threads, metrics[0]
-    limit_threads(threads)
-    rng = np.random.default_rng(winner.seed)
-    seen = train_items.union(valid)
-    table: dict[str, Any] = {}
-    per_user = {}
-    for rival in rivals.rivals_for(train_items.n_items):
-        choice = rivals.choose(
-            rival, train_items, valid, metrics, rng=rng, threads=threads, seconds=seconds
-        )
-        model = fit_model(choice.config, seen, rng=rng, threads=threads)
-        on_test = evaluate(model, seen, test, metrics, threads=threads)
-        table[rival.name] = {"valid": choice.metrics, "test": on_test.values}
-        per_user[rival.name] = on_test.per_user[metric]
-        if rival.tuned is not None:
-            short = rival.tuned.removeprefix(f"{rival.name}_")
-            table[rival.name][short] = choice.config.to_flat()[rival.tuned]
-    return Rivals(table, per_user)

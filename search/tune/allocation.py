@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 FIRST = 3  # trials of each method before any is preferred
 STALE = 8  # trials without a better one that halve a method's share
-MOST_HALVINGS = 6  # nobody's share falls to nothing
+BEHIND = 0.05  # of the best value: a method so far below it has half a share
+MOST_HALVINGS = 8  # nobody's share falls to nothing
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def next_method(
     """The method that is furthest behind its share of what was spent; of equals the first.
 
     running: how many trials of a method run now. Method number r by its best value (from 0) has a
-    share of 2^-r, halved for every `STALE` trials since its best one.
+    share of 2^-r, halved for every `STALE` trials since its best one, and for every `BEHIND` that
+    its best value is below the best of all.
     """
     begun = {name: len(ended.get(name, NOTHING)) + running.get(name, 0) for name in methods}
     if min(begun.values()) < terms.first:
@@ -99,7 +101,11 @@ def shares(methods: Sequence[str], ended: Mapping[str, Standing]) -> dict[str, f
     """What each method is worth compared with the others; see `next_method`."""
     found = {name: ended.get(name, NOTHING) for name in methods}
     ranked = sorted(methods, key=lambda name: -found[name].best)  # stable: of equals the first
-    return {
-        name: 2.0 ** -min(ranked.index(name) + found[name].waited // STALE, MOST_HALVINGS)
-        for name in methods
-    }
+    top = found[ranked[0]].best
+
+    def halvings(name: str) -> float:
+        one = found[name]
+        behind = (top - one.best) / (BEHIND * top) if top > 0 and one.best < top else 0.0
+        return min(ranked.index(name) + one.waited // STALE + behind, MOST_HALVINGS)
+
+    return {name: 2.0 ** -halvings(name) for name in methods}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recsys.models import DEFAULT
+from recsys.rivals import Needed
 from search.record.events import State
 from search.record.state import TrialRecord
 from search.space.spec import RaceSpec
@@ -21,17 +22,17 @@ class Reserve:
     """Follows a search's trials as they end; asked after every report, it answers at once.
 
     race, members: of the space, the race and the members of its blend. concurrent: trainings at
-    once. rivals: seconds that the test takes for choosing its rivals, from those of a training of
-    each model, where some are known.
+    once. rivals: what the rivals take, from the seconds of a training of each model, where some are
+    known.
     """
 
     race: RaceSpec
     concurrent: int
     members: int = 0
-    rivals: Callable[[Mapping[str, float]], float] = lambda _: 0.0
+    rivals: Callable[[Mapping[str, float]], Needed] = lambda _: Needed()
     _best: list[tuple[float, int, float]] = field(default_factory=list)  # -value, number, seconds
     _taken: dict[str, list[float]] = field(default_factory=dict)  # by model, ascending
-    _known: tuple[float, float] | None = None  # what `seconds` and `rivals_seconds` are
+    _known: tuple[float, Needed] | None = None  # what `seconds` and `rivals_need` are
 
     def add_all(self, trials: Iterable[TrialRecord]) -> Reserve:
         """Take in trials of the journal, those that have ended; returns itself."""
@@ -56,27 +57,33 @@ class Reserve:
         """How long what follows will take, with a margin.
 
         A training takes as long as the best trials did on average. A race is of the finalists and
-        the default, `concurrent` at a time; test and refit train one each, and the members of a
-        blend.
+        the default, `concurrent` at a time, and beside it the rivals are chosen; test and refit
+        train one each, and the members of a blend.
         """
         return self._reckoned()[0]
 
-    def rivals_seconds(self) -> float:
-        """About how long the test takes for choosing its rivals."""
+    def rivals_need(self) -> Needed:
+        """About how long the rivals take."""
         return self._reckoned()[1]
 
-    def _reckoned(self) -> tuple[float, float]:
+    def _reckoned(self) -> tuple[float, Needed]:
         if self._known is None:
             rivals = self.rivals({model: _middle(taken) for model, taken in self._taken.items()})
             self._known = self._seconds(rivals), rivals
         return self._known
 
-    def _seconds(self, rivals: float) -> float:
+    def _seconds(self, rivals: Needed) -> float:
         seconds = float(np.mean([taken for *_, taken in self._best])) if self._best else 0.0
-        raced = (self.race.finalists + 1) * self.race.replicates + 2 * self.members
-        # beside the winner's test the rivals are chosen
-        test = max(seconds, rivals, (seconds + rivals) / self.concurrent)
-        return (seconds * (raced / self.concurrent + 1) + test) * SPARE + SPARE_S
+        raced = seconds * (self.race.finalists + 1) * self.race.replicates
+        race = beside(raced, rivals.choosing, self.concurrent)
+        test = max(seconds, beside(seconds, rivals.training, self.concurrent))
+        refit = seconds + 2 * self.members * seconds / self.concurrent
+        return (race + test + refit) * SPARE + SPARE_S
+
+
+def beside(work: float, other: float, concurrent: int) -> float:
+    """Seconds of some trainings and of one more task, which cannot be divided, at once."""
+    return max(other, (work + other) / concurrent)
 
 
 def _middle(ascending: list[float]) -> float:

@@ -16,6 +16,7 @@ from search.record.events import (
     PaceSet,
     Reason,
     ReplicateRaced,
+    RivalChosen,
     SessionBegan,
     SessionEnded,
     StageMarked,
@@ -94,6 +95,14 @@ LINES: list[tuple[str, Event]] = [
         '"cause":"E: x","time":1.5}',
         ReplicateRaced(
             config_id="t0000", replicate=1, seed=6, split_seed=3, error="Trace", cause="E: x",
+            time=1.5,
+        ),
+    ),
+    (
+        '{"t":"rival","name":"ease","config":{"model":"ease","ease_l2":250.0},'
+        '"metrics":{"map@50":0.14},"time":1.5}',
+        RivalChosen(
+            name="ease", config={"model": "ease", "ease_l2": 250.0}, metrics={"map@50": 0.14},
             time=1.5,
         ),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from recsys.interactions import CSR
 from recsys.models.blend import Blend
 from recsys.models.saved import load_model
 from recsys.split import Split, make_split
-from search.machine.cluster import Resources
+from search.machine.cluster import Failure, Resources
 from search.record.events import (
     SessionBegan,
     StageMarked,
@@ -43,10 +44,11 @@ from search.record.settings import plan_of
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages import blend as blend_stage
+from search.stages import replicates, rivals
 from search.stages import test as test_stage
 from search.stages.context import Stages
 from search.stages.lists import drop_lists, lists_file
-from search.stages.race import best_of_other_models, finalists, honest_trials, race
+from search.stages.race import finalists, honest_trials, others_to_blend, race
 from search.stages.refit import refit
 from search.stages.result import result
 from search.summary import blend_rows, blend_words, headline
@@ -138,12 +140,12 @@ def run(tmp_path: Path, data: tuple[Dataset, SearchSpec, Split]) -> Run:
     return Run(tmp_path, dataset, split)
 
 
-def test_the_best_of_each_model_races(run: Run) -> None:
+def test_the_best_of_each_method_races(run: Run) -> None:
     ranked = honest_trials(run.stages)
     assert [t.id for t in ranked] == ["t0000", "t0001", "t0002", "t0003"]
-    others = best_of_other_models(ranked, ranked[:2])
+    others = others_to_blend(run.stages, ranked, ranked[:2])
     assert [t.id for t in others] == ["t0002", "t0003"]
-    # where time is short the last are left out: those of a model that is there already
+    # where time is short the last are left out: those of a method that is there already
     assert [t.id for t in finalists(run.stages)] == ["t0000", "t0002", "t0003", "t0001"]
     run.go("race")
     assert {row["id"] for row in run.said("race")["finalists"]} == {t.id for t in ranked}
@@ -237,7 +239,7 @@ def test_a_resumed_race_makes_lists_that_are_missing(run: Run) -> None:
     run.journal.append(StageMarked(name="race", state=StageState.START))
     run.stages.refresh()
     run.go("race")
-    assert [task[0].config_id for task in run.workers.tasks[sent:]] == ["t0000"]
+    assert [task[1].config_id for task in run.workers.tasks[sent:]] == ["t0000"]
     for name, values in np.load(lost).items():
         np.testing.assert_array_equal(values, before[name])
 
@@ -296,3 +298,48 @@ def test_words_of_a_blend() -> None:
         " A blend of 2 finalists, proven better, is handed over: it reaches 0.3000."
     )
     assert blend_rows(RunResult()) == []
+
+
+# --- the rivals, chosen beside the race -----------------------------------------------------------
+
+
+def test_what_is_chosen_beside_the_race_is_what_the_test_would_choose(run: Run) -> None:
+    """The slow way: a test without a race before it chooses for itself."""
+    run.go("race")
+    assert any("; beside them popularity and EASE on validation" in note for note in run.notes)
+    kept = run.stages.state.rivals
+    assert set(kept) == {"popularity", "ease"}
+    run.go("blend")
+    sent = len(run.workers.tasks)
+    run.go("test")
+    missing = [task[2] for task in run.workers.tasks[sent:] if task[0] is rivals.rivals_task]
+    assert missing == [[]]
+    beside = run.said("test")["baselines"]
+    run.stages.state.rivals.clear()
+    assert test_stage.test(run.stages).baselines == beside
+    assert beside["ease"]["l2"] == kept["ease"].config["ease_l2"]
+
+
+def test_a_resumed_race_chooses_no_rival_twice(run: Run) -> None:
+    run.go("race")
+    assert rivals.to_choose(run.stages) == []
+    first = run.stages.state.rivals["ease"]
+    run.stages.state.rivals["ease"] = replace(first, metrics={"other@5": 0.1})
+    assert [task.rival.name for task in rivals.to_choose(run.stages)] == ["ease"]
+    run.stages.split = replace(run.stages.split, test=None)
+    assert rivals.to_choose(run.stages) == []
+
+
+def _dies(*_: Any) -> Failure:
+    return Failure("OutOfMemoryError: the worker was killed", "")
+
+
+def test_a_choice_that_fails_is_made_again_before_the_test(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(replicates, "choose_rival", _dies)
+        run.go("race")
+    assert not run.stages.state.rivals
+    run.go("blend", "test")
+    assert set(run.said("test")["baselines"]) == {"popularity", "ease"}

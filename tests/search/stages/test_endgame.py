@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from recsys.interactions import CSR
+from recsys.rivals import Needed
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.result import Decided
@@ -81,12 +82,14 @@ def test_test_and_refit_are_reserved_for_those_who_race():
         settings=SimpleNamespace(time_budget=2000.0),
         spec=SimpleNamespace(blend=2),
         resources=SimpleNamespace(concurrent=2),
-        reserve=SimpleNamespace(rivals_seconds=lambda: 5.0),
+        reserve=SimpleNamespace(rivals_need=lambda: Needed(0.0, 5.0)),
     )
     seconds = seconds_left(run)
     # two trainings of the dearest, and of the two dearest side by side
     assert seconds(racers(20, 10, 4)) == pytest.approx(850 - 2 * (20 + 30 / 2), abs=5)
-    run.reserve.rivals_seconds = lambda: 225.0  # longer than the winner on test
+    # what chooses the rivals beside the race takes from it
+    assert seconds_left(run, 90)(racers(20, 10, 4)) == pytest.approx(760 - 2 * (20 + 15), abs=5)
+    run.reserve.rivals_need = lambda: Needed(0.0, 225.0)  # longer than the winner on test
     assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(850 - 225 - 20 - 30, abs=5)
     assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
     run.deadline = None
@@ -176,6 +179,16 @@ class TestFinalists:
         leaky.config["negatives_exclude"] = "all"
         assert ids(finalists(run_of(leaky, record(1, 0.1)))) == ["t0001"]
 
+    def test_before_more_of_a_method_the_best_of_others_race(self):
+        """Two losses of one model are two methods; where the space has none, a model is one."""
+        of = {0: "bpr_hard", 1: "bce", 2: "bce", 3: "bpr_hard", 4: "slim", 5: "softmax_cosine"}
+        trials = [record(n, 0.9 - n / 10, params={"method": of[n]}) for n in of]
+        run = run_of(*trials, settings=("enqueue=[]",))
+        run.spec = replace(load_spec("all"), enqueue=(), blend=5)
+        assert ids(finalists(run)) == ["t0000", "t0004", "t0005", "t0001", "t0002"]
+        run.spec = replace(run.spec, blend=1)
+        assert ids(finalists(run)) == ["t0000", "t0004", "t0001", "t0002"]
+
     def test_without_enqueue_there_is_no_default(self):
         trials = (record(0, 0.1), record(1, 0.3))
         assert first_default(run_of(*trials, settings=("enqueue=[]",))) is None
@@ -188,7 +201,12 @@ class TestNoRace:
     @pytest.mark.parametrize(("values", "is_default"), [((0.1, 0.3), False), ((0.3, 0.1), True)])
     def test_the_winner_of_the_search_wins(self, values, is_default):
         trials = [record(n, value) for n, value in enumerate(values)]
-        run = run_of(*trials, settings=("race=none",), resources=SimpleNamespace(concurrent=1))
+        run = run_of(
+            *trials,
+            settings=("race=none",),
+            resources=SimpleNamespace(concurrent=1),
+            split=SimpleNamespace(test=None),
+        )
         decided = race(run)
         assert decided.winner == max(trials, key=lambda t: t.value or 0).id
         assert decided.is_default is is_default
@@ -196,7 +214,12 @@ class TestNoRace:
 
     def test_epochs_of_a_trial_that_was_cut_off(self):
         trial = replace(record(0, 0.1), best_epoch=None)
-        run = run_of(trial, settings=("race=none",), resources=SimpleNamespace(concurrent=1))
+        run = run_of(
+            trial,
+            settings=("race=none",),
+            resources=SimpleNamespace(concurrent=1),
+            split=SimpleNamespace(test=None),
+        )
         assert race(run).epochs == 5
 
 

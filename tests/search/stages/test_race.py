@@ -102,11 +102,11 @@ class TestRunRace:
 
     def test_each_finalist_meets_each_split_with_a_seed_of_its_own(self, split: Split) -> None:
         splits = fresh_splits(split, SplitPlan(), 42, 2)
-        workers, found = self.raced(split, set(), lambda task, *_: task.replicate)
-        assert [(task.config_id, task.replicate) for task, *_ in workers.tasks] == [
+        workers, found = self.raced(split, set(), lambda _, task, *__: task.replicate)
+        assert [(task.config_id, task.replicate) for _, task, *_ in workers.tasks] == [
             *(("t0001", 0), ("t0007", 0), ("t0001", 1), ("t0007", 1))
         ]
-        for task, _, train, valid in workers.tasks:
+        for _, task, _, train, valid in workers.tasks:
             assert train.digest() == splits[task.replicate].train.digest()
             assert valid.digest() == splits[task.replicate].valid.digest()
             assert task.split_seed == splits[task.replicate].seed
@@ -116,13 +116,13 @@ class TestRunRace:
     def test_what_was_raced_before_an_interruption_is_not_raced_again(self, split: Split) -> None:
         already = {("t0001", 0), ("t0007", 1)}
         workers, _ = self.raced(split, already, lambda *_: None)
-        assert [(task.config_id, task.replicate) for task, *_ in workers.tasks] == [
+        assert [(task.config_id, task.replicate) for _, task, *_ in workers.tasks] == [
             *(("t0007", 0), ("t0001", 1))
         ]
 
     def test_one_whose_worker_kept_dying_is_told_from_the_others(self, split: Split) -> None:
         failure = Failure("the worker died", "x")
-        _, found = self.raced(split, set(), lambda task, *_: failure if task.replicate else "fine")
+        _, found = self.raced(split, set(), lambda _, task, *__: failure if task.replicate else 1)
         assert {task.replicate for task, answer in found if answer == failure} == {1}
 
     def test_a_real_replicate_is_measured_on_its_split(self, split: Split) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from recsys.interactions import CSR
 from recsys.models import config_from_flat
-from recsys.rivals import RATE
+from recsys.rivals import RATE, Needed
 from search.machine.cluster import Resources
 from search.record.events import (
     EpochsReported,
@@ -122,16 +122,19 @@ class TestDeadline:
         run = Run(tmp_path, budget=1000.0, deadline=5000.0)
         run.trial(0, 0.1, 0.2, end=State.COMPLETE)
         solve = 10_000**3 / RATE
-        rivals = 100 + solve  # seven solves would take longer than a tenth of the budget
-        assert run.stages(10_000).reserve.rivals_seconds() == pytest.approx(rivals, rel=1e-3)
-        assert run.stages().reserve.rivals_seconds() == 0
-        race = SPEC.race
-        after = (4 * ((race.finalists + 1) * race.replicates / 2 + 1) + rivals) * 1.3 + 15
+        need = run.stages(10_000).reserve.rivals_need()
+        # seven solves would take longer than a tenth of the budget
+        assert (need.choosing, need.training) == pytest.approx((100, solve), rel=1e-3)
+        assert run.stages().reserve.rivals_need() == Needed()
+        race = 4 * (SPEC.race.finalists + 1) * SPEC.race.replicates
+        assert race < 100 > solve > 4  # on two workers choosing takes longer than all else
+        after = (100 + solve + 4) * 1.3 + 15
         assert run.stages(10_000).search_deadline() == pytest.approx(5000 - after, abs=0.5)
         slim = {"id": "t0001", "number": 1, "params": {}, "seed": 1}
         run.journal.append(TrialMade(config={"model": "slim"}, **slim))
         run.journal.append(TrialEnded(id="t0001", state=State.COMPLETE, value=0.1, busy_s=7.0))
-        assert run.stages(20_000).reserve.rivals_seconds() == pytest.approx(5 * 7 + 7, abs=0.1)
+        need = run.stages(20_000).reserve.rivals_need()
+        assert (need.choosing, need.training) == pytest.approx((5 * 7, 7), abs=0.1)
 
     def test_at_most_four_tenths_of_the_budget_are(self, tmp_path: Path) -> None:
         run = Run(tmp_path, budget=20.0, deadline=5000.0)

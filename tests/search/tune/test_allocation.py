@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from search.tune.allocation import FIRST, Standing, Terms, next_method, shares
+from search.tune.allocation import FIRST, MOST_HALVINGS, Standing, Terms, next_method, shares
 
 
 def standings(values: dict[str, list[float | None]]) -> dict[str, Standing]:
@@ -27,7 +27,8 @@ def deal(
 
 
 def rising(level: dict[str, float]) -> Callable[[str, int], float]:
-    return lambda name, n: level[name] + 0.001 * n
+    """Levels so close that only their order counts."""
+    return lambda name, n: 100 + level[name] / 100 + 0.0001 * n
 
 
 def test_everybody_gets_a_first_look() -> None:
@@ -47,10 +48,21 @@ def test_most_trials_go_to_the_one_ahead_and_some_to_all() -> None:
 
 def test_who_stops_getting_better_gives_way() -> None:
     def value(name: str, n: int) -> float:
-        return 1.0 if name == "done" else 0.5 + 0.001 * n
+        return 1.0 if name == "done" else 0.97 + 0.0001 * n
 
     got = deal(["done", "learning"], value, 100)
     assert got["learning"] > 70
+
+
+def test_who_is_far_behind_gets_little_until_the_others_stop_getting_better() -> None:
+    def value(name: str, n: int) -> float:
+        if name == "behind":
+            return 0.8
+        return 1.0 + (0.01 * n if name == "rising" else 0.0)
+
+    level = deal(["level", "behind"], value, 60)
+    assert level["behind"] <= 20  # 4 halvings, against one for every 8 trials
+    assert deal(["rising", "behind"], value, 60)["behind"] <= FIRST + 2
 
 
 def test_shares_are_of_the_cost_where_time_is_short() -> None:
@@ -61,7 +73,7 @@ def test_shares_are_of_the_cost_where_time_is_short() -> None:
         name = next_method(list(values), standings(values), {}, terms)
         if n < 3:
             assert name == list(values)[n]  # one of each
-        values[name].append(level[name] + 0.001 * len(values[name]))
+        values[name].append(rising(level)(name, len(values[name])))
     spent = {name: len(found) * terms.cost(name) for name, found in values.items()}
     total = sum(spent.values())
     assert spent["dear"] / total == pytest.approx(4 / 7, abs=0.03)
@@ -89,7 +101,7 @@ def test_what_runs_counts_as_begun_and_as_nothing_else() -> None:
     for _ in range(40):
         running[next_method(["a", "b"], {}, running)] += 1
     assert abs(running["a"] - 2 * running["b"]) <= 6  # "a" is first of equals
-    ended = standings({"a": [0.1] * FIRST, "b": [0.2] * FIRST})
+    ended = standings({"a": [0.19] * FIRST, "b": [0.2] * FIRST})
     assert next_method(["a", "b"], ended, {"b": 50}) == "a"
 
 
@@ -99,17 +111,19 @@ def test_one_method_gets_everything() -> None:
 
 def test_shares_by_hand() -> None:
     values: dict[str, list[float | None]] = {
-        "ahead": [0.1, 0.9, *[0.2] * 16],  # 16 trials since its best: halved twice
-        "second": [0.1, 0.3, 0.8],
-        "third": [0.7, 0.1, 0.1],
+        "ahead": [0.1, 1.0, *[0.2] * 16],  # 16 trials since its best: halved twice
+        "second": [0.1, 0.3, 0.95],  # one place and 5% behind
+        "third": [0.85, 0.1, 0.1],  # two places and 15%
         "none": [],
     }
-    assert shares(list(values), standings(values)) == {
-        "ahead": 1 / 4,
-        "second": 1 / 2,
-        "third": 1 / 4,
-        "none": 1 / 8,
-    }
+    assert shares(list(values), standings(values)) == pytest.approx(
+        {"ahead": 1 / 4, "second": 1 / 4, "third": 1 / 32, "none": 2.0**-MOST_HALVINGS}
+    )
+
+
+def test_values_that_are_not_above_nothing_have_an_order_only() -> None:
+    assert shares(["a", "b"], standings({"a": [0.0], "b": [-1.0]})) == {"a": 1.0, "b": 0.5}
+    assert shares(["a", "b"], {}) == {"a": 1.0, "b": 0.5}
 
 
 def test_the_order_in_which_trials_end_does_not_matter() -> None:

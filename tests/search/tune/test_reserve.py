@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from recsys.rivals import Needed
 from search.record.events import State
 from search.record.state import TrialRecord
 from search.space.load import RaceSpec
@@ -20,8 +21,11 @@ def trial(
     return TrialRecord(f"t{number:04d}", number, state=state, value=value, busy_s=busy_s, **known)
 
 
+NONE = Needed()
+
+
 def seconds(
-    trials: list[TrialRecord], race: RaceSpec, concurrent: int, rivals: float = 0.0
+    trials: list[TrialRecord], race: RaceSpec, concurrent: int, rivals: Needed = NONE
 ) -> float:
     return Reserve(race, concurrent, rivals=lambda _: rivals).add_all(trials).seconds()
 
@@ -40,8 +44,20 @@ def test_only_complete_trials_say_how_long_one_takes() -> None:
 def test_rivals_that_take_longer_than_the_winner_on_test() -> None:
     trials = [trial(0, 0.1, 10)]
     # a race of 4 trainings, two at a time, the test with the rivals beside it, the refit
-    assert seconds(trials, RaceSpec(1, 2), 2, rivals=60) == pytest.approx((20 + 60 + 10) * 1.3 + 15)
-    assert seconds(trials, RaceSpec(1, 2), 1, rivals=60) == pytest.approx((40 + 70 + 10) * 1.3 + 15)
+    rivals = Needed(0, 60)
+    assert seconds(trials, RaceSpec(1, 2), 2, rivals) == pytest.approx((20 + 60 + 10) * 1.3 + 15)
+    assert seconds(trials, RaceSpec(1, 2), 1, rivals) == pytest.approx((40 + 70 + 10) * 1.3 + 15)
+
+
+def test_rivals_are_chosen_beside_the_race() -> None:
+    trials = [trial(0, 0.1, 10)]
+    # 40 s of trainings and 20 s of choosing on two workers; 60 s of choosing are longer than both
+    for choosing, race in ((20, 30), (60, 60)):
+        rivals = Needed(choosing, 5)
+        expected = (race + 10 + 10) * 1.3 + 15
+        assert seconds(trials, RaceSpec(1, 2), 2, rivals) == pytest.approx(expected)
+    alone = seconds(trials, RaceSpec(1, 2), 1, Needed(20, 5))
+    assert alone == pytest.approx((40 + 20 + 15 + 10) * 1.3 + 15)
 
 
 def test_before_any_has_ended_little_is_kept() -> None:
@@ -57,8 +73,8 @@ def test_trial_by_trial_it_says_what_all_of_them_together_say() -> None:
     """The slow twin looks at every trial each time."""
     rng, race, seen = np.random.default_rng(3), RaceSpec(3, 4), []
 
-    def rivals(measured: Mapping[str, float]) -> float:
-        return sum(measured.values())
+    def rivals(measured: Mapping[str, float]) -> Needed:
+        return Needed(2 * sum(measured.values()), sum(measured.values()))
 
     reserve = Reserve(race, 2, members=5, rivals=rivals)
     for number in range(200):
@@ -81,6 +97,8 @@ def test_trial_by_trial_it_says_what_all_of_them_together_say() -> None:
             for model in ("lfm", "slim")
         }
         other = sum(float(np.median(taken)) for taken in of.values() if taken)
-        raced = (3 + 1) * 4 + 2 * 5
-        expected = (each * (raced / 2 + 1) + max(each, other, (each + other) / 2)) * 1.3 + 15
-        assert (reserve.seconds(), reserve.rivals_seconds()) == (expected, other)
+        raced = max(2 * other, (each * (3 + 1) * 4 + 2 * other) / 2)
+        tested = max(each, other, (each + other) / 2)
+        expected = (raced + tested + each + 2 * 5 * each / 2) * 1.3 + 15
+        assert reserve.seconds() == pytest.approx(expected, rel=1e-12)
+        assert reserve.rivals_need() == Needed(2 * other, other)

@@ -1,0 +1,134 @@
+"""The rivals of the winner: chosen on validation beside the race, tested beside the winner.
+
+Choosing them takes one worker long where their models are dear, so that it begins with the race
+and not after it. What was chosen is in the journal; a run without a race chooses before its test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recsys.evaluation import evaluate
+from recsys.interactions import CSR
+from recsys.models import ModelConfig, config_from_flat, fit_model
+from recsys.rivals import SHARE, Rival, choose, rivals_for
+from search.record.events import RivalChosen
+from search.space.trial import trial_seed
+from search.stages.context import Stages
+from search.tune.worker import limit_threads
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The config of a rival, and its values on validation by metric."""
+
+    config: ModelConfig
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ChoiceTask:
+    """A rival to be chosen. seconds: after which no further config is begun."""
+
+    rival: Rival
+    metrics: tuple[str, ...]
+    seed: int
+    threads: int
+    seconds: float
+
+
+def choose_rival(task: ChoiceTask, train: CSR, valid: CSR) -> Chosen:
+    """The best config of a rival, fitted on train, on validation; in a worker."""
+    limit_threads(task.threads)
+    rng = np.random.default_rng(task.seed)
+    found = choose(
+        task.rival,
+        train,
+        valid,
+        task.metrics,
+        rng=rng,
+        threads=task.threads,
+        seconds=task.seconds,
+    )
+    return Chosen(found.config, found.metrics)
+
+
+def chosen(run: Stages) -> dict[str, Chosen]:
+    """The rivals that the journal knows, with all metrics of this run."""
+    return {
+        name: Chosen(config_from_flat(dict(row.config)), row.metrics)
+        for name, row in run.state.rivals.items()
+        if set(run.metrics) <= set(row.metrics)
+    }
+
+
+def to_choose(run: Stages) -> list[ChoiceTask]:
+    """The rivals that are still to be chosen; none where there is no test to meet them on."""
+    if run.split.test is None:
+        return []
+    known, budget = chosen(run), run.settings.time_budget
+    return [
+        ChoiceTask(
+            rival,
+            tuple(run.metrics),
+            trial_seed(run.settings.seed, f"rival:{rival.name}"),
+            run.resources.cpus_per_trial,
+            math.inf if budget is None else SHARE * budget,
+        )
+        for rival in rivals_for(run.split.train.n_items)
+        if rival.name not in known
+    ]
+
+
+def event_of(task: ChoiceTask, found: Chosen) -> RivalChosen:
+    """What the journal keeps of a choice."""
+    flat = found.config.to_flat()
+    return RivalChosen(name=task.rival.name, config=flat, metrics=dict(found.metrics))
+
+
+@dataclass(frozen=True, eq=False)
+class Rivals:
+    """What the winner is compared with.
+
+    table: values on validation and test by name. per_user (V,): those of the run's metric on the
+    test items, by name.
+    """
+
+    table: dict[str, Any]
+    per_user: dict[str, np.ndarray]
+
+
+def rivals_task(
+    known: Mapping[str, Chosen],
+    missing: list[ChoiceTask],
+    seed: int,
+    threads: int,
+    train_items: CSR,
+    valid: CSR,
+    test: CSR,
+    metrics: list[str],
+) -> Rivals:
+    """The rivals on the test items, trained on train + valid, in a worker. Those that are `missing`
+    among the known ones are chosen first.
+    """
+    limit_threads(threads)
+    found = dict(known) | {t.rival.name: choose_rival(t, train_items, valid) for t in missing}
+    rng = np.random.default_rng(seed)
+    seen = train_items.union(valid)
+    table: dict[str, Any] = {}
+    per_user = {}
+    for rival in rivals_for(train_items.n_items):
+        choice = found[rival.name]
+        model = fit_model(choice.config, seen, rng=rng, threads=threads)
+        on_test = evaluate(model, seen, test, metrics, threads=threads)
+        table[rival.name] = {"valid": dict(choice.metrics), "test": on_test.values}
+        per_user[rival.name] = on_test.per_user[metrics[0]]
+        if rival.tuned is not None:
+            short = rival.tuned.removeprefix(f"{rival.name}_")
+            table[rival.name][short] = choice.config.to_flat()[rival.tuned]
+    return Rivals(table, per_user)
