@@ -48,6 +48,7 @@ def node_of(node: dict[str, Any]) -> dict[str, Any]:
         "name": node["NodeManagerHostname"],
         "address": node["NodeManagerAddress"],
         "cpus": has.get("CPU", 0),
+        "memory": int(has.get("memory", 0)),
         "gpus": has.get("GPU", 0),
     }
 

@@ -47,13 +47,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial gets, and how many run at once."""
+    """What one trial gets, and how many run at once.
+
+    selector: the nodes of a cluster that may be used, None for all. largest: bytes that the node
+    with most memory gives away, None where memory is not asked for. memory: bytes that each task
+    asks for, 0 for none.
+    """
 
     cpus_per_trial: int
     gpus_per_trial: float
     cores: int
     concurrent: int
-    selector: dict[str, str] | None = None  # the nodes that may be used, None for all
+    selector: dict[str, str] | None = None
+    largest: int | None = None
+    memory: int = 0
 
 
 def resolve_device(device: str, gpus_per_trial: float, address: str | None = None) -> str:
@@ -246,12 +253,22 @@ class Cluster:
             there.cpus,
             max(1, side_by_side(nodes, cpus_per_trial, gpus_per_trial)),
             self.place.selector,
+            self._largest_memory() if self.address else None,
         )
+
+    def _largest_memory(self) -> int | None:
+        """Bytes that Ray gives away on the node with most memory; None where no node is there."""
+        there = (has.get("memory", 0.0) for has in self._given() if has.get("CPU"))
+        return int(max(there, default=0.0)) or None
 
     def nodes(self) -> list[tuple[float, float]]:
         """Cores and GPUs of every node that is there now and may be used."""
+        return [(has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in self._given()]
+
+    def _given(self) -> list[dict[str, float]]:
+        """What Ray gives away on every node that is there now and may be used."""
         return [
-            (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            node["Resources"]
             for node in self._ray.nodes()
             if node["Alive"] and node["NodeID"] not in self.place.excluded
         ]
@@ -325,6 +342,7 @@ class Cluster:
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial,
             num_gpus=resources.gpus_per_trial,
+            memory=resources.memory or None,
             max_retries=2,
             label_selector=resources.selector,
         )(function)

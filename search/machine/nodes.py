@@ -26,8 +26,8 @@ LABEL = "ray.io/node-id"
 class Node:
     """A machine of the cluster, with what a task has found on it.
 
-    cpus, gpus: what Ray gives away there. cuda: how many GPUs torch sees. error: why nothing could
-    be found out, or imported.
+    cpus, gpus, memory (bytes): what Ray gives away there. cuda: how many GPUs torch sees. error:
+    why nothing could be found out, or imported.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Node:
     versions: Mapping[str, str | None] = field(default_factory=dict)
     cuda: int = 0
     error: str | None = None
+    memory: int = 0
 
     @property
     def title(self) -> str:
@@ -48,10 +49,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Place:
-    """Where trials may run. excluded: ids of nodes that are left out. lines: why, a line each."""
+    """Where trials may run. excluded: ids of nodes that are left out. lines: why, a line each.
+    memory: bytes that the node with most of it gives away; None where no node is known.
+    """
 
     excluded: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
+    memory: int | None = None
 
     @property
     def selector(self) -> dict[str, str] | None:
@@ -126,4 +130,5 @@ def choose(
         raise ConfigError(f"--address {address}: no node can work: {'; '.join(lines)}")
     if cuda and gpus and good and not any(node.cuda for node in good):
         raise ConfigError("--device cuda: torch sees no GPU on any node; use --device cpu")
-    return good, Place(tuple(node.id for node in bad), tuple(lines))
+    largest = max((node.memory for node in good), default=0) or None
+    return good, Place(tuple(node.id for node in bad), tuple(lines), largest)

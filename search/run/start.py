@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,12 @@ from recsys.data import Dataset, describe_lines
 from recsys.data.lists import BLANK
 from recsys.errors import ConfigError
 from recsys.metrics import parse_metric
+from recsys.models.base import Size
 from recsys.split import Split
 from search.durations import AUTO, EXPECTED
 from search.machine.cluster import Cluster, resolve_device
+from search.machine.cores import usable_cores
+from search.machine.memory import usable_memory
 from search.machine.nodes import Place
 from search.machine.place import check_place
 from search.machine.storage import resolve_storage
@@ -34,6 +37,7 @@ from search.record.result import refit_of
 from search.record.settings import Settings, all_leaky
 from search.record.state import RunState
 from search.run.evidence import check_evidence
+from search.run.need import fit_memory, fit_nodes
 from search.run.opened import absolute, divide, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
@@ -43,6 +47,7 @@ from search.space.strategies import SEARCHERS
 from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri
 from search.tracking.where import check_tracking_uri, default_tracking_uri, is_local_default
+from search.tune.pace import size_of
 from search.words import counted, duration
 
 if TYPE_CHECKING:
@@ -389,6 +394,8 @@ def _run(
     for line in notes:
         display.note(line)
     place = check_place(settings, display.note)
+    if folder is None:
+        spec = _fit(spec, settings, size_of(split.train), place, display.note)
     if options.dry_run:
         return _dry_run(spec, settings, split, display, folder, place)
     from search.run.session import Session
@@ -405,6 +412,18 @@ def _run(
         )
     with folder:
         return _drive(Session(spec, settings, dataset, split, folder, display, interruption, place))
+
+
+def _fit(
+    spec: SearchSpec, settings: Settings, size: Size, place: Place, note: Callable[[str], None]
+) -> SearchSpec:
+    """The space without what there is no memory for; ConfigError where nothing is left."""
+    threads = settings.cpus_per_trial
+    if settings.address:  # where nodes may still be to come, nothing is known of them
+        most = place.memory
+        return spec if most is None else fit_nodes(spec, size, most, threads, note)
+    concurrent = max(1, usable_cores() // threads)
+    return fit_memory(spec, size, usable_memory(), concurrent, threads, note)
 
 
 def _drive(session: Session) -> int:

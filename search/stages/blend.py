@@ -23,7 +23,7 @@ from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
 from search.stages.lists import lists_file, load_lists
 from search.stages.replicates import fresh_splits, learned, load_per_user
-from search.stages.winner import alone, failed, final_training, race_decided, refit_task
+from search.stages.winner import alone, failed, final_training, needed, race_decided, refit_task
 from search.stats import compare_paired
 
 MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best are among these
@@ -109,9 +109,8 @@ def train_blend(
     trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
     shared = run.cluster.put(items)
     found: dict[int, bytes] = {}
-    for index, answer in run.cluster.map(
-        refit_task, [(training, shared) for training in trainings], run.resources
-    ):
+    tasks = [(training, shared) for training in trainings]
+    for index, answer in run.cluster.map(refit_task, tasks, needed(run, *tasks)):
         if isinstance(answer, Failure):
             raise failed(f"{what}: member {blend.members[index].id} of the blend", answer)
         found[index] = answer.weights

@@ -23,6 +23,8 @@ from search.space.trial import trial_seed
 from search.stages.rivals import ChoiceTask, Chosen, choose_rival
 from search.stages.winner import call
 from search.stats import Comparison, compare_paired, holm
+from search.tune.need import with_memory
+from search.tune.pace import size_of
 from search.tune.worker import ReplicateResult, ReplicateTask, TrialData, run_replicate
 
 
@@ -97,6 +99,7 @@ def run_race(
     # rivals first: choosing one takes as long as several replicates, and can't be divided
     work: list[tuple[Any, ...]] = [(choose_rival, task, *own) for task in rivals]
     work += [(run_replicate, task, shared, *halves[task.replicate]) for task in tasks]
+    resources = with_memory(resources, [one.config for one in finalists], size_of(data.train))
     everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]
     for index, answer in cluster.map(call, work, resources):
         yield everything[index], answer

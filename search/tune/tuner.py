@@ -25,7 +25,9 @@ from search.record.events import EpochsReported, Reason, State, TrialBegan, Tria
 from search.record.journal import Journal
 from search.tune.checkpoints import MADE, Shelf
 from search.tune.controller import sturdy
+from search.tune.need import with_memory
 from search.tune.outcome import Outcome, judge
+from search.tune.pace import size_of
 from search.tune.reserve import Reserve
 from search.tune.settled import Settling
 from search.tune.worker import TrialData, run_trial
@@ -262,12 +264,25 @@ class Recorder(Callback):
 
 
 def asked(resources: Resources) -> dict[str, float] | tune.PlacementGroupFactory:
-    """What a trial asks of Ray: cores and GPUs, on nodes that may be used."""
+    """What a trial asks of Ray: cores, GPUs and memory, on nodes that may be used."""
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    if resources.selector is None:
+    if resources.selector is None and not resources.memory:
         return {"cpu": cpus, "gpu": gpus}
     bundle = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
-    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[resources.selector])
+    if resources.memory:
+        bundle["memory"] = resources.memory
+    where = {"bundle_label_selector": [resources.selector]} if resources.selector else {}
+    return tune.PlacementGroupFactory([bundle], **where)
+
+
+def asked_by(resources: Resources, data: TrialData) -> Any:
+    """The same as Tune wants it: for all trials, or for each by its config, where they ask for the
+    memory that they take.
+    """
+    if resources.largest is None:
+        return asked(resources)
+    size = size_of(data.train)
+    return lambda config: asked(with_memory(resources, [config["trial"].train], size))
 
 
 def run_trials(
@@ -290,7 +305,9 @@ def run_trials(
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
     room = None if slots is None else lambda: slots() - len(recorder.running)
-    trainable = tune.with_resources(tune.with_parameters(run_trial, data=data), asked(resources))
+    trainable = tune.with_resources(
+        tune.with_parameters(run_trial, data=data), asked_by(resources, data)
+    )
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(

@@ -30,10 +30,16 @@ def start_head(machines: Machines, *, project: bool = True, **env: str) -> Machi
     return head
 
 
-def join(machines: Machines, name: str, *, project: bool = False, **env: str) -> Machine:
-    """A worker with one core, which has nothing of the project unless that is asked for."""
+def join(
+    machines: Machines, name: str, *options: str, project: bool = False, **env: str
+) -> Machine:
+    """A worker with one core, which has nothing of the project unless that is asked for.
+
+    options: more of `ray start`.
+    """
     node = machines.add(name, project=project)
-    node.ray(f"--address={machines.all['h'].address}:{PORT}", "--num-cpus=1", env=env)
+    at = f"--address={machines.all['h'].address}:{PORT}"
+    node.ray(at, "--num-cpus=1", *options, env=env)
     return node
 
 

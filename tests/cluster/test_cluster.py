@@ -64,6 +64,27 @@ def test_where_no_node_is_good_nothing_is_begun(machines: Machines) -> None:
     assert head.run("ls /tmp/runs").returncode != 0
 
 
+def test_large_trials_keep_off_small_nodes(machines: Machines) -> None:
+    head = start_head(machines)
+    at = f"{head.address}:{PORT}"
+    small = join(machines, "w1", "--memory=270000000")  # for a worker and a small model
+    some = ("--space", "smoke", "--trials", "3", "--address", at)
+    wide = ("--set", "enqueue=[]", "--set", "latent_factors=2048")
+    both = ("--set", "'latent_factors={choice: [8, 2048]}'", "--set", "enqueue=[]")
+    refused = head.run(search("both", *some, *both), timeout=LONG_S)
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert "d=2048" in refused.stderr
+    assert "the node with most memory gives away 0.3 GB" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    large = join(machines, "w2", "--memory=2000000000")
+    done = head.run(search("wide", *some, *wide), timeout=LONG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (trials_on(small), trials_on(large)) == (0, 3)
+    done = head.run(search("narrow", *some), timeout=LONG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trials_on(small) > 0
+
+
 def test_nodes_come_and_go_and_then_the_head_ends(machines: Machines) -> None:
     head = start_head(machines)
     first = join(machines, "w1")

@@ -83,6 +83,8 @@ def test_where_no_node_is_good_the_search_is_refused() -> None:
         choose("h:1", [mine("a", error="odd")], cuda=False, gpus=False)
     assert "\n" not in str(caught.value)
     assert choose("h:1", [], cuda=False, gpus=False) == ([], Place())
+    some = [mine("a", memory=3), mine("b", memory=7), mine("c", memory=9, error="odd")]
+    assert choose("h:1", some, cuda=False, gpus=False)[1].memory == 7
 
 
 def test_the_device_is_compared_with_the_nodes() -> None:

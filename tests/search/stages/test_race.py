@@ -13,6 +13,7 @@ import pytest
 
 from recsys.data import load
 from recsys.evaluation import top_items
+from recsys.interactions import no_pairs
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.mf.config import TrainConfig
 from recsys.models.saved import load_model
@@ -229,7 +230,8 @@ class TestWinner:
         assert EaseConfig().honest() == EaseConfig()
 
     def test_a_task_that_failed_ends_the_run_in_one_line(self) -> None:
-        run = won_by(LFM, 1, Workers(lambda *_: Failure("MemoryError: 3\n  GiB", "Traceback")))
+        workers = Workers(lambda *_: Failure("MemoryError: 3\n  GiB", "Traceback"))
+        run = won_by(LFM, 1, workers, split=SimpleNamespace(train=no_pairs(1, 1)))
         with pytest.raises(RunFailedError) as caught:
             alone(run, refit_stage.refit_task, None)
         assert str(caught.value) == "refit: MemoryError: 3 GiB; --resume tries again"

@@ -1,0 +1,60 @@
+"""What a trial asks of a node's memory."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from recsys.interactions import no_pairs
+from recsys.models.base import Size
+from recsys.models.ease import EaseConfig
+from recsys.models.ials import IalsConfig
+from search.machine.cluster import Resources
+from search.tune.need import STEP, WORKER, asked_bytes, trial_bytes, with_memory
+from search.tune.tuner import asked_by
+from search.tune.worker import TrialData
+
+SIZE = Size(1_000, 20_000, 50_000)
+SMALL, LARGE = IalsConfig(ials_factors=8), EaseConfig()
+
+
+def test_a_trial_takes_its_model_the_scores_of_a_block_and_the_libraries() -> None:
+    more = trial_bytes(LARGE, Size(1_000, 20_001, 50_000), 1) - trial_bytes(LARGE, SIZE, 1)
+    assert trial_bytes(SMALL, SIZE, 1) > WORKER
+    assert more > 12 * (20_001**2 - 20_000**2)  # three matrices in single precision
+    assert trial_bytes(SMALL, SIZE, 4) > trial_bytes(SMALL, SIZE, 1)
+
+
+def test_asked_is_the_step_above_or_the_largest_node() -> None:
+    steps = {asked_bytes(IalsConfig(ials_factors=d), SIZE, 1, 10**12) for d in range(8, 128)}
+    assert len(steps) <= 2  # workers are kept from one trial to the next
+    for config in (SMALL, LARGE):
+        asked = asked_bytes(config, SIZE, 1, 10**12)
+        assert asked / 2 < trial_bytes(config, SIZE, 1) <= asked
+        assert (asked // STEP).bit_count() == 1
+        assert asked % STEP == 0
+    assert asked_bytes(LARGE, SIZE, 1, 10**9) == 10**9
+
+
+def test_a_task_asks_what_the_largest_of_its_kind_takes() -> None:
+    alone = Resources(1, 0.0, 2, 2)
+    assert with_memory(alone, [LARGE], SIZE) is alone
+    there = Resources(1, 0.0, 2, 2, largest=10**12)
+    both = with_memory(there, [SMALL, LARGE], SIZE)
+    assert both.memory == asked_bytes(LARGE, SIZE, 1, 10**12)
+    assert with_memory(there, [], SIZE).memory == 0
+
+
+@pytest.mark.parametrize("selector", [None, {"ray.io/node-id": "!in(ab)"}])
+def test_tune_gets_it_trial_by_trial(selector: dict[str, str] | None) -> None:
+    train = no_pairs(SIZE.users, SIZE.items)
+    data = TrialData(train, train, None, "map@5", ("map@5",), (), 1, "cpu")
+    assert asked_by(Resources(1, 0.0, 2, 2), data) == {"cpu": 1, "gpu": 0.0}
+    each: Any = asked_by(Resources(1, 0.0, 2, 2, selector, 10**12), data)
+    for config in (SMALL, LARGE):
+        made = each({"trial": SimpleNamespace(train=config)})
+        size = Size(SIZE.users, SIZE.items, 0)
+        assert made.bundles == [{"CPU": 1.0, "memory": asked_bytes(config, size, 1, 10**12)}]
+        assert made == each({"trial": SimpleNamespace(train=config)})  # or no worker is kept
