@@ -23,7 +23,15 @@ from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
 from search.stages.lists import lists_file, load_lists
 from search.stages.replicates import fresh_splits, learned, load_per_user
-from search.stages.winner import alone, failed, final_training, needed, race_decided, refit_task
+from search.stages.winner import (
+    FinalTraining,
+    alone,
+    failed,
+    final_training,
+    needed,
+    race_decided,
+    refit_task,
+)
 from search.stats import compare_paired
 
 MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best are among these
@@ -100,20 +108,31 @@ def _side_by_side(
 
 
 def train_blend(
-    run: Stages, blend: Blended, what: str, items: CSR
+    run: Stages,
+    blend: Blended,
+    what: str,
+    items: CSR,
+    done: Sequence[tuple[FinalTraining, bytes]] = (),
 ) -> tuple[BlendConfig, list[bytes]]:
     """The members trained on `items`, side by side; `what` makes their seeds others.
 
-    Raises `RunFailedError` where one of them failed.
+    done: trainings on the same items whose weights are there already. Raises `RunFailedError` where
+    one of them failed.
     """
     trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
+    found = {
+        at: weights
+        for at, training in enumerate(trainings)
+        for one, weights in done
+        if one == training
+    }
+    missing = [at for at in range(len(trainings)) if at not in found]
     shared = run.cluster.put(items)
-    found: dict[int, bytes] = {}
-    tasks = [(training, shared) for training in trainings]
+    tasks = [(trainings[at], shared) for at in missing]
     for index, answer in run.cluster.map(refit_task, tasks, needed(run, *tasks)):
         if isinstance(answer, Failure):
-            raise failed(f"{what}: member {blend.members[index].id} of the blend", answer)
-        found[index] = answer.weights
+            raise failed(f"{what}: member {blend.members[missing[index]].id} of the blend", answer)
+        found[missing[index]] = answer.weights
         run.display.progress(len(found), len(trainings))
     config = blend_config(blend, [training.config for training in trainings], run.spec.metric)
     return config, [found[index] for index in range(len(trainings))]
@@ -149,10 +168,14 @@ def blend_test_task(
     return evaluate(assembled(config, weights, seen), seen, test, metrics, threads=threads)
 
 
-def on_test_items(run: Stages, blend: Blended, metrics: list[str]) -> Evaluation:
-    """The blend on the test items, its members trained on train + valid."""
+def on_test_items(
+    run: Stages, blend: Blended, metrics: list[str], done: Sequence[tuple[FinalTraining, bytes]]
+) -> Evaluation:
+    """The blend on the test items, its members trained on train + valid; `done`: see
+    `train_blend`.
+    """
     assert run.split.test is not None
     seen = run.split.train.union(run.split.valid)
-    config, weights = train_blend(run, blend, "test", seen)
+    config, weights = train_blend(run, blend, "test", seen, done)
     threads = run.resources.cpus_per_trial
     return alone(run, blend_test_task, config, weights, seen, run.split.test, metrics, threads)

@@ -248,7 +248,7 @@ def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[Trial
 
     choosing: what the choice of the rivals beside it takes of them. Test and refit need some as
     well: they train the winner, or a blend's members side by side, so what they leave depends on
-    who races.
+    who races. A blend's members are trained twice, the winner at most as often.
     """
     if run.deadline is None or (budget := run.settings.time_budget) is None:
         return lambda _: float("inf")
@@ -259,7 +259,9 @@ def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[Trial
         each = sorted(map(full_seconds, racers), reverse=True)
         members, dearest = sum(each[: run.spec.blend]) / workers, max(each, default=0.0)
         tested = max(dearest, beside(dearest, rivals.training, workers))
-        return max(left - choosing - (tested + dearest + 2 * members), LEAST_SHARE * budget)
+        # the winner's test is its part in the blend's; the blend or the winner is trained for good
+        after = tested + members + max(members, dearest)
+        return max(left - choosing - after, LEAST_SHARE * budget)
 
     return seconds
 

@@ -6,6 +6,7 @@ The winner is trained for the number of epochs that the race has learned.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +27,11 @@ from search.words import baseline_name
 
 @dataclass(frozen=True, eq=False)
 class OnTest:
-    """The winner on the test items."""
+    """The winner on the test items. weights: of its model, as bytes, where a blend wants them."""
 
     found: Evaluation
     seconds: float
+    weights: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +47,19 @@ def test(run: Stages) -> Tested:
     split, metrics = run.split, list(run.metrics)
     if split.test is None:
         return Tested(skipped="the split holds out no test items")
-    winner = winner_training(run, "test")
+    winner, blend = winner_training(run, "test"), blended(run.state)
     items = (split.train, split.valid, split.test, metrics)
     rivals = (chosen(run), to_choose(run), winner.seed, winner.threads, *items)
-    on_test, beside = side_by_side(run, (test_task, (winner, *items)), (rivals_task, rivals))
+    tested = (winner, *items, blend is not None)
+    on_test, beside = side_by_side(run, (test_task, tested), (rivals_task, rivals))
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)
     compared = {name: compare_paired(mine, values, rng) for name, values in beside.per_user.items()}
-    blend = blended(run.state)
-    tried = _blend(run, blend, mine, beside, rng) if blend and time_for(run, blend) else None
+    tried = None
+    if blend and time_for(run, blend):
+        done = [] if on_test.weights is None else [(winner, on_test.weights)]
+        tried = _blend(run, blend, mine, beside, rng, done)
     handed = tried.per_user if tried is not None and blend and blend.handed_over else mine
     save_test_values(run.folder.path, UserValues(on_test.found.users, handed))
     return Tested(
@@ -74,13 +79,15 @@ def test(run: Stages) -> Tested:
 def time_for(run: Stages, blend: Blended) -> bool:
     """Whether there is time to test a blend. One that is handed over is tested in any case.
 
-    What it is made of has to be trained for that, and the winner for good after it.
+    What it is made of has to be trained for that, but for the winner, which was for its own test;
+    and the winner for good after it.
     """
     if blend.handed_over or run.deadline is None:
         return True
-    one = full_seconds(run.state.trials[race_decided(run).winner])
-    members = [full_seconds(run.state.trials[member.id]) for member in blend.members]
-    needed = one + max(sum(members) / run.resources.concurrent, *members)
+    winner, trials = race_decided(run).winner, run.state.trials
+    others = [full_seconds(trials[member.id]) for member in blend.members if member.id != winner]
+    longest = max(others, default=0.0)
+    needed = full_seconds(trials[winner]) + max(sum(others) / run.resources.concurrent, longest)
     if time.monotonic() + needed <= run.deadline:
         return True
     run.display.note("no time to test the blend, which is not handed over")
@@ -93,12 +100,13 @@ def _blend(
     winner: np.ndarray,
     beside: Rivals,
     rng: np.random.Generator,
+    done: Sequence[tuple[FinalTraining, bytes]],
 ) -> BlendOnTest:
     """The blend on the test items, compared with the winner (its values per user) and the
-    rivals.
+    rivals; `done`: see `train_blend`.
     """
     metrics = list(run.metrics)
-    found = on_test_items(run, blend, metrics)
+    found = on_test_items(run, blend, metrics, done)
     mine = found.per_user[metrics[0]]
     compared = {"winner": compare_paired(mine, winner, rng)}
     compared |= {name: compare_paired(mine, v, rng) for name, v in beside.per_user.items()}
@@ -115,11 +123,12 @@ def _blend(
 
 
 def test_task(
-    winner: FinalTraining, train_items: CSR, valid: CSR, test: CSR, metrics: list[str]
+    winner: FinalTraining, train_items: CSR, valid: CSR, test: CSR, metrics: list[str], keep: bool
 ) -> OnTest:
-    """The winner on the test items, in a worker."""
+    """The winner on the test items, in a worker; `keep`: with its weights."""
     started = time.monotonic()
     seen = train_items.union(valid)
     model = winner.train(seen)
     found = evaluate(model, seen, test, metrics, threads=winner.threads)
-    return OnTest(found, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return OnTest(found, seconds, model.to_bytes() if keep else None)

@@ -58,7 +58,7 @@ class Reserve:
 
         A training takes as long as the best trials did on average. A race is of the finalists and
         the default, `concurrent` at a time, and beside it the rivals are chosen; test and refit
-        train one each, and the members of a blend.
+        train one each, or the members of a blend.
         """
         return self._reckoned()[0]
 
@@ -77,8 +77,8 @@ class Reserve:
         raced = seconds * (self.race.finalists + 1) * self.race.replicates
         race = beside(raced, rivals.choosing, self.concurrent)
         test = max(seconds, beside(seconds, rivals.training, self.concurrent))
-        refit = seconds + 2 * self.members * seconds / self.concurrent
-        return (race + test + refit) * SPARE + SPARE_S
+        members = self.members * seconds / self.concurrent
+        return (race + test + members + max(seconds, members)) * SPARE + SPARE_S
 
 
 def beside(work: float, other: float, concurrent: int) -> float:

@@ -51,6 +51,7 @@ from search.stages.lists import drop_lists, lists_file
 from search.stages.race import finalists, honest_trials, others_to_blend, race
 from search.stages.refit import refit
 from search.stages.result import result
+from search.stages.winner import FinalTraining, final_training
 from search.summary import blend_rows, blend_words, headline
 from tests.search.stages.test_race import Workers
 
@@ -187,6 +188,20 @@ def test_what_is_tested_is_what_the_members_are(run: Run) -> None:
     assert [one["against"] for one in told] == ["winner", "popularity", "ease"]
     gain = by_hand - run.said("test")["values"]["ndcg@10"]
     assert told[0]["gain"] == pytest.approx(gain)
+
+
+def test_the_winner_is_not_trained_twice_for_the_test(run: Run) -> None:
+    run.go("race", "blend")
+    blend = blended(run.stages.state)
+    assert blend is not None
+    winner = run.said("race")["winner"]
+    assert winner in {member.id for member in blend.members}
+    sent = len(run.workers.tasks)
+    run.go("test")
+    trained = [task for task in run.workers.tasks[sent:] if isinstance(task[0], FinalTraining)]
+    assert len(trained) == len(blend.members) - 1
+    own = final_training(run.stages, winner, run.said("race")["epochs"], "test")
+    assert own not in [task[0] for task in trained]
 
 
 @pytest.mark.parametrize(

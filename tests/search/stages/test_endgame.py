@@ -85,12 +85,12 @@ def test_test_and_refit_are_reserved_for_those_who_race():
         reserve=SimpleNamespace(rivals_need=lambda: Needed(0.0, 5.0)),
     )
     seconds = seconds_left(run)
-    # two trainings of the dearest, and of the two dearest side by side
-    assert seconds(racers(20, 10, 4)) == pytest.approx(850 - 2 * (20 + 30 / 2), abs=5)
+    # the dearest and then the two dearest side by side on test; the dearest or the two for good
+    assert seconds(racers(20, 10, 4)) == pytest.approx(850 - (20 + 30 / 2) - 20, abs=5)
     # what chooses the rivals beside the race takes from it
-    assert seconds_left(run, 90)(racers(20, 10, 4)) == pytest.approx(760 - 2 * (20 + 15), abs=5)
+    assert seconds_left(run, 90)(racers(20, 10, 4)) == pytest.approx(760 - 35 - 20, abs=5)
     run.reserve.rivals_need = lambda: Needed(0.0, 225.0)  # longer than the winner on test
-    assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(850 - 225 - 20 - 30, abs=5)
+    assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(850 - 225 - 15 - 20, abs=5)
     assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
     run.deadline = None
     assert seconds_left(run)(racers(20)) == float("inf")
