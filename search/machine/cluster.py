@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,7 @@ class Resources:
     """What one trial gets, and how many run at once.
 
     selector: the nodes of a cluster that may be used, None for all. largest: bytes that the node
-    with most memory gives away, None where memory is not asked for. memory: bytes that each task
-    asks for, 0 for none.
+    with most memory gives away, None where memory is not asked for.
     """
 
     cpus_per_trial: int
@@ -60,7 +59,6 @@ class Resources:
     concurrent: int
     selector: dict[str, str] | None = None
     largest: int | None = None
-    memory: int = 0
 
 
 def resolve_device(device: str, gpus_per_trial: float, address: str | None = None) -> str:
@@ -331,9 +329,11 @@ class Cluster:
         function: Callable[..., Answer],
         tasks: Iterable[tuple[Any, ...]],
         resources: Resources,
+        memory: Sequence[int] = (),
     ) -> Iterator[tuple[int, Answer | Failure]]:
         """The index and the result of `function(*task)` of each task, as they finish.
 
+        memory: bytes that each of them asks a node for, 0 for none; none do where it is empty.
         A task whose worker dies is tried twice more; one that still fails gives a `Failure`.
         Closing the iterator cancels what has not finished.
         Raises `NoWorkersError` where no worker starts for too long.
@@ -342,11 +342,14 @@ class Cluster:
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial,
             num_gpus=resources.gpus_per_trial,
-            memory=resources.memory or None,
             max_retries=2,
             label_selector=resources.selector,
         )(function)
-        index = {remote.remote(*task): number for number, task in enumerate(tasks)}
+        asks = dict(enumerate(memory))
+        index = {
+            remote.options(memory=asks.get(number) or None).remote(*task): number
+            for number, task in enumerate(tasks)
+        }
         pending = list(index)
         patience = self.patience()
         try:

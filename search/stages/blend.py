@@ -23,16 +23,10 @@ from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
 from search.stages.lists import lists_file, load_lists
 from search.stages.replicates import fresh_splits, learned, load_per_user
-from search.stages.winner import (
-    FinalTraining,
-    alone,
-    failed,
-    final_training,
-    needed,
-    race_decided,
-    refit_task,
-)
+from search.stages.winner import FinalTraining, final_training, race_decided, refit_task
+from search.stages.work import Work, alone, failed, on_workers
 from search.stats import compare_paired
+from search.tune.pace import size_of
 
 MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best are among these
 
@@ -128,8 +122,8 @@ def train_blend(
     }
     missing = [at for at in range(len(trainings)) if at not in found]
     shared = run.cluster.put(items)
-    tasks = [(trainings[at], shared) for at in missing]
-    for index, answer in run.cluster.map(refit_task, tasks, needed(run, *tasks)):
+    works = [Work(refit_task, (trainings[at], shared), (trainings[at].config,)) for at in missing]
+    for index, answer in on_workers(run.cluster, run.resources, works, size_of(items)):
         if isinstance(answer, Failure):
             raise failed(f"{what}: member {blend.members[missing[index]].id} of the blend", answer)
         found[missing[index]] = answer.weights
@@ -178,4 +172,5 @@ def on_test_items(
     seen = run.split.train.union(run.split.valid)
     config, weights = train_blend(run, blend, "test", seen, done)
     threads = run.resources.cpus_per_trial
-    return alone(run, blend_test_task, config, weights, seen, run.split.test, metrics, threads)
+    task = (config, weights, seen, run.split.test, metrics, threads)
+    return alone(run, Work(blend_test_task, task))

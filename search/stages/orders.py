@@ -20,7 +20,8 @@ from recsys.rivals import POPULARITY
 from recsys.split import HoldOut, Order, SplitPlan, held_out
 from search.record.result import tested
 from search.stages.context import Stages
-from search.stages.winner import FinalTraining, side_by_side, winner_training
+from search.stages.winner import FinalTraining, winner_training
+from search.stages.work import Work, side_by_side
 from search.tune.reserve import SPARE
 
 Values = tuple[float, float]  # of the winner and of popularity
@@ -50,7 +51,8 @@ def by_order(run: Stages) -> dict[str, Values] | None:
         return None
     run.display.note(f"the same config on splits by {' and '.join(parts)}, to compare")
     winner = winner_training(run, "orders")
-    works = [(order_task, (winner, *part, metric)) for part in parts.values()]
+    trains = (winner.config,)
+    works = [Work(order_task, (winner, *part, metric), trains) for part in parts.values()]
     return known | dict(zip(parts, side_by_side(run, *works), strict=True))
 
 

@@ -20,7 +20,8 @@ from search.stages.blend import assembled, train_blend
 from search.stages.catalogue import save_catalogue
 from search.stages.context import Stages
 from search.stages.orders import by_order
-from search.stages.winner import alone, race_decided, refit_task, winner_training
+from search.stages.winner import race_decided, refit_task, winner_training
+from search.stages.work import Work, alone
 
 
 def save_model(folder: Path, weights: bytes, config: ModelConfig) -> None:
@@ -73,7 +74,7 @@ def refit(run: Stages) -> Refitted:
         config, members = train_blend(run, blend, "refit", everything)
         weights = assembled(config, members, everything).to_bytes()
     else:
-        weights = alone(run, refit_task, winner, everything).weights
+        weights = alone(run, Work(refit_task, (winner, everything), (winner.config,))).weights
     model_dir, submission_file = run.folder.path / MODEL, run.folder.path / SUBMISSION
     submission_file.unlink(missing_ok=True)  # that of another model must not stand beside this one
     save_model(model_dir, weights, config)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,8 @@ from search.machine.cluster import Cluster, Failure, Resources
 from search.record.events import ReplicateRaced
 from search.space.trial import trial_seed
 from search.stages.rivals import ChoiceTask, Chosen, choose_rival
-from search.stages.winner import call
+from search.stages.work import Work, on_workers
 from search.stats import Comparison, compare_paired, holm
-from search.tune.need import with_memory
 from search.tune.pace import size_of
 from search.tune.worker import ReplicateResult, ReplicateTask, TrialData, run_replicate
 
@@ -97,11 +95,13 @@ def run_race(
         if (finalist.id, replicate) not in already
     ]
     # rivals first: choosing one takes as long as several replicates, and can't be divided
-    work: list[tuple[Any, ...]] = [(choose_rival, task, *own) for task in rivals]
-    work += [(run_replicate, task, shared, *halves[task.replicate]) for task in tasks]
-    resources = with_memory(resources, [one.config for one in finalists], size_of(data.train))
+    works = [Work(choose_rival, (task, *own), task.rival.configs) for task in rivals]
+    works += [
+        Work(run_replicate, (task, shared, *halves[task.replicate]), (task.config,))
+        for task in tasks
+    ]
     everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]
-    for index, answer in cluster.map(call, work, resources):
+    for index, answer in on_workers(cluster, resources, works, size_of(data.train)):
         yield everything[index], answer
 
 

@@ -7,7 +7,7 @@ and not after it. What was chosen is in the journal; a run without a race choose
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,14 @@ def to_choose(run: Stages) -> list[ChoiceTask]:
     ]
 
 
+def trained(known: Mapping[str, Chosen], missing: Sequence[ChoiceTask]) -> tuple[ModelConfig, ...]:
+    """All configs that the test of these rivals may train."""
+    return (
+        *(one.config for one in known.values()),
+        *(config for task in missing for config in task.rival.configs),
+    )
+
+
 def event_of(task: ChoiceTask, found: Chosen) -> RivalChosen:
     """What the journal keeps of a choice."""
     flat = found.config.to_flat()
@@ -105,7 +113,7 @@ class Rivals:
 
 def rivals_task(
     known: Mapping[str, Chosen],
-    missing: list[ChoiceTask],
+    missing: Sequence[ChoiceTask],
     seed: int,
     threads: int,
     train_items: CSR,

@@ -19,8 +19,9 @@ from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
 from search.stages.race import full_seconds
-from search.stages.rivals import Rivals, chosen, rivals_task, to_choose
-from search.stages.winner import FinalTraining, race_decided, side_by_side, winner_training
+from search.stages.rivals import Rivals, chosen, rivals_task, to_choose, trained
+from search.stages.winner import FinalTraining, race_decided, winner_training
+from search.stages.work import Work, side_by_side
 from search.stats import bootstrap_interval, compare_paired, holm
 from search.words import baseline_name
 
@@ -49,9 +50,16 @@ def test(run: Stages) -> Tested:
         return Tested(skipped="the split holds out no test items")
     winner, blend = winner_training(run, "test"), blended(run.state)
     items = (split.train, split.valid, split.test, metrics)
-    rivals = (chosen(run), to_choose(run), winner.seed, winner.threads, *items)
-    tested = (winner, *items, blend is not None)
-    on_test, beside = side_by_side(run, (test_task, tested), (rivals_task, rivals))
+    known, missing = chosen(run), to_choose(run)
+    on_test, beside = side_by_side(
+        run,
+        Work(test_task, (winner, *items, blend is not None), (winner.config,)),
+        Work(
+            rivals_task,
+            (known, missing, winner.seed, winner.threads, *items),
+            trained(known, missing),
+        ),
+    )
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)

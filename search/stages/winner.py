@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, fit_model
-from search.machine.cluster import Answer, Failure, Resources
 from search.record.result import Decided, decided
 from search.space.trial import trial_seed
-from search.stages.context import RunFailedError, Stages
-from search.tune.need import with_memory
-from search.tune.pace import size_of
+from search.stages.context import Stages
 from search.tune.worker import limit_threads, own_device
 
 
@@ -79,45 +74,3 @@ def winner_training(run: Stages, what: str) -> FinalTraining:
     """The same of the winner, for its learned number of epochs."""
     found = race_decided(run)
     return final_training(run, found.winner, found.epochs, what)
-
-
-def failed(what: str, answer: Failure) -> RunFailedError:
-    """The error, in one line, for a task of `what` that failed."""
-    return RunFailedError(f"{what}: {' '.join(answer.cause.split())}; --resume tries again")
-
-
-def side_by_side(run: Stages, *works: tuple[Callable[..., Any], tuple[Any, ...]]) -> list[Any]:
-    """The answers of different tasks, (function, its arguments) each, at once as far as cores go.
-
-    Raises `RunFailedError` where one failed, or its worker kept dying.
-    """
-    found: dict[int, Any] = {}
-    resources = needed(run, *(task for _, task in works))
-    for index, answer in run.cluster.map(call, [(f, *task) for f, task in works], resources):
-        if isinstance(answer, Failure):
-            raise failed(works[index][0].__name__.removesuffix("_task"), answer)
-        found[index] = answer
-        run.display.progress(len(found), len(works))
-    return [found[index] for index in range(len(works))]
-
-
-def needed(run: Stages, *tasks: Sequence[Any]) -> Resources:
-    """What tasks that train on everything ask of a cluster, by the trainings among their arguments.
-
-    Their data is all but as large as that of the trials.
-    """
-    configs = [one.config for task in tasks for one in task if isinstance(one, FinalTraining)]
-    return with_memory(run.resources, configs, size_of(run.split.train))
-
-
-def call(function: Callable[..., Answer], *task: Any) -> Answer:
-    """What a worker does of `side_by_side`."""
-    return function(*task)
-
-
-def alone(run: Stages, function: Callable[..., Answer], *task: Any) -> Answer:
-    """One task in a worker. Raises `RunFailedError` where it failed, or its worker kept dying."""
-    ((_, answer),) = run.cluster.map(function, [task], needed(run, task))
-    if isinstance(answer, Failure):
-        raise failed(function.__name__.removesuffix("_task"), answer)
-    return answer

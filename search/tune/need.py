@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 from recsys.evaluation import TILE
 from recsys.models import ModelConfig, model_of
@@ -32,10 +31,12 @@ def asked_bytes(config: ModelConfig, size: Size, threads: int, largest: int) -> 
     return min(STEP * 2**steps, largest)
 
 
-def with_memory(resources: Resources, configs: Iterable[ModelConfig], size: Size) -> Resources:
-    """The same for tasks that each train one of these configs; on one machine nothing is asked."""
+def task_bytes(resources: Resources, configs: Iterable[ModelConfig], size: Size) -> int:
+    """What a task asks that trains these configs, one at a time; 0 on one machine, where nothing is
+    asked.
+    """
     if resources.largest is None:
-        return resources
+        return 0
     threads = resources.cpus_per_trial
     asks = (asked_bytes(config, size, threads, resources.largest) for config in configs)
-    return replace(resources, memory=max(asks, default=0))
+    return max(asks, default=0)

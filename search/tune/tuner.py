@@ -25,7 +25,7 @@ from search.record.events import EpochsReported, Reason, State, TrialBegan, Tria
 from search.record.journal import Journal
 from search.tune.checkpoints import MADE, Shelf
 from search.tune.controller import sturdy
-from search.tune.need import with_memory
+from search.tune.need import task_bytes
 from search.tune.outcome import Outcome, judge
 from search.tune.pace import size_of
 from search.tune.reserve import Reserve
@@ -263,14 +263,14 @@ class Recorder(Callback):
             self.watch.stop(Reason.FAILURES)
 
 
-def asked(resources: Resources) -> dict[str, float] | tune.PlacementGroupFactory:
-    """What a trial asks of Ray: cores, GPUs and memory, on nodes that may be used."""
+def asked(resources: Resources, memory: int = 0) -> dict[str, float] | tune.PlacementGroupFactory:
+    """What a trial asks of Ray: cores, GPUs and bytes of memory, on nodes that may be used."""
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    if resources.selector is None and not resources.memory:
+    if resources.selector is None and not memory:
         return {"cpu": cpus, "gpu": gpus}
     bundle = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
-    if resources.memory:
-        bundle["memory"] = resources.memory
+    if memory:
+        bundle["memory"] = memory
     where = {"bundle_label_selector": [resources.selector]} if resources.selector else {}
     return tune.PlacementGroupFactory([bundle], **where)
 
@@ -282,7 +282,7 @@ def asked_by(resources: Resources, data: TrialData) -> Any:
     if resources.largest is None:
         return asked(resources)
     size = size_of(data.train)
-    return lambda config: asked(with_memory(resources, [config["trial"].train], size))
+    return lambda config: asked(resources, task_bytes(resources, [config["trial"].train], size))
 
 
 def run_trials(

@@ -51,7 +51,7 @@ from search.stages.lists import drop_lists, lists_file
 from search.stages.race import finalists, honest_trials, others_to_blend, race
 from search.stages.refit import refit
 from search.stages.result import result
-from search.stages.winner import FinalTraining, final_training
+from search.stages.winner import final_training, refit_task
 from search.summary import blend_rows, blend_words, headline
 from tests.search.stages.test_race import Workers
 
@@ -198,10 +198,10 @@ def test_the_winner_is_not_trained_twice_for_the_test(run: Run) -> None:
     assert winner in {member.id for member in blend.members}
     sent = len(run.workers.tasks)
     run.go("test")
-    trained = [task for task in run.workers.tasks[sent:] if isinstance(task[0], FinalTraining)]
+    trained = [task for task in run.workers.tasks[sent:] if task[0] is refit_task]
     assert len(trained) == len(blend.members) - 1
     own = final_training(run.stages, winner, run.said("race")["epochs"], "test")
-    assert own not in [task[0] for task in trained]
+    assert own not in [task[1] for task in trained]
 
 
 @pytest.mark.parametrize(

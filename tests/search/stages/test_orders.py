@@ -65,8 +65,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CSR, CSR]]:
     monkeypatch.setattr(orders, "winner_training", lambda run, what: winner)
 
     def here(run: Any, *works: Any) -> list[Any]:
-        found.extend((task[1], task[2]) for _, task in works)
-        return [function(*task) for function, task in works]
+        found.extend((work.arguments[1], work.arguments[2]) for work in works)
+        return [work.function(*work.arguments) for work in works]
 
     monkeypatch.setattr(orders, "side_by_side", here)
     notes.clear()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,10 @@ from recsys.data import load
 from recsys.evaluation import top_items
 from recsys.interactions import no_pairs
 from recsys.models.ease import EASE, EaseConfig
+from recsys.models.ials import IalsConfig
 from recsys.models.mf.config import TrainConfig
 from recsys.models.saved import load_model
+from recsys.rivals import EASE as EASE_RIVAL
 from recsys.rivals import rivals_for
 from recsys.split import Split, SplitPlan, make_split
 from search.machine.cluster import Failure, Resources
@@ -38,7 +41,11 @@ from search.stages.replicates import (
     run_race,
     standings,
 )
-from search.stages.winner import FinalTraining, alone, winner_training
+from search.stages.rivals import ChoiceTask
+from search.stages.winner import FinalTraining, winner_training
+from search.stages.work import Work, alone
+from search.tune.need import asked_bytes
+from search.tune.pace import size_of
 from search.tune.worker import ReplicateResult, TrialData
 
 RESOURCES = Resources(1, 0.0, 2, 2)
@@ -50,15 +57,21 @@ class Workers:
     def __init__(self, answer: Callable[..., Any] | None = None) -> None:
         self.answer = answer
         self.tasks: list[tuple[Any, ...]] = []
+        self.memory: list[int] = []  # that each of them asked for
 
     def put(self, value: Any) -> Any:
         return value
 
     def map(
-        self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], _: Resources
+        self,
+        function: Callable[..., Any],
+        tasks: Iterable[tuple[Any, ...]],
+        _: Resources,
+        memory: Sequence[int] = (),
     ) -> Iterator[tuple[int, Any]]:
         sent = [pickle.loads(pickle.dumps(task)) for task in tasks]
         self.tasks += sent
+        self.memory += memory
         for index in reversed(range(len(sent))):  # the last ends first
             yield index, (self.answer or function)(*sent[index])
 
@@ -125,6 +138,22 @@ class TestRunRace:
         failure = Failure("the worker died", "x")
         _, found = self.raced(split, set(), lambda _, task, *__: failure if task.replicate else 1)
         assert {task.replicate for task, answer in found if answer == failure} == {1}
+
+    def test_on_a_cluster_each_task_asks_for_its_own_memory(self, split: Split) -> None:
+        workers: Any = Workers(lambda *_: None)
+        data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
+        splits = fresh_splits(split, SplitPlan(), 42, 1)
+        wide = Racer("t0002", IalsConfig(ials_factors=2048))
+        there = replace(RESOURCES, largest=10**12)
+        rival = ChoiceTask(EASE_RIVAL, ("map@5",), 1, 1, 9.0)
+        racers = [*self.FINALISTS, wide]
+        list(run_race(workers, there, data, racers, splits, 42, set(), [rival]))
+        size = size_of(split.train)
+        configs = [EASE_RIVAL.configs[0], *(racer.config for racer in racers)]
+        assert workers.memory == [asked_bytes(config, size, 1, 10**12) for config in configs]
+        assert len(set(workers.memory)) > 1
+        alone_here, _ = self.raced(split, set(), lambda *_: None)
+        assert set(alone_here.memory) == {0}
 
     def test_a_real_replicate_is_measured_on_its_split(self, split: Split) -> None:
         workers: Any = Workers()
@@ -233,7 +262,7 @@ class TestWinner:
         workers = Workers(lambda *_: Failure("MemoryError: 3\n  GiB", "Traceback"))
         run = won_by(LFM, 1, workers, split=SimpleNamespace(train=no_pairs(1, 1)))
         with pytest.raises(RunFailedError) as caught:
-            alone(run, refit_stage.refit_task, None)
+            alone(run, Work(refit_stage.refit_task, (None,)))
         assert str(caught.value) == "refit: MemoryError: 3 GiB; --resume tries again"
 
 
@@ -271,7 +300,7 @@ class TestLastStages:
     def test_the_model_is_written_by_the_driver(self, tmp_path: Path, split: Split) -> None:
         run = self.run_of(tmp_path, split)
         done = refit_stage.refit(run)
-        ((winner, everything),) = run.cluster.tasks
+        ((_, winner, everything),) = run.cluster.tasks
         assert everything.digest() == split.full().digest()
         assert (done.rows, done.k, done.epochs) == (split.train.n_users, 5, 1)
         model = load_model(tmp_path / "model")
@@ -300,7 +329,7 @@ class TestLastStages:
             patch.setattr(refit_stage, "save_model", lambda *_: None)
             done = refit_stage.refit(run)
         assert (tmp_path / "model" / "weights.npz").read_bytes() == old
-        winner, everything = run.cluster.tasks[-1]
+        _, winner, everything = run.cluster.tasks[-1]
         users = np.arange(3, dtype=np.int32)
         best = top_items(winner.train(everything), everything, users, 5)
         lines = (tmp_path / "submission.csv").read_text().splitlines()[1:4]

@@ -12,7 +12,7 @@ from recsys.models.base import Size
 from recsys.models.ease import EaseConfig
 from recsys.models.ials import IalsConfig
 from search.machine.cluster import Resources
-from search.tune.need import STEP, WORKER, asked_bytes, trial_bytes, with_memory
+from search.tune.need import STEP, WORKER, asked_bytes, task_bytes, trial_bytes
 from search.tune.tuner import asked_by
 from search.tune.worker import TrialData
 
@@ -40,11 +40,10 @@ def test_asked_is_the_step_above_or_the_largest_node() -> None:
 
 def test_a_task_asks_what_the_largest_of_its_kind_takes() -> None:
     alone = Resources(1, 0.0, 2, 2)
-    assert with_memory(alone, [LARGE], SIZE) is alone
+    assert task_bytes(alone, [LARGE], SIZE) == 0
     there = Resources(1, 0.0, 2, 2, largest=10**12)
-    both = with_memory(there, [SMALL, LARGE], SIZE)
-    assert both.memory == asked_bytes(LARGE, SIZE, 1, 10**12)
-    assert with_memory(there, [], SIZE).memory == 0
+    assert task_bytes(there, [SMALL, LARGE], SIZE) == asked_bytes(LARGE, SIZE, 1, 10**12)
+    assert task_bytes(there, [], SIZE) == 0
 
 
 @pytest.mark.parametrize("selector", [None, {"ray.io/node-id": "!in(ab)"}])

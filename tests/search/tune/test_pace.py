@@ -318,7 +318,7 @@ class Here:
     def put(self, value: object) -> object:
         return value
 
-    def map(self, function: Any, tasks: Any, resources: Any) -> Any:
+    def map(self, function: Any, tasks: Any, resources: Any, memory: Any = ()) -> Any:
         self.tasks = list(tasks)
         return ((n, function(*task)) for n, task in enumerate(self.tasks))
 
