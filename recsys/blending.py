@@ -26,7 +26,7 @@ USERS = 2_000  # that choose the weights; more would cost memory and change litt
 class Ballots:
     """What all members say to some users of one held-out part, ready to be added up.
 
-    users int32 (V,); items int32 (V, W), ascending, -1 pads at the end; scores float32 (V, W, M);
+    users int32 (V,); items int32 (V, W), ascending, -1 pads at the end; scores float32 (M, V, W);
     hits bool (V, W): held out; held int64 (V,): held-out items of each user.
     """
 
@@ -38,7 +38,7 @@ class Ballots:
 
     @property
     def members(self) -> int:
-        return self.scores.shape[2]
+        return self.scores.shape[0]
 
 
 def depth_of(metric: str) -> int:
@@ -62,7 +62,7 @@ def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) 
     ]
     width = max((len(found) for found in merged), default=0)
     items = np.full((len(users), width), -1, np.int32)
-    scores = np.zeros((len(users), width, len(lists)), np.float32)
+    scores = np.zeros((len(lists), len(users), width), np.float32)
     hits = np.zeros((len(users), width), np.bool_)
     for v, found in enumerate(merged):
         items[v, : len(found)] = found
@@ -70,7 +70,7 @@ def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) 
         for m, one in enumerate(lists):
             there = one.items[v] >= 0
             at = np.searchsorted(found, one.items[v][there])
-            scores[v, at, m] = one.scores[v][there]
+            scores[m, v, at] = one.scores[v][there]
     held = held_out.degrees()[users]
     return Ballots(np.asarray(users, np.int32), items, scores, hits, held)
 
@@ -82,7 +82,7 @@ def values_of(weights: NDArray[np.float64], cast: Ballots, metric: str) -> NDArr
     wanted = parse_metric(metric)
     total = np.zeros(cast.items.shape, np.float32)
     for m in np.flatnonzero(weights):
-        total += np.float32(weights[m]) * cast.scores[:, :, m]
+        total += np.float32(weights[m]) * cast.scores[m]
     total[cast.items < 0] = -np.inf
     hits = cast.hits
     if (missing := wanted.k - cast.items.shape[1]) > 0:

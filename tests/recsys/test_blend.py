@@ -198,7 +198,7 @@ def test_no_more_members_than_allowed() -> None:
 
 def test_equal_members_give_the_earlier_one_alone() -> None:
     one = part(1)
-    twice = Ballots(one.users, one.items, one.scores[:, :, [0, 0]], one.hits, one.held)
+    twice = Ballots(one.users, one.items, one.scores[[0, 0]], one.hits, one.held)
     assert_array_equal(chosen_by([twice], "map@10", most=2), [1.0, 0.0])
 
 
