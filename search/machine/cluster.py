@@ -251,22 +251,13 @@ class Cluster:
             there.cpus,
             max(1, side_by_side(nodes, cpus_per_trial, gpus_per_trial)),
             self.place.selector,
-            self._largest_memory() if self.address else None,
+            self.place.memory,
         )
-
-    def _largest_memory(self) -> int | None:
-        """Bytes that Ray gives away on the node with most memory; None where no node is there."""
-        there = (has.get("memory", 0.0) for has in self._given() if has.get("CPU"))
-        return int(max(there, default=0.0)) or None
 
     def nodes(self) -> list[tuple[float, float]]:
         """Cores and GPUs of every node that is there now and may be used."""
-        return [(has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in self._given()]
-
-    def _given(self) -> list[dict[str, float]]:
-        """What Ray gives away on every node that is there now and may be used."""
         return [
-            node["Resources"]
+            (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in self._ray.nodes()
             if node["Alive"] and node["NodeID"] not in self.place.excluded
         ]

@@ -69,12 +69,13 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         if folder.note is not None:
             note(f"note: {folder.note}")
         cores = usable_cores()
-        there = Capacity(cores, cores, _gpus(settings.gpus_per_trial))
+        there = Capacity(cores, cores, gpus_here(settings.gpus_per_trial))
     there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
     return place
 
 
-def _gpus(asked: float) -> float:
+def gpus_here(asked: float) -> float:
+    """How many GPUs torch sees on this machine; not looked at where none are asked for."""
     if asked <= 0:
         return 0.0
     import torch

@@ -66,12 +66,12 @@ def fit_nodes(
 
     has = f"the node with most memory gives away {_gb(largest)}"
     expected = "a space of smaller models, or a node with more memory (ray start --memory)"
-    told = f"a trial on {size.items:,} items"
+    told = f"trials on {size.items:,} items"
     spec, left = _fitting(spec, needed, largest, told, has, expected, note)
     worst = max(left, key=needed)
     if needed(worst) > largest:
         raise ConfigError(
-            f"{spec.name}: {told} with {worst.label()} needs {_gb(needed(worst))} of memory, and "
+            f"{spec.name}: {told} with {worst.label()} need {_gb(needed(worst))} of memory, and "
             f"{has}: expected {expected}"
         )
     return spec
@@ -95,7 +95,7 @@ def _fitting(
     out = [method for method, bytes_ in least.items() if bytes_ > most]
     if len(out) == len(parts):
         raise ConfigError(
-            f"{spec.name}: {told} needs at least {_gb(min(least.values()))}, and {has}: expected "
+            f"{spec.name}: {told} need at least {_gb(min(least.values()))}, and {has}: expected "
             f"{expected}"
         )
     for method in out:

@@ -20,11 +20,11 @@ from recsys.metrics import parse_metric
 from recsys.models.base import Size
 from recsys.split import Split
 from search.durations import AUTO, EXPECTED
-from search.machine.cluster import Cluster, resolve_device
+from search.machine.cluster import Cluster, resolve_device, side_by_side
 from search.machine.cores import usable_cores
 from search.machine.memory import usable_memory
 from search.machine.nodes import Place
-from search.machine.place import check_place
+from search.machine.place import check_place, gpus_here
 from search.machine.storage import resolve_storage
 from search.machine.workers import NoWorkersError
 from search.paste import command
@@ -422,7 +422,8 @@ def _fit(
     if settings.address:  # where nodes may still be to come, nothing is known of them
         most = place.memory
         return spec if most is None else fit_nodes(spec, size, most, threads, note)
-    concurrent = max(1, usable_cores() // threads)
+    here = usable_cores(), gpus_here(settings.gpus_per_trial)
+    concurrent = max(1, side_by_side([here], threads, settings.gpus_per_trial))
     return fit_memory(spec, size, usable_memory(), concurrent, threads, note)
 
 

@@ -7,7 +7,7 @@ all splits. Only a blend that is proven better than the winner is handed over in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -106,20 +106,15 @@ def train_blend(
     blend: Blended,
     what: str,
     items: CSR,
-    done: Sequence[tuple[FinalTraining, bytes]] = (),
+    done: Mapping[FinalTraining, bytes] = {},
 ) -> tuple[BlendConfig, list[bytes]]:
     """The members trained on `items`, side by side; `what` makes their seeds others.
 
-    done: trainings on the same items whose weights are there already. Raises `RunFailedError` where
-    one of them failed.
+    done: weights of trainings on the same items, where there are some. Raises `RunFailedError`
+    where one of them failed.
     """
     trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
-    found = {
-        at: weights
-        for at, training in enumerate(trainings)
-        for one, weights in done
-        if one == training
-    }
+    found = {at: done[one] for at, one in enumerate(trainings) if one in done}
     missing = [at for at in range(len(trainings)) if at not in found]
     shared = run.cluster.put(items)
     works = [Work(refit_task, (trainings[at], shared), (trainings[at].config,)) for at in missing]
@@ -163,7 +158,7 @@ def blend_test_task(
 
 
 def on_test_items(
-    run: Stages, blend: Blended, metrics: list[str], done: Sequence[tuple[FinalTraining, bytes]]
+    run: Stages, blend: Blended, metrics: list[str], done: Mapping[FinalTraining, bytes]
 ) -> Evaluation:
     """The blend on the test items, its members trained on train + valid; `done`: see
     `train_blend`.

@@ -31,7 +31,7 @@ from search.stages.replicates import (
 from search.stages.rivals import ChoiceTask, Chosen, event_of, to_choose
 from search.stats import expected_reach
 from search.tune.pace import size_of, watched_users
-from search.tune.reserve import beside
+from search.tune.reserve import after_race
 from search.tune.worker import ReplicateResult, ReplicateTask
 from search.words import baseline_name, counted
 
@@ -258,9 +258,7 @@ def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[Trial
     def seconds(racers: Sequence[TrialRecord]) -> float:
         each = sorted(map(full_seconds, racers), reverse=True)
         members, dearest = sum(each[: run.spec.blend]) / workers, max(each, default=0.0)
-        tested = max(dearest, beside(dearest, rivals.training, workers))
-        # the winner's test is its part in the blend's; the blend or the winner is trained for good
-        after = tested + members + max(members, dearest)
+        after = after_race(dearest, members, rivals, workers)
         return max(left - choosing - after, LEAST_SHARE * budget)
 
     return seconds

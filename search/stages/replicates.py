@@ -19,7 +19,7 @@ from recsys.split import Split, SplitPlan, resplit
 from search.machine.cluster import Cluster, Failure, Resources
 from search.record.events import ReplicateRaced
 from search.space.trial import trial_seed
-from search.stages.rivals import ChoiceTask, Chosen, choose_rival
+from search.stages.rivals import ChoiceTask, Chosen, choose_beside
 from search.stages.work import Work, on_workers
 from search.stats import Comparison, compare_paired, holm
 from search.tune.pace import size_of
@@ -80,7 +80,6 @@ def run_race(
     has not finished.
     """
     shared = cluster.put(data)
-    own = (cluster.put(data.train), cluster.put(data.valid)) if rivals else ()
     halves = [(cluster.put(s.train), cluster.put(s.valid)) for s in splits]
     tasks = [
         ReplicateTask(
@@ -95,7 +94,7 @@ def run_race(
         if (finalist.id, replicate) not in already
     ]
     # rivals first: choosing one takes as long as several replicates, and can't be divided
-    works = [Work(choose_rival, (task, *own), task.rival.configs) for task in rivals]
+    works = [Work(choose_beside, (task, shared), task.rival.configs) for task in rivals]
     works += [
         Work(run_replicate, (task, shared, *halves[task.replicate]), (task.config,))
         for task in tasks

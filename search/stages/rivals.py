@@ -20,7 +20,7 @@ from recsys.rivals import SHARE, Rival, choose, rivals_for
 from search.record.events import RivalChosen
 from search.space.trial import trial_seed
 from search.stages.context import Stages
-from search.tune.worker import limit_threads
+from search.tune.worker import TrialData, limit_threads
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ def choose_rival(task: ChoiceTask, train: CSR, valid: CSR) -> Chosen:
         seconds=task.seconds,
     )
     return Chosen(found.config, found.metrics)
+
+
+def choose_beside(task: ChoiceTask, data: TrialData) -> Chosen:
+    """The same on the data of the trials, which workers have already."""
+    return choose_rival(task, data.train, data.valid)
 
 
 def chosen(run: Stages) -> dict[str, Chosen]:

@@ -6,7 +6,7 @@ The winner is trained for the number of epochs that the race has learned.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,7 @@ def test(run: Stages) -> Tested:
     compared = {name: compare_paired(mine, values, rng) for name, values in beside.per_user.items()}
     tried = None
     if blend and time_for(run, blend):
-        done = [] if on_test.weights is None else [(winner, on_test.weights)]
+        done = {} if on_test.weights is None else {winner: on_test.weights}
         tried = _blend(run, blend, mine, beside, rng, done)
     handed = tried.per_user if tried is not None and blend and blend.handed_over else mine
     save_test_values(run.folder.path, UserValues(on_test.found.users, handed))
@@ -108,7 +108,7 @@ def _blend(
     winner: np.ndarray,
     beside: Rivals,
     rng: np.random.Generator,
-    done: Sequence[tuple[FinalTraining, bytes]],
+    done: Mapping[FinalTraining, bytes],
 ) -> BlendOnTest:
     """The blend on the test items, compared with the winner (its values per user) and the
     rivals; `done`: see `train_blend`.

@@ -76,14 +76,24 @@ class Reserve:
         seconds = float(np.mean([taken for *_, taken in self._best])) if self._best else 0.0
         raced = seconds * (self.race.finalists + 1) * self.race.replicates
         race = beside(raced, rivals.choosing, self.concurrent)
-        test = max(seconds, beside(seconds, rivals.training, self.concurrent))
         members = self.members * seconds / self.concurrent
-        return (race + test + members + max(seconds, members)) * SPARE + SPARE_S
+        after = after_race(seconds, members, rivals, self.concurrent)
+        return (race + after) * SPARE + SPARE_S
 
 
 def beside(work: float, other: float, concurrent: int) -> float:
     """Seconds of some trainings and of one more task, which cannot be divided, at once."""
     return max(other, (work + other) / concurrent)
+
+
+def after_race(winner: float, members: float, rivals: Needed, concurrent: int) -> float:
+    """Seconds of test and refit. winner: of its training; members: of a blend's, side by side.
+
+    The rivals are trained beside the winner's test, which is its part in the blend's; the blend or
+    the winner is trained for good.
+    """
+    tested = max(winner, beside(winner, rivals.training, concurrent))
+    return tested + members + max(members, winner)
 
 
 def _middle(ascending: list[float]) -> float:

@@ -52,7 +52,7 @@ def test_a_method_without_room_is_left_out(two: SearchSpec) -> None:
 
 
 def test_nothing_fits() -> None:
-    with pytest.raises(ConfigError, match=r"needs at least .* GB, and this machine has 0.6 GB"):
+    with pytest.raises(ConfigError, match=r"need at least .* GB, and this machine has 0.6 GB"):
         fit_memory(load_spec("bpr_hard"), WIDE, 6 * 10**8, 2, 1, print)
 
 
@@ -71,9 +71,9 @@ def test_on_a_cluster_the_largest_node_decides(two: SearchSpec) -> None:
     spec = fit_nodes(two, WIDE, 24 * GB, 1, told.append)
     assert [dict(pairs)["model"] for pairs in spec.enqueue] == ["popularity"]
     (line,) = told
-    assert line.startswith("left out: ease, of which a trial on 60,000 items would need")
+    assert line.startswith("left out: ease, of which trials on 60,000 items would need")
     assert line.endswith(" GB: the node with most memory gives away 24.0 GB")
-    with pytest.raises(ConfigError, match=r"a trial on 60,000 items needs at least .* 0.1 GB: exp"):
+    with pytest.raises(ConfigError, match=r"trials on 60,000 items need at least .* 0.1 GB: exp"):
         fit_nodes(two, WIDE, GB // 10, 1, told.append)
 
 
@@ -82,7 +82,7 @@ def test_a_config_that_fits_on_no_node_is_refused_by_name() -> None:
     config = next(c for c in configs_of(spec) if c.to_flat()["latent_factors"] == 2048)
     needed = trial_bytes(config, WIDE, 1)
     assert fit_nodes(spec, WIDE, needed, 1, print) is spec
-    with pytest.raises(ConfigError, match=r"with bpr-hard d=2048 .* needs .* GB of memory, and"):
+    with pytest.raises(ConfigError, match=r"with bpr-hard d=2048 .* need .* GB of memory, and"):
         fit_nodes(spec, WIDE, needed - 1, 1, print)
 
 
@@ -91,7 +91,7 @@ def test_a_new_run_looks_before_anything_starts(
 ) -> None:
     monkeypatch.setattr(start, "usable_memory", lambda: WORKER)
     options = Options(space="bpr_hard", data="demo", runs_dir=tmp_path / "runs")
-    with pytest.raises(ConfigError, match=r"needs at least .* and this machine has 0.3 GB"):
+    with pytest.raises(ConfigError, match=r"need at least .* and this machine has 0.3 GB"):
         run_search(options)
     assert not (tmp_path / "runs").exists()
 

@@ -353,7 +353,7 @@ def test_a_choice_that_fails_is_made_again_before_the_test(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(replicates, "choose_rival", _dies)
+        patch.setattr(replicates, "choose_beside", _dies)
         run.go("race")
     assert not run.stages.state.rivals
     run.go("blend", "test")
