@@ -9,6 +9,7 @@ list of a user, k places.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,21 +57,25 @@ def voters(train: CSR, valid: CSR, seed: int) -> np.ndarray:
 
 def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) -> Ballots:
     """Merge the lists of all members, each of the same V users, who all have held-out items."""
-    merged = [
-        np.unique(np.concatenate([one.items[v][one.items[v] >= 0] for one in lists]))
-        for v in range(len(users))
-    ]
-    width = max((len(found) for found in merged), default=0)
+    rows = np.arange(len(users))[:, None]
+    n_items = held_out.n_items
+    there = [one.items >= 0 for one in lists]
+    # a pair of a user and an item as one number, which sorts by user, then by item
+    keys = [(rows * n_items + one.items)[ok] for one, ok in zip(lists, there, strict=True)]
+    merged = np.unique(np.concatenate(keys))
+    v, item = np.divmod(merged, n_items)
+    first = np.searchsorted(merged, rows[:, 0] * n_items)
+    at = np.arange(len(merged)) - first[v]
+    width = int(at.max(initial=-1)) + 1
     items = np.full((len(users), width), -1, np.int32)
+    items[v, at] = item
     scores = np.zeros((len(lists), len(users), width), np.float32)
+    for m, (one, ok) in enumerate(zip(lists, there, strict=True)):
+        found = np.searchsorted(merged, keys[m])
+        scores[m, v[found], at[found]] = one.scores[ok]
     hits = np.zeros((len(users), width), np.bool_)
-    for v, found in enumerate(merged):
-        items[v, : len(found)] = found
-        hits[v, : len(found)] = np.isin(found, held_out.row(int(users[v])), assume_unique=True)
-        for m, one in enumerate(lists):
-            there = one.items[v] >= 0
-            at = np.searchsorted(found, one.items[v][there])
-            scores[m, v, at] = one.scores[v][there]
+    liked = [row * n_items + held_out.row(int(user)) for row, user in enumerate(users)]
+    hits[v, at] = np.isin(merged, np.concatenate(liked)) if liked else False
     held = held_out.degrees()[users]
     return Ballots(np.asarray(users, np.int32), items, scores, hits, held)
 
@@ -101,22 +106,29 @@ def values_of(weights: NDArray[np.float64], cast: Ballots, metric: str) -> NDArr
 
 
 class Means:
-    """The mean of a metric under many weights, each worked out once."""
+    """The mean of a metric under many weights, each worked out once, `pool` sharing the work."""
 
-    def __init__(self, parts: Sequence[Ballots], metric: str) -> None:
+    def __init__(
+        self, parts: Sequence[Ballots], metric: str, pool: ThreadPoolExecutor | None = None
+    ) -> None:
         self.parts, self._metric = parts, metric
         self._known: dict[tuple[int, tuple[int, ...]], float] = {}
+        self._map = map if pool is None else pool.map
 
-    def of(self, counts: NDArray[np.int64], chosen: Sequence[int]) -> float:
-        """Over the parts with these numbers, weights being `counts` / their sum."""
-        common = int(np.gcd.reduce(counts))
-        key = tuple(int(count) // common for count in counts)
-        weights = counts / counts.sum()
-        for part in chosen:
-            if (part, key) not in self._known:
-                values = values_of(weights, self.parts[part], self._metric)
-                self._known[part, key] = float(values.mean())
-        return float(np.mean([self._known[part, key] for part in chosen]))
+    def of(self, tried: Sequence[NDArray[np.int64]], chosen: Sequence[int]) -> list[float]:
+        """For each of these counts, whose weights are their shares, over the parts with these
+        numbers.
+        """
+        keys = [tuple((counts // np.gcd.reduce(counts)).tolist()) for counts in tried]
+        asked = [(part, key) for key in dict.fromkeys(keys) for part in chosen]
+        missing = [one for one in asked if one not in self._known]
+        self._known |= zip(missing, self._map(self._value, missing), strict=True)
+        return [float(np.mean([self._known[part, key] for part in chosen])) for key in keys]
+
+    def _value(self, asked: tuple[int, tuple[int, ...]]) -> float:
+        part, key = asked
+        weights = np.array(key) / sum(key)
+        return float(values_of(weights, self.parts[part], self._metric).mean())
 
 
 def choose_weights(
@@ -132,19 +144,21 @@ def choose_weights(
     counts = np.zeros(means.parts[0].members, np.int64)
     best, best_counts = -np.inf, counts
     for _ in range(steps):
-        tried = []
-        for m in range(len(counts)):
-            if counts[m] or np.count_nonzero(counts) < most:
-                more = counts + (np.arange(len(counts)) == m)
-                tried.append((means.of(more, chosen), -m, more))
-        value, _, counts = max(tried, key=lambda row: row[:2])
-        if value > best:
-            best, best_counts = value, counts
+        tried = [
+            counts + (np.arange(len(counts)) == m)
+            for m in range(len(counts))
+            if counts[m] or np.count_nonzero(counts) < most
+        ]
+        values = means.of(tried, chosen)
+        at = int(np.argmax(values))
+        counts = tried[at]
+        if values[at] > best:
+            best, best_counts = values[at], counts
     return best_counts / best_counts.sum()
 
 
 def cross_fitted(
-    parts: Sequence[Ballots], metric: str, most: int, steps: int = STEPS
+    parts: Sequence[Ballots], metric: str, most: int, steps: int = STEPS, threads: int = 1
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """Each part's values per user under weights that the *other* parts chose; and the weights that
     all of them choose, (M,), for the model that is handed over.
@@ -152,10 +166,12 @@ def cross_fitted(
     At least two parts, so that no part is measured by weights it has seen.
     """
     assert len(parts) > 1
-    means, numbers = Means(parts, metric), range(len(parts))
-    measured = []
-    for at in numbers:
-        others = [number for number in numbers if number != at]
-        weights = choose_weights(means, others, most, steps)
-        measured.append(values_of(weights, parts[at], metric))
-    return measured, choose_weights(means, numbers, most, steps)
+    numbers = range(len(parts))
+    with ThreadPoolExecutor(threads) as pool:
+        means = Means(parts, metric, pool)
+        measured = []
+        for at in numbers:
+            others = [number for number in numbers if number != at]
+            weights = choose_weights(means, others, most, steps)
+            measured.append(values_of(weights, parts[at], metric))
+        return measured, choose_weights(means, numbers, most, steps)

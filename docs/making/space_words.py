@@ -104,6 +104,10 @@ def _parts_of_keys() -> str:
             "`race.replicates`",
             f"{_whole('replicates')} fresh splits; at least 2 where there is one",
         ),
+        (
+            "`race.up_to`",
+            f"{_whole('up_to')}, more than `replicates`: splits where the time budget has room",
+        ),
     ]
     return table(("part of a key", "values"), rows)
 

@@ -206,7 +206,8 @@ class Model(ABC):
         positives, held_out: CSR of U x I. With held-out items each evaluated epoch has `metric`,
         which decides what is best, and `metrics`; without, exactly the config's epochs run.
         exclude: items that a leaky config keeps out of its negatives; others ignore it.
-        time_limit: seconds; the epoch that passes it is the last. The last report has a `stop`.
+        time_limit: seconds; the epoch that passes it is the last. The last report has a `stop`. A
+        report that is evaluated has its `evaluation`, and until the next the model is of its epoch.
         checkpoints: where they are kept, and the one to continue from; a model without epochs
         makes none.
 
@@ -302,10 +303,13 @@ class ClosedForm(Model):
         began = time.perf_counter()
         self.solve(config, positives, threads)
         trained = time.perf_counter()
-        values: dict[str, float] = {}
+        found, values = None, dict[str, float]()
         if held_out is not None:
             names = list(dict.fromkeys([metric, *metrics]))
-            values = evaluate(self, positives, held_out, names, threads=threads).values
+            found = evaluate(self, positives, held_out, names, threads=threads)
+            values = found.values
         done = time.perf_counter()
         best, loss = values.get(metric, float("nan")), float("nan")
-        yield EpochReport(1, loss, values, 1, best, trained - began, done - trained, "epochs")
+        yield EpochReport(
+            1, loss, values, 1, best, trained - began, done - trained, "epochs", found
+        )

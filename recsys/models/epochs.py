@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from recsys.errors import DivergedError, InputError
-from recsys.evaluation import evaluate
+from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import check_metric
 from recsys.models.base import EpochReport
@@ -100,13 +101,13 @@ def run_epochs(
             trained = time.perf_counter()
             late = time_limit is not None and spent + trained - start >= time_limit
             last = late or epoch == epochs
-            values: dict[str, float] = {}
+            measured: Evaluation | None = None
             if held_out is not None and (last or epoch % eval_every == 0):
                 try:
-                    values = evaluate(scorer, positives, held_out, names, threads=threads).values
+                    measured = evaluate(scorer, positives, held_out, names, threads=threads)
                 except FloatingPointError:  # finite weights whose product is not
                     raise DivergedError(epoch, key) from None
-                waited = 0 if best.offer(epoch, values[metric]) else waited + 1
+                waited = 0 if best.offer(epoch, measured.values[metric]) else waited + 1
             done = time.perf_counter()
             spent += done - start
             stop = None
@@ -118,12 +119,19 @@ def run_epochs(
                 stop = "time"
             best_epoch = best.epoch if held_out is not None else epoch
             report = EpochReport(
-                epoch, loss, values, best_epoch, best.value, trained - start, done - trained, stop
+                epoch,
+                loss,
+                {} if measured is None else measured.values,
+                best_epoch,
+                best.value,
+                trained - start,
+                done - trained,
+                stop,
             )
             if engine is not None and checkpoints is not None and not stop:
                 reports.append(report)
                 offer(checkpoints, engine, best, reports, waited, spent)
-            yield report
+            yield replace(report, evaluation=measured)
             if stop:
                 return
     finally:

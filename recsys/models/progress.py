@@ -10,11 +10,13 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recsys.evaluation import Evaluation
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class EpochReport:
     metrics: on the held-out items, empty where the epoch was not evaluated. best_epoch and
     best_value: so far; without held-out items the latest epoch and NaN. Seconds are wall-clock.
     stop: why this epoch was the last, "patience", "time" or "epochs", otherwise None.
+    evaluation: what `metrics` are the means of, None where there was none; no checkpoint keeps it.
     """
 
     epoch: int
@@ -35,6 +38,7 @@ class EpochReport:
     train_seconds: float
     eval_seconds: float
     stop: str | None
+    evaluation: Evaluation | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -200,7 +200,10 @@ class StageMarked(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicateRaced(Event):
-    """A finalist was trained on one fresh split: `value` and `best_epoch`, or why it failed."""
+    """A finalist was trained on one fresh split: `value` and `best_epoch`, or why it failed.
+
+    crossed: `value` is of epochs that other users chose; None in runs from before ADR 169.
+    """
 
     kind, brief = "race", True
     config_id: str
@@ -212,6 +215,7 @@ class ReplicateRaced(Event):
     value: float | None = None
     best_epoch: int | None = None
     seconds: float | None = None
+    crossed: bool | None = None
 
     @property
     def failed(self) -> bool:

@@ -11,9 +11,9 @@ from recsys.yamlio import parse_yaml
 from search.space.domains import FIELDS, OWNERS, STRUCTURAL
 from search.space.located import Node, Origin, near, shown
 from search.space.params import PARAM_KEYS, value_of
-from search.space.reader import DEFAULT_EPOCHS, KEYS
+from search.space.reader import DEFAULT_EPOCHS, KEYS, RACE
 
-_NESTED = {"split": ("order", "test", "valid"), "race": ("finalists", "replicates", "prefer")}
+_NESTED = {"split": ("order", "test", "valid"), "race": RACE}
 
 
 def with_settings(
@@ -31,6 +31,11 @@ def with_settings(
     """
     plain = value | {"params": dict(value["params"])}
     _refuse_twice(settings)
+    named = {setting.partition("=")[0].strip() for setting in settings}
+    size = named & {"race.finalists", "race.replicates"}
+    if size and "race.up_to" not in named and isinstance(race := plain.get("race"), dict):
+        # whoever says how large the race is means it
+        plain["race"] = {key: part for key, part in race.items() if key != "up_to"}
     touched = {_apply(plain, setting) for setting in settings} | more.keys()
     plain |= more
     if "max_epochs" in touched and "grace_epochs" not in touched and _has_least_grace(value):

@@ -39,8 +39,10 @@ WHOLE = {
     "fixed": (1, 1_000_000),
     "finalists": (0, 100),
     "replicates": (0, 100),
+    "up_to": (2, 100),
     "blend": (2, 20),
 }
+RACE = ("finalists", "replicates", "up_to", "prefer")
 DEFAULT_EPOCHS = 20
 _PROBES = 256
 
@@ -119,7 +121,7 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
         return RaceSpec(0, 0) if table else RaceSpec(4, 5)
     if node.value in (None, "none"):
         return RaceSpec(0, 0)
-    parts = node.entries(("finalists", "replicates", "prefer"))
+    parts = node.entries(RACE)
     finalists = parts["finalists"].integer(*WHOLE["finalists"]) if "finalists" in parts else 4
     replicates = parts["replicates"].integer(*WHOLE["replicates"]) if "replicates" in parts else 5
     if not finalists or not replicates:
@@ -131,7 +133,14 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
     prefer = parts["prefer"].word(PREFER) if "prefer" in parts else PREFER[0]
     if prefer != PREFER[0] and not finalists:
         raise parts["prefer"].fail(f"{prefer} is decided by a race, and there is none")
-    return RaceSpec(finalists, replicates, prefer)
+    up_to = None
+    if "up_to" in parts:
+        up_to = parts["up_to"].integer(*WHOLE["up_to"])
+        if not finalists:
+            raise parts["up_to"].fail("fresh splits are for a race, and there is none")
+        if up_to <= replicates:
+            raise parts["up_to"].wrong(f"more than the {replicates} of replicates, or leave it out")
+    return RaceSpec(finalists, replicates, prefer, up_to)
 
 
 def _blend(node: Node | None, race: RaceSpec) -> int:

@@ -18,7 +18,7 @@ from search.names import SPACE_NAME
 from search.paths import SPACES
 from search.space.domains import FIELDS, Field
 from search.space.params import BUNDLE_NAME
-from search.space.reader import KEYS, MODES, ORDERS, PREFER, PURPOSES, WHOLE
+from search.space.reader import KEYS, MODES, ORDERS, PREFER, PURPOSES, RACE, WHOLE
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 FILE = "space.schema.json"
@@ -74,10 +74,7 @@ def space_schema() -> Schema:
         ),
         "split": _object({"order": _words(ORDERS), "test": _or_none(hold_out), "valid": hold_out}),
         "race": _or_none(
-            _object(
-                {key: _whole(key) for key in ("finalists", "replicates")}
-                | {"prefer": _words(PREFER)}
-            )
+            _object({key: _whole(key) for key in RACE if key in WHOLE} | {"prefer": _words(PREFER)})
         ),
         "blend": _or_none(_whole("blend")),
         "params": {

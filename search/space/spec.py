@@ -50,16 +50,21 @@ class SplitSpec:
 class RaceSpec:
     """The race: how many of the best trials meet, on how many fresh splits. 0: no race.
 
-    prefer: who wins, the "best", or the "small"est of those that are not proven worse than it.
+    up_to: on how many splits where the time budget has room for them; None: on no more than
+    `replicates`. prefer: who wins, the "best", or the "small"est of those that are not proven worse
+    than it.
     """
 
     finalists: int
     replicates: int
     prefer: str = "best"
+    up_to: int | None = None
 
     def plain(self) -> dict[str, Any]:
-        plain = {"finalists": self.finalists, "replicates": self.replicates}
-        # runs of earlier versions are known by the digest of a spec without this key
+        plain: dict[str, Any] = {"finalists": self.finalists, "replicates": self.replicates}
+        # runs of earlier versions are known by the digest of a spec without these keys
+        if self.up_to is not None:
+            plain["up_to"] = self.up_to
         return plain if self.prefer == "best" else plain | {"prefer": self.prefer}
 
 

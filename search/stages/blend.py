@@ -18,6 +18,7 @@ from recsys.metrics import PER_USER, parse_metric
 from recsys.models import ModelConfig, config_from_flat, model_of
 from recsys.models.blend import Blend, BlendConfig
 from search.machine.cluster import Failure
+from search.machine.cores import usable_cores
 from search.record.compared import comparison
 from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
@@ -47,7 +48,7 @@ def choose_blend(run: Stages) -> Blended:
         users.append(voters(split.train, split.valid, split.seed))
         lists = [load_lists(lists_file(folder, row.id, r)) for row in rows]
         parts.append(ballots(users[r], lists, split.valid))
-    measured, weights = cross_fitted(parts, run.spec.metric, run.spec.blend)
+    measured, weights = cross_fitted(parts, run.spec.metric, run.spec.blend, threads=usable_cores())
     members = [
         BlendMember(id=row.id, weight=float(weight), mean=row.mean, epochs=learned(row.best_epochs))
         for row, weight in zip(rows, weights, strict=True)

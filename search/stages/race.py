@@ -15,7 +15,7 @@ from search.record.compared import comparison
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.result import Decided, Finalist
-from search.record.state import TrialRecord
+from search.record.state import RunState, TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stages.lists import lists_file, save_lists
 from search.stages.replicates import (
@@ -31,8 +31,8 @@ from search.stages.replicates import (
 from search.stages.rivals import ChoiceTask, Chosen, event_of, to_choose
 from search.stats import expected_reach
 from search.tune.pace import size_of, watched_users
+from search.tune.replicate import ReplicateResult, ReplicateTask
 from search.tune.reserve import after_race
-from search.tune.worker import ReplicateResult, ReplicateTask
 from search.words import baseline_name, counted
 
 
@@ -140,6 +140,9 @@ def race(run: Stages) -> Decided:
     choosing = run.reserve.rivals_need().choosing / run.resources.concurrent if rivals else 0.0
     seconds = seconds_left(run, choosing)
     racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds)
+    if replicates == planned > 0 and not run.settings.settles:
+        most = run.spec.race.up_to or planned
+        replicates = with_spare(racers, planned, most, run.resources.concurrent, seconds)
     limit = time.monotonic() + LATE * (seconds(racers) + choosing)
     if replicates < 1:
         best = racers[0]
@@ -161,13 +164,15 @@ def race(run: Stages) -> Decided:
     already = {
         key
         for key, row in run.state.race.items()
-        if not row.failed
+        if row.crossed
         and per_user_file(folder, *key).exists()
         and (not run.spec.blend or lists_file(folder, *key).exists())
     }
     total = len(racers) * replicates + len(rivals)
     names = " and ".join(baseline_name(task.rival.name) for task in rivals)
-    also = f"; beside them {names} on validation" if rivals else ""
+    more = replicates - planned
+    also = f" ({planned} planned, {more} more in the time that is left)" if more > 0 else ""
+    also += f"; beside them {names} on validation" if rivals else ""
     run.display.note(
         f"{counted(len(racers), 'finalist')} on {counted(replicates, 'fresh split')} "
         f"of train + valid{also}"
@@ -197,7 +202,7 @@ def race(run: Stages) -> Decided:
             if answer.lists is not None:
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
         run.journal.append(_raced(task, answer), sync=True)
-        whole = whole_splits(run.folder.cached_state().race.values(), racers, replicates)
+        whole = whole_splits(rows_that_count(run.folder.cached_state()), racers, replicates)
         if time.monotonic() > limit and 0 < whole < replicates:
             work.close()
             run.display.note(f"the race ends for want of time: {whole} of {replicates} splits")
@@ -205,13 +210,18 @@ def race(run: Stages) -> Decided:
             break
     run.refresh()
     ids = {t.id for t in racers}
-    rows = run.state.race.values()
+    rows = rows_that_count(run.state)
     table = standings(
         [r for r in rows if r.config_id in ids and r.replicate < replicates], replicates
     )
     if not table:
         raise RunFailedError("every finalist failed in the race (causes in race.csv)")
     return race_summary(run, table, racers, replicates)
+
+
+def rows_that_count(state: RunState) -> list[ReplicateRaced]:
+    """What was raced, without what a version from before ADR 169 measured in another way."""
+    return [row for row in state.race.values() if row.crossed or row.failed]
 
 
 def whole_splits(
@@ -235,7 +245,13 @@ def _raced(task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateR
     )
     if isinstance(answer, Failure):
         return replace(raced, error=answer.error, cause=answer.cause)
-    return replace(raced, value=answer.value, best_epoch=answer.best_epoch, seconds=answer.seconds)
+    return replace(
+        raced,
+        value=answer.value,
+        best_epoch=answer.best_epoch,
+        seconds=answer.seconds,
+        crossed=True,
+    )
 
 
 MIN_RACERS, MIN_REPLICATES = 2, 2
@@ -298,6 +314,25 @@ def fit_race(
         if found[1] >= least and len(found[0]) > len(best[0]):
             best = found
     return best if best[0] else (chosen, r)
+
+
+def with_spare(
+    racers: Sequence[TrialRecord],
+    replicates: int,
+    most: int,
+    concurrent: int,
+    seconds: Callable[[Sequence[TrialRecord]], float],
+) -> int:
+    """On how many splits these race, `replicates` to `most`: as many as the time left allows.
+
+    A search that ends before its budget leaves minutes, and each further split makes the race, and
+    what a blend gains over its winner, easier to tell from luck. How many is decided before the
+    first result, so that nothing is looked at twice. Without a time budget there is none to use.
+    """
+    left, each = seconds(racers), sum(map(full_seconds, racers)) / concurrent
+    if left == float("inf"):
+        return replicates
+    return max(replicates, min(most, int(left / max(each, 1e-9))))
 
 
 def _fit(

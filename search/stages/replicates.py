@@ -23,7 +23,8 @@ from search.stages.rivals import ChoiceTask, Chosen, choose_beside
 from search.stages.work import Work, on_workers
 from search.stats import Comparison, compare_paired, holm
 from search.tune.pace import size_of
-from search.tune.worker import ReplicateResult, ReplicateTask, TrialData, run_replicate
+from search.tune.replicate import ReplicateResult, ReplicateTask, run_replicate
+from search.tune.worker import TrialData
 
 
 @dataclass(frozen=True)

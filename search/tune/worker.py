@@ -11,18 +11,15 @@ import platform
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from recsys.blending import depth_of, voters
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
-from recsys.models.blend import TopLists, top_lists
 from recsys.models.progress import Checkpoints
-from search.machine.cluster import Failure
 from search.space.trial import TrialConfig
 from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
 from search.tune.pace import epochs_of, paced_rungs
@@ -92,11 +89,6 @@ class Trial:
             device=own_device(data.device),
             checkpoints=checkpoints,
         )
-
-    def per_user(self, held_out: CSR, seen: CSR) -> tuple[np.ndarray, np.ndarray]:
-        """Users with held-out items (V,) and their value of the run's metric (V,)."""
-        result = evaluate(self.model, seen, held_out, [self.data.metric], threads=self.data.threads)
-        return result.users, result.per_user[self.data.metric]
 
     def test(self) -> dict[str, float]:
         """Every metric on the test items (report tables only)."""
@@ -191,50 +183,3 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
         cause = f"{type(error).__name__}: {error}"
         result |= {"error": traceback.format_exc(), "cause": cause, "stop": "error", "rows": rows}
     tune.report(result)
-
-
-@dataclass(frozen=True)
-class ReplicateTask:
-    """A finalist (`config_id`, its trial) on the fresh split number `replicate`."""
-
-    config_id: str
-    replicate: int
-    config: ModelConfig
-    seed: int
-    split_seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class ReplicateResult:
-    """value: of the run's metric, at the best epoch. per_user (V,): the value of each of `users`.
-
-    seconds: of training and evaluation. lists: of `voters`, what a blend is made of.
-    """
-
-    value: float
-    best_epoch: int
-    seconds: float
-    users: np.ndarray
-    per_user: np.ndarray
-    lists: TopLists | None = None
-
-
-def run_replicate(
-    task: ReplicateTask, data: TrialData, train: CSR, valid: CSR
-) -> ReplicateResult | Failure:
-    """One finalist on one fresh split, for the race."""
-    limit_threads(data.threads)
-    return_freed_memory()
-    started = time.monotonic()
-    try:
-        trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid, watched=None))
-        report = list(trial.epochs())[-1]
-        users, values = trial.per_user(valid, train)
-        lists = None
-        if data.blend:
-            chosen = voters(train, valid, task.split_seed)
-            lists = top_lists(trial.model, train, chosen, depth_of(data.metric))
-    except Exception as error:
-        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
-    seconds = time.monotonic() - started
-    return ReplicateResult(report.best_value, report.best_epoch, seconds, users, values, lists)

@@ -171,6 +171,35 @@ def part(seed: int, *, users: int = 60, items: int = 80) -> Ballots:
     return ballots(index, lists, held)
 
 
+@pytest.mark.parametrize(("users", "items", "depth"), [(9, 30, 7), (1, 5, 4), (40, 12, 12)])
+def test_lists_are_merged_as_one_user_after_another_would_be(
+    users: int, items: int, depth: int
+) -> None:
+    rng = RNG(users)
+    liked = np.nonzero(rng.random((users + 3, items)) < 0.3)
+    held = CSR.from_pairs(*liked, users + 3, items)
+    index = np.sort(rng.choice(users + 3, users, replace=False)).astype(np.int32)
+    lists = []
+    for _ in range(3):
+        found = np.stack([rng.permutation(items)[:depth] for _ in index]).astype(np.int32)
+        scores = rng.random(found.shape).astype(np.float32)
+        short = np.arange(depth) >= rng.integers(1, depth + 1, len(index))[:, None]
+        found[short], scores[short] = -1, 0
+        lists.append(TopLists(found, scores))
+    cast = ballots(index, lists, held)
+    for v, user in enumerate(index):
+        there = sorted({int(i) for one in lists for i in one.items[v] if i >= 0})
+        assert cast.items[v].tolist() == there + [-1] * (cast.items.shape[1] - len(there))
+        assert cast.hits[v, : len(there)].tolist() == [i in held.row(user) for i in there]
+        assert not cast.hits[v, len(there) :].any()
+        assert cast.held[v] == len(held.row(user))
+        for m, one in enumerate(lists):
+            known = dict(zip(one.items[v].tolist(), one.scores[v].tolist(), strict=True))
+            said = [known.get(i, 0.0) for i in there]
+            assert cast.scores[m, v].tolist() == said + [0] * (cast.items.shape[1] - len(there))
+    assert cast.items.shape[1] == (cast.items >= 0).sum(axis=1).max()
+
+
 def chosen_by(parts: list[Ballots], metric: str, most: int) -> np.ndarray:
     return choose_weights(Means(parts, metric), range(len(parts)), most)
 
@@ -204,7 +233,7 @@ def test_equal_members_give_the_earlier_one_alone() -> None:
 
 def test_no_part_is_measured_by_weights_that_it_chose() -> None:
     parts = [part(seed) for seed in range(4)]
-    measured, weights = cross_fitted(parts, "recall@10", 3)
+    measured, weights = cross_fitted(parts, "recall@10", 3, threads=3)
     assert_array_equal(weights, chosen_by(parts, "recall@10", 3))
     for at, values in enumerate(measured):
         others = parts[:at] + parts[at + 1 :]

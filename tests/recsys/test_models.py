@@ -144,11 +144,12 @@ class Newest(Model):
     ) -> Iterator[EpochReport]:
         age = np.arange(positives.n_items)[::-1]
         self._scores = np.asarray(0.5 ** (age / config.half_life), np.float32)
-        values = {}
-        if held_out is not None:
-            values = evaluate(self, positives, held_out, [metric, *metrics]).values
-        best = values.get(metric, math.nan)
-        yield EpochReport(1, math.nan, values, 1, best, 0.0, 0.0, "epochs")
+        if held_out is None:
+            yield EpochReport(1, math.nan, {}, 1, math.nan, 0.0, 0.0, "epochs")
+            return
+        found = evaluate(self, positives, held_out, [metric, *metrics])
+        best = found.values[metric]
+        yield EpochReport(1, math.nan, found.values, 1, best, 0.0, 0.0, "epochs", found)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.broadcast_to(self._scores, (len(users), len(self._scores)))

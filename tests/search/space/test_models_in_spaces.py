@@ -20,6 +20,7 @@ from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages.refit import save_model, submit
 from search.stages.winner import FinalTraining
+from search.tune.replicate import ReplicateResult, ReplicateTask, run_replicate
 from search.tune.worker import Trial, TrialData
 from tests.recsys.test_models import newest  # noqa: F401
 from tests.search.spaces import override
@@ -128,8 +129,14 @@ def test_any_model_is_trained_refitted_saved_and_submitted(
     trial = Trial(config.train, config.seed, data)
     (report,) = trial.epochs()
     assert report.stop == "epochs"
-    _, values = trial.per_user(split.valid, split.train)
+    assert report.evaluation is not None
+    values = report.evaluation.per_user[data.metric]
     assert values.mean() == pytest.approx(report.best_value)
+    raced = run_replicate(
+        ReplicateTask("t0", 0, config.train, config.seed, 1), data, split.train, split.valid
+    )
+    assert isinstance(raced, ReplicateResult)
+    assert raced.value == pytest.approx(report.best_value)  # one epoch: nobody chooses
     everything = split.full()
     final = FinalTraining.of(config.train, 1, seed=config.seed, threads=1, device="cpu")
     fitted = final.train(everything)

@@ -304,3 +304,13 @@ def test_any_of_the_methods_can_be_chosen(chosen: list[str]) -> None:
         spec.train_config(spec.sample(rng))
     if chosen == ["slim"]:
         assert names(spec) == ["method", "slim_l2", "slim_neighbours", "slim_shrink"]
+
+
+def test_whoever_says_how_large_the_race_is_means_it():
+    spec = load_spec("all", ["race.up_to=9"])
+    assert (spec.race.replicates, spec.race.up_to) == (4, 9)
+    assert override(spec, ["race.replicates=12"]).race.up_to is None
+    assert override(spec, ["race.finalists=2"]).race.up_to is None
+    both = override(spec, ["race.replicates=6", "race.up_to=8"])
+    assert (both.race.replicates, both.race.up_to) == (6, 8)
+    assert override(spec, ["race.prefer=best"]).race.up_to == 9

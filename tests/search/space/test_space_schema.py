@@ -24,6 +24,7 @@ CHECK = jsonschema.Draft7Validator(space_schema())
 BEYOND = {
     *("searcher: grid", "{max_epochs: 100, grace_epochs: 5}", "{purpose: table, scheduler: asha}"),
     *("{purpose: table, race: {finalists: 2}}", "race: {finalists: 3, replicates: 1}"),
+    *("race: {replicates: 4, up_to: 4}", "race: {finalists: 0, up_to: 4}"),
     *("enqueue: [{}]", "enqueue: [{lr: 0.5}]", "enqueue: [{lr: 0.05, l2: 1}]"),
     *("lr: {low: 0.1, high: 0.01}", "lr: {low: 0, high: 1, log: true}"),
     *("lr: {low: 0.1, high: 1, log: true, step: 0.1}", "lr: {low: 0.1, high: 1, step: 0.2}"),

@@ -103,7 +103,7 @@ class Run:
             note=self.notes.append, progress=lambda *_: None, stage=lambda _: None
         )
         settings: Any = SimpleNamespace(
-            seed=1, time_budget=None, device="cpu", submission_sep=" ", storage=None
+            settles=False, seed=1, time_budget=None, device="cpu", submission_sep=" ", storage=None
         )
         self.stages = Stages(
             spec=self.spec,
@@ -224,7 +224,7 @@ def test_only_a_proven_gain_is_handed_over(
 
 
 def test_a_blend_that_is_one_finalist_is_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def alone(parts: Any, *_: Any) -> tuple[list[np.ndarray], np.ndarray]:
+    def alone(parts: Any, *_: Any, **__: Any) -> tuple[list[np.ndarray], np.ndarray]:
         return [np.zeros(len(part.users)) for part in parts], np.eye(parts[0].members)[0]
 
     monkeypatch.setattr(blend_stage, "cross_fitted", alone)

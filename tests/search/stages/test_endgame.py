@@ -15,7 +15,7 @@ from recsys.rivals import Needed
 from search.record.events import ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.result import Decided
-from search.record.state import TrialRecord
+from search.record.state import RunState, TrialRecord
 from search.space.load import load_spec
 from search.stages.context import RunFailedError
 from search.stages.race import (
@@ -27,8 +27,10 @@ from search.stages.race import (
     honest_trials,
     race,
     race_summary,
+    rows_that_count,
     seconds_left,
     whole_splits,
+    with_spare,
 )
 from search.stages.replicates import Standing, per_user_file, standings
 from tests.search.spaces import override
@@ -76,6 +78,17 @@ def test_a_dear_finalist_does_not_keep_the_others_from_racing():
     assert fit_race(dear, 5, 2, within(300)) == (dear[:2], 1)
 
 
+def test_time_that_is_left_goes_into_more_splits():
+    some = racers(10, 20, 30)  # 30 seconds a split, two at a time
+    assert with_spare(some, 4, 12, 2, within(200)) == 6
+    assert with_spare(some, 4, 12, 2, within(3600)) == 12
+    assert with_spare(some, 4, 12, 2, within(149)) == 4
+    assert with_spare(some, 4, 12, 2, within(10)) == 4  # never fewer: that is decided elsewhere
+    assert with_spare(some, 4, 4, 2, within(3600)) == 4
+    assert with_spare(some, 4, 12, 2, within(float("inf"))) == 4  # no budget, no time left over
+    assert with_spare(racers(0, 0), 4, 12, 2, within(60)) == 12
+
+
 def test_test_and_refit_are_reserved_for_those_who_race():
     run = SimpleNamespace(
         deadline=time.monotonic() + 1000,
@@ -116,6 +129,14 @@ def test_how_many_splits_a_race_has_run_whole():
     assert whole_splits(rows(*((n, r) for n in names for r in range(3))), some, 3) == 3
     failed = ReplicateRaced(config_id=b, replicate=0, cause="it diverged")
     assert whole_splits([*rows((a, 0)), failed], some, 2) == 1  # it has a result, a bad one
+
+
+def test_what_an_earlier_version_raced_is_raced_again():
+    """It was measured at its own best epoch: too high to stand beside the others."""
+    rows = [row("t0000", 0, 0.9), row("t0000", 1, 0.2, crossed=True)]
+    rows.append(ReplicateRaced(config_id="t0001", replicate=0, cause="it diverged"))
+    state = RunState(race={(one.config_id, one.replicate): one for one in rows})
+    assert rows_that_count(state) == rows[1:]
 
 
 def test_who_was_stopped_early_is_reckoned_to_the_end():

@@ -133,6 +133,8 @@ def test_what_has_no_meaning_is_refused(settings: list[str], words: str) -> None
 
 def test_a_spec_that_prefers_the_best_is_written_as_ever() -> None:
     assert "prefer" not in load_spec("smoke").to_yaml()
+    assert "up_to" not in load_spec("smoke").to_yaml()
+    assert "up_to: 9" in load_spec("smoke", ["race.up_to=9"]).to_yaml()
     small = load_spec("smoke", ["race.prefer=small"])
     assert "prefer: small" in small.to_yaml()
     assert small.digest() != load_spec("smoke").digest()

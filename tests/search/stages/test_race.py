@@ -46,7 +46,8 @@ from search.stages.winner import FinalTraining, winner_training
 from search.stages.work import Work, alone
 from search.tune.need import asked_bytes
 from search.tune.pace import size_of
-from search.tune.worker import ReplicateResult, TrialData
+from search.tune.replicate import ReplicateResult
+from search.tune.worker import TrialData
 
 RESOURCES = Resources(1, 0.0, 2, 2)
 

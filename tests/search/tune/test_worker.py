@@ -16,17 +16,9 @@ from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models import EpochReport
 from recsys.models.ease import EaseConfig
-from search.machine.cluster import Failure
 from search.space.trial import TrialConfig
 from search.tune import worker
-from search.tune.worker import (
-    ReplicateResult,
-    ReplicateTask,
-    TrialData,
-    report_every_s,
-    run_replicate,
-    run_trial,
-)
+from search.tune.worker import TrialData, report_every_s, run_trial
 
 NOTHING = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), 4)
 
@@ -67,9 +59,6 @@ class Training:
 
     def test(self) -> dict[str, float]:
         return {"map@5": 0.125}
-
-    def per_user(self, held_out: CSR, seen: CSR) -> tuple[np.ndarray, np.ndarray]:
-        return np.array([1, 4], np.int32), np.array([0.5, 0.25])
 
 
 def data_of(*rungs: int, test: CSR | None = None) -> TrialData:
@@ -153,29 +142,3 @@ def test_one_that_fails_before_its_first_epoch_has_no_value(train: Any) -> None:
 def test_only_a_table_is_measured_on_test(train: Any) -> None:
     *_, last = train(Training([0.1], [0.01]), data_of(test=NOTHING))
     assert last["test"] == {"map@5": 0.125}
-
-
-TASK = ReplicateTask("t0003", 2, EaseConfig(ease_l2=50.0), seed=11, split_seed=5)
-FRESH = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), 4)
-
-
-def test_a_replicate_is_its_best_epoch_on_the_fresh_split(train: Any) -> None:
-    training = Training([0.1, 0.6, 0.2], [1.0, 2.0, 3.0])
-    train.place(training)
-    found = run_replicate(TASK, data_of(2), FRESH, NOTHING)
-    assert isinstance(found, ReplicateResult)
-    assert (found.value, found.best_epoch, found.seconds) == (0.6, 2, 6.0)
-    assert found.users.tolist() == [1, 4]
-    assert found.per_user.tolist() == [0.5, 0.25]
-    ((config, seed, data),) = training.seen
-    assert (config, seed) == (EaseConfig(ease_l2=50.0), 11)
-    assert data.train is FRESH
-    assert data.valid is NOTHING
-
-
-def test_a_replicate_that_fails_says_why(train: Any) -> None:
-    train.place(Training([0.1], [0.1], error=ValueError("no")))
-    found = run_replicate(TASK, data_of(), FRESH, NOTHING)
-    assert isinstance(found, Failure)
-    assert found.cause == "ValueError: no"
-    assert found.error.startswith("Traceback")

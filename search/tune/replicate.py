@@ -1,0 +1,131 @@
+"""A finalist on one fresh split, inside a worker: what the race goes by.
+
+Nobody's own items choose the epoch at which they are measured. The best of many noisy values is too
+high, by 1 to 2% on MovieLens-100K, and a model with one epoch has no such luck: side by side with
+it, and with a blend, one with many would win too often. Shapes: V users, T items of a list.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.blending import depth_of, voters
+from recsys.interactions import CSR
+from recsys.models import ModelConfig
+from recsys.models.blend import TopLists, top_lists
+from recsys.scoring import Scorer
+from search.machine.cluster import Failure
+from search.tune.worker import Trial, TrialData, limit_threads, return_freed_memory
+
+
+@dataclass(frozen=True)
+class ReplicateTask:
+    """A finalist (`config_id`, its trial) on the fresh split number `replicate`."""
+
+    config_id: str
+    replicate: int
+    config: ModelConfig
+    seed: int
+    split_seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class ReplicateResult:
+    """value: of the run's metric, the mean of `per_user` (V,), each of `users` at the epoch that
+    others chose. best_epoch: by all of them.
+
+    seconds: of training and evaluation. lists: of `voters`, what a blend is made of.
+    """
+
+    value: float
+    best_epoch: int
+    seconds: float
+    users: np.ndarray
+    per_user: np.ndarray
+    lists: TopLists | None = None
+
+
+def run_replicate(
+    task: ReplicateTask, data: TrialData, train: CSR, valid: CSR
+) -> ReplicateResult | Failure:
+    """One finalist on one fresh split, for the race."""
+    limit_threads(data.threads)
+    return_freed_memory()
+    started = time.monotonic()
+    try:
+        trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid, watched=None))
+        lists = Lists(train, voters(train, valid, task.split_seed), depth_of(data.metric))
+        crossed = None
+        for report in trial.epochs():
+            best_epoch, found = report.best_epoch, report.evaluation
+            if found is None:
+                continue
+            if crossed is None:
+                crossed = Crossed(found.users, task.split_seed)
+            changed = crossed.take(found.per_user[data.metric])
+            if data.blend and len(changed):
+                lists.take(trial.model, changed)
+        assert crossed is not None, f"{task.config.model}: no report has an `evaluation`"
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+    return ReplicateResult(
+        float(crossed.per_user.mean()),
+        best_epoch,
+        time.monotonic() - started,
+        crossed.users,
+        crossed.per_user,
+        lists.whole() if data.blend else None,
+    )
+
+
+class Crossed:
+    """The values of a training's users, each half of them at the epoch that the other half found
+    best.
+
+    users: (V,). per_user: float64 (V,), so far. seed: of the halves; all that train on a split are
+    halved alike, so that they stay comparable user by user. One user alone has no others: theirs
+    is the best epoch.
+    """
+
+    def __init__(self, users: NDArray[np.int32], seed: int) -> None:
+        self.users = users
+        self.per_user = np.zeros(len(users))
+        half = np.zeros(len(users), np.bool_)
+        half[np.random.default_rng([seed, 13]).permutation(len(users))[::2]] = True
+        # who chooses, and for whom
+        self._turns = [(half, ~half), (~half, half)] if len(users) > 1 else [(half, half)]
+        self._best = [-np.inf] * len(self._turns)
+
+    def take(self, per_user: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The values (V,) of one more epoch; returns the users whose epoch it is, for now."""
+        changed = np.zeros(len(self.users), np.bool_)
+        for turn, (choosing, measured) in enumerate(self._turns):
+            value = float(per_user[choosing].mean())
+            if value > self._best[turn]:
+                self._best[turn] = value
+                changed |= measured
+        self.per_user[changed] = per_user[changed]
+        return self.users[changed]
+
+
+class Lists:
+    """The lists of some users (V,), ascending, each by the model of another epoch."""
+
+    def __init__(self, seen: CSR, users: NDArray[np.int32], depth: int) -> None:
+        self._seen, self._users, self._depth = seen, users, min(depth, seen.n_items)
+        self._items = np.full((len(users), self._depth), -1, np.int32)
+        self._scores = np.zeros((len(users), self._depth), np.float32)
+
+    def take(self, scorer: Scorer, changed: NDArray[np.int32]) -> None:
+        """The lists of those who have changed are what the scorer says now."""
+        at = np.flatnonzero(np.isin(self._users, changed))
+        found = top_lists(scorer, self._seen, self._users[at], self._depth)
+        self._items[at], self._scores[at] = found.items, found.scores
+
+    def whole(self) -> TopLists:
+        return TopLists(self._items, self._scores)
