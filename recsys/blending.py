@@ -74,7 +74,7 @@ def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) 
         found = np.searchsorted(merged, keys[m])
         scores[m, v[found], at[found]] = one.scores[ok]
     hits = np.zeros((len(users), width), np.bool_)
-    liked = [row * n_items + held_out.row(int(user)) for row, user in enumerate(users)]
+    liked = [np.int64(row) * n_items + held_out.row(int(user)) for row, user in enumerate(users)]
     hits[v, at] = np.isin(merged, np.concatenate(liked)) if liked else False
     held = held_out.degrees()[users]
     return Ballots(np.asarray(users, np.int32), items, scores, hits, held)

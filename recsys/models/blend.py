@@ -72,6 +72,10 @@ class TopLists:
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
 
+    def of(self, rows: NDArray[np.int64]) -> TopLists:
+        """The lists of some of the users, by their places."""
+        return TopLists(self.items[rows], self.scores[rows])
+
 
 def top_lists(scorer: Scorer, seen: CSR, users: ArrayLike, depth: int) -> TopLists:
     """The lists of some users, as long as the catalogue allows. FloatingPointError for a NaN."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -127,11 +126,12 @@ def run_epochs(
                 trained - start,
                 done - trained,
                 stop,
+                measured,
             )
             if engine is not None and checkpoints is not None and not stop:
-                reports.append(report)
+                reports.append(report.without_evaluation())
                 offer(checkpoints, engine, best, reports, waited, spent)
-            yield replace(report, evaluation=measured)
+            yield report
             if stop:
                 return
     finally:

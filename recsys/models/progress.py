@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -27,7 +27,8 @@ class EpochReport:
     metrics: on the held-out items, empty where the epoch was not evaluated. best_epoch and
     best_value: so far; without held-out items the latest epoch and NaN. Seconds are wall-clock.
     stop: why this epoch was the last, "patience", "time" or "epochs", otherwise None.
-    evaluation: what `metrics` are the means of, None where there was none; no checkpoint keeps it.
+    evaluation: what `metrics` are the means of, None where there was none. It is large: whoever
+    keeps reports keeps them `without_evaluation`, as checkpoints do.
     """
 
     epoch: int
@@ -39,6 +40,9 @@ class EpochReport:
     eval_seconds: float
     stop: str | None
     evaluation: Evaluation | None = field(default=None, repr=False, compare=False)
+
+    def without_evaluation(self) -> EpochReport:
+        return replace(self, evaluation=None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -176,7 +176,7 @@ def search_epochs(
         engine=engine,
         time_limit=time_limit,
     ):
-        history.append(report)
+        history.append(report.without_evaluation())
         if report.epoch == report.best_epoch:
             save_weights(model, output / "best.pt")
         seconds = report.train_seconds + report.eval_seconds

@@ -199,6 +199,21 @@ class StageMarked(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RacePlanned(Event):
+    """Who races on how many fresh splits, decided before the first result.
+
+    asked: the finalists. racers: those that there is time for, by trial. planned: of `replicates`
+    the splits that were reckoned with; the others are of time that was left.
+    """
+
+    kind = "grid"
+    asked: tuple[str, ...] = field(metadata=_as(tuple))
+    racers: tuple[str, ...] = field(metadata=_as(tuple))
+    planned: int
+    replicates: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReplicateRaced(Event):
     """A finalist was trained on one fresh split: `value` and `best_epoch`, or why it failed.
 
@@ -251,7 +266,7 @@ _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         *(SessionBegan, PaceSet, TrialMade, TrialBegan, EpochsReported, TrialEnded),
-        *(StageMarked, ReplicateRaced, RivalChosen, SessionEnded),
+        *(StageMarked, RacePlanned, ReplicateRaced, RivalChosen, SessionEnded),
     )
 }
 _EVERY_KIND = {f.name for f in fields(Event)}

@@ -64,8 +64,11 @@ class Finalist(Part):
 
     id: str = _about("its trial", "")
     mean: Number = _about("mean of `values`, which decides")
-    values: tuple[Number, ...] = _about("the metric on each fresh split", ())
-    best_epochs: tuple[int, ...] = _about("the best epoch on each fresh split", ())
+    values: tuple[Number, ...] = _about(
+        "the metric on each fresh split, each half of the users at the other half's best epoch",
+        (),
+    )
+    best_epochs: tuple[int, ...] = _about("the epoch that all users of each found best", ())
     search_value: Number = _about("its value in the search")
 
 

@@ -20,6 +20,7 @@ from search.record.events import (
     Event,
     Other,
     PaceSet,
+    RacePlanned,
     Reason,
     ReplicateRaced,
     RivalChosen,
@@ -153,6 +154,7 @@ class RunState:
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
     race: dict[tuple[str, int], ReplicateRaced] = field(default_factory=dict)
+    grid: RacePlanned | None = None  # of the last race that began
     rivals: dict[str, RivalChosen] = field(default_factory=dict)
     status: Status = Status.RUNNING
     finished: float | None = None
@@ -189,6 +191,8 @@ class RunState:
                 self._end_trial(event, time)
             case StageMarked():
                 self._mark(event, time)
+            case RacePlanned():
+                self.grid = event
             case ReplicateRaced():
                 self.race[event.config_id, event.replicate] = event
             case RivalChosen():

@@ -16,7 +16,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import PER_USER, parse_metric
 from recsys.models import ModelConfig, config_from_flat, model_of
-from recsys.models.blend import Blend, BlendConfig
+from recsys.models.blend import DEPTH, Blend, BlendConfig
 from search.machine.cluster import Failure
 from search.machine.cores import usable_cores
 from search.record.compared import comparison
@@ -29,6 +29,7 @@ from search.stages.work import Work, alone, failed, on_workers
 from search.stats import compare_paired
 from search.tune.pace import size_of
 
+VOTES_BYTES, LEAST_VOTERS = 1e9, 100
 MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best are among these
 
 
@@ -43,10 +44,13 @@ def choose_blend(run: Stages) -> Blended:
     if not all(lists_file(folder, row.id, r).exists() for row in rows for r in range(replicates)):
         return _none(run, "what the finalists left for it in the run folder is gone")
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
+    most = most_voters(replicates, len(rows))
     parts, users = [], []
     for r, split in enumerate(fresh_splits(run.split, run.plan, run.settings.seed, replicates)):
-        users.append(voters(split.train, split.valid, split.seed))
-        lists = [load_lists(lists_file(folder, row.id, r)) for row in rows]
+        asked = voters(split.train, split.valid, split.seed)
+        some = np.sort(np.random.default_rng([split.seed, 14]).permutation(len(asked))[:most])
+        users.append(asked[some])
+        lists = [load_lists(lists_file(folder, row.id, r)).of(some) for row in rows]
         parts.append(ballots(users[r], lists, split.valid))
     measured, weights = cross_fitted(parts, run.spec.metric, run.spec.blend, threads=usable_cores())
     members = [
@@ -66,6 +70,11 @@ def choose_blend(run: Stages) -> Blended:
         comparison=comparison(race.winner, found, f"the winner {race.winner}", "the blend"),
         handed_over=bool(found.proven and found.gain > 0),
     )
+
+
+def most_voters(replicates: int, members: int) -> int:
+    """How many users of each split there is memory for; lists differ in about half their items."""
+    return max(LEAST_VOTERS, int(VOTES_BYTES / (4 * replicates * members * members * DEPTH / 2)))
 
 
 def _none(run: Stages, reason: str) -> Blended:

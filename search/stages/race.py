@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from recsys.blending import USERS
 from recsys.models import model_of
+from recsys.split import Split
 from search.machine.cluster import Failure
+from search.machine.cores import usable_cores
 from search.record.compared import comparison
-from search.record.events import ReplicateRaced, State
+from search.record.events import RacePlanned, Reason, ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.result import Decided, Finalist
 from search.record.state import RunState, TrialRecord
@@ -37,16 +40,18 @@ from search.words import baseline_name, counted
 
 
 def honest_trials(run: Stages) -> list[TrialRecord]:
-    """Trials that may win, best first: completed, or pruned ones where none completed."""
-    for state in (State.COMPLETE, State.PRUNED):
-        found = [
-            t
-            for t in run.state.in_order()
-            if t.state == state and t.value is not None and not t.leaky
-        ]
-        if found:
-            return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
-    return []
+    """Trials that may win, best first: completed ones and those that were under way when the time
+    was up, which are the newest and know most; pruned ones where there are none of these.
+    """
+    known = [t for t in run.state.in_order() if t.value is not None and not t.leaky]
+    ended = [t for t in known if t.state == State.COMPLETE or cut_off(t)]
+    found = ended or [t for t in known if t.state == State.PRUNED]
+    return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
+
+
+def cut_off(trial: TrialRecord) -> bool:
+    """Whether it was under way when the time of the search was up."""
+    return trial.state == State.PRUNED and trial.reason == Reason.TIME
 
 
 def first_default(run: Stages) -> TrialRecord | None:
@@ -79,8 +84,8 @@ def finalists(run: Stages) -> list[TrialRecord]:
         if default is not None and default.state == State.COMPLETE:
             first.add(default.id)
         kept = [t for t in chosen if t.id in first]
-        rest = [t for t in chosen if t not in kept]
-        return kept + others_to_blend(run, ranked, chosen) + rest
+        kept += [t for t in others_to_blend(run, ranked, kept[:1]) if t not in kept]
+        return kept + [t for t in chosen if t not in kept]
     return chosen
 
 
@@ -117,8 +122,9 @@ def memory_of(run: Stages, trial: TrialRecord) -> int:
 def others_to_blend(
     run: Stages, ranked: list[TrialRecord], chosen: list[TrialRecord]
 ) -> list[TrialRecord]:
-    """The best trial of each method that is not among the chosen, best first, as many as a blend
-    may have members: it lives on variety.
+    """The best trial of each method that is not among the chosen, best first: a blend lives on
+    variety. Beside the best and the first default as many as a blend may have members, and the
+    finalists that they may take the places of.
     """
     method = run.spec.method()
 
@@ -129,24 +135,22 @@ def others_to_blend(
     for trial in ranked:
         found.setdefault(of(trial), trial)
     there = {of(trial) for trial in chosen}
-    return [trial for name, trial in found.items() if name not in there][: run.spec.blend]
+    most = run.spec.blend + max(1, run.spec.race.finalists) - 1
+    return [trial for name, trial in found.items() if name not in there][:most]
 
 
 def race(run: Stages) -> Decided:
     """Finalists on fresh splits; the winner by the mean, with paired tests."""
-    racers = finalists(run)
-    planned = run.spec.race.replicates if run.spec.race.finalists else 0
     rivals = to_choose(run)
     choosing = run.reserve.rivals_need().choosing / run.resources.concurrent if rivals else 0.0
-    seconds = seconds_left(run, choosing)
-    racers, replicates = fit_race(racers, planned, run.resources.concurrent, seconds)
-    if replicates == planned > 0 and not run.settings.settles:
-        most = run.spec.race.up_to or planned
-        replicates = with_spare(racers, planned, most, run.resources.concurrent, seconds)
-    limit = time.monotonic() + LATE * (seconds(racers) + choosing)
+    grid = who_races(run, choosing)
+    racers = [run.state.trials[trial] for trial in grid.racers]
+    planned, replicates = grid.planned, grid.replicates
+    seconds = seconds_left(run, choosing)(racers) * dearer(run, racers)
+    limit = time.monotonic() + LATE * (seconds + choosing)
     if replicates < 1:
         best = racers[0]
-        if planned:
+        if run.spec.race.finalists:
             run.display.note(
                 f"no time for a race on fresh splits: {best.id}, the best trial of the search, wins"
             )
@@ -159,12 +163,16 @@ def race(run: Stages) -> Decided:
             finalists=(),
             is_default=default is not None and default.id == best.id,
         )
+    if grid is not run.state.grid:
+        run.journal.append(grid, sync=True)
     splits = fresh_splits(run.split, run.plan, run.settings.seed, replicates)
     folder = run.folder.path
     already = {
         key
         for key, row in run.state.race.items()
         if row.crossed
+        and row.replicate < replicates
+        and row.config_id in grid.racers
         and per_user_file(folder, *key).exists()
         and (not run.spec.blend or lists_file(folder, *key).exists())
     }
@@ -211,12 +219,52 @@ def race(run: Stages) -> Decided:
     run.refresh()
     ids = {t.id for t in racers}
     rows = rows_that_count(run.state)
+    sound = sound_splits([row for row in rows if row.config_id in ids], planned, replicates)
+    if sound < replicates:
+        run.display.note(
+            f"a finalist failed on a split beyond the planned: {sound} of {replicates} count"
+        )
+        replicates = sound
     table = standings(
         [r for r in rows if r.config_id in ids and r.replicate < replicates], replicates
     )
     if not table:
         raise RunFailedError("every finalist failed in the race (causes in race.csv)")
     return race_summary(run, table, racers, replicates)
+
+
+def who_races(run: Stages, choosing: float) -> RacePlanned:
+    """The finalists that there is time for, and on how many splits; as decided before where a race
+    is resumed, for some of its results are known by now.
+
+    choosing: seconds that the choice of the rivals beside it takes.
+    """
+    asked = finalists(run)
+    ids = tuple(trial.id for trial in asked)
+    known = run.state.grid
+    if known is not None and known.asked == ids:
+        return known
+    concurrent, shape = run.resources.concurrent, run.spec.race
+    planned = shape.replicates if shape.finalists else 0
+    racers, fitting = fit_race(asked, planned, concurrent, seconds_left(run, choosing))
+    replicates = fitting
+    if fitting == planned > 0 and shape.up_to is not None and not run.settings.settles:
+        members = len(racers) if run.spec.blend else 0
+        each = sum(map(full_seconds, racers)) * dearer(run, racers) / concurrent
+        each += weighing(run.split, members)
+        replicates = with_spare(planned, shape.up_to, each, room_left(run, choosing)(racers))
+    found = tuple(trial.id for trial in racers)
+    return RacePlanned(asked=ids, racers=found, planned=fitting, replicates=replicates)
+
+
+def sound_splits(rows: Iterable[ReplicateRaced], planned: int, replicates: int) -> int:
+    """On how many of the splits nobody failed who had finished the planned ones: a failure on a
+    split that was raced because there was time costs the splits from there on, and no finalist.
+    """
+    failed = {(row.config_id, row.replicate) for row in rows if row.failed}
+    out = {name for name, replicate in failed if replicate < planned}
+    spoilt = [r for name, r in failed if planned <= r < replicates and name not in out]
+    return min(spoilt, default=replicates)
 
 
 def rows_that_count(state: RunState) -> list[ReplicateRaced]:
@@ -260,13 +308,37 @@ LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run howev
 
 
 def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
-    """How many seconds of the time budget a race of some trials may take.
+    """How many seconds of training, as long as in the search, a race of some trials may take: as
+    many as there is room for, and a few however late it is.
+    """
+    room = room_left(run, choosing)
+    if run.deadline is None or (budget := run.settings.time_budget) is None:
+        return room
+    return lambda racers: max(room(racers), LEAST_SHARE * budget) / dearer(run, racers)
+
+
+def dearer(run: Stages, racers: Sequence[TrialRecord]) -> float:
+    """How many times as long as in the search these take in the race, where they are evaluated on
+    all users and not on a sample.
+    """
+    if (pace := run.pace) is None or pace.users is None:
+        return 1.0
+    busy = sum(trial.busy_s for trial in racers)
+    spent = (s for trial in racers if trial.columns for s in trial.column("eval_seconds"))
+    evaluating = sum(seconds or 0.0 for seconds in spent)
+    more = watched_users(run.split.train, run.split.valid) / pace.users - 1
+    return 1 + max(more, 0.0) * min(evaluating / busy, 1.0) if busy else 1.0
+
+
+def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
+    """How many seconds of the time budget there are for a race of some trials; below 0 where it is
+    late.
 
     choosing: what the choice of the rivals beside it takes of them. Test and refit need some as
     well: they train the winner, or a blend's members side by side, so what they leave depends on
     who races. A blend's members are trained twice, the winner at most as often.
     """
-    if run.deadline is None or (budget := run.settings.time_budget) is None:
+    if run.deadline is None:
         return lambda _: float("inf")
     left = 0.85 * (run.deadline - time.monotonic())
     rivals, workers = run.reserve.rivals_need(), run.resources.concurrent
@@ -275,7 +347,7 @@ def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[Trial
         each = sorted(map(full_seconds, racers), reverse=True)
         members, dearest = sum(each[: run.spec.blend]) / workers, max(each, default=0.0)
         after = after_race(dearest, members, rivals, workers)
-        return max(left - choosing - after, LEAST_SHARE * budget)
+        return left - choosing - after
 
     return seconds
 
@@ -316,23 +388,26 @@ def fit_race(
     return best if best[0] else (chosen, r)
 
 
-def with_spare(
-    racers: Sequence[TrialRecord],
-    replicates: int,
-    most: int,
-    concurrent: int,
-    seconds: Callable[[Sequence[TrialRecord]], float],
-) -> int:
-    """On how many splits these race, `replicates` to `most`: as many as the time left allows.
+def with_spare(replicates: int, most: int, each: float, left: float) -> int:
+    """On how many splits to race, `replicates` to `most`: as many as the time left allows.
 
     A search that ends before its budget leaves minutes, and each further split makes the race, and
     what a blend gains over its winner, easier to tell from luck. How many is decided before the
     first result, so that nothing is looked at twice. Without a time budget there is none to use.
+
+    each: seconds that a split takes. left: seconds for all of them.
     """
-    left, each = seconds(racers), sum(map(full_seconds, racers)) / concurrent
     if left == float("inf"):
         return replicates
     return max(replicates, min(most, int(left / max(each, 1e-9))))
+
+
+WEIGHING_S = 5e-4  # of a core: what a blend's weights take for a user's lists by one finalist
+
+
+def weighing(split: Split, members: int) -> float:
+    """About how many seconds the weights of a blend take for each split of the race."""
+    return WEIGHING_S * members * min(split.train.n_users, USERS) / usable_cores()
 
 
 def _fit(

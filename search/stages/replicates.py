@@ -7,7 +7,7 @@ decides. Test items take no part: the fresh splits divide training and validatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,9 @@ def learned(best_epochs: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class Standing:
-    """A finalist after the race: value and best epoch on each fresh split, in replicate order."""
+    """A finalist after the race, by fresh split in replicate order: its value, each half of the
+    users at the epoch that the other half found best, and the epoch that all of them found best.
+    """
 
     id: str
     values: tuple[float, ...]
@@ -58,10 +60,12 @@ class Standing:
         return learned(self.best_epochs)
 
 
-def fresh_splits(split: Split, plan: SplitPlan, run_seed: int, replicates: int) -> list[Split]:
-    """`replicates` new divisions of train + valid; seeds far from those of any search."""
+def fresh_splits(split: Split, plan: SplitPlan, run_seed: int, replicates: int) -> Iterator[Split]:
+    """`replicates` new divisions of train + valid, one after another, for each is as large as the
+    data; seeds far from those of any search.
+    """
     children = np.random.SeedSequence([run_seed, 0x5ACE]).generate_state(replicates, np.uint32)
-    return [resplit(split, plan, int(seed)) for seed in children]
+    return (resplit(split, plan, int(seed)) for seed in children)
 
 
 def run_race(
@@ -69,7 +73,7 @@ def run_race(
     resources: Resources,
     data: TrialData,
     finalists: Sequence[Racer],
-    splits: Sequence[Split],
+    splits: Iterable[Split],
     run_seed: int,
     already: set[tuple[str, int]],
     rivals: Sequence[ChoiceTask] = (),
@@ -81,23 +85,23 @@ def run_race(
     has not finished.
     """
     shared = cluster.put(data)
-    halves = [(cluster.put(s.train), cluster.put(s.valid)) for s in splits]
+    halves = [(s.seed, cluster.put(s.train), cluster.put(s.valid)) for s in splits]
     tasks = [
         ReplicateTask(
             finalist.id,
             replicate,
             finalist.config,
             trial_seed(run_seed + 1 + replicate, finalist.config.key()),
-            split.seed,
+            seed,
         )
-        for replicate, split in enumerate(splits)
+        for replicate, (seed, *_) in enumerate(halves)
         for finalist in finalists
         if (finalist.id, replicate) not in already
     ]
     # rivals first: choosing one takes as long as several replicates, and can't be divided
     works = [Work(choose_beside, (task, shared), task.rival.configs) for task in rivals]
     works += [
-        Work(run_replicate, (task, shared, *halves[task.replicate]), (task.config,))
+        Work(run_replicate, (task, shared, *halves[task.replicate][1:]), (task.config,))
         for task in tasks
     ]
     everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]

@@ -200,6 +200,16 @@ def test_lists_are_merged_as_one_user_after_another_would_be(
     assert cast.items.shape[1] == (cast.items >= 0).sum(axis=1).max()
 
 
+def test_a_catalogue_of_any_size_is_merged() -> None:
+    most = 2**31 - 1
+    index = np.arange(2_000, dtype=np.int32)
+    held = CSR(np.arange(2_001), np.full(2_000, most - 1, np.int32), most)
+    lists = [TopLists(np.full((2_000, 1), most - 1, np.int32), np.ones((2_000, 1), np.float32))]
+    cast = ballots(index, lists, held)
+    assert cast.hits.all()
+    assert (cast.items == most - 1).all()
+
+
 def chosen_by(parts: list[Ballots], metric: str, most: int) -> np.ndarray:
     return choose_weights(Means(parts, metric), range(len(parts)), most)
 
@@ -235,6 +245,9 @@ def test_no_part_is_measured_by_weights_that_it_chose() -> None:
     parts = [part(seed) for seed in range(4)]
     measured, weights = cross_fitted(parts, "recall@10", 3, threads=3)
     assert_array_equal(weights, chosen_by(parts, "recall@10", 3))
+    alone = cross_fitted(parts, "recall@10", 3)
+    assert_array_equal(weights, alone[1])
+    assert all(map(np.array_equal, measured, alone[0]))
     for at, values in enumerate(measured):
         others = parts[:at] + parts[at + 1 :]
         chosen = chosen_by(others, "recall@10", 3)

@@ -133,6 +133,14 @@ def test_without_held_out_items_every_epoch_runs(planted: Planted) -> None:
     assert same(model, weights[-1])
 
 
+def test_a_history_holds_no_values_of_users(planted: Planted) -> None:
+    """They are as large as there are users, for every epoch."""
+    config = flat(epochs=3, patience=0)
+    fitted = fit(*planted, config, rng=np.random.default_rng(1), metric="map@10")
+    assert [report.evaluation for report in fitted.history] == [None] * 3
+    assert fitted.history[0].metrics
+
+
 def test_patience_zero_never_stops(planted: Planted) -> None:
     _, reports, _ = reports_of(planted, flat(epochs=15, patience=0, lr=1.0))
     assert len(reports) == 15

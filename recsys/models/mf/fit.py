@@ -62,4 +62,4 @@ def fit(
         engine=engine,
         time_limit=time_limit,
     )
-    return Fit(model, list(reports))
+    return Fit(model, [report.without_evaluation() for report in reports])

@@ -14,6 +14,7 @@ from search.record.events import (
     Event,
     Other,
     PaceSet,
+    RacePlanned,
     Reason,
     ReplicateRaced,
     RivalChosen,
@@ -83,11 +84,18 @@ LINES: list[tuple[str, Event]] = [
         StageMarked(name="race", state=StageState.DONE, data={"winner": "t0000"}, time=1.5),
     ),
     (
+        '{"t":"grid","asked":["t0001","t0000"],"racers":["t0001"],"planned":4,"replicates":9,'
+        '"time":1.5}',
+        RacePlanned(
+            asked=("t0001", "t0000"), racers=("t0001",), planned=4, replicates=9, time=1.5
+        ),
+    ),
+    (
         '{"t":"race","config_id":"t0000","replicate":0,"seed":6,"split_seed":3,"value":0.5,'
-        '"best_epoch":10,"seconds":4.5,"time":1.5}',
+        '"best_epoch":10,"seconds":4.5,"crossed":true,"time":1.5}',
         ReplicateRaced(
             config_id="t0000", replicate=0, seed=6, split_seed=3, value=0.5, best_epoch=10,
-            seconds=4.5, time=1.5,
+            seconds=4.5, crossed=True, time=1.5,
         ),
     ),
     (

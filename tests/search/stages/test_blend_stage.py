@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -257,6 +258,52 @@ def test_a_resumed_race_makes_lists_that_are_missing(run: Run) -> None:
     assert [task[1].config_id for task in run.workers.tasks[sent:]] == ["t0000"]
     for name, values in np.load(lost).items():
         np.testing.assert_array_equal(values, before[name])
+
+
+def test_a_resumed_race_races_again_what_an_earlier_version_did(run: Run) -> None:
+    """Its values were of each finalist's own best epoch: too high to stand beside the others."""
+    run.go("race")
+    old = run.stages.state.race["t0001", 1]
+    run.journal.append(replace(old, crossed=None, value=0.99, time=None))
+    run.journal.append(StageMarked(name="race", state=StageState.START))
+    run.stages.refresh()
+    sent = len(run.workers.tasks)
+    run.go("race")
+    raced = [(task[1].config_id, task[1].replicate) for task in run.workers.tasks[sent:]]
+    assert raced == [("t0001", 1)]
+    assert run.stages.state.race["t0001", 1].value == old.value
+
+
+def test_a_race_uses_the_time_that_is_left_and_keeps_to_it_when_resumed(run: Run) -> None:
+    stages = run.stages
+    stages.spec = replace(stages.spec, race=replace(stages.spec.race, up_to=5))
+    stages.settings = SimpleNamespace(**vars(stages.settings) | {"time_budget": 600.0})  # type: ignore[assignment]
+    stages.deadline = time.monotonic() + 600
+    run.go("race")
+    planned = stages.spec.race.replicates
+    assert run.said("race")["replicates"] == 5 > planned
+    assert any(f"({planned} planned, {5 - planned} more in the time that" in n for n in run.notes)
+    lists_file(run.folder.path, "t0002", 4).unlink()
+    stages.deadline = None  # resumed without a budget: the race is the one that began
+    run.journal.append(StageMarked(name="race", state=StageState.START))
+    run.stages.refresh()
+    sent = len(run.workers.tasks)
+    run.go("race")
+    assert [task[1].replicate for task in run.workers.tasks[sent:]] == [4]
+    assert run.said("race")["replicates"] == 5
+
+
+def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.go("race")
+    assert blend_stage.most_voters(4, 9) > USERS
+    assert blend_stage.most_voters(12, 12) < USERS
+    monkeypatch.setattr(blend_stage, "VOTES_BYTES", 1)
+    monkeypatch.setattr(blend_stage, "LEAST_VOTERS", 40)
+    found = blend_stage.choose_blend(run.stages)
+    assert found.comparison is not None
+    assert 40 <= found.comparison.users <= 40 * len(found.values)
 
 
 def test_voters_are_a_sample_where_there_are_many() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from recsys.interactions import CSR
 from recsys.rivals import Needed
-from search.record.events import ReplicateRaced, State
+from search.record.events import RacePlanned, Reason, ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.result import Decided
 from search.record.state import RunState, TrialRecord
@@ -20,6 +20,7 @@ from search.space.load import load_spec
 from search.stages.context import RunFailedError
 from search.stages.race import (
     LEAST_SHARE,
+    dearer,
     finalists,
     first_default,
     fit_race,
@@ -29,6 +30,8 @@ from search.stages.race import (
     race_summary,
     rows_that_count,
     seconds_left,
+    sound_splits,
+    who_races,
     whole_splits,
     with_spare,
 )
@@ -79,14 +82,67 @@ def test_a_dear_finalist_does_not_keep_the_others_from_racing():
 
 
 def test_time_that_is_left_goes_into_more_splits():
-    some = racers(10, 20, 30)  # 30 seconds a split, two at a time
-    assert with_spare(some, 4, 12, 2, within(200)) == 6
-    assert with_spare(some, 4, 12, 2, within(3600)) == 12
-    assert with_spare(some, 4, 12, 2, within(149)) == 4
-    assert with_spare(some, 4, 12, 2, within(10)) == 4  # never fewer: that is decided elsewhere
-    assert with_spare(some, 4, 4, 2, within(3600)) == 4
-    assert with_spare(some, 4, 12, 2, within(float("inf"))) == 4  # no budget, no time left over
-    assert with_spare(racers(0, 0), 4, 12, 2, within(60)) == 12
+    assert with_spare(4, 12, 30, 200) == 6
+    assert with_spare(4, 12, 30, 3600) == 12
+    assert with_spare(4, 12, 30, 149) == 4
+    assert with_spare(4, 12, 30, 10) == 4  # never fewer: that is decided elsewhere
+    assert with_spare(4, 12, 30, -10) == 4
+    assert with_spare(4, 12, 30, float("inf")) == 4  # no budget, no time left over
+    assert with_spare(4, 12, 0, 60) == 12
+
+
+def test_a_failure_beyond_the_planned_splits_costs_splits_and_nobody():
+    rows = [row(name, r, 0.1) for name in ("t0000", "t0001") for r in range(6)]
+    assert sound_splits(rows, 4, 6) == 6
+    late = row("t0001", 4, 0.0, cause="its worker died")
+    assert sound_splits([*rows, late], 4, 6) == 4
+    assert sound_splits([*rows, late], 6, 6) == 6  # it was planned: the finalist is out
+    # who failed on a planned one is out already
+    early = row("t0001", 2, 0.0, cause="it diverged")
+    assert sound_splits([*rows, late, early], 4, 6) == 6
+
+
+class TestWhoRaces:
+    def run(self, *seconds: float, left: float | None = 1000, **state: Any) -> Any:
+        trials = [replace(record(n, 0.5 - n / 100), busy_s=s) for n, s in enumerate(seconds)]
+        run = run_of(
+            *trials,
+            settings=("race={finalists: 3, replicates: 4, up_to: 9}",),
+            resources=SimpleNamespace(concurrent=2),
+            split=SimpleNamespace(test=None, train=SimpleNamespace(n_users=9)),
+            deadline=None if left is None else time.monotonic() + left,
+            reserve=SimpleNamespace(rivals_need=Needed),
+        )
+        run.settings = SimpleNamespace(settles=False, time_budget=None if left is None else 1000.0)
+        for name, value in state.items():
+            setattr(run.state, name, value)
+        return run
+
+    def test_as_many_splits_as_there_is_time_for(self):
+        found = who_races(self.run(20, 20, 20), 0)
+        assert (found.asked, found.racers) == (("t0000", "t0001", "t0002"),) * 2
+        assert (found.planned, found.replicates) == (4, 9)
+        # .85 x 250 s, test and refit 20 s each: 172 s of 30 s a split
+        assert who_races(self.run(20, 20, 20, left=250), 0).replicates == 5
+        assert who_races(self.run(20, 20, 20, left=250), 30).replicates == 4
+
+    def test_what_a_late_race_is_granted_is_no_time_left_over(self):
+        found = who_races(self.run(5, 5, 5, left=-60), 0)  # it gets 50 s, which 6 splits would take
+        assert (found.planned, found.replicates) == (4, 4)
+
+    def test_no_budget_and_one_that_is_to_be_saved_have_none(self):
+        assert who_races(self.run(20, 20, 20, left=None), 0).replicates == 4
+        run = self.run(20, 20, 20)
+        run.settings.settles = True
+        assert who_races(run, 0).replicates == 4
+
+    def test_a_resumed_race_is_the_one_that_began(self):
+        began = RacePlanned(
+            asked=("t0000", "t0001", "t0002"), racers=("t0000", "t0002"), planned=4, replicates=7
+        )
+        assert who_races(self.run(20, 20, 20, left=None, grid=began), 0) is began
+        other = replace(began, asked=("t0000", "t0001"))  # before an extension
+        assert who_races(self.run(20, 20, 20, grid=other), 0).replicates == 9
 
 
 def test_test_and_refit_are_reserved_for_those_who_race():
@@ -96,6 +152,7 @@ def test_test_and_refit_are_reserved_for_those_who_race():
         spec=SimpleNamespace(blend=2),
         resources=SimpleNamespace(concurrent=2),
         reserve=SimpleNamespace(rivals_need=lambda: Needed(0.0, 5.0)),
+        pace=None,
     )
     seconds = seconds_left(run)
     # the dearest and then the two dearest side by side on test; the dearest or the two for good
@@ -107,6 +164,23 @@ def test_test_and_refit_are_reserved_for_those_who_race():
     assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
     run.deadline = None
     assert seconds_left(run)(racers(20)) == float("inf")
+
+
+def test_a_race_on_all_users_takes_longer_than_trials_on_some():
+    columns = ("epoch", "loss", "map@5", "train_seconds", "eval_seconds")
+    rows = [[1, 0.0, 0.1, 6.0, 2.0], [2, 0.0, 0.1, 6.0, 2.0]]
+    trial = replace(racers(16)[0], columns=columns, rows=rows)
+    few = CSR.from_pairs(np.arange(300), np.zeros(300, int), 300, 5)
+    held = CSR.from_pairs(np.arange(300), np.ones(300, int), 300, 5)
+    run = SimpleNamespace(
+        pace=SimpleNamespace(users=100), split=SimpleNamespace(train=few, valid=held)
+    )
+    assert dearer(run, [trial]) == 1 + 2 * 4 / 16  # three times the users, a quarter of the time
+    assert dearer(run, racers(0)) == 1
+    run.pace.users = None
+    assert dearer(run, [trial]) == 1
+    run.pace = None
+    assert dearer(run, [trial]) == 1
 
 
 def test_one_finalist_or_no_race_stay():
@@ -160,9 +234,10 @@ def record(n: int, value: float | None, config: int | None = None, **changes: An
 
 def run_of(*trials: TrialRecord, settings: tuple[str, ...] = (), **more: Any) -> Any:
     """What `endgame` reads of a run with these trials: smoke's space, whose `enqueue` has one."""
-    state = SimpleNamespace(in_order=lambda: list(trials), trials={t.id: t for t in trials})
+    by_id = {t.id: t for t in trials}
+    state = SimpleNamespace(in_order=lambda: list(trials), trials=by_id, grid=None)
     spec = override(load_spec("smoke"), list(settings))
-    return SimpleNamespace(spec=spec, state=state, deadline=None, **more)
+    return SimpleNamespace(**{"deadline": None, "pace": None} | more, spec=spec, state=state)
 
 
 def ids(trials: list[TrialRecord]) -> list[str]:
@@ -195,6 +270,12 @@ class TestFinalists:
         assert ids(honest_trials(run_of(record(0, 0.1), pruned))) == ["t0000"]
         assert ids(honest_trials(run_of(record(0, None, state=State.FAILED), pruned))) == ["t0001"]
 
+    def test_what_the_end_of_the_time_cut_off_may_win(self):
+        """It was stopped by the clock, not because others were better."""
+        late = replace(record(2, 0.9, state=State.PRUNED), reason=Reason.TIME)
+        stopped = replace(record(1, 0.95, state=State.PRUNED), reason=Reason.ASHA)
+        assert ids(honest_trials(run_of(record(0, 0.1), stopped, late))) == ["t0002", "t0000"]
+
     def test_a_leaky_default_does_not_race(self):
         leaky = record(0, 0.9)
         leaky.config["negatives_exclude"] = "all"
@@ -206,9 +287,10 @@ class TestFinalists:
         trials = [record(n, 0.9 - n / 10, params={"method": of[n]}) for n in of]
         run = run_of(*trials, settings=("enqueue=[]",))
         run.spec = replace(load_spec("all"), enqueue=(), blend=5)
-        assert ids(finalists(run)) == ["t0000", "t0004", "t0005", "t0001", "t0002"]
-        run.spec = replace(run.spec, blend=1)
-        assert ids(finalists(run)) == ["t0000", "t0004", "t0001", "t0002"]
+        # the last is the first to be left out: another of a method that is there
+        assert ids(finalists(run)) == ["t0000", "t0001", "t0004", "t0005", "t0002"]
+        run.spec = replace(run.spec, blend=2, race=replace(run.spec.race, finalists=1))
+        assert ids(finalists(run)) == ["t0000", "t0001", "t0004"]
 
     def test_without_enqueue_there_is_no_default(self):
         trials = (record(0, 0.1), record(1, 0.3))

@@ -84,7 +84,7 @@ def split() -> Split:
 
 class TestFreshSplits:
     def test_they_divide_what_the_search_saw_anew(self, split: Split) -> None:
-        fresh = fresh_splits(split, SplitPlan(), 42, 3)
+        fresh = list(fresh_splits(split, SplitPlan(), 42, 3))
         whole = split.search_data()
         for one in fresh:
             assert one.test is None  # the race may not look at it
@@ -94,9 +94,9 @@ class TestFreshSplits:
         assert len({one.digest for one in (*fresh, split)}) == 4
 
     def test_fewer_of_them_are_the_first_of_more(self, split: Split) -> None:
-        two, three = (fresh_splits(split, SplitPlan(), 42, n) for n in (2, 3))
+        two, three = (list(fresh_splits(split, SplitPlan(), 42, n)) for n in (2, 3))
         assert [s.digest for s in two] == [s.digest for s in three[:2]]
-        assert fresh_splits(split, SplitPlan(), 43, 1)[0].digest != two[0].digest
+        assert next(fresh_splits(split, SplitPlan(), 43, 1)).digest != two[0].digest
 
     def test_their_seeds_are_those_of_old_runs(self, split: Split) -> None:
         seeds = [one.seed for one in fresh_splits(split, SplitPlan(), 42, 2)]
@@ -111,12 +111,12 @@ class TestRunRace:
     ) -> tuple[Workers, list[Any]]:
         workers: Any = Workers(answer)
         data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
-        splits = fresh_splits(split, SplitPlan(), 42, 2)
+        splits = list(fresh_splits(split, SplitPlan(), 42, 2))
         found = list(run_race(workers, RESOURCES, data, self.FINALISTS, splits, 42, already))
         return workers, found
 
     def test_each_finalist_meets_each_split_with_a_seed_of_its_own(self, split: Split) -> None:
-        splits = fresh_splits(split, SplitPlan(), 42, 2)
+        splits = list(fresh_splits(split, SplitPlan(), 42, 2))
         workers, found = self.raced(split, set(), lambda _, task, *__: task.replicate)
         assert [(task.config_id, task.replicate) for _, task, *_ in workers.tasks] == [
             *(("t0001", 0), ("t0007", 0), ("t0001", 1), ("t0007", 1))
@@ -143,7 +143,7 @@ class TestRunRace:
     def test_on_a_cluster_each_task_asks_for_its_own_memory(self, split: Split) -> None:
         workers: Any = Workers(lambda *_: None)
         data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
-        splits = fresh_splits(split, SplitPlan(), 42, 1)
+        splits = list(fresh_splits(split, SplitPlan(), 42, 1))
         wide = Racer("t0002", IalsConfig(ials_factors=2048))
         there = replace(RESOURCES, largest=10**12)
         rival = ChoiceTask(EASE_RIVAL, ("map@5",), 1, 1, 9.0)
@@ -159,7 +159,7 @@ class TestRunRace:
     def test_a_real_replicate_is_measured_on_its_split(self, split: Split) -> None:
         workers: Any = Workers()
         data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
-        splits = fresh_splits(split, SplitPlan(), 42, 1)
+        splits = list(fresh_splits(split, SplitPlan(), 42, 1))
         ((_, found),) = run_race(workers, RESOURCES, data, self.FINALISTS[:1], splits, 42, set())
         assert isinstance(found, ReplicateResult)
         assert found.per_user.mean() == pytest.approx(found.value)
