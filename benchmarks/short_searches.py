@@ -95,8 +95,8 @@ def compared(run: Path) -> dict[str, Any]:
     state = folder.state()
     spec = load_run_spec(folder.path)
     race, mine = decided(state), load_test_values(run)
-    assert race is not None
-    assert mine is not None
+    if race is None or mine is None:
+        raise SearchFailedError("the run has no race, or no values of its test")
     first = state.in_order()[0]
     blend = blended(state)
     found: dict[str, Any] = {"winner": race.winner, "first": first.id}

@@ -20,7 +20,8 @@ from recsys.metrics import parse_metric, user_values
 from recsys.models.blend import DEPTH, TopLists
 
 STEPS = 12  # weights are multiples of 1 / STEPS at the finest
-USERS = 2_000  # that choose the weights; more would cost memory and change little
+USERS = 2_000  # of a part that choose the weights; more would cost time and change little
+MOST_USERS = 5_000  # that the blend is measured on, for what is proven more users do count
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,15 @@ class Ballots:
     def members(self) -> int:
         return self.scores.shape[0]
 
+    def some(self, most: int) -> Ballots:
+        """Of `most` of the users, evenly taken; all where there are no more."""
+        if len(self.users) <= most:
+            return self
+        at = np.linspace(0, len(self.users) - 1, most).astype(np.int64)
+        return Ballots(
+            self.users[at], self.items[at], self.scores[:, at], self.hits[at], self.held[at]
+        )
+
 
 def depth_of(metric: str) -> int:
     """How long the lists of a blend are, for what is measured by this metric."""
@@ -48,10 +58,10 @@ def depth_of(metric: str) -> int:
 
 
 def voters(train: CSR, valid: CSR, seed: int) -> np.ndarray:
-    """The users of a fresh split whose lists choose weights: all, or a sample; int32 (V,)."""
+    """The users of a fresh split that a blend is measured on: all, or a sample; int32 (V,)."""
     users = np.flatnonzero(contested(train.degrees(), valid.degrees(), train.n_items))
-    if len(users) > USERS:
-        users = np.sort(np.random.default_rng([seed, 11]).choice(users, USERS, replace=False))
+    if len(users) > MOST_USERS:
+        users = np.sort(np.random.default_rng([seed, 11]).choice(users, MOST_USERS, replace=False))
     return users.astype(np.int32)
 
 
@@ -160,15 +170,15 @@ def choose_weights(
 def cross_fitted(
     parts: Sequence[Ballots], metric: str, most: int, steps: int = STEPS, threads: int = 1
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Each part's values per user under weights that the *other* parts chose; and the weights that
-    all of them choose, (M,), for the model that is handed over.
+    """Each part's values per user under weights that `USERS` of each of the *other* parts chose;
+    and the weights that all of them choose, (M,), for the model that is handed over.
 
     At least two parts, so that no part is measured by weights it has seen.
     """
     assert len(parts) > 1
     numbers = range(len(parts))
     with ThreadPoolExecutor(threads) as pool:
-        means = Means(parts, metric, pool)
+        means = Means([part.some(USERS) for part in parts], metric, pool)
         measured = []
         for at in numbers:
             others = [number for number in numbers if number != at]

@@ -111,6 +111,16 @@ class TrialRecord:
     def finished(self) -> bool:
         return self.state != State.RUNNING
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether it was under way when the time of the search was up."""
+        return self.state == State.PRUNED and self.reason == Reason.TIME
+
+    @property
+    def may_win(self) -> bool:
+        """Whether it ended without others being better: it completed, or the clock cut it off."""
+        return self.state == State.COMPLETE or self.cut_off
+
 
 @dataclass
 class Session:
@@ -242,6 +252,8 @@ class RunState:
         self._session(time).last = time
 
     def _mark(self, event: StageMarked, time: float) -> None:
+        if event.name == "search" and event.state == StageState.START:
+            self.grid = None  # other trials may race, in another time
         stage = self.stages.get(event.name)
         if stage is None or event.state == StageState.START:
             self.stages[event.name] = stage = Stage(event.name, event.state, {}, time)
@@ -271,8 +283,8 @@ class RunState:
         return {state: states.count(state) for state in State}
 
     def best(self) -> TrialRecord | None:
-        """The completed trial with the highest value; of equals the earliest."""
-        done = [t for t in self.in_order() if t.state == State.COMPLETE and t.value is not None]
+        """The trial with the highest value of those that may win; of equals the earliest."""
+        done = [t for t in self.in_order() if t.may_win and t.value is not None]
         return max(done, key=lambda t: t.value or 0.0, default=None)
 
     def stage_done(self, name: str) -> bool:

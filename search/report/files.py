@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import ConfigError, InputError
-from search.record.events import State
 from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from search.record.result import RunResult, read_result, tested
@@ -71,7 +70,7 @@ class RunFiles:
     def best(self) -> TrialRecord | None:
         """The honest trial with the highest validation value."""
         found = [t for t in self.trials if t.value is not None and not t.leaky]
-        found = [t for t in found if t.state == State.COMPLETE] or found
+        found = [t for t in found if t.may_win] or found
         return max(found, key=lambda t: (t.value or 0.0, -t.number), default=None)
 
     @cached_property

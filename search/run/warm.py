@@ -73,7 +73,7 @@ def best_trials(state: RunState) -> list[TrialRecord]:
         for t in state.in_order()
         if t.value is not None and not t.leaky and t.state in (State.COMPLETE, State.PRUNED)
     ]
-    able.sort(key=lambda t: (t.state != State.COMPLETE, -(t.value or 0.0), t.number))
+    able.sort(key=lambda t: (not t.may_win, -(t.value or 0.0), t.number))
     chosen: list[TrialRecord] = []
     for trial in [*(state.trials[name] for name in ranked), *able]:
         if trial.params not in [t.params for t in chosen]:

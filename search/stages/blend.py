@@ -16,7 +16,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import PER_USER, parse_metric
 from recsys.models import ModelConfig, config_from_flat, model_of
-from recsys.models.blend import DEPTH, Blend, BlendConfig
+from recsys.models.blend import Blend, BlendConfig
 from search.machine.cluster import Failure
 from search.machine.cores import usable_cores
 from search.record.compared import comparison
@@ -44,7 +44,8 @@ def choose_blend(run: Stages) -> Blended:
     if not all(lists_file(folder, row.id, r).exists() for row in rows for r in range(replicates)):
         return _none(run, "what the finalists left for it in the run folder is gone")
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
-    most = most_voters(replicates, len(rows))
+    depth = min(depth_of(run.spec.metric), run.split.train.n_items)
+    most = most_voters(replicates, len(rows), depth)
     parts, users = [], []
     for r, split in enumerate(fresh_splits(run.split, run.plan, run.settings.seed, replicates)):
         asked = voters(split.train, split.valid, split.seed)
@@ -72,9 +73,9 @@ def choose_blend(run: Stages) -> Blended:
     )
 
 
-def most_voters(replicates: int, members: int) -> int:
+def most_voters(replicates: int, members: int, depth: int) -> int:
     """How many users of each split there is memory for; lists differ in about half their items."""
-    return max(LEAST_VOTERS, int(VOTES_BYTES / (4 * replicates * members * members * DEPTH / 2)))
+    return max(LEAST_VOTERS, int(VOTES_BYTES / (4 * replicates * members * members * depth / 2)))
 
 
 def _none(run: Stages, reason: str) -> Blended:

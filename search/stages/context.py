@@ -318,11 +318,13 @@ class Stages:
         left = [t for t in self.state.in_order() if not t.finished]
         for trial in left:
             steps = from_journal(trial, self.spec.metric).steps
+            best_epoch = max(steps, key=lambda step: step[1])[0] if steps else None
             end = TrialEnded(
                 id=trial.id,
                 state=State.PRUNED,
                 reason=reason or Reason.STOPPED,
                 value=steps[-1][1] if steps else None,
+                best_epoch=best_epoch,
                 epochs=trial.epochs,
                 busy_s=trial.busy_s,
             )

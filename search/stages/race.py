@@ -15,7 +15,7 @@ from recsys.split import Split
 from search.machine.cluster import Failure
 from search.machine.cores import usable_cores
 from search.record.compared import comparison
-from search.record.events import RacePlanned, Reason, ReplicateRaced, State
+from search.record.events import RacePlanned, ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.result import Decided, Finalist
 from search.record.state import RunState, TrialRecord
@@ -38,20 +38,17 @@ from search.tune.replicate import ReplicateResult, ReplicateTask
 from search.tune.reserve import after_race
 from search.words import baseline_name, counted
 
+Cost = Callable[[TrialRecord], float]  # seconds of a training
+
 
 def honest_trials(run: Stages) -> list[TrialRecord]:
     """Trials that may win, best first: completed ones and those that were under way when the time
-    was up, which are the newest and know most; pruned ones where there are none of these.
+    was up, which were proposed last, from the most trials; pruned ones where there are none of
+    these.
     """
     known = [t for t in run.state.in_order() if t.value is not None and not t.leaky]
-    ended = [t for t in known if t.state == State.COMPLETE or cut_off(t)]
-    found = ended or [t for t in known if t.state == State.PRUNED]
+    found = [t for t in known if t.may_win] or [t for t in known if t.state == State.PRUNED]
     return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
-
-
-def cut_off(trial: TrialRecord) -> bool:
-    """Whether it was under way when the time of the search was up."""
-    return trial.state == State.PRUNED and trial.reason == Reason.TIME
 
 
 def first_default(run: Stages) -> TrialRecord | None:
@@ -76,12 +73,12 @@ def finalists(run: Stages) -> list[TrialRecord]:
     default = first_default(run)
     if default is not None and default.config not in configs and not default.leaky:
         # where time is short the last to be left out, unless the search itself had cut it off
-        chosen.insert(1 if default.state == State.COMPLETE else len(chosen), default)
+        chosen.insert(1 if default.may_win else len(chosen), default)
     if run.spec.race.prefer == "small":
         return chosen + smaller_ones(run, ranked, chosen)
     if run.spec.blend:  # before more of the same method, which a blend gains less by
         first = {chosen[0].id}
-        if default is not None and default.state == State.COMPLETE:
+        if default is not None and default.may_win:
             first.add(default.id)
         kept = [t for t in chosen if t.id in first]
         kept += [t for t in others_to_blend(run, ranked, kept[:1]) if t not in kept]
@@ -119,22 +116,23 @@ def memory_of(run: Stages, trial: TrialRecord) -> int:
     return model_of(config).cost(config, size_of(run.split.train)).memory
 
 
+def method_of(run: Stages, trial: TrialRecord) -> Any:
+    """The method that a trial is of; where the space has none, its model."""
+    method = run.spec.method()
+    return trial.training.model if method is None else trial.params.get(method.name)
+
+
 def others_to_blend(
     run: Stages, ranked: list[TrialRecord], chosen: list[TrialRecord]
 ) -> list[TrialRecord]:
     """The best trial of each method that is not among the chosen, best first: a blend lives on
-    variety. Beside the best and the first default as many as a blend may have members, and the
-    finalists that they may take the places of.
+    variety. As many as a blend has members, and as many more as there are finalists beside the
+    best, since they may be these.
     """
-    method = run.spec.method()
-
-    def of(trial: TrialRecord) -> Any:
-        return trial.training.model if method is None else trial.params.get(method.name)
-
     found: dict[Any, TrialRecord] = {}
     for trial in ranked:
-        found.setdefault(of(trial), trial)
-    there = {of(trial) for trial in chosen}
+        found.setdefault(method_of(run, trial), trial)
+    there = {method_of(run, trial) for trial in chosen}
     most = run.spec.blend + max(1, run.spec.race.finalists) - 1
     return [trial for name, trial in found.items() if name not in there][:most]
 
@@ -222,7 +220,7 @@ def race(run: Stages) -> Decided:
     sound = sound_splits([row for row in rows if row.config_id in ids], planned, replicates)
     if sound < replicates:
         run.display.note(
-            f"a finalist failed on a split beyond the planned: {sound} of {replicates} count"
+            f"a finalist failed on a split beyond the planned ones: {sound} of {replicates} count"
         )
         replicates = sound
     table = standings(
@@ -244,13 +242,13 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
     known = run.state.grid
     if known is not None and known.asked == ids:
         return known
-    concurrent, shape = run.resources.concurrent, run.spec.race
+    concurrent, shape, cost = run.resources.concurrent, run.spec.race, costs(run)
     planned = shape.replicates if shape.finalists else 0
-    racers, fitting = fit_race(asked, planned, concurrent, seconds_left(run, choosing))
+    racers, fitting = fit_race(asked, planned, concurrent, seconds_left(run, choosing), cost)
     replicates = fitting
     if fitting == planned > 0 and shape.up_to is not None and not run.settings.settles:
         members = len(racers) if run.spec.blend else 0
-        each = sum(map(full_seconds, racers)) * dearer(run, racers) / concurrent
+        each = sum(map(cost, racers)) * dearer(run, racers) / concurrent
         each += weighing(run.split, members)
         replicates = with_spare(planned, shape.up_to, each, room_left(run, choosing)(racers))
     found = tuple(trial.id for trial in racers)
@@ -308,7 +306,7 @@ LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run howev
 
 
 def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
-    """How many seconds of training, as long as in the search, a race of some trials may take: as
+    """How many seconds, counted as those of the trials were, a race of some trials may take: as
     many as there is room for, and a few however late it is.
     """
     room = room_left(run, choosing)
@@ -341,15 +339,34 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
     if run.deadline is None:
         return lambda _: float("inf")
     left = 0.85 * (run.deadline - time.monotonic())
-    rivals, workers = run.reserve.rivals_need(), run.resources.concurrent
+    rivals, workers, cost = run.reserve.rivals_need(), run.resources.concurrent, costs(run)
 
     def seconds(racers: Sequence[TrialRecord]) -> float:
-        each = sorted(map(full_seconds, racers), reverse=True)
+        each = sorted(map(cost, racers), reverse=True)
         members, dearest = sum(each[: run.spec.blend]) / workers, max(each, default=0.0)
         after = after_race(dearest, members, rivals, workers)
         return left - choosing - after
 
     return seconds
+
+
+def costs(run: Stages) -> Cost:
+    """`full_seconds`, but for trials that the clock cut off, which patience might have ended soon:
+    no more than the longest that completed of the same method took, or themselves.
+    """
+    longest: dict[Any, float] = {}
+    for trial in run.state.in_order():
+        if trial.state == State.COMPLETE:
+            method = method_of(run, trial)
+            longest[method] = max(trial.busy_s, longest.get(method, 0.0))
+
+    def cost(trial: TrialRecord) -> float:
+        seconds = full_seconds(trial)
+        if not trial.cut_off:
+            return seconds
+        return min(seconds, max(longest.get(method_of(run, trial), seconds), trial.busy_s))
+
+    return cost
 
 
 def full_seconds(trial: TrialRecord) -> float:
@@ -366,6 +383,7 @@ def fit_race(
     replicates: int,
     concurrent: int,
     seconds: Callable[[Sequence[TrialRecord]], float],
+    cost: Cost = full_seconds,
 ) -> tuple[list[TrialRecord], int]:
     """Fewer replicates, then fewer finalists (the worst first), where time is short.
 
@@ -374,15 +392,15 @@ def fit_race(
     dearest are left out (never the first, which is to be beaten) as lets most of the others race.
     Where that does not help: two on one split, and where not even these, 0: no race.
     """
-    chosen, r = _fit(racers, replicates, concurrent, seconds)
+    chosen, r = _fit(racers, replicates, concurrent, seconds, cost)
     least = min(MIN_REPLICATES, replicates)
     if r >= least:
         return chosen, r
     others, best = racers, (chosen[:0], 0)
     while len(others) > MIN_RACERS:
-        dearest = max(others[1:], key=full_seconds)
+        dearest = max(others[1:], key=cost)
         others = [t for t in others if t is not dearest]
-        found = _fit(others, replicates, concurrent, seconds)
+        found = _fit(others, replicates, concurrent, seconds, cost)
         if found[1] >= least and len(found[0]) > len(best[0]):
             best = found
     return best if best[0] else (chosen, r)
@@ -415,9 +433,10 @@ def _fit(
     replicates: int,
     concurrent: int,
     seconds: Callable[[Sequence[TrialRecord]], float],
+    cost: Cost,
 ) -> tuple[list[TrialRecord], int]:
     def too_long(n: int, r: int) -> bool:
-        return sum(map(full_seconds, racers[:n])) * r / concurrent > seconds(racers[:n])
+        return sum(map(cost, racers[:n])) * r / concurrent > seconds(racers[:n])
 
     n, r = len(racers), replicates
     while too_long(n, r) and (r > MIN_REPLICATES or n > MIN_RACERS):

@@ -61,8 +61,8 @@ class Standing:
 
 
 def fresh_splits(split: Split, plan: SplitPlan, run_seed: int, replicates: int) -> Iterator[Split]:
-    """`replicates` new divisions of train + valid, one after another, for each is as large as the
-    data; seeds far from those of any search.
+    """`replicates` new divisions of train + valid, made one after another as they are asked for;
+    seeds far from those of any search.
     """
     children = np.random.SeedSequence([run_seed, 0x5ACE]).generate_state(replicates, np.uint32)
     return (resplit(split, plan, int(seed)) for seed in children)

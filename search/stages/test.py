@@ -18,7 +18,7 @@ from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
-from search.stages.race import full_seconds
+from search.stages.race import costs
 from search.stages.rivals import Rivals, chosen, rivals_task, to_choose, trained
 from search.stages.winner import FinalTraining, race_decided, winner_training
 from search.stages.work import Work, side_by_side
@@ -92,10 +92,10 @@ def time_for(run: Stages, blend: Blended) -> bool:
     """
     if blend.handed_over or run.deadline is None:
         return True
-    winner, trials = race_decided(run).winner, run.state.trials
-    others = [full_seconds(trials[member.id]) for member in blend.members if member.id != winner]
+    winner, trials, cost = race_decided(run).winner, run.state.trials, costs(run)
+    others = [cost(trials[member.id]) for member in blend.members if member.id != winner]
     longest = max(others, default=0.0)
-    needed = full_seconds(trials[winner]) + max(sum(others) / run.resources.concurrent, longest)
+    needed = cost(trials[winner]) + max(sum(others) / run.resources.concurrent, longest)
     if time.monotonic() + needed <= run.deadline:
         return True
     run.display.note("no time to test the blend, which is not handed over")

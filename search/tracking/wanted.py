@@ -174,7 +174,7 @@ def run_points(state: RunState) -> list[Point]:
         if trial.ended is None:
             continue
         ended += 1
-        if trial.state == State.COMPLETE and trial.value is not None:
+        if trial.may_win and trial.value is not None:
             best = max(best, trial.value)
         if best > float("-inf"):
             points.append(Point("best_so_far", best, ms(trial.ended), ended))

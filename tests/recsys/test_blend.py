@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from recsys import blending
 from recsys.blending import (
     Ballots,
     Means,
@@ -252,6 +253,19 @@ def test_no_part_is_measured_by_weights_that_it_chose() -> None:
         others = parts[:at] + parts[at + 1 :]
         chosen = chosen_by(others, "recall@10", 3)
         assert_array_equal(values, values_of(chosen, parts[at], "recall@10"))
+
+
+def test_some_users_choose_and_all_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [part(seed) for seed in range(3)]
+    few = [one.some(20) for one in parts]
+    assert all(len(one.users) == 20 == one.scores.shape[1] for one in few)
+    assert_array_equal(few[0].scores[1][4], parts[0].scores[1][int(few[0].users[4])])
+    assert parts[0].some(60) is parts[0]
+    monkeypatch.setattr(blending, "USERS", 20)
+    measured, weights = cross_fitted(parts, "recall@10", 3)
+    assert_array_equal(weights, chosen_by(few, "recall@10", 3))
+    chosen = chosen_by([few[0], few[2]], "recall@10", 3)
+    assert_array_equal(measured[1], values_of(chosen, parts[1], "recall@10"))
 
 
 def test_fewer_candidates_than_places() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.blending import USERS, voters
+from recsys.blending import MOST_USERS, voters
 from recsys.data import Dataset, load
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
@@ -297,8 +297,8 @@ def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.go("race")
-    assert blend_stage.most_voters(4, 9) > USERS
-    assert blend_stage.most_voters(12, 12) < USERS
+    assert blend_stage.most_voters(2, 9, 200) > MOST_USERS
+    assert blend_stage.most_voters(12, 12, 200) < MOST_USERS
     monkeypatch.setattr(blend_stage, "VOTES_BYTES", 1)
     monkeypatch.setattr(blend_stage, "LEAST_VOTERS", 40)
     found = blend_stage.choose_blend(run.stages)
@@ -307,12 +307,12 @@ def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(
 
 
 def test_voters_are_a_sample_where_there_are_many() -> None:
-    n = USERS + 50
+    n = MOST_USERS + 50
     everybody = np.arange(n)
     train = CSR.from_pairs(everybody, np.zeros(n, int), n, 5)
     valid = CSR.from_pairs(everybody[:-10], np.ones(n - 10, int), n, 5)
     one, other = voters(train, valid, 3), voters(train, valid, 4)
-    assert len(one) == USERS == len(set(one.tolist()))
+    assert len(one) == MOST_USERS == len(set(one.tolist()))
     assert (np.diff(one) > 0).all()
     assert one.max() < n - 10  # nobody without held-out items
     assert not np.array_equal(one, other)

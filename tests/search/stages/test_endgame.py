@@ -20,6 +20,7 @@ from search.space.load import load_spec
 from search.stages.context import RunFailedError
 from search.stages.race import (
     LEAST_SHARE,
+    costs,
     dearer,
     finalists,
     first_default,
@@ -150,6 +151,7 @@ def test_test_and_refit_are_reserved_for_those_who_race():
         deadline=time.monotonic() + 1000,
         settings=SimpleNamespace(time_budget=2000.0),
         spec=SimpleNamespace(blend=2),
+        state=SimpleNamespace(in_order=list),
         resources=SimpleNamespace(concurrent=2),
         reserve=SimpleNamespace(rivals_need=lambda: Needed(0.0, 5.0)),
         pace=None,
@@ -181,6 +183,19 @@ def test_a_race_on_all_users_takes_longer_than_trials_on_some():
     assert dearer(run, [trial]) == 1
     run.pace = None
     assert dearer(run, [trial]) == 1
+
+
+def test_what_the_clock_cut_off_takes_no_longer_than_the_like():
+    run = run_of(*(replace(record(n, 0.1), busy_s=s) for n, s in enumerate((9, 20, 12))))
+    late = replace(record(3, 0.2, state=State.PRUNED), reason=Reason.TIME, busy_s=8.0)
+    late = replace(late, epochs=2, config=late.config | {"epochs": 60})
+    assert full_seconds(late) == 240
+    assert costs(run)(late) == 20
+    assert costs(run)(replace(late, busy_s=30.0)) == 30
+    assert costs(run)(replace(late, reason=Reason.ASHA)) == 240
+    assert costs(run_of())(late) == 240  # nothing is known of the like
+    some = [replace(late, id="t0003"), *racers(10, 10, 10)]
+    assert fit_race(some, 4, 2, within(100), costs(run)) == (some, 4)
 
 
 def test_one_finalist_or_no_race_stay():
@@ -404,5 +419,7 @@ def test_a_default_that_the_search_cut_off_is_the_first_to_be_left_out():
     others = [record(n, 0.5 - n / 100) for n in range(1, 5)]
     complete = finalists(run_of(record(0, 0.1), *others))
     assert [t.id for t in complete][:2] == ["t0001", "t0000"]
+    by_the_clock = replace(record(0, 0.1, state=State.PRUNED), reason=Reason.TIME)
+    assert finalists(run_of(by_the_clock, *others))[1].id == "t0000"
     cut = finalists(run_of(record(0, 0.1, state=State.PRUNED), *others))
     assert [t.id for t in cut] == [t.id for t in complete if t.id != "t0000"] + ["t0000"]

@@ -153,8 +153,9 @@ class TestLeftovers:
         done, cut, never = stages.state.in_order()
         assert (done.state, done.value) == (State.COMPLETE, 0.2)
         assert (cut.state, cut.reason, cut.value) == (State.PRUNED, Reason.TIME, 0.4)
-        assert (cut.epochs, cut.busy_s, cut.best_epoch) == (3, 6.0, None)
+        assert (cut.epochs, cut.busy_s, cut.best_epoch) == (3, 6.0, 2)
         assert (never.state, never.value, never.epochs) == (State.PRUNED, None, 0)
+        assert never.best_epoch is None
         assert (run.folder.path / "trials.csv").read_text().count("PRUNED,time") == 2
 
     def test_a_reason_that_is_not_known_is_said_to_be_none(self, tmp_path: Path) -> None:
