@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -81,11 +82,18 @@ def search(number: int, kind: str, trials: int, folder: Path) -> Path:
     command += ["--run", str(number), "--runs-dir", str(folder / "runs")]
     command += ["--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     kept = {k: v for k, v in os.environ.items() if k not in UNSET}
-    done = subprocess.run(
-        command, cwd=ROOT, env=kept | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    env = kept | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    if done.returncode:
-        raise SearchFailedError(f"exit {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
+    try:
+        said, _ = process.communicate()
+    finally:  # also where we are ended
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if process.returncode:
+        raise SearchFailedError(f"exit {process.returncode}: {said[-2000:]}")
     return folder / "runs" / str(number)
 
 
@@ -155,6 +163,7 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=100)
     parser.add_argument("--trials", type=int, default=10)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     kinds = ["planted", "ml-100k", *options.data]
     lines = options.o.read_text().splitlines() if options.o.exists() else []
     rows: list[dict[str, Any]] = [json.loads(line) for line in lines]

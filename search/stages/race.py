@@ -233,7 +233,8 @@ def race(run: Stages) -> Decided:
 
 def who_races(run: Stages, choosing: float) -> RacePlanned:
     """The finalists that there is time for, and on how many splits; as decided before where a race
-    is resumed, for some of its results are known by now.
+    is resumed, for some of its results are known by now. A race on more splits than planned takes
+    no longer than the trials did: who asked for a short search wants one.
 
     choosing: seconds that the choice of the rivals beside it takes.
     """
@@ -246,11 +247,13 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
     planned = shape.replicates if shape.finalists else 0
     racers, fitting = fit_race(asked, planned, concurrent, seconds_left(run, choosing), cost)
     replicates = fitting
-    if fitting == planned > 0 and shape.up_to is not None and not run.settings.settles:
+    if fitting == planned > 0 and shape.up_to and run.deadline and not run.settings.settles:
         members = len(racers) if run.spec.blend else 0
         each = sum(map(cost, racers)) * dearer(run, racers) / concurrent
         each += weighing(run.split, members)
-        replicates = with_spare(planned, shape.up_to, each, room_left(run, choosing)(racers))
+        searched = sum(session.trials_s for session in run.state.sessions)
+        spare = min(room_left(run, choosing)(racers), searched)
+        replicates = with_spare(planned, shape.up_to, each, spare)
     found = tuple(trial.id for trial in racers)
     return RacePlanned(asked=ids, racers=found, planned=fitting, replicates=replicates)
 
@@ -411,12 +414,10 @@ def with_spare(replicates: int, most: int, each: float, left: float) -> int:
 
     A search that ends before its budget leaves minutes, and each further split makes the race, and
     what a blend gains over its winner, easier to tell from luck. How many is decided before the
-    first result, so that nothing is looked at twice. Without a time budget there is none to use.
+    first result, so that nothing is looked at twice.
 
     each: seconds that a split takes. left: seconds for all of them.
     """
-    if left == float("inf"):
-        return replicates
     return max(replicates, min(most, int(left / max(each, 1e-9))))
 
 

@@ -42,6 +42,7 @@ from search.record.result import (
     blended,
 )
 from search.record.settings import plan_of
+from search.record.state import Session
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages import blend as blend_stage
@@ -274,7 +275,10 @@ def test_a_resumed_race_races_again_what_an_earlier_version_did(run: Run) -> Non
     assert run.stages.state.race["t0001", 1].value == old.value
 
 
-def test_a_race_uses_the_time_that_is_left_and_keeps_to_it_when_resumed(run: Run) -> None:
+def test_a_race_uses_the_time_that_is_left_and_keeps_to_it_when_resumed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Session, "trials_s", 600.0)
     stages = run.stages
     stages.spec = replace(stages.spec, race=replace(stages.spec.race, up_to=5))
     stages.settings = SimpleNamespace(**vars(stages.settings) | {"time_budget": 600.0})  # type: ignore[assignment]

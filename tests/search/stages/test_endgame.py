@@ -88,7 +88,6 @@ def test_time_that_is_left_goes_into_more_splits():
     assert with_spare(4, 12, 30, 149) == 4
     assert with_spare(4, 12, 30, 10) == 4  # never fewer: that is decided elsewhere
     assert with_spare(4, 12, 30, -10) == 4
-    assert with_spare(4, 12, 30, float("inf")) == 4  # no budget, no time left over
     assert with_spare(4, 12, 0, 60) == 12
 
 
@@ -115,9 +114,15 @@ class TestWhoRaces:
             reserve=SimpleNamespace(rivals_need=Needed),
         )
         run.settings = SimpleNamespace(settles=False, time_budget=None if left is None else 1000.0)
+        run.state.sessions = [SimpleNamespace(trials_s=300.0), SimpleNamespace(trials_s=200.0)]
         for name, value in state.items():
             setattr(run.state, name, value)
         return run
+
+    def test_no_longer_than_the_trials_took(self):
+        few = [SimpleNamespace(trials_s=200.0)]
+        assert who_races(self.run(20, 20, 20, sessions=few), 0).replicates == 6
+        assert who_races(self.run(20, 20, 20, sessions=[]), 0).replicates == 4
 
     def test_as_many_splits_as_there_is_time_for(self):
         found = who_races(self.run(20, 20, 20), 0)
