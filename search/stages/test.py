@@ -18,7 +18,7 @@ from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
-from search.stages.race import costs
+from search.stages.lineup import costs
 from search.stages.rivals import Rivals, chosen, rivals_task, to_choose, trained
 from search.stages.winner import FinalTraining, race_decided, winner_training
 from search.stages.work import Work, side_by_side

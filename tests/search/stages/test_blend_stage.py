@@ -49,8 +49,9 @@ from search.stages import blend as blend_stage
 from search.stages import replicates, rivals
 from search.stages import test as test_stage
 from search.stages.context import Stages
+from search.stages.lineup import finalists, honest_trials, others_to_blend
 from search.stages.lists import drop_lists, lists_file
-from search.stages.race import finalists, honest_trials, others_to_blend, race
+from search.stages.race import race
 from search.stages.refit import refit
 from search.stages.result import result
 from search.stages.winner import final_training, refit_task

@@ -18,7 +18,7 @@ from search.record.result import Decided
 from search.record.state import RunState, TrialRecord
 from search.space.load import load_spec
 from search.stages.context import RunFailedError
-from search.stages.race import (
+from search.stages.lineup import (
     LEAST_SHARE,
     costs,
     dearer,
@@ -27,15 +27,11 @@ from search.stages.race import (
     fit_race,
     full_seconds,
     honest_trials,
-    race,
-    race_summary,
-    rows_that_count,
     seconds_left,
-    sound_splits,
     who_races,
-    whole_splits,
     with_spare,
 )
+from search.stages.race import race, race_summary, rows_that_count, sound_splits, whole_splits
 from search.stages.replicates import Standing, per_user_file, standings
 from tests.search.spaces import override
 

@@ -16,7 +16,8 @@ from search.record.events import State
 from search.record.folder import save_arrays
 from search.record.state import RunState, TrialRecord
 from search.space.load import load_spec
-from search.stages.race import finalists, memory_of, race_summary
+from search.stages.lineup import finalists, memory_of
+from search.stages.race import race_summary
 from search.stages.replicates import Standing, per_user_file
 from tests.search.spaces import override
 
