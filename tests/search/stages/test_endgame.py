@@ -115,6 +115,19 @@ class TestWhoRaces:
             setattr(run.state, name, value)
         return run
 
+    def test_who_is_far_behind_is_left_out_before_splits_are(self):
+        run = self.run(20, 20, 20, 20, left=250)  # .85 x 250 s, test and refit 20 s each
+        run.spec = replace(run.spec, race=replace(run.spec.race, finalists=4))
+        second, third = (run.state.trials[f"t000{n}"] for n in (1, 2))
+        third.value = 0.3
+        found = who_races(run, 60)  # 112 s: of 40 s a split with all, 30 s with three
+        assert (found.racers, found.replicates) == (("t0000", "t0001", "t0003"), 3)
+        second.value = third.value = run.state.trials["t0003"].value = 0.5
+        found = who_races(run, 60)
+        assert (len(found.racers), found.replicates) == (4, 2)
+        run.state.trials["t0000"].value = 0.1  # the first default: it races wherever it stands
+        assert "t0000" in who_races(run, 60).racers
+
     def test_no_longer_than_the_trials_took(self):
         few = [SimpleNamespace(trials_s=200.0)]
         assert who_races(self.run(20, 20, 20, sessions=few), 0).replicates == 6
