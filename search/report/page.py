@@ -81,6 +81,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "parallel": _parallel(run),
         "scatters": _scatters(run),
         "race_rows": tables.race_rows(run),
+        "race_crossed": any(row.crossed for row in run.state.race.values()),
         "baselines": baselines(result),
         "leak_table": leak_table,
         "leak_effect": tables.leak_words(leak_table),

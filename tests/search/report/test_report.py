@@ -230,6 +230,13 @@ class TestUnfinished:
             "t0000 0.1100 0.1100"
         )
         assert "(1 splits only)" in page.text
+        words = (
+            "with fresh seeds, each half of the users at the epoch that the other half found best."
+        )
+        assert words not in page.text  # values of an earlier version
+        with RunFolder(path).journal() as journal:
+            journal.append(ReplicateRaced(config_id="t0000", replicate=1, value=0.13, crossed=True))
+        assert words in Page(render_report(path)).text
 
     @pytest.mark.parametrize("status", ["failed", "interrupted"])
     def test_status_of_the_result(self, tmp_path, status):
