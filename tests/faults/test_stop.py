@@ -35,12 +35,19 @@ def refused(search: Live, *words: str) -> None:
 
 @pytest.mark.faults
 def test_extending_is_what_more_trials_from_the_start_would_have_been(home: Home) -> None:
+    """With proposals that no result decides: a trial is proposed while the one before it runs, the
+    first of an extension when all have ended, and TPE makes something else of it.
+    """
     shutil.copytree(home.runs / "done", home.runs / "keep")
-    more = home.start("--run", "done", "--extend", "4")
-    assert more.wait() == 0, more.said()
-    longer = home.search("longer", "--trials", str(TRIALS + 4))
+    by_chance = ("--set", "searcher=random")
+    first = home.search("short", *by_chance)
+    assert first.wait() == 0, first.said()
+    for run in ("short", "done"):
+        more = home.start("--run", run, "--extend", "4")
+        assert more.wait() == 0, more.said()
+    longer = home.search("longer", "--trials", str(TRIALS + 4), *by_chance)
     assert longer.wait() == 0, longer.said()
-    extended, whole = outcome(home, "done"), outcome(home, "longer")
+    extended, whole = outcome(home, "short"), outcome(home, "longer")
     assert extended["trials"] == whole["trials"]
     assert extended["epochs"] == whole["epochs"]
     assert extended["submission"] == whole["submission"]
