@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import ROOT, UNSET, used_by_others
+from benchmarks.contest import ROOT, used_by_others
+from benchmarks.search import environment
 from recsys.data import load, planted
 from recsys.evaluation import evaluate
 from recsys.interactions import Interactions
@@ -81,10 +81,13 @@ def search(number: int, kind: str, trials: int, folder: Path) -> Path:
     command += ["--data", str(data), "--trials", str(trials), "--seed", str(number)]
     command += ["--run", str(number), "--runs-dir", str(folder / "runs")]
     command += ["--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    kept = {k: v for k, v in os.environ.items() if k not in UNSET}
-    env = kept | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         said, _ = process.communicate()

@@ -164,13 +164,19 @@ def close_ones(run: Stages, asked: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
-    """How many seconds, counted as those of the trials were, a race of some trials may take: as
-    many as there is room for, and a few however late it is.
+    """`granted`, counted as the seconds of the trials were."""
+    seconds = granted(run, choosing)
+    return lambda racers: seconds(racers) / dearer(run, racers)
+
+
+def granted(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
+    """How many seconds a race of some trials may take: as many as there is room for, and a few
+    however late it is.
     """
     room = room_left(run, choosing)
     if run.deadline is None or (budget := run.settings.time_budget) is None:
         return room
-    return lambda racers: max(room(racers), LEAST_SHARE * budget) / dearer(run, racers)
+    return lambda racers: max(room(racers), LEAST_SHARE * budget)
 
 
 def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:

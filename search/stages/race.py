@@ -15,7 +15,7 @@ from search.record.folder import save_arrays
 from search.record.result import Decided, Finalist
 from search.record.state import RunState, TrialRecord
 from search.stages.context import RunFailedError, Stages
-from search.stages.lineup import dearer, first_default, memory_of, seconds_left, who_races
+from search.stages.lineup import first_default, granted, memory_of, who_races
 from search.stages.lists import lists_file, save_lists
 from search.stages.replicates import (
     Racer,
@@ -41,8 +41,7 @@ def race(run: Stages) -> Decided:
     grid = who_races(run, choosing)
     racers = [run.state.trials[trial] for trial in grid.racers]
     planned, replicates = grid.planned, grid.replicates
-    seconds = seconds_left(run, choosing)(racers) * dearer(run, racers)
-    limit = time.monotonic() + LATE * (seconds + choosing)
+    limit = time.monotonic() + LATE * (granted(run, choosing)(racers) + choosing)
     if replicates < 1:
         return without_race(run, racers[0])
     if grid is not run.state.grid:

@@ -60,8 +60,9 @@ def run_replicate(
     started = time.monotonic()
     try:
         trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid, watched=None))
-        lists = Lists(train, voters(train, valid, task.split_seed), depth_of(data.metric))
-        crossed = None
+        crossed = lists = None
+        if data.blend:
+            lists = Lists(train, voters(train, valid, task.split_seed), depth_of(data.metric))
         for report in trial.epochs():
             best_epoch, found = report.best_epoch, report.evaluation
             if found is None:
@@ -69,7 +70,7 @@ def run_replicate(
             if crossed is None:
                 crossed = Crossed(found.users, task.split_seed)
             changed = crossed.take(found.per_user[data.metric])
-            if data.blend and len(changed):
+            if lists is not None and len(changed):
                 lists.take(trial.model, changed)
         assert crossed is not None, f"{task.config.model}: no report has an `evaluation`"
     except Exception as error:
@@ -80,7 +81,7 @@ def run_replicate(
         time.monotonic() - started,
         crossed.users,
         crossed.per_user,
-        lists.whole() if data.blend else None,
+        None if lists is None else lists.whole(),
     )
 
 
