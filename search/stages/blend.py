@@ -1,13 +1,16 @@
 """The blend of the finalists: one more finalist, on splits that did not choose its weights.
 
 The race leaves every finalist's lists on every fresh split. Here they are added with weights that
-the other splits chose, compared with the winner user by user, and weights for good are chosen by
-all splits. Only a blend that is proven better than the winner is handed over in its place.
+the other splits chose and compared, user by user, with the finalist that the other splits would
+have made the winner; weights for good are chosen by all splits. Only a blend that is proven better
+is handed over in the winner's place. Where the race had one split, each half of its users chooses
+for the other half.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,13 +49,17 @@ def choose_blend(run: Stages) -> Blended:
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
     depth = min(depth_of(run.spec.metric), run.split.train.n_items)
     most = most_voters(replicates, len(rows), depth)
-    parts, users = [], []
+    parts, each = [], []
     for r, split in enumerate(fresh_splits(run.split, run.plan, run.settings.seed, replicates)):
         asked = voters(split.train, split.valid, split.seed)
-        some = np.sort(np.random.default_rng([split.seed, 14]).permutation(len(asked))[:most])
-        users.append(asked[some])
-        lists = [load_lists(lists_file(folder, row.id, r)).of(some) for row in rows]
-        parts.append(ballots(users[r], lists, split.valid))
+        lists = [load_lists(lists_file(folder, row.id, r)) for row in rows]
+        shuffled = np.random.default_rng([split.seed, 14]).permutation(len(asked))[:most]
+        for some in [shuffled] if replicates > 1 else [shuffled[::2], shuffled[1::2]]:
+            at = np.sort(some)
+            parts.append(ballots(asked[at], [one.of(at) for one in lists], split.valid))
+            each.append(Part(r, asked[at]))
+    if not all(len(part.users) for part in each):
+        return _none(run, "one user cannot choose its weights and be measured under them")
     measured, weights = cross_fitted(parts, run.spec.metric, run.spec.blend, threads=usable_cores())
     members = [
         BlendMember(id=row.id, weight=float(weight), mean=row.mean, epochs=learned(row.best_epochs))
@@ -61,14 +68,18 @@ def choose_blend(run: Stages) -> Blended:
     ]
     if len(members) == 1:
         return _none(run, f"no sum of finalists is better than {members[0].id} alone")
-    mine, others = _side_by_side(run, race.winner, users, measured)
+    winners = _winners(run, race, each)
+    mine, others = _side_by_side(run, winners, each, measured)
     found = compare_paired(mine, others, np.random.default_rng([run.settings.seed, 12]))
+    name = f"the winner {race.winner}"
+    if set(winners) != {race.winner}:
+        name = "the winner, each chosen without the users it is measured on,"
     return Blended(
         members=tuple(sorted(members, key=lambda member: -member.weight)),
-        values=tuple(float(values.mean()) for values in measured),
-        mean=float(np.mean([values.mean() for values in measured])),
+        values=tuple(float(values) for values in np.nanmean(mine, axis=1)),
+        mean=float(np.mean(np.nanmean(mine, axis=1))),
         winner_mean=float(np.mean(np.nanmean(others, axis=1))),
-        comparison=comparison(race.winner, found, f"the winner {race.winner}", "the blend"),
+        comparison=comparison(race.winner, found, name, "the blend"),
         handed_over=bool(found.proven and found.gain > 0),
     )
 
@@ -87,25 +98,54 @@ def _why_not(race: Decided, metric: str) -> str | None:
     """Why there can be no blend, in half a line."""
     if len(race.finalists) < 2:
         return "it takes at least two finalists of a race"
-    if race.replicates < 2:
-        return (
-            "its weights come from other fresh splits than it is measured on, and the race had one"
-        )
     if parse_metric(metric).kind not in PER_USER:
         return f"{metric} has no value for a single user"
     return None
 
 
-def _side_by_side(
-    run: Stages, winner: str, users: Sequence[np.ndarray], measured: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values of the blend and of the winner on the same users, (R, U), NaN for the others."""
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some users (V,), ascending, of a fresh split, whose weights others choose."""
+
+    replicate: int
+    users: np.ndarray
+
+
+def _winners(run: Stages, race: Decided, parts: Sequence[Part]) -> list[str]:
+    """For each part, the finalist that the others would have made the winner; of equals the one
+    that the race has first.
+
+    The winner itself has the best mean of all parts, and some of that is luck which a blend under
+    weights of other parts does not have. Where the smallest is to win, no mean decides: it is the
+    winner.
+    """
+    if run.spec.race.prefer == "small":
+        return [race.winner] * len(parts)
     n_users = run.split.train.n_users
-    mine = np.full((len(measured), n_users), np.nan)
-    for r, values in enumerate(measured):
-        mine[r, users[r]] = values
-    others = load_per_user(run.folder.path, winner, len(measured), n_users)
-    others[np.isnan(mine)] = np.nan
+    means = np.empty((len(race.finalists), len(parts)))
+    for row, finalist in enumerate(race.finalists):
+        values = load_per_user(run.folder.path, finalist.id, race.replicates, n_users)
+        for at, part in enumerate(parts):
+            whole = values[part.replicate]
+            means[row, at] = np.nanmean(whole if race.replicates > 1 else whole[part.users])
+    elsewhere = means.sum(axis=1, keepdims=True) - means
+    return [race.finalists[row].id for row in np.argmax(elsewhere, axis=0)]
+
+
+def _side_by_side(
+    run: Stages, winners: Sequence[str], parts: Sequence[Part], measured: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values of the blend and of the winners on the same users, (R, U), NaN for the others."""
+    replicates, n_users = parts[-1].replicate + 1, run.split.train.n_users
+    known = {
+        winner: load_per_user(run.folder.path, winner, replicates, n_users)
+        for winner in set(winners)
+    }
+    mine = np.full((replicates, n_users), np.nan)
+    others = np.full_like(mine, np.nan)
+    for winner, part, values in zip(winners, parts, measured, strict=True):
+        mine[part.replicate, part.users] = values
+        others[part.replicate, part.users] = known[winner][part.replicate, part.users]
     return mine, others
 
 

@@ -30,7 +30,7 @@ from search.record.events import (
     TrialEnded,
     TrialMade,
 )
-from search.record.folder import RunFolder
+from search.record.folder import RunFolder, save_arrays
 from search.record.result import Blend as BlendResult
 from search.record.result import (
     Blended,
@@ -244,8 +244,79 @@ def test_where_there_can_be_none() -> None:
     assert blend_stage._why_not(race, "coverage@10") == "coverage@10 has no value for a single user"
     assert blend_stage._why_not(race, "map@10") is None
     assert blend_stage._why_not(Decided(winner="t0000", epochs=1), "map@10") is not None
-    cut_short = race.model_copy(update={"replicates": 1})
-    assert "the race had one" in str(blend_stage._why_not(cut_short, "map@10"))
+
+
+def test_with_one_split_the_halves_of_its_users_choose_for_each_other(run: Run) -> None:
+    spec = run.stages.spec
+    run.stages.spec = replace(spec, race=replace(spec.race, replicates=1))
+    run.go("race")
+    seen: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        whole = blend_stage.cross_fitted
+        patch.setattr(
+            blend_stage,
+            "cross_fitted",
+            lambda parts, *a, **k: (seen.extend(parts), whole(parts, *a, **k))[1],
+        )
+        found = blend_stage.choose_blend(run.stages)
+    one, other = (set(part.users.tolist()) for part in seen)
+    assert not one & other and abs(len(one) - len(other)) <= 1
+    assert found.comparison is not None and found.comparison.users == len(one | other)
+    assert len(found.values) == 1
+
+
+def raced(run: Run, values: Mapping[str, list[float]]) -> Decided:
+    """A race in which every user of a split has the same value."""
+    users = np.arange(run.stages.split.train.n_users)
+    for name, each in values.items():
+        for replicate, value in enumerate(each):
+            path = replicates.per_user_file(run.folder.path, name, replicate)
+            save_arrays(path, users=users, values=np.full(len(users), value))
+    order = sorted(values, key=lambda name: -float(np.mean(values[name])))
+    return Decided(
+        winner=order[0],
+        epochs=1,
+        replicates=len(values[order[0]]),
+        finalists=tuple(Finalist(id=name) for name in order),
+    )
+
+
+def test_a_blend_meets_the_winner_that_the_other_splits_make(run: Run) -> None:
+    """The luck of the first split, which made t0000 the winner, is not held against the blend."""
+    race = raced(
+        run, {"t0000": [0.9, 0.1, 0.1], "t0001": [0.2, 0.2, 0.3], "t0002": [0.1, 0.3, 0.2]}
+    )
+    users = np.array([3, 5], np.int32)
+    parts = [blend_stage.Part(replicate, users) for replicate in range(3)]
+    winners = blend_stage._winners(run.stages, race, parts)
+    # without the first split t0001 and t0002 are level, and the race has t0001 first
+    assert winners == ["t0001", "t0000", "t0000"]
+    measured = [np.full(2, value) for value in (0.5, 0.6, 0.7)]
+    mine, others = blend_stage._side_by_side(run.stages, winners, parts, measured)
+    np.testing.assert_array_equal(mine[:, users], [[0.5] * 2, [0.6] * 2, [0.7] * 2])
+    np.testing.assert_array_equal(others[:, users], [[0.2] * 2, [0.1] * 2, [0.1] * 2])
+    assert np.isnan(np.delete(others, users, axis=1)).all()
+    assert np.isnan(np.delete(mine, users, axis=1)).all()
+
+
+def test_where_the_smallest_is_to_win_the_blend_meets_it(run: Run) -> None:
+    race = raced(run, {"t0000": [0.9, 0.1], "t0001": [0.2, 0.2]})
+    spec = run.stages.spec
+    run.stages.spec = replace(spec, race=replace(spec.race, prefer="small"))
+    parts = [blend_stage.Part(replicate, np.array([1])) for replicate in range(2)]
+    small = race.model_copy(update={"winner": "t0001"})
+    assert blend_stage._winners(run.stages, small, parts) == ["t0001", "t0001"]
+
+
+def test_halves_of_one_split_make_winners_for_each_other(run: Run) -> None:
+    users = np.arange(run.stages.split.train.n_users)
+    for name, low, high in (("t0000", 0.9, 0.1), ("t0001", 0.2, 0.6)):
+        path = replicates.per_user_file(run.folder.path, name, 0)
+        save_arrays(path, users=users, values=np.where(users < 10, low, high))
+    finalists = (Finalist(id="t0000"), Finalist(id="t0001"))
+    race = Decided(winner="t0001", epochs=1, replicates=1, finalists=finalists)
+    parts = [blend_stage.Part(0, np.arange(10)), blend_stage.Part(0, np.arange(10, 20))]
+    assert blend_stage._winners(run.stages, race, parts) == ["t0001", "t0000"]
 
 
 def test_a_resumed_race_makes_lists_that_are_missing(run: Run) -> None:
