@@ -19,16 +19,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
 
 @pytest.fixture(scope="module")
-def live(cli, smoke) -> Path:
-    """The run `one`, which some of these tests change."""
+def run(cli, smoke, tmp_path_factory) -> Path:
+    """A copy of the run `one` as the search left it."""
     assert smoke.returncode == 0, smoke.stdout + smoke.stderr
-    return cli.runs / "one"
+    return shutil.copytree(cli.runs / "one", tmp_path_factory.mktemp("left") / "one")
 
 
 @pytest.fixture(scope="module")
-def run(cli, live, tmp_path_factory) -> Path:
-    """The same as the search left it."""
-    return shutil.copytree(live, tmp_path_factory.mktemp("left") / live.name)
+def live(cli, run) -> Path:  # copied before anybody changes it
+    """The run `one`, which some of these tests change."""
+    return cli.runs / "one"
 
 
 def test_the_screen_shows_the_result_and_no_noise(smoke, run):
