@@ -142,8 +142,9 @@ def test_a_worker_killed_while_it_is_handed_over(home: Home) -> None:
 def test_a_worker_killed_in_the_race_is_started_again(home: Home) -> None:
     search = home.search("one")
     assert search.until(seen(home.runs / "one", "stage", name="race"))
-    assert search.until(lambda: bool(search.others("ray::run_replicate")))
-    for pid in search.others("ray::run_replicate"):
+    work = "ray::call"  # what the tasks of the stages after the search are called
+    assert search.until(lambda: bool(search.others(work)))
+    for pid in search.others(work):
         os.kill(pid, signal.SIGKILL)
     assert search.wait() == 0, search.said()
     check_whole(home, "one", TRIALS)
