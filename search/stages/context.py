@@ -33,6 +33,7 @@ from search.tune.pace import (
     sample_users,
     search_seconds,
     size_of,
+    terms_of,
     watched_users,
 )
 from search.tune.probe import measure
@@ -253,7 +254,7 @@ class Stages:
         """How trials are dealt out among the methods of a space."""
         budget = self.settings.time_budget
         if pace is None or budget is None:
-            return Terms()
+            return terms_of(self.spec)
         return pace.terms(self.spec, search_seconds(budget, self.resources.concurrent))
 
     def _settling(self) -> Settling | None:

@@ -17,17 +17,20 @@ from dataclasses import dataclass, field
 
 FIRST = 3  # trials of each method before any is preferred
 STALE = 8  # trials without a better one that halve a method's share
+PLACES, PLACES_OF_BLEND = 1, 2  # by value, that halve a share; a blend wants several good methods
 BEHIND = 0.05  # of the best value: a method so far below it has half a share
 MOST_HALVINGS = 8  # nobody's share falls to nothing
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a search can afford. first: trials of each method before any is preferred. costs: of a
-    trial of each method, in any unit; 1 for all where trials are what is limited.
+    """What a search can afford and is after. first: trials of each method before any is preferred.
+    places: how many places by value halve a method's share. costs: of a trial of each method, in
+    any unit; 1 for all where trials are what is limited.
     """
 
     first: int = FIRST
+    places: int = PLACES
     costs: Mapping[str, float] = field(default_factory=dict)
 
     def cost(self, name: str) -> float:
@@ -81,13 +84,13 @@ def next_method(
     """The method that is furthest behind its share of what was spent; of equals the first.
 
     running: how many trials of a method run now. Method number r by its best value (from 0) has a
-    share of 2^-r, halved for every `STALE` trials since its best one, and for every `BEHIND` that
-    its best value is below the best of all.
+    share of 2^(-r / places), halved for every `STALE` trials since its best one, and for every
+    `BEHIND` that its best value is below the best of all.
     """
     begun = {name: len(ended.get(name, NOTHING)) + running.get(name, 0) for name in methods}
     if min(begun.values()) < terms.first:
         return min(methods, key=lambda name: begun[name])
-    share = shares(methods, ended)
+    share = shares(methods, ended, terms.places)
     spent = {name: begun[name] * terms.cost(name) for name in methods}
     total, so_far = sum(share.values()), sum(spent.values())
 
@@ -97,7 +100,9 @@ def next_method(
     return max(methods, key=behind)
 
 
-def shares(methods: Sequence[str], ended: Mapping[str, Standing]) -> dict[str, float]:
+def shares(
+    methods: Sequence[str], ended: Mapping[str, Standing], places: int = PLACES
+) -> dict[str, float]:
     """What each method is worth compared with the others; see `next_method`."""
     found = {name: ended.get(name, NOTHING) for name in methods}
     ranked = sorted(methods, key=lambda name: -found[name].best)  # stable: of equals the first
@@ -106,6 +111,7 @@ def shares(methods: Sequence[str], ended: Mapping[str, Standing]) -> dict[str, f
     def halvings(name: str) -> float:
         one = found[name]
         behind = (top - one.best) / (BEHIND * top) if top > 0 and one.best < top else 0.0
-        return min(ranked.index(name) + one.waited // STALE + behind, MOST_HALVINGS)
+        place = ranked.index(name) / places
+        return min(place + one.waited // STALE + behind, MOST_HALVINGS)
 
     return {name: 2.0 ** -halvings(name) for name in methods}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +21,7 @@ from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
-from search.tune.allocation import FIRST, Terms
+from search.tune.allocation import FIRST, PLACES, PLACES_OF_BLEND, Terms
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
 STARTS = 75  # trials that a search is to begin in its seconds
@@ -95,9 +95,10 @@ class Pace:
             some = _sample(spec.of_method(value), SAMPLED_OF_METHOD)
             costs[str(value)] = float(np.median([self._trial(config, spec) for config in some]))
         least = max(costs.values(), default=1.0) / DEAREST
-        return Terms(
-            max(1, min(FIRST, first)),
-            {name: max(one, least) / least for name, one in costs.items()},
+        return replace(
+            terms_of(spec),
+            first=max(1, min(FIRST, first)),
+            costs={name: max(one, least) / least for name, one in costs.items()},
         )
 
     def _trial(self, config: ModelConfig, spec: SearchSpec) -> float:
@@ -125,6 +126,11 @@ class Pace:
         return Pace(
             event.rates, event.trial_seconds, event.eval_seconds, event.users, size_of(train)
         )
+
+
+def terms_of(spec: SearchSpec) -> Terms:
+    """How trials are dealt out among methods, where no time limits them."""
+    return Terms(places=PLACES_OF_BLEND if spec.blend else PLACES)
 
 
 def space_rungs(spec: SearchSpec) -> list[int]:

@@ -121,6 +121,16 @@ def test_shares_by_hand() -> None:
     )
 
 
+def test_a_blend_shares_more_evenly() -> None:
+    """Half as far by the place, as far by everything else."""
+    ended = standings({"a": [1.0], "b": [0.95], "c": [0.95]})
+    assert shares(list("abc"), ended, 2) == pytest.approx({"a": 1.0, "b": 2**-1.5, "c": 2.0**-2})
+    level = standings({"a": [1.0] * FIRST, "b": [1.0] * FIRST})
+    spent = {"a": 10, "b": 6}  # with the first ones 13 and 9; due are 15.3 and 7.7, or 13.5 and 9.5
+    assert next_method("ab", level, spent) == "a"
+    assert next_method("ab", level, spent, Terms(places=2)) == "b"
+
+
 def test_values_that_are_not_above_nothing_have_an_order_only() -> None:
     assert shares(["a", "b"], standings({"a": [0.0], "b": [-1.0]})) == {"a": 1.0, "b": 0.5}
     assert shares(["a", "b"], {}) == {"a": 1.0, "b": 0.5}

@@ -144,6 +144,8 @@ def test_methods_of_seconds_are_not_kept_waiting_by_those_of_minutes() -> None:
     assert many.first == 3
     plain = Pace(kinds, 10.0, 2.0, None, large).terms(SPEC, 5_000.0)  # a space of one method
     assert plain.costs == {}
+    assert (few.places, plain.places) == (2, 1)  # `all` makes a blend
+    assert paces.terms_of(spec).places == 2
 
 
 def test_users_are_sampled_only_where_evaluation_is_dear() -> None:
