@@ -3,11 +3,12 @@
     python -m benchmarks.weak_scaling                   # 12 trials a machine, two rounds
     python -m benchmarks.weak_scaling --trials 20 --rounds 3
 
-The machines are namespaces on this host (root is needed), each with a raylet that gives one core
-away; a third, which gives none away, has the driver. Every trial trains as many epochs of the same
-shape on planted data of the size of MovieLens-100K, and none is stopped early. What counts is the
-time from the first trial's beginning to the last one's end, from the journal, so that joining is
-not part of it. Target: two are 1.9 times one. On two cores the driver works beside two workers.
+The machines are namespaces on this host (root is needed, and what the tests need), each with a
+raylet that gives one core away; a third, which gives none away, has the driver. Every trial trains
+as many epochs of the same shape on planted data of the size of MovieLens-100K, and none is stopped
+early. What counts is the time from the first trial's beginning to the last one's end, from the
+journal, so that joining is not part of it. Target: two are 1.9 times one. On two cores the driver
+works beside two workers.
 """
 
 from __future__ import annotations
@@ -88,10 +89,14 @@ def measure(nodes: int, trials: int, epochs: int) -> Measured:
         ask = (
             "import json; from pathlib import Path; from search.record.journal import read_state; "
             "s = read_state(Path('/tmp/runs/weak/journal.jsonl')); print(json.dumps("
-            "[(t.started, t.ended, t.busy_s) for t in s.in_order()]))"
+            "[(t.started, t.ended, t.busy_s, t.state, t.epochs) for t in s.in_order()]))"
         )
         told = head.run(f'cd {ROOT} && {PYTHON} -c "{ask}"')
+        if told.returncode:
+            sys.exit(f"the journal cannot be read: {told.stderr[-3000:]}")
         rows = json.loads(told.stdout)
+    if any(row[3:] != ["COMPLETE", epochs] for row in rows) or len(rows) != trials * nodes:
+        sys.exit(f"expected {trials * nodes} whole trials of {epochs} epochs, got {rows}")
     began, ended = min(row[0] for row in rows), max(row[1] for row in rows)
     return Measured(len(rows), ended - began, sum(row[2] for row in rows))
 

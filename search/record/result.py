@@ -119,11 +119,11 @@ class Blend(Part):
     """The best finalists added up."""
 
     members: tuple[BlendMember, ...] = _about("largest weight first", ())
-    mean: Number = _about("mean over the fresh splits, each under weights that the others chose")
+    mean: Number = _about("mean over the fresh splits, each under weights that others chose")
     winner_mean: Number = _about(
-        "the same of the finalist that the others would have made the winner"
+        "mean, over the same users, of the finalists that the others would have made the winner"
     )
-    comparison: Comparison | None = _about("the blend against the winner on the fresh splits")
+    comparison: Comparison | None = _about("the blend against these on the fresh splits")
     handed_over: bool = _about(
         "whether it is proven better, so that `model/` and the submission come from it", False
     )

@@ -25,6 +25,7 @@ from search.machine.cores import usable_cores
 from search.record.compared import comparison
 from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
+from search.stages.lineup import room_left
 from search.stages.lists import lists_file, load_lists
 from search.stages.replicates import fresh_splits, learned, load_per_user
 from search.stages.winner import FinalTraining, final_training, race_decided, refit_task
@@ -44,6 +45,8 @@ def choose_blend(run: Stages) -> Blended:
         return _none(run, reason)
     folder, replicates = run.folder.path, race.replicates
     rows = race.finalists[:MOST_FINALISTS]
+    if replicates < 2 and room_left(run, 0.0)([run.state.trials[row.id] for row in rows]) < 0:
+        return _none(run, "no time is left to train its members")
     if not all(lists_file(folder, row.id, r).exists() for row in rows for r in range(replicates)):
         return _none(run, "what the finalists left for it in the run folder is gone")
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
@@ -59,7 +62,12 @@ def choose_blend(run: Stages) -> Blended:
             parts.append(ballots(asked[at], [one.of(at) for one in lists], split.valid))
             each.append(Part(r, asked[at]))
     if not all(len(part.users) for part in each):
-        return _none(run, "one user cannot choose its weights and be measured under them")
+        return _none(
+            run,
+            "a fresh split has no user to measure it on"
+            if replicates > 1
+            else "with one split it takes two users, one to choose weights and one to measure them",
+        )
     measured, weights = cross_fitted(parts, run.spec.metric, run.spec.blend, threads=usable_cores())
     members = [
         BlendMember(id=row.id, weight=float(weight), mean=row.mean, epochs=learned(row.best_epochs))
@@ -73,7 +81,8 @@ def choose_blend(run: Stages) -> Blended:
     found = compare_paired(mine, others, np.random.default_rng([run.settings.seed, 12]))
     name = f"the winner {race.winner}"
     if set(winners) != {race.winner}:
-        name = "the winner, each chosen without the users it is measured on,"
+        others_choose = "splits choose" if replicates > 1 else "half of the users chooses"
+        name = f"the finalist that the other {others_choose}"
     return Blended(
         members=tuple(sorted(members, key=lambda member: -member.weight)),
         values=tuple(float(values) for values in np.nanmean(mine, axis=1)),
@@ -112,24 +121,27 @@ class Part:
 
 
 def _winners(run: Stages, race: Decided, parts: Sequence[Part]) -> list[str]:
-    """For each part, the finalist that the others would have made the winner; of equals the one
-    that the race has first.
+    """For each part, the finalist that everything else would have made the winner: the other
+    splits, or with one split the users who are not of the part; of equals the one that the race has
+    first.
 
-    The winner itself has the best mean of all parts, and some of that is luck which a blend under
-    weights of other parts does not have. Where the smallest is to win, no mean decides: it is the
-    winner.
+    The winner itself has the best mean of all, and some of that is luck which a blend under weights
+    of other parts does not have.
     """
-    if run.spec.race.prefer == "small":
-        return [race.winner] * len(parts)
     n_users = run.split.train.n_users
     means = np.empty((len(race.finalists), len(parts)))
     for row, finalist in enumerate(race.finalists):
         values = load_per_user(run.folder.path, finalist.id, race.replicates, n_users)
+        of_splits = np.nanmean(values, axis=1)
         for at, part in enumerate(parts):
-            whole = values[part.replicate]
-            means[row, at] = np.nanmean(whole if race.replicates > 1 else whole[part.users])
-    elsewhere = means.sum(axis=1, keepdims=True) - means
-    return [race.finalists[row].id for row in np.argmax(elsewhere, axis=0)]
+            if race.replicates > 1:
+                elsewhere = np.delete(of_splits, part.replicate)
+            else:
+                elsewhere = np.delete(values[0], part.users)
+            means[row, at] = np.nanmean(elsewhere)
+    # sums of the same numbers may differ in their last bits
+    level = means >= means.max(axis=0) - 1e-12
+    return [race.finalists[row].id for row in np.argmax(level, axis=0)]
 
 
 def _side_by_side(

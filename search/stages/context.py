@@ -25,7 +25,7 @@ from search.record.settings import Settings
 from search.screen.display import Display
 from search.space.load import SearchSpec
 from search.space.trial import TrialConfig
-from search.tune.allocation import Terms
+from search.tune.allocation import Terms, terms_of
 from search.tune.checkpoints import Shelf
 from search.tune.pace import (
     SEARCH_SHARE,
@@ -33,7 +33,6 @@ from search.tune.pace import (
     sample_users,
     search_seconds,
     size_of,
-    terms_of,
     watched_users,
 )
 from search.tune.probe import measure

@@ -15,6 +15,8 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from search.space.spec import SearchSpec
+
 FIRST = 3  # trials of each method before any is preferred
 STALE = 8  # trials without a better one that halve a method's share
 PLACES, PLACES_OF_BLEND = 1, 2  # by value, that halve a share; a blend wants several good methods
@@ -35,6 +37,11 @@ class Terms:
 
     def cost(self, name: str) -> float:
         return self.costs.get(name, 1.0)
+
+
+def terms_of(spec: SearchSpec) -> Terms:
+    """Those of a space, where no time limits its trials."""
+    return Terms(places=PLACES_OF_BLEND if spec.blend else PLACES)
 
 
 @dataclass

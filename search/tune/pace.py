@@ -21,7 +21,7 @@ from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
-from search.tune.allocation import FIRST, PLACES, PLACES_OF_BLEND, Terms
+from search.tune.allocation import FIRST, Terms, terms_of
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
 STARTS = 75  # trials that a search is to begin in its seconds
@@ -126,11 +126,6 @@ class Pace:
         return Pace(
             event.rates, event.trial_seconds, event.eval_seconds, event.users, size_of(train)
         )
-
-
-def terms_of(spec: SearchSpec) -> Terms:
-    """How trials are dealt out among methods, where no time limits them."""
-    return Terms(places=PLACES_OF_BLEND if spec.blend else PLACES)
 
 
 def space_rungs(spec: SearchSpec) -> list[int]:

@@ -20,7 +20,7 @@ from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
-from search.tune.allocation import Terms
+from search.tune.allocation import Terms, terms_of
 from search.tune.outcome import OBJECTIVE, judge
 from search.tune.pace import Pace
 
@@ -61,7 +61,7 @@ class StudySearch(Searcher):
         on_new: OnNew | None = None,
         where: str = "the run",
         pace: Pace | None = None,
-        terms: Terms = Terms(),  # noqa: B008  # it cannot be changed
+        terms: Terms | None = None,
         handed: Callable[[str], dict[str, Any]] = lambda _: {},
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
@@ -79,7 +79,7 @@ class StudySearch(Searcher):
         # What proposes where the study itself does not: a space has methods, or many trials.
         self._memory: studies.Methods | studies.Memory | None = None
         if learns and spec.methods():
-            self._memory = studies.Methods(spec, trials, where, terms)
+            self._memory = studies.Methods(spec, trials, where, terms or terms_of(spec))
         self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
         self._count = len(trials)

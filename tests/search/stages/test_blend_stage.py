@@ -299,24 +299,52 @@ def test_a_blend_meets_the_winner_that_the_other_splits_make(run: Run) -> None:
     assert np.isnan(np.delete(mine, users, axis=1)).all()
 
 
-def test_where_the_smallest_is_to_win_the_blend_meets_it(run: Run) -> None:
-    race = raced(run, {"t0000": [0.9, 0.1], "t0001": [0.2, 0.2]})
-    spec = run.stages.spec
-    run.stages.spec = replace(spec, race=replace(spec.race, prefer="small"))
-    parts = [blend_stage.Part(replicate, np.array([1])) for replicate in range(2)]
-    small = race.model_copy(update={"winner": "t0001"})
-    assert blend_stage._winners(run.stages, small, parts) == ["t0001", "t0001"]
-
-
 def test_halves_of_one_split_make_winners_for_each_other(run: Run) -> None:
     users = np.arange(run.stages.split.train.n_users)
+    half = len(users) // 2
     for name, low, high in (("t0000", 0.9, 0.1), ("t0001", 0.2, 0.6)):
         path = replicates.per_user_file(run.folder.path, name, 0)
-        save_arrays(path, users=users, values=np.where(users < 10, low, high))
+        save_arrays(path, users=users, values=np.where(users < half, low, high))
     finalists = (Finalist(id="t0000"), Finalist(id="t0001"))
-    race = Decided(winner="t0001", epochs=1, replicates=1, finalists=finalists)
-    parts = [blend_stage.Part(0, np.arange(10)), blend_stage.Part(0, np.arange(10, 20))]
-    assert blend_stage._winners(run.stages, race, parts) == ["t0001", "t0000"]
+    race = Decided(winner="t0000", epochs=1, replicates=1, finalists=finalists)
+    halves = [blend_stage.Part(0, users[:half]), blend_stage.Part(0, users[half:])]
+    assert blend_stage._winners(run.stages, race, halves) == ["t0001", "t0000"]
+    # where only some are asked, the users of neither part choose as well
+    few = [blend_stage.Part(0, users[:1]), blend_stage.Part(0, users[-1:])]
+    assert blend_stage._winners(run.stages, race, few) == ["t0000", "t0000"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "asked", "reason"),
+    [
+        (1, 0, "it takes two users"),
+        (1, 1, "it takes two users"),
+        (1, 2, None),
+        (3, 0, "a fresh split has no user to measure it on"),
+    ],
+)
+def test_who_is_there_to_choose(
+    run: Run, splits: int, asked: int, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = run.stages.spec
+    run.stages.spec = replace(spec, race=replace(spec.race, replicates=splits))
+    run.go("race")
+    monkeypatch.setattr(blend_stage, "voters", lambda *_: voters(*_)[:asked])
+    said = blend_stage.choose_blend(run.stages).skipped
+    if reason is None:  # two users may find that one finalist is enough
+        assert said is None or said.startswith("no sum of finalists")
+    else:
+        assert said is not None and reason in said
+
+
+def test_after_a_race_that_was_late_no_blend_makes_it_later(run: Run) -> None:
+    spec = run.stages.spec
+    run.stages.spec = replace(spec, race=replace(spec.race, replicates=1))
+    run.go("race")
+    run.stages.deadline = time.monotonic() - 1
+    assert blend_stage.choose_blend(run.stages).skipped == "no time is left to train its members"
+    run.stages.deadline = time.monotonic() + 3600
+    assert blend_stage.choose_blend(run.stages).skipped is None
 
 
 def test_a_resumed_race_makes_lists_that_are_missing(run: Run) -> None:

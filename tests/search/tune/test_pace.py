@@ -18,6 +18,7 @@ from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.tune import pace as paces
 from search.tune import probe
+from search.tune.allocation import terms_of
 from search.tune.pace import Pace, Probed
 from search.tune.probe import Measured, measure, run_probe
 from search.tune.worker import TrialData
@@ -145,7 +146,7 @@ def test_methods_of_seconds_are_not_kept_waiting_by_those_of_minutes() -> None:
     plain = Pace(kinds, 10.0, 2.0, None, large).terms(SPEC, 5_000.0)  # a space of one method
     assert plain.costs == {}
     assert (few.places, plain.places) == (2, 1)  # `all` makes a blend
-    assert paces.terms_of(spec).places == 2
+    assert (terms_of(spec).places, terms_of(SPEC).places) == (2, 1)
 
 
 def test_users_are_sampled_only_where_evaluation_is_dear() -> None:
