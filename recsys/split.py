@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, assert_never, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,8 +181,16 @@ def held_out(dataset: Dataset, plan: SplitPlan, seed: int) -> HeldOut:
     interactions = dataset.interactions
     everything = interactions.csr
     _check_order(interactions, plan)
-    rank = interactions.rank if plan.order == "latest" else None
-    when = interactions.when if plan.order == "time" else None
+    rank = when = None
+    match plan.order:
+        case "random":
+            pass
+        case "latest":
+            rank = interactions.rank
+        case "time":
+            when = interactions.when
+        case _:
+            assert_never(plan.order)
     given = np.zeros(everything.nnz, bool)
     if dataset.ready_valid is not None:
         given = contained(everything, dataset.ready_valid)

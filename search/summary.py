@@ -136,7 +136,7 @@ def result_rows(
     return rows
 
 
-_ORDERS = {
+ORDER_WORDS = {
     "random": "held out at random",
     "latest": "the latest of each user",
     "time": "all after one date",
@@ -150,7 +150,7 @@ def order_words(result: RunResult) -> str:
         return ""
     values = [
         f"{words} {number(found[order][0])} / {number(found[order][1])}"
-        for order, words in _ORDERS.items()
+        for order, words in ORDER_WORDS.items()
         if order in found
     ]
     return f"{result.metric} of this config / of popularity on test items {', '.join(values)}"

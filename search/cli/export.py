@@ -118,7 +118,7 @@ def _check_own(folder: RunFolder) -> None:
     state = folder.state()
     if (strange := disagreement(folder.path, state)) is not None:
         again = command("--resume", "--run", folder.path)
-        raise InputError(f"{strange}: `{again}` makes it anew")
+        raise InputError(f"{strange}: `{again}` makes it again")
     if "refit" in state.stages and not state.stage_done("refit"):
         print("note: this is what the run had before it was extended")  # noqa: T201
 

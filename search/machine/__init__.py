@@ -5,5 +5,5 @@ variables out, `cores` counts what may be used, `ray_folder` finds a place for R
 `storage` one for Tune's; `head` asks whether anybody answers at an address; `place` checks all of
 it before a run folder exists; `workers` says why workers do not start.
 
-May import: record, and the leaves (guard, paths).
+May import: record, and the leaves (guard, paste, paths).
 """

@@ -5,5 +5,5 @@ what it says; `settings` what was decided once and for all, `planned` what is st
 has the folder's name, lock and atomic files, `tables` the CSV files, `result` the summary of a run,
 `provenance` where the numbers come from.
 
-May import: space, and the leaves (names, paste, paths, words).
+May import: space, and the leaves (names, paste, paths, stats, words).
 """

@@ -190,7 +190,7 @@ class TrialEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StageMarked(Event):
-    """A stage (search, race, test, refit) begins or is done; `data` is what it found."""
+    """A stage (search, race, blend, test, refit) begins or is done; `data` is what it found."""
 
     kind, brief = "stage", True
     name: str

@@ -3,5 +3,5 @@
 `page` is the door; `files` reads a run folder, `tables` and `charts` (with `svg`) draw what is in
 it, `templates/` holds the page.
 
-May import: record, and the leaves (paste, stats, words).
+May import: record, space, the summary, and the leaves (paste, stats, words).
 """

@@ -74,7 +74,7 @@ class Origin:
                 f"{folder.name}: this run has no model yet: finish it with `{resume}`"
             )
         if (strange := disagreement(folder.path, state)) is not None:
-            raise InputError(f"{strange}: `{resume}` makes it anew")
+            raise InputError(f"{strange}: `{resume}` makes it again")
         blend = blended(state)
         return Origin(
             folder,

@@ -220,7 +220,7 @@ class Session:
                 if state.stage_done(name):
                     journal.append(StageMarked(name=name, state=StageState.START))
         if disagreement(folder.path, folder.state()) is not None:
-            journal.append(StageMarked(name="refit", state=StageState.START))  # it is made anew
+            journal.append(StageMarked(name="refit", state=StageState.START))  # it is made again
 
     def _end(
         self, journal: Journal, run: Stages | None, tracker: Tracker, status: Status
@@ -256,7 +256,7 @@ class Session:
         if (strange := disagreement(self.folder.path, self.folder.state())) is None:
             return status
         sys.stderr.write(
-            f"{PROG}: {strange}: do not use it; `{resume_command(self.folder)}` makes it anew\n"
+            f"{PROG}: {strange}: do not use it; `{resume_command(self.folder)}` makes it again\n"
         )
         return Status.FAILED
 

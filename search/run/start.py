@@ -291,7 +291,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
         if options.overrides:
             notes += (f"note: the space of the new trials: {', '.join(options.overrides)}",)
         if strange is not None:
-            notes += (f"note: {strange}: it is made anew",)
+            notes += (f"note: {strange}: it is made again",)
         if more and options.time_budget is None and before.time_budget is not None:
             notes += (
                 f"note: the time budget of {duration(before.time_budget)} was that of the "

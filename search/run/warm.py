@@ -20,6 +20,7 @@ from search.record.state import RunState, TrialRecord
 from search.space.domains import Bundle, Constant, Pairs, Param, Value
 from search.space.load import load_run_spec
 from search.space.spec import SearchSpec, walk
+from search.space.strategies import SEARCHERS
 from search.words import counted
 
 PER_RUN = 3  # configs of each run
@@ -35,7 +36,7 @@ def warmed(
     the race compares with. What is taken and what cannot be is noted, a line a run. Raises
     ConfigError where a run is missing, has no trials, or nothing of any run fits the space.
     """
-    if spec.purpose != "search" or spec.searcher == "grid":
+    if spec.purpose != "search" or SEARCHERS[spec.searcher].whole:
         raise ConfigError(
             f"--warm-start: has no effect on {spec.name}, which tries a fixed list of configs"
         )

@@ -1,4 +1,4 @@
 """What a terminal shows while a search runs: `display` takes events, `draw` makes lines of them.
 
-May import: the leaf words.
+May import: record, and the leaf words.
 """

@@ -19,6 +19,7 @@ from search.space.override import affected, with_settings
 from search.space.params import NONE
 from search.space.reader import parse_spec
 from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
+from search.space.strategies import SEARCHERS
 
 __all__ = [
     "SPACES",
@@ -90,7 +91,8 @@ def read_space(
     plain, touched = with_settings(value, settings, more)
     before, after = value["params"], plain["params"]
     if touched and "trials" in value and "trials" not in touched:
-        counted = value.get("searcher") == "grid" or "searcher" in touched
+        way = SEARCHERS.get(str(value.get("searcher")))
+        counted = (way is not None and way.whole) or "searcher" in touched
         if counted and _has_default_trials(value, origin, name):
             del plain["trials"]
     said = [f"--set {' '.join(settings)}"] * bool(settings) + [f"--trials {trials}"] * bool(trials)

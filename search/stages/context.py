@@ -24,6 +24,7 @@ from search.record.result import Part, Searched, SearchEnd
 from search.record.settings import Settings
 from search.screen.display import Display
 from search.space.load import SearchSpec
+from search.space.strategies import SCHEDULERS
 from search.space.trial import TrialConfig
 from search.tune.allocation import Terms, terms_of
 from search.tune.checkpoints import Shelf
@@ -120,7 +121,8 @@ class Stages:
         """The same for the trials of the search, whose length may have been decided."""
         if (pace := self.pace) is None:
             return self.data
-        parts = self.spec.reduction_factor if self.spec.scheduler == "asha" else None
+        early = SCHEDULERS[self.spec.scheduler].early
+        parts = self.spec.reduction_factor if early else None
         watched = None
         if pace.users is not None:
             rng = np.random.default_rng([self.settings.seed, 0xACE])

@@ -5,5 +5,5 @@ checks where a store is, `database` whether its file can be used, `memory` what 
 `courier` is a process of its own; with `delivery`, `wanted` (what should be there), `store`,
 `champion`, `pyfunc`, `moved` and `verify` it brings the journal to MLflow. `ui` serves the pages.
 
-May import: record, and the leaves (guard, paste, paths, words).
+May import: record, the summary, and the leaves (guard, paste, paths, words).
 """

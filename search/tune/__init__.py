@@ -4,5 +4,5 @@
 `searcher` and `study` propose configs (`study` alone knows Optuna); `scheduler` stops the weak;
 `outcome` judges how a trial ended; `controller` mends Ray's control loop.
 
-May import: machine, record, space.
+May import: machine, record, space, and the leaf words.
 """

@@ -21,6 +21,7 @@ from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
+from search.space.strategies import SCHEDULERS
 from search.tune.allocation import FIRST, Terms, terms_of
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
@@ -199,7 +200,7 @@ def planned_seconds(
 
 def mean_epochs(spec: SearchSpec) -> float:
     """Epochs that a trial of the space has on average: see `planned_seconds`."""
-    if spec.scheduler != "asha":
+    if not SCHEDULERS[spec.scheduler].early:
         return float(spec.max_epochs)
     return mean_length([*space_rungs(spec), spec.max_epochs], 1 / spec.reduction_factor)
 
@@ -278,7 +279,7 @@ def make_pace(
 
 def mean_share(spec: SearchSpec) -> float:
     """How much of its length a paced trial is trained on average, where nobody loses patience."""
-    if spec.scheduler != "asha":
+    if not SCHEDULERS[spec.scheduler].early:
         return 1.0
     factor = float(spec.reduction_factor)
     return mean_length([factor**-k for k in range(RUNGS, -1, -1)], SURVIVE)

@@ -19,6 +19,7 @@ from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, model_of, new_model
 from search.machine.cluster import Cluster, Failure, Resources
 from search.space.spec import SearchSpec
+from search.space.strategies import SCHEDULERS
 from search.tune.pace import (
     Pace,
     Probed,
@@ -146,10 +147,12 @@ class Measured:
         factor = spec.reduction_factor
         starts = pace.starts(spec, self._seconds())
         judged = f", judged after 1/{factor**2} and 1/{factor} of them"
+        if not SCHEDULERS[spec.scheduler].early:
+            judged = ""
         half = f"most of them {long}" if middle == long else f"half of them at most {middle}"
         lines = [
             f"so that about {counted(starts, 'trial')} fit into the time budget, a trial has at "
-            f"most {short} to {long} epochs ({half}){judged if spec.scheduler == 'asha' else ''}"
+            f"most {short} to {long} epochs ({half}){judged}"
         ]
         if pace.users is not None:
             lines.append(

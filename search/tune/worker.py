@@ -39,8 +39,7 @@ class TrialData:
     """What every trial of a run shares, read-only and zero-copy out of the object store.
 
     `test` is None in a search: a worker cannot leak what it does not have. Only the report's
-    tables (`purpose: table`) carry it. `leaked` is what `negatives_exclude: all` excludes
-    besides the training items: the validation items, as the report's method does.
+    tables (`purpose: table`) carry it.
     """
 
     train: CSR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,15 @@ def test_metrics_are_their_own() -> None:
             "coverage@5": 5 / 9,
         }
     )
+
+
+@pytest.mark.parametrize("loss", ["bpr", "bce"])
+def test_negatives_without_an_entry_are_no_others(loss: str) -> None:
+    """A new word, before anybody has written what it does, trains in neither engine."""
+    config = config_of(loss=loss).model_copy(update={"negatives": SimpleNamespace(mode="new")})
+    with pytest.raises(TypeError, match="neg_mode new has no kernel"):
+        plan.make_plan(config, 4)
+    model = LFM(1, 4, 2, rng=np.random.default_rng(0))
+    for engine in (NumbaEngine, TorchEngine):
+        with pytest.raises((TypeError, AttributeError)):
+            engine(model, TRAIN, config, rng=np.random.default_rng(0), exclude=None).epoch()

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models.mf.config import (
+    Even,
     Fixed,
     TrainConfig,
 )
@@ -169,10 +170,12 @@ class NumbaEngine:
     def _labels_asked(self) -> NDArray[np.int64]:
         """BCE's negatives of each user, int64 (U,); a user without positives takes no part."""
         degrees = self.train.degrees()
-        if isinstance(self.config.negatives, Fixed):
-            count = min(self.config.negatives.count, self.train.n_items)
-            return np.where(degrees > 0, count, 0)
-        return degrees
+        match self.config.negatives:
+            case Fixed(count=count):
+                return np.where(degrees > 0, min(count, self.train.n_items), 0)
+            case Even():
+                return degrees
+        raise TypeError(f"neg_mode {self.config.negatives.mode} has no negatives of a user")
 
     def _first_rows(
         self, excluded: CSR, rng: np.random.Generator

@@ -229,11 +229,14 @@ class TorchEngine:
         """BCE's negatives of each user, int64 (U, L), padded with -1."""
         degrees_U = torch.bincount(self._all_users, minlength=self.model.n_users)
         every = torch.arange(self.model.n_users, device=self.device)
-        if isinstance(self.config.negatives, Fixed):
-            # only users with a positive take part
-            each_U = torch.where(degrees_U > 0, self._width(), 0)
-        else:
-            each_U = degrees_U
+        match self.config.negatives:
+            case Fixed():  # only users with a positive take part
+                each_U = torch.where(degrees_U > 0, self._width(), 0)
+            case Even():
+                each_U = degrees_U
+            case _:
+                mode = self.config.negatives.mode
+                raise TypeError(f"neg_mode {mode} has no negatives of a user")
         width = int(each_U.max()) if len(each_U) else 0
         return self._draw(every, width, each_U) if width else every.new_empty((len(every), 0))
 

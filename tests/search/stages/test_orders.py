@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,11 +13,12 @@ import pytest
 from recsys.data.read import Dataset
 from recsys.interactions import CSR, Interactions
 from recsys.models import config_from_flat
-from recsys.split import HoldOut, SplitPlan, make_split
+from recsys.split import HoldOut, Order, SplitPlan, make_split
 from search.record import result
+from search.space.reader import ORDERS
 from search.stages import orders
 from search.stages.winner import FinalTraining
-from search.summary import order_words
+from search.summary import ORDER_WORDS, order_words
 
 USERS, ITEMS = 60, 40
 
@@ -133,3 +134,8 @@ def test_the_words() -> None:
         "all after one date 0.1000 / 0.1250"
     )
     assert order_words(result.RunResult(metric="map@10")) == ""
+
+
+def test_every_order_has_its_rules_and_its_words() -> None:
+    assert tuple(ORDERS) == get_args(Order)
+    assert set(ORDER_WORDS) == set(get_args(Order))

@@ -57,7 +57,7 @@ def make_plan(config: TrainConfig, n_items: int) -> Plan:
     if loss is None:
         raise TypeError(f"loss {config.loss.kind} has no kernel")
     score = SCORES[config.score]
-    if loss == BCE:
+    if loss == BCE and isinstance(config.negatives, Fixed | Even):
         return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # its rows hold the negatives
     match config.negatives:
         case Hard(candidates=n, hard=m, random=k):
