@@ -252,7 +252,7 @@ class Again:
         )
 
     def train(self) -> Trained:
-        """Train for validation, for the test, and for good; and the earlier data, to compare."""
+        """Train for validation, for the test and on everything; on the earlier data, to compare."""
         split, metrics = self.split, shown_metrics(self.origin.spec, self.split.train.n_items)
         began = time.monotonic()
         model = self._train("test" if split.test is None else "validation", split.train)

@@ -2,9 +2,9 @@
 
 The race leaves every finalist's lists on every fresh split. Here they are added with weights that
 the other splits chose and compared, user by user, with the finalist that the other splits would
-have made the winner; weights for good are chosen by all splits. Only a blend that is proven better
-is handed over in the winner's place. Where the race had one split, each half of its users chooses
-for the other half.
+have made the winner; the weights that are kept are chosen by all splits. Only a blend that is
+proven better is handed over in the winner's place. Where the race had one split, each half of its
+users chooses for the other half.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def time_for(run: Stages, blend: Blended) -> bool:
     """Whether there is time to test a blend. One that is handed over is tested in any case.
 
     What it is made of has to be trained for that, but for the winner, which was for its own test;
-    and the winner for good after it.
+    and the winner once more after it, on everything.
     """
     if blend.handed_over or run.deadline is None:
         return True

@@ -90,7 +90,7 @@ def after_race(winner: float, members: float, rivals: Needed, concurrent: int) -
     """Seconds of test and refit. winner: of its training; members: of a blend's, side by side.
 
     The rivals are trained beside the winner's test, which is its part in the blend's; the blend or
-    the winner is trained for good.
+    the winner is trained once more, on everything.
     """
     tested = max(winner, beside(winner, rivals.training, concurrent))
     return tested + members + max(members, winner)
