@@ -52,7 +52,7 @@ def choose_blend(run: Stages) -> Blended:
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
     depth = min(depth_of(run.spec.metric), run.split.train.n_items)
     most = most_voters(replicates, len(rows), depth)
-    parts, each = [], []
+    parts, groups = [], []
     for r, split in enumerate(fresh_splits(run.split, run.plan, run.settings.seed, replicates)):
         asked = voters(split.train, split.valid, split.seed)
         lists = [load_lists(lists_file(folder, row.id, r)) for row in rows]
@@ -60,8 +60,8 @@ def choose_blend(run: Stages) -> Blended:
         for some in [shuffled] if replicates > 1 else [shuffled[::2], shuffled[1::2]]:
             at = np.sort(some)
             parts.append(ballots(asked[at], [one.of(at) for one in lists], split.valid))
-            each.append(Part(r, asked[at]))
-    if not all(len(part.users) for part in each):
+            groups.append(Group(r, asked[at]))
+    if not all(len(group.users) for group in groups):
         return _none(
             run,
             "a fresh split has no user to measure it on"
@@ -76,8 +76,8 @@ def choose_blend(run: Stages) -> Blended:
     ]
     if len(members) == 1:
         return _none(run, f"no sum of finalists is better than {members[0].id} alone")
-    winners = _winners(run, race, each)
-    mine, others = _side_by_side(run, winners, each, measured)
+    winners = _winners(run, race, groups)
+    mine, others = _side_by_side(run, winners, groups, measured)
     found = compare_paired(mine, others, np.random.default_rng([run.settings.seed, 12]))
     name = f"the winner {race.winner}"
     if set(winners) != {race.winner}:
@@ -113,51 +113,49 @@ def _why_not(race: Decided, metric: str) -> str | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Group:
     """Some users (V,), ascending, of a fresh split, whose weights others choose."""
 
     replicate: int
     users: np.ndarray
 
 
-def _winners(run: Stages, race: Decided, parts: Sequence[Part]) -> list[str]:
-    """For each part, the finalist that everything else would have made the winner: the other
-    splits, or with one split the users who are not of the part; of equals the one that the race has
-    first.
+def _winners(run: Stages, race: Decided, groups: Sequence[Group]) -> list[str]:
+    """For each group, the finalist that everything else would have made the winner: the other
+    splits, or with one split the users who are not of the group; of equals the one that the race
+    has first.
 
     The winner itself has the best mean of all, and some of that is luck which a blend under weights
-    of other parts does not have.
+    of other groups does not have.
     """
-    n_users = run.split.train.n_users
-    means = np.empty((len(race.finalists), len(parts)))
-    for row, finalist in enumerate(race.finalists):
-        values = load_per_user(run.folder.path, finalist.id, race.replicates, n_users)
-        of_splits = np.nanmean(values, axis=1)
-        for at, part in enumerate(parts):
-            if race.replicates > 1:
-                elsewhere = np.delete(of_splits, part.replicate)
-            else:
-                elsewhere = np.delete(values[0], part.users)
-            means[row, at] = np.nanmean(elsewhere)
+    finalists, n_users = race.finalists, run.split.train.n_users
+    means = np.empty((len(finalists), len(groups)))
+    for row, finalist in enumerate(finalists):
+        if race.replicates > 1:
+            of_splits = np.array(finalist.values, np.float64)
+            means[row] = [np.delete(of_splits, group.replicate).mean() for group in groups]
+        else:
+            (values,) = load_per_user(run.folder.path, finalist.id, 1, n_users)
+            means[row] = [np.nanmean(np.delete(values, group.users)) for group in groups]
     # sums of the same numbers may differ in their last bits
     level = means >= means.max(axis=0) - 1e-12
-    return [race.finalists[row].id for row in np.argmax(level, axis=0)]
+    return [finalists[row].id for row in np.argmax(level, axis=0)]
 
 
 def _side_by_side(
-    run: Stages, winners: Sequence[str], parts: Sequence[Part], measured: Sequence[np.ndarray]
+    run: Stages, winners: Sequence[str], groups: Sequence[Group], measured: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values of the blend and of the winners on the same users, (R, U), NaN for the others."""
-    replicates, n_users = parts[-1].replicate + 1, run.split.train.n_users
+    replicates, n_users = groups[-1].replicate + 1, run.split.train.n_users
     known = {
         winner: load_per_user(run.folder.path, winner, replicates, n_users)
         for winner in set(winners)
     }
     mine = np.full((replicates, n_users), np.nan)
     others = np.full_like(mine, np.nan)
-    for winner, part, values in zip(winners, parts, measured, strict=True):
-        mine[part.replicate, part.users] = values
-        others[part.replicate, part.users] = known[winner][part.replicate, part.users]
+    for winner, group, values in zip(winners, groups, measured, strict=True):
+        at = group.replicate, group.users
+        mine[at], others[at] = values, known[winner][at]
     return mine, others
 
 

@@ -146,9 +146,8 @@ class Measured:
         short, middle, long = lengths[0], lengths[len(lengths) // 2], lengths[-1]
         factor = spec.reduction_factor
         starts = pace.starts(spec, self._seconds())
-        judged = f", judged after 1/{factor**2} and 1/{factor} of them"
-        if not SCHEDULERS[spec.scheduler].early:
-            judged = ""
+        early = SCHEDULERS[spec.scheduler].early
+        judged = f", judged after 1/{factor**2} and 1/{factor} of them" if early else ""
         half = f"most of them {long}" if middle == long else f"half of them at most {middle}"
         lines = [
             f"so that about {counted(starts, 'trial')} fit into the time budget, a trial has at "

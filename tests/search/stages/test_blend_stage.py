@@ -277,7 +277,7 @@ def raced(run: Run, values: Mapping[str, list[float]]) -> Decided:
         winner=order[0],
         epochs=1,
         replicates=len(values[order[0]]),
-        finalists=tuple(Finalist(id=name) for name in order),
+        finalists=tuple(Finalist(id=name, values=tuple(values[name])) for name in order),
     )
 
 
@@ -287,7 +287,7 @@ def test_a_blend_meets_the_winner_that_the_other_splits_make(run: Run) -> None:
         run, {"t0000": [0.9, 0.1, 0.1], "t0001": [0.2, 0.2, 0.3], "t0002": [0.1, 0.3, 0.2]}
     )
     users = np.array([3, 5], np.int32)
-    parts = [blend_stage.Part(replicate, users) for replicate in range(3)]
+    parts = [blend_stage.Group(replicate, users) for replicate in range(3)]
     winners = blend_stage._winners(run.stages, race, parts)
     # without the first split t0001 and t0002 are level, and the race has t0001 first
     assert winners == ["t0001", "t0000", "t0000"]
@@ -307,10 +307,10 @@ def test_halves_of_one_split_make_winners_for_each_other(run: Run) -> None:
         save_arrays(path, users=users, values=np.where(users < half, low, high))
     finalists = (Finalist(id="t0000"), Finalist(id="t0001"))
     race = Decided(winner="t0000", epochs=1, replicates=1, finalists=finalists)
-    halves = [blend_stage.Part(0, users[:half]), blend_stage.Part(0, users[half:])]
+    halves = [blend_stage.Group(0, users[:half]), blend_stage.Group(0, users[half:])]
     assert blend_stage._winners(run.stages, race, halves) == ["t0001", "t0000"]
     # where only some are asked, the users of neither part choose as well
-    few = [blend_stage.Part(0, users[:1]), blend_stage.Part(0, users[-1:])]
+    few = [blend_stage.Group(0, users[:1]), blend_stage.Group(0, users[-1:])]
     assert blend_stage._winners(run.stages, race, few) == ["t0000", "t0000"]
 
 

@@ -57,9 +57,9 @@ def make_plan(config: TrainConfig, n_items: int) -> Plan:
     if loss is None:
         raise TypeError(f"loss {config.loss.kind} has no kernel")
     score = SCORES[config.score]
-    if loss == BCE and isinstance(config.negatives, Fixed | Even):
-        return Plan(loss, optimizer, GIVEN, 0, 0, 0)  # its rows hold the negatives
     match config.negatives:
+        case Fixed() | Even() if loss == BCE:  # its rows hold the negatives
+            return Plan(loss, optimizer, GIVEN, 0, 0, 0)
         case Hard(candidates=n, hard=m, random=k):
             n, k = min(n, n_items), min(k, n_items)
             return Plan(loss, optimizer, HARD, n, min(m, n), k, score)
