@@ -24,7 +24,7 @@ from search.guard import Guard
 from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
-from search.machine.lean import without_idle_servers
+from search.machine.lean import servers_in_own_group, without_idle_servers
 from search.machine.nodes import Place
 from search.machine.place import Capacity
 from search.machine.shipping import script_elsewhere, shipped
@@ -185,7 +185,7 @@ class Cluster:
         os.environ[guard.MARK] = self._guard.mark
         try:
             # "local": without it a cluster that someone else started would be joined
-            with without_idle_servers():
+            with without_idle_servers(), servers_in_own_group():
                 context = ray.init(
                     address="local",
                     num_cpus=self.num_cpus,

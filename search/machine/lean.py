@@ -1,7 +1,12 @@
-"""Ray without what a search has no use for; it has options for none of these."""
+"""Ray as a search starts it: fewer servers, in a process group of their own, nothing counted.
+
+Ray has options for none of these.
+"""
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +32,25 @@ def without_idle_servers() -> Iterator[None]:
         _replaced(RayParams, "__init__", fewer),
         _replaced(Node, "start_api_server", lambda *_, **__: None),
     ):
+        yield
+
+
+@contextmanager
+def servers_in_own_group() -> Iterator[None]:
+    """Within the block each server that `ray.init` starts leads a process group of its own.
+
+    A signal for the whole group of this process, as `timeout` or `kill -- -GROUP` sends it, would
+    end Ray's servers and workers first, and with them this process before it could end in order.
+    The servers end with this process as before: Linux tells them of its death, and so does the
+    guard. Elsewhere Ray sweeps up by the group, which is left as it is.
+    """
+    from ray._private import services
+
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    start = functools.partial(services.ConsolePopen, process_group=0)
+    with _replaced(services, "ConsolePopen", start):
         yield
 
 
