@@ -34,6 +34,7 @@ class Pressed:
 
     @property
     def words(self) -> str:
+        """The bound in a sentence."""
         what = "highest" if self.end == "high" else "lowest"
         return (
             f"{self.name}: {self.count} of the {self.best} best trials are at the {what} that the "

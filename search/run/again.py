@@ -126,6 +126,7 @@ class Recipe:
 
     @property
     def config(self) -> ModelConfig:
+        """What the finished model is of: the one training's config, or that of the blend."""
         if self.blend is None:
             return self.trainings[0].config
         return self._blended(self.blend)

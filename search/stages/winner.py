@@ -32,6 +32,7 @@ class FinalTraining:
         return FinalTraining(config.for_epochs(epochs).honest(), seed, threads, device)
 
     def train(self, items: CSR) -> Model:
+        """The model of `items` (U x I), trained in this process, the same each time."""
         limit_threads(self.threads)
         rng = np.random.default_rng(self.seed)
         device = own_device(self.device)

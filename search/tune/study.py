@@ -209,6 +209,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
+        """What `sampler` draws together; Optuna asks for it before `sample_relative`."""
         return self._base.infer_relative_search_space(study, trial)
 
     def sample_relative(
@@ -250,6 +251,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,  # noqa: ARG002
     ) -> Any:
+        """The value that `sample_relative` has chosen already."""
         return self._params[param_name]
 
 
