@@ -104,7 +104,7 @@ class Recipe:
 
     @staticmethod
     def of(origin: Origin, device: str, what: str) -> Recipe:
-        """`what` makes the seeds others."""
+        """That of a run; `what`: a word on which the seeds depend."""
         blend = origin.blend
         parts = (
             [(origin.race.winner, origin.race.epochs)]

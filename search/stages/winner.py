@@ -61,8 +61,9 @@ def race_decided(run: Stages) -> Decided:
 
 
 def final_training(run: Stages, trial_id: str, epochs: int, what: str) -> FinalTraining:
-    """What a worker needs to train a trial's config with nothing held out; `what` makes the seed
-    another one.
+    """What a worker needs to train a trial's config with nothing held out.
+
+    what: a word on which the seed depends, so that test and refit have seeds of their own.
     """
     return FinalTraining.of(
         run.state.trials[trial_id].training,
