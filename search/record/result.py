@@ -29,6 +29,8 @@ Interval = tuple[Number, Number]
 
 
 class Part(BaseModel):
+    """A part of result.json: frozen, and fields that only later versions know are ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     def plain(self) -> dict[str, Any]:
@@ -95,6 +97,7 @@ class Baseline(Part):
 
     @property
     def remarks(self) -> dict[str, Any]:
+        """The keys beside `valid` and `test`, as they stand in the file."""
         return self.model_extra or {}
 
 
@@ -219,6 +222,7 @@ class RunResult(Part):
 
     @property
     def is_table(self) -> bool:
+        """Whether the run compared configs, with a test value for each and no winner."""
         return self.purpose == "table"
 
     @property

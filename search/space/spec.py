@@ -28,6 +28,7 @@ class HoldOut:
     amount: float
 
     def plain(self) -> dict[str, Any]:
+        """The YAML value that reads back as this rule, a moment as a person writes it."""
         if self.kind == "since":
             return {self.kind: moment(self.amount)}
         return {self.kind: self.amount if self.kind == "ratio" else int(self.amount)}
@@ -42,6 +43,7 @@ class SplitSpec:
     valid: HoldOut
 
     def plain(self) -> dict[str, Any]:
+        """The YAML value that reads back as this split, with every key written out."""
         test = "none" if self.test is None else self.test.plain()
         return {"order": self.order, "test": test, "valid": self.valid.plain()}
 
@@ -61,6 +63,7 @@ class RaceSpec:
     up_to: int | None = None
 
     def plain(self) -> dict[str, Any]:
+        """The YAML value that reads back as this race."""
         plain: dict[str, Any] = {"finalists": self.finalists, "replicates": self.replicates}
         # runs of earlier versions are known by the digest of a spec without these keys
         if self.up_to is not None:
