@@ -37,5 +37,5 @@ def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """`values`, or `BadCellError` at the first NaN or infinity."""
     bad = ~np.isfinite(values)
     if bad.any():
-        raise BadCellError(role, int(bad.argmax()), "expected a finite number")
+        raise BadCellError(role, int(bad.argmax()), "is not a finite number")
     return values

@@ -8,7 +8,7 @@
 | quotes or a formula that a program left around an id | `="0005"`, `b'u5'` | refused |
 | up to three words among many numbers | `Total` | noted |
 | -1 below ids that are not negative | `-1` | noted |
-| ids that differ only in how they are written | `Ann` and `ann`, `007` and `7` | noted |
+| ids that differ only in how they are written | `Ann` and `ann`, `007`, `+7` and `7` | noted |
 """
 
 from __future__ import annotations
@@ -157,8 +157,10 @@ def _twins(role: str, texts: pa.Array, numbers: NDArray[np.bool_]) -> list[str]:
     if pc.any(parted).as_py():
         whole = pc.replace_substring_regex(plain, r"[,'.\x{a0}\x{202f} ]", "")
         plain = pc.if_else(parted, whole, plain)
+    plain = pc.replace_substring_regex(plain, r"^\+(\d)", r"\1")
     if numbers.any():
         plain = pc.if_else(pa.array(numbers), without_zeros(plain), plain)
+        plain = pc.if_else(pc.equal(plain, "-0"), "0", plain)
     packed = plain.dictionary_encode()
     more = len(texts) - len(packed.dictionary)
     if not more:

@@ -226,6 +226,10 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
     if not parts and _are_shards(tables):
         whole = _parted(tables)
         note = f"{len(whole)} files are read as the parts of one table"
+        if len(whole) == 1:
+            note = f"one file of {len(tables)} is read"
+        if empty := len(tables) - len(whole):
+            note += f"; {empty} without rows {'is' if empty == 1 else 'are'} left out"
         return Found({"all": whole}, receivers, (note,))
     inters = [e for e in tables if PurePosixPath(_unpacked(e.name)).suffix == ".inter"]
     mains = [e for e in tables if _MAIN.fullmatch(_unpacked(e.name).lower())]

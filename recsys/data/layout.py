@@ -11,9 +11,9 @@ from pathlib import PurePath
 from recsys.data.blocks import unquoted
 from recsys.data.list_cells import ListSyntax
 from recsys.data.names import ROLES, Found
-from recsys.data.stream import Source, TextStream, kind_of, shown
+from recsys.data.stream import MAX_LINE, Source, TextStream, kind_of, shown
 
-HEAD = 1 << 18
+HEAD = 1 << 18  # bytes that a look at a file begins with
 SAMPLE = 200  # rows that settle how a table is laid out
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INTEGER = re.compile(r"-?\d+", re.ASCII)
@@ -63,11 +63,22 @@ class Head:
         """ "zip", "parquet" or "text"."""
         return kind_of(self.source)
 
-    @cached_property
+    @property
     def data(self) -> bytes:
-        """The first bytes of the text, unpacked."""
+        """The first bytes of the text, unpacked: `HEAD`, or more until two lines are whole."""
+        return self._beginning[0]
+
+    @cached_property
+    def _beginning(self) -> tuple[bytes, bool]:
+        """The first bytes, and whether they may end in the middle of a line."""
         with TextStream(self.source) as stream:
-            return stream.read(HEAD)
+            data = stream.read(HEAD)
+            cut = len(data) == HEAD
+            while cut and len(data) < 2 * MAX_LINE and _whole_lines(data) < 2:
+                wanted = len(data)  # as much again
+                data += stream.read(wanted)
+                cut = len(data) == 2 * wanted
+            return data, cut
 
     @cached_property
     def suffixes(self) -> set[str]:
@@ -87,11 +98,11 @@ class Head:
     @cached_property
     def _lines(self) -> list[str]:
         lines = lines_of(self.data.decode("utf-8", errors="replace"))
-        if len(self.data) == HEAD:
-            lines.pop()  # cut off
+        if self._beginning[1]:
+            lines.pop()
             if not lines:
                 raise self.source.error(
-                    f"line 1 is longer than {HEAD >> 10} KiB: expected a header"
+                    f"line 1 is longer than {MAX_LINE >> 20} MiB: expected one row per line"
                 )
         return lines
 
@@ -134,6 +145,11 @@ class Head:
                 raise self.source.error(
                     f"line {line} is not UTF-8: expected text in UTF-8"
                 ) from None
+
+
+def _whole_lines(data: bytes) -> int:
+    """How many lines are not empty and end in a line break."""
+    return sum(map(bool, data.replace(b"\r", b"\n").split(b"\n")[:-1]))
 
 
 def lines_of(text: str) -> list[str]:

@@ -6,6 +6,7 @@
 | `8 "red shoes" 54`, `8|"red shoes"|54` | as our submissions hold ids that need quotes |
 | `8,36,54` or `8|36|54` or `8;36;54` | the mark, only where all ids are integers |
 | `[8, 36, 54]`, `('a', 'b')`, `{1, 2}`, `[ 8 36 54]`, `array([8, 36])` | as Python prints it |
+| `[np.int64(8), np.int64(36)]` | as numpy 2 has Python print it |
 
 The first rows of a file settle how its lists are written; every row must keep to that.
 """
@@ -25,6 +26,7 @@ _PRINTED = re.compile(
     r"(?:, ?dtype=[\w.<>'|]+)?\)?"
 )
 _EMPTY = frozenset({"set()", "frozenset()", "[]", "()", "{}"})
+_SCALAR = re.compile(r"""\bnp\.\w+\(('[^']*'|"[^"]*"|[^()'"]*)\)""")  # as numpy 2 prints one
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _BARE = re.compile(r"""[^\s,'"]+""")
 _MARKS = {",": "commas", "|": "bars", ";": "semicolons"}
@@ -116,6 +118,8 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
         return items
     if text in _EMPTY or not text:
         return []
+    if "np." in text:
+        text = _SCALAR.sub(r"\1", text)
     match = _PRINTED.fullmatch(text)
     inner = match["inner"].strip() if match else ""
     if "..." in inner:
@@ -125,7 +129,7 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
     for item in found:
         left = left.replace(item, "", 1)
     if not match or left.strip(", \t\r\n"):
-        return "is not a list such as [8, 36, 54], as the rows before: expected one per row"
+        return "is not a list such as [8, 36, 54]: expected one per row, as in the first"
     return [item[1:-1] if item[:1] in "'\"" else item for item in found]
 
 

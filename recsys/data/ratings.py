@@ -55,8 +55,8 @@ class RatingColumn:
                 raise
             if not self._failed:
                 there = error.row is not None and cells[error.row].is_valid
-                cell = f"{shown(str(cells[error.row]))} " if there else "a rating "
-                self.notes.append(f"column {self._name} is not used: {cell}{error.what}")
+                cell = shown(str(cells[error.row])) if there else "a rating"
+                self.notes.append(f"column {self._name} is not used: {cell} {error.what}")
             self._failed = True
             return None
         self.best = max(self.best, float(values.max(initial=-np.inf)))

@@ -31,6 +31,8 @@ def lines(runs_dir: Path) -> list[Line]:
 
 def all_runs(runs_dir: Path) -> list[RunFolder]:
     """The runs in a folder by name. ConfigError where there is no folder."""
+    if runs_dir.is_file():
+        raise ConfigError(f"--runs-dir {runs_dir}: is a file, expected a folder")
     if not runs_dir.is_dir():
         raise ConfigError(f"{runs_dir}: no such folder: say where the runs are with --runs-dir DIR")
     return [

@@ -81,7 +81,11 @@ def resolve_device(device: str, gpus_per_trial: float, address: str | None = Non
 
 @contextmanager
 def own_sigterm() -> Iterator[None]:
-    """Keep our handler of SIGTERM: `ray.init` puts ones of its own in place that exit at once."""
+    """Keep our handler of SIGTERM.
+
+    `ray.init` puts ones of its own in place that exit at once, and `ray.shutdown` gives the signal
+    back to the system, which kills.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -224,7 +228,8 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._closing.set()
-        self._ray.shutdown()
+        with own_sigterm():
+            self._ray.shutdown()
         if self._guard is not None:
             self._guard.close()
         if self._session is not None and kind is None:

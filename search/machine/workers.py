@@ -116,8 +116,8 @@ def cause_of(error: BaseException) -> str:
         return f"{type(inner).__name__}: {inner}"
     text = str(error)
     if "running low on memory" in text:
-        limit = re.search(r"threshold of (\d+(?:\.\d+)?)", text)
-        above = f" above {float(limit[1]):.0%}" if limit else ""
+        limit = re.search(r"threshold of \d+B \((\d+(?:\.\d+)?)%", text)
+        above = f" above {float(limit[1]):.3g}%" if limit else ""
         return f"the worker was ended by Ray: this machine's memory is in use{above}"
     if "creation task" in text or type(error).__name__ == "RuntimeEnvSetupError":
         raised = last_line(text, r"^\s*[\w.]*(?:Error|Exception)\b.*")

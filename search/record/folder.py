@@ -31,7 +31,7 @@ def check_name(name: str) -> str:
     """`name`, if it can name a run. Raises `ConfigError`."""
     if not RUN_NAME.fullmatch(name):
         raise ConfigError(
-            f"--run: {name[:120]!r} can't name a run: expected at most 100 letters, digits, "
+            f"--run: {name[:120]!r} can't name a run: expected at most 100 letters a to z, digits, "
             "dots, dashes and underscores, not starting with a dot or a dash"
         )
     return name

@@ -96,6 +96,14 @@ def test_ids_that_differ_only_in_how_a_number_is_written(write):
     assert any("'007' and '7'" in note for note in data.interactions.notes)
 
 
+@pytest.mark.parametrize(("one", "other"), [("+5", "5"), ("-0", "0")])
+def test_a_sign_that_says_nothing_is_worth_a_line(write, one, other):
+    data = load_path(write("x.csv", f"user,item\n{one},1\n{other},2\n7,3\n"))
+    assert len(data.interactions.user_ids) == 3
+    (note,) = [n for n in data.interactions.notes if "differ from others only" in n]
+    assert f"{one!r} and {other!r}" in note
+
+
 def test_whole_floats_are_integers(write):
     data = load_path(write("x.csv", "user,item\n1.0,7.0\n2.0,8.0\n"))
     assert pairs(data) == [(1, 7), (2, 8)]

@@ -22,6 +22,8 @@ WANTED = [(1, 8), (1, 36), (1, 54), (2, 9)]
         ("[ 8 36\n 54]", "[9]"),
         ("array([8, 36, 54])", "array([9], dtype=int32)"),
         ("['8', '36', '54']", "['9']"),
+        ("[np.int64(8), np.int64(36), np.int64(54)]", "[np.int64(9)]"),
+        ("[np.str_('8'), np.str_('36'), np.str_('54')]", "[np.str_('9')]"),
         ("['8' '36' '54']", "['9']"),
         ("[8.0, 36.0, 54.0]", "[9.0]"),
         ("8,36,54", "9"),
@@ -120,3 +122,18 @@ def test_times_and_ratings_beside_lists_are_said_to_be_unused(write):
     notes = load_path(write("x.csv", text)).interactions.notes
     for name in ("timestamp", "rating"):
         assert f"column {name} is not used: lists have their items oldest first" in notes
+
+
+@pytest.mark.parametrize(
+    ("header", "later"), [("UserId,ItemId\n", 0), ("UserId,ItemId\n", 2), ("", 2)]
+)
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_one_user_may_have_more_than_a_look_at_the_file(write, header, end, later):
+    """The sample that tells how a file is written holds whole rows, however long they are."""
+    items = range(100_000, 140_000)
+    if header.startswith("UserId"):
+        rows = [f'0,"[{", ".join(map(str, items))}]"', '1,"[7, 8]"', '2,"[9]"']
+    else:
+        rows = ["0 " + " ".join(map(str, items)), "1 7 8", "2 9"]
+    found = load_path(write("x.txt", header + "\n".join(rows[: 1 + later]) + end))
+    assert found.interactions.csr.nnz == 40_000 + (3 if later else 0)

@@ -112,17 +112,20 @@ def test_before_the_run_begins(home: Home) -> None:
 
 
 @pytest.mark.faults
-def test_twice_is_at_once(home: Home) -> None:
-    search = home.search("at-once")
-    assert search.until(seen(home.runs / "at-once", "end", 3))
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_twice_is_at_once(home: Home, second: signal.Signals) -> None:
+    """Whatever Ray, which ends meanwhile, does to the handlers of signals."""
+    run = f"at-once{second}"
+    search = home.search(run)
+    assert search.until(seen(home.runs / run, "end", 3))
     search.press()
     search.until(lambda: "interrupted" in search.said())  # or the two might come as one
-    search.press()
+    search.press(second)
     assert search.wait() == 130
     search.gone()
     again = home.start(*resume_line(search))
     assert again.wait() == 0, again.said()
-    check_whole(home, "at-once", TRIALS)
+    check_whole(home, run, TRIALS)
 
 
 @pytest.mark.faults

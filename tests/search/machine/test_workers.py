@@ -95,8 +95,9 @@ class RuntimeEnvSetupError(Exception):
         (ActorDiedError("The actor died unexpectedly. pid: 12"), "the worker died"),
         (
             ActorDiedError(
-                "Task was killed due to the node running low on memory.\nMemory on the node was "
-                "1.3GB / 2GB (0.65), which exceeds the memory usage threshold of 0.01. Ray ..."
+                "1 worker(s) were killed due to the node running low on memory. Memory on the "
+                "node was 3.39GB used / 23.54GB limit (0.144000)\nOOM kill reason: Memory usage "
+                "3637522432B exceeded threshold of 252765104B (1.0% of 25276510208B limit)\nObject"
             ),
             "the worker was ended by Ray: this machine's memory is in use above 1%",
         ),
