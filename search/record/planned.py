@@ -26,7 +26,7 @@ def different_configs(spec: SearchSpec, most: int) -> int | None:
     beforehand, and it ends by itself if it finds no new config (`NoNewConfigError` of
     `search.tune.study`).
     """
-    if any(p.domain.values() is None for p in spec.searched()):  # type: ignore[union-attr]
+    if any(p.domain.values() is None for p in spec.searched()):
         return None
     found: set[str] = set()
     for n, params in enumerate(spec.grid()):

@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import InputError
+from recsys.models.base import leaky
 from search.record.events import Status
 from search.record.folder import RunFolder
 from search.record.state import RunState
-from search.words import leaky
 
 RESULT = "result.json"
 VERSION = 1  # counts up where a field changes its meaning; files before it was kept have none
@@ -210,7 +210,8 @@ class RunResult(Part):
     def leaky(self) -> bool:
         """Whether any trial of the run kept held-out items out of its negatives."""
         known = self.negatives_exclude
-        return "all" in ((known,) if isinstance(known, str) else known or ())
+        words = (known,) if isinstance(known, str) else known or ()
+        return any(leaky({"negatives_exclude": word}) for word in words)
 
     @property
     def won_by_leak(self) -> bool:

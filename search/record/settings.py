@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from recsys.data.lists import BLANK
 from recsys.errors import InputError
+from recsys.models.base import leaky
 from recsys.split import HoldOut, Kind, Order, SplitPlan
-from search.space.domains import Constant
 from search.space.spec import HoldOut as Rule
 from search.space.spec import SearchSpec
 
@@ -68,9 +68,7 @@ def _hold_out(rule: Rule) -> HoldOut:
 def all_leaky(spec: SearchSpec) -> bool:
     """Whether every config of a space keeps held-out items out of its negatives."""
     for param in spec.params:
-        if param.name == "negatives_exclude":
-            domain = param.domain
-            if isinstance(domain, Constant):
-                return domain.value == "all"
-            return set(domain.values() or ()) == {"all"}
+        values = param.domain.values()
+        if values is not None and all(leaky({param.name: value}) for value in values):
+            return True
     return False

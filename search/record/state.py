@@ -15,6 +15,7 @@ from typing import Any
 
 from recsys.errors import ConfigError
 from recsys.models import ModelConfig, config_from_flat
+from recsys.models.base import leaky
 from search.record.events import (
     EpochsReported,
     Event,
@@ -35,7 +36,6 @@ from search.record.events import (
     TrialMade,
     write,
 )
-from search.words import leaky
 
 SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, besides epoch and loss
 

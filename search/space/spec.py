@@ -108,7 +108,7 @@ class SearchSpec:
     def methods(self) -> tuple[Value, ...]:
         """The values of `method`; none where there is only one way."""
         param = self.method()
-        options = tuple(param.domain.values() or ()) if param is not None else ()  # type: ignore[union-attr]
+        options = tuple(param.domain.values() or ()) if param is not None else ()
         return options if len(options) > 1 else ()
 
     def of_method(self, value: Value) -> SearchSpec:

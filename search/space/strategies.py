@@ -48,7 +48,7 @@ class EveryConfig(Way):
 
     def check(self, spec: SearchSpec, params: Node) -> None:
         for param in spec.searched():
-            if param.domain.values() is None:  # type: ignore[union-attr]
+            if param.domain.values() is None:
                 raise params.child(param.name, None).fail(
                     "a grid needs values to count: give choice or step, or take searcher tpe"
                 )

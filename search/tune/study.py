@@ -267,7 +267,7 @@ def _only_value(domain: BaseDistribution) -> Value:
 def _another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
     """A config that is not `known`, drawn without regard to results."""
     rng = np.random.default_rng([seed, number, SAMPLER_ATTEMPTS])
-    if all(p.domain.values() is not None for p in spec.searched()):  # type: ignore[union-attr]
+    if all(p.domain.values() is not None for p in spec.searched()):
         left = [config for config in islice(spec.grid(), LISTED) if not known(config)]
         if left:
             return left[int(rng.integers(len(left)))]

@@ -255,11 +255,6 @@ class TrainConfig(ModelConfig):
         rest = (name for name in cls.model_fields if name not in parts)
         return flat | {name: Parameter.of(cls, name) for name in rest}
 
-    @property
-    def leaky(self) -> bool:
-        """Whether held-out items are kept out of the negatives, as in the report."""
-        return self.negatives_exclude == "all"
-
     def honest(self) -> Self:
         """This config, with negatives that exclude the training items only."""
         return self.model_copy(update={"negatives_exclude": "train"})

@@ -33,6 +33,8 @@ def test_a_space_in_which_everything_leaks_is_known():
     assert not all_leaky(spec)
     assert all_leaky(override(spec, ["negatives_exclude=all"]))
     assert not all_leaky(load_spec("report_table"))
+    assert all_leaky(override(spec, ["negatives_exclude={choice: [all]}"]))
+    assert not all_leaky(override(spec, ["negatives_exclude={choice: [all, train]}"]))
 
 
 def test_the_split_of_a_space():
