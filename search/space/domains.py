@@ -8,6 +8,7 @@ the training sees the constants behind it.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -51,12 +52,29 @@ class Constant:
     def contains(self, value: Value) -> bool:
         return _same(value, self.value)
 
+    def values(self) -> Iterator[Value] | None:
+        return iter((self.value,))
+
     def plain(self) -> Any:
         return self.value
 
 
+class _Listed(ABC):
+    """One of some values, each as likely and as far out as the others."""
+
+    @abstractmethod
+    def values(self) -> Iterator[Value]: ...
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        options = self.corners()
+        return options[int(rng.integers(len(options)))]
+
+    def corners(self) -> tuple[Value, ...]:
+        return tuple(self.values())
+
+
 @dataclass(frozen=True)
-class Choice:
+class Choice(_Listed):
     """One of some values, without an order."""
 
     options: tuple[Value, ...]
@@ -64,13 +82,7 @@ class Choice:
     def contains(self, value: Value) -> bool:
         return any(_same(value, option) for option in self.options)
 
-    def sample(self, rng: np.random.Generator) -> Value:
-        return self.options[int(rng.integers(len(self.options)))]
-
-    def corners(self) -> tuple[Value, ...]:
-        return self.options
-
-    def values(self) -> Iterator[Value] | None:
+    def values(self) -> Iterator[Value]:
         return iter(self.options)
 
     def nearest(self, value: Value) -> Value | None:
@@ -85,7 +97,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(_Listed):
     """One of some named sets of constants."""
 
     sets: tuple[tuple[str, Pairs], ...]
@@ -100,13 +112,7 @@ class Bundle:
     def contains(self, value: Value) -> bool:
         return value in self.options
 
-    def sample(self, rng: np.random.Generator) -> Value:
-        return self.options[int(rng.integers(len(self.options)))]
-
-    def corners(self) -> tuple[Value, ...]:
-        return self.options
-
-    def values(self) -> Iterator[Value] | None:
+    def values(self) -> Iterator[Value]:
         return iter(self.options)
 
     def nearest(self, value: Value) -> Value | None:
@@ -116,8 +122,26 @@ class Bundle:
         return {"choice": {name: dict(pairs) for name, pairs in self.sets}}
 
 
+class _Range:
+    """Between two ends, both included; the fields are those of each kind."""
+
+    low: int | float
+    high: int | float
+    log: bool
+    step: int | float | None
+
+    def corners(self) -> tuple[Value, ...]:
+        return (self.low, self.high)
+
+    def plain(self) -> Any:
+        result: dict[str, Any] = {"low": self.low, "high": self.high}
+        if self.log:
+            result["log"] = True
+        return result | ({"step": self.step} if self.step != type(self).step else {})
+
+
 @dataclass(frozen=True)
-class IntRange:
+class IntRange(_Range):
     """Whole numbers low, low + step, ..., high; both ends included."""
 
     low: int
@@ -138,9 +162,6 @@ class IntRange:
             return min(max(round(math.exp(exponent)), self.low), self.high)
         return self.low + self.step * int(rng.integers((self.high - self.low) // self.step + 1))
 
-    def corners(self) -> tuple[Value, ...]:
-        return (self.low, self.high)
-
     def values(self) -> Iterator[Value] | None:
         return iter(range(self.low, self.high + 1, self.step))
 
@@ -150,15 +171,9 @@ class IntRange:
         steps = round((value - self.low) / self.step)
         return self.low + self.step * min(max(steps, 0), (self.high - self.low) // self.step)
 
-    def plain(self) -> Any:
-        result: dict[str, Any] = {"low": self.low, "high": self.high}
-        if self.log:
-            result["log"] = True
-        return result | ({"step": self.step} if self.step != 1 else {})
-
 
 @dataclass(frozen=True)
-class FloatRange:
+class FloatRange(_Range):
     """Numbers from low to high, both included; with `step` only low, low + step, ..., high."""
 
     low: float
@@ -191,9 +206,6 @@ class FloatRange:
         # In decimals, so that 0.1 + 2 x 0.1 is the 0.3 that a person writes.
         return float(Decimal(repr(self.low)) + k * Decimal(repr(self.step)))
 
-    def corners(self) -> tuple[Value, ...]:
-        return (self.low, self.high)
-
     def values(self) -> Iterator[Value] | None:
         if self.low == self.high:
             return iter((self.low,))
@@ -204,12 +216,6 @@ class FloatRange:
             return None
         clipped = min(max(float(value), self.low), self.high)
         return clipped if self.step is None else self._at(round((clipped - self.low) / self.step))
-
-    def plain(self) -> Any:
-        result: dict[str, Any] = {"low": self.low, "high": self.high}
-        if self.log:
-            result["log"] = True
-        return result | ({"step": self.step} if self.step is not None else {})
 
 
 Searched: TypeAlias = Choice | Bundle | IntRange | FloatRange
