@@ -17,6 +17,7 @@ from recsys.errors import ConfigError
 from recsys.models import ModelConfig, config_from_flat
 from recsys.models.base import leaky
 from search.record.events import (
+    SECONDS,
     EpochsReported,
     Event,
     Other,
@@ -36,8 +37,6 @@ from search.record.events import (
     TrialMade,
     write,
 )
-
-SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, besides epoch and loss
 
 
 @dataclass

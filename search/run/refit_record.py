@@ -14,6 +14,7 @@ import numpy as np
 from recsys.metrics import PER_USER, parse_metric
 from search.record.compared import comparison
 from search.record.events import (
+    EpochRow,
     EpochsReported,
     Event,
     Reason,
@@ -241,9 +242,8 @@ def _trials(work: Again, done: Trained) -> Iterator[Event]:
         yield TrialBegan(id=trial.id, attempt=1)
         if origin.blend is None:
             values = done.validation.values
-            columns = ["epoch", "loss", *values, "train_seconds", "eval_seconds"]
-            row = [epochs[trial.id], None, *values.values(), done.seconds, 0.0]
-            yield EpochsReported(id=trial.id, attempt=1, columns=columns, rows=[row])
+            row = EpochRow(epochs[trial.id], None, tuple(values.values()), done.seconds, 0.0)
+            yield EpochsReported.of(trial.id, 1, values, [row])
         yield TrialEnded(
             id=trial.id,
             state=State.COMPLETE,

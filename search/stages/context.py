@@ -178,12 +178,11 @@ class Stages:
             steps = told.steps if trial.finished else told.steps[:-1]
             scheduler.replay(trial.id, steps, trial.training)
         watch = Watch(self.search_deadline, searcher.finish)
-        columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(
             self.journal,
             self.display,
             watch,
-            columns,
+            tuple(self.metrics),
             FAIL_AFTER,
             self.cluster.patience(),
             self.cluster.lost,
