@@ -83,19 +83,21 @@ class Race(Part):
     winner_is_default: bool = _about("whether the winner is the first config of `enqueue`", False)
 
 
-class Baseline(Part):
-    """A simple model to compare the winner with. Further keys are remarks, such as its tuned
-    value.
-    """
+class Remarked(Part):
+    """Keys beside the fields are remarks, such as a tuned value."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-
-    valid: Number = _about("the metric on validation, fitted on train")
-    test: Number = _about("the metric on test, fitted on train and validation")
 
     @property
     def remarks(self) -> dict[str, Any]:
         return self.model_extra or {}
+
+
+class Baseline(Remarked):
+    """A simple model to compare the winner with."""
+
+    valid: Number = _about("the metric on validation, fitted on train")
+    test: Number = _about("the metric on test, fitted on train and validation")
 
 
 class Counts(Part):
@@ -305,15 +307,28 @@ class BlendTested(Part):
     comparisons: tuple[Comparison, ...]
 
 
+class RivalTested(Remarked):
+    """A rival of the winner: every metric on validation and test, fitted as a `Baseline` is."""
+
+    valid: Mapping[str, Number] | None = None
+    test: Mapping[str, Number] | None = None
+
+    def baseline(self, metric: str) -> Baseline:
+        """The same in one metric."""
+        both = {"valid": self.valid, "test": self.test}
+        known = {part: values[metric] for part, values in both.items() if values is not None}
+        return Baseline(**known, **self.remarks)
+
+
 class Tested(Part):
-    """What the test showed; the data of its stage. `baselines`: values by metric, and remarks."""
+    """What the test showed; the data of its stage."""
 
     skipped: str | None = None
     comparisons: tuple[Comparison, ...] = ()
     values: Mapping[str, Number] | None = None
     ci: Interval | None = None
     users: int | None = None
-    baselines: dict[str, dict[str, Any]] = {}
+    baselines: dict[str, RivalTested] = {}
     blend: BlendTested | None = None
     seconds: Number = None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from search.record.events import StageMarked, StageState, State, Status
@@ -13,7 +11,6 @@ from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
 from search.record.result import (
     VERSION,
-    Baseline,
     Blend,
     Counts,
     Race,
@@ -59,7 +56,7 @@ def result(run: Stages, status: Status) -> RunResult:
         split=run.split.name,
         split_digest=run.split.digest,
         negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),
-        baselines={name: _baseline(row, spec.metric) for name, row in test.baselines.items()},
+        baselines={name: one.baseline(spec.metric) for name, one in test.baselines.items()},
         best_trial=best.id if best else None,
         best_config=best.config if best else None,
         best_params=best.params if best else None,
@@ -84,13 +81,6 @@ def result(run: Stages, status: Status) -> RunResult:
         split_orders=refit.orders if (refit := refitted(state)) else None,
         seed=run.settings.seed,
     )
-
-
-def _baseline(row: dict[str, Any], metric: str) -> Baseline:
-    """A row of the test stage, in the run's metric alone; values that are no mapping are
-    remarks.
-    """
-    return Baseline(**{k: v[metric] if isinstance(v, dict) else v for k, v in row.items()})
 
 
 def _blend(state: RunState, test: Tested, metric: str) -> Blend | None:
