@@ -18,6 +18,7 @@ from recsys.kernels.jit import kernel
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.kernels.plan import ADAM, ELEMENT, ROW, SGD
 
+STEP_ARMS = (ELEMENT, ROW, SGD)  # with an arm in `step_scalar` and `step_row`; SGD is their last
 _0, _1 = np.float32(0), np.float32(1)
 EPS = np.float32(1e-10)  # torch.optim.Adagrad's
 _BETA1_REST = np.float32(1 - 0.9)  # torch.optim.Adam's defaults
