@@ -27,7 +27,7 @@ BLOCK = 1 << 20  # numbers drawn at a time: bounds the memory whatever the numbe
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Config a against config b, in units of the metric; positive `gain`: a is better.
 
     `low`, `high`: interval of the gain at `level`. `p`: two-sided. `p_adjusted`: after
@@ -60,7 +60,7 @@ def compare_paired(
     level: float = 0.95,
     n: int = 2000,
     flips: int = 9999,
-) -> Comparison:
+) -> PairedComparison:
     """Compare two configs measured on the same users and replicates.
 
     a_RU, b_RU: float (R, U), or (U,) for one replicate; NaN where a user has nothing held out
@@ -79,12 +79,12 @@ def compare_paired(
     users = len(share_U)
     if users == 0:
         nan = math.nan
-        return Comparison(nan, nan, nan, 1.0, 1.0, nan, 0, 0, level)
+        return PairedComparison(nan, nan, nan, 1.0, 1.0, nan, 0, 0, level)
     low, high = bootstrap_interval(share_U, rng, level=level, n=n)
     p = _sign_flip_p(share_U, rng, flips)
     gain = float(share_U.mean())
     detectable = _detectable(share_U, PROVEN)
-    return Comparison(gain, low, high, p, p, detectable, users, replicates, level)
+    return PairedComparison(gain, low, high, p, p, detectable, users, replicates, level)
 
 
 def _shares(a_RU: NDArray[np.float64], b: ArrayLike) -> tuple[NDArray[np.float64], int]:
@@ -171,7 +171,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def holm(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+def holm(found: Mapping[str, PairedComparison]) -> dict[str, PairedComparison]:
     """The comparisons with `p_adjusted` by Holm's method, in the order given.
 
     `detectable` grows with the correction: a gap has to be larger to be seen by a test that
@@ -179,7 +179,7 @@ def holm(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
     for: with two rivals it matters little (simulated; the record 0060 in docs/adr has more).
     """
     ordered = sorted(found, key=lambda name: found[name].p)
-    adjusted: dict[str, Comparison] = {}
+    adjusted: dict[str, PairedComparison] = {}
     highest = 0.0
     for place, name in enumerate(ordered):
         one = found[name]
@@ -201,7 +201,7 @@ def _widened(alpha: float, users: int) -> float:
     return float(ratio)
 
 
-def verdict(c: Comparison, rival: str, winner: str = "the winner") -> str:
+def verdict(c: PairedComparison, rival: str, winner: str = "the winner") -> str:
     """One comparison in words, with its numbers. With a gap of 0.0000 they are level."""
     if c.users == 0:
         return f"{winner} against {rival}: no user has held-out items, nothing can be said"
@@ -226,12 +226,12 @@ def verdict(c: Comparison, rival: str, winner: str = "the winner") -> str:
     return f"{numbers}: not proven; with these {c.users} users {_reach(c)}"
 
 
-def _gap(c: Comparison, rival: str, winner: str) -> str:
+def _gap(c: PairedComparison, rival: str, winner: str) -> str:
     direction = "better" if c.gain > 0 else "worse"
     return f"{winner} is {direction} than {rival} by {number(abs(c.gain))}"
 
 
-def _reach(c: Comparison) -> str:
+def _reach(c: PairedComparison) -> str:
     """Why a gap is not proven."""
     if c.users < LEAST_USERS:
         return "no gap, however large, can be proven"

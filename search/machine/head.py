@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
-from search.machine.nodes import MODULES, PACKAGES, Node
+from search.machine.nodes import MODULES, PACKAGES, ClusterNode
 from search.paste import job_command
 
 CONNECT_S, JOIN_S, ASK_S = 5.0, 40.0, 60.0
@@ -55,7 +55,7 @@ def check_address(
     connect_s: float = CONNECT_S,
     join_s: float = JOIN_S,
     ask_s: float = ASK_S,
-) -> list[Node]:
+) -> list[ClusterNode]:
     """The nodes of the cluster that have cores, each asked whether it can work.
 
     Raises `ConfigError` where no Ray answers, or where it does not let us in.
@@ -89,7 +89,7 @@ def check_address(
         said, found = ["Ray ended the attempt without a word"], []
     if said:
         raise ConfigError(f"--address {address}: {refusal(said)}")
-    return [Node(**node) for node in found]
+    return [ClusterNode(**node) for node in found]
 
 
 def _check_port(address: str, where: tuple[str, int], connect_s: float) -> None:

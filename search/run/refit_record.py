@@ -35,15 +35,15 @@ from search.record.measured import UserValues, save_test_values
 from search.record.provenance import provenance
 from search.record.result import (
     VERSION,
-    Blend,
     Blended,
+    BlendResult,
     BlendTested,
     Counts,
     Decided,
     Handed,
-    Part,
     RefitOf,
     Refitted,
+    ResultPart,
     RunResult,
     Searched,
     SearchEnd,
@@ -153,7 +153,7 @@ def _result(name: str, work: Again, done: Trained, tested: Tested, refitted: Ref
     assert of is not None
     blend = None
     if origin.blend is not None:
-        blend = Blend(
+        blend = BlendResult(
             members=origin.blend.members,
             handed_over=True,
             test=(tested.values or {}).get(metric),
@@ -212,7 +212,7 @@ def _events(
         time=work.began,
     )
     yield from _trials(work, done)
-    stages: list[tuple[str, Part]] = [
+    stages: list[tuple[str, ResultPart]] = [
         ("search", Searched(stopped_by=SearchEnd.TRIALS, planned=len(origin.trials))),
         ("race", Decided(winner=origin.race.winner, epochs=origin.race.epochs)),
     ]

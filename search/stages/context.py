@@ -20,7 +20,7 @@ from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
-from search.record.result import Part, Searched, SearchEnd
+from search.record.result import ResultPart, Searched, SearchEnd
 from search.record.settings import Settings
 from search.screen.display import Display
 from search.space.load import SearchSpec
@@ -134,7 +134,7 @@ class Stages:
         """How long its trials may be, where that was decided."""
         return Pace.from_event(self.state.pace, self.split.train)
 
-    def run(self, name: str, stage: Callable[[], Part]) -> None:
+    def run(self, name: str, stage: Callable[[], ResultPart]) -> None:
         """One stage, marked in the journal before and after, unless it is done already."""
         if self.state.stage_done(name):
             return

@@ -11,7 +11,7 @@ from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
 from search.record.result import (
     VERSION,
-    Blend,
+    BlendResult,
     Counts,
     Race,
     RunResult,
@@ -83,12 +83,12 @@ def result(run: Stages, status: Status) -> RunResult:
     )
 
 
-def _blend(state: RunState, test: Tested, metric: str) -> Blend | None:
+def _blend(state: RunState, test: Tested, metric: str) -> BlendResult | None:
     """The blend with what it reached, where there is one."""
     found = blended(state)
     if found is None:
         return None
-    known = found.model_dump(include=set(Blend.model_fields))
+    known = found.model_dump(include=set(BlendResult.model_fields))
     if test.blend is not None:
         known |= {
             "test": test.blend.values.get(metric),
@@ -96,7 +96,7 @@ def _blend(state: RunState, test: Tested, metric: str) -> Blend | None:
             "test_metrics": test.blend.values,
             "test_comparisons": test.blend.comparisons,
         }
-    return Blend(**known)
+    return BlendResult(**known)
 
 
 def test_reads(run: Stages) -> int:

@@ -36,7 +36,7 @@ class Tables(NamedTuple):
     global_bias: NDArray[np.float32]
 
 
-class State(NamedTuple):
+class OptimizerState(NamedTuple):
     """What an optimiser remembers; arrays of size 1 where it needs none.
 
     squares: sums of squared gradients (Adagrad; tables (rows, 1) for one a row) or their moving
@@ -48,7 +48,7 @@ class State(NamedTuple):
     steps: NDArray[np.int64]
 
 
-def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> State:
+def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> OptimizerState:
     """State of optimiser `kind` for the five weights of a model, all zero."""
 
     def tables(full: bool, per_row: bool = False) -> Tables:
@@ -59,7 +59,9 @@ def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> State:
 
         return Tables(*(aligned_zeros(shape(weight)) for weight in weights))
 
-    return State(tables(kind != SGD, kind == ROW), tables(kind == ADAM), np.zeros(1, np.int64))
+    return OptimizerState(
+        tables(kind != SGD, kind == ROW), tables(kind == ADAM), np.zeros(1, np.int64)
+    )
 
 
 @kernel(inline=True)
