@@ -56,7 +56,7 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder
 from search.record.journal import Journal
-from search.record.settings import Settings, plan_of
+from search.record.settings import Settings
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
@@ -129,7 +129,7 @@ def made_up(run: Stages, count: int, metrics: Sequence[str]) -> None:
 def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: int) -> Stages:
     """The stages of a run on the demo data, without a cluster, with a time budget that is far."""
     dataset = load(DATA)
-    split = make_split(dataset, plan_of(spec), SEED)
+    split = make_split(dataset, spec.split, SEED)
     settings = Settings(
         data=DATA,
         min_rating=None,
@@ -162,7 +162,7 @@ def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: in
         settings=settings,
         dataset=dataset,
         split=split,
-        plan=plan_of(spec),
+        plan=spec.split,
         folder=folder,
         journal=journal,
         display=Display(spec.name, DATA, spec.trials, console=Console(file=io.StringIO())),

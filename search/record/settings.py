@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 from recsys.data.lists import BLANK
 from recsys.errors import InputError
 from recsys.models.base import leaky
-from recsys.split import HoldOut, Kind, Order, SplitPlan
-from search.space.spec import HoldOut as Rule
 from search.space.spec import SearchSpec
 
 
@@ -49,20 +47,6 @@ class Settings:
             raise InputError(
                 "the run's journal lacks settings: it is damaged, or of another version"
             ) from None
-
-
-def plan_of(spec: SearchSpec) -> SplitPlan:
-    """The split that a space asks for, in the terms of `recsys`."""
-    test, valid = spec.split.test, spec.split.valid
-    return SplitPlan(
-        cast(Order, spec.split.order),  # which checks it
-        None if test is None else _hold_out(test),
-        _hold_out(valid),
-    )
-
-
-def _hold_out(rule: Rule) -> HoldOut:
-    return HoldOut(cast(Kind, rule.kind), rule.amount)  # which checks it
 
 
 def all_leaky(spec: SearchSpec) -> bool:

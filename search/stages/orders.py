@@ -17,7 +17,8 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR, subset
 from recsys.models import fit_model
 from recsys.rivals import POPULARITY
-from recsys.split import HoldOut, Order, SplitPlan, held_out
+from recsys.split import HoldOut, SplitPlan, held_out
+from recsys.split_plan import Order
 from search.record.result import RivalTested, tested
 from search.stages.context import Stages
 from search.stages.winner import FinalTraining, winner_training

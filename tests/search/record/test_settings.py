@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.record.settings import all_leaky, plan_of
+from search.record.settings import all_leaky
 from search.space.load import for_gpu, load_spec
 from tests.search.spaces import override
 
@@ -38,7 +38,7 @@ def test_a_space_in_which_everything_leaks_is_known():
 
 
 def test_the_split_of_a_space():
-    plan = plan_of(override(load_spec("bpr_hard"), ["split.order=latest", "split.valid.fixed=3"]))
+    plan = override(load_spec("bpr_hard"), ["split.order=latest", "split.valid.fixed=3"]).split
     assert plan.order == "latest"
     assert str(plan.test) == "ratio 0.1"
     assert str(plan.valid) == "fixed 3"

@@ -41,7 +41,6 @@ from search.record.result import (
     RunResult,
     blended,
 )
-from search.record.settings import plan_of
 from search.record.state import SessionRecord
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
@@ -80,7 +79,7 @@ VALUES = (0.4, 0.3, 0.2, 0.1)
 def data() -> tuple[Dataset, SearchSpec, Split]:
     dataset = load("demo")
     spec = load_spec("smoke")
-    return dataset, spec, make_split(dataset, plan_of(spec), 42)
+    return dataset, spec, make_split(dataset, spec.split, 42)
 
 
 class Run:
@@ -113,7 +112,7 @@ class Run:
             settings=settings,
             dataset=dataset,
             split=split,
-            plan=plan_of(self.spec),
+            plan=self.spec.split,
             folder=self.folder,
             journal=self.journal,
             display=display,
