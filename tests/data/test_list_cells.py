@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsys.data.cells import all_whole
+from recsys.data.layout import NUMBER
 from recsys.data.list_cells import items_of, syntax_of
 from recsys.data.read import load_path
 from tests.data.conftest import pairs, refusal
@@ -120,3 +122,16 @@ def test_times_and_ratings_beside_lists_are_said_to_be_unused(write):
     notes = load_path(write("x.csv", text)).interactions.notes
     for name in ("timestamp", "rating"):
         assert f"column {name} is not used: lists have their items oldest first" in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "number"),
+    [
+        *((text, True, True) for text in ("5", "005", "-5.0", "5.")),
+        *((text, False, True) for text in ("+5", "5.5", ".5", "5e3", "-1.5E-3")),
+        *((text, False, False) for text in ("", "-", ".", "5 5", "5,0", "1e", "nan")),
+    ],
+)
+def test_a_numeral_is_the_same_to_every_reader(text: str, whole: bool, number: bool) -> None:
+    assert all_whole([text]) == whole
+    assert (NUMBER.fullmatch(text) is not None) == number
