@@ -52,7 +52,6 @@ def _from_outside(address: str) -> str:
 def check_address(
     address: str,
     runtime_env: Mapping[str, Any],
-    connect_s: float = CONNECT_S,
     join_s: float = JOIN_S,
     ask_s: float = ASK_S,
 ) -> list[ClusterNode]:
@@ -62,7 +61,7 @@ def check_address(
     """
     where = parse_address(address)
     if where is not None:
-        _check_port(address, where, connect_s)
+        _check_port(address, where)
     asked = {
         "runtime_env": dict(runtime_env),
         "packages": PACKAGES,
@@ -92,9 +91,9 @@ def check_address(
     return [ClusterNode(**node) for node in found]
 
 
-def _check_port(address: str, where: tuple[str, int], connect_s: float) -> None:
+def _check_port(address: str, where: tuple[str, int]) -> None:
     try:
-        socket.create_connection(where, connect_s).close()
+        socket.create_connection(where, CONNECT_S).close()
     except socket.gaierror as error:
         why = error.strerror or "unknown"
         raise ConfigError(f"--address {address}: {where[0]}: no such machine ({why})") from None

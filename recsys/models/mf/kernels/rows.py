@@ -36,7 +36,7 @@ _FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1
 _LONG = 16  # candidates that make a row long work: one row ahead is enough
 _HEAP_FROM = 32  # above this many kept, a heap beats insertion into a sorted list
 
-_0, _1 = np.float32(0), np.float32(1)
+_0 = np.float32(0)
 
 
 class Scratch(NamedTuple):
