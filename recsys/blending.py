@@ -40,6 +40,7 @@ class Ballots:
 
     @property
     def members(self) -> int:
+        """M, how many models vote."""
         return self.scores.shape[0]
 
     def some(self, most: int) -> Ballots:

@@ -56,6 +56,7 @@ class Part:
 
     @property
     def asked(self) -> int:
+        """How many users these are: the ones that a value is a mean over."""
         return int(self.asks.sum())
 
     @property

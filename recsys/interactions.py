@@ -63,10 +63,12 @@ class CSR:
 
     @property
     def n_users(self) -> int:
+        """U, users without any item included."""
         return len(self.indptr) - 1
 
     @property
     def nnz(self) -> int:
+        """E, the number of pairs."""
         return len(self.indices)
 
     def degrees(self) -> NDArray[np.int64]:
@@ -82,6 +84,7 @@ class CSR:
         return self.indices[self.indptr[user] : self.indptr[user + 1]]
 
     def rows(self) -> Iterator[NDArray[np.int32]]:
+        """The items of each user in turn, views int32, ascending."""
         return (self.row(u) for u in range(self.n_users))
 
     def users(self) -> NDArray[np.int32]:
@@ -197,14 +200,17 @@ class Interactions:
 
     @property
     def n_users(self) -> int:
+        """U, the length of `user_ids`."""
         return self.csr.n_users
 
     @property
     def n_items(self) -> int:
+        """I, the length of `item_ids`."""
         return self.csr.n_items
 
     @property
     def nnz(self) -> int:
+        """E, the number of distinct pairs."""
         return self.csr.nnz
 
     @property
@@ -214,4 +220,5 @@ class Interactions:
         return tuple(order for order, there in known.items() if there)
 
     def digest(self) -> str:
+        """`CSR.digest` of the pairs: ids and order are not in it."""
         return self.csr.digest()

@@ -31,11 +31,14 @@ _NAME = re.compile(r"([a-z]+)@([1-9][0-9]{0,8})", re.ASCII)
 
 @dataclass(frozen=True)
 class Metric:
+    """A metric: one of `KINDS`, over the first `k` items of a list."""
+
     kind: str
     k: int
 
     @property
     def name(self) -> str:
+        """As `parse_metric` reads it: `map@50`."""
         return f"{self.kind}@{self.k}"
 
 

@@ -28,15 +28,19 @@ class Outlet(io.RawIOBase):
         self.lost: OSError | None = None
 
     def writable(self) -> bool:
+        """Always; `io` asks before it wraps a stream."""
         return True
 
     def fileno(self) -> int:
+        """The descriptor, for whoever writes to it directly, such as a child process."""
         return self.fd
 
     def isatty(self) -> bool:
+        """Whether it is a terminal, where each line is to show at once."""
         return os.isatty(self.fd)
 
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        """Write all of `data`, or drop it; its length either way, so that nobody tries again."""
         view = memoryview(data).cast("B")
         while self.lost is None and len(view):
             try:

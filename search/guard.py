@@ -231,6 +231,11 @@ def sweep(mark: str, folder: str, but: Process | None) -> None:
 
 
 def main(mark: str, patience_s: float, last_words: str) -> None:
+    """Wait for the end of stdin, which comes when the driver ends or closes it, then sweep.
+
+    mark: what our processes have in their environment. patience_s: how long they may take to end
+    by themselves. last_words: printed unless the driver has dismissed the guard; "": none.
+    """
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     driver = look(os.getppid())  # may outlive its Ray: it ends by itself, or has started again

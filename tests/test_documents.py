@@ -1,4 +1,6 @@
-"""What the documents show is run: the examples of docstrings, and the Python of README.md."""
+"""What the documents show is run: the examples of docstrings, and the Python of README.md. The
+architecture names every file.
+"""
 
 from __future__ import annotations
 
@@ -39,3 +41,18 @@ def test_the_example_of_the_readme(
     head, *rows = Path("submission.csv").read_text().splitlines()
     assert head == "UserId,ItemId"
     assert len(rows) == 300
+
+
+@pytest.mark.parametrize("part", ["recsys", "search"])
+def test_the_architecture_names_every_file_in_its_room(part: str) -> None:
+    """And none that is gone: in rows of room, files and what they hold; "": the room above."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text.partition(f"\n## {part}/")[2].partition("\n## ")[0]
+    row = re.compile(r"^\| (?:`([\w/]+)/` )?\| ((?:`\w+\.py`(?:, )?)+) \| .+ \|$", re.M)
+    named, room = [], ""
+    for of_room, files in row.findall(section):
+        room = of_room or room
+        folder = Path(part) if room == part else Path(part, room)
+        named += [folder / name for name in re.findall(r"`(.+?)`", files)]
+    there = [path.relative_to(ROOT) for path in (ROOT / part).rglob("*.py")]
+    assert sorted(named) == sorted(path for path in there if path.name != "__init__.py")

@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from search.space.schema import HEADER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,3 +91,43 @@ def test_nothing_is_there_for_its_tests_alone():
         and not re.match("__|command_", node.name)
     ]
     assert unused == []
+
+
+ROOMS = sorted(
+    path.parent for part in ("recsys", "search") for path in (ROOT / part).rglob("__init__.py")
+)
+LEAVES = {path.stem for path in (ROOT / "search").glob("*.py")} - {"__init__", "summary"}
+
+
+def said_of(room: Path) -> str:
+    return ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of the project that a file imports: `recsys.data`, `search.tune`, `recsys`."""
+    names = set[str]()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {".".join(n.split(".")[:2]) for n in names if n.split(".")[0] in ("recsys", "search")}
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: str(room.relative_to(ROOT)))
+def test_a_room_says_what_lives_there_and_what_it_may_import(room: Path):
+    said = said_of(room)
+    named = set(re.findall(r"`(\w+)(?:\.py)?`", said))
+    assert {path.stem for path in room.glob("*.py")} - named == {"__init__"}
+    top, *inner = room.relative_to(ROOT).parts
+    if not inner:
+        return  # its rooms say it, each for itself
+    _, _, may = said.partition("May import: ")
+    allowed = set(re.findall(r"\w+", may))
+    allowed |= LEAVES if "the leaves" in may else set()
+    if re.search(r"every room|all of recsys", may):
+        allowed |= {path.name for path in ROOMS} | {path.stem for path in ROOT.glob("*/*.py")}
+        allowed.add("recsys")
+    taken = set().union(*map(imported, room.glob("*.py")))
+    needed = {name.split(".")[1] if name.split(".")[0] == top else "recsys" for name in taken}
+    assert needed - allowed <= {inner[0]}

@@ -9,6 +9,7 @@ from docs.making.pages import run_pages, write_pages
 
 
 def main() -> None:
+    """Write every page into the folder named on the command line."""
     (place,) = sys.argv[1:]
     work = Path(place).resolve()
     write_pages(work / "pages")

@@ -86,6 +86,7 @@ class DateColumn:
 
     @property
     def example(self) -> str:
+        """A date as this column writes it, for messages; an ISO date before anything was read."""
         return SHAPES[self.shape][1] if self.shape else "2024-01-31"
 
     def add(self, texts: pa.Array) -> int | None:

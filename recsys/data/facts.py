@@ -100,6 +100,7 @@ class Bin:
 
     @property
     def label(self) -> str:
+        """The bin as the legend of a histogram has it: `5` or `1,000-1,999`."""
         return f"{self.low:,}" if self.low == self.high else f"{self.low:,}-{self.high:,}"
 
 

@@ -37,6 +37,7 @@ class Instants:
 
     @staticmethod
     def of_parts(seconds: NDArray[np.int64], nanos: NDArray[np.int64]) -> Instants:
+        """Of seconds and nanoseconds (R,); the latter are not kept where all are 0."""
         return Instants(seconds, _nanos(nanos))
 
     def keys(self) -> NDArray[np.int64]:

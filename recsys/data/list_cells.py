@@ -47,6 +47,7 @@ class ListSyntax:
 
     @property
     def blank(self) -> bool:
+        """Whether items stand with nothing but blanks between them, so that none can be empty."""
         return self.separator == " "
 
 

@@ -46,6 +46,7 @@ class Official:
 
     @property
     def what(self) -> str:
+        """What messages name as the place where it was looked for."""
         return self.url
 
 
@@ -62,6 +63,7 @@ class Wheel:
 
     @property
     def what(self) -> str:
+        """As `Official.what`."""
         return f"the package {self.requirement}"
 
 

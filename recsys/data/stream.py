@@ -53,9 +53,11 @@ class Source:
     constants: tuple[tuple[str, str], ...] = ()
 
     def error(self, what: str) -> InputError:
+        """The error to raise, with the file's name in front of `what`."""
         return problem(f"{self.label}: {what}")
 
     def no_rows(self, what: str) -> NoRowsError:
+        """The same for a file that is well formed but empty, which a folder of parts may hold."""
         return NoRowsError(str(self.error(what)))
 
     def open_in_arrow(self) -> pa.NativeFile:
@@ -162,14 +164,20 @@ class TextStream(io.RawIOBase):
         self._limit = MAX_GROWTH * source.size + FREE_GROWTH
 
     def readable(self) -> bool:
+        """Always; `io` asks before it wraps a stream."""
         return True
 
     def close(self) -> None:
+        """Close the file beneath too."""
         if not self.closed:
             self._raw.close()
         super().close()
 
     def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end; -1: all that are left.
+
+        InputError for what is damaged, no text, or grows beyond its limit.
+        """
         while not self._ended and (size < 0 or len(self._buffer) < size):
             self._fill()
         size = len(self._buffer) if size < 0 else size

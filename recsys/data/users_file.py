@@ -100,6 +100,7 @@ def _bare(head: bytes, stream: TextStream) -> list[str] | None:
 
 
 def cell_at(row: list[str], at: int | None) -> str:
+    """The trimmed cell in column `at`; "" where the row is too short, or `at` is None."""
     return "" if at is None or at >= len(row) else row[at].strip()
 
 

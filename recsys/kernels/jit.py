@@ -127,6 +127,7 @@ class ByPackage(UserProvidedCacheLocator):
 
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        """The folder of a source's code; numba asks with the path of the source."""
         source = Path(py_file).resolve()
         if source.is_relative_to(PACKAGE):
             return ".".join(source.parent.relative_to(PACKAGE.parent).parts)

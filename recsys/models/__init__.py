@@ -1,7 +1,15 @@
 """Every model there is, each behind the one contract of `base.py`.
 
 A model is one file (or folder) and one line in `MODELS`. What is named there is imported at its
-first use: checking a space needs the configs, which import neither torch nor numba.
+first use: checking a space needs the configs, which import neither torch nor numba. In: a flat
+config and interactions. Out: a `Model`, and a report for each epoch of its training.
+
+`base` is the contract, `progress` what an epoch reports, `epochs` the loop of all models that have
+them, `saved` a model in a folder. Models: `popularity`, `ease`, `slim`, `item_knn`, `rp3beta` (they
+share `linear` and `neighbours`), `ials`, and `mf/`; `blend` is made of trained ones. `warm_up`
+compiles their kernels, which lie in `kernels/`.
+
+May import: evaluation, metrics, scoring, interactions, kernels, errors.
 """
 
 from __future__ import annotations

@@ -287,6 +287,7 @@ class ClosedForm(Model):
         *,
         rng: np.random.Generator,  # noqa: ARG003
     ) -> Self:
+        """An object without weights: `solve` makes them, and draws nothing at random."""
         return cls()
 
     @abstractmethod

@@ -46,16 +46,19 @@ class BlendConfig(base.ModelConfig):
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> Self:
+        """Build from what `to_flat` gave, or from its JSON, where the members are a list."""
         values = {name: value for name, value in flat.items() if name != "model"}
         if isinstance(values.get("members"), list):
             values["members"] = tuple(values["members"])
         return super().from_flat(values)
 
     def label(self) -> str:
+        """How many members there are: their own labels would be too long for a name."""
         return f"blend of {len(self.members)}"
 
     @property
     def leaky(self) -> bool:
+        """Whether the training of any member knows which items are held out."""
         return any(base.leaky(member.config) for member in self.members)
 
 
@@ -162,6 +165,7 @@ class Blend(base.Model):
         return scores
 
     def with_seen(self) -> Blend:
+        """The blend for lists that may hold what users have, of members that may as well."""
         members = [model.with_seen() for model in self.members]
         return Blend(self.config, members, self._seen, leave_out=False)
 
@@ -183,10 +187,12 @@ class Blend(base.Model):
         return np.where(sums > 0, sums, beyond)
 
     def to_host(self) -> Blend:
+        """The blend of members with their weights in host memory."""
         members = [model.to_host() for model in self.members]
         return Blend(self.config, members, self._seen, leave_out=self._leave_out)
 
     def arrays(self) -> dict[str, NDArray]:
+        """The config as JSON, the seen items, and `member0`, ...: the bytes of each `to_bytes`."""
         assert self._seen is not None
         text = json.dumps(self.config.to_flat(), sort_keys=True).encode()
         found: dict[str, NDArray] = {
@@ -201,6 +207,7 @@ class Blend(base.Model):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Blend:
+        """The blend that `arrays` came from; items that users have are left out of its lists."""
         from recsys.models import config_from_flat, model_of
 
         config = BlendConfig.from_flat(json.loads(arrays["config"].tobytes()))
@@ -215,6 +222,7 @@ class Blend(base.Model):
 
     @staticmethod
     def cost(config: BlendConfig, size: base.Size) -> base.Cost:
+        """The sum over the members, as if all were held at once."""
         from recsys.models import config_from_flat, model_of
 
         configs = [config_from_flat(member.config) for member in config.members]

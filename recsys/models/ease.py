@@ -31,8 +31,8 @@ class EaseConfig(ModelConfig):
 class EASE(LinearModel):
     """Weights with a zero diagonal that rebuild each user's history (Steck 2019, equation 8).
 
-    With G = X'X + l2 I and P = G^-1, the weights are -P_ij / P_jj off the diagonal. Memory is
-    twice I x I while solving.
+    With G = X'X + l2 I and P = G^-1, the weights are -P_ij / P_jj off the diagonal. Memory: see
+    `cost`.
     """
 
     def __init__(self, positives: CSR | None = None, l2: float | None = None) -> None:
@@ -49,11 +49,13 @@ class EASE(LinearModel):
         self._weights = _ease_weights(self._gram_of[1].copy(), config.ease_l2)
 
     def arrays(self) -> dict[str, NDArray]:
+        """As in `LinearModel`; X'X, kept for solving again, is dropped."""
         self._gram_of = None  # of no use to a trained model
         return super().arrays()
 
     @staticmethod
     def cost(config: EaseConfig, size: Size) -> Cost:  # noqa: ARG004
+        """Three matrices of I x I while solving, beside the float32 weights; I^3 operations."""
         single = size.items >= SINGLE_FROM
         cell = 4 if single else 8
         return Cost(memory=(3 * cell + 4) * size.items**2, work=1.0 * size.items**3)

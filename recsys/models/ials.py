@@ -51,6 +51,7 @@ class IalsConfig(ModelConfig):
     patience: int = Field(3, ge=0)
 
     def for_epochs(self, epochs: int) -> Self:
+        """The same config with so many epochs and without patience."""
         return self.model_copy(update={"epochs": epochs, "patience": 0})
 
 
@@ -104,6 +105,7 @@ class IALS(Model):
         )
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """The dot products of the users with every item."""
         return np.asarray(self.user_factors[users] @ self.item_factors.T)
 
     def list_scorer(self, config: IalsConfig) -> ListScorer:
@@ -119,17 +121,21 @@ class IALS(Model):
         return scores
 
     def vectors(self) -> Vectors:
+        """Both sides of factors, without biases."""
         return Vectors(self.user_factors, self.item_factors)
 
     def arrays(self) -> dict[str, NDArray]:
+        """`user_factors` (U, d) and `item_factors` (I, d), float32."""
         return {"user_factors": self.user_factors, "item_factors": self.item_factors}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> IALS:
+        """The model that `arrays` came from, on the same memory."""
         return cls(arrays["user_factors"], arrays["item_factors"])
 
     @staticmethod
     def cost(config: IalsConfig, size: Size) -> Cost:
+        """Factors, their best copy and the pairs; an epoch works 2 d^2 a pair, d^3 / 3 a row."""
         d = config.ials_factors
         rows = size.users + size.items
         return Cost(

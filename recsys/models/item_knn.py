@@ -26,6 +26,7 @@ class ItemKNN(SparseLinear):
     """Cosine similarity between items; of each item the nearest are kept, ties by lower item."""
 
     def solve(self, config: ItemKnnConfig, positives: CSR, threads: int = 1) -> None:
+        """Count and keep the nearest items; see `nearest_by_cosine`."""
         nearest = nearest_by_cosine(
             positives, config.knn_neighbours, shrink=config.knn_shrink, threads=threads
         )
@@ -33,4 +34,5 @@ class ItemKNN(SparseLinear):
 
     @staticmethod
     def cost(config: ItemKnnConfig, size: Size) -> Cost:
+        """That of finding the nearest items; see `nearest_cost`."""
         return nearest_cost(config.knn_neighbours, size)

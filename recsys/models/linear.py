@@ -33,6 +33,7 @@ class LinearModel(ClosedForm):
     _weights: NDArray[np.float32]  # (I, I)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """Histories times weights, one sparse by dense product for all of `users`."""
         return np.asarray(self._x[users] @ self._weights, np.float32)
 
     def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
@@ -40,6 +41,7 @@ class LinearModel(ClosedForm):
         return lambda lists: np.asarray(matrix(lists) @ self._weights, np.float32)
 
     def arrays(self) -> dict[str, NDArray]:
+        """The histories as `indptr` and `indices`, and `weights` float32 (I, I)."""
         return {
             "indptr": np.asarray(self._x.indptr, np.int64),
             "indices": np.asarray(self._x.indices, np.int32),
@@ -48,6 +50,7 @@ class LinearModel(ClosedForm):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
+        """The model that `arrays` came from, to score with, not to be solved again."""
         model = cls.__new__(cls)
         weights = arrays["weights"]
         model._x = matrix(CSR(arrays["indptr"], arrays["indices"], len(weights)))
@@ -66,6 +69,7 @@ class SparseLinear(ClosedForm):
         self._x, self._weights = matrix(positives), weights
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """Histories times weights, dense only in the result: B x I."""
         return np.asarray((self._x[users] @ self._weights).toarray(), np.float32)
 
     def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
@@ -73,6 +77,7 @@ class SparseLinear(ClosedForm):
         return lambda lists: np.asarray((matrix(lists) @ self._weights).toarray(), np.float32)
 
     def arrays(self) -> dict[str, NDArray]:
+        """As in `LinearModel`, the weights in compressed rows too."""
         return {
             "indptr": np.asarray(self._x.indptr, np.int64),
             "indices": np.asarray(self._x.indices, np.int32),
@@ -83,6 +88,7 @@ class SparseLinear(ClosedForm):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
+        """The model that `arrays` came from, to score with, not to be solved again."""
         model = cls.__new__(cls)
         n_items = len(arrays["weights_indptr"]) - 1
         weights = (arrays["weights"], arrays["weights_indices"], arrays["weights_indptr"])

@@ -26,23 +26,29 @@ class Popularity(ClosedForm):
             self.solve(PopularityConfig(), positives)
 
     def solve(self, config: PopularityConfig, positives: CSR, threads: int = 1) -> None:  # noqa: ARG002
+        """Count the users of each item."""
         self._counts = positives.item_counts().astype(np.float32)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
+        """The counts, as a read-only view that repeats one row."""
         return np.broadcast_to(self._counts, (len(users), len(self._counts)))
 
     def list_scorer(self, config: PopularityConfig) -> ListScorer:  # noqa: ARG002
+        """The counts for everybody, whatever they like."""
         return lambda lists: self.score_users(np.arange(lists.n_users))
 
     def arrays(self) -> dict[str, NDArray]:
+        """`counts`, float32 (I,)."""
         return {"counts": self._counts}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Popularity:
+        """The model that `arrays` came from."""
         model = cls()
         model._counts = arrays["counts"]
         return model
 
     @staticmethod
     def cost(config: PopularityConfig, size: Size) -> Cost:  # noqa: ARG004
+        """A pass over the pairs."""
         return Cost(memory=12 * size.items, work=float(size.positives))

@@ -42,6 +42,7 @@ class EpochReport:
     evaluation: Evaluation | None = field(default=None, repr=False, compare=False)
 
     def without_evaluation(self) -> EpochReport:
+        """This report, fit to be kept: a few numbers."""
         return replace(self, evaluation=None)
 
 

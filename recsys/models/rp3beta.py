@@ -34,6 +34,7 @@ class RP3beta(SparseLinear):
     divided by n_j^beta; the largest of each row kept."""
 
     def solve(self, config: Rp3betaConfig, positives: CSR, threads: int = 1) -> None:
+        """Count the walks and keep the largest weights; see `nearest_items`."""
         counts = np.maximum(positives.item_counts(), 1).astype(np.float64)
         activity = np.maximum(positives.degrees(), 1).astype(np.float64)
         self.become(
@@ -50,4 +51,5 @@ class RP3beta(SparseLinear):
 
     @staticmethod
     def cost(config: Rp3betaConfig, size: Size) -> Cost:
+        """That of finding the nearest items; see `nearest_cost`."""
         return nearest_cost(config.rp3_neighbours, size)

@@ -60,11 +60,13 @@ class SLIM(SparseLinear):
         self.become(positives, by_target.T.tocsr())
 
     def arrays(self) -> dict[str, NDArray]:
+        """As in `SparseLinear`; what was kept for solving again is dropped."""
         self._near = self._met = None  # of no use to a trained model
         return super().arrays()
 
     @staticmethod
     def cost(config: SlimConfig, size: Size) -> Cost:
+        """The head's counts and the nearest items; a system of k x k for each item."""
         k = min(config.slim_neighbours, size.items)
         near = nearest_cost(k, size)
         return Cost(

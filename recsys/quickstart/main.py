@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line of `run.sh`: the report's options, and a few of our own."""
     result = argparse.ArgumentParser(
         prog="run.sh",
         description="Train one recommender and write submission.csv.",
@@ -203,6 +204,7 @@ def refit(
 
 
 def new_model(n_users: int, n_items: int, config: TrainConfig, rng: np.random.Generator) -> LFM:
+    """Weights drawn from `rng`, with the config's number of factors and spread."""
     return LFM(n_users, n_items, config.latent_factors, rng=rng, init_std=config.init_std)
 
 
@@ -238,6 +240,7 @@ def plot_history(history: Sequence[EpochReport], metric: str, path: Path, leaky:
 
 
 def say(line: str) -> None:
+    """A line on stdout at once, even into a pipe."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

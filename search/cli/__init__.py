@@ -1,5 +1,7 @@
-"""The command line: `arguments` parses, `main` calls and gives exit codes, `commands` has the
-commands other than the search.
+"""The command line: a command in, an exit code and everything that is printed out.
+
+`main` is the door; `arguments` parses. `commands` has the commands other than the search, a few in
+files of their own: `export`, `runs`, `clean`, `fetch`, and `overview` for what `data` shows.
 
 May import: every room.
 """

@@ -61,6 +61,7 @@ class Parser(argparse.ArgumentParser):
         self.register("action", "store_true", OnceTrue)
 
     def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2 and one line on stderr, in the place of argparse's usage text."""
         self.exit(2, f"{self.prog}: {one_line(message)} (see --help)\n")
 
 
@@ -74,6 +75,7 @@ class Once(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        """Note in `namespace.given`, by dest, how the option was spelled."""
         given = vars(namespace).setdefault("given", {})
         if option_string is not None:
             if self.dest in given:
@@ -95,6 +97,7 @@ class OnceTrue(Once):
         values: Any,  # noqa: ARG002 - there are none
         option_string: str | None = None,
     ) -> None:
+        """True is the value."""
         super().__call__(parser, namespace, True, option_string)
 
 

@@ -18,7 +18,7 @@ from search.stages.lists import lists_of
 
 
 def clean(folders: list[RunFolder]) -> Iterator[str]:
-    """Remove it from each run, but those that are running; lines that say what was freed."""
+    """Remove it from every run that is not running; returns lines that say what was freed."""
     total = 0
     for folder in folders:
         if folder.alive():

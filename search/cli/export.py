@@ -111,7 +111,7 @@ def _unfinished(folder: RunFolder, what: str) -> InputError:
 def _check_own(folder: RunFolder) -> None:
     """Raise `InputError` where model or submission are not what this run's refit made.
 
-    Those of before an extension that has not come to its end are exported, with a note.
+    Those from before an extension that has not come to its end are exported, with a note.
     """
     from search.record.handed import disagreement
 

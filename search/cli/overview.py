@@ -19,9 +19,9 @@ RULES = (
     ("split.test=none", SplitPlan("random", None, TENTH)),
 )
 
-# One date for all users, where it is known when things happened.
+# Split at one date for all users; for data that says when things happened.
 BY_DATE = "split.order=time", SplitPlan("time", TENTH, TENTH)
-# Test users with a history, fewer of whom say little.
+# Fewer test users with a history than this say little.
 ENOUGH = 200
 
 

@@ -1,9 +1,14 @@
 """Ray as a machine: starting or joining it, and what it may use of this one.
 
-`cluster` is the door: a running Ray that maps tasks to workers. `environment` keeps other people's
-variables out, `cores` counts what may be used, `ray_folder` finds a place for Ray's files,
-`storage` one for Tune's; `head` asks whether anybody answers at an address; `place` checks all of
-it before a run folder exists; `workers` says why workers do not start.
+`cluster` is the door: a running Ray that maps tasks to workers, its servers started by `lean`.
+Options go in; a `Cluster` with its `Resources` comes out, or a ConfigError in one line.
 
-May import: record, and the leaves (guard, paste, paths).
+This machine: `cores` and `memory` count what may be used, within its `cgroups`; `environment` keeps
+other people's variables out; `ray_folder` finds a place for Ray's files, `storage` one for Tune's.
+A cluster: `head` asks whether anybody answers at an address, `nodes` which machines can work (in a
+program of its own, `ask_nodes`); `shipping` sends them our code. `place` checks all of it before a
+run folder exists; `workers` says why workers do not start. A run that was a job on a cluster is
+brought here by `jobs`, which has `pack_run` run there.
+
+May import: record, the leaves, and recsys.
 """

@@ -95,6 +95,7 @@ def start_trouble(logs: Path) -> str | None:
 
 
 def tail(file: Path) -> str:
+    """The last part of a log, which may be long; OSError where it cannot be read."""
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - _TAIL))
         return stream.read().decode(errors="replace")

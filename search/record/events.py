@@ -264,6 +264,7 @@ class ReplicateRaced(Event):
 
     @property
     def failed(self) -> bool:
+        """Whether there is no value, whether or not a traceback (`error`) came with the cause."""
         return self.error is not None or self.cause is not None
 
 

@@ -200,6 +200,7 @@ class RunFolder:
 
     @property
     def name(self) -> str:
+        """What `--run` calls it: the last part of its path."""
         return self.path.name
 
     @property

@@ -94,6 +94,7 @@ class Journal:
         return self._size
 
     def close(self) -> None:
+        """Write no more; nothing is left to flush. Closing twice does no harm."""
         with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)

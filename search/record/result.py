@@ -29,6 +29,8 @@ Interval = tuple[Number, Number]
 
 
 class ResultPart(BaseModel):
+    """A part of result.json: frozen, and fields that only later versions know are ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     def plain(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class Remarked(ResultPart):
 
     @property
     def remarks(self) -> dict[str, Any]:
+        """The keys beside the fields, as they stand in the file."""
         return self.model_extra or {}
 
 
@@ -222,6 +225,7 @@ class RunResult(ResultPart):
 
     @property
     def is_table(self) -> bool:
+        """Whether the run compared configs, with a test value for each and no winner."""
         return self.purpose == "table"
 
     @property

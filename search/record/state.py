@@ -108,6 +108,7 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
+        """Whether it has ended, in whatever way; False also where its session died."""
         return self.state != State.RUNNING
 
     @property
@@ -287,6 +288,7 @@ class RunState:
         return max(done, key=lambda t: t.value or 0.0, default=None)
 
     def stage_done(self, name: str) -> bool:
+        """Whether a stage has come to its end; False where it never began."""
         return name in self.stages and self.stages[name].state == StageState.DONE
 
     def wall_s(self) -> float:

@@ -1,7 +1,9 @@
-"""report.html: one file that works offline.
+"""A run folder in, report.html out: one file that works offline.
 
-`page` is the door; `files` reads a run folder, `tables` and `charts` (with `svg`) draw what is in
-it, `templates/` holds the page.
+`page` is the door, `compare` that of a page about several runs, and `render` makes one file of
+either. `files` reads a run folder; `tables`, `charts`, `maps` (many parameters at once) and
+`timeline` draw what is in it, with `svg`; `bounds` finds what the best trials press against.
+`templates/` holds the page.
 
-May import: record, space, the summary, and the leaves (paste, stats, words).
+May import: record, space, the summary, the leaves, and recsys.
 """

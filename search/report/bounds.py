@@ -17,7 +17,7 @@ from search.words import short
 
 LEAST, MOST = 5, 10  # of the best trials that are looked at: a fifth of them
 EDGE = 0.1  # the share of a range next to its end that counts as the end
-CHANCE = 0.01  # that so many lie there if the best were anywhere
+CHANCE = 0.01  # at most: that so many lie there, were the best spread evenly
 FACTOR = 3.0  # by which a logarithmic range grows
 
 
@@ -34,6 +34,7 @@ class Pressed:
 
     @property
     def words(self) -> str:
+        """The bound in a sentence."""
         what = "highest" if self.end == "high" else "lowest"
         return (
             f"{self.name}: {self.count} of the {self.best} best trials are at the {what} that the "
@@ -42,7 +43,7 @@ class Pressed:
 
 
 def pressed(spec: SearchSpec, trials: Sequence[TrialRecord]) -> list[Pressed]:
-    """The bounds that more of the best trials lie at than chance would have, where the space can be
+    """The bounds at which more of the best trials lie than chance explains, where the space can be
     widened. Nothing is said of fewer than 15 trials.
     """
     able = [t for t in trials if t.value is not None and not t.leaky]

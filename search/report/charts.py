@@ -74,7 +74,6 @@ def progress_chart(
     plot.axes("trial", f"{metric} on validation", whole=True)
     for name, value in lines.items():
         plot.segment((-0.5, value), (last + 0.5, value), "baseline", f"{name} {number(value)}")
-        plot.text(plot.x.end, plot.y(value) - 6, baseline_name(name), "note end")
     steps: list[tuple[float, float]] = []
     best = float("-inf")
     for trial in sorted(known, key=lambda t: t.number):
@@ -88,6 +87,8 @@ def progress_chart(
         plot.curve([*steps, (last + 0.5, best)], "best")
     for trial in drawn(trials, winner, MOST_DOTS):
         plot.dot(trial.number, trial.value or 0.0, kind_of(trial, winner), hint(trial), trial.id)
+    for name, value in lines.items():  # above the dots, which would hide them
+        plot.text(plot.x.end, plot.y(value) - 6, baseline_name(name), "note end halo")
     return plot.markup()
 
 

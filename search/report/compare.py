@@ -42,6 +42,7 @@ class Side:
 
     @property
     def name(self) -> str:
+        """The run's name, the same as its folder's."""
         return self.files.name
 
     @cached_property
@@ -102,6 +103,7 @@ class Group:
 
     @property
     def metric(self) -> str:
+        """What all sides are measured in: a group has one metric."""
         return self.sides[0].files.metric
 
     @property

@@ -38,14 +38,17 @@ class RunFiles:
 
     @property
     def metric(self) -> str:
+        """What the run maximises; "value" where a file as old as its journal does not say."""
         return self.result.metric or self.state.run.metric or "value"
 
     @property
     def is_table(self) -> bool:
+        """As `RunResult.is_table`, known before there is a result."""
         return (self.result.purpose or self.state.run.purpose) == "table"
 
     @cached_property
     def trials(self) -> list[TrialRecord]:
+        """All trials, by their numbers."""
         return self.state.in_order()
 
     @cached_property

@@ -15,6 +15,7 @@ from search.words import number, short
 
 MOST_AXES = 9  # with that of the metric
 MOST_LINES = 200
+MOST_LETTERS = 16  # of a word at a tick: what fits between two axes
 NONE_AT, LOWEST = 0.0, 0.12  # heights on an axis: of a trial without the parameter, of its range
 FIFTHS = 5
 
@@ -55,7 +56,7 @@ class Axis:
     def marks(self) -> list[tuple[float, str]]:
         """(height, text) of its ticks."""
         if self.words:
-            found = [(self.scale(n), word[:14]) for n, word in enumerate(self.words)]
+            found = [(self.scale(n), clipped(word)) for n, word in enumerate(self.words)]
         else:
             low, high = self.scale.low, self.scale.high
             ends = {low, high} if low != high else {low}
@@ -68,6 +69,11 @@ class Axis:
                 if all(abs(self.scale(v) - at) > 0.1 for at in taken)
             ]
         return [*found, (NONE_AT, "none")] if self.absent else found
+
+
+def clipped(word: str) -> str:
+    """A word as it fits between two axes; a longer one ends in a mark that says so."""
+    return word if len(word) <= MOST_LETTERS else f"{word[: MOST_LETTERS - 1]}…"
 
 
 def parallel_chart(

@@ -56,6 +56,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """The pixel of a number; the middle where low and high are one."""
         low, high, value = (
             (math.log(v) for v in (self.low, self.high, value))
             if self.log
@@ -65,6 +66,7 @@ class Scale:
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self, most: int = 5) -> list[float]:
+        """Round numbers within the scale; `most` limits them on a linear one only."""
         return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high, most)
 
 
@@ -138,6 +140,7 @@ class Plot:
             )
 
     def text(self, x: float, y: float, words: str, kind: str = "tick") -> None:
+        """Words at a place in pixels, their baseline at `y`; `kind`: CSS classes."""
         self.parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>')
 
     def _line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
@@ -193,6 +196,7 @@ class Plot:
         self.parts.append(f'<{tag} class="{kind}"{_trial(trial)} {inside}>{_hint(hint)}</{tag}>')
 
     def markup(self) -> Markup:
+        """The drawing so far as one <svg> with its title for screen readers."""
         head = (
             f'<svg viewBox="0 0 {self.width} {self.height}" role="img" '
             f'aria-label="{escape(self.title)}">'

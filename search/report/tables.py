@@ -17,6 +17,7 @@ MOST_ROWS = 300
 
 
 def data_name(run: RunFiles) -> str:
+    """What the data is called, from whichever file of the run knows it."""
     known = run.provenance.get("data")
     return run.result.data or (known or {}).get("name") or run.state.run.dataset or "unnamed data"
 
@@ -33,6 +34,10 @@ def race_values(run: RunFiles) -> dict[str, list[float]]:
 
 
 def race_rows(run: RunFiles) -> list[dict[str, Any]]:
+    """A row for each finalist, best mean first, with its comparison where the race has made one.
+
+    complete: whether it was trained on as many splits as any other.
+    """
     said = {c.against: c for c in run.result.race.comparisons}
     values = {t.id: t.value for t in run.trials}
     replicates = max((len(v) for v in race_values(run).values()), default=0)
@@ -53,6 +58,7 @@ def race_rows(run: RunFiles) -> list[dict[str, Any]]:
 
 
 def param_names(run: RunFiles) -> list[str]:
+    """Parameters that any trial has, in the order in which they first appear."""
     return list(dict.fromkeys(name for t in run.trials for name in t.params))
 
 

@@ -36,10 +36,12 @@ class Timeline:
 
     @property
     def rows(self) -> int:
+        """How many trials ran side by side at most."""
         return max((bar.row for bar in self.bars), default=-1) + 1
 
     @property
     def length(self) -> float:
+        """Seconds from the first start to the last end, less the pauses."""
         return max((bar.end for bar in self.bars), default=0.0)
 
     @property

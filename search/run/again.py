@@ -104,7 +104,7 @@ class Recipe:
 
     @staticmethod
     def of(origin: WonRun, device: str, what: str) -> Recipe:
-        """`what` makes the seeds others."""
+        """That of a run; `what`: a word on which the seeds depend."""
         blend = origin.blend
         parts = (
             [(origin.race.winner, origin.race.epochs)]
@@ -126,6 +126,7 @@ class Recipe:
 
     @property
     def config(self) -> ModelConfig:
+        """What the finished model is of: the one training's config, or that of the blend."""
         if self.blend is None:
             return self.trainings[0].config
         return self._blended(self.blend)

@@ -35,6 +35,7 @@ class Interruption:
         self._postponed = False
 
     def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        """The handler: raises KeyboardInterrupt the first time, unless `postponed`."""
         if not self.pressed:
             self.pressed = True
             if not self._postponed:

@@ -1,4 +1,7 @@
-"""What a terminal shows while a search runs: `display` takes events, `draw` makes lines of them.
+"""What a terminal shows while a search runs: events in, lines out.
 
-May import: record, and the leaf words.
+`display` is the door and takes the events; `progress` is what is known so far, `draw` makes lines
+of it.
+
+May import: record, the leaves, and recsys.
 """

@@ -26,6 +26,7 @@ class Shown:
 
     @property
     def has_value(self) -> bool:
+        """Whether an epoch has been evaluated, with a number as its value."""
         return self.best > float("-inf")
 
 
@@ -76,9 +77,11 @@ class Progress:
         self.started = self.stage_started = self.clock()
 
     def start_trial(self, trial_id: str, params: Mapping[str, Any]) -> None:
+        """A trial begins, or begins again (its worker died) as if nothing had been."""
         self.running[trial_id] = Shown(trial_id, dict(params), self.leaky or leaky(params))
 
     def advance(self, trial_id: str, epoch: int, best: float) -> None:
+        """A report of a trial: the last epoch, and the best value so far, which may be NaN."""
         trial = self.running.setdefault(trial_id, Shown(trial_id, {}, self.leaky))
         trial.epoch = epoch
         if best == best:  # a NaN is no value
@@ -100,6 +103,7 @@ class Progress:
         return trial, how
 
     def enter(self, stage: str) -> None:
+        """A stage begins, and its clock with it."""
         self.now, self.part, self.stage_started = stage, None, self.clock()
 
     @property

@@ -2,7 +2,8 @@
 
 In: text. Out: `SearchSpec`, and `TrialConfig` for one choice of parameters. `load` is the door;
 `reader`, `params`, `located` and `override` turn text into a spec; `spec` and `domains` are what a
-spec is made of; `trial` is one trial as values.
+spec is made of, `strategies` the words for how it is walked; `trial` is one trial as values.
+`widen` says what a search that goes on may change, and `schema` tells editors what a space can say.
 
-May import: recsys, and the leaves (durations, names, paths).
+May import: the leaves, and recsys.
 """

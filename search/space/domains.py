@@ -50,12 +50,15 @@ class Constant:
     value: Value
 
     def contains(self, value: Value) -> bool:
+        """Whether `value` is this one; 1 and 1.0 are the same."""
         return _same(value, self.value)
 
     def values(self) -> Iterator[Value] | None:
+        """The one value there is."""
         return iter((self.value,))
 
     def plain(self) -> Any:
+        """The value itself, as it stands in YAML."""
         return self.value
 
 
@@ -63,13 +66,16 @@ class _Listed(ABC):
     """One of some values, each as likely and as far out as the others."""
 
     @abstractmethod
-    def values(self) -> Iterator[Value]: ...
+    def values(self) -> Iterator[Value]:
+        """All options, for a grid, in the order of the space."""
 
     def sample(self, rng: np.random.Generator) -> Value:
+        """Any option, all equally likely."""
         options = self.corners()
         return options[int(rng.integers(len(options)))]
 
     def corners(self) -> tuple[Value, ...]:
+        """What a space is checked with: every option."""
         return tuple(self.values())
 
 
@@ -80,9 +86,11 @@ class Choice(_Listed):
     options: tuple[Value, ...]
 
     def contains(self, value: Value) -> bool:
+        """Whether `value` is one of the options; 1 and 1.0 are the same."""
         return any(_same(value, option) for option in self.options)
 
     def values(self) -> Iterator[Value]:
+        """All options, for a grid, in the order of the space."""
         return iter(self.options)
 
     def nearest(self, value: Value) -> Value | None:
@@ -93,6 +101,7 @@ class Choice(_Listed):
         return min(numbers, key=lambda o: abs(o - value), default=None)
 
     def plain(self) -> Any:
+        """The YAML value that reads back as this choice."""
         return {"choice": list(self.options)}
 
 
@@ -104,21 +113,27 @@ class Bundle(_Listed):
 
     @property
     def options(self) -> tuple[str, ...]:
+        """The names of the sets, which are what the search sees."""
         return tuple(name for name, _ in self.sets)
 
     def fields(self, option: str) -> dict[str, Value]:
+        """The constants behind a name, by flat parameter; KeyError for a name that is none."""
         return dict(dict(self.sets)[option])
 
     def contains(self, value: Value) -> bool:
+        """Whether `value` names one of the sets."""
         return value in self.options
 
     def values(self) -> Iterator[Value]:
+        """All names, for a grid, in the order of the space."""
         return iter(self.options)
 
     def nearest(self, value: Value) -> Value | None:
+        """The name itself where it is one of the sets, otherwise None: names have no distance."""
         return value if value in self.options else None
 
     def plain(self) -> Any:
+        """The YAML value that reads back as this bundle."""
         return {"choice": {name: dict(pairs) for name, pairs in self.sets}}
 
 
@@ -131,9 +146,11 @@ class _Range:
     step: int | float | None
 
     def corners(self) -> tuple[Value, ...]:
+        """What a space is checked with: both ends."""
         return (self.low, self.high)
 
     def plain(self) -> Any:
+        """The YAML value that reads back as this range."""
         result: dict[str, Any] = {"low": self.low, "high": self.high}
         if self.log:
             result["log"] = True
@@ -150,6 +167,7 @@ class IntRange(_Range):
     step: int = 1
 
     def contains(self, value: Value) -> bool:
+        """Whether `value` is an `int` that a step from `low` leads to; 2.0 is not."""
         return (
             isinstance(value, int)
             and self.low <= value <= self.high
@@ -157,15 +175,20 @@ class IntRange(_Range):
         )
 
     def sample(self, rng: np.random.Generator) -> int:
+        """Uniform over the steps; with `log` in the logarithm, from low - 0.5 to high + 0.5, and
+        rounded, so that the ends get their whole share.
+        """
         if self.log:
             exponent = rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))
             return min(max(round(math.exp(exponent)), self.low), self.high)
         return self.low + self.step * int(rng.integers((self.high - self.low) // self.step + 1))
 
     def values(self) -> Iterator[Value] | None:
+        """Every step, ascending, for a grid."""
         return iter(range(self.low, self.high + 1, self.step))
 
     def nearest(self, value: Value) -> Value | None:
+        """The step that is closest to a number, clipped to the range; None for text."""
         if isinstance(value, str):
             return None
         steps = round((value - self.low) / self.step)
@@ -182,6 +205,7 @@ class FloatRange(_Range):
     step: float | None = None
 
     def contains(self, value: Value) -> bool:
+        """Whether a number is in the range and, where there is a step, on one of them."""
         if isinstance(value, str) or not self.low <= value <= self.high:
             return False
         if self.step is None:
@@ -190,6 +214,7 @@ class FloatRange(_Range):
         return abs(steps - round(steps)) < 1e-8
 
     def sample(self, rng: np.random.Generator) -> float:
+        """Uniform in the range, in its logarithm with `log`, or over the steps."""
         if self.log:
             value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
             return min(max(value, self.low), self.high)
@@ -207,11 +232,13 @@ class FloatRange(_Range):
         return float(Decimal(repr(self.low)) + k * Decimal(repr(self.step)))
 
     def values(self) -> Iterator[Value] | None:
+        """Every step, ascending, for a grid; None for a range without steps, which has no list."""
         if self.low == self.high:
             return iter((self.low,))
         return None if self.step is None else (self._at(k) for k in range(self._steps + 1))
 
     def nearest(self, value: Value) -> Value | None:
+        """The closest number of the range, or of its steps; None for text."""
         if isinstance(value, str):
             return None
         clipped = min(max(float(value), self.low), self.high)
@@ -246,6 +273,7 @@ class Param:
         return None if "model" in names or not owned else frozenset.union(*owned)
 
     def active(self, known: Mapping[str, Value]) -> bool:
+        """Whether it exists in a config of which the earlier parameters are `known`."""
         models = self.models()
         if models is not None and known.get("model", DEFAULT) not in models:
             return False

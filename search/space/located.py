@@ -98,6 +98,7 @@ class Node:
         return self.fail(f"got {shown(self.value)}, expected {expected}")
 
     def child(self, key: str | int, value: object) -> Node:
+        """A value inside this one, at `key`, with its place in the file."""
         return Node(value, self.origin, (*self.path, key))
 
     def mapping(self, expected: str = "a mapping of keys to values") -> dict[str, Node]:
@@ -119,6 +120,7 @@ class Node:
         return found
 
     def sequence(self, expected: str = "a list", most: int = 1000) -> list[Node]:
+        """The entries of a list, at most `most`; it may be empty. expected: what errors ask for."""
         if not isinstance(self.value, list):
             raise self.wrong(expected)
         if len(self.value) > most:
@@ -126,6 +128,7 @@ class Node:
         return [self.child(i, value) for i, value in enumerate(self.value)]
 
     def text(self) -> str:
+        """Text in one line, which may be empty; a number is no text."""
         if not isinstance(self.value, str) or not self.value.isprintable():
             raise self.wrong("text in one line")
         return self.value
@@ -156,6 +159,7 @@ class Node:
         return float(value)
 
     def boolean(self) -> bool:
+        """True or False; 0, 1, "yes" and "no" are neither."""
         if not isinstance(self.value, bool):
             raise self.wrong("true or false")
         return self.value

@@ -33,6 +33,7 @@ class RaceSpec:
     up_to: int | None = None
 
     def plain(self) -> dict[str, Any]:
+        """The YAML value that reads back as this race."""
         plain: dict[str, Any] = {"finalists": self.finalists, "replicates": self.replicates}
         # runs of earlier versions are known by the digest of a spec without these keys
         if self.up_to is not None:

@@ -47,6 +47,7 @@ class EveryConfig(Way):
     whole: bool = True
 
     def check(self, spec: SearchSpec, params: Node) -> None:
+        """Every parameter has values to count, and they make at most `GRID_LIMIT` configs."""
         for param in spec.searched():
             if param.domain.values() is None:
                 raise params.child(param.name, None).fail(
@@ -62,6 +63,7 @@ class EveryConfig(Way):
         return len(first) + sum(1 for _ in islice(rest, GRID_LIMIT + 1))
 
     def listed(self, spec: SearchSpec) -> Iterator[dict[str, Value]]:
+        """`enqueue`, then the whole grid; a config that is in both comes twice."""
         yield from super().listed(spec)
         yield from spec.grid()
 

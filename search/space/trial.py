@@ -57,8 +57,10 @@ class TrialConfig:
 
     @property
     def id(self) -> str:
+        """See `trial_id`."""
         return trial_id(self.number)
 
     @property
     def params(self) -> dict[str, Value]:
+        """`chosen` by name: what the journal calls `params`."""
         return dict(self.chosen)

@@ -1,10 +1,10 @@
 """The blend of the finalists: one more finalist, on splits that did not choose its weights.
 
-The race leaves every finalist's lists on every fresh split. Here they are added with weights that
-the other splits chose and compared, user by user, with the finalist that the other splits would
-have made the winner; the weights that are kept are chosen by all splits. Only a blend that is
-proven better is handed over in the winner's place. Where the race had one split, each half of its
-users chooses for the other half.
+The race leaves every finalist's lists on every fresh split. On each split they are added here
+with weights that the other splits chose, and the sum is compared, user by user, with the finalist
+that the other splits would have made the winner; the weights that are kept are chosen by all. Only
+a blend that is proven better is handed over in the winner's place. Where the race had one split,
+each half of its users chooses for the other half.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def train_blend(
     items: CSR,
     done: Mapping[FinalTraining, bytes] = {},
 ) -> tuple[BlendConfig, list[bytes]]:
-    """The members trained on `items`, side by side; `what` makes their seeds others.
+    """The members trained on `items`, side by side; `what`: a word on which their seeds depend.
 
     done: weights of trainings on the same items, where there are some. Raises `RunFailedError`
     where one of them failed.

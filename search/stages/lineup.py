@@ -26,9 +26,10 @@ WEIGHING_S = 5e-4  # of a core: what a blend's weights take for a user's lists b
 
 
 def honest_trials(run: Stages) -> list[TrialRecord]:
-    """Trials that may win, best first: completed ones and those that were under way when the time
-    was up, which were proposed last, from the most trials; pruned ones where there are none of
-    these.
+    """Trials that may win, best first; where there are none, those that were pruned.
+
+    A trial may win if it completed, or was under way when the time was up: the last ones were
+    proposed by a searcher that knew the most.
     """
     known = [t for t in run.state.in_order() if t.value is not None and not t.leaky]
     found = [t for t in known if t.may_win] or [t for t in known if t.state == State.PRUNED]
@@ -110,8 +111,8 @@ def others_to_blend(
     run: Stages, ranked: list[TrialRecord], chosen: list[TrialRecord]
 ) -> list[TrialRecord]:
     """The best trial of each method that is not among the chosen, best first: a blend lives on
-    variety. As many as a blend has members, and as many more as there are finalists beside the
-    best, since they may be these.
+    variety. At most as many as a blend has members, and one more for each finalist beside the best,
+    since the first of them may be those finalists.
     """
     found: dict[Any, TrialRecord] = {}
     for trial in ranked:
@@ -125,9 +126,10 @@ def others_to_blend(
 
 
 def who_races(run: Stages, choosing: float) -> RacePlanned:
-    """The finalists that there is time for, and on how many splits; as decided before where a race
-    is resumed, for some of its results are known by now. A race on more splits than planned takes
-    no longer than the trials did: who asked for a short search wants one.
+    """The finalists that there is time for, and on how many splits.
+
+    A race that is resumed keeps what was decided before its first result. A race on more splits
+    than planned takes no longer than the trials did: who asked for a short search wants one.
 
     choosing: seconds that the choice of the rivals beside it takes.
     """
@@ -164,7 +166,7 @@ def close_ones(run: Stages, asked: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
-    """`granted`, counted as the seconds of the trials were."""
+    """`granted` in seconds as trials took them, which may have been evaluated on fewer users."""
     seconds = granted(run, choosing)
     return lambda racers: seconds(racers) / dearer(run, racers)
 
@@ -252,9 +254,10 @@ def fit_race(
     """Fewer replicates, then fewer finalists (the worst first), where time is short.
 
     seconds: that a race of some finalists may take. A finalist takes about as long as its trial
-    did. Two on two splits are the least that tells something; where they do not fit, as few of the
-    dearest are left out (never the first, which is to be beaten) as lets most of the others race.
-    Where that does not help: two on one split, and where not even these, 0: no race.
+    did. Two finalists on two splits are the least that tells something. Where they do not fit, the
+    dearest are left out, as few as it takes for most of the others to race, and never the first,
+    which is to be beaten. Where that does not help: two on one split; where not even these fit, 0
+    splits: no race.
     """
     chosen, r = _fit(racers, replicates, concurrent, seconds, cost)
     least = min(MIN_REPLICATES, replicates)

@@ -29,9 +29,11 @@ def lists_of(folder: Path) -> list[Path]:
 
 
 def save_lists(path: Path, lists: TopLists) -> None:
+    """Write the lists of one finalist on one split, the whole file or none."""
     save_arrays(path, items=lists.items, scores=lists.scores)
 
 
 def load_lists(path: Path) -> TopLists:
+    """What `save_lists` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         return TopLists(stored["items"], stored["scores"])

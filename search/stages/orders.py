@@ -32,7 +32,7 @@ def by_order(run: Stages) -> dict[str, Values] | None:
     """The run's metric for the winner and popularity by order of the split; None where there is
     nothing to say: no test, no time left, data without times or with a test part of its own.
 
-    The winner is trained once more for each order, but for the one that the test has measured.
+    The winner is trained once more for each order except the one that the test has measured.
     """
     metric, own = run.spec.metric, tested(run.state)
     if own is None or own.values is None:
@@ -68,7 +68,7 @@ def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:
     for order in get_args(Order):
         if order not in data.orders:
             continue
-        # a number of each user, or a date, is a share elsewhere
+        # so many of each user, or all since a date: under another order an equal share
         per_user = plan.order != "time" and order != "time"
         rule = plan.test if per_user or plan.test.kind == "ratio" else share
         masks = held_out(run.dataset, SplitPlan(order, rule), run.settings.seed)

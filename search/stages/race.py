@@ -131,8 +131,10 @@ def without_race(run: Stages, best: TrialRecord) -> Decided:
 
 
 def sound_splits(rows: Iterable[ReplicateRaced], planned: int, replicates: int) -> int:
-    """On how many of the splits nobody failed who had finished the planned ones: a failure on a
-    split that was raced because there was time costs the splits from there on, and no finalist.
+    """How many of the splits count: those before the first failure on a split beyond `planned`.
+
+    A failure on a planned split costs the race a finalist; one on a split that was added because
+    there was time costs that split and those after it, and no finalist.
     """
     failed = {(row.config_id, row.replicate) for row in rows if row.failed}
     out = {name for name, replicate in failed if replicate < planned}

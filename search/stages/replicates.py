@@ -52,6 +52,7 @@ class Standing:
 
     @property
     def mean(self) -> float:
+        """The mean over the splits, by which finalists are ranked."""
         return float(np.mean(self.values))
 
     @property

@@ -1,7 +1,7 @@
 """The rivals of the winner: chosen on validation beside the race, tested beside the winner.
 
-Choosing them takes one worker long where their models are dear, so that it begins with the race
-and not after it. What was chosen is in the journal; a run without a race chooses before its test.
+Where their models are dear, choosing takes its worker long; so it begins with the race and not
+after it. What was chosen is in the journal; a run without a race chooses before its test.
 """
 
 from __future__ import annotations

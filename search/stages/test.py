@@ -87,8 +87,8 @@ def test(run: Stages) -> Tested:
 def time_for(run: Stages, blend: Blended) -> bool:
     """Whether there is time to test a blend. One that is handed over is tested in any case.
 
-    What it is made of has to be trained for that, but for the winner, which was for its own test;
-    and the winner once more after it, on everything.
+    Its members have to be trained for that, except the winner, whose own test has done it; after
+    that the winner is trained once more, on everything.
     """
     if blend.handed_over or run.deadline is None:
         return True

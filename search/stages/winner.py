@@ -32,6 +32,7 @@ class FinalTraining:
         return FinalTraining(config.for_epochs(epochs).honest(), seed, threads, device)
 
     def train(self, items: CSR) -> Model:
+        """The model of `items` (U x I), trained in this process, the same each time."""
         limit_threads(self.threads)
         rng = np.random.default_rng(self.seed)
         device = own_device(self.device)
@@ -60,8 +61,9 @@ def race_decided(run: Stages) -> Decided:
 
 
 def final_training(run: Stages, trial_id: str, epochs: int, what: str) -> FinalTraining:
-    """What a worker needs to train a trial's config with nothing held out; `what` makes the seed
-    another one.
+    """What a worker needs to train a trial's config with nothing held out.
+
+    what: a word on which the seed depends, so that test and refit have seeds of their own.
     """
     return FinalTraining.of(
         run.state.trials[trial_id].training,

@@ -1,9 +1,13 @@
 """MLflow: everything that is delivered there, and the server of its UI.
 
-The driver's side imports no mlflow: `driver` starts the courier and asks how far it is, `address`
-checks where a store is, `database` whether its file can be used, `memory` what has arrived.
-`courier` is a process of its own; with `delivery`, `wanted` (what should be there), `store`,
-`champion`, `pyfunc`, `moved` and `verify` it brings the journal to MLflow. `ui` serves the pages.
+The driver's side imports no mlflow. `driver` is its door: it starts the courier and asks how far it
+is. `where` says which store a run goes to, `address` what an address names, `database` whether a
+store's file can be used, `memory` what has arrived.
 
-May import: record, the summary, and the leaves (guard, paste, paths, words).
+`courier` is a process of its own, which reads a run folder and brings it to MLflow: `delivery` is
+one pass, `wanted` what should be there, `store` the opened store, `champion` and `pyfunc` the
+model, `description` and `views` how the pages of a search look; `moved` mends a store that was
+moved, `verify` compares all of it. `ui` serves the pages, by `ui_server`.
+
+May import: record, the summary, the leaves, and recsys.
 """

@@ -45,6 +45,7 @@ class Control:
 
     @property
     def closing(self) -> bool:
+        """Whether the driver has asked for the end or is gone: one last effort, then none."""
         return self.deadline is not None
 
     def late(self) -> bool:

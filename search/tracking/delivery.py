@@ -46,6 +46,7 @@ class RunDelivery:
 
     @property
     def state(self) -> RunState:
+        """What the journal said when it was last read."""
         return self.follower.state
 
     def run_pass(self) -> bool:

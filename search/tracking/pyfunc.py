@@ -31,6 +31,7 @@ class ServedRecommender(PythonModel):
     """The best items for each row: of a user, of what somebody likes, or near an item."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        """Read the model, its ids and its seen items: what MLflow calls when it loads a model."""
         folder = Path(context.artifacts["model"])
         ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
         self.item_ids = np.array(ids["items"], dtype=object)

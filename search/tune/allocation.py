@@ -36,6 +36,7 @@ class Terms:
     costs: Mapping[str, float] = field(default_factory=dict)
 
     def cost(self, name: str) -> float:
+        """Of a trial of the method `name`, in the unit of `costs`."""
         return self.costs.get(name, 1.0)
 
 

@@ -40,6 +40,7 @@ class SturdyController(TuneController):
         self._actor_manager: Any = ManyAtOnce(asked._resource_manager)
 
     def on_step_begin(self) -> None:
+        """Hand out workers that are idle, before each turn of Ray's loop."""
         super().on_step_begin()
         self._offer_idle()
 

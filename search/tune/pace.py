@@ -26,11 +26,11 @@ from search.tune.allocation import FIRST, Terms, terms_of
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
 STARTS = 75  # trials that a search is to begin in its seconds
-WORTH_A_TRIAL = 10  # epochs of a typical config: rather fewer starts than trials shorter than that
+WORTH_A_TRIAL = 10  # epochs of a typical config: fewer trials are begun rather than shorter ones
 LEAST_STARTS = 8  # but so many in any case
 RUNGS = 2  # so many times a trial is judged: with a factor of 3 after a ninth and a third of it
-# Of the trials of a rung go on, not 1/3: a searcher that learns proposes ever better ones, and the
-# first of a rung have nobody to be worse than (docs/experiments.md).
+# The part of the trials of a rung that goes on. It is not 1/3: a searcher that learns proposes ever
+# better ones, and the first of a rung have nobody to be worse than (docs/experiments.md).
 SURVIVE = 0.5
 LEAST_EPOCHS = 3
 EVAL_SHARE = 0.25  # of an epoch's training: what evaluation may take before users are sampled

@@ -124,6 +124,7 @@ class Measured:
         return search_seconds(self.budget or 0.0, self.concurrent)
 
     def with_epochs(self) -> list[ModelConfig]:
+        """The configs whose models are trained in epochs: only these have a length to choose."""
         return [c for c in self.configs if epochs_of(c) is not None]
 
     def words(self) -> str:

@@ -130,4 +130,5 @@ class EpochLists:
         self._items[at], self._scores[at] = found.items, found.scores
 
     def whole(self) -> TopLists:
+        """The lists of all users as they are now; -1 and 0 for whoever has never been taken."""
         return TopLists(self._items, self._scores)

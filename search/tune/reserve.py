@@ -89,8 +89,8 @@ def beside(work: float, other: float, concurrent: int) -> float:
 def after_race(winner: float, members: float, rivals: Needed, concurrent: int) -> float:
     """Seconds of test and refit. winner: of its training; members: of a blend's, side by side.
 
-    The rivals are trained beside the winner's test, which is its part in the blend's; the blend or
-    the winner is trained once more, on everything.
+    The rivals are trained beside the winner's test, whose model is the winner's part of the blend
+    too; then the blend or the winner is trained once more, on everything.
     """
     tested = max(winner, beside(winner, rivals.training, concurrent))
     return tested + members + max(members, winner)

@@ -121,11 +121,13 @@ class EpochASHA(ToTheEnd):
 
     @staticmethod
     def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:
+        """Those of the space; of `epochs` chosen for a trial, at the same parts of it."""
         if epochs is not None:
             return paced_rungs(epochs, spec.reduction_factor)
         return space_rungs(spec)
 
     def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Ray's STOP after the last epoch and for a trial that falls behind; else CONTINUE."""
         longest = epochs_of(trial.config["trial"].train) if self.paced else None
         report = Report.of(result)
         if report is not None and report.epoch >= (longest or self.spec.max_epochs):
@@ -133,7 +135,8 @@ class EpochASHA(ToTheEnd):
         return self._decide(trial, report)
 
     def on_trial_complete(self, _: Any, trial: Trial, result: dict[str, Any]) -> None:
-        self._decide(trial, Report.of(result))  # its place in a rung counts, whatever ended it
+        """Its place in a rung counts, whatever ended it."""
+        self._decide(trial, Report.of(result))
 
     def _decide(self, trial: Trial, report: Report | None) -> str:
         if report is None or report.objective is None:  # it ended without a report
@@ -145,12 +148,14 @@ class EpochASHA(ToTheEnd):
         return reached.decide(ours.id, rungs, report.epoch, report.objective)
 
     def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
+        """Finite values at the trial's rungs take their places there; nothing is decided."""
         reached, rungs = self._of(config.model), self.rungs_of(config)
         for epoch, value in reports:
             if epoch in rungs and math.isfinite(value):
                 reached.record(name, rungs, epoch, value)
 
     def debug_string(self) -> str:
+        """How full each rung is, for Ray's own status."""
         sizes = (
             f"{model} {rung}: {len(values)}"
             for model, reached in self.reached.items()

@@ -209,6 +209,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
+        """What `sampler` draws together; Optuna asks for it before `sample_relative`."""
         return self._base.infer_relative_search_space(study, trial)
 
     def sample_relative(
@@ -250,6 +251,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,  # noqa: ARG002
     ) -> Any:
+        """The value that `sample_relative` has chosen already."""
         return self._params[param_name]
 
 
@@ -304,7 +306,7 @@ def start(
 ) -> tuple[Trial, dict[str, Value]]:
     """A new trial, which must get `number`, and its active parameters.
 
-    They are the `listed` ones, or else proposed, such as are not `known`. Raises NoNewConfigError
+    They are the `listed` ones, or else proposed, and then not yet `known`. Raises NoNewConfigError
     where there are none; the study may then have a failed trial that nobody made.
     """
     if listed is not None:
@@ -365,7 +367,7 @@ class Memory:
         suggest(self._spec, self._open[number])
 
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
-        """The parameters of a trial that begins, such as are not `known`; NoNewConfigError."""
+        """The parameters of a new trial, which are not yet `known`; else NoNewConfigError."""
         self._study.sampler = NewConfigs(self._spec, seed, number, known, self._startup)
         trial = self._study.ask()
         try:

@@ -40,11 +40,16 @@ MOST_WAITING = 1000  # trials at once for which Ray looks for workers, on a clus
 class Events(Protocol):
     """What a display wants to know."""
 
-    def trial_started(self, trial_id: str, params: dict[str, Any]) -> None: ...
-    def trial_progress(self, trial_id: str, epoch: int, best: float) -> None: ...
+    def trial_started(self, trial_id: str, params: dict[str, Any]) -> None:
+        """A worker has begun it, for the first time or again; `params` of the space."""
+
+    def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
+        """It has trained `epoch` epochs; `best`: its best value so far, NaN without one."""
+
     def trial_ended(
         self, trial_id: str, state: State, value: float | None, reason: str | None
-    ) -> None: ...
+    ) -> None:
+        """It is over; `reason`: what ended it, in words, of a failed one its cause."""
 
 
 class NamedTrials(SearchGenerator):
@@ -71,6 +76,7 @@ class NamedTrials(SearchGenerator):
         self._room = room
 
     def create_trial_if_possible(self, experiment_spec: dict[str, Any]) -> Trial | None:
+        """Ray's next trial, by the searcher's name for it; None while enough of them wait."""
         if self.waiting() >= self.most_waiting():
             return None
         original = Trial.generate_id
@@ -132,11 +138,13 @@ class Watch(Stopper):
         self.stop(Reason.WORKERS)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether this trial shall end with the report it has just made."""
         if time.monotonic() > self.deadline():
             self.stop(Reason.TIME)
         return self.reason is not None
 
     def stop_all(self) -> bool:
+        """Whether to end all trials now: no worker starts, or the ordinary end takes too long."""
         if time.monotonic() > self.deadline():
             self.stop(Reason.TIME)
         if self.stuck is not None:
@@ -172,6 +180,7 @@ class Recorder(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """Ray has a worker for it: a new attempt, whose reports replace those of the one before."""
         name = trial.trial_id
         self.attempts[name] += 1
         self.begun.add(name)
@@ -181,11 +190,13 @@ class Recorder(Callback):
         self.events.trial_started(name, trial.config["trial"].params)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """An attempt failed, and another follows: from the last checkpoint, where there is one."""
         self.running.discard(trial.trial_id)
         if self.shelf is not None:  # Tune starts it again with the config that it has then
             trial.config.update(self.shelf.handed(trial.trial_id))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Called in each turn of Ray's loop: gives up where nothing has run for too long."""
         if (why := self.patience.look(bool(self.running))) is not None:
             self.watch.give_up(why)
 
@@ -200,6 +211,7 @@ class Recorder(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
+        """Epochs go into the journal, a checkpoint on the shelf, the best value to the display."""
         name = trial.trial_id
         report = Report.taken(result)
         if rows := report.rows:
@@ -213,9 +225,11 @@ class Recorder(Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
+        """It ended in order: by itself, or stopped by the scheduler or the run's end."""
         self._end(trial, judge(Report.of(trial.last_result), self.watch.reason))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """It failed in every attempt that it had."""
         if self.lost() is not None:
             return  # not the trial's failure: all of Ray is gone, and the trial runs again
         deaths = self.deaths.get(trial.trial_id, [])

@@ -3,6 +3,11 @@
 A new format is one file here and one line in `FORMATS`; its row of the README's table is in its
 entry. Formats are told apart by content, strictly: a file that fits none, or could mean two
 things, is an error.
+
+`base` says what an entry is. `headed`, `numbers`, `movielens` and `recbole` are texts, `jsonl` and
+`parquet` have columns of known types.
+
+May import: errors, and the files of data that read a text or collect rows.
 """
 
 from __future__ import annotations

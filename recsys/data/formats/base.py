@@ -51,6 +51,7 @@ class TextTable:
         """Nothing is left to check: the layout says where users and items are."""
 
     def read(self, rows: Rows) -> Layout:
+        """Append every row to `rows`; returns the layout itself."""
         read_table(self.source, self.layout, rows)
         return self.layout
 

@@ -63,6 +63,7 @@ class JsonTable:
         find_columns(self.source, first_keys(self.source), self.columns)
 
     def read(self, rows: Rows) -> Mapping[str, str]:
+        """Append every object to `rows`; returns the key of each role."""
         return read_json_lines(self.source, self.columns, rows)
 
 

@@ -37,6 +37,7 @@ class ParquetTable:
         find_columns(self.source, stored_names(self.source), self.columns)
 
     def read(self, rows: Rows) -> Mapping[str, str]:
+        """Append every row to `rows`; returns the column of each role."""
         return read_parquet(self.source, self.columns, rows)
 
 

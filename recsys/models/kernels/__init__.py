@@ -1,1 +1,4 @@
-"""Compiled code of the models that are one file each."""
+"""Compiled code of the models that are one file each, by whose names it goes: `ials`, `neighbours`.
+
+May import: kernels.
+"""

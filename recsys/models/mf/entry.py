@@ -76,17 +76,21 @@ class Factorization(LFM, Model):
         return lambda lists: unit_rows(folding.users(lists)) @ vectors.items.T + bias
 
     def vectors(self) -> Vectors:
+        """Factors of both sides and the items' bias: what a user's order of items depends on."""
         views = self.to_host().views()
         return Vectors(views.user_factors, views.item_factors, views.item_bias)
 
     def to_host(self) -> Factorization:
+        """This same model, moved to the CPU if it was elsewhere."""
         return self.cpu()
 
     def arrays(self) -> dict[str, NDArray]:
+        """The `state_dict` as numpy arrays, by the names of `LFM`'s parameters."""
         return {name: weights.cpu().numpy() for name, weights in self.state_dict().items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Factorization:
+        """The model whose `state_dict` this is, on copies of the arrays."""
         users, factors = arrays["user_factors"].shape
         items = len(arrays["item_factors"])
         model = cls(users, items, factors, rng=np.random.default_rng(0))
@@ -105,6 +109,7 @@ class Factorization(LFM, Model):
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Factorization:
+        """The model whose `to_bytes` this is; reading runs no pickled code."""
         weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         return cls.from_arrays({name: tensor.numpy() for name, tensor in weights.items()})
 

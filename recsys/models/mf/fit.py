@@ -23,6 +23,7 @@ class Fit(NamedTuple):
 
     @property
     def best_epoch(self) -> int:
+        """The epoch, from 1, whose weights `model` has; without held-out items the last one."""
         return self.history[-1].best_epoch
 
 

@@ -58,14 +58,17 @@ class LFM(nn.Module):
 
     @property
     def n_users(self) -> int:
+        """U, read off the weights."""
         return self.user_factors.shape[0]
 
     @property
     def n_items(self) -> int:
+        """I, read off the weights."""
         return self.item_factors.shape[0]
 
     @property
     def latent_factors(self) -> int:
+        """d, read off the weights."""
         return self.user_factors.shape[1]
 
     def forward(self, users_B: Tensor, items_B: Tensor) -> Tensor:

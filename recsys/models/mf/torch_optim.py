@@ -36,6 +36,7 @@ class DenseAdam:
         )
 
     def add(self, table: int, rows: Tensor, gradient: Tensor) -> None:
+        """Sum `gradient` into rows of table number `table`; a row may be named several times."""
         buffer = self._tables[table].grad
         assert buffer is not None
         buffer.index_add_(0, rows, gradient)
@@ -58,6 +59,7 @@ class DenseAdam:
             self._adam.state[table] = dict(zip(_ADAM, values, strict=True))
 
     def step(self) -> None:
+        """Apply what was summed, to every row, and clear it."""
         self._adam.step()
         self._adam.zero_grad(set_to_none=False)
 
@@ -89,6 +91,7 @@ class TouchedRows:
             ]
 
     def add(self, table: int, rows: Tensor, gradient: Tensor) -> None:
+        """Sum `gradient` into rows of table number `table`; a row may be named several times."""
         self._buffers[table].index_add_(0, rows, gradient)
         self._touched[table].append(rows)
 
@@ -106,6 +109,7 @@ class TouchedRows:
             mine.copy_(theirs)
 
     def step(self) -> None:
+        """Apply what was summed, to the rows that were named, and clear it."""
         for number, (weights, buffer) in enumerate(zip(self._tables, self._buffers, strict=True)):
             if not self._touched[number]:
                 continue

@@ -13,9 +13,11 @@ from search.record.state import TrialRecord
 from search.report.maps import (
     LOWEST,
     MOST_AXES,
+    MOST_LETTERS,
     MOST_LINES,
     NONE_AT,
     Axis,
+    clipped,
     cost_chart,
     negatives_map,
     parallel_chart,
@@ -127,3 +129,10 @@ class TestCost:
 
     def test_without_seconds_there_is_none(self) -> None:
         assert cost_chart([trial(n, 0.1, 0.0) for n in range(5)], "map@50", None) is None
+
+
+def test_a_word_that_does_not_fit_between_axes_says_so() -> None:
+    assert clipped("softmax_uniform") == "softmax_uniform"
+    long = clipped("softmax_with_sampled_items")
+    assert long == "softmax_with_sa…"
+    assert len(long) == MOST_LETTERS

@@ -8,4 +8,6 @@ cached: `recsys.kernels.jit`.
 
 Shape letters: U users, I items, d factors, R rows, N candidates, M hard and K random negatives,
 L = M + K negatives of a row, T threads.
+
+May import: kernels, and of mf its `arrays` and `config`.
 """

@@ -57,6 +57,8 @@ class Buffer(NamedTuple):
 
 
 class Gradients(NamedTuple):
+    """Gradient sums of one batch, of both sides and of the global bias."""
+
     users: Buffer
     items: Buffer
     global_bias: NDArray[np.float32]  # (1,)
@@ -103,12 +105,14 @@ def touch(buffer, row):
 
 @kernel(inline=True)
 def add_row(sums, slot, scale, table, row):
+    """Add scale times a row of `table` to the factors of a slot."""
     for f in range(sums.shape[1]):
         sums[slot, f] += scale * table[row, f]
 
 
 @kernel(inline=True)
 def forget(gradients):
+    """Start over without clearing the sums: `touch` clears a slot when it makes it."""
     gradients.users.size[0] = 0
     gradients.items.size[0] = 0
     gradients.global_bias[0] = _0
@@ -193,6 +197,7 @@ def add_batch(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
 
 @kernel()
 def merge_buffer(into, other):
+    """Add the sums of one side, row by row, in the order in which the other touched them."""
     for k in range(other.size[0]):
         slot = touch(into, np.int64(other.touched[k]))
         add_row(into.factors, slot, _1, other.factors, k)

@@ -112,6 +112,7 @@ def excluded(pool, user, where, item):
 
 @kernel(inline=True)
 def free_count(pool, user):
+    """How many items the user may get as negatives."""
     return pool.users[user, 1]
 
 

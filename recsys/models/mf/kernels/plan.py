@@ -82,6 +82,7 @@ def _optimizer(config: TrainConfig) -> int:
 
 
 def make_hyper(config: TrainConfig) -> Hyper:
+    """The float32 numbers of a config; where it has no such number 0, or temperature 1."""
     own = config.loss.model_dump()
     margin, temperature = own.get("margin", 0.0), own.get("temperature", 1.0)
     l2, l2_bias = 0.0, 0.0

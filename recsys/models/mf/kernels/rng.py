@@ -26,6 +26,7 @@ def load(state):
 
 @kernel(inline=True)
 def store(state, numbers):
+    """The opposite of `load`: what was drawn since then counts."""
     state[0], state[1], state[2], state[3] = numbers
 
 

@@ -175,6 +175,7 @@ def prefetch_extras(table, slot, scratch):
 
 @kernel(inline=True)
 def beats(score, item, other_score, other_item):
+    """Whether an item is before another in a list: higher score, of equals the lower index."""
     return score > other_score or (score == other_score and item < other_item)
 
 
