@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.search.tracking_help import Server, locked, slow_proxy, sqlite_store
-
 from benchmarks.contest import ROOT, used_by_others, wait_until_idle
 from benchmarks.search import environment
 from search.record.journal import read_state
+from tests.search.tracking.tracking_help import Server, locked, slow_proxy, sqlite_store
 
 TARGET_POINTS = 2.0
 ANSWER_S = 5.0

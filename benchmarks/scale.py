@@ -43,6 +43,7 @@ from recsys.split import make_split
 from search.machine.cluster import Resources
 from search.machine.workers import Patience
 from search.record.events import (
+    EpochRow,
     EpochsReported,
     Reason,
     SessionBegan,
@@ -55,13 +56,14 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder
 from search.record.journal import Journal
-from search.record.settings import Settings, plan_of
+from search.record.settings import Settings
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages import context
 from search.stages.context import Stages
 from search.tracking.delivery import RunDelivery
+from search.tune.outcome import Report
 
 TARGET_PROPOSAL_MS, TARGET_MEMORY_MB, TARGET_GROWTH = 50.0, 1000.0, 1.1
 EPOCHS_A_REPORT = 5
@@ -78,10 +80,10 @@ def level(number: int) -> float:
     return float(np.random.default_rng([SOME, number]).random())
 
 
-def row(number: int, epoch: int, columns: list[str]) -> list[float]:
+def row(number: int, epoch: int, metrics: Sequence[str]) -> EpochRow:
     """What a trial reports of an epoch."""
     value = level(number) * (1 - math.exp(-epoch / 9))
-    return [epoch, 1 / epoch, *[value] * (len(columns) - 4), 0.4, 0.1]
+    return EpochRow(epoch, 1 / epoch, (value,) * len(metrics), 0.4, 0.1)
 
 
 def length(number: int, ends: list[int]) -> int:
@@ -90,7 +92,7 @@ def length(number: int, ends: list[int]) -> int:
     return ends[min(reached, len(ends) - 1)]
 
 
-def made_up(run: Stages, count: int, columns: list[str]) -> None:
+def made_up(run: Stages, count: int, metrics: Sequence[str]) -> None:
     """Put `count` ended trials into the journal of a run, as ASHA might have left them."""
     spec, rng = run.spec, np.random.default_rng(SEED)
     ends = [*run.data.rungs, spec.max_epochs]
@@ -98,7 +100,7 @@ def made_up(run: Stages, count: int, columns: list[str]) -> None:
     for number in range(count):
         trial = TrialConfig.of(spec, spec.sample(rng), SEED, number)
         name, epochs = trial.id, length(number, ends)
-        rows = [row(number, epoch, columns) for epoch in range(1, epochs + 1)]
+        rows = [row(number, epoch, metrics) for epoch in range(1, epochs + 1)]
         append(
             TrialMade(
                 id=name,
@@ -109,14 +111,14 @@ def made_up(run: Stages, count: int, columns: list[str]) -> None:
             )
         )
         append(TrialBegan(id=name, attempt=1))
-        append(EpochsReported(id=name, attempt=1, columns=columns, rows=rows))
+        append(EpochsReported.of(name, 1, metrics, rows))
         whole = epochs == spec.max_epochs
         append(
             TrialEnded(
                 id=name,
                 state=State.COMPLETE if whole else State.PRUNED,
                 reason=Reason.EPOCHS if whole else Reason.ASHA,
-                value=rows[-1][2],
+                value=rows[-1].values[0],
                 best_epoch=epochs,
                 epochs=epochs,
                 busy_s=epochs * 0.5,
@@ -127,7 +129,7 @@ def made_up(run: Stages, count: int, columns: list[str]) -> None:
 def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: int) -> Stages:
     """The stages of a run on the demo data, without a cluster, with a time budget that is far."""
     dataset = load(DATA)
-    split = make_split(dataset, plan_of(spec), SEED)
+    split = make_split(dataset, spec.split, SEED)
     settings = Settings(
         data=DATA,
         min_rating=None,
@@ -160,7 +162,7 @@ def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: in
         settings=settings,
         dataset=dataset,
         split=split,
-        plan=plan_of(spec),
+        plan=spec.split,
         folder=folder,
         journal=journal,
         display=Display(spec.name, DATA, spec.trials, console=Console(file=io.StringIO())),
@@ -259,15 +261,10 @@ class Loop:
                 or trial.epoch - first + 1 == EPOCHS_A_REPORT
             ):
                 break
-        rows = [row(trial.number, e, self.recorder.columns) for e in range(first, trial.epoch + 1)]
+        rows = [row(trial.number, e, self.recorder.metrics) for e in range(first, trial.epoch + 1)]
         over = trial.epoch == most
-        result = {
-            "epoch": trial.epoch,
-            "objective": rows[-1][2],
-            "best_epoch": trial.epoch,
-            "stop": "epochs" if over else None,
-            "rows": rows,
-        }
+        stop = "epochs" if over else None
+        result = Report(trial.epoch, rows[-1].values[0], trial.epoch, stop, rows).flat()
         with self.ledger.of("report"):
             stopped = self.report(trial, result)
             self.step()
@@ -388,7 +385,7 @@ def measure(spec: SearchSpec, ended: int, concurrent: int, more: int, folder: Pa
     spec = replace(spec, trials=ended + more)
     with RunFolder.create(folder, "scale") as run, run.journal() as journal:
         one = stages(spec, run, journal, concurrent)
-        made_up(one, ended, ["epoch", "loss", *one.metrics, "train_seconds", "eval_seconds"])
+        made_up(one, ended, one.metrics)
         loop, began = Loop(spec, concurrent), time.thread_time()
         one.state = run.state()
         with patch.object(context, "run_trials", loop):

@@ -16,7 +16,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
@@ -29,12 +29,13 @@ from benchmarks.contest import used_by_others
 from benchmarks.scale import in_a_process, memory_mb, stages
 from benchmarks.search import starts
 from search.machine.cluster import Cluster
-from search.record.events import EpochsReported, TrialBegan, TrialEnded
+from search.record.events import EpochRow, EpochsReported, TrialBegan, TrialEnded
 from search.record.folder import JOURNAL, RunFolder
 from search.record.journal import read_events
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.tune import tuner
+from search.tune.outcome import Report
 from search.tune.worker import report_every_s
 
 CONCURRENT, TRIAL_S = 1000, 30.0  # what is extrapolated to
@@ -42,7 +43,7 @@ TARGET_CORES, TARGET_IDLE = 1.0, 0.02
 FEW, MANY = 2, 20  # reports of a trial
 
 
-def sleeper(seconds: float, reports: int, columns: list[str]) -> Callable[..., None]:
+def sleeper(seconds: float, reports: int, metrics: Sequence[str]) -> Callable[..., None]:
     """In place of `run_trial`: sleeps, and reports an epoch after each part of its time."""
 
     def run(config: dict[str, TrialConfig], data: Any) -> None:  # noqa: ARG001
@@ -50,10 +51,9 @@ def sleeper(seconds: float, reports: int, columns: list[str]) -> Callable[..., N
 
         for epoch in range(1, reports + 1):
             time.sleep(seconds / reports)
-            values = [epoch, 1.0, *[0.1] * (len(columns) - 4), seconds / reports, 0.0]
-            over = epoch == reports
-            result = {"epoch": epoch, "objective": 0.1, "best_epoch": 1, "rows": [values]}
-            tune.report(result | {"stop": "epochs" if over else None})
+            row = EpochRow(epoch, 1.0, (0.1,) * len(metrics), seconds / reports, 0.0)
+            stop = "epochs" if epoch == reports else None
+            tune.report(Report(epoch, 0.1, 1, stop, [row]).flat())
 
     return run
 
@@ -101,8 +101,7 @@ def play(spec: SearchSpec, workers: int, seconds: float, reports: int, folder: P
     with RunFolder.create(folder, "scale") as run, run.journal() as journal:
         with Cluster(num_cpus=workers) as cluster:
             one = replace(stages(spec, run, journal, workers), cluster=cluster)
-            columns = ["epoch", "loss", *one.metrics, "train_seconds", "eval_seconds"]
-            with patch.object(tuner, "run_trial", sleeper(seconds, reports, columns)):
+            with patch.object(tuner, "run_trial", sleeper(seconds, reports, one.metrics)):
                 one.search()
         memory = memory_mb()
         events = [event for event, _ in read_events(run.path / JOURNAL)]

@@ -33,7 +33,6 @@ from recsys.split import make_split
 from search.record.folder import RunFolder
 from search.record.measured import load_test_values
 from search.record.result import blended, decided
-from search.record.settings import plan_of
 from search.record.state import TrialRecord
 from search.space.load import load_run_spec
 from search.stages.replicates import learned
@@ -114,7 +113,7 @@ def compared(run: Path) -> dict[str, Any]:
     found["blend"] = blend is not None and blend.handed_over
     assert state.settings is not None
     data = load(state.settings["data"])
-    split = make_split(data, plan_of(spec), seed=state.settings["seed"])
+    split = make_split(data, spec.split, seed=state.settings["seed"])
     assert split.test is not None
     seen = split.train.union(split.valid)
     epochs = epochs_of(first, [one.best_epochs for one in race.finalists if one.id == first.id])

@@ -3,10 +3,10 @@
 Names are loaded when first used, so `import recsys` costs nothing.
 
 Beside the rooms `data/`, `kernels/`, `models/` and `quickstart/` lie, from the data on: what holds
-it (`interactions`, `receivers`), dividing it (`split`, `moments`, `evidence`), judging a model on
-it (`metrics`, `scoring`, `bounds`, `evaluation`), models among others (`rivals`, `blending`), a
-model in use (`recommending`, `submission`, `vectors`), and what all of them need (`errors`,
-`output`, `safe_files`, `yamlio`). Their layers are import contracts in pyproject.toml.
+it (`interactions`, `receivers`), dividing it (`split_plan`, `split`, `moments`, `evidence`),
+judging a model on it (`metrics`, `scoring`, `bounds`, `evaluation`), models among others (`rivals`,
+`blending`), a model in use (`recommending`, `submission`, `vectors`), and what all of them need
+(`errors`, `output`, `safe_files`, `yamlio`). Their layers are import contracts in pyproject.toml.
 """
 
 from __future__ import annotations

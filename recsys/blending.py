@@ -142,9 +142,7 @@ class Means:
         return float(values_of(weights, self.parts[part], self._metric).mean())
 
 
-def choose_weights(
-    means: Means, chosen: Sequence[int], most: int, steps: int = STEPS
-) -> NDArray[np.float64]:
+def choose_weights(means: Means, chosen: Sequence[int], most: int) -> NDArray[np.float64]:
     """Weights (M,), summing to 1, of at most `most` members; the mean over `chosen` parts decides.
 
     Members are added one at a time, even where that is a step down (a third of a member may help
@@ -154,7 +152,7 @@ def choose_weights(
     assert most > 0
     counts = np.zeros(means.parts[0].members, np.int64)
     best, best_counts = -np.inf, counts
-    for _ in range(steps):
+    for _ in range(STEPS):
         tried = [
             counts + (np.arange(len(counts)) == m)
             for m in range(len(counts))
@@ -169,7 +167,7 @@ def choose_weights(
 
 
 def cross_fitted(
-    parts: Sequence[Ballots], metric: str, most: int, steps: int = STEPS, threads: int = 1
+    parts: Sequence[Ballots], metric: str, most: int, threads: int = 1
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """Each part's values per user under weights that `USERS` of each of the *other* parts chose;
     and the weights that all of them choose, (M,), for the model that is handed over.
@@ -183,6 +181,6 @@ def cross_fitted(
         measured = []
         for at in numbers:
             others = [number for number in numbers if number != at]
-            weights = choose_weights(means, others, most, steps)
+            weights = choose_weights(means, others, most)
             measured.append(values_of(weights, parts[at], metric))
-        return measured, choose_weights(means, numbers, most, steps)
+        return measured, choose_weights(means, numbers, most)

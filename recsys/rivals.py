@@ -79,7 +79,7 @@ def seconds_for(size: Size, budget: float, measured: Mapping[str, float] = {}) -
 
 
 @dataclass(frozen=True)
-class Choice:
+class RivalChoice:
     """The config that validation chose, with its value and all metrics on validation. tried: every
     config that was tried, with its value, in the order of the list."""
 
@@ -99,7 +99,7 @@ def choose(
     threads: int = 1,
     seconds: float = float("inf"),
     notify: Callable[[str], None] = lambda _: None,
-) -> Choice:
+) -> RivalChoice:
     """The rival's best config by the first of `metrics` on `valid`. Errors as in `evaluate`.
 
     A list that takes long is climbed: from its middle to the better side, until it gets worse.
@@ -149,7 +149,7 @@ def choose(
         raise failed[0]
     best = max(sorted(found), key=lambda at: found[at][0])
     tried = tuple((rival.configs[at], found[at][0]) for at in sorted(found))
-    return Choice(rival.configs[best], *found[best], tried)
+    return RivalChoice(rival.configs[best], *found[best], tried)
 
 
 def _climb(value: Callable[[int], float], start: int) -> None:

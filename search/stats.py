@@ -27,10 +27,10 @@ BLOCK = 1 << 20  # numbers drawn at a time: bounds the memory whatever the numbe
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Config a against config b, in units of the metric; positive `gain`: a is better.
 
-    `low`, `high`: interval of the gain at `level`. `p`: two-sided. `p_adjusted`: after
+    `low`, `high`: 95% interval of the gain. `p`: two-sided. `p_adjusted`: after
     correction for several comparisons (equal to `p` where there is one). `detectable`: gaps
     smaller than this would not have been called real with these users and comparisons.
     `users`, `replicates`: how many took part.
@@ -44,7 +44,6 @@ class Comparison:
     detectable: float
     users: int
     replicates: int
-    level: float = 0.95
 
     @property
     def proven(self) -> bool:
@@ -57,10 +56,9 @@ def compare_paired(
     b_RU: ArrayLike,
     rng: np.random.Generator,
     *,
-    level: float = 0.95,
     n: int = 2000,
     flips: int = 9999,
-) -> Comparison:
+) -> PairedComparison:
     """Compare two configs measured on the same users and replicates.
 
     a_RU, b_RU: float (R, U), or (U,) for one replicate; NaN where a user has nothing held out
@@ -79,12 +77,12 @@ def compare_paired(
     users = len(share_U)
     if users == 0:
         nan = math.nan
-        return Comparison(nan, nan, nan, 1.0, 1.0, nan, 0, 0, level)
-    low, high = bootstrap_interval(share_U, rng, level=level, n=n)
+        return PairedComparison(nan, nan, nan, 1.0, 1.0, nan, 0, 0)
+    low, high = bootstrap_interval(share_U, rng, n=n)
     p = _sign_flip_p(share_U, rng, flips)
     gain = float(share_U.mean())
     detectable = _detectable(share_U, PROVEN)
-    return Comparison(gain, low, high, p, p, detectable, users, replicates, level)
+    return PairedComparison(gain, low, high, p, p, detectable, users, replicates)
 
 
 def _shares(a_RU: NDArray[np.float64], b: ArrayLike) -> tuple[NDArray[np.float64], int]:
@@ -171,7 +169,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def holm(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+def holm(found: Mapping[str, PairedComparison]) -> dict[str, PairedComparison]:
     """The comparisons with `p_adjusted` by Holm's method, in the order given.
 
     `detectable` grows with the correction: a gap has to be larger to be seen by a test that
@@ -179,7 +177,7 @@ def holm(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
     for: with two rivals it matters little (simulated; the record 0060 in docs/adr has more).
     """
     ordered = sorted(found, key=lambda name: found[name].p)
-    adjusted: dict[str, Comparison] = {}
+    adjusted: dict[str, PairedComparison] = {}
     highest = 0.0
     for place, name in enumerate(ordered):
         one = found[name]
@@ -201,7 +199,7 @@ def _widened(alpha: float, users: int) -> float:
     return float(ratio)
 
 
-def verdict(c: Comparison, rival: str, winner: str = "the winner") -> str:
+def verdict(c: PairedComparison, rival: str, winner: str = "the winner") -> str:
     """One comparison in words, with its numbers. With a gap of 0.0000 they are level."""
     if c.users == 0:
         return f"{winner} against {rival}: no user has held-out items, nothing can be said"
@@ -216,7 +214,7 @@ def verdict(c: Comparison, rival: str, winner: str = "the winner") -> str:
     between = (
         "the same for every user"
         if low == high
-        else f"{c.level:.0%} interval {number(low)} to {number(high)}"
+        else f"95% interval {number(low)} to {number(high)}"
     )
     numbers = f"{said} ({between}, {p_text(c.p_adjusted)})"
     if c.proven:
@@ -226,12 +224,12 @@ def verdict(c: Comparison, rival: str, winner: str = "the winner") -> str:
     return f"{numbers}: not proven; with these {c.users} users {_reach(c)}"
 
 
-def _gap(c: Comparison, rival: str, winner: str) -> str:
+def _gap(c: PairedComparison, rival: str, winner: str) -> str:
     direction = "better" if c.gain > 0 else "worse"
     return f"{winner} is {direction} than {rival} by {number(abs(c.gain))}"
 
 
-def _reach(c: Comparison) -> str:
+def _reach(c: PairedComparison) -> str:
     """Why a gap is not proven."""
     if c.users < LEAST_USERS:
         return "no gap, however large, can be proven"
@@ -261,10 +259,10 @@ def rank_by_mean(values: Mapping[str, Iterable[float]]) -> list[str]:
     return sorted(means, key=lambda name: (-means[name], name))
 
 
-def explained_share(x: Sequence[object], y: ArrayLike, groups: int = 5) -> float | None:
+def explained_share(x: Sequence[object], y: ArrayLike) -> float | None:
     """How much of the rank of y the parameter x explains on its own, 0 to 1.
 
-    x: values of one parameter, numbers (cut into `groups` of equal size) or words (a group
+    x: values of one parameter, numbers (cut into five groups of equal size) or words (a group
     each); y: float, as long. The correlation ratio of the ranks, corrected for the number of groups
     (epsilon squared, Kelley 1935), so that a parameter without effect is 0 on average. None with
     fewer than 10 pairs or fewer than two groups.
@@ -276,7 +274,7 @@ def explained_share(x: Sequence[object], y: ArrayLike, groups: int = 5) -> float
     order = (np.cumsum(count) - (count + 1) / 2)[place_N]  # ranks from 0, ties share the mean
     if all(isinstance(v, int | float) and not isinstance(v, bool) for v in x):
         numbers = np.asarray(x, np.float64)
-        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, groups + 1)[1:-1]))
+        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, 6)[1:-1]))
         group_N = np.searchsorted(edges, numbers, side="left")
     else:
         group_N = np.unique([str(v) for v in x], return_inverse=True)[1]

@@ -85,11 +85,6 @@ def baseline_name(name: str) -> str:
     return BASELINE_NAMES.get(name.lower(), name)
 
 
-def leaky(config: Mapping[str, Any] | None) -> bool:
-    """Whether a flat config or a trial's parameters keep held-out items out of the negatives."""
-    return (config or {}).get("negatives_exclude") == "all"
-
-
 def interval(ci: Any) -> str:
     """`0.1601 to 0.1770`; empty where there is none, or only a point."""
     if not is_interval(ci) or ci[0] == ci[1]:

@@ -36,8 +36,8 @@ from search.record.result import (
     Baseline,
     Counts,
     Finalist,
-    Part,
     Race,
+    ResultPart,
     RunResult,
     Tested,
     write_result,
@@ -102,7 +102,7 @@ class Written:
             known["error"] = f'Traceback (most recent call last):\n  File "x.py", line 1\n{cause}'
         self.journal.append(TrialEnded(id=name, state=state, time=self.clock, **known), sync=True)
 
-    def stage(self, name: str, data: Part | None = None) -> None:
+    def stage(self, name: str, data: ResultPart | None = None) -> None:
         """A stage, begun and done."""
         self.journal.append(StageMarked(name=name, state=StageState.START, time=self.clock))
         found = {} if data is None else data.plain()

@@ -53,6 +53,13 @@ def test_every_space_says_its_command_and_what_to_expect():
         assert re.match(r"# Expected: .*\d", expected), f"{path.name}: no expected score"
 
 
+def test_what_leaks_is_decided_in_one_place():
+    deciding = re.compile(r"""negatives_exclude\W+[=!]= *["']""")
+    own = [p for part in ("recsys", "search") for p in (ROOT / part).rglob("*.py")]
+    found = [str(p.relative_to(ROOT)) for p in own if deciding.search(p.read_text())]
+    assert found == ["recsys/models/base.py"]
+
+
 # What others call by its name: Ray, Optuna, MLflow, torch, yaml and pydantic; `command_...` is
 # looked up by the command. Two are windows for tests: what a kernel draws, and the docs' table.
 CALLED_BY_NAME = {

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+# A number of any kind, and a whole one as integers or floats are written: 5, 005, -5.0, 5.
+# What has a pattern of its own elsewhere asks for less: an integer without a point (`layout`), the
+# one spelling of an id (`ids`), digits that were rounded away (`doubts`, `times`).
+NUMERAL = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+WHOLE = r"-?\d+(\.0*)?"
+
+
+def all_whole(words: Iterable[str]) -> bool:
+    """Whether every word is a whole number, in the digits of any script."""
+    return all(re.fullmatch(WHOLE, word) for word in words)
 
 
 class BadCellError(Exception):

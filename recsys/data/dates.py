@@ -183,11 +183,11 @@ class _Fields:
         """None where the shape has no such part; "" in rows without it."""
         return self._fields.field(name) if name in self._names else None
 
-    def _ints(self, name: str, default: int = 0) -> NDArray[np.int64]:
+    def _ints(self, name: str) -> NDArray[np.int64]:
         texts = self._texts(name)
         if texts is None:
-            return np.full(len(self._fields), default, np.int64)
-        filled = pc.if_else(pc.equal(texts, ""), str(default), texts)
+            return np.zeros(len(self._fields), np.int64)
+        filled = pc.if_else(pc.equal(texts, ""), "0", texts)
         return pc.cast(filled, pa.int64()).to_numpy(zero_copy_only=False)
 
     def _has(self, name: str) -> NDArray[np.bool_]:

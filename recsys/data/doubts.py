@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import BadCellError
+from recsys.data.cells import WHOLE, BadCellError
 from recsys.data.stream import shown
 
 # nobody has such a name: written exactly so, or in any case
@@ -43,7 +43,7 @@ _LEFT_BY_PROGRAMS = r"""^(="[^"]*"|b'[^']*'|b"[^"]*")$"""
 _IN_QUOTES = (
     r"""^("[^"]*"|'[^']*'|“[^”]*”|'\d+)$"""  # the last one is how Excel is told "no number"
 )
-_NUMBER = r"^-?\d+(\.0*)?$"
+_NUMBER = f"^{WHOLE}$"
 _THOUSANDS = r"^-?\d{1,3}([,'.\x{a0}\x{202f} ]\d{3})+$"
 _INVISIBLE = (
     r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]"

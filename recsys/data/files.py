@@ -61,7 +61,7 @@ _MAX_LOOK = 50  # tables whose header is read to find the one with users and ite
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """The files of each part: {"all": files}, or a ready split ("train" is among its parts).
 
     receivers: a file that may say whom the submission is for. notes: what was chosen, in a line.
@@ -88,7 +88,7 @@ class _Entry:
         return replace(self, place=PurePosixPath(*self.place.parts[1:]))
 
 
-def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> Found:
+def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> FoundFiles:
     """The files behind `path`; `InputError` says what is there, and what was expected.
 
     columns: as for `load`; they tell which of several tables has users and items.
@@ -105,7 +105,7 @@ def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> Found:
         raise problem(f"{label}: is not a regular file: expected a file or folder of data")
     source = source_of(path)
     if kind_of(source) != "zip":
-        return Found({"all": [source]})
+        return FoundFiles({"all": [source]})
     return _choose(label, _in_zip(source, path), columns)
 
 
@@ -206,7 +206,7 @@ def _part_of(name: str) -> str | None:
     return _PART_NAMES.get(_stem(name).rpartition(".")[2])
 
 
-def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None) -> Found:
+def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None) -> FoundFiles:
     texts = [e for e in entries if _TEXTS.match(e.name)]
     rest = _unnested([e for e in entries if e not in texts])
     if not texts and len(rest) == 1 and _part_of(rest[0].name) in (None, "train"):
@@ -214,14 +214,14 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
         on_disk = Path(only.source.label)
         if kind_of(only.source) == "zip" and on_disk.is_file():
             return find_sources(on_disk, columns)
-        return Found({"all": _parted([only])})
+        return FoundFiles({"all": _parted([only])})
     samples = [e for e in rest if _SAMPLE.match(e.name)]
     rest = [e for e in rest if e not in samples]
     receivers = samples[0].source if len(samples) == 1 else None
     parts = _split(label, rest)
     if "train" in parts:
         unread = _left_out([*rest, *(samples if receivers is None else [])], parts)
-        return Found(parts, receivers, unread)
+        return FoundFiles(parts, receivers, unread)
     tables = [e for e in rest if _is_table(e)]
     if not parts and _are_shards(tables):
         whole = _parted(tables)
@@ -230,7 +230,7 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
             note = f"one file of {len(tables)} is read"
         if empty := len(tables) - len(whole):
             note += f"; {empty} without rows {'is' if empty == 1 else 'are'} left out"
-        return Found({"all": whole}, receivers, (note,))
+        return FoundFiles({"all": whole}, receivers, (note,))
     inters = [e for e in tables if PurePosixPath(_unpacked(e.name)).suffix == ".inter"]
     mains = [e for e in tables if _MAIN.fullmatch(_unpacked(e.name).lower())]
     if parts or len(tables) > _MAX_LOOK:
@@ -239,7 +239,7 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
     for few in (inters, mains, both):
         if len(few) == 1:
             note = f"of {len(entries)} files only {few[0].name} is read"
-            return Found({"all": _parted(few)}, receivers, (note,))
+            return FoundFiles({"all": _parted(few)}, receivers, (note,))
     if len(rest) > 1 and not any(map(_is_table, rest)):
         endings = " ".join(sorted(_TABLES - {".base", ".data", ".pq"}))
         raise problem(

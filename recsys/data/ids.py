@@ -20,7 +20,7 @@ from recsys.data.stream import shown
 
 # all that Unicode calls a blank, the byte order mark and the zero-width space
 BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff\u200b"
-_WHOLE = r"^(-?[1-9]\d*|0)(\.0*)?$"
+_WHOLE = r"^(-?[1-9]\d*|0)(\.0*)?$"  # not `cells.WHOLE`: 007 is a spelling of its own
 
 _Coded = tuple[NDArray[np.int32], NDArray]
 

@@ -9,14 +9,15 @@ from functools import cached_property
 from pathlib import PurePath
 
 from recsys.data.blocks import unquoted
+from recsys.data.cells import NUMERAL
 from recsys.data.list_cells import ListSyntax
 from recsys.data.names import ROLES, Found
 from recsys.data.stream import MAX_LINE, Source, TextStream, kind_of, shown
 
 HEAD = 1 << 18  # bytes that a look at a file begins with
 SAMPLE = 200  # rows that settle how a table is laid out
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-INTEGER = re.compile(r"-?\d+", re.ASCII)
+NUMBER = re.compile(NUMERAL, re.ASCII)
+INTEGER = re.compile(r"-?\d+", re.ASCII)  # without the point that `cells.WHOLE` takes
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 

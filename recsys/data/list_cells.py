@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recsys.data.cells import all_whole
 from recsys.data.ids import BLANKS
 from recsys.data.lists import BLANK, ListError, read_list
 
@@ -112,7 +113,7 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
             return f"is not a list separated by {syntax.separator!r}, as the rows before: {error}"
     if syntax.separator:
         items = [item.strip(BLANKS) for item in text.split(syntax.separator)] if text else []
-        if not all(re.fullmatch(r"-?\d+(\.0*)?", item) for item in items):
+        if not all_whole(items):
             marks = _MARKS[syntax.separator]
             return f"is not a list of numbers separated by {marks}, as the rows before"
         return items

@@ -13,13 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import BadCellError, finite, numbers_of
+from recsys.data.cells import NUMERAL, BadCellError, finite, numbers_of
 from recsys.data.stream import shown
 
 _WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
-_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 _COMMA = r"[+-]?\d+,\d{1,2}"  # three digits could be thousands
-_PLAIN, _AMONG = re.compile(_NUMBER, re.ASCII), re.compile(_COMMA, re.ASCII)
+_PLAIN, _AMONG = re.compile(NUMERAL, re.ASCII), re.compile(_COMMA, re.ASCII)
 
 RATED = "whatever their rating"  # in the note on data with ratings and no --min-rating
 
@@ -118,7 +117,7 @@ class RatingColumn:
             places = pc.index_in(pc.ascii_lower(texts), value_set=pa.array(list(_WORDS)))
             right, values = pc.is_valid(places), pa.array(list(_WORDS.values())).take(places)
         else:
-            right = pc.match_substring_regex(texts, f"^({_NUMBER}|{_COMMA})$")
+            right = pc.match_substring_regex(texts, f"^({NUMERAL}|{_COMMA})$")
             values = pc.replace_substring(texts, ",", ".")
         if not pc.all(right).as_py():
             at = pc.index(right, pa.scalar(False)).as_py()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError
 from recsys.data.doubts import missing_among
-from recsys.data.files import Found, find_sources
+from recsys.data.files import FoundFiles, find_sources
 from recsys.data.formats import Columns, find_format
 from recsys.data.ids import respelled_note, spelled_as
 from recsys.data.layout import Head, Layout
@@ -107,7 +107,7 @@ def load_path(
 
 
 def _take_receivers(
-    found: Found, columns: Mapping[str, str] | None
+    found: FoundFiles, columns: Mapping[str, str] | None
 ) -> tuple[dict[str, list[Source]], tuple[Source, list[str]] | None, tuple[str, ...]]:
     """The parts to read as tables; the file and ids of whom the submission is for, if any; notes.
 

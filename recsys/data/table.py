@@ -18,7 +18,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from recsys.data.blocks import Block, StrayQuoteError, blocks_of, unquoted
-from recsys.data.cells import BadCellError
+from recsys.data.cells import BadCellError, all_whole
 from recsys.data.ids import BLANKS
 from recsys.data.layout import Layout
 from recsys.data.list_cells import PLAIN, ListSyntax, items_of
@@ -311,7 +311,7 @@ def find_doubtful_list(source: Source, layout: Layout) -> InputError | None:
     for number, cells in read_plainly(source, layout):
         item = cells[layout.columns["item"]]
         words = item.split()
-        if len(words) > 1 and not all(re.fullmatch(r"-?\d+(\.0*)?", word) for word in words):
+        if len(words) > 1 and not all_whole(words):
             what = (
                 f"{shown(item)} has blanks: if it is one item, name the columns: "
                 f"{one_item_option(layout)}; if these are several, write the header as "

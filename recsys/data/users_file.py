@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.blocks import unquoted
+from recsys.data.cells import WHOLE
 from recsys.data.layout import HEAD, lines_of
 from recsys.data.names import COMMON, normal
 from recsys.data.stream import BROKEN, Source, TextStream, kind_of
 
-_INTEGER = re.compile(r"-?\d+(\.0*)?", re.ASCII)
-_BARE = re.compile(rb"\s*-?\d+(\.0*)?\s*[\r\n]")
+_INTEGER = re.compile(WHOLE, re.ASCII)
+_BARE = re.compile(rf"\s*{WHOLE}\s*[\r\n]".encode())
 
 
 def read_users(

@@ -9,7 +9,7 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, get_args
 
@@ -145,7 +145,7 @@ class ModelConfig(BaseModel):
     @property
     def leaky(self) -> bool:
         """Whether training knows which items are held out."""
-        return False
+        return leaky(self.to_flat())
 
     def honest(self) -> Self:
         """This config without any knowledge of what is held out; itself where it has none."""
@@ -154,6 +154,13 @@ class ModelConfig(BaseModel):
     def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
         """This config, trained for exactly `epochs` epochs; itself for a model without epochs."""
         return self
+
+
+def leaky(flat: Mapping[str, Any] | None) -> bool:
+    """Whether a flat config, or some parameters of one, keep held-out items out of the negatives:
+    the report's leak. Everybody else asks here.
+    """
+    return (flat or {}).get("negatives_exclude") == "all"
 
 
 def _brief(value: Any) -> str:

@@ -59,9 +59,7 @@ class BlendConfig(base.ModelConfig):
     @property
     def leaky(self) -> bool:
         """Whether the training of any member knows which items are held out."""
-        from recsys.models import config_from_flat
-
-        return any(config_from_flat(member.config).leaky for member in self.members)
+        return any(base.leaky(member.config) for member in self.members)
 
 
 @dataclass(frozen=True, eq=False)

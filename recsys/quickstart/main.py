@@ -98,8 +98,7 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
     for line in describe_lines(dataset):
         say(line)
     say(f"split: {split.name}")
-    leaky = config.negatives_exclude == "all"
-    if leaky:
+    if config.leaky:
         say(
             "negatives_exclude is all: validation items are never drawn as negatives, so the "
             "LEAKY validation mAP below is too high and tells nothing about unseen items"
@@ -109,7 +108,7 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
     history = search_epochs(
         split, config, metric, data_settings.time_limit, rng, output, device, engine
     )
-    plot_history(history, metric, output / "training.png", leaky)
+    plot_history(history, metric, output / "training.png", config.leaky)
     last = history[-1]
     say(f"stopped by {last.stop}; best {metric} {last.best_value:.4f} in epoch {last.best_epoch}")
     say(f"training on everything for {last.best_epoch} epochs")
@@ -124,7 +123,7 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
         lambda users: top_items(model, everything, users, settings.top_k),
         receivers=dataset.receivers,
     )
-    warning = ", LEAKY: negatives exclude validation items" if leaky else ""
+    warning = ", LEAKY: negatives exclude validation items" if config.leaky else ""
     say(f"validation {metric} {last.best_value:.4f} ({split.name}{warning})")
     say(f"wrote {submission}, {output / 'training.png'}, {output / 'best.pt'}")
 
@@ -172,7 +171,7 @@ def search_epochs(
         config,
         rng=rng,
         metric=metric,
-        exclude=split.valid if config.negatives_exclude == "all" else None,
+        exclude=split.valid if config.leaky else None,
         device=device,
         engine=engine,
         time_limit=time_limit,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
-from search.machine.nodes import MODULES, PACKAGES, Node
+from search.machine.nodes import MODULES, PACKAGES, ClusterNode
 from search.paste import job_command
 
 CONNECT_S, JOIN_S, ASK_S = 5.0, 40.0, 60.0
@@ -52,17 +52,16 @@ def _from_outside(address: str) -> str:
 def check_address(
     address: str,
     runtime_env: Mapping[str, Any],
-    connect_s: float = CONNECT_S,
     join_s: float = JOIN_S,
     ask_s: float = ASK_S,
-) -> list[Node]:
+) -> list[ClusterNode]:
     """The nodes of the cluster that have cores, each asked whether it can work.
 
     Raises `ConfigError` where no Ray answers, or where it does not let us in.
     """
     where = parse_address(address)
     if where is not None:
-        _check_port(address, where, connect_s)
+        _check_port(address, where)
     asked = {
         "runtime_env": dict(runtime_env),
         "packages": PACKAGES,
@@ -89,12 +88,12 @@ def check_address(
         said, found = ["Ray ended the attempt without a word"], []
     if said:
         raise ConfigError(f"--address {address}: {refusal(said)}")
-    return [Node(**node) for node in found]
+    return [ClusterNode(**node) for node in found]
 
 
-def _check_port(address: str, where: tuple[str, int], connect_s: float) -> None:
+def _check_port(address: str, where: tuple[str, int]) -> None:
     try:
-        socket.create_connection(where, connect_s).close()
+        socket.create_connection(where, CONNECT_S).close()
     except socket.gaierror as error:
         why = error.strerror or "unknown"
         raise ConfigError(f"--address {address}: {where[0]}: no such machine ({why})") from None

@@ -23,7 +23,7 @@ LABEL = "ray.io/node-id"
 
 
 @dataclass(frozen=True)
-class Node:
+class ClusterNode:
     """A machine of the cluster, with what a task has found on it.
 
     cpus, gpus, memory (bytes): what Ray gives away there. cuda: how many GPUs torch sees. error:
@@ -69,7 +69,7 @@ def own_versions() -> dict[str, str]:
 
 
 def trouble(
-    node: Node, mine: Mapping[str, str], *, cuda: bool, python: str | None = None
+    node: ClusterNode, mine: Mapping[str, str], *, cuda: bool, python: str | None = None
 ) -> str | None:
     """Why a node cannot work, in one line with what to do; None where it can.
 
@@ -102,11 +102,11 @@ def _public(text: str) -> str:
 
 
 def sift(
-    nodes: Iterable[Node], check: Callable[[Node], str | None]
-) -> tuple[list[Node], list[Node], list[str]]:
+    nodes: Iterable[ClusterNode], check: Callable[[ClusterNode], str | None]
+) -> tuple[list[ClusterNode], list[ClusterNode], list[str]]:
     """The good nodes, the bad ones, and a line for each of those."""
-    good: list[Node] = []
-    bad: list[Node] = []
+    good: list[ClusterNode] = []
+    bad: list[ClusterNode] = []
     lines: list[str] = []
     for node in nodes:
         if (why := check(node)) is None:
@@ -118,8 +118,8 @@ def sift(
 
 
 def choose(
-    address: str, nodes: Sequence[Node], *, cuda: bool, gpus: bool
-) -> tuple[list[Node], Place]:
+    address: str, nodes: Sequence[ClusterNode], *, cuda: bool, gpus: bool
+) -> tuple[list[ClusterNode], Place]:
     """The nodes that can work. Raises `ConfigError` where there are some, and none of them can.
 
     cuda: trials train on GPUs, whatever that takes. gpus: they ask Ray for some.

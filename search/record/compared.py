@@ -6,7 +6,9 @@ from search import stats
 from search.record.result import Comparison
 
 
-def comparison(rival: str, c: stats.Comparison, name: str, who: str = "the winner") -> Comparison:
+def comparison(
+    rival: str, c: stats.PairedComparison, name: str, who: str = "the winner"
+) -> Comparison:
     """A comparison with its verdict in words; name, who: the rival and its better in them."""
     return Comparison(
         against=rival,

@@ -7,10 +7,10 @@ of earlier versions lack get the defaults below.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 
 class State(StrEnum):
@@ -157,6 +157,24 @@ class TrialBegan(Event):
     attempt: int | None = None
 
 
+SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, besides epoch and loss
+
+
+class EpochRow(NamedTuple):
+    """One epoch of a trial; `values`: of the run's metrics, in their order."""
+
+    epoch: int
+    loss: float | None
+    values: tuple[float, ...]
+    train_seconds: float
+    eval_seconds: float
+
+
+def epoch_columns(metrics: Iterable[str]) -> list[str]:
+    """What the columns of an epoch's row are called, in the journal and in epochs.csv."""
+    return ["epoch", "loss", *metrics, *SECONDS]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpochsReported(Event):
     """Epochs of a trial. Each row has the values of `columns`: epoch, loss, metrics, seconds."""
@@ -166,6 +184,18 @@ class EpochsReported(Event):
     attempt: int | None = None
     columns: Sequence[str] = field(metadata=_as(tuple))
     rows: Sequence[Sequence[float | None]] = field(metadata=_as(list))
+
+    @staticmethod
+    def of(
+        trial: str, attempt: int, metrics: Iterable[str], rows: Iterable[EpochRow]
+    ) -> EpochsReported:
+        """Rows whose `values` are of these metrics."""
+        return EpochsReported(
+            id=trial,
+            attempt=attempt,
+            columns=epoch_columns(metrics),
+            rows=[[r.epoch, r.loss, *r.values, r.train_seconds, r.eval_seconds] for r in rows],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

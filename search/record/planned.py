@@ -26,7 +26,7 @@ def different_configs(spec: SearchSpec, most: int) -> int | None:
     beforehand, and it ends by itself if it finds no new config (`NoNewConfigError` of
     `search.tune.study`).
     """
-    if any(p.domain.values() is None for p in spec.searched()):  # type: ignore[union-attr]
+    if any(p.domain.values() is None for p in spec.searched()):
         return None
     found: set[str] = set()
     for n, params in enumerate(spec.grid()):
@@ -42,31 +42,31 @@ def distinct(configs: Iterable[Mapping[str, Any]]) -> int:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialsPlan:
     """How many trials a run is to have in all, and what to say about that, a line each."""
 
     trials: int
     notes: tuple[str, ...] = ()
 
 
-def plan_new(spec: SearchSpec, *, by_option: bool = False) -> Plan:
+def plan_new(spec: SearchSpec, *, by_option: bool = False) -> TrialsPlan:
     """The trials of a new run: those of the space, or as many as it has configs.
 
     `by_option`: the number is that of --trials.
     """
     size = different_configs(spec, spec.trials)
     if size is None or size >= spec.trials:
-        return Plan(spec.trials)
+        return TrialsPlan(spec.trials)
     asked = f"{'--trials' if by_option else 'trials:'} {spec.trials:,}"
     kind = SEARCHERS[spec.searcher].space
     planned = "1 trial is" if size == 1 else f"{size:,} trials are"
     line = f"note: the {kind} has {counted(size, 'config')}: {planned} planned ({asked} is more)"
-    return Plan(size, (line,))
+    return TrialsPlan(size, (line,))
 
 
 def plan_more(
     spec: SearchSpec, state: RunState, planned: int, extend: int | None, *, wider: bool = False
-) -> Plan:
+) -> TrialsPlan:
     """The trials of a run that is resumed: the `planned` ones, or `extend` more than have ended.
 
     wider: whether the space has become larger, so that it may have new configs again.
@@ -78,15 +78,15 @@ def plan_more(
     through = _through(state) and not wider
     trials = made + (0 if through else room(spec, tried, max(0, wanted - made)))
     if extend is None:
-        return Plan(min(trials, wanted) if made <= wanted else wanted)
+        return TrialsPlan(min(trials, wanted) if made <= wanted else wanted)
     if trials <= made and trials < wanted:
-        return Plan(trials, (f"note: no more trials: {every(tried)} of the space was tried",))
+        return TrialsPlan(trials, (f"note: no more trials: {every(tried)} of the space was tried",))
     line = f"note: {counted(ended, 'trial')} so far, {trials - ended:,} more: {trials:,} in all"
     if trials < wanted:
         line += f" (the space has {trials - made:,} more configs, not {wanted - made:,})"
     elif trials < planned:
         line += f" (not the {planned:,} planned before)"
-    return Plan(trials, (line,))
+    return TrialsPlan(trials, (line,))
 
 
 def room(spec: SearchSpec, tried: int, wanted: int) -> int:

@@ -32,11 +32,11 @@ def hide_password(text: str) -> str:
     return re.sub(r"([?&](?:ssl)?(?:password|passwd|pwd)=)[^&\s'\"]+", r"\1***", text)
 
 
-def session_facts(argv: list[str] | None = None) -> dict[str, Any]:
+def session_facts() -> dict[str, Any]:
     """What holds for one start or resume: time, command, code, versions, machine."""
     return {
         "time": utc(time.time()),
-        "command": hide_password(shlex.join(sys.argv if argv is None else argv)),
+        "command": hide_password(shlex.join(sys.argv)),
         "code": code_facts(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},

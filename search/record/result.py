@@ -16,10 +16,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import InputError
+from recsys.models.base import leaky
 from search.record.events import Status
 from search.record.folder import RunFolder
 from search.record.state import RunState
-from search.words import leaky
 
 RESULT = "result.json"
 VERSION = 1  # counts up where a field changes its meaning; files before it was kept have none
@@ -28,7 +28,7 @@ Number = float | None  # None where there is none: JSON has no word for NaN
 Interval = tuple[Number, Number]
 
 
-class Part(BaseModel):
+class ResultPart(BaseModel):
     """A part of result.json: frozen, and fields that only later versions know are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -42,7 +42,7 @@ def _about(text: str, default: Any = None) -> Any:
     return Field(default, description=text)
 
 
-class Comparison(Part):
+class Comparison(ResultPart):
     """The winner against one rival, over the same users."""
 
     against: str = _about("trial or baseline", "")
@@ -61,7 +61,7 @@ class Comparison(Part):
         return (known[0], known[1], known[2]) if len(known) == 3 else None
 
 
-class Finalist(Part):
+class Finalist(ResultPart):
     """A finalist of the race."""
 
     id: str = _about("its trial", "")
@@ -74,7 +74,7 @@ class Finalist(Part):
     search_value: Number = _about("its value in the search")
 
 
-class Race(Part):
+class Race(ResultPart):
     """The race of the best trials on fresh splits."""
 
     replicates: int = _about("fresh splits; 0 where no race was run", 0)
@@ -85,23 +85,25 @@ class Race(Part):
     winner_is_default: bool = _about("whether the winner is the first config of `enqueue`", False)
 
 
-class Baseline(Part):
-    """A simple model to compare the winner with. Further keys are remarks, such as its tuned
-    value.
-    """
+class Remarked(ResultPart):
+    """Keys beside the fields are remarks, such as a tuned value."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    @property
+    def remarks(self) -> dict[str, Any]:
+        """The keys beside the fields, as they stand in the file."""
+        return self.model_extra or {}
+
+
+class Baseline(Remarked):
+    """A simple model to compare the winner with."""
 
     valid: Number = _about("the metric on validation, fitted on train")
     test: Number = _about("the metric on test, fitted on train and validation")
 
-    @property
-    def remarks(self) -> dict[str, Any]:
-        """The keys beside `valid` and `test`, as they stand in the file."""
-        return self.model_extra or {}
 
-
-class Counts(Part):
+class Counts(ResultPart):
     """Trials by how they ended."""
 
     completed: int = _about("trained to their end", 0)
@@ -109,7 +111,7 @@ class Counts(Part):
     failed: int = _about("raised, or lost their worker", 0)
 
 
-class BlendMember(Part):
+class BlendMember(ResultPart):
     """One finalist in the blend."""
 
     id: str = _about("its trial", "")
@@ -118,7 +120,7 @@ class BlendMember(Part):
     epochs: int = _about("epochs that it is trained for", 1)
 
 
-class Blend(Part):
+class BlendResult(ResultPart):
     """The best finalists added up."""
 
     members: tuple[BlendMember, ...] = _about("largest weight first", ())
@@ -136,7 +138,7 @@ class Blend(Part):
     test_comparisons: tuple[Comparison, ...] = _about("against the winner and the baselines", ())
 
 
-class Handed(Part):
+class Handed(ResultPart):
     """What the refit handed over; the files of the run are compared with it."""
 
     trial: str = _about("the winner that it was made of (with others, where a blend won)", "")
@@ -145,7 +147,7 @@ class Handed(Part):
     submission: str = _about("SHA-256 of `submission.csv`", "")
 
 
-class RefitOf(Part):
+class RefitOf(ResultPart):
     """The run whose winner was trained again on newer data (`refit`), and how the two compare."""
 
     run: str = _about("name of that run", "")
@@ -162,7 +164,7 @@ class RefitOf(Part):
         return c is not None and not (c.proven and (c.gain or 0.0) < 0)
 
 
-class RunResult(Part):
+class RunResult(ResultPart):
     """The summary of a run."""
 
     version: int = _about("version of this format; 0 in files without one", 0)
@@ -196,7 +198,7 @@ class RunResult(Part):
     wall_s: Number = _about("seconds of all sessions")
     busy_fraction: Number = _about("share of the cores' time spent in training and evaluation")
     race: Race = _about("the race of the finalists", Race())
-    blend: Blend | None = _about("the finalists added up, where the space asks for it")
+    blend: BlendResult | None = _about("the finalists added up, where the space asks for it")
     handed: Handed | None = _about("digests of the files that were handed over")
     refit_of: RefitOf | None = _about("for a `refit`: what was trained again")
     split_orders: Mapping[str, tuple[Number, Number]] | None = _about(
@@ -205,7 +207,7 @@ class RunResult(Part):
     seed: int | None = _about("seed of the run")
 
     @property
-    def handed_blend(self) -> Blend | None:
+    def handed_blend(self) -> BlendResult | None:
         """The blend, where it is handed over in the winner's place."""
         return self.blend if self.blend is not None and self.blend.handed_over else None
 
@@ -213,7 +215,8 @@ class RunResult(Part):
     def leaky(self) -> bool:
         """Whether any trial of the run kept held-out items out of its negatives."""
         known = self.negatives_exclude
-        return "all" in ((known,) if isinstance(known, str) else known or ())
+        words = (known,) if isinstance(known, str) else known or ()
+        return any(leaky({"negatives_exclude": word}) for word in words)
 
     @property
     def won_by_leak(self) -> bool:
@@ -265,7 +268,7 @@ class SearchEnd(StrEnum):
     SETTLED = "settled"
 
 
-class Searched(Part):
+class Searched(ResultPart):
     """How the search ended; the data of its stage. `planned`: how many trials it was to make.
 
     Further keys count the trials in each state, as the journal's trials do.
@@ -277,7 +280,7 @@ class Searched(Part):
     planned: int | None = None
 
 
-class Decided(Part):
+class Decided(ResultPart):
     """What the race decided; the data of its stage."""
 
     winner: str
@@ -288,7 +291,7 @@ class Decided(Part):
     is_default: bool = False
 
 
-class Blended(Part):
+class Blended(ResultPart):
     """What became of the blend; the data of its stage. skipped: why there is none."""
 
     skipped: str | None = None
@@ -300,7 +303,7 @@ class Blended(Part):
     handed_over: bool = False
 
 
-class BlendTested(Part):
+class BlendTested(ResultPart):
     """The blend on the test items."""
 
     values: Mapping[str, Number]
@@ -308,20 +311,33 @@ class BlendTested(Part):
     comparisons: tuple[Comparison, ...]
 
 
-class Tested(Part):
-    """What the test showed; the data of its stage. `baselines`: values by metric, and remarks."""
+class RivalTested(Remarked):
+    """A rival of the winner: every metric on validation and test, fitted as a `Baseline` is."""
+
+    valid: Mapping[str, Number] | None = None
+    test: Mapping[str, Number] | None = None
+
+    def baseline(self, metric: str) -> Baseline:
+        """The same in one metric."""
+        both = {"valid": self.valid, "test": self.test}
+        known = {part: values[metric] for part, values in both.items() if values is not None}
+        return Baseline(**known, **self.remarks)
+
+
+class Tested(ResultPart):
+    """What the test showed; the data of its stage."""
 
     skipped: str | None = None
     comparisons: tuple[Comparison, ...] = ()
     values: Mapping[str, Number] | None = None
     ci: Interval | None = None
     users: int | None = None
-    baselines: dict[str, dict[str, Any]] = {}
+    baselines: dict[str, RivalTested] = {}
     blend: BlendTested | None = None
     seconds: Number = None
 
 
-class Refitted(Part):
+class Refitted(ResultPart):
     """What was handed over; the data of its stage. `separator`: between the submission's items.
 
     Runs of earlier versions have no separator (it was a blank) and no digests. of: the run whose
@@ -378,13 +394,13 @@ def refit_of(state: RunState) -> RefitOf | None:
 
 # --- docs/result.md -------------------------------------------------------------------------------
 
-_INSIDE: Mapping[str, tuple[str, type[Part]]] = {
+_INSIDE: Mapping[str, tuple[str, type[ResultPart]]] = {
     "test_comparisons": ("test_comparisons[].", Comparison),
     "baselines": ("baselines.NAME.", Baseline),
     "trials": ("trials.", Counts),
     "race": ("race.", Race),
     "race.finalists": ("race.finalists[].", Finalist),
-    "blend": ("blend.", Blend),
+    "blend": ("blend.", BlendResult),
     "blend.members": ("blend.members[].", BlendMember),
     "handed": ("handed.", Handed),
     "refit_of": ("refit_of.", RefitOf),
@@ -396,7 +412,7 @@ def fields_table() -> str:
     return "\n".join(["| field | meaning |", "|---|---|", *_rows(RunResult, "")]) + "\n"
 
 
-def _rows(part: type[Part], prefix: str) -> Iterator[str]:
+def _rows(part: type[ResultPart], prefix: str) -> Iterator[str]:
     for name, field in part.model_fields.items():
         yield f"| `{prefix}{name}` | {field.description} |"
         if (inner := _INSIDE.get(prefix + name)) is not None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 from recsys.data.lists import BLANK
 from recsys.errors import InputError
-from recsys.split import HoldOut, Kind, Order, SplitPlan
-from search.space.domains import Constant
-from search.space.spec import HoldOut as Rule
+from recsys.models.base import leaky
 from search.space.spec import SearchSpec
 
 
@@ -51,26 +49,10 @@ class Settings:
             ) from None
 
 
-def plan_of(spec: SearchSpec) -> SplitPlan:
-    """The split that a space asks for, in the terms of `recsys`."""
-    test, valid = spec.split.test, spec.split.valid
-    return SplitPlan(
-        cast(Order, spec.split.order),  # which checks it
-        None if test is None else _hold_out(test),
-        _hold_out(valid),
-    )
-
-
-def _hold_out(rule: Rule) -> HoldOut:
-    return HoldOut(cast(Kind, rule.kind), rule.amount)  # which checks it
-
-
 def all_leaky(spec: SearchSpec) -> bool:
     """Whether every config of a space keeps held-out items out of its negatives."""
     for param in spec.params:
-        if param.name == "negatives_exclude":
-            domain = param.domain
-            if isinstance(domain, Constant):
-                return domain.value == "all"
-            return set(domain.values() or ()) == {"all"}
+        values = param.domain.values()
+        if values is not None and all(leaky({param.name: value}) for value in values):
+            return True
     return False

@@ -15,7 +15,9 @@ from typing import Any
 
 from recsys.errors import ConfigError
 from recsys.models import ModelConfig, config_from_flat
+from recsys.models.base import leaky
 from search.record.events import (
+    SECONDS,
     EpochsReported,
     Event,
     Other,
@@ -35,9 +37,6 @@ from search.record.events import (
     TrialMade,
     write,
 )
-from search.words import leaky
-
-SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, besides epoch and loss
 
 
 @dataclass
@@ -124,7 +123,7 @@ class TrialRecord:
 
 
 @dataclass
-class Session:
+class SessionRecord:
     """One start or resume. `busy_s` is the time inside training and evaluation, of all trials.
 
     `first` and `last` are when the first trial started and the last one reported or ended.
@@ -161,7 +160,7 @@ class RunState:
 
     offset: int = 0
     uid: str = ""  # 16 hex digits that no other run has
-    sessions: list[Session] = field(default_factory=list)
+    sessions: list[SessionRecord] = field(default_factory=list)
     trials: dict[str, TrialRecord] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
     race: dict[tuple[str, int], ReplicateRaced] = field(default_factory=dict)
@@ -219,7 +218,7 @@ class RunState:
         self.offset = offset
 
     def _begin(self, event: SessionBegan, time: float) -> None:
-        self.sessions.append(Session(len(self.sessions) + 1, time, event, time))
+        self.sessions.append(SessionRecord(len(self.sessions) + 1, time, event, time))
         said = {name: value for name, value in vars(event).items() if value is not None}
         self.run = replace(self.run, **said)
         self.status, self.finished = Status.RUNNING, None
@@ -262,9 +261,9 @@ class RunState:
         stage.data |= event.data or {}
         stage.ended = time if event.state == StageState.DONE else None
 
-    def _session(self, time: float) -> Session:
+    def _session(self, time: float) -> SessionRecord:
         if not self.sessions:
-            self.sessions.append(Session(1, time, SessionBegan(), time))
+            self.sessions.append(SessionRecord(1, time, SessionBegan(), time))
         return self.sessions[-1]
 
     # --- what is asked most -----------------------------------------------------------------

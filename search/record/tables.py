@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from search.record.state import SECONDS, RunState, TrialRecord
+from search.record.events import epoch_columns
+from search.record.state import RunState, TrialRecord
 from search.words import utc
 
 RACE_COLUMNS = ("config_id", "replicate", "split_seed", "value", "best_epoch", "seconds", "cause")
@@ -66,7 +67,7 @@ def epochs_csv(state: RunState) -> str:
     """One row per epoch of a trial: id, epoch, loss, the metrics, seconds."""
     trials = state.in_order()
     metrics = _union(dict.fromkeys(t.metrics) for t in trials)
-    columns = ["epoch", "loss", *metrics, *SECONDS]
+    columns = epoch_columns(metrics)
     rows: list[list[Any]] = []
     for trial in trials:
         at = [trial.columns.index(c) if c in trial.columns else -1 for c in columns]

@@ -166,7 +166,7 @@ def _apart(side: Side, other: Side) -> str:
 
 def _group(sides: Sequence[Side]) -> Group:
     first, *others = sides
-    found: dict[str, stats.Comparison] = {}
+    found: dict[str, stats.PairedComparison] = {}
     gaps: list[str] = []
     for other in others:
         for side in (first, other):

@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recsys.data.facts import histogram
+from recsys.models.base import leaky
 from search import summary, words
 from search.paste import command
 from search.record.events import Status
@@ -127,7 +128,7 @@ def _winner(run: RunFiles) -> Winner | None:
         return None
     config = run.result.best_config if run.result.best_trial == trial.id else None
     config = trial.params | (config or {})
-    if words.leaky(config):
+    if leaky(config):
         return None
     config.pop("epochs", None)  # the limit; the number learned is shown beside it
     return Winner(

@@ -49,7 +49,7 @@ from search.words import counted, span
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class WonRun:
     """A finished run whose winner can be trained again."""
 
     folder: RunFolder
@@ -61,7 +61,7 @@ class Origin:
     catalogue: Catalogue
 
     @staticmethod
-    def read(folder: RunFolder) -> Origin:
+    def read(folder: RunFolder) -> WonRun:
         """ConfigError where the run has no winner, InputError where its model is not its own."""
         state, spec = folder.state(), load_run_spec(folder.path)
         if spec.purpose == "table":
@@ -76,7 +76,7 @@ class Origin:
         if (strange := disagreement(folder.path, state)) is not None:
             raise InputError(f"{strange}: `{resume}` makes it again")
         blend = blended(state)
-        return Origin(
+        return WonRun(
             folder,
             state,
             spec,
@@ -103,7 +103,7 @@ class Recipe:
     metric: str
 
     @staticmethod
-    def of(origin: Origin, device: str, what: str) -> Recipe:
+    def of(origin: WonRun, device: str, what: str) -> Recipe:
         """That of a run; `what`: a word on which the seeds depend."""
         blend = origin.blend
         parts = (
@@ -185,7 +185,7 @@ class Trained:
 class Again:
     """The new data and what is done with them."""
 
-    origin: Origin
+    origin: WonRun
     settings: Settings
     dataset: Dataset
     split: Split
@@ -194,7 +194,7 @@ class Again:
     began: float = field(default_factory=time.time)
 
     @staticmethod
-    def prepare(origin: Origin, settings: Settings, display: Display) -> Again:
+    def prepare(origin: WonRun, settings: Settings, display: Display) -> Again:
         """Read and divide the new data. Raises UserError where they are not fit for the model."""
         spec, run = origin.spec, origin.folder.name
         display.note(f"reading {settings.data}")

@@ -18,7 +18,6 @@ from recsys.evidence import Part, parts, race_holds_out
 from recsys.metrics import Metric, parse_metric
 from recsys.moments import moment
 from recsys.split import HoldOut, SplitPlan
-from search.record.settings import plan_of
 from search.space.spec import SearchSpec
 from search.stats import LEAST_USERS, expected_reach
 from search.words import counted
@@ -35,7 +34,7 @@ def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
     Raises InputError where no honest number or no submission can come of it; the message says
     what would help.
     """
-    plan = plan_of(spec)
+    plan = spec.split
     lines = evidence(dataset, plan, parse_metric(spec.metric))
     if spec.purpose == "search":
         lines += _submission(dataset, spec.k)

@@ -16,7 +16,7 @@ import numpy as np
 from recsys.data import SETS, Dataset, load
 from recsys.errors import ConfigError, InputError
 from recsys.split import Split, make_split
-from search.record.settings import Settings, plan_of
+from search.record.settings import Settings
 from search.space.load import SearchSpec
 
 
@@ -57,7 +57,7 @@ def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]
 
 def divide(dataset: Dataset, spec: SearchSpec, settings: Settings, run: str | None) -> Opened:
     """Data and its split; for a `run` that is resumed, `ConfigError` unless they are unchanged."""
-    split = make_split(dataset, plan_of(spec), settings.seed)
+    split = make_split(dataset, spec.split, settings.seed)
     now = replace(
         settings,
         data_digest=dataset.interactions.digest(),

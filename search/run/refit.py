@@ -11,7 +11,7 @@ from search.paste import command
 from search.record.folder import RunFolder, check_runs_dir, default_names
 from search.record.result import RunResult, read_result
 from search.report.page import render_report
-from search.run.again import Again, Origin
+from search.run.again import Again, WonRun
 from search.run.opened import absolute
 from search.run.refit_record import record
 from search.screen.display import Display
@@ -41,7 +41,7 @@ def refit(options: RefitOptions) -> int:
     Nothing is written before everything is known, and the journal appears last: a refit is
     finished, or it is not there. The new run lies beside the old.
     """
-    origin = Origin.read(RunFolder(options.run))
+    origin = WonRun.read(RunFolder(options.run))
     place = origin.folder.path.parent
     if options.name is None:
         check_runs_dir(place)

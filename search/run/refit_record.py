@@ -14,6 +14,7 @@ import numpy as np
 from recsys.metrics import PER_USER, parse_metric
 from search.record.compared import comparison
 from search.record.events import (
+    EpochRow,
     EpochsReported,
     Event,
     Reason,
@@ -34,15 +35,15 @@ from search.record.measured import UserValues, save_test_values
 from search.record.provenance import provenance
 from search.record.result import (
     VERSION,
-    Blend,
     Blended,
+    BlendResult,
     BlendTested,
     Counts,
     Decided,
     Handed,
-    Part,
     RefitOf,
     Refitted,
+    ResultPart,
     RunResult,
     Searched,
     SearchEnd,
@@ -152,7 +153,7 @@ def _result(name: str, work: Again, done: Trained, tested: Tested, refitted: Ref
     assert of is not None
     blend = None
     if origin.blend is not None:
-        blend = Blend(
+        blend = BlendResult(
             members=origin.blend.members,
             handed_over=True,
             test=(tested.values or {}).get(metric),
@@ -211,7 +212,7 @@ def _events(
         time=work.began,
     )
     yield from _trials(work, done)
-    stages: list[tuple[str, Part]] = [
+    stages: list[tuple[str, ResultPart]] = [
         ("search", Searched(stopped_by=SearchEnd.TRIALS, planned=len(origin.trials))),
         ("race", Decided(winner=origin.race.winner, epochs=origin.race.epochs)),
     ]
@@ -241,9 +242,8 @@ def _trials(work: Again, done: Trained) -> Iterator[Event]:
         yield TrialBegan(id=trial.id, attempt=1)
         if origin.blend is None:
             values = done.validation.values
-            columns = ["epoch", "loss", *values, "train_seconds", "eval_seconds"]
-            row = [epochs[trial.id], None, *values.values(), done.seconds, 0.0]
-            yield EpochsReported(id=trial.id, attempt=1, columns=columns, rows=[row])
+            row = EpochRow(epochs[trial.id], None, tuple(values.values()), done.seconds, 0.0)
+            yield EpochsReported.of(trial.id, 1, values, [row])
         yield TrialEnded(
             id=trial.id,
             state=State.COMPLETE,

@@ -39,8 +39,8 @@ from search.record.folder import RunFolder
 from search.record.handed import disagreement
 from search.record.journal import Journal, StorageError
 from search.record.provenance import provenance
-from search.record.result import Part, read_result, searched, write_result
-from search.record.settings import Settings, plan_of
+from search.record.result import ResultPart, read_result, searched, write_result
+from search.record.settings import Settings
 from search.record.state import RunState
 from search.report.files import read_run
 from search.report.page import render_report
@@ -145,7 +145,7 @@ class Session:
             settings=settings,
             dataset=self.dataset,
             split=self.split,
-            plan=plan_of(self.spec),
+            plan=self.spec.split,
             folder=self.folder,
             journal=journal,
             display=self.display,
@@ -159,7 +159,7 @@ class Session:
     def _go(self, run: Stages) -> None:
         """The stages in order; a report table has no winner, so no race and no test stage."""
         self._compile()
-        work: dict[str, Callable[[], Part]] = {
+        work: dict[str, Callable[[], ResultPart]] = {
             "search": run.search,
             "race": lambda: race(run),
             "blend": lambda: choose_blend(run),

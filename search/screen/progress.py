@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from recsys.models.base import leaky
 from search.record.events import State, stages_of
-from search.words import leaky
 
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
 

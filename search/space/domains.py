@@ -8,6 +8,7 @@ the training sees the constants behind it.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -52,13 +53,34 @@ class Constant:
         """Whether `value` is this one; 1 and 1.0 are the same."""
         return _same(value, self.value)
 
+    def values(self) -> Iterator[Value] | None:
+        """The one value there is."""
+        return iter((self.value,))
+
     def plain(self) -> Any:
         """The value itself, as it stands in YAML."""
         return self.value
 
 
+class _Listed(ABC):
+    """One of some values, each as likely and as far out as the others."""
+
+    @abstractmethod
+    def values(self) -> Iterator[Value]:
+        """All options, for a grid, in the order of the space."""
+
+    def sample(self, rng: np.random.Generator) -> Value:
+        """Any option, all equally likely."""
+        options = self.corners()
+        return options[int(rng.integers(len(options)))]
+
+    def corners(self) -> tuple[Value, ...]:
+        """What a space is checked with: every option."""
+        return tuple(self.values())
+
+
 @dataclass(frozen=True)
-class Choice:
+class Choice(_Listed):
     """One of some values, without an order."""
 
     options: tuple[Value, ...]
@@ -67,15 +89,7 @@ class Choice:
         """Whether `value` is one of the options; 1 and 1.0 are the same."""
         return any(_same(value, option) for option in self.options)
 
-    def sample(self, rng: np.random.Generator) -> Value:
-        """Any option, all equally likely."""
-        return self.options[int(rng.integers(len(self.options)))]
-
-    def corners(self) -> tuple[Value, ...]:
-        """What a space is checked with: every option."""
-        return self.options
-
-    def values(self) -> Iterator[Value] | None:
+    def values(self) -> Iterator[Value]:
         """All options, for a grid, in the order of the space."""
         return iter(self.options)
 
@@ -92,7 +106,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(_Listed):
     """One of some named sets of constants."""
 
     sets: tuple[tuple[str, Pairs], ...]
@@ -110,15 +124,7 @@ class Bundle:
         """Whether `value` names one of the sets."""
         return value in self.options
 
-    def sample(self, rng: np.random.Generator) -> Value:
-        """Any name, all equally likely."""
-        return self.options[int(rng.integers(len(self.options)))]
-
-    def corners(self) -> tuple[Value, ...]:
-        """What a space is checked with: every name."""
-        return self.options
-
-    def values(self) -> Iterator[Value] | None:
+    def values(self) -> Iterator[Value]:
         """All names, for a grid, in the order of the space."""
         return iter(self.options)
 
@@ -131,8 +137,28 @@ class Bundle:
         return {"choice": {name: dict(pairs) for name, pairs in self.sets}}
 
 
+class _Range:
+    """Between two ends, both included; the fields are those of each kind."""
+
+    low: int | float
+    high: int | float
+    log: bool
+    step: int | float | None
+
+    def corners(self) -> tuple[Value, ...]:
+        """What a space is checked with: both ends."""
+        return (self.low, self.high)
+
+    def plain(self) -> Any:
+        """The YAML value that reads back as this range."""
+        result: dict[str, Any] = {"low": self.low, "high": self.high}
+        if self.log:
+            result["log"] = True
+        return result | ({"step": self.step} if self.step != type(self).step else {})
+
+
 @dataclass(frozen=True)
-class IntRange:
+class IntRange(_Range):
     """Whole numbers low, low + step, ..., high; both ends included."""
 
     low: int
@@ -157,10 +183,6 @@ class IntRange:
             return min(max(round(math.exp(exponent)), self.low), self.high)
         return self.low + self.step * int(rng.integers((self.high - self.low) // self.step + 1))
 
-    def corners(self) -> tuple[Value, ...]:
-        """What a space is checked with: both ends."""
-        return (self.low, self.high)
-
     def values(self) -> Iterator[Value] | None:
         """Every step, ascending, for a grid."""
         return iter(range(self.low, self.high + 1, self.step))
@@ -172,16 +194,9 @@ class IntRange:
         steps = round((value - self.low) / self.step)
         return self.low + self.step * min(max(steps, 0), (self.high - self.low) // self.step)
 
-    def plain(self) -> Any:
-        """The YAML value that reads back as this range."""
-        result: dict[str, Any] = {"low": self.low, "high": self.high}
-        if self.log:
-            result["log"] = True
-        return result | ({"step": self.step} if self.step != 1 else {})
-
 
 @dataclass(frozen=True)
-class FloatRange:
+class FloatRange(_Range):
     """Numbers from low to high, both included; with `step` only low, low + step, ..., high."""
 
     low: float
@@ -216,10 +231,6 @@ class FloatRange:
         # In decimals, so that 0.1 + 2 x 0.1 is the 0.3 that a person writes.
         return float(Decimal(repr(self.low)) + k * Decimal(repr(self.step)))
 
-    def corners(self) -> tuple[Value, ...]:
-        """What a space is checked with: both ends."""
-        return (self.low, self.high)
-
     def values(self) -> Iterator[Value] | None:
         """Every step, ascending, for a grid; None for a range without steps, which has no list."""
         if self.low == self.high:
@@ -232,13 +243,6 @@ class FloatRange:
             return None
         clipped = min(max(float(value), self.low), self.high)
         return clipped if self.step is None else self._at(round((clipped - self.low) / self.step))
-
-    def plain(self) -> Any:
-        """The YAML value that reads back as this range."""
-        result: dict[str, Any] = {"low": self.low, "high": self.high}
-        if self.log:
-            result["log"] = True
-        return result | ({"step": self.step} if self.step is not None else {})
 
 
 Searched: TypeAlias = Choice | Bundle | IntRange | FloatRange

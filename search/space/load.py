@@ -18,15 +18,12 @@ from search.space.located import Origin, near
 from search.space.override import affected, with_settings
 from search.space.params import NONE
 from search.space.reader import parse_spec
-from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
+from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 
 __all__ = [
     "SPACES",
-    "HoldOut",
-    "RaceSpec",
     "SearchSpec",
-    "SplitSpec",
     "for_gpu",
     "load_run_spec",
     "load_spec",

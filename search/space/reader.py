@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from recsys.errors import ConfigError
 from recsys.metrics import PER_USER, parse_metric
 from recsys.moments import read_moment
+from recsys.split_plan import HoldOut, Order, SplitPlan
 from search.durations import EXPECTED, LONGEST_S, seconds_of
 from search.names import SPACE_NAME
 from search.space.domains import Constant, Param, Value
 from search.space.located import Node, Origin, shown
 from search.space.params import NONE, Names, parse_entry, parse_params
-from search.space.spec import HoldOut, RaceSpec, SearchSpec, SplitSpec
+from search.space.spec import RaceSpec, SearchSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 # The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
@@ -105,7 +107,7 @@ def _since(node: Node) -> float:
     return float(found)
 
 
-def _split(node: Node | None) -> SplitSpec:
+def _split(node: Node | None) -> SplitPlan:
     tenth = HoldOut("ratio", 0.1)
     parts = {} if node is None else node.entries(("order", "test", "valid"))
     order = parts["order"].word(ORDERS) if "order" in parts else next(iter(ORDERS))
@@ -113,7 +115,7 @@ def _split(node: Node | None) -> SplitSpec:
     if "test" in parts:
         test = None if parts["test"].value in (None, "none") else _hold_out(parts["test"], order)
     valid = _hold_out(parts["valid"], order) if "valid" in parts else tenth
-    return SplitSpec(order, test, valid)
+    return SplitPlan(cast(Order, order), test, valid)  # which checks it
 
 
 def _race(node: Node | None, table: bool) -> RaceSpec:

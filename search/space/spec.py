@@ -14,38 +14,8 @@ import yaml
 
 from recsys.errors import ConfigError
 from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
-from recsys.moments import moment
+from recsys.split_plan import SplitPlan
 from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
-
-
-@dataclass(frozen=True)
-class HoldOut:
-    """What is held out: a ratio, a fixed number of each user, or all since a date, in seconds since
-    1970.
-    """
-
-    kind: str  # "ratio" | "fixed" | "since"
-    amount: float
-
-    def plain(self) -> dict[str, Any]:
-        """The YAML value that reads back as this rule, a moment as a person writes it."""
-        if self.kind == "since":
-            return {self.kind: moment(self.amount)}
-        return {self.kind: self.amount if self.kind == "ratio" else int(self.amount)}
-
-
-@dataclass(frozen=True)
-class SplitSpec:
-    """How the data is divided; `test` None: no test items."""
-
-    order: str  # "random" | "latest" | "time"
-    test: HoldOut | None
-    valid: HoldOut
-
-    def plain(self) -> dict[str, Any]:
-        """The YAML value that reads back as this split, with every key written out."""
-        test = "none" if self.test is None else self.test.plain()
-        return {"order": self.order, "test": test, "valid": self.valid.plain()}
 
 
 @dataclass(frozen=True)
@@ -88,7 +58,7 @@ class SearchSpec:
     grace_epochs: int
     reduction_factor: int
     k: int  # items a user gets in the submission
-    split: SplitSpec
+    split: SplitPlan
     race: RaceSpec
     blend: int  # members that a blend of the finalists may have; 0: no blend
     params: tuple[Param, ...]
@@ -111,7 +81,7 @@ class SearchSpec:
     def methods(self) -> tuple[Value, ...]:
         """The values of `method`; none where there is only one way."""
         param = self.method()
-        options = tuple(param.domain.values() or ()) if param is not None else ()  # type: ignore[union-attr]
+        options = tuple(param.domain.values() or ()) if param is not None else ()
         return options if len(options) > 1 else ()
 
     def of_method(self, value: Value) -> SearchSpec:

@@ -49,7 +49,7 @@ class EveryConfig(Way):
     def check(self, spec: SearchSpec, params: Node) -> None:
         """Every parameter has values to count, and they make at most `GRID_LIMIT` configs."""
         for param in spec.searched():
-            if param.domain.values() is None:  # type: ignore[union-attr]
+            if param.domain.values() is None:
                 raise params.child(param.name, None).fail(
                     "a grid needs values to count: give choice or step, or take searcher tpe"
                 )

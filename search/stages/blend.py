@@ -60,7 +60,7 @@ def choose_blend(run: Stages) -> Blended:
         for some in [shuffled] if replicates > 1 else [shuffled[::2], shuffled[1::2]]:
             at = np.sort(some)
             parts.append(ballots(asked[at], [one.of(at) for one in lists], split.valid))
-            groups.append(Group(r, asked[at]))
+            groups.append(UserGroup(r, asked[at]))
     if not all(len(group.users) for group in groups):
         return _none(
             run,
@@ -113,14 +113,14 @@ def _why_not(race: Decided, metric: str) -> str | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class UserGroup:
     """Some users (V,), ascending, of a fresh split, whose weights others choose."""
 
     replicate: int
     users: np.ndarray
 
 
-def _winners(run: Stages, race: Decided, groups: Sequence[Group]) -> list[str]:
+def _winners(run: Stages, race: Decided, groups: Sequence[UserGroup]) -> list[str]:
     """For each group, the finalist that everything else would have made the winner: the other
     splits, or with one split the users who are not of the group; of equals the one that the race
     has first.
@@ -143,7 +143,7 @@ def _winners(run: Stages, race: Decided, groups: Sequence[Group]) -> list[str]:
 
 
 def _side_by_side(
-    run: Stages, winners: Sequence[str], groups: Sequence[Group], measured: Sequence[np.ndarray]
+    run: Stages, winners: Sequence[str], groups: Sequence[UserGroup], measured: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values of the blend and of the winners on the same users, (R, U), NaN for the others."""
     replicates, n_users = groups[-1].replicate + 1, run.split.train.n_users

@@ -20,7 +20,7 @@ from search.machine.cluster import Cluster, Resources
 from search.record.events import Reason, StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal, RunState
-from search.record.result import Part, Searched, SearchEnd
+from search.record.result import ResultPart, Searched, SearchEnd
 from search.record.settings import Settings
 from search.screen.display import Display
 from search.space.load import SearchSpec
@@ -135,7 +135,7 @@ class Stages:
         """How long its trials may be, where that was decided."""
         return Pace.from_event(self.state.pace, self.split.train)
 
-    def run(self, name: str, stage: Callable[[], Part]) -> None:
+    def run(self, name: str, stage: Callable[[], ResultPart]) -> None:
         """One stage, marked in the journal before and after, unless it is done already."""
         if self.state.stage_done(name):
             return
@@ -179,12 +179,11 @@ class Stages:
             steps = told.steps if trial.finished else told.steps[:-1]
             scheduler.replay(trial.id, steps, trial.training)
         watch = Watch(self.search_deadline, searcher.finish)
-        columns = ["epoch", "loss", *self.metrics, "train_seconds", "eval_seconds"]
         recorder = Recorder(
             self.journal,
             self.display,
             watch,
-            columns,
+            tuple(self.metrics),
             FAIL_AFTER,
             self.cluster.patience(),
             self.cluster.lost,

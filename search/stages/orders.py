@@ -17,8 +17,9 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR, subset
 from recsys.models import fit_model
 from recsys.rivals import POPULARITY
-from recsys.split import HoldOut, Order, SplitPlan, held_out
-from search.record.result import tested
+from recsys.split import HoldOut, SplitPlan, held_out
+from recsys.split_plan import Order
+from search.record.result import RivalTested, tested
 from search.stages.context import Stages
 from search.stages.winner import FinalTraining, winner_training
 from search.stages.work import Work, side_by_side
@@ -39,9 +40,10 @@ def by_order(run: Stages) -> dict[str, Values] | None:
     parts = dict(_parts(run))
     known: dict[str, Values] = {}
     if run.plan.order != "time":  # whose test has people without a history
-        mine, theirs = own.values.get(metric), own.baselines.get(POPULARITY.name)
+        rival = own.baselines.get(POPULARITY.name, RivalTested())
+        mine, theirs = own.values.get(metric), (rival.test or {}).get(metric)
         if mine is not None and theirs is not None:
-            known[run.plan.order] = mine, theirs["test"][metric]
+            known[run.plan.order] = mine, theirs
             parts.pop(run.plan.order, None)
     if not parts:
         return None

@@ -21,7 +21,7 @@ from search.record.events import ReplicateRaced
 from search.space.trial import trial_seed
 from search.stages.rivals import ChoiceTask, Chosen, choose_beside
 from search.stages.work import Work, on_workers
-from search.stats import Comparison, compare_paired, holm
+from search.stats import PairedComparison, compare_paired, holm
 from search.tune.pace import size_of
 from search.tune.replicate import ReplicateResult, ReplicateTask, run_replicate
 from search.tune.worker import TrialData
@@ -156,7 +156,7 @@ def compare_with(
     rivals: Sequence[str],
     per_user: Callable[[str], NDArray[np.float64]],
     rng: np.random.Generator,
-) -> dict[str, Comparison]:
+) -> dict[str, PairedComparison]:
     """The winner (first of `table`) against each rival, paired over users, Holm-corrected."""
     winner = table[0].id
     mine = per_user(winner)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from search.record.events import StageMarked, StageState, State, Status
@@ -13,8 +11,7 @@ from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
 from search.record.result import (
     VERSION,
-    Baseline,
-    Blend,
+    BlendResult,
     Counts,
     Race,
     RunResult,
@@ -59,7 +56,7 @@ def result(run: Stages, status: Status) -> RunResult:
         split=run.split.name,
         split_digest=run.split.digest,
         negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),
-        baselines={name: _baseline(row, spec.metric) for name, row in test.baselines.items()},
+        baselines={name: one.baseline(spec.metric) for name, one in test.baselines.items()},
         best_trial=best.id if best else None,
         best_config=best.config if best else None,
         best_params=best.params if best else None,
@@ -86,19 +83,12 @@ def result(run: Stages, status: Status) -> RunResult:
     )
 
 
-def _baseline(row: dict[str, Any], metric: str) -> Baseline:
-    """A row of the test stage, in the run's metric alone; values that are no mapping are
-    remarks.
-    """
-    return Baseline(**{k: v[metric] if isinstance(v, dict) else v for k, v in row.items()})
-
-
-def _blend(state: RunState, test: Tested, metric: str) -> Blend | None:
+def _blend(state: RunState, test: Tested, metric: str) -> BlendResult | None:
     """The blend with what it reached, where there is one."""
     found = blended(state)
     if found is None:
         return None
-    known = found.model_dump(include=set(Blend.model_fields))
+    known = found.model_dump(include=set(BlendResult.model_fields))
     if test.blend is not None:
         known |= {
             "test": test.blend.values.get(metric),
@@ -106,7 +96,7 @@ def _blend(state: RunState, test: Tested, metric: str) -> Blend | None:
             "test_metrics": test.blend.values,
             "test_comparisons": test.blend.comparisons,
         }
-    return Blend(**known)
+    return BlendResult(**known)
 
 
 def test_reads(run: Stages) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from recsys.interactions import CSR
 from recsys.models import ModelConfig, config_from_flat, fit_model
 from recsys.rivals import SHARE, Rival, choose, rivals_for
 from search.record.events import RivalChosen
+from search.record.result import RivalTested
 from search.space.trial import trial_seed
 from search.stages.context import Stages
 from search.tune.worker import TrialData, limit_threads
@@ -105,15 +105,11 @@ def event_of(task: ChoiceTask, found: Chosen) -> RivalChosen:
 
 
 @dataclass(frozen=True, eq=False)
-class Rivals:
-    """What the winner is compared with.
+class RivalOnTest:
+    """A rival on the test items. per_user (V,): its values of the run's metric."""
 
-    table: values on validation and test by name. per_user (V,): those of the run's metric on the
-    test items, by name.
-    """
-
-    table: dict[str, Any]
-    per_user: dict[str, np.ndarray]
+    told: RivalTested
+    per_user: np.ndarray
 
 
 def rivals_task(
@@ -125,23 +121,23 @@ def rivals_task(
     valid: CSR,
     test: CSR,
     metrics: list[str],
-) -> Rivals:
-    """The rivals on the test items, trained on train + valid, in a worker. Those that are `missing`
-    among the known ones are chosen first.
+) -> dict[str, RivalOnTest]:
+    """The rivals on the test items, by name, trained on train + valid, in a worker. Those that are
+    `missing` among the known ones are chosen first.
     """
     limit_threads(threads)
     found = dict(known) | {t.rival.name: choose_rival(t, train_items, valid) for t in missing}
     rng = np.random.default_rng(seed)
     seen = train_items.union(valid)
-    table: dict[str, Any] = {}
-    per_user = {}
+    beside = {}
     for rival in rivals_for(train_items.n_items):
         choice = found[rival.name]
         model = fit_model(choice.config, seen, rng=rng, threads=threads)
         on_test = evaluate(model, seen, test, metrics, threads=threads)
-        table[rival.name] = {"valid": dict(choice.metrics), "test": on_test.values}
-        per_user[rival.name] = on_test.per_user[metrics[0]]
+        remarks = {}
         if rival.tuned is not None:
             short = rival.tuned.removeprefix(f"{rival.name}_")
-            table[rival.name][short] = choice.config.to_flat()[rival.tuned]
-    return Rivals(table, per_user)
+            remarks[short] = choice.config.to_flat()[rival.tuned]
+        told = RivalTested(valid=choice.metrics, test=on_test.values, **remarks)
+        beside[rival.name] = RivalOnTest(told, on_test.per_user[metrics[0]])
+    return beside

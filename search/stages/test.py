@@ -19,7 +19,7 @@ from search.record.result import Blended, BlendTested, Tested, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
 from search.stages.lineup import costs
-from search.stages.rivals import Rivals, chosen, rivals_task, to_choose, trained
+from search.stages.rivals import RivalOnTest, chosen, rivals_task, to_choose, trained
 from search.stages.winner import FinalTraining, race_decided, winner_training
 from search.stages.work import Work, side_by_side
 from search.stats import bootstrap_interval, compare_paired, holm
@@ -63,7 +63,7 @@ def test(run: Stages) -> Tested:
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)
-    compared = {name: compare_paired(mine, values, rng) for name, values in beside.per_user.items()}
+    compared = {name: compare_paired(mine, one.per_user, rng) for name, one in beside.items()}
     tried = None
     if blend and time_for(run, blend):
         done = {} if on_test.weights is None else {winner: on_test.weights}
@@ -78,7 +78,7 @@ def test(run: Stages) -> Tested:
         values=on_test.found.values,
         ci=interval,
         users=len(on_test.found.users),
-        baselines=beside.table,
+        baselines={name: one.told for name, one in beside.items()},
         blend=tried.told if tried is not None else None,
         seconds=on_test.seconds,
     )
@@ -106,7 +106,7 @@ def _blend(
     run: Stages,
     blend: Blended,
     winner: np.ndarray,
-    beside: Rivals,
+    beside: Mapping[str, RivalOnTest],
     rng: np.random.Generator,
     done: Mapping[FinalTraining, bytes],
 ) -> BlendOnTest:
@@ -117,8 +117,8 @@ def _blend(
     found = on_test_items(run, blend, metrics, done)
     mine = found.per_user[metrics[0]]
     compared = {"winner": compare_paired(mine, winner, rng)}
-    compared |= {name: compare_paired(mine, v, rng) for name, v in beside.per_user.items()}
-    names = {name: f"{baseline_name(name)} on the test items" for name in beside.per_user}
+    compared |= {name: compare_paired(mine, one.per_user, rng) for name, one in beside.items()}
+    names = {name: f"{baseline_name(name)} on the test items" for name in beside}
     names["winner"] = "the winner on the test items"
     told = BlendTested(
         values=found.values,

@@ -40,17 +40,17 @@ class FinalTraining:
 
 
 @dataclass(frozen=True, eq=False)
-class Refitted:
+class TrainedAgain:
     """A trained model as bytes (of `Model.to_bytes`), for the driver to use."""
 
     weights: bytes
     seconds: float
 
 
-def refit_task(training: FinalTraining, items: CSR) -> Refitted:
+def refit_task(training: FinalTraining, items: CSR) -> TrainedAgain:
     """A config trained without validation, in a worker."""
     started = time.monotonic()
-    return Refitted(training.train(items).to_bytes(), time.monotonic() - started)
+    return TrainedAgain(training.train(items).to_bytes(), time.monotonic() - started)
 
 
 def race_decided(run: Stages) -> Decided:

@@ -36,13 +36,11 @@ class Tracker:
         run_dir: Path | str,
         uri: str,
         *,
-        experiment: str = EXPERIMENT,
         last_effort_s: float = 10.0,
         interval_s: float = 2.0,
     ) -> None:
         self.run_dir = Path(run_dir).resolve()
         self.uri = kept_uri(uri)
-        self.experiment = experiment
         self.last_effort_s, self.interval_s = last_effort_s, interval_s
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -53,7 +51,7 @@ class Tracker:
                 self._process.stdin.close()
         follow = ["--follow", "--last-effort", str(self.last_effort_s)]
         follow += ["--interval", str(self.interval_s)]
-        self._process = _courier(self.run_dir, self.uri, self.experiment, follow)
+        self._process = _courier(self.run_dir, self.uri, follow)
 
     @property
     def pid(self) -> int | None:
@@ -128,7 +126,6 @@ def sync(
     run_dir: Path | str,
     uri: str | None = None,
     *,
-    experiment: str = EXPERIMENT,
     patience_s: float = 20.0,
 ) -> DeliveryStatus:
     """Deliver what MLflow lacks of a run; gives up after `patience_s` seconds without progress.
@@ -138,7 +135,7 @@ def sync(
     run_dir = Path(run_dir).resolve()
     uri = check_tracking_uri(uri or known_uri(run_dir))
     more = ["--patience", str(patience_s), "--end-with-stdin"]
-    process = _courier(run_dir, uri, experiment, more)
+    process = _courier(run_dir, uri, more)
     if process is not None:
         assert process.stdin is not None
         with process.stdin:  # closed, it ends the courier, as our death does
@@ -147,13 +144,11 @@ def sync(
     return delivery_status(run_dir, uri)
 
 
-def _courier(
-    run_dir: Path, uri: str, experiment: str, more: list[str]
-) -> subprocess.Popen[bytes] | None:
+def _courier(run_dir: Path, uri: str, more: list[str]) -> subprocess.Popen[bytes] | None:
     """A courier process: away from the terminal's Ctrl-C, its chatter in courier.log."""
     # -P: the current folder, which may be anything, is not searched for modules.
     courier = [sys.executable, "-P", "-m", "search.tracking.courier", str(run_dir)]
-    courier += ["--experiment", experiment, *more]
+    courier += ["--experiment", EXPERIMENT, *more]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
         log = os.open(run_dir / COURIER_LOG, flags, 0o644)

@@ -27,7 +27,7 @@ COLUMNS = ("user_id", "items", "similar_to")
 K = 50
 
 
-class Recommender(PythonModel):
+class ServedRecommender(PythonModel):
     """The best items for each row: of a user, of what somebody likes, or near an item."""
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -154,4 +154,4 @@ def _text(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-set_model(Recommender())
+set_model(ServedRecommender())

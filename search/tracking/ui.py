@@ -38,7 +38,7 @@ _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
-class Place:
+class Listening:
     """Where the server listens. `host`: as asked for; `address`: the numeric one of it."""
 
     host: str
@@ -67,7 +67,7 @@ class Place:
         return f"http://{_bracketed(name)}:{self.port}"
 
 
-def find_place(host: str, port: int) -> Place:
+def find_place(host: str, port: int) -> Listening:
     """Where a server can listen at `host`:`port`; raises `ConfigError` where it can't."""
     if not 1 <= port <= 65535:
         raise ConfigError(f"--port {port}: expected a number from 1 to 65535")
@@ -86,7 +86,7 @@ def find_place(host: str, port: int) -> Place:
             probe.bind(address)
         except OSError as error:
             raise ConfigError(_refusal(error, host, port)) from None
-    return Place(host, str(address[0]), port)
+    return Listening(host, str(address[0]), port)
 
 
 def _refusal(error: OSError, host: str, port: int) -> str:
@@ -131,7 +131,7 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
     ]
 
 
-def visitors(place: Place) -> list[str]:
+def visitors(place: Listening) -> list[str]:
     """Options of the server that say under which names it may be visited.
 
     MLflow accepts localhost and private addresses only, so that no foreign page can point its own
@@ -205,7 +205,7 @@ def _log_of(uri: str) -> str:
     return str(file.with_name("server.log"))
 
 
-def _start(uri: str, place: Place, guard: Guard) -> subprocess.Popen[bytes]:
+def _start(uri: str, place: Listening, guard: Guard) -> subprocess.Popen[bytes]:
     file = sqlite_file(uri)
     assert file is not None
     with open(_log_of(uri), "wb") as log:  # noqa: PTH123
@@ -234,7 +234,7 @@ def run_page(run_dir: Path, uri: str) -> str:
     return Page(status.experiment_id, status.run_id).trials(state)
 
 
-def _say(place: Place, path: str) -> None:
+def _say(place: Listening, path: str) -> None:
     sys.stdout.write(f"MLflow UI: {place.url()}/{path} (Ctrl-C ends it)\n")
     sys.stdout.write(f"as charts: {place.url()}/{path}&compareRunsMode=CHART\n")
     if place.outside:
@@ -261,7 +261,7 @@ def _prepare(uri: str) -> str:
         raise ConfigError(f"MLflow's store {file} can't be used: {short(error)}") from None
 
 
-def _answers(process: subprocess.Popen[bytes], place: Place) -> bool:
+def _answers(process: subprocess.Popen[bytes], place: Listening) -> bool:
     """Wait until the server listens; False if it ended instead."""
     while process.poll() is None:
         try:

@@ -179,9 +179,7 @@ def _equal(what: str, got: object, expected: object) -> Iterator[str]:
         yield f"{what} is {str(got)[:200]!r}, expected {str(expected)[:200]!r}"
 
 
-def verify_delivery(
-    run_dir: Path | str, uri: str | None = None, *, experiment: str = EXPERIMENT
-) -> list[str]:
+def verify_delivery(run_dir: Path | str, uri: str | None = None) -> list[str]:
     """Compare all of a run with what MLflow has; one line per difference, none if all is there.
 
     Imports mlflow into this process: for `sync --verify` and tests.
@@ -189,4 +187,4 @@ def verify_delivery(
     run_dir = Path(run_dir).resolve()
     uri = check_tracking_uri(uri or known_uri(run_dir))
 
-    return differences(run_dir, uri, experiment)
+    return differences(run_dir, uri, EXPERIMENT)

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 from recsys.errors import InputError
 from search.paths import NAME
-from search.record.events import State, Status
+from search.record.events import SECONDS, State, Status
 from search.record.result import RunResult, read_result, refit_of
-from search.record.state import SECONDS, RunState, TrialRecord
+from search.record.state import RunState, TrialRecord
 from search.record.tables import one_line_cause
 from search.words import utc
 

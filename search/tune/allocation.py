@@ -46,16 +46,16 @@ def terms_of(spec: SearchSpec) -> Terms:
 
 
 @dataclass
-class Standing:
+class MethodTrials:
     """The trials of a method that have ended, in order of their numbers, whatever ends first."""
 
     _numbers: list[int] = field(default_factory=list)
     _best: tuple[float, int] = (-math.inf, 0)  # value, -number: of equals the first
 
     @staticmethod
-    def of(values: Iterable[float | None]) -> Standing:
+    def of(values: Iterable[float | None]) -> MethodTrials:
         """Of trials 0, 1, 2, ..."""
-        made = Standing()
+        made = MethodTrials()
         for number, value in enumerate(values):
             made.add(number, value)
         return made
@@ -80,12 +80,12 @@ class Standing:
         return len(self) - bisect_right(self._numbers, -self._best[1])
 
 
-NOTHING = Standing()
+NOTHING = MethodTrials()
 
 
 def next_method(
     methods: Sequence[str],
-    ended: Mapping[str, Standing],
+    ended: Mapping[str, MethodTrials],
     running: Mapping[str, int],
     terms: Terms = Terms(),  # it cannot be changed
 ) -> str:
@@ -109,7 +109,7 @@ def next_method(
 
 
 def shares(
-    methods: Sequence[str], ended: Mapping[str, Standing], places: int = PLACES
+    methods: Sequence[str], ended: Mapping[str, MethodTrials], places: int = PLACES
 ) -> dict[str, float]:
     """What each method is worth compared with the others; see `next_method`."""
     found = {name: ended.get(name, NOTHING) for name in methods}

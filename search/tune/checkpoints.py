@@ -24,7 +24,7 @@ from search.record.journal import StorageError
 EVERY_S = 120.0  # of a trial's time, between two of its checkpoints
 SHARE = 0.02  # of a trial's time, that making them may take
 LARGEST = 1 << 29  # bytes; a larger training makes none
-FROM, MADE = "from", "checkpoint"  # what a config and a report call it
+FROM = "from"  # what a config calls it
 
 
 class Keeper:
@@ -57,10 +57,10 @@ class Keeper:
         """Whether one was made that no report has named."""
         return self._made is not None
 
-    def take(self) -> dict[str, Any]:
-        """What the next report says of it; nothing where there is none."""
+    def take(self) -> Any:
+        """What the next report names; None where there is none."""
         made, self._made = self._made, None
-        return {} if made is None else {MADE: made}
+        return made
 
 
 class Shelf:

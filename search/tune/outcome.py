@@ -1,15 +1,59 @@
-"""How a trial ended: judged here alone, for the journal, the screen and Optuna alike."""
+"""What a worker reports of a trial, and how one ended: judged here alone, for the journal, the
+screen and Optuna alike.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-from search.record.events import Reason, State
+from search.record.events import EpochRow, Reason, State
 
-OBJECTIVE = "objective"
+OBJECTIVE = "objective"  # the field of a `Report` that Ray compares trials by
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says of its trial. Ray carries it as a flat dict, which `flat` writes and `of`
+    and `taken` read.
+
+    epoch: how many there were. objective: the best value so far, of `best_epoch`. stop: why the
+    trial ended by itself, else None. rows: of the epochs since the last report. error, cause: as
+    in `Outcome`. test: values on the test items by metric, in report tables only. checkpoint:
+    where one lies that no earlier report has named (`search.tune.checkpoints`).
+    """
+
+    epoch: int = 0
+    objective: float | None = None
+    best_epoch: int | None = None
+    stop: str | None = None
+    rows: Sequence[EpochRow] = ()
+    error: str | None = None
+    cause: str | None = None
+    test: Mapping[str, float] | None = None
+    checkpoint: Any = None
+
+    def flat(self) -> dict[str, Any]:
+        """What Ray carries; without what there is not."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @staticmethod
+    def of(result: Mapping[str, Any] | None) -> Report | None:
+        """The report that Ray carried, among keys of its own; None where nothing was reported."""
+        return Report(**{k: v for k, v in result.items() if k in _REPORTED}) if result else None
+
+    @staticmethod
+    def taken(result: dict[str, Any]) -> Report:
+        """The same, and the result without what is large: Tune keeps the last one of each trial."""
+        report = Report.of(result) or Report()
+        for name in ("rows", "checkpoint"):
+            result.pop(name, None)
+        return report
+
+
+_REPORTED = frozenset(one.name for one in fields(Report))
 
 
 @dataclass(frozen=True)
@@ -28,28 +72,26 @@ class Outcome:
 
 
 def judge(
-    result: Mapping[str, Any] | None, stopped_by: Reason | None = None, death: str | None = None
+    report: Report | None, stopped_by: Reason | None = None, death: str | None = None
 ) -> Outcome:
     """What the last report of a trial means.
 
-    result: has `objective` (the best so far), `stop` (why it ended by itself, else None), and
-        `error` with `cause` where it raised; empty or None where nothing was reported.
+    report: None where nothing was reported.
     stopped_by: why the whole search stops, if it does; else ASHA stopped the trial.
     death: why there is no further report, where its worker died in every attempt.
 
     A value that is not finite is a failure, whatever else is said.
     """
-    result = result or {}
-    value = result.get(OBJECTIVE)
+    said = report or Report()
+    value = said.objective
     known = float(value) if value is not None and math.isfinite(value) else None
     if death is not None:
         return Outcome(State.FAILED, Reason.WORKER, known, death)
-    if result.get("error") or result.get("cause"):
-        cause = str(result.get("cause") or result["error"])
-        return Outcome(State.FAILED, Reason.ERROR, known, cause, result.get("error"))
-    if known is None and result:
+    if said.error or said.cause:
+        return Outcome(State.FAILED, Reason.ERROR, known, said.cause or said.error, said.error)
+    if known is None and report is not None:
         cause = f"no finite {OBJECTIVE} was reported, got {value}"
         return Outcome(State.FAILED, Reason.ERROR, None, cause)
-    if result.get("stop") is not None:
-        return Outcome(State.COMPLETE, Reason(result["stop"]), known)
+    if said.stop is not None:
+        return Outcome(State.COMPLETE, Reason(said.stop), known)
     return Outcome(State.PRUNED, stopped_by or Reason.ASHA, known)

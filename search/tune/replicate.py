@@ -62,7 +62,7 @@ def run_replicate(
         trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid, watched=None))
         crossed = lists = None
         if data.blend:
-            lists = Lists(train, voters(train, valid, task.split_seed), depth_of(data.metric))
+            lists = EpochLists(train, voters(train, valid, task.split_seed), depth_of(data.metric))
         for report in trial.epochs():
             best_epoch, found = report.best_epoch, report.evaluation
             if found is None:
@@ -115,7 +115,7 @@ class Crossed:
         return self.users[changed]
 
 
-class Lists:
+class EpochLists:
     """The lists of some users (V,), ascending, each by the model of another epoch."""
 
     def __init__(self, seen: CSR, users: NDArray[np.int32], depth: int) -> None:

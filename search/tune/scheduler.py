@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from recsys.models import ModelConfig
 from search.space.spec import SearchSpec
-from search.tune.outcome import OBJECTIVE
+from search.tune.outcome import OBJECTIVE, Report
 from search.tune.pace import epochs_of, paced_rungs, space_rungs
 
 
@@ -129,22 +129,23 @@ class EpochASHA(ToTheEnd):
     def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's STOP after the last epoch and for a trial that falls behind; else CONTINUE."""
         longest = epochs_of(trial.config["trial"].train) if self.paced else None
-        if result.get("epoch", 0) >= (longest or self.spec.max_epochs):
+        report = Report.of(result)
+        if report is not None and report.epoch >= (longest or self.spec.max_epochs):
             return str(TrialScheduler.STOP)
-        return self._decide(trial, result)
+        return self._decide(trial, report)
 
     def on_trial_complete(self, _: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Its place in a rung counts, whatever ended it."""
-        self._decide(trial, result)
+        self._decide(trial, Report.of(result))
 
-    def _decide(self, trial: Trial, result: dict[str, Any]) -> str:
-        if OBJECTIVE not in result:  # it ended without a report
+    def _decide(self, trial: Trial, report: Report | None) -> str:
+        if report is None or report.objective is None:  # it ended without a report
             return str(TrialScheduler.CONTINUE)
         # Our id of a trial, unlike Ray's, is the same after a resume.
         ours = trial.config["trial"]
         reached = self._of(ours.train.model)
         rungs = self.rungs_of(ours.train)
-        return reached.decide(ours.id, rungs, result["epoch"], result[OBJECTIVE])
+        return reached.decide(ours.id, rungs, report.epoch, report.objective)
 
     def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
         """Finite values at the trial's rungs take their places there; nothing is decided."""

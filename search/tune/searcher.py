@@ -21,7 +21,7 @@ from search.space.strategies import SEARCHERS
 from search.space.trial import TrialConfig, trial_id
 from search.tune import study as studies
 from search.tune.allocation import Terms, terms_of
-from search.tune.outcome import OBJECTIVE, judge
+from search.tune.outcome import OBJECTIVE, Report, judge
 from search.tune.pace import Pace
 
 OnNew = Callable[[TrialConfig], None]
@@ -157,7 +157,7 @@ class StudySearch(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep an intermediate value: the best so far at an epoch."""
         if (known := self._open.get(trial_id)) is not None:
-            self._keep(known, result)
+            self._keep(known, Report.of(result))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -166,17 +166,18 @@ class StudySearch(Searcher):
         if trial_id not in self._open or not (result or error):
             return
         known = self._open.pop(trial_id)
-        end = judge(result, death="the trial's process died" if error else None)
+        report = Report.of(result)
+        end = judge(report, death="the trial's process died" if error else None)
         if end.state != State.FAILED:
             # Ray does not pass on the report on which a trial was stopped.
-            self._keep(known, result or {})
+            self._keep(known, report)
         studies.tell(self.study, known.trial, end.state, end.value, end.cause)
         self._ended += 1
         if self._memory is not None:
             self._memory.tell(known.trial.number, end.state, end.value, end.cause)
 
-    def _keep(self, known: _Open, result: dict[str, Any]) -> None:
-        step, value = result.get("epoch", 0), result.get(OBJECTIVE)
+    def _keep(self, known: _Open, report: Report | None) -> None:
+        step, value = (report.epoch, report.objective) if report is not None else (0, None)
         # A trial whose worker died runs again from its first epoch: those are known already.
         if value is not None and math.isfinite(value) and step > known.step:
             known.step = step

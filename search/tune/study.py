@@ -34,7 +34,7 @@ from search.record.events import State
 from search.record.state import TrialRecord
 from search.space.domains import Bundle, Choice, Constant, FloatRange, IntRange, Param, Value
 from search.space.spec import SearchSpec
-from search.tune.allocation import Standing, Terms, next_method
+from search.tune.allocation import MethodTrials, Terms, next_method
 
 OPTUNA_STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -269,7 +269,7 @@ def _only_value(domain: BaseDistribution) -> Value:
 def _another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
     """A config that is not `known`, drawn without regard to results."""
     rng = np.random.default_rng([seed, number, SAMPLER_ATTEMPTS])
-    if all(p.domain.values() is not None for p in spec.searched()):  # type: ignore[union-attr]
+    if all(p.domain.values() is not None for p in spec.searched()):
         left = [config for config in islice(spec.grid(), LISTED) if not known(config)]
         if left:
             return left[int(rng.integers(len(left)))]
@@ -446,7 +446,7 @@ class Methods:
         self._name = param.name
         specs = {str(value): spec.of_method(value) for value in spec.methods()}
         self._memories = {name: Memory(one, STARTUP_OF_METHOD) for name, one in specs.items()}
-        self._ended = {name: Standing() for name in specs}
+        self._ended = {name: MethodTrials() for name in specs}
         self._running: dict[str, set[int]] = {name: set() for name in specs}
         self._of: dict[int, str] = {}
         self._through: set[str] = set()  # methods without a config that is left to try

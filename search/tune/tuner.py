@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,10 +23,10 @@ from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
 from search.record.journal import Journal
-from search.tune.checkpoints import MADE, Shelf
+from search.tune.checkpoints import Shelf
 from search.tune.controller import sturdy
 from search.tune.need import task_bytes
-from search.tune.outcome import Outcome, judge
+from search.tune.outcome import Outcome, Report, judge
 from search.tune.pace import size_of
 from search.tune.reserve import Reserve
 from search.tune.settled import Settling
@@ -160,7 +160,7 @@ class Recorder(Callback):
     journal: Journal
     events: Events
     watch: Watch
-    columns: list[str]
+    metrics: tuple[str, ...]
     fail_after: int
     patience: Patience
     lost: Callable[[], str | None] = lambda: None
@@ -172,7 +172,7 @@ class Recorder(Callback):
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     attempts: Counter[str] = field(default_factory=Counter)
-    busy: Counter[str] = field(default_factory=Counter)
+    busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(int))
     ended: Counter[State] = field(default_factory=Counter)
     causes: Counter[str] = field(default_factory=Counter)
 
@@ -213,23 +213,20 @@ class Recorder(Callback):
     ) -> None:
         """Epochs go into the journal, a checkpoint on the shelf, the best value to the display."""
         name = trial.trial_id
-        made, rows = result.pop(MADE, None), result.pop("rows", None) or []
-        if rows:
-            self.busy[name] += sum(row[-1] + row[-2] for row in rows)
-            self.journal.append(
-                EpochsReported(
-                    id=name, attempt=self.attempts[name], columns=self.columns, rows=rows
-                )
-            )
-        if made is not None and self.shelf is not None:
-            self.shelf.keep(name, made)
-        self.events.trial_progress(name, result["epoch"], result["objective"])
+        report = Report.taken(result)
+        if rows := report.rows:
+            self.busy[name] += sum(row.eval_seconds + row.train_seconds for row in rows)
+            self.journal.append(EpochsReported.of(name, self.attempts[name], self.metrics, rows))
+        if report.checkpoint is not None and self.shelf is not None:
+            self.shelf.keep(name, report.checkpoint)
+        assert report.objective is not None
+        self.events.trial_progress(name, report.epoch, report.objective)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         """It ended in order: by itself, or stopped by the scheduler or the run's end."""
-        self._end(trial, judge(trial.last_result, self.watch.reason))
+        self._end(trial, judge(Report.of(trial.last_result), self.watch.reason))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """It failed in every attempt that it had."""
@@ -240,10 +237,11 @@ class Recorder(Callback):
         cause = "the worker died" if last is None else cause_of(last)
         times = max(1, len(deaths))
         text = f"the worker died in each of {times} attempts, the last time with: {last}"
-        self._end(trial, replace(judge(trial.last_result, death=cause), error=text))
+        how = judge(Report.of(trial.last_result), death=cause)
+        self._end(trial, replace(how, error=text))
 
     def _end(self, trial: Trial, how: Outcome) -> None:
-        name, result = trial.trial_id, trial.last_result or {}
+        name, last = trial.trial_id, Report.of(trial.last_result) or Report()
         self.begun.add(name)
         self.running.discard(name)
         end = TrialEnded(
@@ -251,12 +249,12 @@ class Recorder(Callback):
             state=how.state,
             reason=how.reason,
             value=how.value,
-            best_epoch=result.get("best_epoch"),
-            epochs=result.get("epoch", 0),
+            best_epoch=last.best_epoch,
+            epochs=last.epoch,
             busy_s=self.busy[name],
             error=how.error,
             cause=how.cause,
-            test=result.get("test"),
+            test=last.test,
         )
         self.journal.append(end, sync=True)
         if self.shelf is not None:

@@ -11,7 +11,7 @@ import platform
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
 from recsys.models.progress import Checkpoints
+from search.record.events import EpochRow
 from search.space.trial import TrialConfig
 from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
+from search.tune.outcome import Report
 from search.tune.pace import epochs_of, paced_rungs
 
 REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # of one trial; of all trials together, at most
@@ -135,12 +137,6 @@ def return_freed_memory() -> None:
         return
 
 
-def epoch_row(report: EpochReport, metrics: tuple[str, ...]) -> list[float]:
-    """One row of epochs.csv: epoch, loss, the metrics, seconds of training and evaluation."""
-    values = [report.metrics[m] for m in metrics]
-    return [report.epoch, report.loss, *values, report.train_seconds, report.eval_seconds]
-
-
 def run_trial(config: dict[str, Any], data: TrialData) -> None:
     """Train `config["trial"]`, reporting on rungs and at most every `report_every_s` seconds.
 
@@ -157,28 +153,25 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
     ours: TrialConfig = config["trial"]
     found = opened(ray.get(config[FROM])) if FROM in config else None
     keeper = Keeper(found, ray.put, data.keep_every)
-    rows: list[list[float]] = []
-    result: dict[str, Any] = {"epoch": 0, "objective": float("-inf")}
+    rows: list[EpochRow] = []
+    said = Report(objective=float("-inf"))
     last = time.monotonic()
     try:
         trial = Trial(ours.train, ours.seed, data)
         rungs = data.rungs_of(ours.train)
-        for report in trial.epochs(keeper):
-            rows.append(epoch_row(report, data.metrics))
-            result = {
-                "epoch": report.epoch,
-                "objective": report.best_value,
-                "best_epoch": report.best_epoch,
-                "stop": report.stop,
-                "rows": rows,
-            }
-            due = report.epoch in rungs or time.monotonic() - last >= data.report_every_s
-            if report.stop is None and (due or keeper.waiting):
-                tune.report(result | keeper.take())
+        for epoch in trial.epochs(keeper):
+            values = tuple(epoch.metrics[m] for m in data.metrics)
+            rows.append(
+                EpochRow(epoch.epoch, epoch.loss, values, epoch.train_seconds, epoch.eval_seconds)
+            )
+            said = Report(epoch.epoch, epoch.best_value, epoch.best_epoch, epoch.stop, rows)
+            due = epoch.epoch in rungs or time.monotonic() - last >= data.report_every_s
+            if epoch.stop is None and (due or keeper.waiting):
+                tune.report(replace(said, checkpoint=keeper.take()).flat())
                 rows, last = [], time.monotonic()
         if data.test is not None:
-            result["test"] = trial.test()
+            said = replace(said, test=trial.test())
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
-        result |= {"error": traceback.format_exc(), "cause": cause, "stop": "error", "rows": rows}
-    tune.report(result)
+        cause, text = f"{type(error).__name__}: {error}", traceback.format_exc()
+        said = replace(said, error=text, cause=cause, stop="error", rows=rows)
+    tune.report(said.flat())

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsys.data.cells import all_whole
+from recsys.data.layout import NUMBER
 from recsys.data.list_cells import items_of, syntax_of
 from recsys.data.read import load_path
 from tests.data.conftest import pairs, refusal
@@ -137,3 +139,16 @@ def test_one_user_may_have_more_than_a_look_at_the_file(write, header, end, late
         rows = ["0 " + " ".join(map(str, items)), "1 7 8", "2 9"]
     found = load_path(write("x.txt", header + "\n".join(rows[: 1 + later]) + end))
     assert found.interactions.csr.nnz == 40_000 + (3 if later else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "number"),
+    [
+        *((text, True, True) for text in ("5", "005", "-5.0", "5.")),
+        *((text, False, True) for text in ("+5", "5.5", ".5", "5e3", "-1.5E-3")),
+        *((text, False, False) for text in ("", "-", ".", "5 5", "5,0", "1e", "nan")),
+    ],
+)
+def test_a_numeral_is_the_same_to_every_reader(text: str, whole: bool, number: bool) -> None:
+    assert all_whole([text]) == whole
+    assert (NUMBER.fullmatch(text) is not None) == number

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from pydantic import BaseModel
 
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.metrics import KINDS
-from recsys.models.mf.config import TrainConfig
+from recsys.models.base import leaky
+from recsys.models.mf import numba_engine
+from recsys.models.mf.config import Adagrad, Bpr, TrainConfig
 from recsys.models.mf.kernels import plan
 from recsys.models.mf.model import LFM
 from recsys.models.mf.numba_engine import NumbaEngine
@@ -49,6 +52,8 @@ NEGATIVES = {
     ),
 }
 
+REDRAWN = {"epoch": False, "once": True}  # whether uniform negatives stay
+
 # A step with learning rate 1 from 0 against a gradient of -1/2, which both touch alike.
 STEPS = {"sgd": 0.5, "adagrad": 1.0, "adam": 1.0}
 
@@ -64,6 +69,10 @@ def test_no_word_is_forgotten_here() -> None:
     assert WORDS.keys() == {
         *("loss", "neg_mode", "optimizer", "adagrad_per", "redraw", "negatives_exclude", "score")
     }
+    assert set(WORDS["redraw"]) == REDRAWN.keys()
+    assert [word for word in WORDS["negatives_exclude"] if leaky({"negatives_exclude": word})] == [
+        "all"
+    ]
 
 
 @pytest.mark.parametrize("engine", [TorchEngine, NumbaEngine])
@@ -174,3 +183,61 @@ def test_negatives_without_an_entry_are_no_others(loss: str) -> None:
     for engine in (NumbaEngine, TorchEngine):
         with pytest.raises(TypeError, match="neg_mode new "):
             engine(model, TRAIN, config, rng=np.random.default_rng(0), exclude=None).epoch()
+
+
+class NewLoss(Bpr):
+    """A loss of which neither engine knows anything."""
+
+
+class NewOptimizer(BaseModel):
+    """The same of an optimizer."""
+
+    kind: str = "new"
+    lr: float = 0.1
+    l2: float = 0.0
+    l2_bias: float = 0.0
+
+
+NEW = {
+    "score": {"score": "new"},
+    "redraw": {"redraw": "new"},
+    "loss": {"loss": NewLoss()},
+    "optimizer": {"optimizer": NewOptimizer()},
+    "adagrad_per": {"optimizer": Adagrad.model_construct(kind="adagrad", lr=0.1, per="new")},
+}
+
+
+@pytest.mark.parametrize("engine", [TorchEngine, NumbaEngine])
+@pytest.mark.parametrize("word", NEW)
+def test_a_word_without_an_entry_trains_in_neither_engine(word: str, engine: Any) -> None:
+    config = config_of(loss="bpr").model_copy(update=NEW[word])
+    model = LFM(1, 4, 1, rng=np.random.default_rng(0))
+    with pytest.raises((TypeError, KeyError)):
+        engine(model, TRAIN, config, rng=np.random.default_rng(0)).epoch()
+
+
+@pytest.mark.parametrize("part", ["loss", "optimizer", "mode", "score"])
+def test_a_number_without_an_arm_is_not_compiled(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new constant of `plan`, before the kernels have an arm for it."""
+    made = plan.make_plan(config_of(loss="bpr"), 4)._replace(**{part: 9})
+    monkeypatch.setattr(numba_engine, "make_plan", lambda config, n_items: made)
+    model = LFM(1, 4, 1, rng=np.random.default_rng(0))
+    with pytest.raises(TypeError, match=f"{part} 9 has no arm in the kernels"):
+        NumbaEngine(model, TRAIN, config_of(loss="bpr"), rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("engine", [TorchEngine, NumbaEngine])
+@pytest.mark.parametrize("word", REDRAWN)
+def test_negatives_are_redrawn_as_they_say(word: str, engine: Any) -> None:
+    """Of 200 free items, those trained on: as many as a row has, or more with every epoch."""
+    model = LFM(1, 201, 1, rng=np.random.default_rng(0))
+    train = CSR.from_pairs(np.array([0]), np.array([0]), 1, 201)
+    config = config_of(loss="bpr", optimizer="sgd", redraw=word)
+    before = model.views().item_factors.copy()
+    trained = engine(model, train, config, rng=np.random.default_rng(1))
+    for _ in range(5):
+        trained.epoch()
+    moved = np.count_nonzero((model.views().item_factors != before).any(1)) - 1
+    assert (moved == 1) == REDRAWN[word]

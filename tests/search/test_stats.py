@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from search.stats import (
-    Comparison,
+    PairedComparison,
     bootstrap_interval,
     compare_paired,
     explained_share,
@@ -238,10 +238,10 @@ class TestBootstrap:
         assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-def comparison(p: float, **changes: float) -> Comparison:
+def comparison(p: float, **changes: float) -> PairedComparison:
     values = {"gain": 0.0123, "low": 0.004, "high": 0.02, "p": p, "p_adjusted": p}
     values |= {"detectable": 0.0081, "users": 690, "replicates": 5}
-    return Comparison(**(values | changes))  # type: ignore[arg-type]
+    return PairedComparison(**(values | changes))  # type: ignore[arg-type]
 
 
 class TestHolm:

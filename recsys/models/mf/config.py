@@ -141,7 +141,7 @@ class TrainConfig(ModelConfig):
             others = " or ".join(kind for kind in _OF_LOSS if kind != "bce")
             # pydantic wants a ValueError here
             raise ValueError(f"neg_mode hard needs loss {others}, got bce")  # noqa: TRY004
-        if self.score == "cosine":
+        if self.cosine:
             self._legal_cosine()
         return self
 
@@ -255,10 +255,17 @@ class TrainConfig(ModelConfig):
         rest = (name for name in cls.model_fields if name not in parts)
         return flat | {name: Parameter.of(cls, name) for name in rest}
 
+    # Both engines ask these, so that a new word trains in neither as if it were another.
+
     @property
-    def leaky(self) -> bool:
-        """Whether held-out items are kept out of the negatives, as in the report."""
-        return self.negatives_exclude == "all"
+    def cosine(self) -> bool:
+        """Whether a score is a cosine."""
+        return {"dot": False, "cosine": True}[self.score]
+
+    @property
+    def draws_once(self) -> bool:
+        """Whether uniform negatives stay as they were first drawn."""
+        return {"epoch": False, "once": True}[self.redraw]
 
     def honest(self) -> Self:
         """This config, with negatives that exclude the training items only."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recsys.interactions import CSR
 from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size
 from recsys.models.mf import training
-from recsys.models.mf.config import Adam, Hard, Sgd, Softmax, TrainConfig
+from recsys.models.mf.config import Adagrad, Adam, Hard, Sgd, Softmax, TrainConfig
 from recsys.models.mf.folding import Folding, unit_rows
 from recsys.models.mf.model import LFM
 from recsys.models.progress import Checkpoints
@@ -66,7 +66,7 @@ class Factorization(LFM, Model):
         bias = vectors.bias
         assert bias is not None
         weight = 2.0 if isinstance(config.negatives, Hard) else 1.0
-        if config.score == "dot":
+        if not config.cosine:
             folding = Folding.of(vectors.users, vectors.items, bias, weight)
             return lambda lists: folding.users(lists) @ vectors.items.T + bias
         # the likelihood is of scores over the temperature, and a user's vector has length 1
@@ -122,7 +122,7 @@ class Factorization(LFM, Model):
         three data sets (docs/experiments.md).
         """
         weights = 4 * (size.users + size.items) * (config.latent_factors + 1)
-        kept = {Adam: 2, Sgd: 0}.get(type(config.optimizer), 1)
+        kept = {Adam: 2, Adagrad: 1, Sgd: 0}[type(config.optimizer)]
         match config.negatives:
             case Hard(candidates=n, hard=m, random=k):
                 scored, trained = n, m + k
@@ -130,7 +130,7 @@ class Factorization(LFM, Model):
                 scored, trained = 0, getattr(negatives, "count", 1)
         d = config.latent_factors
         # a cosine also brings each row back to length 1
-        step = 32 if config.score == "dot" else 46
+        step = 46 if config.cosine else 32
         each = scored * (2 * d + 250) + (trained + 1) * (step * d + 300)
         work = float(config.epochs) * size.positives * each
         return Cost(memory=weights * (2 + kept), work=work)

@@ -13,11 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
-from recsys.models.mf.config import (
-    Even,
-    Fixed,
-    TrainConfig,
-)
+from recsys.models.mf.config import Even, Fixed, TrainConfig
 from recsys.models.mf.kernels.batch import (
     Gradients,
     add_batch,
@@ -27,11 +23,13 @@ from recsys.models.mf.kernels.batch import (
     train_batches,
 )
 from recsys.models.mf.kernels.online import train_pairs
-from recsys.models.mf.kernels.optim import new_state
+from recsys.models.mf.kernels.optim import STEP_ARMS, new_state
 from recsys.models.mf.kernels.plan import (
     ADAM,
     BCE,
     BPR,
+    COSINE,
+    DOT,
     GIVEN,
     UNIFORM,
     Plan,
@@ -40,7 +38,7 @@ from recsys.models.mf.kernels.plan import (
     make_plan,
 )
 from recsys.models.mf.kernels.pointwise import draw_labelled, train_points
-from recsys.models.mf.kernels.rows import Scratch, new_scratch
+from recsys.models.mf.kernels.rows import MODE_ARMS, PAIR_ARMS, Scratch, new_scratch
 from recsys.models.mf.kernels.shuffle import AHEAD, shuffle_rows
 from recsys.models.mf.kernels.single import train_singles
 from recsys.models.mf.model import LFM
@@ -74,21 +72,22 @@ class NumbaEngine:
         assert threads > 0
         assert (model.n_users, model.n_items) == (train.n_users, train.n_items)
         self.train, self.config, self.threads = train, config, threads
-        if config.score == "cosine":
+        if config.cosine:
             model.to_unit_length(train)
         self.weights = model.views()
         self._epochs = self._drawn = 0
         excluded = train
-        if config.negatives_exclude == "all" and exclude is not None:
+        if config.leaky and exclude is not None:
             excluded = train.union(exclude)
         self.pool = make_pool(excluded)
         self.plan = make_plan(config, train.n_items)
+        _check_arms(self.plan)
         self.hyper = make_hyper(config)
         self._state = new_state(self.weights, self.plan.optimizer)
         self._counts = self._labels_asked() if self.plan.loss == BCE else np.zeros(0, np.int64)
         self._asked = np.zeros(int(self._counts.max(initial=0)), np.int32)
         self._rows, self._given = self._first_rows(excluded, rng)
-        if config.redraw == "once" and self.plan.mode == UNIFORM:
+        if config.draws_once and self.plan.mode == UNIFORM:
             self.plan = self.plan._replace(mode=GIVEN)
         self._bounds = self._parts()
         self._partners = np.zeros((threads, AHEAD), np.int64)
@@ -103,7 +102,7 @@ class NumbaEngine:
         """
         self._epochs += 1
         rows = self._rows
-        if self.plan.loss == BCE and (self.config.redraw == "epoch" or self._epochs == 1):
+        if self.plan.loss == BCE and (not self.config.draws_once or self._epochs == 1):
             self._drawn = self._draw_labelled(self._threads[0])
         if self.plan.loss == BCE:
             rows = rows[: self._drawn]
@@ -188,7 +187,7 @@ class NumbaEngine:
         users = self.train.users()
         usable = free[users] > 0
         rows = np.stack([users[usable], self.train.indices[usable]], 1)
-        if self.config.redraw == "epoch" or self.plan.mode != UNIFORM:
+        if not self.config.draws_once or self.plan.mode != UNIFORM:
             return np.ascontiguousarray(rows), np.zeros((0, 0), np.int32)
         given = sample_uniform(self.pool, rows[:, 0], self.plan.candidates, rng)
         if self.plan.loss == BPR:  # the report shuffles triples, not positives
@@ -347,6 +346,23 @@ class NumbaEngine:
 
             list(run(step, threads))
         return total, samples
+
+
+# What of each part of a plan the kernels have an arm for. Their last arm takes whatever is left: a
+# check in them would be one more branch of an inner loop.
+_ARMS = {
+    "loss": (*PAIR_ARMS, BCE),
+    "optimizer": (*STEP_ARMS, ADAM),
+    "mode": MODE_ARMS,
+    "score": (DOT, COSINE),
+}
+
+
+def _check_arms(plan: Plan) -> None:
+    """TypeError for a number that a kernel would take for another one."""
+    for part, arms in _ARMS.items():
+        if (number := getattr(plan, part)) not in arms:
+            raise TypeError(f"{part} {number} has no arm in the kernels")
 
 
 def _even(low: int, high: int, parts: int, unit: int = 1) -> list[int]:

@@ -51,7 +51,7 @@ class TorchEngine:
     ) -> None:
         self.device = torch.device(device)
         self._chunk = CHUNK if self.device.type == "cpu" else GPU_CHUNK
-        if config.score == "cosine":
+        if config.cosine:
             model.to_unit_length(train)
         self.model = model.to(self.device)
         self.config = config
@@ -59,7 +59,7 @@ class TorchEngine:
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(int(rng.integers(2**62)))
         excluded = train
-        if config.negatives_exclude == "all" and exclude is not None:
+        if config.leaky and exclude is not None:
             excluded = train.union(exclude)
         self.sampler = TorchSampler(excluded, self.device, self.generator)
         users = torch.from_numpy(train.users().copy()).long().to(self.device)
@@ -75,7 +75,7 @@ class TorchEngine:
         if not isinstance(config.optimizer, Adam):
             l2 = (config.optimizer.l2, config.optimizer.l2_bias)
         self._l2, self._l2_bias = l2
-        self._cosine = config.score == "cosine"
+        self._cosine = config.cosine
         self._once = self._draw_once()
 
     # Epochs
@@ -212,7 +212,7 @@ class TorchEngine:
         return torch.cat(parts) if parts else users_B.new_empty((0, count))
 
     def _draw_once(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        if self.config.redraw != "once" or isinstance(self.config.negatives, Hard):
+        if not self.config.draws_once or isinstance(self.config.negatives, Hard):
             return None
         if isinstance(self.config.loss, Bce):
             return self._labelled(self._usable, self._user_negatives())

@@ -85,7 +85,7 @@ class TouchedRows:
         self._lr = config.lr
         self._squares: list[Tensor] | None = None
         if isinstance(config, Adagrad):
-            per_row = config.per == "row"
+            per_row = {"element": False, "row": True}[config.per]
             self._squares = [
                 torch.zeros_like(t[:, :1] if per_row and t.ndim == 2 else t) for t in self._tables
             ]

@@ -16,14 +16,22 @@ from search.machine import place as place_module
 from search.machine import shipping
 from search.machine.ask_nodes import answer
 from search.machine.cluster import Cluster, Resources, resolve_device, side_by_side
-from search.machine.nodes import MODULES, PACKAGES, Node, Place, choose, own_versions, trouble
+from search.machine.nodes import (
+    MODULES,
+    PACKAGES,
+    ClusterNode,
+    Place,
+    choose,
+    own_versions,
+    trouble,
+)
 from search.machine.shipping import script_elsewhere, shipped, size_of
 from search.record.settings import Settings
 from search.tune.tuner import asked
 from search.tune.worker import own_device
 
 MINE = {"numpy": "2.4.6", "torch": "2.13.0+cpu"}
-GOOD = Node("ab", "w1", "10.0.0.2", 4.0, 0.0, "3.11.9", MINE)
+GOOD = ClusterNode("ab", "w1", "10.0.0.2", 4.0, 0.0, "3.11.9", MINE)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +64,10 @@ def test_a_node_that_cannot_work_is_one_line(
     assert words in found
 
 
-def mine(name: str, **changes: Any) -> Node:
+def mine(name: str, **changes: Any) -> ClusterNode:
     """A node like this machine."""
     version = ".".join(map(str, sys.version_info[:3]))
-    node = Node(f"id{name}", name, "10.0.0.2", 4.0, 0.0, version, own_versions())
+    node = ClusterNode(f"id{name}", name, "10.0.0.2", 4.0, 0.0, version, own_versions())
     return replace(node, **changes)
 
 

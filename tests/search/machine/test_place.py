@@ -15,7 +15,7 @@ from recsys.errors import ConfigError
 from search.machine import head
 from search.machine import storage as tune_storage
 from search.machine.head import check_address, parse_address, refusal
-from search.machine.nodes import Node
+from search.machine.nodes import ClusterNode
 from search.machine.place import Capacity
 from search.machine.storage import check_storage, is_local, resolve_storage
 
@@ -103,7 +103,7 @@ def test_what_a_cluster_has(monkeypatch: pytest.MonkeyPatch) -> None:
     node = {"id": "ab", "name": "w1", "address": "10.0.0.2", "cpus": 8.0, "gpus": 0.0}
     script = f"import json; print('noise'); print(json.dumps([[], [{node}]]))"
     monkeypatch.setattr(head, "_ASK", script)
-    assert check_address("auto", {}) == [Node(**node)]  # type: ignore[arg-type]
+    assert check_address("auto", {}) == [ClusterNode(**node)]  # type: ignore[arg-type]
 
 
 def test_a_refusal_names_the_token() -> None:

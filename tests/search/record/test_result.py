@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import InputError
+from search.record import result
 from search.record.events import StageMarked, StageState, State
 from search.record.folder import RunFolder
 from search.record.result import (
@@ -44,6 +45,16 @@ FULL = RunResult(
         comparisons=(Comparison(against="t1", gain=0.1, ci=(0.0, 0.2), proven=True, words="w"),),
     ),
 )
+
+
+def test_a_rival_keeps_its_remarks_and_what_it_was_never_given() -> None:
+    line = {"valid": {"map@5": 0.1}, "test": {"map@5": 0.2, "hit@5": 0.3}, "l2": 500.0}
+    rows = {"ease": line, "knn": {"skipped": "why"}}
+    found = result.Tested.model_validate({"baselines": rows})
+    assert found.plain() == {"baselines": rows}
+    one = found.baselines["ease"].baseline("map@5")
+    assert one == Baseline(valid=0.1, test=0.2, l2=500.0)
+    assert found.baselines["knn"].baseline("map@5") == Baseline(skipped="why")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

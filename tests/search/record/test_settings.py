@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from search.record.settings import all_leaky, plan_of
+from search.record.settings import all_leaky
 from search.space.load import for_gpu, load_spec
 from tests.search.spaces import override
 
@@ -33,10 +33,12 @@ def test_a_space_in_which_everything_leaks_is_known():
     assert not all_leaky(spec)
     assert all_leaky(override(spec, ["negatives_exclude=all"]))
     assert not all_leaky(load_spec("report_table"))
+    assert all_leaky(override(spec, ["negatives_exclude={choice: [all]}"]))
+    assert not all_leaky(override(spec, ["negatives_exclude={choice: [all, train]}"]))
 
 
 def test_the_split_of_a_space():
-    plan = plan_of(override(load_spec("bpr_hard"), ["split.order=latest", "split.valid.fixed=3"]))
+    plan = override(load_spec("bpr_hard"), ["split.order=latest", "split.valid.fixed=3"]).split
     assert plan.order == "latest"
     assert str(plan.test) == "ratio 0.1"
     assert str(plan.valid) == "fixed 3"

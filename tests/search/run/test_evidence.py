@@ -19,7 +19,6 @@ from recsys.interactions import CSR, Interactions
 from recsys.metrics import parse_metric
 from recsys.receivers import Receivers
 from recsys.split import HoldOut, Split, SplitPlan, make_split, resplit
-from search.record.settings import plan_of
 from search.run.evidence import check_evidence, default_evidence, evidence
 from search.space.load import SearchSpec, load_spec
 from tests.search.spaces import override
@@ -166,7 +165,7 @@ class TestFewUsers:
         first, *_ = check_evidence(self.data(), smoke())
         options = re.findall(r"--set (\S+)", first)
         spec = smoke(*options)
-        split = make_split(self.data(), plan_of(spec), 42)
+        split = make_split(self.data(), spec.split, 42)
         assert split.test is not None
         assert (split.test.degrees() > 0).sum() == 366
         assert (split.valid.degrees() > 0).sum() == 206

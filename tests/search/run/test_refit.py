@@ -35,8 +35,8 @@ from search.record.result import (
     BlendMember,
     Decided,
     Handed,
-    Part,
     Refitted,
+    ResultPart,
     RunResult,
     decided,
     read_result,
@@ -126,7 +126,7 @@ def searched(home: Path, *, blend: bool = False) -> RunFolder:
         BlendMember(id="t0000", weight=0.75, epochs=1),
         BlendMember(id="t0001", weight=0.25, epochs=EPOCHS),
     )
-    stages: list[tuple[str, Part]] = [("race", Decided(winner=winner, epochs=EPOCHS))]
+    stages: list[tuple[str, ResultPart]] = [("race", Decided(winner=winner, epochs=EPOCHS))]
     if blend:
         stages.append(("blend", Blended(members=members, handed_over=True)))
     for name, found in [*stages, ("refit", Refitted(handed=handed))]:

@@ -31,18 +31,17 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder, save_arrays
-from search.record.result import Blend as BlendResult
 from search.record.result import (
     Blended,
     BlendMember,
+    BlendResult,
     Comparison,
     Decided,
     Finalist,
     RunResult,
     blended,
 )
-from search.record.settings import plan_of
-from search.record.state import Session
+from search.record.state import SessionRecord
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
 from search.stages import blend as blend_stage
@@ -80,7 +79,7 @@ VALUES = (0.4, 0.3, 0.2, 0.1)
 def data() -> tuple[Dataset, SearchSpec, Split]:
     dataset = load("demo")
     spec = load_spec("smoke")
-    return dataset, spec, make_split(dataset, plan_of(spec), 42)
+    return dataset, spec, make_split(dataset, spec.split, 42)
 
 
 class Run:
@@ -113,7 +112,7 @@ class Run:
             settings=settings,
             dataset=dataset,
             split=split,
-            plan=plan_of(self.spec),
+            plan=self.spec.split,
             folder=self.folder,
             journal=self.journal,
             display=display,
@@ -216,7 +215,7 @@ def test_only_a_proven_gain_is_handed_over(
     from search import stats
 
     low, high = (gain - 0.05, gain + 0.05) if p < 0.05 else (gain - 0.2, gain + 0.2)
-    fixed = stats.Comparison(gain, low, high, p, p, 0.05, 100, 3)
+    fixed = stats.PairedComparison(gain, low, high, p, p, 0.05, 100, 3)
     monkeypatch.setattr(blend_stage, "compare_paired", lambda *_: fixed)
     run.go("race", "blend")
     assert run.said("blend")["handed_over"] is handed
@@ -287,7 +286,7 @@ def test_a_blend_meets_the_winner_that_the_other_splits_make(run: Run) -> None:
         run, {"t0000": [0.9, 0.1, 0.1], "t0001": [0.2, 0.2, 0.3], "t0002": [0.1, 0.3, 0.2]}
     )
     users = np.array([3, 5], np.int32)
-    parts = [blend_stage.Group(replicate, users) for replicate in range(3)]
+    parts = [blend_stage.UserGroup(replicate, users) for replicate in range(3)]
     winners = blend_stage._winners(run.stages, race, parts)
     # without the first split t0001 and t0002 are level, and the race has t0001 first
     assert winners == ["t0001", "t0000", "t0000"]
@@ -307,10 +306,10 @@ def test_halves_of_one_split_make_winners_for_each_other(run: Run) -> None:
         save_arrays(path, users=users, values=np.where(users < half, low, high))
     finalists = (Finalist(id="t0000"), Finalist(id="t0001"))
     race = Decided(winner="t0000", epochs=1, replicates=1, finalists=finalists)
-    halves = [blend_stage.Group(0, users[:half]), blend_stage.Group(0, users[half:])]
+    halves = [blend_stage.UserGroup(0, users[:half]), blend_stage.UserGroup(0, users[half:])]
     assert blend_stage._winners(run.stages, race, halves) == ["t0001", "t0000"]
     # where only some are asked, the users of neither part choose as well
-    few = [blend_stage.Group(0, users[:1]), blend_stage.Group(0, users[-1:])]
+    few = [blend_stage.UserGroup(0, users[:1]), blend_stage.UserGroup(0, users[-1:])]
     assert blend_stage._winners(run.stages, race, few) == ["t0000", "t0000"]
 
 
@@ -378,7 +377,7 @@ def test_a_resumed_race_races_again_what_an_earlier_version_did(run: Run) -> Non
 def test_a_race_uses_the_time_that_is_left_and_keeps_to_it_when_resumed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Session, "trials_s", 600.0)
+    monkeypatch.setattr(SessionRecord, "trials_s", 600.0)
     stages = run.stages
     stages.spec = replace(stages.spec, race=replace(stages.spec.race, up_to=5))
     stages.settings = SimpleNamespace(**vars(stages.settings) | {"time_budget": 600.0})  # type: ignore[assignment]
@@ -482,7 +481,8 @@ def test_what_is_chosen_beside_the_race_is_what_the_test_would_choose(run: Run) 
     assert missing == [[]]
     beside = run.said("test")["baselines"]
     run.stages.state.rivals.clear()
-    assert test_stage.test(run.stages).baselines == beside
+    found = test_stage.test(run.stages).baselines
+    assert {name: one.plain() for name, one in found.items()} == beside
     assert beside["ease"]["l2"] == kept["ease"].config["ease_l2"]
 
 

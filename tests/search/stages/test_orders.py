@@ -13,7 +13,8 @@ import pytest
 from recsys.data.read import Dataset
 from recsys.interactions import CSR, Interactions
 from recsys.models import config_from_flat
-from recsys.split import HoldOut, Order, SplitPlan, make_split
+from recsys.split import HoldOut, SplitPlan, make_split
+from recsys.split_plan import Order
 from search.record import result
 from search.space.reader import ORDERS
 from search.stages import orders

@@ -27,7 +27,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder
-from search.record.result import Decided, Part, SearchEnd
+from search.record.result import Decided, ResultPart, SearchEnd
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.stages.context import Stages, search_end
@@ -195,7 +195,7 @@ class TestStage:
         stages = run.stages()
         seen = []
 
-        def work() -> Part:
+        def work() -> ResultPart:
             seen.append(run.folder.state().stages["race"].state)
             return Decided(winner="t0001", epochs=3)
 

@@ -21,7 +21,7 @@ from search.stages.catalogue import save_catalogue
 from search.stages.refit import save_model
 from search.tracking import wanted
 from search.tracking.champion import model_digest
-from search.tracking.pyfunc import Recommender
+from search.tracking.pyfunc import ServedRecommender
 from search.tracking.store import import_mlflow
 from search.tracking.verify import verify_delivery
 from tests.factories import FakeRun, save_tiny_model
@@ -185,7 +185,7 @@ def test_every_model_recommends_what_the_submission_says(name: str, tmp_path: Pa
         Interactions(seen, np.zeros(seen.nnz), users, items, ordered=False),
         seen,
     )
-    recommender = Recommender()
+    recommender = ServedRecommender()
     context = SimpleNamespace(artifacts={"model": str(tmp_path / "model")})
     recommender.load_context(context)  # type: ignore[arg-type]
     asked = np.concatenate([[3], users, [users[7]]])  # a stranger, everybody, one of them twice
@@ -248,19 +248,21 @@ def test_without_a_whole_model_nothing_is_registered(tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=[False, True], ids=["numbers", "words"])
-def recommender(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Recommender, list[Any]]:
+def recommender(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[ServedRecommender, list[Any]]:
     save_tiny_model(tmp_path / "model", string_ids=request.param)
-    made = Recommender()
+    made = ServedRecommender()
     made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
     items = ["a b", "é", "<i>", "z"] if request.param else [100, 200, 300, 400]
     return made, items
 
 
-def ask(made: Recommender, rows: list[dict[str, Any]], **params: Any) -> pd.DataFrame:
+def ask(made: ServedRecommender, rows: list[dict[str, Any]], **params: Any) -> pd.DataFrame:
     return made.predict(None, pd.DataFrame(rows), params)  # type: ignore[arg-type]
 
 
-def test_rows_of_all_kinds_in_one_request(recommender: tuple[Recommender, list[Any]]) -> None:
+def test_rows_of_all_kinds_in_one_request(recommender: tuple[ServedRecommender, list[Any]]) -> None:
     made, (a, b, c, d) = recommender
     user = list(made.user_index)[1]
     found = ask(
@@ -293,7 +295,7 @@ def test_rows_of_all_kinds_in_one_request(recommender: tuple[Recommender, list[A
     assert [len(row) for row in found["scores"]] == [len(row) for row in lists]
 
 
-def test_what_may_be_recommended(recommender: tuple[Recommender, list[Any]]) -> None:
+def test_what_may_be_recommended(recommender: tuple[ServedRecommender, list[Any]]) -> None:
     made, (a, b, c, d) = recommender
     user = list(made.user_index)[1]
     rows = [{"user_id": user}, {"items": [a]}, {"user_id": "nobody"}, {"similar_to": a}]
@@ -313,7 +315,7 @@ def test_what_may_be_recommended(recommender: tuple[Recommender, list[Any]]) -> 
 def test_numbers_may_be_floats_and_texts(tmp_path: Path) -> None:
     """As they are in a column with gaps, and in a query string."""
     save_tiny_model(tmp_path / "model")
-    made = Recommender()
+    made = ServedRecommender()
     made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
     found = ask(made, [{"user_id": 20.0}, {"user_id": "20"}, {"user_id": np.int64(20)}], k=1)
     assert found["item_ids"].tolist() == [[300]] * 3
@@ -323,7 +325,7 @@ def test_numbers_may_be_floats_and_texts(tmp_path: Path) -> None:
 
 def test_a_request_without_a_column_of_ours_is_refused(tmp_path: Path) -> None:
     save_tiny_model(tmp_path / "model")
-    made = Recommender()
+    made = ServedRecommender()
     made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="column user_id, items or similar_to, got who"):
         ask(made, [{"who": 20}])

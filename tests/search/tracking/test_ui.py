@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.tracking.ui import Place, find_place, serve, visitors
+from search.tracking.ui import Listening, find_place, serve, visitors
 from tests.factories import FakeRun
 from tests.ports import free_port
 from tests.search.tracking.tracking_help import LONG_S, deliver, sqlite_store, wait_until
@@ -30,7 +30,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
             serve(port, uri=f"sqlite:///{tmp_path}/m.db")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "m.db").exists()
-    assert find_place("127.0.0.1", port) == Place("127.0.0.1", "127.0.0.1", port)
+    assert find_place("127.0.0.1", port) == Listening("127.0.0.1", "127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_the_address_that_is_said_can_be_opened(
 ) -> None:
     monkeypatch.setattr("search.tracking.ui.socket.gethostname", lambda: "box")
     monkeypatch.setattr("search.tracking.ui.socket.getaddrinfo", lambda *_: [])
-    assert Place(host, address, 5000).url() == url
+    assert Listening(host, address, 5000).url() == url
 
 
 def test_a_machine_that_does_not_know_its_own_name_says_a_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("search.tracking.ui.socket.gethostname", lambda: "no.such.host.invalid")
-    url = Place("0.0.0.0", "0.0.0.0", 5000).url()
+    url = Listening("0.0.0.0", "0.0.0.0", 5000).url()
     assert url.removeprefix("http://").removesuffix(":5000").replace(".", "").isdecimal()
     assert "0.0.0.0" not in url
 
@@ -83,28 +83,32 @@ def test_a_machine_that_does_not_know_its_own_name_says_a_number(
     ("place", "welcome", "turned_away"),
     [
         (
-            Place("127.0.0.1", "127.0.0.1", 5000),
+            Listening("127.0.0.1", "127.0.0.1", 5000),
             ["127.0.0.1:5000", "localhost:5000"],
             ["evil.example.org:5000", "evil.example.org"],
         ),
-        (Place("::1", "::1", 5000), ["[::1]:5000", "localhost:5000"], ["evil.example.org:5000"]),
         (
-            Place("box", "127.0.1.1", 5000),
+            Listening("::1", "::1", 5000),
+            ["[::1]:5000", "localhost:5000"],
+            ["evil.example.org:5000"],
+        ),
+        (
+            Listening("box", "127.0.1.1", 5000),
             ["box:5000", "127.0.1.1:5000", "localhost:5000", "box"],
             ["evil.example.org:5000"],
         ),
-        (Place("::ffff:127.0.0.1", "::1", 5000), ["[::1]:5000"], ["evil.example.org:5000"]),
+        (Listening("::ffff:127.0.0.1", "::1", 5000), ["[::1]:5000"], ["evil.example.org:5000"]),
         (
-            Place("0.0.0.0", "0.0.0.0", 5000),
+            Listening("0.0.0.0", "0.0.0.0", 5000),
             ["gpu01.example.org:5000", "gpu01:5000", "10.1.2.3:5000", "[2001:db8::7]:5000"],
             [],
         ),
-        (Place("gpu01", "8.8.8.8", 5000), ["gpu01:5000", "gpu01.example.org:5000"], []),
-        (Place("::", "::", 80), ["gpu01.example.org", "gpu01"], []),
+        (Listening("gpu01", "8.8.8.8", 5000), ["gpu01:5000", "gpu01.example.org:5000"], []),
+        (Listening("::", "::", 80), ["gpu01.example.org", "gpu01"], []),
     ],
     ids=str,
 )
-def test_who_may_visit(place: Place, welcome: list[str], turned_away: list[str]) -> None:
+def test_who_may_visit(place: Listening, welcome: list[str], turned_away: list[str]) -> None:
     """Asked of MLflow's own functions: its pages send POST with the origin of the page."""
     from mlflow.server.security_utils import (
         get_default_allowed_hosts,

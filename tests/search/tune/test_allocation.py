@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from search.tune.allocation import FIRST, MOST_HALVINGS, Standing, Terms, next_method, shares
+from search.tune.allocation import FIRST, MOST_HALVINGS, MethodTrials, Terms, next_method, shares
 
 
-def standings(values: dict[str, list[float | None]]) -> dict[str, Standing]:
-    return {name: Standing.of(found) for name, found in values.items()}
+def standings(values: dict[str, list[float | None]]) -> dict[str, MethodTrials]:
+    return {name: MethodTrials.of(found) for name, found in values.items()}
 
 
 def deal(
@@ -143,11 +143,11 @@ def test_the_order_in_which_trials_end_does_not_matter() -> None:
             None if rng.random() < 0.3 else int(rng.integers(4)) / 4
             for _ in range(int(rng.integers(1, 12)))
         ]
-        made = Standing()
+        made = MethodTrials()
         for number in rng.permutation(len(values)):
             made.add(10 * int(number), values[number])
         found = [-math.inf if value is None else value for value in values]
         waited = len(found) - 1 - found.index(max(found))
         assert (len(made), made.best, made.waited) == (len(found), max(found), waited)
-    nothing = Standing()
+    nothing = MethodTrials()
     assert (len(nothing), nothing.best, nothing.waited) == (0, -math.inf, 0)

@@ -16,11 +16,12 @@ from recsys.data import load
 from recsys.models.mf.config import TrainConfig
 from recsys.models.progress import Checkpoint
 from recsys.split import SplitPlan, make_split
-from search.record.events import State
+from search.record.events import EpochRow, State
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.tune import checkpoints
-from search.tune.checkpoints import EVERY_S, FROM, LARGEST, MADE, Keeper, Shelf, opened, signed
+from search.tune.checkpoints import EVERY_S, FROM, LARGEST, Keeper, Shelf, opened, signed
+from search.tune.outcome import Report
 from search.tune.searcher import StudySearch
 from search.tune.study import StudyTrial
 from search.tune.worker import Trial as Training
@@ -76,7 +77,7 @@ def test_a_training_that_is_too_large_makes_none() -> None:
     keeper = Keeper(None, lambda content: content, clock=clock)
     assert not offered(keeper, clock, EVERY_S, LARGEST + 1)
     assert not keeper.waiting
-    assert keeper.take() == {}
+    assert keeper.take() is None
 
 
 def test_a_report_names_each_once() -> None:
@@ -84,9 +85,9 @@ def test_a_report_names_each_once() -> None:
     keeper = Keeper(None, lambda content: ("ref", len(content)), clock=clock)
     offered(keeper, clock, EVERY_S)
     assert keeper.waiting
-    assert keeper.take() == {MADE: ("ref", len(signed(some())))}
+    assert keeper.take() == ("ref", len(signed(some())))
     assert not keeper.waiting
-    assert keeper.take() == {}
+    assert keeper.take() is None
 
 
 def test_what_was_signed_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +145,9 @@ def test_the_recorder_keeps_hands_over_and_drops(tmp_path: Path) -> None:
     search.recorder.shelf = shelf_at(tmp_path / "checkpoints")
     trial = SimpleNamespace(trial_id="t0000", config=dict(Trial(0).config), last_result={})
     search.recorder.on_trial_start(0, [], trial)
-    result = {"epoch": 1, "objective": 0.5, "rows": [], MADE: b"content"}
+    result = Report(1, 0.5, checkpoint=b"content").flat()
     search.recorder.on_trial_result(0, [], trial, result)
-    assert MADE not in result  # Tune keeps the last result
+    assert "checkpoint" not in result  # Tune keeps the last result
     search.recorder.on_trial_recover(0, [], trial)
     assert trial.config[FROM] == b"content"
     trial.last_result = result | {"stop": "epochs"}
@@ -188,7 +189,7 @@ def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path
         keep_every=0.0,
     )
     shelf = shelf_at(tmp_path / "checkpoints", fetch=ray.get, put=ray.put)
-    rows: list[list[list[float]]] = []
+    rows: list[list[EpochRow]] = []
     done: list[int] = []  # epochs in the checkpoint
 
     class Kill(tune.Callback):
@@ -198,10 +199,11 @@ def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path
         def on_trial_result(
             self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
         ) -> None:
-            rows[-1] += result.pop("rows")
-            if (made := result.pop(MADE, None)) is not None:
-                shelf.keep(trial.trial_id, made)
-            if len(rows) == 1 and result["epoch"] == 5:
+            report = Report.taken(result)
+            rows[-1] += report.rows
+            if report.checkpoint is not None:
+                shelf.keep(trial.trial_id, report.checkpoint)
+            if len(rows) == 1 and report.epoch == 5:
                 (file,) = (tmp_path / "checkpoints").iterdir()
                 found = opened(file.read_bytes())
                 assert found is not None
@@ -228,6 +230,6 @@ def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path
     # in their seconds too: these were not trained again
     assert second[: done[0]] == first[: done[0]] != []
     assert [row[:3] for row in second] == [
-        [report.epoch, report.loss, report.metrics["map@10"]]
+        (report.epoch, report.loss, (report.metrics["map@10"],))
         for report in Training(ours.train, ours.seed, data).epochs()
     ]

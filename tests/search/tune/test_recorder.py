@@ -10,14 +10,13 @@ import pytest
 
 from recsys.models.ease import EaseConfig
 from search.machine.workers import Patience
-from search.record.events import Reason, SessionBegan, State, TrialMade
+from search.record.events import EpochRow, Reason, SessionBegan, State, TrialMade
 from search.record.journal import Journal, read_state
 from search.record.state import TrialRecord
 from search.space.trial import TrialConfig
+from search.tune.outcome import Report
 from search.tune.settled import LEAST_TRIALS, Settling
 from search.tune.tuner import Recorder, Watch
-
-COLUMNS = ["epoch", "loss", "map@50", "train_seconds", "eval_seconds"]
 
 
 @dataclass
@@ -68,7 +67,7 @@ class Search:
         patience = Patience(lambda _: None, lambda: None)
         self.journal = Journal(self.folder / "journal.jsonl")
         self.journal.append(SessionBegan(name="one", settings={}))
-        self.recorder = Recorder(self.journal, self.screen, self.watch, COLUMNS, 3, patience)
+        self.recorder = Recorder(self.journal, self.screen, self.watch, ("map@50",), 3, patience)
 
     def _close(self) -> None:
         self.closed += 1
@@ -84,8 +83,11 @@ class Search:
         return trial
 
     def report(self, trial: Any, *rows: list[float], **result: Any) -> None:
-        trial.last_result = {"epoch": int(rows[-1][0]), "stop": None} | result
-        self.recorder.on_trial_result(0, [], trial, trial.last_result | {"rows": list(rows)})
+        made = [EpochRow(int(epoch), loss, (value,), *took) for epoch, loss, value, *took in rows]
+        said = Report(made[-1].epoch, rows=made, **result)
+        trial.last_result = said.flat()
+        self.recorder.on_trial_result(0, [], trial, trial.last_result)
+        assert "rows" not in trial.last_result  # Tune keeps the last result of each trial
 
     def complete(self, trial: Any) -> None:
         self.recorder.on_trial_complete(0, [], trial)

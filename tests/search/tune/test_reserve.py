@@ -10,7 +10,7 @@ import pytest
 from recsys.rivals import Needed
 from search.record.events import State
 from search.record.state import TrialRecord
-from search.space.load import RaceSpec
+from search.space.spec import RaceSpec
 from search.tune.reserve import Reserve
 
 

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from search.record.events import Reason, State
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
-from search.tune.outcome import Outcome, judge
+from search.tune.outcome import Outcome, Report, judge
 from search.tune.searcher import StudySearch
 from search.tune.study import Shares, as_journal, importance
 from tests.search.fake_search import finish, objective, run, spec, suggest
@@ -131,7 +131,7 @@ REPORTS: list[tuple[dict[str, Any] | None, dict[str, Any], Outcome]] = [
 def test_what_a_last_report_means(
     report: dict[str, Any] | None, more: dict[str, Any], expected: Outcome
 ) -> None:
-    assert judge(report, **more) == expected
+    assert judge(Report.of(report), **more) == expected
 
 
 def test_same_seed_same_sequence(spec: SearchSpec) -> None:

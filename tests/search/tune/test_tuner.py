@@ -17,7 +17,7 @@ from search.record.events import TrialEnded
 from search.record.journal import Journal, StorageError, read_events
 from search.run.session import disk_error, full_place
 from search.space.trial import TrialConfig
-from search.tune.outcome import judge
+from search.tune.outcome import Report, judge
 from search.tune.tuner import NamedTrials, Recorder, Watch
 
 
@@ -50,7 +50,7 @@ def watch() -> Watch:
 @pytest.fixture
 def recorder(tmp_path: Path, watch: Watch) -> Recorder:
     patience = Patience(lambda _line: None, lambda: None)
-    return Recorder(Journal(tmp_path / "journal.jsonl"), Events(), watch, ["epoch"], 5, patience)  # type: ignore[arg-type]
+    return Recorder(Journal(tmp_path / "journal.jsonl"), Events(), watch, (), 5, patience)  # type: ignore[arg-type]
 
 
 def fail(recorder: Recorder, name: str, error: Exception, attempts: int = 3) -> None:
@@ -162,7 +162,7 @@ def test_a_failure_that_ray_keeps_no_error_of_has_a_cause_all_the_same(recorder:
 def test_the_journal_has_what_optuna_is_told(recorder: Recorder, report: dict[str, Any]) -> None:
     recorder.on_trial_complete(0, [], Trial("t0000", last_result=report))  # type: ignore[arg-type]
     (end,) = ends(recorder)
-    told = judge(report)
+    told = judge(Report.of(report))
     assert (end.state, end.reason, end.value) == (told.state, told.reason, told.value)
     assert (end.cause, end.error, end.epochs) == (told.cause, told.error, 3)
 

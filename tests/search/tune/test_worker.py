@@ -16,8 +16,10 @@ from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models import EpochReport
 from recsys.models.ease import EaseConfig
+from search.record.events import EpochRow
 from search.space.trial import TrialConfig
 from search.tune import worker
+from search.tune.outcome import Report
 from search.tune.worker import TrialData, report_every_s, run_trial
 
 NOTHING = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), 4)
@@ -68,16 +70,16 @@ def data_of(*rungs: int, test: CSR | None = None) -> TrialData:
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Put a `Training` in the place of the real one; returns what makes it and runs the trial."""
-    told: list[dict[str, Any]] = []
+    told: list[Report | None] = []
     monkeypatch.setattr(worker, "limit_threads", lambda threads: None)
-    monkeypatch.setattr(ray.tune, "report", told.append)
+    monkeypatch.setattr(ray.tune, "report", lambda result: told.append(Report.of(result)))
 
     def place(training: Training) -> None:
         monkeypatch.setattr(worker, "Trial", training)
         clock = SimpleNamespace(monotonic=lambda: training.now)
         monkeypatch.setattr(worker, "time", clock)
 
-    def run(training: Training, data: TrialData) -> list[dict[str, Any]]:
+    def run(training: Training, data: TrialData) -> list[Report | None]:
         place(training)
         run_trial({"trial": TrialConfig((), EaseConfig(), 7)}, data)
         return told
@@ -86,22 +88,25 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def said(report: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(report[key] for key in ("epoch", "objective", "best_epoch", "stop"))
+def said(report: Report) -> tuple[Any, ...]:
+    return report.epoch, report.objective, report.best_epoch, report.stop
 
 
-def epochs_of(report: dict[str, Any]) -> list[float]:
-    return [row[0] for row in report["rows"]]
+def epochs_of(report: Report) -> list[int]:
+    return [row.epoch for row in report.rows]
 
 
 def test_every_rung_is_reported_and_the_end(train: Any) -> None:
     training = Training([0.1, 0.3, 0.2, 0.25], [0.01] * 4)
     first, last = train(training, data_of(2))
     assert said(first) == (2, 0.3, 2, None)
-    assert first["rows"] == [[1, 1.0, 0.1, 0.2, 0.01, 0.0], [2, 0.5, 0.3, 0.6, 0.01, 0.0]]
+    assert first.rows == [
+        EpochRow(1, 1.0, (0.1, 0.2), 0.01, 0.0),
+        EpochRow(2, 0.5, (0.3, 0.6), 0.01, 0.0),
+    ]
     assert said(last) == (4, 0.3, 2, "epochs")  # the best so far, not the last value
     assert epochs_of(last) == [3, 4]
-    assert "test" not in last
+    assert last.test is None
     assert training.seen[0][:2] == (EaseConfig(), 7)
 
 
@@ -109,7 +114,7 @@ def test_between_rungs_it_reports_every_half_second(train: Any) -> None:
     # at 0.3, 0.6, 0.9, 1.2 and 1.5 seconds
     reports = train(Training([0.1] * 5, [0.3] * 5, stop="patience"), data_of())
     assert [epochs_of(report) for report in reports] == [[1, 2], [3, 4], [5]]
-    assert [report["stop"] for report in reports] == [None, None, "patience"]
+    assert [report.stop for report in reports] == [None, None, "patience"]
 
 
 def test_the_more_run_at_once_the_fewer_reports_between_rungs(train: Any) -> None:
@@ -128,17 +133,17 @@ def test_a_training_that_fails_reports_why_and_what_it_had(train: Any) -> None:
     error = DivergedError(3, "{}")
     first, last = train(Training([0.1, 0.4, 0.2], [0.01] * 3, error=error), data_of(2))
     assert epochs_of(first) == [1, 2]
-    assert last["cause"] == f"DivergedError: {error}"
-    assert last["error"].startswith("Traceback")
-    assert (last["stop"], last["objective"], epochs_of(last)) == ("error", 0.4, [3])
+    assert last.cause == f"DivergedError: {error}"
+    assert last.error.startswith("Traceback")
+    assert (last.stop, last.objective, epochs_of(last)) == ("error", 0.4, [3])
 
 
 def test_one_that_fails_before_its_first_epoch_has_no_value(train: Any) -> None:
     (only,) = train(Training([], [], error=MemoryError("3 GiB")), data_of(1))
-    assert (only["epoch"], only["objective"], only["rows"]) == (0, -math.inf, [])
-    assert only["cause"] == "MemoryError: 3 GiB"
+    assert (only.epoch, only.objective, only.rows) == (0, -math.inf, [])
+    assert only.cause == "MemoryError: 3 GiB"
 
 
 def test_only_a_table_is_measured_on_test(train: Any) -> None:
     *_, last = train(Training([0.1], [0.01]), data_of(test=NOTHING))
-    assert last["test"] == {"map@5": 0.125}
+    assert last.test == {"map@5": 0.125}

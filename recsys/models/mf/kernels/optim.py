@@ -18,6 +18,7 @@ from recsys.kernels.jit import kernel
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.kernels.plan import ADAM, ELEMENT, ROW, SGD
 
+STEP_ARMS = (ELEMENT, ROW, SGD)  # with an arm in `step_scalar` and `step_row`; SGD is their last
 _0, _1 = np.float32(0), np.float32(1)
 EPS = np.float32(1e-10)  # torch.optim.Adagrad's
 _BETA1_REST = np.float32(1 - 0.9)  # torch.optim.Adam's defaults
@@ -35,7 +36,7 @@ class Tables(NamedTuple):
     global_bias: NDArray[np.float32]
 
 
-class State(NamedTuple):
+class OptimizerState(NamedTuple):
     """What an optimiser remembers; arrays of size 1 where it needs none.
 
     squares: sums of squared gradients (Adagrad; tables (rows, 1) for one a row) or their moving
@@ -47,7 +48,7 @@ class State(NamedTuple):
     steps: NDArray[np.int64]
 
 
-def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> State:
+def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> OptimizerState:
     """State of optimiser `kind` for the five weights of a model, all zero."""
 
     def tables(full: bool, per_row: bool = False) -> Tables:
@@ -58,7 +59,9 @@ def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> State:
 
         return Tables(*(aligned_zeros(shape(weight)) for weight in weights))
 
-    return State(tables(kind != SGD, kind == ROW), tables(kind == ADAM), np.zeros(1, np.int64))
+    return OptimizerState(
+        tables(kind != SGD, kind == ROW), tables(kind == ADAM), np.zeros(1, np.int64)
+    )
 
 
 @kernel(inline=True)

@@ -17,16 +17,26 @@ from numpy.typing import NDArray
 from recsys.kernels.jit import kernel, prefetch, prefetch_row
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.kernels.draw import Taken, draw_more, draw_one, new_taken, next_draw, take
-from recsys.models.mf.kernels.plan import BPR, GIVEN, SOFTMAX, UNIFORM, Plan, kept_negatives
+from recsys.models.mf.kernels.plan import (
+    BPR,
+    GIVEN,
+    HARD,
+    SOFTMAX,
+    UNIFORM,
+    Plan,
+    kept_negatives,
+)
 from recsys.models.mf.kernels.rng import new_states
 from recsys.models.mf.kernels.scalar import add_log, exp_of_negative, logistic
 
+PAIR_ARMS = (BPR, SOFTMAX)  # with an arm in `coefficients`
+MODE_ARMS = (GIVEN, UNIFORM, HARD)  # with an arm in `draft` and `choose`; HARD is their last
 SLOTS = 4  # drafts at once, a power of two
 _FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1
 _LONG = 16  # candidates that make a row long work: one row ahead is enough
 _HEAP_FROM = 32  # above this many kept, a heap beats insertion into a sorted list
 
-_0, _1 = np.float32(0), np.float32(1)
+_0 = np.float32(0)
 
 
 class Scratch(NamedTuple):
