@@ -84,6 +84,10 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
 
 def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
     """Which split to take where the order of time is known, and why."""
+    span = dataset.interactions.time_span
+    if span is not None and span[0] == span[1]:
+        yield "all rows are of one moment: a split by time has nothing to go by; random is left"
+        return
     if not dated:
         yield (
             "the order of time is known: --set split.order=latest holds out the latest items of "
