@@ -14,6 +14,7 @@ import pytest
 from recsys.interactions import CSR
 from recsys.models.popularity import Popularity, PopularityConfig
 from search.cli.main import main
+from search.record.folder import RunFolder
 from search.space.load import load_spec
 from search.stages.refit import save_model
 from tests.factories import FakeRun, save_tiny_model
@@ -172,6 +173,18 @@ def test_a_run_without_a_model_says_how_to_get_one(export: Export, run: FakeRun)
         code, _, said = export(*args)
         assert code == 2
         assert "has no model yet: finish it with" in said
+
+
+def test_a_run_that_still_runs_is_waited_for(export: Export, run: FakeRun) -> None:
+    (run.path / "model" / "weights.pt").unlink()
+    folder = RunFolder(run.path)
+    folder.lock()
+    try:
+        code, _, said = export("-o", "out.csv", "--k", "3")
+    finally:
+        folder.close()
+    assert code == 2
+    assert "has no model yet, and still runs: wait for its end" in said
 
 
 MISTAKES = {

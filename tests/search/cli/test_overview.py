@@ -89,6 +89,18 @@ def test_the_command_says_when_and_how_often(
     assert "items of a user  users" in said and "users of an item  items" in said
 
 
+def test_rows_of_one_moment_have_no_split_by_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my.csv"
+    rows = [f"u{u},i{(u + k) % 9},1000000000" for u in range(30) for k in range(6)]
+    file.write_text("user,item,timestamp\n" + "\n".join(rows) + "\n")
+    assert main(["data", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "all rows are of one moment" in said
+    assert "recommended" not in said
+
+
 def test_order_numbers_have_no_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"u{u},i{(u + k) % 9},{k}" for u in range(30) for k in range(6)]
     file = tmp_path / "my.csv"

@@ -137,7 +137,8 @@ def test_on_a_cluster_a_death_is_said_at_once_and_a_cause_once(recorder: Recorde
 
 
 def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:
-    fail(recorder, "t0000", ActorDiedError("the node running low on memory; threshold of 0.95"))
+    said = "the node running low on memory\nexceeded threshold of 1900B (95.0% of 2000B limit)"
+    fail(recorder, "t0000", ActorDiedError(said))
     (end,) = ends(recorder)
     assert end.state == "FAILED"
     assert end.cause == "the worker was ended by Ray: this machine's memory is in use above 95%"
