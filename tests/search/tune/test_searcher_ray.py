@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from search.machine import environment
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.tune.scheduler import EpochASHA, rungs
@@ -60,7 +63,8 @@ def ray_of_two() -> Iterator[None]:
         include_dashboard=False,
         _node_ip_address="127.0.0.1",
         log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": root}},
+        # quoted: a checkout may lie in a folder with a blank in its name
+        runtime_env=environment.runtime_env({"PYTHONPATH": root}, shlex.quote(sys.executable)),
     )
     yield
     ray.shutdown()
