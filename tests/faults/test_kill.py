@@ -83,7 +83,7 @@ def in_turn(
         kills += alive
         assert alive or moment is moments[-1], search.said()  # which is soon over
         if alive and moment is not moments[-1]:  # by then Ray may be closed, its guard dismissed
-            assert f"run_search.py --resume --run {run}" in search.errors()
+            assert f" --resume --run {run}" in search.errors()
         search = home.resume(run)
     assert search.wait() == 0, search.said()
     check_whole(home, run, TRIALS)
