@@ -25,7 +25,9 @@ def install(place: Path) -> dict[str, str]:
     _copy(SPACES, place / "search" / "spaces")
     script = place / "bin" / COMMAND
     script.parent.mkdir(exist_ok=True)
-    script.write_text(f"#!{sys.executable}\nfrom search.cli.main import script\n\nscript()\n")
+    # to a shell the second line starts Python, whose path may have a blank; to Python it is text
+    start = f"""#!/bin/sh\n"exec" "{sys.executable}" "$0" "$@"\n"""
+    script.write_text(f"{start}from search.cli.main import script\n\nscript()\n")
     script.chmod(0o755)
     own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     return own | {
