@@ -160,7 +160,6 @@ def _twins(role: str, texts: pa.Array, numbers: NDArray[np.bool_]) -> list[str]:
     plain = pc.replace_substring_regex(plain, r"^\+(\d)", r"\1")
     if numbers.any():
         plain = pc.if_else(pa.array(numbers), without_zeros(plain), plain)
-        plain = pc.if_else(pc.equal(plain, "-0"), "0", plain)
     packed = plain.dictionary_encode()
     more = len(texts) - len(packed.dictionary)
     if not more:
@@ -181,6 +180,7 @@ def _spelled(name: str) -> str:
 
 
 def without_zeros(numerals: pa.Array) -> pa.Array:
-    """Numerals as int64 would print them, as strings: 0005 and 5.0 are 5."""
+    """Numerals as int64 would print them, as strings: 0005 and 5.0 are 5, -0 is 0."""
     cut = pc.replace_substring_regex(numerals, r"\.0*$", "")
-    return pc.replace_substring_regex(cut, r"^(-?)0+(\d)", r"\1\2")
+    cut = pc.replace_substring_regex(cut, r"^(-?)0+(\d)", r"\1\2")
+    return pc.if_else(pc.equal(cut, "-0"), "0", cut)

@@ -102,15 +102,7 @@ def _separator_of(folder: RunFolder) -> str:
 
 
 def _unfinished(folder: RunFolder, what: str) -> InputError:
-    if folder.alive():
-        return InputError(
-            f"{folder.name}: this run has no {what} yet, and still runs: wait for its end, or name "
-            "a trial with --trial"
-        )
-    return InputError(
-        f"{folder.name}: this run has no {what} yet: finish it with "
-        f"`{command('--resume', '--run', folder.path)}`, or name a trial with --trial"
-    )
+    return InputError(f"{folder.unfinished(what)}, or name a trial with --trial")
 
 
 def _check_own(folder: RunFolder) -> None:

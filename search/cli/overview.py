@@ -86,7 +86,7 @@ def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
     """Which split to take where the order of time is known, and why."""
     span = dataset.interactions.time_span
     if span is not None and span[0] == span[1]:
-        yield "all rows are of one moment: a split by time has nothing to go by; random is left"
+        yield "all rows are of one moment: a split by time would go by the order of the rows alone"
         return
     if not dated:
         yield (

@@ -236,6 +236,13 @@ class RunFolder:
             if is_leftover(entry.name):
                 entry.unlink(missing_ok=True)
 
+    def unfinished(self, what: str) -> str:
+        """That the run has no `what` yet, and how one comes by it; for an error."""
+        if self.alive():
+            return f"{self.name}: this run has no {what} yet, and still runs: wait for its end"
+        finish = command("--resume", "--run", self.path)
+        return f"{self.name}: this run has no {what} yet: finish it with `{finish}`"
+
     def alive(self) -> bool:
         """Whether a driver holds this run (this process included)."""
         return self._lock_fd >= 0 or is_locked(self.path / LOCK)

@@ -68,12 +68,10 @@ class WonRun:
             raise ConfigError(f"{folder.name}: a table of configs has no winner to train again")
         race = decided(state)
         model = folder.path / MODEL
-        resume = command("--resume", "--run", folder.path)
         if race is None or not state.stage_done("refit") or weights_of(model) is None:
-            raise ConfigError(
-                f"{folder.name}: this run has no model yet: finish it with `{resume}`"
-            )
+            raise ConfigError(folder.unfinished("model"))
         if (strange := disagreement(folder.path, state)) is not None:
+            resume = command("--resume", "--run", folder.path)
             raise InputError(f"{strange}: `{resume}` makes it again")
         blend = blended(state)
         return WonRun(

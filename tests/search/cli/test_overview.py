@@ -73,16 +73,21 @@ def test_given_parts_are_one_line(tmp_path: Path) -> None:
     assert sum("24 (12)" in line for line in lines) == 1
 
 
+def said_of(rows: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What `data` prints of rows of user, item and time."""
+    file = tmp_path / "my.csv"
+    file.write_text("user,item,timestamp\n" + "\n".join(rows) + "\n")
+    assert main(["data", str(file)]) == 0
+    return capsys.readouterr().out
+
+
 def test_the_command_says_when_and_how_often(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
         f"u{u},i{(u + k) % 9},{1_000_000_000 + 86_400 * k}" for u in range(30) for k in range(6)
     ]
-    file = tmp_path / "my.csv"
-    file.write_text("user,item,timestamp\n" + "\n".join([*rows, *rows[:20]]) + "\n")
-    assert main(["data", str(file)]) == 0
-    said = capsys.readouterr().out
+    said = said_of([*rows, *rows[:20]], tmp_path, capsys)
     assert "duplicates merged: 20 (10.0% of the rows); order of time: known" in said
     assert "known, 2001-09-09 to 2001-09-14" in said
     assert "recommended: --set split.order=latest, the latest items of each user" in said
@@ -92,21 +97,16 @@ def test_the_command_says_when_and_how_often(
 def test_rows_of_one_moment_have_no_split_by_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "my.csv"
     rows = [f"u{u},i{(u + k) % 9},1000000000" for u in range(30) for k in range(6)]
-    file.write_text("user,item,timestamp\n" + "\n".join(rows) + "\n")
-    assert main(["data", str(file)]) == 0
-    said = capsys.readouterr().out
+    said = said_of(rows, tmp_path, capsys)
     assert "all rows are of one moment" in said
     assert "recommended" not in said
 
 
 def test_order_numbers_have_no_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"u{u},i{(u + k) % 9},{k}" for u in range(30) for k in range(6)]
-    file = tmp_path / "my.csv"
-    file.write_text("user,item,timestamp\n" + "\n".join(rows) + "\n")
-    assert main(["data", str(file)]) == 0
-    assert "duplicates merged: 0; order of time: known\n" in capsys.readouterr().out
+    said = said_of(rows, tmp_path, capsys)
+    assert "duplicates merged: 0; order of time: known\n" in said
 
 
 def test_what_a_search_takes_is_a_command_that_reads_the_same(
