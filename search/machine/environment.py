@@ -37,12 +37,14 @@ _TUNE = {
 }
 # Defaults: neither Ray nor MLflow (which Tune imports, and which would leave a file in the home)
 # phones home or chatters, and a task that Ray ends for want of memory is tried as often as others.
+# Ray's own 15 would leave a worker a 28th of a core beside anybody else's program (ADR 175).
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_task_oom_retries": "2",
+    "RAY_worker_niceness": "0",
 }
 # What a Ray of our own is told, whatever was set. It takes part in no cluster: else it would
 # replace 127.0.0.1 by the machine's address. `uv run` would put a Python of its own in place of

@@ -194,6 +194,7 @@ def test_a_trial_that_asks_for_too_much_memory_fails_alone(home: Home) -> None:
     assert search.until(seen(home.runs / "one", "start")), search.said()
     assert search.until(lambda: bool(search.others("ray::ImplicitFunc"))), search.said()
     for pid in search.others("ray::ImplicitFunc"):
+        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
         held = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.prlimit(pid, resource.RLIMIT_AS, (held + 10**9, held + 10**9))
     assert search.wait() == 0, search.said()

@@ -57,6 +57,8 @@ OWN = [
     # Ray's own tuning is the user's, and so is where its files lie
     ({"RAY_memory_usage_threshold": "0.5"}, {"RAY_memory_usage_threshold": "0.5"}),
     ({"RAY_task_oom_retries": "9"}, {"RAY_task_oom_retries": "9"}),
+    ({}, {"RAY_worker_niceness": "0"}),
+    ({"RAY_worker_niceness": "15"}, {"RAY_worker_niceness": "15"}),
     ({"RAY_TMPDIR": "/scratch"}, {"RAY_TMPDIR": "/scratch"}),
     ({"RAY_USAGE_STATS_ENABLED": "1"}, {"RAY_USAGE_STATS_ENABLED": "1"}),
     # nobody else's are touched
