@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.data.cells import ColumnProblem
 from recsys.data.rows import Rows
-from recsys.data.times import TimeProblem
 from recsys.errors import InputError
 from recsys.interactions import CSR, MAX_ITEMS
 
@@ -19,15 +19,16 @@ class Pairs:
     """All E pairs of all parts, in the order of the files, duplicates included.
 
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
-    bounds: where each part begins, and the end. twice: per part a user id with two rows of
-    lists, or None. times: keys to sort by, of the parts that a search sees; None, and a
-    problem, where they cannot be compared. time_span, seconds: as in `Times`.
+    bounds: where each part begins, and the end. lists: which parts are lists, one a user; sets: the
+    first file that a search sees of which some are sets, in no order, or None. twice: per part a
+    user id with two rows of lists, or None. times: keys to sort by, of the parts that a search
+    sees; None, and a problem, where they cannot be compared. time_span, seconds: as in `Times`.
     """
 
     users: NDArray[np.int64]
     items: NDArray[np.int64]
     times: NDArray | None
-    time_problem: TimeProblem | None
+    time_problem: ColumnProblem | None
     time_notes: Sequence[str]
     time_span: tuple[int, int] | None
     seconds: NDArray[np.int64] | None
@@ -35,6 +36,7 @@ class Pairs:
     item_ids: NDArray
     bounds: NDArray[np.int64]
     lists: Sequence[bool]
+    sets: int | None
     twice: Sequence[object | None]
 
     def part(self, n: int) -> CSR:
@@ -46,7 +48,7 @@ class Pairs:
 
     def ordered(self, parts: int) -> bool:
         """Whether the order in the first `parts` parts is that of time."""
-        return self.times is not None or all(self.lists[:parts])
+        return self.times is not None or (all(self.lists[:parts]) and self.sets is None)
 
 
 def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
@@ -62,7 +64,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
     problem = times.problem
     if timed and len(timed) < len(filled):
         untimed = next(n for n in filled if not rows.part_timed[n])
-        problem = TimeProblem(untimed, None, "is not there, though other files have times")
+        problem = ColumnProblem(untimed, None, "is not there, though other files have times")
     row_users, user_ids = rows.users.finish()
     items, item_ids = rows.items.finish()
     if len(item_ids) > MAX_ITEMS or len(user_ids) > MAX_ITEMS:
@@ -91,6 +93,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         item_ids=item_ids,
         bounds=bounds.astype(np.int64),
         lists=lists,
+        sets=next((n for n in filled if rows.part_sets[n]), None),
         twice=twice,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,19 @@ class BadCellError(Exception):
     def __str__(self) -> str:
         shown = "" if self.cell is None else f"{self.cell!r} "
         return f"{self.role} {shown}{self.what}"
+
+
+@dataclass(frozen=True)
+class ColumnProblem:
+    """Why a column that nothing needs is left out.
+
+    file: which one, from 0; row: where in it, from 0, where one is known. what: continues a
+    sentence that begins with the column.
+    """
+
+    file: int
+    row: int | None
+    what: str
 
 
 def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:

@@ -7,6 +7,7 @@
 | a number that lost digits | `9.78E+12`, `9,78E+12` | refused |
 | quotes or a formula that a program left around an id | `="0005"`, `b'u5'` | refused |
 | up to three words among many numbers | `Total` | noted |
+| numbers with a value behind each, as libsvm has them | `8:5` | noted |
 | -1 below ids that are not negative | `-1` | noted |
 | ids that differ only in how they are written | `Ann` and `ann`, `007`, `+7` and `7` | noted |
 """
@@ -48,6 +49,7 @@ _THOUSANDS = r"^-?\d{1,3}([,'.\x{a0}\x{202f} ]\d{3})+$"
 _INVISIBLE = (
     r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]"
 )
+_VALUED = r"^\d+:\d+(\.\d+)?$"
 _FEW, _MANY = 3, 10  # words among numbers: at most, beside at least
 
 
@@ -85,6 +87,11 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
         notes.append(
             f"all {role} ids are numbers but for {names}, with {share:.1%} of the rows: leave "
             f"these out of the file if they are no {role}s"
+        )
+    if role == "item" and _matches(texts, _VALUED).all():
+        notes.append(
+            f"all item ids are like {shown(str(ids[0]))} and count as they stand: if a rating or a "
+            "count stands behind the colon, write the items alone"
         )
     return [*notes, *_twins(role, texts, numbers)]
 

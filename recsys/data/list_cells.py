@@ -7,6 +7,9 @@
 | `8,36,54` or `8|36|54` or `8;36;54` | the mark, only where all ids are integers |
 | `[8, 36, 54]`, `('a', 'b')`, `{1, 2}`, `[ 8 36 54]`, `array([8, 36])` | as Python prints it |
 | `[np.int64(8), np.int64(36)]` | as numpy 2 has Python print it |
+| `{8,36,54}` | as PostgreSQL prints an array |
+
+A set, as Python prints it (`{8, 36}`, with a blank behind the comma), has its items in no order.
 
 The first rows of a file settle how its lists are written; every row must keep to that.
 """
@@ -21,7 +24,8 @@ from recsys.data.cells import all_whole
 from recsys.data.ids import BLANKS
 from recsys.data.lists import BLANK, ListError, read_list
 
-_OPEN = re.compile(r"\s*(?:(?:array|set|frozenset|deque|tuple|list)\()?[\[({]")
+_OPEN = re.compile(r"\s*(?:(?:(?:array|set|frozenset|deque|tuple|list)\()?[\[({]|(frozen)?set\(\))")
+SET = r"^\s*(?:(?:frozen)?set\(|\{[^}]*, )"  # a cell with items in no order
 _PRINTED = re.compile(
     r"(?:(?:array|frozenset|set|deque)\()?[\[({](?P<inner>[^\[\](){}]*)[\])}]"
     r"(?:, ?dtype=[\w.<>'|]+)?\)?"
@@ -30,6 +34,7 @@ _EMPTY = frozenset({"set()", "frozenset()", "[]", "()", "{}"})
 _SCALAR = re.compile(r"""\bnp\.\w+\(('[^']*'|"[^"]*"|[^()'"]*)\)""")  # as numpy 2 prints one
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _BARE = re.compile(r"""[^\s,'"]+""")
+_VALUED = re.compile(r"^[^'\"].*:$|^\d+:[\d.]+$")  # a key of a dict, with or without its value
 _MARKS = {",": "commas", "|": "bars", ";": "semicolons"}
 # a mark that separates items elsewhere (`red shoes|hat` has two items or three), or a bracket at
 # the border of one: no list of blank-separated ids
@@ -126,6 +131,8 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
     if "..." in inner:
         return "is a list that numpy has cut short: expected all items (np.set_printoptions)"
     found = (_QUOTED if inner.startswith(("'", '"')) else _BARE).findall(inner)
+    if text.startswith("{") and any(_VALUED.search(item) for item in found):
+        return "is a dict, with a value for each item: expected a list of items such as [8, 36, 54]"
     left = inner
     for item in found:
         left = left.replace(item, "", 1)

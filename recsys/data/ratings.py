@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import NUMERAL, BadCellError, finite, numbers_of
+from recsys.data.cells import NUMERAL, BadCellError, ColumnProblem, finite, numbers_of
 from recsys.data.stream import shown
 
 _WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n": 0}
@@ -32,31 +32,35 @@ class RatingColumn:
 
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
-        self._name = "rating"
+        self._file, self._name = 0, "rating"
         self._read = self._kept = self._low = 0
         self._three = True  # no other values than -1, 0 and 1
         self._high = False  # a 1 among them
-        self._failed = False
+        self.problem: ColumnProblem | None = None  # of a column that is left out
         self._worded: bool | None = None  # whether a text column holds words for yes and no
         self.best = -np.inf
-        self.notes: list[str] = []
 
-    def begin(self, name: str) -> None:
+    def begin(self, file: int, name: str) -> None:
         """The ratings that follow are those of a file's column `name`."""
-        self._name = name
+        self._file, self._name = file, name
 
-    def add(self, cells: pa.Array) -> NDArray[np.bool_] | None:
-        """Which rows are positives, bool (n,); None: all. `BadCellError` only with a limit."""
+    def add(self, cells: pa.Array, rows: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Which rows are positives, bool (n,); None: all. `BadCellError` only with a limit.
+
+        rows: where in the file each one is, from 0.
+        """
         try:
             values = self._numbers(cells)
         except BadCellError as error:
             if self._limit is not None:
                 raise
-            if not self._failed:
-                there = error.row is not None and cells[error.row].is_valid
-                cell = shown(str(cells[error.row])) if there else "a rating"
-                self.notes.append(f"column {self._name} is not used: {cell} {error.what}")
-            self._failed = True
+            if self.problem is None:
+                at = error.row
+                there = at is not None and cells[at].is_valid
+                cell = shown(str(cells[at])) if there else "a rating"
+                row = None if at is None else int(rows[at])
+                what = f"column {self._name} is not used: {cell} {error.what}"
+                self.problem = ColumnProblem(self._file, row, what)
             return None
         self.best = max(self.best, float(values.max(initial=-np.inf)))
         self._read += len(values)
@@ -71,13 +75,12 @@ class RatingColumn:
         return keep
 
     def finish(self) -> list[str]:
-        """What the user should know."""
-        if self._failed or not self._read:
-            return self.notes
+        """What the user should know of a column that is used."""
+        if self.problem is not None or not self._read:
+            return []
         if self._limit is not None:
             return [
-                *self.notes,
-                f"{self._kept:,} of {self._read:,} rows have a rating of at least {self._limit:g}",
+                f"{self._kept:,} of {self._read:,} rows have a rating of at least {self._limit:g}"
             ]
         said = f"all {self._read:,} rows count as positives, {RATED}"
         if self._low:
@@ -85,7 +88,7 @@ class RatingColumn:
             said += (
                 f"; {self._low:,} of them are rated 0 or less (--min-rating{limit} leaves such out)"
             )
-        return [*self.notes, said]
+        return [said]
 
     def _numbers(self, cells: pa.Array) -> NDArray[np.float64]:
         """`cells` as float64; `BadCellError` for what is missing or no finite number."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys.data.build import Pairs, code, order_pairs
-from recsys.data.cells import BadCellError
+from recsys.data.cells import BadCellError, ColumnProblem
 from recsys.data.doubts import missing_among
 from recsys.data.files import FoundFiles, find_sources
 from recsys.data.formats import Columns, find_format
@@ -28,7 +28,6 @@ from recsys.data.table import (
     line_of_row,
     one_item_option,
 )
-from recsys.data.times import TimeProblem
 from recsys.data.users_file import read_users
 from recsys.errors import InputError
 from recsys.interactions import CSR, Interactions, contained, subset
@@ -90,12 +89,17 @@ def load_path(
     notes = (
         *found.notes,
         *unread,
+        *_rating_problem(sources, layouts, rows.ratings.problem),
         *rows.notes(),
         *pairs.time_notes,
         *_strangers(list(parts), pairs),
     )
     if order_problem:
         notes += (f"the times are left out: {order_problem}",)
+    elif pairs.sets is not None:
+        source = list(sources.values())[pairs.sets]
+        order_problem = str(source.error("items stand in sets (`{8, 36}`), which have no order"))
+        notes += (order_problem,)
     name = one_line(path.name or path.resolve().name)
     if min_rating is not None:
         name += f" (rating >= {min_rating:g})"
@@ -226,7 +230,7 @@ def _located(
 def _order_problem(
     sources: Mapping[str, Source],
     layouts: Mapping[str, Columns],
-    problem: TimeProblem | None,
+    problem: ColumnProblem | None,
 ) -> str:
     """Why the times have no order, with file, line and column; "" where they have one."""
     if problem is None:
@@ -237,12 +241,34 @@ def _order_problem(
         return str(source.error(f"the time {problem.what}"))
     if isinstance(layout, Layout):
         name = layout.names[layout.columns["timestamp"]]
-        row = None if problem.row is None else line_of_row(source, layout, problem.row)
-        where = "" if row is None else f"line {row}, "
     else:
         name = layout["timestamp"]
-        where = "" if problem.row is None else f"row {problem.row + 1}, "
+    where = _place(source, layout, problem.row)
+    where += ", " if where else ""
     return str(source.error(f"{where}column {name}: the time {problem.what}"))
+
+
+def _rating_problem(
+    sources: Mapping[str, Source],
+    layouts: Mapping[str, Columns],
+    problem: ColumnProblem | None,
+) -> list[str]:
+    """A line on ratings that are left out, with the first that is none."""
+    if problem is None:
+        return []
+    source = list(sources.values())[problem.file]
+    place = _place(source, layouts[source.label], problem.row)
+    return [problem.what + (f" ({source.label}, {place})" if place else "")]
+
+
+def _place(source: Source, layout: Columns, row: int | None) -> str:
+    """Where in a file a row is, as a person counts; "" where that is not known."""
+    if row is None:
+        return ""
+    if not isinstance(layout, Layout):
+        return f"row {row + 1}"
+    line = line_of_row(source, layout, row)
+    return "" if line is None else f"line {line}"
 
 
 def _two_rows(layout: Columns, user: object) -> str:

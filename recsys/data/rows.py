@@ -29,6 +29,7 @@ class Rows:
     part_rows: list[int] = field(default_factory=list)  # pairs of each part
     part_users: list[int] = field(default_factory=list)  # ids in `users` of each part
     part_lists: list[bool] = field(default_factory=list)  # under the header of the list format
+    part_sets: list[bool] = field(default_factory=list)  # some of its lists are sets
     part_timed: list[bool] = field(default_factory=list)
     part_rated: list[bool] = field(default_factory=list)
     repeats: list[NDArray[np.int64]] = field(default_factory=list)  # pairs of each id in `users`
@@ -49,6 +50,7 @@ class Rows:
         self.part_rows.append(0)
         self.part_users.append(0)
         self.part_lists.append(False)
+        self.part_sets.append(False)
         self.part_timed.append(False)
         self.part_rated.append(False)
 
@@ -59,12 +61,13 @@ class Rows:
         self.items.drop()
         for own in (self.part_rows, self.part_users):
             assert own.pop() == 0
-        for flags in (self.part_lists, self.part_timed, self.part_rated):
+        for flags in (self.part_lists, self.part_sets, self.part_timed, self.part_rated):
             flags.pop()
 
     def begin_columns(self, found: Found, names: Sequence[str]) -> None:
         """The file begun last has the columns `names`, used as `found` says."""
-        self.ratings.begin(names[found.columns["rating"]] if "rating" in found.columns else "")
+        rated = found.columns.get("rating")
+        self.ratings.begin(len(self.part_rows) - 1, "" if rated is None else names[rated])
         self.column_notes.update(dict.fromkeys(found.notes))
         self.unused.update(dict.fromkeys(found.unused))
 
@@ -74,13 +77,19 @@ class Rows:
         items: pa.Array,
         ratings: pa.Array | None,
         times: pa.Array | None,
+        counts: NDArray[np.int64] | None = None,
     ) -> None:
-        """Append one batch of pairs; ratings below `min_rating` are left out."""
-        places = np.arange(self.file_rows, self.file_rows + len(users))
-        self.file_rows += len(users)
+        """Append one batch of pairs; ratings below `min_rating` are left out.
+
+        counts: how many of the pairs each row of the file has, (n,); None: one each.
+        """
+        height = len(users) if counts is None else len(counts)
+        places = np.arange(self.file_rows, self.file_rows + height)
+        places = places if counts is None else np.repeat(places, counts)
+        self.file_rows += height
         if ratings is not None:
             self.part_rated[-1] = True
-            keep = self.ratings.add(ratings)
+            keep = self.ratings.add(ratings, places)
             if keep is not None:
                 for role, ids in (("user", users), ("item", items)):
                     _check_empty(role, ids)
@@ -105,11 +114,18 @@ class Rows:
         return [*notes, *self.users.notes, *self.items.notes]
 
     def add_counted(
-        self, users: pa.Array, items: pa.Array, counts: NDArray[np.int64], *, listed: bool = True
+        self,
+        users: pa.Array,
+        items: pa.Array,
+        counts: NDArray[np.int64],
+        *,
+        listed: bool = True,
+        sets: bool = False,
     ) -> None:
         """Append users with their items. items: of all users; counts: how many of each, (n,).
 
-        listed: whether these are lists in the order of time, one a user.
+        listed: whether these are lists, one a user, in the order of time; sets: whether some of
+        them are sets, whose items stand in no order.
         """
         self.users.add(users)
         self.items.add(items)
@@ -118,6 +134,7 @@ class Rows:
         self.part_rows[-1] += len(items)
         self.part_users[-1] += len(users)
         self.part_lists[-1] = listed
+        self.part_sets[-1] = self.part_sets[-1] or sets
 
 
 def _check_empty(role: str, ids: pa.Array) -> None:

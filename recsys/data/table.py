@@ -21,7 +21,7 @@ from recsys.data.blocks import Block, StrayQuoteError, blocks_of, unquoted
 from recsys.data.cells import BadCellError, all_whole
 from recsys.data.ids import BLANKS
 from recsys.data.layout import Layout
-from recsys.data.list_cells import PLAIN, ListSyntax, items_of
+from recsys.data.list_cells import PLAIN, SET, ListSyntax, items_of
 from recsys.data.names import NEEDED, names_columns
 from recsys.data.ratings import fits, is_word, kind_of_rating
 from recsys.data.rows import Rows
@@ -111,7 +111,10 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
             if (exact := _breaks(layout, role)) is not None:
                 _refuse(columns[role], role, r"[\r\n]", exact, "has a line break")
     if layout.lists is not None:
-        rows.add_counted(users, *split_lists(items, layout.lists), listed=not layout.rest)
+        sets = not layout.lists.separator and pc.any(pc.match_substring_regex(items, SET)).as_py()
+        rows.add_counted(
+            users, *split_lists(items, layout.lists), listed=not layout.rest, sets=sets or False
+        )
         return
     if not layout.blanks_allowed:
         _refuse(items, "item", r"[ \t]", _BLANK, "has blanks")

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import numbers_of
+from recsys.data.cells import ColumnProblem, numbers_of
 from recsys.data.dates import DateColumn, digits_as_dates
 from recsys.data.instants import Instants, concatenate
 from recsys.data.stream import shown
@@ -46,18 +46,6 @@ _YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: "never", not a ti
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-@dataclass(frozen=True)
-class TimeProblem:
-    """Why times have no order. `file`: which one, from 0; `row` in it from 0, where one is known.
-
-    `what` continues a sentence that begins with the file and its column.
-    """
-
-    file: int
-    row: int | None
-    what: str
-
-
 @dataclass(frozen=True, eq=False)
 class Times:
     """What `TimeColumn.finish` found: `keys` to sort by (int64 or float64), or a `problem`.
@@ -67,7 +55,7 @@ class Times:
     """
 
     keys: NDArray | None
-    problem: TimeProblem | None = None
+    problem: ColumnProblem | None = None
     notes: tuple[str, ...] = ()
     span: tuple[int, int] | None = None
     seconds: NDArray[np.int64] | None = None
@@ -115,7 +103,7 @@ class TimeColumn:
         taken, self._files = self._files[:files], []
         for n, own in enumerate(taken):
             if own.problem is not None:
-                return Times(None, TimeProblem(n, *own.problem))
+                return Times(None, ColumnProblem(n, *own.problem))
         _agree([own.dates for own in taken if own.kind == "date"])
         readings = []
         for n, own in enumerate(taken):
@@ -123,7 +111,7 @@ class TimeColumn:
                 try:
                     readings.append((n, _read(own)))
                 except _CellError as error:
-                    return Times(None, TimeProblem(n, error.at, error.what))
+                    return Times(None, ColumnProblem(n, error.at, error.what))
         return _compare(readings, taken)
 
 
@@ -311,7 +299,7 @@ def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
         dates, order = "points in time", f"order numbers (up to {values.max():g})"
         mine, theirs = (order, dates) if late == other else (dates, order)
         what = f"holds {mine}, but {label} has {theirs}: they cannot be compared"
-        return Times(None, TimeProblem(late, None, what))
+        return Times(None, ColumnProblem(late, None, what))
     if numbers:
         (first, (_, size)) = numbers[0]
         for n, (values, own) in numbers[1:]:
@@ -320,7 +308,7 @@ def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
                     f"holds numbers up to {values.max():g} of an unknown unit, unlike "
                     f"{files[first].label}: they cannot be compared"
                 )
-                return Times(None, TimeProblem(n, None, what))
+                return Times(None, ColumnProblem(n, None, what))
         keys = np.concatenate([values for _, (values, _) in numbers])
         return Times(keys, notes=_constant(keys))
     zones: set[bool] = set().union(*(own.zones for own in files))
@@ -341,15 +329,38 @@ def _constant(keys: NDArray) -> tuple[str, ...]:
 
 
 def _placeholders(seconds: NDArray[np.int64]) -> tuple[str, ...]:
-    """A line for each moment that programs write where they know none, if it lies far off."""
-    others = seconds[~np.isin(seconds, list(_PLACEHOLDERS))]
+    """A line for each moment that may stand for a missing time: it lies years from all others.
+
+    It is one that programs write where they know none, or the first or last moment, in more than
+    one row.
+    """
+    if not len(seconds) or np.bincount((seconds - seconds.min()) // (_FAR // 2)).all():
+        return ()  # no gap is as long: the usual case, without the cost of sorting
+    moments, counts = np.unique(seconds, return_counts=True)
+    usual = np.isin(moments, list(_PLACEHOLDERS))
+    never = moments >= _YEAR_9999[0]
+    while True:  # the outermost first: behind one there may be another
+        others = moments[~(usual | never)]
+        if len(others) < 3:  # of two moments, neither is the odd one
+            break
+        for end, beside in ((others[0], others[1]), (others[-1], others[-2])):
+            at = np.searchsorted(moments, end)
+            if abs(int(end) - int(beside)) > _FAR and counts[at] > 1:
+                usual[at] = True
+                break
+        else:
+            break
     notes = []
-    for moment, name in _PLACEHOLDERS.items():
-        count = int((seconds == moment).sum())
-        if count and len(others) and np.abs(others - moment).min() > _FAR:
+    for moment, count in zip(moments[usual | never], counts[usual | never], strict=True):
+        if len(others) and np.abs(others - moment).min() > _FAR:
+            name = _PLACEHOLDERS.get(int(moment)) or _written(int(moment))
             notes.append(
-                f"{count:,} times are {name}, years from all others: they count as such; if that "
-                "means that a time is missing, leave these rows out, or all times with --columns "
-                "timestamp=none"
+                f"{'1 time is' if count == 1 else f'{count:,} times are'} {name}, years from all "
+                "others, and taken as real; if that means that a time is missing, leave these rows "
+                "out, or all times with --columns timestamp=none"
             )
     return tuple(notes)
+
+
+def _written(moment: int) -> str:
+    return str(np.datetime64(moment, "s")).replace("T", " ")

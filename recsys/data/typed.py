@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from recsys.data.cells import BadCellError
 from recsys.data.rows import Rows
@@ -38,7 +39,7 @@ def add_batch(cells: Mapping[str, pa.Array], rows: Rows) -> None:
         if ordered:  # a list has its order, oldest first
             rows.add_counted(_ids("user", cells["user"]), _ids("item", flat["item"]), counts)
         else:
-            _add_pairs(flat, rows)
+            _add_pairs(flat, rows, counts)
     except BadCellError as error:
         at = error.row
         if at is not None and not (ordered and error.role == "user"):
@@ -52,9 +53,11 @@ def _is_list(kind: pa.DataType) -> bool:
     )
 
 
-def _add_pairs(cells: Mapping[str, pa.Array], rows: Rows) -> None:
+def _add_pairs(
+    cells: Mapping[str, pa.Array], rows: Rows, counts: NDArray[np.int64] | None = None
+) -> None:
     users, items = _ids("user", cells["user"]), _ids("item", cells["item"])
-    rows.add(users, items, cells.get("rating"), cells.get("timestamp"))
+    rows.add(users, items, cells.get("rating"), cells.get("timestamp"), counts)
 
 
 def _no_nulls(role: str, values: pa.Array) -> None:

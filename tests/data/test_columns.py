@@ -1,5 +1,7 @@
 """Columns that nobody needs, and what is said about those that are left out."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recsys.data.read import load_path
@@ -17,8 +19,25 @@ def notes(data) -> str:
 def test_a_rating_that_is_none_is_left_out_where_nothing_asks_for_it(write):
     data = load_path(write("x.csv", ODD))
     assert pairs(data) == [(1, 5), (1, 6)]
-    assert notes(data).count("column rating is not used: 'PG-13' is not a number") == 1
+    assert notes(data).count("column rating is not used: ") == 1
+    assert "column rating is not used: 'PG-13' is not a number (" in notes(data)
+    assert "x.csv, line 2)" in notes(data)
     assert "line 2, column rating: rating is 'PG-13'" in refusal(write("x.csv", ODD), min_rating=3)
+
+
+def test_the_first_rating_that_is_none_is_shown_with_its_place(write, tmp_path):
+    """In the file that has it, at its line in text, else its row, of lists too."""
+    good = "user_id,item_id,rating\n1,5,3\n2,6,4\n"
+    write("d/part-0.csv", good)
+    write("d/part-1.csv", "user_id,item_id,rating\n1,7,3\n\n2,8,none given\n3,5,?\n")
+    said = notes(load_path(tmp_path / "d"))
+    assert "column rating is not used: 'none given' is not a number (" in said
+    assert "part-1.csv, line 4)" in said and "part-0" not in said
+    lists = {"item": [[5], [], [6, 7]], "rating": [[1], [], [2, None]], "time": [[1], [], [2, 3]]}
+    pq.write_table(pa.table({"user": [1, 2, 3], **lists}), tmp_path / "x.parquet")
+    said = notes(load_path(tmp_path / "x.parquet"))
+    assert "a rating is missing (null) (" in said
+    assert "x.parquet, row 3)" in said
 
 
 @pytest.mark.parametrize("text", ["timestamp=", "timestamp=none", "timestamp=None,rating="])

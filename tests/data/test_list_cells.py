@@ -7,7 +7,9 @@ import pytest
 from recsys.data.cells import all_whole
 from recsys.data.layout import NUMBER
 from recsys.data.list_cells import items_of, syntax_of
-from recsys.data.read import load_path
+from recsys.data.read import Dataset, load_path
+from recsys.errors import InputError
+from recsys.split import SplitPlan, make_split
 from tests.data.conftest import pairs, refusal
 
 WANTED = [(1, 8), (1, 36), (1, 54), (2, 9)]
@@ -74,6 +76,9 @@ def test_words_in_printed_lists(write, header):
         (["[0 1 ... 8 9]", "[4]"], ["line 2", "numpy has cut short"]),
         (["[8, nan]", "[4]"], ["line 2", "missing value"]),
         (["[8, 36", "[4]"], ["line 2", "not a list such as"]),
+        (["{8: 1, 36: 2}", "{4: 1}"], ["line 2", "is a dict"]),
+        (["[8, 36]", "{4: 1}"], ["line 3", "is a dict"]),
+        (["{8:1,36:2}", "{4:1}"], ["line 2", "is a dict"]),
     ],
 )
 def test_lists_in_doubt_are_refused(write, cells, words):
@@ -81,6 +86,28 @@ def test_lists_in_doubt_are_refused(write, cells, words):
     message = refusal(write("x.csv", f"UserId,ItemId\n{rows}"))
     for word in words:
         assert word in message, message
+
+
+@pytest.mark.parametrize("first", ["{8, 36}", "{9}", "set()", "frozenset({8, 36})", "set([8, 36])"])
+def test_a_set_has_no_order(write, tmp_path, first):
+    data = load_path(write("x.csv", f'UserId,ItemId\n1,"{first}"\n2,"{{54, 9}}"\n')).interactions
+    assert not data.ordered
+    assert any("items stand in sets" in note for note in data.notes)
+    with pytest.raises(InputError, match=r"order latest .* sets .*, which have no order; use"):
+        make_split(Dataset(data), SplitPlan(order="latest"), seed=1)
+
+
+def test_an_array_of_postgresql_has_its_order(write):
+    found = load_path(write("x.csv", 'UserId,ItemId\n1,"{8,36,54}"\n2,"{9}"\n'))
+    assert pairs(found) == WANTED
+    assert found.interactions.ordered
+
+
+def test_items_with_a_value_behind_each_are_pointed_out(write):
+    data = load_path(write("x.csv", "UserId,ItemId\n1,8:5 36:3\n2,9:1.5\n")).interactions
+    assert any("all item ids are like '36:3' and count as they stand" in n for n in data.notes)
+    data = load_path(write("x.csv", "UserId,ItemId\n1,8:5 36:3\n2,isbn:9\n")).interactions
+    assert not data.notes
 
 
 def test_words_with_blanks_are_in_doubt_unless_the_header_says_lists(write):

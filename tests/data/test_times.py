@@ -429,11 +429,15 @@ def test_parts_of_different_units(write, tmp_path):
         ("1900-01-01 00:00:00", "1900-01-01 00:00:00"),
         ("1899-12-30", "1899-12-30 00:00:00"),
         ("0001-01-01", "0001-01-01 00:00:00"),
+        ("9999-12-31", "9999-12-31 00:00:00"),
+        ("9999-12-31 23:59:59", "9999-12-31 23:59:59"),
+        ("1753-01-01", "1753-01-01 00:00:00"),
+        ("2099-12-31", "2099-12-31 00:00:00"),
     ],
 )
 def test_moments_that_stand_for_a_missing_time_are_pointed_out(odd, name):
-    good = 1_700_000_000 if isinstance(odd, int) else "2023-11-14"
-    times = times_of([good, odd, good, odd])
+    good = [1_700_000_000, 1_700_000_001] if isinstance(odd, int) else ["2023-11-14", "2023-11-15"]
+    times = times_of([good[0], odd, good[1], odd])
     assert times.keys is not None
     (note,) = times.notes
     assert note.startswith(f"2 times are {name}, years from all others")
@@ -460,3 +464,15 @@ def test_rounded_numbers_have_no_order():
     # as R writes a round number, and as pandas writes nanoseconds in a float
     assert times_of(["1.7e+09", *[str(1_700_000_001 + n) for n in range(20)]]).keys is not None
     assert times_of(["1.7000000010000001e+18", "1.7000000020000003e+18"]).keys is not None
+
+
+def test_each_odd_moment_is_pointed_out_and_one_early_row_is_none():
+    dates = [f"2023-{month:02}-14" for month in range(1, 13)]
+    odd = ["1601-01-01"] * 3 + ["1753-01-01"] * 2 + ["9999-12-31"]
+    found = [note.split(",")[0] for note in times_of(dates + odd).notes]
+    assert found == [
+        "3 times are 1601-01-01 00:00:00",
+        "2 times are 1753-01-01 00:00:00",
+        "1 time is 9999-12-31 00:00:00",
+    ]
+    assert not times_of([*dates, "2005-03-01"]).notes
