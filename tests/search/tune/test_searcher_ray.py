@@ -53,6 +53,7 @@ def ray_of_two() -> Iterator[None]:
     # Ray and Tune take these over for good, and the tests after this one need them as they were.
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # beside busy processes it would crawl
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     import ray
