@@ -88,7 +88,7 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
             f"all {role} ids are numbers but for {names}, with {share:.1%} of the rows: leave "
             f"these out of the file if they are no {role}s"
         )
-    if role == "item" and _matches(texts, _VALUED).all():
+    if role == "item" and len(ids) and _matches(texts, _VALUED).all():
         notes.append(
             f"all item ids are like {shown(str(ids[0]))} and count as they stand: if a rating or a "
             "count stands behind the colon, write the items alone"
