@@ -10,6 +10,7 @@ from recsys.errors import ConfigError, UserError
 from search.record.events import Status
 from search.record.folder import JOURNAL, RunFolder
 from search.record.result import RunResult, read_result
+from search.record.standing import leader
 from search.record.state import RunState
 from search.words import number, utc
 
@@ -76,7 +77,7 @@ def _winner(state: RunState, result: RunResult | None) -> str:
         return f"blend of {len(result.handed_blend.members)}"
     if result is not None and (result.is_table or result.won_by_leak):
         return ""
-    best = state.trials.get((result and result.best_trial) or "") or state.best()
+    best = state.trials.get((result and result.best_trial) or "") or leader(state.in_order())
     if best is None:
         return ""
     return best.title if state.stage_done("race") else f"({best.title})"

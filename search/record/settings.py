@@ -7,8 +7,6 @@ from typing import Any
 
 from recsys.data.lists import BLANK
 from recsys.errors import InputError
-from recsys.models.base import leaky
-from search.space.spec import SearchSpec
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,3 @@ class Settings:
             raise InputError(
                 "the run's journal lacks settings: it is damaged, or of another version"
             ) from None
-
-
-def all_leaky(spec: SearchSpec) -> bool:
-    """Whether every config of a space keeps held-out items out of its negatives."""
-    for param in spec.params:
-        values = param.domain.values()
-        if values is not None and all(leaky({param.name: value}) for value in values):
-            return True
-    return False

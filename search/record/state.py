@@ -119,7 +119,15 @@ class TrialRecord:
     @property
     def may_win(self) -> bool:
         """Whether it ended without others being better: it completed, or the clock cut it off."""
-        return self.state == State.COMPLETE or self.cut_off
+        return may_win(self.state, self.reason)
+
+
+def may_win(state: State, reason: str | None) -> bool:
+    """Whether a trial ended without others being better: it completed, or the clock cut it off.
+
+    The last ones were proposed by a searcher that knew the most.
+    """
+    return state == State.COMPLETE or (state == State.PRUNED and reason == Reason.TIME)
 
 
 @dataclass
@@ -281,11 +289,6 @@ class RunState:
         """How many trials are in each state."""
         states = [t.state for t in self.trials.values()]
         return {state: states.count(state) for state in State}
-
-    def best(self) -> TrialRecord | None:
-        """The trial with the highest value of those that may win; of equals the earliest."""
-        done = [t for t in self.in_order() if t.may_win and t.value is not None]
-        return max(done, key=lambda t: t.value or 0.0, default=None)
 
     def stage_done(self, name: str) -> bool:
         """Whether a stage has come to its end; False where it never began."""

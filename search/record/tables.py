@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from search.record.events import epoch_columns
+from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
 from search.words import utc
 
@@ -22,7 +23,7 @@ def tables(state: RunState) -> dict[str, str]:
         "epochs.csv": epochs_csv(state),
         "race.csv": race_csv(state),
     }
-    if (best := state.best()) is not None:
+    if (best := leader(state.in_order())) is not None:
         found["best.json"] = json.dumps(best_dict(best), indent=2) + "\n"
     return found
 

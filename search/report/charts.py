@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from recsys.data.facts import Bin
 from search.record.result import Comparison
+from search.record.standing import leads
 from search.record.state import TrialRecord
 from search.report.files import Curve
 from search.report.svg import Plot, padded
@@ -75,16 +76,12 @@ def progress_chart(
     for name, value in lines.items():
         plot.segment((-0.5, value), (last + 0.5, value), "baseline", f"{name} {number(value)}")
     steps: list[tuple[float, float]] = []
-    best = float("-inf")
-    for trial in sorted(known, key=lambda t: t.number):
-        value = trial.value or 0.0
-        if not trial.leaky and value > best:
-            if steps:
-                steps.append((trial.number, best))
-            steps.append((trial.number, value))
-            best = value
+    for trial, value in leads(sorted(known, key=lambda t: t.number)):
+        if steps:
+            steps.append((trial.number, steps[-1][1]))
+        steps.append((trial.number, value))
     if steps:
-        plot.curve([*steps, (last + 0.5, best)], "best")
+        plot.curve([*steps, (last + 0.5, steps[-1][1])], "best")
     for trial in drawn(trials, winner, MOST_DOTS):
         plot.dot(trial.number, trial.value or 0.0, kind_of(trial, winner), hint(trial), trial.id)
     for name, value in lines.items():  # above the dots, which would hide them

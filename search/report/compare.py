@@ -19,6 +19,7 @@ from search import stats, words
 from search.record.compared import comparison
 from search.record.measured import UserValues, load_test_values
 from search.record.result import Comparison, Interval
+from search.record.standing import leads
 from search.report import charts
 from search.report.files import RunFiles, baselines, read_run
 from search.report.render import rendered
@@ -245,15 +246,14 @@ def _best_by_time(files: RunFiles) -> list[tuple[float, float]]:
     """(seconds since the run began, best honest value so far), where it rises, and the end."""
     if not files.state.sessions:
         return []
-    began, best, steps = files.state.sessions[0].started, -np.inf, []
-    ended = [t for t in files.trials if t.ended is not None and t.value is not None]
-    for trial in sorted(ended, key=lambda t: t.ended or 0.0):
-        assert trial.ended is not None and trial.value is not None
-        if not trial.leaky and trial.value > best:
-            best = trial.value
-            steps.append((max(0.0, trial.ended - began), best))
+    began = files.state.sessions[0].started
+    ended = sorted(
+        (t for t in files.trials if t.ended is not None and t.value is not None),
+        key=lambda t: (t.ended or 0.0, t.number),
+    )
+    steps = [(max(0.0, (t.ended or 0.0) - began), value) for t, value in leads(ended)]
     last = max((t.ended or 0.0 for t in ended), default=began) - began
-    return [*steps, (last, best)] if steps else []
+    return [*steps, (last, steps[-1][1])] if steps else []
 
 
 def _rivals(group: Group) -> list[tuple[str, list[float | None]]]:

@@ -20,6 +20,7 @@ from recsys.errors import ConfigError, InputError
 from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from search.record.result import RunResult, read_result, tested
+from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
 from search.space.load import SearchSpec, load_run_spec
 
@@ -71,10 +72,8 @@ class RunFiles:
 
     @cached_property
     def best(self) -> TrialRecord | None:
-        """The honest trial with the highest validation value."""
-        found = [t for t in self.trials if t.value is not None and not t.leaky]
-        found = [t for t in found if t.may_win] or found
-        return max(found, key=lambda t: (t.value or 0.0, -t.number), default=None)
+        """The trial that is ahead."""
+        return leader(self.trials)
 
     @cached_property
     def shown(self) -> RunResult:

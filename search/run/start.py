@@ -34,7 +34,7 @@ from search.record.folder import RunFolder, check_runs_dir, default_names, is_pa
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.result import refit_of
-from search.record.settings import Settings, all_leaky
+from search.record.settings import Settings
 from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.need import fit_memory, fit_nodes
@@ -343,7 +343,7 @@ def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
             f"asks for k: {spec.k} items a user, measured by {spec.metric}: expected at most "
             f"{n_items}, {' '.join(filter(None, options))}"
         )
-    if spec.purpose == "search" and all_leaky(spec):
+    if spec.purpose == "search" and spec.leaky():
         raise ConfigError(
             "negatives_exclude: all leaks the validation items, so nothing it finds may win; "
             "add --set purpose=table to compare its numbers with the test"
@@ -371,7 +371,7 @@ def _run(
         spec.trials,
         settings.time_budget,
         metric=spec.metric,
-        leaky=all_leaky(spec),
+        leaky=spec.leaky(),
         stages=stages_of(spec.purpose, bool(spec.blend)),
     )
     display.note(f"reading {settings.data}")

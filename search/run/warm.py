@@ -13,9 +13,9 @@ from pathlib import Path
 from recsys.errors import ConfigError
 from recsys.models import DEFAULT
 from search.paste import quoted
-from search.record.events import State
 from search.record.folder import RunFolder
 from search.record.result import decided
+from search.record.standing import standing
 from search.record.state import RunState, TrialRecord
 from search.space.domains import Bundle, Constant, Pairs, Param, Value
 from search.space.load import load_run_spec
@@ -69,14 +69,8 @@ def best_trials(state: RunState) -> list[TrialRecord]:
     ranked = [f.id for f in race.finalists] if race is not None else []
     if race is not None and race.winner not in ranked:
         ranked.insert(0, race.winner)
-    able = [
-        t
-        for t in state.in_order()
-        if t.value is not None and not t.leaky and t.state in (State.COMPLETE, State.PRUNED)
-    ]
-    able.sort(key=lambda t: (not t.may_win, -(t.value or 0.0), t.number))
     chosen: list[TrialRecord] = []
-    for trial in [*(state.trials[name] for name in ranked), *able]:
+    for trial in [*(state.trials[name] for name in ranked), *standing(state.in_order())]:
         if trial.params not in [t.params for t in chosen]:
             chosen.append(trial)
     return chosen[:PER_RUN]

@@ -90,10 +90,10 @@ class Display(Progress):
 
     # --- events ------------------------------------------------------------------------------
 
-    def trial_started(self, trial_id: str, params: Mapping[str, Any]) -> None:
-        """A trial begins, or begins again."""
+    def trial_started(self, trial_id: str, params: Mapping[str, Any], leaky: bool = False) -> None:
+        """A trial begins, or begins again. leaky: whether its config is."""
         with self._lock:
-            self.start_trial(trial_id, params)
+            self.start_trial(trial_id, params, leaky)
 
     def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
         """A trial reports: `best` is its best value so far."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recsys.models.base import leaky
 from search.record.events import State, stages_of
+from search.record.state import may_win
 
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
 
@@ -64,6 +64,7 @@ class Progress:
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=8))
     best_ended: Shown | None = None
+    best_may_win: bool = False  # whether that one does; a pruned one shows only before there is any
     now: str = ""  # the stage
     part: tuple[int, int] | None = None  # done and planned of a stage that is not made of trials
     started: float = 0.0
@@ -76,9 +77,9 @@ class Progress:
         """Start the clocks of the run and of its stage."""
         self.started = self.stage_started = self.clock()
 
-    def start_trial(self, trial_id: str, params: Mapping[str, Any]) -> None:
+    def start_trial(self, trial_id: str, params: Mapping[str, Any], leaky: bool) -> None:
         """A trial begins, or begins again (its worker died) as if nothing had been."""
-        self.running[trial_id] = Shown(trial_id, dict(params), self.leaky or leaky(params))
+        self.running[trial_id] = Shown(trial_id, dict(params), leaky)
 
     def advance(self, trial_id: str, epoch: int, best: float) -> None:
         """A report of a trial: the last epoch, and the best value so far, which may be NaN."""
@@ -94,8 +95,10 @@ class Progress:
         trial = self.running.pop(trial_id, None) or Shown(trial_id, {}, self.leaky)
         if value is not None and value == value:
             trial.best = value
-        if state != State.FAILED and self._may_win(trial) and trial.best > self._best_ended_value():
-            self.best_ended = trial
+        if state != State.FAILED and self._shows(trial):
+            wins = may_win(state, reason)
+            if (wins, trial.best) > (self.best_may_win, self._best_ended_value()):
+                self.best_ended, self.best_may_win = trial, wins
         self.ended[state] += 1
         self.done += 1
         how = Ended(trial_id, state, value, " ".join(str(reason or "").split()))
@@ -108,15 +111,16 @@ class Progress:
 
     @property
     def best(self) -> Shown | None:
-        """The best trial so far, ended or running; a failed or leaky one never is.
+        """The best trial so far, ended or running; a failed or leaky one never is, one that was
+        pruned only while no other has ended.
 
         A space that leaks as a whole has leaky ones only; they are shown as such.
         """
-        able = [t for t in self.running.values() if self._may_win(t)]
+        able = [t for t in self.running.values() if self._shows(t)]
         able += [self.best_ended] if self.best_ended is not None else []
         return max(able, key=lambda t: t.best, default=None)
 
-    def _may_win(self, trial: Shown) -> bool:
+    def _shows(self, trial: Shown) -> bool:
         return trial.has_value and (self.leaky or not trial.leaky)
 
     def _best_ended_value(self) -> float:

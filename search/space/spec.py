@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,8 @@ from recsys.errors import ConfigError
 from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
 from recsys.split_plan import SplitPlan
 from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
+
+_DRAWN = 128  # configs that stand for a space, and their seed
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,20 @@ class SearchSpec:
     def train_config(self, params: Mapping[str, Value]) -> ModelConfig:
         """The training that `params` describe."""
         return config_from_flat(self.flat(params))
+
+    def drawn(self, count: int) -> list[ModelConfig]:
+        """`count` configs drawn from the space; the same every time."""
+        rng = np.random.default_rng(_DRAWN)
+        return [self.train_config(self.sample(rng)) for _ in range(count)]
+
+    def leaky(self) -> bool:
+        """Whether all that it would train keep held-out items out of their negatives.
+
+        Judged by the listed configs and by some that are drawn: where no honest one is among
+        these, a search would find none that may win.
+        """
+        listed = (self.train_config(dict(pairs)) for pairs in self.enqueue)
+        return all(config.leaky for config in itertools.chain(listed, self.drawn(_DRAWN)))
 
     def grid(self) -> Iterator[dict[str, Value]]:
         """Every config, in the order written, the last parameter changing fastest.

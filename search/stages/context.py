@@ -28,6 +28,7 @@ from search.space.strategies import SCHEDULERS
 from search.space.trial import TrialConfig
 from search.tune.allocation import Terms, terms_of
 from search.tune.checkpoints import Shelf
+from search.tune.outcome import Report, judge
 from search.tune.pace import (
     SEARCH_SHARE,
     Pace,
@@ -320,15 +321,19 @@ class Stages:
         left = [t for t in self.state.in_order() if not t.finished]
         for trial in left:
             steps = from_journal(trial, self.spec.metric).steps
-            best_epoch = max(steps, key=lambda step: step[1])[0] if steps else None
+            value = steps[-1][1] if steps else None
+            best_epoch = next((epoch for epoch, best in steps if best == value), None)
+            last = Report(trial.epochs, value, best_epoch) if trial.epochs else None
+            how = judge(last, reason or Reason.STOPPED)
             end = TrialEnded(
                 id=trial.id,
-                state=State.PRUNED,
-                reason=reason or Reason.STOPPED,
-                value=steps[-1][1] if steps else None,
+                state=how.state,
+                reason=how.reason,
+                value=how.value,
                 best_epoch=best_epoch,
                 epochs=trial.epochs,
                 busy_s=trial.busy_s,
+                cause=how.cause,
             )
             self.journal.append(end, sync=True)
         if left:

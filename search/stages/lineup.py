@@ -11,6 +11,7 @@ from recsys.models import model_of
 from recsys.split import Split
 from search.machine.cores import usable_cores
 from search.record.events import RacePlanned, State
+from search.record.standing import contenders
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stats import expected_reach
@@ -25,17 +26,6 @@ LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run howev
 WEIGHING_S = 5e-4  # of a core: what a blend's weights take for a user's lists by one finalist
 
 
-def honest_trials(run: Stages) -> list[TrialRecord]:
-    """Trials that may win, best first; where there are none, those that were pruned.
-
-    A trial may win if it completed, or was under way when the time was up: the last ones were
-    proposed by a searcher that knew the most.
-    """
-    known = [t for t in run.state.in_order() if t.value is not None and not t.leaky]
-    found = [t for t in known if t.may_win] or [t for t in known if t.state == State.PRUNED]
-    return sorted(found, key=lambda t: (-(t.value or 0.0), t.number))
-
-
 def first_default(run: Stages) -> TrialRecord | None:
     """The trial of the first config of `enqueue`, which a user would have run without a search."""
     if not run.spec.enqueue:
@@ -46,7 +36,7 @@ def first_default(run: Stages) -> TrialRecord | None:
 
 def finalists(run: Stages) -> list[TrialRecord]:
     """The trials that race: the best of different configs, and the first default."""
-    ranked = honest_trials(run)
+    ranked = contenders(run.state.in_order())
     chosen: list[TrialRecord] = []
     configs: list[dict[str, Any]] = []
     if not ranked:

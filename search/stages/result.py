@@ -21,6 +21,7 @@ from search.record.result import (
     refitted,
     tested,
 )
+from search.record.standing import leader
 from search.record.state import RunState
 from search.stages.context import Stages
 from search.tune.study import Shares, importance
@@ -32,7 +33,7 @@ def result(run: Stages, status: Status) -> RunResult:
     counts = state.counts()
     race = decided(state)
     test = tested(state) or Tested()
-    best = (state.trials.get(race.winner) if race else None) or state.best()
+    best = (state.trials.get(race.winner) if race else None) or leader(state.in_order())
     mattered = Shares({}, {})
     if status == Status.DONE:
         mattered = importance(run.study(), np.random.default_rng([run.settings.seed, 10]))

@@ -18,6 +18,7 @@ from recsys.errors import InputError
 from search.paths import NAME
 from search.record.events import SECONDS, State, Status
 from search.record.result import RunResult, read_result, refit_of
+from search.record.standing import leads
 from search.record.state import RunState, TrialRecord
 from search.record.tables import one_line_cause
 from search.words import utc
@@ -169,15 +170,14 @@ def run_params(state: RunState) -> dict[str, str]:
 def run_points(state: RunState) -> list[Point]:
     """Best value so far after each ended trial, and every value of the race."""
     points: list[Point] = []
-    best, ended = float("-inf"), 0
-    for trial in sorted(state.trials.values(), key=lambda t: (t.ended or 0.0, t.number)):
-        if trial.ended is None:
-            continue
-        ended += 1
-        if trial.may_win and trial.value is not None:
-            best = max(best, trial.value)
-        if best > float("-inf"):
-            points.append(Point("best_so_far", best, ms(trial.ended), ended))
+    over = [t for t in state.trials.values() if t.ended is not None]
+    over.sort(key=lambda t: (t.ended or 0.0, t.number))
+    lead = {trial.id: value for trial, value in leads(over)}
+    best = None
+    for count, trial in enumerate(over, 1):
+        best = lead.get(trial.id, best)
+        if best is not None:
+            points.append(Point("best_so_far", best, ms(trial.ended or 0.0), count))
     for (config_id, replicate), row in sorted(state.race.items()):
         if row.value is not None:
             name = clean(f"race.{config_id}")

@@ -93,7 +93,7 @@ class Pace:
         first = self.starts(spec, seconds) // (3 * max(1, len(spec.methods())))
         costs: dict[str, float] = {}
         for value in spec.methods():
-            some = _sample(spec.of_method(value), SAMPLED_OF_METHOD)
+            some = spec.of_method(value).drawn(SAMPLED_OF_METHOD)
             costs[str(value)] = float(np.median([self._trial(config, spec) for config in some]))
         least = max(costs.values(), default=1.0) / DEAREST
         return replace(
@@ -167,13 +167,7 @@ def epoch_work(config: ModelConfig, size: Size) -> float:
 def configs_of(spec: SearchSpec) -> list[ModelConfig]:
     """The listed configs of a space, and some that are drawn from it; the same every time."""
     listed = (dict(pairs) for pairs in spec.enqueue)
-    return [spec.train_config(params) for params in listed] + _sample(spec, SAMPLED)
-
-
-def _sample(spec: SearchSpec, count: int) -> list[ModelConfig]:
-    """Configs drawn from a space; the same every time."""
-    rng = np.random.default_rng(SAMPLED)
-    return [spec.train_config(spec.sample(rng)) for _ in range(count)]
+    return [spec.train_config(params) for params in listed] + spec.drawn(SAMPLED)
 
 
 def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:

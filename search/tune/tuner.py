@@ -40,8 +40,11 @@ MOST_WAITING = 1000  # trials at once for which Ray looks for workers, on a clus
 class Events(Protocol):
     """What a display wants to know."""
 
-    def trial_started(self, trial_id: str, params: dict[str, Any]) -> None:
-        """A worker has begun it, for the first time or again; `params` of the space."""
+    def trial_started(self, trial_id: str, params: dict[str, Any], leaky: bool) -> None:
+        """A worker has begun it, for the first time or again; `params` of the space.
+
+        leaky: whether its config is.
+        """
 
     def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
         """It has trained `epoch` epochs; `best`: its best value so far, NaN without one."""
@@ -187,7 +190,8 @@ class Recorder(Callback):
         self.running.add(name)
         self.busy[name] = 0
         self.journal.append(TrialBegan(id=name, attempt=self.attempts[name]))
-        self.events.trial_started(name, trial.config["trial"].params)
+        made = trial.config["trial"]
+        self.events.trial_started(name, made.params, made.train.leaky)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """An attempt failed, and another follows: from the last checkpoint, where there is one."""

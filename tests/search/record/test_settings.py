@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from search.record.settings import all_leaky
 from search.space.load import for_gpu, load_spec
 from tests.search.spaces import override
 
@@ -30,11 +29,24 @@ def test_online_updates_become_batches_on_a_gpu(positives, size):
 
 def test_a_space_in_which_everything_leaks_is_known():
     spec = load_spec("bpr_hard")
-    assert not all_leaky(spec)
-    assert all_leaky(override(spec, ["negatives_exclude=all"]))
-    assert not all_leaky(load_spec("report_table"))
-    assert all_leaky(override(spec, ["negatives_exclude={choice: [all]}"]))
-    assert not all_leaky(override(spec, ["negatives_exclude={choice: [all, train]}"]))
+    assert not spec.leaky()
+    assert override(spec, ["negatives_exclude=all"]).leaky()
+    assert not load_spec("report_table").leaky()
+    assert override(spec, ["negatives_exclude={choice: [all]}"]).leaky()
+    assert not override(spec, ["negatives_exclude={choice: [all, train]}"]).leaky()
+
+
+@pytest.mark.parametrize(("second", "all_do"), [("all", True), ("train", False)])
+def test_a_leak_in_named_sets_is_known(tmp_path, second, all_do):
+    path = tmp_path / "sets.yaml"
+    path.write_text(
+        "searcher: random\nscheduler: none\nmetric: map@10\ntrials: 2\nmax_epochs: 2\n"
+        "params:\n  loss: bpr\n  lr: 0.1\n  latent_factors: 8\n"
+        "  sampling:\n    choice:\n"
+        "      one: {neg_mode: even, negatives_exclude: all}\n"
+        f"      other: {{neg_mode: fixed, neg_sample_num: 3, negatives_exclude: {second}}}\n"
+    )
+    assert load_spec(str(path)).leaky() is all_do
 
 
 def test_the_split_of_a_space():

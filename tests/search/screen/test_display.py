@@ -268,7 +268,7 @@ class TestBest:
         display, out, _ = plain()
         with display.live():
             for n, (how, value) in enumerate([("train", 0.1), ("all", 0.9)]):
-                display.trial_started(f"t{n}", {"negatives_exclude": how})
+                display.trial_started(f"t{n}", {"negatives_exclude": how}, how == "all")
                 display.trial_ended(f"t{n}", State.COMPLETE, value, "epochs")
         assert display.best is not None
         assert display.best.id == "t0"
@@ -276,7 +276,7 @@ class TestBest:
 
     def test_a_leaky_space_says_so(self):
         display, console = terminal(100, leaky=True)
-        display.trial_started("t0", {})
+        display.trial_started("t0", {}, leaky=True)
         display.trial_ended("t0", State.COMPLETE, 0.9, "epochs")
         text = "\n".join(text_only(frame(display, console)))
         assert "leaky: negatives_exclude is all" in text

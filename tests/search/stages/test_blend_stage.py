@@ -41,6 +41,7 @@ from search.record.result import (
     RunResult,
     blended,
 )
+from search.record.standing import contenders
 from search.record.state import SessionRecord
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
@@ -48,7 +49,7 @@ from search.stages import blend as blend_stage
 from search.stages import replicates, rivals
 from search.stages import test as test_stage
 from search.stages.context import Stages
-from search.stages.lineup import finalists, honest_trials, others_to_blend
+from search.stages.lineup import finalists, others_to_blend
 from search.stages.lists import drop_lists, lists_file
 from search.stages.race import race
 from search.stages.refit import refit
@@ -144,7 +145,7 @@ def run(tmp_path: Path, data: tuple[Dataset, SearchSpec, Split]) -> Run:
 
 
 def test_the_best_of_each_method_races(run: Run) -> None:
-    ranked = honest_trials(run.stages)
+    ranked = contenders(run.stages.state.in_order())
     assert [t.id for t in ranked] == ["t0000", "t0001", "t0002", "t0003"]
     others = others_to_blend(run.stages, ranked, ranked[:2])
     assert [t.id for t in others] == ["t0002", "t0003"]

@@ -15,6 +15,7 @@ from recsys.rivals import Needed
 from search.record.events import RacePlanned, Reason, ReplicateRaced, State
 from search.record.folder import save_arrays
 from search.record.result import Decided
+from search.record.standing import contenders
 from search.record.state import RunState, TrialRecord
 from search.space.load import load_spec
 from search.stages.context import RunFailedError
@@ -26,7 +27,6 @@ from search.stages.lineup import (
     first_default,
     fit_race,
     full_seconds,
-    honest_trials,
     seconds_left,
     who_races,
     with_spare,
@@ -296,14 +296,14 @@ class TestFinalists:
 
     def test_pruned_ones_only_where_none_completed(self):
         pruned = record(1, 0.9, state=State.PRUNED)
-        assert ids(honest_trials(run_of(record(0, 0.1), pruned))) == ["t0000"]
-        assert ids(honest_trials(run_of(record(0, None, state=State.FAILED), pruned))) == ["t0001"]
+        assert ids(contenders([record(0, 0.1), pruned])) == ["t0000"]
+        assert ids(contenders([record(0, None, state=State.FAILED), pruned])) == ["t0001"]
 
     def test_what_the_end_of_the_time_cut_off_may_win(self):
         """It was stopped by the clock, not because others were better."""
         late = replace(record(2, 0.9, state=State.PRUNED), reason=Reason.TIME)
         stopped = replace(record(1, 0.95, state=State.PRUNED), reason=Reason.ASHA)
-        assert ids(honest_trials(run_of(record(0, 0.1), stopped, late))) == ["t0002", "t0000"]
+        assert ids(contenders([record(0, 0.1), stopped, late])) == ["t0002", "t0000"]
 
     def test_a_leaky_default_does_not_race(self):
         leaky = record(0, 0.9)

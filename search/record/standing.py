@@ -1,0 +1,49 @@
+"""How trials stand: which of them can win, and which is ahead.
+
+Asked by the race, a warm start, the tables, `runs`, MLflow, the screen and the report, so that all
+of them name the same trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from search.record.events import State
+from search.record.state import TrialRecord
+
+
+def standing(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The honest trials with a value, best first; of equals the earliest.
+
+    Those that were pruned stand behind all that may win, whatever their value: it is of an epoch
+    at which others were better.
+    """
+    able = [t for t in trials if t.value is not None and not t.leaky and _ended_well(t)]
+    return sorted(able, key=lambda t: (not t.may_win, -(t.value or 0.0), t.number))
+
+
+def contenders(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Those of `standing` that may win; where there are none, the pruned ones."""
+    ranked = standing(trials)
+    return [t for t in ranked if t.may_win] or ranked
+
+
+def leader(trials: Iterable[TrialRecord]) -> TrialRecord | None:
+    """The first of `standing`, or None."""
+    return next(iter(standing(trials)), None)
+
+
+def leads(trials: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, float]]:
+    """Each trial that was ahead of all before it in `trials`, with its value, which only rises.
+
+    Trials that were pruned are never ahead.
+    """
+    best = float("-inf")
+    for trial in trials:
+        if trial.may_win and not trial.leaky and trial.value is not None and trial.value > best:
+            best = trial.value
+            yield trial, best
+
+
+def _ended_well(trial: TrialRecord) -> bool:
+    return trial.may_win or trial.state == State.PRUNED
