@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys.data.lists import BLANK
 from recsys.errors import InputError
-from recsys.models.base import leaky
+from recsys.models import leaky
 from search.space.spec import SearchSpec
 
 

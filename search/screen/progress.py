@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from recsys.models.base import leaky
+from recsys.models import leaky
 from search.record.events import State, stages_of
 
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
