@@ -41,7 +41,8 @@ from search.tune.reserve import Reserve
 from search.tune.scheduler import make_scheduler, rungs
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
-from search.tune.study import Study, StudyTrial, as_journal, from_journal, frozen, remake
+from search.tune.study import Study, StudyTrial, from_journal, frozen, remake
+from search.tune.study_journal import as_journal
 from search.tune.tuner import Recorder, Watch, run_trials
 from search.tune.worker import TrialData, report_every_s
 from search.words import counted
