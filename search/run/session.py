@@ -54,6 +54,7 @@ from search.stages.lists import drop_lists
 from search.stages.race import race
 from search.stages.refit import refit
 from search.stages.result import result
+from search.stages.search import search
 from search.stages.test import test
 from search.summary import result_rows
 from search.tracking.driver import Tracker
@@ -159,7 +160,7 @@ class Session:
         """The stages in order; a report table has no winner, so no race and no test stage."""
         self._compile()
         work: dict[str, Callable[[], ResultPart]] = {
-            "search": run.search,
+            "search": lambda: search(run),
             "race": lambda: race(run),
             "blend": lambda: choose_blend(run),
             "test": lambda: test(run),
