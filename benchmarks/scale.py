@@ -60,7 +60,7 @@ from search.record.settings import Settings
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
-from search.stages import context
+from search.stages import search as search_stage
 from search.stages.context import Stages
 from search.tracking.delivery import RunDelivery
 from search.tune.outcome import Report
@@ -388,8 +388,8 @@ def measure(spec: SearchSpec, ended: int, concurrent: int, more: int, folder: Pa
         made_up(one, ended, one.metrics)
         loop, began = Loop(spec, concurrent), time.thread_time()
         one.state = run.state()
-        with patch.object(context, "run_trials", loop):
-            one.search()
+        with patch.object(search_stage, "run_trials", loop):
+            search_stage.search(one)
         files = time.thread_time() - loop.over
         memory = memory_mb()
         size = sum(f.stat().st_size for f in run.path.rglob("*") if f.is_file())

@@ -34,6 +34,7 @@ from search.record.folder import JOURNAL, RunFolder
 from search.record.journal import read_events
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
+from search.stages.search import search
 from search.tune import tuner
 from search.tune.outcome import Report
 from search.tune.worker import report_every_s
@@ -102,7 +103,7 @@ def play(spec: SearchSpec, workers: int, seconds: float, reports: int, folder: P
         with Cluster(num_cpus=workers) as cluster:
             one = replace(stages(spec, run, journal, workers), cluster=cluster)
             with patch.object(tuner, "run_trial", sleeper(seconds, reports, one.metrics)):
-                one.search()
+                search(one)
         memory = memory_mb()
         events = [event for event, _ in read_events(run.path / JOURNAL)]
         handovers, rest = starts(run.state())

@@ -22,9 +22,10 @@ from ray.tune.search.optuna import OptunaSearch
 from benchmarks.replay.world import Curve, World
 from search.space.domains import Value
 from search.space.spec import SearchSpec
-from search.tune import study as studies
+from search.tune.distributions import suggest
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
+from search.tune.study import quiet
 
 
 @dataclass
@@ -213,7 +214,7 @@ class Tpe(Player):
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
         super().__init__(spec, seed)
-        studies.quiet()
+        quiet()
         self._study = optuna.create_study(
             direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed)
         )
@@ -222,7 +223,7 @@ class Tpe(Player):
     def propose(self, time: float) -> tuple[str, Mapping[str, Value], int | None] | None:  # noqa: ARG002
         trial = self._study.ask()
         self._open[str(trial.number)] = trial
-        return str(trial.number), studies.suggest(self.spec, trial), None
+        return str(trial.number), suggest(self.spec, trial), None
 
     def ended(self, trial: Live, by_itself: bool) -> None:  # noqa: ARG002
         self._study.tell(self._open.pop(trial.id), trial.best)
@@ -233,10 +234,10 @@ class StockRay(UnderRay):
 
     def __init__(self, spec: SearchSpec, seed: int) -> None:
         super().__init__(spec, seed)
-        studies.quiet()
+        quiet()
 
         def space(trial: optuna.trial.Trial) -> None:
-            studies.suggest(spec, trial)
+            suggest(spec, trial)
 
         sampler = optuna.samplers.TPESampler(seed=seed)
         self._search = OptunaSearch(space, metric="objective", mode="max", sampler=sampler)

@@ -7,13 +7,14 @@ config and interactions. Out: a `Model`, and a report for each epoch of its trai
 `base` is the contract, `progress` what an epoch reports, `epochs` the loop of all models that have
 them, `saved` a model in a folder. Models: `popularity`, `ease`, `slim`, `item_knn`, `rp3beta` (they
 share `linear` and `neighbours`), `ials`, and `mf/`; `blend` is made of trained ones. `warm_up`
-compiles their kernels, which lie in `kernels/`.
+has the kernels compiled (those of the simple models lie in `kernels/`) before workers would.
 
 May import: evaluation, metrics, scoring, interactions, kernels, errors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -36,6 +37,7 @@ __all__ = [
     "config_from_flat",
     "config_of",
     "fit_model",
+    "leaky",
     "model_named",
     "model_of",
     "new_model",
@@ -111,6 +113,18 @@ def config_from_flat(flat: dict[str, Any]) -> ModelConfig:
     An unknown, missing or illegal parameter is a `ConfigError`.
     """
     return config_of(flat.get("model", DEFAULT)).from_flat(flat)
+
+
+def leaky(flat: Mapping[str, Any] | None) -> bool:
+    """Whether a flat config, or some parameters of one, let a training know which items are held
+    out, as the `leaks` of its config class say. Everybody else asks here.
+    """
+    known = flat or {}
+    return any(
+        known.get(parameter) == word
+        for name in MODELS
+        for parameter, word in config_of(name).leaks.items()
+    )
 
 
 def _entry(name: object) -> Entry:

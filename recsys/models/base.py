@@ -9,7 +9,7 @@ import io
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, get_args
 
@@ -132,6 +132,12 @@ class ModelConfig(BaseModel):
 
     # what `label` shows: fields, and what each is called there
     shorts: ClassVar[dict[str, str]] = {}
+    # flat parameters that decide which others exist
+    structural: ClassVar[tuple[str, ...]] = ()
+    # flat parameters that say the same in different ways, of which a config takes one
+    alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    # flat parameters with a word of which a training knows which items are held out
+    leaks: ClassVar[dict[str, str]] = {}
 
     def key(self) -> str:
         """Canonical JSON: equal configs have equal keys."""
@@ -145,7 +151,13 @@ class ModelConfig(BaseModel):
     @property
     def leaky(self) -> bool:
         """Whether training knows which items are held out."""
-        return leaky(self.to_flat())
+        flat = self.to_flat()
+        return any(flat.get(name) == word for name, word in self.leaks.items())
+
+    @property
+    def kind(self) -> str:
+        """What configs have in common whose seconds grow alike with their work (`Model.cost`)."""
+        return self.model
 
     def honest(self) -> Self:
         """This config without any knowledge of what is held out; itself where it has none."""
@@ -154,13 +166,6 @@ class ModelConfig(BaseModel):
     def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
         """This config, trained for exactly `epochs` epochs; itself for a model without epochs."""
         return self
-
-
-def leaky(flat: Mapping[str, Any] | None) -> bool:
-    """Whether a flat config, or some parameters of one, keep held-out items out of the negatives:
-    the report's leak. Everybody else asks here.
-    """
-    return (flat or {}).get("negatives_exclude") == "all"
 
 
 def _brief(value: Any) -> str:
@@ -184,7 +189,8 @@ class Model(ABC):
     """A recommender for U users and I items: created, trained in place, asked for scores, saved.
 
     One file and one line in `recsys.models.MODELS` make a model searchable (`model: NAME` in a
-    space), raced, tested, refitted, exported and served.
+    space), raced, tested, refitted, exported and served. What only one model has, such as a leak
+    or parameters that depend on each other, its config class says (`ModelConfig`), not the search.
     """
 
     @classmethod
@@ -221,6 +227,19 @@ class Model(ABC):
         Raises ConfigError for a metric that is unknown or too deep, InputError where nobody has
         a held-out item, DivergedError where the loss or a weight is not finite.
         """
+
+    @classmethod
+    def warm_up(cls, config: Any, *, threads: int = 1) -> None:
+        """Compile, or load from disk, what training calls on a CPU, before workers all do it.
+
+        config: any that a space can draw; others of the model shall find theirs compiled as well.
+        Here it is trained for an epoch on three items.
+        """
+        few = CSR.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), 2, 3)
+        rng = np.random.default_rng(0)
+        model = cls.create(config, few.n_users, few.n_items, rng=rng)
+        for _ in model.train(config.for_epochs(1), few, None, rng=rng, threads=threads):
+            pass
 
     @abstractmethod
     def score_users(self, users: NDArray) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from pydantic import Field
 from recsys.errors import ConfigError
 from recsys.evaluation import TILE
 from recsys.interactions import CSR, frozen, nothing_like
-from recsys.models import base
+from recsys.models import base, leaky
 from recsys.scoring import Scorer
 
 DEPTH = 200
@@ -59,7 +59,7 @@ class BlendConfig(base.ModelConfig):
     @property
     def leaky(self) -> bool:
         """Whether the training of any member knows which items are held out."""
-        return any(base.leaky(member.config) for member in self.members)
+        return any(leaky(member.config) for member in self.members)
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,6 +104,11 @@ class IALS(Model):
             checkpoints=checkpoints,
         )
 
+    @classmethod
+    def warm_up(cls, config: IalsConfig, *, threads: int = 1) -> None:  # noqa: ARG003
+        """See `Model.warm_up`; a config with many factors would take long even on three items."""
+        super().warm_up(IalsConfig.from_flat({}), threads=threads)
+
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         """The dot products of the users with every item."""
         return np.asarray(self.user_factors[users] @ self.item_factors.T)

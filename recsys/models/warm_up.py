@@ -1,33 +1,34 @@
-"""Compiling the kernels of the simple models once, before workers would all do it at once."""
+"""Compiling the kernels of some models once, before workers would all do it at once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from importlib import import_module
 
-import numpy as np
-
-from recsys.errors import ConfigError
-from recsys.interactions import CSR
-from recsys.models import config_of, fit_model
+from recsys.errors import DivergedError, UserError
+from recsys.models import ModelConfig, model_of
 
 RANKING = ("recsys.kernels.bounds", "recsys.kernels.topk")
 
 
-def warm_up_defaults(names: Iterable[str]) -> float:
-    """Train each of these models on three items, with its default config, and load what ranks
-    items; returns the seconds it took.
+def warm_up_models(
+    configs: Iterable[ModelConfig], *, threads: int = 1, note: Callable[[str], None]
+) -> float:
+    """Compile, or load from disk, what ranks items and what trains the models of `configs`, each
+    model once; returns the seconds it took.
 
-    A model without defaults for all it needs is left out: the factorization has a warm-up of its
-    own.
+    note: told where a model can't be trained on the few items of its warm-up. Workers compile it.
     """
     started = time.perf_counter()
     for kernels in RANKING:
         import_module(kernels)  # whose signatures are known: they are compiled there
-    few = CSR.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), 2, 3)
-    for name in names:
-        with suppress(ConfigError):
-            fit_model(config_of(name).from_flat({}), few, rng=np.random.default_rng(0))
+    firsts: dict[str, ModelConfig] = {}
+    for config in configs:
+        firsts.setdefault(config.model, config)
+    for name, config in firsts.items():
+        try:
+            model_of(config).warm_up(config, threads=threads)
+        except (UserError, DivergedError) as error:
+            note(f"{name} is not compiled before the first trial: {error}")
     return time.perf_counter() - started

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import InputError
-from recsys.models.base import leaky
+from recsys.models import leaky
 from search.record.events import Status
 from search.record.folder import RunFolder
 from search.record.state import RunState

@@ -14,8 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from recsys.errors import ConfigError
-from recsys.models import ModelConfig, config_from_flat
-from recsys.models.base import leaky
+from recsys.models import ModelConfig, config_from_flat, leaky
 from search.record.events import (
     SECONDS,
     EpochsReported,

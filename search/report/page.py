@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recsys.data.facts import histogram
-from recsys.models.base import leaky
+from recsys.models import leaky
 from search import summary, words
 from search.paste import command
 from search.record.events import Status

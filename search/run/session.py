@@ -19,7 +19,6 @@ from typing import Any
 
 from recsys.data import Dataset
 from recsys.errors import ConfigError
-from recsys.models import MODELS
 from recsys.split import Split
 from search.machine import ray_folder
 from search.machine.cluster import Cluster
@@ -49,18 +48,19 @@ from search.run.restart import restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
 from search.space.load import SearchSpec
-from search.space.params import possible
 from search.stages.blend import choose_blend
 from search.stages.context import RunFailedError, Stages
 from search.stages.lists import drop_lists
 from search.stages.race import race
 from search.stages.refit import refit
 from search.stages.result import result
+from search.stages.search import search
 from search.stages.test import test
 from search.summary import result_rows
 from search.tracking.driver import Tracker
 from search.tracking.memory import DeliveryStatus
 from search.tracking.where import default_tracking_uri
+from search.tune.pace import configs_of
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 FLUSH_S = {Status.DONE: 60.0, Status.FAILED: 20.0, Status.INTERRUPTED: 1.0}
@@ -160,7 +160,7 @@ class Session:
         """The stages in order; a report table has no winner, so no race and no test stage."""
         self._compile()
         work: dict[str, Callable[[], ResultPart]] = {
-            "search": run.search,
+            "search": lambda: search(run),
             "race": lambda: race(run),
             "blend": lambda: choose_blend(run),
             "test": lambda: test(run),
@@ -175,15 +175,15 @@ class Session:
         """Compile the kernels once, here, so that the workers need not all do it at once."""
         if self.settings.device != "cpu":
             return
-        from recsys.models.mf.warm_up import warm_up
-        from recsys.models.warm_up import warm_up_defaults
+        from recsys.models.warm_up import warm_up_models
 
         self.display.note("loading the compiled kernels (a machine's first time takes a while)")
         with self.interruption.postponed():  # the compiler calls back from C
-            seconds = warm_up(threads=self.settings.cpus_per_trial)
-            params = self.spec.params
-            models = [m for m in MODELS if any(possible(p, "model", m) for p in params)]
-            seconds += warm_up_defaults(models)
+            seconds = warm_up_models(
+                configs_of(self.spec),
+                threads=self.settings.cpus_per_trial,
+                note=self.display.note,
+            )
         if seconds > 5:
             self.display.note(f"compiled in {seconds:.0f} s, kept for the next time")
 

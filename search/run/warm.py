@@ -17,7 +17,7 @@ from search.record.folder import RunFolder
 from search.record.result import decided
 from search.record.standing import standing
 from search.record.state import RunState, TrialRecord
-from search.space.domains import Bundle, Constant, Pairs, Param, Value
+from search.space.domains import ALTERNATIVES, Bundle, Constant, Pairs, Param, Value
 from search.space.load import load_run_spec
 from search.space.spec import SearchSpec, walk
 from search.space.strategies import SEARCHERS
@@ -97,7 +97,7 @@ def moved(before: SearchSpec, trial: TrialRecord, spec: SearchSpec) -> Pairs | N
         return None
     old, new = before.train_config(trial.params).to_flat(), spec.train_config(chosen).to_flat()
     differs = {key for key in {*old, *new} if old.get(key) != new.get(key)}
-    said = {*chosen, *FREE} | ({"num_hard_neg_samples"} if "hard_fraction" in chosen else set())
+    said = {*chosen, *FREE}.union(*(ALTERNATIVES.get(name, ()) for name in chosen))
     return None if differs - said else tuple(chosen.items())
 
 

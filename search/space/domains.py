@@ -40,7 +40,14 @@ def _fields() -> tuple[dict[str, Field], dict[str, frozenset[str]]]:
 # What a space may set, and the models to which it means something.
 FIELDS, OWNERS = _fields()
 # The words that decide which other parameters exist.
-STRUCTURAL = ("model", "loss", "neg_mode", "optimizer")
+STRUCTURAL = {"model"}.union(*(config_of(model).structural for model in MODELS))
+# For a parameter, those that say the same in another way: a config takes one of them.
+ALTERNATIVES = {
+    name: tuple(other for other in ways if other != name)
+    for model in MODELS
+    for ways in config_of(model).alternatives
+    for name in ways
+}
 
 
 @dataclass(frozen=True)

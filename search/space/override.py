@@ -8,7 +8,7 @@ from typing import Any
 
 from recsys.errors import ConfigError
 from recsys.yamlio import parse_yaml
-from search.space.domains import FIELDS, OWNERS, STRUCTURAL
+from search.space.domains import ALTERNATIVES, FIELDS, OWNERS, STRUCTURAL
 from search.space.located import Node, Origin, near, shown
 from search.space.params import PARAM_KEYS, value_of
 from search.space.reader import DEFAULT_EPOCHS, KEYS, RACE
@@ -23,8 +23,8 @@ def with_settings(
 
     A key of the space sets that key. A parameter becomes a constant, or, given a list or a
     mapping, what they would mean in a file; `params.lr.high=0.1` changes a part of one. Where
-    named sets hold the parameter, `loss`, `neg_mode` and `optimizer` keep the sets that agree, any
-    other is changed in all of them. more: keys of the space and their values, set last.
+    named sets hold the parameter, structural ones (`loss`, say) keep the sets that agree,
+    any other is changed in all of them. more: keys of the space and their values, set last.
 
     `value` is as parsed, with mappings for itself and its `params`, and stays as it is. Returns
     the changed values, and the keys and parameters that were set. Raises ConfigError.
@@ -156,13 +156,8 @@ def _set_param(params: dict[str, Any], name: str, part: str | None, node: Node) 
         body = node.value if isinstance(node.value, dict) else _domain(node.value)
         params[name] = body if when is None or "when" in body else body | {"when": when}
     elif name in FIELDS:
-        # M and the fraction of N that is M are two ways to say one thing
-        params.pop(
-            {"num_hard_neg_samples": "hard_fraction", "hard_fraction": "num_hard_neg_samples"}.get(
-                name, ""
-            ),
-            None,
-        )
+        for other in ALTERNATIVES.get(name, ()):
+            params.pop(other, None)
         # In front, so that parameters of the space may depend on it.
         rest = dict(params)
         params.clear()

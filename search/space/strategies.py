@@ -1,7 +1,7 @@
 """How a search goes through its space: an entry for each word of `searcher` and `scheduler`.
 
 What a word means to the space stands here. What it makes is in `search.tune`, under the same words:
-`study.SAMPLERS` propose configs, `scheduler.SCHEDULERS` end trials early.
+`samplers.SAMPLERS` propose configs, `scheduler.SCHEDULERS` end trials early.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from search.record.result import (
 from search.record.standing import leader
 from search.record.state import RunState
 from search.stages.context import Stages
-from search.tune.study import Shares, importance
+from search.tune.importance import Shares, importance
 
 
 def result(run: Stages, status: Status) -> RunResult:

@@ -69,7 +69,7 @@ class Pace:
 
     def epoch_seconds(self, config: ModelConfig) -> float:
         """About how long one epoch and its evaluation take."""
-        rate = self.rates.get(kind(config), max(self.rates.values()))
+        rate = self.rates.get(config.kind, max(self.rates.values()))
         return rate * epoch_work(config, self.size) + self.eval_seconds
 
     def fit(self, config: ModelConfig) -> ModelConfig:
@@ -153,12 +153,6 @@ def epochs_of(config: ModelConfig) -> int | None:
     return getattr(config, "epochs", None)
 
 
-def kind(config: ModelConfig) -> str:
-    """What configs have in common whose seconds grow alike with their work."""
-    flat = config.to_flat()
-    return " ".join([config.model, *(str(flat[k]) for k in ("loss", "neg_mode") if k in flat)])
-
-
 def epoch_work(config: ModelConfig, size: Size) -> float:
     """Operations of one epoch."""
     return model_of(config).cost(config, size).work / (epochs_of(config) or 1)
@@ -175,7 +169,7 @@ def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
     found: dict[str, ModelConfig] = {}
     for config in configs:
         if epochs_of(config) is not None:
-            found.setdefault(kind(config), config)
+            found.setdefault(config.kind, config)
     return found
 
 

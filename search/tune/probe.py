@@ -27,7 +27,6 @@ from search.tune.pace import (
     epoch_work,
     epochs_of,
     full_length,
-    kind,
     make_pace,
     part_of,
     search_seconds,
@@ -83,7 +82,7 @@ def run_probe(
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     work = epoch_work(config, size_of(train))
-    return Probed(kind(config), work, seconds, eval_seconds, len(users))
+    return Probed(config.kind, work, seconds, eval_seconds, len(users))
 
 
 def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Model, CSR, float]:

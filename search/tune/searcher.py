@@ -19,8 +19,12 @@ from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.trial import TrialConfig, trial_id
+from search.tune import memory as memories
 from search.tune import study as studies
 from search.tune.allocation import Terms, terms_of
+from search.tune.distributions import suggest
+from search.tune.methods import Methods
+from search.tune.new_configs import NoNewConfigError
 from search.tune.outcome import OBJECTIVE, Report, judge
 from search.tune.pace import Pace
 
@@ -77,9 +81,9 @@ class StudySearch(Searcher):
         self._ended = sum(trial.state != State.RUNNING for trial in trials)
         learns = SEARCHERS[spec.searcher].learns
         # What proposes where the study itself does not: a space has methods, or many trials.
-        self._memory: studies.Methods | studies.Memory | None = None
+        self._memory: Methods | memories.Memory | None = None
         if learns and spec.methods():
-            self._memory = studies.Methods(spec, trials, where, terms or terms_of(spec))
+            self._memory = Methods(spec, trials, where, terms or terms_of(spec))
         self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
         self._count = len(trials)
@@ -104,7 +108,7 @@ class StudySearch(Searcher):
         again = bool(self._again)
         try:
             known, trial = self._restarted() if again else self._new()
-        except studies.NoNewConfigError:
+        except NoNewConfigError:
             self.exhausted = True
             self.finish()
             return str(Searcher.FINISHED)
@@ -113,7 +117,7 @@ class StudySearch(Searcher):
 
     def _restarted(self) -> tuple[_Open, TrialConfig]:
         mine = studies.restart(self.study, self._again.pop(0))
-        params = studies.suggest(self.spec, mine)
+        params = suggest(self.spec, mine)
         if (memory := self._remembering()) is not None:
             memory.begin(mine.number, params)
         return _Open(mine), self._config(mine.number, params)
@@ -135,11 +139,11 @@ class StudySearch(Searcher):
             self.on_new(trial)
         return _Open(mine), trial
 
-    def _remembering(self) -> studies.Methods | studies.Memory | None:
+    def _remembering(self) -> Methods | memories.Memory | None:
         """The memory that proposes, made once the study has outgrown its sampler."""
-        if self._outgrows and self._ended >= studies.LIMIT:
+        if self._outgrows and self._ended >= memories.LIMIT:
             self._outgrows = False
-            self._memory = studies.Memory.of(self.spec, self.study)
+            self._memory = memories.Memory.of(self.spec, self.study)
             for known in self._open.values():
                 self._memory.begin(known.trial.number, known.trial.params)
         return self._memory

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.metrics import KINDS
-from recsys.models.base import leaky
+from recsys.models import leaky
 from recsys.models.mf import numba_engine
 from recsys.models.mf.config import Adagrad, Bpr, TrainConfig
 from recsys.models.mf.kernels import plan

@@ -13,12 +13,22 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import Field
 
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, InputError
 from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR
-from recsys.models import MODELS, Entry, Size, config_from_flat, config_of, model_of
+from recsys.models import (
+    MODELS,
+    Entry,
+    Size,
+    config_from_flat,
+    config_of,
+    fit_model,
+    leaky,
+    model_of,
+)
 from recsys.models.base import Cost, EpochReport, ListScorer, Model, ModelConfig
 from recsys.models.mf.config import TrainConfig
+from recsys.models.warm_up import warm_up_models
 
 Planted = tuple[CSR, CSR]
 
@@ -90,6 +100,38 @@ def test_a_saved_model_scores_the_same(name: str, planted: Planted) -> None:
     np.testing.assert_array_equal(again.score_users(users), model.score_users(users))
     best = top_items(again, train, users, 10)
     np.testing.assert_array_equal(best, top_items(model, train, users, 10))
+
+
+def compiled() -> dict[str, int]:
+    """How many signatures each kernel of the models has been compiled for."""
+    rooms = ("recsys.models.kernels.", "recsys.models.mf.kernels.")
+    return {
+        f"{module}.{name}": len(kernel.signatures)
+        for module in list(sys.modules)
+        if module.startswith(rooms)
+        for name, kernel in vars(sys.modules[module]).items()
+        if hasattr(kernel, "signatures")
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_compiled_after_the_warm_up(name: str, planted: Planted) -> None:
+    notes: list[str] = []
+    configs = [config_from_flat(FLAT[name])] * 2
+    assert warm_up_models(configs, threads=2, note=notes.append) > 0
+    assert notes == []
+    before = compiled()
+    for threads in (1, 2):
+        fit_model(configs[0], planted[0], rng=np.random.default_rng(0), threads=threads)
+    assert compiled() == before
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_a_config_says_of_its_parameters_are_parameters(name: str) -> None:
+    kind = config_of(name)
+    ways = {one for several in kind.alternatives for one in several}
+    assert {*kind.structural, *kind.leaks, *ways} <= kind.parameters().keys()
+    assert config_from_flat(FLAT[name]).kind.split()[0] == name
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -188,5 +230,26 @@ def test_a_new_model_is_one_file_and_one_line(planted: Planted) -> None:
     model = model_of(config).create(config, train.n_users, train.n_items, rng=rng)
     (report,) = model.train(config, train, valid, rng=rng, metric="map@20")
     assert report.best_value >= 0
+    assert (config.kind, config.leaky) == ("newest", False)
     again = Newest.from_bytes(model.to_bytes())
     assert top_items(again, train, [0], 3).shape == (1, 3)
+
+
+@pytest.mark.usefixtures("newest")
+def test_a_model_too_good_for_three_items_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Iterator[EpochReport]:
+        raise InputError("expected ten items")
+
+    monkeypatch.setattr(Newest, "train", refuse)
+    notes: list[str] = []
+    warm_up_models([config_from_flat({"model": "newest"})], note=notes.append)
+    assert notes == ["newest is not compiled before the first trial: expected ten items"]
+
+
+@pytest.mark.usefixtures("newest")
+def test_a_new_model_says_itself_what_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not leaky({"model": "newest", "half_life": 3.0})
+    monkeypatch.setattr(NewestConfig, "leaks", {"half_life": 3.0})
+    assert leaky({"model": "newest", "half_life": 3.0})
+    assert NewestConfig(half_life=3.0).leaky
+    assert not NewestConfig(half_life=4.0).leaky

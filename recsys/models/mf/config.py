@@ -119,6 +119,11 @@ class TrainConfig(ModelConfig):
     """Everything that decides a training, except data, seed, threads and device."""
 
     model: ClassVar[str] = "lfm"
+    structural: ClassVar[tuple[str, ...]] = ("loss", "neg_mode", "optimizer")
+    alternatives: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("num_hard_neg_samples", "hard_fraction"),  # M, and M as a fraction of N
+    )
+    leaks: ClassVar[dict[str, str]] = {"negatives_exclude": "all"}
 
     loss: Loss
     negatives: Negatives
@@ -266,6 +271,11 @@ class TrainConfig(ModelConfig):
     def draws_once(self) -> bool:
         """Whether uniform negatives stay as they were first drawn."""
         return {"epoch": False, "once": True}[self.redraw]
+
+    @property
+    def kind(self) -> str:
+        """The loss and how negatives are drawn: an epoch is spent on these."""
+        return f"{self.model} {self.loss.kind} {self.negatives.mode}"
 
     def honest(self) -> Self:
         """This config, with negatives that exclude the training items only."""

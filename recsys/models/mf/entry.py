@@ -60,6 +60,13 @@ class Factorization(LFM, Model):
             checkpoints=checkpoints,
         )
 
+    @classmethod
+    def warm_up(cls, config: TrainConfig, *, threads: int = 1) -> None:  # noqa: ARG003
+        """Every kernel of the compiled engine, whatever the config."""
+        from recsys.models.mf.warm_up import warm_up
+
+        warm_up(threads=threads)
+
     def list_scorer(self, config: TrainConfig) -> ListScorer:
         """One Newton step from what known users have in common; see `folding`."""
         vectors = self.vectors()

@@ -26,8 +26,10 @@ from search.record.result import Searched, SearchEnd
 from search.record.state import RunState
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig, trial_id
-from search.tune import study as studies
+from search.tune import distributions
+from search.tune.samplers import sampler
 from search.tune.searcher import StudySearch
+from search.tune.study import quiet
 from tests.search.fake_search import SPACE, records, run, spec, suggest
 from tests.search.spaces import override
 
@@ -202,14 +204,14 @@ class TestPlanOfMore:
 
 def by_optuna_alone(spec: SearchSpec, seed: int, ahead: int, n: int) -> list[Any]:
     """The slow twin: what Optuna's own sampler proposes, without a look at what is known."""
-    studies.quiet()
+    quiet()
     study = optuna.create_study(direction="maximize")
     rng = np.random.default_rng(seed)
     found, open_trials = [], []
     for number in range(n):
-        study.sampler = studies.sampler(spec, seed, number)
+        study.sampler = sampler(spec, seed, number)
         trial = study.ask()
-        found.append(studies.suggest(spec, trial))
+        found.append(distributions.suggest(spec, trial))
         open_trials.append(trial)
         while len(open_trials) > ahead:
             done = open_trials.pop(int(rng.integers(len(open_trials))))

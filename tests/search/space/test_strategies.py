@@ -13,8 +13,8 @@ from recsys.errors import ConfigError
 from search.space.load import SearchSpec, load_spec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 from search.tune import scheduler as schedulers
+from search.tune.samplers import SAMPLERS, sampler
 from search.tune.searcher import StudySearch
-from search.tune.study import SAMPLERS, sampler
 from tests.search.fake_search import run
 from tests.search.spaces import override
 

@@ -86,14 +86,14 @@ def data() -> tuple[Dataset, SearchSpec, Split]:
 class Run:
     """A run whose search is over."""
 
-    def __init__(self, folder: Path, dataset: Dataset, split: Split) -> None:
+    def __init__(self, folder: Path, dataset: Dataset, split: Split, space: str = SPACE) -> None:
         path = folder / "several.yaml"
-        path.write_text(SPACE)
+        path.write_text(space)
         self.spec = load_spec(str(path))
         self.folder = RunFolder.create(folder, "one")
         self.journal = self.folder.journal()
         self.journal.append(SessionBegan(name="one", settings={"seed": 1}))
-        for number, (entry, value) in enumerate(zip(self.spec.enqueue, VALUES, strict=True)):
+        for number, (entry, value) in enumerate(zip(self.spec.enqueue, VALUES, strict=False)):
             made = TrialConfig.of(self.spec, dict(entry), 1, number)
             flat, params = made.train.to_flat(), made.params
             add = self.journal.append

@@ -30,7 +30,8 @@ from search.record.folder import RunFolder
 from search.record.result import Decided, ResultPart, SearchEnd
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
-from search.stages.context import Stages, search_end
+from search.stages.context import Stages
+from search.stages.search import end_leftovers, search, search_deadline, search_end
 from tests.search.fake_search import open_study, records
 from tests.search.spaces import override
 
@@ -102,13 +103,13 @@ def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -
     stages.split = known(train=None)
     stages.dataset = known(interactions=known(n_items=100))
     (run.folder.ray / "trial").mkdir(parents=True)
-    stages.search()
+    search(stages)
     assert not run.folder.ray.exists()
 
 
 class TestDeadline:
     def test_without_a_budget_there_is_none(self, tmp_path: Path) -> None:
-        assert Run(tmp_path).stages().search_deadline() == math.inf
+        assert search_deadline(Run(tmp_path).stages()) == math.inf
 
     def test_what_follows_is_kept_free(self, tmp_path: Path) -> None:
         run = Run(tmp_path, budget=1000.0, deadline=5000.0)
@@ -116,7 +117,7 @@ class TestDeadline:
         race = SPEC.race
         after = 4 * ((race.finalists + 1) * race.replicates / 2 + 2) * 1.3 + 15
         assert after < 500
-        assert run.stages().search_deadline() == pytest.approx(5000 - after)
+        assert search_deadline(run.stages()) == pytest.approx(5000 - after)
 
     def test_rivals_are_reckoned_from_like_trials_or_from_their_cost(self, tmp_path: Path) -> None:
         run = Run(tmp_path, budget=1000.0, deadline=5000.0)
@@ -129,7 +130,7 @@ class TestDeadline:
         race = 4 * (SPEC.race.finalists + 1) * SPEC.race.replicates
         assert race < 100 > solve > 4  # on two workers choosing takes longer than all else
         after = (100 + solve + 4) * 1.3 + 15
-        assert run.stages(10_000).search_deadline() == pytest.approx(5000 - after, abs=0.5)
+        assert search_deadline(run.stages(10_000)) == pytest.approx(5000 - after, abs=0.5)
         slim = {"id": "t0001", "number": 1, "params": {}, "seed": 1}
         run.journal.append(TrialMade(config={"model": "slim"}, **slim))
         run.journal.append(TrialEnded(id="t0001", state=State.COMPLETE, value=0.1, busy_s=7.0))
@@ -139,7 +140,7 @@ class TestDeadline:
     def test_at_most_four_tenths_of_the_budget_are(self, tmp_path: Path) -> None:
         run = Run(tmp_path, budget=20.0, deadline=5000.0)
         run.trial(0, 0.1, 0.2, end=State.COMPLETE)
-        assert run.stages().search_deadline() == 4992
+        assert search_deadline(run.stages()) == 4992
 
 
 class TestLeftovers:
@@ -149,7 +150,7 @@ class TestLeftovers:
         run.trial(1, 0.1, 0.4, 0.3)
         run.trial(2)
         stages = run.stages()
-        stages.end_leftovers(Reason.TIME)
+        end_leftovers(stages, Reason.TIME)
         done, cut, never = stages.state.in_order()
         assert (done.state, done.value) == (State.COMPLETE, 0.2)
         assert (cut.state, cut.reason, cut.value) == (State.PRUNED, Reason.TIME, 0.4)
@@ -162,14 +163,14 @@ class TestLeftovers:
         run = Run(tmp_path)
         run.trial(0, 0.1)
         stages = run.stages()
-        stages.end_leftovers(None)
+        end_leftovers(stages, None)
         assert stages.state.trials["t0000"].reason == Reason.STOPPED
 
     def test_where_all_have_ended_nothing_is_written(self, tmp_path: Path) -> None:
         run = Run(tmp_path)
         run.trial(0, 0.1, end=State.COMPLETE)
         before = run.journal.size
-        run.stages().end_leftovers(Reason.TIME)
+        end_leftovers(run.stages(), Reason.TIME)
         assert run.journal.size == before
 
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.record.events import State
 from search.space.load import SearchSpec, load_spec
-from search.tune import study as studies
+from search.tune import memory as memories
 from search.tune.searcher import StudySearch
 from tests.search.fake_search import finish, records, run, suggest
 from tests.search.spaces import override
@@ -19,8 +19,8 @@ from tests.search.spaces import override
 
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "LIMIT", 18)
-    monkeypatch.setattr(studies, "KEPT", 12)
+    monkeypatch.setattr(memories, "LIMIT", 18)
+    monkeypatch.setattr(memories, "KEPT", 12)
 
 
 def spec() -> SearchSpec:
@@ -33,12 +33,12 @@ def value(params: dict[str, Any]) -> float:
 
 def test_few_trials_are_all_remembered() -> None:
     trials = [create_trial(state=TrialState.COMPLETE, value=float(n)) for n in range(5)]
-    assert studies.remembered(trials, 5) == trials
+    assert memories.remembered(trials, 5) == trials
 
 
 def test_the_best_and_an_even_part_of_the_rest_are_remembered() -> None:
     trials = [create_trial(state=TrialState.COMPLETE, value=float(n)) for n in range(100)]
-    kept = studies.remembered(trials, 20)
+    kept = memories.remembered(trials, 20)
     assert [trial.value for trial in kept] == [*range(0, 96, 6), 96, 97, 98, 99]
     assert kept == [trial for trial in trials if trial in kept]
 
@@ -52,16 +52,16 @@ def test_a_complete_trial_ranks_before_a_pruned_one_and_that_by_how_far_it_came(
     done = create_trial(state=TrialState.COMPLETE, value=0.05)
     failed = create_trial(state=TrialState.FAIL)
     trials = [failed, weak, near, far, done, failed, failed, failed, failed, failed]
-    assert done in studies.remembered(trials, 5)
-    assert far in studies.remembered([t for t in trials if t is not done], 5)
-    assert near in studies.remembered([t for t in trials if t not in (done, far)], 5)
+    assert done in memories.remembered(trials, 5)
+    assert far in memories.remembered([t for t in trials if t is not done], 5)
+    assert near in memories.remembered([t for t in trials if t not in (done, far)], 5)
 
 
 @pytest.mark.usefixtures("forgetful")
 def test_a_search_goes_on_learning() -> None:
     search = StudySearch(spec(), seed=1, budget=80)
     trials = run(search, value)
-    assert isinstance(search._memory, studies.Memory)
+    assert isinstance(search._memory, memories.Memory)
     assert 12 <= len(search._memory._study.trials) <= 18
     assert len(search.study.trials) == 80  # the run's own study has them all
     late = [value(t.params) for t in trials[-10:]]
@@ -97,9 +97,9 @@ def test_running_trials_are_carried_over(space: str) -> None:
     ended = records(search.study)
     assert sum(t.state == State.PRUNED for t in ended) == 6
     assert sum(t.state == State.COMPLETE for t in ended) == 60
-    memories = (
+    all_of_them = (
         [search._memory]
-        if isinstance(search._memory, studies.Memory)
+        if isinstance(search._memory, memories.Memory)
         else list(search._memory._memories.values())  # type: ignore[union-attr]
     )
-    assert all(not memory._open for memory in memories)
+    assert all(not memory._open for memory in all_of_them)

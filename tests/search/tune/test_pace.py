@@ -51,7 +51,7 @@ def measured(seconds: float | None, *, rate: float = RATE, each: float = 1e-4) -
 
 
 def test_a_kind_is_what_its_probe_says() -> None:
-    assert {paces.kind(c) for c in CONFIGS} == {"lfm bpr hard"}
+    assert {c.kind for c in CONFIGS} == {"lfm bpr hard"}
     assert list(paces.to_probe(paces.configs_of(load_spec("all")))) == [
         *("lfm bpr hard", "ials", "lfm bpr fixed", "lfm softmax fixed", "lfm bce fixed"),
         "lfm softmax hard",
@@ -296,8 +296,13 @@ def test_ranking_is_measured_after_it_was_done_once_in_the_same_way(
 
 def test_what_ranks_is_loaded_before_the_first_trial() -> None:
     script = (
-        "import sys; from recsys.models.warm_up import RANKING, warm_up_defaults; "
-        "warm_up_defaults([]); assert set(RANKING) <= set(sys.modules)"
+        "import sys; from recsys.models.warm_up import RANKING, warm_up_models; "
+        "from search.space.load import override, load_spec; "
+        "from search.tune.pace import configs_of; "
+        "spec = override(load_spec('smoke'), ['model=ease']); "
+        "warm_up_models(configs_of(spec), note=print); "
+        "assert set(RANKING) <= set(sys.modules); "
+        "assert 'recsys.models.mf.entry' not in sys.modules"  # no trial trains it
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[3])
 

@@ -118,7 +118,7 @@ def test_a_trial_that_comes_to_its_end(search: Search) -> None:
     assert record.busy_s == 0.75 + 0.75 + 1.25  # training and evaluation
     assert record.column("map@50") == [0.1, 0.3, 0.2]
     assert search.screen.said == [
-        ("started", "t0004", {"lr": 0.5}),
+        ("started", "t0004", {"lr": 0.5}, False),
         ("progress", "t0004", 1, 0.1),
         ("progress", "t0004", 3, 0.3),
         ("ended", "t0004", State.COMPLETE, 0.3, Reason.PATIENCE),

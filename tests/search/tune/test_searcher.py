@@ -20,9 +20,10 @@ from ray.tune.search import Searcher
 from search.record.events import Reason, State
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
+from search.tune.importance import Shares, importance
 from search.tune.outcome import Outcome, Report, judge
 from search.tune.searcher import StudySearch
-from search.tune.study import Shares, as_journal, importance
+from search.tune.study_journal import as_journal
 from tests.search.fake_search import finish, objective, run, spec, suggest
 from tests.search.spaces import override
 

@@ -15,7 +15,8 @@ from search.record.state import RunState
 from search.space.load import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
-from search.tune.study import StudyTrial, as_journal, from_journal, remake
+from search.tune.study import StudyTrial, from_journal, remake
+from search.tune.study_journal import as_journal
 from tests.search.fake_search import finish, open_study, records, run, spec, suggest
 
 __all__ = ["spec"]

@@ -1,0 +1,200 @@
+"""The search, the first stage of a run: trials until the budget is spent."""
+
+from __future__ import annotations
+
+import math
+import shutil
+
+from search.record.events import Reason, State, TrialEnded, TrialMade
+from search.record.result import Searched, SearchEnd
+from search.space.trial import TrialConfig
+from search.stages.context import RunFailedError, Stages
+from search.tune.allocation import Terms, terms_of
+from search.tune.checkpoints import Shelf
+from search.tune.outcome import Report, judge
+from search.tune.pace import SEARCH_SHARE, Pace, search_seconds, watched_users
+from search.tune.probe import measure
+from search.tune.scheduler import make_scheduler
+from search.tune.searcher import StudySearch
+from search.tune.settled import Settling
+from search.tune.study import from_journal
+from search.tune.tuner import Recorder, Watch, run_trials
+from search.words import counted
+
+FAIL_AFTER = 5
+
+
+def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -> SearchEnd:
+    """Why the search ended: what stopped it, if anything did, or whether it ran out of configs."""
+    match stopped:
+        case None if settled:
+            return SearchEnd.SETTLED
+        case None:
+            return SearchEnd.SPACE if exhausted else SearchEnd.TRIALS
+        case Reason.TIME:
+            return SearchEnd.TIME
+        case _:
+            raise AssertionError(stopped)  # with any other reason the run failed
+
+
+def search(run: Stages) -> Searched:
+    """Trials until the budget is spent."""
+    spec = run.spec
+    decide_pace(run)
+    state, pace = run.state, run.pace
+    known = run.known()
+    shelf = Shelf(run.folder.checkpoints, run.cluster.fetch, run.cluster.put, run.display.note)
+    searcher = StudySearch(
+        spec,
+        known,
+        seed=run.settings.seed,
+        budget=spec.trials,
+        on_new=lambda trial: _journal_trial(run, trial),
+        where=str(run.folder.path),
+        pace=pace,
+        terms=_terms(run, pace),
+        handed=shelf.handed,
+    )
+    scheduler = make_scheduler(spec, paced=pace is not None)
+    for trial, told in zip(state.in_order(), known, strict=True):
+        # What was decided on the last report of a trial that has not ended is not known:
+        # it may be the one that the trial was about to be stopped on.
+        steps = told.steps if trial.finished else told.steps[:-1]
+        scheduler.replay(trial.id, steps, trial.training)
+    watch = Watch(lambda: search_deadline(run), searcher.finish)
+    recorder = Recorder(
+        run.journal,
+        run.display,
+        watch,
+        tuple(run.metrics),
+        FAIL_AFTER,
+        run.cluster.patience(),
+        run.cluster.lost,
+        _settling(run),
+        run.reserve,
+        shelf,
+    )
+    todo = spec.trials - sum(t.finished for t in state.trials.values())
+    if recorder.settling is not None and recorder.settling.reached:  # before a resume
+        watch.settled, todo = True, 0
+    if todo > 0:
+        run_trials(
+            run.resources,
+            run.trial_data,
+            searcher,
+            scheduler,
+            todo,
+            recorder,
+            run.settings.storage or run.folder.ray,
+            run.folder.name,
+            run.cluster.slots(run.resources),
+        )
+    if run.settings.storage is None:  # also what a session that was killed has left
+        shutil.rmtree(run.folder.ray, ignore_errors=True)  # nothing reads Tune's records
+    run.refresh()
+    if watch.stuck is not None:
+        raise RunFailedError(watch.stuck)
+    if searcher.exhausted:
+        run.display.note(
+            f"{counted(len(run.state.trials), 'trial')} made: the space has no config left "
+            "that was not tried"
+        )
+    end_leftovers(run, watch.reason)
+    shelf.clear()
+    run.write_study()
+    counts = run.state.counts()
+    if watch.reason == Reason.FAILURES:
+        cause, times = recorder.causes.most_common(1)[0]
+        raise RunFailedError(
+            f"the first {recorder.ended.total()} trials all failed, {times} of them "
+            f"with: {cause} (tracebacks in {run.folder.path / 'trials.csv'})"
+        )
+    if counts[State.COMPLETE] == 0 and counts[State.PRUNED] == 0:
+        why = recorder.causes.most_common(1)
+        words = f", {why[0][1]} of them with: {why[0][0]}" if why else ""
+        raise RunFailedError(f"no trial finished, {counts[State.FAILED]} failed{words}")
+    if watch.settled and watch.reason is None and recorder.settling is not None:
+        run.display.note(recorder.settling.words())
+    end = search_end(watch.reason, searcher.exhausted, watch.settled)
+    return Searched(stopped_by=end, planned=spec.trials, **counts)
+
+
+def decide_pace(run: Stages) -> None:
+    """Before the first trial: say what a trial costs, and fit its length to the time budget."""
+    budget = run.settings.time_budget
+    if run.state.pace or run.state.trials:
+        return
+    cost = measure(run.cluster, run.resources, run.spec, run.data, budget)
+    if cost is None:
+        return
+    run.display.note(cost.words())
+    if (pace := cost.pace()) is None or run.spec.purpose == "table":
+        return
+    for line in cost.pace_words(pace):
+        run.display.note(line)
+    run.journal.append(pace.to_event(), sync=True)
+    run.refresh()
+
+
+def _terms(run: Stages, pace: Pace | None) -> Terms:
+    """How trials are dealt out among the methods of a space."""
+    budget = run.settings.time_budget
+    if pace is None or budget is None:
+        return terms_of(run.spec)
+    return pace.terms(run.spec, search_seconds(budget, run.resources.concurrent))
+
+
+def _settling(run: Stages) -> Settling | None:
+    """What follows the trials of a search that ends by itself."""
+    if not run.settings.settles:
+        return None
+    sampled = None if (pace := run.pace) is None else pace.users
+    users = sampled or watched_users(run.split.train, run.split.valid)
+    return Settling.of(run.state.in_order(), users, run.spec.race.replicates)
+
+
+def _journal_trial(run: Stages, trial: TrialConfig) -> None:
+    run.journal.append(
+        TrialMade(
+            id=trial.id,
+            number=trial.number,
+            params=trial.params,
+            config=trial.train.to_flat(),
+            seed=trial.seed,
+        )
+    )
+
+
+def search_deadline(run: Stages) -> float:
+    """When the search has to end, of `time.monotonic`, for the rest to fit into the budget.
+
+    What follows gets as much of it as it needs, at most what `SEARCH_SHARE` leaves.
+    """
+    budget = run.settings.time_budget
+    if run.deadline is None or budget is None:
+        return math.inf
+    return run.deadline - min(run.reserve.seconds(), (1 - SEARCH_SHARE) * budget)
+
+
+def end_leftovers(run: Stages, reason: Reason | None) -> None:
+    """Trials cut off by the hard end of a time budget end as pruned, in every record."""
+    left = [t for t in run.state.in_order() if not t.finished]
+    for trial in left:
+        steps = from_journal(trial, run.spec.metric).steps
+        value = steps[-1][1] if steps else None
+        best_epoch = next((epoch for epoch, best in steps if best == value), None)
+        last = Report(trial.epochs, value, best_epoch) if trial.epochs else None
+        how = judge(last, reason or Reason.STOPPED)
+        end = TrialEnded(
+            id=trial.id,
+            state=how.state,
+            reason=how.reason,
+            value=how.value,
+            best_epoch=best_epoch,
+            epochs=trial.epochs,
+            busy_s=trial.busy_s,
+            cause=how.cause,
+        )
+        run.journal.append(end, sync=True)
+    if left:
+        run.refresh()

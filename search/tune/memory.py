@@ -1,0 +1,118 @@
+"""What a sampler sees of many trials: the best of them, and an even part of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import optuna
+from optuna import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from search.record.events import State
+from search.space.domains import Value
+from search.space.spec import SearchSpec
+from search.tune.distributions import suggest
+from search.tune.new_configs import Known, NewConfigs, NoNewConfigError
+from search.tune.samplers import STARTUP, random_sampler
+from search.tune.study import tell
+
+
+class Memory:
+    """The trials of a space as its sampler sees them: all, until they are many.
+
+    What TPE needs for a proposal grows with the trials, to a fifth of a second at 5,000. Where
+    `LIMIT` have ended, `KEPT` are remembered: a fifth of them the best, the others an even part
+    of the rest, so that it still knows where bad ones lie. Trials have their number in the run.
+    """
+
+    def __init__(self, spec: SearchSpec, startup: int) -> None:
+        self._spec, self._startup = spec, startup
+        self._study = optuna.create_study(direction="maximize")
+        self._open: dict[int, Trial] = {}
+        self._ended = 0
+
+    @staticmethod
+    def of(spec: SearchSpec, study: Study) -> Memory:
+        """The memory of a run's study; its trials that have not ended are to `begin` again."""
+        memory = Memory(spec, STARTUP)
+        memory.add_all(t for t in study.get_trials(deepcopy=False) if t.state.is_finished())
+        return memory
+
+    def add_all(self, ended: Iterable[FrozenTrial]) -> None:
+        """Trials that have ended, in order: what would be left of them if each came by itself."""
+        kept: list[FrozenTrial] = []
+        for trial in ended:
+            kept.append(trial)
+            if len(kept) > LIMIT:
+                kept = remembered(kept, KEPT)
+        self._study.add_trials(kept)
+        self._ended = len(kept)
+
+    def begin(self, number: int, params: Mapping[str, Value]) -> None:
+        """A trial with these parameters."""
+        self._study.sampler = random_sampler(0)
+        self._study.enqueue_trial(dict(params))
+        self._open[number] = self._study.ask()
+        suggest(self._spec, self._open[number])
+
+    def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
+        """The parameters of a new trial, which are not yet `known`; else NoNewConfigError."""
+        self._study.sampler = NewConfigs(self._spec, seed, number, known, self._startup)
+        trial = self._study.ask()
+        try:
+            params = suggest(self._spec, trial)
+            if known(params):  # all of it is given: no sampler was asked
+                raise NoNewConfigError
+        except NoNewConfigError:
+            tell(self._study, trial, State.FAILED, None, "no config is left that was not tried")
+            raise
+        self._open[number] = trial
+        return params
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """An intermediate value of a trial that was begun."""
+        self._open[number].report(value, step)
+
+    def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
+        """How a trial that was begun ended."""
+        tell(self._study, self._open.pop(number), state, value, cause)
+        self._grown()
+
+    def _grown(self) -> None:
+        self._ended += 1
+        if self._ended <= LIMIT:
+            return
+        trials = self._study.get_trials(deepcopy=False)
+        kept = remembered([t for t in trials if t.state.is_finished()], KEPT)
+        running = {number: trials[trial.number] for number, trial in self._open.items()}
+        self._study, self._open = optuna.create_study(direction="maximize"), {}
+        self._study.add_trials(kept)
+        self._ended = len(kept)
+        for number, trial in running.items():
+            self.begin(number, trial.params)
+            for step, value in trial.intermediate_values.items():
+                self._open[number].report(value, step)
+
+
+LIMIT, KEPT = 900, 600
+
+
+def remembered(ended: list[FrozenTrial], most: int) -> list[FrozenTrial]:
+    """`most` of some trials in their order: a fifth the best, the others evenly from the rest."""
+
+    def rank(trial: FrozenTrial) -> tuple[int, int, float]:
+        values = trial.intermediate_values
+        match trial.state:
+            case TrialState.COMPLETE:
+                return (0, 0, -(trial.value or 0.0))
+            case TrialState.PRUNED if values:
+                return (1, -max(values), -values[max(values)])
+        return (2, 0, 0.0)
+
+    if len(ended) <= most:
+        return ended
+    places = sorted(range(len(ended)), key=lambda place: rank(ended[place]))
+    best, rest = places[: most // 5], sorted(places[most // 5 :])
+    count = most - len(best)
+    chosen = {*best, *(rest[n * len(rest) // count] for n in range(count))}
+    return [trial for place, trial in enumerate(ended) if place in chosen]

@@ -1,0 +1,108 @@
+"""Configs that a run has not had: a sampler that draws again, until there is none left to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
+from search.space.domains import Param, Value
+from search.space.spec import SearchSpec
+from search.tune.distributions import distribution, only_value
+from search.tune.samplers import STARTUP, sampler
+
+
+class NoNewConfigError(Exception):
+    """Every config that could be found was tried already: the space is through."""
+
+
+Known = Callable[[Mapping[str, Value]], bool]
+
+
+class NewConfigs(optuna.samplers.BaseSampler):
+    """The sampler of one trial, which never proposes a config that the run has had.
+
+    It draws a whole config as Optuna itself would with `sampler`, so where the first draw is new
+    nothing differs from that. Otherwise further draws follow: by the same sampler, then
+    uniformly from what a countable space has left, or at random from the whole space. Raises
+    NoNewConfigError where none of them is new.
+    """
+
+    def __init__(
+        self, spec: SearchSpec, seed: int, number: int, known: Known, startup: int = STARTUP
+    ) -> None:
+        self._spec, self._seed, self._number, self._known = spec, seed, number, known
+        self._startup = startup
+        self._base = sampler(spec, seed, number, startup=startup)
+        self._params: dict[str, Value] = {}
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """What `sampler` draws together; Optuna asks for it before `sample_relative`."""
+        return self._base.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """All of the config is chosen here, which Optuna asks for before anything else."""
+        for attempt in range(SAMPLER_ATTEMPTS):
+            if attempt:
+                self._base = sampler(self._spec, self._seed, self._number, attempt, self._startup)
+                search_space = self._base.infer_relative_search_space(study, trial)
+            relative = self._base.sample_relative(study, trial, search_space)
+            self._params = self._complete(study, trial, relative)
+            if not self._known(self._params):
+                return relative
+        self._params = _another(self._spec, self._seed, self._number, self._known)
+        return {}
+
+    def _complete(
+        self, study: Study, trial: FrozenTrial, relative: Mapping[str, Any]
+    ) -> dict[str, Value]:
+        """The config that Optuna would make of what was drawn together."""
+
+        def pick(param: Param) -> Value:
+            domain = distribution(param)
+            if domain.single():
+                return only_value(domain)
+            if param.name in relative:
+                value: Value = relative[param.name]
+                if domain._contains(domain.to_internal_repr(value)):
+                    return value
+            return self._base.sample_independent(study, trial, param.name, domain)
+
+        return self._spec.choose(pick)
+
+    def sample_independent(
+        self,
+        study: Study,  # noqa: ARG002
+        trial: FrozenTrial,  # noqa: ARG002
+        param_name: str,
+        param_distribution: BaseDistribution,  # noqa: ARG002
+    ) -> Any:
+        """The value that `sample_relative` has chosen already."""
+        return self._params[param_name]
+
+
+SAMPLER_ATTEMPTS, RANDOM_ATTEMPTS, LISTED = 10, 1000, 10_000
+
+
+def _another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
+    """A config that is not `known`, drawn without regard to results."""
+    rng = np.random.default_rng([seed, number, SAMPLER_ATTEMPTS])
+    if all(p.domain.values() is not None for p in spec.searched()):
+        left = [config for config in islice(spec.grid(), LISTED) if not known(config)]
+        if left:
+            return left[int(rng.integers(len(left)))]
+    for _ in range(RANDOM_ATTEMPTS):
+        params = spec.sample(rng)
+        if not known(params):
+            return params
+    raise NoNewConfigError
