@@ -201,7 +201,7 @@ def save_tiny_model(folder: Path, string_ids: bool = False) -> None:
     import torch
 
     from recsys.interactions import CSR, Interactions
-    from search.stages.catalogue import save_catalogue
+    from recsys.models.catalogue import save_catalogue
 
     folder.mkdir(exist_ok=True)
     weights = {

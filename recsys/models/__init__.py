@@ -5,11 +5,12 @@ first use: checking a space needs the configs, which import neither torch nor nu
 config and interactions. Out: a `Model`, and a report for each epoch of its training.
 
 `base` is the contract, `progress` what an epoch reports, `epochs` the loop of all models that have
-them, `saved` a model in a folder. Models: `popularity`, `ease`, `slim`, `item_knn`, `rp3beta` (they
-share `linear` and `neighbours`), `ials`, and `mf/`; `blend` is made of trained ones. `warm_up`
-has the kernels compiled (those of the simple models lie in `kernels/`) before workers would.
+them, `saved` a model in a folder, `catalogue` the ids and seen items beside it. Models:
+`popularity`, `ease`, `slim`, `item_knn`, `rp3beta` (they share `linear` and `neighbours`), `ials`,
+and `mf/`; `blend` is made of trained ones. `warm_up` has the kernels compiled (those of the simple
+models lie in `kernels/`) before workers would.
 
-May import: evaluation, metrics, scoring, interactions, kernels, errors.
+May import: evaluation, metrics, scoring, interactions, kernels, safe_files, errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A trained model in a folder: its weights, and `config.json`, which says whose they are."""
+"""A trained model in a folder: its weights, and `config.json`, which says whose they are.
+
+Both are written and read here alone; what the ids of the user's file need lies beside them, and is
+the business of `catalogue`.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recsys.models import DEFAULT, config_from_flat, model_named
+from recsys.models import DEFAULT, config_from_flat, model_named, model_of
 from recsys.models.base import Model, ModelConfig
+from recsys.models.catalogue import has_catalogue
+from recsys.safe_files import replace_content
 
 CONFIG = "config.json"
 _WEIGHTS = "weights.*"
@@ -20,6 +26,32 @@ def weights_of(folder: Path) -> Path | None:
     """
     found = sorted(folder.glob(_WEIGHTS))
     return found[0] if len(found) == 1 else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder has all files of one model: weights, config, ids and seen items. Imports no
+    model, as `weights_of`.
+    """
+    return weights_of(folder) is not None and (folder / CONFIG).is_file() and has_catalogue(folder)
+
+
+def save_model(folder: Path, weights: bytes, config: ModelConfig) -> None:
+    """Write `weights` (of `Model.to_bytes`) and the config, each file whole or not at all.
+
+    Weights of another model (the winner before an extension) are removed first. Raises `OSError`.
+    """
+    folder.mkdir(exist_ok=True)
+    file = folder / model_of(config).weights_file
+    before = weights_of(folder)
+    if before not in (None, file):
+        before.unlink()
+    replace_content(file, weights)
+    replace_content(folder / CONFIG, config_text(config).encode(errors="backslashreplace"))
+
+
+def config_text(config: ModelConfig) -> str:
+    """What `config.json` holds: the config, flat."""
+    return json.dumps(config.to_flat(), indent=2) + "\n"
 
 
 def load_model(folder: Path) -> Model:

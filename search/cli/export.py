@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from recsys.data import Dataset
     from recsys.models import Model, ModelConfig
+    from recsys.models.catalogue import Catalogue
     from search.record.folder import RunFolder
     from search.record.state import RunState
-    from search.stages.catalogue import Catalogue
 
 # endings that promise what is not written
 OTHER_KINDS = frozenset(
@@ -87,7 +87,7 @@ def _export_submission(folder: RunFolder, separator: str | None, target: Path) -
 
 def _export_trial(folder: RunFolder, options: argparse.Namespace, target: Path) -> None:
     """Train a trial's config on everything, for its best number of epochs, and submit it."""
-    from search.stages.refit import submit
+    from search.stages.handover import submit
 
     used, dataset = _trained(folder, options.trial, options.data)
     separator = options.submission_sep or used.separator
@@ -139,11 +139,12 @@ class _Used:
 def _ready(folder: RunFolder) -> _Used:
     """The model that the run has handed over."""
     from recsys.data.ids_file import read_ids
+    from recsys.models.catalogue import load_catalogue
     from recsys.models.saved import load_config, load_model, weights_of
+    from search.record.handed import MODEL, SUBMISSION
     from search.space.load import load_run_spec
-    from search.stages.catalogue import load_catalogue
 
-    model, submission = folder.path / "model", folder.path / "submission.csv"
+    model, submission = folder.path / MODEL, folder.path / SUBMISSION
     if weights_of(model) is None or not submission.exists():
         raise _unfinished(folder, "model")
     _check_own(folder)
@@ -159,11 +160,11 @@ def _ready(folder: RunFolder) -> _Used:
 
 def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used, Dataset]:
     """A trial's config, trained on everything for its best number of epochs; and the data."""
+    from recsys.models.catalogue import Catalogue
     from search.machine.cluster import resolve_device
     from search.record.settings import Settings
     from search.run.opened import absolute, open_data
     from search.space.load import load_run_spec
-    from search.stages.catalogue import Catalogue
     from search.stages.winner import FinalTraining
 
     state = folder.state()

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from search.record.events import epoch_columns
 from search.record.standing import leader
@@ -16,19 +16,34 @@ from search.words import utc
 RACE_COLUMNS = ("config_id", "replicate", "split_seed", "value", "best_epoch", "seconds", "cause")
 
 
+class Table(NamedTuple):
+    """Columns and rows of typed cells: text, numbers, None where there is nothing."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def csv(self) -> str:
+        """The table as a CSV file."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(self.rows)
+        return buffer.getvalue()
+
+
 def tables(state: RunState) -> dict[str, str]:
     """File name -> content. best.json is there once a trial is complete."""
     found = {
-        "trials.csv": trials_csv(state),
-        "epochs.csv": epochs_csv(state),
-        "race.csv": race_csv(state),
+        "trials.csv": trials_table(state).csv(),
+        "epochs.csv": epochs_table(state).csv(),
+        "race.csv": race_table(state).csv(),
     }
     if (best := leader(state.in_order())) is not None:
         found["best.json"] = json.dumps(best_dict(best), indent=2) + "\n"
     return found
 
 
-def trials_csv(state: RunState) -> str:
+def trials_table(state: RunState) -> Table:
     """One row per trial, by number.
 
     `error` is the cause in one line (the traceback is in the journal and in MLflow). One column
@@ -61,10 +76,10 @@ def trials_csv(state: RunState) -> str:
         for t in trials
     ]
     head += [f"test.{name}" for name in tests] + [f"param.{name}" for name in params]
-    return _csv(head, rows)
+    return Table(head, rows)
 
 
-def epochs_csv(state: RunState) -> str:
+def epochs_table(state: RunState) -> Table:
     """One row per epoch of a trial: id, epoch, loss, the metrics, seconds."""
     trials = state.in_order()
     metrics = _union(dict.fromkeys(t.metrics) for t in trials)
@@ -73,13 +88,13 @@ def epochs_csv(state: RunState) -> str:
     for trial in trials:
         at = [trial.columns.index(c) if c in trial.columns else -1 for c in columns]
         rows += [[trial.id, *(row[i] if i >= 0 else None for i in at)] for row in trial.rows]
-    return _csv(["id", *columns], rows)
+    return Table(["id", *columns], rows)
 
 
-def race_csv(state: RunState) -> str:
+def race_table(state: RunState) -> Table:
     """One row per finalist and replicate."""
-    keys = sorted(state.race)
-    return _csv(RACE_COLUMNS, [[getattr(state.race[key], c) for c in RACE_COLUMNS] for key in keys])
+    raced = [state.race[key] for key in sorted(state.race)]
+    return Table(RACE_COLUMNS, [[getattr(row, c) for c in RACE_COLUMNS] for row in raced])
 
 
 def best_dict(trial: TrialRecord) -> dict[str, Any]:
@@ -107,11 +122,3 @@ def one_line_cause(trial: TrialRecord) -> str | None:
 def _union(names: Iterable[Iterable[str]]) -> list[str]:
     """Every name once, in order of first appearance."""
     return list(dict.fromkeys(name for some in names for name in some))
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return buffer.getvalue()

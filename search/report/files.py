@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.errors import ConfigError, InputError
+from recsys.models.catalogue import load_counts
 from search.record.folder import JOURNAL
+from search.record.handed import MODEL
 from search.record.journal import read_state
 from search.record.result import RunResult, read_result, tested
 from search.record.standing import leader
@@ -104,9 +106,7 @@ class RunFiles:
         """Items of each user (U,) and users of each item (I,) in all of the data; None before there
         is a model."""
         try:
-            with np.load(self.path / "model" / "seen.npz", allow_pickle=False) as arrays:
-                items = np.bincount(arrays["indices"])
-                return np.diff(arrays["indptr"]), items
+            return load_counts(self.path / MODEL)
         except (OSError, ValueError, KeyError, EOFError):
             return None
 

@@ -25,6 +25,7 @@ from recsys.interactions import CSR, contained, subset
 from recsys.metrics import parse_metric
 from recsys.models import Model, ModelConfig
 from recsys.models.blend import BlendConfig
+from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import weights_of
 from recsys.receivers import receivers_of, texts
 from recsys.scoring import Scorer
@@ -42,7 +43,6 @@ from search.screen.display import Display
 from search.space.load import SearchSpec, load_run_spec
 from search.space.trial import trial_seed
 from search.stages.blend import assembled, blend_config
-from search.stages.catalogue import Catalogue, load_catalogue
 from search.stages.context import shown_metrics
 from search.stages.winner import FinalTraining
 from search.words import counted, span

@@ -29,7 +29,6 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import JOURNAL, RunFolder
-from search.record.handed import MODEL, SUBMISSION, digest, file_digest
 from search.record.journal import Journal
 from search.record.measured import UserValues, save_test_values
 from search.record.provenance import provenance
@@ -40,7 +39,6 @@ from search.record.result import (
     BlendTested,
     Counts,
     Decided,
-    Handed,
     RefitOf,
     Refitted,
     ResultPart,
@@ -53,8 +51,7 @@ from search.record.result import (
 )
 from search.run.again import Again, Trained
 from search.run.session import facts
-from search.stages.catalogue import save_catalogue
-from search.stages.refit import config_text, save_model, submit
+from search.stages.handover import hand_over
 from search.stats import bootstrap_interval, compare_paired
 from search.tracking.wanted import model_name
 
@@ -75,20 +72,20 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
     known = facts(work.dataset, work.settings, work.split) | {"refit_of": of.plain()}
     folder.write("spec.yaml", spec.to_yaml())
     folder.write_json("provenance.json", provenance(None, **known))
-    weights, everything = done.model.to_bytes(), work.split.full()
-    save_model(folder.path / MODEL, weights, done.config)
-    save_catalogue(folder.path / MODEL, work.dataset.interactions, everything)
-    submission = folder.path / SUBMISSION
-    rows = submit(submission, done.model, work.dataset, everything, spec.k, separator)
+    rows, handed = hand_over(
+        folder.path,
+        done.model,
+        done.config,
+        done.model.to_bytes(),
+        work.dataset,
+        work.split.full(),
+        trial=work.origin.race.winner,
+        k=spec.k,
+        separator=separator,
+    )
     if done.test is not None and spec.metric in done.test.per_user:
         values = UserValues(done.test.users, done.test.per_user[spec.metric])
         save_test_values(folder.path, values)
-    handed = Handed(
-        trial=work.origin.race.winner,
-        weights=digest(weights),
-        config=digest(config_text(done.config)),
-        submission=file_digest(submission),
-    )
     refitted = Refitted(
         rows=rows,
         k=spec.k,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import recsys
-from recsys.models.saved import CONFIG, weights_of
-from search.record.handed import file_digest
+from recsys.models.catalogue import load_ids
+from recsys.models.saved import is_whole, weights_of
+from search.record.handed import MODEL, file_digest
 from search.record.result import refit_of
 from search.record.state import RunState
 from search.tracking import wanted
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from search.tracking.memory import Delivered
 
 ALIAS, PREVIOUS, ARTIFACT = "champion", "previous", "model"
-FILES = (CONFIG, "ids.json", "seen.npz")
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
 INPUTS = ("user_id", "items", "similar_to")
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
@@ -28,9 +30,7 @@ _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 def model_digest(folder: Path) -> str | None:
     """The digest of the weights in a run's model folder; None where no whole model is there."""
     weights = weights_of(folder)
-    if weights is None or not all((folder / name).is_file() for name in FILES):
-        return None
-    return file_digest(weights)
+    return file_digest(weights) if weights is not None and is_whole(folder) else None
 
 
 def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered) -> None:
@@ -38,7 +38,7 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
 
     Nothing to do for a run without a model (report tables). Every step may be repeated.
     """
-    folder = run_dir / "model"
+    folder = run_dir / MODEL
     if (digest := model_digest(folder)) is None:
         return
     if done.model[:1] == [digest]:
@@ -119,28 +119,29 @@ def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str) -> None:
 
     from search.tracking.store import scratch
 
-    ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+    users, items = load_ids(folder)
     with scratch(run_dir) as temp:
         path = Path(temp) / ARTIFACT
         mlflow.pyfunc.save_model(
             path,
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={"model": str(folder)},
-            signature=_signature(ids),
-            input_example=(_example(ids), {"k": 10}),
+            signature=_signature(items),
+            input_example=(_example(users, items), {"k": 10}),
             pip_requirements=[f"{p}=={version(p)}" for p in NEEDS],
             code_paths=[str(Path(recsys.__file__).parent)],
         )
         store.client.log_artifacts(run_id, str(path), ARTIFACT)
 
 
-def _signature(ids: dict[str, list[Any]]) -> Any:
+def _signature(items: NDArray) -> Any:
     """Ids are of any type: numbers are floats in a column with gaps, strangers have any name."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType, Array
 
-    item = _kind(ids["items"])
+    numbers = len(items) > 0 and items.dtype == np.int64
+    item = DataType.long if numbers else DataType.string
     return ModelSignature(
         inputs=Schema([ColSpec(AnyType(), name, required=False) for name in INPUTS]),
         outputs=Schema(
@@ -163,20 +164,14 @@ def _signature(ids: dict[str, list[Any]]) -> Any:
     )
 
 
-def _kind(values: list[Any]) -> Any:
-    from mlflow.types import DataType
-
-    return DataType.long if values and isinstance(values[0], int) else DataType.string
-
-
-def _example(ids: dict[str, list[Any]]) -> Any:
+def _example(users: NDArray, items: NDArray) -> Any:
     """A known user, somebody who likes two items, and items near one."""
     import pandas as pd
 
-    items = ids["items"]
+    first = items[:2].tolist()
     rows = [
-        {"user_id": ids["users"][0]},
-        {"items": items[:2]},
-        {"similar_to": items[0]},
+        {"user_id": users[:1].tolist()[0]},
+        {"items": first},
+        {"similar_to": first[0]},
     ]
     return pd.DataFrame([{name: row.get(name) for name in INPUTS} for row in rows], dtype=object)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.events import Status
-from search.record.handed import file_digest
+from search.record.handed import digest, file_digest
 from search.record.journal import Follower
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
@@ -101,6 +101,7 @@ class RunDelivery:
             self._forget_lost_files()
         self._deliver_tracebacks(state)
         self._deliver_artifacts(state)
+        self._deliver_tables(state)
         if state.status == Status.DONE:
             from search.tracking.champion import deliver_model, is_registered
 
@@ -330,9 +331,7 @@ class RunDelivery:
         if done.artifacts:
             there = self._files(done.run_id)
             done.artifacts = {
-                name: mark
-                for name, mark in done.artifacts.items()
-                if there.get(name) == mark[0] and wanted.TABLES.get(name, name) in there
+                name: mark for name, mark in done.artifacts.items() if there.get(name) == mark[0]
             }
         for child in done.children.values():
             if child.traceback:
@@ -358,13 +357,20 @@ class RunDelivery:
 
     def _deliver_artifacts(self, state: RunState) -> None:
         for name, (path, mark) in self._changed_artifacts(state).items():
-            digest = file_digest(path)
-            if self.done.artifacts.get(name, [])[2:] != [digest]:
+            content = file_digest(path)
+            if self.done.artifacts.get(name, [])[2:] != [content]:
                 self.client.log_artifact(self.done.run_id, str(path))
-                if name in wanted.TABLES:
-                    self.client.log_text(self.done.run_id, wanted.table(path), wanted.TABLES[name])
-            self.done.artifacts[name] = [*mark, digest]
+            self.done.artifacts[name] = [*mark, content]
             self._save()
+
+    def _deliver_tables(self, state: RunState) -> None:
+        """Tables that differ from those that were sent, such as all that earlier versions sent."""
+        for name, content in wanted.tables(state).items():
+            mark = [len(content.encode()), digest(content)]
+            if self.done.artifacts.get(name) != mark:
+                self.client.log_text(self.done.run_id, content, name)
+                self.done.artifacts[name] = mark
+                self._save()
 
     # --- the wire --------------------------------------------------------------------------
 

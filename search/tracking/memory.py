@@ -60,7 +60,8 @@ class Delivered:
     complete: bool = False
     error: str | None = None
     children: dict[str, Child] = field(default_factory=dict)
-    artifacts: dict[str, list[Any]] = field(default_factory=dict)  # name -> size, mtime, digest
+    # name -> size, mtime, digest; of a table, which is no file here, size and digest
+    artifacts: dict[str, list[Any]] = field(default_factory=dict)
     model: list[Any] = field(default_factory=list)  # digest of the weights, name, version
     problems: dict[str, str] = field(default_factory=dict)
     time: float = 0.0

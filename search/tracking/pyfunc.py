@@ -8,7 +8,6 @@ pickle, ids are JSON, seen items are plain arrays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from numpy.typing import NDArray
 
 from recsys import recommending
 from recsys.interactions import CSR
+from recsys.models.catalogue import load_catalogue
 from recsys.models.saved import load_config, load_model
+from recsys.receivers import texts
 
 COLUMNS = ("user_id", "items", "similar_to")
 K = 50
@@ -33,13 +34,12 @@ class ServedRecommender(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Read the model, its ids and its seen items: what MLflow calls when it loads a model."""
         folder = Path(context.artifacts["model"])
-        ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
-        self.item_ids = np.array(ids["items"], dtype=object)
-        self.item_index = {str(item): index for index, item in enumerate(ids["items"])}
-        self.user_index = {str(user): index for index, user in enumerate(ids["users"])}
-        with np.load(folder / "seen.npz", allow_pickle=False) as arrays:
-            seen = CSR(arrays["indptr"], arrays["indices"], len(self.item_ids))
-        self.recommender = recommending.Recommender(load_model(folder), load_config(folder), seen)
+        known = load_catalogue(folder)
+        self.item_ids = known.item_ids
+        self.item_index = {item: index for index, item in enumerate(texts(known.item_ids))}
+        self.user_index = {user: index for index, user in enumerate(texts(known.user_ids))}
+        model, config = load_model(folder), load_config(folder)
+        self.recommender = recommending.Recommender(model, config, known.seen)
 
     def predict(
         self,

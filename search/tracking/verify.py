@@ -117,8 +117,6 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             yield from _equal(f"search: {point.key}", run.data.metrics.get(point.key), point.value)
     files = wanted.artifacts(run_dir, state)
     for name, path in files.items():
-        if (shown := wanted.TABLES.get(name)) is not None:
-            yield from _same_text(store, run, shown, wanted.table(path))
         with tempfile.TemporaryDirectory() as temp:
             try:
                 there = store.client.download_artifacts(run.info.run_id, name, temp)
@@ -127,6 +125,8 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             else:
                 digest = file_digest(Path(there))
                 yield from _equal(f"search: {name}", digest, file_digest(path))
+    for name, content in wanted.tables(state).items():
+        yield from _same_text(store, run, name, content)
     if state.status == Status.DONE and (strange := disagreement(run_dir, state)) is not None:
         yield f"model: {strange}"
     if state.status == Status.DONE and (weights := model_digest(run_dir / "model")) is not None:

@@ -6,7 +6,6 @@ come from the journal, so a value that is sent twice is the same value, and stor
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -20,7 +19,7 @@ from search.record.events import SECONDS, State, Status
 from search.record.result import RunResult, read_result, refit_of
 from search.record.standing import leads
 from search.record.state import RunState, TrialRecord
-from search.record.tables import one_line_cause
+from search.record.tables import Table, one_line_cause, race_table, trials_table
 from search.words import utc
 
 UID_TAG, ROLE_TAG, TRIAL_TAG, ATTEMPT_TAG = (
@@ -223,7 +222,7 @@ def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
         "run": state.run.name,
     }
     ended = state.status != Status.RUNNING
-    tables = [{"path": name, "type": "table"} for name in TABLES.values()]
+    tables = [{"path": name, "type": "table"} for name in TABLES]
     more[TABLES_TAG] = json.dumps(tables) if ended else None
     return tags | {name: text(value) for name, value in more.items() if value is not None}
 
@@ -258,25 +257,28 @@ def data_parts(state: RunState) -> list[Data]:
     ]
 
 
-# Tables that MLflow compares across runs, and the file each is made of.
-TABLES = {"trials.csv": "trials.json", "race.csv": "race.json"}
+# Tables that MLflow compares across runs: the same as the CSV files of these names.
+TABLES = {"trials.json": trials_table, "race.json": race_table}
 TABLES_TAG = "mlflow.loggedArtifacts"
 
 
-def table(path: Path) -> str:
-    """A CSV file as MLflow keeps a table."""
-    with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    return json.dumps({"columns": header, "data": [list(map(_cell, row)) for row in rows]})
+def tables(state: RunState) -> dict[str, str]:
+    """Name -> content of each table as MLflow keeps it; none before a session has ended."""
+    if state.status == Status.RUNNING:
+        return {}
+    return {name: _table(made(state)) for name, made in TABLES.items()}
 
 
-def _cell(value: str) -> str | float | None:
-    """A number where it is written as one, so that it can be sorted."""
-    try:
-        number = float(value)
-    except ValueError:
-        return value or None
-    return number if math.isfinite(number) else value
+def _table(table: Table) -> str:
+    rows = [[_cell(value) for value in row] for row in table.rows]
+    return json.dumps({"columns": list(table.columns), "data": rows})
+
+
+def _cell(value: Any) -> Any:
+    """What JSON has a word for, as it is; whole numbers of any size keep their digits."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def dataset_name(state: RunState) -> str:

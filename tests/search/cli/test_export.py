@@ -13,10 +13,10 @@ import pytest
 
 from recsys.interactions import CSR
 from recsys.models.popularity import Popularity, PopularityConfig
+from recsys.models.saved import save_model
 from search.cli.main import main
 from search.record.folder import RunFolder
 from search.space.load import load_spec
-from search.stages.refit import save_model
 from tests.factories import FakeRun, save_tiny_model
 
 Export = Callable[..., tuple[int, str, str]]

@@ -14,8 +14,9 @@ import pytest
 
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
+from recsys.models.catalogue import load_catalogue, save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
-from recsys.models.saved import load_model
+from recsys.models.saved import config_text, load_model, save_model
 from search.cli.main import main
 from search.record.events import (
     SessionBegan,
@@ -51,8 +52,7 @@ from search.run.again import Earlier, Recipe
 from search.run.opened import open_data
 from search.space.load import load_spec
 from search.space.trial import TrialConfig, trial_id, trial_seed
-from search.stages.catalogue import load_catalogue, save_catalogue
-from search.stages.refit import config_text, save_model, submit
+from search.stages.handover import submit
 from search.stages.winner import FinalTraining
 from tests.factories import journal_of
 from tests.search.spaces import override

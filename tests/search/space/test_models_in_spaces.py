@@ -13,12 +13,12 @@ import pytest
 from recsys.data import load
 from recsys.errors import ConfigError
 from recsys.models import MODELS
-from recsys.models.saved import load_model
+from recsys.models.saved import load_model, save_model
 from recsys.split import SplitPlan, make_split
 from search.space import domains
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import TrialConfig
-from search.stages.refit import save_model, submit
+from search.stages.handover import submit
 from search.stages.winner import FinalTraining
 from search.tune.replicate import ReplicateResult, ReplicateTask, run_replicate
 from search.tune.worker import Trial, TrialData

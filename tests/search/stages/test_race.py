@@ -29,6 +29,7 @@ from search.record.handed import disagreement, handed_over
 from search.record.measured import load_test_values
 from search.record.state import RunState, Stage, TrialRecord
 from search.space.trial import trial_seed
+from search.stages import handover
 from search.stages import refit as refit_stage
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError
@@ -327,7 +328,7 @@ class TestLastStages:
         other = EaseConfig(ease_l2=3000.0).to_flat()
         run.state.trials["t0003"] = TrialRecord("t0003", 3, {}, other, 0, 0.0)
         with monkeypatch.context() as patch:
-            patch.setattr(refit_stage, "save_model", lambda *_: None)
+            patch.setattr(handover, "save_model", lambda *_: None)
             done = refit_stage.refit(run)
         assert (tmp_path / "model" / "weights.npz").read_bytes() == old
         _, winner, everything = run.cluster.tasks[-1]

@@ -15,10 +15,10 @@ import pytest
 from recsys.evaluation import top_items
 from recsys.interactions import CSR, Interactions
 from recsys.models import MODELS, config_of, model_of
+from recsys.models.catalogue import save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
+from recsys.models.saved import save_model
 from search.record.result import Comparison, RefitOf, Refitted
-from search.stages.catalogue import save_catalogue
-from search.stages.refit import save_model
 from search.tracking import wanted
 from search.tracking.champion import model_digest
 from search.tracking.pyfunc import ServedRecommender

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,14 @@ import pytest
 
 from recsys.errors import ConfigError
 from recsys.models import MODELS, config_from_flat
+from search.record.events import (
+    ReplicateRaced,
+    State,
+    Status,
+    TrialBegan,
+    TrialEnded,
+    TrialMade,
+)
 from search.record.journal import read_state
 from search.record.state import RunState
 from search.tracking import wanted
@@ -197,6 +207,83 @@ def test_tables_are_those_that_mlflow_reads(tmp_path: Path) -> None:
     assert table["id"].tolist() == ["t0000", "t0001", "t0002"]
     assert table["epochs"].tolist() == [2, 3, 4]
     assert "report.html" in store.client.get_run(memory.run_id).data.tags[NOTE_TAG]
+
+
+SEED = 6917529027641081857  # 63 bits, as the seeds of trials: no float has these digits
+
+
+def seeded(tmp_path: Path) -> tuple[FakeRun, str]:
+    """A finished run with a seed of 63 bits, in a trial and in the race, and words like numbers."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.journal.append(
+        TrialMade(
+            id="t0000",
+            number=0,
+            params={"lr": 0.1, "word": "1e3", "none": None, "flag": True, "inf": math.inf},
+            config={"lr": 0.1},
+            seed=SEED,
+        )
+    )
+    run.journal.append(TrialBegan(id="t0000", attempt=1))
+    run.journal.append(TrialEnded(id="t0000", state=State.FAILED, cause="12", epochs=3))
+    raced = ReplicateRaced(config_id="t0000", replicate=0, split_seed=SEED - 1, value=0.25)
+    run.journal.append(raced)
+    run.folder.write_tables()
+    run.ended(Status.DONE)
+    run.close()
+    assert deliver(run, uri)
+    return run, uri
+
+
+def sent(tmp_path: Path, name: str) -> dict[str, list[Any]]:
+    """A table in the store, by its columns."""
+    (path,) = (tmp_path / "store" / "artifacts").rglob(name)
+    table = json.loads(path.read_text())
+    return {c: [row[n] for row in table["data"]] for n, c in enumerate(table["columns"])}
+
+
+def test_tables_have_the_types_of_the_journal(tmp_path: Path) -> None:
+    run, uri = seeded(tmp_path)
+    trials = sent(tmp_path, "trials.json")
+    with (run.path / "trials.csv").open(newline="") as file:
+        assert list(trials) == next(csv.reader(file))
+    assert trials["seed"] == [SEED]
+    assert [type(trials[name][0]) for name in ("number", "epochs", "param.lr")] == [int, int, float]
+    assert trials["param.word"] == ["1e3"]
+    assert trials["error"] == ["12"]
+    assert trials["param.none"] == trials["value"] == [None]
+    assert trials["param.flag"] == [True]
+    race = sent(tmp_path, "race.json")
+    with (run.path / "race.csv").open(newline="") as file:
+        assert list(race) == next(csv.reader(file))
+    assert (race["split_seed"], race["value"]) == ([SEED - 1], [0.25])
+    store, memory = open_store(uri, EXPERIMENT), Delivered.read(run.path)
+    assert memory is not None
+    import_mlflow(uri).set_tracking_uri(uri)
+    table = store.client.load_table(store.experiment_id, "trials.json", [memory.run_id])
+    assert table["seed"].tolist() == [SEED]
+
+
+def test_tables_that_an_earlier_version_sent_are_replaced_once(tmp_path: Path) -> None:
+    """They were read from the CSV files, every number as a float; of them nothing was noted."""
+    run, uri = seeded(tmp_path)
+    (path,) = (tmp_path / "store" / "artifacts").rglob("trials.json")
+    good = path.read_text()
+    path.write_text(good.replace(str(SEED), str(float(SEED))))
+    memory = json.loads((run.path / "delivery.json").read_text())
+    for name in wanted.TABLES:
+        del memory["artifacts"][name]
+    (run.path / "delivery.json").write_text(json.dumps(memory))
+    assert any("trials.json" in line for line in verify_delivery(run.path, uri))
+    assert deliver(run, uri)
+    assert path.read_text() == good
+    assert verify_delivery(run.path, uri) == []
+    before = path.stat().st_mtime_ns
+    assert deliver(run, uri)  # and not again
+    assert path.stat().st_mtime_ns == before
+    path.unlink()
+    assert deliver(run, uri)
+    assert path.read_text() == good
 
 
 def test_the_address_of_a_run(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ import pytest
 
 from recsys.interactions import CSR, Interactions
 from recsys.models import config_from_flat, fit_model
-from search.stages.catalogue import save_catalogue
-from search.stages.refit import save_model
+from recsys.models.catalogue import save_catalogue
+from recsys.models.saved import save_model
 from search.tracking.where import courier_environment
 from tests.factories import FakeRun
 from tests.ports import free_port
