@@ -435,6 +435,8 @@ def command_parser(command: str) -> Parser:
             parser.description = "List the named data sets, or describe one."
             parser.add_argument("source", nargs="?", type=filled, metavar="NAME|PATH")
             _data_options(parser)
+        case _:
+            raise ValueError(f"{command!r} has no parser")
     return parser
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.cli.arguments import search_parser
+from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.cli.main import main
 from search.machine.nodes import Place
 from search.record.events import SessionBegan, SessionEnded, StageMarked, StageState, Status
@@ -70,6 +70,12 @@ def test_the_table_has_every_option():
     assert {f.name for f in fields(Options)} == KEPT.keys() | CHANGEABLE.keys() | PLACE
     by_parser = {a.dest for a in search_parser()._actions} - {"help"}
     assert by_parser == {f.name for f in fields(Options)}
+
+
+def test_every_command_has_a_parser_of_its_own():
+    assert len({command_parser(name).description for name in COMMANDS}) == len(COMMANDS)
+    with pytest.raises(ValueError, match="'new' has no parser"):
+        command_parser("new")
 
 
 def test_a_search_that_ends_by_itself(begun, monkeypatch, capsys):
