@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -10,20 +11,68 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SHIPPED = {"config": "recsys/config", "spaces": "search/spaces"}  # in a checkout, in a wheel
+DATA = {"search.report.templates"}  # a folder without Python of its own
+
+
+def pins(name: str) -> dict[str, str]:
+    """The versions of a file of requirements, by package."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    asked = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in asked}
+
+
+def imported() -> dict[str, str]:
+    """The modules of others that the code imports, each with a file that does."""
+    found: dict[str, str] = {}
+    for path in [path for part in ("recsys", "search") for path in (ROOT / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            for name in names:
+                found.setdefault(name.partition(".")[0], str(path.relative_to(ROOT)))
+    ours = {"recsys", "search", *sys.stdlib_module_names}
+    return {name: file for name, file in found.items() if name not in ours}
+
+
+def test_what_is_imported_is_required():
+    """By its own name, not only by that of a package that brings it along today."""
+    brought, declared = metadata.packages_distributions(), pins("requirements.txt")
+    missing = {
+        name: file
+        for name, file in imported().items()
+        if not {canonicalize_name(one) for one in brought[name]} & declared.keys()
+    }
+    assert missing == {}
+
+
+def test_what_is_required_is_what_was_tested():
+    declared, tested = pins("requirements.txt"), pins("constraints.txt")
+    assert declared == {name: tested.get(name) for name in declared}
+    installed = {name: metadata.version(name).partition("+")[0] for name in declared}
+    assert declared == installed
+    table = (ROOT / "README.md").read_text().partition("## What it stands on")[2]
+    rows = re.findall(r"^\| ([\w\[\], ]+) \| ", table, re.MULTILINE)
+    named = {canonicalize_name(Requirement(one).name) for row in rows for one in row.split(", ")}
+    assert named - {"package"} == declared.keys()
 
 
 def test_every_folder_of_code_is_packed():
     packed = set(PROJECT["tool"]["setuptools"]["packages"])
     folders = {p.parent for part in ("recsys", "search") for p in (ROOT / part).rglob("*.py")}
     assert packed == {".".join(f.relative_to(ROOT).parts) for f in folders} | {
-        place.replace("/", ".") for place in SHIPPED.values()
+        *DATA,
+        *(place.replace("/", ".") for place in SHIPPED.values()),
     }
 
 

@@ -165,13 +165,6 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def preference(text: str) -> str:
-    """Who wins the race, as a setting of the space."""
-    if text not in ("best", "small"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected best or small")
-    return f"race.prefer={text}"
-
-
 def seed_number(text: str) -> int:
     """A whole number from 0 to 2^32 - 1."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32):
@@ -271,9 +264,7 @@ def search_parser() -> Parser:
     )
     what.add_argument(
         "--prefer",
-        action="append",
-        type=preference,
-        dest="overrides",
+        choices=("best", "small"),
         metavar="best|small",
         help="small: the smallest model that is not proven worse than the best wins",
     )
@@ -444,6 +435,8 @@ def command_parser(command: str) -> Parser:
             parser.description = "List the named data sets, or describe one."
             parser.add_argument("source", nargs="?", type=filled, metavar="NAME|PATH")
             _data_options(parser)
+        case _:
+            raise ValueError(f"{command!r} has no parser")
     return parser
 
 

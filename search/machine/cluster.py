@@ -1,7 +1,4 @@
-"""Ray itself: starting it quietly, checking that it can give what is asked, mapping tasks.
-
-With `tuner.py`, `searcher.py` and `scheduler.py` the only files that know Ray.
-"""
+"""Ray itself: starting it quietly, checking that it can give what is asked, mapping tasks."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +21,7 @@ from search.guard import Guard
 from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
-from search.machine.lean import servers_in_own_group, without_idle_servers
+from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
 from search.machine.nodes import Place
 from search.machine.place import Capacity
 from search.machine.shipping import script_elsewhere, shipped
@@ -128,6 +125,7 @@ class Cluster:
         self._guard: Guard | None = None
         self._session: Path | None = None
         self._titled = False
+        self._silent = ExitStack()
 
     def __enter__(self) -> Cluster:
         self._environment = environment.apply(bool(self.address))
@@ -160,8 +158,7 @@ class Cluster:
             raise
         for name in ("ray", "ray.tune"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        # What Ray says of dead workers stands in the trials that they ran, or that ran again.
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        self._silent.enter_context(without_words_of_workers())
         self._ray = ray
         return self
 
@@ -230,6 +227,7 @@ class Cluster:
         self._closing.set()
         with own_sigterm():
             self._ray.shutdown()
+        self._silent.close()
         if self._guard is not None:
             self._guard.close()
         if self._session is not None and kind is None:

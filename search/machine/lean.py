@@ -66,6 +66,17 @@ def without_counting_callbacks() -> Iterator[None]:
 
 
 @contextmanager
+def without_words_of_workers() -> Iterator[None]:
+    """Within the block Ray prints nothing about workers that died: it stands in the trials that
+    they ran, or that ran again.
+    """
+    from ray._private import worker
+
+    with _replaced(worker, "print_to_stdstream", lambda *_, **__: None):
+        yield
+
+
+@contextmanager
 def _replaced(where: object, name: str, value: object) -> Iterator[None]:
     before = getattr(where, name)
     setattr(where, name, value)

@@ -62,6 +62,7 @@ KEPT = {
     "trials": "--trials",
     "seed": "--seed",
     "overrides": "--set",
+    "prefer": "--prefer",
     "warm_start": "--warm-start",
 }
 CHANGEABLE = {
@@ -93,6 +94,7 @@ class Options:
     time_budget: float | str | None = None
     seed: int | None = None
     overrides: tuple[str, ...] = ()
+    prefer: str | None = None
     warm_start: tuple[str, ...] = ()
     run: str | None = None
     runs_dir: Path | None = None
@@ -142,14 +144,17 @@ def _start(options: Options, interruption: Interruption) -> int:
         check_runs_dir(options.place)
     else:
         RunFolder.check_free(options.place, options.run)
+    by_setting = {setting.partition("=")[0].strip() for setting in options.overrides}
     for flag, key, said in (
         ("--trials", "trials", options.trials),
         ("--time-budget", "time_budget", options.time_budget),
+        ("--prefer", "race.prefer", options.prefer),
+        ("--prefer", "race", options.prefer),
     ):
-        if said is not None and any(o.partition("=")[0].strip() == key for o in options.overrides):
+        if said is not None and key in by_setting:
             raise ConfigError(f"{flag} and --set {key}=...: give only one of them")
     gpus, device = machine_of(options, None, options.address)
-    spec = load_spec(options.space, options.overrides, trials=options.trials)
+    spec = load_spec(options.space, options.overrides, trials=options.trials, prefer=options.prefer)
     plan = plan_new(spec, by_option=options.trials is not None)
     spec, notes = with_trials(spec, plan.trials), list(plan.notes)
     if options.warm_start:

@@ -43,7 +43,11 @@ def space_names() -> list[str]:
 
 
 def load_spec(
-    name_or_file: str, settings: Sequence[str] = (), *, trials: int | None = None
+    name_or_file: str,
+    settings: Sequence[str] = (),
+    *,
+    trials: int | None = None,
+    prefer: str | None = None,
 ) -> SearchSpec:
     """A space of the project by name, or any YAML file by path, changed as `read_space` says.
 
@@ -64,7 +68,8 @@ def load_spec(
         raise ConfigError(f"{name_or_file}: larger than {MAX_BYTES} bytes, expected a space")
     value = load_yaml(path)
     origin = Origin(name_or_file, path.read_text(encoding="utf-8-sig"))
-    return read_space(value, origin, space_name(path.stem), settings, trials=trials)
+    name = space_name(path.stem)
+    return read_space(value, origin, name, settings, trials=trials, prefer=prefer)
 
 
 def read_space(
@@ -74,8 +79,11 @@ def read_space(
     settings: Sequence[str] = (),
     *,
     trials: int | None = None,
+    prefer: str | None = None,
 ) -> SearchSpec:
-    """A space from its plain values, changed by `--set` and `--trials`. Raises ConfigError.
+    """A space from its plain values, changed by the options `--set`, `--trials` and `--prefer`.
+
+    Raises ConfigError, which names those options that were given.
 
     What depends on a changed parameter is adapted. Conditions that can no longer be met go. In the
     configs of `enqueue` constants win and numbers move into the new range; a config that lacks
@@ -85,14 +93,16 @@ def read_space(
     if not (isinstance(value, dict) and isinstance(value.get("params"), dict)):
         return parse_spec(value, origin, name)  # says what is wrong
     more = {} if trials is None else {"trials": trials}
-    plain, touched = with_settings(value, settings, more)
+    chosen = [] if prefer is None else [f"race.prefer={prefer}"]
+    plain, touched = with_settings(value, [*settings, *chosen], more)
     before, after = value["params"], plain["params"]
     if touched and "trials" in value and "trials" not in touched:
         way = SEARCHERS.get(str(value.get("searcher")))
         counted = (way is not None and way.whole) or "searcher" in touched
         if counted and _has_default_trials(value, origin, name):
             del plain["trials"]
-    said = [f"--set {' '.join(settings)}"] * bool(settings) + [f"--trials {trials}"] * bool(trials)
+    said = [f"--set {' '.join(settings)}"] * bool(settings)
+    said += [f"--prefer {prefer}"] * bool(prefer) + [f"--trials {trials}"] * bool(trials)
     changed = {(key,) for key in touched} | {
         ("params", key) for key, body in after.items() if before.get(key) is not body
     }

@@ -192,9 +192,9 @@ def test_every_command_that_is_shown_is_one():
         except SystemExit:
             pytest.fail(f"{page}: {command}")
         if getattr(said, "space", None):
-            searches.add((said.space, tuple(said.overrides), said.trials))
-    for space, settings, trials in searches:
-        load_spec(space, settings, trials=trials)
+            searches.add((said.space, tuple(said.overrides), said.trials, said.prefer))
+    for space, settings, trials, prefer in searches:
+        load_spec(space, settings, trials=trials, prefer=prefer)
 
 
 def test_the_tutorial_goes_from_a_table_to_a_submission():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,12 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.metrics import KINDS
 from recsys.models import leaky
+from recsys.models.base import Size
 from recsys.models.mf import numba_engine
-from recsys.models.mf.config import Adagrad, Bpr, TrainConfig
-from recsys.models.mf.kernels import plan
+from recsys.models.mf.config import Adagrad, Bpr, Softmax, TrainConfig
+from recsys.models.mf.entry import Factorization
+from recsys.models.mf.kernels import plan, rows
+from recsys.models.mf.losses import PAIR_LOSSES
 from recsys.models.mf.model import LFM
 from recsys.models.mf.numba_engine import NumbaEngine
 from recsys.models.mf.torch_engine import TorchEngine
@@ -183,6 +187,38 @@ def test_negatives_without_an_entry_are_no_others(loss: str) -> None:
     for engine in (NumbaEngine, TorchEngine):
         with pytest.raises(TypeError, match="neg_mode new "):
             engine(model, TRAIN, config, rng=np.random.default_rng(0), exclude=None).epoch()
+
+
+def test_negatives_without_an_entry_have_no_cost_and_no_weight() -> None:
+    config = config_of(loss="bpr").model_copy(update={"negatives": SimpleNamespace(mode="new")})
+    with pytest.raises(TypeError, match="neg_mode new has no cost"):
+        Factorization.cost(config, Size(1, 4, 1))
+    model = Factorization(2, 4, 1, rng=np.random.default_rng(0))
+    with pytest.raises(KeyError):
+        model.list_scorer(config)
+
+
+@pytest.mark.parametrize("word", [word for word in LOSSES if word != "bce"])
+def test_both_engines_say_what_a_sample_is(word: str) -> None:
+    config = config_of(loss=word)
+    compiled = rows.per_pair.py_func(plan.make_plan(config, 4).loss)
+    assert PAIR_LOSSES[type(config.loss)].per_pair == compiled == (word == "bpr")
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+@pytest.mark.parametrize("engine", [TorchEngine, NumbaEngine])
+def test_what_is_shuffled_is_a_sample(
+    pairs: bool, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `redraw: once`, by what the loss says of itself, whatever its name."""
+    own = replace(PAIR_LOSSES[Softmax], per_pair=pairs)
+    monkeypatch.setitem(PAIR_LOSSES, Softmax, own)
+    monkeypatch.setattr(numba_engine, "per_pair", SimpleNamespace(py_func=lambda loss: pairs))
+    config = config_of(loss="softmax", redraw="once", neg_mode="fixed", neg_sample_num=2)
+    model = LFM(1, 4, 1, rng=np.random.default_rng(0))
+    trained = engine(model, TRAIN, config, rng=np.random.default_rng(1))
+    drawn = trained._given if engine is NumbaEngine else trained._once[2]
+    assert drawn.shape == ((2, 1) if pairs else (1, 2))
 
 
 class NewLoss(Bpr):

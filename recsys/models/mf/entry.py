@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 from recsys.interactions import CSR
 from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size
 from recsys.models.mf import training
-from recsys.models.mf.config import Adagrad, Adam, Hard, Sgd, Softmax, TrainConfig
+from recsys.models.mf.config import (
+    Adagrad,
+    Adam,
+    Even,
+    Fixed,
+    Hard,
+    Sgd,
+    Softmax,
+    TrainConfig,
+)
 from recsys.models.mf.folding import Folding, unit_rows
 from recsys.models.mf.model import LFM
 from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
+
+# What an item of somebody's list counts for; see `folding`.
+_EVIDENCE = {Even: 1.0, Fixed: 1.0, Hard: 2.0}
 
 
 class Factorization(LFM, Model):
@@ -72,7 +84,7 @@ class Factorization(LFM, Model):
         vectors = self.vectors()
         bias = vectors.bias
         assert bias is not None
-        weight = 2.0 if isinstance(config.negatives, Hard) else 1.0
+        weight = _EVIDENCE[type(config.negatives)]
         if not config.cosine:
             folding = Folding.of(vectors.users, vectors.items, bias, weight)
             return lambda lists: folding.users(lists) @ vectors.items.T + bias
@@ -133,8 +145,12 @@ class Factorization(LFM, Model):
         match config.negatives:
             case Hard(candidates=n, hard=m, random=k):
                 scored, trained = n, m + k
-            case negatives:
-                scored, trained = 0, getattr(negatives, "count", 1)
+            case Fixed(count=count):
+                scored, trained = 0, count
+            case Even():
+                scored, trained = 0, 1
+            case other:
+                raise TypeError(f"neg_mode {other.mode} has no cost")
         d = config.latent_factors
         # a cosine also brings each row back to length 1
         step = 46 if config.cosine else 32

@@ -52,14 +52,12 @@ class PairLoss:
     """All that the torch engine knows of a loss that compares a positive with its negatives.
 
     total: the summed loss of rows, from (config, positive_R, negatives_RL, valid_RL).
-    samples: how many samples `valid_RL` holds, int64 scalar on the device.
-    participation: in how many samples each score of a row takes part, float32 (R, 1+L), the
-    positive first; it weighs the l2 terms. The twin in the compiled kernels: `kernels/rows.py`.
+    per_pair: whether a sample is a pair; otherwise it is a row with at least one negative.
+    The twins in the compiled kernels: `coefficients` and `per_pair` of `kernels/rows.py`.
     """
 
     total: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
-    samples: Callable[[Tensor], Tensor]
-    participation: Callable[[Tensor], Tensor]
+    per_pair: bool
 
 
 def _of_pairs(valid_RL: Tensor) -> Tensor:
@@ -75,17 +73,13 @@ def _of_rows(valid_RL: Tensor) -> Tensor:
     return torch.cat([count_R1.clamp(max=1), share_RL / count_R1.clamp(min=1)], 1)
 
 
-# A sample is a pair under BPR, and a row with at least one negative under softmax.
 PAIR_LOSSES: dict[type, PairLoss] = {
     Bpr: PairLoss(
-        lambda loss, pos, neg, valid: bpr_sum(pos, neg, valid, loss.margin),
-        lambda valid_RL: valid_RL.sum(),
-        _of_pairs,
+        lambda loss, pos, neg, valid: bpr_sum(pos, neg, valid, loss.margin), per_pair=True
     ),
     Softmax: PairLoss(
         lambda loss, pos, neg, valid: softmax_sum(pos, neg, valid, loss.temperature),
-        lambda valid_RL: valid_RL.any(1).sum(),
-        _of_rows,
+        per_pair=False,
     ),
 }
 
@@ -97,11 +91,18 @@ def pair_sum(
     return PAIR_LOSSES[type(loss)].total(loss, positive_R, negatives_RL, valid_RL)
 
 
+def per_pair(loss: Bpr | Softmax) -> bool:
+    """Whether a sample of this loss is a pair; otherwise it is a row with all of its negatives."""
+    return PAIR_LOSSES[type(loss)].per_pair
+
+
 def sample_count(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
     """Samples among the rows, int64 scalar on the device."""
-    return PAIR_LOSSES[type(loss)].samples(valid_RL)
+    return valid_RL.sum() if per_pair(loss) else valid_RL.any(1).sum()
 
 
 def participation(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
-    """In how many samples each score of a row takes part, float32 (R, 1+L), positive first."""
-    return PAIR_LOSSES[type(loss)].participation(valid_RL)
+    """In how many samples each score of a row takes part, float32 (R, 1+L), positive first; it
+    weighs the l2 terms.
+    """
+    return _of_pairs(valid_RL) if per_pair(loss) else _of_rows(valid_RL)

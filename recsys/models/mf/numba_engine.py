@@ -38,7 +38,7 @@ from recsys.models.mf.kernels.plan import (
     make_plan,
 )
 from recsys.models.mf.kernels.pointwise import draw_labelled, train_points
-from recsys.models.mf.kernels.rows import MODE_ARMS, PAIR_ARMS, Scratch, new_scratch
+from recsys.models.mf.kernels.rows import MODE_ARMS, PAIR_ARMS, Scratch, new_scratch, per_pair
 from recsys.models.mf.kernels.shuffle import AHEAD, shuffle_rows
 from recsys.models.mf.kernels.single import train_singles
 from recsys.models.mf.model import LFM
@@ -190,7 +190,8 @@ class NumbaEngine:
         if not self.config.draws_once or self.plan.mode != UNIFORM:
             return np.ascontiguousarray(rows), np.zeros((0, 0), np.int32)
         given = sample_uniform(self.pool, rows[:, 0], self.plan.candidates, rng)
-        if self.plan.loss == BPR:  # the report shuffles triples, not positives
+        triples = per_pair.py_func(self.plan.loss)  # type: ignore[attr-defined]
+        if triples:  # the report shuffles these, not positives
             at, column = np.nonzero(given >= 0)
             rows, given = rows[at], given[at, column][:, None]
         return np.ascontiguousarray(rows), np.ascontiguousarray(given)

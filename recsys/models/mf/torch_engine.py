@@ -17,7 +17,7 @@ from torch import Tensor
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models.mf import losses
-from recsys.models.mf.config import Adam, Bce, Bpr, Even, Fixed, Hard, TrainConfig
+from recsys.models.mf.config import Adam, Bce, Even, Fixed, Hard, TrainConfig
 from recsys.models.mf.model import LFM
 from recsys.models.mf.torch_optim import make_optimizer
 from recsys.models.mf.torch_sampling import PAD, TorchSampler, keep_others
@@ -218,7 +218,7 @@ class TorchEngine:
             return self._labelled(self._usable, self._user_negatives())
         users, items = self._all_users[self._usable], self._all_items[self._usable]
         negatives = self._draw(users, self._width())
-        if isinstance(self.config.loss, Bpr):  # the report shuffles triples, not positives
+        if losses.per_pair(self.config.loss):  # the report shuffles triples, not positives
             row, column = (negatives >= 0).nonzero(as_tuple=True)
             users, items = users[row], items[row]
             negatives = negatives[row, column][:, None]

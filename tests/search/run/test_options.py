@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.cli.arguments import search_parser
+from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.cli.main import main
 from search.machine.nodes import Place
 from search.record.events import SessionBegan, SessionEnded, StageMarked, StageState, Status
@@ -72,6 +72,12 @@ def test_the_table_has_every_option():
     assert by_parser == {f.name for f in fields(Options)}
 
 
+def test_every_command_has_a_parser_of_its_own():
+    assert len({command_parser(name).description for name in COMMANDS}) == len(COMMANDS)
+    with pytest.raises(ValueError, match="'new' has no parser"):
+        command_parser("new")
+
+
 def test_a_search_that_ends_by_itself(begun, monkeypatch, capsys):
     auto = ("--time-budget", "auto")
     session = go(monkeypatch, "--space", "smoke", "--data", "my.csv", *auto)
@@ -114,7 +120,10 @@ def test_what_may_change_is_used_on_a_resume(begun, monkeypatch, way, name):
 @pytest.mark.parametrize("way", [("--resume",), ("--extend", "2")])
 @pytest.mark.parametrize(
     ("flag", "text"),
-    [("--space", "bpr_hard"), ("--seed", "42"), ("--trials", "9"), ("--set", "lr=0.1")],
+    [
+        *(("--space", "bpr_hard"), ("--seed", "42"), ("--trials", "9"), ("--set", "lr=0.1")),
+        *(("--prefer", "small"), ("--warm-start", "r")),
+    ],
 )
 def test_what_a_run_keeps_is_refused_by_name(begun, capsys, way, flag, text):
     said = refused(capsys, *way, "--run", "r", flag, text)
@@ -122,6 +131,16 @@ def test_what_a_run_keeps_is_refused_by_name(begun, capsys, way, flag, text):
         assert "only a range can change" in said
     else:
         assert f"leave out {flag}:" in said
+
+
+def test_who_wins_the_race_is_a_setting_of_the_space(begun, monkeypatch):
+    new = ("--space", "smoke", "--data", "my.csv")
+    assert go(monkeypatch, *new, "--set", "lr=0.1").spec.race.prefer == "best"
+    for said in (("--prefer", "small"), ("--set", "race.prefer=small")):
+        session = go(monkeypatch, *new, "--set", "lr=0.1", *said)
+        assert session.spec.race.prefer == "small"
+        assert "lr" not in [p.name for p in session.spec.searched()]
+    assert go(monkeypatch, *new, "--prefer", "best").spec.digest() == load_spec("smoke").digest()
 
 
 def test_no_limit_takes_the_place_of_a_time_budget(begun, monkeypatch):
@@ -187,6 +206,21 @@ def test_options_that_change_the_data_are_refused(begun, capsys):
             "--set lr is given twice",
         ),
         (("--space", "smoke", "--trials", "5", "--set", "trials=6"), "give only one of them"),
+        (("--space", "smoke", "--prefer", "small", "--prefer", "best"), "--prefer is given twice"),
+        (("--space", "smoke", "--prefer", "tiny"), "argument --prefer: "),
+        (
+            ("--space", "smoke", "--prefer", "small", "--set", "race.prefer=best"),
+            "--prefer and --set race.prefer=...: give only one of them",
+        ),
+        (("--space", "all", "--prefer", "small"), "all with --prefer small, line "),
+        (
+            ("--space", "smoke", "--set", "race.finalists=0", "--prefer", "small"),
+            "smoke with --set race.finalists=0 and --prefer small: race.prefer: ",
+        ),
+        (
+            ("--space", "smoke", "--set", "race=none", "--prefer", "small"),
+            "--prefer and --set race=...: give only one of them",
+        ),
         (
             ("--space", "smoke", "--time-budget", "5m", "--set", "time_budget=6m"),
             "give only one of them",
