@@ -73,9 +73,11 @@ def load_path(
     except BadCellError as error:
         raise _located(sources, layouts, error) from None
     heads = {part: own[0] for part, own in files.items()}
-    for n, source in enumerate(heads.values()):
+    first = 0  # file of the part
+    for n, (source, own) in enumerate(zip(heads.values(), files.values(), strict=True)):
         if pairs.bounds[n] == pairs.bounds[n + 1]:
-            raise source.error(_nothing_left(rows))
+            raise source.error(_nothing_left(rows, range(first, first + len(own))))
+        first += len(own)
         layout = layouts[source.label]
         if pairs.lists[n] and pairs.item_ids.dtype != np.int64 and isinstance(layout, Layout):
             blank = layout.lists is not None and layout.lists.blank
@@ -203,11 +205,13 @@ def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) ->
     return layout
 
 
-def _nothing_left(rows: Rows) -> str:
-    if rows.min_rating is None or not np.isfinite(rows.ratings.best):
+def _nothing_left(rows: Rows, files: range) -> str:
+    """Why a part, read from these of all files, has no pairs."""
+    best = rows.ratings.best(files)
+    if rows.min_rating is None or not np.isfinite(best):
         return "has no interactions: expected at least one item"
     return (
-        f"has no rating of at least {rows.min_rating:g}: the highest is {rows.ratings.best:g}, "
+        f"has no rating of at least {rows.min_rating:g}: the highest is {best:g}, "
         "lower min_rating"
     )
 
