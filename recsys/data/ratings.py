@@ -53,13 +53,10 @@ class RatingColumn:
         except BadCellError as error:
             if self._limit is not None:
                 raise
-            if self.problem is None:
-                at = error.row
-                there = at is not None and cells[at].is_valid
-                cell = shown(str(cells[at])) if there else "a rating"
-                row = None if at is None else int(rows[at])
-                what = f"column {self._name} is not used: {cell} {error.what}"
-                self.problem = ColumnProblem(self._file, row, what)
+            at = error.row
+            there = at is not None and cells[at].is_valid
+            cell = shown(str(cells[at])) if there else "a rating"
+            self.leave_out(None if at is None else int(rows[at]), f"{cell} {error.what}")
             return None
         best = float(values.max(initial=-np.inf))
         self._best[self._file] = max(best, self._best.get(self._file, -np.inf))
@@ -71,6 +68,12 @@ class RatingColumn:
         keep = values >= self._limit
         self._kept += int(keep.sum())
         return keep
+
+    def leave_out(self, row: int | None, what: str) -> None:
+        """Do without the column, for what is wrong with this row of the file."""
+        if self.problem is None:
+            what = f"column {self._name} is not used: {what}"
+            self.problem = ColumnProblem(self._file, row, what)
 
     def best(self, files: range) -> float:
         """The highest rating of some files, by their numbers; -inf where they have none."""

@@ -211,8 +211,7 @@ def _nothing_left(rows: Rows, files: range) -> str:
     if rows.min_rating is None or not np.isfinite(best):
         return "has no interactions: expected at least one item"
     return (
-        f"has no rating of at least {rows.min_rating:g}: the highest is {best:g}, "
-        "lower min_rating"
+        f"has no rating of at least {rows.min_rating:g}: the highest is {best:g}, lower min_rating"
     )
 
 
