@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -101,6 +101,9 @@ def load_path(
     elif pairs.sets is not None:
         source = list(sources.values())[pairs.sets]
         order_problem = str(source.error("items stand in sets (`{8, 36}`), which have no order"))
+        notes += (order_problem,)
+    elif disorder := _disorder(files, layouts, search_parts):
+        order_problem = disorder
         notes += (order_problem,)
     name = one_line(path.name or path.resolve().name)
     if min_rating is not None:
@@ -251,6 +254,18 @@ def _order_problem(
     return str(source.error(f"{where}column {name}: the time {problem.what}"))
 
 
+def _disorder(
+    files: Mapping[str, Sequence[Source]], layouts: Mapping[str, Columns], search_parts: int
+) -> str:
+    """Why lists of the first parts, which a search sees, are not in the order of time; or ""."""
+    for own in list(files.values())[:search_parts]:
+        for source in own:
+            layout = layouts[source.label]
+            if isinstance(layout, Layout) and layout.disorder:
+                return str(source.error(layout.disorder))
+    return ""
+
+
 def _rating_problem(
     sources: Mapping[str, Source],
     layouts: Mapping[str, Columns],
@@ -350,7 +365,7 @@ def _dataset(
         rank=found.rank,
         user_ids=pairs.user_ids,
         item_ids=pairs.item_ids,
-        ordered=pairs.ordered(n_search),
+        ordered=pairs.ordered(n_search) and not order_problem,
         name=name,
         duplicates=found.duplicates,
         notes=notes,
