@@ -67,3 +67,19 @@ def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
     if bad.any():
         raise BadCellError(role, int(bad.argmax()), "is not a finite number")
     return values
+
+
+def as_text(values: pa.Array) -> pa.Array:
+    """`values` without a dictionary, and text as a string array, however it is stored.
+
+    Hive, Impala and old Spark keep text as bytes, newer Arrow as string views.
+    `pa.ArrowInvalid` for bytes that are no UTF-8.
+    """
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    kind = values.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return pc.cast(values, pa.string())
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return pc.cast(values, pa.string())
+    return values

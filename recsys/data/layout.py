@@ -34,6 +34,7 @@ class Layout:
     header_lines: int = 0  # lines up to and with the header
     header_bytes: int = 0  # the same in bytes, without the byte order mark
     lists: ListSyntax | None = None  # how an item cell holds several
+    disorder: str = ""  # why the lists are not in the order of time
     rest: bool = False  # between blanks: the items are all that follows the user
     exact: bool = False  # the header is spelled as the report's, UserId,ItemId
     blanks_allowed: bool = True  # in an item id: not where it could be a list under another header

@@ -34,11 +34,10 @@ class RatingColumn:
         self._limit = limit
         self._file, self._name = 0, "rating"
         self._read = self._kept = self._low = 0
-        self._three = True  # no other values than -1, 0 and 1
-        self._high = False  # a 1 among them
+        self._least = np.inf  # of the positive values
         self.problem: ColumnProblem | None = None  # of a column that is left out
         self._worded: bool | None = None  # whether a text column holds words for yes and no
-        self.best = -np.inf
+        self._best: dict[int, float] = {}  # the highest value of each file
 
     def begin(self, file: int, name: str) -> None:
         """The ratings that follow are those of a file's column `name`."""
@@ -54,25 +53,31 @@ class RatingColumn:
         except BadCellError as error:
             if self._limit is not None:
                 raise
-            if self.problem is None:
-                at = error.row
-                there = at is not None and cells[at].is_valid
-                cell = shown(str(cells[at])) if there else "a rating"
-                row = None if at is None else int(rows[at])
-                what = f"column {self._name} is not used: {cell} {error.what}"
-                self.problem = ColumnProblem(self._file, row, what)
+            at = error.row
+            there = at is not None and cells[at].is_valid
+            cell = shown(str(cells[at])) if there else "a rating"
+            self.leave_out(None if at is None else int(rows[at]), f"{cell} {error.what}")
             return None
-        self.best = max(self.best, float(values.max(initial=-np.inf)))
+        best = float(values.max(initial=-np.inf))
+        self._best[self._file] = max(best, self._best.get(self._file, -np.inf))
         self._read += len(values)
         self._low += int((values <= 0).sum())
-        if self._three:
-            self._three = bool(np.isin(values, (-1.0, 0.0, 1.0)).all())
-            self._high = self._high or bool((values == 1).any())
+        self._least = min(self._least, float(values[values > 0].min(initial=np.inf)))
         if self._limit is None:
             return None
         keep = values >= self._limit
         self._kept += int(keep.sum())
         return keep
+
+    def leave_out(self, row: int | None, what: str) -> None:
+        """Do without the column, for what is wrong with this row of the file."""
+        if self.problem is None:
+            what = f"column {self._name} is not used: {what}"
+            self.problem = ColumnProblem(self._file, row, what)
+
+    def best(self, files: range) -> float:
+        """The highest rating of some files, by their numbers; -inf where they have none."""
+        return max((self._best.get(n, -np.inf) for n in files), default=-np.inf)
 
     def finish(self) -> list[str]:
         """What the user should know of a column that is used."""
@@ -84,10 +89,11 @@ class RatingColumn:
             ]
         said = f"all {self._read:,} rows count as positives, {RATED}"
         if self._low:
-            limit = " 1" if self._three and self._high else ""
-            said += (
-                f"; {self._low:,} of them are rated 0 or less (--min-rating{limit} leaves such out)"
-            )
+            said += f"; {self._low:,} of them are rated 0 or less"
+            if np.isfinite(self._least):
+                short = f"{self._least:g}"
+                limit = short if float(short) <= self._least else repr(self._least)
+                said += f" (--min-rating {limit} leaves such out)"
         return [said]
 
     def _numbers(self, cells: pa.Array) -> NDArray[np.float64]:

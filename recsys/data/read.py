@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -73,9 +73,11 @@ def load_path(
     except BadCellError as error:
         raise _located(sources, layouts, error) from None
     heads = {part: own[0] for part, own in files.items()}
-    for n, source in enumerate(heads.values()):
+    first = 0  # file of the part
+    for n, (source, own) in enumerate(zip(heads.values(), files.values(), strict=True)):
         if pairs.bounds[n] == pairs.bounds[n + 1]:
-            raise source.error(_nothing_left(rows))
+            raise source.error(_nothing_left(rows, range(first, first + len(own))))
+        first += len(own)
         layout = layouts[source.label]
         if pairs.lists[n] and pairs.item_ids.dtype != np.int64 and isinstance(layout, Layout):
             blank = layout.lists is not None and layout.lists.blank
@@ -99,6 +101,9 @@ def load_path(
     elif pairs.sets is not None:
         source = list(sources.values())[pairs.sets]
         order_problem = str(source.error("items stand in sets (`{8, 36}`), which have no order"))
+        notes += (order_problem,)
+    elif disorder := _disorder(files, layouts, search_parts):
+        order_problem = disorder
         notes += (order_problem,)
     name = one_line(path.name or path.resolve().name)
     if min_rating is not None:
@@ -203,12 +208,13 @@ def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) ->
     return layout
 
 
-def _nothing_left(rows: Rows) -> str:
-    if rows.min_rating is None or not np.isfinite(rows.ratings.best):
+def _nothing_left(rows: Rows, files: range) -> str:
+    """Why a part, read from these of all files, has no pairs."""
+    best = rows.ratings.best(files)
+    if rows.min_rating is None or not np.isfinite(best):
         return "has no interactions: expected at least one item"
     return (
-        f"has no rating of at least {rows.min_rating:g}: the highest is {rows.ratings.best:g}, "
-        "lower min_rating"
+        f"has no rating of at least {rows.min_rating:g}: the highest is {best:g}, lower min_rating"
     )
 
 
@@ -246,6 +252,18 @@ def _order_problem(
     where = _place(source, layout, problem.row)
     where += ", " if where else ""
     return str(source.error(f"{where}column {name}: the time {problem.what}"))
+
+
+def _disorder(
+    files: Mapping[str, Sequence[Source]], layouts: Mapping[str, Columns], search_parts: int
+) -> str:
+    """Why lists of the first parts, which a search sees, are not in the order of time; or ""."""
+    for own in list(files.values())[:search_parts]:
+        for source in own:
+            layout = layouts[source.label]
+            if isinstance(layout, Layout) and layout.disorder:
+                return str(source.error(layout.disorder))
+    return ""
 
 
 def _rating_problem(
@@ -347,7 +365,7 @@ def _dataset(
         rank=found.rank,
         user_ids=pairs.user_ids,
         item_ids=pairs.item_ids,
-        ordered=pairs.ordered(n_search),
+        ordered=pairs.ordered(n_search) and not order_problem,
         name=name,
         duplicates=found.duplicates,
         notes=notes,

@@ -106,6 +106,15 @@ class Rows:
         self.part_rows[-1] += len(users)
         self.part_users[-1] += len(users)
 
+    def leave_out_ratings(self, at: int, what: str) -> None:
+        """Do without the ratings, for what is wrong with row `at` of the next batch."""
+        self.ratings.leave_out(self.file_rows + at, what)
+
+    def leave_out_times(self, at: int, what: str) -> None:
+        """Do without the times of the file begun last; `at`, `what`: as above."""
+        self.times.leave_out(self.file_rows + at, what)
+        self.part_timed[-1] = True
+
     def notes(self) -> list[str]:
         """What the user should know about the columns, when all is read and coded."""
         notes = [*self.ratings.finish(), *self.column_notes]

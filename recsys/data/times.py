@@ -94,8 +94,13 @@ class TimeColumn:
         try:
             _add(own, times)
         except _CellError as error:
-            row = None if error.at is None else int(rows[error.at])
-            own.problem = (row, error.what)
+            self.leave_out(None if error.at is None else int(rows[error.at]), error.what)
+
+    def leave_out(self, row: int | None, what: str) -> None:
+        """Do without the times of the file begun last, for what is wrong with this row of it."""
+        own = self._files[-1]
+        if own.problem is None:
+            own.problem = (row, what)
             own.numbers, own.instants, own.dates = [], [], DateColumn()
 
     def finish(self, files: int | None = None) -> Times:

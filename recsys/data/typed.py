@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import BadCellError
+from recsys.data.cells import BadCellError, as_text
+from recsys.data.names import NEEDED
 from recsys.data.rows import Rows
 
 
 def add_batch(cells: Mapping[str, pa.Array], rows: Rows) -> None:
     """Append a batch of columns by role to `rows`; `BadCellError` for what cannot be used.
 
-    Where the items of a row are a list, its ratings and times may be lists of the same length.
+    Where the items of a row are a list, its ratings and times may be lists of the same length. A
+    column of others is left out where nothing asks for it.
     """
+    cells = {role: _readable(role, values) for role, values in cells.items()}
     if not _is_list(cells["item"].type):
         _add_pairs(cells, rows)
         return
@@ -31,10 +35,10 @@ def add_batch(cells: Mapping[str, pa.Array], rows: Rows) -> None:
             continue
         if not _is_list(values.type):
             flat[role] = values.take(pa.array(places))
-        elif pc.list_value_length(values).equals(pc.list_value_length(cells["item"])):
-            flat[role] = values.flatten()
+        elif (bad := _misfit(values, counts)) is None:
+            flat[role] = _readable(role, values.flatten())
         else:
-            raise BadCellError(role, None, "has lists of another length than those of the items")
+            _leave_out(role, *bad, rows)
     try:
         if ordered:  # a list has its order, oldest first
             rows.add_counted(_ids("user", cells["user"]), _ids("item", flat["item"]), counts)
@@ -45,6 +49,43 @@ def add_batch(cells: Mapping[str, pa.Array], rows: Rows) -> None:
         if at is not None and not (ordered and error.role == "user"):
             at = int(places[at])
         raise BadCellError(error.role, at, error.what) from None
+
+
+def _readable(role: str, values: pa.Array) -> pa.Array:
+    """`values`, text in plain strings; ids as they are, and bytes that are no text."""
+    if role in NEEDED:
+        return values
+    with suppress(pa.ArrowInvalid):
+        return as_text(values)
+    return values
+
+
+def _misfit(lists: pa.Array, counts: NDArray[np.int64]) -> tuple[int, str] | None:
+    """The first of `lists` with another length than `counts` says, and what is wrong with it.
+
+    A missing list is as good as an empty one.
+    """
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    bad = lengths != counts
+    if not bad.any():
+        return None
+    at = int(bad.argmax())
+    if not lists[at].is_valid:
+        return at, "list is missing (null)"
+    return at, f"list has {lengths[at]} values for {counts[at]} items: expected one for each"
+
+
+def _leave_out(role: str, at: int, what: str, rows: Rows) -> None:
+    """Do without a column where that is possible, for what is wrong with row `at` of the batch.
+
+    Without ratings every item is a positive, and without times there is no order.
+    """
+    if role == "timestamp":
+        rows.leave_out_times(at, what)
+    elif role == "rating" and rows.min_rating is None:
+        rows.leave_out_ratings(at, f"a rating {what}")
+    else:
+        raise BadCellError(role, at, what)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -68,15 +109,11 @@ def _no_nulls(role: str, values: pa.Array) -> None:
 
 def _decoded(role: str, values: pa.Array) -> pa.Array:
     """`values` as plain text, integers or floats, however they are stored."""
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    kind = values.type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_string_view(kind):
-        try:
-            return pc.cast(values, pa.string())  # as Hive, Impala and old Spark keep text
-        except pa.ArrowInvalid:
-            raise BadCellError(role, None, "is bytes that are no UTF-8: expected text") from None
-    if not pa.types.is_decimal(kind):
+    try:
+        values = as_text(values)
+    except pa.ArrowInvalid:
+        raise BadCellError(role, None, "is bytes that are no UTF-8: expected text") from None
+    if not pa.types.is_decimal(values.type):
         return values
     for exact in (pa.int64(), pa.decimal128(38, 0), pa.decimal256(76, 0)):
         try:  # beyond int64 an id is a string

@@ -66,8 +66,22 @@ def test_columns_without_a_role_are_named(write):
 def test_explicit_negatives_among_ratings(write):
     data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,1\n1,7,1\n"))
     assert "1 of them are rated 0 or less (--min-rating 1 leaves such out)" in notes(data)
-    data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,1\n1,7,5\n"))
-    assert "(--min-rating leaves such out)" in notes(data)
+    data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,0.5\n1,7,5\n"))
+    assert "(--min-rating 0.5 leaves such out)" in notes(data)
+    data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,-1\n"))
+    assert "2 of them are rated 0 or less" in notes(data)
+    assert "--min-rating" not in notes(data)
+    least = 0.12345678901  # as written, not rounded up, which would leave it out
+    data = load_path(write("x.csv", f"user,item,rating\n1,5,0\n1,6,{least}\n"))
+    assert f"(--min-rating {least} leaves such out)" in notes(data)
+
+
+def test_a_part_filtered_empty_has_its_own_highest_rating(write, tmp_path):
+    write("d/train/part-0.csv", "user,item,rating\n1,2,4\n1,3,5\n")
+    write("d/train/part-1.csv", "user,item,rating\n1,4,4\n1,5,3\n")
+    write("d/test.csv", "user,item,rating\n1,6,2\n1,7,1\n")
+    message = refusal(tmp_path / "d", min_rating=3)
+    assert "test.csv: has no rating of at least 3: the highest is 2, lower min_rating" in message
 
 
 def test_two_columns_for_a_role_that_nobody_asks_for(write):

@@ -486,3 +486,75 @@ def test_bytes_that_are_no_text_name_their_column(tmp_path):
     table = pa.table({"user": pa.array([b"\xff\x01"], pa.binary()), "item": [1]})
     pq.write_table(table, tmp_path / "x.parquet")
     assert "column user: user is bytes that are no UTF-8" in refusal(tmp_path / "x.parquet")
+
+
+LISTS = {"user": [1, 2, 3], "item": [[5, 6], [], [7, 8]]}
+
+
+def _table(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lists", "what"),
+    [
+        ([[1, 2], [], [3]], "list has 1 values for 2 items: expected one for each"),
+        ([[1, 2], None, None], "list is missing (null)"),
+    ],
+)
+def test_lists_that_do_not_fit_stop_only_who_needs_them(tmp_path, lists, what):
+    path = _table(tmp_path / "x.parquet", **LISTS, rating=lists)
+    data = load_path(path)
+    note = f"column rating is not used: a rating {what} ({path}, row 3)"
+    assert note in data.interactions.notes
+    assert data.interactions.ordered  # as lists without a time are
+    assert f"row 3, column rating: rating {what}" in refusal(path, min_rating=1)
+    path = _table(tmp_path / "y.parquet", **LISTS, time=lists, rating=lists)
+    data = load_path(path)
+    assert pairs(data) == [(1, 5), (1, 6), (3, 7), (3, 8)]
+    assert not data.interactions.ordered
+    assert f"row 3, column time: the time {what}" in data.interactions.order_problem
+    good = _table(tmp_path / "z.parquet", **LISTS, time=lists, rating=[[1, 4], None, [4, 4]])
+    data = load_path(good, min_rating=2)
+    assert pairs(data) == [(1, 6), (3, 7), (3, 8)]
+    assert f"row 3, column time: the time {what}" in data.interactions.order_problem
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string_view(),
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary_view(),
+        pa.large_string(),
+        pa.dictionary(pa.int32(), pa.binary()),
+    ],
+)
+def test_times_and_ratings_are_text_however_it_is_stored(tmp_path, kind):
+    def column(values):
+        if pa.types.is_dictionary(kind):
+            return pa.array(values, pa.string()).dictionary_encode().cast(kind)
+        return pa.array(values, pa.string()).cast(kind)
+
+    times, ratings = column(["2024-01-02", "2024-01-01"]), column(["2", "5"])
+    long = _table(tmp_path / "x.parquet", user=[1, 1], item=[5, 6], time=times, rating=ratings)
+    assert pairs(load_path(long)) == [(1, 6), (1, 5)]
+    assert pairs(load_path(long, min_rating=3)) == [(1, 6)]
+    ends = pa.array([0, 2], pa.int32())
+    lists = {
+        "time": pa.ListArray.from_arrays(ends, times),
+        "rating": pa.ListArray.from_arrays(ends, ratings),
+    }
+    assert pairs(load_path(_table(tmp_path / "y.parquet", user=[1], item=[[5, 6]], **lists))) == [
+        (1, 6),
+        (1, 5),
+    ]
+
+
+def test_times_that_are_bytes_but_no_text_are_left_out(tmp_path):
+    bad = pa.array([b"\xff\x01"], pa.binary())
+    data = load_path(_table(tmp_path / "x.parquet", user=[1], item=[5], time=bad, rating=bad))
+    assert "column time: the time has type binary" in data.interactions.order_problem
+    assert any("column rating is not used" in note for note in data.interactions.notes)

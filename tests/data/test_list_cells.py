@@ -9,7 +9,7 @@ from recsys.data.layout import NUMBER
 from recsys.data.list_cells import items_of, syntax_of
 from recsys.data.read import Dataset, load_path
 from recsys.errors import InputError
-from recsys.split import SplitPlan, make_split
+from recsys.split import HoldOut, SplitPlan, make_split
 from tests.data.conftest import pairs, refusal
 
 WANTED = [(1, 8), (1, 36), (1, 54), (2, 9)]
@@ -147,10 +147,28 @@ def test_lists_of_numbers_beside_other_columns_are_no_items(write):
 
 
 def test_times_and_ratings_beside_lists_are_said_to_be_unused(write):
-    text = 'user,item,timestamp,rating\n1,"[5, 6]","[9, 8]",5\n2,"[6]","[1]",4\n'
-    notes = load_path(write("x.csv", text)).interactions.notes
+    text = 'user,item,timestamp,rating\n1,"[5, 6]","[8, 9]",5\n2,"[6]","[1]",4\n'
+    data = load_path(write("x.csv", text)).interactions
     for name in ("timestamp", "rating"):
-        assert f"column {name} is not used: lists have their items oldest first" in notes
+        note = f"column {name} is not used: the order within the lists counts, oldest first"
+        assert note in data.notes
+    assert data.ordered
+
+
+@pytest.mark.parametrize(
+    "times", ["[9, 8]", "['2024-01-02', '2024-01-01']", "[10, 9]", "9 8", "(1.5, 0.5)"]
+)
+def test_lists_whose_times_fall_have_no_order(write, times):
+    one = "1" if times == "9 8" else "[1]"
+    path = write("x.csv", f'user,item,time\n2,"[6]","{one}"\n1,"[5, 6]","{times}"\n')
+    data = load_path(path)
+    assert pairs(data) == [(1, 5), (1, 6), (2, 6)]
+    assert not data.interactions.ordered
+    assert "x.csv: column time has times that fall within a list" in data.interactions.order_problem
+    assert data.interactions.order_problem in data.interactions.notes
+    with pytest.raises(InputError, match="lists are read oldest first"):
+        make_split(data, SplitPlan("latest", None, HoldOut("fixed", 1)), 0)
+    assert load_path(path, columns={"timestamp": "none"}).interactions.ordered
 
 
 @pytest.mark.parametrize(

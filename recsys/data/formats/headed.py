@@ -6,12 +6,16 @@ import itertools
 import re
 from dataclasses import dataclass, replace
 
+import numpy as np
+import pyarrow as pa
+
 from recsys.data.formats.base import text_format
 from recsys.data.ids import BLANKS
 from recsys.data.layout import INTEGER, NUMBER, SAMPLE, SEPARATORS, Head, Layout, cells_of
-from recsys.data.list_cells import is_printed, syntax_of
+from recsys.data.list_cells import is_printed, items_of, syntax_of
 from recsys.data.names import NEEDED, Found, find_columns, normal
 from recsys.data.stream import shown
+from recsys.data.times import TimeColumn
 from recsys.errors import UserError
 
 
@@ -91,16 +95,47 @@ def _lists(head: Head) -> Layout | None:
     if header is None or not header.lists:
         return None
     dropped = [header.names[at] for role, at in header.found.columns.items() if role not in NEEDED]
-    notes = [f"column {name} is not used: lists have their items oldest first" for name in dropped]
+    notes = [
+        f"column {name} is not used: the order within the lists counts, oldest first"
+        for name in dropped
+    ]
     layout = replace(
         header.layout(),
         found=replace(header.found, notes=(*header.found.notes, *notes)),
         columns={role: header.found.columns[role] for role in NEEDED},
         lists=syntax_of(header.item_cells),
+        disorder=_disorder(head, header),
         exact=header.names == ("UserId", "ItemId"),
         blanks_allowed=True,
     )
     return head.below_header(layout)
+
+
+def _disorder(head: Head, header: _Header) -> str:
+    """Why the lists are not in the order of time, where times in lists beside them show that.
+
+    The first rows tell: no writer sorts some lists one way and some another.
+    """
+    at = header.found.columns.get("timestamp")
+    if at is None:
+        return ""
+    cells = _column(head.rows[1:], header.separator, at)
+    syntax = syntax_of(cells)
+    for cell in cells:
+        times = items_of(cell, syntax)
+        if isinstance(times, str) or len(times) < 2:
+            continue
+        column = TimeColumn()
+        column.begin("")
+        column.add(pa.array(times), np.arange(len(times)))
+        keys = column.finish().keys
+        if keys is not None and (np.diff(keys) < 0).any():
+            return (
+                f"column {header.names[at]} has times that fall within a list ({shown(cell)}), but "
+                "lists are read oldest first: write one item per row with its time, or lists in "
+                "the order of time (if they are, --columns timestamp=none)"
+            )
+    return ""
 
 
 def _long(head: Head) -> Layout | None:
