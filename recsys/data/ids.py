@@ -31,7 +31,8 @@ def canonical_integers(texts: pa.Array) -> NDArray[np.int64] | None:
         numbers = pc.cast(texts, pa.int64())
     except pa.ArrowInvalid:
         return None
-    if not pc.all(pc.equal(pc.cast(numbers, texts.type), texts)).as_py():
+    same = pc.equal(pc.cast(numbers, texts.type), texts)
+    if not pc.all(same, min_count=0).as_py():  # of no ids, all are
         return None
     return numbers.to_numpy(zero_copy_only=False)
 

@@ -1,8 +1,10 @@
 """What counts as an id, and when two of them are one."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from recsys.data.ids import IdColumn, canonical_integers
 from recsys.data.read import load_path
 from tests.data.conftest import pairs, refusal
 
@@ -218,3 +220,15 @@ def test_whom_a_submission_is_for_has_no_missing_values(write):
     path = write("d/test.csv", "user\nu1\nnan\n")
     message = refusal(path.parent)
     assert "has the user 'nan', a missing value: expected user ids" in message
+
+
+def test_a_batch_without_rows_leaves_integers_integers():
+    none = canonical_integers(pa.array([], pa.string()))
+    assert none is not None
+    assert none.tolist() == []
+    column = IdColumn("item")
+    column.begin()
+    for batch in (["8"], [], ["36"]):
+        column.add(pa.array(batch, pa.string()))
+    assert all(isinstance(chunk, np.ndarray) for chunk in column._parts[0])  # the quick path
+    assert column.finish()[1].tolist() == [8, 36]
