@@ -81,6 +81,8 @@ OF_MANY_ROWS = (
     "missing",
     "stands in quotes",
     "is a rounded number",
+    "is a number in E notation",
+    "is a float above",
 )
 
 
