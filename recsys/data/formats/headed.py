@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from recsys.data.formats.base import text_format
 from recsys.data.ids import BLANKS
 from recsys.data.layout import INTEGER, NUMBER, SAMPLE, SEPARATORS, Head, Layout, cells_of
-from recsys.data.list_cells import is_printed, syntax_of
+from recsys.data.list_cells import hold_lists, syntax_of
 from recsys.data.names import NEEDED, Found, find_columns, normal
 from recsys.data.stream import shown
 from recsys.errors import UserError
@@ -30,7 +30,7 @@ class _Header:
         """Whether rows hold lists: by the report's header, or as Python prints them."""
         if not self.named and [normal(name) for name in self.names] == ["userid", "itemid"]:
             return True
-        return bool(self.item_cells) and all(map(is_printed, self.item_cells))
+        return hold_lists(self.item_cells, named=self.named)
 
     def layout(self) -> Layout:
         width = len(self.names)
