@@ -38,6 +38,7 @@ _OF_EXCEL = frozenset(
 _PERHAPS = frozenset(
     {"nan", "na", "n/a", "null", "none", "nat", "nil", "undefined", "unknown", "missing"}
     | {"?", "??", "-", "--", ".", "..", "inf", "-inf", "infinity"}
+    | {"/", ":", "::", "+", "&", "\uff0c", "\u3001"}  # what stood between the items of a list
 )
 _ANY = sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS)
 _ROUNDED = r"^-?\d([.,]\d+)?[eE]\+\d{2,}$"
