@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.cells import ColumnProblem
+from recsys.data.cells import BadCellError, ColumnProblem
 from recsys.data.rows import Rows
+from recsys.data.several import joined, padding
 from recsys.errors import InputError
 from recsys.interactions import CSR, MAX_ITEMS
 
@@ -81,6 +82,14 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
             is_list = len(np.unique(row_users[own])) == starts[n + 1] - starts[n]
         lists.append(is_list)
         twice.append(_first_twice(row_users[own], user_ids) if is_list else None)
+        if is_list:
+            rows.items.notes += padding(items[bounds[n] : bounds[n + 1]], repeats[own], item_ids)
+        if twice[-1] is not None and rows.one_item == "":
+            # who has named the columns needs no hint to name them
+            what = "has two rows of items: expected one row per user (lists), or one item per row"
+            raise BadCellError("user", None, what, str(twice[-1]))
+    if not rows.several:
+        rows.items.notes += joined(item_ids, rows.one_item, listed=all(lists))
     return Pairs(
         users=np.repeat(row_users, repeats) if (repeats != 1).any() else row_users,
         items=items,

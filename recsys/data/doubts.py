@@ -5,6 +5,7 @@
 | a missing value as programs write it, a mistake as Excel does | `NULL`, `#NAME?` | refused |
 | words for it that can be a name | `NA`, `-` | refused among numbers, else noted |
 | a number that lost digits | `9.78E+12`, `9,78E+12` | refused |
+| numbers in a spelling that is not read | `5,0`, `1.008` beside `981` | noted |
 | quotes or a formula that a program left around an id | `="0005"`, `b'u5'` | refused |
 | up to three words among many numbers | `Total` | noted |
 | numbers with a value behind each, as libsvm has them | `8:5` | noted |
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import WHOLE, BadCellError
+from recsys.data.cells import EXPONENT, WHOLE, BadCellError
 from recsys.data.stream import shown
 
 # nobody has such a name: written exactly so, or in any case
@@ -37,6 +38,7 @@ _OF_EXCEL = frozenset(
 _PERHAPS = frozenset(
     {"nan", "na", "n/a", "null", "none", "nat", "nil", "undefined", "unknown", "missing"}
     | {"?", "??", "-", "--", ".", "..", "inf", "-inf", "infinity"}
+    | {"/", ":", "::", "+", "&", "\uff0c", "\u3001"}  # what stood between the items of a list
 )
 _ANY = sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS)
 _ROUNDED = r"^-?\d([.,]\d+)?[eE]\+\d{2,}$"
@@ -48,6 +50,16 @@ _NUMBER = f"^{WHOLE}$"
 _THOUSANDS = r"^-?\d{1,3}([,'.\x{a0}\x{202f} ]\d{3})+$"
 _INVISIBLE = (
     r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]"
+)
+# (numbers in a spelling of their own, what all others must be then, what to say of them)
+_ODD_NUMBERS = (
+    (EXPONENT, "", "may be numbers in E notation"),
+    (r"^-?\d+,0+$", r"^-?\d+(,0+)?$", "may be whole numbers with a decimal comma"),
+    (
+        r"^-?\d{1,3}(\.\d{3})+$|^-?\d{1,3}([,' \x{a0}\x{202f}]\d{3})+$",
+        r"^-?\d{1,3}$",
+        "may be numbers with a mark between thousands",
+    ),
 )
 _VALUED = r"^\d+:\d+(\.\d+)?$"
 _FEW, _MANY = 3, 10  # words among numbers: at most, beside at least
@@ -93,7 +105,7 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
             f"all item ids are like {shown(str(ids[0]))} and count as they stand: if a rating or a "
             "count stands behind the colon, write the items alone"
         )
-    return [*notes, *_twins(role, texts, numbers)]
+    return [*notes, *_odd_numbers(role, texts), *_twins(role, texts)]
 
 
 def missing_among(names: Sequence[str]) -> str | None:
@@ -151,7 +163,18 @@ def _missing(texts: pa.Array, numbers: NDArray[np.bool_]) -> _Missing:
     return _Missing(surely[0], why, [])
 
 
-def _twins(role: str, texts: pa.Array, numbers: NDArray[np.bool_]) -> list[str]:
+def _odd_numbers(role: str, texts: pa.Array) -> list[str]:
+    """Lines on what may be a number in a spelling that is not read as one."""
+    notes = []
+    for pattern, others, what in _ODD_NUMBERS:
+        odd = _matches(texts, pattern)
+        if odd.any() and (not others or (odd | _matches(texts, others)).all()):
+            first = shown(texts[int(odd.argmax())].as_py())
+            notes.append(f"{role} ids such as {first} {what}: they count as they stand, as words")
+    return notes
+
+
+def _twins(role: str, texts: pa.Array) -> list[str]:
     """A line on ids that a person would take for the same."""
     plain = pc.utf8_lower(texts)
     if not pc.all(pc.string_is_ascii(texts)).as_py():
@@ -164,7 +187,9 @@ def _twins(role: str, texts: pa.Array, numbers: NDArray[np.bool_]) -> list[str]:
     if pc.any(parted).as_py():
         whole = pc.replace_substring_regex(plain, r"[,'.\x{a0}\x{202f} ]", "")
         plain = pc.if_else(parted, whole, plain)
-    plain = pc.replace_substring_regex(plain, r"^\+(\d)", r"\1")
+    plain = pc.replace_substring_regex(plain, r"^[+'](\d+(,0+)?$)", r"\1")  # ' as Excel is told
+    plain = pc.replace_substring_regex(plain, r"^(-?\d+),0+$", r"\1")
+    numbers = _matches(plain, _NUMBER)
     if numbers.any():
         plain = pc.if_else(pa.array(numbers), without_zeros(plain), plain)
     packed = plain.dictionary_encode()

@@ -14,13 +14,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import BadCellError
+from recsys.data.cells import EXPONENT, BadCellError
 from recsys.data.doubts import doubts, without_zeros
 from recsys.data.stream import shown
 
 # all that Unicode calls a blank, the byte order mark and the zero-width space
 BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff\u200b"
 _WHOLE = r"^(-?[1-9]\d*|0)(\.0*)?$"  # not `cells.WHOLE`: 007 is a spelling of its own
+
+_EXACT_BITS = {16: 11, 32: 24, 64: 53}  # up to 2^this, a float of that width is no other's rounding
+_LONG_FLOAT = r"^-?\d{16,}\.0*$"
+_INT_OR_EXPONENT = rf"{_WHOLE}|{EXPONENT}"
+_ROUNDED_ABOVE = (
+    "is a float above 2^53, where whole numbers are rounded to others: expected the id without a "
+    "point, as it was before it became a float"
+)
+_DIGITS_LOST = (
+    "is a number in E notation without all its digits: expected the id in full (cast it to an "
+    "integer or a text before it is written)"
+)
 
 _Coded = tuple[NDArray[np.int32], NDArray]
 
@@ -31,7 +43,8 @@ def canonical_integers(texts: pa.Array) -> NDArray[np.int64] | None:
         numbers = pc.cast(texts, pa.int64())
     except pa.ArrowInvalid:
         return None
-    if not pc.all(pc.equal(pc.cast(numbers, texts.type), texts)).as_py():
+    same = pc.equal(pc.cast(numbers, texts.type), texts)
+    if not pc.all(same, min_count=0).as_py():  # of no ids, all are
         return None
     return numbers.to_numpy(zero_copy_only=False)
 
@@ -63,7 +76,8 @@ class IdColumn:
             chunks.append(ids.cast(pa.int64()).to_numpy(zero_copy_only=False))
             return
         if pa.types.is_floating(ids.type):
-            chunks.append(self._whole(ids.cast(pa.float64()).to_numpy(zero_copy_only=False)))
+            values = ids.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            chunks.append(self._whole(values, ids.type.bit_width))
             return
         numbers = canonical_integers(ids) if self._all_integers else None
         if numbers is not None:
@@ -79,11 +93,22 @@ class IdColumn:
         codes = packed.indices.to_numpy(zero_copy_only=False)
         chunks.append((codes, names.to_numpy(zero_copy_only=False).astype(object)))
 
-    def _whole(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        bad = ~(np.floor(values) == values) | (np.abs(values) > 2**53)
+    def _whole(self, values: NDArray[np.float64], width: int) -> NDArray[np.int64]:
+        """Floats that came in `width` bits as integers, where none can be the rounding of two."""
+        bad = ~(np.floor(values) == values)
         if bad.any():
             at = int(bad.argmax())
             raise BadCellError(self._role, at, f"is {values[at]}: expected a whole number")
+        bits = _EXACT_BITS[width]
+        bad = np.abs(values) > 2**bits
+        if bad.any():
+            at = int(bad.argmax())
+            raise BadCellError(
+                self._role,
+                at,
+                f"is {values[at]}, but float{width} holds whole numbers up to 2^{bits} only, and "
+                "rounds greater ones to others: expected integers or text",
+            )
         return values.astype(np.int64)
 
     def finish(self) -> tuple[NDArray[np.int64], NDArray]:
@@ -112,12 +137,29 @@ class IdColumn:
             known += len(own)
         names, part_of = np.concatenate(texts), np.concatenate(own_part)
         del texts
-        across, ids = _coded(self._unified(names, part_of))
+        across, ids = _coded(self._unified(self._in_full(names), part_of))
         return self._doubted(across[np.concatenate(codes)], ids)
 
     def _doubted(self, rows: NDArray[np.int64], ids: NDArray) -> tuple[NDArray[np.int64], NDArray]:
         self.notes += doubts(self._role, ids, rows)
         return rows, ids
+
+    def _in_full(self, names: NDArray) -> NDArray:
+        """`names` with their floats in all digits; `BadCellError` where digits are lost."""
+        texts = pa.array(names, pa.string())
+        long = pc.filter(texts, pc.match_substring_regex(texts, _LONG_FLOAT))
+        lost = pc.filter(long, pc.greater(pc.abs(pc.cast(long, pa.float64())), 2.0**53))
+        if len(lost):
+            raise BadCellError(self._role, None, _ROUNDED_ABOVE, lost[0].as_py())
+        full = _without_exponents(texts)
+        if full is None:
+            return names
+        short = pc.index(pc.is_null(full), pa.scalar(True)).as_py()
+        if short >= 0:
+            raise BadCellError(self._role, None, _DIGITS_LOST, texts[short].as_py())
+        at = pc.index(pc.match_substring_regex(texts, EXPONENT), pa.scalar(True)).as_py()
+        self._say_unified(texts[at].as_py(), full[at].as_py())
+        return full.to_numpy(zero_copy_only=False).astype(object)
 
     def _unified(self, names: NDArray, part_of: NDArray) -> NDArray:
         """`names` as int64 where all are plainly integers; else, or where in doubt, as they are.
@@ -157,6 +199,9 @@ def spelled_as(names: Sequence[str], ids: NDArray) -> list[str]:
 
     The same rule as between parts; names to which it does not apply stay as they are.
     """
+    full = _without_exponents(pa.array(names, pa.string()))
+    if full is not None and not full.null_count:
+        names = full.to_pylist()
     kind, _ = _spelling(pa.array(names, pa.string()))
     if kind == "word":
         return list(names)
@@ -182,6 +227,23 @@ def _spelling(names: pa.Array) -> tuple[str, int]:
     digits = pc.all(pc.match_substring_regex(names, r"^\d+$")).as_py()
     same = sizes["min"] == sizes["max"]
     return ("padded" if digits and same else "word"), sizes["max"] or 0
+
+
+def _without_exponents(texts: pa.Array) -> pa.Array | None:
+    """Numerals with those such as 1.2345678E7 in full, as 12345678; null where digits are lost.
+
+    None where there are none such, or where others are no numerals: then they may be names.
+    """
+    short = pc.match_substring_regex(texts, EXPONENT)
+    if not pc.any(short).as_py():
+        return None
+    if not pc.all(pc.match_substring_regex(texts, _INT_OR_EXPONENT)).as_py():
+        return None
+    values = pc.cast(pc.filter(texts, short), pa.float64())
+    whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), 2.0**53))
+    values = pc.if_else(whole, values, pa.scalar(None, pa.float64()))
+    numbers = pc.cast(pc.cast(values, pa.int64()), pa.string())
+    return pc.replace_with_mask(texts, short, numbers)
 
 
 def _without_zeros(names: NDArray) -> NDArray:

@@ -7,34 +7,50 @@
 | `8,36,54` or `8|36|54` or `8;36;54` | the mark, only where all ids are integers |
 | `[8, 36, 54]`, `('a', 'b')`, `{1, 2}`, `[ 8 36 54]`, `array([8, 36])` | as Python prints it |
 | `[np.int64(8), np.int64(36)]` | as numpy 2 has Python print it |
-| `{8,36,54}` | as PostgreSQL prints an array |
+| `[red hat, cap]` | as Spark prints an array of texts: at the commas |
+| `["red hat", "5\\" nail"]`, `"[8, 36]"` | as JSON, also where it was encoded twice |
+| `{8,36,54}`, `{hat,"red shoe"}` | as PostgreSQL prints an array |
 
-A set, as Python prints it (`{8, 36}`, with a blank behind the comma), has its items in no order.
+A GUID in braces is no list, where every cell is one: SQL Server writes ids so. A set, as Python
+prints it (`{8, 36}`, with a blank behind the comma), has its items in no order.
 
 The first rows of a file settle how its lists are written; every row must keep to that.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys.data.cells import all_whole
+from recsys.data.cells import WHOLE, all_whole
 from recsys.data.ids import BLANKS
 from recsys.data.lists import BLANK, ListError, read_list
 
-_OPEN = re.compile(r"\s*(?:(?:(?:array|set|frozenset|deque|tuple|list)\()?[\[({]|(frozen)?set\(\))")
-SET = r"^\s*(?:(?:frozen)?set\(|\{[^}]*, )"  # a cell with items in no order
-_PRINTED = re.compile(
-    r"(?:(?:array|frozenset|set|deque)\()?[\[({](?P<inner>[^\[\](){}]*)[\])}]"
-    r"(?:, ?dtype=[\w.<>'|]+)?\)?"
+_OPEN = re.compile(
+    r'\s*(?:"?\[|(?:(?:array|set|frozenset|deque|tuple|list)\()?[\[({]|(frozen)?set\(\))'
 )
+SET = r"""^\s*(?:(?:frozen)?set\(|\{(?:[^}"]|"[^"]*")*, )"""  # a cell with items in no order
+_HEAD = re.compile(r"(?:(?:array|frozenset|set|deque)\()?[\[({]")
+_TAIL = re.compile(r"[\])}](?:, ?dtype=[\w.<>'|]+)?\)?$")
 _EMPTY = frozenset({"set()", "frozenset()", "[]", "()", "{}"})
 _SCALAR = re.compile(r"""\bnp\.\w+\(('[^']*'|"[^"]*"|[^()'"]*)\)""")  # as numpy 2 prints one
-_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
-_BARE = re.compile(r"""[^\s,'"]+""")
-_VALUED = re.compile(r"^[^'\"].*:$|^\d+:[\d.]+$")  # a key of a dict, with or without its value
+_QUOTED = re.compile(r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*\"""", re.DOTALL)
+_CODE = r"x[0-9a-fA-F]{2}|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}"
+_ESCAPED = re.compile(rf"\\(?:({_CODE})|(.))", re.DOTALL)
+_LETTERS = {"n": "\n", "t": "\t", "r": "\r"} | {c: c for c in "\\'\"/"}
+# quotes around whatever PostgreSQL does not print bare
+_OF_POSTGRES = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"'{}\\,][^\s"{}\\,]*))(?:,|$)""")
+_NUMERIC = re.compile(rf"(?:{WHOLE}|nan|None)(?:\s+(?:{WHOLE}|nan|None))+")  # as numpy prints
+_BESIDE_BLANKS = re.compile(r"[\d.]\s+[-\d]")
+_VALUED = re.compile(
+    r"""^[^\s"']+:(\s|$)|^\d+:[\d.]+$|^(['"]).*?\2\s*:"""
+)  # a key of a dict, with its value
+_PLAIN_INNER = re.compile(r"""[^\[\](){}"]*""")
+_GUID_TEXT = r"\{[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}"
+_GUID = re.compile(_GUID_TEXT)
+_ONE_NAME = re.compile(rf"""{_GUID_TEXT}|[\[({{](?!{WHOLE}\s*[\])}}])[^\[\](){{}},'"]+[\])}}]""")
 _MARKS = {",": "commas", "|": "bars", ";": "semicolons"}
 # a mark that separates items elsewhere (`red shoes|hat` has two items or three), or a bracket at
 # the border of one: no list of blank-separated ids
@@ -69,10 +85,24 @@ def is_printed(cell: str) -> bool:
     return bool(_OPEN.match(cell))
 
 
+def hold_lists(cells: Sequence[str], *, named: bool = False) -> bool:
+    """Whether `cells`, some that are not empty, are lists as programs print them.
+
+    Braces around a GUID are a part of it, where every cell is one. named: the user said which
+    column holds items; then any brackets around a single name are.
+    """
+    whole = _ONE_NAME if named else _GUID
+    return (
+        bool(cells)
+        and all(map(is_printed, cells))
+        and not all(whole.fullmatch(cell.strip(BLANKS)) for cell in cells)
+    )
+
+
 def syntax_of(cells: Sequence[str]) -> ListSyntax:
     """How the lists are written, to judge by `cells` (empty ones, and a cut last one, allowed)."""
     full = [cell for cell in cells if cell.strip(BLANKS)]
-    if full and is_printed(full[0]):
+    if full and is_printed(full[0]) and hold_lists(full[:1]):
         return ListSyntax("")
     for mark in _MARKS:
         if any(mark in cell for cell in full) and all(
@@ -122,23 +152,105 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
             marks = _MARKS[syntax.separator]
             return f"is not a list of numbers separated by {marks}, as the rows before"
         return items
+    return _printed_items(text)
+
+
+_NO_LIST = "is not a list such as [8, 36, 54]: expected one per row, as in the first"
+
+
+def _printed_items(text: str) -> list[str] | str:
+    """The items of a list as a program prints it, or what is wrong with it."""
+    if text.startswith('"'):
+        text = _decoded(text)
     if text in _EMPTY or not text:
         return []
+    if "[object " in text:
+        return "has what JavaScript writes for an object, in place of it: expected the ids"
+    if text.startswith('["') and (found := _of_json(text)) is not None:
+        return found
     if "np." in text:
         text = _SCALAR.sub(r"\1", text)
-    match = _PRINTED.fullmatch(text)
-    inner = match["inner"].strip() if match else ""
-    if "..." in inner:
+    head, tail = _HEAD.match(text), _TAIL.search(text)
+    if head is None or tail is None or tail.start() < head.end():
+        return _NO_LIST
+    inner = text[head.end() : tail.start()].strip()
+    if "..." in inner and re.search(r"(^|[\s,])\.\.\.([\s,]|$)", inner):
         return "is a list that numpy has cut short: expected all items (np.set_printoptions)"
-    found = (_QUOTED if inner.startswith(("'", '"')) else _BARE).findall(inner)
-    if text.startswith("{") and any(_VALUED.search(item) for item in found):
+    braces = text.startswith("{")
+    if braces and "," in inner and (found := _of_postgres(inner)) is not None:
+        items: list[str] | None = found
+    else:
+        items = _quoted(inner) if inner.startswith(("'", '"')) else _bare(inner)
+    keys = [inner] if items is None else [] if inner[:1] in "'\"" else items
+    if braces and any(map(_VALUED.search, keys)):
         return "is a dict, with a value for each item: expected a list of items such as [8, 36, 54]"
-    left = inner
-    for item in found:
-        left = left.replace(item, "", 1)
-    if not match or left.strip(", \t\r\n"):
-        return "is not a list such as [8, 36, 54]: expected one per row, as in the first"
-    return [item[1:-1] if item[:1] in "'\"" else item for item in found]
+    return _NO_LIST if items is None else items
+
+
+def _decoded(text: str) -> str:
+    """The text that a JSON string holds, or `text` itself."""
+    value = _json(text)
+    return value.strip(BLANKS) if isinstance(value, str) else text
+
+
+def _of_json(text: str) -> list[str] | None:
+    """The items of a JSON array of texts and integers; None for anything else."""
+    values = _json(text)
+    if not isinstance(values, list) or not all(type(value) in (str, int) for value in values):
+        return None
+    return list(map(str, values))
+
+
+def _json(text: str) -> object:
+    """The value of JSON; None where it is none, or has half of a pair of surrogates."""
+    try:
+        value = json.loads(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _of_postgres(inner: str) -> list[str] | None:
+    items = []
+    at = 0
+    while at < len(inner):
+        match = _OF_POSTGRES.match(inner, at)
+        if match is None or (at and inner[at].isspace()):
+            return None
+        items.append(match[2] if match[1] is None else re.sub(r"\\(.)", r"\1", match[1]))
+        at = match.end()
+    return None if inner.endswith(",") else items
+
+
+def _quoted(inner: str) -> list[str] | None:
+    """Items in quotes, with commas or blanks between them."""
+    if _QUOTED.sub("", inner).strip(", \t\r\n"):
+        return None
+    found = [item[1:-1] for item in _QUOTED.findall(inner)]
+    return [_ESCAPED.sub(_unescaped, item) for item in found] if "\\" in inner else found
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """What Python or JSON means by a backslash and what follows; itself where they mean nothing."""
+    code, letter = match[1], match[2]
+    return chr(int(code[1:], 16)) if code else _LETTERS.get(letter, match[0])
+
+
+def _bare(inner: str) -> list[str] | None:
+    """Items without quotes: words between commas, or numbers between blanks."""
+    if not _PLAIN_INNER.fullmatch(inner):
+        return None
+    if "," not in inner:
+        return inner.split() if _NUMERIC.fullmatch(inner) or not inner else [inner]
+    items = [item.strip() for item in inner.split(",")]
+    if not items[-1]:
+        items.pop()  # as in (9,)
+    if "" in items or ("'" in inner and any("'" in (item[0], item[-1]) for item in items)):
+        return None
+    mixed = _BESIDE_BLANKS.search(inner) and any(map(_NUMERIC.fullmatch, items))
+    return None if mixed else items
 
 
 def _in_blanks(text: str) -> list[str] | None:
@@ -158,5 +270,7 @@ def _in_blanks(text: str) -> list[str] | None:
 
 def is_doubtful(text: str) -> bool:
     """Whether a cell that should be separated by blanks looks like a list with other marks."""
+    if "{" in text:
+        text = _GUID.sub("g", text)
     text = re.sub(r'"(?:[^"]|"")*"', "q", text) if '"' in text else _QUOTED.sub("q", text)
     return bool(re.search(DOUBTFUL, text))

@@ -50,11 +50,17 @@ def names_columns(user: str, item: str) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """Which column has which role: positions, and what the user should know about the rest."""
+    """Which column has which role: positions, and what the user should know about the rest.
+
+    headed: whether the columns have names. named: whether the user said which one holds the item;
+    then it is one, whatever it looks like.
+    """
 
     columns: dict[str, int]
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    headed: bool = False
+    named: bool = False
 
 
 def find_columns(
@@ -112,7 +118,13 @@ def find_columns(
     if len(set(found.values())) < len(found):
         raise source.error("columns: one column is named for two roles")
     unused = tuple(name for n, name in enumerate(clean) if n not in found.values() and name)
-    return Found(found, unused, tuple(notes))
+    named = "item" in (given or {})
+    return Found(found, unused, tuple(notes), headed=True, named=named)
+
+
+def columns_option(user: str, item: str) -> str:
+    """The option that says that a cell of the column `item` holds one item."""
+    return f"--columns user={user},item={item}"
 
 
 def _said_better(name: str, names: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.data.cells import BadCellError
 from recsys.data.ids import IdColumn
-from recsys.data.names import Found, unused_note
+from recsys.data.names import NEEDED, Found, columns_option, unused_note
 from recsys.data.ratings import RatingColumn
 from recsys.data.times import TimeColumn
 
@@ -34,6 +34,9 @@ class Rows:
     part_rated: list[bool] = field(default_factory=list)
     repeats: list[NDArray[np.int64]] = field(default_factory=list)  # pairs of each id in `users`
     file_rows: int = 0  # rows of the file so far, before `min_rating`
+
+    several: bool = False  # whether a row with more than one item was read, so that lists are known
+    one_item: str | None = None  # the option that says that cells hold one item; "" if it is given
 
     column_notes: dict[str, None] = field(default_factory=dict)  # each once, in order
     unused: dict[str, None] = field(default_factory=dict)  # names of columns, likewise
@@ -67,6 +70,10 @@ class Rows:
     def begin_columns(self, found: Found, names: Sequence[str]) -> None:
         """The file begun last has the columns `names`, used as `found` says."""
         rated = found.columns.get("rating")
+        if found.named:
+            self.one_item = ""
+        elif found.headed and self.one_item is None:
+            self.one_item = columns_option(*(names[found.columns[role]] for role in NEEDED))
         self.ratings.begin(len(self.part_rows) - 1, "" if rated is None else names[rated])
         self.column_notes.update(dict.fromkeys(found.notes))
         self.unused.update(dict.fromkeys(found.unused))
@@ -87,6 +94,7 @@ class Rows:
         places = np.arange(self.file_rows, self.file_rows + height)
         places = places if counts is None else np.repeat(places, counts)
         self.file_rows += height
+        self.several = self.several or (counts is not None and bool((counts > 1).any()))
         if ratings is not None:
             self.part_rated[-1] = True
             keep = self.ratings.add(ratings, places)
@@ -139,6 +147,7 @@ class Rows:
         self.users.add(users)
         self.items.add(items)
         self.repeats.append(counts)
+        self.several = self.several or bool((counts > 1).any())
         self.file_rows += len(users)
         self.part_rows[-1] += len(items)
         self.part_users[-1] += len(users)

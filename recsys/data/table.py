@@ -22,7 +22,7 @@ from recsys.data.cells import BadCellError, all_whole
 from recsys.data.ids import BLANKS
 from recsys.data.layout import Layout
 from recsys.data.list_cells import PLAIN, SET, ListSyntax, items_of
-from recsys.data.names import NEEDED, names_columns
+from recsys.data.names import NEEDED, columns_option, names_columns
 from recsys.data.ratings import fits, is_word, kind_of_rating
 from recsys.data.rows import Rows
 from recsys.data.stream import Source, shown
@@ -271,7 +271,7 @@ def read_plainly(
 def one_item_option(layout: Layout) -> str:
     """The option that says that a cell holds one item."""
     user, item = (layout.names[layout.columns[role]] for role in NEEDED)
-    return f"--columns user={user},item={item}"
+    return columns_option(user, item)
 
 
 def _bad(source: Source, layout: Layout, line: int, role: str, what: str) -> InputError:

@@ -1,8 +1,11 @@
 """What counts as an id, and when two of them are one."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
+from recsys.data.ids import IdColumn, canonical_integers, spelled_as
 from recsys.data.read import load_path
 from tests.data.conftest import pairs, refusal
 
@@ -218,3 +221,83 @@ def test_whom_a_submission_is_for_has_no_missing_values(write):
     path = write("d/test.csv", "user\nu1\nnan\n")
     message = refusal(path.parent)
     assert "has the user 'nan', a missing value: expected user ids" in message
+
+
+def test_a_batch_without_rows_leaves_integers_integers():
+    none = canonical_integers(pa.array([], pa.string()))
+    assert none is not None
+    assert none.tolist() == []
+    column = IdColumn("item")
+    column.begin()
+    for batch in (["8"], [], ["36"]):
+        column.add(pa.array(batch, pa.string()))
+    assert all(isinstance(chunk, np.ndarray) for chunk in column._parts[0])  # the quick path
+    assert column.finish()[1].tolist() == [8, 36]
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "good"),
+    [(np.float32, 2**24 - 4, 2**24), (np.float64, 2**53 - 4, 2**53), (np.float16, 2000, 2**11)],
+)
+def test_floats_that_could_be_the_rounding_of_others_are_no_ids(tmp_path, kind, first, good):
+    def file_of(values):
+        frame = pd.DataFrame({"user": np.array(values, kind), "item": range(len(values))})
+        frame.to_parquet(tmp_path / "x.parquet")
+        return tmp_path / "x.parquet"
+
+    data = load_path(file_of(range(first, good + 1))).interactions
+    assert data.user_ids.tolist() == list(range(first, good + 1))
+    message = refusal(file_of(range(first, good + 9)))
+    assert "column user: user is" in message
+    assert "rounds greater ones to others: expected integers or text" in message
+
+
+def test_a_float_in_text_that_lost_digits_is_no_id(write):
+    text = "user,item\n5.0,1\n900719925474109568.0,2\n"
+    message = refusal(write("x.csv", text))
+    assert "line 3, column user: user '900719925474109568.0' is a float above 2^53" in message
+    assert "is a float above 2^53" in refusal(write("x.csv", text.replace("5.0", "u5")))
+    data = load_path(write("x.csv", "user,item\n5.0,1\n9007199254740992.0,2\n"))
+    assert data.interactions.user_ids.tolist() == [5, 2**53]
+
+
+def test_doubles_of_java_are_numbers_in_full(write):
+    ids = ["9999999.0", "1.0E7", "1.2345678E7", "9.007199254740992E15", "-1.0E7"]
+    data = read_users_of(write, ids).interactions
+    assert data.user_ids.tolist() == [-(10**7), 9999999, 10**7, 12345678, 2**53]
+    assert "user ids such as '1.0E7' are read as 10000000" in data.notes
+    assert spelled_as(["1.2345678E7", "1.0"], data.user_ids) == ["12345678", "1"]
+    for lost in ("1.23456789E7", "9.1E15", "1.5E0"):
+        message = refusal(write("x.csv", f"user,item\n1.0E7,1\n{lost},2\n"))
+        assert f"line 3, column user: user '{lost}' is a number in E notation without" in message
+
+
+def test_what_looks_like_a_double_among_names_is_one_and_is_noted(write):
+    data = read_users_of(write, ["1.0E7", "ann", "bob"]).interactions
+    assert data.user_ids.tolist() == ["1.0E7", "ann", "bob"]
+    (note,) = data.notes
+    assert "'1.0E7'" in note
+    assert "E notation" in note
+    assert read_users_of(write, ["7E7", "1E5", "2E3"]).interactions.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (["5,0", "36,0"], "ids such as '36,0' may be whole numbers with a decimal comma"),
+        (["5,00", "36"], "ids such as '5,00' may be whole numbers with a decimal comma"),
+        (["1.008", "981", "12.345.678"], "'1.008' may be numbers with a mark between thousands"),
+        (["1,008", "981"], "'1,008' may be numbers with a mark between thousands"),
+        (["'000101", "000101"], "\"'000101\" and '000101'"),
+        (["5,0", "5", "x"], "'5' and '5,0'"),
+    ],
+)
+def test_numbers_in_a_spelling_that_is_not_read_are_noted(write, ids, said):
+    data = read_users_of(write, ids).interactions
+    assert data.user_ids.tolist() == sorted(ids)
+    assert any(said in note for note in data.notes), data.notes
+
+
+def test_what_only_resembles_such_numbers_is_not_noted(write):
+    for ids in (["1.2.3", "1.2.4"], ["1.08", "981"], ["5,0", "a,0"], ["1.008", "1234"]):
+        assert read_users_of(write, ids).interactions.notes == ()

@@ -197,3 +197,79 @@ def test_one_user_may_have_more_than_a_look_at_the_file(write, header, end, late
 def test_a_numeral_is_the_same_to_every_reader(text: str, whole: bool, number: bool) -> None:
     assert all_whole([text]) == whole
     assert (NUMBER.fullmatch(text) is not None) == number
+
+
+@pytest.mark.parametrize(
+    ("cell", "items"),
+    [
+        ("[red hat, cap]", ["red hat", "cap"]),  # Spark's cast of an array to a string
+        ("[red hat]", ["red hat"]),
+        ("[it's, 5]", ["it's", "5"]),
+        (r'["caf\u00e9", "a"]', ["café", "a"]),
+        (r'["5\" nail", "b\/c"]', ['5" nail', "b/c"]),
+        ('["a", 8]', ["a", "8"]),
+        (r"""['it\'s "x"', 'b\\c', 'caf\xe9', '\d']""", ['it\'s "x"', "b\\c", "café", r"\d"]),
+        ("['red (hat)', 'a] b']", ["red (hat)", "a] b"]),
+        ("['wait... what', 'b']", ["wait... what", "b"]),
+        ('"[8, 36]"', ["8", "36"]),  # JSON, encoded twice
+        (r'"[\"a\", \"b c\"]"', ["a", "b c"]),
+        ('{hat,"red shoe"}', ["hat", "red shoe"]),  # PostgreSQL
+        (r"""{"5\" nail","a\\b",it's,"Title: x"}""", ['5" nail', "a\\b", "it's", "Title: x"]),
+        ('{"red shoe","cap, blue"}', ["red shoe", "cap, blue"]),
+        ("[8, None]", ["8", "None"]),
+    ],
+)
+def test_items_of_a_printed_list(cell, items):
+    assert items_of(cell, syntax_of([cell])) == items
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("[8, 36 54]", "is not a list such as"),
+        ("[8,, 36]", "is not a list such as"),
+        ("[8, 'a']", "is not a list such as"),
+        ('["a", null]', "is not a list such as"),
+        (r'"[\"\ud800\"]"', "is not a list such as"),
+        ("[(1, 2), (3, 4)]", "is not a list such as"),
+        ("[object Object]", "has what JavaScript writes for an object"),
+        ("{'red hat': 1, 'cap': 2}", "is a dict"),
+        ('{"a":1}', "is a dict"),
+    ],
+)
+def test_what_is_no_plain_list_is_refused(cell, words):
+    found = items_of(cell, syntax_of([cell]))
+    assert isinstance(found, str)
+    assert words in found
+
+
+def test_an_array_of_postgresql_with_commas_in_its_items_has_its_order(write):
+    text = 'user,items\n1,"{""cap, blue"",hat}"\n2,"{hat,""red shoe""}"\n'
+    found = load_path(write("x.csv", text), columns={"item": "items"})
+    assert pairs(found) == [(1, "cap, blue"), (1, "hat"), (2, "hat"), (2, "red shoe")]
+    assert found.interactions.ordered
+
+
+GUIDS = [f"{{6F9619FF-8B86-D011-B42D-00C04FC964F{n}}}" for n in range(3)]
+
+
+@pytest.mark.parametrize("header", ["UserId,ItemId", "user_id,item_id", "user,product", "a,b,c"])
+def test_a_guid_in_braces_keeps_them(write, header):
+    more = ",x" if header == "a,b,c" else ""
+    rows = "".join(f"{u},{GUIDS[i]}{more}\n" for u, i in ((1, 0), (1, 1), (2, 0), (2, 2)))
+    columns = {"user": "a", "item": "b"} if more else None
+    data = load_path(write("x.csv", f"{header}\n{rows}"), columns=columns)
+    assert data.interactions.item_ids.tolist() == GUIDS
+    bare = [guid[1:-1] for guid in GUIDS[:2]]
+    array = f'user,item\n1,"{{{",".join(bare)}}}"\n'
+    assert load_path(write("x.csv", array)).interactions.item_ids.tolist() == bare
+
+
+def test_a_name_in_brackets_is_whole_where_the_columns_are_named(write):
+    text = "user,item\n1,[REC]\n1,[Ab c]\n2,[REC]\n2,(blue)\n"
+    data = load_path(write("x.csv", text), columns={"user": "user", "item": "item"})
+    assert data.interactions.item_ids.tolist() == ["(blue)", "[Ab c]", "[REC]"]
+    listed = load_path(
+        write("x.csv", 'u,i\n1,"[8, 36, 54]"\n2,[9]\n'), columns={"user": "u", "item": "i"}
+    )
+    assert pairs(listed) == WANTED

@@ -81,6 +81,10 @@ OF_MANY_ROWS = (
     "missing",
     "stands in quotes",
     "is a rounded number",
+    "is a list of numbers with",
+    "is a list as a program",
+    "is a number in E notation",
+    "is a float above",
 )
 
 

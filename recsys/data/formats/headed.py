@@ -12,7 +12,7 @@ import pyarrow as pa
 from recsys.data.formats.base import text_format
 from recsys.data.ids import BLANKS
 from recsys.data.layout import INTEGER, NUMBER, SAMPLE, SEPARATORS, Head, Layout, cells_of
-from recsys.data.list_cells import is_printed, items_of, syntax_of
+from recsys.data.list_cells import hold_lists, items_of, syntax_of
 from recsys.data.names import NEEDED, Found, find_columns, normal
 from recsys.data.stream import shown
 from recsys.data.times import TimeColumn
@@ -34,7 +34,7 @@ class _Header:
         """Whether rows hold lists: by the report's header, or as Python prints them."""
         if not self.named and [normal(name) for name in self.names] == ["userid", "itemid"]:
             return True
-        return bool(self.item_cells) and all(map(is_printed, self.item_cells))
+        return hold_lists(self.item_cells, named=self.named)
 
     def layout(self) -> Layout:
         width = len(self.names)
