@@ -52,12 +52,13 @@ class Head:
     """The beginning of a file, read as far as it is asked for.
 
     columns: roles to names of columns, as the user gave them. rated: whether ratings are asked
-    for.
+    for. header: the line of another file that stands for the header this one goes without.
     """
 
     source: Source
     columns: Mapping[str, str] | None = None
     rated: bool = False
+    header: str = ""
 
     @cached_property
     def kind(self) -> str:
@@ -88,13 +89,16 @@ class Head:
 
     @cached_property
     def rows(self) -> list[str]:
-        """The first lines that are not empty, one or more; `InputError` for what is not a table."""
+        """The header of another file, if any, and the first lines that are not empty, one or more.
+
+        `InputError` for what is not a table.
+        """
         lines = self._lines
         rows = [line for line in lines[self._first :] if line]
         self._check_drawn(rows)
         if "\ufffd" in rows[0]:
             self._check_utf8()
-        return rows
+        return [self.header, *rows] if self.header else rows
 
     @cached_property
     def _lines(self) -> list[str]:
@@ -116,7 +120,12 @@ class Head:
         return first
 
     def below_header(self, layout: Layout) -> Layout:
-        """The same layout, with where its rows begin: below the first line that is not empty."""
+        """The same layout, with where its rows begin: below the first line that is not empty.
+
+        Below a header of another file, every line is a row.
+        """
+        if self.header:
+            return layout
         first = self._first
         breaks = re.finditer(rb"\r\n|\n|\r", self.data)
         ends = [match.end() for _, match in zip(range(first + 1), breaks, strict=False)]

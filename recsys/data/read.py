@@ -15,11 +15,12 @@ from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError, ColumnProblem
 from recsys.data.doubts import missing_among
 from recsys.data.files import FoundFiles, find_sources
-from recsys.data.formats import Columns, find_format
+from recsys.data.formats import Columns, Format, Table
 from recsys.data.ids import respelled_note, spelled_as
-from recsys.data.layout import Head, Layout
+from recsys.data.layout import Layout
 from recsys.data.names import COMMON
 from recsys.data.rows import Rows
+from recsys.data.shared_header import find_tables
 from recsys.data.stream import NoRowsError, Source, shown
 from recsys.data.table import (
     find_cell,
@@ -64,8 +65,9 @@ def load_path(
     rows = Rows(min_rating)
     files: dict[str, list[Source]] = {}
     layouts: dict[str, Columns] = {}
+    tables = find_tables([s for own in parts.values() for s in own], columns, rows)
     for part, own in parts.items():
-        files[part] = _read_part(own, columns, rows, layouts)
+        files[part] = _read_part(own, tables, rows, layouts)
     sources = {source.label: source for part in files.values() for source in part}
     search_parts = 1 + ("valid" in parts)
     try:
@@ -162,7 +164,7 @@ def _match_receivers(
 
 def _read_part(
     sources: list[Source],
-    columns: Mapping[str, str] | None,
+    tables: Mapping[str, tuple[Format, Table]],
     rows: Rows,
     layouts: dict[str, Columns],
 ) -> list[Source]:
@@ -174,7 +176,7 @@ def _read_part(
     empty: NoRowsError | None = None
     for source in sources:
         try:
-            layouts[source.label] = _read_file(source, columns, rows)
+            layouts[source.label] = _read_file(source, *tables[source.label], rows)
         except NoRowsError as error:
             if len(sources) == 1:
                 raise
@@ -187,10 +189,9 @@ def _read_part(
     return done
 
 
-def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Columns:
+def _read_file(source: Source, format: Format, table: Table, rows: Rows) -> Columns:
     """Append one file to `rows`; returns which columns it took."""
     rows.begin_part(source.label)
-    format, table = find_format(Head(source, columns, rows.min_rating is not None))
     layout = table.read(rows)
     if source.constants and not format.folders:
         keys = ", ".join(f"{key}=..." for key, _ in source.constants)
