@@ -213,15 +213,28 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
         elif layout.quoted and '"' in line:
             cells = unquoted(line, layout.separator, (text for _, text in lines))
             if cells is None:
-                raise source.error(
-                    f"line {number} has a stray quote: expected quotes around whole cells, "
-                    "closed before the next separator"
-                )
+                raise _stray(source, number, line)
         else:
             cells = line.split(layout.separator)
         if len(cells) != layout.width:
-            raise source.error(f"line {number} has {len(cells)} columns: expected {layout.width}")
+            what = f"line {number} has {len(cells)} columns: expected {layout.width}"
+            if layout.quoted and '\\"' in line:
+                what += '; a quote behind a backslash (\\") ends its cell, expected it doubled ("")'
+            raise source.error(what)
         yield number, cells
+
+
+def _stray(source: Source, number: int, line: str) -> InputError:
+    if '\\"' in line:
+        return source.error(
+            f'line {number} has a quote behind a backslash (\\"): expected quotes inside a cell '
+            'doubled (""), as Spark writes them with option("escape", "\\"") and pandas with '
+            "doublequote=True"
+        )
+    return source.error(
+        f"line {number} has a stray quote: expected quotes around whole cells, closed before the "
+        "next separator"
+    )
 
 
 def read_plainly(
