@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -18,6 +18,12 @@ HEAD = 1 << 18  # bytes that a look at a file begins with
 SAMPLE = 200  # rows that settle how a table is laid out
 NUMBER = re.compile(NUMERAL, re.ASCII)
 INTEGER = re.compile(r"-?\d+", re.ASCII)  # without the point that `cells.WHOLE` takes
+_TYPE = re.compile(
+    r"((u?int|float)(8|16|32|64)?|(tiny|small|big|long)int|integer|long|short|double( precision)?|"
+    r"real|decimal|numeric|number|string|str|object|text|(n?var)?char|character( varying)?|"
+    r"varchar2|utf8|bool(ean)?|date(time)?|timestamp|time|datetime64\[ns\]|category|uuid)"
+    r"(\(\d+(, ?\d+)?\))?"
+)
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
@@ -145,6 +151,12 @@ class Head:
                     f"line {line + n} is {shown(row)}: a table drawn for the eye; expected it as "
                     "CSV (psql --csv, mysql --batch, to_csv)"
                 )
+        for row in rows[1:2]:
+            if any(_are_types(cells_of(row, mark) or ()) for mark in SEPARATORS):
+                below = self._first + 1 + self._lines[self._first + 1 :].index(row) + 1
+                raise self.source.error(
+                    f"line {below} is {shown(row)}, types of the columns: leave it out"
+                )
 
     def _check_utf8(self) -> None:
         try:
@@ -165,6 +177,11 @@ def _whole_lines(data: bytes) -> int:
 def lines_of(text: str) -> list[str]:
     """`text` cut at line feeds, carriage returns or both, as the table parser does."""
     return re.split(r"\r\n|\n|\r", text)
+
+
+def _are_types(cells: Sequence[str]) -> bool:
+    """Whether a row says which type each column has, as some programs write below a header."""
+    return len(cells) > 1 and all(_TYPE.fullmatch(cell.strip().lower()) for cell in cells)
 
 
 def cells_of(line: str, separator: str) -> tuple[str, ...] | None:

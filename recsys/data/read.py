@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -15,10 +15,10 @@ from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError, ColumnProblem
 from recsys.data.doubts import missing_among
 from recsys.data.files import FoundFiles, find_sources
-from recsys.data.formats import Columns, Format, Table
+from recsys.data.formats import Columns, Format, Table, header_in_rows
 from recsys.data.ids import respelled_note, spelled_as
 from recsys.data.layout import Layout
-from recsys.data.names import COMMON
+from recsys.data.names import NEEDED, names_of, normals
 from recsys.data.rows import Rows
 from recsys.data.shared_header import find_tables
 from recsys.data.stream import NoRowsError, Source, shown
@@ -289,22 +289,32 @@ def _check_headers(
     sources: Mapping[str, Source], layouts: Mapping[str, Columns], pairs: Pairs
 ) -> None:
     """Raise `InputError` where a file has its header again among the rows."""
-    if not (_may_name("user", pairs.user_ids) and _may_name("item", pairs.item_ids)):
+    own = {role: [_named(layout, role) for layout in layouts.values()] for role in NEEDED}
+    if not all(
+        _may_name(ids, names_of(role, own[role]))
+        for role, ids in zip(NEEDED, (pairs.user_ids, pairs.item_ids), strict=True)
+    ):
         return
     for part, source in sources.items():
         layout = layouts[part]
-        error = first_error(source, layout) if isinstance(layout, Layout) else None
+        if isinstance(layout, Layout):
+            error = first_error(source, layout)
+        else:
+            error = header_in_rows(source, layout)
         if error is not None:
             raise error
 
 
-def _may_name(role: str, ids: NDArray) -> bool:
-    """Whether one of the ids is a common name of a column."""
+def _named(layout: Columns, role: str) -> str:
+    return layout.names[layout.columns[role]] if isinstance(layout, Layout) else layout[role]
+
+
+def _may_name(ids: NDArray, names: Collection[str]) -> bool:
+    """Whether one of the ids is a name of a column."""
     if ids.dtype == np.int64:
         return False
-    texts = pc.replace_substring_regex(pc.utf8_lower(pa.array(ids, pa.string())), r"[\s_.-]", "")
-    names = pa.array(sorted(COMMON[role]))
-    return bool(pc.any(pc.is_in(texts, value_set=names)).as_py())
+    value_set = pa.array(sorted(names))
+    return bool(pc.any(pc.is_in(normals(pa.array(ids, pa.string())), value_set=value_set)).as_py())
 
 
 def _strangers(parts: list[str], pairs: Pairs) -> list[str]:

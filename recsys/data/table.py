@@ -246,6 +246,7 @@ def read_plainly(
     Raises `InputError` with the line at the first row that cannot be used.
     """
     worded: bool | None = None
+    own = [layout.names[layout.columns[role]] for role in NEEDED]
     for number, cells in _cells(source, layout):
         for role in NEEDED:
             at = layout.columns[role]
@@ -257,7 +258,7 @@ def read_plainly(
                 what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"
                 raise _bad(source, layout, number, role, what)
         user, item = (cells[layout.columns[role]] for role in NEEDED)
-        if names_columns(user, item):
+        if names_columns(user, item, own):
             raise source.error(
                 f"line {number} repeats the header: were files put together? "
                 "Expected it in line 1 only"

@@ -12,16 +12,21 @@ May import: errors, and the files of data that read a text or collect rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from recsys.data.formats.base import Columns, Format, Table
 from recsys.data.formats.headed import LISTS, LONG, no_header
-from recsys.data.formats.jsonl import JSON_LINES
+from recsys.data.formats.jsonl import JSON_LINES, json_ids
 from recsys.data.formats.movielens import DOUBLE_COLON, U_DATA
 from recsys.data.formats.numbers import BARE_LISTS, LINES, NUMBERS
-from recsys.data.formats.parquet import PARQUET
+from recsys.data.formats.parquet import PARQUET, parquet_ids
 from recsys.data.formats.recbole import RECBOLE
 from recsys.data.layout import Head
+from recsys.data.names import NEEDED, names_columns
+from recsys.data.stream import Source, kind_of
+from recsys.errors import InputError
 
-__all__ = ["FORMATS", "Columns", "Format", "Table", "find_format", "format_rows"]
+__all__ = ["FORMATS", "Columns", "Format", "Table", "find_format", "format_rows", "header_in_rows"]
 
 # in the order in which they are tried on a file: the plainest first
 FORMATS = (
@@ -47,6 +52,22 @@ def find_format(head: Head) -> tuple[Format, Table]:
         if table is not None:
             return format, table
     raise no_header(head)
+
+
+def header_in_rows(source: Source, columns: Mapping[str, str]) -> InputError | None:
+    """The first row of a file of known types that has the names of its columns for ids.
+
+    columns: their names by role.
+    """
+    kind = "row" if kind_of(source) == "parquet" else "line"
+    own = [columns[role] for role in NEEDED]
+    for place, user, item in (parquet_ids if kind == "row" else json_ids)(source, own):
+        if names_columns(user, item, own):
+            return source.error(
+                f"{kind} {place} has the names of the columns for ids: was a header read as a row? "
+                "Leave it out"
+            )
+    return None
 
 
 def format_rows() -> str:

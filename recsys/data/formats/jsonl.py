@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,15 @@ def first_keys(source: Source) -> list[str]:
     """The keys of the first objects; `InputError` if these are not objects."""
     batch = next(_batches(source), None)
     return [] if batch is None else _names(source, batch)
+
+
+def json_ids(source: Source, keys: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """(line, user, item) of every object that has text for both; keys: of user and item."""
+    for batch in _batches(source):
+        for line, row in batch:
+            user, item = (_bare(row.get(key)) for key in keys)
+            if isinstance(user, str) and isinstance(item, str):
+                yield line, user, item
 
 
 def _names(source: Source, batch: list[_Row]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -86,6 +86,23 @@ def read_parquet(
     except (pa.ArrowException, MemoryError, *BROKEN) as error:
         detail = " ".join(str(error).split())[:200]
         raise source.error(f"cannot be read as parquet: {detail}") from None
+
+
+def parquet_ids(source: Source, names: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """(row from 1, user, item) of every row that has text for both; names: of their columns."""
+    with source.open_in_arrow() as raw:
+        file = pq.ParquetFile(raw)
+        if not set(names) <= set(file.schema_arrow.names):
+            return  # one is said by the folders
+        row = 0
+        for batch in file.iter_batches(_BATCH, columns=list(names)):
+            for user, item in zip(*(batch.column(name).to_pylist() for name in names), strict=True):
+                row += 1
+                texts = [
+                    v.decode(errors="replace") if isinstance(v, bytes) else v for v in (user, item)
+                ]
+                if all(isinstance(text, str) for text in texts):
+                    yield row, texts[0], texts[1]
 
 
 def stored_names(source: Source) -> list[str]:
