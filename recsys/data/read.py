@@ -273,6 +273,12 @@ def _place(source: Source, layout: Columns, row: int | None) -> str:
 
 
 def _two_rows(layout: Columns, user: object) -> str:
+    if isinstance(layout, Layout) and layout.rest:
+        return (
+            f"two lines begin with {shown(str(user))}: expected the user there, and one line per "
+            "user; if lines are baskets without a user, write a number of its own in front of each "
+            "(awk '{print NR, $0}')"
+        )
     said = (
         f"user {shown(str(user))} has two rows of items: expected one row per user (lists), or one "
         "item per row"
