@@ -486,3 +486,37 @@ def test_bytes_that_are_no_text_name_their_column(tmp_path):
     table = pa.table({"user": pa.array([b"\xff\x01"], pa.binary()), "item": [1]})
     pq.write_table(table, tmp_path / "x.parquet")
     assert "column user: user is bytes that are no UTF-8" in refusal(tmp_path / "x.parquet")
+
+
+RATING = "1\t2\t3\t978300760\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "cure"),
+    [
+        (
+            ["ml-1m.train.rating", "ml-1m.test.rating", "ml-1m.test.negative"],
+            "rename ml-1m.train.rating to train.csv and ml-1m.test.rating to test.csv",
+        ),
+        (
+            ["train_data.tsv", "test_data.tsv"],
+            "rename train_data.tsv to train.tsv and test_data.tsv to test.tsv",
+        ),
+        (
+            ["trainData.csv", "valData.csv", "testData.csv"],
+            "rename trainData.csv to train.csv and valData.csv to valid.csv and testData.csv",
+        ),
+        (["interactions_train.csv", "interactions_test.csv"], "rename interactions_train.csv to"),
+        (["part-train.csv", "part-test.csv"], "rename part-train.csv to train.csv"),
+        (["split=train/0.csv", "split=test/0.csv"], "rename split=train/0.csv to train.csv"),
+        (["u1.base", "u1.test"], "rename u1.base to train.base and u1.test to test.csv"),
+        (["u1.base", "u1.test", "u2.base", "u2.test"], "put one of each in a folder"),
+    ],
+)
+def test_train_and_test_under_other_names_are_never_one_table(write, tmp_path, files, cure):
+    for name in files:
+        write(f"x/{name}", RATING)
+    message = refusal(tmp_path / "x")
+    assert "the names tell train from test" in message
+    assert cure in message
+    assert "cat" not in message
