@@ -520,3 +520,23 @@ def test_train_and_test_under_other_names_are_never_one_table(write, tmp_path, f
     assert "the names tell train from test" in message
     assert cure in message
     assert "cat" not in message
+
+
+def test_a_column_that_only_the_folders_of_csv_have(write, tmp_path):
+    for n, header in ((1, "item_id"), (2, "item_id,rating")):
+        for user in (1, 2):
+            write(f"x{n}/user_id={user}/part-0.csv", header + "\n5,1\n"[: 1 + 2 * n] + "\n")
+        message = refusal(tmp_path / f"x{n}")
+        assert "what the folders user_id=... say is used of parquet files only" in message
+
+
+def test_words_in_a_test_file_are_users_under_a_header(write, tmp_path):
+    write("x/train.csv", "user,item\nann,hat\nbob,cap\n")
+    write("x/test.csv", "ann\nbob\n")
+    message = refusal(tmp_path / "x")
+    assert "line 1 is 'ann': one column" in message
+    assert (
+        "if these are the users to recommend for, the header user_id in line 1 says so" in message
+    )
+    write("x/test.csv", "user_id\nann\nbob\n")
+    assert load_path(tmp_path / "x").receivers.names == ["ann", "bob"]

@@ -12,7 +12,9 @@ May import: errors, and the files of data that read a text or collect rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from recsys.data.formats.base import Columns, Format, Table
 from recsys.data.formats.headed import LISTS, LONG, no_header
@@ -21,10 +23,10 @@ from recsys.data.formats.movielens import DOUBLE_COLON, U_DATA
 from recsys.data.formats.numbers import BARE_LISTS, LINES, NUMBERS
 from recsys.data.formats.parquet import PARQUET, parquet_ids
 from recsys.data.formats.recbole import RECBOLE
-from recsys.data.layout import Head
+from recsys.data.layout import SAMPLE, Head
 from recsys.data.names import NEEDED, names_columns
-from recsys.data.stream import Source, kind_of
-from recsys.errors import InputError
+from recsys.data.stream import Source, kind_of, shown
+from recsys.errors import InputError, UserError
 
 __all__ = ["FORMATS", "Columns", "Format", "Table", "find_format", "format_rows", "header_in_rows"]
 
@@ -51,7 +53,31 @@ def find_format(head: Head) -> tuple[Format, Table]:
         table = format.find(head)
         if table is not None:
             return format, table
-    raise no_header(head)
+    raise _no_format(head)
+
+
+def _no_format(head: Head) -> UserError:
+    """The message for a file that fits no format."""
+    error = _one_column(head) or no_header(head)
+    if not head.source.constants or not isinstance(error, InputError):
+        return error
+    keys = ", ".join(f"{key}=..." for key, _ in head.source.constants)
+    return InputError(
+        f"{error}; what the folders {keys} say is used of parquet files only: write it into the "
+        "rows, or the files as parquet"
+    )
+
+
+def _one_column(head: Head) -> InputError | None:
+    """The message for a file of which each row has one cell; None for others."""
+    line = head.rows[0].strip()
+    if any(re.search(r"[,\t;|]| |:", row.strip()) for row in head.rows[:SAMPLE]):
+        return None
+    said = f"line 1 is {shown(line)}: one column; expected at least two, of users and of items, "
+    said += "separated by , tab ; or |"
+    if "test" in PurePath(head.source.label).name.lower():
+        said += " (if these are the users to recommend for, the header user_id in line 1 says so)"
+    return head.source.error(said)
 
 
 def header_in_rows(source: Source, columns: Mapping[str, str]) -> InputError | None:
