@@ -58,6 +58,7 @@ _PIECE = re.compile(r"part[-_.].*")
 _SHARD = re.compile(r"[-_.]\d+(-of-\d+)?$")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_ADDRESS = re.compile(r"(\w{2,}):/+")  # as a path has it, which keeps one slash
 _MAX_MEMBERS, _MAX_DEPTH = 10_000, 8
 _MAX_LOOK = 50  # tables whose header is read to find the one with users and items
 
@@ -100,6 +101,12 @@ def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> FoundF
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no such file"
+        if (address := _ADDRESS.match(label)) is not None:
+            label = f"{address[1]}://{label[address.end() :]}"
+            raise problem(
+                f"{label!r} is an address, not a path: download it first, and give the path it has "
+                "then"
+            ) from None
         raise problem(f"{label!r}: {reason}: expected a file or folder of data") from None
     if stat.S_ISDIR(mode):
         return _choose(label, _in_folder(path), columns)
@@ -167,8 +174,9 @@ def _in_zip(source: Source, path: Path) -> list[_Entry]:
         raise source.error(what)
     found = []
     for info in members:
-        place = PurePosixPath(info.filename.lstrip("/"))
-        if not _passed_over(place):
+        name = info.filename.replace("\\", "/")  # as some programs of Windows write it
+        place = PurePosixPath(name.lstrip("/"))
+        if not name.endswith("/") and not _passed_over(place):
             opened = partial(_open_member, path, info)
             member = Source(f"{path}/{info.filename}", info.compress_size, opened)
             found.append(_Entry(place, member, info.file_size))
@@ -177,9 +185,11 @@ def _in_zip(source: Source, path: Path) -> list[_Entry]:
 
 def _open_member(path: Path, info: zipfile.ZipInfo) -> IO[bytes]:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NotImplementedError("it is not packed with deflate")
+        raise NotImplementedError(
+            "it is packed by another method than deflate: unpack the zip and give the folder"
+        )
     if info.flag_bits & 1:
-        raise NotImplementedError("it is encrypted")
+        raise NotImplementedError("it is encrypted: unpack the zip and give the folder")
     # the member keeps the shared file open after the archive object is closed
     with zipfile.ZipFile(path) as archive:
         return archive.open(info)

@@ -15,7 +15,7 @@ from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError, ColumnProblem
 from recsys.data.doubts import missing_among
 from recsys.data.files import FoundFiles, find_sources
-from recsys.data.formats import Columns, Format, Table, header_in_rows
+from recsys.data.formats import Columns, Format, Table, header_in_rows, id_in_rows
 from recsys.data.ids import respelled_note, spelled_as
 from recsys.data.layout import Layout
 from recsys.data.names import NEEDED, names_of, normals
@@ -216,15 +216,17 @@ def _nothing_left(rows: Rows) -> str:
 def _located(
     sources: Mapping[str, Source], layouts: Mapping[str, Columns], error: BadCellError
 ) -> InputError:
-    """The error of a whole column, with its line in a text file."""
+    """The error of a whole column, with the first row that has it."""
     for part, source in sources.items():
         layout = layouts[part]
-        if isinstance(layout, Layout):
-            found = None
-            if error.cell is not None:
+        found = None
+        if error.cell is not None:
+            if isinstance(layout, Layout):
                 found = find_cell(source, layout, error.role, error.cell, error.what)
-            if found is not None:
-                return found
+            else:
+                found = id_in_rows(source, layout, error.role, error.cell, error.what)
+        if found is not None:
+            return found
     return next(iter(sources.values())).error(str(error))
 
 

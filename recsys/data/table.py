@@ -252,7 +252,9 @@ def read_plainly(
             at = layout.columns[role]
             cell = cells[at] = cells[at].strip(BLANKS)
             if not cell and (layout.lists is None or role == "user"):
-                raise _bad(source, layout, number, role, "is empty: expected an id")
+                raise _bad(
+                    source, layout, number, role, "is empty: expected an id (leave such rows out)"
+                )
             breaks = _breaks(layout, role)
             if breaks is not None and breaks.search(cell):
                 what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"

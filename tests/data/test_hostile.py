@@ -41,7 +41,7 @@ GOOD = HEAD + "1,2,3,4\n"
         (GOOD + "1,2,3\n", ["line 3 has 3 columns: expected 4"]),
         (GOOD + "\n1,2,3,4,5\n", ["line 4 has 5 columns: expected 4"]),
         (GOOD + ",2,3,4\n", ["line 3, column user", "is empty: expected an id"]),
-        (GOOD + "1,,3,4\n", ["line 3, column item", "is empty: expected an id"]),
+        (GOOD + "1,,3,4\n", ["line 3, column item", "is empty: expected an id (leave such rows"]),
         (
             GOOD + "nan,2,3,4\n",
             ["line 3, column user", "'nan'", "is a missing value: expected an id"],

@@ -200,3 +200,10 @@ def test_keys_that_come_late_are_not_dropped_in_silence(write, pad):
     assert "put an object with a rating first" in refusal(path, min_rating=3)
     notes = load_path(path, columns={"timestamp": "none"}).interactions.notes
     assert not any("timestamp is used" in note for note in notes)
+
+
+def test_a_comma_at_the_end_of_a_line(write):
+    message = refusal(write("x.jsonl", '{"user":1,"item":2},\n{"user":1,"item":3}\n'))
+    assert "leave out the comma at the end of each line" in message
+    message = refusal(write("x.jsonl", '{"user":1,\n"item":2}\n'))
+    assert "jq -c . puts an object that spans lines on one" in message

@@ -13,8 +13,9 @@ May import: errors, and the files of data that read a text or collect rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
+from typing import Any
 
 from recsys.data.formats.base import Columns, Format, Table
 from recsys.data.formats.headed import LISTS, LONG, no_header
@@ -23,12 +24,22 @@ from recsys.data.formats.movielens import DOUBLE_COLON, U_DATA
 from recsys.data.formats.numbers import BARE_LISTS, LINES, NUMBERS
 from recsys.data.formats.parquet import PARQUET, parquet_ids
 from recsys.data.formats.recbole import RECBOLE
+from recsys.data.ids import BLANKS
 from recsys.data.layout import SAMPLE, Head
 from recsys.data.names import NEEDED, names_columns
 from recsys.data.stream import Source, kind_of, shown
 from recsys.errors import InputError, UserError
 
-__all__ = ["FORMATS", "Columns", "Format", "Table", "find_format", "format_rows", "header_in_rows"]
+__all__ = [
+    "FORMATS",
+    "Columns",
+    "Format",
+    "Table",
+    "find_format",
+    "format_rows",
+    "header_in_rows",
+    "id_in_rows",
+]
 
 # in the order in which they are tried on a file: the plainest first
 FORMATS = (
@@ -48,7 +59,9 @@ FORMATS = (
 def find_format(head: Head) -> tuple[Format, Table]:
     """The format of a file, and the file as a table of it; `InputError` where it fits none."""
     if head.kind == "zip":
-        raise head.source.error("is a zip inside a zip or folder: expected a table")
+        raise head.source.error(
+            "is a zip inside a zip or folder: expected a table, unpack it and give what was in it"
+        )
     for format in FORMATS:
         table = format.find(head)
         if table is not None:
@@ -85,15 +98,37 @@ def header_in_rows(source: Source, columns: Mapping[str, str]) -> InputError | N
 
     columns: their names by role.
     """
-    kind = "row" if kind_of(source) == "parquet" else "line"
     own = [columns[role] for role in NEEDED]
-    for place, user, item in (parquet_ids if kind == "row" else json_ids)(source, own):
-        if names_columns(user, item, own):
+    for place, user, item in _typed_ids(source, columns):
+        if isinstance(user, str) and isinstance(item, str) and names_columns(user, item, own):
             return source.error(
-                f"{kind} {place} has the names of the columns for ids: was a header read as a row? "
+                f"{place} has the names of the columns for ids: was a header read as a row? "
                 "Leave it out"
             )
     return None
+
+
+def id_in_rows(
+    source: Source, columns: Mapping[str, str], role: str, id: str, what: str
+) -> InputError | None:
+    """The first row of a file of known types in which `role` is `id`, as the error `what`."""
+    for place, *both in _typed_ids(source, columns):
+        cell = both[NEEDED.index(role)]
+        if id in [str(one).strip(BLANKS) for one in (cell if isinstance(cell, list) else [cell])]:
+            called = "column" if place.startswith("row") else "key"
+            return source.error(f"{place}, {called} {columns[role]}: {role} {shown(id)} {what}")
+    return None
+
+
+def _typed_ids(source: Source, columns: Mapping[str, str]) -> Iterator[tuple[str, Any, Any]]:
+    """(place, user, item) of every row of parquet or JSON lines."""
+    own = [columns[role] for role in NEEDED]
+    if kind_of(source) == "parquet":
+        for row, user, item in parquet_ids(source, own):
+            yield f"row {row}", user, item
+    else:
+        for line, user, item in json_ids(source, own):
+            yield f"line {line}", user, item
 
 
 def format_rows() -> str:

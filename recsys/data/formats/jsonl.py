@@ -108,13 +108,11 @@ def first_keys(source: Source) -> list[str]:
     return [] if batch is None else _names(source, batch)
 
 
-def json_ids(source: Source, keys: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """(line, user, item) of every object that has text for both; keys: of user and item."""
+def json_ids(source: Source, keys: Sequence[str]) -> Iterator[tuple[int, Any, Any]]:
+    """(line, user, item) of every object, of any type; keys: of user and item."""
     for batch in _batches(source):
         for line, row in batch:
-            user, item = (_bare(row.get(key)) for key in keys)
-            if isinstance(user, str) and isinstance(item, str):
-                yield line, user, item
+            yield line, _bare(row.get(keys[0])), _bare(row.get(keys[1]))
 
 
 def _names(source: Source, batch: list[_Row]) -> list[str]:
@@ -185,7 +183,9 @@ def _object(source: Source, number: int, line: str) -> dict[str, Any]:
         value = json.loads(line)
     except (ValueError, RecursionError):
         what = f"line {number} is {shown(line.strip())}: not a whole JSON object"
-        if line.rstrip().endswith(("{", "[", ",")):
+        if re.search(r"\}\s*,$", line.rstrip()):
+            what += " (leave out the comma at the end of each line)"
+        elif line.rstrip().endswith(("{", "[", ",")):
             what += " (jq -c . puts an object that spans lines on one)"
         raise source.error(f"{what}; {_WANTED}") from None
     if not isinstance(value, dict):

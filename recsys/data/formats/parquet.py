@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +59,8 @@ def read_parquet(
             names = (*stored, *constants)
             found = find_columns(source, names, columns, rated=rows.min_rating is not None)
             rows.begin_columns(found, names)
+            said = (name for name, _ in source.constants if name not in names)
+            rows.unused.update(dict.fromkeys(said))
             wanted = {role: names[at] for role, at in found.columns.items()}
             doubled = [name for name in wanted.values() if names.count(name) > 1]
             if doubled:
@@ -88,21 +92,21 @@ def read_parquet(
         raise source.error(f"cannot be read as parquet: {detail}") from None
 
 
-def parquet_ids(source: Source, names: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """(row from 1, user, item) of every row that has text for both; names: of their columns."""
+def parquet_ids(source: Source, names: Sequence[str]) -> Iterator[tuple[int, Any, Any]]:
+    """(row from 1, user, item) of every row, of any type; names: of their columns."""
     with source.open_in_arrow() as raw:
         file = pq.ParquetFile(raw)
         if not set(names) <= set(file.schema_arrow.names):
             return  # one is said by the folders
-        row = 0
+        rows = itertools.count(1)
         for batch in file.iter_batches(_BATCH, columns=list(names)):
-            for user, item in zip(*(batch.column(name).to_pylist() for name in names), strict=True):
-                row += 1
-                texts = [
-                    v.decode(errors="replace") if isinstance(v, bytes) else v for v in (user, item)
-                ]
-                if all(isinstance(text, str) for text in texts):
-                    yield row, texts[0], texts[1]
+            users, items = (batch.column(name).to_pylist() for name in names)
+            for user, item in zip(users, items, strict=True):
+                yield next(rows), _text(user), _text(item)
+
+
+def _text(cell: Any) -> Any:
+    return cell.decode(errors="replace") if isinstance(cell, bytes) else cell
 
 
 def stored_names(source: Source) -> list[str]:
