@@ -3,10 +3,10 @@
 `source` has the door, `load`; `named` fetches and keeps the named sets (`SETS`), `demo` generates
 one; `facts` describes a data set in numbers. `read` makes a `Dataset` of a path: `files` finds what
 is to be read, `foreign` knows files that are no table, `stream` decompresses bytes and guards
-against them, `formats/` tells formats apart. `layout` says how a text is laid out, `blocks` cuts it
-into whole rows, `table` parses them; `typed` takes columns of parquet and JSON. `rows` collects
-what was read, and `build` makes pairs of it. `users_file` and `ids_file` read files of users and of
-ids.
+against them, `formats/` tells formats apart, `shared_header` lends a header to files cut off below
+it. `layout` says how a text is laid out, `blocks` cuts it into whole rows, `table` parses them;
+`typed` takes columns of parquet and JSON. `rows` collects what was read, and `build` makes pairs of
+it. `users_file` and `ids_file` read files of users and of ids.
 
 What cells mean: `names` (which column is which), `ids`, `doubts` (ids that are hardly meant),
 `ratings`, `times` with `dates` and `instants`, `lists` and `list_cells` (several ids in a cell),

@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 from recsys.data.stream import MAX_LINE, TextStream
 
 BLOCK = 8 << 20
-_QUOTE, _ENDS = ord('"'), b"\r\n"
+_QUOTE, _BACKSLASH, _ENDS = ord('"'), ord("\\"), b"\r\n"
 
 
 class StrayQuoteError(Exception):
-    """A quoted cell that is never closed, or spans lines and is not closed at its end."""
+    """A quoted cell that is never closed, or is not closed where it ends.
+
+    What stands behind a closing quote counts to the cell, but not where the cell spans lines, nor
+    behind a backslash: there a program meant to escape a quote inside it.
+    """
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ def _quoted(text: bytes, separator: str) -> _Quoted | None:
     again = doubled[::2][1:]
     begins = begins[np.concatenate([[True], ~again])] if len(begins) else begins
     ends = ends[np.concatenate([~again, [True]])] if len(ends) else ends
+    if b'\\"' in text:
+        followed = ends[ends + 1 < len(text)]
+        followed = followed[codes[followed - 1] == _BACKSLASH]
+        if not _marks(separator.encode() + _ENDS)[codes[followed + 1]].all():
+            raise StrayQuoteError("a quote is escaped with a backslash")
     return _Quoted(begins, ends, open_at_end)
 
 
@@ -161,7 +170,7 @@ _INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')
 def unquoted(line: str, separator: str, more: Iterator[str]) -> list[str] | None:
     """The cells of a row that begins with `line`, quotes taken off; takes what it needs of `more`.
 
-    None where a quote is never closed, or where one that spans lines has text behind it.
+    None for quotes that cannot be meant, see `StrayQuoteError`.
     """
     cells = []
     at = 0
@@ -179,7 +188,8 @@ def unquoted(line: str, separator: str, more: Iterator[str]) -> list[str] | None
                 line, at, tall = following, 0, True
             text = "\n".join([*parts, line[at:end]]).replace('""', '"')
             at = end + 1
-            if tall and at < len(line) and not line.startswith(separator, at):
+            more_behind = at < len(line) and not line.startswith(separator, at)
+            if more_behind and (tall or line[at - 2 : at - 1] == "\\"):
                 return None
         end = line.find(separator, at)
         cells.append(text + line[at : end if end >= 0 else len(line)])

@@ -22,8 +22,9 @@ class Pairs:
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
     bounds: where each part begins, and the end. lists: which parts are lists, one a user; sets: the
     first file that a search sees of which some are sets, in no order, or None. twice: per part a
-    user id with two rows of lists, or None. times: keys to sort by, of the parts that a search
-    sees; None, and a problem, where they cannot be compared. time_span, seconds: as in `Times`.
+    user id with two rows where each has its own, or None. times: keys to sort by, of the parts that
+    a search sees; None, and a problem, where they cannot be compared. time_span, seconds: as in
+    `Times`.
     """
 
     users: NDArray[np.int64]
@@ -81,10 +82,11 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         if could_be_list and not is_list:  # one item per row: lists only if no user repeats
             is_list = len(np.unique(row_users[own])) == starts[n + 1] - starts[n]
         lists.append(is_list)
-        twice.append(_first_twice(row_users[own], user_ids) if is_list else None)
+        alone = is_list or any(rows.part_lines[edges[n] : edges[n + 1]])  # one row a user
+        twice.append(_first_twice(row_users[own], user_ids) if alone else None)
         if is_list:
             rows.items.notes += padding(items[bounds[n] : bounds[n + 1]], repeats[own], item_ids)
-        if twice[-1] is not None and rows.one_item == "":
+        if is_list and twice[-1] is not None and rows.one_item == "":
             # who has named the columns needs no hint to name them
             what = "has two rows of items: expected one row per user (lists), or one item per row"
             raise BadCellError("user", None, what, str(twice[-1]))

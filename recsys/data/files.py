@@ -43,6 +43,8 @@ _PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
+_WORDS = _PART_NAMES | {"base": "train"}  # MovieLens has u1.base
+_NEGATIVES = re.compile(r"(?<![a-z])neg(ative)?s?(?![a-z])")  # items to rank a test item among
 _TABLES = {
     *(".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".parquet", ".pq", ".json", ".jsonl"),
     *(".ndjson", ".base"),
@@ -56,6 +58,7 @@ _PIECE = re.compile(r"part[-_.].*")
 _SHARD = re.compile(r"[-_.]\d+(-of-\d+)?$")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_ADDRESS = re.compile(r"(\w{2,}):/+")  # as a path has it, which keeps one slash
 _MAX_MEMBERS, _MAX_DEPTH = 10_000, 8
 _MAX_LOOK = 50  # tables whose header is read to find the one with users and items
 
@@ -98,6 +101,12 @@ def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> FoundF
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no such file"
+        if (address := _ADDRESS.match(label)) is not None:
+            label = f"{address[1]}://{label[address.end() :]}"
+            raise problem(
+                f"{label!r} is an address, not a path: download it first, and give the path it has "
+                "then"
+            ) from None
         raise problem(f"{label!r}: {reason}: expected a file or folder of data") from None
     if stat.S_ISDIR(mode):
         return _choose(label, _in_folder(path), columns)
@@ -165,8 +174,9 @@ def _in_zip(source: Source, path: Path) -> list[_Entry]:
         raise source.error(what)
     found = []
     for info in members:
-        place = PurePosixPath(info.filename.lstrip("/"))
-        if not _passed_over(place):
+        name = info.filename.replace("\\", "/")  # as some programs of Windows write it
+        place = PurePosixPath(name.lstrip("/"))
+        if not name.endswith("/") and not _passed_over(place):
             opened = partial(_open_member, path, info)
             member = Source(f"{path}/{info.filename}", info.compress_size, opened)
             found.append(_Entry(place, member, info.file_size))
@@ -175,9 +185,11 @@ def _in_zip(source: Source, path: Path) -> list[_Entry]:
 
 def _open_member(path: Path, info: zipfile.ZipInfo) -> IO[bytes]:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NotImplementedError("it is not packed with deflate")
+        raise NotImplementedError(
+            "it is packed by another method than deflate: unpack the zip and give the folder"
+        )
     if info.flag_bits & 1:
-        raise NotImplementedError("it is encrypted")
+        raise NotImplementedError("it is encrypted: unpack the zip and give the folder")
     # the member keeps the shared file open after the archive object is closed
     with zipfile.ZipFile(path) as archive:
         return archive.open(info)
@@ -240,6 +252,8 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
         if len(few) == 1:
             note = f"of {len(entries)} files only {few[0].name} is read"
             return FoundFiles({"all": _parted(few)}, receivers, (note,))
+    if (cure := _renaming(rest)) is not None:
+        raise problem(f"{label}: {_holds(entries)}: {cure}")
     if len(rest) > 1 and not any(map(_is_table, rest)):
         endings = " ".join(sorted(_TABLES - {".base", ".data", ".pq"}))
         raise problem(
@@ -251,6 +265,41 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
         f"{label}: {_holds(entries)}: expected train, test and perhaps valid files, or "
         "one table; give the path of the file that has the interactions"
     )
+
+
+def _renaming(entries: list[_Entry]) -> str | None:
+    """What to do with files whose names tell train from test, but not as a ready split."""
+    said: dict[str, list[str]] = {}
+    for entry in entries:
+        if (part := _said_part(entry)) is not None and not _NEGATIVES.search(entry.name.lower()):
+            said.setdefault(part, []).append(str(entry.place))
+    if not {"train"} < said.keys():
+        return None
+    if any(len(names) > 1 for names in said.values()):
+        return "the names tell train from test: put one of each in a folder, as train.csv, test.csv"
+    renamed = " and ".join(
+        f"{shown(said[part][0])[1:-1]} to {part}{_ending(said[part][0])}"
+        for part in PARTS
+        if part in said
+    )
+    return (
+        f"the names tell train from test: rename {renamed} (whatever is in them), or give the "
+        "path of one alone"
+    )
+
+
+def _ending(name: str) -> str:
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if suffix in _SUFFIXES else ".csv"
+
+
+def _said_part(entry: _Entry) -> str | None:
+    """The part of a split that a word in the name of a file or its folders stands for."""
+    for name in reversed(entry.place.parts):
+        for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name):
+            if (part := _WORDS.get(word.lower())) is not None:
+                return part
+    return None
 
 
 def _left_out(entries: list[_Entry], parts: Mapping[str, list[Source]]) -> tuple[str, ...]:
@@ -333,6 +382,8 @@ def _partitions(place: PurePosixPath) -> tuple[tuple[str, str], ...]:
 def _are_shards(entries: list[_Entry]) -> bool:
     """Whether files are numbered parts of one table."""
     if len(entries) < 2:
+        return False
+    if len({_said_part(e) for e in entries}) > 1:  # train and test are no parts of one table
         return False
     kinds = {_numberless(e) for e in entries}
     return len(kinds) == 1 and "fold" not in next(iter(kinds))

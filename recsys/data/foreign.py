@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 _UNPACK = "unpack it and give what was in it"
 _EXPORT = "save it as CSV or parquet"
-_UTF16 = "save it as UTF-8"
+_UTF8 = "save it as UTF-8"
 _PICKLE = "load it where it comes from and save it as CSV or parquet"
 
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
@@ -16,8 +16,10 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x9d", "compress (.Z)", _UNPACK),
     (b"7z\xbc\xaf", "7z", _UNPACK),
     (b"Rar!", "RAR", _UNPACK),
-    (b"\xff\xfe", "UTF-16 text", _UTF16),
-    (b"\xfe\xff", "UTF-16 text", _UTF16),
+    (b"\xff\xfe\0\0", "UTF-32 text", _UTF8),
+    (b"\0\0\xfe\xff", "UTF-32 text", _UTF8),
+    (b"\xff\xfe", "UTF-16 text", _UTF8),
+    (b"\xfe\xff", "UTF-16 text", _UTF8),
     (b"%PDF", "PDF", _EXPORT),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save its sheet as CSV"),
     (b"\x89HDF", "HDF5", _EXPORT),
@@ -30,11 +32,23 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\x93NUMPY", "a NumPy array", _EXPORT),
     (b"MATLAB 5.0", "a MATLAB file", _EXPORT),
     (b"<stata_dta>", "a Stata file", _EXPORT),
+    *(
+        (bytes([release, order, 1, 0]), "a Stata file", _EXPORT)
+        for release in (113, 114, 115)
+        for order in (1, 2)
+    ),
+    (bytes(12) + b"\xc2\xea\x81\x60", "a SAS file", _EXPORT),
+    (b"HEADER RECORD*******LIB", "a SAS transport file", _EXPORT),
+    (b"$FL2", "an SPSS file", _EXPORT),
+    (b"$FL3", "an SPSS file", _EXPORT),
+    (b"\xff\xff\xff\xff", "an Arrow stream", _EXPORT),
+    (b"PARE", "encrypted parquet", "save it without encryption"),
     (b"RDX", "R data", _EXPORT),
     (b"version https://git-lfs", "a Git LFS pointer, not the file", "fetch it (git lfs pull)"),
     *((b"\x80" + bytes([n]), "a Python pickle", _PICKLE) for n in range(2, 6)),
 )
 _WEB = (b"<!doctype html", b"<html")
+_TABLE = (b"<table", b"<meta", b"<style", b"<div", b"<body", b"<tr")  # as programs write .xls
 _TAR_MARK, _TAR_AT = b"ustar", 257
 _OFFICE = {"[Content_Types].xml": "an Excel workbook (or another Office file)"}
 
@@ -48,8 +62,28 @@ def foreign(head: bytes) -> str | None:
         certain = not magic.isalpha() or len(magic) > 3 or b"\0" in head[:64] or magic == b"BZh"
         if head.startswith(magic) and certain:
             return f"is {name}: {cure} (expected UTF-8 text, parquet, gzip, xz, zip)"
-    if head[:64].lstrip().lower().startswith(_WEB):
+    begins = head[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if begins.startswith(_WEB):
         return "is a web page (HTML): fetch the file itself, this may be a page about an error"
+    if begins.startswith(_TABLE):
+        return "is a table in HTML, whatever its name says: open it (Excel) and save it as CSV"
+    if begins.startswith(b"<?xml"):
+        excel = b"office:spreadsheet" in head[:2048] or b"excel" in begins
+        return (
+            "is an Excel workbook as XML: save its sheet as CSV" if excel else f"is XML: {_EXPORT}"
+        )
+    wide = _wide(head[:64])
+    return None if wide is None else f"is {wide} text without a byte order mark: {_UTF8}"
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-32 or UTF-16, known by the zeros in it; None for other bytes."""
+    for name, size in (("UTF-32", 4), ("UTF-16", 2)):
+        for kept in (0, size - 1):  # where in a character its letter is
+            letters = head[kept::size]
+            zeros = [head[n::size] for n in range(size) if n != kept]
+            if len(head) >= 2 * size and 0 not in letters and not any(map(any, zeros)):
+                return name
     return None
 
 

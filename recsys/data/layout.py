@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePath
@@ -18,6 +18,12 @@ HEAD = 1 << 18  # bytes that a look at a file begins with
 SAMPLE = 200  # rows that settle how a table is laid out
 NUMBER = re.compile(NUMERAL, re.ASCII)
 INTEGER = re.compile(r"-?\d+", re.ASCII)  # without the point that `cells.WHOLE` takes
+_TYPE = re.compile(
+    r"((u?int|float)(8|16|32|64)?|(tiny|small|big|long)int|integer|long|short|double( precision)?|"
+    r"real|decimal|numeric|number|string|str|object|text|(n?var)?char|character( varying)?|"
+    r"varchar2|utf8|bool(ean)?|date(time)?|timestamp|time|datetime64\[ns\]|category|uuid)"
+    r"(\(\d+(, ?\d+)?\))?"
+)
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
@@ -53,12 +59,13 @@ class Head:
     """The beginning of a file, read as far as it is asked for.
 
     columns: roles to names of columns, as the user gave them. rated: whether ratings are asked
-    for.
+    for. header: the line of another file that stands for the header this one goes without.
     """
 
     source: Source
     columns: Mapping[str, str] | None = None
     rated: bool = False
+    header: str = ""
 
     @cached_property
     def kind(self) -> str:
@@ -89,13 +96,16 @@ class Head:
 
     @cached_property
     def rows(self) -> list[str]:
-        """The first lines that are not empty, one or more; `InputError` for what is not a table."""
+        """The header of another file, if any, and the first lines that are not empty, one or more.
+
+        `InputError` for what is not a table.
+        """
         lines = self._lines
         rows = [line for line in lines[self._first :] if line]
         self._check_drawn(rows)
         if "\ufffd" in rows[0]:
             self._check_utf8()
-        return rows
+        return [self.header, *rows] if self.header else rows
 
     @cached_property
     def _lines(self) -> list[str]:
@@ -117,7 +127,12 @@ class Head:
         return first
 
     def below_header(self, layout: Layout) -> Layout:
-        """The same layout, with where its rows begin: below the first line that is not empty."""
+        """The same layout, with where its rows begin: below the first line that is not empty.
+
+        Below a header of another file, every line is a row.
+        """
+        if self.header:
+            return layout
         first = self._first
         breaks = re.finditer(rb"\r\n|\n|\r", self.data)
         ends = [match.end() for _, match in zip(range(first + 1), breaks, strict=False)]
@@ -136,6 +151,12 @@ class Head:
                 raise self.source.error(
                     f"line {line + n} is {shown(row)}: a table drawn for the eye; expected it as "
                     "CSV (psql --csv, mysql --batch, to_csv)"
+                )
+        for row in rows[1:2]:
+            if any(_are_types(cells_of(row, mark) or ()) for mark in SEPARATORS):
+                below = self._first + 1 + self._lines[self._first + 1 :].index(row) + 1
+                raise self.source.error(
+                    f"line {below} is {shown(row)}, types of the columns: leave it out"
                 )
 
     def _check_utf8(self) -> None:
@@ -157,6 +178,11 @@ def _whole_lines(data: bytes) -> int:
 def lines_of(text: str) -> list[str]:
     """`text` cut at line feeds, carriage returns or both, as the table parser does."""
     return re.split(r"\r\n|\n|\r", text)
+
+
+def _are_types(cells: Sequence[str]) -> bool:
+    """Whether a row says which type each column has, as some programs write below a header."""
+    return len(cells) > 1 and all(_TYPE.fullmatch(cell.strip().lower()) for cell in cells)
 
 
 def cells_of(line: str, separator: str) -> tuple[str, ...] | None:

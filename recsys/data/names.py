@@ -6,6 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.data.cells import NUMERAL
 from recsys.data.ids import BLANKS
 from recsys.data.stream import Source, shown
 from recsys.errors import ConfigError
@@ -31,7 +35,9 @@ LABELS = frozenset(_LABELS.split())
 NEEDED = ("user", "item")
 COMMON = {role: frozenset(names.split()) for role, names in _COMMON.items()}
 
-_LONGEST = 24  # letters of a common name, however it is written
+_LONGEST, _TYPED = 24, 12  # letters of a common name, however it is written, and of a type
+_TYPE = re.compile(r":(token|float)(_seq)?$")
+_NUMBER = re.compile(NUMERAL, re.ASCII)
 
 
 def normal(name: str) -> str:
@@ -39,13 +45,31 @@ def normal(name: str) -> str:
     return re.sub(r"[\s_.\ufeff\u200b-]+", "", name).lower()
 
 
-def names_columns(user: str, item: str) -> bool:
-    """Whether a row is a header: its user and its item are names of such columns."""
-    return (
-        max(len(user), len(item)) <= _LONGEST
-        and normal(user) in COMMON["user"]
-        and normal(item) in COMMON["item"]
+def names_columns(user: str, item: str, own: Sequence[str] = ("", "")) -> bool:
+    """Whether a row is a header: its user and its item are names of such columns.
+
+    own: how this table names its columns of users and items.
+    """
+    cells = zip(NEEDED, (user, item), own, strict=True)
+    return all(
+        len(cell) <= max(_LONGEST, len(name)) + _TYPED
+        and normal(_TYPE.sub("", cell)) in names_of(role, [name])
+        for role, cell, name in cells
     )
+
+
+def names_of(role: str, own: Sequence[str]) -> frozenset[str]:
+    """What a column of users or items is called, as `normal` has it: the common names and `own`.
+
+    A number is no name, even where it stands in a header: pandas numbers columns without names.
+    """
+    return COMMON[role] | {normal(name) for name in own if name and not _NUMBER.fullmatch(name)}
+
+
+def normals(cells: pa.Array) -> pa.Array:
+    """`normal` of every cell, strings, without RecBole's `:token`."""
+    plain = pc.replace_substring_regex(cells, _TYPE.pattern, "")
+    return pc.utf8_lower(pc.replace_substring_regex(plain, r"[\s\pZ_.\x{feff}\x{200b}-]+", ""))
 
 
 @dataclass(frozen=True)

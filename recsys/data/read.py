@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -15,11 +15,12 @@ from recsys.data.build import Pairs, code, order_pairs
 from recsys.data.cells import BadCellError, ColumnProblem
 from recsys.data.doubts import missing_among
 from recsys.data.files import FoundFiles, find_sources
-from recsys.data.formats import Columns, find_format
+from recsys.data.formats import Columns, Format, Table, header_in_rows, id_in_rows
 from recsys.data.ids import respelled_note, spelled_as
-from recsys.data.layout import Head, Layout
-from recsys.data.names import COMMON
+from recsys.data.layout import Layout
+from recsys.data.names import NEEDED, names_of, normals
 from recsys.data.rows import Rows
+from recsys.data.shared_header import find_tables
 from recsys.data.stream import NoRowsError, Source, shown
 from recsys.data.table import (
     find_cell,
@@ -64,8 +65,9 @@ def load_path(
     rows = Rows(min_rating)
     files: dict[str, list[Source]] = {}
     layouts: dict[str, Columns] = {}
+    tables = find_tables([s for own in parts.values() for s in own], columns, rows)
     for part, own in parts.items():
-        files[part] = _read_part(own, columns, rows, layouts)
+        files[part] = _read_part(own, tables, rows, layouts)
     sources = {source.label: source for part in files.values() for source in part}
     search_parts = 1 + ("valid" in parts)
     try:
@@ -167,7 +169,7 @@ def _match_receivers(
 
 def _read_part(
     sources: list[Source],
-    columns: Mapping[str, str] | None,
+    tables: Mapping[str, tuple[Format, Table]],
     rows: Rows,
     layouts: dict[str, Columns],
 ) -> list[Source]:
@@ -179,7 +181,7 @@ def _read_part(
     empty: NoRowsError | None = None
     for source in sources:
         try:
-            layouts[source.label] = _read_file(source, columns, rows)
+            layouts[source.label] = _read_file(source, *tables[source.label], rows)
         except NoRowsError as error:
             if len(sources) == 1:
                 raise
@@ -192,10 +194,9 @@ def _read_part(
     return done
 
 
-def _read_file(source: Source, columns: Mapping[str, str] | None, rows: Rows) -> Columns:
+def _read_file(source: Source, format: Format, table: Table, rows: Rows) -> Columns:
     """Append one file to `rows`; returns which columns it took."""
     rows.begin_part(source.label)
-    format, table = find_format(Head(source, columns, rows.min_rating is not None))
     layout = table.read(rows)
     if source.constants and not format.folders:
         keys = ", ".join(f"{key}=..." for key, _ in source.constants)
@@ -221,15 +222,17 @@ def _nothing_left(rows: Rows, files: range) -> str:
 def _located(
     sources: Mapping[str, Source], layouts: Mapping[str, Columns], error: BadCellError
 ) -> InputError:
-    """The error of a whole column, with its line in a text file."""
+    """The error of a whole column, with the first row that has it."""
     for part, source in sources.items():
         layout = layouts[part]
-        if isinstance(layout, Layout):
-            found = None
-            if error.cell is not None:
+        found = None
+        if error.cell is not None:
+            if isinstance(layout, Layout):
                 found = find_cell(source, layout, error.role, error.cell, error.what)
-            if found is not None:
-                return found
+            else:
+                found = id_in_rows(source, layout, error.role, error.cell, error.what)
+        if found is not None:
+            return found
     return next(iter(sources.values())).error(str(error))
 
 
@@ -290,6 +293,12 @@ def _place(source: Source, layout: Columns, row: int | None) -> str:
 
 
 def _two_rows(layout: Columns, user: object) -> str:
+    if isinstance(layout, Layout) and layout.rest:
+        return (
+            f"two lines begin with {shown(str(user))}: expected the user there, and one line per "
+            "user; if lines are baskets without a user, write a number of its own in front of each "
+            "(awk '{print NR, $0}')"
+        )
     said = (
         f"user {shown(str(user))} has two rows of items: expected one row per user (lists), or one "
         "item per row"
@@ -306,22 +315,32 @@ def _check_headers(
     sources: Mapping[str, Source], layouts: Mapping[str, Columns], pairs: Pairs
 ) -> None:
     """Raise `InputError` where a file has its header again among the rows."""
-    if not (_may_name("user", pairs.user_ids) and _may_name("item", pairs.item_ids)):
+    own = {role: [_named(layout, role) for layout in layouts.values()] for role in NEEDED}
+    if not all(
+        _may_name(ids, names_of(role, own[role]))
+        for role, ids in zip(NEEDED, (pairs.user_ids, pairs.item_ids), strict=True)
+    ):
         return
     for part, source in sources.items():
         layout = layouts[part]
-        error = first_error(source, layout) if isinstance(layout, Layout) else None
+        if isinstance(layout, Layout):
+            error = first_error(source, layout)
+        else:
+            error = header_in_rows(source, layout)
         if error is not None:
             raise error
 
 
-def _may_name(role: str, ids: NDArray) -> bool:
-    """Whether one of the ids is a common name of a column."""
+def _named(layout: Columns, role: str) -> str:
+    return layout.names[layout.columns[role]] if isinstance(layout, Layout) else layout[role]
+
+
+def _may_name(ids: NDArray, names: Collection[str]) -> bool:
+    """Whether one of the ids is a name of a column."""
     if ids.dtype == np.int64:
         return False
-    texts = pc.replace_substring_regex(pc.utf8_lower(pa.array(ids, pa.string())), r"[\s_.-]", "")
-    names = pa.array(sorted(COMMON[role]))
-    return bool(pc.any(pc.is_in(texts, value_set=names)).as_py())
+    value_set = pa.array(sorted(names))
+    return bool(pc.any(pc.is_in(normals(pa.array(ids, pa.string())), value_set=value_set)).as_py())
 
 
 def _strangers(parts: list[str], pairs: Pairs) -> list[str]:

@@ -29,6 +29,7 @@ class Rows:
     part_rows: list[int] = field(default_factory=list)  # pairs of each part
     part_users: list[int] = field(default_factory=list)  # ids in `users` of each part
     part_lists: list[bool] = field(default_factory=list)  # under the header of the list format
+    part_lines: list[bool] = field(default_factory=list)  # one line a user, in no order
     part_sets: list[bool] = field(default_factory=list)  # some of its lists are sets
     part_timed: list[bool] = field(default_factory=list)
     part_rated: list[bool] = field(default_factory=list)
@@ -53,6 +54,7 @@ class Rows:
         self.part_rows.append(0)
         self.part_users.append(0)
         self.part_lists.append(False)
+        self.part_lines.append(False)
         self.part_sets.append(False)
         self.part_timed.append(False)
         self.part_rated.append(False)
@@ -64,7 +66,9 @@ class Rows:
         self.items.drop()
         for own in (self.part_rows, self.part_users):
             assert own.pop() == 0
-        for flags in (self.part_lists, self.part_sets, self.part_timed, self.part_rated):
+        for flags in (self.part_lists, self.part_lines, self.part_sets):
+            flags.pop()
+        for flags in (self.part_timed, self.part_rated):
             flags.pop()
 
     def begin_columns(self, found: Found, names: Sequence[str]) -> None:
@@ -151,7 +155,7 @@ class Rows:
         self.file_rows += len(users)
         self.part_rows[-1] += len(items)
         self.part_users[-1] += len(users)
-        self.part_lists[-1] = listed
+        self.part_lists[-1], self.part_lines[-1] = listed, not listed
         self.part_sets[-1] = self.part_sets[-1] or sets
 
 

@@ -213,15 +213,28 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
         elif layout.quoted and '"' in line:
             cells = unquoted(line, layout.separator, (text for _, text in lines))
             if cells is None:
-                raise source.error(
-                    f"line {number} has a stray quote: expected quotes around whole cells, "
-                    "closed before the next separator"
-                )
+                raise _stray(source, number, line)
         else:
             cells = line.split(layout.separator)
         if len(cells) != layout.width:
-            raise source.error(f"line {number} has {len(cells)} columns: expected {layout.width}")
+            what = f"line {number} has {len(cells)} columns: expected {layout.width}"
+            if layout.quoted and '\\"' in line:
+                what += '; a quote behind a backslash (\\") ends its cell, expected it doubled ("")'
+            raise source.error(what)
         yield number, cells
+
+
+def _stray(source: Source, number: int, line: str) -> InputError:
+    if '\\"' in line:
+        return source.error(
+            f'line {number} has a quote behind a backslash (\\"): expected quotes inside a cell '
+            'doubled (""), as Spark writes them with option("escape", "\\"") and pandas with '
+            "doublequote=True"
+        )
+    return source.error(
+        f"line {number} has a stray quote: expected quotes around whole cells, closed before the "
+        "next separator"
+    )
 
 
 def read_plainly(
@@ -233,18 +246,21 @@ def read_plainly(
     Raises `InputError` with the line at the first row that cannot be used.
     """
     worded: bool | None = None
+    own = [layout.names[layout.columns[role]] for role in NEEDED]
     for number, cells in _cells(source, layout):
         for role in NEEDED:
             at = layout.columns[role]
             cell = cells[at] = cells[at].strip(BLANKS)
             if not cell and (layout.lists is None or role == "user"):
-                raise _bad(source, layout, number, role, "is empty: expected an id")
+                raise _bad(
+                    source, layout, number, role, "is empty: expected an id (leave such rows out)"
+                )
             breaks = _breaks(layout, role)
             if breaks is not None and breaks.search(cell):
                 what = f"{shown(cell)} has a line break: expected one id (is a quote not closed?)"
                 raise _bad(source, layout, number, role, what)
         user, item = (cells[layout.columns[role]] for role in NEEDED)
-        if names_columns(user, item):
+        if names_columns(user, item, own):
             raise source.error(
                 f"line {number} repeats the header: were files put together? "
                 "Expected it in line 1 only"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recsys.data import blocks
 from recsys.data.blocks import StrayQuoteError, blocks_of
 from recsys.data.read import load_path
-from tests.data.conftest import pairs
+from tests.data.conftest import pairs, refusal
 
 
 class Text(io.BytesIO):
@@ -32,7 +32,7 @@ def plain_rows(text: str) -> list[list[str]] | None:
 
 @settings(max_examples=1500, deadline=None, database=None)
 @given(
-    st.text(st.sampled_from('"",\n\rab"'), max_size=40),
+    st.text(st.sampled_from('"",\n\rab"\\'), max_size=40),
     st.integers(1, 12),
 )
 def test_cut_anywhere_the_rows_stay_the_same(text, size):
@@ -98,3 +98,37 @@ def test_parquet_is_given_a_file_of_arrows_own(write, packed, monkeypatch):
     assert pairs(load_path(write("x.zip" if packed else "x.parquet", content))) == [(1, 3), (2, 4)]
     assert given and all(type(g) in (pa.OSFile, pa.BufferReader) for g in given)
     assert np.array_equal(given[0].closed, True)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        r'"The \"Best\" hat"',
+        r'"\"Best\""',
+        r'"\"The hat\" and, more"',
+        r'"hat \""',
+        '"one \\"line\\"\nand more"',
+    ],
+)
+@pytest.mark.parametrize("row", ["ann,{},1\n", "{},hat,1\n", "ann,hat,{}\n"])
+def test_quotes_behind_a_backslash_are_refused(write, cell, row):
+    text = "user,item,text\nann,x,1\n" + row.format(cell) + "bob,cap,1\n"
+    message = refusal(write("x.csv", text))
+    assert 'line 3 has a quote behind a backslash (\\"): expected quotes inside' in message
+    assert 'option("escape", "\\"")' in message
+
+
+def test_a_separator_behind_such_a_quote(write):
+    message = refusal(write("x.csv", 'user,item\nann,"a \\", b"\n'))
+    assert "line 2 has 3 columns: expected 2; a quote behind a backslash" in message
+
+
+def test_a_backslash_may_end_a_cell_or_stand_in_a_plain_one(write):
+    text = 'user,item\nann,"C:\\"\nann,"D:\\"\r\nbob,a \\"b\\" c\nbob,"E:\\"'
+    data = load_path(write("x.csv", text), columns={"user": "user", "item": "item"})
+    assert pairs(data) == [
+        ("ann", "C:\\"),
+        ("ann", "D:\\"),
+        ("bob", 'a \\"b\\" c'),
+        ("bob", "E:\\"),
+    ]

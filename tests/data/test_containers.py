@@ -7,6 +7,7 @@ import sqlite3
 import tarfile
 import zipfile
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -284,6 +285,20 @@ def _feather() -> bytes:
     return out.getvalue()
 
 
+def _arrow_stream() -> bytes:
+    out = io.BytesIO()
+    table = pa.table({"user": [1], "item": [2]})
+    with pa.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table)
+    return out.getvalue()
+
+
+def _stata(version: int) -> bytes:
+    out = io.BytesIO()
+    pd.DataFrame({"user": [1], "item": [2]}).to_stata(out, version=version)
+    return out.getvalue()
+
+
 def _sqlite() -> bytes:
     with sqlite3.connect(":memory:") as store:
         store.execute("create table t (a)")
@@ -317,6 +332,22 @@ def _npz() -> bytes:
         ("x.h5", b"\x89HDF\r\n\x1a\n" + bytes(60), ["HDF5"]),
         ("x.orc", b"ORC\x00\x01" + bytes(60), ["is ORC"]),
         ("x.csv", b"\n<!DOCTYPE html><html>", ["web page"]),
+        ("x.xls", b"<table border=1><tr><td>", ["is a table in HTML", "CSV"]),
+        ("x.xml", b'\xef\xbb\xbf<?xml version="1.0"?><rows/>', ["is XML", "save it as CSV"]),
+        (
+            "x.xls",
+            b'<?xml version="1.0"?><?mso-application progid="Excel.Sheet"?><Workbook/>',
+            ["is an Excel workbook as XML", "CSV"],
+        ),
+        ("x.dta", _stata(114), ["is a Stata file", "CSV"]),
+        ("x.dta", _stata(118), ["is a Stata file", "CSV"]),
+        ("x.sas7bdat", bytes(12) + b"\xc2\xea\x81\x60\xb3\x14", ["is a SAS file", "CSV"]),
+        ("x.sav", b"$FL2@(#) SPSS DATA FILE" + bytes(60), ["is an SPSS file", "CSV"]),
+        ("x.arrow", _arrow_stream(), ["is an Arrow stream", "parquet"]),
+        ("x.csv", A.encode("utf-16-le"), ["is UTF-16 text", "save it as UTF-8"]),
+        ("x.csv", A.encode("utf-16-be"), ["is UTF-16 text", "save it as UTF-8"]),
+        ("x.csv", A.encode("utf-32"), ["is UTF-32 text", "save it as UTF-8"]),
+        ("x.csv", A.encode("utf-32-be"), ["is UTF-32 text", "save it as UTF-8"]),
         ("x.csv", b"version https://git-lfs.github.com/spec/v1\noid x\n", ["Git LFS"]),
     ],
 )
@@ -558,3 +589,101 @@ def test_times_that_are_bytes_but_no_text_are_left_out(tmp_path):
     data = load_path(_table(tmp_path / "x.parquet", user=[1], item=[5], time=bad, rating=bad))
     assert "column time: the time has type binary" in data.interactions.order_problem
     assert any("column rating is not used" in note for note in data.interactions.notes)
+
+
+RATING = "1\t2\t3\t978300760\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "cure"),
+    [
+        (
+            ["ml-1m.train.rating", "ml-1m.test.rating", "ml-1m.test.negative"],
+            "rename ml-1m.train.rating to train.csv and ml-1m.test.rating to test.csv",
+        ),
+        (
+            ["train_data.tsv", "test_data.tsv"],
+            "rename train_data.tsv to train.tsv and test_data.tsv to test.tsv",
+        ),
+        (
+            ["trainData.csv", "valData.csv", "testData.csv"],
+            "rename trainData.csv to train.csv and valData.csv to valid.csv and testData.csv",
+        ),
+        (["interactions_train.csv", "interactions_test.csv"], "rename interactions_train.csv to"),
+        (["part-train.csv", "part-test.csv"], "rename part-train.csv to train.csv"),
+        (["split=train/0.csv", "split=test/0.csv"], "rename split=train/0.csv to train.csv"),
+        (["u1.base", "u1.test"], "rename u1.base to train.base and u1.test to test.csv"),
+        (["u1.base", "u1.test", "u2.base", "u2.test"], "put one of each in a folder"),
+    ],
+)
+def test_train_and_test_under_other_names_are_never_one_table(write, tmp_path, files, cure):
+    for name in files:
+        write(f"x/{name}", RATING)
+    message = refusal(tmp_path / "x")
+    assert "the names tell train from test" in message
+    assert cure in message
+    assert "cat" not in message
+
+
+def test_a_column_that_only_the_folders_of_csv_have(write, tmp_path):
+    for n, header in ((1, "item_id"), (2, "item_id,rating")):
+        for user in (1, 2):
+            write(f"x{n}/user_id={user}/part-0.csv", header + "\n5,1\n"[: 1 + 2 * n] + "\n")
+        message = refusal(tmp_path / f"x{n}")
+        assert "what the folders user_id=... say is used of parquet files only" in message
+
+
+def test_words_in_a_test_file_are_users_under_a_header(write, tmp_path):
+    write("x/train.csv", "user,item\nann,hat\nbob,cap\n")
+    write("x/test.csv", "ann\nbob\n")
+    message = refusal(tmp_path / "x")
+    assert "line 1 is 'ann': one column" in message
+    assert (
+        "if these are the users to recommend for, the header user_id in line 1 says so" in message
+    )
+    write("x/test.csv", "user_id\nann\nbob\n")
+    assert load_path(tmp_path / "x").receivers.names == ["ann", "bob"]
+
+
+def test_zips_as_windows_writes_them(write):
+    names = ["data\\train.csv", "data\\test.csv"]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in zip(names, (A, "user,item,time\n1,9,9\n"), strict=True):
+            archive.writestr(name, text)
+    data = load_path(write("x.zip", buffer.getvalue()))
+    assert pairs(data) == [(1, 3), (1, 2)]
+    assert data.ready_test.nnz == 1
+
+
+def test_what_a_zip_should_be_unpacked_for(write):
+    inner = zipped({"a.csv": A})
+    assert "unpack it and give what was in it" in refusal(write("x.zip", zipped({"b.zip": inner})))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.csv", A)
+    message = refusal(write("x.zip", buffer.getvalue()))
+    assert "packed by another method than deflate: unpack the zip" in message
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.csv", "s3://bucket/a.parquet"])
+def test_addresses_are_no_paths(address):
+    message = refusal(Path(address))
+    assert message == (
+        f"'{address}' is an address, not a path: download it first, and give the path it has then"
+    )
+
+
+def test_a_missing_value_in_rows_of_known_types_has_its_place(write, tmp_path):
+    write("x/part-0.parquet", parquet("user,item\n1,a\n"))
+    write("x/part-1.parquet", parquet("user,item\n1,b\n2,c\n", item=["b", "None"]))
+    message = refusal(tmp_path / "x")
+    assert "part-1.parquet: row 2, column item: item 'None' is a missing value" in message
+    text = '{"user":1,"item":"a"}\n\n{"user":1,"item":"None"}\n'
+    assert "line 3, key item: item 'None' is a missing" in refusal(write("x.jsonl", text))
+
+
+def test_folders_that_give_no_column_are_named(write, tmp_path):
+    for day in (1, 2):
+        write(f"x/dt=2024-01-0{day}/hour=1/part-0.parquet", parquet(f"user,item\n1,{day}\n"))
+    assert "columns not used: dt, hour" in load_path(tmp_path / "x").interactions.notes

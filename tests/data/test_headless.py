@@ -84,3 +84,20 @@ def test_the_header_that_pandas_writes_for_columns_without_names(write, text):
 def test_a_first_row_that_counts_up_is_data_where_its_user_is_there_again(write):
     assert pairs(load_path(write("x.csv", "0,1\n0,2\n5,7\n"))) == [(0, 1), (0, 2), (5, 7)]
     assert pairs(load_path(write("x.csv", "0,1\n"))) == [(0, 1)]
+
+
+@pytest.mark.parametrize("far", [0, 300])
+def test_baskets_without_a_user_are_not_merged(write, tmp_path, far):
+    rest = "".join(f"{n} {n} 7\n" for n in range(100, 100 + far))
+    text = f"3 4 5 6\n{rest}3 9\n"
+    message = refusal(write("retail.dat", text))
+    assert "two lines begin with '3': expected the user there, and one line per user" in message
+    assert "awk '{print NR, $0}'" in message
+    # the parts of a split have lines of the same users
+    write("d/train.txt", "3 4 5 6\n2 4 9\n")
+    write("d/test.txt", "3 9\n2 5 8\n")
+    assert load_path(tmp_path / "d").ready_test.nnz == 3
+    # but not the pieces of one table
+    write("e/part-0.txt", "3 4 5 6\n1 4\n")
+    write("e/part-1.txt", "3 9 7\n2 5\n")
+    assert "two lines begin with '3'" in refusal(tmp_path / "e")

@@ -184,3 +184,26 @@ def test_the_same_as_a_csv(tmp_path_factory, table, end):
 def test_objects_in_objects_name_the_key(write):
     line = '{"user": {"id": 1}, "item": {"id": 2}}\n'
     assert "line 1, key user: user is '{\"id\": 1}'" in refusal(write("x.jsonl", line * 2))
+
+
+@pytest.mark.parametrize("pad", [0, 9000])
+def test_keys_that_come_late_are_not_dropped_in_silence(write, pad):
+    """pad: bytes of a text in each object, so that the late ones are in another block."""
+    early = [{"user": n, "item": 1, "text": "x" * pad} for n in range(1200)]
+    late = [{"user": 7, "item": 2, "timestamp": 5, "stars": 4, "more": 1}]
+    path = write("x.jsonl", lines(*early, *late))
+    data = load_path(path)
+    assert data.interactions.nnz == 1201
+    what = "line 1201 is the first with the key 'timestamp', which the first 1,000 lack"
+    assert f"{path}: {what}: no timestamp is used" in data.interactions.notes
+    assert "columns not used: text, more, stars, timestamp" in data.interactions.notes
+    assert "put an object with a rating first" in refusal(path, min_rating=3)
+    notes = load_path(path, columns={"timestamp": "none"}).interactions.notes
+    assert not any("timestamp is used" in note for note in notes)
+
+
+def test_a_comma_at_the_end_of_a_line(write):
+    message = refusal(write("x.jsonl", '{"user":1,"item":2},\n{"user":1,"item":3}\n'))
+    assert "leave out the comma at the end of each line" in message
+    message = refusal(write("x.jsonl", '{"user":1,\n"item":2}\n'))
+    assert "jq -c . puts an object that spans lines on one" in message

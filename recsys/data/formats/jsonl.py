@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from recsys.data.blocks import blocks_of
 from recsys.data.cells import BadCellError
 from recsys.data.formats.base import Format
 from recsys.data.layout import Head, lines_of
-from recsys.data.names import Found, find_columns
+from recsys.data.names import COMMON, Found, find_columns, normal
 from recsys.data.rows import Rows
 from recsys.data.stream import Source, TextStream, shown
 from recsys.data.typed import add_batch
@@ -75,12 +75,17 @@ def read_json_lines(
     Returns the keys by role.
     """
     wanted: dict[str, str] = {}
+    known: set[str] = set()
     listed = None
     for batch in _batches(source):
         if not wanted:
             names = _names(source, batch)
             found = find_columns(source, names, columns, rated=rows.min_rating is not None)
             wanted = _begin(found, names, rows)
+            known = set(names)
+        if not known.issuperset(keys := set().union(*(row for _, row in batch))):
+            _note_late(source, batch, keys - known, {*wanted, *(columns or {})}, rows)
+            known |= keys
         try:
             cells = _columns(batch, wanted)
             now = pa.types.is_list(cells["item"].type)
@@ -103,6 +108,13 @@ def first_keys(source: Source) -> list[str]:
     return [] if batch is None else _names(source, batch)
 
 
+def json_ids(source: Source, keys: Sequence[str]) -> Iterator[tuple[int, Any, Any]]:
+    """(line, user, item) of every object, of any type; keys: of user and item."""
+    for batch in _batches(source):
+        for line, row in batch:
+            yield line, _bare(row.get(keys[0])), _bare(row.get(keys[1]))
+
+
 def _names(source: Source, batch: list[_Row]) -> list[str]:
     """The keys of the first objects, in the order in which they come."""
     first = batch[0][1]
@@ -113,6 +125,27 @@ def _names(source: Source, batch: list[_Row]) -> list[str]:
     ):
         raise source.error(f"is one JSON object that holds whole columns or tables: {_WANTED}")
     return list(dict.fromkeys(key for _, row in batch[:_SAMPLE] for key in row))
+
+
+def _note_late(
+    source: Source, batch: list[_Row], keys: set[str], settled: set[str], rows: Rows
+) -> None:
+    """Say that `keys` first come below the objects whose keys are those of the table.
+
+    settled: the roles that have a key, or are left out.
+    """
+    for key in sorted(keys):
+        rows.unused[key] = None
+        line = next(line for line, row in batch if key in row)
+        what = (
+            f"line {line} is the first with the key {shown(key)}, which the first {_SAMPLE:,} lack"
+        )
+        for role in ("rating", "timestamp"):
+            if role in settled or normal(key) not in COMMON[role]:
+                continue
+            if role == "rating" and rows.min_rating is not None:
+                raise source.error(f"{what}: put an object with a rating first")
+            rows.column_notes[str(source.error(f"{what}: no {role} is used"))] = None
 
 
 def _begin(found: Found, names: list[str], rows: Rows) -> dict[str, str]:
@@ -150,7 +183,9 @@ def _object(source: Source, number: int, line: str) -> dict[str, Any]:
         value = json.loads(line)
     except (ValueError, RecursionError):
         what = f"line {number} is {shown(line.strip())}: not a whole JSON object"
-        if line.rstrip().endswith(("{", "[", ",")):
+        if re.search(r"\}\s*,$", line.rstrip()):
+            what += " (leave out the comma at the end of each line)"
+        elif line.rstrip().endswith(("{", "[", ",")):
             what += " (jq -c . puts an object that spans lines on one)"
         raise source.error(f"{what}; {_WANTED}") from None
     if not isinstance(value, dict):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,6 +59,8 @@ def read_parquet(
             names = (*stored, *constants)
             found = find_columns(source, names, columns, rated=rows.min_rating is not None)
             rows.begin_columns(found, names)
+            said = (name for name, _ in source.constants if name not in names)
+            rows.unused.update(dict.fromkeys(said))
             wanted = {role: names[at] for role, at in found.columns.items()}
             doubled = [name for name in wanted.values() if names.count(name) > 1]
             if doubled:
@@ -86,6 +90,23 @@ def read_parquet(
     except (pa.ArrowException, MemoryError, *BROKEN) as error:
         detail = " ".join(str(error).split())[:200]
         raise source.error(f"cannot be read as parquet: {detail}") from None
+
+
+def parquet_ids(source: Source, names: Sequence[str]) -> Iterator[tuple[int, Any, Any]]:
+    """(row from 1, user, item) of every row, of any type; names: of their columns."""
+    with source.open_in_arrow() as raw:
+        file = pq.ParquetFile(raw)
+        if not set(names) <= set(file.schema_arrow.names):
+            return  # one is said by the folders
+        rows = itertools.count(1)
+        for batch in file.iter_batches(_BATCH, columns=list(names)):
+            users, items = (batch.column(name).to_pylist() for name in names)
+            for user, item in zip(users, items, strict=True):
+                yield next(rows), _text(user), _text(item)
+
+
+def _text(cell: Any) -> Any:
+    return cell.decode(errors="replace") if isinstance(cell, bytes) else cell
 
 
 def stored_names(source: Source) -> list[str]:
