@@ -50,7 +50,11 @@ class CSR:
 
     @staticmethod
     def from_pairs(users: NDArray, items: NDArray, n_users: int, n_items: int) -> CSR:
-        """Build from E pairs in any order; duplicates are merged."""
+        """Build from E pairs in any order; duplicates are merged.
+
+        users, items: integers (E,), below `n_users` and `n_items`. Raises InputError for more items
+        than `MAX_ITEMS`.
+        """
         if n_items > MAX_ITEMS:
             raise InputError(f"{n_items} items: at most {MAX_ITEMS} are supported")
         key = np.asarray(users, np.int64) * max(n_items, 1) + np.asarray(items, np.int64)

@@ -153,7 +153,7 @@ def _digits(score: float) -> str:
 
 
 def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
-    """The same as parquet, a row a user with its lists; `integers`: item ids are numbers.
+    """The same as parquet, one row per user with its lists; `integers`: item ids are numbers.
 
     User ids are numbers where all of these are.
     """

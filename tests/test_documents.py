@@ -1,5 +1,5 @@
-"""What the documents show is run: the examples of docstrings, and the Python of README.md. The
-architecture names every file.
+"""What the documents show is run: the examples of docstrings, and the Python of README.md (that of
+MLflow: tests/search/tracking/test_champion.py). The architecture names every file.
 """
 
 from __future__ import annotations

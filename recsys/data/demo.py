@@ -31,7 +31,9 @@ def planted(
     times, then dropped. So clusters are what a factor model can learn and popularity cannot,
     and the latest items differ from the earliest.
 
-    User and item ids are 0..n-1; `ordered` is true. Vectorised: memory about 100 bytes per pair.
+    n_users, n_items: how many there are. rng: draws everything. skew: 0 makes all items equally
+    popular. name: of the data. User and item ids are 0..n-1; `ordered` is true. Vectorised: memory
+    about 100 bytes per pair.
     """
     assert 0 < clusters <= n_items
     cluster_of = rng.permutation(np.arange(n_items) % clusters)

@@ -149,7 +149,11 @@ class _UnusableError(Exception):
 def load_named(
     name: str, min_rating: float | None, cache_dir: Path | None, seed: int, notify: Notify
 ) -> Dataset:
-    """The named set as a `Dataset`; see `recsys.data.read`."""
+    """The named set as a `Dataset`; the parameters are those of `recsys.data.load`.
+
+    name: one of `SETS`. min_rating: None for the set's own limit. Raises InputError where the file
+    can't be had, and for a `min_rating` or a `seed` that `demo` can't have.
+    """
     named = SETS[name]
     if name == "demo":
         if min_rating is not None:

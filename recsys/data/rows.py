@@ -145,7 +145,7 @@ class Rows:
     ) -> None:
         """Append users with their items. items: of all users; counts: how many of each, (n,).
 
-        listed: whether these are lists, one a user, in the order of time; sets: whether some of
+        listed: whether these are lists, one per user, in the order of time; sets: whether some of
         them are sets, whose items stand in no order.
         """
         self.users.add(users)

@@ -25,8 +25,8 @@ def read_users(
     """The user ids of a file in its order, as text; None if it is no such file.
 
     It must have a header with one user column, and no item column, or one that is empty in every
-    row, unless `items_too`; or no header and one integer a line. Empty ids and ids that come again
-    are left to the caller. `InputError` for a file that is damaged.
+    row, unless `items_too`; or no header and one integer per line. Empty ids and repeated ones are
+    left to the caller. `InputError` for a file that is damaged.
     """
     kind = kind_of(source)
     if kind == "zip":

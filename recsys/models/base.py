@@ -214,7 +214,7 @@ class Model(ABC):
         time_limit: float | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> Iterator[EpochReport]:
-        """Train in place, one report an epoch; at the end the model holds its best weights.
+        """Train in place, with one report per epoch; at the end the model holds its best weights.
 
         positives, held_out: CSR of U x I. With held-out items each evaluated epoch has `metric`,
         which decides what is best, and `metrics`; without, exactly the config's epochs run.

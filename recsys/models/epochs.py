@@ -57,7 +57,7 @@ def run_epochs(
     engine: Resumable | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Iterator[EpochReport]:
-    """Run up to `epochs` epochs, one report each; at the end the best weights are loaded.
+    """Run up to `epochs` epochs, with one report each; at the end the best weights are loaded.
 
     step: trains one epoch and returns its mean loss. positives, held_out: CSR of U x I. With
     held-out items every `eval_every`-th epoch (and the last) is evaluated on `metric`, which

@@ -65,7 +65,7 @@ def _line(folder: RunFolder) -> Line:
 
 
 def _status(folder: RunFolder, state: RunState) -> str:
-    """How the run ended, whether it goes on, or that it was cut off: its journal has no end."""
+    """How the run ended, that it still runs, or that it was cut off: its journal has no end."""
     if folder.alive():
         return "running"
     return "cut off" if state.status == Status.RUNNING else str(state.status)

@@ -1,4 +1,4 @@
-"""The events of a run's journal, one class a kind: the only place that knows their lines.
+"""The events of a run's journal, one class per kind: the only place that knows their lines.
 
 `write` turns an event into the object of its line, `read` does the reverse. Fields that an event's
 class does not know are kept in `more`; a line of an unknown kind is an `Other`. Fields that lines

@@ -237,7 +237,7 @@ class RunFolder:
                 entry.unlink(missing_ok=True)
 
     def unfinished(self, what: str) -> str:
-        """That the run has no `what` yet, and how one comes by it; for an error."""
+        """That the run has no `what` yet, and how to get one; for an error message."""
         if self.alive():
             return f"{self.name}: this run has no {what} yet, and still runs: wait for its end"
         finish = command("--resume", "--run", self.path)

@@ -40,7 +40,7 @@ from search.record.events import (
 
 @dataclass
 class TrialRecord:
-    """One trial. `rows`: one list a reported epoch, aligned with `columns`.
+    """One trial. `rows`: one list per reported epoch, aligned with `columns`.
 
     When a trial runs again (its worker or the driver died), the rows of the new attempt replace
     those of the old one, and `attempt` counts up; the first is 1. Times are Unix seconds.

@@ -179,7 +179,7 @@ def tests_chart(
 
 
 def pace_chart(curves: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> Markup | None:
-    """The best value so far by seconds, a line a run, each with its letter at its end."""
+    """The best value so far by seconds: one line per run, with its letter at the end."""
     known = {name: points for name, points in curves.items() if points}
     if not known:
         return None

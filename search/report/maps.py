@@ -79,7 +79,7 @@ def clipped(word: str) -> str:
 def parallel_chart(
     trials: Sequence[TrialRecord], names: Sequence[str], metric: str, winner: str | None
 ) -> Markup | None:
-    """A line a trial through its parameters to its value: the best fifth in colour.
+    """One line per trial through its parameters to its value: the best fifth in colour.
 
     A trial that has no such parameter goes through the tick `none`.
     """

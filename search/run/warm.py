@@ -33,7 +33,7 @@ def warmed(
     """`spec` with the best configs of `runs` after its first listed one.
 
     place: where runs are looked for by name. The first default stays the first trial: it is what
-    the race compares with. What is taken and what cannot be is noted, a line a run. Raises
+    the race compares with. What is taken and what cannot be is noted, one line per run. Raises
     ConfigError where a run is missing, has no trials, or nothing of any run fits the space.
     """
     if spec.purpose != "search" or SEARCHERS[spec.searcher].whole:

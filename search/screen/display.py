@@ -131,7 +131,7 @@ class Display(Progress):
             self._line(text)
 
     def summary(self, rows: Sequence[Row], title: str = "result") -> None:
-        """The end of a run, see `search.words.result_rows`; ends the live part."""
+        """The end of a run, see `search.summary.result_rows`; ends the live part."""
         self.stop()
         if self.interactive:
             self.screen.print_summary(rows, title)

@@ -3,7 +3,7 @@
 In: text. Out: `SearchSpec`, and `TrialConfig` for one choice of parameters. `load` is the door;
 `reader`, `params`, `located` and `override` turn text into a spec; `spec` and `domains` are what a
 spec is made of, `strategies` the words for how it is walked; `trial` is one trial as values.
-`widen` says what a search that goes on may change, and `schema` tells editors what a space can say.
+`widen` says what an extended search may change, and `schema` tells editors what a space can say.
 
 May import: the leaves, and recsys.
 """

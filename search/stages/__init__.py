@@ -1,7 +1,7 @@
 """What a run goes through: search, race, blend, test, refit, result.
 
 `context` is the door: what every stage needs. `search` runs the trials. `lineup` says who races and
-for how long, `race` (with `replicates`, the work of it) decides the winner, `blend` adds up
+for how long, `race` (with `replicates`, which trains for it) decides the winner, `blend` adds up
 finalists (`lists`: what they leave for it), `test` reads the test items once, `rivals` trains what
 stands beside the winner there, `refit` trains on everything, `handover` saves that model and writes
 its submission, `result` is the summary. `winner` trains the winner for test and refit, `work` sends

@@ -118,7 +118,7 @@ class RunDelivery:
     # --- finding, creating -----------------------------------------------------------------
 
     def _find_again(self, state: RunState) -> None:
-        """Match the store's runs of this search with what is remembered; one run a trial."""
+        """Match the store's runs of this search with what is remembered; one run per trial."""
         done = self.done
         found: dict[str | None, list[Any]] = {}
         token = None

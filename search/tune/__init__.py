@@ -1,7 +1,7 @@
 """The trials of a search, under Ray Tune and Optuna.
 
 `tuner` is the door: it runs the trials and journals every event. `worker` is one trial inside a
-worker process (`checkpoints`: from where a long one goes on), `replicate` a finalist on one fresh
+worker process (`checkpoints`: from where a long one continues), `replicate` a finalist on one fresh
 split. `searcher` proposes configs, of the method that `allocation` gives the next trial to. What it
 does so with alone knows Optuna: `study` has the trials of a run (`study_journal`: as a file),
 `distributions` its parameters, `samplers` what proposes (`tails`: a patch that makes it fast),

@@ -16,7 +16,7 @@ STEP = 256 * 2**20  # the least that is asked for; the next are its double, its 
 
 def trial_bytes(config: ModelConfig, size: Size, threads: int) -> int:
     """Bytes of a worker that trains and evaluates a config: its model, the scores of a block of
-    users, the libraries. The interactions lie in Ray's object store, once a node.
+    users, the libraries. The interactions lie in Ray's object store, once per node.
     """
     scores = 4 * TILE * size.items * threads
     return model_of(config).cost(config, size).memory + scores + WORKER

@@ -139,7 +139,7 @@ def space_rungs(spec: SearchSpec) -> list[int]:
 
 
 def paced_rungs(epochs: int, factor: int) -> list[int]:
-    """After which epochs a paced trial of at most so many is judged; the best 1/factor go on."""
+    """After which epochs a paced trial of at most so many is judged; the best 1/factor continue."""
     return [math.ceil(epochs / factor**k) for k in range(RUNGS, 0, -1)]
 
 
@@ -196,7 +196,7 @@ def mean_epochs(spec: SearchSpec) -> float:
 def mean_length(ends: Sequence[float], goes_on: float) -> float:
     """How far a trial comes on average that may end at each of `ends`, the last its whole length.
 
-    goes_on: the part of the trials that a rung lets go on.
+    goes_on: the share of the trials that continue after a rung.
     """
     return sum((b - a) * goes_on**k for k, (a, b) in enumerate(pairwise([0.0, *ends])))
 
@@ -243,7 +243,8 @@ def make_pace(
 ) -> Pace | None:
     """The pace of a search that has `seconds` on all its cores together; None where all fits.
 
-    users: who can be evaluated.
+    spec: the space. configs: of it, some to judge by (`configs_of`). probed: what was measured, an
+    epoch of each kind. size: of the training data. users: how many can be evaluated.
     """
     with_epochs = [c for c in configs if epochs_of(c) is not None]
     plain = full_length(probed, size, users)

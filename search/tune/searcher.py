@@ -96,7 +96,7 @@ class StudySearch(Searcher):
         return trial_id(self._again[0].number if self._again else self._count)
 
     def finish(self) -> None:
-        """No new trials; those that run end as they may."""
+        """No new trials; those that are running continue as usual."""
         self._finished = True
 
     # --- Ray's interface --------------------------------------------------------------------

@@ -130,7 +130,7 @@ class Watch(Stopper):
             self.close()
 
     def settle(self) -> None:
-        """No new trials; running ones go on to their end."""
+        """No new trials; those that are running continue as usual."""
         if not self.settled:
             self.settled = True
             self.close()
@@ -314,9 +314,11 @@ def run_trials(
 ) -> None:
     """Run trials until the searcher has no more or the watch stops them.
 
-    `budget` is an upper bound on the number of trials of this call. Ray's own records go under
-    `storage`; nothing of ours is ever read from there. `slots`: of a cluster, how many trials fit
-    at once now.
+    resources: what each trial gets. data: what all trials share. searcher: proposes them.
+    scheduler: Ray's, which ends weak ones early. budget: the most trials that this call may make.
+    recorder: hears of every event; its watch stops the run. storage: where Ray keeps its own
+    records, under `name`; nothing of ours is ever read from there. slots: of a cluster, how many
+    trials fit at once now; None for a Ray of our own.
     """
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)

@@ -31,7 +31,7 @@ REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # of one trial; of all trials toget
 
 def report_every_s(concurrent: int) -> float:
     """How often a trial reports beside its rungs: the fewer times, the more run at once, so that
-    the driver, which needs about a millisecond a report, keeps up.
+    the driver, which needs about a millisecond per report, keeps up.
     """
     return max(REPORT_EVERY_S, concurrent / REPORTS_A_SECOND)
 

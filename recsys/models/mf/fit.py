@@ -41,7 +41,16 @@ def fit(
     engine: EngineName = "auto",
     time_limit: float | None = None,
 ) -> Fit:
-    """Make a model and `train` it to the end; parameters and errors as there."""
+    """Make a model and train it to the end.
+
+    split_train, held_out: CSR of U x I; without held-out items (None) the last weights are
+    returned, otherwise the best. config: what is trained, for how many epochs, and with how much
+    patience. rng: draws the first weights and seeds the training. metric: decides which epoch is
+    best; metrics: evaluated as well. exclude: what `negatives_exclude: all` keeps out of the
+    negatives besides the training items. threads: of the CPU. device: torch's name, "cpu" or
+    "cuda". engine: "numba" (CPU only), "torch", or "auto" for the one that fits the device.
+    time_limit: seconds; the epoch that passes it is the last. Raises as `train` does.
+    """
     model = LFM(
         split_train.n_users,
         split_train.n_items,

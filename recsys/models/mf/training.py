@@ -39,11 +39,20 @@ def train(
     eval_every: int = 1,
     checkpoints: Checkpoints | None = None,
 ) -> Iterator[EpochReport]:
-    """Train `model` in place, one report an epoch; at its end the model holds the best weights.
+    """Train `model` in place, one report per epoch; at its end the model holds the best weights.
 
-    split_train, held_out: CSR of U x I. exclude: what `negatives_exclude: all` keeps out of the
-    negatives besides the training items. The rest is as in `recsys.models.epochs.run_epochs`,
-    which also says what is raised.
+    split_train, held_out: CSR of U x I; without held-out items (None) the last weights stay.
+    config: what is trained, for how many epochs, and with how much patience. rng: seeds the draws
+    of the engine. metric: decides which epoch is best; metrics: evaluated as well. exclude: what
+    `negatives_exclude: all` keeps out of the negatives besides the training items. threads: of the
+    CPU. device: torch's name, "cpu" or "cuda". engine: "numba" (CPU only), "torch", or "auto" for
+    the one that fits the device. time_limit: seconds; the epoch that passes it is the last.
+    eval_every: epochs from one evaluation to the next. checkpoints: where they are kept, and the
+    one to continue from.
+
+    Raises ConfigError for a metric that is unknown or looks too deep and for an engine that does
+    not fit the device, InputError where nobody has a held-out item, and DivergedError when the
+    loss, a weight or a score is not finite.
     """
     home = model.item_factors.device
     runner = make_engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recsys.data import SETS
 from recsys.evaluation import top_items
 from recsys.interactions import CSR, Interactions
-from recsys.models import MODELS, config_of, model_of
+from recsys.models import MODELS, config_from_flat, config_of, fit_model, model_of
 from recsys.models.catalogue import save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import save_model
@@ -26,6 +28,8 @@ from search.tracking.store import import_mlflow
 from search.tracking.verify import verify_delivery
 from tests.factories import FakeRun, save_tiny_model
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
+
+README = Path(__file__).resolve().parents[3] / "README.md"
 
 
 def registered(uri: str) -> list[tuple[Any, ...]]:
@@ -168,6 +172,42 @@ def test_ids_that_are_words(tmp_path: Path) -> None:
     assert deliver(run, uri)
     found = load(uri).predict(pd.DataFrame({"user_id": ["bob"]}), params={"k": 2})
     assert found["item_ids"].tolist() == [["<i>", "é"]]
+
+
+def test_the_model_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands there asks the champion of a search that lies where it says, by its name."""
+    uri = sqlite_store(tmp_path / "mlflow" / "store")
+    run = FakeRun(tmp_path / "runs", "a")
+    data = f"ml-100k (rating >= {SETS['ml-100k'].min_rating:g})"
+    run.began(settings={"data": "ml-100k"}, dataset=data)
+    run.trial()
+    rng = np.random.default_rng(0)
+    seen = CSR.from_pairs(np.array([0, 1, 1, 2]), np.array([3, 0, 1, 2]), 3, 200)
+    config = config_from_flat({"lr": 0.1, "epochs": 1, "latent_factors": 2})
+    save_model(run.path / "model", fit_model(config, seen, rng=rng).to_bytes(), config)
+    users, items = np.array([196, 7, 8]), np.arange(200)
+    there = Interactions(seen, np.zeros(seen.nnz), users, items, ordered=False)
+    save_catalogue(run.path / "model", there, seen)
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    mlflow = import_mlflow(uri)
+    mlflow.set_registry_uri(uri)  # as in a new process; `load` has named another one
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    (code,) = (block for block in blocks if "mlflow" in block)
+    given: dict[str, Any] = {}
+    try:
+        with pd.option_context("display.width", 1000, "display.max_columns", None):
+            exec(compile(code, README, "exec"), given)
+    finally:
+        mlflow.set_tracking_uri(uri)  # whatever the working directory is
+    printed = capsys.readouterr().out
+    found = given["model"].predict(pd.DataFrame(given["asked"]), params={"k": 10})
+    assert found["source"].tolist() == ["model", "items", "popular", "similar"]
+    assert all(source in printed for source in [*found["source"], *found.columns])
 
 
 @pytest.mark.parametrize("name", list(MODELS))
