@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from search.record.events import (
     EpochsReported,
     Event,
     Reason,
-    SessionBegan,
     SessionEnded,
     StageMarked,
     StageState,
@@ -50,7 +49,7 @@ from search.record.result import (
     write_result,
 )
 from search.run.again import Again, Trained
-from search.run.session import facts
+from search.run.session import facts, first_line
 from search.stages.handover import hand_over
 from search.stats import bootstrap_interval, compare_paired
 from search.tracking.wanted import model_name
@@ -194,20 +193,8 @@ def _events(
 ) -> Iterator[Event]:
     """The journal: what was kept of the search, and what was made of it."""
     origin, spec = work.origin, work.origin.spec
-    yield SessionBegan(
-        name=name,
-        space=spec.name,
-        spec_digest=spec.digest(),
-        settings=asdict(work.settings),
-        dataset=work.dataset.interactions.name,
-        metric=spec.metric,
-        purpose=spec.purpose,
-        split=work.split.name,
-        split_digest=work.split.digest,
-        device=work.settings.device,
-        seed=work.settings.seed,
-        time=work.began,
-    )
+    began = first_line(name, spec, work.settings, work.dataset, work.split)
+    yield replace(began, time=work.began)
     yield from _trials(work, done)
     stages: list[tuple[str, ResultPart]] = [
         ("search", Searched(stopped_by=SearchEnd.TRIALS, planned=len(origin.trials))),
