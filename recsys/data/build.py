@@ -20,11 +20,11 @@ class Pairs:
     """All E pairs of all parts, in the order of the files, duplicates included.
 
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
-    bounds: where each part begins, and the end. lists: which parts are lists, one per user; sets: the
-    first file that a search sees of which some are sets, in no order, or None. twice: per part a
-    user id with two rows where each has its own, or None. times: keys to sort by, of the parts that
-    a search sees; None, and a problem, where they cannot be compared. time_span, seconds: as in
-    `Times`.
+    bounds: where each part begins, and the end. lists: which parts are lists, one per user; sets:
+    the first file that a search sees of which some are sets, in no order, or None. twice: per part
+    a user id with two rows where each has its own, or None. times: keys to sort by, of the parts
+    that a search sees; None, and a problem, where they cannot be compared. time_span, seconds: as
+    in `Times`.
     """
 
     users: NDArray[np.int64]

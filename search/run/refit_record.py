@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from search.record.events import (
     EpochsReported,
     Event,
     Reason,
-    SessionBegan,
     SessionEnded,
     StageMarked,
     StageState,
@@ -33,11 +32,8 @@ from search.record.journal import Journal
 from search.record.measured import UserValues, save_test_values
 from search.record.provenance import provenance
 from search.record.result import (
-    VERSION,
     Blended,
-    BlendResult,
     BlendTested,
-    Counts,
     Decided,
     RefitOf,
     Refitted,
@@ -47,11 +43,14 @@ from search.record.result import (
     SearchEnd,
     Tested,
     read_result,
+    refit_of,
     write_result,
 )
+from search.record.state import RunState
 from search.run.again import Again, Trained
-from search.run.session import facts
+from search.run.session import facts, first_line
 from search.stages.handover import hand_over
+from search.stages.result import told
 from search.stats import bootstrap_interval, compare_paired
 from search.tracking.wanted import model_name
 
@@ -95,10 +94,11 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
         handed=handed,
         of=of,
     )
-    write_result(folder, _result(folder.name, work, done, tested, refitted))
+    events = list(_events(folder.name, work, done, tested, refitted))
+    write_result(folder, _result(folder.name, work, done, events))
     made = folder.path / f".{JOURNAL}"
     with Journal(made) as journal:
-        for event in _events(folder.name, work, done, tested, refitted):
+        for event in events:
             journal.append(event, sync=True)
     made.replace(folder.path / JOURNAL)
 
@@ -143,50 +143,23 @@ def _tested(work: Again, done: Trained) -> Tested:
     )
 
 
-def _result(name: str, work: Again, done: Trained, tested: Tested, refitted: Refitted) -> RunResult:
-    origin, metric = work.origin, work.origin.spec.metric
-    winner = origin.state.trials[origin.race.winner]
-    of = refitted.of
+def _result(name: str, work: Again, done: Trained, events: Iterable[Event]) -> RunResult:
+    """What the journal will say, and of the model what it says nothing of."""
+    state = RunState()
+    for event in events:
+        state.apply(event, 0)
+    found = told(state, name, work.origin.spec, work.settings, work.dataset, work.split)
+    of = refit_of(state)
     assert of is not None
-    blend = None
-    if origin.blend is not None:
-        blend = BlendResult(
-            members=origin.blend.members,
-            handed_over=True,
-            test=(tested.values or {}).get(metric),
-            test_ci=tested.ci,
-            test_metrics=tested.values,
-        )
-    return RunResult(
-        version=VERSION,
-        status=Status.DONE,
-        run=name,
-        purpose=origin.spec.purpose,
-        data=work.dataset.interactions.name,
-        metric=metric,
-        valid=done.validation.values[metric],
-        test=(tested.values or {}).get(metric),
-        test_ci=tested.ci,
-        test_metrics=tested.values,
-        test_users=tested.users,
-        test_comparisons=(of.comparison,) if of.comparison is not None else (),
-        test_reads=0 if done.test is None else 1,
-        split=work.split.name,
-        split_digest=work.split.digest,
-        negatives_exclude="train",
-        best_trial=winner.id,
-        best_config=winner.config,
-        best_params=winner.params,
-        best_epoch=origin.race.epochs,
-        trials=Counts(completed=len(origin.trials)),
-        configs=len(origin.trials),
-        configs_left=False,
-        wall_s=time.time() - work.began,
-        blend=blend,
-        handed=refitted.handed,
-        refit_of=of,
-        seed=work.settings.seed,
-    )
+    more = {
+        "valid": done.validation.values[work.origin.spec.metric],  # of a blend, of no trial
+        "test_comparisons": (of.comparison,) if of.comparison is not None else (),
+        "test_reads": 0 if done.test is None else 1,
+        "configs_left": False,
+        "refit_of": of,
+        "wall_s": time.time() - work.began,
+    }
+    return found.model_copy(update=more)
 
 
 def _events(
@@ -194,20 +167,8 @@ def _events(
 ) -> Iterator[Event]:
     """The journal: what was kept of the search, and what was made of it."""
     origin, spec = work.origin, work.origin.spec
-    yield SessionBegan(
-        name=name,
-        space=spec.name,
-        spec_digest=spec.digest(),
-        settings=asdict(work.settings),
-        dataset=work.dataset.interactions.name,
-        metric=spec.metric,
-        purpose=spec.purpose,
-        split=work.split.name,
-        split_digest=work.split.digest,
-        device=work.settings.device,
-        seed=work.settings.seed,
-        time=work.began,
-    )
+    began = first_line(name, spec, work.settings, work.dataset, work.split)
+    yield replace(began, time=work.began)
     yield from _trials(work, done)
     stages: list[tuple[str, ResultPart]] = [
         ("search", Searched(stopped_by=SearchEnd.TRIALS, planned=len(origin.trials))),

@@ -197,19 +197,7 @@ class Session:
             "provenance.json",
             provenance(previous, **facts(self.dataset, self.settings, self.split)),
         )
-        began = SessionBegan(
-            name=folder.name,
-            space=spec.name,
-            spec_digest=spec.digest(),
-            settings=asdict(settings),
-            dataset=self.dataset.interactions.name,
-            metric=spec.metric,
-            purpose=spec.purpose,
-            split=self.split.name,
-            split_digest=self.split.digest,
-            device=settings.device,
-            seed=settings.seed,
-        )
+        began = first_line(folder.name, spec, settings, self.dataset, self.split)
         journal.append(began, sync=True)
         state = folder.state()
         self.display.done = sum(t.finished for t in state.trials.values())
@@ -294,6 +282,25 @@ def facts(dataset: Dataset, settings: Settings, split: Split) -> dict[str, Any]:
         "seed": settings.seed,
         "settings": asdict(settings),
     }
+
+
+def first_line(
+    name: str, spec: SearchSpec, settings: Settings, dataset: Dataset, split: Split
+) -> SessionBegan:
+    """The first line of a session, of a search and of a `refit`."""
+    return SessionBegan(
+        name=name,
+        space=spec.name,
+        spec_digest=spec.digest(),
+        settings=asdict(settings),
+        dataset=dataset.interactions.name,
+        metric=spec.metric,
+        purpose=spec.purpose,
+        split=split.name,
+        split_digest=split.digest,
+        device=settings.device,
+        seed=settings.seed,
+    )
 
 
 def searched_for(state: RunState, trials: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys.data import Dataset
+from recsys.split import Split
 from search.record.events import StageMarked, StageState, State, Status
 from search.record.folder import JOURNAL
 from search.record.handed import handed_over
@@ -21,29 +23,49 @@ from search.record.result import (
     refitted,
     tested,
 )
+from search.record.settings import Settings
 from search.record.standing import leader
 from search.record.state import RunState
+from search.space.spec import SearchSpec
 from search.stages.context import Stages
 from search.tune.importance import Shares, importance
 
 
 def result(run: Stages, status: Status) -> RunResult:
     """What result.json says; also for a run that did not finish."""
-    state, spec = run.state, run.spec
+    state = run.state
+    mattered = Shares({}, {})
+    if status == Status.DONE:
+        mattered = importance(run.study(), np.random.default_rng([run.settings.seed, 10]))
+    more = {
+        "status": status,
+        "importance": mattered.shares,
+        "importance_ci": dict(mattered.intervals),
+        "test_reads": test_reads(run),
+        "configs_left": configs_left(run.spec, state),
+        "wall_s": state.wall_s(),
+        "busy_fraction": _busy_fraction(run),
+    }
+    found = told(state, run.folder.name, run.spec, run.settings, run.dataset, run.split)
+    return found.model_copy(update=more)
+
+
+def told(
+    state: RunState, name: str, spec: SearchSpec, settings: Settings, dataset: Dataset, split: Split
+) -> RunResult:
+    """What a journal says of its run, for a search and for `refit`: without how long it took, what
+    mattered, and what is left to try."""
     counts = state.counts()
     race = decided(state)
     test = tested(state) or Tested()
     best = (state.trials.get(race.winner) if race else None) or leader(state.in_order())
-    mattered = Shares({}, {})
-    if status == Status.DONE:
-        mattered = importance(run.study(), np.random.default_rng([run.settings.seed, 10]))
     excludes = sorted({t.config.get("negatives_exclude", "train") for t in state.trials.values()})
     return RunResult(
         version=VERSION,
-        status=status,
-        run=run.folder.name,
+        status=state.status,
+        run=name,
         purpose=spec.purpose,
-        data=run.dataset.interactions.name,
+        data=dataset.interactions.name,
         metric=spec.metric,
         valid=best.value if best else None,
         test=(test.values or {}).get(spec.metric),
@@ -51,11 +73,8 @@ def result(run: Stages, status: Status) -> RunResult:
         test_metrics=test.values,
         test_users=test.users,
         test_comparisons=test.comparisons,
-        importance=mattered.shares,
-        importance_ci=dict(mattered.intervals),
-        test_reads=test_reads(run),
-        split=run.split.name,
-        split_digest=run.split.digest,
+        split=split.name,
+        split_digest=split.digest,
         negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),
         baselines={name: one.baseline(spec.metric) for name, one in test.baselines.items()},
         best_trial=best.id if best else None,
@@ -68,9 +87,6 @@ def result(run: Stages, status: Status) -> RunResult:
             failed=counts[State.FAILED],
         ),
         configs=distinct(t.config for t in state.trials.values()),
-        configs_left=configs_left(spec, state),
-        wall_s=state.wall_s(),
-        busy_fraction=_busy_fraction(run),
         race=Race(
             replicates=race.replicates if race else 0,
             finalists=race.finalists if race else (),
@@ -80,7 +96,7 @@ def result(run: Stages, status: Status) -> RunResult:
         blend=_blend(state, test, spec.metric),
         handed=handed_over(state),
         split_orders=refit.orders if (refit := refitted(state)) else None,
-        seed=run.settings.seed,
+        seed=settings.seed,
     )
 
 
