@@ -1,12 +1,17 @@
 """Dates in text: how a column writes them, and the instants that it means.
 
 The first batch decides the shape (where the year is, names or numbers of months); every later cell
-must have it. Where day and month are both numbers before the year, 11/14/2023 or 14.11.2023, both
-orders stay open until a day above 12 rules one out. If none does, the order can't be known, and the
-column has none.
+must have it. Some shapes can be read in several ways: 11/12/2023 with the day first or the month,
+23/12/30 with the year first too. All ways stay open until a row rules one out, such as a day above
+12. A short year is told from a day by all rows together: one way has the days of whole months in a
+few years, the others have years scattered over decades. Where neither decides, the order can't be
+known, and the column has none.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +24,10 @@ AMBIGUOUS = (
     "has dates that can be read as day/month or as month/day in every row: "
     "write them as 2024-01-31 (year first)"
 )
+# ways to read a date; in "ymd" of the short shapes, the year is where others have the day
+_FIRST = {"dmy": "the day first", "mdy": "the month first", "ymd": "the year first"}
+# years and days of a way to read short years that all rows together show to be the right one
+_FEW_YEARS, _SCATTERED, _EARLY_DAY, _LATE_DAY = 15, 20, 8, 28
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
@@ -52,13 +61,13 @@ SHAPES: dict[str, tuple[str, str]] = {
         r"(?P<a>\d{1,2})[-/.](?P<b>\d{1,2})[-/.](?P<Y>\d{4})" + _TIME,
         "31/01/2024",
     ),
-    "short year last": (
-        r"(?P<a>\d{1,2})[/.](?P<b>\d{1,2})[/.](?P<y>\d{2})" + _TIME,
+    "short year": (
+        r"(?P<a>\d{1,2})[-/.](?P<b>\d{1,2})[-/.](?P<y>\d{1,2})" + _TIME,
         "31/01/24",
     ),
     "day, name": (
         _WEEKDAY
-        + rf"(?P<d>\d{{1,2}})[-/ .]+{_NAME}[-/ ,]+(?:(?P<Y>\d{{4}})|(?P<y>\d{{2}}))"
+        + rf"(?P<d>\d{{1,2}})[-/ .]+{_NAME}[-/ ,]+(?:(?P<Y>\d{{4}})|(?P<y>\d{{1,2}}))"
         + _TIME,
         "31 Jan 2024",
     ),
@@ -72,17 +81,54 @@ SHAPES: dict[str, tuple[str, str]] = {
         "Wed Jan 31 22:13:20 +0000 2024",
     ),
 }
-_OPEN = ("year last", "short year last")
+_WAYS = {
+    "year last": ("dmy", "mdy"),
+    "short year": ("dmy", "mdy", "ymd"),
+    "day, name": ("dmy", "ymd"),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Dates read in one way. years, days (of the month): the least and the highest."""
+
+    instants: Instants
+    years: tuple[int, int]
+    days: tuple[int, int]
+
+    @staticmethod
+    def of(instants: Instants, year: NDArray[np.int64], day: NDArray[np.int64]) -> Reading:
+        """year, day: of each date, one or more."""
+        return Reading(
+            instants, (int(year.min()), int(year.max())), (int(day.min()), int(day.max()))
+        )
 
 
 class DateColumn:
-    """Dates of one file in batches. `ways`: how a and b may be read, "dm" and "md" where open."""
+    """Dates of one file in batches. `ways`: how they may be read, several where that is open."""
 
     def __init__(self) -> None:
         self.shape = ""
         self.ways: list[str] = []
         self.zones: set[bool] = set()  # whether times have one
-        self._chunks: dict[str, list[Instants]] = {}
+        self.notes: list[str] = []
+        self._chunks: dict[str, list[Reading]] = {}
+        self._first = ""  # date
+        self._noun = "dates"
+
+    @staticmethod
+    def of_digits(shape: str, first: str, readings: Mapping[str, Reading]) -> DateColumn:
+        """Numbers whose digits spell dates with a year of two digits, such as the `first`."""
+        column = DateColumn()
+        column.shape, column.ways = shape, list(readings)
+        column.zones = {False}
+        column._chunks = {way: [reading] for way, reading in readings.items()}
+        column._first, column._noun = first, "numbers"
+        if len(readings) == 1:
+            column.notes.append(
+                f"numbers such as {first} are read as dates, {_FIRST[column.ways[0]]}"
+            )
+        return column
 
     @property
     def example(self) -> str:
@@ -94,10 +140,11 @@ class DateColumn:
         if self.shape in ("", "ymd") and (quick := _quick(texts)) is not None:
             instants, zoned = quick
             self._enter("ymd", ["ymd"])
-            self._chunks["ymd"].append(instants)
+            self._chunks["ymd"].append(Reading(instants, (0, 0), (0, 0)))  # nothing is open
             self.zones.add(zoned)
             return None
         texts = _plain_blanks(texts)
+        self._first = self._first or texts[0].as_py()
         worst = -1
         for shape in [self.shape] if self.shape else SHAPES:
             pattern = f"^(?:{SHAPES[shape][0]})$"
@@ -121,11 +168,11 @@ class DateColumn:
             self._chunks = {way: [] for way in ways}
 
     def _add_fields(self, shape: str, fields: _Fields) -> int | None:
-        ways = self.ways or (["dm", "md"] if shape in _OPEN else ["ymd"])
-        read = {way: fields.instants(way) for way in ways}
-        good = {way: found for way, found in read.items() if isinstance(found, Instants)}
+        ways = self.ways or list(_WAYS.get(shape, ("ymd",)))
+        read = {way: fields.read(way, open=shape in _WAYS) for way in ways}
+        good = {way: found for way, found in read.items() if isinstance(found, Reading)}
         if not good:
-            return max(at for at in read.values() if not isinstance(at, Instants))
+            return max(at for at in read.values() if not isinstance(at, Reading))
         self._enter(shape, ways)
         self.ways = list(good)
         self._chunks = {way: [*self._chunks[way], found] for way, found in good.items()}
@@ -133,17 +180,82 @@ class DateColumn:
         return None
 
     def prefer(self, way: str) -> None:
-        """Read a and b this way where both are open."""
+        """Read the dates this way where it is among those that are open."""
         if way in self.ways:
             self.ways = [way]
 
+    def extent(self, way: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The first and the last year, and the same of the days of the month, read this way."""
+        years = [year for reading in self._chunks[way] for year in reading.years]
+        days = [day for reading in self._chunks[way] for day in reading.days]
+        return (min(years), max(years)), (min(days), max(days))
+
+    def said(self) -> str:
+        """What messages call these dates."""
+        return f"{self._noun} such as {self._first}"
+
     def finish(self) -> Instants | str:
         """The instants in order of addition; or why they cannot be known."""
-        found = [concatenate(self._chunks[way]) for way in self.ways]
+        found = [
+            concatenate([reading.instants for reading in self._chunks[way]]) for way in self.ways
+        ]
         self._chunks = {}
-        if len(found) > 1 and not np.array_equal(found[0].seconds, found[1].seconds):
-            return AMBIGUOUS
+        if any(not np.array_equal(found[0].seconds, other.seconds) for other in found[1:]):
+            if self.shape == "year last":
+                return AMBIGUOUS
+            ways = " or ".join(_FIRST[way] for way in self.ways)
+            return (
+                f"has {self.said()} that can be read with {ways}: write them as 2024-01-31 "
+                "(year first, in four digits)"
+            )
         return found[0]
+
+
+def agree(columns: Sequence[DateColumn]) -> None:
+    """Where a file leaves open how its dates are read, other files decide, or all files together.
+
+    The first of those that all together decide has a note on that.
+    """
+    for shape in dict.fromkeys(column.shape for column in columns):
+        alike = [column for column in columns if column.shape == shape]
+        undecided = [column for column in alike if len(column.ways) > 1]
+        known = {column.ways[0] for column in alike if len(column.ways) == 1}
+        if undecided and not known and (found := _plain_way(undecided)) is not None:
+            way, note = found
+            undecided[0].notes.append(note)
+            known = {way}
+        if len(known) == 1:
+            for column in undecided:
+                column.prefer(*known)
+
+
+def _plain_way(columns: Sequence[DateColumn]) -> tuple[str, str] | None:
+    """The way to read short years that all rows of `columns` show to be the right one, and a note.
+
+    It has days from the first to the last ones of a month and few years. Read otherwise, these days
+    would be years, from 2008 or before to 2028 or after.
+    """
+    ways = [way for way in columns[0].ways if all(way in column.ways for column in columns)]
+    years, days = {}, {}
+    for way in ways:
+        extents = [column.extent(way) for column in columns]
+        years[way] = min(own[0][0] for own in extents), max(own[0][1] for own in extents)
+        days[way] = min(own[1][0] for own in extents), max(own[1][1] for own in extents)
+    for way in ways:
+        others = [other for other in ways if other != way]
+        if (
+            others
+            and days[way][0] <= _EARLY_DAY
+            and days[way][1] >= _LATE_DAY
+            and years[way][1] - years[way][0] <= _FEW_YEARS
+            and all(years[other][1] - years[other][0] >= _SCATTERED for other in others)
+        ):
+            low, high = years[others[-1]]
+            return way, (
+                f"{columns[0].said()} are read with {_FIRST[way]}: with {_FIRST[others[-1]]}, they "
+                f"would lie in {low} to {high}"
+            )
+    return None
 
 
 def _quick(texts: pa.Array) -> tuple[Instants, bool] | None:
@@ -200,18 +312,36 @@ class _Fields:
         """Whether times have a zone, some or all; dates without a time do not tell."""
         return set(np.unique((self._has("utc") | self._has("sign"))[self._has("H")]).tolist())
 
-    def instants(self, way: str) -> Instants | int:
-        """The instants with a and b read this `way`, or the first position that is not a date."""
-        year = np.where(self._has("Y"), self._ints("Y"), _full_years(self._ints("y")))
+    def _wide(self, name: str) -> NDArray[np.bool_]:
+        """Where a part has two digits, or none."""
+        texts = self._texts(name)
+        if texts is None:
+            return np.ones(len(self._fields), bool)
+        return pc.not_equal(pc.utf8_length(texts), 1).to_numpy(zero_copy_only=False)
+
+    def read(self, way: str, *, open: bool) -> Reading | int:
+        """The dates read in this way, or the first position that is none.
+
+        open: whether the shape can be read in several ways: then the first number is the day, the
+        month or a short year.
+        """
+        first = "a" if "a" in self._names else "d"
         month = self._ints("m") if "m" in self._names else self._month_names()
-        day = self._ints("d")
+        if open and way == "ymd":
+            year, day = full_years(self._ints(first)), self._ints("y")
+            fits = self._wide(first) & ~self._has("Y")
+        else:
+            year = np.where(self._has("Y"), self._ints("Y"), full_years(self._ints("y")))
+            day = self._ints(first)
+            fits = self._wide("y")
         if "a" in self._names:
-            first, second = self._ints("a"), self._ints("b")
-            day, month = (first, second) if way == "dm" else (second, first)
+            month = self._ints("b")
+            if way == "mdy":
+                day, month = month, day
         hour, minute, second = self._ints("H"), self._ints("M"), self._ints("S")
         half = self._has("P")
-        good = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
-        good &= day <= _days_in(year, np.where(good, month, 1))
+        good = fits & (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
+        good &= day <= days_in(year, np.where(good, month, 1))
         good &= (hour <= 23) & (minute <= 59) & (second <= 60)
         good &= ~half | ((hour >= 1) & (hour <= 12))
         if half.any():
@@ -226,7 +356,7 @@ class _Fields:
         if (west := self._texts("sign")) is not None:
             offset = np.where(pc.equal(west, "-").to_numpy(zero_copy_only=False), -offset, offset)
         seconds = days_since_1970(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
-        return Instants.of_parts(seconds - offset, self._fractions())
+        return Reading.of(Instants.of_parts(seconds - offset, self._fractions()), year, day)
 
     def _fractions(self) -> NDArray[np.int64]:
         texts = self._texts("F")
@@ -247,12 +377,13 @@ class _Fields:
         return pc.fill_null(month, 0).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _full_years(short: NDArray[np.int64]) -> NDArray[np.int64]:
+def full_years(short: NDArray[np.int64]) -> NDArray[np.int64]:
     """Two digits as POSIX reads them: 69 to 99 are of the last century."""
     return short + np.where(short >= 69, 1900, 2000)
 
 
-def _days_in(year: NDArray[np.int64], month: NDArray[np.int64]) -> NDArray[np.int64]:
+def days_in(year: NDArray[np.int64], month: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many days each month has; month: 1 to 12."""
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     days = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[month]
     return days + (leap & (month == 2))
@@ -267,62 +398,3 @@ def days_since_1970(
     return (
         year * 365 + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 719469
     )
-
-
-_DIGITS = {8: 0, 12: 2, 14: 3, 17: 4}  # digits: how many parts of a time follow the date
-_YEARS = (1900, 2100)
-
-
-def digits_as_dates(numbers: NDArray) -> Instants | str | None:
-    """The instants of numbers such as 20231114, 202311142213 or 20231114221320.
-
-    None if one of them is not such a date of 1900 to 2100 (or the year 9999); a reason if they are
-    dates with the day or month first, whose order as numbers is not that of time.
-    """
-    if not len(numbers) or (numbers < 10**6).any() or (numbers >= 10**17 * 3).any():
-        return None
-    whole = numbers.astype(np.int64)
-    if (whole != numbers).any():
-        return None
-    for digits, parts in _DIGITS.items():
-        if (whole >= 10 ** (digits - 1)).all() and (whole < 10**digits).all():
-            found = _spelled(whole, parts)
-            if found is not None:
-                return found
-    if (whole < 10**8).all():
-        rest, year = np.divmod(whole, 10**4)
-        first, second = np.divmod(rest, 100)
-        for day, month in ((first, second), (second, first)):
-            if _exists(year, month, day, _YEARS):
-                return "has dates such as 31012024, the year last: write them as 2024-01-31"
-    return None
-
-
-def _exists(
-    year: NDArray[np.int64],
-    month: NDArray[np.int64],
-    day: NDArray[np.int64],
-    years: tuple[int, int],
-) -> bool:
-    good = (((year >= years[0]) & (year <= years[1])) | (year == 9999)) & (month >= 1)
-    good &= (month <= 12) & (day >= 1)
-    return bool(good.all() and (day <= _days_in(year, month)).all())
-
-
-def _spelled(whole: NDArray[np.int64], parts: int) -> Instants | None:
-    millis = np.zeros_like(whole)
-    if parts == 4:
-        whole, millis = np.divmod(whole, 1000)
-        parts = 3
-    clock = [np.zeros_like(whole)] * 3
-    for n in reversed(range(parts)):
-        whole, clock[n] = np.divmod(whole, 100)
-    rest, day = np.divmod(whole, 100)
-    year, month = np.divmod(rest, 100)
-    hour, minute, second = clock
-    if not _exists(year, month, day, _YEARS) or (hour > 23).any():
-        return None
-    if (minute > 59).any() or (second > 60).any():
-        return None
-    seconds = days_since_1970(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
-    return Instants.of_parts(seconds, millis * 10**6)

@@ -6,7 +6,8 @@ A file writes its times in one of these ways; a column that fits none has no ord
 |---|---|
 | parquet timestamps and dates of any unit | the instants they are |
 | text with a date | one way of writing for the whole column (`dates.py`) |
-| numbers such as 20231114 or 20231114221320 | the date and time their digits spell |
+| numbers such as 20231114 or 20231114221320 | the date and time their digits spell (`digits.py`) |
+| Windows FILETIME, .NET ticks of 2000 to 2035 | 100 ns since 1601 or the year 1 |
 | numbers the size of 1973 to 2100 | seconds, milliseconds, micro- or nanoseconds since 1970 |
 | other numbers | order numbers, comparable only with order numbers of the same size |
 
@@ -26,7 +27,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys.data.cells import ColumnProblem, numbers_of
-from recsys.data.dates import DateColumn, digits_as_dates
+from recsys.data.dates import DateColumn, agree
+from recsys.data.digits import dates_of_digits
 from recsys.data.instants import Instants, concatenate
 from recsys.data.stream import shown
 
@@ -43,6 +45,13 @@ _PLACEHOLDERS = {
 _ROUNDED = r"^-?\d(\.\d{1,5})?[eE]\+(09|1\d)$"
 _FAR = 10**8  # seconds: three years
 _YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: "never", not a time
+# name: seconds from its year 0 to 1970; as nanoseconds since 1970, they would lie in 1974 and 1990
+_TICKS = {
+    "Windows FILETIME (100 ns since 1601)": 11_644_473_600,
+    ".NET ticks (100 ns since the year 1)": 62_135_596_800,
+}
+_TICKED = (946_684_800, 2_082_758_400)  # seconds since 1970: 2000 to 2035
+_USUAL = (788_918_400, 2_082_758_400)  # 1995 to 2035
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -69,6 +78,7 @@ class _File:
     instants: list[Instants] = field(default_factory=list)
     dates: DateColumn = field(default_factory=DateColumn)
     zones: set[bool] = field(default_factory=set)  # whether times have one
+    notes: list[str] = field(default_factory=list)
     problem: tuple[int | None, str] | None = None
 
 
@@ -107,9 +117,11 @@ class TimeColumn:
         """The keys of the first `files` files (all: None), in the order of addition."""
         taken, self._files = self._files[:files], []
         for n, own in enumerate(taken):
+            if own.problem is None and own.kind == "number":
+                _spell(own)
             if own.problem is not None:
                 return Times(None, ColumnProblem(n, *own.problem))
-        _agree([own.dates for own in taken if own.kind == "date"])
+        agree([own.dates for own in taken if own.kind == "date"])
         readings = []
         for n, own in enumerate(taken):
             if own.kind:
@@ -236,29 +248,55 @@ def _is_number(text: str) -> bool:
 _Reading = Instants | tuple[NDArray, int]
 
 
+def _spell(own: _File) -> None:
+    """Numbers whose digits are dates become these, or a problem."""
+    numbers = np.concatenate(own.numbers)
+    own.numbers = [numbers]
+    found = dates_of_digits(numbers)
+    if found is None:
+        return
+    own.numbers = []
+    if isinstance(found, str):
+        own.problem = (None, found)
+    elif isinstance(found, DateColumn):
+        own.kind, own.dates = "date", found
+    else:
+        own.kind, own.instants = "instant", [found]
+        own.zones.add(False)
+
+
 def _read(own: _File) -> _Reading:
     if own.kind == "instant":
         return concatenate(own.instants)
     if own.kind == "date":
         zones, dates = own.dates.zones, own.dates.finish()
         own.zones |= zones
+        own.notes += own.dates.notes
         if isinstance(dates, str):
             raise _CellError(None, dates)
         return dates
-    numbers = np.concatenate(own.numbers)
+    (numbers,) = own.numbers
     own.numbers = []
-    return _sized(numbers)
+    ticks = _ticks(own, numbers)
+    return _sized(own, numbers) if ticks is None else ticks
 
 
-def _sized(numbers: NDArray) -> _Reading:
+def _ticks(own: _File, numbers: NDArray) -> Instants | None:
+    """Counts of 100 ns since another year than 1970, which no nanoseconds of today are."""
+    for name, offset in _TICKS.items():
+        low, high = ((moment + offset) * 10**7 for moment in _TICKED)
+        if numbers.min() >= low and numbers.max() < high:
+            own.zones.add(True)
+            own.notes.append(f"times are read as {name}")
+            since = Instants.of_units(numbers, 10**7)
+            return Instants(since.seconds - offset, since.nanos)
+    return None
+
+
+def _sized(own: _File, numbers: NDArray) -> _Reading:
     """Numbers by their size: what unit they are in, if they can be times of 1973 to 2103."""
     if numbers.dtype == np.int64 and (numbers == _NAT).any():
         raise _CellError(None, "is missing in some rows (NaT, written as -9223372036854775808)")
-    spelled = digits_as_dates(numbers)
-    if isinstance(spelled, str):
-        raise _CellError(None, spelled)
-    if spelled is not None:
-        return spelled
     size = np.abs(numbers.astype(np.float64))
     units = list(UNITS)
     largest = size.max(initial=0.0)
@@ -280,18 +318,25 @@ def _sized(numbers: NDArray) -> _Reading:
                 )
     for name in units:
         if _LEAST * UNITS[name] <= largest <= _MOST * UNITS[name]:
+            own.zones.add(True)
+            own.notes += _unusual(largest, numbers, name)
             return Instants.of_units(numbers, UNITS[name])
     return numbers, int(np.digitize(largest, [_LEAST * scale for scale in UNITS.values()]))
 
 
-def _agree(columns: list[DateColumn]) -> None:
-    """Where one file leaves day and month open, the other files decide."""
-    for shape in {column.shape for column in columns}:
-        alike = [column for column in columns if column.shape == shape]
-        known = {column.ways[0] for column in alike if len(column.ways) == 1}
-        if len(known) == 1:
-            for column in alike:
-                column.prefer(*known)
+def _unusual(largest: float, numbers: NDArray, unit: str) -> list[str]:
+    """A line where no time lies where those of interactions do: are they in this unit?"""
+    low, high = (moment * UNITS[unit] for moment in _USUAL)
+    if largest < low:
+        where = "before 1995"
+    elif len(numbers) and numbers.min() >= high:
+        where = "after 2035"
+    else:
+        return []
+    return [
+        f"times such as {numbers[0]} are read as {unit} since 1970, which puts all of them "
+        f"{where}: if they are none, their order counts, but not their dates (split.order=time)"
+    ]
 
 
 def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
@@ -305,6 +350,7 @@ def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
         mine, theirs = (order, dates) if late == other else (dates, order)
         what = f"holds {mine}, but {label} has {theirs}: they cannot be compared"
         return Times(None, ColumnProblem(late, None, what))
+    notes = tuple(dict.fromkeys(note for own in files for note in own.notes))
     if numbers:
         (first, (_, size)) = numbers[0]
         for n, (values, own) in numbers[1:]:
@@ -317,7 +363,8 @@ def _compare(readings: list[tuple[int, _Reading]], files: list[_File]) -> Times:
         keys = np.concatenate([values for _, (values, _) in numbers])
         return Times(keys, notes=_constant(keys))
     zones: set[bool] = set().union(*(own.zones for own in files))
-    notes: tuple[str, ...] = ("times without a zone are taken as UTC",) if len(zones) > 1 else ()
+    if len(zones) > 1:
+        notes += ("times without a zone are taken as UTC",)
     if not instants:
         return Times(np.empty(0, np.int64))
     every = concatenate([reading for _, reading in instants])
