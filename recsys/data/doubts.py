@@ -180,8 +180,8 @@ def _guests(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
     if own < _FAR_MORE * counts.max():
         return []
     return [
-        f"user 0 counts as one like others, with {own / len(rows):.1%} of the rows, ten times as many "
-        "as any other or more: leave these out of the file if they are of many guests"
+        f"user 0 counts as one like others, with {own / len(rows):.1%} of the rows, ten times as "
+        "many as any other or more: leave these out of the file if they are of many guests"
     ]
 
 
