@@ -3,7 +3,9 @@
 | what | such as | then |
 |---|---|---|
 | a missing value as programs write it, a mistake as Excel does | `NULL`, `#NAME?` | refused |
-| words for it that can be a name | `NA`, `-` | refused among numbers, else noted |
+| words for it that can be a name | `NA`, `-`, `(not set)` | refused among numbers, else noted |
+| everybody in one, or a sum | `guest`, `(other)`, `Grand Total`, `u1 Total` beside `u1` | noted |
+| a user 0 with far more rows than any other | `0` | noted |
 | a number that lost digits | `9.78E+12`, `9,78E+12` | refused |
 | numbers in a spelling that is not read | `5,0`, `1.008` beside `981` | noted |
 | quotes or a formula that a program left around an id | `="0005"`, `b'u5'` | refused |
@@ -28,18 +30,34 @@ from recsys.data.stream import shown
 
 # nobody has such a name: written exactly so, or in any case
 _WRITTEN = frozenset({"nan", "NaN", "-nan", "None", "null", "NULL", "NaT", "N/A", "n/a"})
-_MARKED = frozenset({"<na>", "\\n", "(null)", "<null>", "[null]", "{null}"})
+_MARKED = frozenset(
+    {"<na>", "\\n", "(null)", "<null>", "[null]", "{null}", "$null$", "[object object]"}
+)
 _OF_EXCEL = frozenset(
     {"#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#n/a", "#spill!", "#calc!"}
+    | {"#n/a n/a"}
     | {"#wert!", "#bezug!", "#zahl!", "#nv", "#n/v", "#valeur!", "#nom?", "#nombre!", "#n/d"}
     | {"#¡valor!", "#¡ref!", "#¿nombre?", "#¡num!", "#¡div/0!", "#valore!", "#rif!", "#nome?"}
 )  # in English, German, French, Spanish, Italian
+_NIL = "00000000-0000-0000-0000-000000000000"
 # a name among words, perhaps; never a number
 _PERHAPS = frozenset(
     {"nan", "na", "n/a", "null", "none", "nat", "nil", "undefined", "unknown", "missing"}
     | {"?", "??", "-", "--", ".", "..", "inf", "-inf", "infinity"}
+    | {"n.a.", "n.a", "\u2013", "\u2014", "[]", "{}", '""', "''"}
+    | {"(not set)", "(not provided)", "(blank)", "(none)", "(leer)", "(unknown)"}
+    | {_NIL, f"{{{_NIL}}}"}
     | {"/", ":", "::", "+", "&", "\uff0c", "\u3001"}  # what stood between the items of a list
 )
+# everybody whose name is not known, and sums below a table, in English, German, French, Spanish
+_NOBODY = frozenset(
+    {"guest", "anonymous", "anonym", "anonymous user", "guest user", "gast", "invitado", "invité"}
+)
+_SUMS = frozenset(
+    {"(other)", "total", "grand total", "subtotal", "sum", "totals", "gesamtergebnis", "gesamt"}
+    | {"summe", "gesamtsumme", "total general", "total général", "suma total", "(all)"}
+)
+_SUM_OF = r"(?i)^(.+?)[ -]+(total|ergebnis|summe)$"
 _ANY = sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS)
 _ROUNDED = r"^-?\d([.,]\d+)?[eE]\+\d{2,}$"
 _LEFT_BY_PROGRAMS = r"""^(="[^"]*"|b'[^']*'|b"[^"]*")$"""
@@ -62,6 +80,8 @@ _ODD_NUMBERS = (
     ),
 )
 _VALUED = r"^\d+:\d+(\.\d+)?$"
+_HASHES = r"^#{4,}$"
+_FAR_MORE = 10  # times the rows of any other user
 _FEW, _MANY = 3, 10  # words among numbers: at most, beside at least
 
 
@@ -73,12 +93,16 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
     if ids.dtype == np.int64:
         if len(ids) > 1 and ids[0] == -1 and ids[1] >= 0:
             return [_perhaps_missing(role, ids, rows, 0)]
-        return []
+        return _guests(role, ids, rows)
     texts = pa.array(ids, pa.string())
     for bad, what in (
         (
             _matches(texts, _ROUNDED),
             "is a rounded number, digits of the id are lost: expected it in full",
+        ),
+        (
+            _matches(texts, _HASHES),
+            "is what a spreadsheet shows where a column is too narrow: expected the id",
         ),
         (
             _wrapped(texts),
@@ -93,6 +117,7 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
         raise BadCellError(role, None, missing.why, str(ids[missing.surely]))
     notes = [_perhaps_missing(role, ids, rows, at) for at in missing.perhaps]
     words = np.flatnonzero(~numbers)
+    said = False
     if not missing.perhaps and 0 < len(words) <= _FEW and numbers.sum() >= _MANY:
         share = float(np.isin(rows, words).mean())
         names = ", ".join(shown(str(ids[at])) for at in words)
@@ -100,12 +125,15 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
             f"all {role} ids are numbers but for {names}, with {share:.1%} of the rows: leave "
             f"these out of the file if they are no {role}s"
         )
+        said = True
+    if not said:
+        notes += _sums(role, texts, rows)
     if role == "item" and len(ids) and _matches(texts, _VALUED).all():
         notes.append(
             f"all item ids are like {shown(str(ids[0]))} and count as they stand: if a rating or a "
             "count stands behind the colon, write the items alone"
         )
-    return [*notes, *_odd_numbers(role, texts), *_twins(role, texts)]
+    return [*notes, *_guests(role, ids, rows), *_odd_numbers(role, texts), *_twins(role, texts)]
 
 
 def missing_among(names: Sequence[str]) -> str | None:
@@ -120,11 +148,51 @@ def _surely_missing(name: str) -> bool:
     return name in _WRITTEN or name.lower() in _MARKED | _OF_EXCEL
 
 
+def _sums(role: str, texts: pa.Array, rows: NDArray[np.int64]) -> list[str]:
+    """Lines on ids that stand for many: people without a name, the sums below a table."""
+    lower = pc.utf8_lower(texts)
+    names = _SUMS | _NOBODY if role == "user" else _SUMS
+    found = pc.is_in(lower, value_set=pa.array(sorted(names))).to_numpy(zero_copy_only=False)
+    notes = [
+        f"{shown(texts[int(at)].as_py())} counts as {_one(role)} like others, with "
+        f"{(rows == at).mean():.1%} of the rows: leave these out of the file if it stands for many"
+        for at in np.flatnonzero(found)
+    ]
+    ends = pc.filter(texts, pc.match_substring_regex(texts, _SUM_OF))
+    parts = pc.replace_substring_regex(ends, _SUM_OF, r"\1")
+    sums = pc.filter(ends, pc.is_in(parts, value_set=texts))
+    if len(sums):
+        notes.append(
+            f"{len(sums):,} {role} ids such as {shown(sums[0].as_py())} are other ids with a word "
+            "for a sum: leave their rows out of the file if they are sums"
+        )
+    return notes
+
+
+def _guests(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
+    """A line on a user 0 who has far more rows than others, as shops keep their guests."""
+    zero = np.flatnonzero(ids == (0 if ids.dtype == np.int64 else "0"))
+    if role != "user" or not len(zero) or len(ids) < 2:
+        return []
+    counts = np.bincount(rows, minlength=len(ids))
+    own = counts[zero[0]]
+    counts[zero[0]] = 0
+    if own < _FAR_MORE * counts.max():
+        return []
+    return [
+        f"user 0 counts as one like others, with {own / len(rows):.1%} of the rows, ten times as "
+        "many as any other or more: leave these out of the file if they are of many guests"
+    ]
+
+
+def _one(role: str) -> str:
+    return f"an {role}" if role == "item" else f"a {role}"
+
+
 def _perhaps_missing(role: str, ids: NDArray, rows: NDArray[np.int64], at: int) -> str:
     share = float((rows == at).mean())
-    article = "an" if role == "item" else "a"
     return (
-        f"{shown(str(ids[at]))} counts as {article} {role} like others, with {share:.1%} of the "
+        f"{shown(str(ids[at]))} counts as {_one(role)} like others, with {share:.1%} of the "
         "rows: leave these out of the file if it means a missing value"
     )
 

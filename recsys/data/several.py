@@ -70,7 +70,8 @@ def joined(ids: NDArray, option: str | None, *, listed: bool) -> list[str]:
         )
     return [
         f"{found.count:,} of {len(ids):,} item ids look like {found.what}, such as "
-        f"{shown(found.first)}: they count as one item each"
+        f"{shown(found.first)}: they count as one item each; lists are read under the header "
+        "UserId,ItemId, with blanks between the items"
     ]
 
 

@@ -178,7 +178,7 @@ def test_a_word_among_many_numbers_is_pointed_out(write):
         "all user ids are numbers but for 'Total', with 4.8% of the rows: leave these out of the "
         "file if they are no users",
     )
-    assert read_users_of(write, [*NUMBERS[:9], "Total"]).interactions.notes == ()
+    assert read_users_of(write, [*NUMBERS[:9], "Ann"]).interactions.notes == ()
     assert read_users_of(write, [*NUMBERS, "a1", "a2", "a3", "a4"]).interactions.notes == ()
     assert read_users_of(write, [f"0{name}" for name in NUMBERS]).interactions.notes == ()
 
@@ -301,3 +301,57 @@ def test_numbers_in_a_spelling_that_is_not_read_are_noted(write, ids, said):
 def test_what_only_resembles_such_numbers_is_not_noted(write):
     for ids in (["1.2.3", "1.2.4"], ["1.08", "981"], ["5,0", "a,0"], ["1.008", "1234"]):
         assert read_users_of(write, ids).interactions.notes == ()
+
+
+@pytest.mark.parametrize("marker", ["[object Object]", "#N/A N/A", "$null$", "$NULL$", "########"])
+def test_what_nobody_is_called_is_no_id(write, marker):
+    message = refusal(write("x.csv", f"user,item,x\nu1,1,1\n{marker},2,1\n"))
+    assert f"line 3, column user: user '{marker}' is " in message
+
+
+NIL = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.mark.parametrize(
+    "marker",
+    ["(not set)", "(blank)", "(none)", "N.A.", "[]", "{}", "\u2014", NIL, f"{{{NIL}}}", '""""'],
+)
+def test_placeholders_among_words_get_a_line(write, marker):
+    (note,) = read_users_of(write, ["ann", "bob", marker]).interactions.notes
+    assert "counts as a user like others, with 33.3% of the rows" in note
+    assert "if it means a missing value" in note
+
+
+@pytest.mark.parametrize(
+    "marker",
+    ["(other)", "anonymous", "guest", "Total", "Grand Total", "Gesamtergebnis", "Summe"],
+)
+@pytest.mark.parametrize("others", [["ann", "bob"], ["7", "8"], NUMBERS])
+def test_ids_that_stand_for_many_get_one_line(write, marker, others):
+    (note,) = read_users_of(write, [*others, marker]).interactions.notes
+    assert f"'{marker}'" in note
+    assert "leave these out of the file if" in note
+
+
+def test_an_item_may_be_called_guest(write):
+    assert load_path(write("x.csv", "user,item\n1,Guest\n2,Film\n")).interactions.notes == ()
+
+
+def test_sums_behind_others_get_a_line(write):
+    ids = ["u1", "u1 Total", "u2", "u2 Total", "Colgate Total"]
+    (note,) = read_users_of(write, ids).interactions.notes
+    assert note.startswith("2 user ids such as 'u1 Total' are other ids with a word for a sum")
+
+
+@pytest.mark.parametrize("others", [range(1, 8), ["a", "b"]])
+def test_a_customer_zero_with_far_more_rows_than_others(write, others):
+    def notes_of(role: str, rows: int) -> tuple[str, ...]:
+        zero = "".join(f"0,{n}\n" for n in range(rows))
+        lines = zero + "".join(f"{user},1\n{user},2\n" for user in others)
+        other = "item" if role == "user" else "user"
+        return load_path(write("x.csv", f"{role},{other}\n{lines}")).interactions.notes
+
+    (note,) = notes_of("user", 20)
+    assert note.startswith("user 0 counts as one like others, with ")
+    assert not notes_of("user", 19)
+    assert not notes_of("item", 20)
