@@ -383,7 +383,7 @@ def _are_shards(entries: list[_Entry]) -> bool:
     """Whether files are numbered parts of one table."""
     if len(entries) < 2:
         return False
-    if len({_said_part(e) for e in entries}) > 1:  # train and test are no parts of one table
+    if {"train"} < {_said_part(e) for e in entries} - {None}:  # with test: no parts of one table
         return False
     kinds = {_numberless(e) for e in entries}
     return len(kinds) == 1 and "fold" not in next(iter(kinds))

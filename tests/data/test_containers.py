@@ -687,3 +687,9 @@ def test_folders_that_give_no_column_are_named(write, tmp_path):
     for day in (1, 2):
         write(f"x/dt=2024-01-0{day}/hour=1/part-0.parquet", parquet(f"user,item\n1,{day}\n"))
     assert "columns not used: dt, hour" in load_path(tmp_path / "x").interactions.notes
+
+
+def test_a_folder_called_test_beside_others_is_a_part_like_them(write, tmp_path):
+    write("x/env=test/part-0.parquet", parquet(A))
+    write("x/env=prod/part-0.parquet", parquet(B))
+    assert pairs(load_path(tmp_path / "x")) == TOGETHER
