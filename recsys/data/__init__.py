@@ -9,8 +9,9 @@ it. `layout` says how a text is laid out, `blocks` cuts it into whole rows, `tab
 it. `users_file` and `ids_file` read files of users and of ids.
 
 What cells mean: `names` (which column is which), `ids`, `doubts` (ids that are hardly meant),
-`ratings`, `times` with `dates` and `instants`, `lists` and `list_cells`, `several` (ids that are
-rather several), `cells` (numbers, and the error for a cell that is none).
+`ratings`, `times` with `dates`, `digits` (numbers that spell a date) and `instants`, `lists` and
+`list_cells`, `several` (ids that are rather several), `cells` (numbers, and the error for a cell
+that is none).
 
 May import: receivers, interactions, output, safe_files, errors.
 """

@@ -69,12 +69,12 @@ USED = {
         "ray.air.execution._internal.event_manager.RayEventManager:resolve_future",
     ],
     "search/tune/scheduler.py": ["ray.tune.schedulers.FIFOScheduler._metric"],
+    "search/tune/new_configs.py": ["optuna.distributions.BaseDistribution._contains"],
     "search/tune/study.py": [
-        "optuna.distributions.BaseDistribution._contains",
-        "optuna.samplers._tpe._truncnorm._log_ndtr",
         "optuna.trial.FrozenTrial:_trial_id",
         "optuna.trial.Trial.__init__(trial_id)",
     ],
+    "search/tune/tails.py": ["optuna.samplers._tpe._truncnorm._log_ndtr"],
     "search/tune/tuner.py": [
         "ray.tune.experiment.Trial.generate_id",
         "ray.tune.experiment.Trial:get_pickled_error",
