@@ -131,3 +131,35 @@ def test_a_room_says_what_lives_there_and_what_it_may_import(room: Path):
     taken = set().union(*map(imported, room.glob("*.py")))
     needed = {name.split(".")[1] if name.split(".")[0] == top else "recsys" for name in taken}
     assert needed - allowed <= {inner[0]}
+
+
+def taken_from(room: Path) -> set[str]:
+    """The modules of a room that files outside it import."""
+    package = ".".join(room.relative_to(ROOT).parts)
+    own = {path.stem for path in room.glob("*.py")} - {"__init__"}
+    found = set[str]()
+    for path in [
+        ROOT / "run_search.py",
+        *ROOT.glob("recsys/**/*.py"),
+        *ROOT.glob("search/**/*.py"),
+    ]:
+        if path.is_relative_to(room):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            for name in [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]:
+                before, _, last = name.rpartition(".")
+                if before == package and last in own:
+                    found.add(last)
+    return found
+
+
+@pytest.mark.parametrize(
+    "room", [r for r in ROOMS if r.parent != ROOT], ids=lambda room: str(room.relative_to(ROOT))
+)
+def test_a_room_says_what_others_take_from_it(room: Path):
+    """Its doors: a module that is not among them can be changed without a look outside."""
+    _, there, after = said_of(room).partition("Others import: ")
+    named = set(re.findall(r"\w+", after.partition("\n\n")[0])) if there else set()
+    assert named == taken_from(room)

@@ -13,6 +13,8 @@ What cells mean: `names` (which column is which), `ids`, `doubts` (ids that are 
 `list_cells`, `several` (ids that are rather several), `cells` (numbers, and the error for a cell
 that is none).
 
+Others import: facts, ids, ids_file, lists, ratings, read, stream.
+
 May import: receivers, interactions, output, safe_files, errors.
 """
 

@@ -4,5 +4,7 @@
 `bounds` where most are ruled out by a bound; `lookup` finds an item in a sorted row; `normal` takes
 logarithms of a normal distribution's tail, for the sampler of the search.
 
+Others import: bounds, jit, lookup, normal, topk.
+
 May import: numba and numpy, nothing of recsys.
 """

@@ -10,6 +10,8 @@ them, `saved` a model in a folder, `catalogue` the ids and seen items beside it.
 and `mf/`; `blend` is made of trained ones. `warm_up` has the kernels compiled (those of the simple
 models lie in `kernels/`) before workers would.
 
+Others import: base, blend, catalogue, ease, item_knn, popularity, progress, saved, slim, warm_up.
+
 May import: evaluation, metrics, scoring, interactions, kernels, safe_files, errors.
 """
 

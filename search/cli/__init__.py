@@ -3,5 +3,7 @@
 `main` is the door; `arguments` parses. `commands` has the commands other than the search, a few in
 files of their own: `export`, `runs`, `clean`, `fetch`, and `overview` for what `data` shows.
 
+Others import: main.
+
 May import: every room.
 """

@@ -1,6 +1,6 @@
 """Ray as a machine: starting or joining it, and what it may use of this one.
 
-`cluster` is the door: a running Ray that maps tasks to workers, its servers started by `lean`.
+`cluster` is a running Ray that maps tasks to workers, its servers started by `lean`.
 Options go in; a `Cluster` with its `Resources` comes out, or a ConfigError in one line.
 
 This machine: `cores` and `memory` count what may be used, within its `cgroups`; `environment` keeps
@@ -9,6 +9,9 @@ A cluster: `head` asks whether anybody answers at an address, `nodes` which mach
 program of its own, `ask_nodes`); `shipping` sends them our code. `place` checks all of it before a
 run folder exists; `workers` says why workers do not start. A run that was a job on a cluster is
 brought here by `jobs`, which has `pack_run` run there.
+
+Others import: cluster, cores, environment, jobs, lean, memory, nodes, place, ray_folder, storage,
+workers.
 
 May import: record, the leaves, and recsys.
 """

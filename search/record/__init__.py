@@ -8,5 +8,8 @@ folder's name, lock and atomic files; in it lie the CSV files (`tables`), the su
 the numbers come from (`provenance`). `handed` says whether the model and the submission are still
 what the refit made.
 
+Others import: compared, events, folder, handed, journal, measured, planned, provenance, result,
+settings, standing, state, tables.
+
 May import: space, the leaves, and recsys.
 """

@@ -1,9 +1,11 @@
 """A run folder in, report.html out: one file that works offline.
 
-`page` is the door, `compare` that of a page about several runs, and `render` makes one file of
+`page` is the report of a run, `compare` a page about several, and `render` makes one file of
 either. `files` reads a run folder; `tables`, `charts`, `maps` (many parameters at once) and
 `timeline` draw what is in it, with `svg`; `bounds` finds what the best trials press against.
 `templates/` holds the page.
+
+Others import: compare, files, page, tables.
 
 May import: record, space, the summary, the leaves, and recsys.
 """

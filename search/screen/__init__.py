@@ -3,5 +3,7 @@
 `display` is the door and takes the events; `progress` is what is known so far, `draw` makes lines
 of it.
 
+Others import: display.
+
 May import: record, the leaves, and recsys.
 """

@@ -1,9 +1,11 @@
 """What can be searched: a space in YAML, read, checked, overridden by `--set`, and walked.
 
-In: text. Out: `SearchSpec`, and `TrialConfig` for one choice of parameters. `load` is the door;
+In: text. Out: `SearchSpec`, and `TrialConfig` for one choice of parameters. `load` makes it;
 `reader`, `params`, `located` and `override` turn text into a spec; `spec` and `domains` are what a
 spec is made of, `strategies` the words for how it is walked; `trial` is one trial as values.
 `widen` says what an extended search may change, and `schema` tells editors what a space can say.
+
+Others import: domains, load, spec, strategies, trial, widen.
 
 May import: the leaves, and recsys.
 """

@@ -9,5 +9,7 @@ one pass, `wanted` what should be there, `store` the opened store, `champion` an
 model, `description` and `views` how the pages of a search look; `moved` mends a store that was
 moved, `verify` compares all of it. `ui` serves the pages, by `ui_server`.
 
+Others import: driver, memory, ui, verify, wanted, where.
+
 May import: record, the summary, the leaves, and recsys.
 """

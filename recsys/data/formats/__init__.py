@@ -7,6 +7,8 @@ things, is an error.
 `base` says what an entry is. `headed`, `numbers`, `movielens` and `recbole` are texts, `jsonl` and
 `parquet` have columns of known types.
 
+Others import: base.
+
 May import: errors, and the files of data that read a text or collect rows.
 """
 

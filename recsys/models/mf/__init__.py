@@ -7,6 +7,8 @@ and `arrays`) and `torch_engine` (any device, and the slow twin in tests, with `
 `torch_sampling` and `torch_optim`). `folding` makes factors of people it was not trained on;
 `warm_up` compiles.
 
+Others import: config, engine, fit, model, training.
+
 May import: the files of models that all of them share, evaluation, scoring, interactions, kernels,
 errors.
 """

@@ -9,5 +9,7 @@ cached: `recsys.kernels.jit`.
 Shape letters: U users, I items, d factors, R rows, N candidates, M hard and K random negatives,
 L = M + K negatives of a row, T threads.
 
+Others import: batch, draw, online, optim, plan, pointwise, rows, shuffle, single.
+
 May import: kernels, and of mf its `arrays` and `config`.
 """
