@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def command_spaces(options: argparse.Namespace) -> int:
     """List the spaces, or show one as it is read."""
     from rich.console import Console
-    from rich.table import Table
 
+    from search.cli.tables import Column, print_table
     from search.space.load import load_spec, space_names
 
     console = Console()
@@ -26,11 +26,16 @@ def command_spaces(options: argparse.Namespace) -> int:
             load_spec(options.name).to_yaml(), markup=False, highlight=False, soft_wrap=True
         )
         return 0
-    table = Table("space", "trials", "epochs", "metric", "what it searches", box=None)
-    for name in space_names():
-        spec = load_spec(name)
-        table.add_row(name, str(spec.trials), str(spec.max_epochs), spec.metric, spec.about)
-    console.print(table)
+    columns = (
+        Column("space"),
+        Column("trials", leaves=1),
+        Column("epochs", leaves=2),
+        Column("metric", leaves=3),
+        Column("what it searches", wraps=True),
+    )
+    specs = map(load_spec, space_names())
+    rows = [(s.name, str(s.trials), str(s.max_epochs), s.metric, s.about) for s in specs]
+    print_table(console, columns, rows)
     console.print(command("--space", "bpr_hard"), style="bold", soft_wrap=True)
     return 0
 
@@ -38,11 +43,11 @@ def command_spaces(options: argparse.Namespace) -> int:
 def command_data(options: argparse.Namespace) -> int:
     """List the named data sets, or describe one source."""
     from rich.console import Console
-    from rich.table import Table
 
     from recsys.data import SETS, describe_lines, load
     from search.cli.arguments import parse_columns
     from search.cli.overview import bar_of, overview
+    from search.cli.tables import Column, print_table
     from search.run.evidence import default_evidence
 
     if options.source is None and (options.columns or options.min_rating is not None):
@@ -50,10 +55,9 @@ def command_data(options: argparse.Namespace) -> int:
         raise ConfigError(f"{flag}: of which data? expected data NAME|PATH {flag} ...")
     console = Console()
     if options.source is None:
-        table = Table("name", "what it is", "licence", box=None)
-        for named in SETS.values():
-            table.add_row(named.name, named.about, named.licence)
-        console.print(table)
+        columns = Column("name"), Column("what it is", wraps=True), Column("licence", wraps=True)
+        rows = [(named.name, named.about, named.licence) for named in SETS.values()]
+        print_table(console, columns, rows)
         console.print(
             f"or a file of yours: {command('data', 'FILE')}", style="bold", soft_wrap=True
         )
@@ -97,10 +101,10 @@ def command_refit(options: argparse.Namespace) -> int:
 def command_compare(options: argparse.Namespace) -> int:
     """A table of several runs, and a page."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from search.cli.export import target_file, whole_file
+    from search.cli.tables import Column, print_table
     from search.report.compare import CHOOSING, COLUMNS, compare_runs, render_comparison
 
     compared = compare_runs([_open(options, run).path for run in options.runs])
@@ -109,10 +113,8 @@ def command_compare(options: argparse.Namespace) -> int:
         temporary.write_text(render_comparison(compared), encoding="utf-8")
     console = Console()
     for group in compared.groups:
-        table = Table(*COLUMNS, box=None)
-        for side in group.sides:
-            table.add_row(*map(Text, side.cells()))
-        console.print(table)
+        columns = [Column(title, wraps=title == "winner") for title in COLUMNS]
+        print_table(console, columns, [side.cells() for side in group.sides])
         for line in group.verdicts:
             console.print(Text(line), soft_wrap=True)
     for _, why in compared.apart:
@@ -182,15 +184,12 @@ def command_ui(options: argparse.Namespace) -> int:
 def command_runs(options: argparse.Namespace) -> int:
     """List the runs in the folder of runs."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from search.cli.runs import COLUMNS, lines
+    from search.cli.tables import print_table
 
-    table = Table(*COLUMNS, box=None)
-    for line in lines(Path(options.runs_dir or "runs")):
-        table.add_row(*map(Text, line.cells))
-    Console().print(table)
+    found = lines(Path(options.runs_dir or "runs"))
+    print_table(Console(), COLUMNS, [line.cells for line in found])
     return 0
 
 

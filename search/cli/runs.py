@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.errors import ConfigError, UserError
+from search.cli.tables import Column
 from search.record.events import Status
 from search.record.folder import JOURNAL, RunFolder
 from search.record.result import RunResult, read_result
@@ -14,7 +15,16 @@ from search.record.standing import leader
 from search.record.state import RunState
 from search.words import number, utc
 
-COLUMNS = ("run", "began (UTC)", "status", "trials", "metric", "test", "winner", "size")
+COLUMNS = (
+    Column("run"),
+    Column("began (UTC)", leaves=6),
+    Column("status", wraps=True),
+    Column("trials", leaves=5),
+    Column("metric", leaves=3),
+    Column("test", leaves=1),
+    Column("winner", wraps=True, leaves=4),
+    Column("size", leaves=7),
+)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from search.cli.main import main
-from search.cli.runs import lines
+from search.cli.runs import COLUMNS, lines
+from search.cli.tables import print_table
 from tests.factories import FakeRun, fake_run, fake_table
 
 
@@ -66,3 +69,47 @@ def test_the_command(
     assert "a-run" in capsys.readouterr().out
     assert main(["runs", "--runs-dir", str(tmp_path / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+LONG = "bpr_hard-my_interactions-20260131-235959"
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_pipe_gets_every_name_in_full(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    run = FakeRun(tmp_path, LONG)
+    run.trial()
+    run.finish()
+    run.close()
+    assert main(["runs", "--runs-dir", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if LONG in line]
+    assert all(cell in line for cell in lines(tmp_path)[0].cells)
+    assert "…" not in printed
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 160])
+def test_a_narrow_terminal_leaves_out_columns_and_shortens_nothing(width: int) -> None:
+    cells = (LONG, "2026-01-31 23:59", "done", "77", "map@50", "0.1700", "(t0000 bpr d=64)", "2 MB")
+    console = Console(file=Screen(), width=width, color_system=None)
+    print_table(console, COLUMNS, [cells])
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert LONG in printed
+    assert "…" not in printed
+    left = printed.partition("also shows: ")[2].strip().split(", ")
+    for column, cell in zip(COLUMNS, cells, strict=True):
+        shown = all(word in printed for word in cell.split())
+        assert shown != (column.title in left), column.title
+    table = printed.partition("note:")[0]
+    assert max(map(len, table.splitlines())) <= max(width, len(LONG) + 10)
+    assert console.width == width
