@@ -56,6 +56,19 @@ def check_replaceable(path: Path) -> None:
     _create_beside(path).unlink()
 
 
+def would_change(path: Path, source: Path) -> bool:
+    """Whether to write `path` is to change `source`: the same file, or one in the folder `source`.
+
+    Links and other spellings are seen through.
+    """
+    try:
+        if path.exists() and path.samefile(source):
+            return True
+        return source.is_dir() and path.resolve().is_relative_to(source.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
 def is_leftover(name: str) -> bool:
     """Whether a file of this name is what a process that died within `replacing` left."""
     return _LEFTOVER.fullmatch(name) is not None

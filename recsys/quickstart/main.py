@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recsys.data import Dataset, describe_lines, load
+from recsys.data import SETS, Dataset, describe_lines, load
 from recsys.errors import ConfigError, DivergedError, InputError, UserError
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
@@ -32,13 +32,15 @@ from recsys.quickstart.settings import (
     torch_device,
     train_config,
 )
-from recsys.safe_files import replacing
+from recsys.safe_files import replacing, would_change
 from recsys.split import Split, make_split
 from recsys.submission import submit
 
 _OWN = Path(__file__).resolve().parents[1] / "config"  # of an installation
 CONFIG = _OWN if _OWN.is_dir() else _OWN.parent.parent / "config"
 DEFAULT_INPUT = "train.csv"
+RESULTS = ("submission.csv", "training.png", "best.pt")
+SEARCH = "journal.jsonl"  # in the folder of a search's run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,6 +88,7 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
     settings: BceSettings = read_settings(path, BceSettings if bce else BprSettings)
     config = train_config(data_settings, settings, path)
     device = torch_device(settings.device, path)
+    check_results(output, source or DEFAULT_INPUT)
     dataset = read_input(source)
     interactions = dataset.interactions
     if settings.top_k > interactions.n_items:
@@ -138,6 +141,15 @@ def read_input(source: str | None) -> Dataset:
             )
         source = DEFAULT_INPUT
     return load(source, notify=say)
+
+
+def check_results(output: Path, source: str) -> None:
+    """InputError where a result would change what is read, or a file of a search."""
+    for name in RESULTS:
+        if source not in SETS and would_change(output / name, Path(source).expanduser()):
+            raise InputError(f"-o {output}: {name} would change {source}: expected another folder")
+    if (output / SEARCH).is_file():
+        raise InputError(f"-o {output}: the folder of a search's run: expected another folder")
 
 
 def make_folder(output: Path) -> None:

@@ -2,7 +2,7 @@
 
 `main` is the door; `arguments` parses. `commands` has the commands other than the search, a few in
 files of their own: `export`, `runs`, `clean`, `fetch`, `overview` for what `data` shows, and
-`tables`, by which they list.
+`tables`, by which they list. `targets`: where a command may write.
 
 Others import: main.
 

@@ -103,12 +103,13 @@ def command_compare(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from search.cli.export import target_file, whole_file
     from search.cli.tables import Column, print_table
+    from search.cli.targets import target_file, whole_file
     from search.report.compare import CHOOSING, COLUMNS, compare_runs, render_comparison
 
-    compared = compare_runs([_open(options, run).path for run in options.runs])
+    folders = [_open(options, run).path for run in options.runs]
     target = target_file(options.output)
+    compared = compare_runs(folders)
     with whole_file(target) as temporary:
         temporary.write_text(render_comparison(compared), encoding="utf-8")
     console = Console()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.errors import ConfigError, InputError
-from recsys.safe_files import check_replaceable, replacing
+from search.cli.targets import new_folder, target_file, whole_file
 from search.paste import command
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ def export(options: argparse.Namespace, folder: RunFolder) -> int:
     if options.vectors is not None:
         _export_vectors(folder, options)
         return 0
-    target = target_file(options.output)
+    target = target_file(options.output, _inputs(options, folder))
     if target.suffix.lower() in OTHER_KINDS:
         raise ConfigError(f"-o {options.output}: expected a name in .csv, or .parquet for parquet")
     parquet = target.suffix.lower() == ".parquet"
@@ -65,6 +63,18 @@ def _check(options: argparse.Namespace) -> None:
             if getattr(options, name):
                 flag = "--" + name.replace("_", "-")
                 raise ConfigError(f"{flag}: has no effect with --vectors: leave it out")
+
+
+def _inputs(options: argparse.Namespace, folder: RunFolder) -> Iterator[tuple[str, str]]:
+    """What the command reads beside the run, and what the run would be resumed with."""
+    from recsys.data import SETS
+    from search.run.opened import absolute
+
+    for name in ("users", "items", "exclude", "data"):
+        if (file := getattr(options, name)) is not None and not (name == "data" and file in SETS):
+            yield f"--{name} {file}", absolute(file)
+    if (data := str(folder.state().settings.get("data", ""))) and data not in SETS:
+        yield f"the data of run {folder.name}", data
 
 
 # --- the submission as it is ------------------------------------------------------------------
@@ -348,7 +358,7 @@ def _export_vectors(folder: RunFolder, options: argparse.Namespace) -> None:
     """Write users and items as vectors, in a new folder."""
     from recsys.vectors import write_vectors
 
-    place = _new_folder(options.vectors)
+    place = new_folder("--vectors", options.vectors, _inputs(options, folder))
     used = _used(folder, options)
     vectors = used.model.vectors()
     if vectors is None:
@@ -366,48 +376,3 @@ def _export_vectors(folder: RunFolder, options: argparse.Namespace) -> None:
         f"ask    scores, rows = index.search(np.load({str(place / 'users.npy')!r}), 10)  "
         "# inner products are the model's scores; rows are those of items.parquet"
     )
-
-
-def _new_folder(name: str) -> Path:
-    """A folder that can be made; ConfigError where something is there, or none can be."""
-    place = Path(name).resolve()
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise ConfigError(f"--vectors {name}: is there already: expected a new folder")
-    if not place.parent.is_dir():
-        raise ConfigError(f"--vectors {name}: there is no folder {place.parent}")
-    if not os.access(place.parent, os.W_OK):
-        raise ConfigError(f"--vectors {name}: the folder {place.parent} is not writable")
-    return place
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-def target_file(output: str) -> Path:
-    """The file to write; ConfigError where it can't be written, before anything is done for it."""
-    try:
-        target = Path(output).resolve()
-        if target.is_dir():
-            raise ConfigError(f"-o {output}: a folder; expected the name of a file")
-        if target.exists() and not target.is_file():
-            raise ConfigError(f"-o {output}: not a regular file; expected the name of a file")
-        if not target.parent.is_dir():
-            raise ConfigError(f"-o {output}: there is no folder {target.parent}")
-        if not os.access(target.parent, os.W_OK):
-            raise ConfigError(f"-o {output}: the folder {target.parent} is not writable")
-        # As the writer will: a name that is too long, a disk that is full or read-only.
-        check_replaceable(target)
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(f"-o {output}: {getattr(error, 'strerror', None) or error}") from None
-    return target
-
-
-@contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """A file beside `target` that takes its place once it is whole; ConfigError for a full disk."""
-    try:
-        with replacing(target, durable=False) as temporary:
-            yield temporary
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"-o {target}: cannot be written ({reason})") from None

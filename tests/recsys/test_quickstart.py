@@ -168,3 +168,24 @@ def test_divergence_is_told_in_one_line(
     shown = capsys.readouterr().err
     assert shown.startswith("error: training diverged (NaN or overflow) in epoch 2")
     assert shown.count("\n") == 1
+
+
+def test_results_do_not_replace_what_is_read(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    (place / "out").mkdir()
+    (place / "train.csv").rename("out/submission.csv")
+    before = (place / "out" / "submission.csv").read_bytes()
+    (place / "train.csv").symlink_to("out/submission.csv")
+    (place / "run").mkdir()
+    (place / "run" / "journal.jsonl").write_text("{}\n")
+    for args, words in (
+        (["-o", "out", "-i", "train.csv"], "submission.csv would change train.csv"),
+        (["-o", "out/more", "-i", "out"], "submission.csv would change out"),
+        (["-o", "run", "-i", "train.csv"], "the folder of a search's run"),
+    ):
+        assert quickstart.main([*args, "--config", "config"]) == 2
+        assert words in capsys.readouterr().err
+    assert (place / "out" / "submission.csv").read_bytes() == before
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["submission.csv"]

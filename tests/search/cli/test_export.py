@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,63 @@ def test_a_header_that_is_not_known_is_no_user(export: Export) -> None:
     assert export("-o", "out.csv", "--users", file("users.csv", "user\n99\n10\n"))[0] == 0
     assert export("-o", "out.csv", "--users", file("users.csv", "99\n10\n98\n"))[0] == 0
     assert export("-o", "out.csv", "--items", file("items.csv", "Ware\n100\n200\n"))[0] == 0
+
+
+def needed(run: FakeRun) -> dict[str, Path]:
+    """Files that must stay, some by other names."""
+    file("u.csv", "user_id\n20\n10\n")
+    file("i.csv", "item_id\n100\n")
+    Path("data").mkdir()
+    Path("data/part.csv").write_text("user,item\n1,2\n")
+    Path("link.csv").symlink_to("u.csv")
+    Path("hard.csv").hardlink_to("i.csv")
+    Path("there").symlink_to(run.path)
+    return {path.name: path for path in [*Path().glob("*.csv"), *run.path.glob("*")]}
+
+
+LOSSES = {
+    "users": (("-o", "u.csv", "--users", "u.csv"), "-o u.csv: would change --users u.csv"),
+    "a link": (("-o", "link.csv", "--users", "u.csv"), "would change --users u.csv"),
+    "from a link": (("-o", "./data/../u.csv", "--users", "link.csv"), "--users link.csv"),
+    "items": (("-o", "hard.csv", "--items", "i.csv"), "would change --items i.csv"),
+    "excluded": (("-o", "i.csv", "--exclude", "i.csv"), "would change --exclude i.csv"),
+    "data": (("-o", "u.csv", "--trial", "t0000", "--data", "u.csv"), "would change --data u.csv"),
+    "a folder": (("-o", "data/x.csv", "--trial", "t0000", "--data", "data"), "change --data data"),
+    "vectors": (("--vectors", "data/v", "--trial", "t0000", "--data", "data"), "change --data"),
+    "the run": (("-o", "runs/r/submission.csv", "--k", "3"), "lies in the folder of run r"),
+    "its model": (("-o", "there/model/x.csv", "--k", "3"), "lies in the folder of run r"),
+    "in the run": (("--vectors", "runs/r/v"), "lies in the folder of run r"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_what_is_still_needed_is_not_written_over(name: str, export: Export, run: FakeRun) -> None:
+    before = {path: path.read_bytes() for path in needed(run).values() if path.is_file()}
+    args, words = LOSSES[name]
+    code, _, said = export(*args)
+    assert code == 2
+    assert words in said
+    assert said.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert not Path("data/x.csv").exists()
+
+
+def test_the_data_of_the_run_are_needed_too(export: Export, run: FakeRun) -> None:
+    data = Path(run.folder.state().settings["data"])
+    assert not data.exists()
+    data = Path("own.csv").resolve()
+    data.write_text("user,item\n1,2\n")
+    journal = run.path / "journal.jsonl"
+    settings = run.folder.state().settings
+    assert json.dumps(settings["data"]) in journal.read_text()
+    journal.write_text(journal.read_text().replace(json.dumps(settings["data"]), f'"{data}"'))
+    code, _, said = export("-o", "own.csv", "--k", "3")
+    assert (code, "-o own.csv: would change the data of run r" in said) == (2, True)
+    assert data.read_text() == "user,item\n1,2\n"
+
+
+def test_a_comparison_spares_the_runs(export: Export, run: FakeRun) -> None:
+    report = run.path / "report.html"
+    report.write_text("mine")
+    assert main(["compare", "r", "r", "-o", str(report)]) == 2
+    assert report.read_text() == "mine"
