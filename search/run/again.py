@@ -31,7 +31,7 @@ from recsys.receivers import receivers_of, texts
 from recsys.scoring import Scorer
 from recsys.split import Split
 from search.machine.cluster import resolve_device
-from search.paste import command
+from search.paste import command, path_word
 from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
 from search.record.result import Blended, Decided, blended, decided
@@ -238,10 +238,18 @@ class Again:
         then = self.origin.catalogue
         users, items = (codes >= 0 for codes in self.known)
         if not users.any() and not items.any():
+            # the space itself, which may have come from a file or been changed by options
+            space = str(self.origin.folder.path / "spec.yaml")
+            words = ["--space", space, "--data", path_word(self.settings.data)]
+            if self.settings.columns:
+                pairs = (f"{ours}={theirs}" for ours, theirs in self.settings.columns.items())
+                words += ["--columns", ",".join(pairs)]
+            if self.settings.min_rating is not None:
+                words += ["--min-rating", repr(self.settings.min_rating)]
             raise InputError(
                 f"{self.settings.data}: shares no user and no item with the data of run "
                 f"{self.origin.folder.name}: expected newer data of the same kind (for others, "
-                f"{command('--space', self.origin.spec.name, '--data', self.settings.data)} ...)"
+                f"`{command(*words)}`)"
             )
         return (
             f"since {self.origin.folder.name}: {len(users):,} users, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from recsys.interactions import CSR
 from recsys.models.catalogue import load_catalogue, save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import config_text, load_model, save_model
+from search.cli.arguments import search_parser
 from search.cli.main import main
 from search.record.events import (
     SessionBegan,
@@ -358,6 +360,21 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert code == 2
     assert expected in error and error.count("\n") == 1
     assert files(home) == before
+
+
+def test_the_command_for_data_of_another_kind_searches_the_space_of_the_run(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = searched(home)
+    lines = [line.replace("u", "x").replace("i", "y") for line in rows(60, 9)]
+    (home / "other data.csv").write_text("who,what\n" + "\n".join(lines) + "\n")
+    args = ["r", "--data", "other data.csv", "--columns", "user=who,item=what"]
+    assert main(["refit", *args]) == 2
+    words = shlex.split(capsys.readouterr().err.split("`")[1])
+    said = search_parser().parse_args(words[words.index("--space") :])
+    assert load_spec(said.space).to_dict() == SPEC.to_dict()
+    assert said.space == str(folder.path / "spec.yaml")
+    assert (said.data, said.columns) == (str(home / "other data.csv"), "user=who,item=what")
 
 
 def test_a_failure_while_writing_leaves_no_folder(
