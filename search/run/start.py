@@ -42,6 +42,7 @@ from search.run.opened import absolute, divide, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
+from search.space.effect import check_up_to
 from search.space.load import SearchSpec, for_gpu, load_run_spec, load_spec
 from search.space.strategies import SEARCHERS
 from search.space.widen import widened
@@ -176,6 +177,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         settles=settles_of(options, spec, before=False),
     )
     _check_separator(spec, options)
+    check_up_to(options.overrides, settings.time_budget, settles=settings.settles)
     return _run(spec, settings, options, interruption, None, tuple(notes))
 
 
@@ -338,14 +340,16 @@ def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
     """Refuse what can't be: known only once space and data are both there."""
     n_items = dataset.interactions.n_items
     deepest = parse_metric(spec.metric)
-    if deepest.k > n_items or spec.k > n_items:
+    k = spec.k if spec.purpose == "search" else 0  # a table writes no submission
+    if deepest.k > n_items or k > n_items:
         options = [
-            f"--set k={n_items}" if spec.k > n_items else "",
+            f"--set k={n_items}" if k > n_items else "",
             f"--set metric={deepest.kind}@{n_items}" if deepest.k > n_items else "",
         ]
+        asked = f"for k: {k} items a user, measured by" if k else "for"
         raise ConfigError(
             f"{dataset.interactions.name}: has only {counted(n_items, 'item')}, and the space "
-            f"asks for k: {spec.k} items a user, measured by {spec.metric}: expected at most "
+            f"asks {asked} {spec.metric}: expected at most "
             f"{n_items}, {' '.join(filter(None, options))}"
         )
     if spec.purpose == "search" and spec.leaky():

@@ -14,6 +14,7 @@ from recsys.errors import ConfigError
 from recsys.yamlio import load_yaml
 from search.names import space_name
 from search.paths import SPACES
+from search.space.effect import check_effect
 from search.space.located import Origin, near
 from search.space.override import affected, with_settings
 from search.space.params import NONE
@@ -108,13 +109,15 @@ def read_space(
     }
     shown = " with ".join([origin.name, " and ".join(said)] if said else [origin.name])
     names = affected(before, after)
-    return parse_spec(
+    spec = parse_spec(
         plain,
         Origin(shown, origin.text, frozenset(changed)),
         name,
         affected=names,
         entries=NONE if "enqueue" in touched else names,
     )
+    check_effect(spec, settings)
+    return spec
 
 
 def for_gpu(spec: SearchSpec, positives: int) -> tuple[SearchSpec, int | None]:

@@ -143,6 +143,25 @@ def test_who_wins_the_race_is_a_setting_of_the_space(begun, monkeypatch):
     assert go(monkeypatch, *new, "--prefer", "best").spec.digest() == load_spec("smoke").digest()
 
 
+@pytest.mark.parametrize("setting", ["race.up_to=9", "race={up_to: 9}"])
+def test_more_splits_need_a_time_budget(begun, monkeypatch, capsys, setting):
+    new = ("--space", "smoke", "--data", "my.csv", "--set", setting)
+    for more, why in (
+        (("--time-budget", "none"), "without a time budget"),
+        (("--time-budget", "auto"), "with --time-budget auto"),
+    ):
+        said = refused(capsys, *new, *more)
+        assert f"--set race.up_to=9: has no effect {why}" in said
+    assert go(monkeypatch, *new, "--time-budget", "10m").spec.race.up_to == 9
+    smoke = ("--space", "all", "--data", "my.csv", "--set", "metric=map@10", "--set", "k=10")
+    assert go(monkeypatch, *smoke, "--time-budget", "none").spec.race.up_to == 12
+
+
+def test_a_table_needs_no_items_for_a_submission(begun, monkeypatch):
+    table = ("--space", "report_table", "--data", "my.csv", "--set", "metric=map@10")
+    assert go(monkeypatch, *table).spec.k > 40
+
+
 def test_no_limit_takes_the_place_of_a_time_budget(begun, monkeypatch):
     session = go(monkeypatch, "--resume", "--run", "r", "--time-budget", "none")
     assert session.settings.time_budget is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -314,3 +315,25 @@ def test_whoever_says_how_large_the_race_is_means_it():
     both = override(spec, ["race.replicates=6", "race.up_to=8"])
     assert (both.race.replicates, both.race.up_to) == (6, 8)
     assert override(spec, ["race.prefer=best"]).race.up_to == 9
+
+
+IDLE = {
+    ("scheduler=none", "grace_epochs=5"): "grace_epochs=5: has no effect with scheduler none",
+    ("scheduler=none", "reduction_factor=4"): "reduction_factor=4: has no effect with scheduler",
+    ("purpose=table", "grace_epochs=5"): "grace_epochs=5: has no effect with scheduler none",
+    ("purpose=table", "k=20"): "k=20: has no effect on a table",
+    ("model=ease", "max_epochs=9"): "max_epochs=9: has no effect on models without epochs",
+    ("model=ease", "reduction_factor=4"): "reduction_factor=4: has no effect on models without",
+    ("race.finalists=0", "race.replicates=5"): "race.replicates=5: has no effect with",
+    ("race.replicates=0", "race.finalists=3"): "race.finalists=3: has no effect with",
+    ("race={finalists: 0, replicates: 5}",): "race.replicates=5: has no effect with",
+}
+
+
+@pytest.mark.parametrize("settings", IDLE)
+def test_a_setting_without_effect_is_refused(settings: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=re.escape(IDLE[settings])) as error:
+        load_spec("smoke", settings)
+    assert "\n" not in str(error.value)
+    quiet = load_spec("smoke", settings[:-1])  # every key is in it: that is no mistake
+    assert override(quiet, []) == quiet

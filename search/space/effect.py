@@ -1,0 +1,70 @@
+"""What `--set` says has an effect in the space that comes of it, or is a mistake.
+
+A space of a file may say more than it uses: that of a run has every key.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from recsys.errors import ConfigError
+from recsys.yamlio import parse_yaml
+from search.space.spec import SearchSpec
+from search.space.strategies import SCHEDULERS
+
+_DRAWN = 64  # configs that stand for a space
+_EPOCHS = ("max_epochs", "grace_epochs", "reduction_factor")
+UP_TO = "race.up_to"
+
+
+def check_effect(spec: SearchSpec, settings: Sequence[str]) -> None:
+    """ConfigError for the first of `settings` that changes nothing of the search in `spec`."""
+    for key, value in _keys(settings):
+        if why := _idle(spec, key, value):
+            raise ConfigError(f"--set {key}={value}: has no effect {why}: leave it out")
+
+
+def check_up_to(settings: Sequence[str], budget: float | None, *, settles: bool) -> None:
+    """ConfigError where `settings` ask for more splits than a search without time to spare makes.
+
+    budget: seconds of the whole run; settles: whether the search ends by itself.
+    """
+    value = dict(_keys(settings)).get(UP_TO)
+    if value is not None and (budget is None or settles):
+        why = "with --time-budget auto" if settles else "without a time budget"
+        raise ConfigError(
+            f"--set {UP_TO}={value}: has no effect {why}: leave it out, or give --time-budget 30m"
+        )
+
+
+def _keys(settings: Sequence[str]) -> Iterator[tuple[str, object]]:
+    """Keys and values, of `race={up_to: 9}` those in it."""
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        key, value = key.strip(), parse_yaml(text, f"--set {key}")
+        if key == "race" and isinstance(value, dict):
+            yield from ((f"race.{part}", own) for part, own in value.items())
+        else:
+            yield key, value
+
+
+def _idle(spec: SearchSpec, key: str, value: object) -> str | None:
+    """Why a key changes nothing; None where it does."""
+    if key in _EPOCHS and not _has_epochs(spec):
+        return "on models without epochs, and this space has no others"
+    if key in _EPOCHS[1:] and not SCHEDULERS[spec.scheduler].early:
+        return f"with scheduler {spec.scheduler}, which {SCHEDULERS[spec.scheduler].about}"
+    if key in ("race.finalists", "race.replicates") and value and not spec.race.finalists:
+        other = "replicates" if key == "race.finalists" else "finalists"
+        return f"with race.{other} 0, which is no race"
+    if key == "k" and spec.purpose == "table":
+        return "on a table, which writes no submission"
+    return None
+
+
+def _has_epochs(spec: SearchSpec) -> bool:
+    """Whether any of the listed configs, or of some that are drawn, is trained in epochs."""
+    listed = (spec.train_config(dict(pairs)) for pairs in spec.enqueue)
+    drawn = spec.drawn(_DRAWN)
+    return any("epochs" in type(one).model_fields for one in itertools.chain(listed, drawn))
