@@ -5,6 +5,7 @@ All raise `OSError` as the system gave it; the caller says what it means to a us
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -67,6 +68,27 @@ def would_change(path: Path, source: Path) -> bool:
         return source.is_dir() and path.resolve().is_relative_to(source.resolve())
     except (OSError, RuntimeError, ValueError):
         return False
+
+
+def check_regular(path: Path) -> None:
+    """Raise `OSError` for what has no content to read: a pipe would be waited for without an end.
+
+    Folders and what is missing are left to whoever opens them.
+    """
+    if not (path.is_file() or path.is_dir()) and path.exists():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def folder_gone() -> str | None:
+    """That the present folder was deleted, for a user; None where it is there.
+
+    The system still works in it, but no path, and not every library, can be found from there.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        return f"the present folder is gone ({error.strerror}): cd to one that is there"
+    return None
 
 
 def is_leftover(name: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from recsys.errors import ConfigError
+from recsys.safe_files import check_regular
 
 MAX_BYTES = 1 << 20
 
@@ -111,6 +112,7 @@ def parse_yaml(text: str, source: str = "text") -> Any:
 def load_yaml(path: str | Path) -> Any:
     """The value in a UTF-8 YAML file of at most 1 MiB; ConfigError names file and line."""
     try:
+        check_regular(Path(path))
         with Path(path).open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:

@@ -38,7 +38,8 @@ def read_ids(path: Path, role: str) -> IdList:
     table of pairs), for an empty id or a missing value, and for a file without rows.
     """
     if not path.is_file():
-        raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such file'}")
+        other = "not a regular file" if path.exists() else "there is no such file"
+        raise InputError(f"{path}: {'is a folder' if path.is_dir() else other}")
     source = source_of(path)
     kind = kind_of(source)
     if kind == "zip":

@@ -158,10 +158,15 @@ def rating(value: str) -> float:
     return number
 
 
+MOST = 999_999_999  # of whole numbers: more is a slip of the hand
+
+
 def positive(text: str) -> int:
-    """A whole number from 1."""
-    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 9 and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, at least 1")
+    """A whole number from 1 to `MOST`."""
+    number = text.isascii() and text.isdecimal() and len(text) <= 100
+    if not (number and 1 <= int(text) <= MOST):
+        end = f" from 1 to {MOST}" if number and int(text) else ", at least 1"
+        raise argparse.ArgumentTypeError(f"{text[:100]!r}: expected a whole number{end}")
     return int(text)
 
 

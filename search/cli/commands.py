@@ -219,4 +219,4 @@ def _open(options: argparse.Namespace, name: str | None = None) -> RunFolder:
     run = options.run if name is None else name
     if options.runs_dir is not None and is_path(run):
         raise ConfigError(f"{run} is a path: leave out --runs-dir, or give the run's name")
-    return RunFolder.open(options.runs_dir or "runs", run)
+    return RunFolder.open(options.runs_dir or "runs", run, said="RUN")

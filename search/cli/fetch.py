@@ -19,7 +19,7 @@ def fetch(folder: str, address: str | None, runs_dir: Path) -> RunFolder:
     An earlier state of the same run is replaced. Raises `ConfigError` where another run is there,
     or one that has done more, and where nothing can be fetched; then nothing has changed.
     """
-    name = check_name(PurePosixPath(folder).name)
+    name = check_name(PurePosixPath(folder).name, "DIR")
     check_runs_dir(runs_dir)
     target = Path(runs_dir).resolve() / name
     if os.path.lexists(target):

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from recsys.errors import DivergedError, UserError
 from recsys.output import guard_output, leave, one_line, output_error
+from recsys.safe_files import folder_gone
 from search.cli.arguments import COMMANDS, command_parser, parse_columns, search_parser
 from search.machine.environment import name_user, tidy_threads
 from search.paste import PROG
@@ -34,7 +35,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         code = _run(argv)
     except UserError as error:
-        return _fail(str(error), 2)
+        what = getattr(error, "what", "")  # of a StorageError: nothing but a search is resumed
+        again = what and argv[0] in COMMANDS
+        return _fail(f"{what}, then try again" if again else str(error), 2)
     except DivergedError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -50,11 +53,18 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _check_here() -> None:
+    """UserError where the present folder is gone: what comes now would fail in words of its own."""
+    if (gone := folder_gone()) is not None:
+        raise UserError(gone)
+
+
 def _run(argv: Sequence[str]) -> int:
     if argv and argv[0] in COMMANDS:
         from search.cli import commands
 
         options = command_parser(argv[0]).parse_args(argv[1:])
+        _check_here()
         command = getattr(commands, f"command_{argv[0]}")
         if argv[0] == "ui":  # a server's life, with signals of its own
             return int(command(options))
@@ -63,6 +73,7 @@ def _run(argv: Sequence[str]) -> int:
     if argv and not argv[0].startswith("-"):
         raise UserError(f"{argv[0]!r} is not a command: expected one of {', '.join(COMMANDS)}")
     said = vars(search_parser().parse_args(argv))
+    _check_here()
     from search.run.start import Options, run_search
 
     said["columns"] = parse_columns(said["columns"])

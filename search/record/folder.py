@@ -27,12 +27,12 @@ JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of Ray's: where a submit
 BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
 
 
-def check_name(name: str) -> str:
-    """`name`, if it can name a run. Raises `ConfigError`."""
+def check_name(name: str, said: str = "--run") -> str:
+    """`name`, if it can name a run. Raises `ConfigError`; said: the option that gave it."""
     if not RUN_NAME.fullmatch(name):
         raise ConfigError(
-            f"--run: {name[:120]!r} can't name a run: expected at most 100 letters a to z, digits, "
-            "dots, dashes and underscores, not starting with a dot or a dash"
+            f"{said}: {name[:120]!r} can't name a run: expected at most 100 letters a to z, "
+            "digits, dots, dashes and underscores, not starting with a dot or a dash"
         )
     return name
 
@@ -82,15 +82,18 @@ class RunFolder:
         self._follower = Follower(path / JOURNAL)
 
     @staticmethod
-    def create(runs_dir: Path | str, name: str) -> RunFolder:
-        """Make `runs_dir`/`name` and lock it. Raises `ConfigError` if there is such a run."""
-        RunFolder.check_free(runs_dir, name)
+    def create(runs_dir: Path | str, name: str, said: str = "--run") -> RunFolder:
+        """Make `runs_dir`/`name` and lock it. Raises `ConfigError` if there is such a run.
+
+        said: the option that gave the name.
+        """
+        RunFolder.check_free(runs_dir, name, said)
         folder = RunFolder._make(runs_dir, name)
         if folder is None:
             folder = RunFolder(Path(runs_dir).resolve() / name)
             folder.lock()
         try:
-            folder._refuse_begun()
+            folder._refuse_begun(said)
         except BaseException:
             folder.close()
             raise
@@ -125,9 +128,9 @@ class RunFolder:
         return folder
 
     @staticmethod
-    def check_free(runs_dir: Path | str, name: str) -> None:
+    def check_free(runs_dir: Path | str, name: str, said: str = "--run") -> None:
         """Raise `ConfigError` where `create` could not make this run; makes nothing."""
-        check_name(name)
+        check_name(name, said)
         check_runs_dir(runs_dir)
         path = Path(runs_dir).resolve() / name
         if os.path.lexists(path) and not path.is_dir():
@@ -137,9 +140,9 @@ class RunFolder:
             folder._stay_inside()
             if folder.alive():
                 folder.lock()  # says who has it
-            folder._refuse_begun()
+            folder._refuse_begun(said)
 
-    def _refuse_begun(self) -> None:
+    def _refuse_begun(self, said: str) -> None:
         # A run that died before its first line left a folder with nothing in it to resume.
         try:
             left = {entry.name for entry in self.path.iterdir()} - BEFORE_THE_JOURNAL
@@ -148,14 +151,16 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(f"{self.path}: can't be read ({error.strerror})") from None
         if JOURNAL in left:
-            raise ConfigError(
-                f"--run {self.name}: this run exists: resume it with "
-                f"`{command('--resume', '--run', self.path)}`, add trials with "
-                f"`{command('--run', self.path, '--extend', '20')}`, or choose another name"
+            more = (
+                f"resume it with `{command('--resume', '--run', self.path)}`, add trials with "
+                f"`{command('--run', self.path, '--extend', '20')}`, or "
+                if said == "--run"
+                else ""
             )
+            raise ConfigError(f"{said} {self.name}: this run exists: {more}choose another name")
         if left := {name for name in left if not is_leftover(name)}:
             raise ConfigError(
-                f"--run {self.name}: {self.path} holds {min(left)} and is not a run: "
+                f"{said} {self.name}: {self.path} holds {min(left)} and is not a run: "
                 "choose another name"
             )
 
@@ -176,12 +181,15 @@ class RunFolder:
             self.path.rmdir()
 
     @staticmethod
-    def open(runs_dir: Path | str, run: str, *, lock: bool = False) -> RunFolder:
+    def open(
+        runs_dir: Path | str, run: str, *, lock: bool = False, said: str = "--run"
+    ) -> RunFolder:
         """An existing run, by its name in `runs_dir` or by the path of its folder.
 
-        `lock`: for a driver. Raises `ConfigError` where there is no such run or it is alive.
+        `lock`: for a driver. `said`: the option or argument that gave it. Raises `ConfigError`
+        where there is no such run or it is alive.
         """
-        path = Path(run) if is_path(run) else Path(runs_dir) / check_name(run)
+        path = Path(run) if is_path(run) else Path(runs_dir) / check_name(run, said)
         try:
             path = path.resolve()
         except (OSError, RuntimeError) as error:  # links that lead in a circle

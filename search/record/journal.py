@@ -31,16 +31,21 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class StorageError(UserError):
-    """The run folder can't be written: disk full, read-only, removed."""
+    """The run folder can't be written: disk full, read-only, removed.
+
+    what: that alone, without what helps a search.
+    """
+
+    what = ""
 
     @staticmethod
     def at(path: Path, error: OSError) -> StorageError:
         """One line for an `OSError` met while writing `path`."""
         why = error.strerror or type(error).__name__
-        return StorageError(
-            f"{path}: cannot be written ({why}): free space or fix permissions, then --resume; "
-            "everything before this moment is kept"
-        )
+        what = f"{path}: cannot be written ({why}): free space or fix permissions"
+        found = StorageError(f"{what}, then --resume; everything before this moment is kept")
+        found.what = what
+        return found
 
 
 class Journal:

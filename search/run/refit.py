@@ -46,7 +46,7 @@ def refit(options: RefitOptions) -> int:
     if options.name is None:
         check_runs_dir(place)
     else:
-        RunFolder.check_free(place, options.name)
+        RunFolder.check_free(place, options.name, "--name")
     uri = check_tracking_uri(options.tracking_uri or known_uri(origin.folder.path))
     before = origin.settings
     settings = replace(
@@ -65,7 +65,7 @@ def refit(options: RefitOptions) -> int:
     with (
         RunFolder.create_named(place, names)
         if options.name is None
-        else RunFolder.create(place, options.name)
+        else RunFolder.create(place, options.name, "--name")
     ) as folder:
         record(folder, work, done)
         folder.write_tables()

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from search.run.session import Session
 
 DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
+STARTS_S = 60.0  # a budget below is mostly what a search takes beside its trials
 
 
 # What a run keeps for good, and what else may be given with --resume and --extend.
@@ -483,7 +484,7 @@ def _dry_run(
     except NoWorkersError as error:
         raise ConfigError(str(error)) from None
     if cost is None and settings.time_budget is not None and not done:
-        display.note("the trials take a small part of the time budget")
+        display.note(_little(settings.time_budget))
     elif cost is not None:
         display.note(cost.words())
         pace = cost.pace() if spec.purpose == "search" else None
@@ -494,3 +495,15 @@ def _dry_run(
         f"time on {counted(resources.cores, 'core')} ({settings.device}); nothing was started"
     )
     return 0
+
+
+def _little(budget: float) -> str:
+    """What is told where the computing of the trials, by a count of operations, is a small part of
+    the budget: of a short one workers that start, and the stages after the trials, are the most.
+    """
+    if budget >= STARTS_S:
+        return "computing the trials takes a small part of the time budget"
+    return (
+        f"the time budget of {duration(budget)} may end before all trials do: it takes seconds "
+        "until workers have started, and the stages after the trials need some as well"
+    )

@@ -43,7 +43,7 @@ def warmed(
     there, taken = list(spec.enqueue), 0
     position = 1 if there else 0
     for run in runs:
-        folder = RunFolder.open(place, run)
+        folder = RunFolder.open(place, run, said="--warm-start")
         best = best_trials(folder.state())
         if not best:
             raise ConfigError(f"--warm-start {quoted(run)}: the run has no trial with a value")

@@ -54,7 +54,7 @@ def load_spec(
 
     A space that does not give its name has that of its file. Raises ConfigError.
     """
-    if not name_or_file.isprintable() or not name_or_file:
+    if not name_or_file or not (name_or_file.isprintable() or _is_file(name_or_file)):
         raise ConfigError(f"--space {name_or_file!r}: expected a name or a file")
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml") and len(path.parts) <= 1:
@@ -154,6 +154,13 @@ def load_run_spec(folder: Path) -> SearchSpec:
         value["name"] = space_name(value["name"])  # once the stem of any file
     origin = Origin(str(path), path.read_text(encoding="utf-8-sig"))
     return parse_spec(value, origin, space_name(path.stem))
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _size(path: Path) -> int:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from search.cli.main import main
+from search.record import folder as folder_module
+from tests.cli.conftest import ROOT
+from tests.factories import FakeRun
 
 SMOKE = ("--space", "smoke", "--data", "demo")
 
@@ -43,7 +50,9 @@ def mistake(cli, capsys, monkeypatch):
         ((*SMOKE, "--set", "metric=mapp@10"), ["mapp@10", "map"]),
         ((*SMOKE, "--set", "metric=map@500"), ["500", "200"]),
         ((*SMOKE, "--set", "k=500"), ["k", "500", "200"]),
-        ((*SMOKE, "--trials", "0"), ["--trials", "0"]),
+        ((*SMOKE, "--trials", "0"), ["--trials", "0", "at least 1"]),
+        ((*SMOKE, "--trials", "10000000000"), ["--trials", "from 1 to 999999999"]),
+        ((*SMOKE, "--cpus-per-trial", "10000000000"), ["--cpus-per-trial", "1 to 999999999"]),
         ((*SMOKE, "--time-budget", "soon"), ["--time-budget", "soon"]),
         ((*SMOKE, "--seed", "-1"), ["--seed", "-1"]),
         ((*SMOKE, "--run", "../out"), ["../out"]),
@@ -123,3 +132,62 @@ def test_a_dry_run_starts_nothing(cli):
     assert done.returncode == 0, done.stderr
     assert "nothing was started" in done.stdout
     assert not (cli.runs / "dry").exists()
+
+
+def test_a_place_that_cannot_be_written(mistake, tmp_path, monkeypatch):
+    """Only a search is resumed."""
+    run = FakeRun(tmp_path, "r")
+    run.trial()
+    run.finish()
+    run.close()
+
+    def frozen(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(folder_module, "replace_content", frozen)
+    monkeypatch.setattr(folder_module, "try_lock", frozen)
+    for name in ("report", "clean"):
+        line = mistake(name, str(run.path), search=False)
+        assert "cannot be written (Read-only file system)" in line
+        assert line.endswith("free space or fix permissions, then try again")
+
+
+def test_a_name_is_blamed_on_the_option_that_gave_it(mistake, tmp_path):
+    assert "RUN: 'a b' can't name a run" in mistake("report", "a b", search=False)
+    assert "--warm-start: 'a b' can't" in mistake(*SMOKE, "--warm-start", "a b")
+    assert "DIR: 'a b' can't name a run" in mistake("fetch", "/x/a b", search=False)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(("spaces", "pipe.yaml"), ("--space", "pipe.yaml", "--data", "demo")),
+        *(("data", "pipe.yaml"), ("--space", "smoke", "--data", "pipe.yaml")),
+    ],
+)
+def test_a_pipe_is_no_file(cli, args):
+    """It would be waited for without an end."""
+    pipe = cli.home / "pipe.yaml"
+    if not pipe.exists():
+        os.mkfifo(pipe)
+    done = cli(*args, timeout=60)
+    assert done.returncode == 2
+    assert "not a regular file" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("args", [("runs",), SMOKE, ("report", "r")])
+def test_a_folder_that_is_gone(tmp_path, args):
+    """Libraries end the process there, without a word of ours."""
+    (tmp_path / "gone").mkdir()
+    script = 'cd "$1"; rmdir "$1"; shift; exec "$@"'
+    program = [sys.executable, str(ROOT / "run_search.py"), *args]
+    done = subprocess.run(
+        ["bash", "-c", script, "-", str(tmp_path / "gone"), *program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "the present folder is gone" in done.stderr
+    assert done.stderr.count("\n") == 1

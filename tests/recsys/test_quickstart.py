@@ -189,3 +189,24 @@ def test_results_do_not_replace_what_is_read(
         assert words in capsys.readouterr().err
     assert (place / "out" / "submission.csv").read_bytes() == before
     assert sorted(path.name for path in (place / "out").iterdir()) == ["submission.csv"]
+
+
+def test_a_folder_that_is_gone(place: Path) -> None:
+    (place / "gone").mkdir()
+    script = 'cd "$1"; rmdir "$1"; exec "$2" -P -m recsys.quickstart -o "$1"'
+    done = subprocess.run(
+        ["bash", "-c", script, "-", str(place / "gone"), sys.executable],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the present folder is gone")
+
+
+def test_settings_in_a_pipe_are_not_waited_for(place: Path, capsys: pytest.CaptureFixture) -> None:
+    (place / "config" / "data.yaml").unlink()
+    os.mkfifo(place / "config" / "data.yaml")
+    assert quickstart.main(["-o", str(place / "x"), "--config", str(place / "config")]) == 2
+    assert "data.yaml: cannot be read (not a regular file)" in capsys.readouterr().err

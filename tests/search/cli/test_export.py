@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,7 @@ MISTAKES = {
     "vectors in nowhere": (("--vectors", "no/v"), "there is no folder"),
     "no such file": (("-o", "x.csv", "--users", "none"), "--users none: there is no such file"),
     "a folder": (("-o", "x.csv", "--items", "runs"), "--items runs: is a folder"),
+    "a pipe": (("-o", "x.csv", "--users", "pipe"), "--users pipe: not a regular file"),
     "empty": (("-o", "x.csv", "--users", "empty"), "--users empty: is empty"),
     "no rows": (("-o", "x.csv", "--users", "head"), "--users head: has no rows"),
     "an empty id": (("-o", "x.csv", "--users", "gap"), "--users gap: user 2 is empty"),
@@ -215,6 +217,7 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistakes_are_one_line_and_leave_nothing(name: str, export: Export) -> None:
     file("empty", "")
+    os.mkfifo("pipe")
     file("head", "user_id\n")
     file("gap", "user_id,x\n10,1\n,2\n")
     file("other", "a,b\n100,1\n")

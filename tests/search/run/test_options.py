@@ -6,6 +6,8 @@ import json
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -141,6 +143,19 @@ def test_who_wins_the_race_is_a_setting_of_the_space(begun, monkeypatch):
         assert session.spec.race.prefer == "small"
         assert "lr" not in [p.name for p in session.spec.searched()]
     assert go(monkeypatch, *new, "--prefer", "best").spec.digest() == load_spec("smoke").digest()
+
+
+@pytest.mark.parametrize(("budget", "words"), [("5s", "may end before"), ("10m", "a small part")])
+def test_a_dry_run_promises_no_trials_to_a_short_search(begun, monkeypatch, capsys, budget, words):
+    """What costs little to compute may still not be made before workers have started."""
+    resources = SimpleNamespace(cpus_per_trial=1, concurrent=1, cores=1)
+    cluster = MagicMock()
+    cluster.return_value.__enter__.return_value.preflight.return_value = resources
+    monkeypatch.setattr(run_module, "Cluster", cluster)
+    monkeypatch.setattr("search.tune.probe.measure", lambda *_: None)
+    new = ("--space", "smoke", "--data", "my.csv", "--time-budget", budget)
+    assert main([*new, "--dry-run"]) == 0
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("setting", ["race.up_to=9", "race={up_to: 9}"])

@@ -331,7 +331,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "no data": (lambda _: ["r"], "--data"),
     "no such file": (lambda _: ["r", "--data", "nowhere.csv"], "nowhere.csv"),
     "no such run": (lambda _: ["q", "--data", "new.csv"], "no run here"),
-    "a name that is taken": (lambda _: ["r", "--data", "new.csv", "--name", "r"], "exists"),
+    "a name that is taken": (
+        lambda _: ["r", "--data", "new.csv", "--name", "r"],
+        "--name r: this run exists: choose another name",
+    ),
     "unfinished": (unfinished, "this run has no model yet: finish it with"),
     "another kind": (another_kind, "shares no user and no item with the data of run r"),
     "the same data": (same, "nothing would change"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,11 @@ def test_flat_refuses_what_does_not_fit(tmp_path: Path) -> None:
         spec.flat({})
     with pytest.raises(ConfigError, match="margin has no effect"):
         spec.flat({"lr": 0.1, "margin": 1.0})
+
+
+def test_a_file_whose_name_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"bad\xff.yaml")
+    path.write_text("params: {lr: {low: 0.01, high: 0.1}}\n")
+    assert load_spec(str(path)).name == "bad"
+    with pytest.raises(ConfigError, match="expected a name or a file"):
+        load_spec(str(path.with_name(os.fsdecode(b"none\xff.yaml"))))
