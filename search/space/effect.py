@@ -1,6 +1,6 @@
-"""What `--set` says has an effect in the space that comes of it, or is a mistake.
+"""What `--set` or a file says has an effect in the space that comes of it, or is a mistake.
 
-A space of a file may say more than it uses: that of a run has every key.
+The space of a run has every key, and so more than it uses.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from recsys.errors import ConfigError
 from recsys.yamlio import parse_yaml
+from search.space.located import Node
+from search.space.reader import KEYS
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
 
@@ -23,6 +25,19 @@ def check_effect(spec: SearchSpec, settings: Sequence[str]) -> None:
     for key, value in _keys(settings):
         if why := _idle(spec, key, value):
             raise ConfigError(f"--set {key}={value}: has no effect {why}: leave it out")
+
+
+def check_file(spec: SearchSpec, root: Node) -> None:
+    """The same for the keys of a space as a person wrote it, `root`, with file and line."""
+    if not isinstance(root.value, dict) or not (set(KEYS) - root.value.keys() - {"blend"}):
+        return  # written by a run
+    race = root.value.get("race")
+    parts = {
+        ("race", key): value for key, value in (race if isinstance(race, dict) else {}).items()
+    }
+    for path, value in ({(key,): value for key, value in root.value.items()} | parts).items():
+        if why := _idle(spec, ".".join(path), value):
+            raise Node(value, root.origin, path).fail(f"has no effect {why}: leave it out")
 
 
 def check_up_to(settings: Sequence[str], budget: float | None, *, settles: bool) -> None:

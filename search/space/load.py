@@ -14,8 +14,8 @@ from recsys.errors import ConfigError
 from recsys.yamlio import load_yaml
 from search.names import space_name
 from search.paths import SPACES
-from search.space.effect import check_effect
-from search.space.located import Origin, near
+from search.space.effect import check_effect, check_file
+from search.space.located import Node, Origin, near
 from search.space.override import affected, with_settings
 from search.space.params import NONE
 from search.space.reader import parse_spec
@@ -70,7 +70,10 @@ def load_spec(
     value = load_yaml(path)
     origin = Origin(name_or_file, path.read_text(encoding="utf-8-sig"))
     name = space_name(path.stem)
-    return read_space(value, origin, name, settings, trials=trials, prefer=prefer)
+    spec = read_space(value, origin, name, settings, trials=trials, prefer=prefer)
+    if not settings:  # which may take the effect of what the file says
+        check_file(spec, Node(value, origin))
+    return spec
 
 
 def read_space(

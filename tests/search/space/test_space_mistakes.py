@@ -203,3 +203,30 @@ def test_a_file_whose_name_is_no_text(tmp_path: Path) -> None:
     assert load_spec(str(path)).name == "bad"
     with pytest.raises(ConfigError, match="expected a name or a file"):
         load_spec(str(path.with_name(os.fsdecode(b"none\xff.yaml"))))
+
+
+IDLE = {
+    "scheduler: none\ngrace_epochs: 5": ("grace_epochs: has no effect with scheduler none",),
+    "reduction_factor: 4\nscheduler: none": ("reduction_factor: has no effect",),
+    "purpose: table\nk: 20": ("k: has no effect on a table",),
+    "race:\n  finalists: 0\n  replicates: 5": ("race.replicates: has no effect with",),
+}
+
+
+@pytest.mark.parametrize("text", IDLE)
+def test_what_has_no_effect_is_refused_in_a_file_that_a_person_wrote(
+    text: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, f"{MINIMAL}{text}\n" if MINIMAL.endswith("\n") else f"{MINIMAL}\n{text}\n")
+    for word in IDLE[text]:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+    assert ", line " in str(error.value)
+
+
+def test_the_space_of_a_run_says_more_than_it_uses(tmp_path: Path) -> None:
+    spec = load_spec("smoke", ["scheduler=none", "race.finalists=0"])
+    path = tmp_path / "spec.yaml"
+    path.write_text(spec.to_yaml())
+    assert load_spec(str(path)) == spec
