@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,6 +94,7 @@ class Session:
             tracker.start()
             run: Stages | None = None
             status = Status.FAILED
+            cause: BaseException | None = None
             try:
                 cluster = self._cluster()
                 with cluster, self.display.live():
@@ -106,15 +106,31 @@ class Session:
             except KeyboardInterrupt:
                 status = Status.INTERRUPTED
                 self.display.note("interrupted: keeping what is there")
-            except Exception as error:
-                if (disk := disk_error(error, self.folder)) is None:
-                    raise
-                raise disk from error
-            finally:
-                # A full disk has been reported already, and must not hide behind itself here.
-                with suppress(StorageError):
-                    status = self._end(journal, run, tracker, status)
+            except BaseException as error:
+                cause = error
+            status = self._ended(journal, run, tracker, status, cause)
         return EXIT[status]
+
+    def _ended(
+        self,
+        journal: Journal,
+        run: Stages | None,
+        tracker: Tracker,
+        status: Status,
+        cause: BaseException | None,
+    ) -> Status:
+        """`_end`; then the first error there was is raised: `cause`, which stopped the stages, or
+        one of the end itself. That of a disk becomes a `StorageError`.
+        """
+        try:
+            status = self._end(journal, run, tracker, status)
+        except Exception as error:
+            cause = cause or error  # a disk that was full before is full here too
+        if cause is not None:
+            if (disk := disk_error(cause, self.folder)) is None:
+                raise cause
+            raise disk from cause
+        return status
 
     def _cluster(self) -> Cluster:
         gone = "the cluster's head is gone, or the search was killed"
