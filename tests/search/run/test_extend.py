@@ -112,6 +112,21 @@ def grid() -> SearchSpec:
     return override(load_spec("smoke"), [*constants, "latent_factors=[4, 8]"])
 
 
+def test_no_run_gets_more_trials_than_a_space_may_have(here, capsys):
+    """Else spec.yaml would be one that nothing reads again, so that the run can't be resumed."""
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 6), planned=6)
+    before = (here.home / "runs" / "r" / "spec.yaml").read_text()
+    assert main(("--run", "r", "--extend", "99999")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--extend 99,999: 6 trials so far, a run has at most 100,000" in line
+    assert "expected at most 99,994" in line
+    assert (here.home / "runs" / "r" / "spec.yaml").read_text() == before
+    session = here.call("--extend", "99994")
+    assert session is not None
+    assert session.spec.trials == 100_000
+
+
 @pytest.mark.parametrize("planned", [4, 100])
 def test_a_grid_that_is_through_has_nothing_left(here, grid, capsys, planned):
     here.write(grid, list(grid.grid()), planned=planned)
