@@ -144,6 +144,8 @@ class Handed(ResultPart):
     trial: str = _about("the winner that it was made of (with others, where a blend won)", "")
     weights: str = _about("SHA-256 of the weights in `model/`", "")
     config: str = _about("SHA-256 of `model/config.json`", "")
+    ids: str = _about("SHA-256 of `model/ids.json`; none in runs of earlier versions", "")
+    seen: str = _about("SHA-256 of `model/seen.npz`, likewise", "")
     submission: str = _about("SHA-256 of `submission.csv`", "")
 
 

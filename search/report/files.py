@@ -107,7 +107,7 @@ class RunFiles:
         is a model."""
         try:
             return load_counts(self.path / MODEL)
-        except (OSError, ValueError, KeyError, EOFError):
+        except InputError:
             return None
 
     @property
