@@ -6,7 +6,6 @@ A run has one session when all goes well, and one more for every resume or exten
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import tempfile
@@ -36,7 +35,7 @@ from search.record.events import (
 from search.record.folder import RunFolder
 from search.record.handed import disagreement
 from search.record.journal import Journal, StorageError
-from search.record.provenance import provenance
+from search.record.provenance import PROVENANCE, provenance, read_provenance
 from search.record.result import ResultPart, read_result, searched, write_result
 from search.record.settings import Settings
 from search.record.state import RunState
@@ -207,10 +206,9 @@ class Session:
         """The files that say what the run is, and the first line of the session."""
         spec, settings, folder = self.spec, self.settings, self.folder
         folder.write("spec.yaml", spec.to_yaml())
-        known = folder.path / "provenance.json"
-        previous = json.loads(known.read_text(encoding="utf-8")) if known.exists() else None
+        previous = read_provenance(folder.path)
         folder.write_json(
-            "provenance.json",
+            PROVENANCE,
             provenance(previous, **facts(self.dataset, self.settings, self.split)),
         )
         began = first_line(folder.name, spec, settings, self.dataset, self.split)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from recsys.data import Dataset, describe_lines
 from recsys.data.lists import BLANK
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, InputError
 from recsys.metrics import parse_metric
 from recsys.models.base import Size
 from recsys.split import Split
@@ -33,7 +33,7 @@ from search.record.events import Status, stages_of
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
-from search.record.result import refit_of
+from search.record.result import RESULT, refit_of, result_of, write_result
 from search.record.settings import Settings
 from search.record.state import RunState
 from search.run.evidence import check_evidence
@@ -258,7 +258,10 @@ def _resume(options: Options, interruption: Interruption) -> int:
     with folder:
         state = folder.state()
         spec = load_run_spec(folder.path)
+        restored = options.resume and not options.dry_run and _restore(folder, state)
         if (of := refit_of(state)) is not None:
+            if restored:
+                return 0
             raise ConfigError(
                 f"--run {folder.name}: this run is the winner of {of.run} trained again: "
                 "there is no search to resume or extend"
@@ -304,6 +307,27 @@ def _resume(options: Options, interruption: Interruption) -> int:
             )
         spec = with_trials(spec, plan.trials)
         return _run(spec, settings, options, interruption, folder, notes, extends=more)
+
+
+def _restore(folder: RunFolder, state: RunState) -> bool:
+    """Make result.json of a finished run again where it is lost, and its report; whether it was.
+
+    Neither the data nor Ray are needed for it: the journal knows it all.
+    """
+    if state.status != Status.DONE:
+        return False  # the end of the session that follows writes it
+    try:
+        result_of(folder.path, state)
+        return False
+    except InputError:
+        from search.report.page import render_report
+        from search.stages.result import remade
+
+        write_result(folder, remade(folder))
+    folder.write_tables(state)
+    folder.write("report.html", render_report(folder.path))
+    print(f"{folder.path / RESULT} was lost, and is made again from the journal")  # noqa: T201
+    return True
 
 
 def _finished_already(

@@ -23,7 +23,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder
-from search.record.result import Searched, SearchEnd
+from search.record.result import RunResult, Searched, SearchEnd, write_result
 from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
@@ -75,6 +75,7 @@ class Folder:
             found = Searched(stopped_by=stopped_by, planned=planned).plain()
             data = found if name == "search" else {}
             events.append(StageMarked(name=name, state=StageState.DONE, data=data))
+        write_result(RunFolder(folder), RunResult(status=Status(status)))
         journal_of(folder, *events, SessionEnded(status=Status(status)))
 
     def call(self, *args: str) -> Session | None:
