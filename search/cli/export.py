@@ -166,7 +166,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
     from recsys.models.catalogue import Catalogue
     from search.machine.cluster import resolve_device
     from search.record.settings import Settings
-    from search.run.opened import absolute, open_data
+    from search.run.opened import given, open_data
     from search.space.load import load_run_spec
     from search.stages.winner import FinalTraining
 
@@ -182,7 +182,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
         raise ConfigError(f"--trial {trial_id}: it is {trial.state} and has no best epoch")
     settings = Settings.from_dict(state.settings)
     if data is not None:
-        settings = replace(settings, data=absolute(data))
+        settings = replace(settings, data=given(data))
     spec = load_run_spec(folder.path)
     device = settings.device
     try:

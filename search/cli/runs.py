@@ -54,7 +54,7 @@ def _line(folder: RunFolder) -> Line:
     began = (state.sessions[0].started if state.sessions else None) or 0.0
     cells = (
         folder.name,
-        (utc(began) or "").replace("T", " ")[:16],
+        ((utc(began) or "") if began else "").replace("T", " ")[:16],
         _status(folder, state),
         str(len(state.trials)),
         state.run.metric or "",

@@ -38,7 +38,7 @@ from search.record.settings import Settings
 from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.need import fit_memory, fit_nodes
-from search.run.opened import absolute, divide, read_data
+from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
@@ -280,7 +280,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
         gpus, device = machine_of(options, before, address)
         settings = replace(
             before,
-            data=before.data if options.data is None else absolute(options.data),
+            data=before.data if options.data is None else given(options.data),
             min_rating=before.min_rating if options.min_rating is None else options.min_rating,
             columns=before.columns if options.columns is None else options.columns,
             trials=plan.trials,
