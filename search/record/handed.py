@@ -69,5 +69,5 @@ def disagreement(run_dir: Path, state: RunState) -> str | None:
         try:
             load_catalogue(model)
         except InputError as error:
-            return f"{error}: it was made by this run's refit"
+            return str(error)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,17 @@ def test_no_run_gets_more_trials_than_a_space_may_have(here, capsys):
     session = here.call("--extend", "99994")
     assert session is not None
     assert session.spec.trials == 100_000
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"sessions": [{"command": "first"}]}'])
+def test_a_damaged_provenance_does_not_keep_a_run_from_going_on(here, content):
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 6), planned=6)
+    path = here.home / "runs" / "r" / "provenance.json"
+    path.write_text(content)
+    here.stages_after(here.call("--extend", "2"))
+    commands = [one["command"] for one in json.loads(path.read_text())["sessions"]]
+    assert len(commands) == (2 if "first" in content else 1)
 
 
 @pytest.mark.parametrize("planned", [4, 100])
