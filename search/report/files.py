@@ -22,7 +22,7 @@ from search.record.folder import JOURNAL
 from search.record.handed import MODEL
 from search.record.journal import read_state
 from search.record.provenance import read_provenance
-from search.record.result import RunResult, result_of, tested
+from search.record.result import RunResult, decided, result_of, tested
 from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
 from search.space.load import SearchSpec, load_run_spec
@@ -69,6 +69,8 @@ class RunFiles:
     def winner(self) -> str | None:
         """Id of the winner, or of the best trial so far; never a leaky one."""
         known = self.result.best_trial
+        if known is None and (race := decided(self.state)) is not None:
+            known = race.winner  # of a run that was cut off behind its race
         if known is not None and not any(t.leaky for t in self.trials if t.id == known):
             return known
         return self.best.id if self.best is not None and not self.is_table else None
@@ -82,7 +84,7 @@ class RunFiles:
     def shown(self) -> RunResult:
         """The result as the page shows it: of a run that is not finished, what is known so far."""
         split = self.provenance.get("split") or {}
-        decided = self.winner is not None and self.winner == self.result.best_trial
+        told = self.winner is not None and self.winner == self.result.best_trial
         so_far = next((t.value for t in self.trials if t.id == self.winner), None)
         known = {
             "metric": self.metric,
@@ -90,8 +92,12 @@ class RunFiles:
             "split": self.result.split or split.get("name"),
             "split_digest": self.result.split_digest or split.get("digest"),
             "best_trial": self.winner,
-            "valid": self.result.valid if decided else so_far,
+            "valid": self.result.valid if told else so_far,
         }
+        test = tested(self.state)
+        if self.result.test is None and test is not None and test.values and not self.is_table:
+            known |= {"test": test.values.get(self.metric), "test_ci": test.ci}
+            known |= {"test_metrics": test.values, "test_users": test.users}
         return self.result.model_copy(update=known)
 
     @cached_property

@@ -294,6 +294,16 @@ class TestUnfinished:
         (path / "provenance.json").write_text(text)
         assert "map@50" in Page(render_report(path)).text
 
+    def test_a_run_that_was_cut_off_behind_its_test_does_not_deny_it(self, tmp_path):
+        path = fake_run(tmp_path, trials=15)
+        (path / "result.json").unlink()
+        lines = (path / "journal.jsonl").read_text().splitlines(keepends=True)
+        assert json.loads(lines[-1])["t"] == "finish"
+        (path / "journal.jsonl").write_text("".join(lines[:-1]))
+        text = Page(render_report(path)).text
+        assert "have not been looked at" not in text
+        assert "0.1702" in text
+
     def test_without_its_result_a_run_that_is_not_finished_has_a_report(self, tmp_path):
         path = fake_run(tmp_path, trials=15, done=False)
         assert not (path / "result.json").exists()
