@@ -7,33 +7,43 @@ something.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, UserError
 from recsys.safe_files import is_leftover
 from search.cli.runs import readable, sizes
 from search.record.folder import RunFolder
 from search.stages.lists import lists_of
 
 
-def clean(folders: list[RunFolder]) -> Iterator[str]:
-    """Remove it from every run that is not running; returns lines that say what was freed."""
-    total = 0
+def clean(folders: list[RunFolder], refused: Callable[[str], None]) -> Iterator[str]:
+    """Remove it from every run that is not running; returns lines that say what was freed.
+
+    A run that can't be cleaned is left as it is, and does not keep the others from it; `refused` is
+    told why.
+    """
+    total, left = 0, False
     for folder in folders:
         if folder.alive():
             yield f"{folder.name}: is running, and stays as it is"
             continue
-        with folder:
-            folder.lock()
-            unneeded = list(_unneeded(folder))
-            freed = sum(sum(sizes(path)) for path in unneeded)
-            for path in unneeded:
-                _remove(path)
+        try:
+            with folder:
+                folder.lock()
+                unneeded = list(_unneeded(folder))
+                freed = sum(sum(sizes(path)) for path in unneeded)
+                for path in unneeded:
+                    _remove(path)
+        except UserError as error:
+            refused(str(error))
+            left = True
+            continue
         total += freed
         if unneeded:
             yield f"{folder.name}: {readable(freed)} freed"
-    yield f"{readable(total)} freed in all" if total else "nothing to remove"
+    if total or not left:
+        yield f"{readable(total)} freed in all" if total else "nothing to remove"
 
 
 def _unneeded(folder: RunFolder) -> Iterator[Path]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recsys.errors import ConfigError
-from search.paste import command, path_word
+from recsys.output import one_line
+from search.paste import PROG, command, path_word
 
 if TYPE_CHECKING:
     from search.record.folder import RunFolder
@@ -195,14 +197,20 @@ def command_runs(options: argparse.Namespace) -> int:
 
 
 def command_clean(options: argparse.Namespace) -> int:
-    """Remove what runs no longer need."""
+    """Remove what runs no longer need; exit 2 where a run could not be looked at."""
     from search.cli.clean import clean
     from search.cli.runs import all_runs
 
+    failed: list[str] = []
+
+    def refused(why: str) -> None:
+        failed.append(why)
+        sys.stderr.write(f"{PROG}: {one_line(why)}\n")
+
     named = [_open(options, run) for run in options.runs]
-    for line in clean(named or all_runs(Path(options.runs_dir or "runs"))):
+    for line in clean(named or all_runs(Path(options.runs_dir or "runs")), refused):
         print(line)  # noqa: T201
-    return 0
+    return 2 if failed else 0
 
 
 def command_export(options: argparse.Namespace) -> int:

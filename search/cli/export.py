@@ -85,9 +85,7 @@ def _export_submission(folder: RunFolder, separator: str | None, target: Path) -
     from recsys.submission import rewrite_submission
 
     ready = folder.path / "submission.csv"
-    if not ready.exists():
-        raise _unfinished(folder, "submission")
-    _check_own(folder)
+    _check_own(folder, "submission", there=ready.exists())
     with whole_file(target) as temporary:
         if separator is None:
             shutil.copyfile(ready, temporary)
@@ -115,18 +113,25 @@ def _unfinished(folder: RunFolder, what: str) -> InputError:
     return InputError(f"{folder.unfinished(what)}, or name a trial with --trial")
 
 
-def _check_own(folder: RunFolder) -> None:
-    """Raise `InputError` where model or submission are not what this run's refit made.
+def _check_own(folder: RunFolder, what: str, *, there: bool) -> None:
+    """Raise `InputError` where model or submission are not what this run's refit made, or where
+    `what` is not `there` yet.
 
     Those from before an extension that has not come to its end are exported, with a note.
     """
+    from search.record.folder import JOURNAL
     from search.record.handed import disagreement
 
     state = folder.state()
     if (strange := disagreement(folder.path, state)) is not None:
         again = command("--resume", "--run", folder.path)
         raise InputError(f"{strange}: `{again}` makes it again")
-    if "refit" in state.stages and not state.stage_done("refit"):
+    if not there:
+        raise _unfinished(folder, what)
+    if "refit" not in state.stages:  # lines were lost, or somebody put the files there
+        journal = folder.path / JOURNAL
+        raise InputError(f"{journal} knows of no refit: {_unfinished(folder, what)}")
+    if not state.stage_done("refit"):
         print("note: this is what the run had before it was extended")  # noqa: T201
 
 
@@ -155,9 +160,7 @@ def _ready(folder: RunFolder) -> _Used:
     from search.space.load import load_run_spec
 
     model, submission = folder.path / MODEL, folder.path / SUBMISSION
-    if weights_of(model) is None or not submission.exists():
-        raise _unfinished(folder, "model")
-    _check_own(folder)
+    _check_own(folder, "model", there=weights_of(model) is not None and submission.exists())
     return _Used(
         load_model(model),
         load_config(model),
@@ -173,7 +176,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
     from recsys.models.catalogue import Catalogue
     from search.machine.cluster import resolve_device
     from search.record.settings import Settings
-    from search.run.opened import absolute, open_data
+    from search.run.opened import given, open_data
     from search.space.load import load_run_spec
     from search.stages.winner import FinalTraining
 
@@ -189,7 +192,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
         raise ConfigError(f"--trial {trial_id}: it is {trial.state} and has no best epoch")
     settings = Settings.from_dict(state.settings)
     if data is not None:
-        settings = replace(settings, data=absolute(data))
+        settings = replace(settings, data=given(data))
     spec = load_run_spec(folder.path)
     device = settings.device
     try:

@@ -10,7 +10,7 @@ from recsys.errors import ConfigError, UserError
 from search.cli.tables import Column
 from search.record.events import Status
 from search.record.folder import JOURNAL, RunFolder
-from search.record.result import RunResult, read_result
+from search.record.result import RunResult, result_of
 from search.record.standing import leader
 from search.record.state import RunState
 from search.words import number, utc
@@ -56,14 +56,15 @@ def all_runs(runs_dir: Path) -> list[RunFolder]:
 def _line(folder: RunFolder) -> Line:
     size = readable(sum(sizes(folder.path)))
     try:
-        state, result = folder.state(), read_result(folder.path)
+        state = folder.state()
+        result = result_of(folder.path, state)
     except (UserError, OSError) as error:  # a damaged file is this run's affair alone
         reason = " ".join(str(error).split())
         return Line(0.0, (folder.name, "", f"can't be read: {reason}", "", "", "", "", size))
     began = (state.sessions[0].started if state.sessions else None) or 0.0
     cells = (
         folder.name,
-        (utc(began) or "").replace("T", " ")[:16],
+        ((utc(began) or "") if began else "").replace("T", " ")[:16],
         _status(folder, state),
         str(len(state.trials)),
         state.run.metric or "",
@@ -75,9 +76,13 @@ def _line(folder: RunFolder) -> Line:
 
 
 def _status(folder: RunFolder, state: RunState) -> str:
-    """How the run ended, that it still runs, or that it was cut off: its journal has no end."""
+    """How the run ended, that it still runs, or that it was cut off: its journal has no end, or not
+    even a beginning.
+    """
     if folder.alive():
         return "running"
+    if not folder.has_begun():
+        return "never began"
     return "cut off" if state.status == Status.RUNNING else str(state.status)
 
 

@@ -200,7 +200,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{path / JOURNAL}: can't be read ({error.strerror})") from None
         if not begun:
-            raise ConfigError(f"{path}: no run here{_similar(path)}")
+            raise ConfigError(f"{path}: no run here{_why_none(path)}")
         folder._stay_inside()
         if lock:
             folder.lock()
@@ -339,10 +339,12 @@ def check_runs_dir(runs_dir: Path | str) -> None:
         raise ConfigError(f"--runs-dir {runs_dir}: {path} can't be written ({why})")
 
 
-def _similar(path: Path) -> str:
-    """The names of some runs beside `path`, for a message."""
+def _why_none(path: Path) -> str:
+    """For a message: that the journal in `path` has not begun, or the names of runs beside it."""
+    if (path / JOURNAL).is_file():
+        return f": its {JOURNAL} has no whole line"
     try:
-        found = sorted(p.parent for p in path.parent.glob(f"*/{JOURNAL}"))
+        found = sorted(p.parent for p in path.parent.glob(f"*/{JOURNAL}") if p.stat().st_size)
     except OSError as error:
         raise InputError(f"{path.parent}: can't be read ({error.strerror})") from None
     if not found:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from recsys.errors import InputError
+from recsys.models.catalogue import IDS, SEEN, load_catalogue
 from recsys.models.saved import CONFIG, weights_of
 from search.record.result import Handed, decided, refitted
 from search.record.state import RunState
@@ -46,15 +48,26 @@ def disagreement(run_dir: Path, state: RunState) -> str | None:
         winner = "not decided" if race is None else race.winner
         return f"{run_dir / MODEL} is the model of {handed.trial}, and the winner is {winner}"
     model = run_dir / MODEL
+    if (weights := weights_of(model)) is None:
+        return f"{model} does not hold the weights of one model: this run's refit put them there"
     for path, expected in (
-        (weights_of(model) or model, handed.weights),
+        (weights, handed.weights),
         (model / CONFIG, handed.config),
+        (model / IDS, handed.ids),
+        (model / SEEN, handed.seen),
         (run_dir / SUBMISSION, handed.submission),
     ):
+        if not expected:
+            continue
         try:
             found = file_digest(path)
         except OSError as error:
             return f"{path} cannot be read ({error.strerror}): it was made by this run's refit"
         if found != expected:
             return f"{path} is not the file that this run's refit made"
+    if not (handed.ids and handed.seen):  # of an earlier version: at least it must be a catalogue
+        try:
+            load_catalogue(model)
+        except InputError as error:
+            return str(error)
     return None

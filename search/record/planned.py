@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from recsys.errors import ConfigError
 from search.record.result import SearchEnd, searched
 from search.record.state import RunState
-from search.space.spec import SearchSpec
+from search.space.spec import MAX_TRIALS, SearchSpec
 from search.space.strategies import SEARCHERS
 from search.words import counted
 
@@ -69,7 +70,8 @@ def plan_more(
 ) -> TrialsPlan:
     """The trials of a run that is resumed: the `planned` ones, or `extend` more than have ended.
 
-    wider: whether the space has become larger, so that it may have new configs again.
+    wider: whether the space has become larger, so that it may have new configs again. ConfigError
+    for more than a space may have.
     """
     made = len(state.trials)
     ended = sum(t.finished for t in state.trials.values())
@@ -82,6 +84,11 @@ def plan_more(
     if trials <= made and trials < wanted:
         return TrialsPlan(trials, (f"note: no more trials: {every(tried)} of the space was tried",))
     line = f"note: {counted(ended, 'trial')} so far, {trials - ended:,} more: {trials:,} in all"
+    if trials > (most := MAX_TRIALS):
+        raise ConfigError(
+            f"--extend {extend:,}: {counted(ended, 'trial')} so far, a run has at most {most:,}: "
+            f"expected at most {max(0, most - ended):,}"
+        )
     if trials < wanted:
         line += f" (the space has {trials - made:,} more configs, not {wanted - made:,})"
     elif trials < planned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ from typing import Any
 from search.paths import CODE, COMMAND, INSTALLED
 from search.words import utc
 
+PROVENANCE = "provenance.json"
 PACKAGES = ("ray", "optuna", "mlflow", "torch", "numba", "numpy", "scipy", "pandas", "pydantic")
 
 
@@ -44,15 +46,25 @@ def session_facts() -> dict[str, Any]:
     }
 
 
+def read_provenance(run_dir: Path) -> dict[str, Any]:
+    """The content of the file; nothing where it is missing or damaged: no result hangs on it."""
+    try:
+        found = json.loads((run_dir / PROVENANCE).read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def provenance(previous: dict[str, Any] | None, **facts: Any) -> dict[str, Any]:
     """The content of provenance.json: `facts` (data, split, seeds...), the facts of this session,
     and those of earlier ones (`previous` is the file's content before) under `sessions`.
     """
     now = session_facts()
+    earlier = (previous or {}).get("sessions")
     return {
         **_without_passwords(facts),
         **now,
-        "sessions": [*(previous or {}).get("sessions", []), now],
+        "sessions": [*(earlier if isinstance(earlier, list) else ()), now],
     }
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import InputError
 from recsys.models import leaky
+from search.paste import command
 from search.record.events import Status
 from search.record.folder import RunFolder
 from search.record.state import RunState
@@ -144,6 +145,8 @@ class Handed(ResultPart):
     trial: str = _about("the winner that it was made of (with others, where a blend won)", "")
     weights: str = _about("SHA-256 of the weights in `model/`", "")
     config: str = _about("SHA-256 of `model/config.json`", "")
+    ids: str = _about("SHA-256 of `model/ids.json`; none in runs of earlier versions", "")
+    seen: str = _about("SHA-256 of `model/seen.npz`, likewise", "")
     submission: str = _about("SHA-256 of `submission.csv`", "")
 
 
@@ -244,14 +247,26 @@ def read_result(run_dir: Path) -> RunResult | None:
     path = run_dir / RESULT
     if not path.is_file():
         return None
+    again = f"`{command('--resume', '--run', run_dir)}` makes it again"
     try:
         return RunResult.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {where or 'content'}: {first['msg']}") from None
+        raise InputError(f"{path}: {where or 'content'}: {first['msg']}: {again}") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
+        raise InputError(f"{path}: not readable as JSON ({error}): {again}") from None
+
+
+def result_of(run_dir: Path, state: RunState) -> RunResult | None:
+    """The same, with an `InputError` also where a run that is finished has none: it had one."""
+    found = read_result(run_dir)
+    if found is None and state.status == Status.DONE:
+        again = command("--resume", "--run", run_dir)
+        raise InputError(
+            f"{run_dir / RESULT}: is missing, and the run is finished: `{again}` makes it again"
+        )
+    return found
 
 
 # --- what the stages leave in the journal ---------------------------------------------------------

@@ -1,12 +1,12 @@
 """What the report reads: the journal of a run, its result.json and its provenance.json.
 
-The last two may be missing, because a run that is under way, was interrupted or failed has a report
-too; one that is there and can't be read is an `InputError` with its name.
+The result may be missing where a run is under way, was interrupted or failed, for it has a report
+too; without that of a finished run a report would deny what was found. The provenance may be
+missing or damaged.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,7 +21,8 @@ from recsys.models.catalogue import load_counts
 from search.record.folder import JOURNAL
 from search.record.handed import MODEL
 from search.record.journal import read_state
-from search.record.result import RunResult, read_result, tested
+from search.record.provenance import read_provenance
+from search.record.result import RunResult, decided, result_of, tested
 from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
 from search.space.load import SearchSpec, load_run_spec
@@ -68,6 +69,8 @@ class RunFiles:
     def winner(self) -> str | None:
         """Id of the winner, or of the best trial so far; never a leaky one."""
         known = self.result.best_trial
+        if known is None and (race := decided(self.state)) is not None:
+            known = race.winner  # of a run that was cut off behind its race
         if known is not None and not any(t.leaky for t in self.trials if t.id == known):
             return known
         return self.best.id if self.best is not None and not self.is_table else None
@@ -81,7 +84,7 @@ class RunFiles:
     def shown(self) -> RunResult:
         """The result as the page shows it: of a run that is not finished, what is known so far."""
         split = self.provenance.get("split") or {}
-        decided = self.winner is not None and self.winner == self.result.best_trial
+        told = self.winner is not None and self.winner == self.result.best_trial
         so_far = next((t.value for t in self.trials if t.id == self.winner), None)
         known = {
             "metric": self.metric,
@@ -89,8 +92,12 @@ class RunFiles:
             "split": self.result.split or split.get("name"),
             "split_digest": self.result.split_digest or split.get("digest"),
             "best_trial": self.winner,
-            "valid": self.result.valid if decided else so_far,
+            "valid": self.result.valid if told else so_far,
         }
+        test = tested(self.state)
+        if self.result.test is None and test is not None and test.values and not self.is_table:
+            known |= {"test": test.values.get(self.metric), "test_ci": test.ci}
+            known |= {"test_metrics": test.values, "test_users": test.users}
         return self.result.model_copy(update=known)
 
     @cached_property
@@ -107,7 +114,7 @@ class RunFiles:
         is a model."""
         try:
             return load_counts(self.path / MODEL)
-        except (OSError, ValueError, KeyError, EOFError):
+        except InputError:
             return None
 
     @property
@@ -125,20 +132,8 @@ def read_run(path: Path) -> RunFiles:
     if not (path / JOURNAL).is_file():
         raise InputError(f"{path}: no run here, expected a folder with a {JOURNAL}")
     state = read_state(path / JOURNAL)
-    result = read_result(path) or RunResult(status=state.status)
-    return RunFiles(path.name, path, state, result, _json(path / "provenance.json"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a {type(value).__name__}, expected an object")
-    return value
+    result = result_of(path, state) or RunResult(status=state.status)
+    return RunFiles(path.name, path, state, result, read_provenance(path))
 
 
 def baselines(result: RunResult) -> list[tuple[str, float | None, float | None, str]]:

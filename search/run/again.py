@@ -34,7 +34,7 @@ from search.machine.cluster import resolve_device
 from search.paste import command, path_word
 from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
-from search.record.result import Blended, Decided, blended, decided
+from search.record.result import Blended, Decided, blended, decided, result_of
 from search.record.settings import Settings
 from search.record.state import RunState, TrialRecord
 from search.run.evidence import check_evidence
@@ -73,6 +73,7 @@ class WonRun:
         if (strange := disagreement(folder.path, state)) is not None:
             resume = command("--resume", "--run", folder.path)
             raise InputError(f"{strange}: `{resume}` makes it again")
+        result_of(folder.path, state)  # where it is lost, that is said before anything is trained
         blend = blended(state)
         return WonRun(
             folder,

@@ -39,6 +39,16 @@ def absolute(source: str) -> str:
         return source  # reading it will say what is wrong
 
 
+def given(source: str) -> str:
+    """`absolute` of what --data says for a run that is there; `InputError` where nothing is there.
+
+    Else `read_data` would ask for what was just given.
+    """
+    if source not in SETS and not _exists(source):
+        raise InputError(f"--data {source}: no such file or folder: expected where the data is now")
+    return absolute(source)
+
+
 def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]) -> Dataset:
     """The data that `settings` name. Raises `InputError`; for a `run`, it says what to do."""
     if run is not None and settings.data not in SETS and not _exists(settings.data):

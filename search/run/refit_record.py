@@ -50,7 +50,7 @@ from search.record.state import RunState
 from search.run.again import Again, Trained
 from search.run.session import facts, first_line
 from search.stages.handover import hand_over
-from search.stages.result import told
+from search.stages.result import of_refit, told
 from search.stats import bootstrap_interval, compare_paired
 from search.tracking.wanted import model_name
 
@@ -148,15 +148,13 @@ def _result(name: str, work: Again, done: Trained, events: Iterable[Event]) -> R
     state = RunState()
     for event in events:
         state.apply(event, 0)
-    found = told(state, name, work.origin.spec, work.settings, work.dataset, work.split)
+    found = told(state, name, work.origin.spec, work.settings)
     of = refit_of(state)
     assert of is not None
     more = {
+        **of_refit(of),
         "valid": done.validation.values[work.origin.spec.metric],  # of a blend, of no trial
-        "test_comparisons": (of.comparison,) if of.comparison is not None else (),
         "test_reads": 0 if done.test is None else 1,
-        "configs_left": False,
-        "refit_of": of,
         "wall_s": time.time() - work.began,
     }
     return found.model_copy(update=more)

@@ -6,13 +6,11 @@ A run has one session when all goes well, and one more for every resume or exten
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,7 @@ from search.record.events import (
 from search.record.folder import RunFolder
 from search.record.handed import disagreement
 from search.record.journal import Journal, StorageError
-from search.record.provenance import provenance
+from search.record.provenance import PROVENANCE, provenance, read_provenance
 from search.record.result import ResultPart, read_result, searched, write_result
 from search.record.settings import Settings
 from search.record.state import RunState
@@ -95,6 +93,7 @@ class Session:
             tracker.start()
             run: Stages | None = None
             status = Status.FAILED
+            cause: BaseException | None = None
             try:
                 cluster = self._cluster()
                 with cluster, self.display.live():
@@ -106,15 +105,31 @@ class Session:
             except KeyboardInterrupt:
                 status = Status.INTERRUPTED
                 self.display.note("interrupted: keeping what is there")
-            except Exception as error:
-                if (disk := disk_error(error, self.folder)) is None:
-                    raise
-                raise disk from error
-            finally:
-                # A full disk has been reported already, and must not hide behind itself here.
-                with suppress(StorageError):
-                    status = self._end(journal, run, tracker, status)
+            except BaseException as error:
+                cause = error
+            status = self._ended(journal, run, tracker, status, cause)
         return EXIT[status]
+
+    def _ended(
+        self,
+        journal: Journal,
+        run: Stages | None,
+        tracker: Tracker,
+        status: Status,
+        cause: BaseException | None,
+    ) -> Status:
+        """`_end`; then the first error there was is raised: `cause`, which stopped the stages, or
+        one of the end itself. That of a disk becomes a `StorageError`.
+        """
+        try:
+            status = self._end(journal, run, tracker, status)
+        except Exception as error:
+            cause = cause or error  # a disk that was full before is full here too
+        if cause is not None:
+            if (disk := disk_error(cause, self.folder)) is None:
+                raise cause
+            raise disk from cause
+        return status
 
     def _cluster(self) -> Cluster:
         gone = "the cluster's head is gone, or the search was killed"
@@ -191,10 +206,9 @@ class Session:
         """The files that say what the run is, and the first line of the session."""
         spec, settings, folder = self.spec, self.settings, self.folder
         folder.write("spec.yaml", spec.to_yaml())
-        known = folder.path / "provenance.json"
-        previous = json.loads(known.read_text(encoding="utf-8")) if known.exists() else None
+        previous = read_provenance(folder.path)
         folder.write_json(
-            "provenance.json",
+            PROVENANCE,
             provenance(previous, **facts(self.dataset, self.settings, self.split)),
         )
         began = first_line(folder.name, spec, settings, self.dataset, self.split)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from recsys.data import Dataset, describe_lines
 from recsys.data.lists import BLANK
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, InputError
 from recsys.metrics import parse_metric
 from recsys.models.base import Size
 from recsys.split import Split
@@ -33,12 +33,12 @@ from search.record.events import Status, stages_of
 from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
-from search.record.result import refit_of
+from search.record.result import RESULT, refit_of, result_of, write_result
 from search.record.settings import Settings
 from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.need import fit_memory, fit_nodes
-from search.run.opened import absolute, divide, read_data
+from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
@@ -261,7 +261,10 @@ def _resume(options: Options, interruption: Interruption) -> int:
     with folder:
         state = folder.state()
         spec = load_run_spec(folder.path)
+        restored = options.resume and not options.dry_run and _restore(folder, state)
         if (of := refit_of(state)) is not None:
+            if restored:
+                return 0
             raise ConfigError(
                 f"--run {folder.name}: this run is the winner of {of.run} trained again: "
                 "there is no search to resume or extend"
@@ -280,7 +283,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
         gpus, device = machine_of(options, before, address)
         settings = replace(
             before,
-            data=before.data if options.data is None else absolute(options.data),
+            data=before.data if options.data is None else given(options.data),
             min_rating=before.min_rating if options.min_rating is None else options.min_rating,
             columns=before.columns if options.columns is None else options.columns,
             trials=plan.trials,
@@ -307,6 +310,27 @@ def _resume(options: Options, interruption: Interruption) -> int:
             )
         spec = with_trials(spec, plan.trials)
         return _run(spec, settings, options, interruption, folder, notes, extends=more)
+
+
+def _restore(folder: RunFolder, state: RunState) -> bool:
+    """Make result.json of a finished run again where it is lost, and its report; whether it was.
+
+    Neither the data nor Ray are needed for it: the journal knows it all.
+    """
+    if state.status != Status.DONE:
+        return False  # the end of the session that follows writes it
+    try:
+        result_of(folder.path, state)
+        return False
+    except InputError:
+        from search.report.page import render_report
+        from search.stages.result import remade
+
+        write_result(folder, remade(folder))
+    folder.write_tables(state)
+    folder.write("report.html", render_report(folder.path))
+    print(f"{folder.path / RESULT} was lost, and is made again from the journal")  # noqa: T201
+    return True
 
 
 def _finished_already(

@@ -18,7 +18,7 @@ from search.names import SPACE_NAME
 from search.space.domains import Constant, Param, Value
 from search.space.located import Node, Origin, shown
 from search.space.params import NONE, Names, parse_entry, parse_params
-from search.space.spec import RaceSpec, SearchSpec
+from search.space.spec import MAX_TRIALS, RaceSpec, SearchSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 # The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
@@ -33,7 +33,7 @@ ORDERS = {
 }
 _SHOWN = {"ratio": "{ratio: 0.1}", "fixed": "{fixed: 5}", "since": "{since: 2024-05-31}"}
 WHOLE = {
-    "trials": (1, 100_000),
+    "trials": (1, MAX_TRIALS),
     "max_epochs": (1, 100_000),
     "grace_epochs": (1, 100_000),
     "reduction_factor": (2, 100),

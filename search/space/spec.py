@@ -18,6 +18,7 @@ from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
 from recsys.split_plan import SplitPlan
 from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
 
+MAX_TRIALS = 100_000  # of a run, however often it is extended
 _DRAWN = 128  # configs that stand for a space, and their seed
 
 

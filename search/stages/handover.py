@@ -10,7 +10,7 @@ from recsys.data.lists import BLANK
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig
-from recsys.models.catalogue import save_catalogue
+from recsys.models.catalogue import IDS, SEEN, save_catalogue
 from recsys.models.saved import config_text, save_model
 from search.record.folder import StorageError
 from search.record.handed import MODEL, SUBMISSION, digest, file_digest
@@ -39,7 +39,7 @@ def hand_over(
     submission_file.unlink(missing_ok=True)  # that of another model must not stand beside this one
     try:
         save_model(model_dir, weights, config)
-        save_catalogue(model_dir, dataset.interactions, everything)
+        catalogue = save_catalogue(model_dir, dataset.interactions, everything)
     except OSError as error:
         raise StorageError.at(model_dir, error) from error
     rows = submit(submission_file, model, dataset, everything, k, separator)
@@ -47,6 +47,8 @@ def hand_over(
         trial=trial,
         weights=digest(weights),
         config=digest(config_text(config)),
+        ids=digest(catalogue[IDS]),
+        seen=digest(catalogue[SEEN]),
         submission=file_digest(submission_file),
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from recsys.data import Dataset
-from recsys.split import Split
 from search.record.events import StageMarked, StageState, State, Status
-from search.record.folder import JOURNAL
+from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import handed_over
 from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
@@ -16,19 +16,22 @@ from search.record.result import (
     BlendResult,
     Counts,
     Race,
+    RefitOf,
     RunResult,
     Tested,
     blended,
     decided,
+    refit_of,
     refitted,
     tested,
 )
 from search.record.settings import Settings
 from search.record.standing import leader
 from search.record.state import RunState
-from search.space.spec import SearchSpec
+from search.space.load import SearchSpec, load_run_spec
 from search.stages.context import Stages
 from search.tune.importance import Shares, importance
+from search.tune.study import Study, from_journal, remake
 
 
 def result(run: Stages, status: Status) -> RunResult:
@@ -36,23 +39,53 @@ def result(run: Stages, status: Status) -> RunResult:
     state = run.state
     mattered = Shares({}, {})
     if status == Status.DONE:
-        mattered = importance(run.study(), np.random.default_rng([run.settings.seed, 10]))
+        mattered = _mattered(run.study(), run.settings)
     more = {
         "status": status,
         "importance": mattered.shares,
         "importance_ci": dict(mattered.intervals),
-        "test_reads": test_reads(run),
+        "test_reads": test_reads(run.folder),
         "configs_left": configs_left(run.spec, state),
         "wall_s": state.wall_s(),
         "busy_fraction": _busy_fraction(run),
     }
-    found = told(state, run.folder.name, run.spec, run.settings, run.dataset, run.split)
-    return found.model_copy(update=more)
+    return told(state, run.folder.name, run.spec, run.settings).model_copy(update=more)
 
 
-def told(
-    state: RunState, name: str, spec: SearchSpec, settings: Settings, dataset: Dataset, split: Split
-) -> RunResult:
+def remade(folder: RunFolder) -> RunResult:
+    """What result.json of a finished run said, from the journal and the space alone: without the
+    data, and without the busy fraction, since the journal does not know the cores.
+    """
+    state, spec = folder.state(), load_run_spec(folder.path)
+    settings = Settings.from_dict(state.settings)
+    more: dict[str, Any] = {"test_reads": test_reads(folder), "wall_s": state.wall_s()}
+    if (of := refit_of(state)) is not None:
+        more |= of_refit(of)
+    else:
+        known = [from_journal(t, spec.metric) for t in state.in_order()]
+        mattered = _mattered(remake(spec, known, str(folder.path)), settings)
+        more |= {
+            "importance": mattered.shares,
+            "importance_ci": dict(mattered.intervals),
+            "configs_left": configs_left(spec, state),
+        }
+    return told(state, folder.name, spec, settings).model_copy(update=more)
+
+
+def of_refit(of: RefitOf) -> dict[str, Any]:
+    """The fields that the result of a `refit` has beside those of a search."""
+    return {
+        "test_comparisons": (of.comparison,) if of.comparison is not None else (),
+        "configs_left": False,
+        "refit_of": of,
+    }
+
+
+def _mattered(study: Study, settings: Settings) -> Shares:
+    return importance(study, np.random.default_rng([settings.seed, 10]))
+
+
+def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> RunResult:
     """What a journal says of its run, for a search and for `refit`: without how long it took, what
     mattered, and what is left to try."""
     counts = state.counts()
@@ -65,7 +98,7 @@ def told(
         status=state.status,
         run=name,
         purpose=spec.purpose,
-        data=dataset.interactions.name,
+        data=state.run.dataset,
         metric=spec.metric,
         valid=best.value if best else None,
         test=(test.values or {}).get(spec.metric),
@@ -73,8 +106,8 @@ def told(
         test_metrics=test.values,
         test_users=test.users,
         test_comparisons=test.comparisons,
-        split=split.name,
-        split_digest=split.digest,
+        split=state.run.split,
+        split_digest=state.run.split_digest,
         negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),
         baselines={name: one.baseline(spec.metric) for name, one in test.baselines.items()},
         best_trial=best.id if best else None,
@@ -116,9 +149,9 @@ def _blend(state: RunState, test: Tested, metric: str) -> BlendResult | None:
     return BlendResult(**known)
 
 
-def test_reads(run: Stages) -> int:
+def test_reads(folder: RunFolder) -> int:
     """How often the test items were looked at: more than once where a run was extended."""
-    events = (event for event, _ in read_events(run.folder.path / JOURNAL))
+    events = (event for event, _ in read_events(folder.path / JOURNAL))
     return sum(
         isinstance(event, StageMarked)
         and (event.name, event.state) == ("test", StageState.DONE)

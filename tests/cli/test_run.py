@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from recsys.data import load
+from search.cli.main import main
 from search.record.folder import RunFolder
 from tests.search.fake_search import open_study, records
 
@@ -55,6 +56,36 @@ def test_the_result_says_what_the_design_promises(run):
     assert result["test"] > result["baselines"]["popularity"]["test"]
     assert sum(result["trials"].values()) == 6
     assert 0 < result["busy_fraction"] <= 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{torn"])
+def test_a_result_that_is_lost_is_made_again_from_the_journal(run, cli, capsys, tmp_path, content):
+    """A report without it would deny what was found; the journal knows it all, without the data."""
+    lost = tmp_path / "lost" / run.name
+    shutil.copytree(run, lost)
+    before = json.loads((lost / "result.json").read_text())
+    page = (lost / "report.html").read_bytes()
+    if content is None:
+        (lost / "result.json").unlink()
+    else:
+        (lost / "result.json").write_bytes(content)
+        (lost / "provenance.json").write_bytes(content)
+    for args in (
+        ("report", str(lost)),
+        ("compare", str(lost), str(run), "-o", str(tmp_path / "c")),
+    ):
+        assert main(args) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "result.json" in line
+        assert "--resume --run one" in line and f"{lost.parent}` makes it again" in line
+    assert (lost / "report.html").read_bytes() == page
+    assert main(["--resume", "--run", str(lost)]) == 0
+    assert "result.json was lost, and is made again" in capsys.readouterr().out
+    after = json.loads((lost / "result.json").read_text())
+    assert before.pop("busy_fraction") > 0  # the journal does not know the cores
+    assert after.pop("wall_s") >= before.pop("wall_s")
+    assert after == before
+    assert main(["report", str(lost)]) == 0
 
 
 def test_the_submission_has_every_user_and_unseen_items(run):

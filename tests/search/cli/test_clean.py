@@ -59,6 +59,25 @@ def test_a_run_that_is_running_is_left_alone(
     assert "a: is running, and stays as it is" in capsys.readouterr().out
 
 
+def test_a_damaged_run_does_not_keep_the_others_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = [run(tmp_path, name, blend=True) for name in ("a", "c")]
+    whole = run(tmp_path, "d", blend=True)
+    for path in damaged:
+        with (path / "journal.jsonl").open("a") as journal:
+            journal.write("junk\n")
+    before = [files(path) for path in damaged]
+    assert main(["clean", "--runs-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["d: 3.0 kB freed", "3.0 kB freed in all"]
+    lines = said.err.splitlines()
+    assert len(lines) == 2
+    assert all(f"{p}/journal.jsonl, line" in x for p, x in zip(damaged, lines, strict=True))
+    assert [files(path) for path in damaged] == before
+    assert not (whole / "ray").exists()
+
+
 def test_only_the_runs_that_are_named(tmp_path: Path) -> None:
     first, second = run(tmp_path, "a", blend=True), run(tmp_path, "b", blend=True)
     assert main(["clean", "b", "--runs-dir", str(tmp_path)]) == 0

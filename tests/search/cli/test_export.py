@@ -18,6 +18,7 @@ from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import save_model
 from search.cli.main import main
 from search.record.folder import RunFolder
+from search.record.result import Refitted
 from search.space.load import load_spec
 from tests.factories import FakeRun, save_tiny_model
 
@@ -34,6 +35,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     made.trial()
     save_tiny_model(made.path / "model", string_ids=request.param)
     made.finish()
+    made.stage("refit", Refitted(rows=3))
     users = ("eve", "ann", "bob") if request.param else (30, 10, 20)
     made.folder.write("submission.csv", HEAD + "".join(f"{user},1\n" for user in users))
     made.close()

@@ -54,6 +54,27 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path: Path) -> None:
     assert found["bad"][2].startswith("can't be read: ")
 
 
+def test_a_finished_run_without_its_result_is_no_run_without_a_test(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "lost")
+    run.trial()
+    run.finish()
+    run.close()
+    (run.path / "result.json").unlink()
+    assert "result.json: is missing" in cells(tmp_path)["lost"][2]
+
+
+def test_a_run_that_never_began_has_no_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FakeRun(tmp_path, "good").close()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "journal.jsonl").touch()
+    assert cells(tmp_path)["empty"][1:3] == ("", "never began")
+    for name, words in (("empty", "its journal.jsonl has no whole line"), ("x", "one of good\n")):
+        assert main(["report", name, "--runs-dir", str(tmp_path)]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_a_table_has_no_winner(tmp_path: Path) -> None:
     assert cells(fake_table(tmp_path).parent).popitem()[1][6] == ""
 

@@ -281,11 +281,32 @@ class TestUnfinished:
 
     @pytest.mark.parametrize(
         "missing",
-        ["epochs.csv", "best.json", "provenance.json", "spec.yaml", "trials.csv", "result.json"],
+        ["epochs.csv", "best.json", "provenance.json", "spec.yaml", "trials.csv"],
     )
     def test_any_file_but_the_journal_may_be_missing(self, tmp_path, missing):
         path = fake_run(tmp_path, trials=15)
         (path / missing).unlink()
+        assert "map@50" in Page(render_report(path)).text
+
+    @pytest.mark.parametrize("text", ["", "{", "[1]"])
+    def test_a_provenance_that_is_damaged_is_done_without(self, tmp_path, text):
+        path = fake_run(tmp_path, trials=15)
+        (path / "provenance.json").write_text(text)
+        assert "map@50" in Page(render_report(path)).text
+
+    def test_a_run_that_was_cut_off_behind_its_test_does_not_deny_it(self, tmp_path):
+        path = fake_run(tmp_path, trials=15)
+        (path / "result.json").unlink()
+        lines = (path / "journal.jsonl").read_text().splitlines(keepends=True)
+        assert json.loads(lines[-1])["t"] == "finish"
+        (path / "journal.jsonl").write_text("".join(lines[:-1]))
+        text = Page(render_report(path)).text
+        assert "have not been looked at" not in text
+        assert "0.1702" in text
+
+    def test_without_its_result_a_run_that_is_not_finished_has_a_report(self, tmp_path):
+        path = fake_run(tmp_path, trials=15, done=False)
+        assert not (path / "result.json").exists()
         assert "map@50" in Page(render_report(path)).text
 
     def test_any_key_of_the_result_may_be_missing(self, tmp_path):
@@ -302,11 +323,18 @@ class TestBroken:
         with pytest.raises(InputError, match="no run here"):
             render_report(tmp_path)
 
-    @pytest.mark.parametrize("text", ["{", "[1]", "\udcff", "[" * 100_000])
+    def test_a_finished_run_without_its_result(self, tmp_path):
+        """A report of it would say that the test items have not been looked at."""
+        path = fake_run(tmp_path, trials=15)
+        (path / "result.json").unlink()
+        with pytest.raises(InputError, match=r"result\.json: is missing.*--resume --run"):
+            render_report(path)
+
+    @pytest.mark.parametrize("text", ["", "{", "[1]", "\udcff", "[" * 100_000])
     def test_json_that_is_none(self, tmp_path, text):
         path = fake_run(tmp_path, trials=2, done=False)
         (path / "result.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-        with pytest.raises(InputError, match=r"result\.json: "):
+        with pytest.raises(InputError, match=r"result\.json: .*--resume --run"):
             render_report(path)
 
     @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder
-from search.record.result import Searched, SearchEnd
+from search.record.result import RunResult, Searched, SearchEnd, write_result
 from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
@@ -75,6 +76,7 @@ class Folder:
             found = Searched(stopped_by=stopped_by, planned=planned).plain()
             data = found if name == "search" else {}
             events.append(StageMarked(name=name, state=StageState.DONE, data=data))
+        write_result(RunFolder(folder), RunResult(status=Status(status)))
         journal_of(folder, *events, SessionEnded(status=Status(status)))
 
     def call(self, *args: str) -> Session | None:
@@ -110,6 +112,32 @@ def some(spec: SearchSpec, n: int) -> list[dict[str, Any]]:
 def grid() -> SearchSpec:
     constants = ["searcher=grid", "method=bpr_hard", "margin=1", "lr=[0.05, 0.1]"]
     return override(load_spec("smoke"), [*constants, "latent_factors=[4, 8]"])
+
+
+def test_no_run_gets_more_trials_than_a_space_may_have(here, capsys):
+    """Else spec.yaml would be one that nothing reads again, so that the run can't be resumed."""
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 6), planned=6)
+    before = (here.home / "runs" / "r" / "spec.yaml").read_text()
+    assert main(("--run", "r", "--extend", "99999")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--extend 99,999: 6 trials so far, a run has at most 100,000" in line
+    assert "expected at most 99,994" in line
+    assert (here.home / "runs" / "r" / "spec.yaml").read_text() == before
+    session = here.call("--extend", "99994")
+    assert session is not None
+    assert session.spec.trials == 100_000
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"sessions": [{"command": "first"}]}'])
+def test_a_damaged_provenance_does_not_keep_a_run_from_going_on(here, content):
+    spec = load_spec("smoke")
+    here.write(spec, some(spec, 6), planned=6)
+    path = here.home / "runs" / "r" / "provenance.json"
+    path.write_text(content)
+    here.stages_after(here.call("--extend", "2"))
+    commands = [one["command"] for one in json.loads(path.read_text())["sessions"]]
+    assert len(commands) == (2 if "first" in content else 1)
 
 
 @pytest.mark.parametrize("planned", [4, 100])

@@ -15,7 +15,16 @@ from recsys.errors import ConfigError
 from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.cli.main import main
 from search.machine.nodes import Place
-from search.record.events import SessionBegan, SessionEnded, StageMarked, StageState, Status
+from search.record.events import (
+    SessionBegan,
+    SessionEnded,
+    StageMarked,
+    StageState,
+    State,
+    Status,
+    TrialEnded,
+    TrialMade,
+)
 from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
@@ -182,11 +191,22 @@ def test_no_limit_takes_the_place_of_a_time_budget(begun, monkeypatch):
     assert session.settings.time_budget is None
 
 
+def test_an_exported_trial_needs_data_that_is_where_it_is_said_to_be(begun, capsys):
+    trial = TrialMade(id="t0000", number=0, params={}, config={"lr": 0.1}, seed=1)
+    end = TrialEnded(id="t0000", state=State.COMPLETE, value=0.1, best_epoch=1)
+    journal_of(begun / "runs" / "r", trial, end)
+    options = ("--trial", "t0000", "--data", "nofile.csv", "-o", "x.csv")
+    assert "--data nofile.csv: no such file or folder" in refused(capsys, "export", "r", *options)
+
+
 def test_data_that_moved_is_found_where_the_user_says(begun, monkeypatch, capsys):
     moved = begun / "elsewhere.csv"
     (begun / "my.csv").rename(moved)
     line = refused(capsys, "--resume", "--run", "r")
     assert "is no longer there: give its new place with --data PATH" in line
+    line = refused(capsys, "--resume", "--run", "r", "--data", "nofile.csv")
+    assert "--data nofile.csv: no such file or folder" in line
+    assert "give its new place" not in line  # it was just given
     session = go(monkeypatch, "--resume", "--run", "r", "--data", "elsewhere.csv")
     assert session.settings.data == str(moved)
     go(

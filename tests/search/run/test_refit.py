@@ -34,6 +34,7 @@ from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import MODEL, SUBMISSION, digest, disagreement, file_digest
 from search.record.measured import load_test_values
 from search.record.result import (
+    RESULT,
     Blended,
     BlendMember,
     Decided,
@@ -275,6 +276,27 @@ def test_a_blend_is_trained_again_as_one(home: Path, call: Call) -> None:
     result = read_result(home / "runs" / "r3")
     assert result is not None and result.refit_of is not None
     assert (result.refit_of.run, result.refit_of.model) == ("r2", "recsearch-old")
+
+
+def test_a_result_that_is_lost_is_said_first_and_made_again(home: Path, call: Call) -> None:
+    origin = searched(home)
+    kept = (origin.path / RESULT).read_text()
+    (origin.path / RESULT).write_text("")
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 2
+    assert "result.json: not readable" in said and "--resume --run" in said
+    assert "trained" not in said
+    (origin.path / RESULT).write_text(kept)
+    assert call("refit", "r", "--data", "new.csv", "--name", "r2")[0] == 0
+    made = home / "runs" / "r2"
+    before = read_result(made)
+    assert before is not None
+    (made / RESULT).unlink()
+    code, said = call("--resume", "--run", "r2")
+    assert code == 0, said
+    again = read_result(made)
+    assert again is not None and again.wall_s is not None and before.wall_s is not None
+    assert again.model_copy(update={"wall_s": before.wall_s}) == before
 
 
 def test_without_a_test_part_the_validation_items_compare(home: Path, call: Call) -> None:
