@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
     From here on the environment is the one that Ray is to see: nothing imports Ray before.
     Raises `ConfigError`.
     """
+    check_python()
     applied = environment.apply(bool(settings.address))
     for line in applied.notes:
         note(f"note: {line}")
@@ -72,6 +74,14 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         there = Capacity(cores, cores, gpus_here(settings.gpus_per_trial))
     there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
     return place
+
+
+def check_python(optimize: int = sys.flags.optimize) -> None:
+    """Raises `ConfigError` where this Python leaves docstrings out: Ray puts its own together."""
+    if optimize >= 2:
+        raise ConfigError(
+            "PYTHONOPTIMIZE=2 (python -OO): Ray does not work without docstrings; expected 0 or 1"
+        )
 
 
 def gpus_here(asked: float) -> float:
