@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from recsys.errors import ConfigError
 from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import check_address
+from search.machine.limits import check_limits, check_python, check_variables
 from search.machine.nodes import Place, choose
 from search.machine.shipping import shipped
 from search.machine.storage import check_storage
@@ -47,6 +47,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
     Raises `ConfigError`.
     """
     check_python()
+    check_variables(os.environ)
     applied = environment.apply(bool(settings.address))
     for line in applied.notes:
         note(f"note: {line}")
@@ -71,17 +72,10 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         if folder.note is not None:
             note(f"note: {folder.note}")
         cores = usable_cores()
+        check_limits(cores)
         there = Capacity(cores, cores, gpus_here(settings.gpus_per_trial))
     there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
     return place
-
-
-def check_python(optimize: int = sys.flags.optimize) -> None:
-    """Raises `ConfigError` where this Python leaves docstrings out: Ray puts its own together."""
-    if optimize >= 2:
-        raise ConfigError(
-            "PYTHONOPTIMIZE=2 (python -OO): Ray does not work without docstrings; expected 0 or 1"
-        )
 
 
 def gpus_here(asked: float) -> float:

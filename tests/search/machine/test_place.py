@@ -16,7 +16,7 @@ from search.machine import head
 from search.machine import storage as tune_storage
 from search.machine.head import check_address, parse_address, refusal
 from search.machine.nodes import ClusterNode
-from search.machine.place import Capacity, check_python
+from search.machine.place import Capacity
 from search.machine.storage import check_storage, is_local, resolve_storage
 
 
@@ -128,12 +128,6 @@ def test_more_than_there_is(asked: Any, words: str) -> None:
 def test_more_than_the_largest_machine_has() -> None:
     with pytest.raises(ConfigError, match="the largest machine has 4 cores"):
         Capacity(8, 4, 0).check(6, 0, "cpu")
-
-
-def test_a_python_that_leaves_docstrings_out_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"^PYTHONOPTIMIZE=2 .* expected 0 or 1$"):
-        check_python(2)
-    check_python(1)
 
 
 # --- --storage ------------------------------------------------------------------------------------
