@@ -56,7 +56,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
     place = Place()
     if settings.address:
         note(f"asking the nodes of the cluster at {settings.address}")
-        nodes = check_address(settings.address, shipped(applied.worker))
+        nodes = check_address(settings.address, shipped(applied.worker), note)
         asks = settings.gpus_per_trial > 0
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
