@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,39 @@ def test_no_global_seeding():
     own = Path(__file__).name
     found = [p for p in python_files() if p.name != own and seeding.search(p.read_text())]
     assert found == []
+
+
+# What an assertion may call: `python -O` leaves assertions out, and the work of a call with them.
+HARMLESS = {"all", "any", "isinstance", "issubclass", "len", "set", "sorted", "array_equal"}
+
+
+def calls_in_assertions(tree: ast.AST) -> set[str]:
+    inside = [n for kept in ast.walk(tree) if isinstance(kept, ast.Assert) for n in ast.walk(kept)]
+    called = [n.func for n in inside if isinstance(n, ast.Call)]
+    names = {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in called}
+    return names | {":=" for n in inside if isinstance(n, ast.NamedExpr)}
+
+
+def test_an_assertion_does_no_work():
+    assert calls_in_assertions(ast.parse("assert seen.setdefault(1, 2) == (x := 2)")) == {
+        "setdefault",
+        ":=",
+    }
+    shipped = [p for part in ("recsys", "search") for p in (ROOT / part).rglob("*.py")]
+    found = {path: calls_in_assertions(ast.parse(path.read_text())) - HARMLESS for path in shipped}
+    assert {path: calls for path, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize("name", ["PYTHONOPTIMIZE", "PYTHONSAFEPATH"])
+def test_a_variable_of_python_changes_nothing(name: str):
+    done = subprocess.run(
+        [sys.executable, "run_search.py", "spaces", "smoke"],
+        cwd=ROOT,
+        env=os.environ | {name: "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_space_says_its_command_and_what_to_expect():

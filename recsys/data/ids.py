@@ -64,7 +64,8 @@ class IdColumn:
 
     def drop(self) -> None:
         """Forget the part that was begun last; it must be empty."""
-        assert not self._parts.pop()
+        dropped = self._parts.pop()
+        assert not dropped
 
     def add(self, ids: pa.Array) -> None:
         """Append ids (integers, whole numbers or strings, without nulls).

@@ -65,7 +65,8 @@ class Rows:
         self.users.drop()
         self.items.drop()
         for own in (self.part_rows, self.part_users):
-            assert own.pop() == 0
+            rows = own.pop()
+            assert rows == 0
         for flags in (self.part_lists, self.part_lines, self.part_sets):
             flags.pop()
         for flags in (self.part_timed, self.part_rated):

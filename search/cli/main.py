@@ -6,6 +6,7 @@ Heavy imports wait until a command needs them, so that `--help` and mistakes ans
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -33,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     for line in tidy_threads():  # before anything imports what would read them
         sys.stderr.write(f"{PROG}: {line}\n")
     try:
+        _check_words(argv)
         code = _run(argv)
     except UserError as error:
         what = getattr(error, "what", "")  # of a StorageError: nothing but a search is resumed
@@ -46,6 +48,20 @@ def main(argv: Sequence[str]) -> int:
         _fail(f"the output could not be written ({reason})", 1)
         return 1 if argv[0] in COMMANDS else 0  # a search is done all the same
     return code
+
+
+def _check_words(argv: Sequence[str]) -> None:
+    """Raise `UserError` for an argument of a search that Ray, which reads them all, can't read."""
+    if argv and argv[0] in COMMANDS and argv[0] not in ("data", "refit"):
+        return
+    for word in argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{os.fsencode(word)!r}: a name that is not UTF-8, which a search can't take: "
+                "rename it"
+            ) from None
 
 
 def _fail(message: str, code: int) -> int:

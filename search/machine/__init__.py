@@ -7,8 +7,8 @@ This machine: `cores` and `memory` count what may be used, within its `cgroups`;
 other people's variables out; `ray_folder` finds a place for Ray's files, `storage` one for Tune's.
 A cluster: `head` asks whether anybody answers at an address, `nodes` which machines can work (in a
 program of its own, `ask_nodes`); `shipping` sends them our code. `place` checks all of it before a
-run folder exists; `workers` says why workers do not start. A run that was a job on a cluster is
-brought here by `jobs`, which has `pack_run` run there.
+run folder exists, and `limits` what Ray would end without; `workers` says why workers do not start.
+A run that was a job on a cluster is brought here by `jobs`, which has `pack_run` run there.
 
 Others import: cluster, cores, environment, jobs, lean, memory, nodes, place, ray_folder, storage,
 workers.

@@ -64,6 +64,7 @@ def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
         logging_level=logging.CRITICAL,
         runtime_env=asked["runtime_env"],
     )
+    print("joined", flush=True)  # noqa: T201  # see `head.JOINED`
     found = [node_of(node) for node in ray.nodes() if node["Alive"]]
     nodes = [node for node in found if node["cpus"]]
     asking = {}

@@ -91,7 +91,7 @@ def ray_environment(
     """
     ours = _TUNE | ({} if joined else _ALONE | {"RAY_AUTH_TOKEN": token})
     job = _job_variables(env)
-    worker = ({} if joined else job) | {"PYTHONWARNINGS": "ignore"}
+    worker = ({} if joined else job) | {"PYTHONWARNINGS": "ignore", "OMP_PROC_BIND": "false"}
     path = _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], code, cwd)
     if path or not joined:  # with nothing to say, the machines of a cluster keep their own
         worker["PYTHONPATH"] = path
@@ -257,6 +257,16 @@ _COUNTS = (
     "NUMEXPR_MAX_THREADS",
 )
 
+# What binds the first thread of a process to a core while OpenMP is loaded (batch systems set it):
+# this process would count one core, and each of its workers would be on the same. With the values
+# under which nothing is bound.
+_BINDING = {
+    "OMP_PROC_BIND": ("false",),
+    "OMP_PLACES": ("",),
+    "GOMP_CPU_AFFINITY": ("",),
+    "KMP_AFFINITY": ("none", "disabled"),
+}
+
 
 def odd_threads(env: Mapping[str, str]) -> dict[str, str]:
     """Variables that numba or OpenMP could not read or live with: name -> what was expected."""
@@ -269,6 +279,9 @@ def odd_threads(env: Mapping[str, str]) -> dict[str, str]:
         odd["NUMBA_DISABLE_JIT"] = "0, since the kernels run compiled only"
     if env.get("NUMBA_OPT", "3") not in ("0", "1", "2", "3", "max"):
         odd["NUMBA_OPT"] = "0, 1, 2, 3 or max"
+    for name, free in _BINDING.items():
+        if env.get(name, free[0]).strip().lower() not in free:
+            odd[name] = f"{free[0] or 'none'}, since it would put all trials on the same core"
     return odd
 
 

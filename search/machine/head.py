@@ -7,11 +7,14 @@ port is tried first, and then a process of its own joins the cluster, which can 
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,11 @@ from recsys.errors import ConfigError
 from search.machine.nodes import MODULES, PACKAGES, ClusterNode
 from search.paste import job_command
 
-CONNECT_S, JOIN_S, ASK_S = 5.0, 40.0, 60.0
+CONNECT_S, PROBE_S, JOIN_S, ASK_S = 5.0, 3.0, 25.0, 60.0
+SAY_AFTER_S = 4.0
+JOINED = "joined"  # a line of the program that asks
+# How a connection of HTTP/2 begins, and the frame that both sides send first.
+_PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0\0\0\0\0"
 EXPECTED = "expected HOST:PORT of the cluster's head (ray start --head says it), or auto"
 
 # Joins, asks every node, and leaves; the last line says what Ray raised, and what was found.
@@ -52,38 +59,33 @@ def _from_outside(address: str) -> str:
 def check_address(
     address: str,
     runtime_env: Mapping[str, Any],
+    note: Callable[[str], None] = lambda _line: None,
     join_s: float = JOIN_S,
     ask_s: float = ASK_S,
 ) -> list[ClusterNode]:
     """The nodes of the cluster that have cores, each asked whether it can work.
 
-    Raises `ConfigError` where no Ray answers, or where it does not let us in.
+    `note` is told of a head that lets us wait. Raises `ConfigError` where no Ray answers, or where
+    it does not let us in.
     """
     where = parse_address(address)
-    if where is not None:
-        _check_port(address, where)
+    silent = where is not None and not _check_port(address, where)
     asked = {
         "runtime_env": dict(runtime_env),
         "packages": PACKAGES,
         "modules": MODULES,
         "seconds": ask_s,
     }
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _ASK, address, json.dumps(asked)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=join_s + ask_s,
-            cwd="/",
+    lines = _ask(address, json.dumps(asked), note, join_s, ask_s)
+    if lines is None:
+        what = (
+            "something listens there and says nothing: it is no Ray head"
+            if silent
+            else f"no Ray cluster answers there in time; if it asks for a token, {TOKEN}"
         )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(
-            f"--address {address}: no Ray cluster answers there within {join_s + ask_s:.0f} s; if "
-            f"it asks for a token, {TOKEN}: {EXPECTED}"
-        ) from None
+        raise ConfigError(f"--address {address}: {what}: {EXPECTED}")
     try:
-        said, found = json.loads(done.stdout.splitlines()[-1])
+        said, found = json.loads(lines[-1])
     except (IndexError, ValueError):
         said, found = ["Ray ended the attempt without a word"], []
     if said:
@@ -91,15 +93,82 @@ def check_address(
     return [ClusterNode(**node) for node in found]
 
 
-def _check_port(address: str, where: tuple[str, int]) -> None:
+def _ask(
+    address: str, asked: str, note: Callable[[str], None], join_s: float, ask_s: float
+) -> list[str] | None:
+    """What the program that asks has said; None where it has not joined or not ended in time."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", _ASK, address, asked],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        text=True,
+    )
+    lines: list[str] = []
+    joined = threading.Event()
+
+    def listen() -> None:
+        for line in process.stdout or ():
+            lines.append(line.strip())
+            if lines[-1] == JOINED:
+                joined.set()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    began = time.monotonic()
+    told = False
     try:
-        socket.create_connection(where, CONNECT_S).close()
+        while listener.is_alive():
+            listener.join(0.1)
+            waited = time.monotonic() - began
+            if waited > (join_s + ask_s if joined.is_set() else join_s):
+                return None
+            if waited > SAY_AFTER_S and not told and not joined.is_set():
+                told = True
+                note(f"still waiting for Ray at {address}")
+        return [line for line in lines if line]
+    finally:
+        process.kill()
+        process.wait()
+        listener.join()  # the pipe has come to its end
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _check_port(address: str, where: tuple[str, int]) -> bool:
+    """Whether something that speaks Ray's protocol answers; False where it says nothing.
+
+    Raises `ConfigError` where nobody listens, and where it is a server of another kind.
+    """
+    try:
+        with socket.create_connection(where, CONNECT_S) as connection:
+            first = _first_words(connection)
     except socket.gaierror as error:
         why = error.strerror or "unknown"
         raise ConfigError(f"--address {address}: {where[0]}: no such machine ({why})") from None
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ConfigError(f"--address: no Ray cluster answers at {address}: {why}") from None
+    if first and first[3:4] != _SETTINGS[3:4]:
+        raise ConfigError(
+            f"--address {address}: something listens there, but it is no Ray head: {EXPECTED}"
+        )
+    return bool(first)
+
+
+def _first_words(connection: socket.socket) -> bytes:
+    """What a server says to a client of Ray's, whose protocol is HTTP/2; nothing where it waits."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return _SETTINGS  # it would say nothing before keys are exchanged
+    connection.settimeout(PROBE_S)
+    try:
+        connection.sendall(_PREFACE + _SETTINGS)
+        return connection.recv(9) or b"closed"
+    except TimeoutError:
+        return b""
+    except OSError:  # it hung up
+        return b"closed"
 
 
 TOKEN = (

@@ -10,6 +10,7 @@ from recsys.errors import ConfigError
 from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import check_address
+from search.machine.limits import check_limits, check_python, check_variables
 from search.machine.nodes import Place, choose
 from search.machine.shipping import shipped
 from search.machine.storage import check_storage
@@ -45,6 +46,8 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
     From here on the environment is the one that Ray is to see: nothing imports Ray before.
     Raises `ConfigError`.
     """
+    check_python()
+    check_variables(os.environ)
     applied = environment.apply(bool(settings.address))
     for line in applied.notes:
         note(f"note: {line}")
@@ -53,7 +56,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
     place = Place()
     if settings.address:
         note(f"asking the nodes of the cluster at {settings.address}")
-        nodes = check_address(settings.address, shipped(applied.worker))
+        nodes = check_address(settings.address, shipped(applied.worker), note)
         asks = settings.gpus_per_trial > 0
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
@@ -69,6 +72,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         if folder.note is not None:
             note(f"note: {folder.note}")
         cores = usable_cores()
+        check_limits(cores)
         there = Capacity(cores, cores, gpus_here(settings.gpus_per_trial))
     there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
     return place

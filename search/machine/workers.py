@@ -21,6 +21,12 @@ _TAIL = 1 << 16
 _PREFIX = re.compile(r"^\[[^\]]*\] *(?:\([^)]*\) *)?(?:\S+\.(?:cc|h|py):\d+: *)?")
 
 
+# An error in a log of Ray's servers, and what comes after one that ended a server: its stack.
+_LEVEL = r".* (?:E|C|F) \d+ .*"
+_NO_FRAME = r"(?!.*(?:0x[0-9a-f]{6,}|\*\*\* |PC: @))"
+_BOILERPLATE = re.compile(r"^An unexpected system state has occurred\..*?(?=Check failed|$)")
+
+
 class NoWorkersError(Exception):
     """No worker starts; the message is one line for the user."""
 
@@ -88,9 +94,11 @@ def start_trouble(logs: Path) -> str | None:
     """The last error of Ray's own servers in the log files of a session, if any."""
     for name in ("gcs_server.err", "gcs_server.out", "raylet.err", "raylet.out"):
         with suppress(OSError):
-            wanted = r".* (?:E|C|F) \d+ .*" if name.endswith(".out") else r".*\S.*"
-            if found := last_line(tail(logs / name), wanted):
-                return found
+            text = tail(logs / name)
+            said = [_LEVEL] if name.endswith(".out") else [_LEVEL, r".*\S.*"]
+            for wanted in said:
+                if found := last_line(text, f"{_NO_FRAME}{wanted}"):
+                    return _BOILERPLATE.sub("", found)
     return None
 
 

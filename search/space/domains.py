@@ -32,7 +32,8 @@ def _fields() -> tuple[dict[str, Field], dict[str, frozenset[str]]]:
     owners: dict[str, frozenset[str]] = {}
     for model in MODELS:
         for name, field in config_of(model).parameters().items():
-            assert fields.setdefault(name, field) == field, f"{name} differs between models"
+            known = fields.setdefault(name, field)
+            assert known == field, f"{name} differs between models"
             owners[name] = owners.get(name, frozenset()) | {model}
     return fields, owners
 

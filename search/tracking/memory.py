@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class Delivered:
     model: list[Any] = field(default_factory=list)  # digest of the weights, name, version
     problems: dict[str, str] = field(default_factory=dict)
     time: float = 0.0
+    refused: dict[str, str] = field(default_factory=dict)  # another store: why it has nothing
 
     @staticmethod
     def load(run_dir: Path, uri: str, experiment: str) -> Delivered:
@@ -93,10 +95,22 @@ class Delivered:
         ]
 
     def save(self, run_dir: Path) -> None:
-        """Replace delivery.json. Not synced: what a power cut takes is found again by tags."""
-        self.time = time.time()
-        content = json.dumps(asdict(self)).encode()
+        """Replace delivery.json. Not synced: what a power cut takes is found again by tags.
+
+        Where nothing has arrived in this store, what another one has stays known.
+        """
+        kept = self if self.run_id else self._of_another_store(run_dir) or self
+        kept.time = time.time()
+        content = json.dumps(asdict(kept)).encode()
         replace_content(run_dir / DELIVERY, content, durable=False)
+
+    def _of_another_store(self, run_dir: Path) -> Delivered | None:
+        """The memory of a store that has the run, with why this one does not."""
+        known = Delivered.read(run_dir)
+        if known is None or not known.run_id or known.uri == self.uri:
+            return None
+        known.refused = {self.uri: self.error} if self.error else {}
+        return known
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,9 @@ def _memory(run_dir: Path, uri: str) -> Delivered:
     """What was delivered to this store; nothing where delivery.json is of another, or missing."""
 
     record = Delivered.read(run_dir)
-    return record if record is not None and record.uri == uri else Delivered(uri, "")
+    if record is not None and record.uri == uri:
+        return record
+    return Delivered(uri, "", error=record.refused.get(uri) if record else None)
 
 
 def _is_delivered(run_dir: Path, record: Delivered) -> bool:
@@ -175,16 +191,15 @@ def _is_delivered(run_dir: Path, record: Delivered) -> bool:
 
 
 def known_uri(run_dir: Path) -> str:
-    """The store a run's records went to, or were meant for.
+    """The store that a run's records went to; while none have arrived, the one meant for them.
 
     The local store is that of the project where the run is now, not where it was then.
     """
     meant = read_state(run_dir / "journal.jsonl").settings.get("tracking_uri")
-    used: str | None
-    try:
-        used = str(json.loads((run_dir / DELIVERY).read_bytes())["uri"])
-    except (OSError, ValueError, KeyError, TypeError):
-        used = meant
+    used: str | None = meant
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads((run_dir / DELIVERY).read_bytes())
+        used = str(record["uri"]) if record["run_id"] else meant
     if used is None or is_local_default(used):
         return default_tracking_uri()
     file = sqlite_file(used)

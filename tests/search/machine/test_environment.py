@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,7 @@ def test_a_jobs_other_variables_reach_the_workers() -> None:
         "A": "1",
         "PYTHONPATH": ROOT,
         "PYTHONWARNINGS": "ignore",
+        "OMP_PROC_BIND": "false",
     }
 
 
@@ -216,6 +219,13 @@ THREADS = [
     ("NUMBA_OPT", "fast", False),
     ("NUMBA_OPT", "3", True),
     ("NUMBA_CACHE_DIR", "/anywhere", True),
+    ("OMP_PROC_BIND", "true", False),
+    ("OMP_PROC_BIND", "close", False),
+    ("OMP_PROC_BIND", "FALSE", True),
+    ("OMP_PLACES", "cores", False),
+    ("GOMP_CPU_AFFINITY", "0-1", False),
+    ("KMP_AFFINITY", "compact", False),
+    ("KMP_AFFINITY", "none", True),
 ]
 
 
@@ -227,6 +237,16 @@ def test_thread_variables(name: str, value: str, fine: bool) -> None:
     assert env == ({name: value, "HOME": "/x"} if fine else {"HOME": "/x"})
     assert len(lines) == (0 if fine or not value.strip() else 1)
     assert all(line.startswith(f"note: {name}=") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"])
+def test_torch_leaves_all_cores_to_a_process(name: str) -> None:
+    value = {"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}.get(name, "0")
+    code = "from search.machine.environment import tidy_threads; import os; tidy_threads()\n"
+    code += "import torch; print(len(os.sched_getaffinity(0)))"
+    env = os.environ | {name: value}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == str(len(os.sched_getaffinity(0))), done.stderr
 
 
 # environment, whether the system knows the user, then HOME and USER

@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +86,49 @@ def test_a_name_that_does_not_resolve() -> None:
         ("print('[[\"RuntimeError: Version mismatch: a b\"], {}]')", "Version mismatch: a b"),
         ("print('[[\"ConnectionError: Failed\"], {}]')", "no Ray cluster answers there .Failed."),
         ("import os; os._exit(3)", "without a word"),
-        ("import threading; threading.Event().wait()", "within 1 s"),
+        ("import threading; threading.Event().wait()", "says nothing: it is no Ray head"),
     ],
 )
 def test_somebody_who_is_not_a_ray_for_us(
     monkeypatch: pytest.MonkeyPatch, script: str, words: str
 ) -> None:
     monkeypatch.setattr(head, "_ASK", script)
+    monkeypatch.setattr(head, "PROBE_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         where = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"^--address {where}: .*{words}") as caught:
-            check_address(where, {}, join_s=0.5, ask_s=0.5)
+            check_address(where, {}, join_s=2, ask_s=0.5)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad request\r\n\r\n", b"SSH-2.0-x\r\n", b""])
+def test_a_server_of_another_kind_is_known_at_once(said: bytes) -> None:
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        connection.recv(100)
+        connection.sendall(said)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="something listens there, but it is no Ray head"):
+            check_address(where, {})
+
+
+def test_somebody_who_lets_us_wait_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_ASK", "import threading; threading.Event().wait()")
+    monkeypatch.setattr(head, "SAY_AFTER_S", 0.2)
+    lines: list[str] = []
+    with pytest.raises(ConfigError, match="no Ray cluster answers there in time"):
+        check_address("auto", {}, lines.append, join_s=1)
+    assert lines == ["still waiting for Ray at auto"]
+
+
+def test_nodes_have_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import time; print('joined', flush=True); time.sleep(2); print('[[], []]')"
+    monkeypatch.setattr(head, "_ASK", script)
+    assert check_address("auto", {}, join_s=1, ask_s=60) == []
 
 
 def test_what_a_cluster_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,21 @@ def test_trouble_stands_in_rays_files(tmp_path: Path) -> None:
     assert trouble_in(tmp_path) == "ImportError: no numba"
 
 
+STACK = """\
+[2026-11-27 09:03:23,541 E 33 33] (raylet) dlmalloc.cc:215: mmap failed: Cannot allocate memory
+*** StackTrace Information ***
+/site-packages/ray/core/src/ray/raylet/raylet(+0xff770a) [0x56008464d70a] ray::operator<<()
+[2026-11-27 09:03:23,553 E 33 33] (raylet) logging.cc:474: *** SIGABRT received at time=17 ***
+[2026-11-27 09:03:23,553 E 33 33] (raylet) logging.cc:474:     @     0x7fe3c645a050  (unknown)
+"""
+
+
+@pytest.mark.parametrize("name", ["raylet.err", "raylet.out", "gcs_server.err"])
+def test_a_stack_is_no_cause(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(STACK)
+    assert start_trouble(tmp_path) == "mmap failed: Cannot allocate memory"
+
+
 class ActorDiedError(Exception):
     pass
 

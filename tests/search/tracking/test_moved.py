@@ -11,7 +11,7 @@ import pytest
 from search.record.events import SessionBegan
 from search.tracking import where
 from search.tracking.driver import sync
-from search.tracking.memory import known_uri
+from search.tracking.memory import Delivered, delivery_status, known_uri
 from search.tracking.moved import bring_along
 from search.tracking.store import artifact_root
 from search.tracking.verify import verify_delivery
@@ -30,7 +30,7 @@ def run_in(path: Path, uri: str | None, delivered: str | None = None) -> Path:
     folder = path / "runs" / "r"
     journal_of(folder, SessionBegan(name="r", settings={"tracking_uri": uri}))
     if delivered is not None:
-        (folder / "delivery.json").write_text(json.dumps({"uri": delivered}))
+        (folder / "delivery.json").write_text(json.dumps({"uri": delivered, "run_id": "x"}))
     return folder
 
 
@@ -56,6 +56,21 @@ def test_a_store_that_was_asked_for_stays(tmp_path, monkeypatch):
     for uri in ("http://host:5000", "sqlite:////data/mine.db"):
         assert known_uri(run_in(tmp_path / uri[-6:], uri)) == uri
         assert known_uri(run_in(tmp_path / uri[-5:], None, uri)) == uri
+
+
+def test_a_store_in_which_nothing_arrived_is_not_where_a_run_is(tmp_path, monkeypatch):
+    here, dead = project(tmp_path, monkeypatch), "http://127.0.0.1:1"
+    folder = run_in(tmp_path / "a", None)
+    Delivered(dead, "recsearch", error="nobody").save(folder)
+    assert known_uri(folder) == here
+    assert delivery_status(folder, dead).reason == "nobody"
+    Delivered("http://host:5000", "recsearch", run_id="x", complete=True).save(folder)
+    Delivered(dead, "recsearch", error="nobody").save(folder)
+    assert known_uri(folder) == "http://host:5000"
+    assert delivery_status(folder, known_uri(folder)).run_id == "x"
+    assert delivery_status(folder, dead).reason == "nobody"
+    Delivered(dead, "recsearch", run_id="y").save(folder)
+    assert known_uri(folder) == dead
 
 
 @pytest.mark.parametrize("copied", [False, True])

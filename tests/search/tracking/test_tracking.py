@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from recsys.errors import ConfigError
+from search.record.events import SessionBegan
 from search.tracking.address import PASSWORD
 from search.tracking.driver import Tracker, sync
 from search.tracking.memory import DeliveryStatus, delivery_status
@@ -382,6 +383,7 @@ def test_a_password_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.Monke
     run.trial()
     uri = check_tracking_uri("http://ann:hunter2@127.0.0.1:9")
     assert uri == "http://ann:***@127.0.0.1:9"
+    run.journal.append(SessionBegan(settings={"tracking_uri": uri}))
     with Tracker(run.path, uri, interval_s=0.1, last_effort_s=1.0) as tracker:
         wait_until((run.path / "delivery.json").exists)
         assert tracker.pid is not None
