@@ -24,8 +24,8 @@ _FRACTIONS = (
 _READ = "from ray._raylet import Config; Config.initialize('')"
 _READ_S = 60.0
 FILES, FILES_PER_CORE = 64, 8
-# A server of Ray maps its object store, 0.3 of the memory, and some GB of code and threads.
-STORE_SHARE, ADDRESSES = 0.3, 4 << 30
+# A server of Ray maps its object store, 0.3 of the memory, and about 2 GB of code and threads.
+STORE_SHARE, ADDRESSES = 0.3, 2 << 30
 
 
 def check_python(optimize: int = sys.flags.optimize) -> None:

@@ -2,7 +2,7 @@
 
 The driver's side imports no mlflow. `driver` is its door: it starts the courier and asks how far it
 is. `where` says which store a run goes to, `address` what an address names, `database` whether a
-store's file can be used, `memory` what has arrived.
+store's file can be used, `reach` whether a server answers, `memory` what has arrived.
 
 `courier` is a process of its own, which reads a run folder and brings it to MLflow: `delivery` is
 one pass, `wanted` what should be there, `store` the opened store, `champion` and `pyfunc` the

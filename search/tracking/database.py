@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -23,6 +24,26 @@ from search.tracking.address import sqlite_uri
 
 _LONGEST_ENDING = "-journal"  # of the files that SQLite and we put beside a database
 _MARKS = ("experiments", "runs", "alembic_version")  # tables of every MLflow database
+# Those that a delivery reads or writes.
+_TABLES = frozenset(
+    [
+        "datasets",
+        "experiment_tags",
+        "experiments",
+        "input_tags",
+        "inputs",
+        "latest_metrics",
+        "metrics",
+        "model_version_tags",
+        "model_versions",
+        "params",
+        "registered_model_aliases",
+        "registered_models",
+        "runs",
+        "tags",
+    ]
+)
+NEW, MORE = 4 << 20, 1 << 18  # bytes that a new store takes, and that one more delivery may take
 
 
 class StoreLockedError(ConfigError):
@@ -69,6 +90,22 @@ def _check_writable(file: Path) -> None:
             raise ConfigError(f"MLflow's store {file}: {path} can't be written")
 
 
+def check_room(file: Path) -> None:
+    """Raise `ConfigError` where the disk is too full for a store, or for more in the one there is.
+
+    MLflow says it in other words: a table exists already, the database is read-only.
+    """
+    made = file.exists() and file.stat().st_size > 0
+    needed = MORE if made else NEW
+    folder = next(folder for folder in file.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ConfigError(
+            f"MLflow's store {file}: No space left: {free / 2**20:.1f} MB are free on its disk, "
+            f"expected {needed / 2**20:.1f} MB"
+        )
+
+
 def check_database(file: Path, patience_s: float | None = None) -> None:
     """Raise `ConfigError` where `file` is not a database that the installed MLflow can use.
 
@@ -99,6 +136,8 @@ def check_database(file: Path, patience_s: float | None = None) -> None:
         )
     if schema is not None:
         _check_schema(file, schema)
+        if missing := sorted(_TABLES - tables):
+            raise ConfigError(_broken(file, sqlite3.DatabaseError(f"no table {missing[0]}")))
 
 
 def _read(file: Path, patience_s: float) -> tuple[set[str], str | None]:

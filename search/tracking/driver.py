@@ -12,10 +12,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from search.tracking.address import sqlite_file
+from search.tracking.database import check_room
 from search.tracking.memory import DeliveryStatus, delivery_status, is_delivered, known_uri
+from search.tracking.reach import unreachable
 from search.tracking.where import (
     COURIER_LOG,
     EXPERIMENT,
@@ -134,6 +138,11 @@ def sync(
     """
     run_dir = Path(run_dir).resolve()
     uri = check_tracking_uri(uri or known_uri(run_dir))
+    if (why := unreachable(uri)) is not None:
+        status = delivery_status(run_dir, uri)
+        return replace(status, delivered=False, pending=max(1, status.pending), reason=why)
+    if (file := sqlite_file(uri)) is not None:
+        check_room(file)
     more = ["--patience", str(patience_s), "--end-with-stdin"]
     process = _courier(run_dir, uri, more)
     if process is not None:

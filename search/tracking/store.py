@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from recsys.errors import ConfigError, UserError
 from recsys.safe_files import locked
 from search.record.provenance import hide_password
 from search.tracking.address import sqlite_file, sqlite_uri, with_password
-from search.tracking.database import check_database
+from search.tracking.database import check_database, check_room
 from search.tracking.moved import bring_along
 from search.tracking.where import courier_environment
 
 LOCK_PATIENCE_S = 2.0
+# What MLflow says of a server that is not there, and of one that is another's.
+_NOBODY = re.compile(r"API request to (\S+?)/api/\S* failed .*Caused by .*\] ([\w ]+)")
+_NO_MLFLOW = re.compile(r"failed with error code (\d+).*<(?:!DOCTYPE|html)", re.IGNORECASE)
 
 
 def import_mlflow(uri: str) -> Any:
@@ -50,6 +54,7 @@ def create_sqlite(file: Path) -> None:
     with locked(file.with_name(f".{file.name}.lock")):
         if file.exists() and file.stat().st_size > 0:
             return
+        check_room(file)
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         # Always the same name: what a process killed in the middle left is removed by the next.
@@ -145,6 +150,10 @@ def short(error: Exception) -> str:
         return words  # written for a person
     if "database is locked" in words:
         return "another program has locked the database"
+    if (nobody := _NOBODY.search(words)) is not None:
+        return f"nobody answers at {nobody[1]}: {nobody[2]}"
+    if (other := _NO_MLFLOW.search(words)) is not None:
+        return f"no server of MLflow: its answer is HTTP {other[1]}"
     return f"{type(error).__name__}: {words}"[:400]
 
 

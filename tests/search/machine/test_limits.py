@@ -44,7 +44,7 @@ def test_variables_that_ray_can_read() -> None:
 def test_limits_of_the_system() -> None:
     with pytest.raises(ConfigError, match=r"40 files here, Ray needs 96: .*ulimit -n 1024"):
         check_limits(4, files=40, addresses=-1)
-    with pytest.raises(ConfigError, match=r"ulimit -v\), Ray needs 10.0 GB"):
+    with pytest.raises(ConfigError, match=r"ulimit -v\), Ray needs 8.0 GB"):
         check_limits(4, files=1024, addresses=3 * GB, memory=20 * GB)
     check_limits(4, files=1024, addresses=11 * GB, memory=20 * GB)
     check_limits(4, files=-1, addresses=-1)

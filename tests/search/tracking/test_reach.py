@@ -1,0 +1,95 @@
+"""Dead ends of a store, said in seconds and in one line."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from recsys.errors import ConfigError
+from search.tracking.database import check_database, check_room
+from search.tracking.driver import sync
+from search.tracking.reach import unreachable
+from search.tracking.store import short
+from tests.factories import FakeRun
+from tests.search.tracking.tracking_help import sqlite_store, store_file
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@contextmanager
+def server(status: int, content: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "fine"),
+    [
+        (404, b"<html>no such page", False),
+        (200, b"<html>welcome", False),
+        (404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST"}', True),
+        (200, b'{"experiment": {}}', True),
+        (401, b"who are you?", True),
+        (503, b"<html>later", True),
+    ],
+)
+def test_who_answers(status: int, content: bytes, fine: bool) -> None:
+    with server(status, content) as uri:
+        why = unreachable(uri)
+        assert (why is None) is fine
+        assert fine or why == f"no server of MLflow at {uri}: its answer is HTTP {status}"
+
+
+def test_a_sync_to_nobody_ends_at_once(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "a")
+    run.trial()
+    run.close()
+    status = sync(run.path, "http://127.0.0.1:1")
+    assert not status.delivered
+    assert "(nobody answers at http://127.0.0.1:1: Connection refused)" in status.sentence()
+    assert not (run.path / "courier.log").exists()
+
+
+def test_what_libraries_say_becomes_a_line() -> None:
+    said = (
+        "API request to http://h:1/api/2.0/x failed with exception HTTPConnectionPool(host='h'): "
+    )
+    said += 'Max retries exceeded (Caused by NewConnectionError("[Errno 111] Connection refused"))'
+    assert short(OSError(said)) == "nobody answers at http://h:1: Connection refused"
+    said = "API request to endpoint /api/2.0/x failed with error code 404 != 200. Body: '<!doctype"
+    assert short(OSError(said)) == "no server of MLflow: its answer is HTTP 404"
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 10, 1000))
+    with pytest.raises(ConfigError, match="No space left"):
+        check_room(tmp_path / "not" / "there" / "m.db")
+
+
+def test_a_store_without_a_table_is_damaged(tmp_path: Path) -> None:
+    file = store_file(sqlite_store(tmp_path))
+    check_database(file)
+    with sqlite3.connect(file) as connection:
+        connection.execute("drop table latest_metrics")
+    connection.close()
+    with pytest.raises(ConfigError, match=r"is damaged .no table latest_metrics.: put a backup"):
+        check_database(file)
