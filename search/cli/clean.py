@@ -14,6 +14,7 @@ from recsys.errors import ConfigError, UserError
 from recsys.safe_files import is_leftover
 from search.cli.runs import readable, sizes
 from search.record.folder import RunFolder
+from search.record.journal import StorageError
 from search.stages.lists import lists_of
 
 
@@ -36,7 +37,7 @@ def clean(folders: list[RunFolder], refused: Callable[[str], None]) -> Iterator[
                 for path in unneeded:
                     _remove(path)
         except UserError as error:
-            refused(str(error))
+            refused(error.outside_a_search if isinstance(error, StorageError) else str(error))
             left = True
             continue
         total += freed

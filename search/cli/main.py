@@ -19,6 +19,7 @@ from recsys.safe_files import folder_gone
 from search.cli.arguments import COMMANDS, command_parser, parse_columns, search_parser
 from search.machine.environment import name_user, tidy_threads
 from search.paste import PROG
+from search.record.journal import StorageError
 from search.run.signals import EXIT_CODE, terminable
 
 
@@ -37,9 +38,9 @@ def main(argv: Sequence[str]) -> int:
         _check_words(argv)
         code = _run(argv)
     except UserError as error:
-        what = getattr(error, "what", "")  # of a StorageError: nothing but a search is resumed
-        again = what and argv[0] in COMMANDS
-        return _fail(f"{what}, then try again" if again else str(error), 2)
+        if isinstance(error, StorageError) and argv[0] in COMMANDS:
+            return _fail(error.outside_a_search, 2)
+        return _fail(str(error), 2)
     except DivergedError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:

@@ -33,10 +33,15 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 class StorageError(UserError):
     """The run folder can't be written: disk full, read-only, removed.
 
-    what: that alone, without what helps a search.
+    what: that alone, without what helps a search; "" where nothing but it is said.
     """
 
     what = ""
+
+    @property
+    def outside_a_search(self) -> str:
+        """The line for a command that cannot be resumed."""
+        return f"{self.what}, then try again" if self.what else str(self)
 
     @staticmethod
     def at(path: Path, error: OSError) -> StorageError:

