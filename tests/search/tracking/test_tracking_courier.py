@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,8 @@ def test_two_searches_make_one_store_and_do_not_mix(tmp_path: Path) -> None:
 
 DRIVER = """
 import os, signal, sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from search.tracking.driver import Tracker
 from tests.factories import FakeRun
@@ -106,6 +110,8 @@ def test_a_dead_drivers_courier_delivers_and_ends(tmp_path: Path) -> None:
 SYNC = """
 import sys, time
 from search.tracking import driver as tracking
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 start = tracking._courier
 def tell(*a):
@@ -117,14 +123,34 @@ tracking.sync(Path(sys.argv[1]), sys.argv[2], patience_s=600)
 """
 
 
+class _Overloaded(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(503)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def overloaded() -> Iterator[str]:
+    """The address of a server that never has time."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Overloaded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
-def test_the_courier_of_a_sync_ends_with_it(tmp_path: Path, number: int) -> None:
-    """Nobody answers, and it would try for ten minutes."""
+def test_the_courier_of_a_sync_ends_with_it(tmp_path: Path, overloaded: str, number: int) -> None:
+    """The server has no time, and it would try for ten minutes."""
     run = FakeRun(tmp_path / "runs", "a")
     run.trial()
     run.close()
     process = subprocess.Popen(
-        [sys.executable, "-c", SYNC, str(run.path), "http://127.0.0.1:9"],
+        [sys.executable, "-c", SYNC, str(run.path), overloaded],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
