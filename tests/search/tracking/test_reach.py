@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sqlite3
 import threading
 from collections import namedtuple
@@ -93,3 +94,9 @@ def test_a_store_without_a_table_is_damaged(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(ConfigError, match=r"is damaged .no table latest_metrics.: put a backup"):
         check_database(file)
+
+
+def test_a_server_that_is_slow_is_left_to_mlflow():
+    """It takes the connection and says nothing for a while."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}", patience_s=0.2) is None
