@@ -17,6 +17,7 @@ are read: a search that needs no order is not stopped by a time column.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -122,13 +123,21 @@ class TimeColumn:
             if own.problem is not None:
                 return Times(None, ColumnProblem(n, *own.problem))
         agree([own.dates for own in taken if own.kind == "date"])
-        readings = []
-        for n, own in enumerate(taken):
-            if own.kind:
+        found: dict[int, _Reading | ColumnProblem] = {}
+        # Numbers last: what the dates of other files are tells how they can be read.
+        for n in sorted(range(len(taken)), key=lambda n: taken[n].kind == "number"):
+            if taken[n].kind:
+                dated = [known for known in found.values() if isinstance(known, Instants)]
                 try:
-                    readings.append((n, _read(own)))
+                    found[n] = _read(taken[n], dated)
                 except _CellError as error:
-                    return Times(None, ColumnProblem(n, error.at, error.what))
+                    found[n] = ColumnProblem(n, error.at, error.what)
+        readings = []
+        for n in sorted(found):
+            reading = found[n]
+            if isinstance(reading, ColumnProblem):
+                return Times(None, reading)
+            readings.append((n, reading))
         return _compare(readings, taken)
 
 
@@ -265,7 +274,8 @@ def _spell(own: _File) -> None:
         own.zones.add(False)
 
 
-def _read(own: _File) -> _Reading:
+def _read(own: _File, dated: Sequence[Instants]) -> _Reading:
+    """The times of a file. dated: those of the files beside it that are known."""
     if own.kind == "instant":
         return concatenate(own.instants)
     if own.kind == "date":
@@ -277,12 +287,16 @@ def _read(own: _File) -> _Reading:
         return dates
     (numbers,) = own.numbers
     own.numbers = []
-    ticks = _ticks(own, numbers)
+    ticks = _ticks(own, numbers, dated)
     return _sized(own, numbers) if ticks is None else ticks
 
 
-def _ticks(own: _File, numbers: NDArray) -> Instants | None:
-    """Counts of 100 ns since another year than 1970, which no nanoseconds of today are."""
+def _ticks(own: _File, numbers: NDArray, dated: Sequence[Instants]) -> Instants | None:
+    """Counts of 100 ns since another year than 1970, which no nanoseconds of today are: unless the
+    files beside it have times of those years.
+    """
+    if any(known.seconds.min(initial=_TICKED[0]) < _TICKED[0] for known in dated):
+        return None
     for name, offset in _TICKS.items():
         low, high = ((moment + offset) * 10**7 for moment in _TICKED)
         if numbers.min() >= low and numbers.max() < high:

@@ -645,3 +645,12 @@ def test_naive_times_beside_counts_since_1970_are_said_to_be_utc(numbers):
         assert said not in times_of(other).notes
     assert times_of(numbers, ["2023-11-14T22:13:20Z"]).notes == ()
     assert times_of(numbers, pa.array([DAY], pa.timestamp("us", "UTC"))).notes == ()
+
+
+def test_ticks_are_none_beside_dates_of_the_years_that_nanoseconds_would_mean():
+    moment = dt.datetime(1989, 12, 29, tzinfo=UTC)
+    nanos = [_micros(moment) * 1000]
+    for files in (([moment], nanos), (nanos, [moment])):
+        keys = times_of(*files).keys.tolist()
+        assert keys[0] == keys[1]
+    assert any(".NET" in note for note in times_of(nanos).notes)
