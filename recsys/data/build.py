@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.cells import BadCellError, ColumnProblem
+from recsys.data.cells import ColumnProblem
 from recsys.data.rows import Rows
 from recsys.data.several import joined, padding
 from recsys.errors import InputError
@@ -20,11 +20,11 @@ class Pairs:
     """All E pairs of all parts, in the order of the files, duplicates included.
 
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
-    bounds: where each part begins, and the end. lists: which parts are lists, one per user; sets:
-    the first file that a search sees of which some are sets, in no order, or None. twice: per part
-    a user id with two rows where each has its own, or None. times: keys to sort by, of the parts
-    that a search sees; None, and a problem, where they cannot be compared. time_span, seconds: as
-    in `Times`.
+    bounds: where each part begins, and the end. lists: which parts are lists, one per user;
+    disorder: the first file that a search sees whose lists are in no order, and why, or None.
+    twice: per part a user id with two rows where each has its own, or None. times: keys to sort by,
+    of the parts that a search sees; None, and a problem, where they cannot be compared. time_span,
+    seconds: as in `Times`.
     """
 
     users: NDArray[np.int64]
@@ -38,7 +38,7 @@ class Pairs:
     item_ids: NDArray
     bounds: NDArray[np.int64]
     lists: Sequence[bool]
-    sets: int | None
+    disorder: tuple[int, str] | None
     twice: Sequence[object | None]
 
     def part(self, n: int) -> CSR:
@@ -50,7 +50,7 @@ class Pairs:
 
     def ordered(self, parts: int) -> bool:
         """Whether the order in the first `parts` parts is that of time."""
-        return self.times is not None or (all(self.lists[:parts]) and self.sets is None)
+        return self.times is not None or all(self.lists[:parts])
 
 
 def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
@@ -86,10 +86,6 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         twice.append(_first_twice(row_users[own], user_ids) if alone else None)
         if is_list:
             rows.items.notes += padding(items[bounds[n] : bounds[n + 1]], repeats[own], item_ids)
-        if is_list and twice[-1] is not None and rows.one_item == "":
-            # who has named the columns needs no hint to name them
-            what = "has two rows of items: expected one row per user (lists), or one item per row"
-            raise BadCellError("user", None, what, str(twice[-1]))
     if not rows.several:
         rows.items.notes += joined(item_ids, rows.one_item, listed=all(lists))
     return Pairs(
@@ -104,7 +100,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         item_ids=item_ids,
         bounds=bounds.astype(np.int64),
         lists=lists,
-        sets=next((n for n in filled if rows.part_sets[n]), None),
+        disorder=next(((n, why) for n in filled if (why := rows.part_disorder[n])), None),
         twice=twice,
     )
 

@@ -62,6 +62,11 @@ def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:
     return None
 
 
+def matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
+    """Which of `texts` (n,) have a part that `pattern` of RE2 fits, bool (n,)."""
+    return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
+
+
 def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """`values`, or `BadCellError` at the first NaN or infinity."""
     bad = ~np.isfinite(values)

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import EXPONENT, WHOLE, BadCellError
+from recsys.data.cells import EXPONENT, WHOLE, BadCellError, matches
 from recsys.data.stream import shown
 
 # nobody has such a name: written exactly so, or in any case
@@ -90,6 +90,8 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
 
     `BadCellError` for what cannot be an id.
     """
+    if not len(ids):
+        return []
     if ids.dtype == np.int64:
         if len(ids) > 1 and ids[0] == -1 and ids[1] >= 0:
             return [_perhaps_missing(role, ids, rows, 0)]
@@ -97,11 +99,11 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
     texts = pa.array(ids, pa.string())
     for bad, what in (
         (
-            _matches(texts, _ROUNDED),
+            matches(texts, _ROUNDED),
             "is a rounded number, digits of the id are lost: expected it in full",
         ),
         (
-            _matches(texts, _HASHES),
+            matches(texts, _HASHES),
             "is what a spreadsheet shows where a column is too narrow: expected the id",
         ),
         (
@@ -111,13 +113,12 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
     ):
         if bad.any():
             raise BadCellError(role, None, what, str(ids[bad.argmax()]))
-    numbers = _matches(texts, _NUMBER)
+    numbers = matches(texts, _NUMBER)
     missing = _missing(texts, numbers)
     if missing.surely is not None:
         raise BadCellError(role, None, missing.why, str(ids[missing.surely]))
     notes = [_perhaps_missing(role, ids, rows, at) for at in missing.perhaps]
     words = np.flatnonzero(~numbers)
-    said = False
     if not missing.perhaps and 0 < len(words) <= _FEW and numbers.sum() >= _MANY:
         share = float(np.isin(rows, words).mean())
         names = ", ".join(shown(str(ids[at])) for at in words)
@@ -125,10 +126,9 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
             f"all {role} ids are numbers but for {names}, with {share:.1%} of the rows: leave "
             f"these out of the file if they are no {role}s"
         )
-        said = True
-    if not said:
+    else:
         notes += _sums(role, texts, rows)
-    if role == "item" and len(ids) and _matches(texts, _VALUED).all():
+    if role == "item" and matches(texts, _VALUED).all():
         notes.append(
             f"all item ids are like {shown(str(ids[0]))} and count as they stand: if a rating or a "
             "count stands behind the colon, write the items alone"
@@ -197,14 +197,10 @@ def _perhaps_missing(role: str, ids: NDArray, rows: NDArray[np.int64], at: int) 
     )
 
 
-def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
-    return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
-
-
 def _wrapped(texts: pa.Array) -> NDArray[np.bool_]:
     """Which ids have quotes of a program around them."""
-    quoted = _matches(texts, _IN_QUOTES)  # in some only, they are letters like others
-    return quoted if quoted.all() else _matches(texts, _LEFT_BY_PROGRAMS)
+    quoted = matches(texts, _IN_QUOTES)  # in some only, they are letters like others
+    return quoted if quoted.all() else matches(texts, _LEFT_BY_PROGRAMS)
 
 
 @dataclass(frozen=True)
@@ -235,8 +231,8 @@ def _odd_numbers(role: str, texts: pa.Array) -> list[str]:
     """Lines on what may be a number in a spelling that is not read as one."""
     notes = []
     for pattern, others, what in _ODD_NUMBERS:
-        odd = _matches(texts, pattern)
-        if odd.any() and (not others or (odd | _matches(texts, others)).all()):
+        odd = matches(texts, pattern)
+        if odd.any() and (not others or (odd | matches(texts, others)).all()):
             first = shown(texts[int(odd.argmax())].as_py())
             notes.append(f"{role} ids such as {first} {what}: they count as they stand, as words")
     return notes
@@ -257,7 +253,7 @@ def _twins(role: str, texts: pa.Array) -> list[str]:
         plain = pc.if_else(parted, whole, plain)
     plain = pc.replace_substring_regex(plain, r"^[+'](\d+(,0+)?$)", r"\1")  # ' as Excel is told
     plain = pc.replace_substring_regex(plain, r"^(-?\d+),0+$", r"\1")
-    numbers = _matches(plain, _NUMBER)
+    numbers = matches(plain, _NUMBER)
     if numbers.any():
         plain = pc.if_else(pa.array(numbers), without_zeros(plain), plain)
     packed = plain.dictionary_encode()

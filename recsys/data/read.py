@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -86,8 +86,11 @@ def load_path(
             doubt = find_doubtful_list(source, layout) if blank and not layout.exact else None
             if doubt is not None:
                 raise doubt
-        if pairs.twice[n] is not None:
-            raise source.error(_two_rows(layouts[source.label], pairs.twice[n]))
+        if (twice := pairs.twice[n]) is not None:
+            if pairs.lists[n] and rows.one_item == "":  # who has named the columns needs no hint
+                bad = BadCellError("user", None, _TWO_ROWS, str(twice))
+                raise _located(sources, layouts, bad)
+            raise source.error(_two_rows(layouts[source.label], twice))
     _check_headers(sources, layouts, pairs)
     order_problem = _order_problem(sources, layouts, pairs.time_problem)
     notes = (
@@ -100,12 +103,9 @@ def load_path(
     )
     if order_problem:
         notes += (f"the times are left out: {order_problem}",)
-    elif pairs.sets is not None:
-        source = list(sources.values())[pairs.sets]
-        order_problem = str(source.error("items stand in sets (`{8, 36}`), which have no order"))
-        notes += (order_problem,)
-    elif disorder := _disorder(files, layouts, search_parts):
-        order_problem = disorder
+    elif pairs.disorder is not None:
+        at, why = pairs.disorder
+        order_problem = str(list(sources.values())[at].error(why))
         notes += (order_problem,)
     name = one_line(path.name or path.resolve().name)
     if min_rating is not None:
@@ -257,18 +257,6 @@ def _order_problem(
     return str(source.error(f"{where}column {name}: the time {problem.what}"))
 
 
-def _disorder(
-    files: Mapping[str, Sequence[Source]], layouts: Mapping[str, Columns], search_parts: int
-) -> str:
-    """Why lists of the first parts, which a search sees, are not in the order of time; or ""."""
-    for own in list(files.values())[:search_parts]:
-        for source in own:
-            layout = layouts[source.label]
-            if isinstance(layout, Layout) and layout.disorder:
-                return str(source.error(layout.disorder))
-    return ""
-
-
 def _rating_problem(
     sources: Mapping[str, Source],
     layouts: Mapping[str, Columns],
@@ -292,6 +280,9 @@ def _place(source: Source, layout: Columns, row: int | None) -> str:
     return "" if line is None else f"line {line}"
 
 
+_TWO_ROWS = "has two rows of items: expected one row per user (lists), or one item per row"
+
+
 def _two_rows(layout: Columns, user: object) -> str:
     if isinstance(layout, Layout) and layout.rest:
         return (
@@ -299,10 +290,7 @@ def _two_rows(layout: Columns, user: object) -> str:
             "user; if lines are baskets without a user, write a number of its own in front of each "
             "(awk '{print NR, $0}')"
         )
-    said = (
-        f"user {shown(str(user))} has two rows of items: expected one row per user (lists), or one "
-        "item per row"
-    )
+    said = f"user {shown(str(user))} {_TWO_ROWS}"
     if isinstance(layout, Layout):
         said += (
             "; blanks are taken to separate items: if an item's name has blanks, name the "

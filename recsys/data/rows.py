@@ -30,7 +30,7 @@ class Rows:
     part_users: list[int] = field(default_factory=list)  # ids in `users` of each part
     part_lists: list[bool] = field(default_factory=list)  # under the header of the list format
     part_lines: list[bool] = field(default_factory=list)  # one line a user, in no order
-    part_sets: list[bool] = field(default_factory=list)  # some of its lists are sets
+    part_disorder: list[str] = field(default_factory=list)  # why its lists are in no order, or ""
     part_timed: list[bool] = field(default_factory=list)
     part_rated: list[bool] = field(default_factory=list)
     repeats: list[NDArray[np.int64]] = field(default_factory=list)  # pairs of each id in `users`
@@ -55,7 +55,7 @@ class Rows:
         self.part_users.append(0)
         self.part_lists.append(False)
         self.part_lines.append(False)
-        self.part_sets.append(False)
+        self.part_disorder.append("")
         self.part_timed.append(False)
         self.part_rated.append(False)
 
@@ -67,9 +67,8 @@ class Rows:
         for own in (self.part_rows, self.part_users):
             rows = own.pop()
             assert rows == 0
-        for flags in (self.part_lists, self.part_lines, self.part_sets):
-            flags.pop()
-        for flags in (self.part_timed, self.part_rated):
+        self.part_disorder.pop()
+        for flags in (self.part_lists, self.part_lines, self.part_timed, self.part_rated):
             flags.pop()
 
     def begin_columns(self, found: Found, names: Sequence[str]) -> None:
@@ -128,6 +127,10 @@ class Rows:
         self.times.leave_out(self.file_rows + at, what)
         self.part_timed[-1] = True
 
+    def leave_out_order(self, why: str) -> None:
+        """Take the lists of the file begun last as in no order."""
+        self.part_disorder[-1] = self.part_disorder[-1] or why
+
     def notes(self) -> list[str]:
         """What the user should know about the columns, when all is read and coded."""
         notes = [*self.ratings.finish(), *self.column_notes]
@@ -136,18 +139,11 @@ class Rows:
         return [*notes, *self.users.notes, *self.items.notes]
 
     def add_counted(
-        self,
-        users: pa.Array,
-        items: pa.Array,
-        counts: NDArray[np.int64],
-        *,
-        listed: bool = True,
-        sets: bool = False,
+        self, users: pa.Array, items: pa.Array, counts: NDArray[np.int64], *, listed: bool = True
     ) -> None:
         """Append users with their items. items: of all users; counts: how many of each, (n,).
 
-        listed: whether these are lists, one per user, in the order of time; sets: whether some of
-        them are sets, whose items stand in no order.
+        listed: whether these are lists, one per user, in the order of time (see `leave_out_order`).
         """
         self.users.add(users)
         self.items.add(items)
@@ -157,7 +153,6 @@ class Rows:
         self.part_rows[-1] += len(items)
         self.part_users[-1] += len(users)
         self.part_lists[-1], self.part_lines[-1] = listed, not listed
-        self.part_sets[-1] = self.part_sets[-1] or sets
 
 
 def _check_empty(role: str, ids: pa.Array) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import WHOLE, BadCellError
+from recsys.data.cells import WHOLE, BadCellError, matches
 from recsys.data.list_cells import hold_lists
 from recsys.data.stream import shown
 
@@ -77,8 +77,8 @@ def joined(ids: NDArray, option: str | None, *, listed: bool) -> list[str]:
 
 def _printed(texts: pa.Array) -> _Lists | None:
     """Ids such as `[8, 36]`."""
-    printed = _matches(texts, r"""^"?(array\(|set\()?[\[({].*[\])}]\)?"?$""")
-    several = printed & _matches(texts, r"[\[({][^,\s]+[,\s]+[^,\s]")
+    printed = matches(texts, r"""^"?(array\(|set\()?[\[({].*[\])}]\)?"?$""")
+    several = printed & matches(texts, r"[\[({][^,\s]+[,\s]+[^,\s]")
     count = int(several.sum())
     if not count or (~printed).mean() > _OTHERS:
         return None
@@ -90,13 +90,13 @@ def _printed(texts: pa.Array) -> _Lists | None:
 
 def _numbers(texts: pa.Array, marks: dict[str, str]) -> _Lists | None:
     """Ids such as `8,36`."""
-    allowed = _matches(texts, rf"^[-\d.\s{''.join(map(re.escape, marks))}]*$")
+    allowed = matches(texts, rf"^[-\d.\s{''.join(map(re.escape, marks))}]*$")
     if (~allowed).mean() > _OTHERS:
         return None
-    numbers = _matches(texts, f"^{WHOLE}$")
+    numbers = matches(texts, f"^{WHOLE}$")
     best, mark = np.zeros(len(texts), bool), ""
     for each in marks:
-        own = _matches(texts, rf"^{WHOLE}(\s*{re.escape(each)}\s*{WHOLE})+$") & ~numbers
+        own = matches(texts, rf"^{WHOLE}(\s*{re.escape(each)}\s*{WHOLE})+$") & ~numbers
         if own.sum() > best.sum():
             best, mark = own, each
     if not best.any() or (~(best | numbers)).mean() > _OTHERS or _one_number(texts, best, mark):
@@ -117,9 +117,9 @@ def _one_number(texts: pa.Array, lists: NDArray[np.bool_], mark: str) -> bool:
     decimal = rf"^-?\d+({apart}0+)?$"
     thousands = rf"^-?\d{{1,3}}({apart}\d{{3}})*$"
     return bool(
-        (mark == "," and _matches(texts, decimal).all())
-        or (mark in ", " and _matches(texts, thousands).all())
-        or (mark == "-" and _matches(pc.filter(texts, pa.array(lists)), r"^\d{4}-\d\d-\d\d$").all())
+        (mark == "," and matches(texts, decimal).all())
+        or (mark in ", " and matches(texts, thousands).all())
+        or (mark == "-" and matches(pc.filter(texts, pa.array(lists)), r"^\d{4}-\d\d-\d\d$").all())
     )
 
 
@@ -133,10 +133,6 @@ def _parts_keep_places(lists: pa.Array, mark: str) -> bool:
     table = table.reshape(-1, sizes["min"])
     apart = sum(len(set(column)) for column in table.T)
     return apart == len(set(table.ravel()))
-
-
-def _matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
-    return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
 
 
 def padding(items: NDArray[np.int64], sizes: NDArray[np.int64], ids: NDArray) -> list[str]:

@@ -7,6 +7,8 @@ otherwise, that would take items for users.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePath
 
 from recsys.data.formats import Format, Table, find_format
@@ -31,7 +33,7 @@ def find_tables(
     """
     rated = rows.min_rating is not None
     found: dict[str, tuple[Format, Table]] = {}
-    headed: tuple[Source, Layout] | None = None
+    headed: _Headed | None = None
     bare: list[Source] = []
     for source in sources:
         try:
@@ -44,7 +46,7 @@ def find_tables(
         found[source.label] = format, table
         if isinstance(table, TextTable):
             if table.layout.header_lines:
-                headed = headed or (source, table.layout)
+                headed = headed or _Headed(source, table.layout)
             elif not table.layout.rest and table.layout.open is TextStream:
                 bare.append(source)
     if headed is None:
@@ -52,16 +54,34 @@ def find_tables(
     lent = []
     for source in bare:
         head = Head(source, columns, rated)
-        other = None if headed is None else _with_header(head, *headed)
+        other = None if headed is None else _with_header(head, headed)
         found[source.label] = find_format(other or head)
         if other is not None:
             lent.append(source)
     if headed is not None and lent:
-        rows.column_notes[_note(lent, headed[0])] = None
+        rows.column_notes[_note(lent, headed)] = None
     return found
 
 
-def _with_header(head: Head, first: Source, layout: Layout) -> Head | None:
+@dataclass(frozen=True)
+class _Headed:
+    """The first file that has a header."""
+
+    source: Source
+    layout: Layout
+
+    @property
+    def name(self) -> str:
+        """Without its folder."""
+        return PurePath(self.source.label).name
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """Its first lines, from the header on."""
+        return Head(self.source).rows
+
+
+def _with_header(head: Head, first: _Headed) -> Head | None:
     """The file with the header of `first`; None where reading it as it is says what it is.
 
     `InputError` for a table without a header that has other columns.
@@ -77,15 +97,15 @@ def _with_header(head: Head, first: Source, layout: Layout) -> Head | None:
         alone = True
     except InputError:
         alone = False
+    layout = first.layout
     cells = cells_of(line, layout.separator) or ()
-    sample = Head(first).rows
-    if len(cells) == layout.width and (alone or _is_row(cells, sample, layout)):
-        return Head(head.source, head.columns, head.rated, sample[0])
+    if len(cells) == layout.width and (alone or _is_row(cells, first.rows, layout)):
+        return Head(head.source, head.columns, head.rated, first.rows[0])
     if not alone:
         return None
     raise head.source.error(
         f"line 1 is {shown(line)}: no header, and not the {layout.width} columns of "
-        f"{PurePath(first.label).name} ({SEPARATORS[layout.separator]} between them): expected "
+        f"{first.name} ({SEPARATORS[layout.separator]} between them): expected "
         "these, or a header in line 1"
     )
 
@@ -108,10 +128,9 @@ def _is_number(cell: str) -> bool:
     return not cell or NUMBER.fullmatch(cell) is not None
 
 
-def _note(lent: Sequence[Source], first: Source) -> str:
+def _note(lent: Sequence[Source], first: _Headed) -> str:
     more = f" and {len(lent) - 1:,} more have" if len(lent) > 1 else " has"
-    line = shown(Head(first).rows[0])
     return (
         f"{PurePath(lent[0].label).name}{more} no header: read with that of "
-        f"{PurePath(first.label).name}, {line}"
+        f"{first.name}, {shown(first.rows[0])}"
     )

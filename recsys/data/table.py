@@ -32,6 +32,8 @@ from recsys.errors import InputError
 def read_table(source: Source, layout: Layout, rows: Rows) -> None:
     """Append every row of `source` to `rows`, or raise an `InputError` that names the line."""
     rows.begin_columns(layout.found, layout.names)
+    if layout.disorder:
+        rows.leave_out_order(layout.disorder)
     try:
         _read_blocks(source, layout, rows)
     except (pa.ArrowException, BadCellError, StrayQuoteError) as error:
@@ -111,10 +113,9 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
             if (exact := _breaks(layout, role)) is not None:
                 _refuse(columns[role], role, r"[\r\n]", exact, "has a line break")
     if layout.lists is not None:
-        sets = not layout.lists.separator and pc.any(pc.match_substring_regex(items, SET)).as_py()
-        rows.add_counted(
-            users, *split_lists(items, layout.lists), listed=not layout.rest, sets=sets or False
-        )
+        if not layout.lists.separator and pc.any(pc.match_substring_regex(items, SET)).as_py():
+            rows.leave_out_order("items stand in sets (`{8, 36}`), which have no order")
+        rows.add_counted(users, *split_lists(items, layout.lists), listed=not layout.rest)
         return
     if not layout.blanks_allowed:
         _refuse(items, "item", r"[ \t]", _BLANK, "has blanks")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -123,11 +124,13 @@ def leaky(flat: Mapping[str, Any] | None) -> bool:
     out, as the `leaks` of its config class say. Everybody else asks here.
     """
     known = flat or {}
-    return any(
-        known.get(parameter) == word
-        for name in MODELS
-        for parameter, word in config_of(name).leaks.items()
-    )
+    return any(known.get(parameter) == word for parameter, word in _leaks(tuple(MODELS)))
+
+
+@cache
+def _leaks(models: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """(parameter, word) of every leak of these models: asked for each trial of a search."""
+    return tuple(leak for name in models for leak in config_of(name).leaks.items())
 
 
 def _entry(name: object) -> Entry:

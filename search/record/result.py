@@ -247,7 +247,7 @@ def read_result(run_dir: Path) -> RunResult | None:
     path = run_dir / RESULT
     if not path.is_file():
         return None
-    again = f"`{command('--resume', '--run', run_dir)}` makes it again"
+    again = _again(run_dir)
     try:
         return RunResult.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
@@ -262,11 +262,14 @@ def result_of(run_dir: Path, state: RunState) -> RunResult | None:
     """The same, with an `InputError` also where a run that is finished has none: it had one."""
     found = read_result(run_dir)
     if found is None and state.status == Status.DONE:
-        again = command("--resume", "--run", run_dir)
         raise InputError(
-            f"{run_dir / RESULT}: is missing, and the run is finished: `{again}` makes it again"
+            f"{run_dir / RESULT}: is missing, and the run is finished: {_again(run_dir)}"
         )
     return found
+
+
+def _again(run_dir: Path) -> str:
+    return f"`{command('--resume', '--run', run_dir)}` makes it again"
 
 
 # --- what the stages leave in the journal ---------------------------------------------------------

@@ -32,7 +32,7 @@ class Table(NamedTuple):
 
 
 def tables(state: RunState) -> dict[str, str]:
-    """File name -> content. best.json is there once a trial is complete."""
+    """File name -> content. best.json is there once a trial has a value."""
     found = {
         "trials.csv": trials_table(state).csv(),
         "epochs.csv": epochs_table(state).csv(),

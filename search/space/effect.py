@@ -5,7 +5,6 @@ The space of a run has every key, and so more than it uses.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 from recsys.errors import ConfigError
@@ -15,7 +14,6 @@ from search.space.reader import KEYS
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
 
-_DRAWN = 64  # configs that stand for a space
 _EPOCHS = ("max_epochs", "grace_epochs", "reduction_factor")
 UP_TO = "race.up_to"
 
@@ -79,7 +77,5 @@ def _idle(spec: SearchSpec, key: str, value: object) -> str | None:
 
 
 def _has_epochs(spec: SearchSpec) -> bool:
-    """Whether any of the listed configs, or of some that are drawn, is trained in epochs."""
-    listed = (spec.train_config(dict(pairs)) for pairs in spec.enqueue)
-    drawn = spec.drawn(_DRAWN)
-    return any("epochs" in type(one).model_fields for one in itertools.chain(listed, drawn))
+    """Whether any of the configs that stand for the space is trained in epochs."""
+    return any("epochs" in type(one).model_fields for one in spec.examples())

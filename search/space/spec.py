@@ -141,19 +141,23 @@ class SearchSpec:
         """The training that `params` describe."""
         return config_from_flat(self.flat(params))
 
-    def drawn(self, count: int) -> list[ModelConfig]:
+    def drawn(self, count: int) -> Iterator[ModelConfig]:
         """`count` configs drawn from the space; the same every time."""
         rng = np.random.default_rng(_DRAWN)
-        return [self.train_config(self.sample(rng)) for _ in range(count)]
+        return (self.train_config(self.sample(rng)) for _ in range(count))
+
+    def examples(self) -> Iterator[ModelConfig]:
+        """Configs that stand for the space: the listed ones, and some that are drawn."""
+        listed = (self.train_config(dict(pairs)) for pairs in self.enqueue)
+        return itertools.chain(listed, self.drawn(_DRAWN))
 
     def leaky(self) -> bool:
         """Whether all that it would train keep held-out items out of their negatives.
 
-        Judged by the listed configs and by some that are drawn: where no honest one is among
-        these, a search would find none that may win.
+        Judged by `examples`: where no honest one is among these, a search would find none that may
+        win.
         """
-        listed = (self.train_config(dict(pairs)) for pairs in self.enqueue)
-        return all(config.leaky for config in itertools.chain(listed, self.drawn(_DRAWN)))
+        return all(config.leaky for config in self.examples())
 
     def grid(self) -> Iterator[dict[str, Value]]:
         """Every config, in the order written, the last parameter changing fastest.

@@ -36,7 +36,6 @@ LEAST_EPOCHS = 3
 EVAL_SHARE = 0.25  # of an epoch's training: what evaluation may take before users are sampled
 LEAST_USERS = 2_500
 WORTH_SAMPLING = 0.7  # of the users: a sample that is larger saves next to nothing
-SAMPLED = 128  # configs that stand for a space
 SAMPLED_OF_METHOD = 16
 DEAREST = 8.0  # times a method's trial counts at most as much as the cheapest's
 NOMINAL = 4e10  # operations a second of a quiet core: what is far below the budget needs no probe
@@ -160,8 +159,7 @@ def epoch_work(config: ModelConfig, size: Size) -> float:
 
 def configs_of(spec: SearchSpec) -> list[ModelConfig]:
     """The listed configs of a space, and some that are drawn from it; the same every time."""
-    listed = (dict(pairs) for pairs in spec.enqueue)
-    return [spec.train_config(params) for params in listed] + spec.drawn(SAMPLED)
+    return list(spec.examples())
 
 
 def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
