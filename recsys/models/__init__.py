@@ -124,22 +124,21 @@ def leaky(flat: Mapping[str, Any] | None) -> bool:
     out, as the `leaks` of its config class say. Everybody else asks here.
     """
     known = flat or {}
-    return any(known.get(parameter) == word for parameter, word in _leaks(tuple(MODELS)))
-
-
-@cache
-def _leaks(models: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """(parameter, word) of every leak of these models: asked for each trial of a search."""
-    return tuple(leak for name in models for leak in config_of(name).leaks.items())
+    return any(
+        known.get(parameter) == word
+        for name in MODELS
+        for parameter, word in config_of(name).leaks.items()
+    )
 
 
 def _entry(name: object) -> Entry:
-    known = MODELS | COMPOSED
-    if not isinstance(name, str) or name not in known:
+    found = (MODELS.get(name) or COMPOSED.get(name)) if isinstance(name, str) else None
+    if found is None:
         raise ConfigError(f"model is {name!r}: expected one of {', '.join(MODELS)}")
-    return known[name]
+    return found
 
 
+@cache
 def _load(address: str) -> Any:
     module, _, name = address.partition(":")
     return getattr(import_module(module), name)
