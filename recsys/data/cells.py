@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 # one spelling of an id (`ids`), digits that were rounded away (`doubts`, `times`).
 NUMERAL = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 WHOLE = r"-?\d+(\.0*)?"
+MISSING = "is missing (null): expected an id (leave such rows out)"
 EXPONENT = r"^-?\d\.\d+[eE]\d{1,2}$"  # as Java, Spark and Julia write a double from 10^7 on
 
 

@@ -221,6 +221,8 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             what = f"line {number} has {len(cells)} columns: expected {layout.width}"
             if layout.quoted and '\\"' in line:
                 what += '; a quote behind a backslash (\\") ends its cell, expected it doubled ("")'
+            elif f"\\{layout.separator}" in line:
+                what += f"; a backslash does not keep \\{layout.separator} together: expected quotes"
             raise source.error(what)
         yield number, cells
 

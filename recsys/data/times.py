@@ -43,6 +43,7 @@ _PLACEHOLDERS = {
     -2_209_161_600: "1899-12-30 00:00:00",
     -62_135_596_800: "0001-01-01 00:00:00",
 }
+_NO_TIME = (0, -1)  # what stands for a missing one among numbers that spell dates
 _ROUNDED = r"^-?\d(\.\d{1,5})?[eE]\+(09|1\d)$"
 _FAR = 10**8  # seconds: three years
 _YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: "never", not a time
@@ -261,10 +262,16 @@ def _spell(own: _File) -> None:
     """Numbers whose digits are dates become these, or a problem."""
     numbers = np.concatenate(own.numbers)
     own.numbers = [numbers]
-    found = dates_of_digits(numbers)
+    odd = np.isin(numbers, _NO_TIME)
+    dated = numbers[~odd] if odd.any() else numbers
+    found = dates_of_digits(dated)
     if found is None:
         return
     own.numbers = []
+    if len(dated) < len(numbers):
+        what = f"has {numbers[odd][0]:g} among dates such as {dated[0]:.0f}"
+        own.problem = (None, f"{what}: expected a date in every row")
+        return
     if isinstance(found, str):
         own.problem = (None, found)
     elif isinstance(found, DateColumn):

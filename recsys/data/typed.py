@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recsys.data.cells import BadCellError, as_text
+from recsys.data.cells import MISSING, BadCellError, as_text
 from recsys.data.names import NEEDED
 from recsys.data.rows import Rows
 
@@ -104,7 +104,7 @@ def _add_pairs(
 def _no_nulls(role: str, values: pa.Array) -> None:
     if values.null_count:
         at = pc.index(pc.is_null(values), pa.scalar(True)).as_py()
-        raise BadCellError(role, at, "is missing (null)")
+        raise BadCellError(role, at, MISSING)
 
 
 def _decoded(role: str, values: pa.Array) -> pa.Array:

@@ -28,6 +28,7 @@ JOINED = "joined"  # a line of the program that asks
 # How a connection of HTTP/2 begins, and the frame that both sides send first.
 _PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0\0\0\0\0"
 EXPECTED = "expected HOST:PORT of the cluster's head (ray start --head says it), or auto"
+_SILENT = "something listens there and says nothing: it is no Ray head"
 
 # Joins, asks every node, and leaves; the last line says what Ray raised, and what was found.
 _ASK = Path(__file__).with_name("ask_nodes.py").read_text(encoding="utf-8")
@@ -79,7 +80,7 @@ def check_address(
     lines = _ask(address, json.dumps(asked), note, join_s, ask_s)
     if lines is None:
         what = (
-            "something listens there and says nothing: it is no Ray head"
+            _SILENT
             if silent
             else f"no Ray cluster answers there in time; if it asks for a token, {TOKEN}"
         )
@@ -88,6 +89,8 @@ def check_address(
         said, found = json.loads(lines[-1])
     except (IndexError, ValueError):
         said, found = ["Ray ended the attempt without a word"], []
+    if said and silent and "failed to connect" in " ".join(said).lower():
+        raise ConfigError(f"--address {address}: {_SILENT}: {EXPECTED}")
     if said:
         raise ConfigError(f"--address {address}: {refusal(said)}")
     return [ClusterNode(**node) for node in found]

@@ -42,7 +42,7 @@ from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
-from search.space.effect import check_up_to
+from search.space.effect import check_up_to, idle_up_to
 from search.space.load import SearchSpec, for_gpu, load_run_spec, load_spec
 from search.space.strategies import SEARCHERS
 from search.space.widen import widened
@@ -179,6 +179,7 @@ def _start(options: Options, interruption: Interruption) -> int:
     )
     _check_separator(spec, options)
     check_up_to(options.overrides, settings.time_budget, settles=settings.settles)
+    notes += idle_up_to(spec, settings.time_budget, settles=settings.settles)
     return _run(spec, settings, options, interruption, None, tuple(notes))
 
 

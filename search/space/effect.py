@@ -44,11 +44,24 @@ def check_up_to(settings: Sequence[str], budget: float | None, *, settles: bool)
     budget: seconds of the whole run; settles: whether the search ends by itself.
     """
     value = dict(_keys(settings)).get(UP_TO)
-    if value is not None and (budget is None or settles):
-        why = "with --time-budget auto" if settles else "without a time budget"
+    if value is not None and (why := _no_time(budget, settles)):
         raise ConfigError(
             f"--set {UP_TO}={value}: has no effect {why}: leave it out, or give --time-budget 30m"
         )
+
+
+def idle_up_to(spec: SearchSpec, budget: float | None, *, settles: bool) -> list[str]:
+    """A line where the file of `spec` asks for such splits; it may serve another search as well."""
+    value = spec.race.up_to
+    if value is None or not (why := _no_time(budget, settles)):
+        return []
+    return [f"{UP_TO}={value} has no effect {why}: --time-budget 30m gives it room"]
+
+
+def _no_time(budget: float | None, settles: bool) -> str:
+    if settles:
+        return "with --time-budget auto"
+    return "without a time budget" if budget is None else ""
 
 
 def _keys(settings: Sequence[str]) -> Iterator[tuple[str, object]]:

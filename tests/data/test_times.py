@@ -573,6 +573,16 @@ def test_digits_of_a_date_and_a_time(format, least, kind):
         assert seconds_of(values[:1]) == wanted[:1]
 
 
+@pytest.mark.parametrize("missing", [0, -1])
+@pytest.mark.parametrize("format", ["%Y%m%d", "%Y%m%d%H", "%y%m%d%H%M", "%Y%m%d%H%M%S"])
+def test_what_stands_for_a_missing_time_makes_no_seconds_of_dates(missing, format):
+    values = [int(moment.strftime(format)) for moment in MOMENTS]
+    wanted = f"has {missing} among dates such as {values[0]}: expected a date in every row"
+    assert wanted in reason([*values, missing])
+    assert wanted in reason([str(value) for value in [missing, *values]])
+    assert times_of([0, 1, 2, 1_712_051_330]).seconds is not None  # of numbers, it is a time
+
+
 @pytest.mark.parametrize("year", [2005, 2012, 2017, 2020])
 def test_digits_that_could_be_seconds_are_dates_where_all_rows_are(year):
     moments = [moment.replace(year=year) for moment in MOMENTS]

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.data.blocks import blocks_of
-from recsys.data.cells import BadCellError
+from recsys.data.cells import MISSING, BadCellError
 from recsys.data.formats.base import Format
 from recsys.data.layout import Head, lines_of
 from recsys.data.names import COMMON, Found, find_columns, normal
@@ -201,7 +201,7 @@ def _columns(batch: list[_Row], wanted: Mapping[str, str]) -> dict[str, pa.Array
         return {role: _column(role, values) for role, values in cells.items()}
     for at, item in enumerate(items):
         if type(item) is not list:
-            what = "is missing (null)" if item is None else "is not a list, unlike in other rows"
+            what = MISSING if item is None else "is not a list, unlike in other rows"
             raise BadCellError("item", at, what)
     return {
         role: _lists(role, values)

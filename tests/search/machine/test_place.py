@@ -85,6 +85,7 @@ def test_a_name_that_does_not_resolve() -> None:
         ("print('[[\"AuthenticationError: Token x\"], {}]')", "RAY_AUTH_MODE=token"),
         ("print('[[\"RuntimeError: Version mismatch: a b\"], {}]')", "Version mismatch: a b"),
         ("print('[[\"ConnectionError: Failed\"], {}]')", "no Ray cluster answers there .Failed."),
+        ("print('[[\"ConnectionError: Failed to connect\"], {}]')", "it is no Ray head: expected"),
         ("import os; os._exit(3)", "without a word"),
         ("import threading; threading.Event().wait()", "says nothing: it is no Ray head"),
     ],

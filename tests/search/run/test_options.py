@@ -178,7 +178,11 @@ def test_more_splits_need_a_time_budget(begun, monkeypatch, capsys, setting):
         assert f"--set race.up_to=9: has no effect {why}" in said
     assert go(monkeypatch, *new, "--time-budget", "10m").spec.race.up_to == 9
     smoke = ("--space", "all", "--data", "my.csv", "--set", "metric=map@10", "--set", "k=10")
-    assert go(monkeypatch, *smoke, "--time-budget", "none").spec.race.up_to == 12
+    session = go(monkeypatch, *smoke, "--time-budget", "none")
+    assert session.spec.race.up_to == 12  # from the file, which may serve another search
+    assert "race.up_to=12 has no effect without a time budget" in capsys.readouterr().out
+    go(monkeypatch, *smoke)
+    assert "up_to" not in capsys.readouterr().out
 
 
 def test_a_table_needs_no_items_for_a_submission(begun, monkeypatch):
