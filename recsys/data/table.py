@@ -222,7 +222,7 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
             if layout.quoted and '\\"' in line:
                 what += '; a quote behind a backslash (\\") ends its cell, expected it doubled ("")'
             elif f"\\{layout.separator}" in line:
-                what += f"; a backslash keeps nothing together: expected quotes"
+                what += "; a backslash keeps nothing together: expected quotes"
             raise source.error(what)
         yield number, cells
 
