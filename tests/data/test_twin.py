@@ -79,6 +79,7 @@ OF_MANY_ROWS = (
     "two rows",
     "no interactions",
     "missing",
+    "is an error of Excel",
     "stands in quotes",
     "is a rounded number",
     "is a list of numbers with",
@@ -92,6 +93,7 @@ OF_MANY_ROWS = (
 @given(tables())
 @example(b'user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t"x"\t1\t1')
 @example(b"user,item\n1,x\n2,1.234568e+16\n")
+@example(b"user,item\n1,#NV\n")
 def test_both_ways_refuse_the_same_files(tmp_path_factory, content):
     """What the fast reader takes, the plain one takes too, with as many rows."""
     path = tmp_path_factory.mktemp("twin") / "x.txt"
