@@ -16,8 +16,9 @@ from recsys.models.mf.config import Adagrad, Adam, Bce, Bpr, Even, Fixed, Hard, 
 from search.durations import EXPECTED
 from search.space.load import SPACES, load_spec, read_space, space_names
 from search.space.located import Origin
-from search.space.reader import KEYS, MODES, ORDERS, PURPOSES, WHOLE
+from search.space.reader import KEYS, MODES, ORDERS, WHOLE
 from search.space.schema import ABOUT
+from search.space.spec import Purpose
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 INTRODUCTION = """\
@@ -68,7 +69,7 @@ def _keys() -> str:
 def _values(key: str) -> str:
     """What a key may be."""
     words = {
-        "purpose": PURPOSES,
+        "purpose": tuple(Purpose),
         "searcher": SEARCHERS,
         "scheduler": SCHEDULERS,
         "mode": MODES,

@@ -36,11 +36,11 @@ _WORDS = {
 STAGES = ("search", "race", "blend", "test", "refit")  # of a run, in order
 
 
-def stages_of(purpose: str, blend: bool) -> tuple[str, ...]:
-    """The stages of a run, in order. A table of named configs has no winner; `blend`: whether the
-    space asks for one.
+def stages_of(table: bool, blend: bool) -> tuple[str, ...]:
+    """The stages of a run, in order. table: whether it compares named configs, without a winner;
+    blend: whether the space asks for one.
     """
-    if purpose == "table":
+    if table:
         return STAGES[:1]
     return tuple(name for name in STAGES if name != "blend" or blend)
 

@@ -64,7 +64,7 @@ class WonRun:
     def read(folder: RunFolder) -> WonRun:
         """ConfigError where the run has no winner, InputError where its model is not its own."""
         state, spec = folder.state(), load_run_spec(folder.path)
-        if spec.purpose == "table":
+        if spec.is_table:
             raise ConfigError(f"{folder.name}: a table of configs has no winner to train again")
         race = decided(state)
         model = folder.path / MODEL

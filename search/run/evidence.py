@@ -36,7 +36,7 @@ def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
     """
     plan = spec.split
     lines = evidence(dataset, plan, parse_metric(spec.metric))
-    if spec.purpose == "search":
+    if not spec.is_table:
         lines += _submission(dataset, spec.k)
         if spec.race.finalists and not race_holds_out(dataset, plan):
             raise InputError(

@@ -101,7 +101,7 @@ def _fitting(
     for method in out:
         note(f"left out: {method}, of which {told} would need {_gb(least[method])}: {has}")
     left = [method for method in parts if method not in out]
-    if out and spec.purpose == "search":
+    if out and not spec.is_table:
         spec = without(spec, left)
     return spec, [config for method in left for config in parts[method]]
 

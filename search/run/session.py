@@ -181,7 +181,7 @@ class Session:
             "test": lambda: test(run),
             "refit": lambda: refit(run),
         }
-        for name in stages_of(self.spec.purpose, bool(self.spec.blend)):
+        for name in stages_of(self.spec.is_table, bool(self.spec.blend)):
             run.run(name, work[name])
             if name == "blend":  # after the journal has it: until then a resume needs them
                 drop_lists(run.folder.path)

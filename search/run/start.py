@@ -217,8 +217,8 @@ def settles_of(options: Options, spec: SearchSpec, *, before: bool) -> bool:
             f"--time-budget {AUTO}: has no effect with --extend {options.extend}, which makes so "
             "many trials: leave out one of them"
         )
-    if spec.purpose == "table" or SEARCHERS[spec.searcher].whole:
-        why = "a table" if spec.purpose == "table" else f"searcher {spec.searcher}"
+    if spec.is_table or SEARCHERS[spec.searcher].whole:
+        why = "a table" if spec.is_table else f"searcher {spec.searcher}"
         raise ConfigError(
             f"--time-budget {AUTO}: {why} makes all its trials; expected {EXPECTED}, or none"
         )
@@ -356,7 +356,7 @@ def _finished_already(
 
 
 def _check_separator(spec: SearchSpec, options: Options) -> None:
-    if options.submission_sep is not None and spec.purpose == "table":
+    if options.submission_sep is not None and spec.is_table:
         raise ConfigError(
             "--submission-sep: has no effect: this space makes a table and no submission"
         )
@@ -366,7 +366,7 @@ def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
     """Refuse what can't be: known only once space and data are both there."""
     n_items = dataset.interactions.n_items
     deepest = parse_metric(spec.metric)
-    k = spec.k if spec.purpose == "search" else 0  # a table writes no submission
+    k = 0 if spec.is_table else spec.k  # a table writes no submission
     if deepest.k > n_items or k > n_items:
         options = [
             f"--set k={n_items}" if k > n_items else "",
@@ -378,7 +378,7 @@ def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
             f"asks {asked} {spec.metric}: expected at most "
             f"{n_items}, {' '.join(filter(None, options))}"
         )
-    if spec.purpose == "search" and spec.leaky():
+    if not spec.is_table and spec.leaky():
         raise ConfigError(
             "negatives_exclude: all leaks the validation items, so nothing it finds may win; "
             "add --set purpose=table to compare its numbers with the test"
@@ -407,7 +407,7 @@ def _run(
         settings.time_budget,
         metric=spec.metric,
         leaky=spec.leaky(),
-        stages=stages_of(spec.purpose, bool(spec.blend)),
+        stages=stages_of(spec.is_table, bool(spec.blend)),
     )
     display.note(f"reading {settings.data}")
     run = None if folder is None else folder.name
@@ -512,7 +512,7 @@ def _dry_run(
         display.note(_little(settings.time_budget))
     elif cost is not None:
         display.note(cost.words())
-        pace = cost.pace() if spec.purpose == "search" else None
+        pace = None if spec.is_table else cost.pace()
         for line in [] if pace is None or done else cost.pace_words(pace):
             display.note(line)
     display.note(

@@ -36,7 +36,7 @@ def warmed(
     the race compares with. What is taken and what cannot be is noted, one line per run. Raises
     ConfigError where a run is missing, has no trials, or nothing of any run fits the space.
     """
-    if spec.purpose != "search" or SEARCHERS[spec.searcher].whole:
+    if spec.is_table or SEARCHERS[spec.searcher].whole:
         raise ConfigError(
             f"--warm-start: has no effect on {spec.name}, which tries a fixed list of configs"
         )

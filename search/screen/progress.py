@@ -59,7 +59,7 @@ class Progress:
     done: int = 0
     leaky: bool = False
     clock: Callable[[], float] = time.monotonic
-    stages: tuple[str, ...] = stages_of("search", blend=False)
+    stages: tuple[str, ...] = stages_of(table=False, blend=False)
     running: dict[str, Shown] = field(default_factory=dict)
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=8))

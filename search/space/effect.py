@@ -84,7 +84,7 @@ def _idle(spec: SearchSpec, key: str, value: object) -> str | None:
     if key in ("race.finalists", "race.replicates") and value and not spec.race.finalists:
         other = "replicates" if key == "race.finalists" else "finalists"
         return f"with race.{other} 0, which is no race"
-    if key == "k" and spec.purpose == "table":
+    if key == "k" and spec.is_table:
         return "on a table, which writes no submission"
     return None
 

@@ -18,13 +18,12 @@ from search.names import SPACE_NAME
 from search.space.domains import Constant, Param, Value
 from search.space.located import Node, Origin, shown
 from search.space.params import NONE, Names, parse_entry, parse_params
-from search.space.spec import MAX_TRIALS, RaceSpec, SearchSpec
+from search.space.spec import MAX_TRIALS, Prefer, Purpose, RaceSpec, SearchSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 # The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
 # here too.
-PURPOSES, MODES = ("search", "table"), ("max",)
-PREFER = ("best", "small")
+MODES = ("max",)
 # How the data may be ordered, and by which rules a part of it is then held out.
 ORDERS = {
     "random": ("ratio", "fixed"),
@@ -132,8 +131,8 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
         raise parts["replicates"].wrong("at least 2: one split decides nothing (or race: none)")
     if table and finalists:
         raise node.fail("a table has no race: leave it out, or take purpose: search")
-    prefer = parts["prefer"].word(PREFER) if "prefer" in parts else PREFER[0]
-    if prefer != PREFER[0] and not finalists:
+    prefer = Prefer(parts["prefer"].word(tuple(Prefer)) if "prefer" in parts else Prefer.BEST)
+    if prefer is not Prefer.BEST and not finalists:
         raise parts["prefer"].fail(f"{prefer} is decided by a race, and there is none")
     up_to = None
     if "up_to" in parts:
@@ -151,7 +150,7 @@ def _blend(node: Node | None, race: RaceSpec) -> int:
     most = node.integer(*WHOLE["blend"])
     if not race.finalists:
         raise node.fail("a blend is made of the finalists of a race, and there is no race")
-    if race.prefer == "small":
+    if race.smallest_wins:
         raise node.fail("a blend is several models: with race.prefer small use blend: none")
     return most
 
@@ -188,7 +187,8 @@ def parse_spec(
         low, high = WHOLE[key]
         return at[key].integer(low, most or high) if key in at else default
 
-    table = word("purpose", *PURPOSES) == "table"
+    purpose = Purpose(word("purpose", *Purpose))
+    table = purpose is Purpose.TABLE
     searcher = word("searcher", *SEARCHERS)
     stops = {word: entry.early for word, entry in SCHEDULERS.items()}
     scheduler = word("scheduler", *(sorted(stops, key=lambda w: stops[w]) if table else stops))
@@ -201,7 +201,7 @@ def parse_spec(
     spec = SearchSpec(
         name=_name(at["name"]) if "name" in at else name,
         about=at["about"].text().strip() if "about" in at else "",
-        purpose="table" if table else "search",
+        purpose=purpose,
         searcher=searcher,
         scheduler=scheduler,
         metric=_metric(at["metric"]) if "metric" in at else "map@50",

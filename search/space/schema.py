@@ -18,7 +18,8 @@ from search.names import SPACE_NAME
 from search.paths import SPACES
 from search.space.domains import FIELDS, Field
 from search.space.params import BUNDLE_NAME
-from search.space.reader import KEYS, MODES, ORDERS, PREFER, PURPOSES, RACE, WHOLE
+from search.space.reader import KEYS, MODES, ORDERS, RACE, WHOLE
+from search.space.spec import Prefer, Purpose
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 FILE = "space.schema.json"
@@ -62,7 +63,7 @@ def space_schema() -> Schema:
     keys: dict[str, Schema] = {
         "name": {"type": "string", "pattern": f"^{SPACE_NAME.pattern}$"},
         "about": {"type": "string"},
-        "purpose": _words(PURPOSES),
+        "purpose": _words(tuple(Purpose)),
         "searcher": _words(SEARCHERS),
         "scheduler": _words(SCHEDULERS),
         "metric": {"type": "string", "pattern": rf"^({'|'.join(PER_USER)})@[1-9][0-9]{{0,8}}$"},
@@ -74,7 +75,10 @@ def space_schema() -> Schema:
         ),
         "split": _object({"order": _words(ORDERS), "test": _or_none(hold_out), "valid": hold_out}),
         "race": _or_none(
-            _object({key: _whole(key) for key in RACE if key in WHOLE} | {"prefer": _words(PREFER)})
+            _object(
+                {key: _whole(key) for key in RACE if key in WHOLE}
+                | {"prefer": _words(tuple(Prefer))}
+            )
         ),
         "blend": _or_none(_whole("blend")),
         "params": {

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,37 @@ MAX_TRIALS = 100_000  # of a run, however often it is extended
 _DRAWN = 128  # configs that stand for a space, and their seed
 
 
+class Purpose(StrEnum):
+    """What a space is for: to find a winner, or to compare its configs, all of them on test."""
+
+    SEARCH = "search"
+    TABLE = "table"
+
+
+class Prefer(StrEnum):
+    """Who wins the race: the best, or the smallest of those that are not proven worse than it."""
+
+    BEST = "best"
+    SMALL = "small"
+
+
 @dataclass(frozen=True)
 class RaceSpec:
     """The race: how many of the best trials meet, on how many fresh splits. 0: no race.
 
     up_to: on how many splits where the time budget has room for them; None: on no more than
-    `replicates`. prefer: who wins, the "best", or the "small"est of those that are not proven worse
-    than it.
+    `replicates`.
     """
 
     finalists: int
     replicates: int
-    prefer: str = "best"
+    prefer: Prefer = Prefer.BEST
     up_to: int | None = None
+
+    @property
+    def smallest_wins(self) -> bool:
+        """Whether the smallest wins of those that are not proven worse than the best."""
+        return self.prefer is Prefer.SMALL
 
     def plain(self) -> dict[str, Any]:
         """The YAML value that reads back as this race."""
@@ -42,7 +61,7 @@ class RaceSpec:
         # runs of earlier versions are known by the digest of a spec without these keys
         if self.up_to is not None:
             plain["up_to"] = self.up_to
-        return plain if self.prefer == "best" else plain | {"prefer": self.prefer}
+        return plain if self.prefer is Prefer.BEST else plain | {"prefer": str(self.prefer)}
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,7 @@ class SearchSpec:
 
     name: str
     about: str
-    purpose: str  # "search" | "table": every trial also on test, no race, winner or submission
+    purpose: Purpose
     searcher: str  # "tpe" | "random" | "grid"
     scheduler: str  # "asha" | "none"
     metric: str
@@ -67,6 +86,11 @@ class SearchSpec:
     blend: int  # members that a blend of the finalists may have; 0: no blend
     params: tuple[Param, ...]
     enqueue: tuple[Pairs, ...]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether every trial is measured on test too, without race, winner or submission."""
+        return self.purpose is Purpose.TABLE
 
     def searched(self) -> tuple[Param, ...]:
         """The parameters that the search chooses."""
@@ -171,7 +195,7 @@ class SearchSpec:
         return {
             "name": self.name,
             "about": self.about,
-            "purpose": self.purpose,
+            "purpose": str(self.purpose),
             "searcher": self.searcher,
             "scheduler": self.scheduler,
             "metric": self.metric,

@@ -71,7 +71,7 @@ class Stages:
     @property
     def data(self) -> TrialData:
         """What all trials share, sent once, by Ray's object store; test items for a table only."""
-        table = self.spec.purpose == "table"
+        table = self.spec.is_table
         return TrialData(
             train=self.split.train,
             valid=self.split.valid,

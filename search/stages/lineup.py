@@ -49,7 +49,7 @@ def finalists(run: Stages) -> list[TrialRecord]:
     if default is not None and default.config not in configs and not default.leaky:
         # where time is short the last to be left out, unless the search itself had cut it off
         chosen.insert(1 if default.may_win else len(chosen), default)
-    if run.spec.race.prefer == "small":
+    if run.spec.race.smallest_wins:
         return chosen + smaller_ones(run, ranked, chosen)
     if run.spec.blend:  # before more of the same method, which a blend gains less by
         first = {chosen[0].id}

@@ -190,7 +190,7 @@ def race_summary(
     default = first_default(run)
     names: dict[str, str] = {}
     best = table[0]
-    if run.spec.race.prefer == "small":
+    if run.spec.race.smallest_wins:
         table = smallest_first(run, table, racers, per_user)
     winner = table[0]
     if winner is not best:

@@ -128,7 +128,7 @@ def decide_pace(run: Stages) -> None:
     if cost is None:
         return
     run.display.note(cost.words())
-    if (pace := cost.pace()) is None or run.spec.purpose == "table":
+    if (pace := cost.pace()) is None or run.spec.is_table:
         return
     for line in cost.pace_words(pace):
         run.display.note(line)
