@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import optuna
 from optuna import Study
@@ -14,7 +15,7 @@ from search.space.spec import SearchSpec
 from search.tune.distributions import suggest
 from search.tune.new_configs import Known, NewConfigs, NoNewConfigError
 from search.tune.samplers import STARTUP, random_sampler
-from search.tune.study import tell
+from search.tune.study import StudyTrial, frozen_trial, tell
 
 
 class Memory:
@@ -23,12 +24,17 @@ class Memory:
     What TPE needs for a proposal grows with the trials, to a fifth of a second at 5,000. Where
     `LIMIT` have ended, `KEPT` are remembered: a fifth of them the best, the others an even part
     of the rest, so that it still knows where bad ones lie. Trials have their number in the run.
+
+    TPE counts a running trial among the bad ones. Of more than `SHOWN` it sees the first that many;
+    each of the others once it has ended (ADR 179).
     """
 
     def __init__(self, spec: SearchSpec, startup: int) -> None:
         self._spec, self._startup = spec, startup
         self._study = optuna.create_study(direction="maximize")
         self._open: dict[int, Trial] = {}
+        self._hidden: dict[int, StudyTrial] = {}
+        self._stubs: set[int] = set()  # of the study: where hidden trials were proposed
         self._ended = 0
 
     @staticmethod
@@ -50,6 +56,9 @@ class Memory:
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
         """A trial with these parameters."""
+        if len(self._open) >= SHOWN:
+            self._hidden[number] = StudyTrial(number, dict(params), State.RUNNING)
+            return
         self._study.sampler = random_sampler(0)
         self._study.enqueue_trial(dict(params))
         self._open[number] = self._study.ask()
@@ -66,16 +75,28 @@ class Memory:
         except NoNewConfigError:
             tell(self._study, trial, State.FAILED, None, "no config is left that was not tried")
             raise
-        self._open[number] = trial
+        if len(self._open) >= SHOWN:
+            tell(self._study, trial, State.FAILED, None, "hidden while it runs")
+            self._stubs.add(trial.number)
+            self._hidden[number] = StudyTrial(number, dict(params), State.RUNNING)
+        else:
+            self._open[number] = trial
         return params
 
     def report(self, number: int, step: int, value: float) -> None:
         """An intermediate value of a trial that was begun."""
-        self._open[number].report(value, step)
+        if (hidden := self._hidden.get(number)) is not None:
+            self._hidden[number] = replace(hidden, steps=(*hidden.steps, (step, value)))
+        else:
+            self._open[number].report(value, step)
 
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
         """How a trial that was begun ended."""
-        tell(self._study, self._open.pop(number), state, value, cause)
+        if (hidden := self._hidden.pop(number, None)) is not None:
+            ended = replace(hidden, state=state, value=value, error=cause)
+            self._study.add_trial(frozen_trial(self._spec, ended, "the search"))
+        else:
+            tell(self._study, self._open.pop(number), state, value, cause)
         self._grown()
 
     def _grown(self) -> None:
@@ -83,9 +104,11 @@ class Memory:
         if self._ended <= LIMIT:
             return
         trials = self._study.get_trials(deepcopy=False)
-        kept = remembered([t for t in trials if t.state.is_finished()], KEPT)
+        ended = [t for t in trials if t.state.is_finished() and t.number not in self._stubs]
+        kept = remembered(ended, KEPT)
         running = {number: trials[trial.number] for number, trial in self._open.items()}
         self._study, self._open = optuna.create_study(direction="maximize"), {}
+        self._stubs.clear()
         self._study.add_trials(kept)
         self._ended = len(kept)
         for number, trial in running.items():
@@ -94,7 +117,7 @@ class Memory:
                 self._open[number].report(value, step)
 
 
-LIMIT, KEPT = 900, 600
+LIMIT, KEPT, SHOWN = 900, 600, 256
 
 
 def remembered(ended: list[FrozenTrial], most: int) -> list[FrozenTrial]:

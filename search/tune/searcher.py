@@ -141,7 +141,8 @@ class StudySearch(Searcher):
 
     def _remembering(self) -> Methods | memories.Memory | None:
         """The memory that proposes, made once the study has outgrown its sampler."""
-        if self._outgrows and self._ended >= memories.LIMIT:
+        many = self._ended >= memories.LIMIT or len(self._open) >= memories.SHOWN
+        if self._outgrows and many:
             self._outgrows = False
             self._memory = memories.Memory.of(self.spec, self.study)
             for known in self._open.values():

@@ -103,3 +103,62 @@ def test_running_trials_are_carried_over(space: str) -> None:
         else list(search._memory._memories.values())  # type: ignore[union-attr]
     )
     assert all(not memory._open for memory in all_of_them)
+
+
+@pytest.mark.parametrize("space", ["bpr_uniform", "all"])
+def test_of_many_running_trials_the_sampler_sees_a_part(
+    monkeypatch: pytest.MonkeyPatch, space: str
+) -> None:
+    monkeypatch.setattr(memories, "SHOWN", 2)
+    monkeypatch.setattr(memories, "LIMIT", 30)
+    monkeypatch.setattr(memories, "KEPT", 20)
+    search = StudySearch(load_spec(space), seed=2, budget=200)
+    running: list[str] = []
+
+    def shown() -> list[int]:
+        return [
+            sum(trial.state == TrialState.RUNNING for trial in memory._study.trials)
+            for memory in memories_of(search)
+        ]
+
+    for n in range(110):
+        running.append(f"x{n}")
+        assert suggest(search, f"x{n}") is not None
+        search.on_trial_result(f"x{n}", {"epoch": 1, "objective": 0.001 * n})
+        if search._memory is not None:
+            assert max(shown()) <= 2
+        if len(running) == 20:
+            oldest = running.pop(0)
+            finish(search, oldest, 0.5 + 0.001 * n, stop="epochs" if n % 2 else None)
+    assert max(shown()) == 2
+    assert sum(len(memory._hidden) for memory in memories_of(search)) >= 1
+    for tune_id in running:
+        finish(search, tune_id, 0.9, stop="epochs")
+    # What was hidden while it ran counts once it has ended, and what it was proposed as does not.
+    for memory in memories_of(search):
+        assert not memory._open
+        assert not memory._hidden
+        assert all(t.state != TrialState.RUNNING for t in memory._study.trials)
+        real = [t for t in memory._study.trials if t.number not in memory._stubs]
+        assert len(real) == memory._ended
+        assert all(t.state != TrialState.FAIL for t in real)
+    assert {t.state for t in records(search.study)} == {State.COMPLETE, State.PRUNED}
+
+
+def memories_of(search: StudySearch) -> list[memories.Memory]:
+    if isinstance(search._memory, memories.Memory):
+        return [search._memory]
+    assert search._memory is not None
+    return list(search._memory._memories.values())
+
+
+def test_few_running_trials_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> list[dict[str, Any]]:
+        search = StudySearch(spec(), seed=3, budget=30)
+        for n in range(5):
+            suggest(search, f"long{n}")
+        return [t.params for t in run(search, value)]
+
+    before = made()
+    monkeypatch.setattr(memories, "SHOWN", 7)
+    assert made() == before
