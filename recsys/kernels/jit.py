@@ -15,7 +15,7 @@ from typing import Any
 import numba
 import platformdirs
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import cgutils, types
+from numba import types
 from numba.core.caching import UserProvidedCacheLocator
 from numba.extending import intrinsic
 
@@ -162,10 +162,10 @@ def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]  # noqa: 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         view = context.make_array(sig.args[0])(context, builder, args[0])
         place = context.cast(builder, args[1], sig.args[1], types.intp)
-        address = builder.bitcast(builder.gep(view.data, [place]), cgutils.voidptr_t)
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        address = builder.bitcast(builder.gep(view.data, [place]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
         builder.call(function, [address, i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
