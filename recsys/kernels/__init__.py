@@ -1,8 +1,8 @@
-"""Compiled code (numba) that no model owns; arrays in, arrays out.
+"""Compiled code (numba) that belongs to no model; arrays in, arrays out.
 
-`jit` compiles and caches, for the kernels of the models too. `topk` ranks items by all scores,
-`bounds` where most are ruled out by a bound; `lookup` finds an item in a sorted row; `normal` takes
-logarithms of a normal distribution's tail, for the sampler of the search.
+`jit` compiles and caches, also for the kernels of the models. `topk` ranks items by all scores,
+`bounds` by few scores, where bounds rule most items out; `lookup` finds an item in a sorted row;
+`normal` computes logarithms of the tail of a normal distribution, for the sampler of the search.
 
 Others import: bounds, jit, lookup, normal, topk.
 

@@ -1,9 +1,9 @@
-"""Compiled selection of a user's best unseen items where most are ruled out by a bound.
+"""Compiled selection of users' best unseen items, where bounds of the scores rule most items out.
 
-Shapes: B users of a tile, W items of a chunk, U users, I items, d factors, k places. Items are
-numbered by their place in an order of the caller's; `order` has the item at each place. The best
-items so far of a user are a heap whose root is the worst of them: the lowest score, of equal ones
-the highest item.
+Shapes: B users of a tile, W items of a chunk, U users, I items, d factors, k places. The caller
+sorts items in any order; `order` has the item at each place of it. A user's best items so far are a
+heap with the worst of them at the root: the one with the lowest score, or the highest of equal
+ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _worse(score, item, than_score, than_item):  # type: ignore[no-untyped-def]
 
 @kernel(inline=True)
 def _sink(scores, items, row, size, score, item):  # type: ignore[no-untyped-def]
-    """Put an entry in the place of the root and let it sink."""
+    """Replace the root by an entry and let it sink to its place."""
     at = 0
     while True:
         child = 2 * at + 1
@@ -60,7 +60,7 @@ def _sink(scores, items, row, size, score, item):  # type: ignore[no-untyped-def
 
 @kernel(inline=True)
 def _rise(scores, items, row, size, score, item):  # type: ignore[no-untyped-def]
-    """Add an entry behind the last and let it rise."""
+    """Add an entry after the last one and let it rise to its place."""
     at = size
     while at > 0:
         parent = (at - 1) >> 1
@@ -96,8 +96,12 @@ def take_chunk(
 ) -> int:
     """Add the items at places first..first+width-1 to the heaps of the first `rows` users.
 
-    bounds_BW: what no score of the chunk exceeds; only items whose bound reaches the worst of a
-    user's k best so far are scored. Returns how many were.
+    bounds_BW: float32, upper bounds of the scores; an item is scored only if its bound reaches the
+    worst of the user's k best so far. users_B: int32, the users. users_Ud, items_Id, bias_I:
+    float32; a score is a dot product plus the item's bias, and items are by place. order_I: int32,
+    the item at each place. seen_indptr, seen_indices: int64 (U+1,) and int32, the items to leave
+    out. best_Bk, items_Bk, sizes_B: float32, int32 and int64, the scores, items and sizes of the
+    heaps. Returns how many items were scored.
     """
     k = items_Bk.shape[1]
     scored = 0
@@ -140,7 +144,10 @@ def in_order(
     rows: int,
     out_Bk: NDArray[np.int32],
 ) -> None:
-    """The heaps' items, best first, -1 where a heap holds fewer than k; empties the heaps."""
+    """Write the items of the first `rows` heaps to `out`, int32 (B, k), best first, padded with -1.
+
+    best_Bk, items_Bk, sizes_B: the heaps, as in `take_chunk`; they are empty afterwards.
+    """
     for row in range(rows):
         for place in range(sizes_B[row], out_Bk.shape[1]):
             out_Bk[row, place] = -1

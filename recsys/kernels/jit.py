@@ -1,4 +1,4 @@
-"""How the kernels are compiled: one decorator, one cache on disk, one prefetch instruction."""
+"""How kernels are compiled: two decorators, a cache on disk, and a prefetch instruction."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 import numba
 import platformdirs
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import cgutils, types
+from numba import types
 from numba.core.caching import UserProvidedCacheLocator
 from numba.extending import intrinsic
 
-# Sums may be reordered (that is what vectorises a dot product) and a*b+c fused. Not among them:
-# nnan and ninf, because a diverging training must show its NaN.
+# Sums may be reordered, without which a dot product can't be vectorised, and a*b+c may be fused.
+# nnan and ninf are left out, because a training that diverges must show its NaN.
 FAST = frozenset({"reassoc", "contract", "nsz"})
 
 
@@ -30,12 +30,13 @@ ROOM = 32 << 20  # bytes: the compiled kernels take 16 MB
 
 @cache
 def cache_folder() -> Path | None:
-    """Folder of the compiled code, or None where nothing private can be written.
+    """The folder of the compiled code, or None if no private folder can be written.
 
-    That is the user's cache, or where it can't be used (a home that is read-only, full or not
-    there) a private folder under the system's temporary one, so that workers need not compile
-    each for itself. Its name holds a digest of every kernel source: numba itself notices only
-    changes of the file a function is defined in, not of the functions it inlines from other files.
+    It is in NUMBA_CACHE_DIR, or if that is not set, in the user's cache. If that can't be used (a
+    home that is read-only, full or missing), it is in a private folder in the system's temporary
+    one, so that not every worker has to compile.
+    Its name includes a digest of all kernel sources: numba itself only notices changes in the file
+    that defines a function, not in functions from other files that are inlined.
     """
     digest = hashlib.sha256(numba.__version__.encode())
     # every folder of kernels in the package: recsys/kernels and those of the models
@@ -60,7 +61,7 @@ def _bases() -> Iterator[Path]:
 
 
 def _private(folder: Path) -> bool:
-    """Whether compiled code can be kept there, and nobody else can put any there.
+    """Whether compiled code can be kept in `folder`, and nobody else can put any there.
 
     Cached code is loaded by unpickling, so a folder that somebody else could write to is never
     used.
@@ -82,9 +83,10 @@ def _ours(folder: Path) -> bool:
 
 
 def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile without the GIL; `inline` for small functions called inside other kernels.
+    """A decorator that compiles a function to run without the GIL.
 
-    Kernels index without bounds checks and divide as C does: callers hold the shapes right.
+    inline: for small functions that other kernels call; they are not cached by themselves. Kernels
+    index without bounds checks and divide as C does, so callers must pass the right shapes.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,14 +104,17 @@ def kernel(*, inline: bool = False) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def exact(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile for one signature at import, without the GIL and with sums in the order written."""
+    """A decorator that compiles a function for one signature at import, to run without the GIL.
+
+    signature: numba's, or its text. Sums are computed in the order written.
+    """
     return lambda function: _cached(function, signature, nogil=True)
 
 
 def _cached(function: Callable[..., Any], *signature: Any, **options: Any) -> Callable[..., Any]:
-    """`function` compiled, its code kept in `cache_folder` where there is one.
+    """`function`, compiled, with its code kept in `cache_folder` if there is one.
 
-    Where the code can't be saved because the disk is full, it is compiled all the same.
+    If the code can't be saved because the disk is full, it is compiled all the same.
     """
     if (folder := cache_folder()) is not None:
         with suppress(OSError):  # of a signature: saved at once
@@ -120,14 +125,14 @@ def _cached(function: Callable[..., Any], *signature: Any, **options: Any) -> Ca
 class ByPackage(UserProvidedCacheLocator):
     """Where in `numba.config.CACHE_DIR` the code of a function is kept.
 
-    numba names the place by the path of the source. Kernels have it by their package instead: the
-    folder is named by what the sources say, so every copy of them may use it, be it another
-    checkout, an installation, or what a cluster was sent.
+    numba names the place after the path of the source. For kernels it is named after their package
+    instead. `cache_folder` depends on the content of the sources, so all copies of them can share
+    it: another checkout, an installation, or what a cluster was sent.
     """
 
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
-        """The folder of a source's code; numba asks with the path of the source."""
+        """The folder for the code of a source, from the path of the source."""
         source = Path(py_file).resolve()
         if source.is_relative_to(PACKAGE):
             return ".".join(source.parent.relative_to(PACKAGE.parent).parts)
@@ -136,7 +141,7 @@ class ByPackage(UserProvidedCacheLocator):
 
 
 def _saved_in(folder: Path, function: Callable[..., Any], *signature: Any, **options: Any) -> Any:
-    # numba reads these when it decorates; set back, so that no other user is affected
+    # numba reads these when it decorates; they are restored, so that other code is not affected
     before = numba.config.CACHE_DIR, numba.config.CACHE_LOCATOR_CLASSES
     numba.config.CACHE_DIR = str(folder)
     numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{ByPackage.__name__}"
@@ -156,16 +161,19 @@ def _saved_in(folder: Path, function: Callable[..., Any], *signature: Any, **opt
 
 @intrinsic
 def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """Ask for the cache line of `array.ravel()[index]` (C-contiguous); never faults."""
+    """Ask the processor to fetch the cache line of `array.ravel()[index]`; any index is safe.
+
+    array: C-contiguous.
+    """
     signature = types.void(array, index)
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         view = context.make_array(sig.args[0])(context, builder, args[0])
         place = context.cast(builder, args[1], sig.args[1], types.intp)
-        address = builder.bitcast(builder.gep(view.data, [place]), cgutils.voidptr_t)
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        address = builder.bitcast(builder.gep(view.data, [place]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
         builder.call(function, [address, i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
@@ -174,9 +182,9 @@ def prefetch(typingctx, array, index):  # type: ignore[no-untyped-def]  # noqa: 
 
 @kernel(inline=True)
 def prefetch_row(table, row, width):  # type: ignore[no-untyped-def]
-    """Ask for a row of a C-contiguous 2-D float32 table of `width` columns."""
+    """Prefetch a row of a C-contiguous float32 table (rows, width)."""
     start = row * width
-    # 16 floats a cache line; past 8 lines the hardware's own prefetcher has caught on
+    # 16 floats per cache line; after 8 lines the hardware's own prefetcher has noticed
     for column in range(0, min(width, 128), 16):
         prefetch(table, start + column)
-    prefetch(table, start + width - 1)  # where rows do not start at a line there is one more
+    prefetch(table, start + width - 1)  # rows that don't start at a line end in one more

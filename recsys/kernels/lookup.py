@@ -1,4 +1,4 @@
-"""Looking an item up in a sorted row."""
+"""Looks an item up in a sorted row."""
 
 # mypy: disallow_untyped_defs=False
 # mypy: disable-error-code=no-untyped-call
@@ -10,7 +10,7 @@ from recsys.kernels.jit import kernel
 
 @kernel(inline=True)
 def holds(indices, low, high, item):
-    """Whether sorted indices[low:high] has `item`."""
+    """Whether indices[low:high], ascending, contains `item`."""
     end = high
     while low < high:
         middle = (low + high) >> 1

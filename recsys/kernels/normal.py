@@ -1,4 +1,7 @@
-"""The logarithm of a normal distribution's lower tail, to the last bit as plain Python has it."""
+"""The logarithm of the lower tail of a normal distribution.
+
+Results are the same, to the last bit, as those of plain Python.
+"""
 
 # mypy: disallow_untyped_defs=False
 # mypy: disable-error-code=no-untyped-call
@@ -9,13 +12,13 @@ import math
 
 from recsys.kernels.jit import exact
 
-FAR = -20.0  # below this the tail is a series in 1 / x^2
+FAR = -20.0  # at and below this the tail is computed as a series in 1 / x^2
 EPSILON = 2.0**-52
 
 
 @exact("float64(float64)")
 def tail(a):
-    """P(X <= a)."""
+    """P(X <= a) for a standard normal X."""
     x = a / 2**0.5
     if x < -1 / 2**0.5:
         return 0.5 * math.erfc(-x)
@@ -26,9 +29,11 @@ def tail(a):
 
 @exact("float64(float64, float64)")
 def log_far_tail(a, two):
-    """log P(X <= a) for a far below 0: its leading terms, and a series until nothing changes.
+    """log P(X <= a) for a standard normal X and a at or below FAR.
 
-    two: 2.0, which the compiler must not know: Python squares by `pow`, which is not always a * a.
+    Leading terms plus the logarithm of a series, summed until it no longer changes. two: 2.0. It is
+    an argument so that the compiler does not know it: Python squares with `pow`, whose result is
+    not always a * a.
     """
     square = math.pow(a, two)
     leading = -0.5 * square - math.log(-a) - 0.5 * math.log(2 * math.pi)
@@ -46,7 +51,10 @@ def log_far_tail(a, two):
 
 @exact("void(float64[::1], float64[::1], float64)")
 def log_tails(values, into, two):
-    """into[n] = log P(X <= values[n]) of a standard normal X. two: see `log_far_tail`."""
+    """into[n] = log P(X <= values[n]) for a standard normal X; both float64 (N,).
+
+    two: 2.0, see `log_far_tail`.
+    """
     for n in range(len(values)):
         a = values[n]
         if a > 6:

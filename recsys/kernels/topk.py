@@ -1,13 +1,13 @@
 """Compiled selection of the best unseen items of many users.
 
-Shapes: B rows of a block, I items, k places. Signatures are explicit, so importing this module
-compiles (or loads from the cache of `jit.py`) everything: no first call pays for it. All of it runs
-without the GIL.
+Shapes: B rows of a block, U users, I items, k places. Signatures are explicit, so importing this
+module compiles everything, or loads it from the cache of `jit.py`, and no first call is slow. All
+of it runs without the GIL.
 
-How one row is done: float scores become int32 keys of the same order (so that maxima
-vectorise), seen items get the lowest key, and the k-th largest of a few hundred group maxima is
-a floor below which nothing can be among the best k. What passes the floor, usually little more
-than k items, is sorted by (score descending, item ascending).
+How a row is ranked: float scores become int32 keys of the same order, so that maxima can be
+vectorised. Seen items get the lowest key. With many items, the k-th largest of the maxima of 128
+groups or more is a floor: items below it cannot be among the best k. The items at or above it,
+usually few more than k, are sorted by score, descending, and then by item, ascending.
 """
 
 from __future__ import annotations
@@ -67,10 +67,12 @@ def best_unseen(
     first: int,
     last: int,
 ) -> int:
-    """Fill rows first..last-1 of `out`: items by descending score, ties by lower item, -1 pads.
+    """Fill rows first..last-1 of out_Bk (int32) with each user's best unseen items, best first.
 
-    Seen items never appear; an unseen item scored -inf does, after all others. Returns -1, or
-    the first row that holds a NaN (rows before it are done).
+    Ties go to the lower item; rows are padded with -1. scores_BI: float32. users_B: int32, the user
+    of each row. seen_indptr, seen_indices: int64 (U+1,) and int32, the items to leave out. An
+    unseen item with a score of -inf is listed after all others. Returns -1, or the first row with a
+    NaN; rows before it are done.
     """
     n_items = scores_BI.shape[1]
     k = out_Bk.shape[1]
@@ -150,7 +152,11 @@ def mark_hits(
     first: int,
     last: int,
 ) -> None:
-    """For rows first..last-1: out[b, j] tells whether items[b, j] is in the user's held-out row."""
+    """For rows first..last-1, set out[b, j] to whether items[b, j] is a held-out item of the user.
+
+    items_Bk: int32, padded with -1. users_B: int32, the user of each row. held_indptr,
+    held_indices: int64 (U+1,) and int32, the held-out items.
+    """
     held = np.zeros(n_items, np.bool_)
     for row in range(first, last):
         user = users_B[row]

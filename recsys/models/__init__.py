@@ -1,14 +1,14 @@
-"""Every model there is, each behind the one contract of `base.py`.
+"""All models, each behind the contract in `base.py`.
 
-A model is one file (or folder) and one line in `MODELS`. What is named there is imported at its
-first use: checking a space needs the configs, which import neither torch nor numba. In: a flat
+A model is one file (or folder) and one line in `MODELS`. Classes named there are imported at first
+use: checking a space needs only the configs, which import neither torch nor numba. In: a flat
 config and interactions. Out: a `Model`, and a report for each epoch of its training.
 
 `base` is the contract, `progress` what an epoch reports, `epochs` the loop of all models that have
-them, `saved` a model in a folder, `catalogue` the ids and seen items beside it. Models:
-`popularity`, `ease`, `slim`, `item_knn`, `rp3beta` (they share `linear` and `neighbours`), `ials`,
-and `mf/`; `blend` is made of trained ones. `warm_up` has the kernels compiled (those of the simple
-models lie in `kernels/`) before workers would.
+epochs, `saved` a model in a folder, `catalogue` the ids and seen items beside it. Models:
+`popularity`, `ease`, `slim`, `item_knn`, `rp3beta` (which share `linear` and `neighbours`), `ials`,
+and `mf/`; `blend` is made of trained models. `warm_up` compiles kernels before workers start; the
+kernels of models that are one file each are in `kernels/`.
 
 Others import: base, blend, catalogue, ease, item_knn, popularity, progress, saved, slim, warm_up.
 
@@ -50,7 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a model lives, as `module:class`."""
+    """Where a model's two classes are, each as `module:class`: its config and the model itself."""
 
     config: str
     model: str
@@ -75,24 +75,27 @@ DEFAULT = "lfm"  # the model of a flat config that does not name one
 
 
 def config_of(name: str) -> type[ModelConfig]:
-    """The config class of a model; `ConfigError` for a name that is not in `MODELS`."""
+    """The config class of the model called `name`, or of a blend; `ConfigError` for other names."""
     found: type[ModelConfig] = _load(_entry(name).config)
     return found
 
 
 def model_of(config: ModelConfig) -> type[Model]:
-    """The model that a config is of."""
+    """The model class that a config belongs to."""
     return model_named(config.model)
 
 
 def model_named(name: str) -> type[Model]:
-    """A model by its name; `ConfigError` for a name that is not in `MODELS`."""
+    """The class of the model called `name`, or of a blend; `ConfigError` for other names."""
     found: type[Model] = _load(_entry(name).model)
     return found
 
 
 def new_model(config: ModelConfig, items: CSR, rng: np.random.Generator) -> Model:
-    """An untrained model of `config` for the users and items of `items`."""
+    """An untrained model of `config` for the users and items of `items`, a CSR of U x I.
+
+    rng: draws the initial weights, in models that have any. Raises ConfigError for a blend.
+    """
     return model_of(config).create(config, items.n_users, items.n_items, rng=rng)
 
 
@@ -104,7 +107,12 @@ def fit_model(
     threads: int = 1,
     device: str = "cpu",
 ) -> Model:
-    """A model trained on `items` without validation, for as many epochs as its config says."""
+    """A model trained on `items` without validation, for the number of epochs in its config.
+
+    items: a CSR of U x I. rng: draws the initial weights and seeds the training. threads: of the
+    CPU. device: torch's name, "cpu" or "cuda"; only the factorization uses it. The returned model
+    is in host memory. Raises what `Model.train` raises, and ConfigError for a blend.
+    """
     model = new_model(config, items, rng)
     for _ in model.train(config, items, None, rng=rng, threads=threads, device=device):
         pass
@@ -112,16 +120,18 @@ def fit_model(
 
 
 def config_from_flat(flat: dict[str, Any]) -> ModelConfig:
-    """The config that flat parameters describe; `model` says of which model, by default `lfm`.
+    """The config that flat parameters describe; `model` names the model and defaults to `lfm`.
 
-    An unknown, missing or illegal parameter is a `ConfigError`.
+    Raises ConfigError for a parameter that is unknown, missing or out of bounds.
     """
     return config_of(flat.get("model", DEFAULT)).from_flat(flat)
 
 
 def leaky(flat: Mapping[str, Any] | None) -> bool:
-    """Whether a flat config, or some parameters of one, let a training know which items are held
-    out, as the `leaks` of its config class say. Everybody else asks here.
+    """Whether a flat config, or some parameters of one, let training know which items are held out.
+
+    It does if a parameter has a value that the `leaks` of any model's config list; None has none.
+    Only this function and `ModelConfig.leaky`, which also covers blends, decide this.
     """
     known = flat or {}
     return any(

@@ -1,6 +1,6 @@
 """What a model is: the contract that a search, its race, its test and its refit rely on.
 
-Shapes: U users, I items, B users of a block.
+Shapes: U users, I items, L lists of items.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from recsys.interactions import CSR
 from recsys.models.progress import Checkpoints, EpochReport
 from recsys.scoring import Vectors
 
-# For lists of items that people like, CSR (L, I): scores of every item, float32 (L, I). Whoever has
-# an empty list gets what suits everybody.
+# From lists of items that people like, CSR (L, I), to scores of every item, float32 (L, I). What an
+# empty list gets differs between models: equal scores, or those of an average user.
 ListScorer = Callable[[CSR], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What training a config takes, roughly: right within an order of magnitude.
+    """What training a config takes: an estimate, right within an order of magnitude.
 
-    memory: bytes held at the peak, not counting the interactions. work: floating-point operations
-    of the whole training, evaluation not included.
+    memory: bytes at the peak, excluding the interactions. work: floating-point operations of the
+    whole training, excluding evaluation.
     """
 
     memory: int
@@ -41,7 +41,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a data set is, for `Model.cost`."""
+    """The size of a data set, for `Model.cost`: numbers of users, items and positive pairs."""
 
     users: int
     items: int
@@ -50,10 +50,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A flat parameter of a config: `int`, `float`, or one of some words.
+    """A flat parameter of a config: an `int`, a `float`, or one of a few words.
 
-    limits: what the config takes, in words. default: None where the parameter must be given. Both
-    may differ between models that share a parameter.
+    kind: the type, `str` for words. words: the values it may have, empty for a number. limits: the
+    range of a number, such as `above 0, at most 10`. default: None where the parameter must be
+    given. Comparison ignores limits and default: models that share a parameter may differ in them.
     """
 
     kind: type
@@ -63,14 +64,14 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """What a message says was expected."""
+        """What an error message says was expected."""
         if self.words:
             return "one of " + ", ".join(self.words)
         return "a whole number" if self.kind is int else "a number"
 
     @staticmethod
     def of(model: type[BaseModel], name: str) -> Parameter:
-        """The parameter that a field of a pydantic model is."""
+        """The parameter for the field `name` of a pydantic model."""
         found = model.model_fields[name]
         default = None if found.is_required() else found.default
         if words := get_args(found.annotation):
@@ -80,12 +81,12 @@ class Parameter:
         return Parameter(kind, limits=_limits(found.metadata), default=default)
 
 
-# pydantic's bounds of a number, and how they are said
+# pydantic's bounds of a number, and their wording
 _LIMITS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}"}
 
 
 def _limits(bounds: Sequence[Any]) -> str:
-    """What a number may be, of the bounds of a pydantic field: `above 0, at most 10`."""
+    """The range of a number, from the bounds of a pydantic field: `above 0, at most 10`."""
     said = (
         words.format(f"{getattr(bound, key):,.10g}")
         for key, words in _LIMITS.items()
@@ -98,8 +99,9 @@ def _limits(bounds: Sequence[Any]) -> str:
 class ModelConfig(BaseModel):
     """The hyperparameters of one model, frozen and typed; one subclass for each model.
 
-    A config is flat at the doors only (a space, Optuna, MLflow, `config.json`): `from_flat` and
-    `to_flat` are these doors. `model` is the name in `recsys.models.MODELS`.
+    A config is flat only where it enters or leaves the recommender (a space, Optuna, MLflow,
+    `config.json`): `from_flat` and `to_flat` convert it. `model` is the name in
+    `recsys.models.MODELS`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -108,7 +110,10 @@ class ModelConfig(BaseModel):
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> Self:
-        """Build from flat parameters; an unknown, missing or illegal one is a `ConfigError`."""
+        """The config that flat parameters describe.
+
+        Raises ConfigError for a parameter that is unknown, missing or out of bounds.
+        """
         values = {name: value for name, value in flat.items() if name != "model"}
         unknown = sorted(values.keys() - cls.model_fields.keys())
         if unknown:
@@ -126,17 +131,17 @@ class ModelConfig(BaseModel):
         return {"model": self.model, **self.model_dump()}
 
     def label(self) -> str:
-        """The config in a few words, as a name shows it: `slim k=200 l2=100`."""
+        """A short description of the config, used in names: `slim k=200 l2=100`."""
         kept = (f"{short}={_brief(getattr(self, name))}" for name, short in self.shorts.items())
         return " ".join([self.model.replace("_", "-"), *kept])
 
-    # what `label` shows: fields, and what each is called there
+    # the fields that `label` shows, and how it abbreviates each
     shorts: ClassVar[dict[str, str]] = {}
     # flat parameters that decide which others exist
     structural: ClassVar[tuple[str, ...]] = ()
-    # flat parameters that say the same in different ways, of which a config takes one
+    # groups of flat parameters that say the same in different ways; a config takes one of each
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    # flat parameters with a word of which a training knows which items are held out
+    # flat parameters, each with the value that lets training know which items are held out
     leaks: ClassVar[dict[str, str]] = {}
 
     def key(self) -> str:
@@ -145,7 +150,9 @@ class ModelConfig(BaseModel):
 
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:
-        """What a space may set. `epochs` is not among them: it is the space's `max_epochs`."""
+        """The flat parameters that a space may set, by name: all but `epochs`, which a space calls
+        `max_epochs`.
+        """
         return {name: Parameter.of(cls, name) for name in cls.model_fields if name != "epochs"}
 
     @property
@@ -156,25 +163,31 @@ class ModelConfig(BaseModel):
 
     @property
     def kind(self) -> str:
-        """What configs have in common whose seconds grow alike with their work (`Model.cost`)."""
+        """The name of a group of configs that take the same time per operation of `Model.cost`."""
         return self.model
 
     def honest(self) -> Self:
-        """This config without any knowledge of what is held out; itself where it has none."""
+        """This config, changed so that training does not know which items are held out.
+
+        Returns the config itself unless a subclass says otherwise.
+        """
         return self
 
     def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
-        """This config, trained for exactly `epochs` epochs; itself for a model without epochs."""
+        """This config with `epochs` epochs; the config itself for a model without epochs."""
         return self
 
 
 def _brief(value: Any) -> str:
-    """A parameter with the digits that tell two configs apart at a glance."""
+    """A value as text, rounded to the digits that matter at a glance."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def first_problem(error: ValidationError, names: dict[str, str] | None = None) -> str:
-    """The first problem of a pydantic error in one line; `names`: location to flat name."""
+    """The first problem of a pydantic error, in one line.
+
+    names: the flat name of a parameter by its dotted location, where they differ.
+    """
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     name = (names or {}).get(where, where.rsplit(".", 1)[-1])
@@ -189,14 +202,18 @@ class Model(ABC):
     """A recommender for U users and I items: created, trained in place, asked for scores, saved.
 
     One file and one line in `recsys.models.MODELS` make a model searchable (`model: NAME` in a
-    space), raced, tested, refitted, exported and served. What only one model has, such as a leak
-    or parameters that depend on each other, its config class says (`ModelConfig`), not the search.
+    space), raced, tested, refitted, exported and served. Whatever only one model has, such as a
+    leak or parameters that depend on each other, is declared by its `ModelConfig`, not in the
+    search.
     """
 
     @classmethod
     @abstractmethod
     def create(cls, config: Any, n_users: int, n_items: int, *, rng: np.random.Generator) -> Self:
-        """An untrained model; `config` is of the model's own config class."""
+        """An untrained model for `n_users` users (U) and `n_items` items (I).
+
+        config: an instance of the model's own config class. rng: draws the initial weights.
+        """
 
     @abstractmethod
     def train(
@@ -214,26 +231,31 @@ class Model(ABC):
         time_limit: float | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> Iterator[EpochReport]:
-        """Train in place, with one report per epoch; at the end the model holds its best weights.
+        """Train in place, yielding one report per epoch; at the end the model has its best weights.
 
-        positives, held_out: CSR of U x I. With held-out items each evaluated epoch has `metric`,
-        which decides what is best, and `metrics`; without, exactly the config's epochs run.
-        exclude: items that a leaky config keeps out of its negatives; others ignore it.
-        time_limit: seconds; the epoch that passes it is the last. The last report has a `stop`. A
-        report that is evaluated has its `evaluation`, and until the next the model is of its epoch.
-        checkpoints: where they are kept, and the one to continue from; a model without epochs
-        makes none.
+        config: an instance of the model's own config class. positives: CSR of U x I. held_out: CSR
+        of U x I, or None. With held-out items, an evaluated epoch reports `metric`, which decides
+        which epoch is best, and `metrics`. Without them, all of the config's epochs run and the
+        last weights are kept. rng: the only source of randomness. exclude: CSR of U x I, items that
+        a leaky config keeps out of its negatives; other configs ignore it. threads: of the CPU.
+        device: torch's name, "cpu" or "cuda"; models that run only on the CPU ignore it.
+        time_limit: seconds of training and evaluation; the first epoch trained past it is the last.
+        checkpoints: where checkpoints are kept, and the one to continue from; models without epochs
+        make none. The last report has a `stop`. The report of an evaluated epoch has its
+        `evaluation`; until the next report is requested, the model has the weights of that epoch.
 
-        Raises ConfigError for a metric that is unknown or too deep, InputError where nobody has
-        a held-out item, DivergedError where the loss or a weight is not finite.
+        Raises ConfigError for a metric that is unknown or looks at more places than there are
+        items, InputError where no user can be evaluated, DivergedError where the loss or a weight
+        is not finite.
         """
 
     @classmethod
     def warm_up(cls, config: Any, *, threads: int = 1) -> None:
-        """Compile, or load from disk, what training calls on a CPU, before workers all do it.
+        """Compile, or load from disk, what training calls on a CPU, so that workers need not.
 
-        config: any that a space can draw; others of the model shall find theirs compiled as well.
-        Here it is trained for an epoch on three items.
+        config: any config of the model. Whatever other configs of the model call must be compiled
+        as well. threads: of the CPU, for the training. This version trains `config` for one epoch
+        on three items.
         """
         few = CSR.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), 2, 3)
         rng = np.random.default_rng(0)
@@ -243,34 +265,41 @@ class Model(ABC):
 
     @abstractmethod
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """Scores of every item for some users, float32 (len(users), I); higher is better."""
+        """Scores of every item for some users, float32 (len(users), I); higher is better.
+
+        users: internal ids, int (B,).
+        """
 
     @abstractmethod
     def list_scorer(self, config: Any) -> ListScorer:
-        """How people who were not trained on are scored, by the items they like.
+        """A function that scores people the model was not trained on, by the items they like.
 
-        config: what the model was trained with. The trained model stays as it is, and so does what
-        the scorer prepares once. No list takes longer than scoring a known user by much.
+        config: the config that the model was trained with. The trained model does not change.
+        Whatever all lists share is prepared once, here, so that scoring a list takes little longer
+        than scoring a known user.
         """
 
     def with_seen(self) -> Self:
-        """The model for lists that may hold items which users have; most don't know of these."""
+        """The model to use for lists that may include items which users already have.
+
+        Most models score these items like any others, and return themselves.
+        """
         return self
 
     def vectors(self) -> Vectors | None:
-        """Users and items as vectors; None for a model that has none."""
+        """The vectors of users and items, if a score is their dot product; otherwise None."""
         return None
 
     @abstractmethod
     def arrays(self) -> dict[str, NDArray]:
-        """All that a trained model is, as named numeric arrays; `from_arrays` reads them back."""
+        """The whole trained model as named numeric arrays; `from_arrays` reads them back."""
 
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
-        """The model that `arrays` came from."""
+        """The model that returned these `arrays`."""
 
-    weights_file: ClassVar[str] = "weights.npz"  # what a saved model's file is called
+    weights_file: ClassVar[str] = "weights.npz"  # the name of a saved model's file
 
     def to_bytes(self) -> bytes:
         """The content of `weights_file`; reading it back runs no pickled code."""
@@ -280,14 +309,14 @@ class Model(ABC):
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """The model whose `to_bytes` this is."""
+        """The model whose `to_bytes` returned `content`."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return cls.from_arrays(dict(arrays))
 
     @staticmethod
     @abstractmethod
     def cost(config: Any, size: Size) -> Cost:
-        """What training `config` on data of this size takes."""
+        """An estimate of what training `config` on data of this size takes."""
 
     def to_host(self) -> Self:
         """The model with its weights in host memory."""
@@ -295,7 +324,10 @@ class Model(ABC):
 
 
 class ClosedForm(Model):
-    """A model without epochs: made untrained, then solved at once. A subclass adds `solve`."""
+    """A model without epochs: created untrained, then solved in one step. A subclass adds `solve`.
+
+    Training reports one epoch, with NaN as its loss.
+    """
 
     @classmethod
     def create(
@@ -306,12 +338,15 @@ class ClosedForm(Model):
         *,
         rng: np.random.Generator,  # noqa: ARG003
     ) -> Self:
-        """An object without weights: `solve` makes them, and draws nothing at random."""
+        """An object without weights; `solve` makes them, and nothing is random."""
         return cls()
 
     @abstractmethod
     def solve(self, config: Any, positives: CSR, threads: int = 1) -> None:
-        """Become the model of `positives` (U x I) that `config` describes."""
+        """Fit this object to `positives`, a CSR of U x I, as `config` says, with `threads` threads.
+
+        Raises DivergedError where there is no solution.
+        """
 
     def train(
         self,
@@ -324,7 +359,7 @@ class ClosedForm(Model):
         threads: int = 1,
         **_: Any,
     ) -> Iterator[EpochReport]:
-        """Solve, and report once."""
+        """Solve, evaluate if there are held-out items, and report once; see `Model.train`."""
         from recsys.evaluation import evaluate
 
         began = time.perf_counter()

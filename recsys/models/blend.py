@@ -1,9 +1,10 @@
-"""A blend: the best items of several models, each on a common scale, added with weights.
+"""A blend: the best items of several models, with scores on a common scale, added with weights.
 
-Each member gives a user its `depth` best unseen items. Their scores are measured from the last of
-them, in units of their own standard deviation; whatever is not among them counts 0. So members of
-any kind can be added, and what a blend is can be told from short lists, without holding every
-score of every member. Shapes: B users of a block, V users, I items, T items of a list, M members.
+Each member lists its `depth` best unseen items of a user. An item's score is its distance from the
+last score of the list, in standard deviations of the list; items that are not listed count as 0.
+So models of any kind can be combined, and the weights can be chosen from short lists alone,
+without keeping every score of every member. Shapes: U users, I items, B users of a block, V users
+in question, T items of a list.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ DEPTH = 200
 
 
 class Member(base.ModelConfig):
-    """One model of a blend: `config`, flat, of its own model, and its weight."""
+    """One model of a blend: its flat `config`, and its `weight` in the sum."""
 
     model: ClassVar[str] = "member"
     weight: float = Field(gt=0, le=1)
@@ -35,9 +36,9 @@ class Member(base.ModelConfig):
 
 
 class BlendConfig(base.ModelConfig):
-    """What a blend is made of. It is found after a search, never searched itself.
+    """What a blend is made of. Blends are put together after a search and never searched.
 
-    depth: T, how many items each member gives a user.
+    members: the models and their weights. depth: T, how many items each member lists for a user.
     """
 
     model: ClassVar[str] = "blend"
@@ -46,14 +47,17 @@ class BlendConfig(base.ModelConfig):
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> Self:
-        """Build from what `to_flat` gave, or from its JSON, where the members are a list."""
+        """The config that `to_flat` returned, or its JSON, in which `members` is a list.
+
+        Raises ConfigError as `ModelConfig.from_flat` does.
+        """
         values = {name: value for name, value in flat.items() if name != "model"}
         if isinstance(values.get("members"), list):
             values["members"] = tuple(values["members"])
         return super().from_flat(values)
 
     def label(self) -> str:
-        """How many members there are: their own labels would be too long for a name."""
+        """The number of members; their own labels would be too long for a name."""
         return f"blend of {len(self.members)}"
 
     @property
@@ -64,22 +68,28 @@ class BlendConfig(base.ModelConfig):
 
 @dataclass(frozen=True, eq=False)
 class TopLists:
-    """The best unseen items of V users by one model, and how far each stands out.
+    """The best unseen items of V users according to one model, and how far each stands out.
 
-    items: int32 (V, T), best first, -1 where fewer are unseen. scores: float32 (V, T), 0 for the
-    last item of a list, in standard deviations of the list; 0 beside -1.
+    items: int32 (V, T), best first, padded with -1 where fewer are unseen. scores: float32 (V, T),
+    the distance from the last score of the list, in standard deviations of the list; 0 for padding,
+    and for all items of a list whose scores are equal.
     """
 
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
 
     def of(self, rows: NDArray[np.int64]) -> TopLists:
-        """The lists of some of the users, by their places."""
+        """The lists at some places: rows, int (B,)."""
         return TopLists(self.items[rows], self.scores[rows])
 
 
 def top_lists(scorer: Scorer, seen: CSR, users: ArrayLike, depth: int) -> TopLists:
-    """The lists of some users, as long as the catalogue allows. FloatingPointError for a NaN."""
+    """The best unseen items of some users according to `scorer`.
+
+    seen: CSR of U x I, the items left out. users: internal ids, int (V,). depth: the length of a
+    list; the number of items is the limit. Raises FloatingPointError for a score that is NaN, and
+    for an infinite one in a list.
+    """
     index = frozen(np.array(users), np.int32)
     depth = min(depth, seen.n_items)
     items = np.empty((len(index), depth), np.int32)
@@ -95,7 +105,11 @@ def top_lists(scorer: Scorer, seen: CSR, users: ArrayLike, depth: int) -> TopLis
 def lists_of(
     scores_BI: NDArray[np.float32], seen: CSR, users_B: NDArray[np.int32], depth: int
 ) -> TopLists:
-    """The lists that these scores make. FloatingPointError for a NaN score."""
+    """The best unseen items of some users, from their scores of every item.
+
+    scores_BI: float32 (B, I). seen: CSR of U x I, the items left out. users_B: int32 (B,), the
+    rows of `seen`. depth: as in `top_lists`, which raises the same errors.
+    """
     from recsys.kernels.topk import best_unseen
 
     scores_BI = np.ascontiguousarray(scores_BI, np.float32)
@@ -112,14 +126,14 @@ def lists_of(
     count = np.maximum(there.sum(axis=1, keepdims=True), 1)
     mean = above.sum(axis=1, keepdims=True) / count
     spread = np.sqrt((np.where(there, above - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
-    # all alike: nothing stands out, and nothing is divided by next to nothing
+    # all equal: nothing stands out, and nothing is divided by a number near 0
     flat = spread <= 1e-9 * np.maximum(np.abs(np.where(np.isfinite(last), last, 0.0)), 1e-30)
     scale = np.where(flat, np.inf, spread)
     return TopLists(items, (above / scale).astype(np.float32))
 
 
 class Blend(base.Model):
-    """Trained members, their weights, and the items each user has, which lists leave out."""
+    """A weighted sum of the best items of several trained models. See the module for the scale."""
 
     def __init__(
         self,
@@ -129,28 +143,42 @@ class Blend(base.Model):
         *,
         leave_out: bool = True,
     ) -> None:
-        """leave_out: whether what a user has is left out of the members' lists."""
+        """A blend of trained models.
+
+        members: in the order of `config.members`. seen: CSR of U x I, what users have; None for a
+        blend that only scores lists (`list_scorer`). leave_out: whether the members' lists leave
+        out what a user has.
+        """
         self.config, self.members, self._seen = config, list(members), seen
         self._leave_out = leave_out
 
     @classmethod
     def create(cls, *_: Any, **__: Any) -> Blend:
-        """Refused, as `train` is."""
-        raise ConfigError("a blend is put together from trained members: it has no training")
+        """Always raises ConfigError, as `train` does."""
+        raise ConfigError("a blend is made of trained models: it cannot be trained itself")
 
     def train(self, *_: Any, **__: Any) -> Any:
-        """Refused: members are trained one by one (`fit_model`), each with its own seed."""
-        raise ConfigError("a blend is put together from trained members: it has no training")
+        """Always raises ConfigError: members are trained one by one (`fit_model`), each with its
+        own seed.
+        """
+        raise ConfigError("a blend is made of trained models: it cannot be trained itself")
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """The weighted lists; below all of them, and below 0, the order of the heaviest member."""
+        """The weighted sum of the members' lists, float32 (B, I).
+
+        Items with a sum of 0 score from -2 to -1, in the order of the member with the largest
+        weight. Raises FloatingPointError as `top_lists` does.
+        """
         assert self._seen is not None
         part = np.asarray(users, np.int32)
         scores = (np.asarray(model.score_users(part), np.float32) for model in self.members)
         return self._added(scores, self._seen, part)
 
     def list_scorer(self, config: BlendConfig) -> base.ListScorer:  # noqa: ARG002
-        """The members' own scores of a list, added as those of known users are."""
+        """Each member scores the lists in its own way; the scores are combined as for known users.
+
+        With `leave_out`, the items of a list are left out of the members' best items.
+        """
         from recsys.models import config_from_flat
 
         scorers = [
@@ -165,7 +193,7 @@ class Blend(base.Model):
         return scores
 
     def with_seen(self) -> Blend:
-        """The blend for lists that may hold what users have, of members that may as well."""
+        """The blend whose members' lists may include what users already have."""
         members = [model.with_seen() for model in self.members]
         return Blend(self.config, members, self._seen, leave_out=False)
 
@@ -187,12 +215,16 @@ class Blend(base.Model):
         return np.where(sums > 0, sums, beyond)
 
     def to_host(self) -> Blend:
-        """The blend of members with their weights in host memory."""
+        """The same blend, with all members in host memory."""
         members = [model.to_host() for model in self.members]
         return Blend(self.config, members, self._seen, leave_out=self._leave_out)
 
     def arrays(self) -> dict[str, NDArray]:
-        """The config as JSON, the seen items, and `member0`, ...: the bytes of each `to_bytes`."""
+        """The whole blend as arrays.
+
+        `config`: JSON, uint8. `indptr` int64 (U+1,), `indices` int32 and `n_items` int64 (1,): what
+        users have. `member0`, `member1`, ...: the result of each member's `to_bytes`, uint8.
+        """
         assert self._seen is not None
         text = json.dumps(self.config.to_flat(), sort_keys=True).encode()
         found: dict[str, NDArray] = {
@@ -207,7 +239,7 @@ class Blend(base.Model):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Blend:
-        """The blend that `arrays` came from; items that users have are left out of its lists."""
+        """The blend that returned these `arrays`; its lists leave out what users have."""
         from recsys.models import config_from_flat, model_of
 
         config = BlendConfig.from_flat(json.loads(arrays["config"].tobytes()))
@@ -222,7 +254,7 @@ class Blend(base.Model):
 
     @staticmethod
     def cost(config: BlendConfig, size: base.Size) -> base.Cost:
-        """The sum over the members, as if all were held at once."""
+        """The sum of the members' costs, as if all were in memory at once."""
         from recsys.models import config_from_flat, model_of
 
         configs = [config_from_flat(member.config) for member in config.members]

@@ -1,8 +1,8 @@
-"""What a saved model needs besides its weights to use the ids of the user's file.
+"""What a saved model needs, besides its weights, to work with the ids of the user's file.
 
-Two files beside the weights, whose names and format are known here alone. `ids.json`: users (U,)
-and items (I,) in order of internal ids, integers or strings; `seen.npz`: indptr (U+1,) and indices
-of the items each user has.
+These are two files beside the weights; only this module knows their names and format. `ids.json`:
+users (U,) and items (I,), integers or strings, in the order of internal ids. `seen.npz`: indptr
+int64 (U+1,) and indices int32, the items that each user has.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from recsys.interactions import CSR, Interactions
 from recsys.safe_files import replace_content
 
 IDS, SEEN = "ids.json", "seen.npz"
-# What json, zip and numpy raise for content that is none of theirs.
+# What json, zip and numpy raise for content that is not in their format.
 _STRANGE: tuple[type[Exception], ...] = (
     *(ValueError, LookupError, TypeError, ArithmeticError, AssertionError, NotImplementedError),
     *(EOFError, RecursionError, MemoryError, zipfile.BadZipFile, zlib.error),
@@ -33,8 +33,9 @@ _STRANGE: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """The original ids, users (U,) and items (I,), int64 or str as in `Interactions`, and what each
-    user has (U x I)."""
+    """user_ids (U,), item_ids (I,): the original ids, int64 or str as in `Interactions`. seen: what
+    each user has, CSR of U x I.
+    """
 
     user_ids: NDArray
     item_ids: NDArray
@@ -42,14 +43,16 @@ class Catalogue:
 
 
 def save_catalogue(model_dir: Path, interactions: Interactions, seen: CSR) -> dict[str, bytes]:
-    """Write the original ids and the items each user has (not to be recommended) to `model_dir`,
-    each file whole or not at all. Returns what was written, by the name of its file (`IDS` and
-    `SEEN`). Raises `OSError`.
+    """Write the original ids and the items that each user has, which are not to be recommended.
+
+    model_dir: created if its parent exists. interactions: whose ids are written. seen: CSR of
+    U x I. Each file is written whole or not at all. Returns the content of the files by name (`IDS`
+    and `SEEN`). Raises OSError.
     """
     ids = {"users": interactions.user_ids.tolist(), "items": interactions.item_ids.tolist()}
     arrays = io.BytesIO()
     np.savez_compressed(arrays, indptr=seen.indptr, indices=seen.indices)
-    # An id that is no UTF-8 reads \udcff here, which JSON understands.
+    # Bytes of an id that are not UTF-8 are written as \udcff, which JSON understands.
     text = (json.dumps(ids, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     files = {SEEN: arrays.getvalue(), IDS: text}
     model_dir.mkdir(exist_ok=True)
@@ -59,7 +62,7 @@ def save_catalogue(model_dir: Path, interactions: Interactions, seen: CSR) -> di
 
 
 def load_catalogue(model_dir: Path) -> Catalogue:
-    """What `save_catalogue` wrote. Raises `InputError` for files that it did not write."""
+    """What `save_catalogue` wrote. Raises InputError for files that are missing or damaged."""
     users, items = load_ids(model_dir)
     indptr, indices = _seen(model_dir)
     with _read(model_dir / SEEN):
@@ -72,16 +75,17 @@ def load_catalogue(model_dir: Path) -> Catalogue:
 
 
 def load_ids(model_dir: Path) -> tuple[NDArray, NDArray]:
-    """The original ids alone, of users (U,) and of items (I,). Raises `InputError`."""
+    """Only the original ids, of users (U,) and of items (I,). Raises InputError likewise."""
     with _read(model_dir / IDS):
         ids = json.loads((model_dir / IDS).read_text(encoding="utf-8"))
         return _ids(ids["users"]), _ids(ids["items"])
 
 
 def load_counts(model_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Items of each user (U,), and users of each item up to the last that somebody has.
+    """How many items each user has (U,), and how many users each item has.
 
-    Reads no ids. Raises `InputError`.
+    The second array ends with the last item that any user has. The ids are not read. Raises
+    InputError for a file that is missing or damaged.
     """
     indptr, indices = _seen(model_dir)
     with _read(model_dir / SEEN):
@@ -95,7 +99,7 @@ def has_catalogue(model_dir: Path) -> bool:
 
 @contextmanager
 def _read(path: Path) -> Iterator[None]:
-    """Whatever a file raises that is missing, or not what was written, as one line."""
+    """Turn whatever a missing or damaged file raises into an InputError of one line."""
     try:
         yield
     except OSError as error:

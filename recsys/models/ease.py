@@ -1,4 +1,7 @@
-"""EASE, a linear item-item model in closed form (Steck 2019). Shapes: U users, I items."""
+"""EASE, a linear item-item model in closed form. Shapes: U users, I items.
+
+Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data".
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,16 @@ from recsys.interactions import CSR
 from recsys.models.base import Cost, ModelConfig, Size
 from recsys.models.linear import LinearModel, gram, matrix
 
-# A dense I x I solve: 12,000 items are 0.6 GB in float32 and about a minute a lambda.
+# The solution is dense: for 12,000 items a float32 matrix of I x I has 0.6 GB, and a solution takes
+# about a minute.
 MAX_ITEMS = 12_000
-# From here on the solve is in float32: half the memory and time, and an error far below what
-# moves a ranking, as lambda keeps the matrix well conditioned.
+# With at least so many items, it is solved in float32: half the memory and time, and an error far
+# too small to change a ranking, as lambda keeps the matrix well conditioned.
 SINGLE_FROM = 4_000
 
 
 class EaseConfig(ModelConfig):
-    """ease_l2: lambda, the ridge on the item-item weights."""
+    """ease_l2: lambda of the paper, the ridge penalty on the item-item weights."""
 
     model: ClassVar[str] = "ease"
     shorts: ClassVar[dict[str, str]] = {"ease_l2": "l2"}
@@ -29,33 +33,34 @@ class EaseConfig(ModelConfig):
 
 
 class EASE(LinearModel):
-    """Weights with a zero diagonal that rebuild each user's history (Steck 2019, equation 8).
+    """Item-item weights with a zero diagonal that best rebuild each user's history from the rest of
+    it (Steck 2019, equation 8).
 
     With G = X'X + l2 I and P = G^-1, the weights are -P_ij / P_jj off the diagonal. Memory: see
     `cost`.
     """
 
     def __init__(self, positives: CSR | None = None, l2: float | None = None) -> None:
-        """Untrained, or solved at once for `positives` and `l2`."""
+        """An untrained model, or with `positives` (CSR of U x I) and `l2`, a trained one."""
         self._gram_of: tuple[CSR, NDArray] | None = None
         if positives is not None and l2 is not None:
             self.solve(EaseConfig(ease_l2=l2), positives)
 
     def solve(self, config: EaseConfig, positives: CSR, threads: int = 1) -> None:  # noqa: ARG002
-        """Solving the same object again on the same positives reuses X'X."""
+        """Fit to `positives`; solving the same object again on the same positives reuses X'X."""
         if self._gram_of is None or self._gram_of[0] is not positives:
             self._x = matrix(positives)
             self._gram_of = (positives, gram(self._x, SINGLE_FROM))
         self._weights = _ease_weights(self._gram_of[1].copy(), config.ease_l2)
 
     def arrays(self) -> dict[str, NDArray]:
-        """As in `LinearModel`; X'X, kept for solving again, is dropped."""
+        """As in `LinearModel`; X'X, kept in case of another `solve`, is dropped."""
         self._gram_of = None  # of no use to a trained model
         return super().arrays()
 
     @staticmethod
     def cost(config: EaseConfig, size: Size) -> Cost:  # noqa: ARG004
-        """Three matrices of I x I while solving, beside the float32 weights; I^3 operations."""
+        """Three I x I matrices while solving, besides the float32 weights; I^3 operations."""
         single = size.items >= SINGLE_FROM
         cell = 4 if single else 8
         return Cost(memory=(3 * cell + 4) * size.items**2, work=1.0 * size.items**3)

@@ -1,8 +1,7 @@
-"""Training in epochs, for every model that has them: it knows nothing of a search, a display or a
-file.
+"""The loop of epochs, shared by all models that have epochs. It knows no search, display or file.
 
-A model brings one epoch and a way to keep its weights; when to evaluate, what is best, when to
-stop and what is left at the end is decided here. Shapes: U users, I items.
+A model provides one epoch and a way to copy its weights; this module decides when to evaluate,
+which epoch is best, when to stop, and which weights remain at the end. Shapes: U users, I items.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from recsys.scoring import Scorer
 
 
 class Weights(Protocol):
-    """What `run_epochs` needs to keep the best weights."""
+    """How `run_epochs` keeps the best weights of a model. A copy is of any type."""
 
     def copy(self, into: Any = None) -> Any:
-        """A copy of the current weights, in the memory of an earlier copy where one is given."""
+        """A copy of the current weights, in the memory of an earlier copy if one is given."""
 
     def load(self, copied: Any) -> None:
-        """Take the weights of a copy."""
+        """Set the model's weights to those of a copy."""
 
     def arrays(self, copied: Any) -> list[NDArray]:
         """A copy as arrays in host memory."""
 
     def from_arrays(self, arrays: Sequence[NDArray]) -> Any:
-        """The copy that `arrays` came from."""
+        """The copy from which `arrays` made these arrays."""
 
 
 def run_epochs(
@@ -57,21 +56,24 @@ def run_epochs(
     engine: Resumable | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Iterator[EpochReport]:
-    """Run up to `epochs` epochs, with one report each; at the end the best weights are loaded.
+    """Run up to `epochs` epochs, yielding one report each; at the end the best weights are loaded.
 
-    step: trains one epoch and returns its mean loss. positives, held_out: CSR of U x I. With
-    held-out items every `eval_every`-th epoch (and the last) is evaluated on `metric`, which
-    decides what is best, and on `metrics`; `patience` evaluations without a better one end the
-    training (0: never). Best weights are a copy, loaded back however the generator ends:
-    exhausted, closed early or by an error. Without held-out items exactly `epochs` epochs run and
-    the last weights stay.
+    step: trains one epoch and returns its mean loss. scorer, weights: the model being trained.
+    positives: CSR of U x I. held_out: CSR of U x I, or None. With held-out items, every
+    `eval_every`-th epoch and the last one are evaluated on `metric`, which decides which epoch is
+    best, and on `metrics`; `patience` evaluations in a row without a new best end the training (0:
+    never). The best weights are a copy, which is loaded however the generator ends: when it is
+    exhausted, closed early or stopped by an error. Without held-out items all `epochs` epochs run,
+    unless time runs out, and the last weights stay.
 
-    key: the config, for the message of an error. time_limit: seconds of training and evaluation;
-    the epoch that passes it is the last. checkpoints: where they are kept, and the one to continue
-    from, whose epochs are reported again first; engine: what `step` trains with.
+    key: the config as text, for error messages. threads: of the CPU, for evaluation. time_limit:
+    seconds of training and evaluation; the first epoch trained past it is the last. checkpoints:
+    where checkpoints are kept, and the one to continue from, whose epochs are reported again first.
+    engine: what `step` trains with, required for checkpoints.
 
-    Raises ConfigError for a metric that is unknown or too deep, InputError where nobody has a
-    held-out item, DivergedError (epoch, config) when the loss, a weight or a score is not finite.
+    Raises ConfigError for a metric that is unknown or looks at more places than there are items,
+    InputError where no user can be evaluated, DivergedError (epoch, config) when the loss is not
+    finite or a score is NaN. Errors of `step` pass through.
     """
     names = list(dict.fromkeys([metric, *metrics]))
     if held_out is not None:
@@ -146,13 +148,16 @@ def offer(
     waited: int,
     spent: float,
 ) -> None:
-    """Offer a checkpoint of what was trained so far; copies are made where it is taken."""
+    """Offer a checkpoint of the training so far; arrays are copied only if it is taken.
+
+    Parameters are the fields of `Checkpoint`; `best` has the best weights so far.
+    """
 
     def make() -> Checkpoint:
         state = tuple(engine.state())
         return Checkpoint(tuple(reports), state, best.arrays(), waited, spent)
 
-    # the best weights are what a part of the state was: so large again, at most
+    # the best weights are a copy of a part of the state, so at most of the same size
     checkpoints.offer(2 * engine.state_bytes, make)
 
 

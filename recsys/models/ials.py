@@ -1,4 +1,5 @@
-"""iALS: a factorization by weighted least squares over all pairs, solved exactly in turns.
+"""iALS: a factorization by weighted least squares over all pairs, solved exactly for one side at a
+time.
 
 Hu, Koren and Volinsky 2008, with the regulariser of Rendle et al. 2022 ("Revisiting the
 Performance of iALS on Item Recommendation Benchmarks"). Shapes: U users, I items, d factors.
@@ -28,17 +29,20 @@ from recsys.models.neighbours import side_by_side, transposed
 from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
 
-# Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
+# Rows of one compiled call: Ctrl-C never waits for more than that.
 ROWS = 256
 
 
 class IalsConfig(ModelConfig):
-    """The loss is the sum of (1 - s)^2 over the positives, alpha x s^2 over all pairs, and the
-    regulariser: for each user ials_l2 x (n_u + alpha x I)^nu x |p_u|^2, likewise for each item.
+    """The loss has three terms for scores s: the sum of (1 - s)^2 over the positives, the sum of
+    alpha x s^2 over all pairs, and the regulariser. The regulariser adds
+    ials_l2 x (n_u + alpha x I)^nu x |p_u|^2 for a user with n_u of the I items, and likewise for
+    each item, with the number of its users.
 
-    ials_factors: d. ials_alpha: weight of a pair that is not a positive. ials_l2: strength of the
-    regulariser. ials_nu: 1 regularises active users and popular items more, 0 all alike. epochs:
-    both sides solved once each. patience: epochs without a better one before stopping; 0: never.
+    ials_factors: d. ials_alpha: the weight of every pair, positive or not. ials_l2: the strength of
+    the regulariser. ials_nu: 1 regularises active users and popular items more, 0 all alike.
+    epochs: an epoch solves both sides once. patience: how many epochs in a row without a new best
+    end the training; 0: never.
     """
 
     model: ClassVar[str] = "ials"
@@ -51,23 +55,26 @@ class IalsConfig(ModelConfig):
     patience: int = Field(3, ge=0)
 
     def for_epochs(self, epochs: int) -> Self:
-        """The same config with so many epochs and without patience."""
+        """The same config with `epochs` epochs and a patience of 0, so that all of them run."""
         return self.model_copy(update={"epochs": epochs, "patience": 0})
 
 
 class IALS(Model):
-    """Factors of both sides; a score is their dot product. The item side is solved last."""
+    """Factors of users and items by least squares over all pairs; a score is their dot product."""
 
     def __init__(
         self, user_factors: NDArray[np.float32], item_factors: NDArray[np.float32]
     ) -> None:
+        """user_factors: float32 (U, d). item_factors: float32 (I, d). Both are kept, not copied."""
         self.user_factors, self.item_factors = user_factors, item_factors
 
     @classmethod
     def create(
         cls, config: IalsConfig, n_users: int, n_items: int, *, rng: np.random.Generator
     ) -> IALS:
-        """Items at random, with the scale of the paper; users are solved first."""
+        """Random item factors with the standard deviation of the paper, 0.1 / sqrt(d), and user
+        factors of 0, which training solves first.
+        """
         d = config.ials_factors
         items = rng.standard_normal((n_items, d), np.float32) * np.float32(0.1 / np.sqrt(d))
         return cls(np.zeros((n_users, d), np.float32), items)
@@ -85,7 +92,11 @@ class IALS(Model):
         checkpoints: Checkpoints | None = None,
         **_: Any,
     ) -> Iterator[EpochReport]:
-        """An epoch solves the users, then the items."""
+        """See `Model.train`. An epoch solves the users, then the items; its loss is the mean of
+        (1 - s)^2 over the positives. The result does not depend on `threads`.
+
+        Raises DivergedError also where a user's or item's system has no solution.
+        """
         solver = _Solver(self, config, positives, threads)
         return run_epochs(
             solver.epoch,
@@ -106,15 +117,20 @@ class IALS(Model):
 
     @classmethod
     def warm_up(cls, config: IalsConfig, *, threads: int = 1) -> None:  # noqa: ARG003
-        """See `Model.warm_up`; a config with many factors would take long even on three items."""
+        """See `Model.warm_up`. The default config is trained instead of `config`, which with many
+        factors would take long even on three items.
+        """
         super().warm_up(IalsConfig.from_flat({}), threads=threads)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """The dot products of the users with every item."""
+        """The dot products of the users with every item, float32 (len(users), I)."""
         return np.asarray(self.user_factors[users] @ self.item_factors.T)
 
     def list_scorer(self, config: IalsConfig) -> ListScorer:
-        """A half step of the training, with the trained items."""
+        """Solves the users of the lists as training does, with the trained items.
+
+        The scorer raises DivergedError, with epoch 0, where a system has no solution.
+        """
         items = np.ascontiguousarray(self.item_factors)
         base = _base(config, items)
 
@@ -126,7 +142,7 @@ class IALS(Model):
         return scores
 
     def vectors(self) -> Vectors:
-        """Both sides of factors, without biases."""
+        """The factors of both sides, without biases."""
         return Vectors(self.user_factors, self.item_factors)
 
     def arrays(self) -> dict[str, NDArray]:
@@ -135,12 +151,14 @@ class IALS(Model):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> IALS:
-        """The model that `arrays` came from, on the same memory."""
+        """The model that returned these `arrays`, on the same memory."""
         return cls(arrays["user_factors"], arrays["item_factors"])
 
     @staticmethod
     def cost(config: IalsConfig, size: Size) -> Cost:
-        """Factors, their best copy and the pairs; an epoch works 2 d^2 a pair, d^3 / 3 a row."""
+        """The factors, their best copy and the pairs; an epoch takes 2 d^2 operations for each pair
+        and d^3 / 3 for each user and item.
+        """
         d = config.ials_factors
         rows = size.users + size.items
         return Cost(
@@ -150,7 +168,7 @@ class IALS(Model):
 
 
 class _Solver:
-    """The half steps of one training; the same result with any number of threads."""
+    """Solves users and items in turn; the number of threads does not change the result."""
 
     def __init__(self, model: IALS, config: IalsConfig, positives: CSR, threads: int) -> None:
         self._model, self._config, self._threads = model, config, threads
@@ -159,7 +177,7 @@ class _Solver:
         self._epoch = 0
 
     def epoch(self) -> float:
-        """Solve both sides; the mean squared error of the positives."""
+        """Solve both sides; returns the mean squared error of the positives."""
         from recsys.models.kernels.ials import squared_error
 
         self._epoch += 1
@@ -171,11 +189,11 @@ class _Solver:
 
     @property
     def state_bytes(self) -> int:
-        """How large `state` is."""
+        """The size of `state`, in bytes."""
         return self._model.user_factors.nbytes + self._model.item_factors.nbytes
 
     def state(self) -> list[NDArray]:
-        """The epoch, for the message of an error, and the factors."""
+        """The epoch, for error messages, and the factors."""
         model = self._model
         return [np.array(self._epoch), model.user_factors.copy(), model.item_factors.copy()]
 

@@ -14,7 +14,8 @@ from recsys.models.neighbours import nearest_by_cosine, nearest_cost
 
 class ItemKnnConfig(ModelConfig):
     """knn_neighbours: how many nearest items are kept for each item. knn_shrink: added to the
-    denominator of the cosine, so that similarities of rare items count for less."""
+    denominator of the cosine, so that similarities of rare items count for less.
+    """
 
     model: ClassVar[str] = "item_knn"
     shorts: ClassVar[dict[str, str]] = {"knn_neighbours": "k", "knn_shrink": "shrink"}
@@ -23,10 +24,12 @@ class ItemKnnConfig(ModelConfig):
 
 
 class ItemKNN(SparseLinear):
-    """Cosine similarity between items; of each item the nearest are kept, ties by lower item."""
+    """Cosine similarity between items; only the nearest items of each item are kept. Ties go to the
+    lower item.
+    """
 
     def solve(self, config: ItemKnnConfig, positives: CSR, threads: int = 1) -> None:
-        """Count and keep the nearest items; see `nearest_by_cosine`."""
+        """Find the nearest items of each item; see `nearest_by_cosine`."""
         nearest = nearest_by_cosine(
             positives, config.knn_neighbours, shrink=config.knn_shrink, threads=threads
         )
@@ -34,5 +37,5 @@ class ItemKNN(SparseLinear):
 
     @staticmethod
     def cost(config: ItemKnnConfig, size: Size) -> Cost:
-        """That of finding the nearest items; see `nearest_cost`."""
+        """The cost of finding the nearest items; see `nearest_cost`."""
         return nearest_cost(config.knn_neighbours, size)

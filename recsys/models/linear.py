@@ -1,4 +1,6 @@
-"""What models that score by `histories x item weights` share. U users, I items."""
+"""What models share that score by `histories x item weights`. Shapes: U users, I items, B users of
+a block.
+"""
 
 from __future__ import annotations
 
@@ -21,27 +23,29 @@ def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
 
 
 def gram(x: scipy.sparse.csr_matrix, single_from: int) -> NDArray:
-    """X'X, dense (I, I): float64, or float32 from `single_from` items on."""
+    """X'X, dense (I, I): float32 if `x` has at least `single_from` columns, otherwise float64."""
     dtype = np.float64 if x.shape[1] < single_from else np.float32
     return np.asarray((x.T @ x).toarray(), dtype=dtype)
 
 
 class LinearModel(ClosedForm):
-    """Scores of a user: the rows of an item-item matrix that the user's history picks, added."""
+    """A user's scores are the sum of the rows of an item-item matrix for the items of the user's
+    history. A subclass sets `_x` and `_weights`.
+    """
 
     _x: scipy.sparse.csr_matrix  # (U, I) histories
     _weights: NDArray[np.float32]  # (I, I)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """Histories times weights, one sparse by dense product for all of `users`."""
+        """Histories times weights, float32 (B, I): one product of a sparse and a dense matrix."""
         return np.asarray(self._x[users] @ self._weights, np.float32)
 
     def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
-        """A list is a row of histories like any other."""
+        """A list is scored like the history of a user; all scores of an empty one are 0."""
         return lambda lists: np.asarray(matrix(lists) @ self._weights, np.float32)
 
     def arrays(self) -> dict[str, NDArray]:
-        """The histories as `indptr` and `indices`, and `weights` float32 (I, I)."""
+        """The histories as `indptr` int64 (U+1,) and `indices` int32; `weights` float32 (I, I)."""
         return {
             "indptr": np.asarray(self._x.indptr, np.int64),
             "indices": np.asarray(self._x.indices, np.int32),
@@ -50,7 +54,7 @@ class LinearModel(ClosedForm):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
-        """The model that `arrays` came from, to score with, not to be solved again."""
+        """The model that returned these `arrays`; it can score, but not be solved again."""
         model = cls.__new__(cls)
         weights = arrays["weights"]
         model._x = matrix(CSR(arrays["indptr"], arrays["indices"], len(weights)))
@@ -59,17 +63,17 @@ class LinearModel(ClosedForm):
 
 
 class SparseLinear(ClosedForm):
-    """`LinearModel` with few weights an item, so that a catalogue can be of any size."""
+    """`LinearModel` with few weights per item, so that a catalogue can be of any size."""
 
     _x: scipy.sparse.csr_matrix  # (U, I) histories
     _weights: scipy.sparse.csr_matrix  # (I, I), float32
 
     def become(self, positives: CSR, weights: scipy.sparse.csr_matrix) -> None:
-        """Be the model of these histories and weights."""
+        """Set the histories, `positives` (CSR of U x I), and the weights, float32 (I, I)."""
         self._x, self._weights = matrix(positives), weights
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """Histories times weights, dense only in the result: B x I."""
+        """Histories times weights, float32 (B, I); only the result is dense."""
         return np.asarray((self._x[users] @ self._weights).toarray(), np.float32)
 
     def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
@@ -77,7 +81,9 @@ class SparseLinear(ClosedForm):
         return lambda lists: np.asarray((matrix(lists) @ self._weights).toarray(), np.float32)
 
     def arrays(self) -> dict[str, NDArray]:
-        """As in `LinearModel`, the weights in compressed rows too."""
+        """As in `LinearModel`, but with the weights in compressed rows: `weights` float32,
+        `weights_indices` int32 and `weights_indptr` int64 (I+1,).
+        """
         return {
             "indptr": np.asarray(self._x.indptr, np.int64),
             "indices": np.asarray(self._x.indices, np.int32),
@@ -88,7 +94,7 @@ class SparseLinear(ClosedForm):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
-        """The model that `arrays` came from, to score with, not to be solved again."""
+        """The model that returned these `arrays`; it can score, but not be solved again."""
         model = cls.__new__(cls)
         n_items = len(arrays["weights_indptr"]) - 1
         weights = (arrays["weights"], arrays["weights_indices"], arrays["weights_indptr"])

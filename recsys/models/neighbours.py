@@ -1,4 +1,7 @@
-"""The most similar items of each item, without ever holding I x I. U users, I items, k kept."""
+"""The most similar items of each item, without a matrix of I x I in memory.
+
+Shapes: U users, I items, k nearest items of each.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,18 @@ from numpy.typing import NDArray
 from recsys.interactions import CSR
 from recsys.models.base import Cost, Size
 
-ITEMS = 64  # of one compiled call: Ctrl-C and other threads' Python wait no longer than that
+ITEMS = 64  # of one compiled call: Ctrl-C never waits for more than that
 
 T = TypeVar("T")
 
 
 def transposed(csr: CSR) -> CSR:
-    """The same pairs, items by users."""
+    """The same pairs with users and items exchanged: a CSR of I x U."""
     return CSR.from_pairs(csr.indices, csr.users(), csr.n_items, csr.n_users)
 
 
 def side_by_side(work: Callable[[int], T], parts: Iterable[int], threads: int) -> list[T]:
-    """`work` on each part, by several threads; the results in order."""
+    """The results of `work` for each part, in order, computed by up to `threads` threads."""
     if threads == 1:
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
@@ -41,11 +44,13 @@ def nearest_items(
     shrink: float = 0.0,
     threads: int = 1,
 ) -> scipy.sparse.csr_matrix:
-    """Row i: the k items j most similar to i, float32 (I, I), columns ascending.
+    """The similarities of each item to its k nearest items, sparse float32 (I, I).
 
-    The similarity is the sum of `weight` (U,), above 0, over the users of both, divided by
-    left[i] x right[j] + shrink, both (I,). Ties go to the lower item; the same with any number
-    of threads. Memory: I x k besides the pairs.
+    Row i has the k items j most similar to i, columns ascending. Their similarity is the sum of
+    `weight`, float32 (U,) and above 0, over the users who have both, divided by
+    left[i] x right[j] + shrink, where left and right are float32 (I,). Only items
+    with a common user are listed; ties go to the lower item. by_user: CSR of U x I. The number of
+    threads does not change the result. Memory: I x k, besides the pairs.
     """
     from recsys.models.kernels.neighbours import nearest
 
@@ -57,7 +62,7 @@ def nearest_items(
 
     def work(thread: int) -> None:
         sums, touched = np.zeros(n_items, np.float32), np.empty(n_items, np.int32)
-        # in turns: popular items, which take longest, may stand side by side
+        # dealt out in turn: popular items, which take longest, may be next to each other
         for first in range(thread * ITEMS, n_items, threads * ITEMS):
             nearest(
                 *(by_item.indptr, by_item.indices, by_user.indptr, by_user.indices),
@@ -76,7 +81,9 @@ def nearest_items(
 def nearest_by_cosine(
     by_user: CSR, k: int, *, shrink: float, threads: int = 1
 ) -> scipy.sparse.csr_matrix:
-    """`nearest_items` by the cosine between items, `shrink` added to its denominator."""
+    """`nearest_items` by the cosine between the columns of items, with `shrink` added to its
+    denominator.
+    """
     norm = np.sqrt(by_user.item_counts()).astype(np.float32)
     weight = np.ones(by_user.n_users, np.float32)
     return nearest_items(
@@ -85,9 +92,9 @@ def nearest_by_cosine(
 
 
 def nearest_cost(k: int, size: Size) -> Cost:
-    """The cost of `nearest_items`, including the weights that are made from it.
+    """The cost of `nearest_items`, including the weights that are made from its result.
 
-    How many pairs of items the counting meets is a guess, histories being uneven.
+    The work is a guess: how many pairs of items are counted depends on how uneven histories are.
     """
     met = 2.0 * size.positives * size.positives / max(size.users, 1)
     return Cost(memory=24 * size.items * min(k, size.items) + 12 * size.positives, work=4 * met)

@@ -1,4 +1,4 @@
-"""Popularity: everybody gets the same list."""
+"""Popularity: everybody gets the same list. Shapes: U users, I items, B users of a block."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class PopularityConfig(ModelConfig):
 
 
 class Popularity(ClosedForm):
-    """Every user gets the items with most training users first."""
+    """An item's score is its number of training users, the same for everybody."""
 
     def __init__(self, positives: CSR | None = None) -> None:
+        """An untrained model, or with `positives` (CSR of U x I), a trained one."""
         self._counts = np.zeros(0, np.float32)
         if positives is not None:
             self.solve(PopularityConfig(), positives)
@@ -30,11 +31,11 @@ class Popularity(ClosedForm):
         self._counts = positives.item_counts().astype(np.float32)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """The counts, as a read-only view that repeats one row."""
+        """The counts, float32 (B, I), as a read-only view that repeats one row."""
         return np.broadcast_to(self._counts, (len(users), len(self._counts)))
 
     def list_scorer(self, config: PopularityConfig) -> ListScorer:  # noqa: ARG002
-        """The counts for everybody, whatever they like."""
+        """The same counts for every list, whatever is in it."""
         return lambda lists: self.score_users(np.arange(lists.n_users))
 
     def arrays(self) -> dict[str, NDArray]:
@@ -43,12 +44,12 @@ class Popularity(ClosedForm):
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Popularity:
-        """The model that `arrays` came from."""
+        """The model that returned these `arrays`."""
         model = cls()
         model._counts = arrays["counts"]
         return model
 
     @staticmethod
     def cost(config: PopularityConfig, size: Size) -> Cost:  # noqa: ARG004
-        """A pass over the pairs."""
+        """One pass over the pairs."""
         return Cost(memory=12 * size.items, work=float(size.positives))

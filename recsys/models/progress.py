@@ -1,7 +1,7 @@
-"""How far a training has come: what each epoch did, and what it takes to continue from there.
+"""How far training has got: what each epoch did, and what it takes to continue from there.
 
-It continues as if it had never stopped, bit for bit, where the training itself is repeatable: the
-compiled engine with one thread, iALS, and the torch engine on a CPU.
+Training continues as if it had never stopped, bit for bit, wherever training itself can be
+repeated: with the compiled engine on one thread, with iALS, and with the torch engine on a CPU.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from recsys.evaluation import Evaluation
 class EpochReport:
     """What one epoch did.
 
-    epoch counts from 1. loss: mean per sample, without l2 terms; NaN for a model without one.
-    metrics: on the held-out items, empty where the epoch was not evaluated. best_epoch and
-    best_value: so far; without held-out items the latest epoch and NaN. Seconds are wall-clock.
-    stop: why this epoch was the last, "patience", "time" or "epochs", otherwise None.
-    evaluation: what `metrics` are the means of, None where there was none. It is large: whoever
-    keeps reports keeps them `without_evaluation`, as checkpoints do.
+    epoch: from 1. loss: the mean per sample, without l2 terms; NaN for a model without a loss.
+    metrics: the values on the held-out items, empty if the epoch was not evaluated. best_epoch,
+    best_value: the best so far; without held-out items, the latest epoch and NaN. train_seconds,
+    eval_seconds: wall-clock time. stop: why this epoch was the last, "patience", "time" or
+    "epochs"; otherwise None. evaluation: the values per user whose means are `metrics`; None if the
+    epoch was not evaluated. It is large, so keep reports `without_evaluation`, as checkpoints do.
     """
 
     epoch: int
@@ -42,17 +42,17 @@ class EpochReport:
     evaluation: Evaluation | None = field(default=None, repr=False, compare=False)
 
     def without_evaluation(self) -> EpochReport:
-        """This report, fit to be kept: a few numbers."""
+        """This report as a few numbers, small enough to keep."""
         return replace(self, evaluation=None)
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A training after one of its epochs.
+    """The state of a training after one of its epochs.
 
-    reports: of every epoch so far. state: all that the next epoch depends on, as its engine has it.
-    best: the best weights so far, empty without validation. waited: evaluations since then. spent:
-    seconds of training and evaluation.
+    reports: one for every epoch so far. state: everything that the next epoch depends on, as
+    `Resumable.state` returns it. best: the best weights so far, empty without held-out items.
+    waited: the number of evaluations since the best one. spent: seconds of training and evaluation.
     """
 
     reports: tuple[EpochReport, ...]
@@ -62,7 +62,7 @@ class Checkpoint:
     spent: float
 
     def to_bytes(self) -> bytes:
-        """As a file; reading it back runs no pickled code."""
+        """The content of a file; reading it back runs no pickled code."""
         said = {
             "reports": [asdict(report) for report in self.reports],
             "state": len(self.state),
@@ -77,7 +77,7 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """The checkpoint whose `to_bytes` this is; ValueError for anything else."""
+        """The checkpoint whose `to_bytes` returned `content`; ValueError for anything else."""
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 first, *arrays = (file[f"arr_{number}"] for number in range(len(file.files)))
@@ -90,29 +90,31 @@ class Checkpoint:
                 said["spent"],
             )
         except (OSError, EOFError, LookupError, TypeError, zipfile.BadZipFile) as error:
-            raise ValueError(f"no checkpoint: {error}") from error
+            raise ValueError(f"not a checkpoint: {error}") from error
 
 
 class Resumable(Protocol):
-    """What trains, if it can continue from a checkpoint."""
+    """An engine that can continue from a checkpoint."""
 
     @property
     def state_bytes(self) -> int:
-        """How large `state` is."""
+        """The size of `state`, in bytes."""
 
     def state(self) -> list[NDArray]:
-        """A copy of all that the next epoch depends on."""
+        """A copy of everything that the next epoch depends on."""
 
     def restore(self, state: Sequence[NDArray]) -> None:
-        """Take a copy of a `state` of the same config, data and seed."""
+        """Copy back a `state` that came from the same config, data and seed."""
 
 
 class Checkpoints(Protocol):
-    """Whoever keeps checkpoints of one training."""
+    """Where the checkpoints of one training are kept."""
 
     @property
     def resume(self) -> Checkpoint | None:
-        """From which the training continues, None to begin."""
+        """The checkpoint that training continues from; None to start from the beginning."""
 
     def offer(self, size: int, make: Callable[[], Checkpoint]) -> None:
-        """After an epoch: `make` gives a checkpoint of about `size` bytes, now or never."""
+        """Called after an epoch. `make` returns a checkpoint of at most about `size` bytes; it may
+        only be called before `offer` returns, as training then goes on changing the arrays.
+        """

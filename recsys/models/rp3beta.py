@@ -1,4 +1,8 @@
-"""RP3beta: items reached by walks of three steps (Paudel et al. 2017). U users, I items."""
+"""RP3beta: items reached by walks of three steps. Shapes: U users, I items.
+
+Paudel et al. 2017, "Updatable, Accurate, Diverse, and Scalable Recommendations for Interactive
+Applications".
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,9 @@ from recsys.models.neighbours import nearest_cost, nearest_items
 
 
 class Rp3betaConfig(ModelConfig):
-    """rp3_alpha: exponent of both transition probabilities. rp3_beta: how strongly popular items
-    are penalised. rp3_neighbours: how many items are kept for each item of a history.
+    """rp3_alpha: the exponent of both transition probabilities, from item to user and from user to
+    item. rp3_beta: how strongly popular items are penalised. rp3_neighbours: how many items are
+    kept for each item of a history.
     """
 
     model: ClassVar[str] = "rp3beta"
@@ -30,11 +35,13 @@ class Rp3betaConfig(ModelConfig):
 
 
 class RP3beta(SparseLinear):
-    """Weight of item i for item j: the sum over users of both of (1 / n_i)^alpha (1 / n_u)^alpha,
-    divided by n_j^beta; the largest of each row kept."""
+    """Item-item weights from walks of three steps: for i and j, the sum of (1 / n_i)^alpha x
+    (1 / n_u)^alpha over the users u who have both, divided by n_j^beta. n counts the users of an
+    item, or the items of a user. Only the largest weights of each row are kept.
+    """
 
     def solve(self, config: Rp3betaConfig, positives: CSR, threads: int = 1) -> None:
-        """Count the walks and keep the largest weights; see `nearest_items`."""
+        """Sum over the walks and keep the largest weights; see `nearest_items`."""
         counts = np.maximum(positives.item_counts(), 1).astype(np.float64)
         activity = np.maximum(positives.degrees(), 1).astype(np.float64)
         self.become(
@@ -51,5 +58,5 @@ class RP3beta(SparseLinear):
 
     @staticmethod
     def cost(config: Rp3betaConfig, size: Size) -> Cost:
-        """That of finding the nearest items; see `nearest_cost`."""
+        """The cost of finding the nearest items; see `nearest_cost`."""
         return nearest_cost(config.rp3_neighbours, size)

@@ -1,8 +1,8 @@
 """SLIM without I x I: each item is rebuilt from its nearest items only.
 
-Ning and Karypis 2011, section 4.3 (fsSLIM: columns restricted to near items), with a ridge in
-the place of their elastic net, so that a column is one small linear system. What EASE (Steck
-2019) solves at once for all items is solved here item by item, at any size of the catalogue.
+Ning and Karypis 2011, section 4.3 (fsSLIM: columns restricted to near items), with a ridge penalty
+instead of their elastic net, so that a column is one small linear system. EASE (Steck 2019) solves
+all items at once; here they are solved one by one, for a catalogue of any size.
 Shapes: U users, I items, k near items, H head items.
 """
 
@@ -23,12 +23,13 @@ from recsys.models.base import Cost, ModelConfig, Size
 from recsys.models.linear import SparseLinear, gram, matrix
 from recsys.models.neighbours import nearest_by_cosine, nearest_cost, side_by_side, transposed
 
-HEAD = 8_192  # most popular items whose counts are held densely: 268 MB
+HEAD = 8_192  # the counts of so many most popular items are a dense matrix, of 268 MB
 
 
 class SlimConfig(ModelConfig):
-    """slim_l2: the ridge on the weights. slim_neighbours: k, from how many items each is rebuilt.
-    slim_shrink: added to the denominator of the cosine that chooses them."""
+    """slim_l2: the ridge penalty on the weights. slim_neighbours: k, the number of items that each
+    item is rebuilt from. slim_shrink: added to the denominator of the cosine that chooses them.
+    """
 
     model: ClassVar[str] = "slim"
     shorts: ClassVar[dict[str, str]] = {"slim_neighbours": "k", "slim_l2": "l2"}
@@ -38,14 +39,21 @@ class SlimConfig(ModelConfig):
 
 
 class SLIM(SparseLinear):
-    """Weights of the k nearest items of each item by ridge regression."""
+    """Item-item weights by ridge regression of each item on its k nearest items."""
 
     def __init__(self) -> None:
+        """An untrained model."""
         self._near: tuple[CSR, int, float, scipy.sparse.csr_matrix] | None = None
         self._met: tuple[CSR, _Met] | None = None
 
     def solve(self, config: SlimConfig, positives: CSR, threads: int = 1) -> None:
-        """Solving the same object again on the same positives reuses counts and nearest items."""
+        """Fit to `positives`.
+
+        Solving the same object again on the same positives reuses the counts, and with the same
+        neighbours and shrink, also the nearest items.
+
+        Raises DivergedError where an item's system has no solution.
+        """
         wanted = (config.slim_neighbours, config.slim_shrink)
         if self._near is None or self._near[0] is not positives or self._near[1:3] != wanted:
             near = nearest_by_cosine(
@@ -60,13 +68,13 @@ class SLIM(SparseLinear):
         self.become(positives, by_target.T.tocsr())
 
     def arrays(self) -> dict[str, NDArray]:
-        """As in `SparseLinear`; what was kept for solving again is dropped."""
+        """As in `SparseLinear`; what was kept in case of another `solve` is dropped."""
         self._near = self._met = None  # of no use to a trained model
         return super().arrays()
 
     @staticmethod
     def cost(config: SlimConfig, size: Size) -> Cost:
-        """The head's counts and the nearest items; a system of k x k for each item."""
+        """The counts of the head, the nearest items, and a k x k system for each item."""
         k = min(config.slim_neighbours, size.items)
         near = nearest_cost(k, size)
         return Cost(
@@ -77,10 +85,10 @@ class SLIM(SparseLinear):
 
 @dataclass(frozen=True, eq=False)
 class _Met:
-    """What the systems of all items are read from, whatever the ridge.
+    """Counts from which the systems of all items are made, whatever the ridge penalty.
 
-    head int32 (I,): the place of an item among the H most popular ones, or -1. together
-    float32 (H, H): how often those meet.
+    head: int32 (I,), the place of an item among the H most popular ones, or -1. together: float32
+    (H, H), how many users have both of two head items.
     """
 
     by_user: CSR
@@ -116,7 +124,7 @@ def _columns(
             n = int(high - low)
             if not n:
                 continue
-            # the item itself last: its row is the right side of the system
+            # the item itself comes last: its row is the right-hand side of the system
             items = np.append(indices[low:high], np.int32(item))
             normal = memory[: (n + 1) ** 2].reshape(n + 1, n + 1)
             block(

@@ -1,4 +1,4 @@
-"""Compiling the kernels of some models once, before workers would all do it at once."""
+"""Compiles the kernels of some models once, so that workers need not all do it at the same time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ RANKING = ("recsys.kernels.bounds", "recsys.kernels.topk")
 def warm_up_models(
     configs: Iterable[ModelConfig], *, threads: int = 1, note: Callable[[str], None]
 ) -> float:
-    """Compile, or load from disk, what ranks items and what trains the models of `configs`, each
-    model once; returns the seconds it took.
+    """Compile, or load from disk, what ranks items and what trains the models of `configs`; returns
+    the seconds it took.
 
-    note: told where a model can't be trained on the few items of its warm-up. Workers compile it.
+    configs: the first one of each model is used. threads: of the CPU. note: called with a line of
+    text where a model can't be trained on the few items of its warm-up; workers then compile it.
     """
     started = time.perf_counter()
     for kernels in RANKING:
-        import_module(kernels)  # whose signatures are known: they are compiled there
+        import_module(kernels)  # compiles them, as their signatures are known
     firsts: dict[str, ModelConfig] = {}
     for config in configs:
         firsts.setdefault(config.model, config)

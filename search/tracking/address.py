@@ -48,6 +48,20 @@ def sqlite_uri(file: Path) -> str:
     return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
 
 
+def for_mlflow(uri: str) -> str:
+    """The address as MLflow is given it: one of SQLite names its driver, others stay as they are.
+
+    MLflow creates the folder of a `sqlite:///` database from the address as it is written, so
+    `%25` and `%3F` would end up in its name. With a driver in the address it creates no folder.
+
+    >>> for_mlflow("sqlite:////data/50%25 off/m.db")
+    'sqlite+pysqlite:////data/50%25 off/m.db'
+    >>> for_mlflow("http://127.0.0.1:5000")
+    'http://127.0.0.1:5000'
+    """
+    return re.sub(r"^sqlite:///", "sqlite+pysqlite:///", uri)
+
+
 def sqlite_file(uri: str) -> Path | None:
     """The database file of a SQLite address as typed or as made above; None for any other address.
 

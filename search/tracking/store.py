@@ -16,7 +16,7 @@ from typing import Any
 from recsys.errors import ConfigError, UserError
 from recsys.safe_files import locked
 from search.record.provenance import hide_password
-from search.tracking.address import sqlite_file, sqlite_uri, with_password
+from search.tracking.address import for_mlflow, sqlite_file, sqlite_uri, with_password
 from search.tracking.database import check_database, check_room
 from search.tracking.moved import bring_along
 from search.tracking.where import courier_environment
@@ -34,11 +34,7 @@ def import_mlflow(uri: str) -> Any:
         del os.environ[name]
     os.environ.update({k: v for k, v in wanted.items() if k.startswith("MLFLOW_")})
     import mlflow
-    import mlflow.store.db.utils
 
-    # It would make the folder of a database from its address as it is written, where `%` and `?`
-    # are spelled otherwise than in the folder's name. Ours is made already.
-    mlflow.store.db.utils._make_parent_dirs_if_sqlite = lambda _uri: None
     for name in ("mlflow", "alembic", "sqlalchemy", "urllib3", "git"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow
@@ -60,7 +56,7 @@ def create_sqlite(file: Path) -> None:
         # Always the same name: what a process killed in the middle left is removed by the next.
         temp = file.with_name(f".{file.name}.new")
         temp.unlink(missing_ok=True)
-        store = SqlAlchemyStore(sqlite_uri(temp), artifact_root(file))
+        store = SqlAlchemyStore(for_mlflow(sqlite_uri(temp)), artifact_root(file))
         store.engine.dispose()
         temp.replace(file)
 
@@ -90,7 +86,7 @@ def open_store(uri: str, experiment: str) -> Store:
     Raises `ConfigError` soon where a sqlite store can't be used; MLflow would try for minutes.
     Whatever else MLflow raises passes through.
     """
-    full = with_password(uri)
+    full = for_mlflow(with_password(uri))
     mlflow = import_mlflow(full)
     file = sqlite_file(uri)
     if file is not None:

@@ -141,7 +141,7 @@ def test_saved_and_read_back_it_scores_the_same(planted: Planted, tmp_path: obje
 
 def test_no_space_can_ask_for_a_blend() -> None:
     assert "blend" not in MODELS
-    with pytest.raises(ConfigError, match="no training"):
+    with pytest.raises(ConfigError, match="cannot be trained itself"):
         Blend(BlendConfig.from_flat({"members": [{"weight": 1.0, "config": {}}]}), [], None).train(
             None, CSR.from_pairs(np.array([0]), np.array([0]), 1, 1), None
         )

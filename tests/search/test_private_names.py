@@ -1,6 +1,7 @@
-"""What the search uses of Ray and Optuna that is not theirs to promise: each name is still there.
+"""Names of other libraries that are private, or of their internal modules: each is still there.
 
-ADR 176 says of each why, and what happens once it is gone. Ray is imported, and not started.
+ADR 176 says of each why it is used, and what happens once it is gone. Ray is imported but not
+started; MLflow is read but not imported, as importing its server makes an application.
 """
 
 from __future__ import annotations
@@ -10,17 +11,29 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ADR = ROOT / "docs" / "adr" / "0176-private-names-of-ray-and-optuna.md"
+ADR = ROOT / "docs" / "adr" / "0176-private-names-of-other-libraries.md"
 
 # By file, the names in full. A name behind a colon is an attribute that objects of the class have,
 # or one of its methods; with parentheses it is a parameter.
 USED = {
+    "recsys/kernels/jit.py": [
+        "numba.config.CACHE_LOCATOR_CLASSES",
+        "numba.core.base.BaseContext:cast",
+        "numba.core.base.BaseContext:get_dummy_value",
+        "numba.core.base.BaseContext:make_array",
+        "numba.core.caching.Cache:save_overload",
+        "numba.core.caching.UserProvidedCacheLocator:get_suitable_cache_subpath",
+        "numba.core.cpu.CPUTargetOptions:_nrt",
+        "numba.core.dispatcher.Dispatcher:_cache",
+    ],
+    "recsys/output.py": ["atexit._run_exitfuncs"],
     "search/machine/cluster.py": [
         "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
         "ray._private.worker._global_node",
@@ -36,6 +49,12 @@ USED = {
         "ray._private.services.ConsolePopen",
         "ray._private.worker.print_to_stdstream",
         "ray.air._internal.usage.tag_callbacks",
+    ],
+    "search/tracking/store.py": ["mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore:engine"],
+    "search/tracking/ui_server.py": [
+        "mlflow.cli.cli",
+        "mlflow.server._build_uvicorn_command",
+        "mlflow.server.fastapi_app.create_fastapi_app",
     ],
     "search/tune/controller.py": [
         "ray.tune.tune.TuneController",
@@ -67,6 +86,7 @@ USED = {
         "ray.air.execution._internal.RayActorManager:next",
         "ray.air.execution._internal.event_manager.RayEventManager:_tracked_futures",
         "ray.air.execution._internal.event_manager.RayEventManager:resolve_future",
+        "ray.air.execution.resources.ResourceManager",
     ],
     "search/tune/scheduler.py": ["ray.tune.schedulers.FIFOScheduler._metric"],
     "search/tune/new_configs.py": ["optuna.distributions.BaseDistribution._contains"],
@@ -84,6 +104,14 @@ USED = {
     ],
 }
 
+# Modules that their libraries leave out of the reference, whatever their names.
+INTERNAL = re.compile(
+    r"(mlflow\.(cli|server|store)|numba\.core|ray\.air\.execution|ray\.tune\.(execution|tune))\b"
+)
+OURS = re.compile(r"(search|recsys)\b")
+# Names with an underscore that a reference has all the same.
+DOCUMENTED = {"_asdict", "_exit", "_fields", "_replace"}
+
 
 def resolved(name: str) -> Any:
     """What a dotted name stands for; ImportError or AttributeError where there is nothing."""
@@ -99,7 +127,27 @@ def resolved(name: str) -> Any:
     raise ImportError(name)
 
 
+def is_written(name: str) -> bool:
+    """`is_there` for MLflow, by what its files say."""
+    dotted, _, member = name.partition(":")
+    _, *modules, last = dotted.split(".")
+    package = find_spec("mlflow")
+    assert package is not None
+    assert package.origin is not None
+    place = Path(package.origin).parent.joinpath(*modules)
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    found = re.search(rf"^(def|class) {last}\b", text, re.M) is not None
+    return found and (not member or is_set(member, text))
+
+
+def is_set(member: str, text: str) -> bool:
+    return re.search(rf"\bself\.{member}\b[^=\n]*=", text) is not None
+
+
 def is_there(name: str) -> bool:
+    if name.startswith("mlflow."):
+        return is_written(name)
     dotted, _, parameter = name.removesuffix(")").partition("(")
     dotted, _, member = dotted.partition(":")
     try:
@@ -112,7 +160,15 @@ def is_there(name: str) -> bool:
     if not member or hasattr(found, member):
         return True
     of = [one for one in found.__mro__ if one is not object]
-    return any(re.search(rf"\bself\.{member}\b[^=\n]*=", inspect.getsource(one)) for one in of)
+    return any(is_set(member, source_of(one)) for one in of)
+
+
+def source_of(cls: type) -> str:
+    """The text of a class; nothing of one that was put together at run time."""
+    try:
+        return inspect.getsource(cls)
+    except OSError:
+        return ""
 
 
 def last_word(name: str) -> str:
@@ -133,6 +189,11 @@ def test_a_name_that_is_gone_is_found() -> None:
         "ray._private.worker.init(_gone)",
         "ray._private.parameter.RayParams.__init__(gone)",
         "ray.tune.execution.tune_controller.TuneController:_gone",
+        "numba.core.gone.Cache",
+        "numba.core.cpu.CPUTargetOptions:_gone",
+        "mlflow.server._gone",
+        "mlflow.server.gone.create_fastapi_app",
+        "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore:gone",
     ):
         assert not is_there(name), name
 
@@ -163,33 +224,84 @@ def is_stored(node: ast.Name | ast.Attribute) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
-def private(tree: ast.Module) -> Iterator[str]:
-    """Private names of others: in imports, and behind a dot."""
+def made_here(tree: ast.Module) -> set[str]:
+    """Names that a file itself gives: of functions, of variables, of attributes of its objects."""
+    nodes = list(ast.walk(tree))
+    names = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    names |= {n.id for n in nodes if isinstance(n, ast.Name) and is_stored(n)}
+    of_self = (n for n in nodes if isinstance(n, ast.Attribute) and is_stored(n))
+    return names | {n.attr for n in of_self if ast.unparse(n.value) in ("self", "cls")}
+
+
+def underscored(tree: ast.Module) -> Iterator[str]:
+    """Words that may be a private name: imported, behind a dot, a keyword, or a text that names an
+    option or an attribute.
+    """
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and re.search(
-            r"^(ray|optuna)\b.*\._", node.module or ""
-        ):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
-            ours = ast.unparse(node.value) in ("self", "cls", "super()")
-            yield from () if ours else (node.attr,)
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if not OURS.match(module):
+                yield from (alias.name for alias in names)
+            case ast.Attribute(attr=word) | ast.keyword(arg=str(word)):
+                if not isinstance(node, ast.Attribute) or not is_own(node):
+                    yield word
+            case ast.Dict(keys=texts) | ast.Call(args=[_, *texts]):
+                yield from (str(t.value) for t in texts if isinstance(t, ast.Constant))
 
 
-def knows(text: str) -> bool:
-    return re.search(r"^\s*(import|from) (ray|optuna)\b", text, re.M) is not None
+def is_own(node: ast.Attribute) -> bool:
+    return ast.unparse(node.value) in ("self", "cls", "super()")
+
+
+def from_internal(tree: ast.Module) -> Iterator[str]:
+    """What is imported from modules that are private or have no reference."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules = [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in modules:
+            whole = f"{module}.{name}"
+            if INTERNAL.match(whole) or re.search(r"\._[a-z]", module):
+                yield name or module.rpartition(".")[2]
+
+
+def left_out(file: str, text: str) -> set[str]:
+    """The private names of others in a file that `USED` lacks for it."""
+    tree = ast.parse(text)
+    private = {word for word in underscored(tree) if re.fullmatch(r"_[a-z]\w*[a-z0-9]", word)}
+    names = private - made_here(tree) - DOCUMENTED | set(from_internal(tree))
+    if re.search(r"^\s*(import|from) (ray|optuna|mlflow|numba)\b", text, re.M):
+        names |= set(inherited(tree))
+    listed = {word for name in USED.get(file, ()) for word in re.findall(r"\w+", name)}
+    return names - listed
 
 
 def test_no_private_name_is_left_out() -> None:
-    """Of files that import Ray or Optuna: an import of a private module, an attribute with an
-    underscore that is not our own, and whatever a class takes from Ray's class above it.
+    """Of all files: an import from a private module, a word with an underscore that is not our own,
+    and whatever a class takes from one of Ray, Optuna, MLflow or numba above it.
     """
-    left = set()
-    for path in (ROOT / "search").rglob("*.py"):
-        text, file = path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))
-        if not knows(text):
-            continue
-        tree = ast.parse(text)
-        listed = {word for name in USED.get(file, ()) for word in re.findall(r"\w+", name)}
-        names = {*private(tree), *inherited(tree)}
-        left |= {f"{file}: {name}" for name in names - listed}
-    assert left == set()
+    paths = [path for room in ("search", "recsys") for path in (ROOT / room).rglob("*.py")]
+    texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+    left = {file: found for file, text in texts.items() if (found := left_out(file, text))}
+    assert left == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from numba._dispatcher import Dispatcher", "Dispatcher"),
+        ("from numba.core import cgutils", "cgutils"),
+        ("from numba import _helperlib", "_helperlib"),
+        ("import mlflow.store.db.utils", "utils"),
+        ("from mlflow import server", "server"),
+        ("import torch\ntorch._dynamo.reset()", "_dynamo"),
+        ("import numba\nnumba.njit(_nrt=False)", "_nrt"),
+        ("options = {'_nrt': False}", "_nrt"),
+        ("getattr(frame, '_mgr')", "_mgr"),
+        ("import numba\nclass A(numba.B):\n    def f(self): self.g()", "g"),
+    ],
+)
+def test_a_private_name_is_found(line: str, name: str) -> None:
+    assert left_out("recsys/new.py", line) == {name}

@@ -1,6 +1,6 @@
-"""Compiled half steps of iALS: one side's factors solved exactly, the other side's fixed.
+"""Compiled half steps of iALS: the factors of one side are solved, those of the other are fixed.
 
-Shapes: R rows of the side that is solved, C of the fixed one, d factors.
+Shapes: R rows of the side that is solved, C rows of the fixed side, d factors.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -19,7 +19,9 @@ _0, _1 = np.float32(0), np.float32(1)
 
 @kernel(inline=True)
 def _add_outer(normal, right, fixed, items, first, last):
-    """Add the outer products of some fixed rows to the lower triangle, the rows to `right`."""
+    """Add the outer products of some fixed rows to the lower triangle of `normal`, and the rows
+    themselves to `right`.
+    """
     d = fixed.shape[1]
     at = first
     while at + 4 <= last:  # four rows a pass: the triangle is read and written a quarter as often
@@ -44,7 +46,7 @@ def _add_outer(normal, right, fixed, items, first, last):
 
 @kernel(inline=True)
 def _solve(normal, right, out, row):
-    """Solve by Cholesky for one row, in place; False where the matrix is not positive definite."""
+    """Solve for one row by Cholesky, in place; False if the matrix is not positive definite."""
     d = len(right)
     for i in range(d):
         for j in range(i):
@@ -75,11 +77,12 @@ def _solve(normal, right, out, row):
 
 @kernel()
 def solve_rows(indptr, indices, fixed, base, ridge, out, normal, right, first, last):
-    """Solve rows first..last-1 of one side; returns -1, or the first row without a solution.
+    """Solve rows first..last-1 of one side into `out`, float32 (R, d).
 
-    indptr int64 (R+1,), indices int32: which fixed rows a row has. fixed: float32 (C, d).
-    base: float32 (d, d), alpha times the Gram matrix of all fixed rows. ridge: float32 (R,).
-    out: float32 (R, d). normal (d, d) and right (d,): memory of this thread.
+    indptr: int64 (R+1,), indices: int32, the fixed rows that belong to each row. fixed: float32
+    (C, d). base: float32 (d, d), alpha times the Gram matrix of all fixed rows. ridge: float32
+    (R,), added to the diagonal. normal, right: float32 (d, d) and (d,), memory of this thread from
+    `memory`. Returns -1, or the first row without a solution; rows before it are done.
     """
     d = fixed.shape[1]
     for row in range(first, last):
@@ -96,7 +99,11 @@ def solve_rows(indptr, indices, fixed, base, ridge, out, normal, right, first, l
 
 @kernel()
 def squared_error(indptr, indices, users, items, first, last):
-    """Sum of (1 - score)^2 over the pairs of rows first..last-1."""
+    """The sum of (1 - score)^2 over the pairs of rows first..last-1, float64.
+
+    indptr: int64 (R+1,), indices: int32, the items of each user. users: float32 (R, d). items:
+    float32 (C, d).
+    """
     total: Any = 0.0
     for row in range(first, last):
         for at in range(indptr[row], indptr[row + 1]):
@@ -108,5 +115,5 @@ def squared_error(indptr, indices, users, items, first, last):
 
 
 def memory(factors: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What one thread needs for `solve_rows`."""
+    """What one thread needs for `solve_rows`: `normal` (d, d) and `right` (d,), float32."""
     return np.empty((factors, factors), np.float32), np.empty(factors, np.float32)

@@ -1,7 +1,8 @@
-"""Compiled counting of how often items come together, and what of it is kept.
+"""Compiled counting of the users that two items have in common, and of which counts are kept.
 
-Shapes: U users, I items, E pairs. The pairs are given twice: by user (indptr_U, items) and by item
-(indptr_I, users), each row ascending.
+Shapes: U users, I items, E pairs, k items kept for each, H head items. The pairs are given twice,
+as int64 and int32 arrays: by user (indptr_U (U+1,), items (E,)) and by item (indptr_I (I+1,),
+users (E,)). Rows are ascending.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -16,7 +17,10 @@ _0 = np.float32(0)
 
 @kernel(inline=True)
 def _together(item, indptr_I, users, indptr_U, items, weight, sums, touched):
-    """Add each user's weight to all of their other items; returns how many items were met."""
+    """Add the weight of each user of `item` to the sums of all of that user's items.
+
+    Items whose sum was 0 are written to `touched`; returns how many there are.
+    """
     met = 0
     for at in range(indptr_I[item], indptr_I[item + 1]):
         user = users[at]
@@ -32,7 +36,7 @@ def _together(item, indptr_I, users, indptr_U, items, weight, sums, touched):
 
 @kernel(inline=True)
 def _sift(keys, chosen, size, at):
-    """Let the entry at `at` of a min-heap of `size` sink to its place."""
+    """Let the entry at `at` sink to its place in a heap of `size` entries, the worst on top."""
     while True:
         child = 2 * at + 1
         if child >= size:
@@ -68,12 +72,13 @@ def nearest(
     first,
     last,
 ):
-    """The most similar items of items first..last-1; ties go to the lower item.
+    """Find the most similar items of items first..last-1; ties go to the lower item.
 
-    The similarity of i and j is the sum of `weight` (float32 (U,), above 0) over the users of
-    both, divided by left[i] x right[j] + shrink (float32 (I,)). out int32 and values float32
-    (I, k), in no order; counts int32 (I,): how many of a row are in use.
-    sums float32 (I,) of zeros, touched int32 (I,): memory of this thread.
+    The similarity of i and j is the sum of `weight` (float32 (U,), above 0) over the users who have
+    both, divided by left[i] x right[j] + shrink, where left and right are float32 (I,). The results
+    go into out, int32 (I, k), and values, float32 (I, k), in no order, and into counts, int32 (I,):
+    how many entries of a row are used. sums: float32 (I,), zeros before and after; touched: int32
+    (I,); both are memory of this thread.
     """
     k = out.shape[1]
     for i in range(first, last):
@@ -101,11 +106,11 @@ def nearest(
 
 @kernel()
 def block(near, place, head, gram_HH, indptr_I, users, indptr_U, items, out):
-    """Co-occurrence counts of some items, float32 (n, n) with all of both triangles in `out`.
+    """Fill `out`, float32 (n, n), with the number of users that two of n items each have in common.
 
-    near: int32 (n,), the items. place: int32 (I,), all -1, left so. head: int32 (I,), the place of
-    an item among the H most popular ones, or -1. gram_HH: float32 (H, H), their counts, so that
-    only items with few users are counted here.
+    near: int32 (n,), the items. place: int32 (I,), all -1 before and after. head: int32 (I,), the
+    place of an item among the H most popular ones, or -1. gram_HH: float32 (H, H), the numbers for
+    two of these, so that only pairs with a less popular item are counted here.
     """
     n = len(near)
     for a in range(n):

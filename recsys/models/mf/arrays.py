@@ -1,4 +1,4 @@
-"""Memory for tables whose rows the processor reads by the cache line."""
+"""Memory for tables that the processor reads by whole cache lines."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CACHE_LINE = 64
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray:
-    """Zeros that start at a cache line, C-contiguous.
+    """An array of zeros, C-contiguous, that starts at a cache line (64 bytes).
 
-    numpy promises 16 bytes only. A row of 64 floats would then lie in five lines instead of four,
-    and every wide load would touch two.
+    numpy aligns to 16 bytes only. A row of 64 floats could then span five lines instead of four,
+    and wide loads could touch two of them.
     """
     kind = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else shape

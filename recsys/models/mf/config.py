@@ -1,6 +1,6 @@
-"""One training, described by frozen values in which illegal combinations cannot be written.
+"""The config of the factorization: frozen values in which illegal combinations cannot be written.
 
-`TrainConfig.from_flat` is the only door from the flat parameter names that spaces, Optuna,
+`TrainConfig.from_flat` is the only way in from the flat parameter names that spaces, Optuna,
 MLflow and the command line use; `to_flat` is its inverse.
 """
 
@@ -19,40 +19,52 @@ class _Frozen(BaseModel):
 
 
 class Bpr(_Frozen):
-    """mean of -log sigmoid(score(u,i) - score(u,j) - margin)."""
+    """The mean of -log sigmoid(score(u,i) - score(u,j) - margin) over positives i and their
+    negatives j (Rendle et al. 2009; with a margin of 0, plain BPR).
+    """
 
     kind: Literal["bpr"] = "bpr"
     margin: float = Field(0.0, ge=-20, le=20)
 
 
 class Bce(_Frozen):
-    """Binary cross entropy on the raw score of positives (1) and negatives (0)."""
+    """The mean binary cross entropy of sigmoid(score), with label 1 for positives and 0 for
+    negatives.
+    """
 
     kind: Literal["bce"] = "bce"
 
 
 class Softmax(_Frozen):
-    """Sampled softmax: -log of the positive's share among itself and its negatives."""
+    """Sampled softmax: the mean of -log of the positive's share of exp(score / temperature), among
+    itself and its negatives.
+    """
 
     kind: Literal["softmax"] = "softmax"
     temperature: float = Field(1.0, gt=0, le=100)
 
 
 class Even(_Frozen):
-    """BCE: per user as many negatives as positives. BPR: one negative per positive."""
+    """BCE: as many negatives as positives for each user. BPR and softmax: one negative for each
+    positive.
+    """
 
     mode: Literal["even"] = "even"
 
 
 class Fixed(_Frozen):
-    """BCE: `count` negatives per user. BPR and softmax: `count` negatives per positive."""
+    """BCE: `neg_sample_num` negatives for each user. BPR and softmax: `neg_sample_num` negatives
+    for each positive.
+    """
 
     mode: Literal["fixed"] = "fixed"
     count: int = Field(gt=0, le=100_000)
 
 
 class Hard(_Frozen):
-    """N candidates drawn, the M highest scored kept, K more drawn at random in addition."""
+    """For each positive: N candidates are drawn, the M with the highest scores are kept, and K more
+    negatives are drawn at random.
+    """
 
     mode: Literal["hard"] = "hard"
     candidates: int = Field(gt=0, le=100_000)
@@ -70,7 +82,9 @@ class Hard(_Frozen):
 
 
 class Adam(_Frozen):
-    """Dense Adam with torch's semantics; `weight_decay` is added to the gradient of every row."""
+    """Dense Adam as in torch (Kingma and Ba 2015): every step moves all rows, and `weight_decay` x
+    weight is added to the gradient of each.
+    """
 
     kind: Literal["adam"] = "adam"
     lr: float = Field(gt=0, le=10)
@@ -78,10 +92,11 @@ class Adam(_Frozen):
 
 
 class Adagrad(_Frozen):
-    """Adagrad on the rows a step touches. `per`: one accumulator per element or per row.
+    """Adagrad (Duchi et al. 2011) on the rows that a step touches. `adagrad_per`: whether each
+    element or each row has its own sum of squared gradients.
 
-    `l2` (factors) and `l2_bias` (item biases) are part of the loss of each triple, so only
-    touched rows decay.
+    `l2` (of factors) and `l2_bias` (of item biases) are part of the loss of each sample, so only
+    the rows that are touched decay.
     """
 
     kind: Literal["adagrad"] = "adagrad"
@@ -92,7 +107,7 @@ class Adagrad(_Frozen):
 
 
 class Sgd(_Frozen):
-    """Plain gradient steps on the rows a step touches; `l2`, `l2_bias` as in `Adagrad`."""
+    """Plain gradient steps on the rows that a step touches; `l2` and `l2_bias` as in Adagrad."""
 
     kind: Literal["sgd"] = "sgd"
     lr: float = Field(gt=0, le=10)
@@ -106,7 +121,7 @@ Negatives = Annotated[Even | Fixed | Hard, Field(discriminator="mode")]
 Optimizer = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]
 
 
-# The flat parameters that choose between parts of a config, where they are not given.
+# The defaults of the flat parameters that choose between parts of a config.
 _DEFAULTS = {"loss": "bpr", "neg_mode": "even", "optimizer": "adagrad"}
 # The flat parameters of each loss besides its name.
 _OF_LOSS: dict[str, dict[str, type[BaseModel]]] = {
@@ -116,7 +131,10 @@ _OF_LOSS: dict[str, dict[str, type[BaseModel]]] = {
 
 
 class TrainConfig(ModelConfig):
-    """Everything that decides a training, except data, seed, threads and device."""
+    """Everything that decides a training, except data, seed, threads and device.
+
+    `from_flat` lists the flat names of its parameters.
+    """
 
     model: ClassVar[str] = "lfm"
     structural: ClassVar[tuple[str, ...]] = ("loss", "neg_mode", "optimizer")
@@ -130,14 +148,14 @@ class TrainConfig(ModelConfig):
     optimizer: Optimizer
     latent_factors: int = Field(64, gt=0, le=8192)
     epochs: int = Field(20, gt=0, le=100_000)
-    patience: int = Field(5, ge=0)  # evaluations without a better one before stopping; 0: never
-    batch_size: int = Field(1, gt=0, le=10_000_000)  # rows a step; 1: online updates
+    patience: int = Field(5, ge=0)  # evaluations without a new best before stopping; 0: never
+    batch_size: int = Field(1, gt=0, le=10_000_000)  # rows per step; 1: online updates
     init_std: float = Field(0.01, gt=0, le=10)
-    # "cosine": factors of users and items have length 1; the item biases are added all the same
+    # "cosine": factors of users and items have length 1; the item bias is still added
     score: Literal["dot", "cosine"] = "dot"
-    # "epoch": uniform negatives are drawn again each epoch; "once": drawn once, as the report does
+    # "epoch": uniform negatives are drawn anew each epoch; "once": drawn once, as in the report
     redraw: Literal["epoch", "once"] = "epoch"
-    # "all" also excludes the held-out items from the negatives: the report's leak
+    # "all" keeps held-out items out of the negatives too: the leak of the report
     negatives_exclude: Literal["train", "all"] = "train"
 
     @model_validator(mode="after")
@@ -152,7 +170,7 @@ class TrainConfig(ModelConfig):
 
     def _legal_cosine(self) -> None:
         if not isinstance(self.loss, Softmax):
-            # without a temperature, scores of -1 to 1 are all alike to a loss
+            # without a temperature, scores between -1 and 1 hardly differ to a loss
             raise ValueError(f"score cosine needs loss softmax, got {self.loss.kind}")  # noqa: TRY004
         decay = "weight_decay" if isinstance(self.optimizer, Adam) else "l2"
         if getattr(self.optimizer, decay):
@@ -162,13 +180,16 @@ class TrainConfig(ModelConfig):
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> Self:
-        """Build from flat parameters; unknown, missing or dead ones are `ConfigError`s.
+        """The config that flat parameters describe.
 
-        Names: loss, margin (bpr), temperature (softmax), neg_mode, neg_sample_num (fixed),
+        Names: loss, margin (for bpr), temperature (softmax), neg_mode, neg_sample_num (fixed),
         num_candidate_neg_samples N, num_hard_neg_samples M or hard_fraction f with
-        M = max(1, round(f x N)), num_random_neg_samples K (hard), optimizer, lr, weight_decay
-        (adam), l2, l2_bias (adagrad, sgd), adagrad_per, latent_factors, epochs, patience,
-        batch_size, init_std, redraw, negatives_exclude, score.
+        M = max(1, round(f x N)), num_random_neg_samples K (these for hard), optimizer, lr,
+        weight_decay (adam), l2, l2_bias (adagrad, sgd), adagrad_per (adagrad), latent_factors,
+        epochs, patience, batch_size, init_std, redraw, negatives_exclude, score.
+
+        Raises ConfigError for a parameter that is unknown, missing or out of bounds, or that has no
+        effect with the others.
         """
         left = {name: value for name, value in flat.items() if name != "model"}
 
@@ -204,8 +225,8 @@ class TrainConfig(ModelConfig):
     def to_flat(self) -> dict[str, Any]:
         """The flat parameters that `from_flat` turns back into this config.
 
-        `model` is left out, and so is the score that is a dot product: they are the defaults, and
-        a trial's seed is made of these names.
+        `model` is left out, and so is `score` if it is "dot". Both are defaults, and the seed of a
+        trial is derived from what is here, so that configs from before these names keep theirs.
         """
         flat = {"loss": self.loss.kind} | self.loss.model_dump(exclude={"kind"})
         flat["neg_mode"] = self.negatives.mode
@@ -225,7 +246,7 @@ class TrainConfig(ModelConfig):
         return flat
 
     def label(self) -> str:
-        """Loss and negatives, factors, and how many negatives: `bpr-hard d=256 N=47 M=10 K=2`."""
+        """Loss, kind of negatives, factors and counts: `bpr-hard d=256 N=47 M=10 K=2`."""
         match self.negatives:
             case Hard(candidates=n, hard=m, random=k):
                 kind, counts = "hard", f" N={n} M={m} K={k}"
@@ -238,7 +259,7 @@ class TrainConfig(ModelConfig):
 
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:
-        """See `ModelConfig.parameters`; the parts of a config are flattened."""
+        """See `ModelConfig.parameters`; the parts of the config are flattened."""
         of_losses = (own.items() for own in _OF_LOSS.values())
         flat = {
             "loss": _tags("loss", "kind", *get_args(AnyLoss)),
@@ -260,7 +281,8 @@ class TrainConfig(ModelConfig):
         rest = (name for name in cls.model_fields if name not in parts)
         return flat | {name: Parameter.of(cls, name) for name in rest}
 
-    # Both engines ask these, so that a new word trains in neither as if it were another.
+    # Both engines ask these: a new word that is not listed here raises KeyError in both of them,
+    # instead of being trained as if it were another.
 
     @property
     def cosine(self) -> bool:
@@ -269,20 +291,20 @@ class TrainConfig(ModelConfig):
 
     @property
     def draws_once(self) -> bool:
-        """Whether uniform negatives stay as they were first drawn."""
+        """Whether uniform negatives are drawn once, for all epochs."""
         return {"epoch": False, "once": True}[self.redraw]
 
     @property
     def kind(self) -> str:
-        """The loss and how negatives are drawn: an epoch is spent on these."""
+        """The loss and the kind of negatives, which decide how long an epoch takes for its work."""
         return f"{self.model} {self.loss.kind} {self.negatives.mode}"
 
     def honest(self) -> Self:
-        """This config, with negatives that exclude the training items only."""
+        """This config, with negatives that exclude only the training items."""
         return self.model_copy(update={"negatives_exclude": "train"})
 
     def for_epochs(self, epochs: int) -> Self:
-        """This config, trained for exactly `epochs` epochs."""
+        """This config with `epochs` epochs. Its patience, which needs held-out items, stays."""
         return self.model_copy(update={"epochs": epochs})
 
 

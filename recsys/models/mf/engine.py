@@ -1,4 +1,4 @@
-"""What a training engine is, and which one a device gets."""
+"""What a training engine is, and which engine trains on a device."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Engine(Resumable, Protocol):
     """Trains a model in place."""
 
     def epoch(self) -> float:
-        """One pass over the training data; the mean loss per sample, without l2 terms.
+        """One pass over the training data; returns the mean loss per sample, without l2 terms.
 
-        The numba engine raises `DivergedError` when the loss or a weight is NaN or infinite.
+        Raises DivergedError when the loss or a weight is NaN or infinite.
         """
         ...
 
@@ -37,11 +37,12 @@ def make_engine(
     device: str = "cpu",
     engine: EngineName = "auto",
 ) -> Engine:
-    """The engine named, or for "auto" numba on the CPU and torch on any other device.
+    """The engine called `engine`; "auto" is numba on the CPU and torch on any other device.
 
-    exclude: the held-out items, kept out of the negatives where the config's
-    `negatives_exclude` is "all". threads: used by the numba engine. Raises `ConfigError` for an
-    unknown engine and for numba on another device than the CPU.
+    model: trained in place. train: CSR of U x I. rng: seeds all draws of the engine. exclude: CSR
+    of U x I, the held-out items, kept out of the negatives if the config's `negatives_exclude` is
+    "all". threads: used by the numba engine only. device: torch's name, "cpu" or "cuda". Raises
+    ConfigError for an unknown engine, and for numba on a device other than the CPU.
     """
     if engine not in ("auto", "numba", "torch"):
         raise ConfigError(f"engine is {engine!r}: expected auto, numba or torch")

@@ -1,4 +1,4 @@
-"""The factorization as an entry of `recsys.models.MODELS`: its weights with the contract."""
+"""The factorization as an entry of `recsys.models.MODELS`: `LFM` with the contract of a model."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from recsys.models.mf.model import LFM
 from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
 
-# What an item of somebody's list counts for; see `folding`.
+# The weight of an item in somebody's list, by the negatives of training; see `folding`.
 _EVIDENCE = {Even: 1.0, Fixed: 1.0, Hard: 2.0}
 
 
 class Factorization(LFM, Model):
-    """`LFM`, trained by the loss, the negatives and the optimiser that its config names."""
+    """A factorization with biases, trained with the loss, negatives and optimiser of its config."""
 
     @classmethod
     def create(
         cls, config: TrainConfig, n_users: int, n_items: int, *, rng: np.random.Generator
     ) -> Factorization:
-        """Random factors of the config's size; see the constructor."""
+        """Random factors with the config's size and standard deviation; see `LFM`."""
         return cls(n_users, n_items, config.latent_factors, rng=rng, init_std=config.init_std)
 
     def train(  # type: ignore[override]  # torch's switch of the same name is not used
@@ -56,7 +56,7 @@ class Factorization(LFM, Model):
         time_limit: float | None = None,
         checkpoints: Checkpoints | None = None,
     ) -> Iterator[EpochReport]:
-        """`training.train` with the engine that fits the device."""
+        """See `Model.train`; the engine is the one that fits the device."""
         return training.train(
             self,
             positives,
@@ -74,13 +74,13 @@ class Factorization(LFM, Model):
 
     @classmethod
     def warm_up(cls, config: TrainConfig, *, threads: int = 1) -> None:  # noqa: ARG003
-        """Every kernel of the compiled engine, whatever the config."""
+        """Compile every kernel of the compiled engine, whatever the config; see `Model.warm_up`."""
         from recsys.models.mf.warm_up import warm_up
 
         warm_up(threads=threads)
 
     def list_scorer(self, config: TrainConfig) -> ListScorer:
-        """One Newton step from what known users have in common; see `folding`."""
+        """One Newton step from the mean vector of the known users; see `folding`."""
         vectors = self.vectors()
         bias = vectors.bias
         assert bias is not None
@@ -95,21 +95,21 @@ class Factorization(LFM, Model):
         return lambda lists: unit_rows(folding.users(lists)) @ vectors.items.T + bias
 
     def vectors(self) -> Vectors:
-        """Factors of both sides and the items' bias: what a user's order of items depends on."""
+        """The factors of both sides and the items' biases, which decide each user's ranking."""
         views = self.to_host().views()
         return Vectors(views.user_factors, views.item_factors, views.item_bias)
 
     def to_host(self) -> Factorization:
-        """This same model, moved to the CPU if it was elsewhere."""
+        """This object, moved to the CPU if it was elsewhere."""
         return self.cpu()
 
     def arrays(self) -> dict[str, NDArray]:
-        """The `state_dict` as numpy arrays, by the names of `LFM`'s parameters."""
+        """The `state_dict` as float32 arrays, by the names of `LFM`'s parameters."""
         return {name: weights.cpu().numpy() for name, weights in self.state_dict().items()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Factorization:
-        """The model whose `state_dict` this is, on copies of the arrays."""
+        """The model that returned these `arrays`, on copies of them."""
         users, factors = arrays["user_factors"].shape
         items = len(arrays["item_factors"])
         model = cls(users, items, factors, rng=np.random.default_rng(0))
@@ -121,24 +121,25 @@ class Factorization(LFM, Model):
     weights_file = "weights.pt"
 
     def to_bytes(self) -> bytes:
-        """The `state_dict` as torch saves it."""
+        """The `state_dict` in the format of `torch.save`."""
         buffer = io.BytesIO()
         torch.save(self.state_dict(), buffer)
         return buffer.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Factorization:
-        """The model whose `to_bytes` this is; reading runs no pickled code."""
+        """The model whose `to_bytes` returned `content`; reading runs no code from it."""
         weights = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         return cls.from_arrays({name: tensor.numpy() for name, tensor in weights.items()})
 
     @staticmethod
     def cost(config: TrainConfig, size: Size) -> Cost:
-        """Weights, their best copy, what the optimiser keeps; N scored and L trained a positive.
+        """Memory: the weights, their best copy, and what the optimiser keeps. Work: for each
+        positive, N candidates are scored and L negatives trained.
 
-        Drawing a candidate and fetching its factors takes as long as some 250 operations, and
-        training reads and writes whatever it touches; fitted to measured epochs of nine configs on
-        three data sets (docs/experiments.md).
+        Drawing a candidate and fetching its factors takes as long as about 250 operations, and
+        training reads and writes everything it touches. The numbers were fitted to measured epochs
+        of nine configs on three data sets (docs/experiments.md).
         """
         weights = 4 * (size.users + size.items) * (config.latent_factors + 1)
         kept = {Adam: 2, Adagrad: 1, Sgd: 0}[type(config.optimizer)]

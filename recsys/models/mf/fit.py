@@ -16,14 +16,14 @@ from recsys.models.mf.training import train
 
 
 class Fit(NamedTuple):
-    """A trained model (the best weights) and the report of every epoch."""
+    """A trained model with its best weights, and the reports of all epochs (no `evaluation`)."""
 
     model: LFM
     history: list[EpochReport]
 
     @property
     def best_epoch(self) -> int:
-        """The epoch, from 1, whose weights `model` has; without held-out items the last one."""
+        """The epoch, from 1, whose weights `model` has; the last one without held-out items."""
         return self.history[-1].best_epoch
 
 
@@ -41,15 +41,16 @@ def fit(
     engine: EngineName = "auto",
     time_limit: float | None = None,
 ) -> Fit:
-    """Make a model and train it to the end.
+    """Create a model and train it to the end.
 
     split_train, held_out: CSR of U x I; without held-out items (None) the last weights are
-    returned, otherwise the best. config: what is trained, for how many epochs, and with how much
-    patience. rng: draws the first weights and seeds the training. metric: decides which epoch is
-    best; metrics: evaluated as well. exclude: what `negatives_exclude: all` keeps out of the
-    negatives besides the training items. threads: of the CPU. device: torch's name, "cpu" or
-    "cuda". engine: "numba" (CPU only), "torch", or "auto" for the one that fits the device.
-    time_limit: seconds; the epoch that passes it is the last. Raises as `train` does.
+    returned, otherwise the best. config: the loss, the negatives, the number of epochs, the
+    patience and so on. rng: draws the initial weights and seeds the training. metric: decides which
+    epoch is best; metrics: evaluated as well. exclude: CSR of U x I, what `negatives_exclude: all`
+    keeps out of the negatives besides the training items. threads: of the CPU. device: torch's
+    name, "cpu" or "cuda". engine: "numba" (CPU only), "torch", or "auto" for the one that fits the
+    device. time_limit: seconds of training and evaluation; the first epoch trained past it is the
+    last. Raises the same errors as `train`.
     """
     model = LFM(
         split_train.n_users,

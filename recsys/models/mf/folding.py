@@ -1,19 +1,19 @@
-"""Factors of people whom a factorization was not trained on, by the items they like.
+"""Factors of people whom a factorization was not trained on, computed from the items they like.
 
-The item factors stay as they are. Looked for is the user vector p that makes the n items of a list
-likely, p ~ N(mean, S) as the known users' vectors are spread:
+The item factors do not change. The user vector p is the one that makes the n items of a list most
+likely, with the distribution of the known users' vectors, N(mean, S), as its prior. It maximises
 
     a * sum over the list of [b_i + p . q_i - log(sum over all j of exp(b_j + p . q_j))] + log N(p)
 
-where a, the weight of the evidence, is 1, or 2 for a model that was trained on hard negatives: it
-has told positives from the items that are next to them, which counts for more than all at once.
-One Newton step from the mean solves it as well as several do (docs/adr/0140): the softmax is then
-the same for everybody, and so is the curvature C = Cov(q) under it, but for the factor n. With
-M M' = S and M' C M = V diag(w) V' the step is
+where a is the weight of the list: 2 for a model that was trained on hard negatives, otherwise 1.
+One Newton step from the mean is as good as several; docs/adr/0140 has the experiments for both. In
+this step the softmax over the items is the same for everybody, and so is the curvature,
+C = Cov(q) under that softmax, except for the factor n. With M M' = S and M' C M = V diag(w) V' the
+step is
 
     p = mean + a T diag(1 / (a n w + 1)) T' (sum over the list of q_i - n E(q)),    T = M V,
 
-d x d work for a list. Shapes: U users, I items, d factors, L lists.
+which takes d x d operations for a list. Shapes: U users, I items, d factors, L lists.
 """
 
 from __future__ import annotations
@@ -28,14 +28,19 @@ from numpy.typing import NDArray
 from recsys.interactions import CSR
 from recsys.models.linear import matrix
 
-# Of the mean variance, added to that of every factor: few users span few directions only.
+# This share of the mean variance is added to the variance of every factor, because a few users span
+# only a few directions.
 RIDGE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Folding:
-    """What is the same for every list. items: (I, d). weight: a. mean, expected: (d,), of the known
-    users, and of the items under the softmax. turn: T, (d, d). curvature: w, (d,)."""
+    """What is the same for all lists, in the symbols of the module's docstring.
+
+    items: float32 (I, d). weight: a. mean: float32 (d,), of the known users. expected: E(q),
+    float32 (d,), the mean of the items under the softmax. turn: T, float32 (d, d). curvature: w,
+    float32 (d,).
+    """
 
     items: NDArray[np.float32]
     weight: float
@@ -52,7 +57,10 @@ class Folding:
         bias: NDArray[np.float32],
         weight: float = 1.0,
     ) -> Self:
-        """users: (U, d). bias: (I,)."""
+        """Prepare for lists: users float32 (U, d), items float32 (I, d), bias float32 (I,).
+
+        weight: a, how much an item of a list counts.
+        """
         mean = users.mean(axis=0, dtype=np.float64)
         apart = users - mean
         spread = apart.T @ apart / len(users)
@@ -69,7 +77,10 @@ class Folding:
         return cls(items, weight, *(np.ascontiguousarray(part, np.float32) for part in single))
 
     def users(self, lists: CSR) -> NDArray[np.float32]:
-        """The vectors of the people of L lists, float32 (L, d); the mean for an empty list."""
+        """The user vector for each of L lists, CSR of L x I; float32 (L, d).
+
+        For an empty list it is the mean.
+        """
         n = lists.degrees().astype(np.float32)[:, None]
         liked = matrix(lists) @ self.items
         turned = self.weight * ((liked - n * self.expected) @ self.turn)
@@ -78,5 +89,5 @@ class Folding:
 
 
 def unit_rows(factors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1, (L, d)."""
+    """The rows of `factors`, float32 (L, d), scaled to length 1; none may be all zeros."""
     return factors / np.linalg.norm(factors, axis=1, keepdims=True)

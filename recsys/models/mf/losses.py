@@ -1,12 +1,12 @@
 """The losses as torch functions of scores, differentiable by autograd.
 
 Shapes: R rows, L negatives of a row, S samples. `valid_RL` (bool) tells real negatives from
-padding. What a sample is: a (positive, negative) pair under BPR, a row under softmax (positive
-against all of its negatives) and a labelled score under BCE.
+padding. A sample is a (positive, negative) pair under BPR, a row under softmax (a positive against
+all of its negatives), and a labelled score under BCE.
 
-Every function returns the sum over samples, float scalar: the engine divides by the number of
-samples of the whole batch, which it may process in parts. `sample_count` and `participation`
-say what is counted.
+The functions named `..._sum` return the sum over samples as a float scalar: the engine divides by
+the number of samples of the whole batch, which it may process in parts. `sample_count` and
+`participation` say what is counted.
 """
 
 from __future__ import annotations
@@ -25,22 +25,28 @@ ScoreLoss = Callable[[Tensor], Tensor]  # scores to their summed loss
 
 
 def bpr_sum(positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor, margin: float) -> Tensor:
-    """Sum of -log sigmoid(x_ui - x_uj - margin) over valid pairs (Rendle et al. 2009, 4.1)."""
+    """The sum of -log sigmoid(x_ui - x_uj - margin) over valid pairs (Rendle et al. 2009, section
+    4.1, without the margin).
+    """
     x = positive_R[:, None] - negatives_RL - margin
     return torch.where(valid_RL, softplus(-x), 0.0).sum()
 
 
 def bce_sum(scores_S: Tensor, labels_S: Tensor) -> Tensor:
-    """Sum of -[y log s(x) + (1 - y) log(1 - s(x))], computed without a log of a sigmoid."""
+    """The sum of -[y log s(x) + (1 - y) log(1 - s(x))], computed without the log of a sigmoid.
+
+    scores_S: x, float (S,). labels_S: y, float (S,), 0 or 1.
+    """
     return binary_cross_entropy_with_logits(scores_S, labels_S, reduction="sum")
 
 
 def softmax_sum(
     positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor, temperature: float
 ) -> Tensor:
-    """Sum over rows of -log(e^(x_ui/t) / (e^(x_ui/t) + sum_j e^(x_uj/t))).
+    """The sum over rows of -log(e^(x_ui/t) / (e^(x_ui/t) + sum over j of e^(x_uj/t))).
 
-    Computed from the differences x_uj - x_ui; a row without a valid negative gives exactly 0.
+    It is computed from the differences x_uj - x_ui; a row without a valid negative adds exactly 0.
+    temperature: t.
     """
     gaps = (negatives_RL - positive_R[:, None]) / temperature
     gaps = torch.where(valid_RL, gaps, -torch.inf)
@@ -49,11 +55,11 @@ def softmax_sum(
 
 @dataclass(frozen=True)
 class PairLoss:
-    """All that the torch engine knows of a loss that compares a positive with its negatives.
+    """All that the torch engine knows about a loss that compares a positive with its negatives.
 
-    total: the summed loss of rows, from (config, positive_R, negatives_RL, valid_RL).
-    per_pair: whether a sample is a pair; otherwise it is a row with at least one negative.
-    The twins in the compiled kernels: `coefficients` and `per_pair` of `kernels/rows.py`.
+    total: returns the summed loss of rows, from (config, positive_R, negatives_RL, valid_RL).
+    per_pair: whether a sample is a pair; otherwise it is a row with at least one negative. The
+    counterparts in compiled code are `coefficients` and `per_pair` in `kernels/rows.py`.
     """
 
     total: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
@@ -61,13 +67,13 @@ class PairLoss:
 
 
 def _of_pairs(valid_RL: Tensor) -> Tensor:
-    """The positive is in every pair, a negative in its own."""
+    """The positive is in every pair of its row, a negative only in its own."""
     share_RL = valid_RL.float()
     return torch.cat([share_RL.sum(1, keepdim=True), share_RL], 1)
 
 
 def _of_rows(valid_RL: Tensor) -> Tensor:
-    """The positive once, the negatives averaged."""
+    """The positive counts once, and so do the negatives together."""
     share_RL = valid_RL.float()
     count_R1 = share_RL.sum(1, keepdim=True)
     return torch.cat([count_R1.clamp(max=1), share_RL / count_R1.clamp(min=1)], 1)
@@ -87,7 +93,10 @@ PAIR_LOSSES: dict[type, PairLoss] = {
 def pair_sum(
     loss: Bpr | Softmax, positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor
 ) -> Tensor:
-    """The summed loss of rows that compare a positive with its negatives."""
+    """The summed loss of rows that compare a positive with its negatives, a float scalar.
+
+    positive_R: scores (R,). negatives_RL: scores (R, L). valid_RL: bool (R, L).
+    """
     return PAIR_LOSSES[type(loss)].total(loss, positive_R, negatives_RL, valid_RL)
 
 
@@ -97,12 +106,13 @@ def per_pair(loss: Bpr | Softmax) -> bool:
 
 
 def sample_count(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
-    """Samples among the rows, int64 scalar on the device."""
+    """The number of samples in the rows, an int64 scalar on the device."""
     return valid_RL.sum() if per_pair(loss) else valid_RL.any(1).sum()
 
 
 def participation(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
-    """In how many samples each score of a row takes part, float32 (R, 1+L), positive first; it
-    weighs the l2 terms.
+    """In how many samples each score of a row takes part, float32 (R, 1+L), the positive first.
+
+    The l2 terms are weighted by it.
     """
     return _of_pairs(valid_RL) if per_pair(loss) else _of_rows(valid_RL)

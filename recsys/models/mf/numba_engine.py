@@ -1,4 +1,4 @@
-"""The compiled CPU engine. Shapes: U users, I items, E training positives, R rows, T threads."""
+"""The compiled engine, for CPUs. Shapes: U users, I items, R rows, L negatives of a row."""
 
 from __future__ import annotations
 
@@ -44,19 +44,22 @@ from recsys.models.mf.kernels.single import train_singles
 from recsys.models.mf.model import LFM
 from recsys.models.mf.sampling import make_pool, pool_bytes, sample_uniform
 
-# Rows of one compiled call: Ctrl-C and other threads' Python wait no longer than that.
+# Rows of one compiled call: Ctrl-C never waits for more than that.
 CHUNK = 1 << 18
-# How often an epoch the threads wait for each other, where each has positives of its own.
+# How many times per epoch the threads wait for each other, where each has positives of its own.
 SLICES = 8
 
 
 class NumbaEngine:
-    """Trains `model` (on the CPU) in place; see "Semantics that both engines share".
+    """Trains `model`, on the CPU, in place. "Semantics that both engines share" in
+    docs/architecture.md says what an epoch does.
 
-    rng seeds the generator of each thread. `exclude` (same U x I as `train`) is kept out of the
-    negatives under `negatives_exclude: all`. One thread: the same seed gives the same weights,
-    bit for bit. More: each trains its own part of the shuffled rows on the shared weights,
-    without locks (Hogwild, Recht et al. 2011); with Adam they share each batch instead.
+    train: CSR of U x I. rng: seeds the generator of each thread, and draws the negatives that are
+    drawn once. exclude: CSR of U x I, kept out of the negatives with `negatives_exclude: all`.
+    threads: with one, the same seed gives the same weights, bit for bit. With several, each trains
+    its own part of the shuffled rows on the shared weights, without locks (Hogwild, Recht et al.
+    2011); with Adam, they share each batch instead. Raises TypeError for a config that has no
+    kernel.
     """
 
     def __init__(
@@ -96,9 +99,9 @@ class NumbaEngine:
         self._workers = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def epoch(self) -> float:
-        """One pass over the training data in a new order; the mean loss per sample.
+        """One pass over the training data in a new order; returns the mean loss per sample.
 
-        Raises `DivergedError` when the loss or a weight is NaN or infinite.
+        Raises DivergedError when the loss or a weight is NaN or infinite.
         """
         self._epochs += 1
         rows = self._rows
@@ -113,12 +116,13 @@ class NumbaEngine:
         return mean
 
     def replay(self, rows: ArrayLike, negatives: ArrayLike) -> float:
-        """Train on given draws in the given order, in batches of the config; mean loss.
+        """Train on the given draws in the given order, in the config's batches; returns the mean
+        loss. Tests compare the engines by it.
 
-        BPR and softmax: rows int (R,), positions in the training CSR's `indices`; negatives
-        int (R, L), padded with -1, distinct in a row. BCE: negatives int (U, L), those of each
-        user; rows are positions in the list of all training positives followed by all real
-        negatives, by user.
+        BPR and softmax: rows is int (R,), positions in the `indices` of the training CSR; negatives
+        is int (R, L), padded with -1, distinct within a row. BCE: negatives is int (U, L), those of
+        each user, padded with -1; rows are positions in the list of all training positives followed
+        by all real negatives, by user.
         """
         picked = np.asarray(rows, np.int64)
         drawn = np.array(negatives, np.int32, order="C")
@@ -136,22 +140,22 @@ class NumbaEngine:
         return total / max(samples, 1)
 
     def _changing(self) -> Iterator[NDArray]:
-        """Weights, what the optimiser remembers, the order of the rows, generators and buffers."""
+        """The weights, the optimiser's state, the order of the rows, generators and buffers."""
         yield from _arrays([self.weights, self._state, self._rows, self._given, self._asked])
         yield from _arrays([self._partners, self._threads, self._gradients])
 
     @property
     def state_bytes(self) -> int:
-        """How large `state` is."""
+        """The size of `state`, in bytes."""
         return sum(array.nbytes for array in self._changing())
 
     def state(self) -> list[NDArray]:
-        """How many epochs, how many rows of labelled items, and every array that changes."""
+        """The numbers of epochs and of labelled rows, and a copy of every array that changes."""
         counts = np.array([self._epochs, self._drawn])
         return [counts, *(array.copy() for array in self._changing())]
 
     def restore(self, state: Sequence[NDArray]) -> None:
-        """See `state`."""
+        """Copy back a `state` of an engine with the same config, data and threads."""
         counts, *arrays = state
         self._epochs, self._drawn = map(int, counts)
         for mine, theirs in zip(self._changing(), arrays, strict=True):
@@ -159,7 +163,7 @@ class NumbaEngine:
 
     @property
     def nbytes(self) -> int:
-        """Memory held besides the model and the training data, in bytes."""
+        """The memory held besides the model and the training data, in bytes."""
         held = [self._state, self._rows, self._given, self._counts, self._asked]
         held += [self._threads, self._gradients]
         return pool_bytes(self.pool, self.train) + sum(array.nbytes for array in _arrays(held))
@@ -197,11 +201,11 @@ class NumbaEngine:
         return np.ascontiguousarray(rows), np.ascontiguousarray(given)
 
     def _parts(self) -> list[int] | None:
-        """Bounds of each thread's own rows, for life; None where rows are dealt out each epoch.
+        """The bounds of each thread's own rows, for all epochs; None if each epoch deals them out.
 
-        Each thread gets the rows of its own positives. A popular item's weights then stay in the
-        cache of one core instead of going back and forth at each of its rows. Users meet the
-        threads at random as before, and so do negatives, which are rarely the same twice.
+        Rows are sorted by positive first. So the weights of a popular item stay in the cache of one
+        core, instead of moving between cores with each of its rows. Users and negatives are spread
+        over the threads at random, as without this.
         """
         if self.threads == 1 or self.plan.optimizer == ADAM or self.plan.loss == BCE:
             return None
@@ -249,8 +253,8 @@ class NumbaEngine:
         if self._bounds is not None:
             bounds, count = self._bounds, SLICES
             list(run(self._shuffle, threads, repeat(rows), bounds[:-1], bounds[1:]))
-        # A thread whose core is taken by others falls behind. Were that for the whole epoch, the
-        # items it owns would be all that is trained at the end.
+        # A thread that shares its core with other programs falls behind. Without these waits, only
+        # the items it owns would be trained at the end of an epoch.
         unit = self.config.batch_size
         slices = [_even(low, high, count, unit) for low, high in pairwise(bounds)]
         done: list[tuple[float, int]] = []
@@ -304,7 +308,9 @@ class NumbaEngine:
         return total, samples
 
     def _shared_batches(self, rows: NDArray[np.int32]) -> tuple[float, int]:
-        """Adam in several threads: each adds its part of a batch and moves its part of the rows."""
+        """Adam with several threads: each adds up its part of a batch, then moves its part of the
+        tables.
+        """
         assert self._workers is not None
         threads, run = range(self.threads), self._workers.map
         weights, state, pool, plan, hyper = (
@@ -349,8 +355,8 @@ class NumbaEngine:
         return total, samples
 
 
-# What of each part of a plan the kernels have an arm for. Their last arm takes whatever is left: a
-# check in them would be one more branch of an inner loop.
+# The values of each part of a plan for which the kernels have a branch. Their last branch takes
+# whatever is left, as a check there would be one more branch in an inner loop.
 _ARMS = {
     "loss": (*PAIR_ARMS, BCE),
     "optimizer": (*STEP_ARMS, ADAM),
@@ -360,14 +366,14 @@ _ARMS = {
 
 
 def _check_arms(plan: Plan) -> None:
-    """TypeError for a number that a kernel would take for another one."""
+    """Raise TypeError for a number that a kernel would mistake for another one."""
     for part, arms in _ARMS.items():
         if (number := getattr(plan, part)) not in arms:
             raise TypeError(f"{part} {number} has no arm in the kernels")
 
 
 def _even(low: int, high: int, parts: int, unit: int = 1) -> list[int]:
-    """Bounds of `parts` even parts of low:high, all but the last of whole units."""
+    """The bounds of `parts` even parts of low:high; all but the last consist of whole units."""
     inner = [low + (high - low) * part // parts // unit * unit for part in range(parts)]
     return [*inner, high]
 

@@ -1,6 +1,6 @@
 """Exact negative sampling: never an excluded item, without replacement, uniform over the rest.
 
-Shapes: U users, I items, R requests, N candidates, M hard and K random negatives.
+Shapes: U users, I items, R requests, N candidates, M hard negatives, K random negatives.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ from recsys.models.mf.kernels.plan import BPR, HARD, SGD, UNIFORM, Plan
 from recsys.models.mf.kernels.rows import choose, draft, new_scratch
 from recsys.models.mf.model import ModelViews
 
-FILTER_BITS = 8  # at least so many bits of filter an interaction, at most twice that
+# Bits of a hashed filter per interaction: at least so many, and less than twice that, unless 64
+# bits are enough for all of a user's items.
+FILTER_BITS = 8
 
 
 def make_pool(excluded: CSR) -> Pool:
-    """The users' filters over `excluded`; 1 to 2 bytes per interaction besides the CSR itself."""
+    """The pool that leaves out the items of `excluded` (CSR of U x I) for each user.
+
+    Memory besides the CSR: 24 bytes per user, or for a user with more than 8 items, 16 bytes and at
+    most 2 bytes per interaction.
+    """
     degrees = excluded.degrees()
     words_needed = np.maximum(FILTER_BITS * degrees, 64) / 64
     log2 = np.ceil(np.log2(words_needed)).astype(np.int64)
@@ -37,7 +43,7 @@ def make_pool(excluded: CSR) -> Pool:
 
 
 def pool_bytes(pool: Pool, train: CSR) -> int:
-    """Memory of the pool in bytes, without `train`."""
+    """The memory of the pool in bytes, without arrays that it shares with `train`."""
     own = pool.words.nbytes + pool.users.nbytes
     shared = pool.indices is train.indices
     return own if shared else own + pool.indptr.nbytes + pool.indices.nbytes
@@ -72,10 +78,10 @@ def sample_uniform(
 ) -> NDArray[np.int32]:
     """`count` distinct free items for each of `users` (int (R,)), int32 (R, count).
 
-    A user with fewer gets all of them, and -1 after them.
+    A user with fewer free items gets all of them, padded with -1. rng: seeds the draws.
     """
 
-    def nothing(*shape: int) -> NDArray[np.float32]:  # uniform draws look at no weight
+    def nothing(*shape: int) -> NDArray[np.float32]:  # uniform draws read no weight
         return np.zeros(shape, np.float32)
 
     n_users, n_items = len(pool.users), pool.n_items
@@ -95,11 +101,11 @@ def sample_hard(
     random: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Hard negatives of `users` (int (R,)) under the weights `views`.
+    """Hard negatives of `users` (int (R,)) with the weights `views`.
 
-    Returns the negatives int32 (R, M+K), the M = `hard` highest scored of the candidates (ties:
-    the lower item index) followed by K = `random` from the other free items, padded with -1; and
-    the candidates int32 (R, N), padded likewise.
+    Returns two arrays, padded with -1. The negatives, int32 (R, M+K): the M = `hard` candidates
+    with the highest scores (ties go to the lower item), then K = `random` of the other free items.
+    The N = `candidates` candidates, int32 (R, N). rng: seeds the draws.
     """
     plan = Plan(BPR, SGD, HARD, candidates, hard, random)
     return _run(pool, views, users, plan, hard + random, rng)

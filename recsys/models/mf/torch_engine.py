@@ -1,7 +1,8 @@
-"""The torch engine: vectorised end to end, on any device.
+"""The torch engine: vectorised throughout, for any device.
 
-It is the way to a GPU, and the slow twin of the compiled engine. Shapes: U users, I items,
-E training positives, d factors, R rows of a batch, L negatives of a row, N candidates.
+It is the engine for GPUs, and the slow twin of the compiled engine. Shapes: U users, I items,
+E training positives, d factors, R rows of a batch, L negatives of a row, N candidates of which M
+are kept, K random negatives.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from recsys.models.mf.model import LFM
 from recsys.models.mf.torch_optim import make_optimizer
 from recsys.models.mf.torch_sampling import PAD, TorchSampler, keep_others
 
-# Elements of the largest temporary: bounds memory whatever the batch size, N and d. A GPU needs
-# larger ones to have enough to do: 256 MB.
+# Elements of the largest temporary array, which bounds memory for any batch size, N and d. A GPU
+# needs larger ones to be busy: 256 MB.
 CHUNK = 1 << 22
 GPU_CHUNK = 1 << 26
 # Scoring all items by one matrix product beats gathering N rows while I < DENSE x N.
@@ -32,11 +33,12 @@ USER_FACTORS, ITEM_FACTORS, ITEM_BIAS, USER_BIAS, GLOBAL_BIAS = range(5)
 
 
 class TorchEngine:
-    """Trains `model` in place on `device`; see "Semantics that both engines share".
+    """Moves `model` to `device` and trains it there. "Semantics that both engines share" in
+    docs/architecture.md says what an epoch does.
 
-    rng seeds the device's own generator. `exclude` (same U x I as `train`) is kept out of the
-    negatives under `negatives_exclude: all`. On one CPU the same seed gives the same weights;
-    on a GPU atomic sums leave differences of rounding.
+    train: CSR of U x I. rng: seeds the device's own generator. exclude: CSR of U x I, kept out of
+    the negatives with `negatives_exclude: all`. On a CPU the same seed gives the same weights; on
+    a GPU sums are added in no fixed order, so results differ by rounding.
     """
 
     def __init__(
@@ -81,9 +83,9 @@ class TorchEngine:
     # Epochs
 
     def epoch(self) -> float:
-        """One pass over the training data in a new order; the mean loss per sample.
+        """One pass over the training data in a new order; returns the mean loss per sample.
 
-        DivergedError where the loss or a weight is not finite afterwards.
+        Raises DivergedError when the loss or a weight is NaN or infinite.
         """
         self.epochs += 1
         if isinstance(self.config.loss, Bce):
@@ -100,17 +102,17 @@ class TorchEngine:
 
     @property
     def state_bytes(self) -> int:
-        """How large `state` is."""
+        """The size of `state` without counter and generator, in bytes."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._changing())
 
     def state(self) -> list[NDArray]:
-        """The epoch, the generator, the weights, what the optimiser remembers."""
+        """The epoch, the state of the generator, the weights and the optimiser's state, copied."""
         generator = self.generator.get_state().numpy()
         held = [tensor.cpu().numpy().copy() for tensor in self._changing()]
         return [np.array(self.epochs), generator, *held]
 
     def restore(self, state: Sequence[NDArray]) -> None:
-        """See `state`."""
+        """Copy back a `state` of an engine with the same config, data and seed."""
         epochs, generator, *arrays = (torch.from_numpy(array.copy()) for array in state)
         self.epochs = int(epochs)
         self.generator.set_state(generator)
@@ -122,8 +124,8 @@ class TorchEngine:
 
     @property
     def nbytes(self) -> int:
-        """Memory held besides the model and the training data, in bytes: gradients, optimiser,
-        draws.
+        """The memory held besides the model, in bytes: the data on the device, what is drawn once,
+        the optimiser with its gradients, and the sampler.
         """
         held = [*(self._once or ()), *self._optimizer.tensors(), *self.sampler.tensors()]
         held += [self._all_users, self._all_items, self._usable]
@@ -135,11 +137,8 @@ class TorchEngine:
         return math.isfinite(float(torch.stack(largest).sum()))
 
     def replay(self, rows: ArrayLike, negatives: ArrayLike) -> float:
-        """Train on given draws in the given order, in batches of the config; mean loss.
-
-        BPR and softmax: rows int (R,), positions in the training CSR's `indices`; negatives
-        int (R, L), padded with -1. BCE: negatives int (U, L), those of each user; rows are
-        positions in the list of all training positives followed by all real negatives, by user.
+        """Train on the given draws in the given order, in the config's batches; returns the mean
+        loss. Tests compare the engines by it; `NumbaEngine.replay` describes rows and negatives.
         """
         rows_R = torch.as_tensor(np.array(rows, np.int64), device=self.device)
         negatives_RL = torch.as_tensor(np.array(negatives, np.int64), device=self.device)
@@ -251,7 +250,11 @@ class TorchEngine:
 
     @torch.no_grad()
     def draw_hard(self, users_R: Tensor) -> Tensor:
-        """M hardest of N candidates, then K more from the rest; int64 (R, M+K), -1 padded."""
+        """Hard negatives of users, int64 (R,), with the current weights.
+
+        Returns int64 (R, M+K), padded with -1: the M of N candidates with the highest scores, then
+        K more from the other free items.
+        """
         hard = self.config.negatives
         assert isinstance(hard, Hard)
         n, m, k = hard.candidates, hard.hard, hard.random
@@ -272,7 +275,10 @@ class TorchEngine:
 
     @torch.no_grad()
     def candidate_scores(self, users_R: Tensor, items_RN: Tensor) -> Tensor:
-        """b_j + p_u . q_j, float32 (R, N); padding is scored as item 0."""
+        """The scores b_j + p_u . q_j of items_RN (int64), float32 (R, N).
+
+        Padding (-1) gets the score of item 0.
+        """
         items_RN = items_RN.clamp(min=0)
         user_factors, item_factors = self.model.user_factors, self.model.item_factors
         bias, n = self.model.item_bias, items_RN.shape[1]
@@ -321,7 +327,7 @@ class TorchEngine:
             self._to_unit_length(self.model.item_factors, items_RS.flatten())
 
     def _to_unit_length(self, table: Tensor, rows: Tensor) -> None:
-        """Bring the rows that a step has moved back to length 1; those of zeros stay."""
+        """Scale the rows that a step has moved back to length 1; rows of zeros stay."""
         if isinstance(self.config.optimizer, Adam):
             rows = torch.arange(len(table), device=self.device)
         table[rows] = torch.nn.functional.normalize(table[rows], dim=1)
@@ -355,7 +361,8 @@ class TorchEngine:
         user_weight_R: Tensor,
         scale: Tensor,
     ) -> Tensor:
-        """Give the optimiser the gradients of scale x value(scores) + l2; the summed loss.
+        """Add the gradients of scale x value(scores) + l2 terms to the optimiser; returns the
+        summed loss.
 
         Autograd sees only the scores: the products with the factors are written out, so that no
         gradient of a whole table is ever built.
@@ -395,7 +402,7 @@ class TorchEngine:
 
 
 class _Sums:
-    """Loss and samples of an epoch, kept on the device: no batch waits for the host."""
+    """Loss and number of samples of an epoch, on the device: no batch waits for the host."""
 
     def __init__(self, device: torch.device) -> None:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)

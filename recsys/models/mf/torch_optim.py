@@ -1,9 +1,12 @@
-"""The optimisers of the torch engine, over gradients accumulated in dense buffers.
+"""The optimisers of the torch engine, with gradients summed in dense buffers.
 
-A table is a weight of the model: a matrix of rows or a vector. `add` sums gradients into the
-buffer of a table, `step` applies and clears it. Adam is torch's own over whole tables. Adagrad and
-SGD move only rows with a gradient, so they may visit those alone, or every row: a CPU counts what
-it reads, a GPU what it is told, and finding the rows takes it longer than passing over all.
+A table is a weight of the model, a matrix (rows, d) or a vector (rows,); tables are numbered in the
+order in which an optimiser gets them. `add` sums gradients into the buffer of a table; `step`
+applies the buffer and clears it. Adam is torch's own, over whole tables. Adagrad and SGD move only
+rows that have a gradient, so they may visit either these rows or all of them. On a CPU, time
+depends on the memory that is read, so only these rows are visited. On a GPU, it depends more on the
+number of operations, and finding the rows takes longer than a pass over a whole table, unless that
+is very large.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from recsys.models.mf.config import Adagrad, Adam, Sgd
 
 ADAGRAD_EPS = 1e-10  # torch.optim.Adagrad's
-# Elements of a table that a GPU passes over sooner than it finds the rows that were touched.
+# A GPU passes over a table of up to so many elements faster than it finds the rows with a gradient.
 WHOLE = 1 << 25
 
 
@@ -25,7 +28,7 @@ _ADAM = ("step", "exp_avg", "exp_avg_sq")  # torch.optim.Adam's own names
 
 
 class DenseAdam:
-    """torch.optim.Adam: every row moves every step, weight decay acts on all of them."""
+    """torch.optim.Adam: every step moves all rows, and weight decay applies to all of them."""
 
     def __init__(self, tables: Sequence[nn.Parameter], config: Adam) -> None:
         self._tables = list(tables)
@@ -36,41 +39,44 @@ class DenseAdam:
         )
 
     def add(self, table: int, rows: Tensor, gradient: Tensor) -> None:
-        """Sum `gradient` into rows of table number `table`; a row may be named several times."""
+        """Add `gradient`, one entry or row for each of `rows`, to table number `table`.
+
+        rows: int64; one row may occur several times.
+        """
         buffer = self._tables[table].grad
         assert buffer is not None
         buffer.index_add_(0, rows, gradient)
 
     def tensors(self) -> list[Tensor]:
-        """Everything held beside the weights."""
+        """Everything in memory besides the weights."""
         held = [table.grad for table in self._tables if table.grad is not None]
         states = self._adam.state.values()
         return held + [t for state in states for t in state.values() if isinstance(t, Tensor)]
 
     def state(self) -> list[Tensor]:
-        """What is remembered from step to step; nothing before the first one."""
+        """What Adam keeps from step to step; empty before the first one."""
         known = self._adam.state
         return [known[t][key] for t in self._tables if known[t] for key in _ADAM]
 
     def restore(self, state: Sequence[Tensor]) -> None:
-        """See `state`."""
+        """Continue from a `state`, which is not copied."""
         for number, table in enumerate(self._tables if state else ()):
             values = state[len(_ADAM) * number : len(_ADAM) * (number + 1)]
             self._adam.state[table] = dict(zip(_ADAM, values, strict=True))
 
     def step(self) -> None:
-        """Apply what was summed, to every row, and clear it."""
+        """Move every row by the summed gradients, and clear these."""
         self._adam.step()
         self._adam.zero_grad(set_to_none=False)
 
 
 class TouchedRows:
-    """Adagrad or SGD on the rows that got a gradient.
+    """Adagrad or SGD on the rows that have a gradient.
 
-    Adagrad: G += g^2 (per element; per row: the mean of g^2 over the row), starting at 0, then
-    w -= lr x g / (sqrt(G) + 1e-10). A row without a gradient does not move, so visiting only
-    touched rows equals the dense optimiser. whole: tables of up to so many elements are passed
-    over whole; None: `WHOLE` on a GPU, none on a CPU.
+    Adagrad (Duchi et al. 2011): G += g^2 (per element; per row, the mean of g^2 over the row),
+    starting at 0, then w -= lr x g / (sqrt(G) + 1e-10). A row without a gradient does not move, so
+    the result is that of the dense optimiser. whole: every row of a table is visited if the table
+    has at most so many elements; by default `WHOLE` on a GPU and 0 on a CPU.
     """
 
     def __init__(
@@ -91,25 +97,28 @@ class TouchedRows:
             ]
 
     def add(self, table: int, rows: Tensor, gradient: Tensor) -> None:
-        """Sum `gradient` into rows of table number `table`; a row may be named several times."""
+        """Add `gradient`, one entry or row for each of `rows`, to table number `table`.
+
+        rows: int64; one row may occur several times.
+        """
         self._buffers[table].index_add_(0, rows, gradient)
         self._touched[table].append(rows)
 
     def tensors(self) -> list[Tensor]:
-        """Everything held beside the weights."""
+        """Everything in memory besides the weights."""
         return [*self._buffers, *(self._squares or ())]
 
     def state(self) -> list[Tensor]:
-        """What is remembered from step to step: Adagrad's sums."""
+        """What is kept from step to step: the sums of Adagrad, nothing for SGD."""
         return self._squares or []
 
     def restore(self, state: Sequence[Tensor]) -> None:
-        """See `state`."""
+        """Copy back a `state`."""
         for mine, theirs in zip(self.state(), state, strict=True):
             mine.copy_(theirs)
 
     def step(self) -> None:
-        """Apply what was summed, to the rows that were named, and clear it."""
+        """Move the rows that have a gradient by the summed gradients, and clear these."""
         for number, (weights, buffer) in enumerate(zip(self._tables, self._buffers, strict=True)):
             if not self._touched[number]:
                 continue

@@ -1,11 +1,11 @@
 """Exact negative sampling without replacement, vectorised, on any torch device.
 
-Shapes: B requests, N draws a request, U users, I items, E excluded pairs.
+Shapes: B requests, N draws per request, M items taken, U users, I items.
 
-The free items of a user are numbered 0..free-1 in ascending order. A draw is such a number r;
-the item is r plus the number of excluded items at or below it, which one binary search over
-`row[k] - k` (non-decreasing inside a user's sorted row) finds. All users share one sorted key
-array, so a whole batch is one `searchsorted`.
+The free items of a user are numbered 0..free-1 in ascending order. A draw is such a number r; its
+item is r plus the number of excluded items at or below that item, which a binary search over
+`row[k] - k` finds (these do not decrease within a user's sorted row). All users share one sorted
+array of keys, so a whole batch takes one `searchsorted`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ from torch import Tensor
 
 from recsys.interactions import CSR
 
-# A 62-bit draw modulo the number of free items: the bias is below I / 2^62.
+# Draws are 62-bit integers modulo the number of free items, with a bias below I / 2^62.
 _WIDE = 2**62
 PAD = -1
 
 
 class TorchSampler:
-    """Draws from the items outside each user's row of `excluded` (a CSR of U x I)."""
+    """Draws from the items outside each user's row of `excluded`, a CSR of U x I.
+
+    free: int64 (U,), how many items of each user can be drawn. generator: torch's, on `device`.
+    """
 
     def __init__(self, excluded: CSR, device: torch.device, generator: torch.Generator) -> None:
         self.device, self.generator = device, generator
@@ -36,14 +39,14 @@ class TorchSampler:
         self.free = (excluded.n_items - degrees).to(device)  # int64 (U,)
 
     def tensors(self) -> list[Tensor]:
-        """Everything held."""
+        """Everything in memory, to be counted."""
         return [self._start, self._keys, self.free]
 
     def draw(self, users_B: Tensor, count: int, each_B: Tensor | None = None) -> Tensor:
-        """Distinct free items, int64 (B, count), in random order, padded with -1.
+        """Distinct free items of users_B (int64) in random order, int64 (B, count), padded with -1.
 
-        `each_B` (int64, at most `count`) asks for fewer in some rows. A user with fewer free
-        items than asked gives all of them. Every ordered choice is equally likely.
+        each_B: int64 (B,), how many of the `count` items to draw in each row; None draws all. A
+        user with fewer free items gets all of them. Every ordered choice is equally likely.
         """
         free_B = self.free[users_B]
         want_B = free_B.clamp(max=count)
@@ -70,10 +73,10 @@ class TorchSampler:
         return wide % free.clamp(min=1)
 
     def _by_rejection(self, free_B: Tensor, want_B: Tensor, count: int) -> Tensor:
-        """Draws, then redraws whatever repeats an earlier draw of its row until nothing does.
+        """Draw, then redraw whatever repeats an earlier draw of its row until nothing does.
 
-        No step looks at which item a number stands for, so the result stays exchangeable over
-        items: uniform over ordered choices.
+        No step looks at which item a number stands for, so all items are treated alike and the
+        result is uniform over ordered choices.
         """
         ranks = self._uniform(free_B[:, None], (len(free_B), count))
         column = torch.arange(count, device=self.device)
@@ -106,9 +109,10 @@ class TorchSampler:
 
 
 def keep_others(extra_BN: Tensor, taken_BM: Tensor, count: int) -> Tensor:
-    """The first `count` of each row of `extra` that are not in `taken`, padded with -1.
+    """The first `count` items of each row of `extra_BN` that are not in `taken_BM`, padded with -1.
 
-    With M + K distinct uniform draws this is K uniform draws from the items outside `taken`.
+    All are int64. If a row of `extra_BN` has M + K distinct uniform draws, the result is K uniform
+    draws from the items outside `taken_BM`.
     """
     taken = (extra_BN[:, :, None] == taken_BM[:, None, :]).any(2) | (extra_BN < 0)
     order = taken.to(torch.int8).argsort(dim=1, stable=True)[:, :count]

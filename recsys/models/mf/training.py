@@ -1,4 +1,4 @@
-"""The factorization's training: its engine, run by the loop that all models share.
+"""The training of the factorization: an engine, run by the loop that all models share.
 
 Shapes: U users, I items.
 """
@@ -39,20 +39,21 @@ def train(
     eval_every: int = 1,
     checkpoints: Checkpoints | None = None,
 ) -> Iterator[EpochReport]:
-    """Train `model` in place, one report per epoch; at its end the model holds the best weights.
+    """Train `model` in place, yielding one report per epoch; at the end it has the best weights.
 
     split_train, held_out: CSR of U x I; without held-out items (None) the last weights stay.
-    config: what is trained, for how many epochs, and with how much patience. rng: seeds the draws
-    of the engine. metric: decides which epoch is best; metrics: evaluated as well. exclude: what
-    `negatives_exclude: all` keeps out of the negatives besides the training items. threads: of the
-    CPU. device: torch's name, "cpu" or "cuda". engine: "numba" (CPU only), "torch", or "auto" for
-    the one that fits the device. time_limit: seconds; the epoch that passes it is the last.
-    eval_every: epochs from one evaluation to the next. checkpoints: where they are kept, and the
-    one to continue from.
+    config: the loss, the negatives, the number of epochs, the patience and so on. rng: seeds the
+    engine. metric: decides which epoch is best; metrics: evaluated as well. exclude: CSR of U x I,
+    what `negatives_exclude: all` keeps out of the negatives besides the training items. threads: of
+    the CPU. device: torch's name, "cpu" or "cuda"; the model returns to its own device at the end.
+    engine: "numba" (CPU only), "torch", or "auto" for the one that fits the device. time_limit:
+    seconds of training and evaluation; the first epoch trained past it is the last. eval_every: the
+    number of epochs from one evaluation to the next. checkpoints: where checkpoints are kept, and
+    the one to continue from.
 
-    Raises ConfigError for a metric that is unknown or looks too deep and for an engine that does
-    not fit the device, InputError where nobody has a held-out item, and DivergedError when the
-    loss, a weight or a score is not finite.
+    Raises ConfigError for a metric that is unknown or looks at more places than there are items,
+    and for an engine that does not fit the device; InputError where no user can be evaluated; and
+    DivergedError when the loss or a weight is not finite or a score is NaN.
     """
     home = model.item_factors.device
     runner = make_engine(
@@ -93,7 +94,7 @@ def train(
 
 
 class _State:
-    """The weights of a torch module, as `run_epochs` keeps them."""
+    """How `run_epochs` copies the weights of a torch module; see `epochs.Weights`."""
 
     def __init__(self, model: LFM) -> None:
         self._model = model

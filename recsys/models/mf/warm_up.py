@@ -1,4 +1,4 @@
-"""Compiling every kernel before the first trial."""
+"""Compiles every kernel of the factorization before the first trial."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from recsys.models.mf.numba_engine import NumbaEngine
 
 
 def warm_up(config: TrainConfig | None = None, threads: int = 2) -> float:
-    """Compile, or load from disk, every kernel that engines (of `config`) call; returns the seconds
+    """Compile, or load from disk, every kernel that the compiled engine calls; returns the seconds
     it took.
 
-    Once a worker process, before the first trial, so that no trial is charged for it. Where
-    several workers start at once, call it before them: they then load what was compiled.
+    config: only the kernels of this config; None: those of all configs. threads: also compile what
+    an engine with so many threads calls. Call it before workers start: they then load from disk
+    what was compiled, and no trial's time includes compilation.
     """
     start = time.perf_counter()
     train = CSR(np.array([0, 1, 2]), np.array([0, 1]), 4)

@@ -1,7 +1,7 @@
 """Training in batches: sum the gradients of a batch, then let the optimiser take one step.
 
-The sums are kept for the rows a batch touches only, in `Buffer`s: their memory is bounded by the
-batch, and a step that touches few rows of a large table costs little.
+Sums are kept only for the rows that a batch touches, in `Buffer`s: the size of the batch limits
+their memory, and a step that touches few rows of a large table costs little.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -45,8 +45,8 @@ _0, _1 = np.float32(0), np.float32(1)
 class Buffer(NamedTuple):
     """Gradient sums for the touched rows of one side, a sparse set of at most C rows.
 
-    Row r is touched if and only if slot[r] < size and touched[slot[r]] == r, so that forgetting
-    all of them is size = 0 (Briggs and Torczon 1993).
+    Row r is touched if and only if slot[r] < size and touched[slot[r]] == r. So setting size to 0
+    forgets all rows (Briggs and Torczon 1993).
     """
 
     factors: NDArray[np.float32]  # (C, d)
@@ -57,7 +57,7 @@ class Buffer(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Gradient sums of one batch, of both sides and of the global bias."""
+    """The gradient sums of one batch, for both sides and the global bias."""
 
     users: Buffer
     items: Buffer
@@ -65,7 +65,10 @@ class Gradients(NamedTuple):
 
 
 def new_gradients(n_users: int, n_items: int, factors: int, batch: int, scores: int) -> Gradients:
-    """Room for batches of `batch` rows of at most `scores` items each."""
+    """Memory for batches of up to `batch` rows with at most `scores` items each.
+
+    factors: d.
+    """
 
     def buffer(rows: int, most: int) -> Buffer:
         capacity = min(rows, most)
@@ -83,14 +86,14 @@ def new_gradients(n_users: int, n_items: int, factors: int, batch: int, scores: 
 
 @kernel(inline=True)
 def find(buffer, row):
-    """The slot of a touched row, or -1."""
+    """The slot of a row of the table in `buffer`, or -1 if the row is not touched."""
     slot = np.int64(buffer.slot[row])
     return slot if slot < buffer.size[0] and buffer.touched[slot] == row else np.int64(-1)
 
 
 @kernel(inline=True)
 def touch(buffer, row):
-    """The slot of a row, made and cleared if it has none yet."""
+    """The slot of a row of the table in `buffer`; a row that has none gets a cleared one."""
     slot = find(buffer, row)
     if slot < 0:
         slot = buffer.size[0]
@@ -105,14 +108,14 @@ def touch(buffer, row):
 
 @kernel(inline=True)
 def add_row(sums, slot, scale, table, row):
-    """Add scale times a row of `table` to the factors of a slot."""
+    """Add `scale` times a row of `table` to the factors of a slot, sums[slot]."""
     for f in range(sums.shape[1]):
         sums[slot, f] += scale * table[row, f]
 
 
 @kernel(inline=True)
 def forget(gradients):
-    """Start over without clearing the sums: `touch` clears a slot when it makes it."""
+    """Forget all touched rows. Sums are not cleared: `touch` clears a slot when a row gets it."""
     gradients.users.size[0] = 0
     gradients.items.size[0] = 0
     gradients.global_bias[0] = _0
@@ -120,7 +123,10 @@ def forget(gradients):
 
 @kernel()
 def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradients):
-    """Add the gradients of the summed losses of rows[low:high]; (sum of losses, samples)."""
+    """BPR and softmax: add the gradients of the summed losses of rows[low:high].
+
+    Returns (sum of losses, number of samples). Nothing moves: a step follows.
+    """
     p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
     users, items = gradients.users, gradients.items
     total, product, samples = 0.0, 1.0, 0
@@ -166,7 +172,7 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
 
 @kernel()
 def add_points(weights, rows, low, high, hyper, gradients):
-    """The same for BCE."""
+    """BCE: as `add_pairs`, for labelled rows as in `pointwise`."""
     p, q = weights.user_factors, weights.item_factors
     users, items = gradients.users, gradients.items
     total, product = 0.0, 1.0
@@ -188,7 +194,10 @@ def add_points(weights, rows, low, high, hyper, gradients):
 
 @kernel()
 def add_batch(weights, pool, rows, given, low, high, plan, hyper, scratch, gradients):
-    """Start a batch: forget the last one, add rows[low:high]; (sum of losses, samples)."""
+    """Start a batch: forget the last one and add the gradients of rows[low:high].
+
+    Returns (sum of losses, number of samples).
+    """
     forget(gradients)
     if plan.loss == BCE:
         return add_points(weights, rows, low, high, hyper, gradients)
@@ -197,7 +206,7 @@ def add_batch(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
 
 @kernel()
 def merge_buffer(into, other):
-    """Add the sums of one side, row by row, in the order in which the other touched them."""
+    """Add the sums in `other` to `into`, row by row, in the order in which `other` touched them."""
     for k in range(other.size[0]):
         slot = touch(into, np.int64(other.touched[k]))
         add_row(into.factors, slot, _1, other.factors, k)
@@ -206,7 +215,7 @@ def merge_buffer(into, other):
 
 @kernel()
 def merge(into, other):
-    """Add another thread's gradients of the same batch."""
+    """Add the `Gradients` of another thread, `other`, for the same batch to `into`."""
     merge_buffer(into.users, other.users)
     merge_buffer(into.items, other.items)
     into.global_bias[0] += other.global_bias[0]
@@ -214,7 +223,10 @@ def merge(into, other):
 
 @kernel(inline=True)
 def take_tangent(sums, slot, table, row):
-    """Leave of a summed gradient what turns a row of length 1: not its part along the row."""
+    """Remove from a summed gradient, sums[slot], its part along table[row], of length 1.
+
+    What remains turns the row without changing its length.
+    """
     along = dot(sums, slot, table, row)
     for f in range(table.shape[1]):
         sums[slot, f] -= along * table[row, f]
@@ -222,7 +234,7 @@ def take_tangent(sums, slot, table, row):
 
 @kernel()
 def step_touched(weights, state, samples, plan, hyper, gradients):
-    """Adagrad or SGD by the mean over `samples`."""
+    """A step of Adagrad or SGD on the touched rows, by the summed gradients / `samples`."""
     scale = _1 / np.float32(samples)
     kind, lr = plan.optimizer, hyper.lr
     squares = state.squares
@@ -254,10 +266,12 @@ def step_touched(weights, state, samples, plan, hyper, gradients):
 
 @kernel()
 def step_adam(weights, state, samples, plan, hyper, gradients, part, parts):
-    """Adam on part number `part` of `parts` of every table, by the mean over `samples`.
+    """A step of Adam on part `part` (from 0) of `parts` of every table.
 
-    state.steps holds the number of this step, from 1. Rows the batch did not touch move too: by
-    their momentum and by weight decay.
+    The gradients are the summed ones / `samples`.
+
+    state.steps has the number of this step, from 1. Rows that the batch did not touch move as well,
+    by their momentum and by weight decay.
     """
     scale, decay = _1 / np.float32(samples), hyper.weight_decay
     rate, root = adam_rates(hyper.lr, state.steps[0])
@@ -333,7 +347,10 @@ def step_adam(weights, state, samples, plan, hyper, gradients, part, parts):
 def train_batches(
     weights, state, pool, rows, given, low, high, batch, plan, hyper, scratch, gradients
 ):
-    """Train on rows[low:high] in batches; (sum of the samples' losses, number of samples)."""
+    """Train on rows[low:high] in batches of `batch` rows; the last one may be smaller.
+
+    Returns (sum of the losses of all samples, number of samples).
+    """
     total, samples = 0.0, 0
     whole = np.int64(0)  # a plain 0 would be a type of its own, and step_adam compiled twice
     for start in range(low, high, batch):

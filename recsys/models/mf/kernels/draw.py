@@ -1,14 +1,14 @@
-"""Exact draws without replacement from the items a user has not interacted with.
+"""Exact draws without replacement from the items that are free for a user: not in the user's row.
 
-Three ways, all uniform over ordered choices, taken by how many items are free:
+There are three ways, all uniform over ordered choices. The number of free items decides:
 
-- few free (at most twice what is asked): a partial Fisher-Yates shuffle of all of them;
-- under an eighth free: a random rank among the free ones, turned into an item by binary search;
-- otherwise: a random item, thrown away if excluded. One word of the user's filter tells nearly
-  always; only where it says "perhaps" the user's sorted row is searched.
+- few are free (at most twice the number asked for): a partial Fisher-Yates shuffle of them all;
+- less than an eighth are free: a random rank among them, turned into an item by binary search;
+- otherwise: a random item, drawn again if it is excluded. One word of the user's filter nearly
+  always decides that; only if it says "perhaps" is the user's sorted row searched.
 
-What is already taken is remembered in a small hash table whose entries carry the number of the
-draw, so that nothing is cleared and the table stays in the first-level cache.
+Items already taken are in a small hash table whose entries include the number of the draw, so that
+nothing needs to be cleared and the table stays in the first-level cache.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -28,18 +28,18 @@ _GOLDEN, _GOLDEN64 = np.uint64(0x9E3779B1), np.uint64(0x9E3779B97F4A7C15)
 _ONE, _20, _26, _32, _38 = (np.uint64(k) for k in (1, 20, 26, 32, 38))
 _MASK6 = np.uint64(63)
 _MASK32 = np.uint64(0xFFFFFFFF)
-EXACT = 63  # in the place of log2(words): the filter has one bit an item
+EXACT = 63  # instead of log2(words): the filter has one bit per item
 MAX_DRAW = 2**31 - 1
-CROWDED = 2  # fewer than this many free items per item asked: shuffle them
-SCARCE = 8  # one free item in more than this many: draw ranks
+CROWDED = 2  # at most this many free items per item asked for: shuffle them
+SCARCE = 8  # fewer than one item in this many is free: draw ranks
 
 
 class Pool(NamedTuple):
-    """What may not be drawn, by user. All arrays read-only.
+    """What may not be drawn, for each user. All arrays are read-only.
 
-    The filter of a user is 2^log2 words; an item sets three bits in one of them (a Bloom filter
-    in blocks of a word, Putze et al. 2007). log2 = EXACT: one bit an item. `users` holds in one
-    cache line what a draw needs to know of its user.
+    The filter of a user has 2^log2 words; an item sets up to three bits in one of them (a Bloom
+    filter in blocks of one word, Putze et al. 2007). If log2 is EXACT, it has one bit per item.
+    `users` keeps what a draw needs to know about its user in one cache line.
     """
 
     indptr: NDArray[np.int64]  # (U+1,)
@@ -50,16 +50,18 @@ class Pool(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A thread's memory of what is taken: open addressing, at most a quarter full."""
+    """The items that a thread has taken: a hash table with open addressing, at most a quarter full,
+    or a table with a place for each item.
+    """
 
-    table: NDArray[np.int64]  # (power of two,) number of the draw << 32 | item
+    table: NDArray[np.int64]  # (a power of two or I,) number of the draw << 32 | item
     draw: NDArray[np.int64]  # (1,) number of the current draw
     shift: int  # 32 - log2(len(table)); 0: the table has a place for each item
-    scratch: NDArray[np.int32]  # (CROWDED x most ever asked for,)
+    scratch: NDArray[np.int32]  # (CROWDED x the most ever asked for, at most I,)
 
 
 def new_taken(most: int, n_items: int) -> Taken:
-    """For at most `most` items at once."""
+    """Memory for draws of at most `most` items at once, from `n_items` items."""
     log2 = max(4 * most, 2, 1).bit_length()
     exact = n_items <= 1 << log2
     size = n_items if exact else 1 << log2
@@ -78,7 +80,10 @@ def place_of(item, shift):
 
 @kernel(inline=True)
 def filter_bits(item, where):
-    """(word, bits in it) of an item in the filter that `where` = pool.users[user, 0] describes."""
+    """(number of the word, uint64 with the bits in it) of an item in a user's filter.
+
+    where: pool.users[user, 0].
+    """
     first, log2 = where >> 6, where & 63
     if log2 == EXACT:
         return first + (np.int64(item) >> 6), _ONE << (np.uint64(item) & _MASK6)
@@ -92,7 +97,10 @@ def filter_bits(item, where):
 
 @kernel()
 def fill_filters(indptr, indices, users, words):
-    """Set the bits of every interaction."""
+    """Set the bits of every interaction in `words`.
+
+    indptr: int64 (U+1,), indices: int32 (E,). users, words: as in `Pool`.
+    """
     for user in range(len(users)):
         for k in range(indptr[user], indptr[user + 1]):
             word, bits = filter_bits(indices[k], users[user, 0])
@@ -101,7 +109,7 @@ def fill_filters(indptr, indices, users, words):
 
 @kernel(inline=True)
 def excluded(pool, user, where, item):
-    """Whether the user has `item`; where: pool.users[user, 0], read once for many items."""
+    """Whether `item` may not be drawn for the user. where: pool.users[user, 0]."""
     word, bits = filter_bits(item, where)
     if pool.words[word] & bits != bits:
         return False
@@ -112,13 +120,13 @@ def excluded(pool, user, where, item):
 
 @kernel(inline=True)
 def free_count(pool, user):
-    """How many items the user may get as negatives."""
+    """How many items may be drawn for the user."""
     return pool.users[user, 1]
 
 
 @kernel(inline=True)
 def nth_free(pool, user, rank):
-    """The free item number `rank` (from 0, ascending) of the user."""
+    """The free item of the user with the number `rank`, from 0 in ascending order."""
     start = pool.indptr[user]
     low, high = np.int64(0), pool.indptr[user + 1] - start
     while low < high:  # first k with row[k] - k > rank
@@ -132,7 +140,7 @@ def nth_free(pool, user, rank):
 
 @kernel(inline=True)
 def draw_one(pool, user, state):
-    """One free item, or -1 where none is free."""
+    """One free item, int64, or -1 if none is free. state: uint64 (4,), of `rng`."""
     n_items = pool.n_items
     free = free_count(pool, user)
     if free == 0:
@@ -152,7 +160,7 @@ def draw_one(pool, user, state):
 
 @kernel(inline=True)
 def next_draw(taken):
-    """The number of a new draw, for which nothing is taken."""
+    """The number of a new draw, in which nothing is taken yet."""
     number = taken.draw[0] + 1
     if number >= MAX_DRAW:
         taken.table[:] = 0
@@ -163,7 +171,7 @@ def next_draw(taken):
 
 @kernel(inline=True)
 def take(taken, number, item):
-    """Mark an item; whether it was not taken before."""
+    """Mark an item as taken in draw `number`; returns whether it was not taken before."""
     table = taken.table
     entry = (number << 32) | np.int64(item)
     place = place_of(item, taken.shift)
@@ -177,9 +185,10 @@ def take(taken, number, item):
 
 @kernel()
 def draw_more(pool, user, count, already, out, at, taken, number, state):
-    """Up to `count` distinct free items, none taken in draw `number`, into out[at:]; how many.
+    """Draw up to `count` distinct free items that are not taken in draw `number`; returns how many.
 
-    `already` is how many of the user's free items that draw has taken. What is drawn is taken.
+    They are written to out[at:], int32, and marked as taken. already: how many of the user's free
+    items this draw has taken before. state: uint64 (4,), of `rng`.
     """
     n_items = pool.n_items
     free = free_count(pool, user)

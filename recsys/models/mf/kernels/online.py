@@ -1,11 +1,12 @@
-"""Online training: one row, one update, in a single compiled pass (BPR and softmax).
+"""Online training for BPR and softmax: one update for each row, in a single compiled pass.
 
-All gradients of a row are taken at the weights before its update. Nothing is gathered: the rows
+All gradients of a row are computed from the weights before its update. Nothing is copied: the rows
 of the tables are read and written in place.
 
-Cosine scores: every row has length 1. The gradient of a cosine by a row is that of the dot product
-less its part along the row, and after a step the row is brought back to length 1, so that training
-and all that follows works with dot products. A weight decay would be along the row: there is none.
+With cosine scores, every row of factors has length 1. The gradient of a cosine with respect to a
+row is that of the dot product minus its part along the row. After a step the row is scaled back to
+length 1, so that training and everything after it can use dot products. There is no weight decay,
+which would only act along the row.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -35,10 +36,9 @@ _0, _1 = np.float32(0), np.float32(1)
 
 @kernel()
 def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scratch):
-    """Train on rows[low:high]; (sum of the samples' losses, number of samples).
+    """Train on rows[low:high]; returns (sum of the losses of all samples, number of samples).
 
-    rows: int32 (R, 2), user and item; given: int32 (R, L), padded with -1, for mode GIVEN,
-    distinct in a row and without the row's own item.
+    given: in mode GIVEN, the negatives of a row are distinct and do not include its own item.
     """
     p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
     kind, lr, width = plan.optimizer, hyper.lr, weights.user_factors.shape[1]
@@ -67,7 +67,7 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
         samples += count if per_pair(plan.loss) else 1
         weight *= scale
         of_user, of_item, of_negative = hyper.l2, hyper.l2, hyper.l2 * share
-        if cosine:  # minus the part of the gradient along the row
+        if cosine:  # subtract the part of the gradient along the row
             of_item = weight * (positive - bias[item])
             of_user = of_item
             for k in range(count):

@@ -1,7 +1,8 @@
 """Adagrad, SGD and Adam on the tables of the model.
 
-A table is a weight with its rows: factors (rows, d), biases (rows,). Adagrad and SGD move only
-the rows a step touches; Adam moves all of them.
+A table is a weight of the model: factors (rows, d) or biases (rows,), float32. Adagrad and SGD move
+only the rows that a step touches; Adam moves all of them. kind is ELEMENT, ROW (both Adagrad), SGD
+or ADAM of `plan`.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -18,7 +19,7 @@ from recsys.kernels.jit import kernel
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.kernels.plan import ADAM, ELEMENT, ROW, SGD
 
-STEP_ARMS = (ELEMENT, ROW, SGD)  # with an arm in `step_scalar` and `step_row`; SGD is their last
+STEP_ARMS = (ELEMENT, ROW, SGD)  # the branches of `step_scalar` and `step_row`; SGD is the last
 _0, _1 = np.float32(0), np.float32(1)
 EPS = np.float32(1e-10)  # torch.optim.Adagrad's
 _BETA1_REST = np.float32(1 - 0.9)  # torch.optim.Adam's defaults
@@ -37,10 +38,11 @@ class Tables(NamedTuple):
 
 
 class OptimizerState(NamedTuple):
-    """What an optimiser remembers; arrays of size 1 where it needs none.
+    """What an optimiser keeps from step to step; arrays that it does not need have size 1.
 
-    squares: sums of squared gradients (Adagrad; tables (rows, 1) for one a row) or their moving
-    mean (Adam). means: moving means of gradients (Adam). steps: int64 (1,), steps done (Adam).
+    squares: the sums of squared gradients (Adagrad; factors have shape (rows, 1) for one sum per
+    row) or their moving means (Adam). means: the moving means of gradients (Adam). steps: int64
+    (1,), the number of steps (Adam).
     """
 
     squares: Tables
@@ -49,7 +51,7 @@ class OptimizerState(NamedTuple):
 
 
 def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> OptimizerState:
-    """State of optimiser `kind` for the five weights of a model, all zero."""
+    """The state of optimiser `kind` before the first step, for the five weights of a model."""
 
     def tables(full: bool, per_row: bool = False) -> Tables:
         def shape(weight: NDArray[np.float32]) -> tuple[int, ...]:
@@ -66,7 +68,7 @@ def new_state(weights: Sequence[NDArray[np.float32]], kind: int) -> OptimizerSta
 
 @kernel(inline=True)
 def step_scalar(kind, values, squares, index, gradient, lr):
-    """One update of a bias."""
+    """Move values[index], a bias, by its gradient. kind: ELEMENT, ROW or SGD."""
     if kind <= ROW:
         squares[index] += gradient * gradient
         gradient = gradient / (math.sqrt(squares[index]) + EPS)
@@ -75,14 +77,17 @@ def step_scalar(kind, values, squares, index, gradient, lr):
 
 @kernel(inline=True)
 def adagrad_value(value, square, gradient, lr):
-    """(value, square) after one step of Adagrad (Duchi et al. 2011) as torch computes it."""
+    """(value, square) after one step of Adagrad (Duchi et al. 2011), computed as torch does."""
     square = square + gradient * gradient
     return value - lr * gradient / (math.sqrt(square) + EPS), square
 
 
 @kernel(inline=True)
 def step_row(kind, table, squares, row, scale, vector, at, decay, lr):
-    """One update of table[row] by the gradient scale x vector[at] + decay x table[row]."""
+    """Move table[row] by the gradient scale x vector[at] + decay x table[row].
+
+    kind: ELEMENT, ROW or SGD. vector: a matrix of gradients, float32 (any, d).
+    """
     width = table.shape[1]
     if kind == ELEMENT:
         for f in range(width):
@@ -104,7 +109,7 @@ def step_row(kind, table, squares, row, scale, vector, at, decay, lr):
 
 @kernel(inline=True)
 def unit_row(table, row):
-    """Bring a row back to length 1; a row of zeros stays."""
+    """Scale table[row] to length 1; a row of zeros stays."""
     power = _0
     for f in range(table.shape[1]):
         power += table[row, f] * table[row, f]
@@ -115,7 +120,7 @@ def unit_row(table, row):
 
 @kernel(inline=True)
 def adam_value(value, mean, square, gradient, rate, root):
-    """(value, mean, square) after one step of Adam (Kingma and Ba 2015) as torch computes it.
+    """(value, mean, square) after one step of Adam (Kingma and Ba 2015), computed as torch does.
 
     rate = lr / (1 - 0.9^t), root = 1 / sqrt(1 - 0.999^t).
     """
@@ -126,16 +131,16 @@ def adam_value(value, mean, square, gradient, rate, root):
 
 @kernel(inline=True)
 def adam_rates(lr, step):
-    """(rate, root) of `adam_value` at step number `step`, from 1."""
+    """(rate, root) for `adam_value` at step number `step`, from 1."""
     rate = np.float64(lr) / (1.0 - 0.9**step)
     return np.float32(rate), np.float32(1.0 / math.sqrt(1.0 - 0.999**step))
 
 
 @kernel(inline=True)
 def adam_row(table, means, squares, row, scale, sums, at, decay, rate, root):
-    """One step of table[row] by the gradient scale x sums[at] + decay x table[row].
+    """Move table[row] by the gradient scale x sums[at] + decay x table[row].
 
-    at < 0: by decay x table[row] alone.
+    If at < 0, the gradient is only decay x table[row].
     """
     if at >= 0:
         for f in range(table.shape[1]):
@@ -154,7 +159,7 @@ def adam_row(table, means, squares, row, scale, sums, at, decay, rate, root):
 
 @kernel(inline=True)
 def adam_scalar(values, means, squares, index, gradient, decay, rate, root):
-    """One step of a bias."""
+    """Move values[index], a bias, by the gradient gradient + decay x values[index]."""
     value = values[index]
     values[index], means[index], squares[index] = adam_value(
         value, means[index], squares[index], gradient + decay * value, rate, root

@@ -1,4 +1,4 @@
-"""A training config as the plain numbers that kernels branch on."""
+"""A training config as plain numbers, on which kernels branch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recsys.models.mf.config import (
     TrainConfig,
 )
 
-# The losses; the arms of each are in `rows`, or for labelled scores in `pointwise`.
+# The losses, computed in `rows`, or for labelled scores in `pointwise`.
 BPR, SOFTMAX, BCE = 0, 1, 2
 LOSSES: dict[type, int] = {Bpr: BPR, Softmax: SOFTMAX, Bce: BCE}
 GIVEN, UNIFORM, HARD = 0, 1, 2
@@ -29,19 +29,19 @@ ELEMENT, ROW, SGD, ADAM = 0, 1, 2, 3
 
 
 class Plan(NamedTuple):
-    """What a kernel is to do; the numbers are the constants above."""
+    """What a kernel does, as the constants above and numbers of negatives."""
 
     loss: int
     optimizer: int
     mode: int
-    candidates: int  # hard: N; uniform: negatives of a row
-    hard: int
-    random: int
+    candidates: int  # HARD: N; UNIFORM: negatives of a row; GIVEN: not used
+    hard: int  # M
+    random: int  # K
     score: int = DOT
 
 
 class Hyper(NamedTuple):
-    """Real-valued settings, float32 so that no expression is widened to float64."""
+    """Real-valued settings, in float32 so that no expression is widened to float64."""
 
     margin: np.float32
     temperature: np.float32
@@ -52,7 +52,10 @@ class Hyper(NamedTuple):
 
 
 def make_plan(config: TrainConfig, n_items: int) -> Plan:
-    """The config as the numbers that kernels branch on; TypeError for a part that has none."""
+    """The plan for a config; more negatives than `n_items` are never asked for.
+
+    Raises TypeError for a loss, optimiser or kind of negatives that has no kernel.
+    """
     loss, optimizer = LOSSES.get(type(config.loss)), _optimizer(config)
     if loss is None:
         raise TypeError(f"loss {config.loss.kind} has no kernel")
@@ -82,7 +85,7 @@ def _optimizer(config: TrainConfig) -> int:
 
 
 def make_hyper(config: TrainConfig) -> Hyper:
-    """The float32 numbers of a config; where it has no such number 0, or temperature 1."""
+    """The float32 numbers of a config. Those that it lacks are 0, except a temperature of 1."""
     own = config.loss.model_dump()
     margin, temperature = own.get("margin", 0.0), own.get("temperature", 1.0)
     l2, l2_bias = 0.0, 0.0
@@ -94,6 +97,6 @@ def make_hyper(config: TrainConfig) -> Hyper:
 
 
 def kept_negatives(plan: Plan, given: int = 0) -> int:
-    """The most negatives a row can have, at least 1."""
+    """The most negatives that a row can have, at least 1. given: the width of given negatives."""
     uniform = plan.candidates if plan.mode == UNIFORM else 0
     return max(plan.hard + plan.random, uniform, given, 1)

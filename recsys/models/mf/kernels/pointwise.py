@@ -1,7 +1,7 @@
 """BCE: rows of (user, item, label), drawn and trained online.
 
-A negative row holds ~item (all bits flipped, hence below zero) in the place of the item: the
-label costs no memory.
+A negative row has ~item (all bits flipped, hence below zero) instead of the item, so that the label
+takes no memory.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -23,12 +23,11 @@ _0, _1 = np.float32(0), np.float32(1)
 
 @kernel()
 def draw_labelled(pool, indptr, indices, counts, rows, items, scratch):
-    """Fill rows int32 (R, 2) with the positives and the drawn negatives of each user; how many.
+    """Fill `rows` with the positives and the drawn negatives of each user; returns how many.
 
-    A user without a free item is left out.
-
-    indptr, indices: the training data; counts int64 (U,): negatives asked of each user;
-    items int32 (max of counts,): scratch.
+    Users without a free item are left out. indptr: int64 (U+1,), indices: int32 (E,), the training
+    data. counts: int64 (U,), how many negatives to draw for each user. items: int32 (largest
+    count,), memory for drawing.
     """
     at = np.int64(0)
     for user in range(len(counts)):
@@ -49,9 +48,10 @@ def draw_labelled(pool, indptr, indices, counts, rows, items, scratch):
 
 @kernel(inline=True)
 def point_error(weights, user, item, label):
-    """(loss, factor, derivative by the score) of one row, stable for any score.
+    """(loss, factor, derivative of the loss by the score) of one row, stable for any score.
 
-    The loss is less the factor's logarithm, which is for `add_log`.
+    label: float32, 1 or 0. The loss of the row is the returned one plus log(factor), which
+    `add_log` adds.
     """
     x = weights.global_bias[0] + weights.user_bias[user] + weights.item_bias[item]
     x += dot(weights.user_factors, user, weights.item_factors, item)
@@ -61,7 +61,7 @@ def point_error(weights, user, item, label):
 
 @kernel()
 def train_points(weights, state, rows, low, high, plan, hyper, scratch):
-    """Train on rows[low:high]; (sum of losses, number of rows)."""
+    """Train on rows[low:high], one update for each; returns (sum of losses, number of rows)."""
     p, q = weights.user_factors, weights.item_factors
     kind, lr, width = plan.optimizer, hyper.lr, weights.user_factors.shape[1]
     squares = state.squares

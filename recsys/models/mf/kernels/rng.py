@@ -1,4 +1,4 @@
-"""xoshiro256++ (Blackman and Vigna, 2021) and unbiased bounded integers in compiled code."""
+"""xoshiro256++ (Blackman and Vigna 2021) and unbiased bounded integers, in compiled code."""
 
 # mypy: disallow_untyped_defs=False
 from __future__ import annotations
@@ -14,25 +14,25 @@ _TWO32 = np.uint64(1 << 32)
 
 
 def new_states(rng: np.random.Generator, count: int) -> list[NDArray[np.uint64]]:
-    """Independent generator states, `count` arrays uint64 (4,), one for each thread."""
+    """The states of `count` independent generators, one for each thread; each is uint64 (4,)."""
     return list(rng.integers(0, 2**64, size=(count, 4), dtype=np.uint64))
 
 
 @kernel(inline=True)
 def load(state):
-    """The state as four numbers: in a loop they stay in registers, an array would not."""
+    """A state, uint64 (4,), as four numbers, which stay in registers in a loop."""
     return state[0], state[1], state[2], state[3]
 
 
 @kernel(inline=True)
 def store(state, numbers):
-    """The opposite of `load`: what was drawn since then counts."""
+    """Write four numbers back to a state, after draws; the opposite of `load`."""
     state[0], state[1], state[2], state[3] = numbers
 
 
 @kernel(inline=True)
 def next64(numbers):
-    """(64 random bits, the state after them)."""
+    """(64 random bits as uint64, the four numbers after the draw)."""
     s0, s1, s2, s3 = numbers
     total = s0 + s3
     result = ((total << _23) | (total >> _41)) + s0
@@ -47,9 +47,9 @@ def next64(numbers):
 
 @kernel(inline=True)
 def below(numbers, bound):
-    """(uniform int64 in [0, bound), the state after it), for 0 < bound < 2^32.
+    """(uniform int64 in [0, bound), the four numbers after the draw), for 0 < bound < 2^32.
 
-    Exact: Lemire (2019), products that would bias are thrown away.
+    It is exact (Lemire 2019): products that would cause a bias are rejected.
     """
     n = np.uint64(bound)
     bits, numbers = next64(numbers)

@@ -1,8 +1,12 @@
-"""The negatives of one row and what the losses say about them; shared by every training kernel.
+"""The negatives of one row and their part of the loss, for all kernels that compare a positive with
+its negatives.
 
-A row is a positive (user, item). Its negatives are given, uniform, or hard: N candidates are
-scored with the current weights, the M highest kept (ties: the lower item), and K more drawn from
-the items outside those M.
+A row is a positive (user, item). Its negatives are given, uniform, or hard. Hard ones: N candidates
+are scored with the current weights, the M with the highest scores are kept (ties go to the lower
+item), and K more are drawn from the free items outside those M.
+
+To draft a row is to draw what it needs before its turn, so that the weights it will read can be
+fetched from memory in the meantime. Drafts of several rows are kept at once, each in its slot.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -29,20 +33,18 @@ from recsys.models.mf.kernels.plan import (
 from recsys.models.mf.kernels.rng import new_states
 from recsys.models.mf.kernels.scalar import add_log, exp_of_negative, logistic
 
-PAIR_ARMS = (BPR, SOFTMAX)  # with an arm in `coefficients`
-MODE_ARMS = (GIVEN, UNIFORM, HARD)  # with an arm in `draft` and `choose`; HARD is their last
+PAIR_ARMS = (BPR, SOFTMAX)  # the branches of `coefficients`
+MODE_ARMS = (GIVEN, UNIFORM, HARD)  # the branches of `draft` and `choose`; HARD is the last
 SLOTS = 4  # drafts at once, a power of two
-_FAR = 3  # rows drafted ahead where a row is short work, at most SLOTS - 1
-_LONG = 16  # candidates that make a row long work: one row ahead is enough
+_FAR = 3  # how many rows ahead to draft if a row takes little time, at most SLOTS - 1
+_LONG = 16  # with more candidates, a row takes so long that one row ahead is enough
 _HEAP_FROM = 32  # above this many kept, a heap beats insertion into a sorted list
 
 _0 = np.float32(0)
 
 
 class Scratch(NamedTuple):
-    """A thread's own memory. Rows are drafted ahead of their turn, so that their weights are on
-    their way from memory while the rows before them are worked on.
-    """
+    """The memory of one thread for the row in progress and the drafts of the rows after it."""
 
     state: NDArray[np.uint64]  # (4,)
     taken: Taken
@@ -68,7 +70,8 @@ def new_scratch(
 ) -> list[Scratch]:
     """Memory for `count` threads.
 
-    given: given negatives a row; most: the most items ever drawn at once, if more than the plan's.
+    rng: seeds the generator of each thread. factors: d. given: the number of given negatives in a
+    row. most: the most items ever drawn at once, if more than the plan says.
     """
     kept = kept_negatives(plan, given)
     most = max(plan.candidates, plan.hard + plan.random, most)
@@ -91,7 +94,7 @@ def new_scratch(
 
 @kernel(inline=True)
 def dot(left, i, right, j):
-    """left[i] . right[j], float32."""
+    """The dot product of left[i] and right[j], float32."""
     total = _0
     for f in range(left.shape[1]):
         total += left[i, f] * right[j, f]
@@ -100,13 +103,13 @@ def dot(left, i, right, j):
 
 @kernel(inline=True)
 def rows_ahead(plan):
-    """How many rows ahead of its turn a row is drafted."""
+    """How many rows before its turn a row is drafted."""
     return 1 if plan.candidates > _LONG else _FAR
 
 
 @kernel(inline=True)
 def draft(pool, plan, user, slot, scratch):
-    """Draw what a row of `user` needs into `slot`; depends on no weight."""
+    """Draw what a row of `user` needs into `slot`, without reading any weight."""
     taken, state = scratch.taken, scratch.state
     if plan.mode == UNIFORM and plan.candidates == 1:
         item = draw_one(pool, user, state)
@@ -126,26 +129,28 @@ def draft(pool, plan, user, slot, scratch):
 
 @kernel(inline=True)
 def prefetch_pool(pool, rows, row, ahead, last):
-    """Ask for what drafting will read: the filter of row `row`, what finds it `ahead` later."""
+    """Prefetch what drafting will read: the filter for row `row`, and for the row `ahead` after it
+    where its filter is. last: the last row.
+    """
     prefetch(pool.users, np.int64(rows[min(row + ahead, last), 0]) * 2)
     where = pool.users[np.int64(rows[min(row, last), 0]), 0]
-    # all of a short filter: which word a draw will ask is not known yet
+    # all of a short filter, as it is not known yet which word a draw will read
     for word in range(0, np.int64(1) << min(where & 63, 5), 8):
         prefetch(pool.words, (where >> 6) + word)
 
 
 @kernel(inline=True)
 def draft_first(pool, plan, rows, low, high, scratch):
-    """Draft the first of rows[low:high], which no row before them drafts."""
+    """Draft the first of rows[low:high], which no earlier row drafts."""
     for row in range(low, min(low + rows_ahead(plan), high)):
         draft(pool, plan, np.int64(rows[row, 0]), row & (SLOTS - 1), scratch)
 
 
 @kernel(inline=True)
 def draft_ahead(pool, plan, rows, row, high, scratch):
-    """Draft the row that is trained `rows_ahead` after `row`; (its user, its item, its slot).
+    """Draft the row that is trained `rows_ahead` after `row`; returns (its user, item and slot).
 
-    Past the end: the last row's, and nothing is drafted.
+    Past the end nothing is drafted, and user and item are those of the last row.
     """
     ahead, last = rows_ahead(plan), high - 1
     user = np.int64(rows[min(row + ahead, last), 0])
@@ -160,7 +165,7 @@ def draft_ahead(pool, plan, rows, row, high, scratch):
 
 @kernel(inline=True)
 def prefetch_uniform(plan, table, slot, scratch):
-    """Ask for the rows of `table` that a draft of uniform negatives names."""
+    """Prefetch the rows of `table` for a draft of uniform negatives."""
     if plan.mode == UNIFORM:
         for k in range(scratch.counts[slot, 0]):
             prefetch_row(table, np.int64(scratch.candidates[slot, k]), table.shape[1])
@@ -168,20 +173,23 @@ def prefetch_uniform(plan, table, slot, scratch):
 
 @kernel(inline=True)
 def prefetch_extras(table, slot, scratch):
-    """Ask for the rows of `table` of the drafted extras."""
+    """Prefetch the rows of `table` for the K random negatives of a draft."""
     for k in range(scratch.counts[slot, 1]):
         prefetch_row(table, np.int64(scratch.extras[slot, k]), table.shape[1])
 
 
 @kernel(inline=True)
 def beats(score, item, other_score, other_item):
-    """Whether an item is before another in a list: higher score, of equals the lower index."""
+    """Whether an item comes before another: with a higher score, or as the lower of equal ones."""
     return score > other_score or (score == other_score and item < other_item)
 
 
 @kernel(inline=True)
 def insert_sorted(score, item, scores, items, count, most):
-    """Insert into a list sorted best first, of at most `most`; the new length."""
+    """Insert an item into a list of `count`, sorted best first; returns the new length.
+
+    The list, `items` and `scores`, has at most `most` items: the worst is dropped.
+    """
     if count == most:
         if not beats(score, item, scores[count - 1], items[count - 1]):
             return count
@@ -198,7 +206,7 @@ def insert_sorted(score, item, scores, items, count, most):
 
 @kernel()
 def sift_down(scores, items, root, count):
-    """Restore a heap whose root is the worst."""
+    """Let the entry at `root` sink to its place in a heap of `count` entries, the worst on top."""
     score, item = scores[root], items[root]
     while True:
         child = 2 * root + 1
@@ -217,7 +225,9 @@ def sift_down(scores, items, root, count):
 
 @kernel()
 def keep_best(candidates, scores, count, most, items, kept):
-    """The `most` best of `count` scored candidates into `items` and `kept`; how many."""
+    """Write the `most` best of `count` candidates to `items`, their scores to `kept`; returns how
+    many. Their order is not defined.
+    """
     if most <= _HEAP_FROM:
         size = 0
         for k in range(count):
@@ -239,10 +249,10 @@ def keep_best(candidates, scores, count, most, items, kept):
 
 @kernel()
 def add_random(pool, user, slot, count, scratch):
-    """Append K items outside the `count` chosen ones; the new number of chosen items.
+    """Append up to K free items to the `count` chosen ones; returns the new number of chosen items.
 
-    The drafted extras are the start of a random order of the free items. Leaving out the chosen
-    ones leaves a random order of the rest, so only where one was left out are more drawn.
+    The drafted extras are the start of a random order of the free items. Without the chosen ones,
+    they are the start of a random order of the rest, so only as many as were left out are drawn.
     """
     chosen, taken = scratch.chosen, scratch.taken
     drafted = scratch.counts[slot, 1]
@@ -257,7 +267,7 @@ def add_random(pool, user, slot, count, scratch):
             count += 1
     missing = first + drafted - count
     if missing > 0:
-        # extras that were left out are among the chosen: this takes the union of both
+        # extras that were left out are among the chosen, so this takes all of both
         number = next_draw(taken)
         for c in range(count):
             take(taken, number, chosen[c])
@@ -267,7 +277,10 @@ def add_random(pool, user, slot, count, scratch):
 
 @kernel(inline=True)
 def choose(weights, pool, plan, user, slot, given, row, scratch):
-    """Fill `chosen` and `chosen_scores` (without user and global bias); how many."""
+    """Fill `scratch.chosen` and `scratch.chosen_scores` for row number `row`; returns how many.
+
+    slot: where the row was drafted. Scores are without user and global bias.
+    """
     p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
     chosen, values = scratch.chosen, scratch.chosen_scores
     count = np.int64(0)
@@ -308,12 +321,13 @@ def per_pair(loss):
 
 @kernel(inline=True)
 def coefficients(loss, hyper, positive, count, scratch, product):
-    """Fill `coef` for the sum of a row's samples; (loss, product, sum of coef).
+    """Fill `scratch.coef` for the sum of a row's samples; returns (loss, product, sum of coef).
 
-    The loss is less what `add_log` has put into the product.
+    positive: the score of the row's own item. count: how many negatives are chosen. The row's loss
+    is the returned one plus what `add_log` has multiplied into the product. NaN for other losses.
 
-    BPR: softplus(-x) with x = x_ui - x_uj - margin, coef = sigmoid(-x) for each pair.
-    Softmax: one sample, coef = (share of the negative) / temperature.
+    BPR: softplus(-x) for each pair, with x = x_ui - x_uj - margin; coef = sigmoid(-x).
+    Softmax: one sample; coef = (share of the negative) / temperature.
     """
     values, coef = scratch.chosen_scores, scratch.coef
     total, weight = 0.0, _0
@@ -325,7 +339,7 @@ def coefficients(loss, hyper, positive, count, scratch, product):
             total, product = add_log(total + max(-x, _0), product, factor)
         return total, product, weight
     if loss != SOFTMAX:
-        return math.nan, product, weight  # a loss without an arm here shows at once
+        return math.nan, product, weight  # a loss without a branch here is noticed at once
     top = _0  # gap of the positive to itself
     for k in range(count):
         coef[k] = (values[k] - positive) / hyper.temperature

@@ -1,7 +1,7 @@
-"""The two functions of one number that losses need, cheaper than the C library's.
+"""exp and sums of logarithms, as the losses need them, cheaper than the C library's.
 
-A call into the C library makes the compiler put every vector register aside, and costs as much
-as a dot product of 64 factors. exp is inlined here, and logarithms are summed as products.
+Around a call into the C library the compiler saves every vector register, and the call takes as
+long as a dot product of 64 factors. Here exp is inlined, and logarithms are summed as products.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
+from numba import types
 from numba.extending import intrinsic
 
 from recsys.kernels.jit import kernel
@@ -20,7 +20,7 @@ _0, _1 = np.float32(0), np.float32(1)
 _LOG2_E = np.float32(1 / math.log(2))
 _LOWEST, _HALF = np.float32(-126), np.float32(0.5)  # 2^-126 is the least normal float32
 _BIAS, _MANTISSA = np.int32(127), np.int32(23)
-# 2^f for |f| <= 1/2, interpolated at Chebyshev's nodes: within 3e-9, less than float32 can say
+# 2^f for |f| <= 1/2, interpolated at Chebyshev nodes: within 3e-9, less than float32 can express
 _C0, _C1, _C2, _C3, _C4, _C5, _C6 = (
     np.float32(c)
     for c in (
@@ -33,7 +33,7 @@ _FULL = 1e250  # room for many more factors
 
 @intrinsic
 def _float_of_bits(typingctx, bits):  # noqa: ARG001
-    """The float32 whose bits an int32 has."""
+    """The float32 with the bits of an int32."""
 
     def codegen(context, builder, sig, args):  # noqa: ARG001
         return builder.bitcast(args[0], ir.FloatType())
@@ -43,9 +43,9 @@ def _float_of_bits(typingctx, bits):  # noqa: ARG001
 
 @kernel(inline=True)
 def exp_of_negative(x):
-    """exp(x) for float32 x <= 0; NaN stays NaN, less than -87.3 counts as that.
+    """exp(x) for float32 x <= 0. NaN stays NaN; anything below -87.3 is taken as -87.3.
 
-    Within 1e-6 of its value for x > -16, within 5e-6 below.
+    The relative error is at most 1e-6 for x > -16 and 5e-6 below.
     """
     y = x * _LOG2_E
     y = _LOWEST if y < _LOWEST else y  # this way around, so that a NaN passes
@@ -59,9 +59,9 @@ def exp_of_negative(x):
 
 @kernel(inline=True)
 def logistic(x):
-    """(sigmoid(x), 1 + exp(-|x|)), stable for any x.
+    """(sigmoid(x), 1 + exp(-|x|)) for float32 x, stable for any x.
 
-    softplus(x) is max(x, 0) and the logarithm of the second, which is for `add_log`.
+    softplus(x) is max(x, 0) plus the logarithm of the second one, which `add_log` adds.
     """
     tail = exp_of_negative(-abs(x))
     factor = _1 + tail
@@ -70,9 +70,10 @@ def logistic(x):
 
 @kernel(inline=True)
 def add_log(total, product, factor):
-    """(total, product) with the same total + log(product), and log(factor) more; factor <= 1e50.
+    """(total, product), float64, after adding log(factor) to total + log(product).
 
-    A sum of logarithms costs one multiplication a term this way. In float64.
+    In this way a sum of logarithms takes one multiplication per term. factor: above 0, at most
+    1e50.
     """
     product = product * np.float64(factor)
     if product > _FULL:

@@ -6,14 +6,15 @@ from __future__ import annotations
 from recsys.kernels.jit import kernel, prefetch
 from recsys.models.mf.kernels.rng import below, load, store
 
-AHEAD = 16  # swaps whose partner is already chosen and on its way from memory
+AHEAD = 16  # swaps whose partner is already chosen and being fetched from memory
 
 
 @kernel()
 def shuffle_rows(rows, given, partners, state):
-    """Fisher-Yates over rows int32 (R, 2) and, where it has columns, given int32 (R, L).
+    """Shuffle rows, int32 (R, 2), in place (Fisher-Yates), and given, int32 (R, L), alongside.
 
-    partners: int64 (AHEAD,), scratch.
+    If given has no columns, it may have any number of rows. partners: int64 (AHEAD,), memory.
+    state: uint64 (4,), of `rng`.
     """
     n, columns = len(rows), given.shape[1]
     numbers = load(state)

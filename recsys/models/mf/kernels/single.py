@@ -1,7 +1,7 @@
-"""Online BPR with one uniform negative a row, the plainest and most frequent case.
+"""Online BPR with one uniform negative per row, the simplest and most frequent case.
 
-The same updates as `online.train_pairs`, with which its tests compare it. With one negative all
-three rows of factors move in one loop, and nothing goes through memory in between.
+The updates are those of `online.train_pairs`; tests compare the two. With one negative, all three
+rows of factors move in one loop, with nothing stored in memory in between.
 """
 
 # mypy: disallow_untyped_defs=False
@@ -22,7 +22,7 @@ _0 = np.float32(0)
 
 @kernel()
 def train_singles(weights, state, pool, rows, low, high, plan, hyper, scratch):
-    """Train on rows[low:high]; (sum of the samples' losses, number of samples)."""
+    """Train on rows[low:high]; returns (sum of the losses of all samples, number of samples)."""
     p, q, bias = weights.user_factors, weights.item_factors, weights.item_bias
     kind, lr, width = plan.optimizer, hyper.lr, weights.user_factors.shape[1]
     squares, l2 = state.squares, hyper.l2
