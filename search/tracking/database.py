@@ -20,7 +20,7 @@ from pathlib import Path
 
 from recsys.errors import ConfigError
 from search.paste import quoted
-from search.tracking.address import sqlite_uri
+from search.tracking.address import for_mlflow, sqlite_uri
 
 _LONGEST_ENDING = "-journal"  # of the files that SQLite and we put beside a database
 _MARKS = ("experiments", "runs", "alembic_version")  # tables of every MLflow database
@@ -207,7 +207,9 @@ def upgrade_command(file: Path) -> str:
     here = Path.cwd()
     shown = program.relative_to(here) if program.is_relative_to(here) else program
     words = [str(shown)] if program.exists() else [sys.executable, "-m", "mlflow"]
-    return " ".join(map(quoted, [*words, "db", "upgrade", sqlite_uri(file.absolute())]))
+    uri = sqlite_uri(file.absolute())
+    known = for_mlflow(uri) if "%" in uri else uri
+    return " ".join(map(quoted, [*words, "db", "upgrade", known]))
 
 
 # --- locks ------------------------------------------------------------------------------------

@@ -136,6 +136,10 @@ def test_the_command_that_upgrades_can_be_pasted(
     assert shlex.split(database.upgrade_command(file))[0] == str(
         Path(sys.executable).with_name("mlflow").relative_to("/")
     )
+    # `mlflow db upgrade sqlite:///...%25...` would make a folder of that name
+    assert shlex.split(database.upgrade_command(Path("/a%b/m.db")))[-1] == (
+        "sqlite+pysqlite:////a%25b/m.db"
+    )
 
 
 def test_the_schema_is_that_of_the_installed_mlflow() -> None:
