@@ -20,11 +20,13 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.replay.world import Curve, World
+from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.tune.distributions import suggest
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
+from search.tune.settled import Settling
 from search.tune.study import quiet
 
 
@@ -55,11 +57,12 @@ class Found:
 
 @dataclass
 class Log:
-    """What a search has found when, and how many trials it began and finished."""
+    """What a search has found when, how many trials it began and finished, and when it was over."""
 
     found: list[Found] = field(default_factory=list)
     begun: int = 0
     finished: int = 0
+    end: float = 0.0  # seconds, when its last trial was over
 
     def at(self, time: float) -> Found:
         """The best by this time; zeros before the first epoch."""
@@ -108,6 +111,7 @@ def simulate(world: World, player: Player, workers: int, seconds: float) -> Log:
     while queue:
         now, number, trial = heapq.heappop(queue)
         if now > seconds:
+            log.end = seconds
             break
         value = float(trial.curve.valid[trial.epoch])
         if value > best:
@@ -119,6 +123,7 @@ def simulate(world: World, player: Player, workers: int, seconds: float) -> Log:
         if not by_itself and player.goes_on(trial):
             heapq.heappush(queue, (now + trial.curve.seconds, number, trial))
             continue
+        log.end = now
         log.finished += by_itself and trial.epoch == len(trial.curve.valid)
         player.ended(trial, by_itself)
         begin(now)
@@ -149,14 +154,18 @@ class UnderRay(Player):
 class Ours(UnderRay):
     """The searcher and the scheduler that ship."""
 
-    def __init__(self, spec: SearchSpec, seed: int) -> None:
+    def __init__(self, spec: SearchSpec, seed: int, settling: Settling | None = None) -> None:
+        """settling: what ends the search where more trials gain too little."""
         super().__init__(spec, seed)
+        self._settling = settling
         self._search = StudySearch(spec, seed=seed, budget=10**6)
         self._scheduler = make_scheduler(spec)
         self._rungs = set(self._scheduler.rungs(spec))
         self._trials: dict[str, Any] = {}
 
     def propose(self, time: float) -> tuple[str, Mapping[str, Value], int | None] | None:  # noqa: ARG002
+        if self._settling is not None and self._settling.reached:
+            return None
         name = self._search.next_id()
         config = self._search.suggest(name)
         if not isinstance(config, dict):
@@ -166,6 +175,11 @@ class Ours(UnderRay):
 
     def goes_on(self, trial: Live) -> bool:
         return trial.epoch not in self._rungs or super().goes_on(trial)
+
+    def ended(self, trial: Live, by_itself: bool) -> None:
+        super().ended(trial, by_itself)
+        if self._settling is not None:
+            self._settling.add(State.COMPLETE if by_itself else State.PRUNED, trial.best)
 
 
 def _result(trial: Live) -> dict[str, Any]:
@@ -265,13 +279,20 @@ class _Trial:
         self.config: dict[str, Any] = {}
 
 
-Maker = Callable[[SearchSpec, int, float], Player]
+Maker = Callable[[World, int, float], Player]
+
+
+def _auto(world: World, seed: int) -> Ours:
+    """As with `--time-budget auto`."""
+    return Ours(world.spec, seed, Settling(world.users, world.spec.race.replicates))
+
 
 ROWS: dict[str, Maker] = {
-    "random": lambda spec, seed, _: Random(spec, seed),
-    "one epoch, then the best": lambda spec, seed, seconds: OneEpoch(spec, seed, seconds / 3),
-    "Optuna, no pruning": lambda spec, seed, _: Tpe(spec, seed),
-    "Ray's OptunaSearch + ASHA": lambda spec, seed, _: StockRay(spec, seed),
-    "ours": lambda spec, seed, _: Ours(spec, seed),
-    "ours, without enqueue": lambda spec, seed, _: Ours(replace(spec, enqueue=()), seed),
+    "random": lambda world, seed, _: Random(world.spec, seed),
+    "one epoch, then the best": lambda world, seed, end: OneEpoch(world.spec, seed, end / 3),
+    "Optuna, no pruning": lambda world, seed, _: Tpe(world.spec, seed),
+    "Ray's OptunaSearch + ASHA": lambda world, seed, _: StockRay(world.spec, seed),
+    "ours": lambda world, seed, _: Ours(world.spec, seed),
+    "ours, without enqueue": lambda world, seed, _: Ours(replace(world.spec, enqueue=()), seed),
+    "ours, ends by itself": lambda world, seed, _: _auto(world, seed),
 }

@@ -28,6 +28,7 @@ from recsys.models import ModelConfig, new_model
 from recsys.split import Split, SplitPlan, make_split
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
+from search.tune.pace import watched_users
 
 COLUMNS = ("config", "epoch", "valid", "test", "train_seconds", "eval_seconds")
 
@@ -120,12 +121,14 @@ def write(
         {"config": "int32", "epoch": "int16"} | dict.fromkeys(COLUMNS[2:], "float32")
     )
     frame.to_parquet(path, index=False)
+    split = split_of(args.data, args.seed)
     about = {
         "data": Path(args.data).name,
         "space": args.space,
         "set": args.set,
         "seed": args.seed,
         "metric": spec.metric,
+        "users": watched_users(split.train, split.valid),
         "params": chosen,
     }
     path.with_suffix(".json").write_text(json.dumps(about) + "\n", encoding="utf-8")

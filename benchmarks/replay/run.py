@@ -25,12 +25,15 @@ GRID = 120  # points in time
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """valid, test (S, T): of the best by then, for each seed. begun, finished: trials, means."""
+    """valid, test (S, T): of the best by then, for each seed. begun, finished: trials, means.
+    end: the part of the time after which it was over, a mean.
+    """
 
     valid: NDArray[np.float64]
     test: NDArray[np.float64]
     begun: float
     finished: float
+    end: float
 
 
 def play(world: World, name: str, seeds: int, workers: int, seconds: float) -> Rows:
@@ -42,7 +45,7 @@ def play(world: World, name: str, seeds: int, workers: int, seconds: float) -> R
         if twice:
             player, last = Random(world.spec, seed), 2 * seconds
         else:
-            player, last = ROWS[name](world.spec, seed, seconds), seconds
+            player, last = ROWS[name](world, seed, seconds), seconds
         logs.append(simulate(world, player, workers, last))
     stretch = 2.0 if twice else 1.0
     return Rows(
@@ -50,6 +53,7 @@ def play(world: World, name: str, seeds: int, workers: int, seconds: float) -> R
         np.array([[log.at(stretch * t).test for t in times] for log in logs]),
         float(np.mean([log.begun for log in logs])),
         float(np.mean([log.finished for log in logs])),
+        float(np.mean([log.end for log in logs])) / seconds,
     )
 
 
@@ -74,8 +78,8 @@ def table(rows: dict[str, Rows], best: tuple[float, float]) -> list[str]:
     adjusted = holm(p)
     lines = [
         "| search | trials (to their end) | regret, validation (quartiles) | regret, test "
-        "| random's end reached after | ours against it |",
-        "|---|---|---|---|---|---|",
+        "| random's end reached after | over after | ours against it |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         regret = best[0] - row.valid[:, -1]
@@ -91,7 +95,8 @@ def table(rows: dict[str, Rows], best: tuple[float, float]) -> list[str]:
             verdict = f"{'better' if better > 0 else 'worse'}, p = {adjusted[name]:.2g}"
         lines.append(
             f"| {name} | {row.begun:.0f} ({row.finished:.0f}) "
-            f"| {middle:.4f} ({low:.4f} to {high:.4f}) | {on_test:.4f} | {after} | {verdict} |"
+            f"| {middle:.4f} ({low:.4f} to {high:.4f}) | {on_test:.4f} | {after} "
+            f"| {row.end:.2f} | {verdict} |"
         )
     return lines
 

@@ -39,9 +39,14 @@ class World:
     """All trainings of a space on one data set."""
 
     def __init__(
-        self, spec: SearchSpec, recorded: list[Curve], params: list[Mapping[str, Value]]
+        self,
+        spec: SearchSpec,
+        recorded: list[Curve],
+        params: list[Mapping[str, Value]],
+        users: int,
     ) -> None:
-        self.spec, self.recorded = spec, recorded
+        """users: that the metric on validation is a mean of."""
+        self.spec, self.recorded, self.users = spec, recorded, users
         x = np.array([self.encode(p) for p in params])
         self._length = max(len(c.valid) for c in recorded)
         curves = np.array([self._row(c) for c in recorded])
@@ -64,7 +69,7 @@ class World:
             seconds = float((rows.train_seconds + rows.eval_seconds).mean())
             curves.append(Curve(rows.valid.to_numpy(float), rows.test.to_numpy(float), seconds))
             params.append(about["params"][int(str(number))])
-        return World(spec, curves, params)
+        return World(spec, curves, params, about["users"])
 
     def _row(self, curve: Curve) -> NDArray[np.float64]:
         """Both curves at the same length: what was never trained stays at the last value."""

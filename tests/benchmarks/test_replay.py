@@ -23,7 +23,7 @@ SPEC = load_spec("bpr_hard")
 class Known:
     """A world whose best config has lr 0.03 and margin 2; an epoch takes a second."""
 
-    spec = SPEC
+    spec, users = SPEC, 500
 
     def __init__(self) -> None:
         self.asked: list[Mapping[str, Any]] = []
@@ -95,6 +95,14 @@ def test_pruning_begins_more_trials_in_the_same_time(world: Any) -> None:
     assert world.asked[plain.begun] == dict(SPEC.enqueue[0])
 
 
+def test_a_search_that_ends_by_itself_does_so_once_it_gains_nothing(world: Any) -> None:
+    auto = play(world, "ours, ends by itself", 1, 2, 3000.0)
+    whole = play(world, "ours", 1, 2, 3000.0)
+    assert auto.end < 0.9 < whole.end == 1.0
+    assert 32 <= auto.begun < whole.begun
+    assert auto.valid[0, -1] > 0.95 * whole.valid[0, -1]
+
+
 def test_a_table(world: Any) -> None:
     names = ["random", "ours"]
     rows = {name: play(world, name, 2, 2, 80.0) for name in names}
@@ -127,6 +135,7 @@ def test_a_recording_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file = tmp_path / "demo.parquet"
     write(file, rows, spec, chosen, about)  # type: ignore[arg-type]
     world = World.load(file)
+    assert 200 < world.users <= 300
     assert set(world.check()) == {"valid", "test"}
     curve = world.curve(chosen[0])
     assert len(curve.valid) == len(curve.test) == 4
