@@ -138,7 +138,10 @@ def test_a_recording_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert 200 < world.users <= 300
     assert set(world.check()) == {"valid", "test"}
     curve = world.curve(chosen[0])
+    assert curve is world.recorded[0]  # what was recorded is what it does
+    assert curve.valid.tolist() == pytest.approx([row[2] for row in rows[:4]], rel=1e-6)
+    unseen = dict(chosen[0]) | {"lr": chosen[0]["lr"] * 1.1}
+    curve = world.curve(unseen)
     assert len(curve.valid) == len(curve.test) == 4
     assert curve.seconds > 0
-    again = world.curve(chosen[0])
-    assert np.array_equal(curve.valid, again.valid)
+    assert np.array_equal(curve.valid, world.curve(unseen).valid)
