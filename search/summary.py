@@ -5,11 +5,12 @@ Any field of the result may be missing: a run that was interrupted or failed is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from search.paste import command
-from search.record.result import Comparison, RunResult
+from search.record.result import Comparison, Group, RunResult
 from search.words import (
     LEAK,
     Row,
@@ -21,7 +22,10 @@ from search.words import (
     is_interval,
     level,
     number,
+    percent,
 )
+
+LEAST_TO_NAME = 6  # users of a group that is said to be served worst
 
 
 def test_words(result: RunResult) -> str:
@@ -49,6 +53,57 @@ def gain_words(result: RunResult) -> list[str]:
     if result.race.winner_is_default:
         words.append(f"the winner is the first default config{_nothing_better(result)}")
     return [*words, *(c.words for c in result.test_comparisons)]
+
+
+def group_name(kind: str, group: Group) -> str:
+    """`users with 3 to 9 items`, `items with 1 user`; kind: of what the group is, `user` or `item`.
+
+    Of those with none: `users without a history`, `items that nobody had`.
+    """
+    if group.high == 0:
+        return "users without a history" if kind == "user" else "items that nobody had"
+    other = "item" if kind == "user" else "user"
+    if group.low == group.high:
+        return f"{kind}s with {counted(group.low, other)}"
+    return f"{kind}s with {group.low:,} to {counted(group.high, other)}"
+
+
+def fails_words(result: RunResult) -> str:
+    """Which users and which items the model serves worst, in one sentence; empty where that is not
+    known, or where all are of one group.
+    """
+    groups = result.groups
+    if groups is None:
+        return ""
+    said = []
+    if (one := _worst(groups.by_user)) is not None:
+        between = f", 95% interval {found}" if (found := interval(one.ci)) else ""
+        inside = f"{result.metric} {number(one.value)}{between}, {counted(one.users, 'user')}"
+        said.append(f"{group_name('user', one)} ({inside}{_ahead(one, number)})")
+    # a new item can't be recommended by any model
+    if (one := _worst([group for group in groups.by_item if group.high])) is not None:
+        inside = f"{percent(one.value)} of their test items are in the lists of {groups.k}"
+        said.append(f"{group_name('item', one)} ({inside}{_ahead(one, percent)})")
+    return f"the {groups.model} fails {' and '.join(said)} most" if said else ""
+
+
+def _worst(groups: Sequence[Group]) -> Group | None:
+    """The group with the lowest value; None where there are no others."""
+    known = [one for one in groups if one.users >= LEAST_TO_NAME and one.value is not None]
+    if len(known) < 2:
+        return None
+    return min(known, key=lambda one: one.value or 0.0)
+
+
+def _ahead(group: Group, shown: Callable[[Any], str]) -> str:
+    """`; EASE 0.0500, proven better`: the best rival in a group, as the end of what is inside."""
+    known = {name: one for name, one in group.rivals.items() if one.value is not None}
+    if not known:
+        return ""
+    name = max(known, key=lambda rival: known[rival].value or 0.0)
+    one = known[name]
+    better = ", proven better" if one.proven and (one.gain or 0.0) < 0 else ""
+    return f"; {baseline_name(name)} {shown(one.value)}{better}"
 
 
 def blend_rows(result: RunResult) -> list[Row]:
@@ -118,6 +173,8 @@ def result_rows(
         if beside := beside_words(result):
             rows.append(("rivals", f"{beside} on the same test items"))
         rows += [("gain", words) for words in gain_words(result)]
+        if fails := fails_words(result):
+            rows.append(("fails", fails))
         rows += blend_rows(result)
     if result.split:
         rows.append(("split", result.split))

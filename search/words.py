@@ -24,6 +24,11 @@ def number(value: Any, digits: int = 4) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
+def percent(value: Any) -> str:
+    """A share with one decimal, `2.1%`; `-` where there is none."""
+    return "-" if number(value) == "-" else f"{100 * value:.1f}%"
+
+
 def level(value: Any) -> bool:
     """Whether a difference is nothing in the four decimals that are shown."""
     return number(value) == "0.0000"

@@ -139,6 +139,43 @@ class BlendResult(ResultPart):
     test_comparisons: tuple[Comparison, ...] = _about("against the winner and the baselines", ())
 
 
+class Beside(ResultPart):
+    """A rival in a group of users or items."""
+
+    value: Number = _about("what it reaches there")
+    gain: Number = _about("lead of the model over it, below 0 where the rival is better")
+    ci: Interval | None = _about("95% interval of the lead over users")
+    proven: bool = _about(
+        "whether the lead is more than chance, asked of every rival in every group", False
+    )
+
+
+class Group(ResultPart):
+    """Users with about as many items, or items with about as many users, by train + validation."""
+
+    low: int = _about("fewest items of one of its users (`by_item`: users of one of its items)", 0)
+    high: int = _about("the most", 0)
+    users: int = _about("users with such test items", 0)
+    items: int | None = _about("items that have so many users, tested or not; `by_item` alone")
+    pairs: int = _about("test items of these users, or how often these items are test items", 0)
+    value: Number = _about(
+        "`by_user`: mean of the metric; `by_item`: share of the test items that are in the lists"
+    )
+    ci: Interval | None = _about("95% interval of it over users")
+    rivals: dict[str, Beside] = _about("the rivals there, by name", {})
+
+
+class Groups(ResultPart):
+    """Whom the model serves how well on the test items."""
+
+    model: str = _about("whose they are: `winner`, or `blend` where it is handed over", "winner")
+    k: int | None = _about("places of the lists of `by_item`: those that the metric looks at")
+    by_user: tuple[Group, ...] = _about("users by how many items they have, fewest first", ())
+    by_item: tuple[Group, ...] = _about(
+        "items by how many users they have, fewest first; fields as of `by_user`", ()
+    )
+
+
 class Handed(ResultPart):
     """What the refit handed over; the files of the run are compared with it."""
 
@@ -182,6 +219,10 @@ class RunResult(ResultPart):
     test_metrics: Mapping[str, Number] | None = _about("the winner on the test items, every metric")
     test_users: int | None = _about("users with test items")
     test_comparisons: tuple[Comparison, ...] = _about("the winner against the baselines", ())
+    groups: Groups | None = _about(
+        "the test by how many items a user and how many users an item has; none in runs of earlier "
+        "versions"
+    )
     importance: dict[str, float] = _about("importance of each parameter, adding up to 1", {})
     importance_ci: dict[str, Interval] = _about("90% interval of it over resampled trials", {})
     test_reads: int | None = _about("how often the test items were looked at")
@@ -353,6 +394,7 @@ class Tested(ResultPart):
     baselines: dict[str, RivalTested] = {}
     blend: BlendTested | None = None
     seconds: Number = None
+    groups: Groups | None = None
 
 
 class Refitted(ResultPart):
@@ -414,6 +456,9 @@ def refit_of(state: RunState) -> RefitOf | None:
 
 _INSIDE: Mapping[str, tuple[str, type[ResultPart]]] = {
     "test_comparisons": ("test_comparisons[].", Comparison),
+    "groups": ("groups.", Groups),
+    "groups.by_user": ("groups.by_user[].", Group),
+    "groups.by_user[].rivals": ("groups.by_user[].rivals.NAME.", Beside),
     "baselines": ("baselines.NAME.", Baseline),
     "trials": ("trials.", Counts),
     "race": ("race.", Race),

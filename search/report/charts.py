@@ -11,11 +11,12 @@ from typing import Any
 from markupsafe import Markup
 
 from recsys.data.facts import Bin
-from search.record.result import Comparison
+from search.record.result import Comparison, Group
 from search.record.standing import leads
 from search.record.state import TrialRecord
 from search.report.files import Curve
 from search.report.svg import Plot, padded
+from search.summary import group_name
 from search.words import baseline_name, config_line, duration, number, short
 
 MOST_DOTS = 600  # points in one chart
@@ -154,6 +155,45 @@ def gains_chart(comparisons: Sequence[Comparison], metric: str) -> Markup | None
         plot.text(plot.x.start - 10, plot.y(row) + 5, c.against, "tick end")
         plot.segment((start, row), (end, row), f"whisker {kind}", c.words)
         plot.dot(gain, row, kind, c.words, c.against, r=5)
+    return plot.markup()
+
+
+def groups_chart(
+    groups: Sequence[Group], kind: str, x_name: str, rivals: Sequence[str]
+) -> Markup | None:
+    """Each group's value with its interval, and the rivals beside it: the first as a bar, others as
+    grey dots. None where all are of one group; kind: of what they are, `user` or `item`.
+    """
+    known = [one for one in groups if one.value is not None]
+    if len(known) < 2:
+        return None
+    values = [0.0, *(one.value or 0.0 for one in known)]
+    values += [end for one in known for end in one.ci or () if end is not None]
+    values += [b.value for one in known for b in one.rivals.values() if b.value is not None]
+    low, high = padded(values)
+    rows = len(known)
+    plot = Plot.area(f"By {kind}", (max(low, 0.0), high), (rows - 0.5, -0.5),
+                     height=72 + 34 * rows, left=150)  # fmt: skip
+    plot.axes(x_name, "", most_x=4)
+    for row, one in enumerate(known):
+        name = group_name(kind, one)
+        short_name = "new" if one.high == 0 else name.partition("with ")[2]
+        plot.text(plot.x.start - 10, plot.y(row) + 5, short_name, "tick end")
+        said = f"{name}: {number(one.value)}, {one.users:,} users"
+        ends = [end for end in one.ci or () if end is not None]
+        if len(ends) == 2:
+            plot.segment((ends[0], row), (ends[1], row), "whisker winner", said)
+        for at, rival in enumerate(rivals):
+            beside = one.rivals.get(rival)
+            if beside is None or beside.value is None:
+                continue
+            hint = f"{name}, {baseline_name(rival)}: {number(beside.value)}"
+            if at == 0:
+                bar = (beside.value, row - 0.3), (beside.value, row + 0.3)
+                plot.segment(*bar, "mean complete", hint)
+            else:
+                plot.dot(beside.value, row, "pruned", hint, r=5)
+        plot.dot(one.value or 0.0, row, "winner", said, r=5)
     return plot.markup()
 
 

@@ -84,6 +84,9 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "race_rows": tables.race_rows(run),
         "race_crossed": any(row.crossed for row in run.state.race.values()),
         "baselines": baselines(result),
+        "fails": summary.fails_words(result),
+        "groups": tables.group_tables(run),
+        "group_charts": _group_charts(run),
         "leak_table": leak_table,
         "leak_effect": tables.leak_words(leak_table),
         "ways": [way for way in ("train", "all") if any(row[way] for row in leak_table)],
@@ -219,6 +222,28 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
          None if run.is_table else maps.cost_chart(run.trials, metric, winner)),
         ("Workers", timeline_words(run.trials), timeline_chart(run.trials, winner)),
     ]  # fmt: skip
+
+
+def _group_charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
+    """The test by groups of users and of items, as `_charts`."""
+    groups = run.result.groups
+    if groups is None:
+        return []
+    tested = {name: test for name, _, test, _ in baselines(run.result) if test is not None}
+    known = list(dict.fromkeys(n for one in groups.by_user for n in one.rivals))
+    rivals = sorted(known, key=lambda name: -tested.get(name, 0.0))  # the best first
+    said = f"Blue: the {groups.model}, with its 95% interval."
+    for mark, name in zip(("Bar", "Grey dot"), rivals, strict=False):
+        said += f" {mark}: {words.baseline_name(name)}."
+    found = [
+        ("By user", f"Users by how many items of train + validation they have. {said}",
+         charts.groups_chart(groups.by_user, "user", f"{run.metric} on test", rivals[:2])),
+        ("By item", f"Items by how many users they have. {said}",
+         charts.groups_chart(
+             groups.by_item, "item", f"share of test items in the lists of {groups.k}", rivals[:2]
+         )),
+    ]  # fmt: skip
+    return [(title, text, svg) for title, text, svg in found if svg is not None]
 
 
 def _importance(run: RunFiles) -> tuple[dict[str, float], str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from search import words
+from search import summary, words
 from search.record.events import State
+from search.record.result import Beside
 from search.record.state import TrialRecord
 from search.record.tables import one_line_cause
 from search.report import charts
@@ -55,6 +57,52 @@ def race_rows(run: RunFiles) -> list[dict[str, Any]]:
         }
         for name, one in race_values(run).items()
     ]
+
+
+def group_tables(run: RunFiles) -> list[dict[str, Any]]:
+    """The test by groups, of users and of items: for each the name of its groups, the heads of its
+    columns and a row of cells for each group; a cell is (text, whether it is proven).
+    """
+    groups = run.result.groups
+    if groups is None:
+        return []
+    metric = run.metric
+    asked = (
+        ("user", groups.by_user, metric, words.number),
+        ("item", groups.by_item, f"in the lists of {groups.k}", words.percent),
+    )
+    found = []
+    for kind, rows, what, shown in asked:
+        rivals = list(dict.fromkeys(name for one in rows for name in one.rivals))
+        heads = [f"{groups.model}: {what}", "95% interval"]
+        for name in rivals:
+            heads += [words.baseline_name(name), "lead over it"]
+        of_items = [] if kind == "user" else ["items"]
+        cells = []
+        for one in rows:
+            first = [f"{one.items or 0:,}"] if of_items else []
+            low, high = one.ci or (None, None)
+            row = [*first, f"{one.users:,}", f"{one.pairs:,}", shown(one.value)]
+            row.append(f"{shown(low)} to {shown(high)}")
+            line = [(text, False) for text in row]
+            for name in rivals:
+                beside = one.rivals.get(name, Beside())
+                line += [(shown(beside.value), False), (_lead(beside, shown), beside.proven)]
+            cells.append((summary.group_name(kind, one), line))
+        if cells:
+            heads = [*of_items, "users", "test items", *heads]
+            found.append({"kind": kind, "heads": heads, "rows": cells})
+    return found
+
+
+def _lead(beside: Beside, shown: Callable[[Any], str]) -> str:
+    """`+0.0123 (0.0012 to 0.0234)`."""
+    if beside.gain is None:
+        return "-"
+    sign = "+" if beside.gain > 0 else ""
+    low, high = beside.ci or (None, None)
+    between = f" ({shown(low)} to {shown(high)})" if low is not None and high is not None else ""
+    return f"{sign}{shown(beside.gain)}{between}"
 
 
 def param_names(run: RunFiles) -> list[str]:

@@ -106,6 +106,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
         test_metrics=test.values,
         test_users=test.users,
         test_comparisons=test.comparisons,
+        groups=test.groups,
         split=state.run.split,
         split_digest=state.run.split_digest,
         negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),

@@ -79,6 +79,31 @@ class TestDone:
         for comparison in result["race"]["comparisons"]:
             assert page.text.count(comparison["words"][1:]) >= 2  # honesty box and race table
 
+    def test_whom_it_fails(self, page):
+        assert (
+            "The winner fails users with 4 to 19 items (map@50 0.1312, 95% interval 0.1112 to "
+            "0.1512, 310 users; EASE 0.1352) and items with 1 to 30 users (7.2% of their test "
+            "items are in the lists of 50; EASE 7.6%) most." in page.text
+        )
+        for row in (
+            "users with 20 to 61 items 318 954 0.1700 0.1500 to 0.1900 0.1100 "
+            "+0.0600 (0.0410 to 0.0790) 0.1740 -0.0040 (-0.0200 to 0.0120)",
+            "items that nobody had 15 21 21 0.0% 0.0% to 0.0% - - - -",
+            "items with 31 to 455 users 426 870 2,610 41.0% 39.0% to 43.0% 35.0% "
+            "+6.0% (4.1% to 7.9%)",
+        ):
+            assert row in page.text
+        assert "Bar: EASE. Grey dot: popularity." in page.text
+
+    def test_a_run_of_an_earlier_version_says_that_it_does_not_know_whom(self, done, tmp_path):
+        old = shutil.copytree(done, tmp_path / "old")
+        result = json.loads((old / "result.json").read_text())
+        del result["groups"]
+        (old / "result.json").write_text(json.dumps(result))
+        page = Page(render_report(old))
+        assert "Not known: the version that tested this run did not keep it" in page.text
+        assert "fails users" not in page.text
+
     def test_commands(self, done, page):
         export = f"export {done.name} --runs-dir {done.parent} -o submission.csv"
         assert f"python run_search.py {export}" in page.text
