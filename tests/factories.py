@@ -250,8 +250,9 @@ def _search(
     rng = np.random.default_rng(seed)
     now = START
     for number in range(trials):
-        params = spec.sample(rng) | changes
-        flat = {"latent_factors": 64, "loss": "bpr", "negatives_exclude": "train"} | params
+        sampled = spec.sample(rng)
+        params = sampled | changes
+        flat = spec.train_config(sampled).to_flat() | changes
         name = run.made(params, flat, seed=number)
         level = max(0.01, goodness(params) + rng.normal(0, 0.004))
         state = State.PRUNED if level < 0.125 and number > 3 else State.COMPLETE

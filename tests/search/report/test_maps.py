@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from recsys.interactions import CSR
+from recsys.models import Size
+from recsys.split import Split
 from search.record.events import State
 from search.record.state import TrialRecord
 from search.report.maps import (
@@ -21,7 +26,15 @@ from search.report.maps import (
     cost_chart,
     negatives_map,
     parallel_chart,
+    size_chart,
+    sizes_of,
 )
+from search.stages.lineup import memory_of
+
+
+def no_pairs(users: int, items: int) -> CSR:
+    none = np.empty(0, np.int64)
+    return CSR.from_pairs(none, none, users, items)
 
 
 def trial(number: int, value: float, busy_s: float = 1.0, **params: Any) -> TrialRecord:
@@ -126,6 +139,31 @@ class TestCost:
         heights = [float(p.split(",")[1]) for p in points[1].split()]
         assert heights == sorted(heights, reverse=True)
         assert len(set(heights)) == 3  # 0.2 after 3 s is no better than 0.3 after 2 s
+
+    def test_of_equal_cost_the_best_counts(self) -> None:
+        made = [trial(0, 0.1), trial(1, 0.3), trial(2, 0.4), trial(3, 0.9, negatives_exclude="all")]
+        sizes = {"t0000": 2**20, "t0001": 2**20, "t0002": 2**26, "t0003": 1}
+        svg = size_chart(made, sizes, "map@50", None)
+        assert svg is not None
+        points = re.search(r'class="curve best" points="([^"]+)"', svg)
+        assert points is not None and len(points[1].split()) == 4  # no step at 0.1
+        assert "t0002: 0.4000, 64 MiB" in svg
+        same = dict.fromkeys(sizes, 2**20)
+        assert size_chart(made, same, "map@50", None) is None
+
+    def test_sizes_are_those_that_a_race_compares(self) -> None:
+        flat = {"loss": "bpr", "lr": 0.05, "latent_factors": 4, "epochs": 3}
+        made = [
+            trial(0, 0.1, **flat),
+            trial(1, 0.1, **(flat | {"latent_factors": 64})),
+            trial(2, 0.1, model="ease", ease_l2=10.0),
+            trial(3, 0.1, of_another_version=1),
+        ]
+        split = Split(no_pairs(50, 30), no_pairs(50, 30), None, "", 0)
+        run: Any = SimpleNamespace(split=split)
+        found = sizes_of(made, Size(50, 30, 0))
+        assert found == {t.id: memory_of(run, t) for t in made[:3]}
+        assert found["t0000"] < found["t0001"]
 
     def test_without_seconds_there_is_none(self) -> None:
         assert cost_chart([trial(n, 0.1, 0.0) for n in range(5)], "map@50", None) is None

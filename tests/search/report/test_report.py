@@ -123,14 +123,15 @@ class TestDone:
 
     def test_charts(self, page):
         titles = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
-        assert titles[:5] == [
+        assert titles[:6] == [
             "Best value so far",
+            "Best value by time",
             "Learning curves",
             "Race",
             "Gain of the winner",
             "Importance of the parameters",
         ]
-        assert "map@50 by lr" in titles
+        assert {"Quality by seconds", "Quality by size", "map@50 by lr"} <= set(titles)
 
     def test_failures_are_grouped_by_cause(self, page):
         found = re.search(r"trials cause which (.*?) Trials ", page.text)
@@ -453,6 +454,13 @@ class TestLeak:
 
 
 class TestMany:
+    def test_a_thousand_of_trials_is_less_than_a_megabyte(self, tmp_path):
+        """Every chart is there at this number; beyond it the largest, of bars, is left out."""
+        html = render_report(fake_run(tmp_path, trials=1000))
+        assert len(html) < 1_000_000
+        for title in ("Best value by time", "Quality by size", "Workers"):
+            assert f'aria-label="{title}"' in html
+
     def test_thousands_of_trials(self, tmp_path):
         path = fake_run(tmp_path, trials=3000)
         html = render_report(path)
