@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.paste import command
-from search.record.result import Comparison, Group, RunResult
+from search.record.result import Comparison, Group, Newcomers, RunResult
 from search.words import (
     LEAK,
     Row,
@@ -211,6 +211,23 @@ def order_words(result: RunResult) -> str:
         if order in found
     ]
     return f"{result.metric} of this config / of popularity on test items {', '.join(values)}"
+
+
+def newcomer_words(one: Newcomers) -> str:
+    """Who and what was first seen after a date, as `test: from 1998-04-01 on, ...`."""
+    said = [
+        f"{one.part}: from {one.since} on, {counted(one.pairs, 'interaction')} of "
+        f"{counted(one.users, 'user')}"
+    ]
+    if one.new_users:
+        are = "is" if one.new_users == 1 else "are"
+        said.append(f"{one.new_users:,} of them {are} new, and all of these get the same list")
+    if one.new_pairs:
+        said.append(
+            f"{one.new_pairs / one.pairs:.1%} of the interactions are with "
+            f"{counted(one.new_items, 'new item')}, which no model can recommend"
+        )
+    return "; ".join(said)
 
 
 def _where_valid(result: RunResult) -> str:

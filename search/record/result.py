@@ -176,6 +176,20 @@ class Groups(ResultPart):
     )
 
 
+class Newcomers(ResultPart):
+    """Who and what was first seen in a part that a date divides off."""
+
+    part: str = _about("`test` or `validation`", "")
+    since: str = _about("date, or moment, on which it begins", "")
+    users: int = _about("users with items in it", 0)
+    new_users: int = _about(
+        "of those, users without an earlier item, who get what was popular before", 0
+    )
+    pairs: int = _about("interactions in it", 0)
+    new_pairs: int = _about("of those, with items that nobody had before", 0)
+    new_items: int = _about("how many such items, which no model can recommend", 0)
+
+
 class Handed(ResultPart):
     """What the refit handed over; the files of the run are compared with it."""
 
@@ -228,6 +242,9 @@ class RunResult(ResultPart):
     test_reads: int | None = _about("how often the test items were looked at")
     split: str | None = _about("how data was held out")
     split_digest: str | None = _about("changes with any held-out item")
+    newcomers: tuple[Newcomers, ...] = _about(
+        "for a split by time: users and items first seen after its dates", ()
+    )
     negatives_exclude: str | tuple[str, ...] | None = _about(
         "the trials' `negatives_exclude`, a list if they differ"
     )
@@ -459,6 +476,7 @@ _INSIDE: Mapping[str, tuple[str, type[ResultPart]]] = {
     "groups": ("groups.", Groups),
     "groups.by_user": ("groups.by_user[].", Group),
     "groups.by_user[].rivals": ("groups.by_user[].rivals.NAME.", Beside),
+    "newcomers": ("newcomers[].", Newcomers),
     "baselines": ("baselines.NAME.", Baseline),
     "trials": ("trials.", Counts),
     "race": ("race.", Race),

@@ -65,6 +65,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "headline": summary.headline(run.shown),
         "gains": summary.gain_words(result),
         "orders": summary.order_words(result),
+        "newcomers": [summary.newcomer_words(one) for one in result.newcomers],
         "blend": result.blend,
         "blend_words": summary.blend_words(result),
         "blended": _blended(run),

@@ -79,6 +79,21 @@ class TestDone:
         for comparison in result["race"]["comparisons"]:
             assert page.text.count(comparison["words"][1:]) >= 2  # honesty box and race table
 
+    def test_who_was_first_seen_after_the_date(self, done, page, tmp_path):
+        assert "Newcomers" not in page.text
+        timed = shutil.copytree(done, tmp_path / "timed")
+        result = json.loads((timed / "result.json").read_text())
+        one = {"part": "test", "since": "1998-04-01", "users": 300, "pairs": 4000}
+        new = {"new_users": 120, "new_pairs": 30, "new_items": 7}
+        result["newcomers"] = [one | new, one | {"part": "validation", "since": "1998-03-12"}]
+        (timed / "result.json").write_text(json.dumps(result))
+        assert (
+            "Newcomers Test: from 1998-04-01 on, 4,000 interactions of 300 users; 120 of them are "
+            "new, and all of these get the same list; 0.8% of the interactions are with 7 new "
+            "items, which no model can recommend. Validation: from 1998-03-12 on, 4,000 "
+            "interactions of 300 users." in Page(render_report(timed)).text
+        )
+
     def test_whom_it_fails(self, page):
         assert (
             "The winner fails users with 4 to 19 items (map@50 0.1312, 95% interval 0.1112 to "
