@@ -194,23 +194,39 @@ def result_rows(
 
 
 ORDER_WORDS = {
-    "random": "held out at random",
-    "latest": "the latest of each user",
-    "time": "all after one date",
+    "random": "at random",
+    "latest": "by each user's latest items",
+    "time": "by one date",
 }
 
 
 def order_words(result: RunResult) -> str:
-    """What the order of the split makes of the winner's config; empty where that is not known."""
+    """How far popularity is left behind by the winner's config on test items of each order, in one
+    sentence, that of the run first; empty where that is not known.
+    """
     found = result.split_orders or {}
     if len(found) < 2:
         return ""
-    values = [
-        f"{words} {number(found[order][0])} / {number(found[order][1])}"
-        for order, words in ORDER_WORDS.items()
-        if order in found
-    ]
-    return f"{result.metric} of this config / of popularity on test items {', '.join(values)}"
+    own = result.split_order
+    orders = sorted(found, key=lambda order: (order != own, list(ORDER_WORDS).index(order)))
+    said = []
+    for order in orders:
+        split, shows = f"a split {ORDER_WORDS[order]}", "would have shown"
+        if order == own:
+            split, shows = f"this split, {ORDER_WORDS[order]},", "shows"
+        said.append(f"{split} {shows if own else 'shows'} {_lead_words(result, order)}")
+    return "; ".join(said)
+
+
+def _lead_words(result: RunResult, order: str) -> str:
+    """`0.94 x popularity (map@10 0.0730 against 0.0780, without new users)`."""
+    mine, theirs = (result.split_orders or {})[order]
+    new = order == "time" and any(n.part == "test" and n.new_users for n in result.newcomers)
+    inside = f"{result.metric} {number(mine)} against {number(theirs)}"
+    inside += ", without new users" if new else ""
+    if mine is None or theirs is None or level(theirs):
+        return inside.replace("against", "against popularity's")
+    return f"{mine / theirs:.2f} x popularity ({inside})"
 
 
 def newcomer_words(one: Newcomers) -> str:

@@ -241,6 +241,7 @@ class RunResult(ResultPart):
     importance_ci: dict[str, Interval] = _about("90% interval of it over resampled trials", {})
     test_reads: int | None = _about("how often the test items were looked at")
     split: str | None = _about("how data was held out")
+    split_order: str | None = _about("by what it was held out: `random`, `latest` or `time`")
     split_digest: str | None = _about("changes with any held-out item")
     newcomers: tuple[Newcomers, ...] = _about(
         "for a split by time: users and items first seen after its dates", ()
@@ -263,7 +264,8 @@ class RunResult(ResultPart):
     handed: Handed | None = _about("digests of the files that were handed over")
     refit_of: RefitOf | None = _about("for a `refit`: what was trained again")
     split_orders: Mapping[str, tuple[Number, Number]] | None = _about(
-        "for data with times: the winner's config and popularity on test items of each order"
+        "for data with times: the winner's config and popularity on test items of each order, over "
+        "users with a history; of `split_order` what the test has measured"
     )
     seed: int | None = _about("seed of the run")
 
@@ -400,6 +402,16 @@ class RivalTested(Remarked):
         return Baseline(**known, **self.remarks)
 
 
+class WithHistory(ResultPart):
+    """The run's metric on the test, over those users of whom something is known: what a test that a
+    date divides off has in common with others.
+    """
+
+    users: int
+    winner: Number
+    rivals: dict[str, Number] = {}
+
+
 class Tested(ResultPart):
     """What the test showed; the data of its stage."""
 
@@ -412,6 +424,7 @@ class Tested(ResultPart):
     blend: BlendTested | None = None
     seconds: Number = None
     groups: Groups | None = None
+    with_history: WithHistory | None = None
 
 
 class Refitted(ResultPart):

@@ -109,6 +109,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
         test_comparisons=test.comparisons,
         groups=test.groups,
         split=state.run.split,
+        split_order=spec.split.order,
         split_digest=state.run.split_digest,
         newcomers=tuple(map(Newcomers.model_validate, state.run.newcomers or ())),
         negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),

@@ -15,7 +15,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
-from search.record.result import Blended, BlendTested, Tested, blended
+from search.record.result import Blended, BlendTested, Tested, WithHistory, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
 from search.stages.groups import groups
@@ -89,6 +89,25 @@ def test(run: Stages) -> Tested:
         groups=groups(
             "blend" if blended_over else "winner", metrics[0], handed, rivals, seen, split.test
         ),
+        with_history=_with_history(metrics[0], on_test.found, rivals, seen),
+    )
+
+
+def _with_history(
+    metric: str, winner: Evaluation, rivals: Mapping[str, Evaluation], seen: CSR
+) -> WithHistory | None:
+    """The same values over the users who are in `seen`; None where there is none of them."""
+    known_V = seen.degrees()[winner.users] > 0
+    if not known_V.any():
+        return None
+
+    def mean(one: Evaluation) -> float:
+        return float(one.per_user[metric][known_V].mean())
+
+    return WithHistory(
+        users=int(known_V.sum()),
+        winner=mean(winner),
+        rivals={name: mean(one) for name, one in rivals.items()},
     )
 
 

@@ -65,13 +65,19 @@ class TestDone:
             assert words in page.text
 
     def test_other_orders_of_the_split(self, done, page, tmp_path):
-        assert "after one date" not in page.text
+        assert "Compare its numbers with those of the same split only." in page.text
+        assert "by one date" not in page.text
         timed = shutil.copytree(done, tmp_path / "timed")
         result = json.loads((timed / "result.json").read_text())
         result["split_orders"] = {"random": [0.2, 0.05], "time": [0.1, 0.125]}
+        result["split_order"] = "time"
         (timed / "result.json").write_text(json.dumps(result))
         text = Page(render_report(timed)).text
-        assert "held out at random 0.2000 / 0.0500, all after one date 0.1000 / 0.1250" in text
+        assert (
+            "This split, by one date, shows 0.80 x popularity (map@50 0.1000 against 0.1250); a "
+            "split at random would have shown 4.00 x popularity (map@50 0.2000 against 0.0500)."
+        ) in text
+        assert "Compare its numbers" not in text
 
     def test_verdicts_are_those_of_the_race(self, done, page):
         result = json.loads((done / "result.json").read_text())
