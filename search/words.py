@@ -26,7 +26,8 @@ def number(value: Any, digits: int = 4) -> str:
 
 def percent(value: Any) -> str:
     """A share with one decimal, `2.1%`; `-` where there is none."""
-    return "-" if number(value) == "-" else f"{100 * value:.1f}%"
+    text = "-" if number(value) == "-" else number(100 * value, 1)
+    return text if text == "-" else f"{text}%"
 
 
 def level(value: Any) -> bool:

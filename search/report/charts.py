@@ -240,12 +240,12 @@ def groups_chart(
     low, high = padded(values)
     rows = len(known)
     plot = Plot.area(f"By {kind}", (max(low, 0.0), high), (rows - 0.5, -0.5),
-                     height=72 + 34 * rows, left=150)  # fmt: skip
+                     height=72 + 34 * rows, left=110)  # fmt: skip
     plot.axes(x_name, "", most_x=4)
     for row, one in enumerate(known):
         name = group_name(kind, one)
-        short_name = "new" if one.high == 0 else name.partition("with ")[2]
-        plot.text(plot.x.start - 10, plot.y(row) + 5, short_name, "tick end")
+        many = f"{one.low:,}" if one.low == one.high else f"{one.low:,}-{one.high:,}"
+        plot.text(plot.x.start - 10, plot.y(row) + 5, many if one.high else "new", "tick end")
         said = f"{name}: {number(one.value)}, {one.users:,} users"
         ends = [end for end in one.ci or () if end is not None]
         if len(ends) == 2:
@@ -345,7 +345,7 @@ def importance_chart(
     }
     most = max(known[0][1], *(ends.get(name, (0.0, 0.0))[1] for name, _ in known))
     plot = Plot.area("Importance of the parameters", (0, most * 1.05), (rows - 0.5, -0.5),
-                     height=66 + 28 * rows, left=284)  # fmt: skip
+                     height=66 + 28 * rows, left=304)  # fmt: skip
     plot.axes("share", "", most_x=4)
     for row, (name, share) in enumerate(known):
         plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")

@@ -95,8 +95,10 @@ def parallel_chart(
         return None
     values = [t.value or 0.0 for t in known]
     last = Axis(metric, Scale(*padded(values, 0.02), LOWEST, 1), (), absent=False)
-    plot = Plot.area("Parallel coordinates", (0, len(axes)), (0, 1), width=1120, height=400,
-                     left=90, bottom=74)  # fmt: skip
+    lowest = 0.0 if any(axis.absent for axis in axes) else LOWEST
+    longest = max(len(text) for _, text in axes[0].marks())
+    plot = Plot.area("Parallel coordinates", (0, len(axes)), (lowest, 1), width=1120, height=400,
+                     left=max(90, 9 * longest + 10), bottom=74)  # fmt: skip
     good = sorted(values)[-max(1, len(values) // 5)]
 
     def order(trial: TrialRecord) -> tuple[bool, float]:

@@ -41,6 +41,15 @@ def test_numbers(value, text):
     assert words.number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0213, "2.1%"), (-0.0002, "0.0%"), (-0.02, "-2.0%"), (1, "100.0%"),
+     (float("nan"), "-"), (None, "-"), (False, "-")],
+)  # fmt: skip
+def test_shares(value, text):
+    assert words.percent(value) == text
+
+
 class TestTest:
     def test_one_user(self):
         assert summary.test_words(result(test_users=1, test_ci=[None, None])) == "0.1702 (1 user)"

@@ -85,7 +85,7 @@ class TestCharts:
         ]  # fmt: skip
         markup = charts.groups_chart(rows, "user", "m", ["ease", "popularity"])
         assert markup is not None
-        assert ">new</text>" in markup and ">1 to 4 items</text>" in markup
+        assert ">new</text>" in markup and ">1-4</text>" in markup
         assert markup.count("whisker") == 1
         assert markup.count('class="mean complete"') == markup.count('class="dot pruned"') == 1
         assert charts.groups_chart(rows[:1], "user", "m", []) is None

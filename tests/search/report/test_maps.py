@@ -87,6 +87,23 @@ class TestParallel:
         assert Axis.of("n", [trial(0, 0.1, n=4), trial(1, 0.1, n=4)]) is None
         assert Axis.of("w", [trial(n, 0.1, w=f"word{n}") for n in range(40)]) is None
 
+    def test_the_words_of_the_first_axis_are_not_cut(self) -> None:
+        made = [trial(n, 0.1 * n, loss=("bce", "x" * 40)[n % 2], lr=n + 1.0) for n in range(4)]
+        svg = parallel_chart(made, ["loss", "lr"], "map@50", None)
+        assert svg is not None
+        found = re.search(rf'x="([\d.]+)" y="[\d.]+">({"x" * (MOST_LETTERS - 1)}…)<', svg)
+        assert found is not None
+        assert float(found[1]) > 8.5 * MOST_LETTERS  # letters of 15 pixels are about so wide
+
+    def test_without_a_tick_none_no_room_is_left_for_it(self) -> None:
+        made = [trial(n, 0.1 * n, a=n, b=n, **({"c": n} if n else {})) for n in range(4)]
+        ends = []
+        for names in (["a", "b"], ["a", "c"]):
+            svg = parallel_chart(made, names, "map@50", None)
+            assert svg is not None
+            ends.append(max(y for _, points in lines(svg).values() for _, y in points))
+        assert ends[0] == ends[1]
+
     def test_bounded_whatever_the_numbers(self) -> None:
         many = [trial(n, n / 1000, **{f"p{i}": n + i for i in range(20)}) for n in range(1000)]
         svg = parallel_chart(many, [f"p{i}" for i in range(20)], "map@50", "t0500")

@@ -107,11 +107,10 @@ class TestDone:
             "items are in the lists of 50; EASE 7.6%) most." in page.text
         )
         for row in (
-            "users with 20 to 61 items 318 954 0.1700 0.1500 to 0.1900 0.1100 "
-            "+0.0600 (0.0410 to 0.0790) 0.1740 -0.0040 (-0.0200 to 0.0120)",
-            "items that nobody had 15 21 21 0.0% 0.0% to 0.0% - - - -",
-            "items with 31 to 455 users 426 870 2,610 41.0% 39.0% to 43.0% 35.0% "
-            "+6.0% (4.1% to 7.9%)",
+            "users with 20 to 61 items 0.1700 0.1500 to 0.1900 0.1100 +0.0600 0.0410 to 0.0790 "
+            "0.1740 -0.0040 -0.0200 to 0.0120 318 954",
+            "items that nobody had 0.0% 0.0% to 0.0% - - - - 21 21 15",
+            "items with 31 to 455 users 41.0% 39.0% to 43.0% 35.0% +6.0% 4.1% to 7.9% ",
         ):
             assert row in page.text
         assert "Bar: EASE. Grey dot: popularity." in page.text
