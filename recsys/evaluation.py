@@ -1,6 +1,6 @@
 """Full-ranking evaluation and recommendation, in blocks of users.
 
-Shapes: B users of a block, V users with held-out items, I items, k places.
+Shapes: B users of a block, V users with held-out items, I items, k places, E held-out pairs.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ class Evaluation:
     another unseen one that competes with it.
 
     per_user: float64 (V,) for each metric that has a value per user, aligned with `users`, so
-    that two models can be compared pairwise.
+    that two models can be compared pairwise. found: bool (E,), aligned with the held-out pairs:
+    whether the item is in its user's list, of as many places as the first metric looks at; None
+    where nobody asked. A user who is left out has no list.
     """
 
     values: dict[str, float]
     users: NDArray[np.int32]
     per_user: dict[str, NDArray[np.float64]]
+    found: NDArray[np.bool_] | None = None
 
 
 def evaluate(
@@ -51,13 +54,15 @@ def evaluate(
     *,
     block: int = 1024,
     threads: int = 1,
+    pairs: bool = False,
 ) -> Evaluation:
     """Rank all items but the seen ones for every user with a held-out item.
 
     A user whose unseen items are all held out is left out: any order of them is perfect. One
     without any seen item, of whom no model knows anything, gets the most popular items.
 
-    seen, held_out: U x I each, disjoint. block: how many users a thread takes at a time. Memory
+    seen, held_out: U x I each, disjoint. pairs: whether to say which held-out pairs are `found`, of
+    a metric at least. block: how many users a thread takes at a time. Memory
     besides the model: threads x 128 x I scores (where `bounds` help: x 4,096) and V x k items.
     Equal scores rank the lower item first. Raises ConfigError for a metric that is unknown or looks
     too deep, InputError where nobody is left to evaluate, FloatingPointError for a NaN score.
@@ -86,7 +91,26 @@ def evaluate(
         else:
             per_user[metric.name] = user_values(metric, hits, degrees[users])
             values[metric.name] = float(per_user[metric.name].mean())
-    return Evaluation(values, users, per_user)
+    found = None
+    if pairs:
+        first = parsed[0].k
+        found = _found(held_out, users, items[:, :first], hits[:, :first])
+    return Evaluation(values, users, per_user, found)
+
+
+def _found(
+    held_out: CSR,
+    users_V: NDArray[np.int32],
+    items_Vk: NDArray[np.int32],
+    hits_Vk: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Which held-out pairs are hits, bool (E,)."""
+    keys_E = held_out.users().astype(np.int64) * held_out.n_items + held_out.indices
+    row, place = np.nonzero(hits_Vk)
+    keys = users_V[row].astype(np.int64) * held_out.n_items + items_Vk[row, place]
+    found = np.zeros(held_out.nnz, np.bool_)
+    found[np.searchsorted(keys_E, keys)] = True
+    return found
 
 
 def top_items(

@@ -26,8 +26,8 @@ class Part:
 
     rule: what decided how many are held out, and `first` the fewest items that a user needs for
     that, where that can be said; both None for a part that came with the data. Under order time
-    `since` is when the part begins, in seconds since 1970, and `strange` how many of its pairs are
-    of items that nobody had before.
+    `since` is when the part begins, in seconds since 1970, `new_items` how many of its items nobody
+    had before, and `strange` how many of its pairs are of those.
     """
 
     name: Literal["validation", "test"]
@@ -38,6 +38,7 @@ class Part:
     first: int | None = None
     since: float | None = None
     strange: int = 0
+    new_items: int = 0
 
     @property
     def holding(self) -> int:
@@ -116,9 +117,11 @@ def _parts_by_time(dataset: Dataset, plan: SplitPlan) -> list[Part]:
         start: NDArray,
     ) -> Part:
         before = subset(csr, seen)
-        strange = int(held.item_counts()[before.item_counts() == 0].sum())
+        strange_I = held.item_counts()[before.item_counts() == 0]
+        strange, items = int(strange_I.sum()), int((strange_I > 0).sum())
         since = float(start.min()) if len(start) and rule is not None else None
-        return Part(name, before.degrees(), held.degrees(), csr.n_items, rule, None, since, strange)
+        degrees = before.degrees(), held.degrees()
+        return Part(name, *degrees, csr.n_items, rule, None, since, strange, items)
 
     if masks.test is not None:
         found.append(part("test", ~in_test, plan.test, subset(csr, in_test), when[in_test]))

@@ -5,11 +5,12 @@ Any field of the result may be missing: a run that was interrupted or failed is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from search.paste import command
-from search.record.result import Comparison, RunResult
+from search.record.result import Comparison, Group, Newcomers, RunResult
 from search.words import (
     LEAK,
     Row,
@@ -21,7 +22,10 @@ from search.words import (
     is_interval,
     level,
     number,
+    percent,
 )
+
+LEAST_TO_NAME = 6  # users of a group that is said to be served worst
 
 
 def test_words(result: RunResult) -> str:
@@ -49,6 +53,57 @@ def gain_words(result: RunResult) -> list[str]:
     if result.race.winner_is_default:
         words.append(f"the winner is the first default config{_nothing_better(result)}")
     return [*words, *(c.words for c in result.test_comparisons)]
+
+
+def group_name(kind: str, group: Group) -> str:
+    """`users with 3 to 9 items`, `items with 1 user`; kind: of what the group is, `user` or `item`.
+
+    Of those with none: `users without a history`, `items that nobody had`.
+    """
+    if group.high == 0:
+        return "users without a history" if kind == "user" else "items that nobody had"
+    other = "item" if kind == "user" else "user"
+    if group.low == group.high:
+        return f"{kind}s with {counted(group.low, other)}"
+    return f"{kind}s with {group.low:,} to {counted(group.high, other)}"
+
+
+def fails_words(result: RunResult) -> str:
+    """Which users and which items the model serves worst, in one sentence; empty where that is not
+    known, or where all are of one group.
+    """
+    groups = result.groups
+    if groups is None:
+        return ""
+    said = []
+    if (one := _worst(groups.by_user)) is not None:
+        between = f", 95% interval {found}" if (found := interval(one.ci)) else ""
+        inside = f"{result.metric} {number(one.value)}{between}, {counted(one.users, 'user')}"
+        said.append(f"{group_name('user', one)} ({inside}{_ahead(one, number)})")
+    # a new item can't be recommended by any model
+    if (one := _worst([group for group in groups.by_item if group.high])) is not None:
+        inside = f"{percent(one.value)} of their test items are in the lists of {groups.k}"
+        said.append(f"{group_name('item', one)} ({inside}{_ahead(one, percent)})")
+    return f"the {groups.model} fails {' and '.join(said)} most" if said else ""
+
+
+def _worst(groups: Sequence[Group]) -> Group | None:
+    """The group with the lowest value; None where there are no others."""
+    known = [one for one in groups if one.users >= LEAST_TO_NAME and one.value is not None]
+    if len(known) < 2:
+        return None
+    return min(known, key=lambda one: one.value or 0.0)
+
+
+def _ahead(group: Group, shown: Callable[[Any], str]) -> str:
+    """`; EASE 0.0500, proven better`: the best rival in a group, as the end of what is inside."""
+    known = {name: one for name, one in group.rivals.items() if one.value is not None}
+    if not known:
+        return ""
+    name = max(known, key=lambda rival: known[rival].value or 0.0)
+    one = known[name]
+    better = ", proven better" if one.proven and (one.gain or 0.0) < 0 else ""
+    return f"; {baseline_name(name)} {shown(one.value)}{better}"
 
 
 def blend_rows(result: RunResult) -> list[Row]:
@@ -118,6 +173,8 @@ def result_rows(
         if beside := beside_words(result):
             rows.append(("rivals", f"{beside} on the same test items"))
         rows += [("gain", words) for words in gain_words(result)]
+        if fails := fails_words(result):
+            rows.append(("fails", fails))
         rows += blend_rows(result)
     if result.split:
         rows.append(("split", result.split))
@@ -137,23 +194,56 @@ def result_rows(
 
 
 ORDER_WORDS = {
-    "random": "held out at random",
-    "latest": "the latest of each user",
-    "time": "all after one date",
+    "random": "at random",
+    "latest": "by each user's latest items",
+    "time": "by one date",
 }
 
 
 def order_words(result: RunResult) -> str:
-    """What the order of the split makes of the winner's config; empty where that is not known."""
+    """How far popularity is left behind by the winner's config on test items of each order, in one
+    sentence, that of the run first; empty where that is not known.
+    """
     found = result.split_orders or {}
     if len(found) < 2:
         return ""
-    values = [
-        f"{words} {number(found[order][0])} / {number(found[order][1])}"
-        for order, words in ORDER_WORDS.items()
-        if order in found
+    own = result.split_order
+    orders = sorted(found, key=lambda order: (order != own, list(ORDER_WORDS).index(order)))
+    said = []
+    for order in orders:
+        split, shows = f"a split {ORDER_WORDS[order]}", "would have shown"
+        if order == own:
+            split, shows = f"this split, {ORDER_WORDS[order]},", "shows"
+        said.append(f"{split} {shows if own else 'shows'} {_lead_words(result, order)}")
+    return "; ".join(said)
+
+
+def _lead_words(result: RunResult, order: str) -> str:
+    """`0.94 x popularity (map@10 0.0730 against 0.0780, without new users)`."""
+    mine, theirs = (result.split_orders or {})[order]
+    new = order == "time" and any(n.part == "test" and n.new_users for n in result.newcomers)
+    inside = f"{result.metric} {number(mine)} against {number(theirs)}"
+    inside += ", without new users" if new else ""
+    if mine is None or theirs is None or level(theirs):
+        return inside.replace("against", "against popularity's")
+    return f"{mine / theirs:.2f} x popularity ({inside})"
+
+
+def newcomer_words(one: Newcomers) -> str:
+    """Who and what was first seen after a date, as `test: from 1998-04-01 on, ...`."""
+    said = [
+        f"{one.part}: from {one.since} on, {counted(one.pairs, 'interaction')} of "
+        f"{counted(one.users, 'user')}"
     ]
-    return f"{result.metric} of this config / of popularity on test items {', '.join(values)}"
+    if one.new_users:
+        are = "is" if one.new_users == 1 else "are"
+        said.append(f"{one.new_users:,} of them {are} new, and all of these get the same list")
+    if one.new_pairs:
+        said.append(
+            f"{one.new_pairs / one.pairs:.1%} of the interactions are with "
+            f"{counted(one.new_items, 'new item')}, which no model can recommend"
+        )
+    return "; ".join(said)
 
 
 def _where_valid(result: RunResult) -> str:

@@ -24,6 +24,12 @@ def number(value: Any, digits: int = 4) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
+def percent(value: Any) -> str:
+    """A share with one decimal, `2.1%`; `-` where there is none."""
+    text = "-" if number(value) == "-" else number(100 * value, 1)
+    return text if text == "-" else f"{text}%"
+
+
 def level(value: Any) -> bool:
     """Whether a difference is nothing in the four decimals that are shown."""
     return number(value) == "0.0000"

@@ -34,8 +34,11 @@ from search.record.journal import Journal
 from search.record.result import (
     VERSION,
     Baseline,
+    Beside,
     Counts,
     Finalist,
+    Group,
+    Groups,
     Race,
     ResultPart,
     RunResult,
@@ -247,8 +250,9 @@ def _search(
     rng = np.random.default_rng(seed)
     now = START
     for number in range(trials):
-        params = spec.sample(rng) | changes
-        flat = {"latent_factors": 64, "loss": "bpr", "negatives_exclude": "train"} | params
+        sampled = spec.sample(rng)
+        params = sampled | changes
+        flat = spec.train_config(sampled).to_flat() | changes
         name = run.made(params, flat, seed=number)
         level = max(0.01, goodness(params) + rng.normal(0, 0.004))
         state = State.PRUNED if level < 0.125 and number > 3 else State.COMPLETE
@@ -337,6 +341,7 @@ def _race_and_test(run: Written, data: str, seed: int) -> RunResult:
         test_ci=(0.1611, 0.1795),
         test_metrics=on_test,
         test_users=940,
+        groups=made_groups(),
         test_reads=1,
         split="random, valid ratio 0.1, test ratio 0.1",
         split_digest="9f8a1c2b3d4e5f60",
@@ -362,6 +367,31 @@ def _race_and_test(run: Written, data: str, seed: int) -> RunResult:
             comparisons=tuple(comparison(r, c, names[r]) for r, c in holm(found).items()),
         ),
         seed=42,
+    )
+
+
+def made_groups() -> Groups:
+    """A winner that fails those with few items and items with few users."""
+
+    def one(low: int, high: int, users: int, value: float, items: int | None = None) -> Group:
+        rivals = {
+            "popularity": Beside(value=value - 0.06, gain=0.06, ci=(0.041, 0.079), proven=True),
+            "ease": Beside(value=value + 0.004, gain=-0.004, ci=(-0.02, 0.012)),
+        }
+        return Group(
+            low=low, high=high, users=users, items=items, pairs=3 * users, value=value,
+            ci=(value - 0.02, value + 0.02), rivals=rivals,
+        )  # fmt: skip
+
+    return Groups(
+        model="winner",
+        k=50,
+        by_user=(one(4, 19, 310, 0.1312), one(20, 61, 318, 0.17), one(62, 412, 312, 0.21)),
+        by_item=(
+            Group(low=0, high=0, users=21, items=15, pairs=21, value=0.0, ci=(0.0, 0.0)),
+            one(1, 30, 420, 0.0723, 1021),
+            one(31, 455, 870, 0.41, 426),
+        ),
     )
 
 

@@ -104,7 +104,8 @@ class Event:
 class SessionBegan(Event):
     """The first line of a start or resume. A field counts as the last session gave it.
 
-    `settings` are those of `search.record.settings`, as plain values.
+    `settings` are those of `search.record.settings`, `newcomers` those of `search.record.result`,
+    as plain values.
     """
 
     kind, brief = "run", True
@@ -119,6 +120,7 @@ class SessionBegan(Event):
     split_digest: str | None = None
     device: str | None = None
     seed: int | None = None
+    newcomers: Sequence[Mapping[str, Any]] | None = field(default=None, metadata=_as(list))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,6 +139,57 @@ class BlendResult(ResultPart):
     test_comparisons: tuple[Comparison, ...] = _about("against the winner and the baselines", ())
 
 
+class Beside(ResultPart):
+    """A rival in a group of users or items."""
+
+    value: Number = _about("what it reaches there")
+    gain: Number = _about("lead of the model over it, below 0 where the rival is better")
+    ci: Interval | None = _about("95% interval of the lead over users")
+    proven: bool = _about(
+        "whether the lead is more than chance, asked of every rival in every group", False
+    )
+
+
+class Group(ResultPart):
+    """Users with about as many items, or items with about as many users, by train + validation."""
+
+    low: int = _about("fewest items of one of its users (`by_item`: users of one of its items)", 0)
+    high: int = _about("the most", 0)
+    users: int = _about("users with such test items", 0)
+    items: int | None = _about("items that have so many users, tested or not; `by_item` alone")
+    pairs: int = _about("test items of these users, or how often these items are test items", 0)
+    value: Number = _about(
+        "`by_user`: mean of the metric; `by_item`: share of the test items that are in the lists"
+    )
+    ci: Interval | None = _about("95% interval of it over users")
+    rivals: dict[str, Beside] = _about("the rivals there, by name", {})
+
+
+class Groups(ResultPart):
+    """Whom the model serves how well on the test items."""
+
+    model: str = _about("whose they are: `winner`, or `blend` where it is handed over", "winner")
+    k: int | None = _about("places of the lists of `by_item`: those that the metric looks at")
+    by_user: tuple[Group, ...] = _about("users by how many items they have, fewest first", ())
+    by_item: tuple[Group, ...] = _about(
+        "items by how many users they have, fewest first; fields as of `by_user`", ()
+    )
+
+
+class Newcomers(ResultPart):
+    """Who and what was first seen in a part that a date divides off."""
+
+    part: str = _about("`test` or `validation`", "")
+    since: str = _about("date, or moment, on which it begins", "")
+    users: int = _about("users with items in it", 0)
+    new_users: int = _about(
+        "of those, users without an earlier item, who get what was popular before", 0
+    )
+    pairs: int = _about("interactions in it", 0)
+    new_pairs: int = _about("of those, with items that nobody had before", 0)
+    new_items: int = _about("how many such items, which no model can recommend", 0)
+
+
 class Handed(ResultPart):
     """What the refit handed over; the files of the run are compared with it."""
 
@@ -182,11 +233,19 @@ class RunResult(ResultPart):
     test_metrics: Mapping[str, Number] | None = _about("the winner on the test items, every metric")
     test_users: int | None = _about("users with test items")
     test_comparisons: tuple[Comparison, ...] = _about("the winner against the baselines", ())
+    groups: Groups | None = _about(
+        "the test by how many items a user and how many users an item has; none in runs of earlier "
+        "versions"
+    )
     importance: dict[str, float] = _about("importance of each parameter, adding up to 1", {})
     importance_ci: dict[str, Interval] = _about("90% interval of it over resampled trials", {})
     test_reads: int | None = _about("how often the test items were looked at")
     split: str | None = _about("how data was held out")
+    split_order: str | None = _about("by what it was held out: `random`, `latest` or `time`")
     split_digest: str | None = _about("changes with any held-out item")
+    newcomers: tuple[Newcomers, ...] = _about(
+        "for a split by time: users and items first seen after its dates", ()
+    )
     negatives_exclude: str | tuple[str, ...] | None = _about(
         "the trials' `negatives_exclude`, a list if they differ"
     )
@@ -205,7 +264,8 @@ class RunResult(ResultPart):
     handed: Handed | None = _about("digests of the files that were handed over")
     refit_of: RefitOf | None = _about("for a `refit`: what was trained again")
     split_orders: Mapping[str, tuple[Number, Number]] | None = _about(
-        "for data with times: the winner's config and popularity on test items of each order"
+        "for data with times: the winner's config and popularity on test items of each order, over "
+        "users with a history; of `split_order` what the test has measured"
     )
     seed: int | None = _about("seed of the run")
 
@@ -342,6 +402,16 @@ class RivalTested(Remarked):
         return Baseline(**known, **self.remarks)
 
 
+class WithHistory(ResultPart):
+    """The run's metric on the test, over those users of whom something is known: what a test that a
+    date divides off has in common with others.
+    """
+
+    users: int
+    winner: Number
+    rivals: dict[str, Number] = {}
+
+
 class Tested(ResultPart):
     """What the test showed; the data of its stage."""
 
@@ -353,6 +423,8 @@ class Tested(ResultPart):
     baselines: dict[str, RivalTested] = {}
     blend: BlendTested | None = None
     seconds: Number = None
+    groups: Groups | None = None
+    with_history: WithHistory | None = None
 
 
 class Refitted(ResultPart):
@@ -414,6 +486,10 @@ def refit_of(state: RunState) -> RefitOf | None:
 
 _INSIDE: Mapping[str, tuple[str, type[ResultPart]]] = {
     "test_comparisons": ("test_comparisons[].", Comparison),
+    "groups": ("groups.", Groups),
+    "groups.by_user": ("groups.by_user[].", Group),
+    "groups.by_user[].rivals": ("groups.by_user[].rivals.NAME.", Beside),
+    "newcomers": ("newcomers[].", Newcomers),
     "baselines": ("baselines.NAME.", Baseline),
     "trials": ("trials.", Counts),
     "race": ("race.", Race),

@@ -11,17 +11,20 @@ from typing import Any
 from markupsafe import Markup
 
 from recsys.data.facts import Bin
-from search.record.result import Comparison
+from search.record.result import Comparison, Group
 from search.record.standing import leads
 from search.record.state import TrialRecord
 from search.report.files import Curve
 from search.report.svg import Plot, padded
+from search.summary import group_name
 from search.words import baseline_name, config_line, duration, number, short
 
-MOST_DOTS = 600  # points in one chart
+MOST_DOTS = 600  # points in the chart that shows the most of each
+MOST_BESIDE = 400  # ... in one of the others
 MOST_SMALL = 200  # ... and in each of the many small ones
 MOST_CURVES = 120
 MOST_POINTS = 60  # points in one curve
+FEW_EPOCHS = 16  # that are drawn evenly
 
 
 def thinned(items: Sequence[Any], most: int) -> list[Any]:
@@ -32,6 +35,14 @@ def thinned(items: Sequence[Any], most: int) -> list[Any]:
     return [items[round(i * step)] for i in range(most)]
 
 
+def thinned_log(items: Sequence[Any], most: int) -> list[Any]:
+    """At most `most` of the items, the denser the nearer to the first, for a logarithmic axis."""
+    if len(items) <= most:
+        return list(items)
+    ratio = len(items) ** (1 / (most - 1))
+    return [items[i] for i in dict.fromkeys(round(ratio**n) - 1 for n in range(most))]
+
+
 def hint(trial: TrialRecord) -> str:
     """What hovering over a trial shows."""
     at = f" at epoch {trial.best_epoch}" if trial.best_epoch else ""
@@ -40,6 +51,11 @@ def hint(trial: TrialRecord) -> str:
         f"{trial.id}: {trial.state.lower()}{leak}, {number(trial.value)}{at}, "
         f"{trial.epochs} epochs, {duration(trial.busy_s)}\n{config_line(trial.params)}"
     )
+
+
+def brief_hint(trial: TrialRecord) -> str:
+    """The same in few words, for charts beside one that shows it in full."""
+    return f"{trial.id}: {number(trial.value)}{', LEAKY' if trial.leaky else ''}"
 
 
 def kind_of(trial: TrialRecord, winner: str | None = None) -> str:
@@ -66,24 +82,71 @@ def progress_chart(
     lines: Mapping[str, float],
 ) -> Markup | None:
     """Value of every trial and the best so far; `lines`: baselines' validation values."""
-    known = [t for t in trials if t.value is not None]
+    at = {t.id: float(t.number) for t in trials}
+    last = max((t.number for t in trials), default=0)
+    x = (-0.5, last + 0.5)
+    return _progress("Best value so far", trials, at, x, "trial", metric, winner, lines)
+
+
+def progress_by_time_chart(
+    trials: Sequence[TrialRecord],
+    ends: Mapping[str, float],
+    metric: str,
+    winner: str | None,
+    lines: Mapping[str, float],
+) -> Markup | None:
+    """The same by when each trial ended: `ends`, in seconds since the search began. None where that
+    is one moment.
+    """
+    known = [t for t in trials if t.id in ends and t.value is not None]
+    if len({ends[t.id] for t in known}) < 2:
+        return None
+    unit, name = time_unit(max(ends.values()))
+    at = {t.id: ends[t.id] / unit for t in known}
+    x = (0.0, max(at.values()) * 1.02)
+    what = f"{name} since the search began"
+    return _progress("Best value by time", known, at, x, what, metric, winner, lines)
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The unit of an axis of so many seconds, in seconds, and its name."""
+    if seconds >= 3 * 3600:
+        return 3600.0, "hours"
+    return (60.0, "minutes") if seconds >= 180 else (1.0, "seconds")
+
+
+def _progress(
+    title: str,
+    trials: Sequence[TrialRecord],
+    at: Mapping[str, float],
+    x: tuple[float, float],
+    x_name: str,
+    metric: str,
+    winner: str | None,
+    lines: Mapping[str, float],
+) -> Markup | None:
+    """Values of trials over where each is `at`, and a line of the best so far in that order."""
+    known = sorted((t for t in trials if t.value is not None), key=lambda t: (at[t.id], t.number))
     if not known:
         return None
     low, high = padded([t.value or 0.0 for t in known] + list(lines.values()))
-    last = max(t.number for t in trials)
-    plot = Plot.area("Best value so far", (-0.5, last + 0.5), (low, high))
-    plot.axes("trial", f"{metric} on validation", whole=True)
+    plot = Plot.area(title, x, (low, high))
+    plot.axes(x_name, f"{metric} on validation", whole=x_name == "trial")
     for name, value in lines.items():
-        plot.segment((-0.5, value), (last + 0.5, value), "baseline", f"{name} {number(value)}")
+        plot.segment((x[0], value), (x[1], value), "baseline", f"{name} {number(value)}")
     steps: list[tuple[float, float]] = []
-    for trial, value in leads(sorted(known, key=lambda t: t.number)):
+    for trial, value in leads(known):
         if steps:
-            steps.append((trial.number, steps[-1][1]))
-        steps.append((trial.number, value))
+            steps.append((at[trial.id], steps[-1][1]))
+        steps.append((at[trial.id], value))
     if steps:
-        plot.curve([*steps, (last + 0.5, steps[-1][1])], "best")
-    for trial in drawn(trials, winner, MOST_DOTS):
-        plot.dot(trial.number, trial.value or 0.0, kind_of(trial, winner), hint(trial), trial.id)
+        plot.curve([*steps, (x[1], steps[-1][1])], "best")
+    most = MOST_DOTS if x_name == "trial" else MOST_BESIDE
+    for trial in drawn(known, winner, most):
+        kind, said = kind_of(trial, winner), hint(trial)
+        if x_name != "trial":
+            said = f"{brief_hint(trial)}, {short(at[trial.id])} {x_name.partition(' ')[0]}"
+        plot.dot(at[trial.id], trial.value or 0.0, kind, said, trial.id)
     for name, value in lines.items():  # above the dots, which would hide them
         plot.text(plot.x.end, plot.y(value) - 6, baseline_name(name), "note end halo")
     return plot.markup()
@@ -92,7 +155,9 @@ def progress_chart(
 def curves_chart(
     trials: Sequence[TrialRecord], curves: Mapping[str, Curve], metric: str, winner: str | None
 ) -> Markup | None:
-    """Validation value by epoch; the winner above all others."""
+    """Validation value by epoch; the winner above all others. The axis is logarithmic where there
+    are more than `FEW_EPOCHS`, since most of what happens happens early.
+    """
     by_id = {t.id: t for t in trials}
     known = [t for t in curves if t in by_id and curves[t]]
     if not known:
@@ -101,13 +166,16 @@ def curves_chart(
     chosen = [*good[: MOST_CURVES // 2], *thinned(good[MOST_CURVES // 2 :], MOST_CURVES // 2)]
     chosen += [winner] if winner in known and winner not in chosen else []
     points = [p for t in chosen for p in curves[t]]
-    x = (0, max(e for e, _ in points) + 0.5)
-    plot = Plot.area("Learning curves", x, padded(v for _, v in points))
+    last = max(e for e, _ in points)
+    log = last > FEW_EPOCHS
+    x = (0.95, last * 1.05) if log else (0, last + 0.5)
+    plot = Plot.area("Learning curves", x, padded(v for _, v in points), log_x=log)
     plot.axes("epoch", f"{metric} on validation", whole=True)
     order = {"pruned": 0, "failed": 0, "running": 1, "complete": 2, "leaky": 3, "winner": 4}
     for name in sorted(chosen, key=lambda t: order[kind_of(by_id[t], winner)]):
         trial = by_id[name]
-        plot.curve(thinned(curves[name], MOST_POINTS), kind_of(trial, winner), hint(trial), name)
+        shown = thinned_log(curves[name], MOST_POINTS) if log else curves[name]
+        plot.curve(thinned(shown, MOST_POINTS), kind_of(trial, winner), hint(trial), name)
         if len(curves[name]) == 1:
             plot.dot(*curves[name][0], kind_of(trial, winner), hint(trial), name, r=2)
     return plot.markup()
@@ -154,6 +222,45 @@ def gains_chart(comparisons: Sequence[Comparison], metric: str) -> Markup | None
         plot.text(plot.x.start - 10, plot.y(row) + 5, c.against, "tick end")
         plot.segment((start, row), (end, row), f"whisker {kind}", c.words)
         plot.dot(gain, row, kind, c.words, c.against, r=5)
+    return plot.markup()
+
+
+def groups_chart(
+    groups: Sequence[Group], kind: str, x_name: str, rivals: Sequence[str]
+) -> Markup | None:
+    """Each group's value with its interval, and the rivals beside it: the first as a bar, others as
+    grey dots. None where all are of one group; kind: of what they are, `user` or `item`.
+    """
+    known = [one for one in groups if one.value is not None]
+    if len(known) < 2:
+        return None
+    values = [0.0, *(one.value or 0.0 for one in known)]
+    values += [end for one in known for end in one.ci or () if end is not None]
+    values += [b.value for one in known for b in one.rivals.values() if b.value is not None]
+    low, high = padded(values)
+    rows = len(known)
+    plot = Plot.area(f"By {kind}", (max(low, 0.0), high), (rows - 0.5, -0.5),
+                     height=72 + 34 * rows, left=110)  # fmt: skip
+    plot.axes(x_name, "", most_x=4)
+    for row, one in enumerate(known):
+        name = group_name(kind, one)
+        many = f"{one.low:,}" if one.low == one.high else f"{one.low:,}-{one.high:,}"
+        plot.text(plot.x.start - 10, plot.y(row) + 5, many if one.high else "new", "tick end")
+        said = f"{name}: {number(one.value)}, {one.users:,} users"
+        ends = [end for end in one.ci or () if end is not None]
+        if len(ends) == 2:
+            plot.segment((ends[0], row), (ends[1], row), "whisker winner", said)
+        for at, rival in enumerate(rivals):
+            beside = one.rivals.get(rival)
+            if beside is None or beside.value is None:
+                continue
+            hint = f"{name}, {baseline_name(rival)}: {number(beside.value)}"
+            if at == 0:
+                bar = (beside.value, row - 0.3), (beside.value, row + 0.3)
+                plot.segment(*bar, "mean complete", hint)
+            else:
+                plot.dot(beside.value, row, "pruned", hint, r=5)
+        plot.dot(one.value or 0.0, row, "winner", said, r=5)
     return plot.markup()
 
 
@@ -238,7 +345,7 @@ def importance_chart(
     }
     most = max(known[0][1], *(ends.get(name, (0.0, 0.0))[1] for name, _ in known))
     plot = Plot.area("Importance of the parameters", (0, most * 1.05), (rows - 0.5, -0.5),
-                     height=66 + 28 * rows, left=284)  # fmt: skip
+                     height=66 + 28 * rows, left=304)  # fmt: skip
     plot.axes("share", "", most_x=4)
     for row, (name, share) in enumerate(known):
         plot.text(plot.x.start - 10, plot.y(row) + 5, name, "tick end")

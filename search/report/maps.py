@@ -1,15 +1,20 @@
-"""Charts of many parameters at once: parallel coordinates, N x M, and what quality costs."""
+"""Charts of many parameters at once: parallel coordinates, N x M, what quality costs in seconds and
+in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
+from recsys.errors import ConfigError
+from recsys.models import Size, model_of
 from search.record.state import TrialRecord
-from search.report.charts import MOST_DOTS, drawn, hint, kind_of
+from search.report.charts import MOST_BESIDE, brief_hint, drawn, kind_of
 from search.report.svg import Plot, Scale, label, padded
 from search.words import number, short
 
@@ -90,8 +95,10 @@ def parallel_chart(
         return None
     values = [t.value or 0.0 for t in known]
     last = Axis(metric, Scale(*padded(values, 0.02), LOWEST, 1), (), absent=False)
-    plot = Plot.area("Parallel coordinates", (0, len(axes)), (0, 1), width=1120, height=400,
-                     left=90, bottom=74)  # fmt: skip
+    lowest = 0.0 if any(axis.absent for axis in axes) else LOWEST
+    longest = max(len(text) for _, text in axes[0].marks())
+    plot = Plot.area("Parallel coordinates", (0, len(axes)), (lowest, 1), width=1120, height=400,
+                     left=max(90, 9 * longest + 10), bottom=74)  # fmt: skip
     good = sorted(values)[-max(1, len(values) // 5)]
 
     def order(trial: TrialRecord) -> tuple[bool, float]:
@@ -116,7 +123,7 @@ def parallel_chart(
 def negatives_map(trials: Sequence[TrialRecord], winner: str | None) -> Markup | None:
     """N candidates by M kept of them, the better the darker; None for other negatives."""
     found = []
-    for trial in drawn(trials, winner, MOST_DOTS):
+    for trial in drawn(trials, winner, MOST_BESIDE):
         n = trial.config.get("num_candidate_neg_samples")
         m = trial.config.get("num_hard_neg_samples")
         share = trial.config.get("hard_fraction")
@@ -142,26 +149,67 @@ def negatives_map(trials: Sequence[TrialRecord], winner: str | None) -> Markup |
 
 def cost_chart(trials: Sequence[TrialRecord], metric: str, winner: str | None) -> Markup | None:
     """Value by seconds of training; the line is the best that so many seconds reach."""
-    known = [t for t in drawn(trials, winner, MOST_DOTS) if t.busy_s > 0]
-    if len({t.busy_s for t in known}) < 2:
+    seconds = {t.id: t.busy_s for t in trials if t.busy_s > 0}
+    return _front(
+        "Quality by seconds", trials, seconds, "seconds of training and evaluation", metric, winner
+    )
+
+
+def size_chart(
+    trials: Sequence[TrialRecord], sizes: Mapping[str, int], metric: str, winner: str | None
+) -> Markup | None:
+    """Value by `sizes`, bytes that a model takes while it is trained; the line is the best that so
+    much memory reaches.
+    """
+    mib = {name: size / 2**20 for name, size in sizes.items() if size > 0}
+    return _front("Quality by size", trials, mib, "MiB of the model in training", metric, winner)
+
+
+def sizes_of(trials: Sequence[TrialRecord], data: Size) -> dict[str, int]:
+    """Bytes that each trial's model takes, roughly (`Cost.memory`), as a race with `prefer: small`
+    compares them; without trials whose config another version wrote.
+    """
+    found = {}
+    for trial in trials:
+        with suppress(ConfigError):
+            config = trial.training
+            found[trial.id] = model_of(config).cost(config, data).memory
+    return found
+
+
+def _front(
+    title: str,
+    trials: Sequence[TrialRecord],
+    costs: Mapping[str, float],
+    x_name: str,
+    metric: str,
+    winner: str | None,
+) -> Markup | None:
+    """Value by cost, and the best that costs no more. None where all cost the same."""
+    known = [t for t in drawn(trials, winner, MOST_BESIDE) if t.id in costs]
+    spent = [costs[t.id] for t in known]
+    if len(set(spent)) < 2:
         return None
-    seconds = [t.busy_s for t in known]
-    low, high = min(seconds), max(seconds)
+    low, high = min(spent), max(spent)
     log = high / low > 30
-    x = (low / 1.15, high * 1.15) if log else padded(seconds)
-    plot = Plot.area("Quality by seconds", x, padded(t.value or 0.0 for t in known), log_x=log)
-    plot.axes("seconds of training and evaluation", metric)
+    x = (low / 1.15, high * 1.15) if log else padded(spent)
+    plot = Plot.area(title, x, padded(t.value or 0.0 for t in known), log_x=log)
+    plot.axes(x_name, metric)
+    unit = x_name.partition(" ")[0]
     best = float("-inf")
     front: list[tuple[float, float]] = []
-    for trial in sorted((t for t in known if not t.leaky), key=lambda t: t.busy_s):
+    honest = [t for t in known if not t.leaky]
+    # of equal costs the best first: what is beside it and lower is no step
+    for trial in sorted(honest, key=lambda t: (costs[t.id], -(t.value or 0.0))):
         if (trial.value or 0.0) > best:
             if front:
-                front.append((trial.busy_s, best))
+                front.append((costs[trial.id], best))
             best = trial.value or 0.0
-            front.append((trial.busy_s, best))
+            front.append((costs[trial.id], best))
     if front:
         plot.curve([*front, (x[1], best)], "best")
     for trial in sorted(known, key=lambda t: t.id == winner):
         kind = kind_of(trial, winner)
-        plot.dot(trial.busy_s, trial.value or 0.0, kind, hint(trial), trial.id)
+        said = f"{brief_hint(trial)}, {short(costs[trial.id])} {unit}"
+        plot.dot(costs[trial.id], trial.value or 0.0, kind, said, trial.id)
     return plot.markup()

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recsys.data.facts import histogram
-from recsys.models import leaky
+from recsys.models import Size, leaky
 from search import summary, words
 from search.paste import command
 from search.record.events import Status
@@ -22,7 +22,7 @@ from search.report import charts, maps, tables
 from search.report.bounds import Pressed, pressed
 from search.report.files import RunFiles, baselines, read_run
 from search.report.render import rendered
-from search.report.timeline import timeline_chart, timeline_words
+from search.report.timeline import ends, timeline_chart, timeline_words
 from search.stats import explained_share
 
 TO_EXPLAIN = 12  # charts of single parameters
@@ -65,6 +65,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "headline": summary.headline(run.shown),
         "gains": summary.gain_words(result),
         "orders": summary.order_words(result),
+        "newcomers": [summary.newcomer_words(one) for one in result.newcomers],
         "blend": result.blend,
         "blend_words": summary.blend_words(result),
         "blended": _blended(run),
@@ -84,6 +85,9 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "race_rows": tables.race_rows(run),
         "race_crossed": any(row.crossed for row in run.state.race.values()),
         "baselines": baselines(result),
+        "fails": summary.fails_words(result),
+        "groups": tables.group_tables(run),
+        "group_charts": _group_charts(run),
         "leak_table": leak_table,
         "leak_effect": tables.leak_words(leak_table),
         "ways": [way for way in ("train", "all") if any(row[way] for row in leak_table)],
@@ -206,6 +210,9 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
         ("Best value so far", "Every trial by number; the line is the best honest value so far, "
          "dashed lines are baselines on the same validation items.",
          None if run.is_table else charts.progress_chart(run.trials, metric, winner, lines)),
+        ("Best value by time", "The same by when each trial ended, without pauses.",
+         None if run.is_table else charts.progress_by_time_chart(
+             run.trials, ends(run.trials), metric, winner, lines)),
         ("Learning curves", "One line per trial. Grey ones were stopped early.",
          charts.curves_chart(run.trials, run.curves, metric, winner)),
         ("Race", "The finalists trained again on fresh splits: dots are splits, the bar is their "
@@ -217,8 +224,40 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
          None if run.is_table else maps.negatives_map(run.trials, winner)),
         ("Quality by seconds", "The line is the best that so many seconds of a trial reach.",
          None if run.is_table else maps.cost_chart(run.trials, metric, winner)),
+        ("Quality by size", "The line is the best that so much memory reaches, as far as it can be "
+         "reckoned from a config; with --prefer small the race goes by it.",
+         None if run.is_table else maps.size_chart(run.trials, _sizes(run), metric, winner)),
         ("Workers", timeline_words(run.trials), timeline_chart(run.trials, winner)),
     ]  # fmt: skip
+
+
+def _sizes(run: RunFiles) -> dict[str, int]:
+    """Bytes of each trial's model; empty where the size of the data is not known."""
+    data = run.provenance.get("data") or {}
+    known = [n for n in map(data.get, ("users", "items", "positives")) if isinstance(n, int)]
+    return maps.sizes_of(run.trials, Size(*known)) if len(known) == 3 else {}
+
+
+def _group_charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
+    """The test by groups of users and of items, as `_charts`."""
+    groups = run.result.groups
+    if groups is None:
+        return []
+    tested = {name: test for name, _, test, _ in baselines(run.result) if test is not None}
+    known = list(dict.fromkeys(n for one in groups.by_user for n in one.rivals))
+    rivals = sorted(known, key=lambda name: -tested.get(name, 0.0))  # the best first
+    said = f"Blue: the {groups.model}, with its 95% interval."
+    for mark, name in zip(("Bar", "Grey dot"), rivals, strict=False):
+        said += f" {mark}: {words.baseline_name(name)}."
+    found = [
+        ("By user", f"Users by how many items of train + validation they have. {said}",
+         charts.groups_chart(groups.by_user, "user", f"{run.metric} on test", rivals[:2])),
+        ("By item", f"Items by how many users they have. {said}",
+         charts.groups_chart(
+             groups.by_item, "item", f"share of test items in the lists of {groups.k}", rivals[:2]
+         )),
+    ]  # fmt: skip
+    return [(title, text, svg) for title, text, svg in found if svg is not None]
 
 
 def _importance(run: RunFiles) -> tuple[dict[str, float], str]:

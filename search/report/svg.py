@@ -135,7 +135,7 @@ class Plot:
         if y_name:
             middle = (self.y.start + self.y.end) / 2
             self.parts.append(
-                f'<text class="name mid" transform="translate(20 {middle:.0f}) rotate(-90)">'
+                f'<text class="name mid y" transform="translate(20 {middle:.0f}) rotate(-90)">'
                 f"{escape(y_name)}</text>"
             )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from search import words
+from search import summary, words
 from search.record.events import State
+from search.record.result import Beside, Group, Interval
 from search.record.state import TrialRecord
 from search.record.tables import one_line_cause
 from search.report import charts
@@ -55,6 +58,65 @@ def race_rows(run: RunFiles) -> list[dict[str, Any]]:
         }
         for name, one in race_values(run).items()
     ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number in words; below: its interval. strong: whether it is proven."""
+
+    text: str
+    below: str = ""
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """The test by groups: heads of the columns, and for each group its name and a cell of each."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def group_tables(run: RunFiles) -> list[GroupTable]:
+    """The test by groups of users and of items, where it is known."""
+    groups = run.result.groups
+    if groups is None:
+        return []
+    found = [
+        _group_table("user", groups.by_user, f"{groups.model}: {run.metric}", words.number),
+        _group_table(
+            "item", groups.by_item, f"{groups.model}: in lists of {groups.k}", words.percent
+        ),
+    ]
+    return [one for one in found if one.rows]
+
+
+def _group_table(
+    kind: str, groups: Sequence[Group], what: str, shown: Callable[[Any], str]
+) -> GroupTable:
+    """Of one kind, `user` or `item`; what: the value of a group, `shown` as text."""
+    rivals = list(dict.fromkeys(name for one in groups for name in one.rivals))
+    heads = [what]
+    for name in rivals:
+        heads += [words.baseline_name(name), "lead over it"]
+    heads += ["users", "test items", *(["items"] if kind == "item" else [])]
+    rows = []
+    for one in groups:
+        cells = [Cell(shown(one.value), _between(one.ci, shown))]
+        for name in rivals:
+            beside = one.rivals.get(name, Beside())
+            sign = "+" if (beside.gain or 0.0) > 0 else ""
+            lead = Cell(f"{sign}{shown(beside.gain)}", _between(beside.ci, shown), beside.proven)
+            cells += [Cell(shown(beside.value)), lead]
+        counts = [one.users, one.pairs, *([one.items or 0] if kind == "item" else [])]
+        cells += [Cell(f"{count:,}") for count in counts]
+        rows.append((summary.group_name(kind, one), tuple(cells)))
+    return GroupTable(tuple(heads), tuple(rows))
+
+
+def _between(ci: Interval | None, shown: Callable[[Any], str]) -> str:
+    """`0.0012 to 0.0234`; empty where there is no interval."""
+    return f"{shown(ci[0])} to {shown(ci[1])}" if ci is not None and words.is_interval(ci) else ""
 
 
 def param_names(run: RunFiles) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from search.record.state import TrialRecord
-from search.report.charts import kind_of
+from search.report.charts import kind_of, time_unit
 from search.report.svg import Plot
 from search.words import duration
 
@@ -77,12 +77,17 @@ def timeline(trials: Sequence[TrialRecord]) -> Timeline:
     return Timeline(tuple(bars), tuple(pauses))
 
 
+def ends(trials: Sequence[TrialRecord]) -> dict[str, float]:
+    """When each trial ended, in seconds since the first began, less the pauses."""
+    return {bar.trial.id: bar.end for bar in timeline(trials).bars}
+
+
 def timeline_chart(trials: Sequence[TrialRecord], winner: str | None) -> Markup | None:
     """The bars; None where there are too few to show anything, or too many."""
     found = timeline(trials)
     if len(found.bars) < 2 or len(found.bars) > MOST_BARS or not 0 < found.rows <= MOST_ROWS:
         return None
-    unit, name = (60.0, "minutes") if found.length >= 180 else (1.0, "seconds")
+    unit, name = time_unit(found.length)
     thick = 18 if found.rows <= 8 else 8
     height = 72 + (thick + 6) * found.rows
     x = (0.0, found.length / unit or 1.0)

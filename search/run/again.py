@@ -292,7 +292,8 @@ class Again:
         return model
 
     def _measure(self, model: Scorer, seen: CSR, held: CSR, metrics: tuple[str, ...]) -> Evaluation:
-        return evaluate(model, seen, held, metrics, threads=self.settings.cpus_per_trial)
+        threads = self.settings.cpus_per_trial
+        return evaluate(model, seen, held, metrics, threads=threads, pairs=True)
 
     def _earlier(self, held: CSR) -> Earlier:
         """The model of the earlier data, which must not have seen what is `held` out of these."""

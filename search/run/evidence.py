@@ -18,8 +18,10 @@ from recsys.evidence import Part, parts, race_holds_out
 from recsys.metrics import Metric, parse_metric
 from recsys.moments import moment
 from recsys.split import HoldOut, SplitPlan
+from search.record.result import Newcomers
 from search.space.spec import SearchSpec
 from search.stats import LEAST_USERS, expected_reach
+from search.summary import newcomer_words
 from search.words import counted
 
 # Better configs and better methods differ by about this much (docs/experiments.md): a test that
@@ -121,8 +123,7 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
             "items no other item is left to rank: they prove nothing and are left out"
         )
     if part.since is not None:
-        what = f"{counted(part.pairs, 'interaction')} of {counted(part.holding, 'user')}"
-        yield f"note: {part.name}: from {moment(part.since)} on, {what}{_newcomers(part)}"
+        yield f"note: {newcomer_words(_newcomers(part))}"
     elif part.unknown:
         yield (
             f"note: {part.name}: {part.unknown:,} of {counted(part.asked, 'user')} with held-out "
@@ -145,18 +146,24 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
         )
 
 
-def _newcomers(part: Part) -> str:
-    """Who and what came first in a part that a date divides off, as the end of a sentence."""
-    new = []
-    if part.unknown:
-        are = "is" if part.unknown == 1 else "are"
-        new.append(f"{part.unknown:,} of them {are} new, and all of these get the same list")
-    if part.strange:
-        new.append(
-            f"{part.strange / part.pairs:.1%} of the interactions are with new items, which no "
-            "model can recommend"
-        )
-    return "".join(f"; {what}" for what in new)
+def newcomers(dataset: Dataset, plan: SplitPlan) -> list[Newcomers]:
+    """Who and what came first in each part that a date divides off, the test first."""
+    if plan.order != "time":
+        return []
+    return [_newcomers(part) for part in parts(dataset, plan) if part.since is not None]
+
+
+def _newcomers(part: Part) -> Newcomers:
+    assert part.since is not None
+    return Newcomers(
+        part=part.name,
+        since=moment(part.since),
+        users=part.holding,
+        new_users=part.unknown,
+        pairs=part.pairs,
+        new_pairs=part.strange,
+        new_items=part.new_items,
+    )
 
 
 def have(users: int) -> str:

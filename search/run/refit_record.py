@@ -35,6 +35,7 @@ from search.record.result import (
     Blended,
     BlendTested,
     Decided,
+    Groups,
     RefitOf,
     Refitted,
     ResultPart,
@@ -49,6 +50,7 @@ from search.record.result import (
 from search.record.state import RunState
 from search.run.again import Again, Trained
 from search.run.session import facts, first_line
+from search.stages.groups import groups
 from search.stages.handover import hand_over
 from search.stages.result import of_refit, told
 from search.stats import bootstrap_interval, compare_paired
@@ -139,7 +141,28 @@ def _tested(work: Again, done: Trained) -> Tested:
     if work.origin.blend is not None and ci is not None:
         blend = BlendTested(values=done.test.values, ci=ci, comparisons=())
     return Tested(
-        values=done.test.values, ci=ci, users=len(done.test.users), blend=blend, seconds=0.0
+        values=done.test.values,
+        ci=ci,
+        users=len(done.test.users),
+        blend=blend,
+        seconds=0.0,
+        groups=None if values is None else _groups(work, done),
+    )
+
+
+def _groups(work: Again, done: Trained) -> Groups | None:
+    """Whom the model serves, beside the earlier data's."""
+    test = work.split.test
+    if test is None or done.test is None:
+        return None
+    origin = work.origin
+    return groups(
+        "winner" if origin.blend is None else "blend",
+        origin.spec.metric,
+        done.test,
+        {origin.folder.name: done.earlier},
+        work.split.search_data(),
+        test,
     )
 
 

@@ -42,6 +42,7 @@ from search.record.state import RunState
 from search.report.files import read_run
 from search.report.page import render_report
 from search.report.tables import leak_lines
+from search.run.evidence import newcomers
 from search.run.restart import restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
@@ -314,6 +315,7 @@ def first_line(
         split_digest=split.digest,
         device=settings.device,
         seed=settings.seed,
+        newcomers=[one.plain() for one in newcomers(dataset, spec.split)] or None,
     )
 
 

@@ -3,12 +3,12 @@
 `context` is what every stage needs. `search` runs the trials. `lineup` says who races and
 for how long, `race` (with `replicates`, which trains for it) decides the winner, `blend` adds up
 finalists (`lists`: what they leave for it), `test` reads the test items once, `rivals` trains what
-stands beside the winner there, `refit` trains on everything, `handover` saves that model and writes
-its submission, `result` is the summary. `winner` trains the winner for test and refit, `work` sends
-tasks to workers, `orders` measures what the order of the split flatters. Each stage leaves what it
-decided in the journal.
+stands beside the winner there, `groups` says whom it fails, `refit` trains on everything,
+`handover` saves that model and writes its submission, `result` is the summary. `winner` trains the
+winner for test and refit, `work` sends tasks to workers, `orders` measures what the order of the
+split flatters. Each stage leaves what it decided in the journal.
 
-Others import: blend, context, handover, lists, race, refit, result, search, test, winner.
+Others import: blend, context, groups, handover, lists, race, refit, result, search, test, winner.
 
 May import: tune, screen, machine, record, space, the leaves, and recsys.
 """

@@ -215,7 +215,8 @@ def blend_test_task(
     threads: int,
 ) -> Evaluation:
     """The blend on the test items, in a worker."""
-    return evaluate(assembled(config, weights, seen), seen, test, metrics, threads=threads)
+    model = assembled(config, weights, seen)
+    return evaluate(model, seen, test, metrics, threads=threads, pairs=True)
 
 
 def on_test_items(

@@ -19,7 +19,7 @@ from recsys.models import fit_model
 from recsys.rivals import POPULARITY
 from recsys.split import HoldOut, SplitPlan, held_out
 from recsys.split_plan import Order
-from search.record.result import RivalTested, tested
+from search.record.result import RivalTested, Tested, tested
 from search.stages.context import Stages
 from search.stages.winner import FinalTraining, winner_training
 from search.stages.work import Work, side_by_side
@@ -32,19 +32,17 @@ def by_order(run: Stages) -> dict[str, Values] | None:
     """The run's metric for the winner and popularity by order of the split; None where there is
     nothing to say: no test, no time left, data without times or with a test part of its own.
 
-    The winner is trained once more for each order except the one that the test has measured.
+    The winner is trained once more for each order except the one that the test has measured: of
+    that the values are the test's own.
     """
     metric, own = run.spec.metric, tested(run.state)
     if own is None or own.values is None:
         return None
     parts = dict(_parts(run))
     known: dict[str, Values] = {}
-    if run.plan.order != "time":  # whose test has people without a history
-        rival = own.baselines.get(POPULARITY.name, RivalTested())
-        mine, theirs = own.values.get(metric), (rival.test or {}).get(metric)
-        if mine is not None and theirs is not None:
-            known[run.plan.order] = mine, theirs
-            parts.pop(run.plan.order, None)
+    if run.plan.order in parts and (measured := _of_test(own, metric, run.plan.order)):
+        known[run.plan.order] = measured
+        del parts[run.plan.order]
     if not parts:
         return None
     needed = (own.seconds or 0.0) * len(parts) * SPARE / min(run.resources.concurrent, len(parts))
@@ -56,6 +54,18 @@ def by_order(run: Stages) -> dict[str, Values] | None:
     trains = (winner.config,)
     works = [Work(order_task, (winner, *part, metric), trains) for part in parts.values()]
     return known | dict(zip(parts, side_by_side(run, *works), strict=True))
+
+
+def _of_test(own: Tested, metric: str, order: Order) -> Values | None:
+    """What the test has measured, over the people with a history."""
+    if (found := own.with_history) is not None:
+        mine, theirs = found.winner, found.rivals.get(POPULARITY.name)
+    elif order == "time":  # of an earlier version, whose test has people without a history too
+        return None
+    else:
+        rival = own.baselines.get(POPULARITY.name, RivalTested())
+        mine, theirs = (own.values or {}).get(metric), (rival.test or {}).get(metric)
+    return None if mine is None or theirs is None else (mine, theirs)
 
 
 def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.evaluation import evaluate
+from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import ModelConfig, config_from_flat, fit_model
 from recsys.rivals import SHARE, Rival, choose, rivals_for
@@ -106,10 +106,16 @@ def event_of(task: ChoiceTask, found: Chosen) -> RivalChosen:
 
 @dataclass(frozen=True, eq=False)
 class RivalOnTest:
-    """A rival on the test items. per_user (V,): its values of the run's metric."""
+    """A rival on the test items. metric: that of the run."""
 
     told: RivalTested
-    per_user: np.ndarray
+    found: Evaluation
+    metric: str
+
+    @property
+    def per_user(self) -> np.ndarray:
+        """Its values of the run's metric, float64 (V,)."""
+        return self.found.per_user[self.metric]
 
 
 def rivals_task(
@@ -133,11 +139,11 @@ def rivals_task(
     for rival in rivals_for(train_items.n_items):
         choice = found[rival.name]
         model = fit_model(choice.config, seen, rng=rng, threads=threads)
-        on_test = evaluate(model, seen, test, metrics, threads=threads)
+        on_test = evaluate(model, seen, test, metrics, threads=threads, pairs=True)
         remarks = {}
         if rival.tuned is not None:
             short = rival.tuned.removeprefix(f"{rival.name}_")
             remarks[short] = choice.config.to_flat()[rival.tuned]
         told = RivalTested(valid=choice.metrics, test=on_test.values, **remarks)
-        beside[rival.name] = RivalOnTest(told, on_test.per_user[metrics[0]])
+        beside[rival.name] = RivalOnTest(told, on_test, metrics[0])
     return beside

@@ -15,9 +15,10 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
-from search.record.result import Blended, BlendTested, Tested, blended
+from search.record.result import Blended, BlendTested, Tested, WithHistory, blended
 from search.stages.blend import on_test_items
 from search.stages.context import Stages
+from search.stages.groups import groups
 from search.stages.lineup import costs
 from search.stages.rivals import RivalOnTest, chosen, rivals_task, to_choose, trained
 from search.stages.winner import FinalTraining, race_decided, winner_training
@@ -37,10 +38,10 @@ class OnTest:
 
 @dataclass(frozen=True, eq=False)
 class BlendOnTest:
-    """The blend on the test items. per_user (V,): its values of the run's metric."""
+    """The blend on the test items."""
 
     told: BlendTested
-    per_user: np.ndarray
+    found: Evaluation
 
 
 def test(run: Stages) -> Tested:
@@ -68,8 +69,12 @@ def test(run: Stages) -> Tested:
     if blend and time_for(run, blend):
         done = {} if on_test.weights is None else {winner: on_test.weights}
         tried = _blend(run, blend, mine, beside, rng, done)
-    handed = tried.per_user if tried is not None and blend and blend.handed_over else mine
-    save_test_values(run.folder.path, UserValues(on_test.found.users, handed))
+    blended_over = tried is not None and blend is not None and blend.handed_over
+    handed = tried.found if tried is not None and blended_over else on_test.found
+    values = UserValues(handed.users, handed.per_user[metrics[0]])
+    save_test_values(run.folder.path, values)
+    rivals = {name: one.found for name, one in beside.items()}
+    seen = split.train.union(split.valid)
     return Tested(
         comparisons=tuple(
             comparison(name, c, f"{baseline_name(name)} on the test items")
@@ -81,6 +86,28 @@ def test(run: Stages) -> Tested:
         baselines={name: one.told for name, one in beside.items()},
         blend=tried.told if tried is not None else None,
         seconds=on_test.seconds,
+        groups=groups(
+            "blend" if blended_over else "winner", metrics[0], handed, rivals, seen, split.test
+        ),
+        with_history=_with_history(metrics[0], on_test.found, rivals, seen),
+    )
+
+
+def _with_history(
+    metric: str, winner: Evaluation, rivals: Mapping[str, Evaluation], seen: CSR
+) -> WithHistory | None:
+    """The same values over the users who are in `seen`; None where there is none of them."""
+    known_V = seen.degrees()[winner.users] > 0
+    if not known_V.any():
+        return None
+
+    def mean(one: Evaluation) -> float:
+        return float(one.per_user[metric][known_V].mean())
+
+    return WithHistory(
+        users=int(known_V.sum()),
+        winner=mean(winner),
+        rivals={name: mean(one) for name, one in rivals.items()},
     )
 
 
@@ -127,7 +154,7 @@ def _blend(
             comparison(name, c, names[name], "the blend") for name, c in holm(compared).items()
         ),
     )
-    return BlendOnTest(told, mine)
+    return BlendOnTest(told, found)
 
 
 def test_task(
@@ -137,6 +164,6 @@ def test_task(
     started = time.monotonic()
     seen = train_items.union(valid)
     model = winner.train(seen)
-    found = evaluate(model, seen, test, metrics, threads=winner.threads)
+    found = evaluate(model, seen, test, metrics, threads=winner.threads, pairs=True)
     seconds = time.monotonic() - started
     return OnTest(found, seconds, model.to_bytes() if keep else None)

@@ -186,6 +186,39 @@ def test_no_page_is_wider_than_its_window(make, width, tmp_path):
     assert content <= window
 
 
+@pytest.mark.parametrize("make", [fake_run, fake_table])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_words_of_a_chart_are_cut_or_over_others(make, width, tmp_path):
+    """As the browser lays them out. Words with a halo are made to stand over lines and dots."""
+    script = """
+      const bad = [];
+      for (const svg of document.querySelectorAll("svg")) {
+        const name = svg.getAttribute("aria-label");
+        const paper = svg.closest("figure").getBoundingClientRect();
+        const across = svg.closest(".across");
+        const words = [...svg.querySelectorAll("text")].map((t) => [t, t.getBoundingClientRect()]);
+        const left = across ? svg.getBoundingClientRect().left : paper.left;
+        for (const [t, a] of words) {
+          if (a.left < left - 1 || (!across && a.right > paper.right + 1))
+            bad.push(`${name}: ${t.textContent} is cut`);
+          for (const [u, b] of words)
+            if (t !== u && !t.matches(".halo") && !u.matches(".halo") && a.left < b.right - 2
+                && b.left < a.right - 2 && a.top < b.bottom - 3 && b.top < a.bottom - 3)
+              bad.push(`${name}: ${t.textContent} over ${u.textContent}`);
+        }
+      }
+      parent.postMessage([document.querySelectorAll("svg").length, ...bad].join("|"), "*");
+    """
+    (tmp_path / "inner.html").write_text(with_probe(render_report(make(tmp_path)), script))
+    outer = f"""<!doctype html><html><body><script>
+      onmessage = (e) => {{ document.documentElement.dataset.bad = e.data; }};
+    </script><iframe src="inner.html" width="{width}" height="900" style="border:0"></iframe>"""
+    seen = show(outer, tmp_path)
+    count, *bad = (seen.data("bad") or "0").split("|")
+    assert int(count) >= 1
+    assert bad == []
+
+
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_text_stands_out_in_dark_and_light(done, tmp_path, scheme):
     """WCAG contrast of 4.5 for every text on the page, as the browser computes the colours."""

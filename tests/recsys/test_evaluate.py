@@ -182,3 +182,29 @@ def test_only_one_compiled_version_exists() -> None:
         top_items(Table(table), seen, [0, 1], 4), top_items(Table(locked), seen, [0, 1], 4)
     )
     assert len(best_unseen.signatures) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), first=st.integers(1, 6), threads=st.integers(1, 2))
+def test_which_held_out_pairs_are_in_the_lists(seed: int, first: int, threads: int) -> None:
+    """Against the definition, pair by pair; deeper metrics beside the first change nothing."""
+    rng = np.random.default_rng(seed)
+    users, items = np.nonzero(rng.random((7, 9)) < 0.5)
+    in_seen = rng.random(len(users)) < 0.6
+    seen = CSR.from_pairs(users[in_seen], items[in_seen], 7, 9)
+    held = CSR.from_pairs(users[~in_seen], items[~in_seen], 7, 9)
+    scores = rng.integers(0, 4, (7, 9)).astype(np.float32)
+    try:
+        found = evaluate(
+            Table(scores), seen, held, [f"recall@{first}", "map@9"], threads=threads, pairs=True
+        )
+    except InputError:
+        return  # nobody to evaluate
+    lists = slow_top(scores, seen, found.users, first)
+    of_user = dict(zip(found.users.tolist(), lists.tolist(), strict=True))
+    pairs = zip(held.users().tolist(), held.indices.tolist(), strict=True)
+    assert found.found is not None
+    assert found.found.tolist() == [item in of_user.get(user, []) for user, item in pairs]
+    hits = [found.found[held.indptr[user] : held.indptr[user + 1]].mean() for user in found.users]
+    assert found.per_user[f"recall@{first}"] == pytest.approx(hits)
+    assert evaluate(Table(scores), seen, held, ["map@9"]).found is None

@@ -17,6 +17,8 @@ from search.stats import (
     compare_paired,
     explained_share,
     holm,
+    mean_interval,
+    of_ratio,
     p_text,
     rank_by_mean,
     verdict,
@@ -376,3 +378,41 @@ class TestExplainedShare:
         assert explained_share([1] * 20, range(20)) is None
         assert explained_share([1, 2, 3], [1, 2, 3]) is None
         assert explained_share(list(range(20)), [0.5] * 20) is None
+
+
+def test_the_interval_of_a_mean_is_that_of_scipy() -> None:
+    values = ap_like(rng(3), 40)
+    known = scipy_stats.t.interval(0.99, 39, values.mean(), scipy_stats.sem(values))
+    assert mean_interval(values, 0.99) == pytest.approx(known)
+    assert mean_interval([0.5] * 9) == (0.5, 0.5)
+    assert all(math.isnan(end) for end in mean_interval([0.5]))
+
+
+def test_the_interval_of_a_ratio_holds_it_as_often_as_it_says() -> None:
+    """A user has 1 to 30 items, and those with many find fewer of them."""
+    draw = rng(5)
+    chance = 1 / np.sqrt(np.arange(1, 31))
+    truth = (np.arange(1, 31) * chance).sum() / np.arange(1, 31).sum()
+    inside = 0
+    for _ in range(600):
+        held = draw.integers(1, 31, 150)
+        found = draw.binomial(held, chance[held - 1])
+        share = of_ratio(found, held)
+        assert share.mean() == pytest.approx(found.sum() / held.sum())
+        low, high = mean_interval(share)
+        inside += low <= truth <= high
+    assert 0.92 < inside / 600 < 0.98
+
+
+def test_the_interval_of_a_ratio_is_as_wide_as_by_drawing_users_again() -> None:
+    draw = rng(6)
+    held = draw.integers(1, 20, 200)
+    found = draw.binomial(held, draw.beta(1, 3, 200))
+    again = [
+        found[who].sum() / held[who].sum()
+        for who in (draw.integers(0, 200, 200) for _ in range(4000))
+    ]
+    low, high = mean_interval(of_ratio(found, held))
+    slow = np.quantile(again, [0.025, 0.975])
+    assert high - low == pytest.approx(slow[1] - slow[0], rel=0.07)
+    assert (low, high) == pytest.approx(slow, abs=0.01)

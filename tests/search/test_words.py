@@ -41,6 +41,15 @@ def test_numbers(value, text):
     assert words.number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0213, "2.1%"), (-0.0002, "0.0%"), (-0.02, "-2.0%"), (1, "100.0%"),
+     (float("nan"), "-"), (None, "-"), (False, "-")],
+)  # fmt: skip
+def test_shares(value, text):
+    assert words.percent(value) == text
+
+
 class TestTest:
     def test_one_user(self):
         assert summary.test_words(result(test_users=1, test_ci=[None, None])) == "0.1702 (1 user)"
@@ -111,3 +120,37 @@ def test_what_to_run_next_is_what_can_be_run(tmp_path: Path):
         assert any("export" in text for text in following)
     older = summary.result_rows(result(configs_left=None), tmp_path)
     assert any("--extend" in text for _, text in older)
+
+
+class TestFails:
+    def group(self, low: int, high: int, value: float, **more: Any) -> dict[str, Any]:
+        return {"low": low, "high": high, "users": 50, "value": value, "ci": [0.1, 0.3]} | more
+
+    def said(self, by_user: Any, by_item: Any = (), model: str = "winner") -> str:
+        groups = {"model": model, "k": 10, "by_user": by_user, "by_item": by_item}
+        return summary.fails_words(result(groups=groups))
+
+    def test_the_lowest_value_is_named_with_the_best_rival_there(self):
+        rivals = {
+            "popularity": {"value": 0.1, "gain": 0.05},
+            "ease": {"value": 0.22, "gain": -0.07, "proven": True},
+        }
+        rows = [self.group(1, 1, 0.2), self.group(2, 9, 0.15, rivals=rivals)]
+        assert self.said(rows, model="blend") == (
+            "the blend fails users with 2 to 9 items (map@10 0.1500, 95% interval 0.1000 to "
+            "0.3000, 50 users; EASE 0.2200, proven better) most"
+        )
+        assert "users with 1 item (" in self.said([self.group(1, 1, 0.1), *rows[1:]])
+
+    def test_new_items_which_nobody_can_recommend_are_no_failure(self):
+        items = [self.group(0, 0, 0.0), self.group(1, 4, 0.02), self.group(5, 9, 0.5)]
+        said = self.said([self.group(0, 0, 0.1), self.group(1, 9, 0.2)], items)
+        assert "users without a history (map@10 0.1000" in said
+        assert (
+            "and items with 1 to 4 users (2.0% of their test items are in the lists of 10)" in said
+        )
+
+    def test_a_few_users_and_one_group_say_nothing(self):
+        rows = [self.group(1, 2, 0.1, users=5), self.group(3, 9, 0.2)]
+        assert self.said(rows) == self.said([]) == self.said(rows[1:]) == ""
+        assert summary.fails_words(result()) == ""

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from search.record.events import State
-from search.record.result import Comparison
+from search.record.result import Beside, Comparison, Group
 from search.record.state import TrialRecord
 from search.report import charts, svg
 
@@ -32,6 +32,63 @@ class TestCharts:
         assert ys[0] == ys[1] > ys[2] == ys[3]  # up the page is down in y
         dots = [float(y) for y in re.findall(r'cy="([\d.]+)"', markup)]
         assert min(ys) > min(dots)  # the leaky dot lies above the line
+
+    def test_by_time_the_line_follows_the_ends_and_not_the_numbers(self):
+        trials = [trial(0, 0.3), trial(1, 0.1), trial(2, 0.2), trial(3, 0.9, leaky=True)]
+        ends = {"t0": 90.0, "t1": 10.0, "t2": 50.0, "t3": 20.0, "t9": 100.0}
+        markup = charts.progress_by_time_chart(trials, ends, "m", "t0", {"ease": 0.25})
+        assert markup is not None
+        points = re.search(r'class="curve best" points="([^"]*)"', markup)
+        assert points is not None
+        pairs = [tuple(map(float, p.split(","))) for p in points[1].split()]
+        assert len(pairs) == 6  # two steps up, and the right edge
+        xs, ys = zip(*pairs, strict=True)
+        assert list(xs) == sorted(xs)
+        assert ys[0] == ys[1] > ys[2] == ys[3] > ys[4] == ys[5]
+        dots = dict(re.findall(r'data-trial="(t\d)" cx="([\d.]+)"', markup))
+        assert [float(dots[name]) for name in ("t1", "t2", "t0")] == [xs[0], xs[2], xs[4]]
+        assert "t0: 0.3000, 90 seconds" in markup
+        assert "EASE" in markup
+
+    @pytest.mark.parametrize(
+        ("last", "unit"), [(100.0, "seconds"), (600.0, "minutes"), (20_000.0, "hours")]
+    )
+    def test_the_unit_of_time_follows_its_length(self, last, unit):
+        ends = {"t0": last / 2, "t1": last}
+        markup = charts.progress_by_time_chart([trial(0, 0.1), trial(1, 0.2)], ends, "m", None, {})
+        assert f"{unit} since the search began" in (markup or "")
+
+    def test_one_moment_is_no_time(self):
+        made = [trial(0, 0.1), trial(1, 0.2)]
+        assert charts.progress_by_time_chart(made, {"t0": 3.0, "t1": 3.0}, "m", None, {}) is None
+        assert charts.progress_by_time_chart(made, {}, "m", None, {}) is None
+
+    @pytest.mark.parametrize("last", [16, 17, 1000])
+    def test_many_epochs_are_on_a_logarithmic_axis(self, last):
+        made = trial(0, 0.2, epochs=last)
+        curves = {"t0": [(e, e / last) for e in range(1, last + 1)]}
+        markup = charts.curves_chart([made], curves, "m", None)
+        assert markup is not None
+        found = re.search(r'data-trial="t0" points="([^"]*)"', markup)
+        assert found is not None
+        xs = [float(pair.split(",")[0]) for pair in found[1].split()]
+        assert len(xs) <= charts.MOST_POINTS
+        assert (xs[-1] > 600) and (xs[0] < 130)
+        first, final = xs[1] - xs[0], xs[-1] - xs[-2]
+        assert (first > 2 * final) == (last > charts.FEW_EPOCHS)
+
+    def test_groups(self):
+        rows = [
+            Group(low=0, high=0, users=9, value=0.1, ci=(0.05, 0.15)),
+            Group(low=1, high=4, users=9, value=0.3, ci=(None, None),
+                  rivals={"ease": Beside(value=0.35), "popularity": Beside(value=0.2)}),
+        ]  # fmt: skip
+        markup = charts.groups_chart(rows, "user", "m", ["ease", "popularity"])
+        assert markup is not None
+        assert ">new</text>" in markup and ">1-4</text>" in markup
+        assert markup.count("whisker") == 1
+        assert markup.count('class="mean complete"') == markup.count('class="dot pruned"') == 1
+        assert charts.groups_chart(rows[:1], "user", "m", []) is None
 
     def test_nothing_to_draw(self):
         assert charts.progress_chart([trial(0, None)], "m", None, {}) is None
@@ -68,6 +125,13 @@ class TestCharts:
     def test_thinned_keeps_the_ends(self):
         assert charts.thinned(range(1000), 10)[::9] == [0, 999]
         assert charts.thinned([1, 2], 10) == [1, 2]
+
+    def test_thinned_for_a_logarithmic_axis_keeps_the_ends_and_the_beginning(self):
+        found = charts.thinned_log(range(1, 1001), 60)
+        assert found[:5] == [1, 2, 3, 4, 5]
+        assert found[-1] == 1000
+        assert found == sorted(set(found)) and len(found) <= 60
+        assert charts.thinned_log([1, 2], 10) == [1, 2]
 
 
 class TestScales:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from recsys.interactions import CSR
+from recsys.models import Size
+from recsys.split import Split
 from search.record.events import State
 from search.record.state import TrialRecord
 from search.report.maps import (
@@ -21,7 +26,15 @@ from search.report.maps import (
     cost_chart,
     negatives_map,
     parallel_chart,
+    size_chart,
+    sizes_of,
 )
+from search.stages.lineup import memory_of
+
+
+def no_pairs(users: int, items: int) -> CSR:
+    none = np.empty(0, np.int64)
+    return CSR.from_pairs(none, none, users, items)
 
 
 def trial(number: int, value: float, busy_s: float = 1.0, **params: Any) -> TrialRecord:
@@ -73,6 +86,23 @@ class TestParallel:
         assert axis.height(None) == NONE_AT and axis.height(4) >= LOWEST
         assert Axis.of("n", [trial(0, 0.1, n=4), trial(1, 0.1, n=4)]) is None
         assert Axis.of("w", [trial(n, 0.1, w=f"word{n}") for n in range(40)]) is None
+
+    def test_the_words_of_the_first_axis_are_not_cut(self) -> None:
+        made = [trial(n, 0.1 * n, loss=("bce", "x" * 40)[n % 2], lr=n + 1.0) for n in range(4)]
+        svg = parallel_chart(made, ["loss", "lr"], "map@50", None)
+        assert svg is not None
+        found = re.search(rf'x="([\d.]+)" y="[\d.]+">({"x" * (MOST_LETTERS - 1)}…)<', svg)
+        assert found is not None
+        assert float(found[1]) > 8.5 * MOST_LETTERS  # letters of 15 pixels are about so wide
+
+    def test_without_a_tick_none_no_room_is_left_for_it(self) -> None:
+        made = [trial(n, 0.1 * n, a=n, b=n, **({"c": n} if n else {})) for n in range(4)]
+        ends = []
+        for names in (["a", "b"], ["a", "c"]):
+            svg = parallel_chart(made, names, "map@50", None)
+            assert svg is not None
+            ends.append(max(y for _, points in lines(svg).values() for _, y in points))
+        assert ends[0] == ends[1]
 
     def test_bounded_whatever_the_numbers(self) -> None:
         many = [trial(n, n / 1000, **{f"p{i}": n + i for i in range(20)}) for n in range(1000)]
@@ -126,6 +156,31 @@ class TestCost:
         heights = [float(p.split(",")[1]) for p in points[1].split()]
         assert heights == sorted(heights, reverse=True)
         assert len(set(heights)) == 3  # 0.2 after 3 s is no better than 0.3 after 2 s
+
+    def test_of_equal_cost_the_best_counts(self) -> None:
+        made = [trial(0, 0.1), trial(1, 0.3), trial(2, 0.4), trial(3, 0.9, negatives_exclude="all")]
+        sizes = {"t0000": 2**20, "t0001": 2**20, "t0002": 2**26, "t0003": 1}
+        svg = size_chart(made, sizes, "map@50", None)
+        assert svg is not None
+        points = re.search(r'class="curve best" points="([^"]+)"', svg)
+        assert points is not None and len(points[1].split()) == 4  # no step at 0.1
+        assert "t0002: 0.4000, 64 MiB" in svg
+        same = dict.fromkeys(sizes, 2**20)
+        assert size_chart(made, same, "map@50", None) is None
+
+    def test_sizes_are_those_that_a_race_compares(self) -> None:
+        flat = {"loss": "bpr", "lr": 0.05, "latent_factors": 4, "epochs": 3}
+        made = [
+            trial(0, 0.1, **flat),
+            trial(1, 0.1, **(flat | {"latent_factors": 64})),
+            trial(2, 0.1, model="ease", ease_l2=10.0),
+            trial(3, 0.1, of_another_version=1),
+        ]
+        split = Split(no_pairs(50, 30), no_pairs(50, 30), None, "", 0)
+        run: Any = SimpleNamespace(split=split)
+        found = sizes_of(made, Size(50, 30, 0))
+        assert found == {t.id: memory_of(run, t) for t in made[:3]}
+        assert found["t0000"] < found["t0001"]
 
     def test_without_seconds_there_is_none(self) -> None:
         assert cost_chart([trial(n, 0.1, 0.0) for n in range(5)], "map@50", None) is None

@@ -65,19 +65,64 @@ class TestDone:
             assert words in page.text
 
     def test_other_orders_of_the_split(self, done, page, tmp_path):
-        assert "after one date" not in page.text
+        assert "Compare its numbers with those of the same split only." in page.text
+        assert "by one date" not in page.text
         timed = shutil.copytree(done, tmp_path / "timed")
         result = json.loads((timed / "result.json").read_text())
         result["split_orders"] = {"random": [0.2, 0.05], "time": [0.1, 0.125]}
+        result["split_order"] = "time"
         (timed / "result.json").write_text(json.dumps(result))
         text = Page(render_report(timed)).text
-        assert "held out at random 0.2000 / 0.0500, all after one date 0.1000 / 0.1250" in text
+        assert (
+            "This split, by one date, shows 0.80 x popularity (map@50 0.1000 against 0.1250); a "
+            "split at random would have shown 4.00 x popularity (map@50 0.2000 against 0.0500)."
+        ) in text
+        assert "Compare its numbers" not in text
 
     def test_verdicts_are_those_of_the_race(self, done, page):
         result = json.loads((done / "result.json").read_text())
         assert len(result["race"]["comparisons"]) == 2
         for comparison in result["race"]["comparisons"]:
             assert page.text.count(comparison["words"][1:]) >= 2  # honesty box and race table
+
+    def test_who_was_first_seen_after_the_date(self, done, page, tmp_path):
+        assert "Newcomers" not in page.text
+        timed = shutil.copytree(done, tmp_path / "timed")
+        result = json.loads((timed / "result.json").read_text())
+        one = {"part": "test", "since": "1998-04-01", "users": 300, "pairs": 4000}
+        new = {"new_users": 120, "new_pairs": 30, "new_items": 7}
+        result["newcomers"] = [one | new, one | {"part": "validation", "since": "1998-03-12"}]
+        (timed / "result.json").write_text(json.dumps(result))
+        assert (
+            "Newcomers Test: from 1998-04-01 on, 4,000 interactions of 300 users; 120 of them are "
+            "new, and all of these get the same list; 0.8% of the interactions are with 7 new "
+            "items, which no model can recommend. Validation: from 1998-03-12 on, 4,000 "
+            "interactions of 300 users." in Page(render_report(timed)).text
+        )
+
+    def test_whom_it_fails(self, page):
+        assert (
+            "The winner fails users with 4 to 19 items (map@50 0.1312, 95% interval 0.1112 to "
+            "0.1512, 310 users; EASE 0.1352) and items with 1 to 30 users (7.2% of their test "
+            "items are in the lists of 50; EASE 7.6%) most." in page.text
+        )
+        for row in (
+            "users with 20 to 61 items 0.1700 0.1500 to 0.1900 0.1100 +0.0600 0.0410 to 0.0790 "
+            "0.1740 -0.0040 -0.0200 to 0.0120 318 954",
+            "items that nobody had 0.0% 0.0% to 0.0% - - - - 21 21 15",
+            "items with 31 to 455 users 41.0% 39.0% to 43.0% 35.0% +6.0% 4.1% to 7.9% ",
+        ):
+            assert row in page.text
+        assert "Bar: EASE. Grey dot: popularity." in page.text
+
+    def test_a_run_of_an_earlier_version_says_that_it_does_not_know_whom(self, done, tmp_path):
+        old = shutil.copytree(done, tmp_path / "old")
+        result = json.loads((old / "result.json").read_text())
+        del result["groups"]
+        (old / "result.json").write_text(json.dumps(result))
+        page = Page(render_report(old))
+        assert "Not known: the version that tested this run did not keep it" in page.text
+        assert "fails users" not in page.text
 
     def test_commands(self, done, page):
         export = f"export {done.name} --runs-dir {done.parent} -o submission.csv"
@@ -98,14 +143,15 @@ class TestDone:
 
     def test_charts(self, page):
         titles = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
-        assert titles[:5] == [
+        assert titles[:6] == [
             "Best value so far",
+            "Best value by time",
             "Learning curves",
             "Race",
             "Gain of the winner",
             "Importance of the parameters",
         ]
-        assert "map@50 by lr" in titles
+        assert {"Quality by seconds", "Quality by size", "map@50 by lr"} <= set(titles)
 
     def test_failures_are_grouped_by_cause(self, page):
         found = re.search(r"trials cause which (.*?) Trials ", page.text)
@@ -428,6 +474,13 @@ class TestLeak:
 
 
 class TestMany:
+    def test_a_thousand_of_trials_is_less_than_a_megabyte(self, tmp_path):
+        """Every chart is there at this number; beyond it the largest, of bars, is left out."""
+        html = render_report(fake_run(tmp_path, trials=1000))
+        assert len(html) < 1_000_000
+        for title in ("Best value by time", "Quality by size", "Workers"):
+            assert f'aria-label="{title}"' in html
+
     def test_thousands_of_trials(self, tmp_path):
         path = fake_run(tmp_path, trials=3000)
         html = render_report(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,14 @@ from recsys.interactions import CSR, Interactions
 from recsys.metrics import parse_metric
 from recsys.receivers import Receivers
 from recsys.split import HoldOut, Split, SplitPlan, make_split, resplit
-from search.run.evidence import check_evidence, default_evidence, evidence
+from search.record.events import read, write
+from search.record.settings import Settings
+from search.record.state import RunState
+from search.run.evidence import check_evidence, default_evidence, evidence, newcomers
+from search.run.session import first_line
 from search.space.load import SearchSpec, load_spec
+from search.stages.result import told
+from search.summary import newcomer_words
 from tests.search.spaces import override
 
 
@@ -51,6 +58,7 @@ def smoke(*settings_: str) -> SearchSpec:
 
 SMALL = ("k=2", "metric=map@2")
 ONE = ("split.test.fixed=1", "split.valid.fixed=1")
+SETTINGS = Settings("x", None, None, 1, 3, None, 1, 0.0, "cpu", None, None, None)
 
 
 def refusal(data: Dataset, *settings_: str) -> str:
@@ -387,9 +395,43 @@ class TestByDate:
         lines = evidence(self.data(), plan)
         assert lines[0] == (
             "note: test: from 1970-01-21 on, 5 interactions of 5 users; 2 of them are new, and all "
-            "of these get the same list; 20.0% of the interactions are with new items, which no "
+            "of these get the same list; 20.0% of the interactions are with 1 new item, which no "
             "model can recommend"
         )
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_what_is_new_is_in_the_result_as_the_journal_keeps_it(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        pairs = np.unique(rng.integers(0, [30, 25], (150, 2)), axis=0)
+        when = (rng.integers(0, 30, len(pairs)) + 3 * pairs[:, 0]) * 86_400
+        matrix = CSR.from_pairs(*pairs.T, 30, 25)
+        ids = np.arange(30), np.arange(25)
+        rank = np.zeros(len(pairs), np.int32)
+        data = Dataset(Interactions(matrix, rank, *ids, ordered=True, when=when))
+        spec = smoke("split.order=time", "split.test.ratio=0.2", "split.valid.ratio=0.2", *SMALL)
+        split = make_split(data, spec.split, seed)
+        began = first_line("a", spec, SETTINGS, data, split)
+        state = RunState()
+        state.apply(read(json.loads(json.dumps(write(began)))), 0)
+        found = told(state, "a", spec, SETTINGS).newcomers
+        assert [one.part for one in found] == ["test", "validation"]
+        before = [split.search_data(), split.train]
+        for one, seen, held in zip(found, before, (split.test, split.valid), strict=True):
+            had = {user for user in range(30) if len(seen.row(user))}
+            known = set(seen.indices.tolist())
+            held_pairs = list(zip(held.users().tolist(), held.indices.tolist(), strict=True))
+            new = [item for _, item in held_pairs if item not in known]
+            assert (one.pairs, one.new_pairs, one.new_items) == (
+                len(held_pairs), len(new), len(set(new))
+            )  # fmt: skip
+            users = {user for user, _ in held_pairs}
+            assert (one.users, one.new_users) == (len(users), len(users - had))
+            assert one.since in split.name
+            assert f"note: {newcomer_words(one)}" in evidence(data, spec.split)
+        assert any(one.new_users for one in found)
+
+    def test_without_a_date_nobody_is_a_newcomer(self) -> None:
+        assert newcomers(self.data(), SplitPlan()) == []
 
     def test_nobody_comes_back(self) -> None:
         plan = SplitPlan("time", HoldOut("since", 20 * 86_400), HoldOut("since", 8 * 86_400))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
 
@@ -16,8 +17,10 @@ from recsys.models import config_from_flat
 from recsys.split import HoldOut, SplitPlan, make_split
 from recsys.split_plan import Order
 from search.record import result
+from search.record.state import RunState
 from search.space.reader import ORDERS
 from search.stages import orders
+from search.stages import test as test_stage
 from search.stages.winner import FinalTraining
 from search.summary import ORDER_WORDS, order_words
 
@@ -98,6 +101,46 @@ def test_by_time_only_people_with_a_history_count(measured: Any) -> None:
     assert (train.degrees()[test.degrees() > 0] > 0).all()
 
 
+def test_by_time_the_test_is_asked_for_its_own_number(
+    measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same model on the same people: nothing is trained again, whatever its seed."""
+    run = stages(data(), SplitPlan("time", HoldOut("ratio", 0.3)))
+    known = result.WithHistory(users=9, winner=0.4, rivals={"popularity": 0.3, "ease": 0.9})
+    told = TESTED.model_copy(update={"with_history": known})
+    monkeypatch.setattr(orders, "tested", lambda state: told)
+    found = orders.by_order(run)
+    assert found is not None
+    assert found["time"] == (0.4, 0.3)
+    assert set(found) == {"random", "latest", "time"} and len(measured) == 2
+
+
+def test_what_the_test_keeps_is_what_training_again_would_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow twin: the winner's training and popularity on the part that `_parts` makes."""
+    dataset, plan = data(), SplitPlan("time", HoldOut("ratio", 0.3))
+    run = stages(dataset, plan)
+    winner = FinalTraining(config_from_flat({"model": "ease", "ease_l2": 3.0}), 1, 1, "cpu")
+    monkeypatch.setattr(test_stage, "winner_training", lambda run, what: winner)
+    monkeypatch.setattr(test_stage, "blended", lambda state: None)
+    monkeypatch.setattr(test_stage, "side_by_side", lambda run, *works: [
+        work.function(*work.arguments) for work in works
+    ])  # fmt: skip
+    monkeypatch.setattr(test_stage, "chosen", lambda run: {})
+    run.state = RunState()
+    run.metrics, run.folder = ("ndcg@5",), SimpleNamespace(path=tmp_path)
+    run.resources.cpus_per_trial, run.settings.time_budget = 1, None
+    found = test_stage.test(run)
+    assert found.with_history is not None and found.users is not None
+    assert 0 < found.with_history.users < found.users
+    train, test = dict(orders._parts(run))["time"]
+    slow = orders.order_task(winner, train, test, "ndcg@5")
+    known = found.with_history
+    assert (known.winner, known.rivals["popularity"]) == pytest.approx(slow, abs=1e-12)
+    assert known.winner != pytest.approx((found.values or {})["ndcg@5"])
+
+
 def test_lists_in_order_have_no_dates(measured: Any) -> None:
     found = orders.by_order(stages(data(timed=False), SplitPlan("latest", HoldOut("fixed", 2))))
     assert found is not None
@@ -127,14 +170,28 @@ def test_there_is_time_with_a_late_deadline(measured: Any) -> None:
 
 
 def test_the_words() -> None:
-    told = result.RunResult(
-        metric="map@10", split_orders={"time": (0.1, 0.125), "random": (0.2, 0.05)}
-    )
+    found = {"latest": (0.3, 0.25), "time": (0.1, 0.125), "random": (0.2, 0.05)}
+    told = result.RunResult(metric="map@10", split_orders=found, split_order="time")
     assert order_words(told) == (
-        "map@10 of this config / of popularity on test items held out at random 0.2000 / 0.0500, "
-        "all after one date 0.1000 / 0.1250"
+        "this split, by one date, shows 0.80 x popularity (map@10 0.1000 against 0.1250); "
+        "a split at random would have shown 4.00 x popularity (map@10 0.2000 against 0.0500); "
+        "a split by each user's latest items would have shown 1.20 x popularity (map@10 0.3000 "
+        "against 0.2500)"
     )
+    new = result.Newcomers(part="test", new_users=3)
+    some = told.model_copy(update={"newcomers": (new,)})
+    assert "(map@10 0.1000 against 0.1250, without new users)" in order_words(some)
+    assert order_words(some).count("without") == 1
     assert order_words(result.RunResult(metric="map@10")) == ""
+
+
+def test_the_words_of_an_earlier_version_and_where_popularity_finds_nothing() -> None:
+    found = {"time": (0.1, 0.00004), "random": (0.2, 0.05)}
+    told = result.RunResult(metric="map@10", split_orders=found)
+    assert order_words(told) == (
+        "a split at random shows 4.00 x popularity (map@10 0.2000 against 0.0500); "
+        "a split by one date shows map@10 0.1000 against popularity's 0.0000"
+    )
 
 
 def test_every_order_has_its_rules_and_its_words() -> None:

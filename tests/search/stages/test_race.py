@@ -298,6 +298,13 @@ class TestLastStages:
         kept = load_test_values(tmp_path)
         assert kept is not None and kept.values.mean() == found.values["map@5"]
         assert np.array_equal(kept.users, np.flatnonzero(split.test.degrees()))
+        kinds = found.groups.by_user, found.groups.by_item
+        assert [sum(one.pairs for one in kind) for kind in kinds] == [split.test.nnz] * 2
+        assert sum(one.users for one in found.groups.by_user) == found.users
+        mean = sum(one.value * one.users for one in found.groups.by_user) / found.users
+        assert mean == pytest.approx(found.values["map@5"])
+        for one in (*kinds[0], *kinds[1]):
+            assert list(one.rivals) == list(found.baselines)
 
     def test_the_model_is_written_by_the_driver(self, tmp_path: Path, split: Split) -> None:
         run = self.run_of(tmp_path, split)
