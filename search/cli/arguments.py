@@ -398,6 +398,9 @@ def command_parser(command: str) -> Parser:
             parser.add_argument(
                 "--verify", action="store_true", help="compare everything afterwards"
             )
+            parser.add_argument(
+                "--champion", action="store_true", help="make its model the champion there"
+            )
         case "fetch":
             parser.description = "Bring a run here from the head of a cluster (docs/cluster.md)."
             parser.add_argument(

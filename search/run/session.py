@@ -247,6 +247,8 @@ class Session:
             table = leak_lines(read_run(self.folder.path))
             left_out = [("left out", line) for line in self.place.lines]
             self.display.summary([*table, *result_rows(found, self.folder.path), *left_out])
+        if delivery.registered is not None and status == Status.DONE:
+            self.display.note(delivery.registered)
         if not delivery.delivered:
             self.display.note(delivery.sentence())
         return status

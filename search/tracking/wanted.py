@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from recsys.errors import InputError
 from search.paths import NAME
 from search.record.events import SECONDS, State, Status
+from search.record.measured import TEST_VALUES
 from search.record.result import RunResult, read_result, refit_of
 from search.record.standing import leads
 from search.record.state import RunState, TrialRecord
@@ -41,7 +42,7 @@ PARENT_STATUS = {
 FIRST_ARTIFACTS = ("spec.yaml", "provenance.json")
 LAST_ARTIFACTS = (
     *("trials.csv", "epochs.csv", "race.csv", "best.json"),
-    *("result.json", "report.html", "submission.csv"),
+    *("result.json", "report.html", "submission.csv", TEST_VALUES),
 )
 # Settings that --resume may change (parameters in MLflow can't) or that are nobody's business.
 _NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage"}
