@@ -311,6 +311,12 @@ def search_parser() -> Parser:
         metavar="URI",
         help="MLflow (default: the local store)",
     )
+    where.add_argument(
+        "--system-metrics",
+        action="store_const",
+        const=True,
+        help="into MLflow also how busy this machine is: processors and memory",
+    )
     return parser
 
 

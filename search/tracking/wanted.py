@@ -45,10 +45,18 @@ LAST_ARTIFACTS = (
     *("result.json", "report.html", "submission.csv", TEST_VALUES),
 )
 # Settings that --resume may change (parameters in MLflow can't) or that are nobody's business.
-_NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage"}
+_NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage", "system_metrics"}
 _MADE_UP = re.compile(r"-\d{8}-\d{6}(-\d+)?$")  # see `record.folder.default_names`
 _NO_METRICS = {"version", "best_config", "best_params"}
 _MAX_TAG, _MAX_PARAM = 7_000, 5_000
+
+
+# What MLflow itself would call it: its page of a run has a tab for names that begin so.
+_SYSTEM = {
+    "system/cpu_utilization_percentage": "cpu_percent",
+    "system/system_memory_usage_megabytes": "memory_mb",
+    "system/system_memory_usage_percentage": "memory_percent",
+}
 
 
 class Point(NamedTuple):
@@ -169,7 +177,7 @@ def run_params(state: RunState) -> dict[str, str]:
 
 
 def run_points(state: RunState) -> list[Point]:
-    """Best value so far after each ended trial, and every value of the race."""
+    """Best value so far after each ended trial, all values of the race, the machine's load."""
     points: list[Point] = []
     over = [t for t in state.trials.values() if t.ended is not None]
     over.sort(key=lambda t: (t.ended or 0.0, t.number))
@@ -183,6 +191,9 @@ def run_points(state: RunState) -> list[Point]:
         if row.value is not None:
             name = clean(f"race.{config_id}")
             points.append(Point(name, row.value, ms(row.time), replicate))
+    for count, seen in enumerate(state.machine):
+        for name, known in _SYSTEM.items():
+            points.append(Point(name, getattr(seen, known), ms(seen.time), count))
     return points
 
 
