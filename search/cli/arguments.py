@@ -311,6 +311,12 @@ def search_parser() -> Parser:
         metavar="URI",
         help="MLflow (default: the local store)",
     )
+    where.add_argument(
+        "--system-metrics",
+        action="store_const",
+        const=True,
+        help="into MLflow also how busy this machine is: processors and memory",
+    )
     return parser
 
 
@@ -397,6 +403,9 @@ def command_parser(command: str) -> Parser:
             )
             parser.add_argument(
                 "--verify", action="store_true", help="compare everything afterwards"
+            )
+            parser.add_argument(
+                "--champion", action="store_true", help="make its model the champion there"
             )
         case "fetch":
             parser.description = "Bring a run here from the head of a cluster (docs/cluster.md)."

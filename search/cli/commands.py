@@ -142,11 +142,15 @@ def command_report(options: argparse.Namespace) -> int:
 def command_sync(options: argparse.Namespace) -> int:
     """Deliver what MLflow does not have yet."""
     from search.tracking.driver import sync
-    from search.tracking.verify import verify_delivery
+    from search.tracking.verify import make_champion, verify_delivery
 
     folder = _open(options)
     status = sync(folder.path, options.tracking_uri)
     print(status.sentence())  # noqa: T201
+    if options.champion:
+        print(make_champion(folder.path, options.tracking_uri))  # noqa: T201
+    elif status.registered is not None:
+        print(status.registered)  # noqa: T201
     if status.delivered and options.verify:
         problems = verify_delivery(folder.path, options.tracking_uri)
         for problem in problems:

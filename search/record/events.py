@@ -281,6 +281,16 @@ class RivalChosen(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MachineSeen(Event):
+    """How busy the driver's machine is, all programs together; written where it was asked for."""
+
+    kind = "machine"
+    cpu_percent: float
+    memory_mb: float
+    memory_percent: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionEnded(Event):
     """The last line of a session that ended in order."""
 
@@ -299,7 +309,8 @@ _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         *(SessionBegan, PaceSet, TrialMade, TrialBegan, EpochsReported, TrialEnded),
-        *(StageMarked, RacePlanned, ReplicateRaced, RivalChosen, SessionEnded),
+        *(StageMarked, RacePlanned, ReplicateRaced, RivalChosen, MachineSeen),
+        SessionEnded,
     )
 }
 _EVERY_KIND = {f.name for f in fields(Event)}

@@ -62,6 +62,22 @@ class Comparison(ResultPart):
         return (known[0], known[1], known[2]) if len(known) == 3 else None
 
 
+# A loss that counts as none, as a share of the value: below it two models are as good as equal.
+EQUAL_WITHIN = 0.01
+
+
+def succeeds(found: Comparison, before: float | None) -> bool:
+    """Whether a model is better than the one in use, or equal: its mean is not lower, or all of the
+    interval says that it loses less than `EQUAL_WITHIN` of `before`, the other's value.
+
+    "Not proven worse" would not do: with few users nothing is proven, and a worse model would pass.
+    """
+    if (known := found.measured) is None:
+        return False
+    gain, low, _ = known
+    return gain >= 0 or low > -EQUAL_WITHIN * (before or 0.0)
+
+
 class Finalist(ResultPart):
     """A finalist of the race."""
 
@@ -210,12 +226,12 @@ class RefitOf(ResultPart):
     data: str = _about("name of the data it was trained on", "")
     valid: Number = _about("its value on its own validation items")
     comparison: Comparison | None = _about("this model against that one, on what was held out here")
+    before: Number = _about("the value of that one there; none in runs of earlier versions")
 
     @property
     def stands(self) -> bool:
-        """Whether a paired test was made and did not find this model worse."""
-        c = self.comparison
-        return c is not None and not (c.proven and (c.gain or 0.0) < 0)
+        """Whether both were compared, and this model is better or equal."""
+        return self.comparison is not None and succeeds(self.comparison, self.before)
 
 
 class RunResult(ResultPart):

@@ -14,7 +14,8 @@ class Settings:
     """Everything but the space. Paths are absolute; `time_budget` in seconds.
 
     settles: whether the search ends where more trials gain too little, see `search.tune.settled`.
-    tracking_uri: None is the local store of the checkout, wherever that is now.
+    tracking_uri: None is the local store of the checkout, wherever that is now. system_metrics:
+    whether the journal says now and then how busy this machine is.
     """
 
     data: str
@@ -34,6 +35,7 @@ class Settings:
     split_digest: str = ""
     submission_sep: str = BLANK
     settles: bool = False
+    system_metrics: bool = False
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Settings:

@@ -19,6 +19,7 @@ from search.record.events import (
     SECONDS,
     EpochsReported,
     Event,
+    MachineSeen,
     Other,
     PaceSet,
     RacePlanned,
@@ -173,6 +174,7 @@ class RunState:
     race: dict[tuple[str, int], ReplicateRaced] = field(default_factory=dict)
     grid: RacePlanned | None = None  # of the last race that began
     rivals: dict[str, RivalChosen] = field(default_factory=dict)
+    machine: list[MachineSeen] = field(default_factory=list)
     status: Status = Status.RUNNING
     finished: float | None = None
     run: SessionBegan = field(default_factory=SessionBegan)  # of all sessions, later ones win
@@ -214,6 +216,8 @@ class RunState:
                 self.race[event.config_id, event.replicate] = event
             case RivalChosen():
                 self.rivals[event.name] = event
+            case MachineSeen():
+                self.machine.append(event)
             case SessionEnded():
                 self.status, self.finished = event.status, time
             case Other():

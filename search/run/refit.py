@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from search.paste import command
 from search.record.folder import RunFolder, check_runs_dir, default_names
-from search.record.result import RunResult, read_result
+from search.record.result import read_result
 from search.report.page import render_report
 from search.run.again import Again, WonRun
 from search.run.opened import absolute
@@ -17,7 +16,7 @@ from search.run.refit_record import record
 from search.screen.display import Display
 from search.summary import result_rows
 from search.tracking.driver import sync
-from search.tracking.memory import Delivered, known_uri
+from search.tracking.memory import known_uri
 from search.tracking.where import check_tracking_uri
 
 
@@ -75,28 +74,11 @@ def refit(options: RefitOptions) -> int:
         export = command("export", folder.path, "-o", "submission.csv")
         display.summary(result_rows(found, folder.path, [export]))
     status = sync(folder.path, uri)
-    for line in [*_registered(folder, found), status.sentence()]:
-        display.note(line)
+    for line in [status.registered, status.sentence()]:
+        if line is not None:
+            display.note(line)
     return 0
 
 
 def _given(value: Any, before: Any) -> Any:
     return before if value is None else value
-
-
-def _registered(folder: RunFolder, found: RunResult) -> Iterator[str]:
-    """The version in MLflow's registry, and whether it leads."""
-    delivered, of = Delivered.read(folder.path), found.refit_of
-    if delivered is None or not delivered.model:
-        return
-    assert of is not None
-    _, name, version, leads = delivered.model
-    if leads:
-        why = "it is the champion now"
-    elif of.stands:
-        why = f"the champion is another one than the model of {of.run}, and stays"
-    elif of.comparison is None:
-        why = "the champion stays, for nothing could be compared"
-    else:
-        why = f"the champion stays, for the model of {of.run} is better on the same items"
-    yield f"registered as {name}, version {version}: {why}"

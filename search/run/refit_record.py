@@ -108,10 +108,11 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
 def _of(work: Again, done: Trained) -> RefitOf:
     """Where the model comes from, and both on the items held out now."""
     origin, metric = work.origin, work.origin.spec.metric
-    found = None
+    found = before = None
     if parse_metric(metric).kind in PER_USER:
         rng = np.random.default_rng([work.settings.seed, 9])
         mine = (done.test or done.validation).per_user[metric]
+        before = done.earlier.values[metric]
         part = "validation" if done.test is None else "test"
         found = comparison(
             origin.folder.name,
@@ -127,6 +128,7 @@ def _of(work: Again, done: Trained) -> RefitOf:
         data=origin.state.run.dataset or "",
         valid=None if result is None else result.valid,
         comparison=found,
+        before=before,
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from recsys.split import Split
 from search.machine import ray_folder
 from search.machine.cluster import Cluster
 from search.machine.nodes import Place
+from search.machine.usage import Meter, Watch
 from search.machine.workers import NoWorkersError
 from search.paste import PROG
 from search.record.events import (
     STAGES,
+    MachineSeen,
     SessionBegan,
     SessionEnded,
     StageMarked,
@@ -97,7 +100,7 @@ class Session:
             cause: BaseException | None = None
             try:
                 cluster = self._cluster()
-                with cluster, self.display.live():
+                with cluster, self.display.live(), self._watch(journal):
                     run = self._stages(journal, cluster)
                     self._go(run)
                 status = Status.DONE
@@ -131,6 +134,17 @@ class Session:
                 raise cause
             raise disk from cause
         return status
+
+    def _watch(self, journal: Journal) -> AbstractContextManager[object]:
+        """What writes into the journal how busy this machine is, where that was asked for."""
+        if not self.settings.system_metrics:
+            return nullcontext()
+        try:
+            meter = Meter()
+        except (OSError, ValueError, KeyError):
+            self.display.note("--system-metrics: this system does not say how busy it is")
+            return nullcontext()
+        return Watch(meter, lambda usage: journal.append(MachineSeen(**asdict(usage))))
 
     def _cluster(self) -> Cluster:
         gone = "the cluster's head is gone, or the search was killed"
@@ -248,6 +262,8 @@ class Session:
             table = leak_lines(read_run(self.folder.path))
             left_out = [("left out", line) for line in self.place.lines]
             self.display.summary([*table, *result_rows(found, self.folder.path), *left_out])
+        if delivery.registered is not None and status == Status.DONE:
+            self.display.note(delivery.registered)
         if not delivery.delivered:
             self.display.note(delivery.sentence())
         return status

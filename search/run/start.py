@@ -79,6 +79,7 @@ CHANGEABLE = {
     "storage": "--storage",
     "tracking_uri": "--tracking-uri",
     "submission_sep": "--submission-sep",
+    "system_metrics": "--system-metrics",
 }
 
 
@@ -110,6 +111,7 @@ class Options:
     storage: str | None = None
     tracking_uri: str | None = None
     submission_sep: str | None = None
+    system_metrics: bool | None = None
 
     def said(self, names: Mapping[str, str]) -> dict[str, str]:
         """Those of `names` that were given, with the option's spelling."""
@@ -176,6 +178,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         tracking_uri=store_of(options, None),
         submission_sep=options.submission_sep or BLANK,
         settles=settles_of(options, spec, before=False),
+        system_metrics=bool(options.system_metrics),
     )
     _check_separator(spec, options)
     check_up_to(options.overrides, settings.time_budget, settles=settings.settles)
@@ -297,6 +300,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
             tracking_uri=store_of(options, before.tracking_uri),
             submission_sep=options.submission_sep or before.submission_sep,
             settles=settles_of(options, spec, before=before.settles and not more),
+            system_metrics=before.system_metrics or bool(options.system_metrics),
         )
         _check_separator(spec, options)
         notes = plan.notes

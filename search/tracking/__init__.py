@@ -6,8 +6,9 @@ store's file can be used, `reach` whether a server answers, `memory` what has ar
 
 `courier` is a process of its own, which reads a run folder and brings it to MLflow: `delivery` is
 one pass, `wanted` what should be there, `store` the opened store, `champion` and `pyfunc` the
-model, `description` and `views` how the pages of a search look; `moved` mends a store that was
-moved, `verify` compares all of it. `ui` serves the pages, by `ui_server`.
+model, `succession` whether it leads, `description` and `views` how the pages of a search look;
+`moved` mends a store that was moved, `verify` compares all of it. `ui` serves the pages, by
+`ui_server`.
 
 Others import: driver, memory, ui, verify, wanted, where.
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import recsys
+from recsys.errors import ConfigError
 from recsys.models.catalogue import load_ids
 from recsys.models.saved import is_whole, weights_of
+from search.record.folder import JOURNAL
 from search.record.handed import MODEL, file_digest
-from search.record.result import refit_of
+from search.record.journal import read_state
 from search.record.state import RunState
 from search.tracking import wanted
-from search.tracking.store import Store
+from search.tracking.memory import Delivered
+from search.tracking.store import Store, open_store
+from search.tracking.succession import ALIAS, succession
 
-if TYPE_CHECKING:
-    from search.tracking.memory import Delivered
-
-ALIAS, PREVIOUS, ARTIFACT = "champion", "previous", "model"
+PREVIOUS, ARTIFACT = "previous", "model"
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
 INPUTS = ("user_id", "items", "similar_to")
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
@@ -57,11 +58,31 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
         version_found = client.create_model_version(
             name, source, done.run_id, tags=tags, await_creation_for=None
         )
-    by_leak = wanted.won_by_leak(state, wanted.known_result(run_dir))
-    leads = not by_leak and _may_lead(client, name, state)
-    if leads:
-        _crown(client, name, str(version_found.version))
-    done.model = [digest, name, str(version_found.version), leads]
+    number, found = str(version_found.version), succession(client, name, run_dir, state)
+    if found.leads:
+        _crown(client, name, number)
+    client.update_model_version(name, number, found.why)
+    done.model = [digest, name, number, found.leads, found.why, found.open]
+
+
+def crown(run_dir: Path, uri: str, experiment: str) -> str:
+    """Make the version of a run's model the champion, whatever its test said; a line that says so.
+
+    ConfigError where the store has no version of it, or where it can't be one (ADR 54).
+    """
+    done = Delivered.load(run_dir, uri, experiment)
+    state = read_state(run_dir / JOURNAL)
+    if wanted.won_by_leak(state, wanted.known_result(run_dir)):
+        raise ConfigError(f"{run_dir.name}: its winner was chosen knowing held-out items")
+    digest = model_digest(run_dir / MODEL)
+    client, name = open_store(uri, experiment).client, wanted.model_name(state)
+    found = _version(client, name, done.run_id, digest) if digest and done.run_id else None
+    if found is None:
+        raise ConfigError(f"{run_dir.name}: MLflow has no version of its model")
+    _crown(client, name, str(found.version))
+    done.model = [digest, name, str(found.version), True, "it was made the champion", False]
+    done.save(run_dir)
+    return done.registered(run_dir) or ""
 
 
 def _crown(client: Any, name: str, version: str) -> None:
@@ -88,29 +109,6 @@ def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
         if found.name == name and found.tags.get("weights") == digest:
             return found
     return None
-
-
-def _may_lead(client: Any, name: str, state: RunState) -> bool:
-    """Whether a model becomes the champion: that of a search if it is the newest; one that was
-    trained again if a paired test did not find it worse than the champion it was compared with.
-    """
-    of = refit_of(state)
-    if of is None:
-        return _is_newest(client, name, state.finished or 0.0)
-    number = client.get_registered_model(name).aliases.get(ALIAS)
-    if number is None:
-        return True
-    current = client.get_model_version(name, number)
-    return of.stands and current.tags.get(wanted.UID_TAG) in (of.uid, state.uid)
-
-
-def _is_newest(client: Any, name: str, finished: float) -> bool:
-    """Whether no champion comes from a run that finished later (an old run synced late)."""
-    number = client.get_registered_model(name).aliases.get(ALIAS)
-    if number is None:
-        return True
-    current = client.get_model_version(name, number)
-    return float(current.tags.get("finished") or 0.0) <= finished
 
 
 def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str) -> None:

@@ -63,7 +63,8 @@ class Delivered:
     children: dict[str, Child] = field(default_factory=dict)
     # name -> size, mtime, digest; of a table, which is no file here, size and digest
     artifacts: dict[str, list[Any]] = field(default_factory=dict)
-    model: list[Any] = field(default_factory=list)  # digest of the weights, name, version
+    # digest of the weights, name, version, whether it leads, why, whether a person may make it lead
+    model: list[Any] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
     time: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)  # another store: why it has nothing
@@ -85,6 +86,16 @@ class Delivered:
             return Delivered(**{k: v for k, v in values.items() if k != "pending"})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    def registered(self, run_dir: Path) -> str | None:
+        """A line on the version in MLflow's registry: whether it leads, and why."""
+        if len(self.model) < 6:  # none, or of an earlier version
+            return None
+        _, name, version, leads, why, may = self.model
+        line = f"registered as {name}, version {version}: {why}"
+        if leads or not may:
+            return line
+        return f"{line}; to make it the champion: {command('sync', run_dir, '--champion')}"
 
     def lacking(self, state: RunState) -> list[str]:
         """Ids of the trials that MLflow does not have in full."""
@@ -117,7 +128,7 @@ class Delivered:
 class DeliveryStatus:
     """How much of a run MLflow has. `pending`: trials (and the search itself) not there in full.
 
-    `trials`: how many trials of the run have begun.
+    `trials`: how many trials of the run have begun. `registered`: a line on its model.
     """
 
     delivered: bool
@@ -128,6 +139,7 @@ class DeliveryStatus:
     run_id: str | None = None
     experiment_id: str | None = None
     trials: int = 0
+    registered: str | None = None
 
     def sentence(self) -> str:
         """One line for a person."""
@@ -169,6 +181,7 @@ def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
         record.run_id or None,
         record.experiment_id or None,
         sum(t.attempt > 0 for t in state.trials.values()),
+        record.registered(run_dir),
     )
 
 

@@ -13,10 +13,11 @@ from search.record.handed import disagreement, file_digest
 from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
-from search.tracking.champion import ALIAS, model_digest
+from search.tracking.champion import crown, model_digest
 from search.tracking.description import NOTE_TAG, description
 from search.tracking.memory import known_uri
 from search.tracking.store import Store, open_store
+from search.tracking.succession import ALIAS
 from search.tracking.views import Page, experiment_tags
 from search.tracking.where import EXPERIMENT, check_tracking_uri
 
@@ -188,3 +189,9 @@ def verify_delivery(run_dir: Path | str, uri: str | None = None) -> list[str]:
     uri = check_tracking_uri(uri or known_uri(run_dir))
 
     return differences(run_dir, uri, EXPERIMENT)
+
+
+def make_champion(run_dir: Path | str, uri: str | None = None) -> str:
+    """Make the model of a run the champion, as `champion.crown`; imports mlflow likewise."""
+    run_dir = Path(run_dir).resolve()
+    return crown(run_dir, check_tracking_uri(uri or known_uri(run_dir)), EXPERIMENT)

@@ -3,24 +3,33 @@
 A view holds what is searched for, the order, the columns and the charts, in the form of MLflow
 3.17's own page (`mlflow.sharedViewState.KEY`: a name, two times, and the page's state as JSON).
 They stand in its menu of views, and `ui` prints the address that opens one.
+
+What that page does with them (looked up in its scripts): it loads the first 100 runs of the order,
+and more when asked; it titles a chart by what is drawn, whatever `displayName` says, and a section
+of charts as the view says. Runs are nested under their parents only where nothing is searched for
+and the order is that of time, and a page of 100 runs is then the trials of one search.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.record.state import RunState
+from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
 
 KIND_TAG, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
 VIEW_TAG = "mlflow.sharedViewState."
 SEARCHES = "searches"
 MAX_COLUMNS, MAX_AXES = 8, 6
+LOADED = 100  # runs that the page loads at first
+MAX_PLAIN = 5000  # letters of a tag that every server keeps; what is longer is compressed
 _NAME, _BEGAN = "attributes.`Run Name`", "runDateAndNestInfo"  # ids of columns always there
 _TRAINING = "workflowType=machine_learning"  # not MLflow's mode for language models
 
@@ -68,15 +77,33 @@ def _began(state: RunState) -> int:
 
 
 def _view(name: str, time: int, page: dict[str, Any]) -> str:
-    """A saved view as the value of its tag (5,000 letters at most)."""
+    """A saved view as the value of its tag; a long page compressed, as MLflow compresses it."""
     inner = json.dumps(page, separators=(",", ":"))
+    if (plain := len(_envelope(name, time, inner))) > MAX_PLAIN:
+        packed = base64.b64encode(zlib.compress(inner.encode(), 9)).decode()
+        inner = f"deflate;{packed}"
+        assert len(inner) < plain
+    return _envelope(name, time, inner)
+
+
+def _envelope(name: str, time: int, inner: str) -> str:
     view = {"name": name, "createdAt": time, "updatedAt": time, "state": inner}
     return json.dumps(view, separators=(",", ":"), ensure_ascii=False)
 
 
+@dataclass(frozen=True)
+class _Section:
+    """Charts under a heading, which is all of their titles that a view can choose."""
+
+    title: str
+    charts: Sequence[dict[str, Any]]
+
+
 def _page(
-    search: str, order: str, columns: Sequence[str], charts: Sequence[dict[str, Any]], section: str
+    search: str, order: str, columns: Mapping[str, int], sections: Sequence[_Section], of: str
 ) -> dict[str, Any]:
+    """The page's state. columns: id -> width, in pixels; of: what its ids are made of."""
+    known = [(one, _uuid(f"{of}/{one.title}")) for one in sections]
     return {
         "searchFilter": search,
         "orderByKey": order,
@@ -85,27 +112,40 @@ def _page(
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
-        "selectedColumns": list(columns),
-        "columnOrder": [_NAME, _BEGAN, *columns],
-        "columnWidths": {_NAME: 300},
+        "selectedColumns": [name for name in columns if name not in (_NAME, _BEGAN)],
+        "columnOrder": list(columns),
+        "columnWidths": dict(columns),
         "runsHiddenMode": "SHOW_ALL",
+        "runListHidden": True,  # beside charts, where a phone has no room for both
         "compareRunSections": [
-            {"uuid": section, "name": "Search", "display": True, "isReordered": False}
+            {"uuid": key, "name": one.title, "display": True, "isReordered": False, "columns": 1}
+            for one, key in known
         ],
-        "compareRunCharts": list(charts),
+        "isAccordionReordered": True,  # the sections in this order, not by their names
+        "compareRunCharts": [
+            {"uuid": _uuid(f"{key}/{number}"), "metricSectionId": key, **chart}
+            for one, key in known
+            for number, chart in enumerate(one.charts)
+        ],
     }
 
 
 def _searches() -> dict[str, Any]:
-    columns = [
-        *(_metric(name) for name in ("test", "valid", "wall_s")),
-        *(_tag(name) for name in ("winner", "metric", "split")),
-        "attributes.`Dataset`",
-    ]
+    """All searches, the latest first: what a window of 1280 pixels has room for comes first."""
+    columns = {
+        _NAME: 230,
+        _BEGAN: 120,
+        _metric("test"): 75,
+        _metric("valid"): 75,
+        _tag("winner"): 300,
+        _metric("wall_s"): 75,
+        _tag("metric"): 80,
+        _tag("split"): 200,
+        "attributes.`Dataset`": 300,
+    }
     search = f"tags.`{wanted.ROLE_TAG}` = 'search'"
-    section = _uuid("searches")
-    charts = [_chart("BAR", "searches", section, metricKey="test", displayName="test")]
-    return _page(search, "attributes.start_time", columns, charts, section)
+    charts = [_chart("BAR", metricKey="test")]
+    return _page(search, "attributes.start_time", columns, [_Section("test", charts)], "searches")
 
 
 def _trials(state: RunState, run_id: str) -> dict[str, Any]:
@@ -114,66 +154,94 @@ def _trials(state: RunState, run_id: str) -> dict[str, Any]:
     metric = state.run.metric or "metric"
     common, others = searched_params(state)
     params = [wanted.clean(name) for name in [*common, *others]]
-    axes = [wanted.clean(name) for name in common[:MAX_AXES]]
-    columns = [
-        *(_metric(name) for name in ("best_value", "best_epoch", "busy_seconds")),
-        *(f"params.`{name}`" for name in params[:MAX_COLUMNS]),
-    ]
-    section = _uuid(state.uid)
+    columns = {
+        _NAME: 300,
+        _BEGAN: 130,
+        **{_metric(name): 105 for name in ("best_value", "best_epoch", "busy_seconds")},
+        **{f"params.`{name}`": 110 for name in params[:MAX_COLUMNS]},
+    }
+    began = sum(trial.attempt > 0 for trial in state.trials.values())
+    more = f" (best {LOADED} of {began:,})" if began > LOADED else ""
     key = wanted.clean(metric)
-    charts = [
-        _chart(
-            "LINE",
-            state.uid,
-            section,
-            metricKey=key,
-            selectedMetricKeys=[key],
-            displayName=f"{metric} by epoch",
-            xAxisKey="step",
-            useGlobalXaxisKey=False,
-            lineSmoothness=0,
-            useGlobalLineSmoothing=False,
-            runsCountToCompare=100,
-        ),
-        _chart(
+    curves = _chart(
+        "LINE",
+        metricKey=key,
+        selectedMetricKeys=[key],
+        xAxisKey="step",
+        useGlobalXaxisKey=False,
+        lineSmoothness=0,
+        useGlobalLineSmoothing=False,
+    )
+    sections = [_Section(f"{metric} by epoch{more}", [curves])]
+    for title, axes in _parallel(state):
+        chart = _chart(
             "PARALLEL",
-            state.uid,
-            section,
-            selectedParams=axes,
+            selectedParams=[wanted.clean(name) for name in axes],
             selectedMetrics=["best_value"],
             showAllRuns=True,
-            displayName=f"parameters and best {metric}",
-        ),
-    ]
+        )
+        sections.append(_Section(f"{title} and best {metric}{more}", [chart]))
     search = f"tags.`{wanted.PARENT_TAG}` = '{run_id}'"
-    return _page(search, _metric("best_value"), columns, charts, section)
+    return _page(search, _metric("best_value"), columns, sections, state.uid)
+
+
+def _parallel(state: RunState) -> list[tuple[str, list[str]]]:
+    """Charts of parallel coordinates, each a title and its parameters; a chart shows the runs that
+    have all of them. Where a parameter decides which others exist there is a chart for each of its
+    values, which stands first among the axes: other values may have the same parameters.
+    """
+    trials = state.in_order()
+    common, _ = searched_params(state)
+    charts = [("parameters", common[:MAX_AXES])] if common else []
+    if (decides := _deciding(trials, common)) is None:
+        return charts
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(str(trial.params[decides]), []).append(trial)
+    for value, group in groups.items():
+        own = [name for name in differing(group) if name in group[0].params]
+        own.sort(key=lambda name: name in common)  # what only some have comes first
+        if any(name not in common for name in own):
+            charts.append((f"{decides} {value}", [decides, *own[:MAX_AXES]]))
+    return charts
+
+
+def _deciding(trials: Sequence[TrialRecord], common: Sequence[str]) -> str | None:
+    """A parameter in words that all trials have, and that says which others they have; None where
+    all have the same."""
+    if len({frozenset(trial.params) for trial in trials}) < 2:
+        return None
+    for name in common:
+        known: dict[str, set[frozenset[str]]] = {}
+        for trial in trials:
+            known.setdefault(str(trial.params[name]), set()).add(frozenset(trial.params))
+        words = all(isinstance(trial.params[name], str) for trial in trials)
+        if words and all(len(sets) == 1 for sets in known.values()):
+            return name
+    return None
 
 
 def searched_params(state: RunState) -> tuple[list[str], list[str]]:
     """Parameters in which trials differ: those that all have, and those of some, common first."""
     trials = state.in_order()
-    values: dict[str, set[str]] = {}
-    known: Counter[str] = Counter()
-    for trial in trials:
-        for name, value in trial.params.items():
-            values.setdefault(name, set()).add(json.dumps(value, default=str))
-            known[name] += 1
-    differ = [name for name, found in values.items() if len(found) > 1]
+    known = Counter(name for trial in trials for name in trial.params)
+    differ = differing(trials)
     common = [name for name in differ if known[name] == len(trials)]
     others = sorted((name for name in differ if name not in common), key=lambda n: -known[n])
     return common, others
 
 
-def _chart(kind: str, of: str, section: str, **more: Any) -> dict[str, Any]:
-    name = more["displayName"]
-    return {
-        "type": kind,
-        "uuid": _uuid(f"{of}/{kind}/{name}"),
-        "metricSectionId": section,
-        "isGenerated": False,
-        "deleted": False,
-        **more,
-    }
+def differing(trials: Sequence[TrialRecord]) -> list[str]:
+    """Parameters with more than one value among trials, in the order of the space."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for name, value in trial.params.items():
+            values.setdefault(name, set()).add(json.dumps(value, default=str))
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def _chart(kind: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "isGenerated": False, "deleted": False, **more}
 
 
 def _uuid(name: str) -> str:

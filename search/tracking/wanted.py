@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from recsys.errors import InputError
 from search.paths import NAME
 from search.record.events import SECONDS, State, Status
+from search.record.measured import TEST_VALUES
 from search.record.result import RunResult, read_result, refit_of
 from search.record.standing import leads
 from search.record.state import RunState, TrialRecord
@@ -41,12 +42,21 @@ PARENT_STATUS = {
 FIRST_ARTIFACTS = ("spec.yaml", "provenance.json")
 LAST_ARTIFACTS = (
     *("trials.csv", "epochs.csv", "race.csv", "best.json"),
-    *("result.json", "report.html", "submission.csv"),
+    *("result.json", "report.html", "submission.csv", TEST_VALUES),
 )
 # Settings that --resume may change (parameters in MLflow can't) or that are nobody's business.
-_NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage"}
+_NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage", "system_metrics"}
 _MADE_UP = re.compile(r"-\d{8}-\d{6}(-\d+)?$")  # see `record.folder.default_names`
-_MAX_TAG, _MAX_PARAM, _MAX_RESULT_METRICS = 7_000, 5_000, 300
+_NO_METRICS = {"version", "best_config", "best_params"}
+_MAX_TAG, _MAX_PARAM = 7_000, 5_000
+
+
+# What MLflow itself would call it: its page of a run has a tab for names that begin so.
+_SYSTEM = {
+    "system/cpu_utilization_percentage": "cpu_percent",
+    "system/system_memory_usage_megabytes": "memory_mb",
+    "system/system_memory_usage_percentage": "memory_percent",
+}
 
 
 class Point(NamedTuple):
@@ -167,7 +177,7 @@ def run_params(state: RunState) -> dict[str, str]:
 
 
 def run_points(state: RunState) -> list[Point]:
-    """Best value so far after each ended trial, and every value of the race."""
+    """Best value so far after each ended trial, all values of the race, the machine's load."""
     points: list[Point] = []
     over = [t for t in state.trials.values() if t.ended is not None]
     over.sort(key=lambda t: (t.ended or 0.0, t.number))
@@ -181,16 +191,19 @@ def run_points(state: RunState) -> list[Point]:
         if row.value is not None:
             name = clean(f"race.{config_id}")
             points.append(Point(name, row.value, ms(row.time), replicate))
+    for count, seen in enumerate(state.machine):
+        for name, known in _SYSTEM.items():
+            points.append(Point(name, getattr(seen, known), ms(seen.time), count))
     return points
 
 
 def run_results(state: RunState, result: RunResult | None) -> list[Point]:
-    """Every number of result.json, `test`, `test_metrics.map_at_50` and so on."""
+    """Every number of result.json, `test`, `test_metrics.map_at_50` and so on; the winner's config
+    is a tag."""
     time = ms(state.finished)
     values = {} if result is None else result.plain()
-    values.pop("version", None)
-    found = [Point(clean(k), v, time, 0) for k, v in _numbers("", values)]
-    return found[:_MAX_RESULT_METRICS]
+    kept = {name: value for name, value in values.items() if name not in _NO_METRICS}
+    return [Point(clean(k), v, time, 0) for k, v in _numbers("", kept)]
 
 
 def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
@@ -320,15 +333,36 @@ def _split_digest(state: RunState) -> str | None:
     return state.run.split_digest or state.settings.get("split_digest") or None
 
 
+# What a pair of numbers holds, by the end of the name above it or of the one above that.
+_PAIRS = {"ci": ("low", "high"), "split_orders": ("winner", "popularity")}
+_NAMES = ("against", "id")  # what an object of a list is called by
+
+
 def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Numbers inside nested objects under dotted names; intervals as `.low` and `.high`."""
-    if isinstance(value, bool) or prefix.startswith(("best_config", "best_params")):
+    """Numbers inside nested objects under dotted names: ends of intervals as `.low` and `.high`,
+    objects of a list by what they are called (`race.finalists.t0007.mean`), others by their place.
+    """
+    if isinstance(value, bool):
         return
     if isinstance(value, int | float):
         yield prefix, float(value)
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _numbers(f"{prefix}.{key}" if prefix else str(key), inner)
-    elif isinstance(value, list) and len(value) == 2 and prefix.endswith("ci"):
-        for end, inner in zip(("low", "high"), value, strict=True):
-            yield from _numbers(f"{prefix}.{end}", inner)
+    elif isinstance(value, list):
+        names: list[str] = []
+        for place, inner in enumerate(value):
+            name = _name_in_list(prefix, place, inner, len(value))
+            names.append(name if name not in names else f"{name}.{place}")
+            yield from _numbers(f"{prefix}.{names[-1]}", inner)
+
+
+def _name_in_list(prefix: str, place: int, value: Any, length: int) -> str:
+    if isinstance(value, dict):
+        known = [str(value[key]) for key in _NAMES if value.get(key)]
+        return known[0] if known else str(place)
+    parts = prefix.split(".")
+    for end, pair in _PAIRS.items():
+        if length == 2 and any(part.endswith(end) for part in (parts[0], parts[-1])):
+            return pair[place]
+    return str(place)

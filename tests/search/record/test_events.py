@@ -12,6 +12,7 @@ from search.record.events import (
     _KINDS,
     EpochsReported,
     Event,
+    MachineSeen,
     Other,
     PaceSet,
     RacePlanned,
@@ -50,6 +51,10 @@ LINES: list[tuple[str, Event]] = [
         PaceSet(
             rates={"bpr hard": 1e-9}, trial_seconds=46.5, eval_seconds=0.25, users=3000, time=1.5
         ),
+    ),
+    (
+        '{"t":"machine","cpu_percent":81.5,"memory_mb":2048.5,"memory_percent":25.1,"time":1.5}',
+        MachineSeen(cpu_percent=81.5, memory_mb=2048.5, memory_percent=25.1, time=1.5),
     ),
     (
         '{"t":"trial","id":"t0000","number":0,"params":{"lr":0.1},"config":{"lr":0.1},"seed":7,'

@@ -107,7 +107,7 @@ NO_CATALOGUE = pytest.mark.parametrize(
 
 def end(run: FakeRun, status: Status) -> Status:
     """The end of a session of this run, with nobody to deliver to."""
-    delivered: Any = SimpleNamespace(delivered=True, sentence=str)
+    delivered: Any = SimpleNamespace(delivered=True, sentence=str, registered=None)
     tracker: Any = SimpleNamespace(close=lambda _s: delivered)
     nothing: Any = SimpleNamespace(summary=lambda _rows: None, live=contextlib.nullcontext)
     session = Session(nothing, nothing, nothing, nothing, run.folder, nothing)

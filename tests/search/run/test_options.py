@@ -114,6 +114,7 @@ USED = {
     "storage": ("/mnt/x", "/mnt/x"),
     "tracking_uri": ("http://h:5000", "http://h:5000"),
     "submission_sep": (r"\t", "\t"),
+    "system_metrics": (None, True),
 }
 
 
@@ -123,7 +124,8 @@ def test_what_may_change_is_used_on_a_resume(begun, monkeypatch, way, name):
     if name in ("data", "min_rating", "columns"):
         return  # see below
     text, value = USED[name]
-    session = go(monkeypatch, *way, "--run", "r", CHANGEABLE[name], text)
+    said = (CHANGEABLE[name],) if text is None else (CHANGEABLE[name], text)
+    session = go(monkeypatch, *way, "--run", "r", *said)
     assert getattr(session.settings, name) == value
     assert session.spec.trials == (2 if way[0] == "--extend" else 6)  # none has ended yet
 

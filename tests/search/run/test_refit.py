@@ -144,7 +144,7 @@ def searched(home: Path, *, blend: bool = False) -> RunFolder:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(refit_module, "check_tracking_uri", lambda uri: uri)
-    said = SimpleNamespace(sentence=lambda: "delivered")
+    said = SimpleNamespace(sentence=lambda: "delivered", registered=None)
     monkeypatch.setattr(refit_module, "sync", lambda *_: said)
     write(tmp_path / "new.csv", rows(100, 14))
     return tmp_path

@@ -29,7 +29,9 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     for step in ("_begin", "_stages", "_go"):
         monkeypatch.setattr(Session, step, lambda *_: None)
     monkeypatch.setattr(Session, "_cluster", lambda _: contextlib.nullcontext())
-    nothing: Any = SimpleNamespace(live=contextlib.nullcontext, tracking_uri="nowhere")
+    nothing: Any = SimpleNamespace(
+        live=contextlib.nullcontext, tracking_uri="nowhere", system_metrics=False
+    )
 
     def full(*_: object) -> None:
         raise StorageError.at(run.path / "trials.csv", FULL)

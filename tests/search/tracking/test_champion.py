@@ -114,7 +114,7 @@ def test_an_old_run_synced_late_and_a_leaky_one_do_not_become_champion(tmp_path:
     leaky = finished(tmp_path / "runs", "leaky", seed=2, leaky=True)
     assert deliver(leaky, uri)
     assert champion(uri) == [("champion", 1)]
-    newest = finished(tmp_path / "runs", "newest", seed=3)
+    newest = finished(tmp_path / "runs", "newest", seed=3)  # no values: nothing to compare by
     assert deliver(newest, uri)
     assert champion(uri) == [("champion", 4), ("previous", 1)]
     (newest.path / "delivery.json").unlink()  # delivered again, it does not succeed itself
@@ -125,15 +125,16 @@ def test_an_old_run_synced_late_and_a_leaky_one_do_not_become_champion(tmp_path:
         assert verify_delivery(run.path, uri) == []
 
 
-def again(runs: Path, name: str, of: FakeRun, gain: float, *, proven: bool = True) -> FakeRun:
+def again(runs: Path, name: str, of: FakeRun, gain: float) -> FakeRun:
     """The winner of a run, trained again, with what the paired test said."""
-    known = Comparison(against="a", gain=gain, ci=(gain, gain), p=0.01, proven=proven)
+    known = Comparison(against="a", gain=gain, ci=(gain, gain), p=0.01, proven=True)
     model = wanted.model_name(of.folder.state())
-    run = FakeRun(runs, name, seed=int(1e6 * abs(gain)) + proven)
+    run = FakeRun(runs, name, seed=int(1e6 * abs(gain)) + 1)
     run.session()
     run.trial()
     uid = of.folder.state().uid
-    run.stage("refit", Refitted(of=RefitOf(run="a", uid=uid, model=model, comparison=known)))
+    origin = RefitOf(run="a", uid=uid, model=model, comparison=known, before=0.5)
+    run.stage("refit", Refitted(of=origin))
     run.finish(model=True)
     weights = next((run.path / "model").glob("weights.*"))
     weights.write_bytes(weights.read_bytes() + name.encode())  # of no other run
@@ -141,12 +142,12 @@ def again(runs: Path, name: str, of: FakeRun, gain: float, *, proven: bool = Tru
     return run
 
 
-def test_a_model_trained_again_leads_only_if_it_is_not_worse_than_the_champion(
+def test_a_model_trained_again_leads_only_if_it_is_no_worse_than_the_champion(
     tmp_path: Path,
 ) -> None:
     uri, runs = sqlite_store(tmp_path / "store"), tmp_path / "runs"
     first = finished(runs, "a")
-    equal = again(runs, "equal", first, -0.1, proven=False)
+    equal = again(runs, "equal", first, -0.001)
     late = again(runs, "late", first, 0.1)  # compared with one that is no longer champion
     steps = [
         (first, [("champion", 1)]),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
@@ -22,6 +25,7 @@ from search.record.events import (
 )
 from search.record.journal import read_state
 from search.record.state import RunState
+from search.space.load import load_spec
 from search.tracking import wanted
 from search.tracking.description import NOTE_TAG, description
 from search.tracking.memory import Delivered
@@ -29,7 +33,7 @@ from search.tracking.store import import_mlflow, open_store
 from search.tracking.ui import run_page
 from search.tracking.ui_server import first_page
 from search.tracking.verify import verify_delivery
-from search.tracking.views import VIEW_TAG, Page, experiment_tags, trials_key
+from search.tracking.views import VIEW_TAG, Page, _searches, _view, experiment_tags, trials_key
 from search.tracking.where import EXPERIMENT
 from tests.factories import FakeRun, fake_run
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
@@ -96,7 +100,10 @@ def view_of(tags: dict[str, str], key: str) -> dict[str, Any]:
     view = json.loads(tags[VIEW_TAG + key])
     assert view["name"]
     assert isinstance(view["createdAt"], int)
-    found: dict[str, Any] = json.loads(view["state"])
+    state = view["state"]
+    if state.startswith("deflate;"):
+        state = zlib.decompress(base64.b64decode(state.removeprefix("deflate;")))
+    found: dict[str, Any] = json.loads(state)
     return found
 
 
@@ -116,7 +123,69 @@ def test_the_view_of_trials(done: tuple[Path, RunState]) -> None:
     assert line["metricKey"] == wanted.clean(state.run.metric or "")
     assert params.issuperset(parallel["selectedParams"])
     assert len({line["uuid"], parallel["uuid"], line["metricSectionId"]}) == 3
+    assert titles(view) == ["map@50 by epoch", "parameters and best map@50"]
     assert experiment_tags(state, "abc") == tags  # the same, whenever it is asked for
+
+
+def titles(view: dict[str, Any]) -> list[str]:
+    """What stands above the charts, one each, in their order."""
+    sections = view["compareRunSections"]
+    assert [one["uuid"] for one in sections] == [
+        chart["metricSectionId"] for chart in view["compareRunCharts"]
+    ]
+    assert view["isAccordionReordered"]  # else they would be sorted by name
+    return [one["name"] for one in sections]
+
+
+def test_each_method_has_a_chart_of_its_own_parameters(tmp_path: Path) -> None:
+    """In a space of methods hardly a parameter is one of all trials."""
+    run, spec = FakeRun(tmp_path, "a"), load_spec("all")
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        run.made(spec.sample(rng), {})
+    run.close()
+    state = read_state(run.path / "journal.jsonl")
+    tags = experiment_tags(state, 32 * "a")
+    assert max(map(len, tags.values())) < 5000
+    view = view_of(tags, trials_key(state))
+    curves, *parallel = view["compareRunCharts"]
+    assert curves["type"] == "LINE"
+    methods = {str(trial.params["method"]) for trial in state.in_order()}
+    assert len(methods) == 9
+    assert set(titles(view)) == {
+        "map@50 by epoch (best 100 of 150)",  # as many as MLflow loads
+        "parameters and best map@50 (best 100 of 150)",
+        *(f"method {name} and best map@50 (best 100 of 150)" for name in methods),
+    }
+    for title, chart in zip(titles(view)[2:], parallel[1:], strict=True):
+        method, *own = chart["selectedParams"]
+        assert method == "method"
+        of = [t for t in state.in_order() if t.params["method"] == title.split()[1]]
+        assert own
+        assert all(wanted.trial_params(trial).keys() >= {*own} for trial in of)
+    assert "ials_alpha" in str(parallel)
+
+
+def test_trials_that_do_not_differ_have_no_parallel_coordinates(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "a")  # as a refit leaves it
+    run.made({"lr": 0.1}, {"lr": 0.1})
+    run.close()
+    state = read_state(run.path / "journal.jsonl")
+    view = view_of(experiment_tags(state, "abc"), trials_key(state))
+    assert [chart["type"] for chart in view["compareRunCharts"]] == ["LINE"]
+
+
+def test_what_a_window_of_1280_has_room_for_comes_first() -> None:
+    view = json.loads(json.loads(_view("a", 0, _searches()))["state"])
+    assert {*view["selectedColumns"]} < {*view["columnOrder"]}
+    assert view["columnWidths"].keys() == {*view["columnOrder"]}
+    room = 1280 - 254 - 75  # MLflow's menu and margins, its boxes to tick
+    shown = []
+    for name in view["columnOrder"]:
+        room -= view["columnWidths"][name]
+        if room >= 0:
+            shown.append(name)
+    assert "metrics.`test` metrics.`valid` tags.`winner` metrics.`wall_s`" in " ".join(shown)
 
 
 def test_only_parameters_that_differ_are_columns(tmp_path: Path) -> None:

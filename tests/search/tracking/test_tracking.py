@@ -16,6 +16,8 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.record.events import SessionBegan
+from search.record.journal import read_state
+from search.tracking import wanted
 from search.tracking.address import PASSWORD
 from search.tracking.driver import Tracker, sync
 from search.tracking.memory import DeliveryStatus, delivery_status
@@ -27,7 +29,7 @@ from search.tracking.where import (
     courier_environment,
     default_tracking_uri,
 )
-from tests.factories import FakeRun
+from tests.factories import FakeRun, fake_run
 from tests.search.tracking.tracking_help import (
     SHORT,
     active_runs,
@@ -144,6 +146,63 @@ def test_numbers_of_the_result_are_metrics_of_the_search(arrived: tuple[FakeRun,
     assert tags["negatives_exclude"] == "train"
     assert tags["split"] == "random ratio 0.1"
     assert tags["dataset"] == "ml-100k"
+
+
+def leaves(value: Any) -> list[float]:
+    """All numbers in a piece of JSON."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [number for inner in value for number in leaves(inner)]
+    return [float(value)] if isinstance(value, int | float) and type(value) is not bool else []
+
+
+def test_every_number_of_result_json_is_a_metric_under_a_name_of_its_own(tmp_path: Path) -> None:
+    compared = {"gain": 0.011, "ci": [0.001, 0.021], "p": 0.03, "users": 77, "proven": True}
+    more = {
+        "importance": {"method": 0.7, "lr": 0.3},
+        "importance_ci": {"method": [0.61, 0.79], "lr": [0.21, 0.39]},
+        "split_orders": {"random": [0.17, 0.07], "latest": [0.05, None]},
+        "test_comparisons": [
+            {"against": "ease", **compared},
+            {"against": "popularity", **compared},
+            {"against": "ease", **compared},  # what no run writes loses nothing either
+        ],
+        "blend": {
+            "members": [{"id": "t0001", "weight": 0.6}, {"id": "t0002", "weight": 0.4}],
+            "comparison": {"against": "these", **compared},
+        },
+        "refit_of": {"run": "a", "valid": 0.123, "before": 0.1201, "comparison": compared},
+    }
+    path = fake_run(tmp_path, result_changes=more)
+    result = wanted.known_result(path)
+    points = wanted.run_results(read_state(path / "journal.jsonl"), result)
+    found = {point.key: point.value for point in points}
+    assert len(found) == len(points)
+    written = json.loads((path / "result.json").read_text())
+    for name in ("version", "best_config", "best_params"):
+        del written[name]
+    assert sorted(found.values()) == sorted(leaves(written))
+    assert len(found) > 80
+    winner = written["race"]["finalists"][0]
+    for key, value in {
+        "importance_ci.method.low": 0.61,
+        "importance_ci.lr.high": 0.39,
+        "split_orders.random.winner": 0.17,
+        "split_orders.random.popularity": 0.07,
+        "split_orders.latest.winner": 0.05,
+        "test_comparisons.popularity.gain": 0.011,
+        "test_comparisons.popularity.ci.low": 0.001,
+        "test_comparisons.ease.2.p": 0.03,
+        "blend.members.t0002.weight": 0.4,
+        "blend.comparison.ci.high": 0.021,
+        "refit_of.comparison.users": 77,
+        f"race.finalists.{winner['id']}.mean": winner["mean"],
+        f"race.finalists.{winner['id']}.values.1": winner["values"][1],
+        "baselines.ease.l2": 200.0,
+        "test_metrics.map_at_50": 0.1702,
+    }.items():
+        assert found[key] == value, key
 
 
 def test_verification_sees_a_missing_and_a_wrong_value(tmp_path: Path) -> None:
