@@ -151,14 +151,17 @@ def _signature(items: NDArray) -> Any:
                 ColSpec(Array(DataType.double), "scores"),
                 ColSpec(DataType.string, "source"),
                 ColSpec(Array(DataType.string), "unknown_items"),
+                ColSpec(DataType.long, "unknown_candidates", required=False),
+                ColSpec(DataType.long, "unknown_exclude", required=False),
             ]
         ),
         params=ParamSchema(
             [
                 ParamSpec("k", DataType.long, 50),
                 ParamSpec("exclude_seen", DataType.boolean, True),
-                ParamSpec("candidates", item, [], shape=(-1,)),
-                ParamSpec("exclude", item, [], shape=(-1,)),
+                # [None]: not given, since an empty list says that nothing may be recommended
+                ParamSpec("candidates", item, [None], shape=(-1,)),
+                ParamSpec("exclude", item, [None], shape=(-1,)),
             ]
         ),
     )
