@@ -361,7 +361,9 @@ def command_parser(command: str) -> Parser:
             lists.add_argument(
                 "--k", type=positive, metavar="K", help="items per user (default: the run's)"
             )
-            lists.add_argument("--scores", action="store_true", help="with a column of scores")
+            lists.add_argument(
+                "--scores", action="store_true", help="with scores, and of what they are"
+            )
         case "refit":
             parser.description = "Train the winner of a run on newer data: a new run, no search."
             parser.add_argument(

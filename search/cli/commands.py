@@ -111,6 +111,8 @@ def command_compare(options: argparse.Namespace) -> int:
 
     folders = [_open(options, run).path for run in options.runs]
     target = target_file(options.output)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"-o {options.output}: a page: expected a name in .html")
     compared = compare_runs(folders)
     with whole_file(target) as temporary:
         temporary.write_text(render_comparison(compared), encoding="utf-8")

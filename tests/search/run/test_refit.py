@@ -20,6 +20,7 @@ from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import config_text, load_model, save_model
 from search.cli.arguments import search_parser
 from search.cli.main import main
+from search.cli.runs import lines
 from search.record.events import (
     SessionBegan,
     SessionEnded,
@@ -78,8 +79,8 @@ def rows(users: int, per_user: int) -> list[str]:
     return found
 
 
-def write(path: Path, lines: list[str]) -> Path:
-    path.write_text("user,item\n" + "\n".join(lines) + "\n")
+def write(path: Path, pairs: list[str]) -> Path:
+    path.write_text("user,item\n" + "\n".join(pairs) + "\n")
     return path
 
 
@@ -204,7 +205,10 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
 
     assert call("export", "r2", "-o", "out.csv")[0] == 0
     assert (home / "out.csv").read_bytes() == (made.path / SUBMISSION).read_bytes()
-    assert "r2" in call("runs")[1]
+    assert {line.cells[0]: line.cells[2] for line in lines(home / "runs")} == {
+        "r": "done",
+        "r2": "done, a refit of r",
+    }
     page = (made.path / "report.html").read_text()
     assert "The winner of r, trained again on new.csv, reaches" in page
     # nothing was searched and nobody chosen: none of a search's words are true of it
@@ -391,8 +395,8 @@ def test_the_command_for_data_of_another_kind_searches_the_space_of_the_run(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = searched(home)
-    lines = [line.replace("u", "x").replace("i", "y") for line in rows(60, 9)]
-    (home / "other data.csv").write_text("who,what\n" + "\n".join(lines) + "\n")
+    others = [line.replace("u", "x").replace("i", "y") for line in rows(60, 9)]
+    (home / "other data.csv").write_text("who,what\n" + "\n".join(others) + "\n")
     args = ["r", "--data", "other data.csv", "--columns", "user=who,item=what"]
     assert main(["refit", *args]) == 2
     words = shlex.split(capsys.readouterr().err.split("`")[1])
