@@ -207,7 +207,7 @@ def headline(result: RunResult) -> str:
 
 
 def _refit_headline(result: RunResult) -> str:
-    """What became of a model on newer data."""
+    """What became of a model on new data."""
     then, metric = result.refit_of, result.metric or "the metric"
     assert then is not None
     where, value = ("test", test_words(result)) if result.test is not None else (
@@ -219,11 +219,11 @@ def _refit_headline(result: RunResult) -> str:
     )
     c = then.comparison
     if c is None or c.gain is None:
-        return f"{first} Nothing can be said about what the newer data changed."
+        return f"{first} Nothing can be said about what the new data changed."
     if level(c.gain) or not c.proven:
-        return f"{first} It cannot be told apart from the same model of the earlier data."
+        return f"{first} It cannot be told apart from the same trained on the data of {then.run}."
     change = "gain" if c.gain > 0 else "loss"
-    return f"{first} The {change} of {number(abs(c.gain))} by the newer data is proven."
+    return f"{first} The {change} of {number(abs(c.gain))} by the new data is proven."
 
 
 def _lead(found: Sequence[Comparison]) -> str:

@@ -1,7 +1,7 @@
-"""The winner of a run, trained on newer data: what is kept of it, and how the two are compared.
+"""The winner of a run, trained on new data: what is kept of it, and how the two are compared.
 
 Kept is what was learned: the config, its number of epochs, the members and weights of a blend. The
-split, the test and the model are those of the new data. Whether the newer data help is measured:
+split, the test and the model are those of the new data. Whether the new data help is measured:
 the earlier data, without what is held out of the new, train the same config, and both models are
 asked for the items that are held out.
 
@@ -11,6 +11,7 @@ Shapes: U users and I items of the new data, B users of a block.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -34,11 +35,13 @@ from search.machine.cluster import resolve_device
 from search.paste import command, path_word
 from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
+from search.record.provenance import times_of
 from search.record.result import Blended, Decided, blended, decided, result_of
 from search.record.settings import Settings
 from search.record.state import RunState, TrialRecord
 from search.run.evidence import check_evidence
 from search.run.opened import divide, read_data
+from search.run.since import Since
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_run_spec
 from search.space.trial import trial_seed
@@ -221,7 +224,8 @@ class Again:
             display.note(f"note: there is no {device} here, the model is trained on the CPU")
             device = "cpu"
         work = Again(origin, replace(now, device=device), dataset, opened.split, device, display)
-        display.note(work.since())
+        for line in work.since():
+            display.note(line)
         display.note(f"split: {opened.split.name} (digest {opened.split.digest})")
         return work
 
@@ -234,11 +238,10 @@ class Again:
             found.append(receivers_of(spelled_as(texts(ids), old), old).codes)
         return found[0], found[1]
 
-    def since(self) -> str:
-        """What has changed since then, in one line. InputError for data of another kind."""
-        then = self.origin.catalogue
-        users, items = (codes >= 0 for codes in self.known)
-        if not users.any() and not items.any():
+    def since(self) -> Iterator[str]:
+        """What has changed since then, a line each. InputError for data of another kind."""
+        users, items = self.known
+        if (users < 0).all() and (items < 0).all():
             # the space itself, which may have come from a file or been changed by options
             space = str(self.origin.folder.path / "spec.yaml")
             words = ["--space", space, "--data", path_word(self.settings.data)]
@@ -249,15 +252,18 @@ class Again:
                 words += ["--min-rating", repr(self.settings.min_rating)]
             raise InputError(
                 f"{self.settings.data}: shares no user and no item with the data of run "
-                f"{self.origin.folder.name}: expected newer data of the same kind (for others, "
+                f"{self.origin.folder.name}: expected data of the same kind (for others, "
                 f"`{command(*words)}`)"
             )
-        return (
-            f"since {self.origin.folder.name}: {len(users):,} users, "
-            f"{int(users.sum()):,} of the {then.seen.n_users:,} of then; {len(items):,} items, "
-            f"{int(items.sum()):,} of the {then.seen.n_items:,} of then; "
-            f"{self.dataset.interactions.nnz:,} positives, {then.seen.nnz:,} then"
-        )
+        return Since(
+            self.origin.folder.name,
+            self.origin.catalogue.seen,
+            self.split.full(),
+            users,
+            items,
+            times_of(self.origin.folder.path),
+            self.dataset.interactions.time_span,
+        ).lines()
 
     def train(self) -> Trained:
         """Train for validation, for the test and on everything; on the earlier data, to compare."""

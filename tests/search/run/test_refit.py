@@ -34,6 +34,7 @@ from search.record.events import (
 from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import MODEL, SUBMISSION, digest, disagreement, file_digest
 from search.record.measured import load_test_values
+from search.record.provenance import times_of
 from search.record.result import (
     RESULT,
     Blended,
@@ -172,7 +173,11 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
     assert code == 0, said
     assert files(origin.path) == before
-    assert "since r: 100 users, 90 of the 90 of then" in said
+    assert (
+        "since r: 100 users (10 new, 90 of the 90 of then), 60 items (0 new, 60 of the 60 of "
+        "then), 1,400 pairs (590 new, 810 of the 810 of then)\n" in said
+    )
+    assert "WARNING" not in said
     made = RunFolder.open(home / "runs", "r2")
     state, result = made.state(), read_result(made.path)
     assert result is not None and result.refit_of is not None
@@ -325,6 +330,34 @@ def test_the_earlier_model_in_terms_of_the_new_data() -> None:
         [6, least, 5, 7],
         [1, least, 0, 2],
     ]
+
+
+def test_data_that_are_hardly_newer_are_pointed_out(home: Path, call: Call) -> None:
+    origin = searched(home)
+    write(home / "part.csv", rows(90, 8))
+    code, said = call("refit", "r", "--data", "part.csv", "--name", "part")
+    assert code == 0, said
+    assert (
+        "WARNING: the new data have no pair that r was not trained on: a part of its data, 90 "
+        "pairs fewer\n" in said
+    )
+    # the run knows from when to when its data were
+    for name, then, words in (
+        ("older", [0, 2_000_000_000], "end on 2001-09-10, before those of r (2033-05-18): they"),
+        ("newer", [0, 1_000_000_000], "dates 2001-09-09 to 2001-09-10 (then 1970-01-01 to 2001-"),
+        ("window", "lost", "fewer pairs than those of r (540, 810 then): what is left out"),
+    ):
+        origin.write_json("provenance.json", {"data": {"times": then}})
+        pairs = rows(90, 15)
+        pairs = [pair for n, pair in enumerate(pairs) if name != "window" or n % 15 >= 9]
+        timed = [f"{pair},{1_000_000_000 + 100 * n}" for n, pair in enumerate(pairs)]
+        content = "user,item,timestamp\n" + "\n".join(timed) + "\n"
+        (home / f"{name}.csv").write_text(content)
+        code, said = call("refit", "r", "--data", f"{name}.csv", "--name", name)
+        assert code == 0, said
+        assert words in said
+        assert ("WARNING" in said) == (name != "newer")
+    assert times_of(home / "runs" / "newer") == (1_000_000_000, 1_000_134_900)
 
 
 def unfinished(home: Path) -> list[str]:
