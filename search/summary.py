@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from search.paste import command
 from search.record.result import Comparison, RunResult
@@ -36,9 +37,9 @@ def test_words(result: RunResult) -> str:
     return number(result.test) + (f" ({inside})" if inside else "")
 
 
-def beside_words(result: RunResult) -> str:
-    """The baselines' values on test, best last: `popularity 0.0690, EASE 0.1720`."""
-    known = [(b.test, baseline_name(name)) for name, b in result.baselines.items()]
+def beside_words(result: RunResult, on: Literal["test", "valid"] = "test") -> str:
+    """The baselines' values there, best last: `popularity 0.0690, EASE 0.1720`."""
+    known = [(getattr(b, on), baseline_name(name)) for name, b in result.baselines.items()]
     pairs = sorted((value, name) for value, name in known if value is not None)
     return ", ".join(f"{name} {number(value)}" for value, name in pairs)
 
@@ -117,6 +118,8 @@ def result_rows(
         rows.append(("test", tested if tested == "not measured" else f"{metric} {tested}"))
         if beside := beside_words(result):
             rows.append(("rivals", f"{beside} on the same test items"))
+        elif beside := beside_words(result, "valid"):  # a refit without test items
+            rows.append(("rivals", f"{beside} on the same validation items"))
         rows += [("gain", words) for words in gain_words(result)]
         rows += blend_rows(result)
     if result.split:
@@ -215,7 +218,7 @@ def _refit_headline(result: RunResult) -> str:
     )  # fmt: skip
     first = (
         f"The winner of {then.run}, trained again on {result.data}, reaches {metric} {value} on "
-        f"the {where} items."
+        f"the {where} items{_against(result, result.test) if result.test is not None else ''}."
     )
     c = then.comparison
     if c is None or c.gain is None:

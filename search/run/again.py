@@ -11,7 +11,7 @@ Shapes: U users and I items of the new data, B users of a block.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from recsys.errors import ConfigError, InputError
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR, contained, subset
 from recsys.metrics import parse_metric
-from recsys.models import Model, ModelConfig
+from recsys.models import Model, ModelConfig, fit_model
 from recsys.models.blend import BlendConfig
 from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import weights_of
@@ -36,7 +36,7 @@ from search.paste import command, path_word
 from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
 from search.record.provenance import times_of
-from search.record.result import Blended, Decided, blended, decided, result_of
+from search.record.result import Blended, Decided, RivalTested, blended, decided, result_of
 from search.record.settings import Settings
 from search.record.state import RunState, TrialRecord
 from search.run.evidence import check_evidence
@@ -47,8 +47,9 @@ from search.space.load import SearchSpec, load_run_spec
 from search.space.trial import trial_seed
 from search.stages.blend import assembled, blend_config
 from search.stages.context import shown_metrics
+from search.stages.rivals import Chosen, kept_rivals, on_test_items, remarks
 from search.stages.winner import FinalTraining
-from search.words import counted, span
+from search.words import baseline_name, counted, span
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,14 +174,27 @@ class Earlier:
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What the trainings gave. validation, test: the new model's; earlier: the earlier data's, on
-    what was held out last. seconds: of all."""
+    what was held out last; rivals: simple models of the new data, on the same items, by name, and
+    their configs. seconds: of all."""
 
     model: Model
     config: ModelConfig
     validation: Evaluation
     test: Evaluation | None
     earlier: Evaluation
+    rivals: Mapping[str, Beside]
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A rival with the config that the run chose for it. per_user: its values of the run's metric
+    on the test items, where there are any.
+    """
+
+    config: ModelConfig
+    told: RivalTested
+    per_user: NDArray[np.float64] | None
 
 
 @dataclass(eq=False)
@@ -276,6 +290,7 @@ class Again:
             seen, held = split.search_data(), split.test
             test = self._measure(self._train("test", seen), seen, held, metrics)
         earlier = self._measure(self._earlier(held), seen, held, metrics[:1])
+        rivals = self._rivals(metrics)
         final = self._train("refit", split.full())
         return Trained(
             final,
@@ -283,6 +298,7 @@ class Again:
             validation,
             test,
             earlier,
+            rivals,
             time.monotonic() - began,
         )
 
@@ -299,6 +315,25 @@ class Again:
 
     def _measure(self, model: Scorer, seen: CSR, held: CSR, metrics: tuple[str, ...]) -> Evaluation:
         return evaluate(model, seen, held, metrics, threads=self.settings.cpus_per_trial)
+
+    def _rivals(self, metrics: tuple[str, ...]) -> dict[str, Beside]:
+        """The rivals that the run had, with the configs chosen then, as the winner's is kept."""
+        split, threads = self.split, self.settings.cpus_per_trial
+        beside = {}
+        for rival, config in kept_rivals(self.origin.state.rivals, split.train.n_items).items():
+            began = time.monotonic()
+            rng = np.random.default_rng([self.settings.seed, 11])
+            model = fit_model(config, split.train, rng=rng, threads=threads)
+            valid = self._measure(model, split.train, split.valid, metrics).values
+            told, per_user = RivalTested(valid=valid, test=None, **remarks(rival, config)), None
+            if split.test is not None:
+                items = (split.search_data(), split.test)
+                found = on_test_items(rival, Chosen(config, valid), *items, metrics, rng, threads)
+                told, per_user = found.told, found.per_user
+            beside[rival.name] = Beside(config, told, per_user)
+            seconds = span(time.monotonic() - began)
+            self.display.note(f"beside it {baseline_name(rival.name)}: {seconds}")
+        return beside
 
     def _earlier(self, held: CSR) -> Earlier:
         """The model of the earlier data, which must not have seen what is `held` out of these."""

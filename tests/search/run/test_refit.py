@@ -15,6 +15,7 @@ import pytest
 
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
+from recsys.models import config_from_flat, fit_model
 from recsys.models.catalogue import load_catalogue, save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import config_text, load_model, save_model
@@ -22,6 +23,7 @@ from search.cli.arguments import search_parser
 from search.cli.main import main
 from search.cli.runs import lines
 from search.record.events import (
+    RivalChosen,
     SessionBegan,
     SessionEnded,
     StageMarked,
@@ -208,6 +210,13 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     kept = load_test_values(made.path)
     assert kept is not None and np.array_equal(kept.values, found.per_user["map@5"])
 
+    # its rivals, through the same door: of a run that had none, popularity
+    popular = fit_model(PopularityConfig(), seen, rng=np.random.default_rng(0))
+    beside = evaluate(popular, seen, opened.split.test, ["map@5"]).values["map@5"]
+    assert {name: one.test for name, one in result.baselines.items()} == {"popularity": beside}
+    assert [c.against for c in result.test_comparisons] == ["r", "popularity"]
+    assert f"popularity {beside:.4f} on the same test items" in said
+
     assert call("export", "r2", "-o", "out.csv")[0] == 0
     assert (home / "out.csv").read_bytes() == (made.path / SUBMISSION).read_bytes()
     assert {line.cells[0]: line.cells[2] for line in lines(home / "runs")} == {
@@ -255,7 +264,7 @@ def test_each_model_is_trained_on_what_it_may_see(
     opened = open_data(SPEC, Settings.from_dict(state.settings), "r2", lambda _: None)
     split, then = opened.split, load_catalogue(origin.path / MODEL)
     assert split.test is not None
-    validation, test, earlier, final = trained
+    validation, test, earlier, final = trained  # and the rivals by their own door
     assert validation.digest() == split.train.digest()
     assert test.digest() == split.search_data().digest()
     assert final.digest() == split.full().digest()
@@ -268,6 +277,29 @@ def test_each_model_is_trained_on_what_it_may_see(
     was = pairs(then.seen, then.user_ids, then.item_ids)
     assert was & held
     assert pairs(earlier, then.user_ids, then.item_ids) == was - held
+
+
+def test_the_linear_rival_of_the_run_keeps_its_config(home: Path, call: Call) -> None:
+    origin = searched(home)
+    ease = {"model": "ease", "ease_l2": 60.0}
+    with origin.journal() as journal:
+        journal.append(RivalChosen(name="ease", config=ease, metrics={"map@5": 0.1}))
+    assert call("refit", "r", "--data", "new.csv", "--name", "r2")[0] == 0
+    made = RunFolder.open(home / "runs", "r2")
+    result, state = read_result(made.path), made.state()
+    assert result is not None
+    opened = open_data(SPEC, Settings.from_dict(state.settings), "r2", lambda _: None)
+    split, config = opened.split, config_from_flat(dict(ease))
+    assert split.test is not None
+    values = []
+    for seen, held in ((split.train, split.valid), (split.search_data(), split.test)):
+        twin = fit_model(config, seen, rng=np.random.default_rng(0))
+        values.append(evaluate(twin, seen, held, ["map@5"]).values["map@5"])
+    found = result.baselines["ease"]
+    assert [found.valid, found.test] == values
+    assert {c.against for c in result.test_comparisons} == {"r", "popularity", "ease"}
+    assert dict(state.rivals["ease"].config) == config.to_flat()  # for a refit of the refit
+    assert "EASE" in (made.path / "report.html").read_text()
 
 
 def test_a_blend_is_trained_again_as_one(home: Path, call: Call) -> None:
@@ -315,6 +347,7 @@ def test_without_a_test_part_the_validation_items_compare(home: Path, call: Call
     assert code == 0, said
     assert "on the validation items" in said
     assert "not measured" in said
+    assert "popularity 0." in said and "on the same validation items" in said
 
 
 def test_the_earlier_model_in_terms_of_the_new_data() -> None:
