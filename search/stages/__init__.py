@@ -8,7 +8,7 @@ its submission, `result` is the summary. `winner` trains the winner for test and
 tasks to workers, `orders` measures what the order of the split flatters. Each stage leaves what it
 decided in the journal.
 
-Others import: blend, context, handover, lists, race, refit, result, search, test, winner.
+Others import: blend, context, handover, lists, race, refit, result, rivals, search, test, winner.
 
 May import: tune, screen, machine, record, space, the leaves, and recsys.
 """
