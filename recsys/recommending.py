@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import ConfigError
 from recsys.evaluation import TILE, torch_threads
 from recsys.interactions import CSR, nothing_like, rows_of
 from recsys.models import Model, ModelConfig
@@ -58,8 +59,10 @@ class Recommender:
 
         users: (R,), -1 for somebody unknown. lists: CSR (R, I), what somebody likes, known or not.
         exclude_seen: leave out what a user has and what is in the list. allowed: bool (I,), the
-        items that may be recommended. FloatingPointError for a NaN score.
+        items that may be recommended. ConfigError for a k below 1, FloatingPointError for a NaN
+        score.
         """
+        k = self._places(k)
         # of users in the data who have nothing the model knows no more than of others
         known = (users >= 0) & (self.seen.degrees()[np.maximum(users, 0)] > 0)
         liked = lists.degrees() > 0
@@ -78,7 +81,6 @@ class Recommender:
             return np.broadcast_to(self._counts, (len(rows), len(self._counts)))
 
         ways: dict[str, Scores] = {ITEMS: of_lists, MODEL: of_model, POPULAR: of_counts}
-        k = max(0, min(k, self.seen.n_items))
         items = np.full((len(users), k), -1, np.int32)
         scores = np.full((len(users), k), np.nan, np.float32)
         left_out = every if exclude_seen else nothing_like(every)
@@ -96,8 +98,13 @@ class Recommender:
         who likes this item alone.
         """
         alone = CSR.from_pairs(np.arange(len(items)), items, len(items), self.seen.n_items)
-        k = max(0, min(k, self.seen.n_items))
+        k = self._places(k)
         return best(self._nearness(items, alone), alone, np.arange(len(items)), k, allowed)
+
+    def _places(self, k: int) -> int:
+        if k < 1:
+            raise ConfigError(f"k: expected a whole number from 1, got {k}")
+        return min(k, self.seen.n_items)
 
     def _nearness(self, items: NDArray[np.int64], alone: CSR) -> Scores:
         vectors = self.model.vectors()

@@ -122,26 +122,31 @@ def _write(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] 
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """What some users are recommended: users (S,) and items as original ids; scores beside them."""
+    """What some users are recommended: users (S,) and items as original ids; scores beside them,
+    with what they are scores of for each user (S,), since those of a model and numbers of users are
+    on different scales.
+    """
 
     users: Sequence[str]
     items: Sequence[Sequence[str]]
     scores: Sequence[Sequence[float]] | None = None
+    sources: Sequence[str] = ()
 
 
-SCORED = (*HEADER, "Score")
+SCORED = (*HEADER, "Score", "Source")
 
 
 def write_lists(path: Path, lists: Lists, separator: str = BLANK) -> None:
     """Write lists of any length in the form of a submission, and read them back.
 
-    Scores make a third column, with as many digits as tell them apart. Atomic, and errors, as in
-    `write_submission`.
+    Scores make a third column, with as many digits as tell them apart, and their sources a fourth.
+    Atomic, and errors, as in `write_submission`.
     """
     header = HEADER if lists.scores is None else SCORED
     cells: list[Sequence[str]] = [[write_list(row, separator) for row in lists.items]]
     if lists.scores is not None:
         cells.append([separator.join(map(_digits, row)) for row in lists.scores])
+        cells.append(lists.sources)
     rows = list(zip(lists.users, *cells, strict=True))
     _write(path, rows, header)
     if [tuple(row) for row in _rows(path)] != [header, *rows]:
@@ -166,6 +171,7 @@ def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
     columns = [users if numbers is None else pa.array(numbers), pa.array(items, kind)]
     if lists.scores is not None:
         columns.append(pa.array(lists.scores, pa.list_(pa.float32())))
+        columns.append(pa.array(lists.sources, pa.string()))
     header = HEADER if lists.scores is None else SCORED
     table = pa.table(dict(zip(header, columns, strict=True)))
     try:

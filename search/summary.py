@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from search.paste import command
 from search.record.result import Comparison, Group, Newcomers, RunResult
@@ -40,9 +40,9 @@ def test_words(result: RunResult) -> str:
     return number(result.test) + (f" ({inside})" if inside else "")
 
 
-def beside_words(result: RunResult) -> str:
-    """The baselines' values on test, best last: `popularity 0.0690, EASE 0.1720`."""
-    known = [(b.test, baseline_name(name)) for name, b in result.baselines.items()]
+def beside_words(result: RunResult, on: Literal["test", "valid"] = "test") -> str:
+    """The baselines' values there, best last: `popularity 0.0690, EASE 0.1720`."""
+    known = [(getattr(b, on), baseline_name(name)) for name, b in result.baselines.items()]
     pairs = sorted((value, name) for value, name in known if value is not None)
     return ", ".join(f"{name} {number(value)}" for value, name in pairs)
 
@@ -172,6 +172,8 @@ def result_rows(
         rows.append(("test", tested if tested == "not measured" else f"{metric} {tested}"))
         if beside := beside_words(result):
             rows.append(("rivals", f"{beside} on the same test items"))
+        elif beside := beside_words(result, "valid"):  # a refit without test items
+            rows.append(("rivals", f"{beside} on the same validation items"))
         rows += [("gain", words) for words in gain_words(result)]
         if fails := fails_words(result):
             rows.append(("fails", fails))
@@ -297,7 +299,7 @@ def headline(result: RunResult) -> str:
 
 
 def _refit_headline(result: RunResult) -> str:
-    """What became of a model on newer data."""
+    """What became of a model on new data."""
     then, metric = result.refit_of, result.metric or "the metric"
     assert then is not None
     where, value = ("test", test_words(result)) if result.test is not None else (
@@ -305,15 +307,15 @@ def _refit_headline(result: RunResult) -> str:
     )  # fmt: skip
     first = (
         f"The winner of {then.run}, trained again on {result.data}, reaches {metric} {value} on "
-        f"the {where} items."
+        f"the {where} items{_against(result, result.test) if result.test is not None else ''}."
     )
     c = then.comparison
     if c is None or c.gain is None:
-        return f"{first} Nothing can be said about what the newer data changed."
+        return f"{first} Nothing can be said about what the new data changed."
     if level(c.gain) or not c.proven:
-        return f"{first} It cannot be told apart from the same model of the earlier data."
+        return f"{first} It cannot be told apart from the same trained on the data of {then.run}."
     change = "gain" if c.gain > 0 else "loss"
-    return f"{first} The {change} of {number(abs(c.gain))} by the newer data is proven."
+    return f"{first} The {change} of {number(abs(c.gain))} by the new data is proven."
 
 
 def _lead(found: Sequence[Comparison]) -> str:

@@ -23,10 +23,13 @@ _SEPARATORS = "\t,;|"
 
 @dataclass(frozen=True)
 class IdList:
-    """The ids of a file, each once, as text. headed: whether a header says what they are."""
+    """The ids of a file, each once, as text. headed: whether a header says what they are.
+    repeated: rows with an id that came before.
+    """
 
     names: list[str]
     headed: bool
+    repeated: int = 0
 
 
 def read_ids(path: Path, role: str) -> IdList:
@@ -54,7 +57,7 @@ def read_ids(path: Path, role: str) -> IdList:
         raise source.error(
             f"{role} {ids.index(missing) + 1} is {shown(missing)}, a missing value: expected an id"
         )
-    return IdList(distinct, headed)
+    return IdList(distinct, headed, len(ids) - len(distinct))
 
 
 def _place(source: Source, names: list[str], role: str) -> int | None:

@@ -36,7 +36,7 @@ EPILOG = """\
 other commands (each has --help):
   export RUN -o FILE    write the submission of a run or of one of its trials (--trial t0003), lists
                         for other users or of other items (--users FILE), vectors (--vectors DIR)
-  refit RUN --data PATH train the winner of a run on newer data, without a search
+  refit RUN --data PATH train the winner of a run on new data, without a search
   compare RUN RUN ...   several runs on one page: tests side by side where the split is the same
   report RUN            write report.html again and print its path
   sync RUN              deliver to MLflow what has not arrived there yet
@@ -367,11 +367,13 @@ def command_parser(command: str) -> Parser:
             lists.add_argument(
                 "--k", type=positive, metavar="K", help="items per user (default: the run's)"
             )
-            lists.add_argument("--scores", action="store_true", help="with a column of scores")
+            lists.add_argument(
+                "--scores", action="store_true", help="with scores, and of what they are"
+            )
         case "refit":
-            parser.description = "Train the winner of a run on newer data: a new run, no search."
+            parser.description = "Train the winner of a run on new data: a new run, no search."
             parser.add_argument(
-                "--data", type=filled, required=True, metavar="PATH", help="the newer data"
+                "--data", type=filled, required=True, metavar="PATH", help="the new data"
             )
             _data_options(parser, " (default: the run's)")
             parser.add_argument(

@@ -12,6 +12,9 @@ from recsys.output import one_line
 from search.paste import PROG, command, path_word
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from recsys.data import Dataset
     from search.record.folder import RunFolder
 
 
@@ -76,10 +79,27 @@ def command_data(options: argparse.Namespace) -> int:
         *describe_lines(dataset),
         *overview(dataset, bar),
         *default_evidence(dataset),
-        f"what a trial takes in minutes and memory, tried out here: {cost}",
     ]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in [*_measured(dataset, console), f"as its own workers have it: {cost}"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _measured(dataset: Dataset, console: Console) -> list[str]:
+    """What the default search takes, measured; what is being measured is shown on a terminal."""
+    from rich.text import Text
+
+    from search.run.estimate import estimate
+    from search.space.load import load_spec
+
+    spec = load_spec("all")
+    if not console.is_terminal or console.is_dumb_terminal:
+        text = "measured now, with an epoch of each kind of model:"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return list(estimate(dataset, spec, lambda _: None))
+    with console.status("") as status:
+        return list(estimate(dataset, spec, lambda text: status.update(Text(text))))
 
 
 def command_refit(options: argparse.Namespace) -> int:
@@ -111,6 +131,8 @@ def command_compare(options: argparse.Namespace) -> int:
 
     folders = [_open(options, run).path for run in options.runs]
     target = target_file(options.output)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"-o {options.output}: a page: expected a name in .html")
     compared = compare_runs(folders)
     with whole_file(target) as temporary:
         temporary.write_text(render_comparison(compared), encoding="utf-8")

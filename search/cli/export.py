@@ -282,7 +282,7 @@ def _export_lists(
     items = texts(catalogue.item_ids)
     rows = [[items[i] for i in row if i >= 0] for row in ranked.items.tolist()]
     scores = [row[: len(own)].tolist() for row, own in zip(ranked.scores, rows, strict=True)]
-    lists = Lists(receivers.names, rows, scores if options.scores else None)
+    lists = Lists(receivers.names, rows, scores if options.scores else None, ranked.source)
     if parquet:
         write_lists_parquet(target, lists, integers=catalogue.item_ids.dtype == np.int64)
     else:
@@ -295,13 +295,16 @@ def _export_lists(
 
 @dataclass
 class _IdsFile:
-    """The ids in the file of an option, none where it is not given. codes: of those in the data."""
+    """The ids in the file of an option, none where it is not given. repeated: rows with one that
+    came before; codes: of those in the data.
+    """
 
     flag: str
     file: str | None
     role: str
     names: list[str]
     headed: bool
+    repeated: int
     codes: NDArray[np.int64]
 
     @staticmethod
@@ -313,10 +316,10 @@ class _IdsFile:
 
         none = np.zeros(0, np.int64)
         if file is None:
-            return _IdsFile(flag, file, role, [], True, none)
+            return _IdsFile(flag, file, role, [], True, 0, none)
         try:
             ids = read_ids(Path(file), role)
-            return _IdsFile(flag, file, role, ids.names, ids.headed, none)
+            return _IdsFile(flag, file, role, ids.names, ids.headed, ids.repeated, none)
         except InputError as error:
             raise InputError(f"{flag} {error}") from None
 
@@ -325,6 +328,7 @@ class _IdsFile:
         from recsys.data.ids import respelled_note, spelled_as
         from recsys.data.stream import shown
         from recsys.receivers import receivers_of
+        from search.words import counted
 
         if not self.names:
             return
@@ -346,6 +350,11 @@ class _IdsFile:
             print(  # noqa: T201
                 f"note: {len(strange):,} of {len(found):,} {self.role}s of {self.file} are not in "
                 f"the data ({shown(strange[0])} ...): {so}"
+            )
+        if more := self.repeated + len(self.names) - len(found):
+            print(  # noqa: T201
+                f"note: {self.file} has {counted(more, 'row')} of {self.role}s that came before: "
+                f"each of the {len(found):,} counts once"
             )
         changed = next((n for n, name in enumerate(own) if name != self.names[n]), None)
         if changed is not None:

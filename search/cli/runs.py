@@ -10,7 +10,7 @@ from recsys.errors import ConfigError, UserError
 from search.cli.tables import Column
 from search.record.events import Status
 from search.record.folder import JOURNAL, RunFolder
-from search.record.result import RunResult, result_of
+from search.record.result import RunResult, refit_of, result_of
 from search.record.standing import leader
 from search.record.state import RunState
 from search.words import number, utc
@@ -77,13 +77,15 @@ def _line(folder: RunFolder) -> Line:
 
 def _status(folder: RunFolder, state: RunState) -> str:
     """How the run ended, that it still runs, or that it was cut off: its journal has no end, or not
-    even a beginning.
+    even a beginning. A refit is marked, for its numbers are of other data than those of its search.
     """
     if folder.alive():
         return "running"
     if not folder.has_begun():
         return "never began"
-    return "cut off" if state.status == Status.RUNNING else str(state.status)
+    of = refit_of(state)
+    ended = "cut off" if state.status == Status.RUNNING else str(state.status)
+    return ended if of is None else f"{ended}, a refit of {of.run}"
 
 
 def _winner(state: RunState, result: RunResult | None) -> str:

@@ -55,6 +55,16 @@ def read_provenance(run_dir: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def times_of(run_dir: Path) -> tuple[int, int] | None:
+    """The first and the last time of a run's data, in seconds since 1970; None where not known."""
+    data = read_provenance(run_dir).get("data")
+    match data.get("times") if isinstance(data, dict) else None:
+        case [int(first), int(last)]:
+            return first, last
+        case _:
+            return None
+
+
 def provenance(previous: dict[str, Any] | None, **facts: Any) -> dict[str, Any]:
     """The content of provenance.json: `facts` (data, split, seeds...), the facts of this session,
     and those of earlier ones (`previous` is the file's content before) under `sessions`.

@@ -1,7 +1,7 @@
-"""The winner of a run, trained on newer data: what is kept of it, and how the two are compared.
+"""The winner of a run, trained on new data: what is kept of it, and how the two are compared.
 
 Kept is what was learned: the config, its number of epochs, the members and weights of a blend. The
-split, the test and the model are those of the new data. Whether the newer data help is measured:
+split, the test and the model are those of the new data. Whether the new data help is measured:
 the earlier data, without what is held out of the new, train the same config, and both models are
 asked for the items that are held out.
 
@@ -11,6 +11,7 @@ Shapes: U users and I items of the new data, B users of a block.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -23,7 +24,7 @@ from recsys.errors import ConfigError, InputError
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR, contained, subset
 from recsys.metrics import parse_metric
-from recsys.models import Model, ModelConfig
+from recsys.models import Model, ModelConfig, fit_model
 from recsys.models.blend import BlendConfig
 from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import weights_of
@@ -34,18 +35,21 @@ from search.machine.cluster import resolve_device
 from search.paste import command, path_word
 from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
-from search.record.result import Blended, Decided, blended, decided, result_of
+from search.record.provenance import times_of
+from search.record.result import Blended, Decided, RivalTested, blended, decided, result_of
 from search.record.settings import Settings
 from search.record.state import RunState, TrialRecord
 from search.run.evidence import check_evidence
 from search.run.opened import divide, read_data
+from search.run.since import Since
 from search.screen.display import Display
 from search.space.load import SearchSpec, load_run_spec
 from search.space.trial import trial_seed
 from search.stages.blend import assembled, blend_config
 from search.stages.context import shown_metrics
+from search.stages.rivals import Chosen, RivalOnTest, kept_rivals, on_test_items, remarks
 from search.stages.winner import FinalTraining
-from search.words import counted, span
+from search.words import baseline_name, counted, span
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,14 +174,27 @@ class Earlier:
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What the trainings gave. validation, test: the new model's; earlier: the earlier data's, on
-    what was held out last. seconds: of all."""
+    what was held out last; rivals: simple models of the new data, on the same items, by name, and
+    their configs. seconds: of all."""
 
     model: Model
     config: ModelConfig
     validation: Evaluation
     test: Evaluation | None
     earlier: Evaluation
+    rivals: Mapping[str, Beside]
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A rival with the config that the run chose for it. on_test: None where there are no test
+    items.
+    """
+
+    config: ModelConfig
+    told: RivalTested
+    on_test: RivalOnTest | None
 
 
 @dataclass(eq=False)
@@ -221,7 +238,8 @@ class Again:
             display.note(f"note: there is no {device} here, the model is trained on the CPU")
             device = "cpu"
         work = Again(origin, replace(now, device=device), dataset, opened.split, device, display)
-        display.note(work.since())
+        for line in work.since():
+            display.note(line)
         display.note(f"split: {opened.split.name} (digest {opened.split.digest})")
         return work
 
@@ -234,11 +252,10 @@ class Again:
             found.append(receivers_of(spelled_as(texts(ids), old), old).codes)
         return found[0], found[1]
 
-    def since(self) -> str:
-        """What has changed since then, in one line. InputError for data of another kind."""
-        then = self.origin.catalogue
-        users, items = (codes >= 0 for codes in self.known)
-        if not users.any() and not items.any():
+    def since(self) -> Iterator[str]:
+        """What has changed since then, a line each. InputError for data of another kind."""
+        users, items = self.known
+        if (users < 0).all() and (items < 0).all():
             # the space itself, which may have come from a file or been changed by options
             space = str(self.origin.folder.path / "spec.yaml")
             words = ["--space", space, "--data", path_word(self.settings.data)]
@@ -249,15 +266,18 @@ class Again:
                 words += ["--min-rating", repr(self.settings.min_rating)]
             raise InputError(
                 f"{self.settings.data}: shares no user and no item with the data of run "
-                f"{self.origin.folder.name}: expected newer data of the same kind (for others, "
+                f"{self.origin.folder.name}: expected data of the same kind (for others, "
                 f"`{command(*words)}`)"
             )
-        return (
-            f"since {self.origin.folder.name}: {len(users):,} users, "
-            f"{int(users.sum()):,} of the {then.seen.n_users:,} of then; {len(items):,} items, "
-            f"{int(items.sum()):,} of the {then.seen.n_items:,} of then; "
-            f"{self.dataset.interactions.nnz:,} positives, {then.seen.nnz:,} then"
-        )
+        return Since(
+            self.origin.folder.name,
+            self.origin.catalogue.seen,
+            self.split.full(),
+            users,
+            items,
+            times_of(self.origin.folder.path),
+            self.dataset.interactions.time_span,
+        ).lines()
 
     def train(self) -> Trained:
         """Train for validation, for the test and on everything; on the earlier data, to compare."""
@@ -270,6 +290,7 @@ class Again:
             seen, held = split.search_data(), split.test
             test = self._measure(self._train("test", seen), seen, held, metrics)
         earlier = self._measure(self._earlier(held), seen, held, metrics[:1])
+        rivals = self._rivals(metrics)
         final = self._train("refit", split.full())
         return Trained(
             final,
@@ -277,6 +298,7 @@ class Again:
             validation,
             test,
             earlier,
+            rivals,
             time.monotonic() - began,
         )
 
@@ -294,6 +316,26 @@ class Again:
     def _measure(self, model: Scorer, seen: CSR, held: CSR, metrics: tuple[str, ...]) -> Evaluation:
         threads = self.settings.cpus_per_trial
         return evaluate(model, seen, held, metrics, threads=threads, pairs=True)
+
+    def _rivals(self, metrics: tuple[str, ...]) -> dict[str, Beside]:
+        """The rivals that the run had, with the configs chosen then, as the winner's is kept."""
+        split, threads = self.split, self.settings.cpus_per_trial
+        beside = {}
+        for rival, config in kept_rivals(self.origin.state.rivals, split.train.n_items).items():
+            began = time.monotonic()
+            rng = np.random.default_rng([self.settings.seed, 11])
+            model = fit_model(config, split.train, rng=rng, threads=threads)
+            valid = self._measure(model, split.train, split.valid, metrics).values
+            told, on_test = RivalTested(valid=valid, test=None, **remarks(rival, config)), None
+            if split.test is not None:
+                items = (split.search_data(), split.test)
+                choice = Chosen(config, valid)
+                on_test = on_test_items(rival, choice, *items, metrics, rng, threads)
+                told = on_test.told
+            beside[rival.name] = Beside(config, told, on_test)
+            seconds = span(time.monotonic() - began)
+            self.display.note(f"beside it {baseline_name(rival.name)}: {seconds}")
+        return beside
 
     def _earlier(self, held: CSR) -> Earlier:
         """The model of the earlier data, which must not have seen what is `held` out of these."""

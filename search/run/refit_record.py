@@ -18,6 +18,7 @@ from search.record.events import (
     EpochsReported,
     Event,
     Reason,
+    RivalChosen,
     SessionEnded,
     StageMarked,
     StageState,
@@ -53,8 +54,11 @@ from search.run.session import facts, first_line
 from search.stages.groups import groups
 from search.stages.handover import hand_over
 from search.stages.result import of_refit, told
-from search.stats import bootstrap_interval, compare_paired
+from search.stats import bootstrap_interval, compare_paired, holm
 from search.tracking.wanted import model_name
+from search.words import baseline_name
+
+WHO = "the model of the new data"
 
 
 def record(folder: RunFolder, work: Again, done: Trained) -> None:
@@ -118,7 +122,7 @@ def _of(work: Again, done: Trained) -> RefitOf:
             origin.folder.name,
             compare_paired(mine, done.earlier.per_user[metric], rng),
             f"the same trained on the data of {origin.folder.name} on the {part} items",
-            "the model of the new data",
+            WHO,
         )
     result = read_result(origin.folder.path)
     return RefitOf(
@@ -134,18 +138,30 @@ def _of(work: Again, done: Trained) -> RefitOf:
 
 def _tested(work: Again, done: Trained) -> Tested:
     """The test as its stage would have left it."""
+    baselines = {name: one.told for name, one in done.rivals.items()}
     if done.test is None:
-        return Tested(skipped="the split holds out no test items")
+        return Tested(skipped="the split holds out no test items", baselines=baselines)
     values = done.test.per_user.get(work.origin.spec.metric)
     rng = np.random.default_rng([work.settings.seed, 8])
     ci = None if values is None else bootstrap_interval(values, rng)
     blend = None
     if work.origin.blend is not None and ci is not None:
         blend = BlendTested(values=done.test.values, ci=ci, comparisons=())
+    beside = {n: one.on_test for n, one in done.rivals.items() if one.on_test is not None}
+    compared = (
+        {}
+        if values is None
+        else {n: compare_paired(values, one.per_user, rng) for n, one in beside.items()}
+    )
     return Tested(
         values=done.test.values,
         ci=ci,
         users=len(done.test.users),
+        comparisons=tuple(
+            comparison(name, c, f"{baseline_name(name)} on the test items", WHO)
+            for name, c in holm(compared).items()
+        ),
+        baselines=baselines,
         blend=blend,
         seconds=0.0,
         groups=None if values is None else _groups(work, done),
@@ -162,7 +178,8 @@ def _groups(work: Again, done: Trained) -> Groups | None:
         "winner" if origin.blend is None else "blend",
         origin.spec.metric,
         done.test,
-        {origin.folder.name: done.earlier},
+        {origin.folder.name: done.earlier}
+        | {n: one.on_test.found for n, one in done.rivals.items() if one.on_test is not None},
         work.split.search_data(),
         test,
     )
@@ -177,7 +194,7 @@ def _result(name: str, work: Again, done: Trained, events: Iterable[Event]) -> R
     of = refit_of(state)
     assert of is not None
     more = {
-        **of_refit(of),
+        **of_refit(of, found.test_comparisons),
         "valid": done.validation.values[work.origin.spec.metric],  # of a blend, of no trial
         "test_reads": 0 if done.test is None else 1,
         "wall_s": time.time() - work.began,
@@ -193,6 +210,9 @@ def _events(
     began = first_line(name, spec, work.settings, work.dataset, work.split)
     yield replace(began, time=work.began)
     yield from _trials(work, done)
+    for rival, one in done.rivals.items():
+        metrics = {key: value for key, value in (one.told.valid or {}).items() if value is not None}
+        yield RivalChosen(name=rival, config=one.config.to_flat(), metrics=metrics)
     stages: list[tuple[str, ResultPart]] = [
         ("search", Searched(stopped_by=SearchEnd.TRIALS, planned=len(origin.trials))),
         ("race", Decided(winner=origin.race.winner, epochs=origin.race.epochs)),

@@ -308,6 +308,7 @@ def facts(dataset: Dataset, settings: Settings, split: Split) -> dict[str, Any]:
             "users": data.n_users,
             "items": data.n_items,
             "positives": data.nnz,
+            "times": data.time_span,
         },
         "split": {"name": split.name, "digest": split.digest, "seed": split.seed},
         "seed": settings.seed,

@@ -23,6 +23,8 @@ from search.words import Row, config_line, counted, duration, number
 
 MANY = 200  # from this many trials on, plain output tells of the interesting ones only
 EVERY_S = 5.0  # ... and of the count at most this often
+STAGE_EVERY_S = 30.0  # how far a stage is, in plain output; where nothing else was said
+BEAT_S = 1.0  # how often that is looked at
 
 
 @dataclass(eq=False)
@@ -41,6 +43,7 @@ class Display(Progress):
         self.screen = Screen(self.console)
         self.last_line = self.clock()
         self._live: Live | None = None
+        self._beats: threading.Event | None = None  # set: no more of them
         self._lock = threading.RLock()
 
     # --- life --------------------------------------------------------------------------------
@@ -65,6 +68,9 @@ class Display(Progress):
             self._line(f"{self.space} on {self.data}{run}: {counted(self.total, 'trial')} planned")
             if self.leaky:
                 self._line("WARNING: negatives_exclude is all: validation numbers leak")
+            if self._beats is None:
+                self._beats = threading.Event()
+                threading.Thread(target=self._beat, args=(self._beats,), daemon=True).start()
         elif self._live is None:
             self._live = Live(
                 console=self.console,
@@ -78,6 +84,9 @@ class Display(Progress):
 
     def stop(self, keep: bool = False) -> None:
         """Stop drawing and give the terminal back; `keep`: leave the last state on it."""
+        if self._beats is not None:
+            self._beats.set()
+            self._beats = None
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -119,9 +128,18 @@ class Display(Progress):
     def progress(self, done: int, total: int) -> None:
         """How far the present stage is, for stages that are not made of trials."""
         with self._lock:
-            self.part = (done, total)
-        if not self.interactive and (done == total or self._due()):
-            self._line(f"{self.now}: {done} of {total}")
+            first = self.part is None
+            self.take(done, total)
+            if not self.interactive and (
+                done == total or self._due(EVERY_S if first else STAGE_EVERY_S)
+            ):
+                self._line(self._how_far())
+
+    def tick(self) -> None:
+        """Say in plain output how far the present stage is, where nothing was said for long."""
+        with self._lock:
+            if not self.interactive and self.now and self._due(STAGE_EVERY_S):
+                self._line(self._how_far())
 
     def note(self, text: str) -> None:
         """One line for the user, above the live part."""
@@ -160,8 +178,32 @@ class Display(Progress):
             words += f", about {duration(left)} left"
         self._line(words)
 
-    def _due(self) -> bool:
-        return self.clock() - self.last_line >= EVERY_S
+    def _how_far(self) -> str:
+        """`race: 3 of 12, about 2m 10s left`."""
+        found = self.work()
+        if found is None:
+            words = f"{self.now}: {duration(self.clock() - self.stage_started)} so far"
+        else:
+            words = f"{self.now}: {found[0]} of {found[1]}"
+        if self.part is None and self.now == "search":
+            words += f" trials, {len(self.running)} running"
+        if found is not None and found[0] >= found[1]:
+            return words
+        by_work, by_time = self.left_by_work(), self.left_by_time()
+        if by_work is not None:
+            least = by_work if by_time is None else min(by_work, by_time)
+            return f"{words}, about {duration(least)} left"
+        return words if by_time is None else f"{words}, at most {duration(by_time)} left"
+
+    def _beat(self, stopped: threading.Event) -> None:
+        while not stopped.wait(BEAT_S):
+            try:
+                self.tick()
+            except ValueError:  # nobody reads any more
+                return
+
+    def _due(self, seconds: float = EVERY_S) -> bool:
+        return self.clock() - self.last_line >= seconds
 
     def _line(self, text: str) -> None:
         self.last_line = self.clock()

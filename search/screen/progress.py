@@ -11,6 +11,7 @@ from typing import Any
 from search.record.events import State, stages_of
 from search.record.state import may_win
 
+PIECES = 2  # that tell how long one takes: the first has workers that start, and may be a rival
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 
@@ -67,6 +68,8 @@ class Progress:
     best_may_win: bool = False  # whether that one does; a pruned one shows only before there is any
     now: str = ""  # the stage
     part: tuple[int, int] | None = None  # done and planned of a stage that is not made of trials
+    part_began: tuple[int, float] = (0, 0.0)  # what was done when these pieces began, and when
+    part_at: float = 0.0  # when the last piece ended
     started: float = 0.0
     stage_started: float = 0.0
 
@@ -75,7 +78,7 @@ class Progress:
 
     def restart(self) -> None:
         """Start the clocks of the run and of its stage."""
-        self.started = self.stage_started = self.clock()
+        self.started = self.stage_started = self.part_at = self.clock()
 
     def start_trial(self, trial_id: str, params: Mapping[str, Any], leaky: bool) -> None:
         """A trial begins, or begins again (its worker died) as if nothing had been."""
@@ -107,7 +110,16 @@ class Progress:
 
     def enter(self, stage: str) -> None:
         """A stage begins, and its clock with it."""
-        self.now, self.part, self.stage_started = stage, None, self.clock()
+        self.now, self.part = stage, None
+        self.stage_started = self.part_at = self.clock()
+
+    def take(self, done: int, total: int) -> None:
+        """A piece of the present stage has ended, so that so many are done. Those that were done
+        before this session, and other pieces of the stage, say nothing of how long one takes.
+        """
+        if self.part is None or total != self.part[1] or done <= self.part[0]:
+            self.part_began = done - 1, self.part_at
+        self.part, self.part_at = (done, total), self.clock()
 
     @property
     def best(self) -> Shown | None:
@@ -134,14 +146,36 @@ class Progress:
 
     def left(self) -> float | None:
         """Seconds until the end of the present stage, or of the budget if that is sooner."""
-        found = self.work()
-        if found is None:
+        if self.work() is None:
             return None
-        elapsed = self.clock() - self.stage_started
-        before = self.done - sum(self.ended.values()) if self.part is None else 0
-        done, total = found[0] - before, found[1] - before
-        by_work = elapsed * (total - done) / done if done >= 3 and total >= done else None
+        known = [one for one in (self.left_by_work(), self.left_by_time()) if one is not None]
+        return min(known, default=None)
+
+    def left_by_time(self) -> float | None:
+        """Seconds until the end of the budget; None without one."""
         if self.time_budget is None:
-            return by_work
-        by_time = max(0.0, self.time_budget - (self.clock() - self.started))
-        return by_time if by_work is None else min(by_work, by_time)
+            return None
+        return max(0.0, self.time_budget - (self.clock() - self.started))
+
+    def left_by_work(self) -> float | None:
+        """Seconds until the present stage has done all that is planned, at the pace so far; None
+        where there is no pace yet, or where the last piece takes longer than those before.
+        """
+        if self.part is not None:
+            return self._left_of_part(*self.part)
+        elapsed = self.clock() - self.stage_started
+        done = sum(self.ended.values())
+        total = max(self.total, self.done) - (self.done - done)
+        if self.now not in ("", "search") or done < 3 or total < done:
+            return None
+        return elapsed * (total - done) / done
+
+    def _left_of_part(self, done: int, total: int) -> float | None:
+        before, began = self.part_began
+        if done == total:
+            return 0.0
+        if done - before < min(PIECES, total - before - 1):
+            return None
+        each = (self.part_at - began) / (done - before)
+        since = self.clock() - self.part_at
+        return max(each * (total - done) - since, each * (total - done - 1)) or None

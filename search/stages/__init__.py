@@ -8,7 +8,8 @@ stands beside the winner there, `groups` says whom it fails, `refit` trains on e
 winner for test and refit, `work` sends tasks to workers, `orders` measures what the order of the
 split flatters. Each stage leaves what it decided in the journal.
 
-Others import: blend, context, groups, handover, lists, race, refit, result, search, test, winner.
+Others import: blend, context, groups, handover, lists, race, refit, result, rivals, search, test,
+winner.
 
 May import: tune, screen, machine, record, space, the leaves, and recsys.
 """

@@ -14,6 +14,7 @@ from search.record.planned import configs_left, distinct
 from search.record.result import (
     VERSION,
     BlendResult,
+    Comparison,
     Counts,
     Newcomers,
     Race,
@@ -61,7 +62,7 @@ def remade(folder: RunFolder) -> RunResult:
     settings = Settings.from_dict(state.settings)
     more: dict[str, Any] = {"test_reads": test_reads(folder), "wall_s": state.wall_s()}
     if (of := refit_of(state)) is not None:
-        more |= of_refit(of)
+        more |= of_refit(of, (tested(state) or Tested()).comparisons)
     else:
         known = [from_journal(t, spec.metric) for t in state.in_order()]
         mattered = _mattered(remake(spec, known, str(folder.path)), settings)
@@ -73,10 +74,12 @@ def remade(folder: RunFolder) -> RunResult:
     return told(state, folder.name, spec, settings).model_copy(update=more)
 
 
-def of_refit(of: RefitOf) -> dict[str, Any]:
-    """The fields that the result of a `refit` has beside those of a search."""
+def of_refit(of: RefitOf, rivals: tuple[Comparison, ...]) -> dict[str, Any]:
+    """The fields that the result of a `refit` has beside those of a search; `rivals`: the new model
+    against them.
+    """
     return {
-        "test_comparisons": (of.comparison,) if of.comparison is not None else (),
+        "test_comparisons": (*((of.comparison,) if of.comparison is not None else ()), *rivals),
         "configs_left": False,
         "refit_of": of,
     }

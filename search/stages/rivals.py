@@ -15,7 +15,7 @@ import numpy as np
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import ModelConfig, config_from_flat, fit_model
-from recsys.rivals import SHARE, Rival, choose, rivals_for
+from recsys.rivals import POPULARITY, SHARE, Rival, choose, rivals_for
 from search.record.events import RivalChosen
 from search.record.result import RivalTested
 from search.space.trial import trial_seed
@@ -135,15 +135,42 @@ def rivals_task(
     found = dict(known) | {t.rival.name: choose_rival(t, train_items, valid) for t in missing}
     rng = np.random.default_rng(seed)
     seen = train_items.union(valid)
-    beside = {}
-    for rival in rivals_for(train_items.n_items):
-        choice = found[rival.name]
-        model = fit_model(choice.config, seen, rng=rng, threads=threads)
-        on_test = evaluate(model, seen, test, metrics, threads=threads, pairs=True)
-        remarks = {}
-        if rival.tuned is not None:
-            short = rival.tuned.removeprefix(f"{rival.name}_")
-            remarks[short] = choice.config.to_flat()[rival.tuned]
-        told = RivalTested(valid=choice.metrics, test=on_test.values, **remarks)
-        beside[rival.name] = RivalOnTest(told, on_test, metrics[0])
-    return beside
+    return {
+        rival.name: on_test_items(rival, found[rival.name], seen, test, metrics, rng, threads)
+        for rival in rivals_for(train_items.n_items)
+    }
+
+
+def on_test_items(
+    rival: Rival,
+    choice: Chosen,
+    seen: CSR,
+    test: CSR,
+    metrics: Sequence[str],
+    rng: np.random.Generator,
+    threads: int,
+) -> RivalOnTest:
+    """A rival trained on `seen`, on the test items."""
+    model = fit_model(choice.config, seen, rng=rng, threads=threads)
+    on_test = evaluate(model, seen, test, metrics, threads=threads, pairs=True)
+    told = RivalTested(valid=choice.metrics, test=on_test.values, **remarks(rival, choice.config))
+    return RivalOnTest(told, on_test, metrics[0])
+
+
+def remarks(rival: Rival, config: ModelConfig) -> dict[str, float]:
+    """What was tuned of a rival, without the name of its model."""
+    if rival.tuned is None:
+        return {}
+    return {rival.tuned.removeprefix(f"{rival.name}_"): config.to_flat()[rival.tuned]}
+
+
+def kept_rivals(known: Mapping[str, RivalChosen], n_items: int) -> dict[Rival, ModelConfig]:
+    """The rivals of a run with the configs that it chose, on other data with so many items:
+    popularity in any case, and of the others those that can be had there.
+    """
+    configs = {
+        rival: config_from_flat(dict(known[rival.name].config))
+        for rival in rivals_for(n_items)
+        if rival.name in known
+    }
+    return {POPULARITY: POPULARITY.configs[0]} | configs

@@ -113,23 +113,28 @@ def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
 
 def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str) -> None:
     """Save the pyfunc and log it as the artifact `model` of the search's run."""
-    import mlflow.pyfunc
-
     from search.tracking.store import scratch
 
-    users, items = load_ids(folder)
     with scratch(run_dir) as temp:
         path = Path(temp) / ARTIFACT
-        mlflow.pyfunc.save_model(
-            path,
-            python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={"model": str(folder)},
-            signature=_signature(items),
-            input_example=(_example(users, items), {"k": 10}),
-            pip_requirements=[f"{p}=={version(p)}" for p in NEEDS],
-            code_paths=[str(Path(recsys.__file__).parent)],
-        )
+        save_pyfunc(folder, path)
         store.client.log_artifacts(run_id, str(path), ARTIFACT)
+
+
+def save_pyfunc(folder: Path, path: Path) -> None:
+    """Write the model in `folder` as a pyfunc, into a new folder at `path`."""
+    import mlflow.pyfunc
+
+    users, items = load_ids(folder)
+    mlflow.pyfunc.save_model(
+        path,
+        python_model=str(Path(__file__).with_name("pyfunc.py")),
+        artifacts={"model": str(folder)},
+        signature=_signature(items),
+        input_example=(_example(users, items), {"k": 10}),
+        pip_requirements=[f"{p}=={version(p)}" for p in NEEDS],
+        code_paths=[str(Path(recsys.__file__).parent)],
+    )
 
 
 def _signature(items: NDArray) -> Any:
@@ -149,14 +154,17 @@ def _signature(items: NDArray) -> Any:
                 ColSpec(Array(DataType.double), "scores"),
                 ColSpec(DataType.string, "source"),
                 ColSpec(Array(DataType.string), "unknown_items"),
+                ColSpec(DataType.long, "unknown_candidates", required=False),
+                ColSpec(DataType.long, "unknown_exclude", required=False),
             ]
         ),
         params=ParamSchema(
             [
                 ParamSpec("k", DataType.long, 50),
                 ParamSpec("exclude_seen", DataType.boolean, True),
-                ParamSpec("candidates", item, [], shape=(-1,)),
-                ParamSpec("exclude", item, [], shape=(-1,)),
+                # [None]: not given, since an empty list says that nothing may be recommended
+                ParamSpec("candidates", item, [None], shape=(-1,)),
+                ParamSpec("exclude", item, [None], shape=(-1,)),
             ]
         ),
     )

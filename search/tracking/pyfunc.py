@@ -8,12 +8,13 @@ pickle, ids are JSON, seen items are plain arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
@@ -25,7 +26,11 @@ from recsys.models.saved import load_config, load_model
 from recsys.receivers import texts
 
 COLUMNS = ("user_id", "items", "similar_to")
+UNKNOWN = "unknown"  # the source of a row that asks for items near one that nobody knows
+NOT_ASKED, STRANGE = -1, -2  # in place of an item that others shall be near
 K = 50
+
+refused: Callable[[str], MlflowException] = MlflowException.invalid_parameter_value  # HTTP 400
 
 
 class ServedRecommender(PythonModel):
@@ -53,28 +58,35 @@ class ServedRecommender(PythonModel):
         somebody likes, alone or with the history of a known `user_id`; `user_id` alone is a known
         user. Rows may differ in what they have.
 
-        params: `k` places; `exclude_seen`: leave out a known user's history and the row's `items`;
-        `candidates`: recommend only these ids, none for every item; `exclude`: and never these.
+        params: `k` places, 1 or more; `exclude_seen`: leave out a known user's history and the
+        row's `items`; `candidates`: recommend only these ids, which may be none at all (left out,
+        or [None]: every item); `exclude`: and never these.
 
         Returns `item_ids` and `scores`, best first; `source`, how the row was answered: `model`,
-        `items`, `similar`, or `popular` where nothing is known; `unknown_items`, those ids of the
-        row that the model has never seen, which are ignored.
+        `items`, `similar`, `popular` where nothing is known of somebody, `unknown` (and no items)
+        where nothing is known of the item in `similar_to`; `unknown_items`, those ids of the row
+        that the model has never seen, which are ignored; `unknown_candidates` and
+        `unknown_exclude`, how many ids of these params it has never seen, where they are given.
+
+        Raises MlflowException, a 400 over HTTP, for what can't be meant: a row with `similar_to`
+        and somebody beside it, a cell that is no id, a `k` that is no whole number from 1.
         """
         if not any(name in model_input for name in COLUMNS):
-            raise ValueError(
+            raise refused(
                 f"expected a column {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}, "
                 f"got {', '.join(map(str, model_input.columns)) or 'none'}"
             )
         asked = params or {}
+        k = _places(asked.get("k", K))
+        only, never = (_named(asked, name) for name in ("candidates", "exclude"))
         near, likes, unknown = self._wishes(model_input)
         users = [
-            self.user_index.get(_text(user) or "", -1) for user in _column(model_input, "user_id")
+            self.user_index.get(user or "", -1) for user in _column(model_input, "user_id", _text)
         ]
         rows = np.repeat(np.arange(len(likes)), [len(row) for row in likes])
         every = np.fromiter((item for row in likes for item in row), np.int64, len(rows))
         lists = CSR.from_pairs(rows, every, len(likes), len(self.item_ids))
-        k = int(asked.get("k", K))
-        allowed = self._allowed(asked.get("candidates", ()), asked.get("exclude", ()))
+        allowed = self._allowed(only, never)
         found = self.recommender.recommend(
             np.array(users, np.int64),
             lists,
@@ -86,9 +98,9 @@ class ServedRecommender(PythonModel):
         at = np.flatnonzero(near >= 0)
         if len(at):
             items[at], scores[at] = self.recommender.similar(near[at], k, allowed=allowed)
-            source = [
-                "similar" if like >= 0 else how for like, how in zip(near, source, strict=True)
-            ]
+        for row in np.flatnonzero(near != NOT_ASKED):
+            source[row] = "similar" if near[row] >= 0 else UNKNOWN
+        items[near == STRANGE] = -1
         kept = [row >= 0 for row in items]
         answers: dict[str, Any] = {
             "item_ids": [
@@ -98,55 +110,99 @@ class ServedRecommender(PythonModel):
             "source": source,
             "unknown_items": unknown,
         }
+        for name, ids in (("candidates", only), ("exclude", never)):
+            if ids is not None:
+                answers[f"unknown_{name}"] = sum(one not in self.item_index for one in ids)
         if "user_id" in model_input:
-            answers = {"user_id": model_input["user_id"].to_numpy(), **answers}
+            # JSON has no NaN
+            own = [None if _text(one) is None else one for one in model_input["user_id"].tolist()]
+            answers = {"user_id": pd.Series(own, dtype=object), **answers}
         return pd.DataFrame(answers)
 
     def _wishes(
         self, model_input: pd.DataFrame
     ) -> tuple[NDArray[np.int64], list[list[int]], list[list[str]]]:
-        """Of each row: the item that others shall be near, or -1; items liked; ids unknown."""
+        """Of each row: the item that others shall be near, NOT_ASKED for none, STRANGE for one that
+        the model does not know; items liked; ids unknown.
+        """
         near, likes, unknown = [], [], []
-        for one, several in zip(
-            _column(model_input, "similar_to"), _column(model_input, "items"), strict=True
-        ):
-            names = [name for name in map(_text, _each(several)) if name is not None]
-            wanted = _text(one)
-            near.append(self.item_index.get(wanted or "", -1))
+        columns = (
+            _column(model_input, "similar_to", _text),
+            _column(model_input, "items", _texts),
+            _column(model_input, "user_id", _text),
+        )
+        for row, (one, several, user) in enumerate(zip(*columns, strict=True)):
+            names = several or []
+            if one is not None and (names or user is not None):
+                other = "items" if names else "user_id"
+                raise refused(
+                    f"row {row}: has similar_to and {other}: expected one of them (items near an "
+                    "item are the same for everybody)"
+                )
             likes.append([self.item_index[name] for name in names if name in self.item_index])
             strange = [name for name in names if name not in self.item_index]
-            if wanted is not None and near[-1] < 0:
-                strange.append(wanted)
+            near.append(NOT_ASKED if one is None else self.item_index.get(one, STRANGE))
+            if one is not None and near[-1] == STRANGE:
+                strange.append(one)
             unknown.append(strange)
         return np.array(near, np.int64), likes, unknown
 
     def _allowed(
-        self, candidates: Iterable[Any], exclude: Iterable[Any]
+        self, only: Sequence[str] | None, never: Sequence[str] | None
     ) -> NDArray[np.bool_] | None:
         """The items that may be recommended, bool (I,); None for all of them."""
-        only, never = list(candidates), list(exclude)
-        if not only and not never:
+        if only is None and not never:
             return None
-        allowed = np.full(len(self.item_ids), not only)
-        for names, value in ((only, True), (never, False)):
-            known = [self.item_index[t] for t in map(_text, names) if t in self.item_index]
-            allowed[known] = value
+        allowed = np.full(len(self.item_ids), only is None)
+        for names, value in ((only or (), True), (never or (), False)):
+            allowed[[self.item_index[name] for name in names if name in self.item_index]] = value
         return allowed
 
 
-def _column(model_input: pd.DataFrame, name: str) -> list[Any]:
-    return model_input[name].tolist() if name in model_input else [None] * len(model_input)
+def _places(k: Any) -> int:
+    """How many items a row gets."""
+    whole = isinstance(k, int | np.integer) or (isinstance(k, float) and k.is_integer())
+    if isinstance(k, bool) or not whole or k < 1:
+        raise refused(f"k: expected a whole number from 1, got {k!r}")
+    return int(k)
 
 
-def _each(cell: Any) -> list[Any]:
-    """The items of a cell: a list of any kind, a single one, or nothing."""
-    if isinstance(cell, list | tuple | set | np.ndarray):
-        return list(cell)
-    return [cell]
+def _named(params: dict[str, Any], name: str) -> list[str] | None:
+    """The different ids of a param; None where it is not given, which to MLflow is [None]."""
+    given = params.get(name)
+    if given is None or (len(given) == 1 and given[0] is None):
+        return None
+    if isinstance(given, str):
+        raise refused(f"{name}: expected a list of ids, got {given!r}")
+    try:
+        return list(dict.fromkeys(one for one in map(_text, given) if one is not None))
+    except TypeError as error:
+        raise refused(f"{name}: {error}") from None
+
+
+def _column(model_input: pd.DataFrame, name: str, read: Callable[[Any], Any]) -> list[Any]:
+    """The cells of a column as `read`, None for each where there is no such column."""
+    if name not in model_input:
+        return [None] * len(model_input)
+    found = []
+    for row, cell in enumerate(model_input[name].tolist()):
+        try:
+            found.append(read(cell))
+        except TypeError as error:
+            raise refused(f"row {row}: {name}: {error}") from None
+    return found
+
+
+def _texts(cell: Any) -> list[str]:
+    """The ids in a cell: a list of any kind, a single one, or nothing."""
+    each = list(cell) if isinstance(cell, list | tuple | set | np.ndarray) else [cell]
+    return [name for name in map(_text, each) if name is not None]
 
 
 def _text(value: Any) -> str | None:
     """An id as text; None where there is none. Whole numbers are floats in a column with gaps."""
+    if isinstance(value, list | tuple | set | dict | np.ndarray):
+        raise TypeError(f"expected an id, got {value!r}")
     if value is None or value is pd.NA or value != value:
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():

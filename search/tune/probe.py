@@ -17,6 +17,7 @@ from recsys.blending import depth_of
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, model_of, new_model
+from recsys.models.base import Size
 from search.machine.cluster import Cluster, Failure, Resources
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
@@ -122,6 +123,10 @@ class Measured:
         """Of the search, on all its cores together."""
         return search_seconds(self.budget or 0.0, self.concurrent)
 
+    def starts(self, pace: Pace) -> int:
+        """About how many trials the search begins in its time."""
+        return pace.starts(self.spec, self._seconds())
+
     def with_epochs(self) -> list[ModelConfig]:
         """The configs whose models are trained in epochs: only these have a length to choose."""
         return [c for c in self.configs if epochs_of(c) is not None]
@@ -145,7 +150,7 @@ class Measured:
         lengths = sorted(epochs_of(pace.fit(c)) or 0 for c in self.with_epochs())
         short, middle, long = lengths[0], lengths[len(lengths) // 2], lengths[-1]
         factor = spec.reduction_factor
-        starts = pace.starts(spec, self._seconds())
+        starts = self.starts(pace)
         early = SCHEDULERS[spec.scheduler].early
         judged = f", judged after 1/{factor**2} and 1/{factor} of them" if early else ""
         half = f"most of them {long}" if middle == long else f"half of them at most {middle}"
@@ -164,6 +169,11 @@ class Measured:
                 "end (a larger --time-budget or smaller latent_factors help)"
             )
         return lines
+
+
+def first_share(configs: Sequence[ModelConfig], size: Size) -> float:
+    """The share of the users to begin a measurement of these configs with."""
+    return min(1.0, FIRST_WORK / max(epoch_work(c, size) for c in configs))
 
 
 def measure(
@@ -185,7 +195,7 @@ def measure(
     kinds = list(to_probe(configs).values())
     if not kinds:
         return None
-    first = min(1.0, FIRST_WORK / max(epoch_work(c, size) for c in kinds))
+    first = first_share(kinds, size)
     side_by_side = min(resources.concurrent, MOST_PROBES)
     tasks = [c for c in kinds for _ in range(-(-side_by_side // len(kinds)))]
     shared = cluster.put(data)

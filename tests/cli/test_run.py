@@ -72,7 +72,7 @@ def test_a_result_that_is_lost_is_made_again_from_the_journal(run, cli, capsys, 
         (lost / "provenance.json").write_bytes(content)
     for args in (
         ("report", str(lost)),
-        ("compare", str(lost), str(run), "-o", str(tmp_path / "c")),
+        ("compare", str(lost), str(run), "-o", str(tmp_path / "c.html")),
     ):
         assert main(args) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from recsys.data import load
+from recsys.errors import ConfigError
 from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR, rows_of
 from recsys.models import MODELS, Model, config_from_flat, fit_model
@@ -142,7 +143,8 @@ def test_only_what_is_allowed(planted: Planted) -> None:
     assert np.isfinite(found.scores[found.items >= 0]).all()
     nowhere = recommender.recommend(np.array([0]), nothing(train, 1), 5, allowed=allowed & False)
     assert (nowhere.items == -1).all()
-    assert recommender.recommend(np.array([0]), nothing(train, 1), 0).items.shape == (1, 0)
+    with pytest.raises(ConfigError, match="k: expected a whole number from 1, got 0"):
+        recommender.recommend(np.array([0]), nothing(train, 1), 0)
 
 
 @pytest.mark.parametrize("name", [name for name in FLAT if name != "popularity"])

@@ -78,15 +78,18 @@ def test_users_of_a_file_in_its_order_with_a_note_on_strangers(export: Export) -
     code, said, _ = export("-o", "out.csv", "--users", users, "--k", "2", "--scores")
     assert code == 0
     assert "note: 1 of 3 users of u.csv are not in the data ('77' ...)" in said
+    assert "note: u.csv has 1 row of users that came before: each of the 3 counts once" in said
     assert Path("out.csv").read_text() == (
-        "UserId,ItemId,Score\n20,300 200,3.0 2.0\n77,100 400,1.0 1.0\n10,200 300,3.0 2.0\n"
+        "UserId,ItemId,Score,Source\n20,300 200,3.0 2.0,model\n"
+        "77,100 400,1.0 1.0,popular\n10,200 300,3.0 2.0,model\n"
     )
 
 
 def test_ids_are_read_as_the_data_spells_them(export: Export) -> None:
-    users = file("u.csv", "user_id\n0020\n0010\n")
+    users = file("u.csv", "user_id\n0020\n0010\n0010\n0020\n")
     code, said, _ = export("-o", "out.csv", "--users", users, "--k", "1")
     assert code == 0
+    assert "note: u.csv has 2 rows of users that came before: each of the 2 counts once" in said
     assert "user ids such as '0020' are read as 20" in said
     assert Path("out.csv").read_text() == HEAD + "20,300\n10,200\n"
 
@@ -121,6 +124,7 @@ def test_parquet_by_the_ending(export: Export) -> None:
         "UserId": [30, 10, 20],
         "ItemId": [[100, 400, 200], [200, 300, 400], [300, 200, 100]],
         "Score": [[1, 1, 0], [3, 2, 1], [3, 2, 1]],
+        "Source": ["popular", "model", "model"],
     }
     users = file("u.csv", "user_id\n10\nzed\n")
     assert export("-o", "out.parquet", "--users", users)[0] == 0
@@ -313,3 +317,9 @@ def test_a_comparison_spares_the_runs(export: Export, run: FakeRun) -> None:
     report.write_text("mine")
     assert main(["compare", "r", "r", "-o", str(report)]) == 2
     assert report.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.csv", "x", "x.html.gz"])
+def test_a_comparison_is_a_page(name: str, export: Export) -> None:
+    assert main(["compare", "r", "r", "-o", name]) == 2
+    assert not Path(name).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from recsys.split import HoldOut, SplitPlan, make_split
 from search.cli.arguments import search_parser
 from search.cli.main import main
 from search.cli.overview import bar_of, drawn, split_lines
+from search.run import estimate as estimate_module
+from search.tune.pace import Probed
 
 
 def counts(values: list[int]) -> np.ndarray:
@@ -73,6 +76,15 @@ def test_given_parts_are_one_line(tmp_path: Path) -> None:
     assert sum("24 (12)" in line for line in lines) == 1
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs that take no time to measure; tests of the estimate itself are in tests/search/run."""
+    one = Probed("", 1e6, 0.01, 0.001, 10)
+    monkeypatch.setattr(
+        estimate_module, "run_probe", lambda config, *_: replace(one, kind=config.kind)
+    )
+
+
 def said_of(rows: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What `data` prints of rows of user, item and time."""
     file = tmp_path / "my.csv"
@@ -92,6 +104,8 @@ def test_the_command_says_when_and_how_often(
     assert "known, 2001-09-09 to 2001-09-14" in said
     assert "recommended: --set split.order=latest, the latest items of each user" in said
     assert "items of a user  users" in said and "users of an item  items" in said
+    assert "a trial of 60 epochs takes about" in said  # on a tiny file too
+    assert "a whole search (--space all) takes about" in said and "memory: trials take" in said
 
 
 def test_rows_of_one_moment_have_no_split_by_time(

@@ -15,12 +15,15 @@ import pytest
 
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
+from recsys.models import config_from_flat, fit_model
 from recsys.models.catalogue import load_catalogue, save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import config_text, load_model, save_model
 from search.cli.arguments import search_parser
 from search.cli.main import main
+from search.cli.runs import lines
 from search.record.events import (
+    RivalChosen,
     SessionBegan,
     SessionEnded,
     StageMarked,
@@ -33,6 +36,7 @@ from search.record.events import (
 from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import MODEL, SUBMISSION, digest, disagreement, file_digest
 from search.record.measured import load_test_values
+from search.record.provenance import times_of
 from search.record.result import (
     RESULT,
     Blended,
@@ -78,8 +82,8 @@ def rows(users: int, per_user: int) -> list[str]:
     return found
 
 
-def write(path: Path, lines: list[str]) -> Path:
-    path.write_text("user,item\n" + "\n".join(lines) + "\n")
+def write(path: Path, pairs: list[str]) -> Path:
+    path.write_text("user,item\n" + "\n".join(pairs) + "\n")
     return path
 
 
@@ -171,7 +175,11 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
     assert code == 0, said
     assert files(origin.path) == before
-    assert "since r: 100 users, 90 of the 90 of then" in said
+    assert (
+        "since r: 100 users (10 new, 90 of the 90 of then), 60 items (0 new, 60 of the 60 of "
+        "then), 1,400 pairs (590 new, 810 of the 810 of then)\n" in said
+    )
+    assert "WARNING" not in said
     made = RunFolder.open(home / "runs", "r2")
     state, result = made.state(), read_result(made.path)
     assert result is not None and result.refit_of is not None
@@ -202,9 +210,19 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     kept = load_test_values(made.path)
     assert kept is not None and np.array_equal(kept.values, found.per_user["map@5"])
 
+    # its rivals, through the same door: of a run that had none, popularity
+    popular = fit_model(PopularityConfig(), seen, rng=np.random.default_rng(0))
+    beside = evaluate(popular, seen, opened.split.test, ["map@5"]).values["map@5"]
+    assert {name: one.test for name, one in result.baselines.items()} == {"popularity": beside}
+    assert [c.against for c in result.test_comparisons] == ["r", "popularity"]
+    assert f"popularity {beside:.4f} on the same test items" in said
+
     assert call("export", "r2", "-o", "out.csv")[0] == 0
     assert (home / "out.csv").read_bytes() == (made.path / SUBMISSION).read_bytes()
-    assert "r2" in call("runs")[1]
+    assert {line.cells[0]: line.cells[2] for line in lines(home / "runs")} == {
+        "r": "done",
+        "r2": "done, a refit of r",
+    }
     page = (made.path / "report.html").read_text()
     assert "The winner of r, trained again on new.csv, reaches" in page
     # nothing was searched and nobody chosen: none of a search's words are true of it
@@ -246,7 +264,7 @@ def test_each_model_is_trained_on_what_it_may_see(
     opened = open_data(SPEC, Settings.from_dict(state.settings), "r2", lambda _: None)
     split, then = opened.split, load_catalogue(origin.path / MODEL)
     assert split.test is not None
-    validation, test, earlier, final = trained
+    validation, test, earlier, final = trained  # and the rivals by their own door
     assert validation.digest() == split.train.digest()
     assert test.digest() == split.search_data().digest()
     assert final.digest() == split.full().digest()
@@ -259,6 +277,29 @@ def test_each_model_is_trained_on_what_it_may_see(
     was = pairs(then.seen, then.user_ids, then.item_ids)
     assert was & held
     assert pairs(earlier, then.user_ids, then.item_ids) == was - held
+
+
+def test_the_linear_rival_of_the_run_keeps_its_config(home: Path, call: Call) -> None:
+    origin = searched(home)
+    ease = {"model": "ease", "ease_l2": 60.0}
+    with origin.journal() as journal:
+        journal.append(RivalChosen(name="ease", config=ease, metrics={"map@5": 0.1}))
+    assert call("refit", "r", "--data", "new.csv", "--name", "r2")[0] == 0
+    made = RunFolder.open(home / "runs", "r2")
+    result, state = read_result(made.path), made.state()
+    assert result is not None
+    opened = open_data(SPEC, Settings.from_dict(state.settings), "r2", lambda _: None)
+    split, config = opened.split, config_from_flat(dict(ease))
+    assert split.test is not None
+    values = []
+    for seen, held in ((split.train, split.valid), (split.search_data(), split.test)):
+        twin = fit_model(config, seen, rng=np.random.default_rng(0))
+        values.append(evaluate(twin, seen, held, ["map@5"]).values["map@5"])
+    found = result.baselines["ease"]
+    assert [found.valid, found.test] == values
+    assert {c.against for c in result.test_comparisons} == {"r", "popularity", "ease"}
+    assert dict(state.rivals["ease"].config) == config.to_flat()  # for a refit of the refit
+    assert "EASE" in (made.path / "report.html").read_text()
 
 
 def test_a_blend_is_trained_again_as_one(home: Path, call: Call) -> None:
@@ -306,6 +347,7 @@ def test_without_a_test_part_the_validation_items_compare(home: Path, call: Call
     assert code == 0, said
     assert "on the validation items" in said
     assert "not measured" in said
+    assert "popularity 0." in said and "on the same validation items" in said
 
 
 def test_the_earlier_model_in_terms_of_the_new_data() -> None:
@@ -321,6 +363,34 @@ def test_the_earlier_model_in_terms_of_the_new_data() -> None:
         [6, least, 5, 7],
         [1, least, 0, 2],
     ]
+
+
+def test_data_that_are_hardly_newer_are_pointed_out(home: Path, call: Call) -> None:
+    origin = searched(home)
+    write(home / "part.csv", rows(90, 8))
+    code, said = call("refit", "r", "--data", "part.csv", "--name", "part")
+    assert code == 0, said
+    assert (
+        "WARNING: the new data have no pair that r was not trained on: a part of its data, 90 "
+        "pairs fewer\n" in said
+    )
+    # the run knows from when to when its data were
+    for name, then, words in (
+        ("older", [0, 2_000_000_000], "end on 2001-09-10, before those of r (2033-05-18): they"),
+        ("newer", [0, 1_000_000_000], "dates 2001-09-09 to 2001-09-10 (then 1970-01-01 to 2001-"),
+        ("window", "lost", "fewer pairs than those of r (540, 810 then): what is left out"),
+    ):
+        origin.write_json("provenance.json", {"data": {"times": then}})
+        pairs = rows(90, 15)
+        pairs = [pair for n, pair in enumerate(pairs) if name != "window" or n % 15 >= 9]
+        timed = [f"{pair},{1_000_000_000 + 100 * n}" for n, pair in enumerate(pairs)]
+        content = "user,item,timestamp\n" + "\n".join(timed) + "\n"
+        (home / f"{name}.csv").write_text(content)
+        code, said = call("refit", "r", "--data", f"{name}.csv", "--name", name)
+        assert code == 0, said
+        assert words in said
+        assert ("WARNING" in said) == (name != "newer")
+    assert times_of(home / "runs" / "newer") == (1_000_000_000, 1_000_134_900)
 
 
 def unfinished(home: Path) -> list[str]:
@@ -391,8 +461,8 @@ def test_the_command_for_data_of_another_kind_searches_the_space_of_the_run(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = searched(home)
-    lines = [line.replace("u", "x").replace("i", "y") for line in rows(60, 9)]
-    (home / "other data.csv").write_text("who,what\n" + "\n".join(lines) + "\n")
+    others = [line.replace("u", "x").replace("i", "y") for line in rows(60, 9)]
+    (home / "other data.csv").write_text("who,what\n" + "\n".join(others) + "\n")
     args = ["r", "--data", "other data.csv", "--columns", "user=who,item=what"]
     assert main(["refit", *args]) == 2
     words = shlex.split(capsys.readouterr().err.split("`")[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from search.record.events import State
 from search.record.result import RunResult
+from search.screen import display as display_module
 from search.screen.display import Display
 from search.screen.progress import ENDS
 from search.summary import result_rows
@@ -132,6 +134,102 @@ def test_time_left_is_that_of_the_budget_when_it_ends_first():
     assert [line.rsplit("about ")[1] for line in out.getvalue().splitlines()[2:]] == [
         "50s left", "40s left", "30s left", "20s left",
     ]  # fmt: skip
+
+
+def test_every_stage_says_how_far_it_is_and_how_long_it_still_takes():
+    """At most one line every half minute where nothing happens, more only where pieces end."""
+    display, out, clock = plain(total=100, stages=("search", "race", "test", "refit"))
+
+    def wait(seconds: int) -> list[str]:
+        """What is said meanwhile, by a look every second."""
+        before = len(out.getvalue().splitlines())
+        for _ in range(seconds):
+            clock.now += 1
+            display.tick()
+        return out.getvalue().splitlines()[before:]
+
+    with display.live():
+        assert wait(60) == []  # before the first stage nothing is known
+        display.stage("search")
+        display.trial_started("t0", {})
+        assert wait(70) == ["search: 0 of 100 trials, 1 running"] * 2
+        for n in range(4):
+            display.trial_ended(f"t{n}", State.COMPLETE, 0.1, "epochs")
+        assert wait(31) == ["search: 4 of 100 trials, 0 running, about 40m 00s left"]
+        display.stage("race")
+        assert wait(31) == ["race: 30s so far"]
+        wait(9)
+        display.progress(1, 8)
+        assert out.getvalue().splitlines()[-1] == "race: 1 of 8"
+        assert wait(31) == ["race: 1 of 8"]  # the first piece may be a long one
+        wait(9)
+        display.progress(2, 8)  # 10 s after the last line
+        assert wait(15) == []
+        assert wait(6) == ["race: 2 of 8, about 3m 40s left"]
+        wait(3)
+        display.progress(3, 8)
+        assert wait(31) == ["race: 3 of 8, about 2m 27s left"]
+        display.progress(8, 8)
+        assert wait(31) == ["race: 8 of 8"]
+        display.stage("test")
+        wait(10)
+        display.progress(1, 2)
+        assert out.getvalue().splitlines()[-1] == "test: 1 of 2, about 10s left"
+        assert wait(31) == ["test: 1 of 2"]  # longer than the first: nobody knows how long
+        display.stage("refit")
+        assert wait(31) == ["refit: 30s so far"]
+
+
+def test_a_budget_says_how_long_a_stage_takes_at_most():
+    display, out, clock = plain(time_budget=600.0)
+    with display.live():
+        display.stage("race")
+        clock.now += 40
+        display.tick()
+        assert out.getvalue().splitlines()[-1] == "race: 40s so far, at most 9m 20s left"
+        display.progress(1, 100)
+        display.progress(2, 100)
+        clock.now += 60
+        display.tick()
+        assert out.getvalue().splitlines()[-1] == "race: 2 of 100, about 8m 20s left"
+
+
+def test_pieces_of_an_earlier_session_and_other_pieces_say_nothing_of_the_pace():
+    display, out, clock = plain()
+    with display.live():
+        display.stage("race")
+        clock.now += 10
+        display.progress(11, 14)
+        assert out.getvalue().splitlines()[-1] == "race: 11 of 14"
+        clock.now += 30
+        display.progress(12, 14)
+        assert out.getvalue().splitlines()[-1] == "race: 12 of 14, about 40s left"
+        display.stage("test")
+        for done in (1, 2):
+            clock.now += 5
+            display.progress(done, 2)
+        for done in (1, 2):
+            clock.now += 40
+            display.progress(done, 3)  # the members of a blend
+        assert out.getvalue().splitlines()[-1] == "test: 2 of 3, about 40s left"
+
+
+def test_plain_output_is_looked_at_until_the_end(monkeypatch):
+    """With the real clock: without any event, by a thread that ends with the display."""
+    monkeypatch.setattr(display_module, "BEAT_S", 0.005)
+    monkeypatch.setattr(display_module, "STAGE_EVERY_S", 0.01)
+    out = io.StringIO()
+    display = Display("smoke", "demo", 4, console=Console(file=out, force_terminal=False))
+    with display.live():
+        display.stage("refit")
+        deadline = time.monotonic() + 10
+        while "refit: 0s so far" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "refit: 0s so far" in out.getvalue()
+    time.sleep(0.05)
+    said = out.getvalue()
+    time.sleep(0.05)
+    assert out.getvalue() == said
 
 
 def test_a_resumed_run_counts_on():

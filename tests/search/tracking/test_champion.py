@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from recsys.data import SETS
 from recsys.evaluation import top_items
@@ -240,8 +241,6 @@ def test_every_model_recommends_what_the_submission_says(name: str, tmp_path: Pa
     assert found["source"][1:].tolist() == [*known, known[7]]
     assert set(known) == {"model", "popular"}
     assert len({len(row) for row in expected}) > 1  # some users have fewer than 58 items left
-    nothing = recommender.predict(context, pd.DataFrame({"user_id": [5, 3]}), {"k": 0})  # type: ignore[arg-type]
-    assert nothing["item_ids"].tolist() == [[], []]
 
 
 def test_a_model_that_is_no_factorization_is_registered_and_loads(tmp_path: Path) -> None:
@@ -321,7 +320,7 @@ def test_rows_of_all_kinds_in_one_request(recommender: tuple[ServedRecommender, 
         k=4,
     )
     assert found["source"].tolist() == [
-        *("model", "items", "items", "popular", "similar", "popular", "items", "popular")
+        *("model", "items", "items", "popular", "similar", "unknown", "items", "popular")
     ]
     assert found["unknown_items"].tolist() == [
         *([], [], ["new"], ["new"], [], ["new"], [], []),
@@ -330,7 +329,10 @@ def test_rows_of_all_kinds_in_one_request(recommender: tuple[ServedRecommender, 
     assert lists[0] == [c, b, a]
     assert lists[1] == [b, c, d]  # who likes the first factor gets what has most of it
     assert lists[2] == [c, b, a]
-    assert lists[3] == lists[5] == lists[7] == [a, d, b, c]
+    assert lists[3] == lists[7] == [a, d, b, c]
+    assert lists[5] == []  # what is popular is not near it
+    assert found["user_id"].tolist() == [user, None, "nobody", None, None, None, user, None]
+    assert "unknown_exclude" not in found
     assert lists[4] == [b, c, d]
     assert sorted(map(str, lists[6])) == sorted(map(str, [b, c]))  # d is the user's history
     assert [len(row) for row in found["scores"]] == [len(row) for row in lists]
@@ -347,7 +349,13 @@ def test_what_may_be_recommended(recommender: tuple[ServedRecommender, list[Any]
     assert lists(candidates=[c, a, "new"]) == [[c, a], [c], [a, c], [c]]
     assert lists(exclude=[c, "new"]) == [[b, a], [b, d], [a, d, b], [b, d]]
     assert lists(candidates=[a, c], exclude=[a]) == [[c], [c], [c], [c]]
-    assert lists(candidates=["new"]) == [[], [], [], []]
+    assert lists(candidates=["new"]) == lists(candidates=[]) == [[], [], [], []]
+    every = lists()
+    assert lists(candidates=[None], exclude=[None]) == lists(candidates=None) == every
+    assert lists(exclude=[]) == every
+    found = ask(made, rows, candidates=[a, "new", "new", "newer"], exclude=[])
+    assert found["unknown_candidates"].tolist() == [2, 2, 2, 2]
+    assert found["unknown_exclude"].tolist() == [0, 0, 0, 0]
     with_seen = lists(exclude_seen=False)
     assert with_seen[0] == [d, c, b, a]
     assert with_seen[1] == [a, b, c, d]
@@ -368,5 +376,48 @@ def test_a_request_without_a_column_of_ours_is_refused(tmp_path: Path) -> None:
     save_tiny_model(tmp_path / "model")
     made = ServedRecommender()
     made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="column user_id, items or similar_to, got who"):
+    with pytest.raises(MlflowException, match="column user_id, items or similar_to, got who"):
         ask(made, [{"who": 20}])
+
+
+@pytest.mark.parametrize(
+    ("row", "params", "words"),
+    [
+        ({"user_id": 20}, {"k": 0}, "k: expected a whole number from 1, got 0"),
+        ({"user_id": 20}, {"k": -3}, "k: expected a whole number from 1, got -3"),
+        ({"user_id": 20}, {"k": 2.5}, "k: expected a whole number from 1, got 2.5"),
+        ({"user_id": 20}, {"k": None}, "k: expected a whole number from 1, got None"),
+        ({"user_id": 20}, {"k": "ten"}, "k: expected a whole number from 1, got 'ten'"),
+        ({"user_id": 20}, {"exclude": "100"}, "exclude: expected a list of ids, got '100'"),
+        ({"user_id": 20}, {"candidates": [[1]]}, r"candidates: expected an id, got \[1\]"),
+        ({"similar_to": 100, "user_id": 20}, {}, "row 1: has similar_to and user_id"),
+        ({"similar_to": "new", "items": [100]}, {}, "row 1: has similar_to and items"),
+        ({"similar_to": [100, 200]}, {}, r"row 1: similar_to: expected an id, got \[100, 200\]"),
+        ({"items": [[100], 200]}, {}, r"row 1: items: expected an id, got \[100\]"),
+        ({"user_id": {"id": 20}}, {}, "row 1: user_id: expected an id"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    row: dict[str, Any], params: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    """As MLflow answers with status 400 and these words."""
+    save_tiny_model(tmp_path / "model")
+    made = ServedRecommender()
+    made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
+    with pytest.raises(MlflowException, match=words) as caught:
+        ask(made, [{"items": [100]}, row], **params)
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_nothing_in_stock_is_nothing_recommended(store: tuple[str, FakeRun]) -> None:
+    """Through the signature, whose defaults stand in for what is not given."""
+    model = load(store[0])
+    asked = pd.DataFrame({"user_id": [20, 10]})
+    assert model.predict(asked, params={"candidates": []})["item_ids"].tolist() == [[], []]
+    whole = model.predict(asked)["item_ids"].tolist()
+    assert all(whole)
+    assert model.predict(asked, params={"exclude": []})["item_ids"].tolist() == whole
+    with pytest.raises(MlflowException, match="k: expected a whole number from 1, got 0"):
+        model.predict(asked, params={"k": 0})
+    with pytest.raises(MlflowException, match=r"'k'.* for value `2\.5`"):
+        model.predict(asked, params={"k": 2.5})

@@ -88,8 +88,9 @@ def post(address: str, rows: list[dict[str, Any]], **params: Any) -> list[dict[s
     content = json.dumps({"dataframe_records": rows, "params": params}).encode()
     request = urllib.request.Request(address, content, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=120) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["predictions"]
-        return found
+        text = answer.read().decode()
+    found: list[dict[str, Any]] = json.loads(text, parse_constant=pytest.fail)["predictions"]
+    return found
 
 
 @pytest.mark.slow
@@ -126,8 +127,24 @@ def test_the_model_answers_over_http(words: bool, tmp_path: Path) -> None:
         assert [row["unknown_items"] for row in mixed] == [[], ["never seen"], [], []]
         few = {item(n) for n in range(1, 50)}
         assert all(len(row["item_ids"]) == 3 and few.issuperset(row["item_ids"]) for row in mixed)
-        with pytest.raises(urllib.error.HTTPError):
-            post(address, [{"nobody": 1}])
+        refusals: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
+            ([{"nobody": 1}], {}, "expected a column user_id, items or similar_to"),
+            ([{"user_id": user(1)}], {"k": 0}, "k: expected a whole number from 1, got 0"),
+            ([{"user_id": user(1)}], {"k": 1.5}, "Can not safely convert"),
+            ([{"similar_to": item(1), "items": [item(2)]}], {}, "row 0: has similar_to and items"),
+            ([{"similar_to": [item(1)]}], {}, "row 0: similar_to: expected an id"),
+        ]
+        for bad, params, why in refusals:
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                post(address, bad, **params)
+            said = caught.value.read().decode()
+            assert caught.value.code == 400, said
+            assert why in said
+            assert "Traceback" not in said
+        (nothing,) = post(address, [{"user_id": user(1)}], candidates=[])
+        assert (nothing["item_ids"], nothing["unknown_candidates"]) == ([], 0)
+        (far,) = post(address, [{"similar_to": "never seen"}])
+        assert (far["item_ids"], far["source"]) == ([], "unknown")
         rows = [{"items": [item((n + i) % ITEMS) for i in range(5)]} for n in range(1000)]
         folded = post(address, rows, k=10)
         assert {row["source"] for row in folded} == {"items"}

@@ -1,0 +1,162 @@
+"""What a search with a space takes here, for the command `data`: minutes, trials and memory.
+
+The same numbers as `--dry-run` has, from epochs that are measured in this process, without Ray: as
+many at a time as a search trains, on threads, since the compiled code holds no lock of Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from recsys.data import Dataset
+from recsys.errors import UserError
+from recsys.models.base import Size
+from recsys.split import HoldOut, Split, SplitPlan, make_split
+from search.machine.cluster import Failure, side_by_side
+from search.machine.cores import usable_cores
+from search.machine.memory import usable_memory
+from search.run.need import fit_memory
+from search.space.spec import SearchSpec
+from search.tune.need import trial_bytes
+from search.tune.pace import (
+    SEARCH_SHARE,
+    Probed,
+    configs_of,
+    full_length,
+    planned_seconds,
+    size_of,
+    to_probe,
+    watched_users,
+)
+from search.tune.probe import Measured, first_share, run_probe
+from search.tune.worker import TrialData
+from search.words import counted, duration, span
+
+SEED = 42  # of the split that is measured on
+BUDGET = 600.0  # seconds of the search that is told of
+LONGEST = 1.0  # seconds: a whole epoch that takes less is measured whole
+MOST_THREADS = 4
+BESIDE_S = 20.0  # of a search, beside its trainings: Ray, workers that start, the last stages
+BESIDE_TRIAL_S = 0.1  # of a trial
+ONE = HoldOut("fixed", 1)
+
+
+def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]) -> Iterator[str]:
+    """Lines on what a search of `spec` takes on this machine; a note where it can't be told.
+
+    progress: told what is measured, before each.
+    """
+    notes: list[str] = []
+    try:
+        split = _split(dataset, spec)
+        cores, size = usable_cores(), size_of(split.train)
+        concurrent = max(1, side_by_side([(cores, 0)], 1, 0.0))
+        spec = fit_memory(spec, size, usable_memory(), concurrent, 1, notes.append)
+    except UserError as error:
+        yield f"note: what a search takes cannot be measured: {error}"
+        return
+    yield from notes
+    data = TrialData(
+        train=split.train,
+        valid=split.valid,
+        test=None,
+        metric=spec.metric,
+        metrics=(spec.metric,),
+        rungs=(),
+        threads=1,
+        device="cpu",
+    )
+    found = list(_measured(spec, data, concurrent, progress))
+    probed = [one for one in found if isinstance(one, Probed)]
+    if not probed:
+        cause = next(
+            (one.cause for one in found if isinstance(one, Failure)), "no model of it has epochs"
+        )
+        yield f"note: what a search takes cannot be measured: {cause}"
+        return
+    users = watched_users(split.train, split.valid)
+    yield from Told(spec, probed, size, users, concurrent).lines()
+
+
+def _split(dataset: Dataset, spec: SearchSpec) -> Split:
+    """The split of the space; where it would hold nothing out, an item each of every user."""
+    try:
+        return make_split(dataset, spec.split, SEED)
+    except UserError:
+        return make_split(dataset, SplitPlan("random", ONE, ONE), SEED)
+
+
+def _measured(
+    spec: SearchSpec, data: TrialData, concurrent: int, progress: Callable[[str], None]
+) -> Iterator[Probed | Failure]:
+    """An epoch of each kind of model, on as many threads as a search has trials at a time."""
+    kinds = to_probe(configs_of(spec))
+    if not kinds:
+        return
+    first = first_share(list(kinds.values()), size_of(data.train))
+    threads = min(concurrent, MOST_THREADS)
+    with ThreadPoolExecutor(threads) as pool:
+        for number, (kind, config) in enumerate(kinds.items(), 1):
+            progress(f"measuring an epoch of {kind} ({number} of {len(kinds)})")
+            tasks = [pool.submit(run_probe, config, data, first, LONGEST) for _ in range(threads)]
+            yield from (task.result() for task in tasks)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was measured. users: who can be evaluated; concurrent: trials at a time."""
+
+    spec: SearchSpec
+    probed: Sequence[Probed]
+    size: Size
+    users: int
+    concurrent: int
+
+    def lines(self) -> Iterator[str]:
+        """What a trial takes, a search, and the memory of it."""
+        spec, full = self.spec, self._within(None)
+        mean = planned_seconds(spec, full.with_epochs(), full.full.epoch_seconds) / spec.trials
+        trials = spec.trials * (mean + BESIDE_TRIAL_S) / self.concurrent
+        whole = BESIDE_S + trials / SEARCH_SHARE
+        yield f"{full.words()}; with those that are stopped early the mean is {span(mean)}"
+        at = f"{self.concurrent} at a time"
+        limit = spec.time_budget
+        if limit is not None and whole > limit:
+            yield (
+                f"a whole search (--space {spec.name}) takes the {duration(limit)} that the space "
+                f"has, with {self._begun(limit)}, {at}; all {spec.trials} in full length would "
+                f"take about {duration(whole)}"
+            )
+        else:
+            yield (
+                f"a whole search (--space {spec.name}) takes about {duration(whole)}: "
+                f"{counted(spec.trials, 'trial')}, {at}, and race, blend, test and refit"
+            )
+        yield f"in ten minutes (--time-budget 10m) it begins {self._begun(BUDGET)}"
+        each = max(trial_bytes(c, self.size, 1) for c in configs_of(spec))
+        yield (
+            f"memory: trials take up to {self.concurrent * each / 1e9:.1f} GB ({at}), of the "
+            f"{usable_memory() / 1e9:.1f} GB here"
+        )
+
+    def _begun(self, budget: float) -> str:
+        """How many trials a search of so many seconds begins."""
+        within = self._within(budget)
+        pace = within.pace()
+        if pace is None:
+            return f"all {self.spec.trials} trials"
+        return f"about {counted(within.starts(pace), 'trial')}, shorter where they are dear"
+
+    def _within(self, budget: float | None) -> Measured:
+        full = full_length(self.probed, self.size, self.users)
+        return Measured(
+            self.spec,
+            configs_of(self.spec),
+            self.probed,
+            full,
+            self.users,
+            self.concurrent,
+            budget,
+        )

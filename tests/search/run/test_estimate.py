@@ -1,0 +1,88 @@
+"""What `data` says of the minutes and the memory of a search, on any file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recsys.data import Dataset, load
+from recsys.interactions import CSR, Interactions
+from search.machine.cluster import Failure
+from search.run import estimate as estimate_module
+from search.run.estimate import estimate
+from search.space.load import load_spec
+from search.tune.pace import Probed, configs_of, epoch_work, size_of, to_probe
+from tests.search.spaces import override
+
+SPEC = load_spec("all")
+KINDS = len(to_probe(configs_of(SPEC)))
+
+
+@pytest.fixture
+def cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate_module, "usable_cores", lambda: 2)
+    monkeypatch.setattr(estimate_module, "usable_memory", lambda: 8_000_000_000)
+
+
+def probing(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
+    """Epochs that take so many seconds on the demo set; returns whose were asked for."""
+    asked: list[str] = []
+
+    def probe(config, data, first, longest):
+        asked.append(config.kind)
+        size = size_of(data.train)
+        work = epoch_work(config, size)
+        return Probed(config.kind, work, seconds, 0.0, 100)
+
+    monkeypatch.setattr(estimate_module, "run_probe", probe)
+    return asked
+
+
+def test_a_search_that_fits(monkeypatch: pytest.MonkeyPatch, cores: None) -> None:
+    asked, said = probing(monkeypatch, 0.001), []
+    lines = list(estimate(load("demo"), SPEC, said.append))
+    assert len(asked) == 2 * KINDS  # as many at a time as a search trains
+    assert said[0] == f"measuring an epoch of {asked[0]} (1 of {KINDS})" and len(said) == KINDS
+    assert lines[0].startswith("a trial of 60 epochs takes about 0.0")
+    assert lines[1].startswith("a whole search (--space all) takes about ")
+    assert lines[1].endswith(": 150 trials, 2 at a time, and race, blend, test and refit")
+    assert lines[2] == "in ten minutes (--time-budget 10m) it begins all 150 trials"
+    assert lines[3].endswith("GB (2 at a time), of the 8.0 GB here")
+
+
+def test_the_same_epoch_takes_the_same_search_longer(
+    monkeypatch: pytest.MonkeyPatch, cores: None
+) -> None:
+    probing(monkeypatch, 30.0)
+    lines = list(estimate(load("demo"), SPEC, lambda _: None))
+    assert "takes the 30m 00s that the space has, with about" in lines[1]
+    assert "all 150 in full length would take about" in lines[1]
+    assert lines[2].endswith("trials, shorter where they are dear")
+    assert "about " in lines[2]
+
+
+def test_where_nothing_can_be_told_it_is_said(monkeypatch: pytest.MonkeyPatch, cores: None) -> None:
+    monkeypatch.setattr(estimate_module, "run_probe", lambda *_: Failure("it broke", "at length"))
+    (line,) = estimate(load("demo"), SPEC, lambda _: None)
+    assert line == "note: what a search takes cannot be measured: it broke"
+    pairs = CSR.from_pairs(np.array([0, 1]), np.array([0, 1]), 2, 2)
+    ids = np.arange(2)
+    tiny = Dataset(Interactions(pairs, np.zeros(2), ids, ids, ordered=False), None, None, None)
+    (line,) = estimate(tiny, SPEC, lambda _: None)
+    assert line.startswith("note: what a search takes cannot be measured: ")
+
+
+def test_what_is_measured_is_what_is_said(cores: None) -> None:
+    """Really, on a small space."""
+    spec = override(load_spec("smoke"), ["trials=8"])
+    lines = list(estimate(load("demo"), spec, lambda _: None))
+    assert lines[0].startswith(f"a trial of {spec.max_epochs} epochs takes about ")
+    assert "8 trials" in lines[1]
+
+
+def test_a_space_without_epochs_has_no_estimate(cores: None) -> None:
+    spec = override(SPEC, ["method=[slim]"])
+    (line,) = estimate(load("demo"), replace(spec, enqueue=()), lambda _: None)
+    assert "cannot be measured" in line
