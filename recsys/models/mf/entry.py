@@ -28,7 +28,7 @@ from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
 
 # What an item of somebody's list counts for; see `folding`.
-_EVIDENCE = {Even: 1.0, Fixed: 1.0, Hard: 2.0}
+_EVIDENCE = {Even: 1.0, Fixed: 1.0, Hard: 4.0}
 
 
 class Factorization(LFM, Model):

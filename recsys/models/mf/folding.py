@@ -5,7 +5,7 @@ likely, p ~ N(mean, S) as the known users' vectors are spread:
 
     a * sum over the list of [b_i + p . q_i - log(sum over all j of exp(b_j + p . q_j))] + log N(p)
 
-where a, the weight of the evidence, is 1, or 2 for a model that was trained on hard negatives: it
+where a, the weight of the evidence, is 1, or 4 for a model that was trained on hard negatives: it
 has told positives from the items that are next to them, which counts for more than all at once.
 One Newton step from the mean solves it as well as several do (docs/adr/0140): the softmax is then
 the same for everybody, and so is the curvature C = Cov(q) under it, but for the factor n. With
