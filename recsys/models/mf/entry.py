@@ -28,7 +28,7 @@ from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
 
 # The weight of an item in somebody's list, by the negatives of training; see `folding`.
-_EVIDENCE = {Even: 1.0, Fixed: 1.0, Hard: 2.0}
+_EVIDENCE = {Even: 1.0, Fixed: 1.0, Hard: 4.0}
 
 
 class Factorization(LFM, Model):

@@ -5,11 +5,12 @@ likely, with the distribution of the known users' vectors, N(mean, S), as its pr
 
     a * sum over the list of [b_i + p . q_i - log(sum over all j of exp(b_j + p . q_j))] + log N(p)
 
-where a is the weight of the list: 2 for a model that was trained on hard negatives, otherwise 1.
-One Newton step from the mean is as good as several; docs/adr/0140 has the experiments for both. In
-this step the softmax over the items is the same for everybody, and so is the curvature,
-C = Cov(q) under that softmax, except for the factor n. With M M' = S and M' C M = V diag(w) V' the
-step is
+where a is the weight of the list: 4 for a model that was trained on hard negatives, otherwise 1.
+Such a model has told positives from the items next to them, which counts for more than telling them
+from all items at once. One Newton step from the mean is as good as several; docs/adr/0140 has the
+experiments for both. In this step the softmax over the items is the same for everybody, and so is
+the curvature, C = Cov(q) under that softmax, except for the factor n. With M M' = S and
+M' C M = V diag(w) V' the step is
 
     p = mean + a T diag(1 / (a n w + 1)) T' (sum over the list of q_i - n E(q)),    T = M V,
 
