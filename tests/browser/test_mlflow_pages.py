@@ -32,6 +32,7 @@ WIDTHS = (1280, 390)
 CHATTER = re.compile(
     r"AG Grid: since v27\.1, `(getRowNodeId|immutableData)` is deprecated"
     r"|AG Grid: tried to call sizeColumnsToFit\(\) but the grid is coming back with zero width"
+    r"|ResizeObserver loop completed with undelivered notifications"  # a slow frame
 )
 SETTLED = "--virtual-time-budget=20000"
 MORE = {
