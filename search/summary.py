@@ -84,7 +84,7 @@ def fails_words(result: RunResult) -> str:
     if (one := _worst([group for group in groups.by_item if group.high])) is not None:
         inside = f"{percent(one.value)} of their test items are in the lists of {groups.k}"
         said.append(f"{group_name('item', one)} ({inside}{_ahead(one, percent)})")
-    return f"the {groups.model} fails {' and '.join(said)} most" if said else ""
+    return f"the {groups.model} serves worst: {' and '.join(said)}" if said else ""
 
 
 def _worst(groups: Sequence[Group]) -> Group | None:
@@ -313,7 +313,8 @@ def _refit_headline(result: RunResult) -> str:
     if c is None or c.gain is None:
         return f"{first} Nothing can be said about what the new data changed."
     if level(c.gain) or not c.proven:
-        return f"{first} It cannot be told apart from the same trained on the data of {then.run}."
+        other = f"the same config trained on the data of {then.run}"
+        return f"{first} It cannot be told apart from {other}."
     change = "gain" if c.gain > 0 else "loss"
     return f"{first} The {change} of {number(abs(c.gain))} by the new data is proven."
 

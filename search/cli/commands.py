@@ -81,7 +81,10 @@ def command_data(options: argparse.Namespace) -> int:
         *default_evidence(dataset),
     ]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for line in [*_measured(dataset, console), f"as its own workers have it: {cost}"]:
+    for line in [
+        *_measured(dataset, console),
+        f"the same, measured in a search's own workers: {cost}",
+    ]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -132,7 +135,9 @@ def command_compare(options: argparse.Namespace) -> int:
     folders = [_open(options, run).path for run in options.runs]
     target = target_file(options.output)
     if target.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"-o {options.output}: a page: expected a name in .html")
+        raise ConfigError(
+            f"-o {options.output}: compare writes a page: expected a name ending in .html"
+        )
     compared = compare_runs(folders)
     with whole_file(target) as temporary:
         temporary.write_text(render_comparison(compared), encoding="utf-8")
@@ -169,7 +174,9 @@ def command_sync(options: argparse.Namespace) -> int:
     folder = _open(options)
     status = sync(folder.path, options.tracking_uri)
     print(status.sentence())  # noqa: T201
-    if options.champion:
+    if options.champion and not status.delivered:
+        print("note: --champion takes a run that was delivered whole")  # noqa: T201
+    elif options.champion:
         print(make_champion(folder.path, options.tracking_uri))  # noqa: T201
     elif status.registered is not None:
         print(status.registered)  # noqa: T201

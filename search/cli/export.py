@@ -353,8 +353,8 @@ class _IdsFile:
             )
         if more := self.repeated + len(self.names) - len(found):
             print(  # noqa: T201
-                f"note: {self.file} has {counted(more, 'row')} of {self.role}s that came before: "
-                f"each of the {len(found):,} counts once"
+                f"note: {self.file} repeats a {self.role} id in {counted(more, 'row')}: each of "
+                f"the {len(found):,} {self.role}s counts once"
             )
         changed = next((n for n, name in enumerate(own) if name != self.names[n]), None)
         if changed is not None:

@@ -216,16 +216,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a journal can't hold a {type(value).__name__}")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """`value` with NaN and infinity as None, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
+        return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     if hasattr(value, "tolist"):
-        return _finite(value.tolist())
+        return finite(value.tolist())
     return value
 
 
@@ -233,4 +233,4 @@ def _dump(event: dict[str, Any]) -> str:
     try:
         return json.dumps(event, allow_nan=False, default=_plain, separators=(",", ":"))
     except ValueError:
-        return json.dumps(_finite(event), allow_nan=False, default=_plain, separators=(",", ":"))
+        return json.dumps(finite(event), allow_nan=False, default=_plain, separators=(",", ":"))

@@ -4,6 +4,8 @@ user without training anything again.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,10 @@ def save_test_values(run_dir: Path, found: UserValues) -> None:
 def load_test_values(run_dir: Path) -> UserValues | None:
     """What `save_test_values` wrote; None where it is damaged or, in earlier versions, missing."""
     try:
-        with np.load(run_dir / TEST_VALUES, allow_pickle=False) as arrays:
+        with (
+            (run_dir / TEST_VALUES).open("rb") as file,  # NumPy leaves a damaged one open
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             return UserValues(arrays["users"], arrays["values"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

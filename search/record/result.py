@@ -20,6 +20,7 @@ from recsys.models import leaky
 from search.paste import command
 from search.record.events import Status
 from search.record.folder import RunFolder
+from search.record.journal import finite
 from search.record.state import RunState
 
 RESULT = "result.json"
@@ -35,8 +36,9 @@ class ResultPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     def plain(self) -> dict[str, Any]:
-        """What JSON knows, without the fields that were never given."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        """What JSON knows, without the fields that were never given; None for NaN and infinity."""
+        plain: dict[str, Any] = finite(self.model_dump(mode="json", exclude_unset=True))
+        return plain
 
 
 def _about(text: str, default: Any = None) -> Any:

@@ -147,7 +147,9 @@ class Told:
         pace = within.pace()
         if pace is None:
             return f"all {self.spec.trials} trials"
-        return f"about {counted(within.starts(pace), 'trial')}, shorter where they are dear"
+        return (
+            f"about {counted(within.starts(pace), 'trial')}, with fewer epochs for costly configs"
+        )
 
     def _within(self, budget: float | None) -> Measured:
         full = full_length(self.probed, self.size, self.users)

@@ -121,7 +121,7 @@ def _of(work: Again, done: Trained) -> RefitOf:
         found = comparison(
             origin.folder.name,
             compare_paired(mine, done.earlier.per_user[metric], rng),
-            f"the same trained on the data of {origin.folder.name} on the {part} items",
+            f"the same config trained on the data of {origin.folder.name} on the {part} items",
             WHO,
         )
     result = read_result(origin.folder.path)

@@ -49,16 +49,27 @@ def ranges(counts_N: NDArray[np.int64]) -> list[tuple[int, int]]:
     """(lowest, highest) of each group of counts, the lowest first; equal counts are in one group.
 
     >>> ranges(np.repeat([0, 1, 2, 3], [5, 30, 20, 20]))
-    [(0, 0), (1, 1), (2, 3)]
+    [(0, 0), (1, 1), (2, 2), (3, 3)]
     """
     known = np.sort(counts_N[counts_N > 0])
     none = [(0, 0)] if len(known) < len(counts_N) else []
     if not len(known):
         return none
-    parts = max(1, min(MOST, len(known) // LEAST))
-    starts = np.unique(known[len(known) * np.arange(parts) // parts])
-    ends = known[[*(np.searchsorted(known, starts[1:]) - 1), -1]]
-    return [*none, *((int(low), int(high)) for low, high in zip(starts, ends, strict=True))]
+    return [*none, *_cut(known)]
+
+
+def _cut(known: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Groups of ascending counts, about as large as what is left for each; none below `LEAST`."""
+    left = max(1, min(MOST, len(known) // LEAST))
+    begin = 0
+    while begin < len(known):
+        rest = len(known) - begin
+        size = max(LEAST, -(-rest // max(left, 1)))
+        end = int(np.searchsorted(known, known[min(begin + size, len(known)) - 1], side="right"))
+        if len(known) - end < LEAST:
+            end = len(known)
+        yield int(known[begin]), int(known[end - 1])
+        begin, left = end, left - 1
 
 
 def _by_user(

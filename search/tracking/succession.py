@@ -69,7 +69,9 @@ def _of_refit(
     elif stands:
         return Succession(True, "it became the champion")
     else:
-        why = f"the champion stayed, for the model of {run} is better on the same items"
+        lost = found.proven and (found.gain or 0.0) < 0
+        shown = "worse than" if lost else "not shown to be as good as"
+        why = f"the champion stayed, for this model is {shown} that of {run} on the same items"
     return Succession(False, f"{why} ({who})", True)
 
 
@@ -93,13 +95,12 @@ def judged(mine: UserValues, other: UserValues, who: str, metric: str) -> Succes
     compared = compare_paired(mine.values, other.values, np.random.default_rng(0))
     value, before = float(mine.values.mean()), float(other.values.mean())
     leads = succeeds(comparison("champion", compared, "the champion", "the new model"), before)
-    numbers = (
-        f"{metric} {number(value)} against {number(before)} on the same {compared.users:,} users, "
-        f"{p_text(compared.p)}"
-    )
+    over = f"on the same {compared.users:,} users, {p_text(compared.p)}"
     if leads:
+        numbers = f"{metric} {number(value)}, that one {number(before)}, {over}"
         return Succession(True, f"it became the champion, after {who} ({numbers})")
-    return Succession(False, f"{who}, stayed champion ({numbers})", True)
+    numbers = f"it reaches {metric} {number(before)}, this one {number(value)}, {over}"
+    return Succession(False, f"{who}, stayed champion: {numbers}", True)
 
 
 def _apart(

@@ -137,8 +137,8 @@ class TestFails:
         }
         rows = [self.group(1, 1, 0.2), self.group(2, 9, 0.15, rivals=rivals)]
         assert self.said(rows, model="blend") == (
-            "the blend fails users with 2 to 9 items (map@10 0.1500, 95% interval 0.1000 to "
-            "0.3000, 50 users; EASE 0.2200, proven better) most"
+            "the blend serves worst: users with 2 to 9 items (map@10 0.1500, 95% interval 0.1000 "
+            "to 0.3000, 50 users; EASE 0.2200, proven better)"
         )
         assert "users with 1 item (" in self.said([self.group(1, 1, 0.1), *rows[1:]])
 

@@ -78,7 +78,7 @@ def test_users_of_a_file_in_its_order_with_a_note_on_strangers(export: Export) -
     code, said, _ = export("-o", "out.csv", "--users", users, "--k", "2", "--scores")
     assert code == 0
     assert "note: 1 of 3 users of u.csv are not in the data ('77' ...)" in said
-    assert "note: u.csv has 1 row of users that came before: each of the 3 counts once" in said
+    assert "note: u.csv repeats a user id in 1 row: each of the 3 users counts once" in said
     assert Path("out.csv").read_text() == (
         "UserId,ItemId,Score,Source\n20,300 200,3.0 2.0,model\n"
         "77,100 400,1.0 1.0,popular\n10,200 300,3.0 2.0,model\n"
@@ -89,7 +89,7 @@ def test_ids_are_read_as_the_data_spells_them(export: Export) -> None:
     users = file("u.csv", "user_id\n0020\n0010\n0010\n0020\n")
     code, said, _ = export("-o", "out.csv", "--users", users, "--k", "1")
     assert code == 0
-    assert "note: u.csv has 2 rows of users that came before: each of the 2 counts once" in said
+    assert "note: u.csv repeats a user id in 2 rows: each of the 2 users counts once" in said
     assert "user ids such as '0020' are read as 20" in said
     assert Path("out.csv").read_text() == HEAD + "20,300\n10,200\n"
 

@@ -119,6 +119,10 @@ def test_without_values_of_every_user_it_says_so(three: list[Path], tmp_path: Pa
     ]
     (old / TEST_VALUES).write_bytes(b"no archive")
     assert load_test_values(old) is None
+    whole = (three[0] / TEST_VALUES).read_bytes()
+    for size in range(0, len(whole), 37):  # cut off, wherever that was
+        (old / TEST_VALUES).write_bytes(whole[:size])
+        assert load_test_values(old) is None
 
 
 def test_other_users_are_not_paired(three: list[Path], tmp_path: Path) -> None:

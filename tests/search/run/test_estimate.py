@@ -59,7 +59,7 @@ def test_the_same_epoch_takes_the_same_search_longer(
     lines = list(estimate(load("demo"), SPEC, lambda _: None))
     assert "takes the 30m 00s that the space has, with about" in lines[1]
     assert "all 150 in full length would take about" in lines[1]
-    assert lines[2].endswith("trials, shorter where they are dear")
+    assert lines[2].endswith("trials, with fewer epochs for costly configs")
     assert "about " in lines[2]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,6 +51,12 @@ def test_groups_hold_every_count_once_and_are_not_too_many(counts: list[int]) ->
     known = [pair for pair in found if pair != (0, 0)]
     assert len(known) <= max(1, min(MOST, len(counts) // LEAST))
     assert ((0, 0) in found) == (0 in counts)
+
+
+def test_a_count_that_most_share_is_a_group_of_its_own() -> None:
+    counts = [1] * 460 + list(range(2, 42))
+    assert ranges(np.array(counts)) == [(1, 1), (2, 21), (22, 41)]
+    assert ranges(np.array([1] * 30 + [2] * 10)) == [(1, 2)]  # ten are no group
 
 
 def test_counts_that_differ_make_groups_of_equal_size() -> None:
@@ -137,4 +145,6 @@ def test_one_user_alone_has_no_interval() -> None:
     (one,) = found.by_user
     assert one.ci is not None and one.value == 1.0 and one.users == 1
     assert np.isnan(one.ci).all()
+    assert one.plain()["ci"] == [None, None]  # JSON has no word for NaN
+    json.dumps(found.plain(), allow_nan=False)
     assert not one.rivals["same"].proven

@@ -47,7 +47,12 @@ def test_better_or_equal(
 ) -> None:
     found = judged(of(mine), of(other), "version 3, of run a", "map@50")
     assert found.leads == leads, what
-    assert f"map@50 {mine.mean():.4f} against {other.mean():.4f} on the same" in found.why
+    numbers = (
+        f"map@50 {mine.mean():.4f}, that one {other.mean():.4f}"
+        if leads
+        else f"it reaches map@50 {other.mean():.4f}, this one {mine.mean():.4f}"
+    )
+    assert f"{numbers}, on the same" in found.why
     assert ("stayed champion" in found.why) == (not leads)
     assert found.open == (not leads)
 
@@ -120,8 +125,8 @@ def test_the_alias_follows_the_paired_test_of_two_searches(searches: Searches) -
     worse = searches.finished("worse", of(BASE - 0.01 + CENTRED / 10))
     said = searches.registered(worse)
     assert searches.aliases() == {"champion": 1}
-    assert "version 1, of run a, stayed champion (map@50 0.1873" in said
-    assert " against 0.1973" in said
+    assert "version 1, of run a, stayed champion: it reaches map@50 0.1973" in said
+    assert ", this one 0.1873" in said
     assert "p < 0.001" in said
     assert f"sync worse --runs-dir {searches.runs} --champion" in said
     better = searches.registered(searches.finished("better", of(BASE + 0.02 + CENTRED / 10)))
