@@ -14,12 +14,21 @@ FLAGS = (
 )
 
 
-def photograph(page: Path, target: Path, width: int, height: int) -> bool:
-    """Write a picture (PNG) of the top of an HTML file; False where there is no Chromium."""
+def photograph(page: Path, target: Path, width: int, height: int, part: str = "") -> bool:
+    """Write a picture (PNG) of an HTML file; False where there is no Chromium.
+
+    width, height: of the picture. part: the id of a heading, whose section alone is shown, since
+    Chromium takes no pictures of pages that were scrolled; else the page from its top.
+    """
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         return False
     with tempfile.TemporaryDirectory() as profile:
+        if part:
+            alone = f"<style>header, section:not(:has(#{part})) {{ display: none }}</style></head>"
+            text = page.read_text(encoding="utf-8").replace("</head>", alone, 1)
+            page = Path(profile, page.name)
+            page.write_text(text, encoding="utf-8")
         subprocess.run(
             [
                 *(program, *FLAGS.split(), f"--user-data-dir={profile}"),

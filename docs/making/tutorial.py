@@ -2,8 +2,8 @@
 
 A block whose language is `sh run` is run in the page's folder, one block after the other; `head=N
 from=WORD` keeps the first lines of what it printed, and all from the one that begins with a word. A
-comment `picture: PAGE
-WIDTHxHEIGHT TEXT` becomes a picture of a page that the commands have written.
+comment `picture: PAGE[#HEADING] WIDTHxHEIGHT TEXT` becomes a picture of a page that the commands have
+written, or of the section below the heading with that id.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ class Place:
 
     def _picture(self, page: str, width: int, height: int, words: str) -> str:
         self.pictures.mkdir(exist_ok=True)
-        name = f"{Path(page).stem}-{width}x{height}.png"
-        if not photograph(self.folder / page, self.pictures / name, width, height):
+        file, _, part = page.partition("#")
+        name = f"{Path(file).stem}-{part}{'-' if part else ''}{width}x{height}.png"
+        if not photograph(self.folder / file, self.pictures / name, width, height, part):
             return f"*No picture of {words}: Chromium was not there when this page was made.*"
         return f"![{words}]({self.pictures.name}/{name})"
 

@@ -67,6 +67,8 @@ def test_a_picture_or_a_word_of_why_there_is_none(place, monkeypatch):
     )
     monkeypatch.setattr(tutorial, "photograph", lambda *_: True)
     assert place.page(page) == "![The report](pictures/report-1280x900.png)\n"
+    page = page.replace("report.html", "report.html#groups")
+    assert place.page(page) == "![The report](pictures/report-groups-1280x900.png)\n"
 
 
 def test_the_program_is_that_of_an_installation(tmp_path):
