@@ -2,8 +2,8 @@
 
 A block whose language is `sh run` is run in the page's folder, one block after the other; `head=N
 from=WORD` keeps the first lines of what it printed, and all from the one that begins with a word. A
-comment `picture: PAGE[#HEADING] WIDTHxHEIGHT TEXT` becomes a picture of a page that the commands have
-written, or of the section below the heading with that id.
+comment `picture: PAGE[#HEADING] WIDTHxHEIGHT TEXT` becomes a picture of a page that the commands
+have written, or of the section below the heading with that id.
 """
 
 from __future__ import annotations
