@@ -223,8 +223,15 @@ class Again:
                 f"{dataset.interactions.name}: has only {counted(n_items, 'item')}, and run {run} "
                 f"makes lists of {most}: expected data of the same kind"
             )
-        for line in check_evidence(dataset, spec):
-            display.note(line)
+        try:
+            for line in check_evidence(dataset, spec):
+                display.note(line)
+        except InputError as error:
+            if "--set" not in str(error):
+                raise
+            raise InputError(
+                f"{error} (refit keeps the split of run {run}: with another, it is a new search)"
+            ) from None
         opened = divide(dataset, spec, settings, None)
         before, now = origin.settings, opened.settings
         if (before.data_digest, before.ids_digest) == (now.data_digest, now.ids_digest):

@@ -419,6 +419,11 @@ def damaged(home: Path) -> list[str]:
     return ["r", "--data", "new.csv"]
 
 
+def short_lists(home: Path) -> list[str]:
+    write(home / "short.csv", [f"u{u},i{(u + i) % 9}" for u in range(60) for i in range(2)])
+    return ["r", "--data", "short.csv"]
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "no data": (lambda _: ["r"], "--data"),
     "no such file": (lambda _: ["r", "--data", "nowhere.csv"], "nowhere.csv"),
@@ -431,6 +436,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "another kind": (another_kind, "shares no user and no item with the data of run r"),
     "the same data": (same, "nothing would change"),
     "few items": (few_items, "has only 4 items, and run r makes lists of 5"),
+    "lists too short for the split": (
+        short_lists,
+        "(refit keeps the split of run r: with another, it is a new search)",
+    ),
     "files of somebody else": (damaged, "is not the file that this run's refit made"),
     "no such column": (
         lambda _: ["r", "--data", "new.csv", "--columns", "user=who,item=what"],
