@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from search.guard import Guard
 from search.tracking.address import sqlite_file, sqlite_uri
 from search.tracking.ui import server_command, server_environment
 from search.tracking.where import EXPERIMENT
@@ -101,6 +102,7 @@ class Server:
         self.file = store_file(sqlite_store(folder))
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None  # ends the server where the tests are killed
 
     @property
     def uri(self) -> str:
@@ -108,9 +110,10 @@ class Server:
 
     def start(self) -> None:
         own = sqlite_uri(self.file)
+        self._guard = Guard(patience_s=0.0)
         self.process = subprocess.Popen(
             server_command(own, "127.0.0.1", self.port),
-            env=server_environment(own),
+            env=server_environment(own) | self._guard.environment,
             cwd=self.file.parent,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -132,6 +135,9 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
 
 
 @contextmanager
