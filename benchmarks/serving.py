@@ -20,13 +20,12 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ from recsys.models.saved import save_model
 from recsys.recommending import Recommender
 from recsys.split import HoldOut, SplitPlan, make_split
 from search.space.load import load_spec
-from search.tracking.where import courier_environment
+from tests.search.tracking.tracking_help import model_server
 
 WANTED = 0.95  # of the quality of a retrained model
 AT_LEAST = 10  # items of a stranger
@@ -242,51 +241,8 @@ def server(use: Recommender, folder: Path) -> Iterator[str]:
     there = Interactions(use.seen, np.zeros(use.seen.nnz, np.int32), *ids, ordered=False)
     save_catalogue(folder / "model", there, use.seen)
     save_pyfunc(folder / "model", folder / "served")
-    port = free_port()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "mlflow", "models", "serve", "-m", "served"),
-                *("--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"),
-            ],
-            env=courier_environment(f"sqlite:///{folder / 'mlflow.db'}") | {"PATH": path},
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # it starts workers
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + 120
-        while not answers(f"{address}/health"):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError((folder / "serve.log").read_text()[-2000:])
-            time.sleep(0.2)
-        yield f"{address}/invocations"
-    finally:  # also where we are ended
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def answers(address: str) -> bool:
-    """Whether a server is there."""
-    try:
-        with urllib.request.urlopen(address, timeout=5):
-            return True
-    except OSError:
-        return False
+    with model_server("served", f"sqlite:///{folder / 'mlflow.db'}", folder) as address:
+        yield address
 
 
 def served(

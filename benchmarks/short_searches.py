@@ -115,7 +115,7 @@ def compared(run: Path) -> dict[str, Any]:
     data = load(state.settings["data"])
     split = make_split(data, spec.split, seed=state.settings["seed"])
     assert split.test is not None
-    seen = split.train.union(split.valid)
+    seen = split.search_data()
     epochs = epochs_of(first, [one.best_epochs for one in race.finalists if one.id == first.id])
     training = FinalTraining.of(first.training, epochs, seed=1, threads=1, device="cpu")
     theirs = evaluate(training.train(seen), seen, split.test, [spec.metric])

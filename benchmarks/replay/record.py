@@ -58,7 +58,7 @@ def train_one(task: Task) -> list[tuple[float, ...]]:
     """The rows of one config, to the end that its patience gives it."""
     split = split_of(task.data, task.seed)
     assert split.test is not None
-    seen = split.train.union(split.valid)
+    seen = split.search_data()
     rng = np.random.default_rng([task.seed, task.number])
     model = new_model(task.config, split.train, rng)
     rows: list[tuple[float, ...]] = []

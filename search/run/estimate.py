@@ -30,7 +30,7 @@ from search.tune.pace import (
     to_probe,
     watched_users,
 )
-from search.tune.probe import Measured, first_share, run_probe
+from search.tune.probe import Measured, data_of, first_share, run_probe
 from search.tune.worker import TrialData
 from search.words import counted, duration, span
 
@@ -58,16 +58,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
         yield f"note: what a search takes cannot be measured: {error}"
         return
     yield from notes
-    data = TrialData(
-        train=split.train,
-        valid=split.valid,
-        test=None,
-        metric=spec.metric,
-        metrics=(spec.metric,),
-        rungs=(),
-        threads=1,
-        device="cpu",
-    )
+    data = data_of(split, spec.metric, threads=1, device="cpu")
     found = list(_measured(spec, data, concurrent, progress))
     probed = [one for one in found if isinstance(one, Probed)]
     if not probed:

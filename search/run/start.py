@@ -487,8 +487,7 @@ def _dry_run(
     place: Place,
 ) -> int:
     """Say what would run, now that all was read and checked, and what a trial of it costs."""
-    from search.tune.probe import measure
-    from search.tune.worker import TrialData
+    from search.tune.probe import data_of, measure
 
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
     left = max(0, spec.trials - done)
@@ -499,16 +498,7 @@ def _dry_run(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             )
             cluster.check_workers()
-            data = TrialData(
-                train=split.train,
-                valid=split.valid,
-                test=None,
-                metric=spec.metric,
-                metrics=(spec.metric,),
-                rungs=(),
-                threads=resources.cpus_per_trial,
-                device=settings.device,
-            )
+            data = data_of(split, spec.metric, resources.cpus_per_trial, settings.device)
             cost = measure(cluster, resources, spec, data, settings.time_budget)
     except NoWorkersError as error:
         raise ConfigError(str(error)) from None

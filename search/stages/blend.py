@@ -226,7 +226,7 @@ def on_test_items(
     `train_blend`.
     """
     assert run.split.test is not None
-    seen = run.split.train.union(run.split.valid)
+    seen = run.split.search_data()
     config, weights = train_blend(run, blend, "test", seen, done)
     threads = run.resources.cpus_per_trial
     task = (config, weights, seen, run.split.test, metrics, threads)

@@ -64,7 +64,7 @@ def _cut(known: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     begin = 0
     while begin < len(known):
         rest = len(known) - begin
-        size = max(LEAST, -(-rest // max(left, 1)))
+        size = max(LEAST, -(-rest // left))
         end = int(np.searchsorted(known, known[min(begin + size, len(known)) - 1], side="right"))
         if len(known) - end < LEAST:
             end = len(known)

@@ -74,7 +74,7 @@ def test(run: Stages) -> Tested:
     values = UserValues(handed.users, handed.per_user[metrics[0]])
     save_test_values(run.folder.path, values)
     rivals = {name: one.found for name, one in beside.items()}
-    seen = split.train.union(split.valid)
+    seen = split.search_data()
     return Tested(
         comparisons=tuple(
             comparison(name, c, f"{baseline_name(name)} on the test items")

@@ -14,7 +14,7 @@ import numpy as np
 from search.record.compared import comparison
 from search.record.journal import read_state
 from search.record.measured import TEST_VALUES, UserValues, load_test_values
-from search.record.result import Comparison, refit_of, succeeds
+from search.record.result import RefitOf, refit_of, succeeds
 from search.record.state import RunState
 from search.stats import compare_paired, p_text
 from search.tracking import wanted
@@ -52,26 +52,24 @@ def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succes
         return Succession(True, "it became the champion")
     who = f"version {number_there}"
     if (of := refit_of(state)) is not None:
-        return _of_refit(of.stands, uid == of.uid, of.comparison, of.run, who)
+        return _of_refit(of, uid == of.uid, who)
     if float(current.tags.get("finished") or 0.0) > (state.finished or 0.0):
         return Succession(False, f"{who}, of a run that ended later, stayed champion", True)
     return _of_search(client, current, run_dir, state)
 
 
-def _of_refit(
-    stands: bool, current: bool, found: Comparison | None, run: str, who: str
-) -> Succession:
+def _of_refit(of: RefitOf, current: bool, who: str) -> Succession:
     """The verdict of a refit counts against the model that it was compared with."""
     if not current:
-        why = f"the champion is another one than the model of {run}, and stayed"
-    elif found is None:
+        why = f"the champion is another one than the model of {of.run}, and stayed"
+    elif of.comparison is None:
         why = "the champion stayed, for nothing could be compared"
-    elif stands:
+    elif of.stands:
         return Succession(True, "it became the champion")
     else:
-        lost = found.proven and (found.gain or 0.0) < 0
+        lost = of.comparison.proven and (of.comparison.gain or 0.0) < 0
         shown = "worse than" if lost else "not shown to be as good as"
-        why = f"the champion stayed, for this model is {shown} that of {run} on the same items"
+        why = f"the champion stayed, for this model is {shown} that of {of.run} on the same items"
     return Succession(False, f"{why} ({who})", True)
 
 

@@ -18,6 +18,7 @@ from recsys.evaluation import top_items
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, model_of, new_model
 from recsys.models.base import Size
+from recsys.split import Split
 from search.machine.cluster import Cluster, Failure, Resources
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
@@ -174,6 +175,20 @@ class Measured:
 def first_share(configs: Sequence[ModelConfig], size: Size) -> float:
     """The share of the users to begin a measurement of these configs with."""
     return min(1.0, FIRST_WORK / max(epoch_work(c, size) for c in configs))
+
+
+def data_of(split: Split, metric: str, threads: int, device: str) -> TrialData:
+    """What an epoch is measured on: train and validation of a split, by one metric."""
+    return TrialData(
+        train=split.train,
+        valid=split.valid,
+        test=None,
+        metric=metric,
+        metrics=(metric,),
+        rungs=(),
+        threads=threads,
+        device=device,
+    )
 
 
 def measure(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +17,8 @@ from recsys.interactions import CSR, Interactions
 from recsys.models import config_from_flat, fit_model
 from recsys.models.catalogue import save_catalogue
 from recsys.models.saved import save_model
-from search.tracking.where import courier_environment
 from tests.factories import FakeRun
-from tests.ports import free_port
-from tests.search.tracking.tracking_help import deliver, query, sqlite_store, wait_until
+from tests.search.tracking.tracking_help import deliver, model_server, query, sqlite_store
 
 USERS, ITEMS = 1000, 300
 
@@ -50,38 +44,8 @@ def served(tmp_path: Path, words: bool) -> Iterator[str]:
     run.close()
     assert deliver(run, uri)
     ((source,),) = query(uri, "select source from model_versions")
-    port = free_port()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # its own process group: the server starts workers
-    with (tmp_path / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "mlflow", "models", "serve", "-m", source),
-                *("--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"),
-            ],
-            env=courier_environment(uri) | {"PATH": path},  # it asks a shell for uvicorn
-            cwd=tmp_path,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: process.poll() is not None or answers(f"{address}/health"))
-        assert process.poll() is None, (tmp_path / "serve.log").read_text()
-        yield f"{address}/invocations"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5):
-            return True
-    except OSError:
-        return False
+    with model_server(source, uri, tmp_path) as address:
+        yield address
 
 
 def post(address: str, rows: list[dict[str, Any]], **params: Any) -> list[dict[str, Any]]:

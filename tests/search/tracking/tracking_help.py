@@ -11,17 +11,19 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from search.guard import Guard
 from search.tracking.address import sqlite_file, sqlite_uri
 from search.tracking.ui import server_command, server_environment
-from search.tracking.where import EXPERIMENT
+from search.tracking.where import EXPERIMENT, courier_environment
 from tests.factories import Written
 from tests.ports import free_port
 
@@ -138,6 +140,47 @@ class Server:
         if self._guard is not None:
             self._guard.close()
             self._guard = None
+
+
+def answers(address: str) -> bool:
+    """Whether a server is there."""
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def model_server(source: str, uri: str, folder: Path) -> Iterator[str]:
+    """Where `mlflow models serve` takes requests for a model, with one worker.
+
+    source: of the model, as a path from `folder`, where its log lies, or an address in the store.
+    """
+    port = free_port()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # its own process group: the server starts workers
+    with (folder / "serve.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "mlflow", "models", "serve", "-m", source),
+                *("--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"),
+            ],
+            env=courier_environment(uri) | {"PATH": path},  # it asks a shell for uvicorn
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: process.poll() is not None or answers(f"{address}/health"))
+        assert process.poll() is None, (folder / "serve.log").read_text()
+        yield f"{address}/invocations"
+    finally:  # also where we are ended
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextmanager
