@@ -20,10 +20,12 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.replay.world import Curve, World
+from recsys.models.base import Size
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.tune.distributions import suggest
+from search.tune.proposers import Lengths
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
@@ -154,11 +156,14 @@ class UnderRay(Player):
 class Ours(UnderRay):
     """The searcher and the scheduler that ship."""
 
-    def __init__(self, spec: SearchSpec, seed: int, settling: Settling | None = None) -> None:
-        """settling: what ends the search where more trials gain too little."""
+    def __init__(
+        self, spec: SearchSpec, seed: int, size: Size | None, settling: Settling | None = None
+    ) -> None:
+        """size: of what is trained on. settling: what ends it where more trials gain too little."""
         super().__init__(spec, seed)
         self._settling = settling
-        self._search = StudySearch(spec, seed=seed, budget=10**6)
+        lengths = Lengths(size=size)
+        self._search = StudySearch(spec, seed=seed, budget=10**6, lengths=lengths)
         self._scheduler = make_scheduler(spec)
         self._rungs = set(self._scheduler.rungs(spec))
         self._trials: dict[str, Any] = {}
@@ -282,9 +287,15 @@ class _Trial:
 Maker = Callable[[World, int, float], Player]
 
 
+def _ours(world: World, seed: int, **changed: Any) -> Ours:
+    """With some of the space's settings changed."""
+    return Ours(replace(world.spec, **changed), seed, world.size)
+
+
 def _auto(world: World, seed: int) -> Ours:
     """As with `--time-budget auto`."""
-    return Ours(world.spec, seed, Settling(world.users, world.spec.race.replicates))
+    settling = Settling(world.users, world.spec.race.replicates)
+    return Ours(world.spec, seed, world.size, settling)
 
 
 ROWS: dict[str, Maker] = {
@@ -292,7 +303,9 @@ ROWS: dict[str, Maker] = {
     "one epoch, then the best": lambda world, seed, end: OneEpoch(world.spec, seed, end / 3),
     "Optuna, no pruning": lambda world, seed, _: Tpe(world.spec, seed),
     "Ray's OptunaSearch + ASHA": lambda world, seed, _: StockRay(world.spec, seed),
-    "ours": lambda world, seed, _: Ours(world.spec, seed),
-    "ours, without enqueue": lambda world, seed, _: Ours(replace(world.spec, enqueue=()), seed),
+    "ours": lambda world, seed, _: _ours(world, seed),
+    "ours, TPE": lambda world, seed, _: _ours(world, seed, searcher="tpe"),
+    "ours, rungs that keep half": lambda world, seed, _: _ours(world, seed, reduction_factor=2),
+    "ours, without enqueue": lambda world, seed, _: _ours(world, seed, enqueue=()),
     "ours, ends by itself": lambda world, seed, _: _auto(world, seed),
 }

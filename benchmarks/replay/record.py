@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from recsys.models import ModelConfig, new_model
 from recsys.split import Split, SplitPlan, make_split
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
-from search.tune.pace import watched_users
+from search.tune.pace import size_of, watched_users
 
 COLUMNS = ("config", "epoch", "valid", "test", "train_seconds", "eval_seconds")
 
@@ -129,6 +129,7 @@ def write(
         "seed": args.seed,
         "metric": spec.metric,
         "users": watched_users(split.train, split.valid),
+        "size": asdict(size_of(split.train)),
         "params": chosen,
     }
     path.with_suffix(".json").write_text(json.dumps(about) + "\n", encoding="utf-8")

@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
+from recsys.models.base import Size
 from search.space.domains import FloatRange, IntRange, Value
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
@@ -46,9 +47,10 @@ class World:
         recorded: list[Curve],
         params: list[Mapping[str, Value]],
         users: int,
+        size: Size | None,
     ) -> None:
-        """users: that the metric on validation is a mean of."""
-        self.spec, self.recorded, self.users = spec, recorded, users
+        """users: that the metric on validation is a mean of. size: of what was trained on."""
+        self.spec, self.recorded, self.users, self.size = spec, recorded, users, size
         self._known = {_key(p): curve for p, curve in zip(params, recorded, strict=True)}
         x = np.array([self.encode(p) for p in params])
         self._spread = np.maximum(np.ptp(x, axis=0), 1e-9)
@@ -74,7 +76,8 @@ class World:
             seconds = float((rows.train_seconds + rows.eval_seconds).mean())
             curves.append(Curve(rows.valid.to_numpy(float), rows.test.to_numpy(float), seconds))
             params.append(about["params"][int(str(number))])
-        return World(spec, curves, params, about["users"])
+        size = Size(**about["size"]) if "size" in about else None  # recorded by earlier versions
+        return World(spec, curves, params, about["users"], size)
 
     def _row(self, curve: Curve) -> NDArray[np.float64]:
         """Both curves at the same length: what was never trained stays at the last value."""

@@ -71,7 +71,7 @@ class SearchSpec:
     name: str
     about: str
     purpose: Purpose
-    searcher: str  # "tpe" | "random" | "grid"
+    searcher: str  # "gp" | "tpe" | "random" | "grid"
     scheduler: str  # "asha" | "none"
     metric: str
     mode: str  # "max": every metric here is better when it is larger

@@ -1,7 +1,8 @@
 """How a search goes through its space: an entry for each word of `searcher` and `scheduler`.
 
 What a word means to the space stands here. What it makes is in `search.tune`, under the same words:
-`samplers.SAMPLERS` propose configs, `scheduler.SCHEDULERS` end trials early.
+`proposers.PROPOSERS` and `samplers.SAMPLERS` propose configs, `scheduler.SCHEDULERS` end trials
+early.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Way:
     about: str
     space: str = "space"
     learns: bool = False  # whether results decide what comes next
+    of_study: bool = False  # whether Optuna's study itself proposes, as long as it is small
     whole: bool = False  # whether a search is not done before all its trials are
 
     def check(self, spec: SearchSpec, params: Node) -> None:
@@ -51,7 +53,7 @@ class EveryConfig(Way):
         for param in spec.searched():
             if param.domain.values() is None:
                 raise params.child(param.name, None).fail(
-                    "a grid needs values to count: give choice or step, or take searcher tpe"
+                    "a grid needs values to count: give choice or step, or take searcher gp"
                 )
         if self.trials(spec) > GRID_LIMIT:
             raise params.fail(f"the grid has more than {GRID_LIMIT} configs, expected fewer")
@@ -80,7 +82,8 @@ class Stopping:
 
 # The first of each is the default; of a table, the first that lets every trial come to its end.
 SEARCHERS = {
-    "tpe": Way("learns from the trials so far (Optuna's TPE)", learns=True),
+    "gp": Way("learns from every rung of the trials so far (a Gaussian process)", learns=True),
+    "tpe": Way("learns from how trials ended (Optuna's TPE)", learns=True, of_study=True),
     "random": Way("draws from the whole space, whatever the results"),
     "grid": EveryConfig("tries every config of a space that can be counted, in order"),
 }

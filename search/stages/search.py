@@ -12,8 +12,9 @@ from search.stages.context import RunFailedError, Stages
 from search.tune.allocation import Terms, terms_of
 from search.tune.checkpoints import Shelf
 from search.tune.outcome import Report, judge
-from search.tune.pace import SEARCH_SHARE, Pace, search_seconds, watched_users
+from search.tune.pace import SEARCH_SHARE, Pace, search_seconds, size_of, watched_users
 from search.tune.probe import measure
+from search.tune.proposers import Lengths
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
@@ -51,7 +52,7 @@ def search(run: Stages) -> Searched:
         budget=spec.trials,
         on_new=lambda trial: _journal_trial(run, trial),
         where=str(run.folder.path),
-        pace=pace,
+        lengths=Lengths(pace, size_of(run.split.train)),
         terms=_terms(run, pace),
         handed=shelf.handed,
     )

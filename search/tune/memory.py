@@ -41,11 +41,14 @@ class Memory:
     def of(spec: SearchSpec, study: Study) -> Memory:
         """The memory of a run's study; its trials that have not ended are to `begin` again."""
         memory = Memory(spec, STARTUP)
-        memory.add_all(t for t in study.get_trials(deepcopy=False) if t.state.is_finished())
+        memory._add(t for t in study.get_trials(deepcopy=False) if t.state.is_finished())
         return memory
 
-    def add_all(self, ended: Iterable[FrozenTrial]) -> None:
+    def add_all(self, ended: Iterable[StudyTrial]) -> None:
         """Trials that have ended, in order: what would be left of them if each came by itself."""
+        self._add(frozen_trial(self._spec, trial, "the search") for trial in ended)
+
+    def _add(self, ended: Iterable[FrozenTrial]) -> None:
         kept: list[FrozenTrial] = []
         for trial in ended:
             kept.append(trial)

@@ -2,63 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from optuna.trial import FrozenTrial
+from collections.abc import Callable, Iterable, Mapping
 
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.tune.allocation import MethodTrials, Terms, next_method
-from search.tune.memory import Memory
 from search.tune.new_configs import Known, NoNewConfigError
-from search.tune.samplers import STARTUP_OF_METHOD
-from search.tune.study import StudyTrial, frozen_trial
+from search.tune.proposers import Proposer
+from search.tune.study import StudyTrial
 
 
 class Methods:
-    """A memory for each method of a space, and which method the next trial is of.
+    """A proposer for each method of a space, and which method the next trial is of.
 
     A sampler that chose the method along with everything else would see each parameter only in the
     trials of its method, group by group; here each method is searched as if it were the space.
     """
 
     def __init__(
-        self, spec: SearchSpec, trials: Iterable[StudyTrial], where: str, terms: Terms
+        self,
+        spec: SearchSpec,
+        trials: Iterable[StudyTrial],
+        make: Callable[[SearchSpec], Proposer],
+        terms: Terms,
     ) -> None:
-        """`trials`: those that have ended count, in order of their numbers."""
+        """`trials`: those that have ended count, in order of their numbers. make: the proposer of
+        one method, from its part of the space.
+        """
         self._terms = terms
         param = spec.method()
         assert param is not None
         self._name = param.name
         specs = {str(value): spec.of_method(value) for value in spec.methods()}
-        self._memories = {name: Memory(one, STARTUP_OF_METHOD) for name, one in specs.items()}
+        self._proposers = {name: make(one) for name, one in specs.items()}
         self._ended = {name: MethodTrials() for name in specs}
         self._running: dict[str, set[int]] = {name: set() for name in specs}
         self._of: dict[int, str] = {}
         self._through: set[str] = set()  # methods without a config that is left to try
-        known: dict[str, list[FrozenTrial]] = {name: [] for name in specs}
+        known: dict[str, list[StudyTrial]] = {name: [] for name in specs}
         for trial in sorted(trials, key=lambda t: t.number):
             if trial.state != State.RUNNING:
                 name = str(trial.params[self._name])
-                known[name].append(frozen_trial(specs[name], trial, where))
+                known[name].append(trial)
                 self._ended[name].add(trial.number, _value_of(trial))
-        for name, memory in self._memories.items():
-            memory.add_all(known[name])
+        for name, proposer in self._proposers.items():
+            proposer.add_all(known[name])
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
-        """Trial `number` of the run, with these parameters, for the memory of its method."""
+        """Trial `number` of the run, with these parameters, for the proposer of its method."""
         name = str(params[self._name])
-        self._memories[name].begin(number, params)
+        self._proposers[name].begin(number, params)
         self._begun(number, name)
 
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
         """A new config of the method whose turn it is; NoNewConfigError where none has one."""
-        while left := [name for name in self._memories if name not in self._through]:
+        while left := [name for name in self._proposers if name not in self._through]:
             running = {name: len(numbers) for name, numbers in self._running.items()}
             name = next_method(left, self._ended, running, self._terms)
             try:
-                params = self._memories[name].propose(seed, number, known)
+                params = self._proposers[name].propose(seed, number, known)
             except NoNewConfigError:
                 self._through.add(name)
                 continue
@@ -72,12 +75,12 @@ class Methods:
 
     def report(self, number: int, step: int, value: float) -> None:
         """An intermediate value of a trial that was begun."""
-        self._memories[self._of[number]].report(number, step, value)
+        self._proposers[self._of[number]].report(number, step, value)
 
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
         """How a trial that was begun ended."""
         name = self._of.pop(number)
-        self._memories[name].tell(number, state, value, cause)
+        self._proposers[name].tell(number, state, value, cause)
         self._running[name].discard(number)
         self._ended[name].add(number, None if state == State.FAILED else value)
 

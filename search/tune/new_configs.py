@@ -60,7 +60,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
             self._params = self._complete(study, trial, relative)
             if not self._known(self._params):
                 return relative
-        self._params = _another(self._spec, self._seed, self._number, self._known)
+        self._params = another(self._spec, self._seed, self._number, self._known)
         return {}
 
     def _complete(
@@ -94,8 +94,11 @@ class NewConfigs(optuna.samplers.BaseSampler):
 SAMPLER_ATTEMPTS, RANDOM_ATTEMPTS, LISTED = 10, 1000, 10_000
 
 
-def _another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
-    """A config that is not `known`, drawn without regard to results."""
+def another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
+    """A config that is not `known`, drawn without regard to results.
+
+    Evenly from what a countable space has left, or from the whole space. Raises NoNewConfigError.
+    """
     rng = np.random.default_rng([seed, number, SAMPLER_ATTEMPTS])
     if all(p.domain.values() is not None for p in spec.searched()):
         left = [config for config in islice(spec.grid(), LISTED) if not known(config)]

@@ -38,6 +38,7 @@ LEAST_USERS = 2_500
 WORTH_SAMPLING = 0.7  # of the users: a sample that is larger saves next to nothing
 SAMPLED_OF_METHOD = 16
 DEAREST = 8.0  # times a method's trial counts at most as much as the cheapest's
+SCORED = 64  # factors, in the roughest estimate of an evaluation
 NOMINAL = 4e10  # operations a second of a quiet core: what is far below the budget needs no probe
 WORTH_ASKING = 0.05  # of the search's seconds
 
@@ -79,6 +80,14 @@ class Pace:
         fits = max(LEAST_EPOCHS, int(self.trial_seconds / self.epoch_seconds(config)))
         return config if fits >= asked else config.model_copy(update={"epochs": fits})
 
+    def whole_seconds(self, config: ModelConfig) -> float:
+        """About how long a trial of a config takes that is not stopped, on one core."""
+        epochs = epochs_of(self.fit(config))
+        if epochs is None:
+            rate = float(np.median(list(self.rates.values())))
+            return rate * epoch_work(config, self.size) + self.eval_seconds
+        return epochs * self.epoch_seconds(config)
+
     def starts(self, spec: SearchSpec, seconds: float) -> int:
         """About how many trials of the longest kind fit into a search's seconds on all cores."""
         return min(spec.trials, int(seconds / (self.trial_seconds * mean_share(spec))))
@@ -103,11 +112,8 @@ class Pace:
 
     def _trial(self, config: ModelConfig, spec: SearchSpec) -> float:
         """Seconds of a trial that comes as far as trials do on average."""
-        epochs = epochs_of(self.fit(config))
-        if epochs is None:
-            rate = float(np.median(list(self.rates.values())))
-            return rate * epoch_work(config, self.size) + self.eval_seconds
-        return epochs * mean_share(spec) * self.epoch_seconds(config)
+        share = 1.0 if epochs_of(config) is None else mean_share(spec)
+        return share * self.whole_seconds(config)
 
     def to_event(self) -> PaceSet:
         """As the journal keeps it."""
@@ -155,6 +161,16 @@ def epochs_of(config: ModelConfig) -> int | None:
 def epoch_work(config: ModelConfig, size: Size) -> float:
     """Operations of one epoch."""
     return model_of(config).cost(config, size).work / (epochs_of(config) or 1)
+
+
+def work_and_scores(config: ModelConfig, size: Size) -> float:
+    """Operations of one epoch and of the scores that it is evaluated by, roughly."""
+    return epoch_work(config, size) + 2.0 * size.users * size.items * SCORED
+
+
+def whole_work(config: ModelConfig, size: Size) -> float:
+    """Operations of a whole training with an evaluation after each epoch, roughly."""
+    return (epochs_of(config) or 1) * work_and_scores(config, size)
 
 
 def configs_of(spec: SearchSpec) -> list[ModelConfig]:
@@ -205,8 +221,7 @@ def worth_asking(
     """Whether the trials might not fit into the core-seconds of the search: then it is measured."""
 
     def nominal(config: ModelConfig) -> float:
-        scores = 2.0 * size.users * size.items * 64
-        return (epoch_work(config, size) + scores) / NOMINAL
+        return work_and_scores(config, size) / NOMINAL
 
     return planned_seconds(spec, configs, nominal) > WORTH_ASKING * seconds
 

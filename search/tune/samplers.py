@@ -32,9 +32,11 @@ def random_sampler(seed: int, startup: int = 0) -> optuna.samplers.BaseSampler: 
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-# What proposes a config where none is listed beforehand, by the words of
-# `search.space.strategies.SEARCHERS`; None: nothing does, the search is over.
+# What of Optuna's draws a config where none is listed or proposed beforehand, by the words of
+# `search.space.strategies.SEARCHERS`; None: nothing does, the search is over. All configs of `gp`
+# are proposed beforehand (`search.tune.surrogate`).
 SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler] | None] = {
+    "gp": random_sampler,
     "tpe": _tpe,
     "random": random_sampler,
     "grid": None,

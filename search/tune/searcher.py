@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -26,7 +27,7 @@ from search.tune.distributions import suggest
 from search.tune.methods import Methods
 from search.tune.new_configs import NoNewConfigError
 from search.tune.outcome import OBJECTIVE, Report, judge
-from search.tune.pace import Pace
+from search.tune.proposers import AS_LONG, Lengths, Proposer, proposer, proposer_of_method
 
 OnNew = Callable[[TrialConfig], None]
 
@@ -48,8 +49,8 @@ class StudySearch(Searcher):
     `trials` is what the run's journal knows. First come those that have not ended, then
     `enqueue`, then what the space's searcher proposes, until the run has `budget` trials in all.
     `on_new(trial)` is called with each new trial before anyone can run it, so that the
-    journal knows it first. `where`: the folder of the run, for messages. pace: how long a trial
-    may be, None: as long as the space says. Raises ConfigError where `trials` do not fit the space.
+    journal knows it first. `where`: the folder of the run, for messages. lengths: how long a trial
+    may be, and what it costs. Raises ConfigError where `trials` do not fit the space.
 
     No config is handed out twice, since the second training would be the first again. Where none
     is left the search is over, and `exhausted` says so.
@@ -64,13 +65,13 @@ class StudySearch(Searcher):
         budget: int | None = None,
         on_new: OnNew | None = None,
         where: str = "the run",
-        pace: Pace | None = None,
+        lengths: Lengths = AS_LONG,
         terms: Terms | None = None,
         handed: Callable[[str], dict[str, Any]] = lambda _: {},
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self.spec = spec
-        self.pace = pace
+        self._lengths = lengths
         self.seed = seed
         self._handed = handed
         self.budget = spec.trials if budget is None else budget
@@ -81,9 +82,13 @@ class StudySearch(Searcher):
         self._ended = sum(trial.state != State.RUNNING for trial in trials)
         learns = SEARCHERS[spec.searcher].learns
         # What proposes where the study itself does not: a space has methods, or many trials.
-        self._memory: Methods | memories.Memory | None = None
+        self._memory: Methods | Proposer | None = None
         if learns and spec.methods():
-            self._memory = Methods(spec, trials, where, terms or terms_of(spec))
+            make = partial(proposer_of_method, lengths=lengths)
+            self._memory = Methods(spec, trials, make, terms or terms_of(spec))
+        elif learns and not SEARCHERS[spec.searcher].of_study:
+            self._memory = proposer(spec, lengths)
+            self._memory.add_all(t for t in trials if t.state != State.RUNNING)
         self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
         self._count = len(trials)
@@ -139,8 +144,8 @@ class StudySearch(Searcher):
             self.on_new(trial)
         return _Open(mine), trial
 
-    def _remembering(self) -> Methods | memories.Memory | None:
-        """The memory that proposes, made once the study has outgrown its sampler."""
+    def _remembering(self) -> Methods | Proposer | None:
+        """What proposes; of a study that samples by itself, once it has outgrown that."""
         many = self._ended >= memories.LIMIT or len(self._open) >= memories.SHOWN
         if self._outgrows and many:
             self._outgrows = False
@@ -150,7 +155,7 @@ class StudySearch(Searcher):
         return self._memory
 
     def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
-        fit = None if self.pace is None else self.pace.fit
+        fit = None if self._lengths.pace is None else self._lengths.pace.fit
         return TrialConfig.of(self.spec, params, self.seed, number, fit)
 
     def _key(self, params: Mapping[str, Value]) -> str:

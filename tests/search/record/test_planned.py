@@ -239,7 +239,7 @@ def test_where_all_is_new_optuna_itself_decides(tmp_path, searcher, ahead):
 
 
 class TestNoConfigTwice:
-    @pytest.mark.parametrize("searcher", ["tpe", "random", "grid"])
+    @pytest.mark.parametrize("searcher", ["gp", "tpe", "random", "grid"])
     def test_a_space_that_can_be_counted(self, tmp_path, searcher):
         small = override(
             space(tmp_path, GRID),
@@ -251,7 +251,7 @@ class TestNoConfigTwice:
         assert distinct(trial.train.to_flat() for trial in configs) == 12
         assert search.exhausted
 
-    @pytest.mark.parametrize("searcher", ["tpe", "random"])
+    @pytest.mark.parametrize("searcher", ["gp", "tpe", "random"])
     def test_a_space_that_cannot_be_counted(self, tmp_path, searcher):
         rounding = override(space(tmp_path, ROUNDING), [f"searcher={searcher}"])
         search = StudySearch(rounding, seed=1, budget=30)

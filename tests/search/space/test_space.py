@@ -27,7 +27,7 @@ def test_defaults_of_a_minimal_space(tmp_path: Path) -> None:
     spec = read(tmp_path, MINIMAL + "max_epochs: 25\n")
     assert (spec.name, spec.searcher, spec.scheduler, spec.purpose) == (
         "mine",
-        "tpe",
+        "gp",
         "asha",
         "search",
     )

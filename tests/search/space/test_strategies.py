@@ -12,14 +12,19 @@ from ray.tune.schedulers import FIFOScheduler
 from recsys.errors import ConfigError
 from search.space.load import SearchSpec, load_spec
 from search.space.strategies import SCHEDULERS, SEARCHERS
+from search.tune import proposers
 from search.tune import scheduler as schedulers
+from search.tune.memory import Memory
 from search.tune.samplers import SAMPLERS, sampler
 from search.tune.searcher import StudySearch
+from search.tune.surrogate.proposer import Surrogate
 from tests.search.fake_search import run
 from tests.search.spaces import override
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "spaces.md"
-PROPOSERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+SAMPLED = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
+LEARNS = {"gp": Surrogate, "tpe": Memory}
+PROPOSES = ("gp", "tpe", "random")
 STOPPERS = {"asha": schedulers.EpochASHA, "none": schedulers.ToTheEnd}
 
 
@@ -31,15 +36,23 @@ def countable(*settings: str) -> SearchSpec:
 
 def test_the_words_have_an_entry_in_both_rooms_and_no_other_word_has() -> None:
     assert SEARCHERS.keys() == SAMPLERS.keys()
+    assert {word for word, way in SEARCHERS.items() if way.learns} == proposers.PROPOSERS.keys()
+    assert proposers.PROPOSERS.keys() == LEARNS.keys()
     assert SCHEDULERS.keys() == schedulers.SCHEDULERS.keys() == STOPPERS.keys()
 
 
-@pytest.mark.parametrize("word", PROPOSERS)
-def test_a_searcher_that_proposes_gets_its_own_sampler(word: str) -> None:
-    assert type(sampler(countable(f"searcher={word}"), 1, 2)) is PROPOSERS[word]
+@pytest.mark.parametrize("word", SAMPLED)
+def test_a_searcher_that_samples_gets_its_own_sampler(word: str) -> None:
+    assert type(sampler(countable(f"searcher={word}"), 1, 2)) is SAMPLED[word]
 
 
-@pytest.mark.parametrize("word", SEARCHERS.keys() - PROPOSERS.keys())
+@pytest.mark.parametrize("word", LEARNS)
+def test_a_searcher_that_learns_gets_its_own_proposer(word: str) -> None:
+    made = proposers.proposer(countable(f"searcher={word}"), proposers.Lengths())
+    assert type(made) is LEARNS[word]
+
+
+@pytest.mark.parametrize("word", SEARCHERS.keys() - set(PROPOSES))
 def test_a_searcher_that_proposes_nothing_makes_what_is_listed_and_ends(word: str) -> None:
     spec = countable(f"searcher={word}")
     search = StudySearch(spec, seed=1, budget=10**6)
@@ -51,7 +64,7 @@ def test_a_searcher_that_proposes_nothing_makes_what_is_listed_and_ends(word: st
 
 
 def test_what_is_listed_of_a_searcher_that_proposes_is_enqueue_alone() -> None:
-    for word in PROPOSERS:
+    for word in PROPOSES:
         spec = countable(f"searcher={word}")
         listed = list(islice(SEARCHERS[word].listed(spec), 99))
         assert listed == [dict(entry) for entry in spec.enqueue]

@@ -24,7 +24,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec() -> SearchSpec:
-    return override(load_spec("bpr_uniform"), ["latent_factors=8"])
+    return override(load_spec("bpr_uniform"), ["latent_factors=8", "searcher=tpe"])
 
 
 def value(params: dict[str, Any]) -> float:
@@ -84,7 +84,7 @@ def test_a_resumed_search_proposes_the_same(cut: int) -> None:
 @pytest.mark.parametrize("space", ["bpr_uniform", "all"])
 @pytest.mark.usefixtures("forgetful")
 def test_running_trials_are_carried_over(space: str) -> None:
-    search = StudySearch(override(load_spec(space), []), seed=2, budget=200)
+    search = StudySearch(override(load_spec(space), ["searcher=tpe"]), seed=2, budget=200)
     for n in range(6):
         suggest(search, f"long{n}")
         search.on_trial_result(f"long{n}", {"epoch": 1, "objective": 0.1 * n})
@@ -100,7 +100,7 @@ def test_running_trials_are_carried_over(space: str) -> None:
     all_of_them = (
         [search._memory]
         if isinstance(search._memory, memories.Memory)
-        else list(search._memory._memories.values())  # type: ignore[union-attr]
+        else list(search._memory._proposers.values())  # type: ignore[union-attr]
     )
     assert all(not memory._open for memory in all_of_them)
 
@@ -112,7 +112,7 @@ def test_of_many_running_trials_the_sampler_sees_a_part(
     monkeypatch.setattr(memories, "SHOWN", 2)
     monkeypatch.setattr(memories, "LIMIT", 30)
     monkeypatch.setattr(memories, "KEPT", 20)
-    search = StudySearch(load_spec(space), seed=2, budget=200)
+    search = StudySearch(override(load_spec(space), ["searcher=tpe"]), seed=2, budget=200)
     running: list[str] = []
 
     def shown() -> list[int]:
@@ -149,7 +149,7 @@ def memories_of(search: StudySearch) -> list[memories.Memory]:
     if isinstance(search._memory, memories.Memory):
         return [search._memory]
     assert search._memory is not None
-    return list(search._memory._memories.values())
+    return list(search._memory._proposers.values())
 
 
 def test_few_running_trials_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,275 @@
+"""The next config of a space: where a Gaussian process expects most.
+
+Each trial is known at the rungs that it came to and at its end (`gaussian`). Of many configs the
+one is taken whose end is expected to be furthest above the best so far (the expected improvement of
+Jones, Schonlau and Welch, 1998, above the best expected value and not the best measured one, which
+owes something to luck), for the square root of what its training costs: of two that promise as
+much the cheaper one. Trials that still run, and those that were stopped, count as if they had
+reached what is expected: nothing is to be learned where one of them is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_ndtr
+
+from recsys.models import ModelConfig
+from search.record.events import State
+from search.space.domains import Value
+from search.space.spec import SearchSpec
+from search.tune.new_configs import Known, another
+from search.tune.pace import epochs_of
+from search.tune.study import StudyTrial
+from search.tune.surrogate.cube import Cube, Rows
+from search.tune.surrogate.gaussian import Process, Seen, Values, likely
+
+Fit = Callable[[ModelConfig], ModelConfig]
+Cost = Callable[[ModelConfig], float]
+Judged = Callable[[ModelConfig], list[int]]
+
+LEARNED_FROM, FITTED_ON = 300, 100  # observations of a process, and of its lengths and variances
+BEST_PART = 1 / 3  # of those, the best of many; the others are an even part of the rest
+SUPPOSED, STOPPED = 64, 150  # running and stopped trials that count, the last ones of each
+EVEN, NEAR, TOPS, WIDTH = 700, 300, 10, 0.15  # configs looked at: anywhere, near the best so far
+ROUNDS, ROUND = (0.1, 0.05, 0.02), 120  # then near the most promising ones, ever closer
+FLOOR = -2.0  # nothing is worse than twice the way from the best value down to the median
+REFIT = 1.04  # lengths and variances are found anew when trials have grown by this factor
+TRIED = 50  # promising configs that may turn out to be known
+COST_PART = 0.5  # the power of the cost by which an improvement is divided
+PRICED = 300  # configs of a space, drawn at random, from which costs are learned
+
+
+@dataclass
+class _Trial:
+    """A trial: its row, its longest training and where it is judged, in epochs, and what it
+    reached: best values so far by epoch, at its judgements and the last one.
+    """
+
+    row: Values
+    longest: int
+    judged: list[int]
+    kept: dict[int, float] = field(default_factory=dict)
+    last: tuple[int, float] | None = None
+
+    def report(self, epoch: int, value: float) -> None:
+        if epoch in self.judged:
+            self.kept[epoch] = value
+        self.last = (epoch, value)
+
+    def seen(self, ended: float | None) -> list[tuple[float, float]]:
+        """(part of the training, value) pairs; `ended`: the value of a completed trial."""
+        values = dict(self.kept)
+        if self.last is not None:
+            values[self.last[0]] = self.last[1]
+            if ended is not None:  # the same, and known to be the end
+                del values[self.last[0]]
+        found = {_part(epoch, self.longest): value for epoch, value in values.items()}
+        if ended is not None:
+            found[1.0] = ended
+        return sorted(found.items())
+
+
+def _part(epoch: int, longest: int) -> float:
+    """How much of a training is done: 1 at its end; less by equal steps as epochs halve."""
+    return 1.0 + math.log(min(epoch / longest, 1.0)) / SCALE
+
+
+SCALE = math.log(80)  # in which a part of 1/80 is 0
+
+
+class Surrogate:
+    """The trials of a space, and what proposes the next one from them.
+
+    spec: the space. startup: trials that are random before anything is learned. fit: what shortens
+    a training to what a trial may take; None: as the space has it. judged: at which epochs a
+    training is judged (`search.tune.scheduler`). cost: of a whole training, in any unit; None: all
+    cost the same.
+    """
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        startup: int,
+        judged: Judged,
+        fit: Fit | None = None,
+        cost: Cost | None = None,
+    ) -> None:
+        self._spec, self._startup, self._judged, self._fit = spec, startup, judged, fit
+        self._cube = Cube(spec)
+        self._cost = None if cost is None else Costs(spec, self._cube, cost)
+        self._running: dict[int, _Trial] = {}
+        self._ended = 0
+        # Of each observation: the number of its trial, its part, its value (NaN: it failed), row.
+        self._points: list[tuple[int, float, float, Values]] = []
+        self._stopped: list[Values] = []  # rows of trials whose end nobody will see
+        self._logs: tuple[int, Values] | None = None  # found when so many trials had ended
+
+    def add_all(self, trials: Iterable[StudyTrial]) -> None:
+        """Trials of earlier sessions that have ended."""
+        for trial in trials:
+            if trial.state == State.RUNNING:
+                continue
+            self.begin(trial.number, trial.params)
+            for epoch, value in trial.steps:
+                self.report(trial.number, epoch, value)
+            self.tell(trial.number, trial.state, trial.value, trial.error)
+
+    def begin(self, number: int, params: Mapping[str, Value]) -> None:
+        """A trial with these parameters."""
+        config = self._spec.train_config(params)
+        config = config if self._fit is None else self._fit(config)
+        row = self._cube.rows([params])[0]
+        self._running[number] = _Trial(row, epochs_of(config) or 1, self._judged(config))
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """The best value so far of a running trial, after `step` epochs."""
+        self._running[number].report(step, value)
+
+    def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:  # noqa: ARG002
+        """How a running trial ended."""
+        trial = self._running.pop(number)
+        self._ended += 1
+        if state == State.FAILED:
+            self._points.append((number, 1.0, math.nan, trial.row))
+            return
+        complete = state == State.COMPLETE
+        if not complete:
+            self._stopped.append(trial.row)
+        for part, reached in trial.seen(value if complete else None):
+            self._points.append((number, part, reached, trial.row))
+
+    def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
+        """The parameters of trial `number`, not yet `known`; it counts as running from now on.
+
+        Raises NoNewConfigError where every config is known. The same seed, number and trials give
+        the same config.
+        """
+        rng = np.random.default_rng([seed, number])
+        params = None
+        if self._ended >= self._startup and self._cube.width:
+            params = self._promising(rng, known)
+        if params is None:
+            params = another(self._spec, seed, number, known)
+        self.begin(number, params)
+        return params
+
+    def _promising(self, rng: np.random.Generator, known: Known) -> dict[str, Value] | None:
+        """The best config that is not known; None where all that were looked at are."""
+        seen = self._seen()
+        process = Process(seen, self._likely(seen))
+        best = float(process.at_end(np.unique(seen.rows, axis=0))[0].max())
+        supposed = self._stopped[-STOPPED:]
+        supposed += [trial.row for _, trial in sorted(self._running.items())][-SUPPOSED:]
+        if supposed:
+            process = process.supposing(np.array(supposed))
+        tops = seen.rows[np.argsort(-seen.values, kind="stable")[:TOPS]]
+        rows = np.vstack([self._cube.draw(EVEN, rng), self._cube.near(tops, NEAR, WIDTH, rng)])
+        worth = self._worth(process, rows, best)
+        for width in ROUNDS:
+            first = rows[np.argsort(-worth, kind="stable")[:TOPS]]
+            closer = self._cube.near(first, ROUND, width, rng)
+            rows = np.vstack([rows, closer])
+            worth = np.concatenate([worth, self._worth(process, closer, best)])
+        for place in np.argsort(-worth, kind="stable")[:TRIED]:
+            params = self._cube.config(rows[place])
+            if not known(params):
+                return params
+        return None
+
+    def _worth(self, process: Process, rows: Rows, best: float) -> Values:
+        """Logarithm of the expected improvement, for the root of what it costs."""
+        gain = improvement(process, rows, best)
+        return gain if self._cost is None else gain - COST_PART * self._cost.logs(rows)
+
+    def _seen(self) -> Seen:
+        """What is learned from, values scaled; of very many observations a part."""
+        points = [p for n, t in self._running.items() for p in self._partial(n, t)]
+        points = sorted(self._points + points, key=lambda p: p[:2])
+        values = np.array([value for _, _, value, _ in points])
+        chosen = spread(np.where(np.isnan(values), -math.inf, values), LEARNED_FROM)
+        return Seen(
+            np.array([points[n][3] for n in chosen]).reshape(len(chosen), self._cube.width),
+            np.array([points[n][1] for n in chosen]),
+            scaled(values[chosen]),
+        )
+
+    def _partial(self, number: int, trial: _Trial) -> list[tuple[int, float, float, Values]]:
+        return [(number, part, value, trial.row) for part, value in sorted(trial.kept.items())]
+
+    def _likely(self, seen: Seen) -> Values:
+        if self._logs is None or self._ended >= REFIT * self._logs[0]:
+            some = spread(seen.values, FITTED_ON)
+            chosen = Seen(seen.rows[some], seen.parts[some], seen.values[some])
+            self._logs = (self._ended, likely(chosen))
+        return self._logs[1]
+
+
+def scaled(values: Values) -> Values:
+    """Values with mean 0 and variance 1: the best is 1 above the median, nothing below FLOOR, where
+    those that failed (NaN) stand; zeros where all are equal.
+    """
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return np.zeros(len(values))
+    middle = float(np.median(known))
+    way = float(known.max()) - middle
+    if way <= 0:
+        return np.where(np.isnan(values), -1.0, 0.0)
+    placed = np.maximum(np.where(np.isnan(values), -math.inf, (values - middle) / way), FLOOR)
+    return (placed - placed.mean()) / (placed.std() or 1.0)
+
+
+def spread(values: Values, most: int) -> NDArray[np.intp]:
+    """`most` of some places, ascending: a part of them of the best values, the others evenly from
+    the rest; all of them where they are no more.
+    """
+    if len(values) <= most:
+        return np.arange(len(values))
+    order = np.argsort(-values, kind="stable")
+    best = round(BEST_PART * most)
+    rest = np.sort(order[best:])
+    even = rest[np.arange(most - best) * len(rest) // (most - best)]
+    return np.sort(np.concatenate([order[:best], even]))
+
+
+def improvement(process: Process, rows: Rows, best: float) -> Values:
+    """Logarithm of what the ends of configs (n, width) are expected to be above `best` (n,)."""
+    mean, spread_ = process.at_end(rows)
+    above = (mean - best) / spread_
+    # log(u Phi(u) + phi(u)); far below, where both cancel, about phi(u) / (u^2 + 3)
+    log_density = -0.5 * above**2 - 0.5 * math.log(2 * math.pi)
+    inside = np.maximum(above, -5.0)
+    plain = inside * np.exp(log_ndtr(inside)) + np.exp(-0.5 * inside**2) / math.sqrt(2 * math.pi)
+    far = log_density - np.log(above**2 + 3)
+    value: Values = np.log(spread_) + np.where(above > -5.0, np.log(plain), far)
+    return value
+
+
+class Costs:
+    """What the configs of a cube cost: a second-order polynomial of their rows, in logarithms.
+
+    It is learned once, from configs drawn at random, since a config takes far longer to build than
+    a row, and an improvement is asked for thousands of rows.
+    """
+
+    def __init__(self, spec: SearchSpec, cube: Cube, cost: Cost) -> None:
+        rng = np.random.default_rng(0)
+        configs = [spec.sample(rng) for _ in range(PRICED)]
+        costs = np.array([cost(spec.train_config(config)) for config in configs])
+        terms = _terms(cube.rows(configs))
+        self._weights = np.linalg.lstsq(terms, np.log(costs), rcond=1e-9)[0]
+
+    def logs(self, rows: Rows) -> Values:
+        """Logarithms of the costs (n,) of rows (n, width)."""
+        logs: Values = _terms(rows) @ self._weights
+        return logs
+
+
+def _terms(rows: Rows) -> Rows:
+    first, second = np.triu_indices(rows.shape[1])
+    return np.hstack([np.ones((len(rows), 1)), rows, rows[:, first] * rows[:, second]])

@@ -1,0 +1,265 @@
+"""What is proposed, from what was seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from search.record.events import State
+from search.space.domains import Value
+from search.space.load import SearchSpec, load_spec
+from search.tune.new_configs import NoNewConfigError
+from search.tune.study import StudyTrial
+from search.tune.surrogate import proposer as proposers
+from search.tune.surrogate.gaussian import Process, Seen
+from search.tune.surrogate.proposer import Surrogate, improvement, scaled, spread
+
+SPACE = """
+max_epochs: 80
+trials: 60
+params:
+  latent_factors: 8
+  patience: 0
+  lr: {low: 0.001, high: 1, log: true}
+  l2: {low: 0.001, high: 1, log: true}
+  margin: {low: 0, high: 4}
+"""
+RUNGS = [8, 24, 72]
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> SearchSpec:
+    path = tmp_path / "three.yaml"
+    path.write_text(SPACE)
+    return load_spec(str(path))
+
+
+def make(spec: SearchSpec, startup: int = 5) -> Surrogate:
+    return Surrogate(spec, startup, lambda _: RUNGS)
+
+
+def peak(params: dict[str, Any]) -> float:
+    """1 at lr .03, l2 .2, margin 1; half a decade or 1 of margin off costs .1 to .2."""
+    off = math.log10(params["lr"] / 0.03) ** 2 + math.log10(params["l2"] / 0.2) ** 2
+    return math.exp(-off - 0.2 * (params["margin"] - 1) ** 2)
+
+
+def play(
+    made: Surrogate, count: int, seed: int, first: int = 0, had: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """One trial after the other, each to its end; had: known before."""
+    found: list[dict[str, Any]] = []
+    for number in range(first, first + count):
+        params = made.propose(seed, number, lambda p: dict(p) in (*had, *found))
+        found.append(params)
+        finish(made, number, peak(params))
+    return found
+
+
+def finish(made: Surrogate, number: int, value: float, stop: int | None = None) -> None:
+    """Reports at every rung, and the end; stop: the rung after which it was stopped."""
+    for epoch in RUNGS:
+        if stop is None or epoch <= stop:
+            made.report(number, epoch, value * epoch / 80)
+    if stop is None:
+        made.report(number, 80, value)
+        made.tell(number, State.COMPLETE, value, None)
+    else:
+        made.tell(number, State.PRUNED, None, None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_planted_peak_is_found(spec: SearchSpec, seed: int) -> None:
+    found = max(peak(p) for p in play(make(spec), 30, seed))
+    rng = np.random.default_rng(seed)
+    chance = max(peak(spec.sample(rng)) for _ in range(30))
+    assert found > 0.97
+    assert found > chance
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_learns_from_trials_that_were_stopped_early(spec: SearchSpec, seed: int) -> None:
+    """Only what reaches half of the best goes past the first rung, where a tenth is reached."""
+    made, best, late = make(spec), 0.0, []
+    for number in range(30):
+        params = made.propose(seed, number, lambda _: False)
+        weak = peak(params) < 0.5 * best
+        best = max(best, peak(params))
+        finish(made, number, peak(params), stop=8 if weak else None)
+        late.append(peak(params))
+    assert np.median(late[20:]) > 2 * np.median(late[:5])
+    assert max(late) > 0.8
+
+
+def test_where_trials_fail_no_more_are_proposed(spec: SearchSpec) -> None:
+    made, failed = make(spec), []
+    for number in range(40):
+        params = made.propose(1, number, lambda _: False)
+        if params["lr"] > 0.1:  # a third of the space
+            made.tell(number, State.FAILED, None, "diverged")
+        else:
+            finish(made, number, peak(params))
+        failed.append(params["lr"] > 0.1)
+    assert sum(failed[20:]) <= 2
+
+
+def test_trials_that_all_fail_are_borne(spec: SearchSpec) -> None:
+    made = make(spec, startup=2)
+    for number in range(6):
+        made.propose(1, number, lambda _: False)
+        made.tell(number, State.FAILED, None, "no memory")
+
+
+def test_running_trials_keep_others_away(spec: SearchSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def apart() -> float:
+        made = make(spec)
+        play(made, 12, 3)
+        together = [made.propose(3, number, lambda _: False) for number in range(12, 20)]
+        rows = made._cube.rows(together)
+        return float(np.sqrt(np.square(rows[:, None] - rows[None]).sum(2)).mean())
+
+    with_them = apart()
+    # without, the same peak is looked for again and again
+    monkeypatch.setattr(Process, "supposing", lambda process, _: process)
+    assert with_them > 1.5 * apart()
+
+
+def test_the_first_ones_are_random_and_then_it_learns(spec: SearchSpec) -> None:
+    rng_only = make(spec, startup=10**6)
+    assert play(rng_only, 6, 2)[:5] == play(make(spec), 6, 2)[:5]
+    assert play(make(spec, startup=10**6), 6, 2)[5] != play(make(spec), 6, 2)[5]
+
+
+def test_the_same_seed_and_trials_give_the_same(spec: SearchSpec) -> None:
+    assert play(make(spec), 12, 7) == play(make(spec), 12, 7)
+    assert play(make(spec), 12, 7) != play(make(spec), 12, 8)
+
+
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(spec: SearchSpec) -> None:
+    whole = play(make(spec), 20, 7)
+    for cut in (3, 12):
+        resumed = make(spec)
+        resumed.add_all(
+            StudyTrial(
+                number, dict(params), State.COMPLETE, peak(params),
+                (*((e, peak(params) * e / 80) for e in RUNGS), (80, peak(params))),
+            )
+            for number, params in enumerate(whole[:cut])
+        )  # fmt: skip
+        resumed.add_all([StudyTrial(99, dict(whole[0]), State.RUNNING)])  # it begins by itself
+        assert play(resumed, 20 - cut, 7, first=cut, had=whole[:cut]) == whole[cut:]
+
+
+def test_nothing_known_is_proposed_and_it_says_when_all_is(tmp_path: Path) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text(
+        "params:\n  lr: {choice: [0.01, 0.1, 1]}\n  margin: {low: 0, high: 1, step: 1}\n"
+    )
+    spec = load_spec(str(path))
+    made, had = Surrogate(spec, 2, lambda _: []), []
+    for number in range(6):
+        had.append(made.propose(1, number, lambda p: dict(p) in had))
+        made.tell(number, State.COMPLETE, float(number), None)
+    assert len({str(p) for p in had}) == 6
+    with pytest.raises(NoNewConfigError):
+        made.propose(1, 6, lambda p: dict(p) in had)
+
+
+def test_a_space_with_one_config_ends(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text("params:\n  lr: {choice: [0.1]}\n")
+    made, had = Surrogate(load_spec(str(path)), 0, lambda _: []), list[dict[str, Value]]()
+    had.append(made.propose(1, 0, lambda p: dict(p) in had))
+    made.tell(0, State.COMPLETE, 0.5, None)
+    with pytest.raises(NoNewConfigError):
+        made.propose(1, 1, lambda p: dict(p) in had)
+
+
+def test_a_shorter_training_is_judged_at_the_parts_of_its_own_length(spec: SearchSpec) -> None:
+    short = Surrogate(
+        spec, 1, lambda config: [config.epochs // 9], lambda c: c.model_copy(update={"epochs": 18})
+    )
+    long = Surrogate(spec, 1, lambda config: [8])
+    for made, epoch in ((short, 2), (long, 8)):
+        made.propose(1, 0, lambda _: False)
+        made.report(0, epoch, 0.5)
+        made.tell(0, State.PRUNED, 0.5, None)
+    (a,), (b,) = short._points, long._points
+    assert a[1] == pytest.approx(1 - math.log(9) / math.log(80))
+    assert b[1] == pytest.approx(1 - math.log(10) / math.log(80))
+
+
+def test_a_model_without_epochs_is_known_at_its_end(tmp_path: Path) -> None:
+    spec = load_spec("all").of_method("slim")
+    made = Surrogate(spec, 1, lambda _: [])
+    made.propose(1, 0, lambda _: False)
+    made.report(0, 1, 0.25)
+    made.tell(0, State.COMPLETE, 0.25, None)
+    assert [p[:3] for p in made._points] == [(0, 1.0, 0.25)]
+
+
+def test_of_very_many_observations_a_part_is_learned_from(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposers, "LEARNED_FROM", 30)
+    monkeypatch.setattr(proposers, "FITTED_ON", 12)
+    made = make(spec)
+    found = play(made, 60, 5)
+    assert len(made._points) > 200
+    assert len(made._seen()) == 30
+    assert max(peak(p) for p in found) > 0.97
+
+
+def test_lengths_are_found_anew_as_trials_grow(spec: SearchSpec) -> None:
+    made = make(spec, startup=2)
+    at = []
+    for number in range(40):
+        made.propose(1, number, lambda _: False)
+        finish(made, number, 0.1 + number / 100)
+        if made._logs is not None:
+            at.append(made._logs[0])
+    assert at == sorted(at)
+    assert set(range(2, 20)) <= set(at)  # each of the first
+    assert len(set(at[20:])) < 20
+
+
+def test_values_are_scaled_by_what_lies_above_the_median() -> None:
+    given = np.array([0.1, 0.2, 0.3, 0.4, -50.0])
+    steps = np.array([0.1 - 0.2, 0.0, 0.1, 0.2, -0.4]) / 0.2  # the last at the floor
+    assert scaled(given) == pytest.approx((steps - steps.mean()) / steps.std())
+    assert scaled(np.array([0.2, 0.4, math.nan]))[2] == min(scaled(np.array([0.2, 0.4, math.nan])))
+    assert scaled(np.array([0.5, 0.5])).tolist() == [0, 0]
+    assert scaled(np.array([math.nan, math.nan])).tolist() == [0, 0]
+
+
+def test_the_best_and_an_even_part_of_the_rest() -> None:
+    values = np.arange(100.0)
+    assert spread(values, 100).tolist() == list(range(100))
+    chosen = spread(values, 30)
+    assert chosen[-10:].tolist() == list(range(90, 100))
+    assert np.diff(chosen[:20]).tolist() == [4, 5] * 9 + [4]
+    assert len(spread(np.full(50, -math.inf), 10)) == 10
+
+
+@pytest.mark.parametrize("best", [-1.0, 0.0, 1.0, 3.0])
+def test_the_expected_improvement_is_the_integral(best: float) -> None:
+    known = Seen(np.array([[0.2], [0.7]]), np.ones(2), np.array([-1.0, 1.0]))
+    process = Process(known, np.log([0.3, 0.7, 0.7, 0.2, 0.01]))
+    rows = np.array([[0.1], [0.45], [0.71]])
+    mean, deviation = process.at_end(rows)
+    found = improvement(process, rows, best)
+    for m, s, value in zip(mean, deviation, found, strict=True):
+        u = (best - m) / s
+        low = max(u, -12.0)
+        exact, _ = quad(
+            lambda z, u=u: (z - u) * norm.pdf(z), low, max(low, 0) + 12, epsabs=0, epsrel=1e-10
+        )
+        assert u < 35  # far out, and still a normal number
+        assert value == pytest.approx(math.log(s * exact), abs=0.02)
