@@ -177,7 +177,7 @@ def fold_in(
     def per_user(scorer: Any) -> NDArray[np.float64]:
         return evaluate(scorer, with_them, strangers.answers, [metric]).per_user[metric]
 
-    mine = per_user(Table(model.list_scorer(config)(strangers.given)))
+    mine = per_user(Table(model.list_scorer(config, strangers.before)(strangers.given)))
     others = np.mean([per_user(fit(with_them, n)[0]) for n in range(1, trainings + 1)], axis=0)
     rng = np.random.default_rng(0)
     draws = rng.integers(0, len(mine), (2_000, len(mine)))

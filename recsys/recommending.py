@@ -118,7 +118,7 @@ class Recommender:
     def _prepared(self, exclude_seen: bool) -> tuple[Model, ListScorer]:
         if exclude_seen not in self._ready:
             model = self.model if exclude_seen else self.model.with_seen()
-            self._ready[exclude_seen] = model, model.list_scorer(self.config)
+            self._ready[exclude_seen] = model, model.list_scorer(self.config, self.seen)
         return self._ready[exclude_seen]
 
     def _joined(self, users: NDArray[np.int64], lists: CSR) -> CSR:

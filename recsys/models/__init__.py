@@ -17,7 +17,7 @@ May import: evaluation, metrics, scoring, interactions, kernels, safe_files, err
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -106,16 +106,19 @@ def fit_model(
     rng: np.random.Generator,
     threads: int = 1,
     device: str = "cpu",
+    on_epoch: Callable[[], None] | None = None,
 ) -> Model:
     """A model trained on `items` without validation, for the number of epochs in its config.
 
     items: a CSR of U x I. rng: draws the initial weights and seeds the training. threads: of the
-    CPU. device: torch's name, "cpu" or "cuda"; only the factorization uses it. The returned model
-    is in host memory. Raises what `Model.train` raises, and ConfigError for a blend.
+    CPU. device: torch's name, "cpu" or "cuda"; only the factorization uses it. on_epoch:
+    called after every epoch, once for a model without epochs. The returned model is in host memory.
+    Raises what `Model.train` raises, and ConfigError for a blend.
     """
     model = new_model(config, items, rng)
     for _ in model.train(config, items, None, rng=rng, threads=threads, device=device):
-        pass
+        if on_epoch is not None:
+            on_epoch()
     return model.to_host()
 
 

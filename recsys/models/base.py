@@ -271,10 +271,11 @@ class Model(ABC):
         """
 
     @abstractmethod
-    def list_scorer(self, config: Any) -> ListScorer:
+    def list_scorer(self, config: Any, seen: CSR) -> ListScorer:
         """A function that scores people the model was not trained on, by the items they like.
 
-        config: the config that the model was trained with. The trained model does not change.
+        config: the config that the model was trained with. seen: the items it was trained on, CSR
+        of U x I. The trained model does not change.
         Whatever all lists share is prepared once, here, so that scoring a list takes little longer
         than scoring a known user.
         """

@@ -174,7 +174,7 @@ class Blend(base.Model):
         scores = (np.asarray(model.score_users(part), np.float32) for model in self.members)
         return self._added(scores, self._seen, part)
 
-    def list_scorer(self, config: BlendConfig) -> base.ListScorer:  # noqa: ARG002
+    def list_scorer(self, config: BlendConfig, seen: CSR) -> base.ListScorer:  # noqa: ARG002
         """Each member scores the lists in its own way; the scores are combined as for known users.
 
         With `leave_out`, the items of a list are left out of the members' best items.
@@ -182,7 +182,7 @@ class Blend(base.Model):
         from recsys.models import config_from_flat
 
         scorers = [
-            model.list_scorer(config_from_flat(member.config))
+            model.list_scorer(config_from_flat(member.config), seen)
             for member, model in zip(self.config.members, self.members, strict=True)
         ]
 

@@ -126,7 +126,7 @@ class IALS(Model):
         """The dot products of the users with every item, float32 (len(users), I)."""
         return np.asarray(self.user_factors[users] @ self.item_factors.T)
 
-    def list_scorer(self, config: IalsConfig) -> ListScorer:
+    def list_scorer(self, config: IalsConfig, seen: CSR) -> ListScorer:  # noqa: ARG002
         """Solves the users of the lists as training does, with the trained items.
 
         The scorer raises DivergedError, with epoch 0, where a system has no solution.

@@ -40,7 +40,7 @@ class LinearModel(ClosedForm):
         """Histories times weights, float32 (B, I): one product of a sparse and a dense matrix."""
         return np.asarray(self._x[users] @ self._weights, np.float32)
 
-    def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
+    def list_scorer(self, config: Any, seen: CSR) -> ListScorer:  # noqa: ARG002
         """A list is scored like the history of a user; all scores of an empty one are 0."""
         return lambda lists: np.asarray(matrix(lists) @ self._weights, np.float32)
 
@@ -76,7 +76,7 @@ class SparseLinear(ClosedForm):
         """Histories times weights, float32 (B, I); only the result is dense."""
         return np.asarray((self._x[users] @ self._weights).toarray(), np.float32)
 
-    def list_scorer(self, config: Any) -> ListScorer:  # noqa: ARG002
+    def list_scorer(self, config: Any, seen: CSR) -> ListScorer:  # noqa: ARG002
         """As in `LinearModel`."""
         return lambda lists: np.asarray((matrix(lists) @ self._weights).toarray(), np.float32)
 

@@ -34,7 +34,7 @@ class Popularity(ClosedForm):
         """The counts, float32 (B, I), as a read-only view that repeats one row."""
         return np.broadcast_to(self._counts, (len(users), len(self._counts)))
 
-    def list_scorer(self, config: PopularityConfig) -> ListScorer:  # noqa: ARG002
+    def list_scorer(self, config: PopularityConfig, seen: CSR) -> ListScorer:  # noqa: ARG002
         """The same counts for every list, whatever is in it."""
         return lambda lists: self.score_users(np.arange(lists.n_users))
 

@@ -10,8 +10,9 @@ Shapes: U users and I items of the new data, B users of a block.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -50,6 +51,8 @@ from search.stages.context import shown_metrics
 from search.stages.rivals import Chosen, RivalOnTest, kept_rivals, on_test_items, remarks
 from search.stages.winner import FinalTraining
 from search.words import baseline_name, counted, span
+
+Progress = Callable[[int, int], None]  # epochs that are done, of so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +140,14 @@ class Recipe:
     def _blended(self, blend: Blended) -> BlendConfig:
         return blend_config(blend, [one.config for one in self.trainings], self.metric)
 
-    def train(self, items: CSR) -> Model:
-        """The model of `items`, trained here."""
-        models = [training.train(items) for training in self.trainings]
+    def train(self, items: CSR, progress: Progress) -> Model:
+        """The model of `items`, trained here; `progress` is told of every epoch."""
+        total = sum(training.epochs for training in self.trainings)
+        done = itertools.count(1)
+        models = [
+            training.train(items, lambda: progress(next(done), total))
+            for training in self.trainings
+        ]
         if self.blend is None:
             return models[0]
         return assembled(self._blended(self.blend), [model.to_bytes() for model in models], items)
@@ -166,6 +174,9 @@ class Earlier:
         scores = np.full((len(users), len(self.items)), np.finfo(np.float32).min, np.float32)
         scores[:, known] = there[:, self.items[known]]
         return scores
+
+
+STAGES = ("valid", "test", "earlier", "rivals", "refit")
 
 
 # --- the work -------------------------------------------------------------------------------------
@@ -199,7 +210,10 @@ class Beside:
 
 @dataclass(eq=False)
 class Again:
-    """The new data and what is done with them."""
+    """The new data and what is done with them.
+
+    display: shows the stages, `STAGES` without "test" where there are no test items.
+    """
 
     origin: WonRun
     settings: Settings
@@ -290,14 +304,19 @@ class Again:
         """Train for validation, for the test and on everything; on the earlier data, to compare."""
         split, metrics = self.split, shown_metrics(self.origin.spec, self.split.train.n_items)
         began = time.monotonic()
+        self.display.stage("valid")
         model = self._train("test" if split.test is None else "validation", split.train)
         validation = self._measure(model, split.train, split.valid, metrics)
         test, seen, held = None, split.train, split.valid
         if split.test is not None:
             seen, held = split.search_data(), split.test
+            self.display.stage("test")
             test = self._measure(self._train("test", seen), seen, held, metrics)
+        self.display.stage("earlier")
         earlier = self._measure(self._earlier(held), seen, held, metrics[:1])
+        self.display.stage("rivals")
         rivals = self._rivals(metrics)
+        self.display.stage("refit")
         final = self._train("refit", split.full())
         return Trained(
             final,
@@ -314,7 +333,7 @@ class Again:
 
     def _train(self, what: str, items: CSR, data: str = "the new data") -> Model:
         began = time.monotonic()
-        model = self._recipe(what).train(items)
+        model = self._recipe(what).train(items, self.display.progress)
         pairs = counted(items.nnz, "pair")
         seconds = span(time.monotonic() - began)
         self.display.note(f"trained on {pairs} of {data} ({what}): {seconds}")
@@ -328,7 +347,8 @@ class Again:
         """The rivals that the run had, with the configs chosen then, as the winner's is kept."""
         split, threads = self.split, self.settings.cpus_per_trial
         beside = {}
-        for rival, config in kept_rivals(self.origin.state.rivals, split.train.n_items).items():
+        kept = kept_rivals(self.origin.state.rivals, split.train.n_items)
+        for rival, config in kept.items():
             began = time.monotonic()
             rng = np.random.default_rng([self.settings.seed, 11])
             model = fit_model(config, split.train, rng=rng, threads=threads)
@@ -340,6 +360,7 @@ class Again:
                 on_test = on_test_items(rival, choice, *items, metrics, rng, threads)
                 told = on_test.told
             beside[rival.name] = Beside(config, told, on_test)
+            self.display.progress(len(beside), len(kept))
             seconds = span(time.monotonic() - began)
             self.display.note(f"beside it {baseline_name(rival.name)}: {seconds}")
         return beside

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from threadpoolctl import threadpool_limits
+
 from recsys.data import Dataset
 from recsys.errors import UserError
 from recsys.models.base import Size
@@ -21,7 +23,6 @@ from search.run.need import fit_memory
 from search.space.spec import SearchSpec
 from search.tune.need import trial_bytes
 from search.tune.pace import (
-    SEARCH_SHARE,
     Probed,
     configs_of,
     full_length,
@@ -38,7 +39,7 @@ SEED = 42  # of the split that is measured on
 BUDGET = 600.0  # seconds of the search that is told of
 LONGEST = 1.0  # seconds: a whole epoch that takes less is measured whole
 MOST_THREADS = 4
-BESIDE_S = 20.0  # of a search, beside its trainings: Ray, workers that start, the last stages
+BESIDE_S = 20.0  # of a search, beside its trainings: Ray, workers that start, the report
 BESIDE_TRIAL_S = 0.1  # of a trial
 ONE = HoldOut("fixed", 1)
 
@@ -88,11 +89,21 @@ def _measured(
         return
     first = first_share(list(kinds.values()), size_of(data.train))
     threads = min(concurrent, MOST_THREADS)
-    with ThreadPoolExecutor(threads) as pool:
+    # A worker has one thread for numpy's products too. Here it would have one for each core, which
+    # wait for each other where somebody else has the core: iALS took four times as long.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for number, (kind, config) in enumerate(kinds.items(), 1):
             progress(f"measuring an epoch of {kind} ({number} of {len(kinds)})")
             tasks = [pool.submit(run_probe, config, data, first, LONGEST) for _ in range(threads)]
             yield from (task.result() for task in tasks)
+
+
+def later_trainings(spec: SearchSpec) -> int:
+    """How many models race, blend, test and refit train, however many trials there are: a finalist
+    of every method at least, on every split of the race; the members of a blend, the winner twice.
+    """
+    racers = max(spec.race.finalists + 1, len(spec.methods())) if spec.race.finalists else 0
+    return racers * spec.race.replicates + (spec.blend or 0) + 2
 
 
 @dataclass(frozen=True)
@@ -109,8 +120,8 @@ class Told:
         """What a trial takes, a search, and the memory of it."""
         spec, full = self.spec, self._within(None)
         mean = planned_seconds(spec, full.with_epochs(), full.full.epoch_seconds) / spec.trials
-        trials = spec.trials * (mean + BESIDE_TRIAL_S) / self.concurrent
-        whole = BESIDE_S + trials / SEARCH_SHARE
+        trainings = spec.trials + later_trainings(spec)
+        whole = BESIDE_S + trainings * (mean + BESIDE_TRIAL_S) / self.concurrent
         yield f"{full.words()}; with those that are stopped early the mean is {span(mean)}"
         at = f"{self.concurrent} at a time"
         limit = spec.time_budget

@@ -10,7 +10,7 @@ from search.paste import command
 from search.record.folder import RunFolder, check_runs_dir, default_names
 from search.record.result import read_result
 from search.report.page import render_report
-from search.run.again import Again, WonRun
+from search.run.again import STAGES, Again, WonRun
 from search.run.opened import absolute
 from search.run.refit_record import record
 from search.screen.display import Display
@@ -57,9 +57,13 @@ def refit(options: RefitOptions) -> int:
         trials=len(origin.trials),
         time_budget=None,
     )
-    display = Display(origin.spec.name, settings.data, 1, None, metric=origin.spec.metric)
+    display = Display(
+        origin.spec.name, settings.data, 1, metric=origin.spec.metric, plan="trained again"
+    )
     work = Again.prepare(origin, settings, display)
-    done = work.train()
+    display.stages = tuple(s for s in STAGES if s != "test" or work.split.test is not None)
+    with display.live():
+        done = work.train()
     names = default_names(f"{origin.spec.name}-refit", work.dataset.interactions.name)
     with (
         RunFolder.create_named(place, names)

@@ -65,7 +65,8 @@ class Display(Progress):
         self.restart()
         if not self.interactive:
             run = f", run {self.run}" if self.run else ""
-            self._line(f"{self.space} on {self.data}{run}: {counted(self.total, 'trial')} planned")
+            plan = self.plan or f"{counted(self.total, 'trial')} planned"
+            self._line(f"{self.space} on {self.data}{run}: {plan}")
             if self.leaky:
                 self._line("WARNING: negatives_exclude is all: validation numbers leak")
             if self._beats is None:

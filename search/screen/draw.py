@@ -39,8 +39,7 @@ class Screen:
     def frame(self, run: Progress) -> RenderableType:
         """Everything, for a live display."""
         narrow = self.console.width < 60
-        parts: list[RenderableType] = [self._head(run)]
-        parts += [self._bar(run), self._counts(run), *self._best(run)]
+        parts: list[RenderableType] = [self._head(run), self._bar(run), *self._found(run)]
         if run.running and run.now in ("", "search"):
             parts.append(self._running(run, 3 if narrow else 6))
         if room := max(0, min(5, self.console.height - 14)):
@@ -50,7 +49,7 @@ class Screen:
 
     def closing(self, run: Progress) -> RenderableType:
         """What stays on the screen where a run did not finish."""
-        return Group(self._head(run), self._counts(run), *self._best(run))
+        return Group(self._head(run), *self._found(run))
 
     def print_summary(self, rows: Sequence[Row], title: str) -> None:
         """A panel; files and commands below it, unwrapped and without a frame, to be copied."""
@@ -74,6 +73,7 @@ class Screen:
     def _head(self, run: Progress) -> Text:
         head = self._text((run.space, "bold"), " on ", (run.data, "bold"))
         head.append(self._clean(f"  run {run.run}") if run.run else "")
+        head.append(self._clean(f"  {run.plan}") if run.plan else "")
         if run.leaky:
             head.append("  leaky: negatives_exclude is all", "bold red")
         return self._one_line(head)
@@ -96,6 +96,12 @@ class Screen:
         grid.add_column(no_wrap=True)
         grid.add_row(self._text((run.now or "start", "bold")), bar, self._text(what))
         return grid
+
+    def _found(self, run: Progress) -> list[RenderableType]:
+        """How many trials, and the best; of what is no search, how long it has taken."""
+        if run.plan:
+            return [self._text((duration(run.clock() - run.started), "bright_black"))]
+        return [self._counts(run), *self._best(run)]
 
     def _counts(self, run: Progress) -> Text:
         line = self._text(f"{len(run.running)} running")

@@ -48,7 +48,7 @@ class Progress:
     space, data, run: names for the header (`data` and `run` may be set later). total: trials
     planned. time_budget: seconds of the whole run, or None. done: trials that ended before this
     session. leaky: the space itself sets `negatives_exclude: all`. clock: monotonic seconds.
-    stages: of the run, in order.
+    stages: of the run, in order. plan: what is done, in words, where that is no search.
     """
 
     space: str
@@ -61,6 +61,7 @@ class Progress:
     leaky: bool = False
     clock: Callable[[], float] = time.monotonic
     stages: tuple[str, ...] = stages_of(table=False, blend=False)
+    plan: str = ""
     running: dict[str, Shown] = field(default_factory=dict)
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,23 @@ class FinalTraining:
         """That of a trial's config, for the `epochs` that were learned."""
         return FinalTraining(config.for_epochs(epochs).honest(), seed, threads, device)
 
-    def train(self, items: CSR) -> Model:
-        """The model of `items` (U x I), trained in this process, the same each time."""
+    @property
+    def epochs(self) -> int:
+        """How many epochs are trained; 1 of a model without epochs."""
+        return int(getattr(self.config, "epochs", 1))
+
+    def train(self, items: CSR, on_epoch: Callable[[], None] | None = None) -> Model:
+        """The model of `items` (U x I), trained in this process, the same each time.
+
+        on_epoch: called after each.
+        """
         limit_threads(self.threads)
         rng = np.random.default_rng(self.seed)
         device = own_device(self.device)
-        return fit_model(self.config, items, rng=rng, threads=self.threads, device=device)
+        threads = self.threads
+        return fit_model(
+            self.config, items, rng=rng, threads=threads, device=device, on_epoch=on_epoch
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -139,7 +139,7 @@ class RunDelivery:
         if parent is None or parent.info.run_id != done.run_id:
             done.run_id = "" if parent is None else parent.info.run_id
             done.parent_sent, done.around_sent, done.artifacts, done.model = "", "", {}, []
-        elif not self._parent_as_sent(parent):
+        elif not self._parent_as_sent(parent, state):
             done.parent_sent = ""
         if not done.run_id:
             self._create_parent(state)
@@ -169,10 +169,14 @@ class RunDelivery:
             if not tags.keys() <= there.keys():
                 self.done.around_sent = ""
 
-    def _parent_as_sent(self, run: Any) -> bool:
-        """Whether the search's run has the status and the latest values that were sent to it."""
+    def _parent_as_sent(self, run: Any, state: RunState) -> bool:
+        """Whether the search's run has the status and the latest values that were sent to it, and
+        none of an earlier result.
+        """
         if not self.done.parent_sent:
             return True
+        if self._withdrawn(state, run):
+            return False
         _, points, status, *_ = json.loads(self.done.parent_sent)
         latest: dict[str, wanted.Point] = {}
         for point in (wanted.Point(*p) for p in points):
@@ -181,6 +185,16 @@ class RunDelivery:
                 latest[point.key] = point
         values = {p.key: p.value for p in latest.values()}
         return bool(run.info.status == status) and values.items() <= run.data.metrics.items()
+
+    def _withdrawn(self, state: RunState, run: Any | None = None) -> list[wanted.Point]:
+        """What takes back numbers of an earlier result, once the search has a new one. run: the
+        search's run as the store has it, asked for where it is None.
+        """
+        result = None if state.status == Status.RUNNING else wanted.known_result(self.run_dir)
+        if result is None:
+            return []
+        run = run or self.client.get_run(self.done.run_id)
+        return wanted.withdrawn(run.data.metrics, state, result)
 
     def _keep_one(self, runs: list[Any], known: str) -> Any:
         """The known one of several runs for the same thing, or the first; others are deleted."""
@@ -288,7 +302,8 @@ class RunDelivery:
         sent = {wanted.Point(*p) for p in old[1]}
         news = {k: v for k, v in tags.items() if old[0].get(k) != v}
         params = {} if self.done.parent_sent else wanted.run_params(state)
-        self._log(self.done.run_id, [p for p in points if p not in sent], params, news)
+        fresh = [p for p in points if p not in sent] + self._withdrawn(state)
+        self._log(self.done.run_id, fresh, params, news)
         if ended:
             self.client.set_terminated(self.done.run_id, status, wanted.ms(state.finished))
             self.client.update_run(self.done.run_id, name=name)

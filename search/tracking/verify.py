@@ -116,6 +116,8 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
     if ended:
         for point in wanted.run_results(state, result):
             yield from _equal(f"search: {point.key}", run.data.metrics.get(point.key), point.value)
+        for point in wanted.withdrawn(run.data.metrics, state, result):
+            yield f"search: {point.key} is of an earlier result"
     files = wanted.artifacts(run_dir, state)
     for name, path in files.items():
         with tempfile.TemporaryDirectory() as temp:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -204,6 +204,25 @@ def run_results(state: RunState, result: RunResult | None) -> list[Point]:
     values = {} if result is None else result.plain()
     kept = {name: value for name, value in values.items() if name not in _NO_METRICS}
     return [Point(clean(k), v, time, 0) for k, v in _numbers("", kept)]
+
+
+def withdrawn(there: Mapping[str, float], state: RunState, result: RunResult | None) -> list[Point]:
+    """What takes back numbers of an earlier result.json that the present one does not have.
+
+    there: the latest value of every metric of the search in the store. No store deletes a metric,
+    so its latest value becomes NaN; the earlier ones stay in its history, with their times. Metrics
+    that others have logged are left alone, and so is everything while there is no result.
+    """
+    if result is None:
+        return []
+    kept = {point.key for point in (*run_points(state), *run_results(state, result))}
+    return [
+        Point(key, math.nan, ms(state.finished), 0)
+        for key, value in sorted(there.items())
+        if key.partition(".")[0] in RunResult.model_fields
+        and key not in kept
+        and not math.isnan(value)
+    ]
 
 
 def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:

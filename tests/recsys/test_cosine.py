@@ -145,7 +145,7 @@ def test_people_by_their_lists_are_served_like_known_ones(planted: tuple[CSR, CS
         def score_users(self, users: NDArray) -> NDArray[np.float32]:
             return scores[users]
 
-    scores = back.list_scorer(config)(items)
+    scores = back.list_scorer(config, items)(items)
     assert evaluate(ByList(), items, valid, ["recall@20"]).values["recall@20"] > 0.95
 
 

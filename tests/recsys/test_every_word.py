@@ -189,13 +189,10 @@ def test_negatives_without_an_entry_are_no_others(loss: str) -> None:
             engine(model, TRAIN, config, rng=np.random.default_rng(0), exclude=None).epoch()
 
 
-def test_negatives_without_an_entry_have_no_cost_and_no_weight() -> None:
+def test_negatives_without_an_entry_have_no_cost() -> None:
     config = config_of(loss="bpr").model_copy(update={"negatives": SimpleNamespace(mode="new")})
     with pytest.raises(TypeError, match="neg_mode new has no cost"):
         Factorization.cost(config, Size(1, 4, 1))
-    model = Factorization(2, 4, 1, rng=np.random.default_rng(0))
-    with pytest.raises(KeyError):
-        model.list_scorer(config)
 
 
 @pytest.mark.parametrize("word", [word for word in LOSSES if word != "bce"])

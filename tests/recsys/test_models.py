@@ -196,7 +196,7 @@ class Newest(Model):
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return np.broadcast_to(self._scores, (len(users), len(self._scores)))
 
-    def list_scorer(self, config: Any) -> ListScorer:
+    def list_scorer(self, config: Any, seen: CSR) -> ListScorer:
         return lambda lists: self.score_users(np.arange(lists.n_users))
 
     def arrays(self) -> dict[str, NDArray]:

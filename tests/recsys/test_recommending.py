@@ -16,7 +16,19 @@ from recsys.interactions import CSR, rows_of
 from recsys.models import MODELS, Model, config_from_flat, fit_model
 from recsys.models.blend import Blend, BlendConfig
 from recsys.models.ials import IALS
-from recsys.models.mf.folding import RIDGE, Folding
+from recsys.models.mf.config import TrainConfig
+from recsys.models.mf.entry import Factorization
+from recsys.models.mf.folding import (
+    HIDDEN_USERS,
+    NEARLY,
+    PLACES,
+    RIDGE,
+    UNKNOWN,
+    WEIGHTS,
+    Folding,
+    hidden,
+    learned_weight,
+)
 from recsys.recommending import ITEMS, MODEL, POPULAR, Recommender
 
 Planted = tuple[CSR, CSR]
@@ -72,7 +84,7 @@ def test_a_list_is_scored_by_every_model(name: str, planted: Planted) -> None:
 def test_a_list_is_a_history_like_any_other(name: str, planted: Planted) -> None:
     train, _ = planted
     recommender = made(name, train)
-    scores = recommender.model.list_scorer(recommender.config)(train)
+    scores = recommender.model.list_scorer(recommender.config, train)(train)
     assert_allclose(scores, recommender.model.score_users(np.arange(train.n_users)), rtol=1e-6)
     known = recommender.recommend(np.arange(train.n_users), nothing(train), 20)
     listed = recommender.recommend(np.full(train.n_users, -1), train, 20)
@@ -166,7 +178,7 @@ def test_one_newton_step_by_its_definition(weight: float) -> None:
     bias = rng.standard_normal(80)
     narrow = [part.astype(np.float32) for part in (users, items, bias)]
     lists = CSR.from_pairs(np.array([0, 0, 0, 2]), np.array([5, 9, 77, 3]), 3, 80)
-    got = Folding.of(*narrow, weight).users(lists)
+    got = Folding.of(*narrow).users(lists, weight)
     mean, spread = users.mean(0), np.cov(users.T, bias=True)
     spread = spread + RIDGE * np.trace(spread) / 6 * np.eye(6)
     share = np.exp(bias + items @ mean)
@@ -187,9 +199,88 @@ def test_folding_into_hardly_anything(users: int, items: int) -> None:
     rng = RNG(0)
     p, q = (rng.standard_normal((n, 16)).astype(np.float32) for n in (users, items))
     lists = CSR.from_pairs(np.array([1]), np.array([0]), 2, items)
-    assert np.isfinite(Folding.of(p, q, np.zeros(items, np.float32)).users(lists)).all()
-    untrained = Folding.of(p * 0, q * 0, np.zeros(items, np.float32)).users(lists)
+    assert np.isfinite(Folding.of(p, q, np.zeros(items, np.float32)).users(lists, 8.0)).all()
+    untrained = Folding.of(p * 0, q * 0, np.zeros(items, np.float32)).users(lists, 8.0)
     assert_array_equal(untrained, 0)
+
+
+def test_some_items_of_known_users_are_hidden(planted: Planted) -> None:
+    train, _ = planted
+    n = train.n_users
+    users = np.append(train.users(), [n, n + 1, n + 1, n + 1])
+    items = np.append(train.indices, np.arange(4))
+    more = CSR.from_pairs(users, items, n + 2, 120)
+    given, others = hidden(more)
+    assert given.n_users == others.n_users == n + 1  # not who has one item alone
+    assert set(given.degrees()[:n]) == {5}
+    assert (given.degrees()[n], others.degrees()[n]) == (1, 2)
+    assert not given.overlap(others)
+    assert given.union(others).digest() == rows_of(more, np.delete(np.arange(n + 2), n)).digest()
+    again = hidden(more)
+    assert [part.digest() for part in again] == [given.digest(), others.digest()]
+    many = CSR.from_pairs(np.repeat(np.arange(900), 2), np.tile([0, 1], 900), 900, 2)
+    assert hidden(many)[0].n_users == HIDDEN_USERS
+
+
+@pytest.mark.parametrize("best", WEIGHTS)
+def test_the_weight_is_learned_as_its_definition_says(best: float, planted: Planted) -> None:
+    """By sorting all scores of every user; scores whose noise grows with the distance from `best`,
+    but for twice as much, which is hardly worse.
+    """
+    train, _ = planted
+    far = {w: 0.0 if w == best else 1e-4 if w == 2 * best else abs(w - best) for w in WEIGHTS}
+
+    def weighing(weight: float) -> Any:
+        def scores(lists: CSR) -> NDArray[np.float32]:
+            group = np.array([lists.row(u)[0] // 30 for u in range(lists.n_users)])
+            noise = np.array([RNG([int(r.sum()), 1]).normal(size=120) for r in lists.rows()])
+            own = np.arange(120) // 30 == group[:, None]
+            return (own + far[weight] * noise).astype(np.float32)
+
+        return scores
+
+    given, others = hidden(train)
+    values = {}
+    for weight in WEIGHTS:
+        scores, found = weighing(weight)(given), []
+        for user in range(given.n_users):
+            order = [
+                i for i in np.argsort(-scores[user], kind="stable") if i not in given.row(user)
+            ]
+            hits = np.isin(order[:PLACES], others.row(user))
+            precision = np.cumsum(hits) / np.arange(1, PLACES + 1)
+            found.append((precision * hits).sum() / min(PLACES, len(others.row(user))))
+        values[weight] = np.mean(found)
+    expected = min(w for w in WEIGHTS if values[w] >= NEARLY * max(values.values()))
+    assert learned_weight(weighing, train) == expected == best
+
+
+def test_without_items_to_hide_the_weight_is_a_constant() -> None:
+    lonely = CSR.from_pairs(np.arange(3), np.arange(3), 3, 9)
+    for seen in (lonely, nothing(lonely)):
+        assert learned_weight(lambda _: lambda _: pytest.fail("nobody is asked"), seen) == UNKNOWN
+        model = Factorization(3, 9, 2, rng=RNG(0))
+        config = config_from_flat(FLAT["lfm"])
+        assert isinstance(config, TrainConfig)
+        assert np.isfinite(model.list_scorer(config, seen)(lonely)).all()
+
+
+def test_users_without_items_are_not_among_the_known() -> None:
+    """They have the factors that they began with, which say nothing of anybody."""
+    rng = RNG(5)
+    model = Factorization(4, 30, 3, rng=rng)
+    views = model.views()
+    views.user_factors[:2], views.item_factors[:] = (
+        rng.normal(size=(2, 3)),
+        rng.normal(size=(30, 3)),
+    )
+    views.user_factors[2:] = 100.0
+    seen = CSR.from_pairs(np.array([0, 1]), np.array([3, 4]), 4, 30)
+    two = CSR.from_pairs(np.array([0, 1]), np.array([3, 4]), 2, 30)
+    config = config_from_flat(FLAT["lfm"])
+    assert isinstance(config, TrainConfig)
+    p = Folding.of(views.user_factors[:2], views.item_factors, views.item_bias).users(two, UNKNOWN)
+    assert_allclose(model.list_scorer(config, seen)(two), p @ views.item_factors.T, rtol=1e-5)
 
 
 def test_ials_solves_a_list_as_it_solves_users(planted: Planted) -> None:
@@ -198,7 +289,7 @@ def test_ials_solves_a_list_as_it_solves_users(planted: Planted) -> None:
     model = fit_model(config, train, rng=RNG(0))
     assert isinstance(model, IALS)
     q = model.item_factors.astype(float)
-    scores = model.list_scorer(config)(train)
+    scores = model.list_scorer(config, train)(train)
     for user in (0, 33):
         liked = train.row(user)
         flat: Any = config
@@ -263,7 +354,7 @@ def test_five_items_are_worth_a_training(name: str) -> None:
     given, answers = part(strange & early), part(strange & ~early)
     config = config_from_flat(QUALITY[name])
     model = fit_model(config, before, rng=RNG(0))
-    scores = model.list_scorer(config)(given)
+    scores = model.list_scorer(config, before)(given)
     retrained = [fit_model(config, with_them, rng=RNG(seed)) for seed in (0, 1)]
 
     def quality(scorer: Any) -> float:

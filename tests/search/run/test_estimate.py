@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from recsys.data import Dataset, load
 from recsys.interactions import CSR, Interactions
 from search.machine.cluster import Failure
 from search.run import estimate as estimate_module
-from search.run.estimate import estimate
+from search.run.estimate import BESIDE_S, estimate, later_trainings
 from search.space.load import load_spec
+from search.space.spec import RaceSpec
 from search.tune.pace import Probed, configs_of, epoch_work, size_of, to_probe
 from tests.search.spaces import override
 
@@ -52,6 +54,24 @@ def test_a_search_that_fits(monkeypatch: pytest.MonkeyPatch, cores: None) -> Non
     assert lines[3].endswith("GB (2 at a time), of the 8.0 GB here")
 
 
+def test_products_have_one_thread_while_an_epoch_is_measured(
+    monkeypatch: pytest.MonkeyPatch, cores: None
+) -> None:
+    """As in a worker: more of them wait for each other on a machine that is busy."""
+    threads = []
+
+    def probe(*_):
+        threads.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return Failure("enough", "")
+
+    monkeypatch.setattr(estimate_module, "run_probe", probe)
+    with threadpool_limits(2, user_api="blas"):
+        list(estimate(load("demo"), SPEC, lambda _: None))
+        assert threads and set(threads) == {1}
+        after = [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+    assert set(after) == {2}
+
+
 def test_the_same_epoch_takes_the_same_search_longer(
     monkeypatch: pytest.MonkeyPatch, cores: None
 ) -> None:
@@ -61,6 +81,27 @@ def test_the_same_epoch_takes_the_same_search_longer(
     assert "all 150 in full length would take about" in lines[1]
     assert lines[2].endswith("trials, with fewer epochs for costly configs")
     assert "about " in lines[2]
+
+
+def seconds(shown: str) -> int:
+    """Of `2m 49s`."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    return sum(int(part[:-1]) * units[part[-1]] for part in shown.split())
+
+
+def test_what_follows_the_trials_does_not_grow_with_them(
+    monkeypatch: pytest.MonkeyPatch, cores: None
+) -> None:
+    assert later_trainings(SPEC) == 9 * 4 + 5 + 2  # methods, splits, members, test and refit
+    assert later_trainings(replace(SPEC, race=RaceSpec(0, 0), blend=0)) == 2
+    probing(monkeypatch, 0.1)
+    data, found = load("demo"), []
+    for trials in (20, 40, 60):
+        spec = replace(SPEC, trials=trials, time_budget=None)
+        line = list(estimate(data, spec, lambda _: None))[1]
+        found.append(seconds(line.split("about ")[1].split(":")[0]))
+    assert found[1] - found[0] == pytest.approx(found[2] - found[1], abs=2)
+    assert found[0] > BESIDE_S + 2 * (found[1] - found[0])  # 20 trials and twice as many trainings
 
 
 def test_where_nothing_can_be_told_it_is_said(monkeypatch: pytest.MonkeyPatch, cores: None) -> None:

@@ -57,6 +57,7 @@ from search.run import refit as refit_module
 from search.run import refit_record
 from search.run.again import Earlier, Recipe
 from search.run.opened import open_data
+from search.screen.display import Display
 from search.space.load import load_spec
 from search.space.trial import TrialConfig, trial_id, trial_seed
 from search.stages.handover import submit
@@ -238,13 +239,35 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     assert "Items of a user" in page
 
 
+@pytest.mark.parametrize("blend", [False, True])
+def test_every_stage_says_how_far_it_is(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch, blend: bool
+) -> None:
+    searched(home, blend=blend)
+    told: list[tuple[str, int, int]] = []
+
+    def take(display: Display, done: int, total: int) -> None:
+        told.append((display.now, done, total))
+
+    monkeypatch.setattr(Display, "take", take)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0, said
+    epochs = EPOCHS + 1 if blend else EPOCHS  # of the other member, 1
+    expected = {"valid": epochs, "test": epochs, "earlier": epochs, "rivals": 1, "refit": epochs}
+    assert told == [(stage, n + 1, of) for stage, of in expected.items() for n in range(of)]
+    assert tuple(expected) == again_module.STAGES
+    at = [said.index(f"stage: {stage}\n") for stage in expected]
+    assert at == sorted(at)
+    assert f"{SPEC.name} on " in said and ": trained again\n" in said
+
+
 def test_each_model_is_trained_on_what_it_may_see(
     home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origin = searched(home)
     trained: list[CSR] = []
 
-    def train(_: Recipe, items: CSR) -> Popularity:
+    def train(_: Recipe, items: CSR, progress: Any) -> Popularity:
         trained.append(items)
         model = Popularity.create(
             PopularityConfig(), items.n_users, items.n_items, rng=np.random.default_rng(0)

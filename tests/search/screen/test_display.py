@@ -77,6 +77,33 @@ def frame(display: Display, console: Console) -> str:
     return captured.get()
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_is_no_search_has_no_trials(width: int) -> None:
+    display, console = terminal(width, stages=("valid", "refit"), plan="trained again")
+    display.stage("valid")
+    for done in (1, 2, 3):
+        display.clock.now += 4.0  # type: ignore[attr-defined]
+        display.progress(done, 10)
+    shown = frame(display, console)
+    for words in ("trained again", "3/10", "28s left", "12s", "valid"):
+        assert words in shown, shown
+    for words in ("running", "best", "no value", "trial"):
+        assert words not in shown
+    display, out, clock = plain(stages=("valid", "refit"), plan="trained again")
+    with display.live():
+        display.stage("valid")
+        clock.now += 40.0
+        display.progress(1, 10)
+        clock.now += 40.0
+        display.progress(2, 10)
+    assert out.getvalue().splitlines() == [
+        "smoke on demo, run r1: trained again",
+        "stage: valid",
+        "valid: 1 of 10",
+        "valid: 2 of 10, about 5m 20s left",
+    ]
+
+
 def test_plain_output_word_for_word():
     display, out, clock = plain()
     with display.live():

@@ -17,6 +17,7 @@ import pytest
 from recsys.errors import ConfigError
 from search.record.events import SessionBegan
 from search.record.journal import read_state
+from search.record.result import Finalist, Race, read_result, write_result
 from search.tracking import wanted
 from search.tracking.address import PASSWORD
 from search.tracking.driver import Tracker, sync
@@ -276,6 +277,46 @@ def test_a_finished_run_can_go_on(tmp_path: Path) -> None:
     assert deliver(run, uri)
     assert dict(query(uri, STATUS))["a"] == "FINISHED"
     assert verify_delivery(run.path, uri) == []
+
+
+def test_numbers_of_an_earlier_result_are_taken_back(tmp_path: Path) -> None:
+    """After --extend other finalists have raced: those of before hold no longer."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.several(2)
+    run.finish()
+    found = read_result(run.path)
+    assert found is not None
+    old, new = (Finalist(id=name, mean=0.1, values=(0.1, 0.1)) for name in ("t0000", "t0001"))
+    write_result(run.folder, found.model_copy(update={"race": Race(finalists=(old, new))}))
+    assert deliver(run, uri)
+    ((parent,),) = query(uri, "select run_uuid from runs where name like 'a %'")
+    latest = "select key, value from latest_metrics where run_uuid = ? and not is_nan"
+    before = dict(query(uri, latest, parent))
+    query(  # somebody's own number
+        uri,
+        "insert into latest_metrics (key, value, timestamp, step, is_nan, run_uuid) "
+        "values ('mine', 3.0, 1, 0, 0, ?)",
+        parent,
+    )
+    run.session()
+    assert deliver(run, uri)  # on its way, it has no other result yet
+    assert dict(query(uri, latest, parent)) == before | {"mine": 3.0}
+    run.finish()
+    write_result(run.folder, found.model_copy(update={"race": Race(finalists=(new,))}))
+    run.close()
+    assert deliver(run, uri)
+    after = dict(query(uri, latest, parent))
+    gone = {f"race.finalists.t0000.{name}" for name in ("mean", "values.0", "values.1")}
+    assert before.keys() - after.keys() == gone
+    assert after["mine"] == 3.0
+    assert verify_delivery(run.path, uri) == []
+    # A version before this one has left them: they are seen, and the next delivery mends it.
+    query(uri, "delete from metrics where is_nan")
+    query(uri, "update latest_metrics set value = 0.1, is_nan = 0, timestamp = 1 where is_nan")
+    assert len(verify_delivery(run.path, uri)) == len(gone)
+    assert sync(run.path, uri).delivered
+    assert verify_delivery(run.path, uri) == []
+    assert dict(query(uri, latest, parent)) == after
 
 
 def test_what_mlflow_refuses_holds_up_nothing_else(tmp_path: Path) -> None:
