@@ -106,7 +106,7 @@ class RunDelivery:
             from search.tracking.champion import deliver_model, is_registered
 
             if self._look_again and not is_registered(self.client, done):
-                done.model = []
+                done.model = None
             deliver_model(self.run_dir, state, self.store, done)
         self._look_again = False
         if self._failed:
@@ -138,7 +138,7 @@ class RunDelivery:
         parent = self._keep_one(found.pop(None, []), done.run_id)
         if parent is None or parent.info.run_id != done.run_id:
             done.run_id = "" if parent is None else parent.info.run_id
-            done.parent_sent, done.around_sent, done.artifacts, done.model = "", "", {}, []
+            done.parent_sent, done.around_sent, done.artifacts, done.model = "", "", {}, None
         elif not self._parent_as_sent(parent):
             done.parent_sent = ""
         if not done.run_id:
