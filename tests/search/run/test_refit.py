@@ -438,7 +438,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "few items": (few_items, "has only 4 items, and run r makes lists of 5"),
     "lists too short for the split": (
         short_lists,
-        "(refit keeps the split of run r: with another, it is a new search)",
+        "(refit keeps the settings of run r: with others, it is a new search)",
     ),
     "files of somebody else": (damaged, "is not the file that this run's refit made"),
     "no such column": (
