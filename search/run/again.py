@@ -37,7 +37,7 @@ from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
 from search.record.provenance import times_of
 from search.record.result import Blended, Decided, RivalTested, blended, decided, result_of
-from search.record.settings import Settings
+from search.record.settings import Settings, settings_of
 from search.record.state import RunState, TrialRecord
 from search.run.evidence import SettingError, check_evidence
 from search.run.opened import divide, read_data
@@ -83,7 +83,7 @@ class WonRun:
             folder,
             state,
             spec,
-            Settings.from_dict(state.settings),
+            settings_of(state),
             race,
             blend if blend is not None and blend.handed_over else None,
             load_catalogue(model),

@@ -34,7 +34,7 @@ from search.record.folder import RunFolder, check_runs_dir, default_names, is_pa
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.result import RESULT, refit_of, result_of, write_result
-from search.record.settings import Settings
+from search.record.settings import Settings, settings_of
 from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.need import fit_memory, fit_nodes
@@ -275,7 +275,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
             )
         if options.overrides:
             spec = widened(spec, options.overrides, {t.id: t.params for t in state.in_order()})
-        before = Settings.from_dict(state.settings)
+        before = settings_of(state)
         plan = plan_more(spec, state, before.trials, options.extend, wider=bool(options.overrides))
         more = options.extend is not None and plan.trials > len(state.trials)
         if options.overrides and not more:

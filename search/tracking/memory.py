@@ -14,6 +14,7 @@ from recsys.safe_files import replace_content
 from search.paste import command
 from search.record.journal import read_events, read_state
 from search.record.provenance import hide_password
+from search.record.settings import known_settings
 from search.record.state import RunState, TrialRecord
 from search.tracking.address import (
     sqlite_file,
@@ -239,8 +240,8 @@ def known_uri(run_dir: Path) -> str:
 
     The local store is that of the project where the run is now, not where it was then.
     """
-    meant = read_state(run_dir / "journal.jsonl").settings.get("tracking_uri")
-    used: str | None = meant
+    settings = known_settings(read_state(run_dir / "journal.jsonl"))
+    used = meant = None if settings is None else settings.tracking_uri
     with suppress(OSError, ValueError, KeyError, TypeError):
         record = json.loads((run_dir / DELIVERY).read_bytes())
         used = str(record["uri"]) if record["run_id"] else meant
