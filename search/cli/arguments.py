@@ -15,7 +15,7 @@ from recsys.errors import UserError
 from recsys.output import one_line
 from search.durations import AUTO, EXPECTED, seconds_of
 from search.paste import PROG
-from search.record.provenance import hide_password
+from search.words import hide_password
 
 COMMANDS = (
     "export",

@@ -13,13 +13,13 @@ from typing import Any
 from recsys.safe_files import replace_content
 from search.paste import command
 from search.record.journal import read_events, read_state
-from search.record.provenance import hide_password
 from search.record.settings import known_settings
 from search.record.state import RunState, TrialRecord
 from search.tracking.address import (
     sqlite_file,
 )
 from search.tracking.where import _STORE, DELIVERY, default_tracking_uri, is_local_default
+from search.words import hide_password
 
 
 @dataclass

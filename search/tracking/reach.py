@@ -10,7 +10,7 @@ import ssl
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from search.record.provenance import hide_password
+from search.words import hide_password
 
 PROBE_S = 5.0
 _ASKED = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=recsearch"

@@ -15,11 +15,11 @@ from typing import Any
 
 from recsys.errors import ConfigError, UserError
 from recsys.safe_files import locked
-from search.record.provenance import hide_password
 from search.tracking.address import for_mlflow, sqlite_file, sqlite_uri, with_password
 from search.tracking.database import check_database, check_room
 from search.tracking.moved import bring_along
 from search.tracking.where import courier_environment
+from search.words import hide_password
 
 LOCK_PATIENCE_S = 2.0
 # What MLflow says of a server that is not there, and of one that is another's.

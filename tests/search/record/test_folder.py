@@ -28,7 +28,6 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder, check_name, default_names, save_arrays, write_atomic
 from search.record.journal import StorageError
-from search.record.provenance import hide_password, provenance
 
 BAD = [
     "",
@@ -303,14 +302,3 @@ def test_tables_say_what_the_journal_says(tmp_path: Path) -> None:
     assert list(epochs[0]) == ["id", *columns]
     assert [r["value"] for r in race] == ["0.25", "0.5"]
     assert best["id"] == "t0"
-
-
-def test_provenance_keeps_earlier_sessions_and_no_password() -> None:
-    first = provenance(None, split={"digest": "abc"}, settings={"uri": ["sql://a:secret@h"]})
-    assert "secret" not in json.dumps(first)
-    second = provenance(first, split={"digest": "abc"})
-    assert len(second["sessions"]) == 2
-    assert second["packages"]["numpy"] == np.__version__
-    assert second["machine"]["cores"] >= 1
-    assert json.loads(json.dumps(second)) == second
-    assert "secret" not in hide_password("x --tracking-uri http://ann:secret@h:5000/a?b=1")
