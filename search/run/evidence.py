@@ -183,11 +183,6 @@ def reach_words(users: int) -> str:
 # --- what to do about it ----------------------------------------------------------------------
 
 
-def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
-    """The options that include more users, as the end of a sentence; empty where none does."""
-    return _options(dataset, plan, held, "; ")
-
-
 def _empty(dataset: Dataset, plan: SplitPlan, part: Part) -> InputError:
     """The error of a part that nobody would be in, with what to do about it."""
     empty = f"{_name(dataset)}: the {part.name} part would be empty with {part.rule}"
@@ -195,7 +190,7 @@ def _empty(dataset: Dataset, plan: SplitPlan, part: Part) -> InputError:
         return InputError(f"{empty}{_span(dataset)}")
     if part.first is not None:
         empty += f": expected a user with at least {part.first} items"
-    if found := _options(dataset, plan, parts(dataset, plan), "; "):
+    if found := _more_users(dataset, plan, parts(dataset, plan)):
         return SettingError(f"{empty}{found}")
     most = int(dataset.interactions.csr.degrees().max(initial=0))
     if plan.test is not None and most == 2 and dataset.ready_test is None:
@@ -222,8 +217,10 @@ def _or_fixed(dataset: Dataset, plan: SplitPlan) -> str:
     return " or --set split.valid.fixed=1" if works else ""
 
 
-def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: str) -> str:
-    """`--set` of one held-out item per user, where that includes more users than `held` does."""
+def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
+    """`--set` of one held-out item per user, as the end of a sentence; empty where that does not
+    include more users than `held` does.
+    """
     if plan.order == "time":  # where a date decides who is included
         return ""
     one = SplitPlan(plan.order, None if plan.test is None else _ONE, _ONE)
@@ -242,7 +239,7 @@ def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: st
     first = next(iter(new.values()))
     counts = ", ".join(f"{part.asked:,} in {name}" for name, part in new.items())
     who = f"every user with {first.first} or more" if first.first else "more users"
-    return f"{before}{options} includes {who} ({counts})"
+    return f"; {options} includes {who} ({counts})"
 
 
 # --- the submission ---------------------------------------------------------------------------
