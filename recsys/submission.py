@@ -150,7 +150,7 @@ def write_lists(path: Path, lists: Lists, separator: str = BLANK) -> None:
     rows = list(zip(lists.users, *cells, strict=True))
     _write(path, rows, header)
     if [tuple(row) for row in _rows(path)] != [header, *rows]:
-        raise SubmissionError(f"{path}: reads back otherwise than it was written")
+        raise SubmissionError(f"{path}: does not read back as it was written")
 
 
 def _digits(score: float) -> str:
@@ -180,7 +180,7 @@ def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     if not pq.read_table(path).equals(table):
-        raise SubmissionError(f"{path}: reads back otherwise than it was written")
+        raise SubmissionError(f"{path}: does not read back as it was written")
 
 
 def check_submission(

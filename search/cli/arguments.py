@@ -368,7 +368,7 @@ def command_parser(command: str) -> Parser:
                 "--k", type=positive, metavar="K", help="items per user (default: the run's)"
             )
             lists.add_argument(
-                "--scores", action="store_true", help="with scores, and of what they are"
+                "--scores", action="store_true", help="add the scores, and where they come from"
             )
         case "refit":
             parser.description = "Train the winner of a run on new data: a new run, no search."

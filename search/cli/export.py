@@ -381,7 +381,7 @@ def _export_vectors(folder: RunFolder, options: argparse.Namespace) -> None:
             "factorization (lfm or ials), e.g. a trial of one with --trial"
         )
     size = write_vectors(place, vectors, used.catalogue.user_ids, used.catalogue.item_ids)
-    print(f"wrote {place}: {size} dimensions, and whose they are")  # noqa: T201
+    print(f"wrote {place}: {size} dimensions, and the ids of their rows")  # noqa: T201
     print(  # noqa: T201
         f"load   import faiss, numpy as np; index = faiss.IndexFlatIP({size}); "
         f"index.add(np.load({str(place / 'items.npy')!r}))"

@@ -246,7 +246,7 @@ class RunFolder:
     def unfinished(self, what: str) -> str:
         """That the run has no `what` yet, and how to get one; for an error message."""
         if self.alive():
-            return f"{self.name}: this run has no {what} yet, and still runs: wait for its end"
+            return f"{self.name}: this run has no {what} yet, and is running: wait until it ends"
         finish = command("--resume", "--run", self.path)
         return f"{self.name}: this run has no {what} yet: finish it with `{finish}`"
 

@@ -268,6 +268,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
         restored = options.resume and not options.dry_run and _restore(folder, state)
         if (of := refit_of(state)) is not None:
             if restored:
+                _say_unused(options)
                 return 0
             raise ConfigError(
                 f"--run {folder.name}: this run is the winner of {of.run} trained again: "
@@ -351,12 +352,16 @@ def _finished_already(
         f"run {folder.name} is finished, nothing is left to do: see {folder.path / 'report.html'}; "
         f"{more}"
     )
-    if unused := options.said(CHANGEABLE):
-        print(f"note: {', '.join(unused.values())} had no effect: nothing ran")  # noqa: T201
+    _say_unused(options)
     status = delivery_status(folder.path, known_uri(folder.path))
     if not status.delivered:
         print(status.sentence())  # noqa: T201
     return 0
+
+
+def _say_unused(options: Options) -> None:
+    if unused := options.said(CHANGEABLE):
+        print(f"note: {', '.join(unused.values())} had no effect: nothing ran")  # noqa: T201
 
 
 def _check_separator(spec: SearchSpec, options: Options) -> None:

@@ -171,7 +171,7 @@ def short(error: Exception) -> str:
     if (nobody := _NOBODY.search(words)) is not None:
         return f"nobody answers at {nobody[1]}: {nobody[2]}"
     if (other := _NO_MLFLOW.search(words)) is not None:
-        return f"no server of MLflow: its answer is HTTP {other[1]}"
+        return f"no MLflow server: its answer is HTTP {other[1]}"
     return f"{type(error).__name__}: {words}"[:400]
 
 

@@ -193,7 +193,7 @@ def test_a_run_that_still_runs_is_waited_for(export: Export, run: FakeRun) -> No
     finally:
         folder.close()
     assert code == 2
-    assert "has no model yet, and still runs: wait for its end" in said
+    assert "has no model yet, and is running: wait until it ends" in said
 
 
 MISTAKES = {

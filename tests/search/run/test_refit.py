@@ -333,8 +333,9 @@ def test_a_result_that_is_lost_is_said_first_and_made_again(home: Path, call: Ca
     before = read_result(made)
     assert before is not None
     (made / RESULT).unlink()
-    code, said = call("--resume", "--run", "r2")
+    code, said = call("--resume", "--run", "r2", "--cpus-per-trial", "2")
     assert code == 0, said
+    assert "note: --cpus-per-trial had no effect: nothing ran" in said
     again = read_result(made)
     assert again is not None and again.wall_s is not None and before.wall_s is not None
     assert again.model_copy(update={"wall_s": before.wall_s}) == before
