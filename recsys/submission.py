@@ -160,7 +160,8 @@ def _digits(score: float) -> str:
 def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
     """The same as parquet, one row per user with its lists; `integers`: item ids are numbers.
 
-    User ids are numbers where all of these are.
+    User ids are numbers where all of these are. Raises InputError where it can't be written,
+    SubmissionError where it does not read back as it was written.
     """
     users, names = pa.array(lists.users, pa.string()), pa.string()
     numbers = canonical_integers(users)

@@ -1,4 +1,7 @@
-"""The arguments of every command: argparse with mistakes in one line, and the types of options."""
+"""The arguments of every command: argparse with mistakes in one line, and the types of options.
+
+A type turns the text of an option into its value, and raises ArgumentTypeError for any other text.
+"""
 
 from __future__ import annotations
 
@@ -457,7 +460,7 @@ def command_parser(command: str) -> Parser:
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """`user=A,item=B` as a mapping from our names to the file's."""
+    """`user=A,item=B` as a mapping from our names to the file's. Raises UserError."""
     if text is None:
         return None
     columns = {}

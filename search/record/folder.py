@@ -100,7 +100,10 @@ class RunFolder:
 
     @staticmethod
     def create_named(runs_dir: Path | str, names: Iterable[str]) -> RunFolder:
-        """Make and lock the first of `names` that no other search, begun just now, has taken."""
+        """Make and lock the first of `names` that no other search, begun just now, has taken.
+
+        Raises ConfigError where none of them is free, or the folder of the runs can't be used.
+        """
         check_runs_dir(runs_dir)
         for name in names:
             if (folder := RunFolder._make(runs_dir, check_name(name))) is not None:
