@@ -317,12 +317,19 @@ def check_runs_dir(runs_dir: Path | str) -> None:
     """Raise `ConfigError` where no run can be made in `runs_dir`; makes nothing."""
     path = Path(runs_dir)
     try:
-        path = path.resolve(strict=False)
+        path = whole = path.resolve(strict=False)
         while not path.exists():
             path = path.parent
         usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--runs-dir {runs_dir}: {error}") from None
+    try:
+        str(whole).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"--runs-dir {os.fsencode(whole)!r}: a path that is not UTF-8, which a search can't "
+            "write to: expected another place"
+        ) from None
     if JOB_FOLDER in str(path):
         raise ConfigError(
             f"--runs-dir {runs_dir}: lies in the folder that Ray made for this job, and will "

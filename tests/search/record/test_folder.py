@@ -117,6 +117,19 @@ def test_a_taken_or_impossible_place_is_refused_before_anything_is_made(tmp_path
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_no_run_is_made_below_a_name_that_is_no_text(tmp_path: Path, monkeypatch) -> None:
+    """Tune's writing of files would fail, with a traceback, after the folder was made."""
+    place = tmp_path / os.fsdecode(b"a\xff")
+    place.mkdir()
+    monkeypatch.chdir(place)
+    for runs_dir in ("runs", str(place), str(tmp_path / os.fsdecode(b"b\xfe"))):
+        with pytest.raises(ConfigError, match="not UTF-8") as caught:
+            RunFolder.check_free(runs_dir, "a")
+        assert str(caught.value).isprintable()
+    assert list(place.iterdir()) == []
+    RunFolder.check_free(tmp_path, "a")  # where one is does not matter
+
+
 def test_no_run_is_made_in_the_folder_of_a_job(tmp_path: Path, monkeypatch) -> None:
     job = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
     job.mkdir(parents=True)
