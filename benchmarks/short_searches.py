@@ -33,6 +33,7 @@ from recsys.split import make_split
 from search.record.folder import RunFolder
 from search.record.measured import load_test_values
 from search.record.result import blended, decided
+from search.record.settings import settings_of
 from search.record.state import TrialRecord
 from search.space.load import load_run_spec
 from search.stages.replicates import learned
@@ -111,9 +112,9 @@ def compared(run: Path) -> dict[str, Any]:
     blend = blended(state)
     found: dict[str, Any] = {"winner": race.winner, "first": first.id}
     found["blend"] = blend is not None and blend.handed_over
-    assert state.settings is not None
-    data = load(state.settings["data"])
-    split = make_split(data, spec.split, seed=state.settings["seed"])
+    settings = settings_of(state)
+    data = load(settings.data)
+    split = make_split(data, spec.split, seed=settings.seed)
     assert split.test is not None
     seen = split.search_data()
     epochs = epochs_of(first, [one.best_epochs for one in race.finalists if one.id == first.id])

@@ -225,7 +225,7 @@ def device_top(
 ) -> NDArray[np.int32]:
     """`top_items` by torch alone, on the model's device: only k items per user come to the host.
 
-    The scorer's scores carry no gradient.
+    The scorer's scores carry no gradient. Raises FloatingPointError for a score that is NaN.
     """
     import torch
 

@@ -136,7 +136,11 @@ def best(
     k: int,
     allowed: NDArray[np.bool_] | None = None,
 ) -> Best:
-    """The k best items of some rows of `left_out` (R, I), which has what no row may get."""
+    """The k best items of some rows of `left_out` (R, I), which has what no row may get.
+
+    score: from rows to scores (B, I). rows: int64, those that are asked for. allowed: bool (I,),
+    the items that may be listed; None: all. Raises FloatingPointError for a score that is NaN.
+    """
     from recsys.kernels.topk import best_unseen
 
     items = np.full((len(rows), k), -1, np.int32)

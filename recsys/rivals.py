@@ -98,13 +98,12 @@ def choose(
     rng: np.random.Generator,
     threads: int = 1,
     seconds: float = float("inf"),
-    notify: Callable[[str], None] = lambda _: None,
 ) -> RivalChoice:
     """The rival's best config by the first of `metrics` on `valid`. Errors as in `evaluate`.
 
     A list that takes long is climbed: from its middle to the better side, until it gets worse.
     No config is begun that would end after `seconds`, if it takes as long as the one before;
-    one is always tried, and one that diverges loses. `notify` is called with a line before each.
+    one is always tried, and one that diverges loses.
     """
     model = new_model(rival.configs[0], train, rng)
     found: dict[int, tuple[float, dict[str, float]]] = {}
@@ -120,7 +119,6 @@ def choose(
             start = time.monotonic()
             if found and start - began + last > seconds:
                 return -np.inf
-            notify(f"{rival.name}: config {len(found) + 1} of at most {len(rival.configs)}")
             try:
                 *_, report = model.train(
                     rival.configs[at],

@@ -168,7 +168,8 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
     v before that are the validation; what came later is in neither part. So a fresh split is again
     a prediction of the future, on items that no config was chosen on alone. (Where that would leave
     nobody a validation item, the history is not shortened.) Order time: the same with the history
-    of all users at once, and a date that moves as far as its end.
+    of all users at once, and a date that moves as far as its end. Raises InputError where nobody
+    has a validation item, or the split does not know the order of time that the plan asks for.
     """
     _check_seed(seed)
     search = split.search_data()

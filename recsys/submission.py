@@ -150,7 +150,7 @@ def write_lists(path: Path, lists: Lists, separator: str = BLANK) -> None:
     rows = list(zip(lists.users, *cells, strict=True))
     _write(path, rows, header)
     if [tuple(row) for row in _rows(path)] != [header, *rows]:
-        raise SubmissionError(f"{path}: reads back otherwise than it was written")
+        raise SubmissionError(f"{path}: does not read back as it was written")
 
 
 def _digits(score: float) -> str:
@@ -160,7 +160,8 @@ def _digits(score: float) -> str:
 def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
     """The same as parquet, one row per user with its lists; `integers`: item ids are numbers.
 
-    User ids are numbers where all of these are.
+    User ids are numbers where all of these are. Raises InputError where it can't be written,
+    SubmissionError where it does not read back as it was written.
     """
     users, names = pa.array(lists.users, pa.string()), pa.string()
     numbers = canonical_integers(users)
@@ -180,7 +181,7 @@ def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     if not pq.read_table(path).equals(table):
-        raise SubmissionError(f"{path}: reads back otherwise than it was written")
+        raise SubmissionError(f"{path}: does not read back as it was written")
 
 
 def check_submission(

@@ -1,8 +1,9 @@
-"""Numbers, lengths of time and configs as a person reads them, on every screen and page."""
+"""Numbers, times, configs and addresses as a person reads them, on every screen and page."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -79,6 +80,19 @@ def utc(time: float | None) -> str | None:
     return (
         datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     )
+
+
+def hide_password(text: str) -> str:
+    """`text` without the user and password of any address in it.
+
+    >>> hide_password("--tracking-uri https://ann:secret@host/x")
+    '--tracking-uri https://***@host/x'
+    >>> hide_password("postgresql://host/x?user=ann&password=secret")
+    'postgresql://host/x?user=ann&password=***'
+    """
+    # A password of a database may have a slash in it, and one typed carelessly an @.
+    text = re.sub(r"://(?:[^/@:\s]*:[^\s'\"]*|[^/@\s]+)@", "://***@", text)
+    return re.sub(r"([?&](?:ssl)?(?:password|passwd|pwd)=)[^&\s'\"]+", r"\1***", text)
 
 
 def config_line(params: Mapping[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from search.record.result import (
     Tested,
     write_result,
 )
+from search.record.settings import Settings
 from search.space.load import SearchSpec, load_spec
 from search.space.trial import trial_id
 from search.stats import compare_paired, holm
@@ -53,6 +55,7 @@ START = 1_790_000_000.0
 REASONS = {State.COMPLETE: Reason.PATIENCE, State.PRUNED: Reason.ASHA, State.FAILED: Reason.ERROR}
 COLUMNS = ["epoch", "loss", "map@50", "recall@20", "train_seconds", "eval_seconds"]
 CAUSE = "DivergedError: NaN in epoch 2"
+SETTINGS = Settings("ml-100k", None, None, 42, 10, None, 1, 0.0, "cpu", None, None, None)
 
 
 def journal_of(folder: Path, *events: Event) -> None:
@@ -137,9 +140,7 @@ class FakeRun(Written):
         self.folder.write("spec.yaml", f"metric: map@50\nname: {name}\n")
 
     def session(self) -> None:
-        settings = {"data": "ml-100k", "seed": 42, "device": "cpu", "trials": 10}
-        settings |= {"min_rating": None}
-        self.began(settings=settings, split_digest="ab12", metric="map@50")
+        self.began(settings=asdict(SETTINGS), split_digest="ab12", metric="map@50")
 
     def begin(self) -> str:
         """A new trial that runs."""
@@ -237,7 +238,7 @@ def goodness(params: dict[str, Any]) -> float:
 
 def _begun(runs_dir: Path, name: str, spec: SearchSpec, data: str) -> Written:
     run = Written(runs_dir, name, START)
-    run.began(settings={"seed": 42}, space=spec.name, metric=spec.metric, purpose=spec.purpose)
+    run.began(settings=asdict(SETTINGS), space=spec.name, metric=spec.metric, purpose=spec.purpose)
     run.folder.write("spec.yaml", spec.to_yaml())
     run.folder.write_json("provenance.json", provenance(data))
     return run

@@ -80,7 +80,7 @@ def as_text(values: pa.Array) -> pa.Array:
     """`values` without a dictionary, and text as a string array, however it is stored.
 
     Hive, Impala and old Spark keep text as bytes, newer Arrow as string views.
-    `pa.ArrowInvalid` for bytes that are no UTF-8.
+    `pa.ArrowInvalid` for bytes that are not UTF-8.
     """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()

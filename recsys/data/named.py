@@ -177,7 +177,10 @@ def cache_folder(cache_dir: Path | None = None) -> Path:
 
 
 def fetch(named: NamedSet, cache_dir: Path | None, notify: Notify) -> Path:
-    """The verified file of a named set, from the cache or from the first source that has it."""
+    """The verified file of a named set, from the cache or from the first source that has it.
+
+    Raises InputError where no source has it.
+    """
     path = cache_folder(cache_dir) / named.name / named.file
     if path.is_file():
         if _sha256(path.read_bytes()) == named.sha256:

@@ -59,7 +59,7 @@ class Dataset:
 def load_path(
     path: Path, *, min_rating: float | None = None, columns: Mapping[str, str] | None = None
 ) -> Dataset:
-    """Read the file, folder or zip at `path`; see `load`."""
+    """Read the file, folder or zip at `path`; see `load`, whose errors are raised here."""
     found = find_sources(path, columns)
     parts, asked, unread = _take_receivers(found, columns)
     rows = Rows(min_rating)

@@ -63,7 +63,8 @@ class Source:
     def open_in_arrow(self) -> pa.NativeFile:
         """The stored bytes as a file of Arrow's own; see `blocks.Block.in_arrow` for the reason.
 
-        What lies inside a zip is copied to memory, up to the limit of what may grow from it.
+        What lies inside a zip is copied to memory, up to the limit of what may grow from it:
+        InputError beyond.
         """
         with self.open_raw() as raw:
             if isinstance(raw, io.BufferedReader):  # on disk
@@ -93,7 +94,10 @@ def shown(value: str, limit: int = 60) -> str:
 
 
 def kind_of(source: Source) -> str:
-    """ "zip", "parquet" or "text" (which may be compressed), from the first bytes."""
+    """ "zip", "parquet" or "text" (which may be compressed), from the first bytes.
+
+    Raises InputError where they cannot be read, or there are none.
+    """
     try:
         with source.open_raw() as raw:
             head = raw.read(8)

@@ -112,7 +112,7 @@ def _decoded(role: str, values: pa.Array) -> pa.Array:
     try:
         values = as_text(values)
     except pa.ArrowInvalid:
-        raise BadCellError(role, None, "is bytes that are no UTF-8: expected text") from None
+        raise BadCellError(role, None, "is bytes that are not UTF-8: expected text") from None
     if not pa.types.is_decimal(values.type):
         return values
     for exact in (pa.int64(), pa.decimal128(38, 0), pa.decimal256(76, 0)):

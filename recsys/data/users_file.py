@@ -110,7 +110,9 @@ def _filled(lines: list[str], separator: str, at: int) -> bool:
 
 
 def filled_rows(source: Source, text: str, separator: str) -> Iterator[list[str]]:
-    """The rows that are not empty; not by `csv`, which limits the length of a cell."""
+    """The rows that are not empty; not by `csv`, which limits the length of a cell. InputError for
+    a stray quote.
+    """
     lines = iter(lines_of(text))
     for line in lines:
         if line:

@@ -132,7 +132,10 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
 
 
 def read_input(source: str | None) -> Dataset:
-    """The interactions of a file or a named set; the report's train.csv where none is named."""
+    """The interactions of a file or a named set; the report's train.csv where none is named.
+
+    Raises InputError where there is no such file, or it can't be used.
+    """
     if source is None:
         if not Path(DEFAULT_INPUT).is_file():
             raise InputError(

@@ -1,4 +1,7 @@
-"""The arguments of every command: argparse with mistakes in one line, and the types of options."""
+"""The arguments of every command: argparse with mistakes in one line, and the types of options.
+
+A type turns the text of an option into its value, and raises ArgumentTypeError for any other text.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from recsys.errors import UserError
 from recsys.output import one_line
 from search.durations import AUTO, EXPECTED, seconds_of
 from search.paste import PROG
-from search.record.provenance import hide_password
+from search.words import hide_password
 
 COMMANDS = (
     "export",
@@ -368,7 +371,7 @@ def command_parser(command: str) -> Parser:
                 "--k", type=positive, metavar="K", help="items per user (default: the run's)"
             )
             lists.add_argument(
-                "--scores", action="store_true", help="with scores, and of what they are"
+                "--scores", action="store_true", help="add the scores, and where they come from"
             )
         case "refit":
             parser.description = "Train the winner of a run on new data: a new run, no search."
@@ -457,7 +460,7 @@ def command_parser(command: str) -> Parser:
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """`user=A,item=B` as a mapping from our names to the file's."""
+    """`user=A,item=B` as a mapping from our names to the file's. Raises UserError."""
     if text is None:
         return None
     columns = {}

@@ -68,13 +68,15 @@ def _check(options: argparse.Namespace) -> None:
 def _inputs(options: argparse.Namespace, folder: RunFolder) -> Iterator[tuple[str, str]]:
     """What the command reads beside the run, and what the run would be resumed with."""
     from recsys.data import SETS
+    from search.record.settings import known_settings
     from search.run.opened import absolute
 
     for name in ("users", "items", "exclude", "data"):
         if (file := getattr(options, name)) is not None and not (name == "data" and file in SETS):
             yield f"--{name} {file}", absolute(file)
-    if (data := str(folder.state().settings.get("data", ""))) and data not in SETS:
-        yield f"the data of run {folder.name}", data
+    settings = known_settings(folder.state())
+    if settings is not None and settings.data not in SETS:
+        yield f"the data of run {folder.name}", settings.data
 
 
 # --- the submission as it is ------------------------------------------------------------------
@@ -175,7 +177,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
     """A trial's config, trained on everything for its best number of epochs; and the data."""
     from recsys.models.catalogue import Catalogue
     from search.machine.cluster import resolve_device
-    from search.record.settings import Settings
+    from search.record.settings import settings_of
     from search.run.opened import given, open_data
     from search.space.load import load_run_spec
     from search.stages.winner import FinalTraining
@@ -190,7 +192,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
         raise ConfigError(f"--trial {trial_id}: no such trial; {hint}")
     if trial.best_epoch is None:
         raise ConfigError(f"--trial {trial_id}: it is {trial.state} and has no best epoch")
-    settings = Settings.from_dict(state.settings)
+    settings = settings_of(state)
     if data is not None:
         settings = replace(settings, data=given(data))
     spec = load_run_spec(folder.path)
@@ -379,7 +381,7 @@ def _export_vectors(folder: RunFolder, options: argparse.Namespace) -> None:
             "factorization (lfm or ials), e.g. a trial of one with --trial"
         )
     size = write_vectors(place, vectors, used.catalogue.user_ids, used.catalogue.item_ids)
-    print(f"wrote {place}: {size} dimensions, and whose they are")  # noqa: T201
+    print(f"wrote {place}: {size} dimensions, and the ids of their rows")  # noqa: T201
     print(  # noqa: T201
         f"load   import faiss, numpy as np; index = faiss.IndexFlatIP({size}); "
         f"index.add(np.load({str(place / 'items.npy')!r}))"

@@ -62,6 +62,7 @@ def resolve_device(device: str, gpus_per_trial: float, address: str | None = Non
     """`auto` is cuda where GPUs were asked for and torch sees one, else cpu.
 
     On a cluster this machine's torch says nothing: there every worker decides (`own_device`).
+    Raises ConfigError where cuda was asked for, and there is none.
     """
     if device == "cpu" or (device == "auto" and gpus_per_trial <= 0):
         return "cpu"

@@ -105,7 +105,8 @@ class SessionBegan(Event):
     """The first line of a start or resume. A field counts as the last session gave it.
 
     `settings` are those of `search.record.settings`, `newcomers` those of `search.record.result`,
-    as plain values.
+    as plain values: the uid of a run is a digest of its first line, so what another version of the
+    code wrote stays as it is, key by key.
     """
 
     kind, brief = "run", True

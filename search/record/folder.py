@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -101,7 +100,10 @@ class RunFolder:
 
     @staticmethod
     def create_named(runs_dir: Path | str, names: Iterable[str]) -> RunFolder:
-        """Make and lock the first of `names` that no other search, begun just now, has taken."""
+        """Make and lock the first of `names` that no other search, begun just now, has taken.
+
+        Raises ConfigError where none of them is free, or the folder of the runs can't be used.
+        """
         check_runs_dir(runs_dir)
         for name in names:
             if (folder := RunFolder._make(runs_dir, check_name(name))) is not None:
@@ -247,7 +249,7 @@ class RunFolder:
     def unfinished(self, what: str) -> str:
         """That the run has no `what` yet, and how to get one; for an error message."""
         if self.alive():
-            return f"{self.name}: this run has no {what} yet, and still runs: wait for its end"
+            return f"{self.name}: this run has no {what} yet, and is running: wait until it ends"
         finish = command("--resume", "--run", self.path)
         return f"{self.name}: this run has no {what} yet: finish it with `{finish}`"
 
@@ -264,12 +266,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def file(self, *parts: str) -> Path:
@@ -320,12 +317,19 @@ def check_runs_dir(runs_dir: Path | str) -> None:
     """Raise `ConfigError` where no run can be made in `runs_dir`; makes nothing."""
     path = Path(runs_dir)
     try:
-        path = path.resolve(strict=False)
+        path = whole = path.resolve(strict=False)
         while not path.exists():
             path = path.parent
         usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--runs-dir {runs_dir}: {error}") from None
+    try:
+        str(whole).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"--runs-dir {os.fsencode(whole)!r}: a path that is not UTF-8, which a search can't "
+            "write to: expected another place"
+        ) from None
     if JOB_FOLDER in str(path):
         raise ConfigError(
             f"--runs-dir {runs_dir}: lies in the folder that Ray made for this job, and will "

@@ -1,4 +1,4 @@
-"""Where a run comes from: code, versions, machine, data, seeds, command."""
+"""Where a run comes from: code, versions, machine, data, seeds, command; provenance.json, typed."""
 
 from __future__ import annotations
 
@@ -10,72 +10,165 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from search.paths import CODE, COMMAND, INSTALLED
-from search.words import utc
+from search.record.result import RefitOf, ResultPart
+from search.record.settings import Settings
+from search.words import hide_password, utc
 
 PROVENANCE = "provenance.json"
 PACKAGES = ("ray", "optuna", "mlflow", "torch", "numba", "numpy", "scipy", "pandas", "pydantic")
+READ = "read"  # the context in which a file is read, whoever wrote or changed it
 
 
-def hide_password(text: str) -> str:
-    """`text` without the user and password of any address in it.
-
-    >>> hide_password("--tracking-uri https://ann:secret@host/x")
-    '--tracking-uri https://***@host/x'
-    >>> hide_password("postgresql://host/x?user=ann&password=secret")
-    'postgresql://host/x?user=ann&password=***'
+class Facts(ResultPart):
+    """A part of provenance.json. No result hangs on it: when it is read (`READ`), a value that
+    can't be used is as one that is missing. Keys that only another version knows are kept.
     """
-    # A password of a database may have a slash in it, and one typed carelessly an @.
-    text = re.sub(r"://(?:[^/@:\s]*:[^\s'\"]*|[^/@\s]+)@", "://***@", text)
-    return re.sub(r"([?&](?:ssl)?(?:password|passwd|pwd)=)[^&\s'\"]+", r"\1***", text)
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _or_none(
+        cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            if info.context != READ:
+                raise
+            return cls.model_fields[info.field_name or ""].default
 
 
-def session_facts() -> dict[str, Any]:
-    """What holds for one start or resume: time, command, code, versions, machine."""
-    return {
-        "time": utc(time.time()),
-        "command": hide_password(shlex.join(sys.argv)),
-        "code": code_facts(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "machine": machine_facts(),
-    }
+class DataFacts(Facts):
+    """The data. source: a name, or an absolute path. times: first and last, in seconds since 1970;
+    None where the data have none.
+    """
+
+    source: str | None = None
+    name: str | None = None
+    digest: str | None = None
+    users: int | None = None
+    items: int | None = None
+    positives: int | None = None
+    times: tuple[int, int] | None = None
 
 
-def read_provenance(run_dir: Path) -> dict[str, Any]:
-    """The content of the file; nothing where it is missing or damaged: no result hangs on it."""
+class SplitFacts(Facts):
+    """How data was held out."""
+
+    name: str | None = None
+    digest: str | None = None
+    seed: int | None = None
+
+
+class CodeFacts(Facts):
+    """Commit of the checkout and whether files differ from it; None without git.
+
+    version: of an installation, which has no commit.
+    """
+
+    commit: str | None = None
+    modified: bool | None = None
+    version: str | None = None
+
+
+class MachineFacts(Facts):
+    """The driver's machine. cores: those that may be used."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    memory_gib: float | None = None
+    system: str | None = None
+
+
+class SessionFacts(Facts):
+    """What holds for one start or resume. time: when it began, UTC. packages: versions by name."""
+
+    time: str | None = None
+    command: str | None = None
+    code: CodeFacts = CodeFacts()
+    python: str | None = None
+    packages: Mapping[str, str | None] = {}
+    machine: MachineFacts = MachineFacts()
+
+
+def _sessions(value: Any) -> Any:
+    """Those of a list that are some: one that is damaged does not take the others with it."""
+    known = value if isinstance(value, list | tuple) else ()
+    return [one for one in known if isinstance(one, dict | SessionFacts)]
+
+
+class SearchFacts(Facts):
+    """What was searched. settings: for people, who need no journal to read them; what counts is in
+    the journal.
+    """
+
+    data: DataFacts = DataFacts()
+    split: SplitFacts = SplitFacts()
+    seed: int | None = None
+    settings: Settings | None = None
+    refit_of: RefitOf | None = None
+
+
+class Provenance(SessionFacts, SearchFacts):  # the fields of the last class come first in the file
+    """The content of provenance.json: what was searched, the last session, and all sessions."""
+
+    sessions: Annotated[tuple[SessionFacts, ...], BeforeValidator(_sessions)] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """What JSON knows, without the fields that were never given and without passwords."""
+        plain: dict[str, Any] = _without_passwords(super().plain())
+        return plain
+
+
+def session_facts() -> SessionFacts:
+    """What holds for this start or resume."""
+    return SessionFacts(
+        time=utc(time.time()),
+        command=hide_password(shlex.join(sys.argv)),
+        code=code_facts(),
+        python=platform.python_version(),
+        packages={name: _version(name) for name in PACKAGES},
+        machine=machine_facts(),
+    )
+
+
+def read_provenance(run_dir: Path) -> Provenance:
+    """The content of the file; an empty one where it is missing or damaged."""
     try:
         found = json.loads((run_dir / PROVENANCE).read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return Provenance()
+    return Provenance.model_validate(found if isinstance(found, dict) else {}, context=READ)
 
 
 def times_of(run_dir: Path) -> tuple[int, int] | None:
     """The first and the last time of a run's data, in seconds since 1970; None where not known."""
-    data = read_provenance(run_dir).get("data")
-    match data.get("times") if isinstance(data, dict) else None:
-        case [int(first), int(last)]:
-            return first, last
-        case _:
-            return None
+    return read_provenance(run_dir).data.times
 
 
-def provenance(previous: dict[str, Any] | None, **facts: Any) -> dict[str, Any]:
-    """The content of provenance.json: `facts` (data, split, seeds...), the facts of this session,
-    and those of earlier ones (`previous` is the file's content before) under `sessions`.
+def provenance(previous: Provenance, facts: SearchFacts) -> Provenance:
+    """The content of provenance.json now: `facts`, those of this session, and those of earlier
+    ones, which `previous`, the content before, has.
     """
     now = session_facts()
-    earlier = (previous or {}).get("sessions")
-    return {
-        **_without_passwords(facts),
-        **now,
-        "sessions": [*(earlier if isinstance(earlier, list) else ()), now],
-    }
+    known = {name: getattr(part, name) for part in (facts, now) for name in part.model_fields_set}
+    return Provenance(**known, sessions=(*previous.sessions, now))
 
 
 def _without_passwords(value: Any) -> Any:
@@ -87,27 +180,24 @@ def _without_passwords(value: Any) -> Any:
     return [_without_passwords(inner) for inner in value] if isinstance(value, list) else value
 
 
-def code_facts() -> dict[str, Any]:
-    """Commit of the checkout and whether files differ from it; None without git.
-
-    For an installation, its version too.
-    """
+def code_facts() -> CodeFacts:
+    """The code that runs now; `version` is given for an installation alone."""
     if INSTALLED:
-        return {"commit": None, "modified": None, "version": _version(COMMAND)}
+        return CodeFacts(commit=None, modified=None, version=_version(COMMAND))
     commit = _git("rev-parse", "HEAD")
     if commit is None:
-        return {"commit": None, "modified": None}
-    return {"commit": commit, "modified": bool(_git("status", "--porcelain", "-uno"))}
+        return CodeFacts(commit=None, modified=None)
+    return CodeFacts(commit=commit, modified=bool(_git("status", "--porcelain", "-uno")))
 
 
-def machine_facts() -> dict[str, Any]:
-    """Processor, usable cores, memory in GiB, system."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-    }
+def machine_facts() -> MachineFacts:
+    """Processor, usable cores, memory and system of this machine."""
+    return MachineFacts(
+        cpu=_cpu_model(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+    )
 
 
 def _cpu_model() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from recsys.data.lists import BLANK
 from recsys.errors import InputError
+from search.record.state import RunState
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Settings:
     system_metrics: bool = False
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> Settings:
+    def from_dict(values: Mapping[str, Any]) -> Settings:
         """Read back what `asdict` wrote; keys of later versions are ignored. InputError."""
         known = {f.name for f in fields(Settings)}
         try:
@@ -47,3 +49,18 @@ class Settings:
             raise InputError(
                 "the run's journal lacks settings: it is damaged, or of another version"
             ) from None
+
+
+def settings_of(state: RunState) -> Settings:
+    """The settings of a run, as its last session gave them. Raises InputError where the journal
+    lacks them or some of them.
+    """
+    return Settings.from_dict(state.run.settings or {})
+
+
+def known_settings(state: RunState) -> Settings | None:
+    """The same, with None where they are lacking: for those who show and deliver what there is."""
+    try:
+        return settings_of(state)
+    except InputError:
+        return None

@@ -181,11 +181,6 @@ class RunState:
     pace: PaceSet | None = None  # how long its trials may be, where that was decided
     others: list[Other] = field(default_factory=list)  # lines of kinds not known here
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings of the last session that gave any."""
-        return dict(self.run.settings or {})
-
     def apply(self, event: Event, offset: int) -> None:
         """Take in one event, which ends at byte `offset`. Raises KeyError for an unknown trial."""
         time = event.time or 0.0

@@ -352,7 +352,7 @@ def importance_chart(
         hint = f"{name}: {share:.2f}"
         if between := ends.get(name):
             hint += f" ({between[0]:.2f} to {between[1]:.2f})"
-        plot.bar(row, share, "bar", hint)
+        plot.bar(row, share, hint)
         if between:
             plot.segment((between[0], row), (between[1], row), "whisker")
     return plot.markup()
@@ -369,7 +369,7 @@ def histogram_chart(bins: Sequence[Bin], title: str, who: str) -> Markup | None:
     for row, one in enumerate(bins):
         plot.text(plot.x.start - 10, plot.y(row) + 5, one.label, "tick end")
         if one.count:
-            plot.bar(row, one.count, "bar", f"{one.label}: {one.count:,} {who}", thick=15)
+            plot.bar(row, one.count, f"{one.label}: {one.count:,} {who}", thick=15)
     return plot.markup()
 
 

@@ -19,6 +19,7 @@ from search import stats, words
 from search.record.compared import comparison
 from search.record.measured import UserValues, load_test_values
 from search.record.result import Comparison, Interval
+from search.record.settings import known_settings
 from search.record.standing import leads
 from search.report import charts
 from search.report.files import RunFiles, baselines, read_run
@@ -66,13 +67,9 @@ class Side:
     @property
     def held_out(self) -> tuple[str, str, str, str]:
         """Metric, data and split: where these are equal, test values are of the same items."""
-        settings = self.files.state.settings
-        return (
-            self.files.metric,
-            str(settings.get("data_digest")),
-            str(settings.get("ids_digest")),
-            str(self.files.shown.split_digest),
-        )
+        settings = known_settings(self.files.state)
+        data, ids = ("", "") if settings is None else (settings.data_digest, settings.ids_digest)
+        return self.files.metric, data, ids, str(self.files.shown.split_digest)
 
     def cells(self) -> tuple[str, ...]:
         """A row of the table, as in `COLUMNS`."""

@@ -21,7 +21,7 @@ from recsys.models.catalogue import load_counts
 from search.record.folder import JOURNAL
 from search.record.handed import MODEL
 from search.record.journal import read_state
-from search.record.provenance import read_provenance
+from search.record.provenance import Provenance, read_provenance
 from search.record.result import RunResult, decided, result_of, tested
 from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
@@ -38,7 +38,7 @@ class RunFiles:
     path: Path
     state: RunState
     result: RunResult
-    provenance: dict[str, Any]
+    provenance: Provenance
 
     @property
     def metric(self) -> str:
@@ -83,14 +83,15 @@ class RunFiles:
     @cached_property
     def shown(self) -> RunResult:
         """The result as the page shows it: of a run that is not finished, what is known so far."""
-        split = self.provenance.get("split") or {}
+        split = self.provenance.split
         told = self.winner is not None and self.winner == self.result.best_trial
         so_far = next((t.value for t in self.trials if t.id == self.winner), None)
-        known = {
+        known: dict[str, Any] = {
             "metric": self.metric,
             "purpose": "table" if self.is_table else "search",
-            "split": self.result.split or split.get("name"),
-            "split_digest": self.result.split_digest or split.get("digest"),
+            "split": self.result.split or split.name,
+            "split_digest": self.result.split_digest or split.digest,
+            "seed": self.provenance.seed if self.result.seed is None else self.result.seed,
             "best_trial": self.winner,
             "valid": self.result.valid if told else so_far,
         }

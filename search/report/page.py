@@ -94,7 +94,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "table": tables.trial_table(run),
         "failures": tables.failures(run),
         "facts": tables.facts(run),
-        "sessions": run.provenance.get("sessions") or [],
+        "sessions": run.provenance.sessions,
     }
 
 
@@ -162,9 +162,9 @@ def _pressing(run: RunFiles) -> list[Pressed]:
 
 def _commands(run: RunFiles, pressing: Sequence[Pressed]) -> list[tuple[str, str]]:
     """(what for, command)."""
-    made_by = run.provenance.get("command")
+    made_by = run.provenance.command
     rows = []
-    if isinstance(made_by, str) and made_by:
+    if made_by:
         program = made_by if made_by.startswith("python") else f"python {made_by}"
         rows.append(("the command that made this run", program))
     if run.is_table and run.result.status == Status.DONE:
@@ -233,9 +233,10 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
 
 def _sizes(run: RunFiles) -> dict[str, int]:
     """Bytes of each trial's model; empty where the size of the data is not known."""
-    data = run.provenance.get("data") or {}
-    known = [n for n in map(data.get, ("users", "items", "positives")) if isinstance(n, int)]
-    return maps.sizes_of(run.trials, Size(*known)) if len(known) == 3 else {}
+    data = run.provenance.data
+    if data.users is None or data.items is None or data.positives is None:
+        return {}
+    return maps.sizes_of(run.trials, Size(data.users, data.items, data.positives))
 
 
 def _group_charts(run: RunFiles) -> list[tuple[str, str, Markup]]:

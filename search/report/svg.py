@@ -99,7 +99,6 @@ class Plot:
         height: int = 320,
         left: int = 84,
         bottom: int = 58,
-        top: int = 14,
         log_x: bool = False,
         log_y: bool = False,
     ) -> Plot:
@@ -107,7 +106,7 @@ class Plot:
         return Plot(
             title,
             Scale(*x, left, width - 16, log=log_x),
-            Scale(*y, height - bottom, top, log=log_y),
+            Scale(*y, height - bottom, 14, log=log_y),
             width,
             height,
         )
@@ -171,10 +170,10 @@ class Plot:
             f"{_hint(hint)}</polyline>"
         )
 
-    def bar(self, y: float, x: float, kind: str, hint: str = "", thick: float = 18) -> None:
+    def bar(self, y: float, x: float, hint: str = "", thick: float = 18) -> None:
         """A horizontal bar from the left edge to data value `x` at data height `y`."""
         left = self.x.start
-        self._open("rect", kind, hint, "", x=left, y=self.y(y) - thick / 2,
+        self._open("rect", "bar", hint, "", x=left, y=self.y(y) - thick / 2,
                    width=max(1.0, self.x(x) - left), height=thick)  # fmt: skip
 
     def stretch(

@@ -21,8 +21,8 @@ MOST_ROWS = 300
 
 def data_name(run: RunFiles) -> str:
     """What the data is called, from whichever file of the run knows it."""
-    known = run.provenance.get("data")
-    return run.result.data or (known or {}).get("name") or run.state.run.dataset or "unnamed data"
+    named = (run.result.data, run.provenance.data.name, run.state.run.dataset)
+    return next(filter(None, named), "unnamed data")
 
 
 def race_values(run: RunFiles) -> dict[str, list[float]]:
@@ -220,28 +220,32 @@ def _cause(trial: TrialRecord) -> str:
 def facts(run: RunFiles) -> list[tuple[str, str]]:
     """Where the run comes from, as (name, text)."""
     known = run.provenance
-    code, machine = known.get("code") or {}, known.get("machine") or {}
-    data = known.get("data") or {}
-    commit = str(code.get("commit") or "unknown")
+    code, machine, data = known.code, known.machine, known.data
     sizes = [
-        f"{data[k]:,} {k}" for k in ("users", "items", "positives") if isinstance(data.get(k), int)
+        f"{count:,} {name}"
+        for name, count in (
+            ("users", data.users),
+            ("items", data.items),
+            ("positives", data.positives),
+        )
+        if count is not None
     ]
     busy, wall = run.result.busy_fraction, run.result.wall_s
     rows = [
-        ("started", known.get("time")),
+        ("started", known.time),
         ("wall time", words.duration(wall) if wall else None),
         ("cores busy", f"{busy:.0%} of the time, training and evaluating" if busy else None),
         ("data", ", ".join([data_name(run), *sizes])),
-        ("data digest", data.get("digest")),
+        ("data digest", data.digest),
         ("split", run.shown.split),
         ("split digest", run.shown.split_digest),
-        ("seed of the run", known.get("seed") if run.result.seed is None else run.result.seed),
-        ("code", commit + (", with local changes" if code.get("modified") else "")),
-        ("python", known.get("python")),
-        ("packages", ", ".join(f"{k} {v}" for k, v in (known.get("packages") or {}).items() if v)),
-        ("processor", machine.get("cpu")),
-        ("cores", machine.get("cores")),
-        ("memory", f"{machine['memory_gib']} GiB" if machine.get("memory_gib") else None),
-        ("system", machine.get("system")),
+        ("seed of the run", run.shown.seed),
+        ("code", (code.commit or "unknown") + (", with local changes" if code.modified else "")),
+        ("python", known.python),
+        ("packages", ", ".join(f"{k} {v}" for k, v in known.packages.items() if v)),
+        ("processor", machine.cpu),
+        ("cores", machine.cores),
+        ("memory", f"{machine.memory_gib} GiB" if machine.memory_gib else None),
+        ("system", machine.system),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]

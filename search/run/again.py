@@ -38,9 +38,9 @@ from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
 from search.record.provenance import times_of
 from search.record.result import Blended, Decided, RivalTested, blended, decided, result_of
-from search.record.settings import Settings
+from search.record.settings import Settings, settings_of
 from search.record.state import RunState, TrialRecord
-from search.run.evidence import check_evidence
+from search.run.evidence import SettingError, check_evidence
 from search.run.opened import divide, read_data
 from search.run.since import Since
 from search.screen.display import Display
@@ -86,7 +86,7 @@ class WonRun:
             folder,
             state,
             spec,
-            Settings.from_dict(state.settings),
+            settings_of(state),
             race,
             blend if blend is not None and blend.handed_over else None,
             load_catalogue(model),
@@ -240,11 +240,9 @@ class Again:
         try:
             for line in check_evidence(dataset, spec):
                 display.note(line)
-        except InputError as error:
-            if "--set" not in str(error):
-                raise
+        except SettingError as error:
             raise InputError(
-                f"{error} (refit keeps the split of run {run}: with another, it is a new search)"
+                f"{error} (refit keeps the settings of run {run}: with others, it is a new search)"
             ) from None
         opened = divide(dataset, spec, settings, None)
         before, now = origin.settings, opened.settings

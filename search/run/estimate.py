@@ -56,7 +56,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
         concurrent = max(1, side_by_side([(cores, 0)], 1, 0.0))
         spec = fit_memory(spec, size, usable_memory(), concurrent, 1, notes.append)
     except UserError as error:
-        yield f"note: what a search takes cannot be measured: {error}"
+        yield f"note: how long a search takes cannot be measured: {error}"
         return
     yield from notes
     data = data_of(split, spec.metric, threads=1, device="cpu")
@@ -66,7 +66,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
         cause = next(
             (one.cause for one in found if isinstance(one, Failure)), "no model of it has epochs"
         )
-        yield f"note: what a search takes cannot be measured: {cause}"
+        yield f"note: how long a search takes cannot be measured: {cause}"
         return
     users = watched_users(split.train, split.valid)
     yield from Told(spec, probed, size, users, concurrent).lines()

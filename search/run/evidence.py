@@ -30,18 +30,22 @@ TELLING = 0.02
 _ONE = HoldOut("fixed", 1)
 
 
+class SettingError(InputError):
+    """Data on which a search could show something with a setting that the message names."""
+
+
 def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
     """Lines for the user about what `spec` can measure on `dataset`.
 
-    Raises InputError where no honest number or no submission can come of it; the message says
-    what would help.
+    Raises InputError where no honest number or no submission can come of it, SettingError where
+    another setting of the space would help; the message says what would.
     """
     plan = spec.split
     lines = evidence(dataset, plan, parse_metric(spec.metric))
     if not spec.is_table:
         lines += _submission(dataset, spec.k)
         if spec.race.finalists and not race_holds_out(dataset, plan):
-            raise InputError(
+            raise SettingError(
                 f"{_name(dataset)}: the race splits train and validation again, and with "
                 f"{plan.valid} no user would have a validation item: --set race=none"
                 + _or_fixed(dataset, plan)
@@ -77,22 +81,20 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
     if dataset.interactions.n_items == 1:
         raise InputError(f"{name}: has one item only: there is nothing to choose from")
     if not part.holding and part.rule is not None:
-        empty = f"{name}: the {part.name} part would be empty with {part.rule}"
-        if plan.order == "time":
-            raise InputError(f"{empty}{_span(dataset)}")
-        least = "" if part.first is None else f": expected a user with at least {part.first} items"
-        raise InputError(f"{empty}{least}{_way_out(dataset, plan)}")
+        raise _empty(dataset, plan, part)
     if not part.asked:
         if _nothing_left(dataset):
             raise InputError(f"{name}: {_every_item(dataset)}")
-        without = " (or --set split.test=none)" if part.name == "test" else ""
-        raise InputError(
+        perfect = (
             f"{name}: for none of {counted(part.holding, 'user')} with {part.name} items "
             "another item is left to rank, so every order is perfect: expected users who lack "
-            f"more items than are held out{without}"
+            "more items than are held out"
         )
+        if part.name == "test":
+            raise SettingError(f"{perfect} (or --set split.test=none)")
+        raise InputError(perfect)
     if part.unknown == part.asked and part.since is not None:
-        raise InputError(
+        raise SettingError(
             f"{name}: none of the {part.asked:,} users with {part.name} items has any from before "
             f"{moment(part.since)}, so nothing is known about them: expected users who come back, "
             "or use --set split.order=latest"
@@ -104,7 +106,7 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
             f"leave the {part.name} file out: then a part of train is held out)"
         )
     if metric is not None and part.certain(metric) == part.asked:
-        raise InputError(
+        raise SettingError(
             f"{name}: {metric.name} is the same in every order, as no {part.name} user has more "
             f"items left to rank than fit into the list: --set metric=ndcg@{metric.k}, or a "
             "smaller k"
@@ -181,22 +183,24 @@ def reach_words(users: int) -> str:
 # --- what to do about it ----------------------------------------------------------------------
 
 
-def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
-    """The options that include more users, as the end of a sentence; empty where none does."""
-    return _options(dataset, plan, held, "; ")
-
-
-def _way_out(dataset: Dataset, plan: SplitPlan) -> str:
-    """What to do where a part would be empty."""
-    found = _options(dataset, plan, parts(dataset, plan), "; ")
-    if found:
-        return found
+def _empty(dataset: Dataset, plan: SplitPlan, part: Part) -> InputError:
+    """The error of a part that nobody would be in, with what to do about it."""
+    empty = f"{_name(dataset)}: the {part.name} part would be empty with {part.rule}"
+    if plan.order == "time":
+        return InputError(f"{empty}{_span(dataset)}")
+    if part.first is not None:
+        empty += f": expected a user with at least {part.first} items"
+    if found := _more_users(dataset, plan, parts(dataset, plan)):
+        return SettingError(f"{empty}{found}")
     most = int(dataset.interactions.csr.degrees().max(initial=0))
     if plan.test is not None and most == 2 and dataset.ready_test is None:
-        return (
-            "; --set split.test=none --set split.valid.fixed=1 holds out one of two, without a test"
+        return SettingError(
+            f"{empty}; --set split.test=none --set split.valid.fixed=1 holds out one of two, "
+            "without a test"
         )
-    return f"; no user has more than {counted(most, 'item')}, so nothing can be held out"
+    return InputError(
+        f"{empty}; no user has more than {counted(most, 'item')}, so nothing can be held out"
+    )
 
 
 def _span(dataset: Dataset) -> str:
@@ -213,8 +217,10 @@ def _or_fixed(dataset: Dataset, plan: SplitPlan) -> str:
     return " or --set split.valid.fixed=1" if works else ""
 
 
-def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: str) -> str:
-    """`--set` of one held-out item per user, where that includes more users than `held` does."""
+def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
+    """`--set` of one held-out item per user, as the end of a sentence; empty where that does not
+    include more users than `held` does.
+    """
     if plan.order == "time":  # where a date decides who is included
         return ""
     one = SplitPlan(plan.order, None if plan.test is None else _ONE, _ONE)
@@ -233,7 +239,7 @@ def _options(dataset: Dataset, plan: SplitPlan, held: Iterable[Part], before: st
     first = next(iter(new.values()))
     counts = ", ".join(f"{part.asked:,} in {name}" for name, part in new.items())
     who = f"every user with {first.first} or more" if first.first else "more users"
-    return f"{before}{options} includes {who} ({counts})"
+    return f"; {options} includes {who} ({counts})"
 
 
 # --- the submission ---------------------------------------------------------------------------

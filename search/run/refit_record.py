@@ -31,7 +31,7 @@ from search.record.events import (
 from search.record.folder import JOURNAL, RunFolder
 from search.record.journal import Journal
 from search.record.measured import UserValues, save_test_values
-from search.record.provenance import provenance
+from search.record.provenance import PROVENANCE, Provenance, provenance
 from search.record.result import (
     Blended,
     BlendTested,
@@ -74,9 +74,9 @@ def record(folder: RunFolder, work: Again, done: Trained) -> None:
 def _record(folder: RunFolder, work: Again, done: Trained) -> None:
     of, tested = _of(work, done), _tested(work, done)
     spec, separator = work.origin.spec, work.settings.submission_sep
-    known = facts(work.dataset, work.settings, work.split) | {"refit_of": of.plain()}
+    known = facts(work.dataset, work.settings, work.split).model_copy(update={"refit_of": of})
     folder.write("spec.yaml", spec.to_yaml())
-    folder.write_json("provenance.json", provenance(None, **known))
+    folder.write_json(PROVENANCE, provenance(Provenance(), known).plain())
     rows, handed = hand_over(
         folder.path,
         done.model,

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from recsys.data import Dataset
 from recsys.errors import ConfigError
@@ -38,7 +37,14 @@ from search.record.events import (
 from search.record.folder import RunFolder
 from search.record.handed import disagreement
 from search.record.journal import Journal, StorageError
-from search.record.provenance import PROVENANCE, provenance, read_provenance
+from search.record.provenance import (
+    PROVENANCE,
+    DataFacts,
+    SearchFacts,
+    SplitFacts,
+    provenance,
+    read_provenance,
+)
 from search.record.result import ResultPart, read_result, searched, write_result
 from search.record.settings import Settings
 from search.record.state import RunState
@@ -222,10 +228,8 @@ class Session:
         spec, settings, folder = self.spec, self.settings, self.folder
         folder.write("spec.yaml", spec.to_yaml())
         previous = read_provenance(folder.path)
-        folder.write_json(
-            PROVENANCE,
-            provenance(previous, **facts(self.dataset, self.settings, self.split)),
-        )
+        now = provenance(previous, facts(self.dataset, self.settings, self.split))
+        folder.write_json(PROVENANCE, now.plain())
         began = first_line(folder.name, spec, settings, self.dataset, self.split)
         journal.append(began, sync=True)
         state = folder.state()
@@ -297,23 +301,23 @@ class Session:
             return tracker.close(0.5)
 
 
-def facts(dataset: Dataset, settings: Settings, split: Split) -> dict[str, Any]:
+def facts(dataset: Dataset, settings: Settings, split: Split) -> SearchFacts:
     """What provenance.json says of data, split and settings."""
     data = dataset.interactions
-    return {
-        "data": {
-            "source": settings.data,
-            "name": data.name,
-            "digest": settings.data_digest,
-            "users": data.n_users,
-            "items": data.n_items,
-            "positives": data.nnz,
-            "times": data.time_span,
-        },
-        "split": {"name": split.name, "digest": split.digest, "seed": split.seed},
-        "seed": settings.seed,
-        "settings": asdict(settings),
-    }
+    return SearchFacts(
+        data=DataFacts(
+            source=settings.data,
+            name=data.name,
+            digest=settings.data_digest,
+            users=data.n_users,
+            items=data.n_items,
+            positives=data.nnz,
+            times=data.time_span,
+        ),
+        split=SplitFacts(name=split.name, digest=split.digest, seed=split.seed),
+        seed=settings.seed,
+        settings=settings,
+    )
 
 
 def first_line(

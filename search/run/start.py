@@ -34,7 +34,7 @@ from search.record.folder import RunFolder, check_runs_dir, default_names, is_pa
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.result import RESULT, refit_of, result_of, write_result
-from search.record.settings import Settings
+from search.record.settings import Settings, settings_of
 from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.need import fit_memory, fit_nodes
@@ -268,6 +268,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
         restored = options.resume and not options.dry_run and _restore(folder, state)
         if (of := refit_of(state)) is not None:
             if restored:
+                _say_unused(options)
                 return 0
             raise ConfigError(
                 f"--run {folder.name}: this run is the winner of {of.run} trained again: "
@@ -275,7 +276,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
             )
         if options.overrides:
             spec = widened(spec, options.overrides, {t.id: t.params for t in state.in_order()})
-        before = Settings.from_dict(state.settings)
+        before = settings_of(state)
         plan = plan_more(spec, state, before.trials, options.extend, wider=bool(options.overrides))
         more = options.extend is not None and plan.trials > len(state.trials)
         if options.overrides and not more:
@@ -351,12 +352,16 @@ def _finished_already(
         f"run {folder.name} is finished, nothing is left to do: see {folder.path / 'report.html'}; "
         f"{more}"
     )
-    if unused := options.said(CHANGEABLE):
-        print(f"note: {', '.join(unused.values())} had no effect: nothing ran")  # noqa: T201
+    _say_unused(options)
     status = delivery_status(folder.path, known_uri(folder.path))
     if not status.delivered:
         print(status.sentence())  # noqa: T201
     return 0
+
+
+def _say_unused(options: Options) -> None:
+    if unused := options.said(CHANGEABLE):
+        print(f"note: {', '.join(unused.values())} had no effect: nothing ran")  # noqa: T201
 
 
 def _check_separator(spec: SearchSpec, options: Options) -> None:

@@ -149,11 +149,11 @@ class Display(Progress):
         else:
             self._line(text)
 
-    def summary(self, rows: Sequence[Row], title: str = "result") -> None:
+    def summary(self, rows: Sequence[Row]) -> None:
         """The end of a run, see `search.summary.result_rows`; ends the live part."""
         self.stop()
         if self.interactive:
-            self.screen.print_summary(rows, title)
+            self.screen.print_summary(rows)
             return
         width = max((len(label) for label, _ in rows), default=0)
         self._line("")

@@ -51,7 +51,7 @@ class Screen:
         """What stays on the screen where a run did not finish."""
         return Group(self._head(run), *self._found(run))
 
-    def print_summary(self, rows: Sequence[Row], title: str) -> None:
+    def print_summary(self, rows: Sequence[Row]) -> None:
         """A panel; files and commands below it, unwrapped and without a frame, to be copied."""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", no_wrap=True)
@@ -64,7 +64,7 @@ class Screen:
             style = "bold red" if label.isupper() else ""
             table.add_row(self._text(shown), self._text((text, style)))
             last = label
-        self.console.print(Panel(table, title=self._text(title), border_style="green"))
+        self.console.print(Panel(table, title=self._text("result"), border_style="green"))
         for label, text in rows:
             if label in TO_COPY:
                 line = self._text((f"{label}  ", "bold"), (text, "cyan"))

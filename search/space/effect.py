@@ -26,7 +26,7 @@ def check_effect(spec: SearchSpec, settings: Sequence[str]) -> None:
 
 
 def check_file(spec: SearchSpec, root: Node) -> None:
-    """The same for the keys of a space as a person wrote it, `root`, with file and line."""
+    """The same for the keys of a space as a person wrote it, `root`; ConfigError with its line."""
     if not isinstance(root.value, dict) or not (set(KEYS) - root.value.keys() - {"blend"}):
         return  # written by a run
     race = root.value.get("race")

@@ -110,13 +110,13 @@ class Node:
                 raise self.fail(f"key {shown(key)}, expected plain text")
         return {key: self.child(key, value) for key, value in self.value.items()}
 
-    def entries(self, known: Iterable[str], what: str = "key") -> dict[str, Node]:
+    def entries(self, known: Iterable[str]) -> dict[str, Node]:
         """`mapping`, where every key must be one of `known`."""
         found = self.mapping()
         names = list(known)
         for key, node in found.items():
             if key not in names:
-                raise node.fail(f"unknown {what}, {near(key, names)}")
+                raise node.fail(f"unknown key, {near(key, names)}")
         return found
 
     def sequence(self, expected: str = "a list", most: int = 1000) -> list[Node]:

@@ -143,7 +143,7 @@ def _bundle(node: Node) -> Bundle:
 
 
 def value_of(node: Node, field: Field) -> Value:
-    """One value of a field, of the field's own type (3 becomes 3.0 for a float)."""
+    """One value of a field, of the field's own type (3 becomes 3.0 for a float). ConfigError."""
     if field.words:
         return node.word(field.words)
     if isinstance(node.value, list | dict):
@@ -249,7 +249,8 @@ def parse_entry(node: Node, params: tuple[Param, ...], affected: Names = NONE) -
     """One config of `enqueue`: a value for each active searched parameter, no others.
 
     For parameters `affected` by a setting, a value moves into the new domain, and one that is no
-    longer asked for is dropped; None where one is missing now or does not fit.
+    longer asked for is dropped; None where one is missing now or does not fit. Raises ConfigError
+    for any other that is missing, unknown, without effect or not in its domain.
     """
     given = node.mapping("a config, {lr: 0.02, ..}")
     by_name = {p.name: p for p in params}

@@ -49,7 +49,9 @@ _PROBES = 256
 
 
 def parse_duration(node: Node) -> float | None:
-    """Seconds of `90s`, `10m`, `1h30m` or a plain number of seconds; None for `none`."""
+    """Seconds of `90s`, `10m`, `1h30m` or a plain number of seconds; None for `none`. ConfigError
+    for anything else.
+    """
     if node.value in (None, "none"):
         return None
     seconds: float | None = None
@@ -169,7 +171,7 @@ def parse_spec(
     """A spec from parsed YAML; `name` is used where the document has none.
 
     affected: parameters that follow a setting (`parse_params`); entries: the same for `enqueue`
-    (`parse_entry`).
+    (`parse_entry`). Raises ConfigError, with file, line and key, for what cannot be searched.
     """
     root = Node(value, origin)
     if not isinstance(value, dict):

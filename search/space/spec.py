@@ -53,7 +53,7 @@ class RaceSpec:
     @property
     def smallest_wins(self) -> bool:
         """Whether the smallest wins of those that are not proven worse than the best."""
-        return self.prefer is Prefer.SMALL
+        return {Prefer.BEST: False, Prefer.SMALL: True}[self.prefer]
 
     def plain(self) -> dict[str, Any]:
         """The YAML value that reads back as this race."""

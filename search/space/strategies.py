@@ -49,7 +49,7 @@ class EveryConfig(Way):
     whole: bool = True
 
     def check(self, spec: SearchSpec, params: Node) -> None:
-        """Every parameter has values to count, and they make at most `GRID_LIMIT` configs."""
+        """ConfigError unless all parameters have values to count, at most `GRID_LIMIT` configs."""
         for param in spec.searched():
             if param.domain.values() is None:
                 raise params.child(param.name, None).fail(

@@ -81,7 +81,7 @@ def choose_blend(run: Stages) -> Blended:
     found = compare_paired(mine, others, np.random.default_rng([run.settings.seed, 12]))
     name = f"the winner {race.winner}"
     if set(winners) != {race.winner}:
-        others_choose = "splits choose" if replicates > 1 else "half of the users chooses"
+        others_choose = "splits choose" if replicates > 1 else "half of the users choose"
         name = f"the finalist that the other {others_choose}"
     return Blended(
         members=tuple(sorted(members, key=lambda member: -member.weight)),

@@ -35,7 +35,10 @@ def first_default(run: Stages) -> TrialRecord | None:
 
 
 def finalists(run: Stages) -> list[TrialRecord]:
-    """The trials that race: the best of different configs, and the first default."""
+    """The trials that race: the best of different configs, and the first default.
+
+    Raises RunFailedError where no trial that may win has a value.
+    """
     ranked = contenders(run.state.in_order())
     chosen: list[TrialRecord] = []
     configs: list[dict[str, Any]] = []

@@ -35,7 +35,10 @@ LATE = 1.15  # times its seconds: then a race ends with the splits that it has
 
 
 def race(run: Stages) -> Decided:
-    """Finalists on fresh splits; the winner by the mean, with paired tests."""
+    """Finalists on fresh splits; the winner by the mean, with paired tests.
+
+    Raises RunFailedError where all of them failed.
+    """
     rivals = to_choose(run)
     choosing = run.reserve.rivals_need().choosing / run.resources.concurrent if rivals else 0.0
     grid = who_races(run, choosing)

@@ -27,7 +27,7 @@ from search.record.result import (
     refitted,
     tested,
 )
-from search.record.settings import Settings
+from search.record.settings import Settings, settings_of
 from search.record.standing import leader
 from search.record.state import RunState
 from search.space.load import SearchSpec, load_run_spec
@@ -59,7 +59,7 @@ def remade(folder: RunFolder) -> RunResult:
     data, and without the busy fraction, since the journal does not know the cores.
     """
     state, spec = folder.state(), load_run_spec(folder.path)
-    settings = Settings.from_dict(state.settings)
+    settings = settings_of(state)
     more: dict[str, Any] = {"test_reads": test_reads(folder), "wall_s": state.wall_s()}
     if (of := refit_of(state)) is not None:
         more |= of_refit(of, (tested(state) or Tested()).comparisons)

@@ -39,7 +39,10 @@ def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -
 
 
 def search(run: Stages) -> Searched:
-    """Trials until the budget is spent."""
+    """Trials until the budget is spent.
+
+    Raises RunFailedError where none finished, or the first ones all failed, or no worker starts.
+    """
     spec = run.spec
     decide_pace(run)
     state, pace = run.state, run.pace

@@ -18,7 +18,7 @@ from search.record.handed import MODEL, file_digest
 from search.record.journal import read_state
 from search.record.state import RunState
 from search.tracking import wanted
-from search.tracking.memory import Delivered
+from search.tracking.memory import Delivered, Registration
 from search.tracking.store import Store, open_store
 from search.tracking.succession import ALIAS, succession
 
@@ -42,7 +42,7 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
     folder = run_dir / MODEL
     if (digest := model_digest(folder)) is None:
         return
-    if done.model[:1] == [digest]:
+    if done.model is not None and done.model.digest == digest:
         return
     client, name = store.client, wanted.model_name(state)
     tags = {wanted.UID_TAG: state.uid, "weights": digest, "finished": str(state.finished)}
@@ -62,7 +62,7 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
     if found.leads:
         _crown(client, name, number)
     client.update_model_version(name, number, found.why)
-    done.model = [digest, name, number, found.leads, found.why, found.open]
+    done.model = Registration(digest, name, number, found.leads, found.why, found.open)
 
 
 def crown(run_dir: Path, uri: str, experiment: str) -> str:
@@ -77,10 +77,11 @@ def crown(run_dir: Path, uri: str, experiment: str) -> str:
     digest = model_digest(run_dir / MODEL)
     client, name = open_store(uri, experiment).client, wanted.model_name(state)
     found = _version(client, name, done.run_id, digest) if digest and done.run_id else None
-    if found is None:
+    if digest is None or found is None:
         raise ConfigError(f"{run_dir.name}: MLflow has no version of its model")
     _crown(client, name, str(found.version))
-    done.model = [digest, name, str(found.version), True, "it was made the champion", False]
+    why = "it was made the champion"
+    done.model = Registration(digest, name, str(found.version), leads=True, why=why)
     done.save(run_dir)
     return done.registered(run_dir) or ""
 
@@ -95,12 +96,10 @@ def _crown(client: Any, name: str, version: str) -> None:
 
 def is_registered(client: Any, done: Delivered) -> bool:
     """Whether the registry still has the version of `done.model`, and a champion of its name."""
-    if not done.model:
+    model = done.model
+    if model is None or _version(client, model.name, done.run_id, model.digest) is None:
         return False
-    digest, name, *_ = done.model
-    if _version(client, name, done.run_id, digest) is None:
-        return False
-    return ALIAS in client.get_registered_model(name).aliases
+    return ALIAS in client.get_registered_model(model.name).aliases
 
 
 def _version(client: Any, name: str, run_id: str, digest: str) -> Any:

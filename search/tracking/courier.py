@@ -24,11 +24,11 @@ from recsys.errors import InputError
 from recsys.safe_files import locked
 from search.guard import end_with_parent
 from search.record.folder import RunFolder
-from search.record.provenance import hide_password
 from search.tracking.delivery import RunDelivery
 from search.tracking.memory import Delivered
 from search.tracking.store import open_store, short
 from search.tracking.where import COURIER_LOCK, DELIVERY
+from search.words import hide_password
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 BUSY_SHARE = 0.2  # of one core at most, so that trials keep the machine

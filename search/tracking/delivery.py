@@ -106,7 +106,7 @@ class RunDelivery:
             from search.tracking.champion import deliver_model, is_registered
 
             if self._look_again and not is_registered(self.client, done):
-                done.model = []
+                done.model = None
             deliver_model(self.run_dir, state, self.store, done)
         self._look_again = False
         if self._failed:
@@ -119,26 +119,11 @@ class RunDelivery:
 
     def _find_again(self, state: RunState) -> None:
         """Match the store's runs of this search with what is remembered; one run per trial."""
-        done = self.done
-        found: dict[str | None, list[Any]] = {}
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.store.experiment_id],
-                f"tags.`{wanted.UID_TAG}` = '{state.uid}'",
-                max_results=1000,
-                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
-                page_token=token,
-            )
-            for run in page:
-                found.setdefault(run.data.tags.get(wanted.TRIAL_TAG), []).append(run)
-            token = page.token
-            if not token:
-                break
+        done, found = self.done, self.store.runs_of(state.uid)
         parent = self._keep_one(found.pop(None, []), done.run_id)
         if parent is None or parent.info.run_id != done.run_id:
             done.run_id = "" if parent is None else parent.info.run_id
-            done.parent_sent, done.around_sent, done.artifacts, done.model = "", "", {}, []
+            done.parent_sent, done.around_sent, done.artifacts, done.model = "", "", {}, None
         elif not self._parent_as_sent(parent, state):
             done.parent_sent = ""
         if not done.run_id:

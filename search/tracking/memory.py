@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 from recsys.safe_files import replace_content
 from search.paste import command
 from search.record.journal import read_events, read_state
-from search.record.provenance import hide_password
+from search.record.settings import known_settings
 from search.record.state import RunState, TrialRecord
 from search.tracking.address import (
     sqlite_file,
 )
 from search.tracking.where import _STORE, DELIVERY, default_tracking_uri, is_local_default
+from search.words import hide_password
 
 
 @dataclass
@@ -30,6 +32,35 @@ class Child:
     ended: bool = False
     traceback: bool = False
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The version of a run's model in MLflow's registry, as it was when it was registered.
+
+    digest: of the weights, hex digits. name, version: of the registered model; its number there.
+    leads: whether it became the champion; why: one line on that, empty where a version of the code
+    that did not say it registered the model. may_lead: whether a person may make it the champion.
+    """
+
+    digest: str
+    name: str
+    version: str
+    leads: bool = False
+    why: str = ""
+    may_lead: bool = False
+
+    @staticmethod
+    def read(stored: Sequence[Any]) -> Registration | None:
+        """What `stored` wrote, now or in an earlier version of the code, which said less; None
+        where nothing was registered. Raises TypeError for anything else.
+        """
+        return Registration(*stored) if stored else None
+
+    @property
+    def stored(self) -> list[str | bool]:
+        """The values in the order in which delivery.json has always had them."""
+        return [self.digest, self.name, self.version, self.leads, self.why, self.may_lead]
 
 
 def is_whole(child: Child | None, trial: TrialRecord) -> bool:
@@ -63,8 +94,7 @@ class Delivered:
     children: dict[str, Child] = field(default_factory=dict)
     # name -> size, mtime, digest; of a table, which is no file here, size and digest
     artifacts: dict[str, list[Any]] = field(default_factory=dict)
-    # digest of the weights, name, version, whether it leads, why, whether a person may make it lead
-    model: list[Any] = field(default_factory=list)
+    model: Registration | None = None  # None where none is registered
     problems: dict[str, str] = field(default_factory=dict)
     time: float = 0.0
     refused: dict[str, str] = field(default_factory=dict)  # another store: why it has nothing
@@ -83,17 +113,18 @@ class Delivered:
         try:
             values = json.loads((run_dir / DELIVERY).read_bytes())
             values["children"] = {k: Child(**v) for k, v in values["children"].items()}
+            values["model"] = Registration.read(values.get("model", ()))
             return Delivered(**{k: v for k, v in values.items() if k != "pending"})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def registered(self, run_dir: Path) -> str | None:
         """A line on the version in MLflow's registry: whether it leads, and why."""
-        if len(self.model) < 6:  # none, or of an earlier version
+        model = self.model
+        if model is None or not model.why:
             return None
-        _, name, version, leads, why, may = self.model
-        line = f"registered as {name}, version {version}: {why}"
-        if leads or not may:
+        line = f"registered as {model.name}, version {model.version}: {model.why}"
+        if model.leads or not model.may_lead:
             return line
         return f"{line}; to make it the champion: {command('sync', run_dir, '--champion')}"
 
@@ -112,7 +143,8 @@ class Delivered:
         """
         kept = self if self.run_id else self._of_another_store(run_dir) or self
         kept.time = time.time()
-        content = json.dumps(asdict(kept)).encode()
+        stored = asdict(kept) | {"model": kept.model.stored if kept.model else []}
+        content = json.dumps(stored).encode()
         replace_content(run_dir / DELIVERY, content, durable=False)
 
     def _of_another_store(self, run_dir: Path) -> Delivered | None:
@@ -208,8 +240,8 @@ def known_uri(run_dir: Path) -> str:
 
     The local store is that of the project where the run is now, not where it was then.
     """
-    meant = read_state(run_dir / "journal.jsonl").settings.get("tracking_uri")
-    used: str | None = meant
+    settings = known_settings(read_state(run_dir / "journal.jsonl"))
+    used = meant = None if settings is None else settings.tracking_uri
     with suppress(OSError, ValueError, KeyError, TypeError):
         record = json.loads((run_dir / DELIVERY).read_bytes())
         used = str(record["uri"]) if record["run_id"] else meant

@@ -10,7 +10,7 @@ import ssl
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from search.record.provenance import hide_password
+from search.words import hide_password
 
 PROBE_S = 5.0
 _ASKED = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=recsearch"
@@ -45,9 +45,9 @@ def unreachable(uri: str, patience_s: float = PROBE_S) -> str | None:
     except TimeoutError:
         return None  # it took the connection: perhaps it is slow
     except (OSError, ValueError) as error:
-        return f"something else than a server of MLflow answers at {shown}: {error}"
+        return f"something other than an MLflow server answers at {shown}: {error}"
     try:
         known = isinstance(json.loads(content), dict)
     except ValueError:
         known = False
-    return None if known else f"no server of MLflow at {shown}: its answer is HTTP {status}"
+    return None if known else f"no MLflow server at {shown}: its answer is HTTP {status}"

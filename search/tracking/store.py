@@ -15,11 +15,12 @@ from typing import Any
 
 from recsys.errors import ConfigError, UserError
 from recsys.safe_files import locked
-from search.record.provenance import hide_password
 from search.tracking.address import for_mlflow, sqlite_file, sqlite_uri, with_password
 from search.tracking.database import check_database, check_room
 from search.tracking.moved import bring_along
+from search.tracking.wanted import TRIAL_TAG, UID_TAG
 from search.tracking.where import courier_environment
+from search.words import hide_password
 
 LOCK_PATIENCE_S = 2.0
 # What MLflow says of a server that is not there, and of one that is another's.
@@ -78,6 +79,27 @@ class Store:
     def threads(self) -> int:
         """How many trials to deliver at once: a sqlite file has one writer, a server several."""
         return 1 if sqlite_file(self.uri) else 8
+
+    def runs_of(self, uid: str) -> dict[str | None, list[Any]]:
+        """MLflow's runs of the search `uid` by trial, the oldest first; None: those of the search.
+
+        Raises what MLflow raises.
+        """
+        found: dict[str | None, list[Any]] = {}
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                f"tags.`{UID_TAG}` = '{uid}'",
+                max_results=1000,
+                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+                page_token=token,
+            )
+            for run in page:
+                found.setdefault(run.data.tags.get(TRIAL_TAG), []).append(run)
+            token = page.token
+            if not token:
+                return found
 
 
 def open_store(uri: str, experiment: str) -> Store:
@@ -149,7 +171,7 @@ def short(error: Exception) -> str:
     if (nobody := _NOBODY.search(words)) is not None:
         return f"nobody answers at {nobody[1]}: {nobody[2]}"
     if (other := _NO_MLFLOW.search(words)) is not None:
-        return f"no server of MLflow: its answer is HTTP {other[1]}"
+        return f"no MLflow server: its answer is HTTP {other[1]}"
     return f"{type(error).__name__}: {words}"[:400]
 
 

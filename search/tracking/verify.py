@@ -26,20 +26,7 @@ def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
     """One line per difference between the journal (and files) of a run and the store."""
     state = read_state(run_dir / "journal.jsonl")
     store = open_store(uri, experiment)
-    runs: dict[str | None, list[Any]] = defaultdict(list)
-    token = None
-    while True:
-        page = store.client.search_runs(
-            [store.experiment_id],
-            f"tags.`{wanted.UID_TAG}` = '{state.uid}'",
-            max_results=1000,
-            page_token=token,
-        )
-        for run in page:
-            runs[run.data.tags.get(wanted.TRIAL_TAG)].append(run)
-        token = page.token
-        if not token:
-            break
+    runs = store.runs_of(state.uid)
     parents = runs.pop(None, [])
     if len(parents) != 1:
         return [f"the search has {len(parents)} runs, expected 1"]
@@ -47,12 +34,12 @@ def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
     started = {t.id: t for t in state.in_order() if t.attempt > 0}
     found += [f"{name}: a run of no trial" for name in runs if name not in started]
     for name, trial in started.items():
-        if len(runs[name]) != 1:
-            found.append(f"{name}: {len(runs[name])} runs, expected 1")
+        if len(its := runs.get(name, [])) != 1:
+            found.append(f"{name}: {len(its)} runs, expected 1")
         else:
             found += [
                 f"{name}: {line}"
-                for line in _of_trial(state, trial, store, runs[name][0], parents[0].info.run_id)
+                for line in _of_trial(state, trial, store, its[0], parents[0].info.run_id)
             ]
     return found
 

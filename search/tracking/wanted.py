@@ -18,6 +18,7 @@ from search.paths import NAME
 from search.record.events import SECONDS, State, Status
 from search.record.measured import TEST_VALUES
 from search.record.result import RunResult, read_result, refit_of
+from search.record.settings import known_settings
 from search.record.standing import leads
 from search.record.state import RunState, TrialRecord
 from search.record.tables import Table, one_line_cause, race_table, trials_table
@@ -135,7 +136,7 @@ def trial_results(trial: TrialRecord) -> list[Point]:
 
 def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
     """Tags of a trial as it is now (of a failed one with its traceback)."""
-    settings = state.settings
+    settings = known_settings(state)
     tags = {
         UID_TAG: state.uid,
         ROLE_TAG: "trial",
@@ -147,7 +148,7 @@ def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
     }
     more = {
         "stop_reason": trial.reason,
-        "device": settings.get("device"),
+        "device": settings and settings.device,
         "split_digest": _split_digest(state),
         "cause": one_line_cause(trial) if trial.state == State.FAILED else None,
         "traceback": trial.error,
@@ -170,7 +171,9 @@ def run_name(state: RunState) -> str:
 
 
 def run_params(state: RunState) -> dict[str, str]:
-    """The settings that hold for the whole run."""
+    """The settings that hold for the whole run, all that its first line has, whoever wrote it: a
+    parameter in MLflow cannot be changed.
+    """
     settings = dict(state.sessions[0].event.settings or {}) if state.sessions else {}
     kept = {k: v for k, v in settings.items() if k not in _NO_PARAMS and v is not None}
     return {clean(name): text(value, _MAX_PARAM) for name, value in list(kept.items())[:90]}
@@ -227,7 +230,7 @@ def withdrawn(there: Mapping[str, float], state: RunState, result: RunResult | N
 
 def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
     """Tags of the search: what was searched, how honestly, how it ended."""
-    settings = state.settings
+    settings = known_settings(state)
     tags = {
         UID_TAG: state.uid,
         ROLE_TAG: "search",
@@ -240,9 +243,9 @@ def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
     }
     more = {
-        "device": settings.get("device"),
-        "seed": settings.get("seed"),
-        "trials": settings.get("trials"),
+        "device": settings and settings.device,
+        "seed": settings and settings.seed,
+        "trials": settings and settings.trials,
         "split_digest": _split_digest(state),
         "spec_digest": state.run.spec_digest,
         "space": state.run.space,
@@ -281,7 +284,8 @@ def data_parts(state: RunState) -> list[Data]:
     digest = _split_digest(state)
     if digest is None:
         return []
-    name, source = str(state.run.dataset or dataset_name(state)), str(state.settings.get("data"))
+    name, settings = str(state.run.dataset or dataset_name(state)), known_settings(state)
+    source = "" if settings is None else settings.data
     contexts = {"train": "training", "valid": "validation", "test": "test"}
     return [
         Data(f"{text(name, 400)}, {part}", digest, text(source, 2000), context)
@@ -315,7 +319,8 @@ def _cell(value: Any) -> Any:
 
 def dataset_name(state: RunState) -> str:
     """The named set, or the stem of a user's file."""
-    name = str(state.run.dataset or state.settings.get("data") or "data")
+    settings = known_settings(state)
+    name = str(state.run.dataset or (settings and settings.data) or "data")
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(name).name.split(".")[0]) or "data"
 
 
@@ -349,7 +354,8 @@ def artifacts(run_dir: Path, state: RunState) -> dict[str, Path]:
 
 
 def _split_digest(state: RunState) -> str | None:
-    return state.run.split_digest or state.settings.get("split_digest") or None
+    settings = known_settings(state)
+    return state.run.split_digest or (settings.split_digest if settings else "") or None
 
 
 # What a pair of numbers holds, by the end of the name above it or of the one above that.

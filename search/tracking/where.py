@@ -12,7 +12,6 @@ from pathlib import Path
 
 from recsys.errors import ConfigError
 from search.paths import home, import_path
-from search.record.provenance import hide_password
 from search.tracking.address import (
     DATABASES,
     keep_password,
@@ -21,6 +20,7 @@ from search.tracking.address import (
     sqlite_uri,
 )
 from search.tracking.database import check_database, check_place
+from search.words import hide_password
 
 DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"
 EXPERIMENT = "recsearch"

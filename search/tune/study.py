@@ -138,7 +138,9 @@ def frozen(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> list[F
 
 
 def frozen_trial(spec: SearchSpec, trial: StudyTrial, where: str) -> FrozenTrial:
-    """A trial as Optuna has it; see `frozen`."""
+    """A trial as Optuna has it; see `frozen`. Raises ConfigError where it does not fit the space;
+    `where`: the run, as the message names it.
+    """
     distributions = {p.name: distribution(p) for p in spec.searched() if p.name in trial.params}
     state = OPTUNA_STATES[trial.state]
     steps = dict(trial.steps) if state.is_finished() else {}

@@ -516,7 +516,7 @@ def test_decimals_of_any_size_are_ids(tmp_path):
 def test_bytes_that_are_no_text_name_their_column(tmp_path):
     table = pa.table({"user": pa.array([b"\xff\x01"], pa.binary()), "item": [1]})
     pq.write_table(table, tmp_path / "x.parquet")
-    assert "column user: user is bytes that are no UTF-8" in refusal(tmp_path / "x.parquet")
+    assert "column user: user is bytes that are not UTF-8" in refusal(tmp_path / "x.parquet")
 
 
 LISTS = {"user": [1, 2, 3], "item": [[5, 6], [], [7, 8]]}

@@ -405,4 +405,4 @@ def test_tables_start_at_a_cache_line() -> None:
     engine = make_engine(csr, model, make_config(**KINDS["hard adam"], latent_factors=16))
     arrays = [*model.views()[:2], *engine._state.means[:2], *engine._state.squares[:2]]
     assert all(array.ctypes.data % 64 == 0 for array in arrays)
-    assert aligned_zeros((3, 5), np.int64).tolist() == [[0] * 5] * 3
+    assert aligned_zeros((3, 5)).tolist() == [[0] * 5] * 3

@@ -56,6 +56,7 @@ NEGATIVES = {
     ),
 }
 
+EXCLUDED = {"train": False, "all": True}  # whether held-out items are no negatives either
 REDRAWN = {"epoch": False, "once": True}  # whether uniform negatives stay
 
 # A step with learning rate 1 from 0 against a gradient of -1/2, which both touch alike.
@@ -74,9 +75,10 @@ def test_no_word_is_forgotten_here() -> None:
         *("loss", "neg_mode", "optimizer", "adagrad_per", "redraw", "negatives_exclude", "score")
     }
     assert set(WORDS["redraw"]) == REDRAWN.keys()
-    assert [word for word in WORDS["negatives_exclude"] if leaky({"negatives_exclude": word})] == [
-        "all"
-    ]
+    assert set(WORDS["negatives_exclude"]) == EXCLUDED.keys()
+    for word, held_out in EXCLUDED.items():
+        config = config_of(negatives_exclude=word)
+        assert config.excludes_held_out == config.leaky == leaky(config.to_flat()) == held_out
 
 
 @pytest.mark.parametrize("engine", [TorchEngine, NumbaEngine])
@@ -189,8 +191,10 @@ def test_negatives_without_an_entry_are_no_others(loss: str) -> None:
             engine(model, TRAIN, config, rng=np.random.default_rng(0), exclude=None).epoch()
 
 
-def test_negatives_without_an_entry_have_no_cost() -> None:
+def test_negatives_without_an_entry_have_no_words_and_no_cost() -> None:
     config = config_of(loss="bpr").model_copy(update={"negatives": SimpleNamespace(mode="new")})
+    with pytest.raises(TypeError, match="neg_mode new has no flat parameters"):
+        config.to_flat()
     with pytest.raises(TypeError, match="neg_mode new has no cost"):
         Factorization.cost(config, Size(1, 4, 1))
 
@@ -234,6 +238,7 @@ class NewOptimizer(BaseModel):
 NEW = {
     "score": {"score": "new"},
     "redraw": {"redraw": "new"},
+    "negatives_exclude": {"negatives_exclude": "new"},
     "loss": {"loss": NewLoss()},
     "optimizer": {"optimizer": NewOptimizer()},
     "adagrad_per": {"optimizer": Adagrad.model_construct(kind="adagrad", lr=0.1, per="new")},
@@ -246,7 +251,7 @@ def test_a_word_without_an_entry_trains_in_neither_engine(word: str, engine: Any
     config = config_of(loss="bpr").model_copy(update=NEW[word])
     model = LFM(1, 4, 1, rng=np.random.default_rng(0))
     with pytest.raises((TypeError, KeyError)):
-        engine(model, TRAIN, config, rng=np.random.default_rng(0)).epoch()
+        engine(model, TRAIN, config, rng=np.random.default_rng(0), exclude=TRAIN).epoch()
 
 
 @pytest.mark.parametrize("part", ["loss", "optimizer", "mode", "score"])

@@ -237,6 +237,10 @@ class TrainConfig(ModelConfig):
                 flat["num_candidate_neg_samples"] = n
                 flat["num_hard_neg_samples"] = m
                 flat["num_random_neg_samples"] = k
+            case Even():
+                pass
+            case other:
+                raise TypeError(f"neg_mode {other.mode} has no flat parameters")
         flat["optimizer"] = self.optimizer.kind
         for key, value in self.optimizer.model_dump(exclude={"kind"}).items():
             flat["adagrad_per" if key == "per" else key] = value
@@ -293,6 +297,11 @@ class TrainConfig(ModelConfig):
     def draws_once(self) -> bool:
         """Whether uniform negatives are drawn once, for all epochs."""
         return {"epoch": False, "once": True}[self.redraw]
+
+    @property
+    def excludes_held_out(self) -> bool:
+        """Whether held-out items are no negatives either, where the engine is given them."""
+        return {"train": False, "all": True}[self.negatives_exclude]
 
     @property
     def kind(self) -> str:

@@ -80,7 +80,7 @@ class NumbaEngine:
         self.weights = model.views()
         self._epochs = self._drawn = 0
         excluded = train
-        if config.leaky and exclude is not None:
+        if config.excludes_held_out and exclude is not None:
             excluded = train.union(exclude)
         self.pool = make_pool(excluded)
         self.plan = make_plan(config, train.n_items)

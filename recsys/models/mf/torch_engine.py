@@ -61,7 +61,7 @@ class TorchEngine:
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed(int(rng.integers(2**62)))
         excluded = train
-        if config.leaky and exclude is not None:
+        if config.excludes_held_out and exclude is not None:
             excluded = train.union(exclude)
         self.sampler = TorchSampler(excluded, self.device, self.generator)
         users = torch.from_numpy(train.users().copy()).long().to(self.device)

@@ -19,6 +19,7 @@ from recsys.models.saved import save_model
 from search.cli.main import main
 from search.record.folder import RunFolder
 from search.record.result import Refitted
+from search.record.settings import settings_of
 from search.space.load import load_spec
 from tests.factories import FakeRun, save_tiny_model
 
@@ -192,7 +193,7 @@ def test_a_run_that_still_runs_is_waited_for(export: Export, run: FakeRun) -> No
     finally:
         folder.close()
     assert code == 2
-    assert "has no model yet, and still runs: wait for its end" in said
+    assert "has no model yet, and is running: wait until it ends" in said
 
 
 MISTAKES = {
@@ -299,14 +300,13 @@ def test_what_is_still_needed_is_not_written_over(name: str, export: Export, run
 
 
 def test_the_data_of_the_run_are_needed_too(export: Export, run: FakeRun) -> None:
-    data = Path(run.folder.state().settings["data"])
-    assert not data.exists()
+    settings = settings_of(run.folder.state())
+    assert not Path(settings.data).exists()
     data = Path("own.csv").resolve()
     data.write_text("user,item\n1,2\n")
     journal = run.path / "journal.jsonl"
-    settings = run.folder.state().settings
-    assert json.dumps(settings["data"]) in journal.read_text()
-    journal.write_text(journal.read_text().replace(json.dumps(settings["data"]), f'"{data}"'))
+    assert json.dumps(settings.data) in journal.read_text()
+    journal.write_text(journal.read_text().replace(json.dumps(settings.data), f'"{data}"'))
     code, _, said = export("-o", "own.csv", "--k", "3")
     assert (code, "-o own.csv: would change the data of run r" in said) == (2, True)
     assert data.read_text() == "user,item\n1,2\n"

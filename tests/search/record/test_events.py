@@ -173,5 +173,5 @@ def test_of_the_facts_of_several_sessions_the_last_count() -> None:
     state.apply(SessionBegan(name="a", settings={"trials": 3}, metric="map@50"), 1)
     state.apply(SessionEnded(status=Status.DONE), 2)
     state.apply(SessionBegan(settings={"trials": 9}), 3)
-    assert (state.run.name, state.run.metric, state.settings) == ("a", "map@50", {"trials": 9})
+    assert (state.run.name, state.run.metric, state.run.settings) == ("a", "map@50", {"trials": 9})
     assert state.status == Status.RUNNING

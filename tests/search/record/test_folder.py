@@ -28,7 +28,6 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder, check_name, default_names, save_arrays, write_atomic
 from search.record.journal import StorageError
-from search.record.provenance import hide_password, provenance
 
 BAD = [
     "",
@@ -116,6 +115,19 @@ def test_a_taken_or_impossible_place_is_refused_before_anything_is_made(tmp_path
             RunFolder.check_free(tmp_path / runs_dir, name)
         assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_run_is_made_below_a_name_that_is_no_text(tmp_path: Path, monkeypatch) -> None:
+    """Tune's writing of files would fail, with a traceback, after the folder was made."""
+    place = tmp_path / os.fsdecode(b"a\xff")
+    place.mkdir()
+    monkeypatch.chdir(place)
+    for runs_dir in ("runs", str(place), str(tmp_path / os.fsdecode(b"b\xfe"))):
+        with pytest.raises(ConfigError, match="not UTF-8") as caught:
+            RunFolder.check_free(runs_dir, "a")
+        assert str(caught.value).isprintable()
+    assert list(place.iterdir()) == []
+    RunFolder.check_free(tmp_path, "a")  # where one is does not matter
 
 
 def test_no_run_is_made_in_the_folder_of_a_job(tmp_path: Path, monkeypatch) -> None:
@@ -303,14 +315,3 @@ def test_tables_say_what_the_journal_says(tmp_path: Path) -> None:
     assert list(epochs[0]) == ["id", *columns]
     assert [r["value"] for r in race] == ["0.25", "0.5"]
     assert best["id"] == "t0"
-
-
-def test_provenance_keeps_earlier_sessions_and_no_password() -> None:
-    first = provenance(None, split={"digest": "abc"}, settings={"uri": ["sql://a:secret@h"]})
-    assert "secret" not in json.dumps(first)
-    second = provenance(first, split={"digest": "abc"})
-    assert len(second["sessions"]) == 2
-    assert second["packages"]["numpy"] == np.__version__
-    assert second["machine"]["cores"] >= 1
-    assert json.loads(json.dumps(second)) == second
-    assert "secret" not in hide_password("x --tracking-uri http://ann:secret@h:5000/a?b=1")

@@ -190,7 +190,8 @@ def test_a_journal_that_lost_its_end_does_not_vouch_for_the_files(
 ) -> None:
     run.close()
     journal = run.path / "journal.jsonl"
-    journal.write_bytes(journal.read_bytes()[:400])
+    first, second, *_ = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(first + second[:9])
     for options in (("-o", "out.csv"), ("-o", "out.csv", "--k", "2"), ("--vectors", "v")):
         assert main(["export", "r", *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()

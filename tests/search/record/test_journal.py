@@ -83,7 +83,7 @@ def test_a_trial_is_read_back(tmp_path: Path) -> None:
     assert trial.column("map@50") == [0.01, 0.02, 0.03]
     assert trial.metrics == ("map@50",)
     assert (trial.started, trial.ended) == (11.0, 20.0)
-    assert state.settings == {"seed": 3}
+    assert state.run.settings == {"seed": 3}
     assert leader(state.in_order()) is trial
     assert state.offset == path.stat().st_size
     # 3 x 0.75 s busy between 11.0 and 20.0

@@ -30,10 +30,9 @@ def run(home: Path, name: str, *, users: int = 400, data: str = "d1", **result: 
     mine = VALUES[name][:users]
     save_test_values(path, UserValues(np.arange(users, dtype=np.int32), mine))
     journal = path / JOURNAL
-    settings = f'"settings":{{"data_digest":"{data}","seed":42}}'
     text = journal.read_text()
-    assert '"settings":{"seed":42}' in text
-    journal.write_text(text.replace('"settings":{"seed":42}', settings))
+    assert '"data_digest":""' in text
+    journal.write_text(text.replace('"data_digest":""', f'"data_digest":"{data}"'))
     return path
 
 

@@ -107,12 +107,12 @@ def test_what_follows_the_trials_does_not_grow_with_them(
 def test_where_nothing_can_be_told_it_is_said(monkeypatch: pytest.MonkeyPatch, cores: None) -> None:
     monkeypatch.setattr(estimate_module, "run_probe", lambda *_: Failure("it broke", "at length"))
     (line,) = estimate(load("demo"), SPEC, lambda _: None)
-    assert line == "note: what a search takes cannot be measured: it broke"
+    assert line == "note: how long a search takes cannot be measured: it broke"
     pairs = CSR.from_pairs(np.array([0, 1]), np.array([0, 1]), 2, 2)
     ids = np.arange(2)
     tiny = Dataset(Interactions(pairs, np.zeros(2), ids, ids, ordered=False), None, None, None)
     (line,) = estimate(tiny, SPEC, lambda _: None)
-    assert line.startswith("note: what a search takes cannot be measured: ")
+    assert line.startswith("note: how long a search takes cannot be measured: ")
 
 
 def test_what_is_measured_is_what_is_said(cores: None) -> None:

@@ -23,7 +23,13 @@ from recsys.split import HoldOut, Split, SplitPlan, make_split, resplit
 from search.record.events import read, write
 from search.record.settings import Settings
 from search.record.state import RunState
-from search.run.evidence import check_evidence, default_evidence, evidence, newcomers
+from search.run.evidence import (
+    SettingError,
+    check_evidence,
+    default_evidence,
+    evidence,
+    newcomers,
+)
 from search.run.session import first_line
 from search.space.load import SearchSpec, load_spec
 from search.stages.result import told
@@ -67,6 +73,7 @@ def refusal(data: Dataset, *settings_: str) -> str:
     message = str(caught.value)
     assert message.startswith("mine.csv: ")
     assert "\n" not in message
+    assert isinstance(caught.value, SettingError) == ("--set" in message)  # `refit` asks for it
     return message
 
 
@@ -435,7 +442,7 @@ class TestByDate:
 
     def test_nobody_comes_back(self) -> None:
         plan = SplitPlan("time", HoldOut("since", 20 * 86_400), HoldOut("since", 8 * 86_400))
-        with pytest.raises(InputError, match="expected users who come back") as caught:
+        with pytest.raises(SettingError, match="expected users who come back") as caught:
             evidence(self.data(back=0), plan)
         assert "1970-01-21" in str(caught.value)
 

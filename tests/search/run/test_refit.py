@@ -51,7 +51,7 @@ from search.record.result import (
     refit_of,
     write_result,
 )
-from search.record.settings import Settings
+from search.record.settings import Settings, settings_of
 from search.run import again as again_module
 from search.run import refit as refit_module
 from search.run import refit_record
@@ -191,7 +191,7 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     assert f"test        map@5 {result.test:.4f}" in said and "(0.2500 then" in said
 
     # the model: the winner's config and epochs on everything, by the plain way
-    settings = Settings.from_dict(state.settings)
+    settings = settings_of(state)
     opened = open_data(SPEC, settings, "r2", lambda _: None)
     trial = origin.state().trials["t0001"]
     seed = trial_seed(42, "refit:t0001")
@@ -284,7 +284,7 @@ def test_each_model_is_trained_on_what_it_may_see(
     monkeypatch.setattr(Recipe, "config", PopularityConfig())
     assert call("refit", "r", "--data", "new.csv", "--name", "r2")[0] == 0
     state = RunFolder.open(home / "runs", "r2").state()
-    opened = open_data(SPEC, Settings.from_dict(state.settings), "r2", lambda _: None)
+    opened = open_data(SPEC, settings_of(state), "r2", lambda _: None)
     split, then = opened.split, load_catalogue(origin.path / MODEL)
     assert split.test is not None
     validation, test, earlier, final = trained  # and the rivals by their own door
@@ -311,7 +311,7 @@ def test_the_linear_rival_of_the_run_keeps_its_config(home: Path, call: Call) ->
     made = RunFolder.open(home / "runs", "r2")
     result, state = read_result(made.path), made.state()
     assert result is not None
-    opened = open_data(SPEC, Settings.from_dict(state.settings), "r2", lambda _: None)
+    opened = open_data(SPEC, settings_of(state), "r2", lambda _: None)
     split, config = opened.split, config_from_flat(dict(ease))
     assert split.test is not None
     values = []
@@ -356,8 +356,9 @@ def test_a_result_that_is_lost_is_said_first_and_made_again(home: Path, call: Ca
     before = read_result(made)
     assert before is not None
     (made / RESULT).unlink()
-    code, said = call("--resume", "--run", "r2")
+    code, said = call("--resume", "--run", "r2", "--cpus-per-trial", "2")
     assert code == 0, said
+    assert "note: --cpus-per-trial had no effect: nothing ran" in said
     again = read_result(made)
     assert again is not None and again.wall_s is not None and before.wall_s is not None
     assert again.model_copy(update={"wall_s": before.wall_s}) == before
@@ -461,7 +462,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "few items": (few_items, "has only 4 items, and run r makes lists of 5"),
     "lists too short for the split": (
         short_lists,
-        "(refit keeps the split of run r: with another, it is a new search)",
+        "(refit keeps the settings of run r: with others, it is a new search)",
     ),
     "files of somebody else": (damaged, "is not the file that this run's refit made"),
     "no such column": (

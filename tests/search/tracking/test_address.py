@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from recsys.errors import ConfigError
-from search.record.provenance import hide_password
 from search.tracking import address
 from search.tracking.address import (
     HIDDEN,
@@ -22,6 +21,7 @@ from search.tracking.address import (
     sqlite_uri,
     with_password,
 )
+from search.words import hide_password
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
 PATHS = st.lists(NAMES.filter(lambda n: n not in (".", "..")), min_size=1, max_size=4).map(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from search.tracking.champion import model_digest
 from search.tracking.pyfunc import ServedRecommender
 from search.tracking.store import import_mlflow
 from search.tracking.verify import verify_delivery
-from tests.factories import FakeRun, save_tiny_model
+from tests.factories import SETTINGS, FakeRun, save_tiny_model
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 README = Path(__file__).resolve().parents[3] / "README.md"
@@ -183,7 +184,7 @@ def test_the_model_of_the_readme(
     uri = sqlite_store(tmp_path / "mlflow" / "store")
     run = FakeRun(tmp_path / "runs", "a")
     data = f"ml-100k (rating >= {SETS['ml-100k'].min_rating:g})"
-    run.began(settings={"data": "ml-100k"}, dataset=data)
+    run.began(settings=asdict(SETTINGS), dataset=data)
     run.trial()
     rng = np.random.default_rng(0)
     seen = CSR.from_pairs(np.array([0, 1, 1, 2]), np.array([3, 0, 1, 2]), 3, 200)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from search.tracking.moved import bring_along
 from search.tracking.store import artifact_root
 from search.tracking.verify import verify_delivery
 from search.tracking.where import default_tracking_uri
-from tests.factories import FakeRun, journal_of
+from tests.factories import SETTINGS, FakeRun, journal_of
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 
@@ -28,7 +29,8 @@ def project(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def run_in(path: Path, uri: str | None, delivered: str | None = None) -> Path:
     folder = path / "runs" / "r"
-    journal_of(folder, SessionBegan(name="r", settings={"tracking_uri": uri}))
+    settings = asdict(replace(SETTINGS, tracking_uri=uri))
+    journal_of(folder, SessionBegan(name="r", settings=settings))
     if delivered is not None:
         (folder / "delivery.json").write_text(json.dumps({"uri": delivered, "run_id": "x"}))
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from search.record.result import Comparison, RefitOf, succeeds
 from search.tracking.memory import delivery_status
 from search.tracking.succession import judged
 from search.tracking.verify import make_champion, verify_delivery
-from tests.factories import FakeRun
+from tests.factories import SETTINGS, FakeRun
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 400)
@@ -76,7 +77,7 @@ class Told(FakeRun):
         super().__init__(runs, name, seed)
 
     def session(self) -> None:
-        settings = {"data": "ml-100k", "seed": 42, "data_digest": self.known["data"]}
+        settings = asdict(replace(SETTINGS, data_digest=self.known["data"]))
         split, metric = self.known["split"], self.known["metric"]
         self.began(settings=settings, split_digest=split, metric=metric)
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from search.tracking.where import (
     courier_environment,
     default_tracking_uri,
 )
-from tests.factories import FakeRun, fake_run
+from tests.factories import SETTINGS, FakeRun, fake_run
 from tests.search.tracking.tracking_help import (
     SHORT,
     active_runs,
@@ -483,7 +484,7 @@ def test_a_password_is_written_nowhere(tmp_path: Path, monkeypatch: pytest.Monke
     run.trial()
     uri = check_tracking_uri("http://ann:hunter2@127.0.0.1:9")
     assert uri == "http://ann:***@127.0.0.1:9"
-    run.journal.append(SessionBegan(settings={"tracking_uri": uri}))
+    run.journal.append(SessionBegan(settings=asdict(replace(SETTINGS, tracking_uri=uri))))
     with Tracker(run.path, uri, interval_s=0.1, last_effort_s=1.0) as tracker:
         wait_until((run.path / "delivery.json").exists)
         assert tracker.pid is not None
