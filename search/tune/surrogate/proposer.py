@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ FLOOR = -2.0  # nothing is worse than twice the way from the best value down to 
 REFIT = 1.04  # lengths and variances are found anew when trials have grown by this factor
 TRIED = 50  # promising configs that may turn out to be known
 COST_PART = 0.5  # the power of the cost by which an improvement is divided
-PRICED = 300  # configs of a space, drawn at random, from which costs are learned
+PRICED = 200  # configs of a space, drawn at random, from which costs are learned
 
 
 @dataclass
@@ -101,7 +102,7 @@ class Surrogate:
     ) -> None:
         self._spec, self._startup, self._judged, self._fit = spec, startup, judged, fit
         self._cube = Cube(spec)
-        self._cost = None if cost is None else Costs(spec, self._cube, cost)
+        self._price = cost
         self._running: dict[int, _Trial] = {}
         self._ended = 0
         # Of each observation: the number of its trial, its part, its value (NaN: it failed), row.
@@ -161,6 +162,8 @@ class Surrogate:
     def _promising(self, rng: np.random.Generator, known: Known) -> dict[str, Value] | None:
         """The best config that is not known; None where all that were looked at are."""
         seen = self._seen()
+        if not len(seen):
+            return None
         process = Process(seen, self._likely(seen))
         best = float(process.at_end(np.unique(seen.rows, axis=0))[0].max())
         supposed = self._stopped[-STOPPED:]
@@ -184,7 +187,11 @@ class Surrogate:
     def _worth(self, process: Process, rows: Rows, best: float) -> Values:
         """Logarithm of the expected improvement, for the root of what it costs."""
         gain = improvement(process, rows, best)
-        return gain if self._cost is None else gain - COST_PART * self._cost.logs(rows)
+        return gain if self._costs is None else gain - COST_PART * self._costs.logs(rows)
+
+    @cached_property
+    def _costs(self) -> Costs | None:
+        return None if self._price is None else Costs(self._spec, self._cube, self._price)
 
     def _seen(self) -> Seen:
         """What is learned from, values scaled; of very many observations a part."""

@@ -12,14 +12,24 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from recsys.models.base import Size
 from search.record.events import State
 from search.space.domains import Value
 from search.space.load import SearchSpec, load_spec
 from search.tune.new_configs import NoNewConfigError
+from search.tune.pace import whole_work
 from search.tune.study import StudyTrial
 from search.tune.surrogate import proposer as proposers
+from search.tune.surrogate.cube import Cube
 from search.tune.surrogate.gaussian import Process, Seen
-from search.tune.surrogate.proposer import Surrogate, improvement, scaled, spread
+from search.tune.surrogate.proposer import (
+    Cost,
+    Costs,
+    Surrogate,
+    improvement,
+    scaled,
+    spread,
+)
 
 SPACE = """
 max_epochs: 80
@@ -228,6 +238,44 @@ def test_lengths_are_found_anew_as_trials_grow(spec: SearchSpec) -> None:
     assert at == sorted(at)
     assert set(range(2, 20)) <= set(at)  # each of the first
     assert len(set(at[20:])) < 20
+
+
+def test_trials_that_never_reported_teach_nothing(spec: SearchSpec) -> None:
+    made = make(spec, startup=1)
+    for number in range(3):
+        made.propose(1, number, lambda _: False)
+        made.tell(number, State.PRUNED, None, None)
+    assert not made._points
+
+
+def test_of_two_that_promise_as_much_the_cheaper_one_is_taken(spec: SearchSpec) -> None:
+    """Only lr decides what is reached, and only margin what it costs."""
+
+    def margins(cost: Cost | None) -> float:
+        made, found = Surrogate(spec, 5, lambda _: RUNGS, cost=cost), []
+        for number in range(25):
+            params = made.propose(1, number, lambda _: False)
+            finish(made, number, math.exp(-(math.log10(params["lr"] / 0.03) ** 2)))
+            found.append(params["margin"])
+        return float(np.mean(found[10:]))
+
+    dear = margins(lambda config: math.exp(config.to_flat()["margin"]))
+    cheap = margins(lambda config: math.exp(-config.to_flat()["margin"]))
+    assert dear < 1.5
+    assert cheap > 2.5
+
+
+@pytest.mark.parametrize("space", ["bpr_hard", "cosine"])
+def test_costs_are_learned_as_they_are(space: str) -> None:
+    spec, size = load_spec(space), Size(3000, 2000, 100_000)
+    cube = Cube(spec)
+    costs = Costs(spec, cube, lambda config: whole_work(config, size))
+    rng = np.random.default_rng(9)
+    configs = [spec.sample(rng) for _ in range(100)]
+    exact = np.log([whole_work(spec.train_config(c), size) for c in configs])
+    off = costs.logs(cube.rows(configs)) - exact
+    assert np.ptp(exact) > 1
+    assert np.sqrt(np.mean(off**2)) < 0.1
 
 
 def test_values_are_scaled_by_what_lies_above_the_median() -> None:
