@@ -100,7 +100,7 @@ def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -
         patience=lambda: None, lost=lambda: None, fetch=lambda ref: ref, put=lambda content: content
     )
     stages.settings = known(seed=1, time_budget=None, storage=None, settles=False)
-    stages.split = known(train=None)
+    stages.split = known(train=CSR.from_pairs(np.arange(2), np.arange(2), 2, 100))
     stages.dataset = known(interactions=known(n_items=100))
     (run.folder.ray / "trial").mkdir(parents=True)
     search(stages)
