@@ -16,7 +16,14 @@ class InputError(UserError):
 
 
 class ConfigError(UserError):
-    """A configuration or space that cannot be used."""
+    """A configuration or space that cannot be used.
+
+    parameter: the flat parameter of a config that is to be changed, where it is one.
+    """
+
+    def __init__(self, message: str, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class DivergedError(ArithmeticError):

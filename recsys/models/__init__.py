@@ -147,7 +147,7 @@ def leaky(flat: Mapping[str, Any] | None) -> bool:
 def _entry(name: object) -> Entry:
     found = (MODELS.get(name) or COMPOSED.get(name)) if isinstance(name, str) else None
     if found is None:
-        raise ConfigError(f"model is {name!r}: expected one of {', '.join(MODELS)}")
+        raise ConfigError(f"model is {name!r}: expected one of {', '.join(MODELS)}", "model")
     return found
 
 

@@ -119,12 +119,13 @@ class ModelConfig(BaseModel):
         if unknown:
             raise ConfigError(
                 f"{unknown[0]} has no meaning with model {cls.model}: remove it or check its "
-                "spelling"
+                "spelling",
+                unknown[0],
             )
         try:
             return cls(**values)
         except ValidationError as error:
-            raise ConfigError(first_problem(error)) from None
+            raise first_problem(error) from None
 
     def to_flat(self) -> dict[str, Any]:
         """The flat parameters that `from_flat` turns back into this config."""
@@ -183,19 +184,22 @@ def _brief(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def first_problem(error: ValidationError, names: dict[str, str] | None = None) -> str:
-    """The first problem of a pydantic error, in one line.
+def first_problem(error: ValidationError, names: dict[str, str] | None = None) -> ConfigError:
+    """The first problem of a pydantic error, in one line, as the error to raise.
 
-    names: the flat name of a parameter by its dotted location, where they differ.
+    names: the flat name of a parameter by its dotted location, where they differ. A validator
+    raises ConfigError itself, with the parameter that it blames.
     """
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     name = (names or {}).get(where, where.rsplit(".", 1)[-1])
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
+        found = first["ctx"]["error"]
+        return found if isinstance(found, ConfigError) else ConfigError(str(found))
     got = first.get("input")
     shown = "" if first["type"] == "missing" or isinstance(got, dict) else f" is {got!r}:"
-    return f"{name}{shown} {first['msg'][0].lower()}{first['msg'][1:]}".strip()
+    said = f"{name}{shown} {first['msg'][0].lower()}{first['msg'][1:]}".strip()
+    return ConfigError(said, name)
 
 
 class Model(ABC):

@@ -49,9 +49,9 @@ class Reason(StrEnum):
     """Why a trial ended.
 
     By itself: `EPOCHS` (all of them), `PATIENCE`, `TIME` (its own limit, or the run's when it is
-    pruned), `ERROR` (it raised). From outside: `ASHA`, `WORKER` (it died in every attempt), and
-    why the search stopped: `FAILURES` (the first trials all failed), `WORKERS` (none starts),
-    `STOPPED` (no other reason is known).
+    pruned), `ERROR` (it raised). From outside: `ASHA` (the scheduler of that name), `WORKER` (it
+    died in every attempt), and why the search stopped: `FAILURES` (the first trials all failed),
+    `WORKERS` (none starts), `STOPPED` (no other reason is known).
     """
 
     EPOCHS = "epochs"

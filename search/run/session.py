@@ -233,7 +233,7 @@ class Session:
         began = first_line(folder.name, spec, settings, self.dataset, self.split)
         journal.append(began, sync=True)
         state = folder.state()
-        self.display.done = sum(t.finished for t in state.trials.values())
+        self.display.take_up(state.trials.values())
         new_work = self.extends or not searched_for(state, spec.trials)
         if new_work and self.display.done < spec.trials:
             # More trials (--extend) may change the winner: what was built on the old one is stale.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from search.record.events import State, stages_of
-from search.record.state import may_win
+from search.record.state import TrialRecord, may_win
 
 PIECES = 2  # that tell how long one takes: the first has workers that start, and may be a rival
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
@@ -99,15 +99,28 @@ class Progress:
         trial = self.running.pop(trial_id, None) or Shown(trial_id, {}, self.leaky)
         if value is not None and value == value:
             trial.best = value
-        if state != State.FAILED and self._shows(trial):
-            wins = may_win(state, reason)
-            if (wins, trial.best) > (self.best_may_win, self._best_ended_value()):
-                self.best_ended, self.best_may_win = trial, wins
+        self._rank(trial, state, reason)
         self.ended[state] += 1
         self.done += 1
         how = Ended(trial_id, state, value, " ".join(str(reason or "").split()))
         self.recent.append(how)
         return trial, how
+
+    def take_up(self, earlier: Iterable[TrialRecord]) -> None:
+        """What sessions before this one have left: how many trials have ended, the best of them."""
+        for trial in earlier:
+            if trial.finished:
+                self.done += 1
+                best = Shown(trial.id, trial.params, trial.leaky, trial.epochs)
+                best.best = best.best if trial.value is None else trial.value
+                self._rank(best, trial.state, trial.reason)
+
+    def _rank(self, trial: Shown, state: State, reason: str | None) -> None:
+        """Keep a trial that has ended where it is the best of those."""
+        if state != State.FAILED and self._shows(trial):
+            wins = may_win(state, reason)
+            if (wins, trial.best) > (self.best_may_win, self._best_ended_value()):
+                self.best_ended, self.best_may_win = trial, wins
 
     def enter(self, stage: str) -> None:
         """A stage begins, and its clock with it."""

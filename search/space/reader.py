@@ -257,9 +257,9 @@ def probe(spec: SearchSpec, root: Node, *, changed: bool = False) -> SearchSpec:
         try:
             spec.train_config(params)
         except ConfigError as error:
-            first = str(error).split(" ", 1)[0]
-            if node.path == ("params",) and first in {p.name for p in spec.params}:
-                raise node.child(first, None).fail(str(error)) from None
+            name = error.parameter
+            if node.path == ("params",) and name in {p.name for p in spec.params}:
+                raise node.child(name, None).fail(str(error)) from None
             raise node.fail(f"{error} (possible in this space: {_short(params)})") from None
 
     def first_ones() -> None:

@@ -77,6 +77,7 @@ def search(run: Stages) -> Searched:
         _settling(run),
         run.reserve,
         shelf,
+        scheduler.ends_for,
     )
     todo = spec.trials - sum(t.finished for t in state.trials.values())
     if recorder.settling is not None and recorder.settling.reached:  # before a resume
@@ -188,7 +189,7 @@ def end_leftovers(run: Stages, reason: Reason | None) -> None:
         value = steps[-1][1] if steps else None
         best_epoch = next((epoch for epoch, best in steps if best == value), None)
         last = Report(trial.epochs, value, best_epoch) if trial.epochs else None
-        how = judge(last, reason or Reason.STOPPED)
+        how = judge(last, reason)
         end = TrialEnded(
             id=trial.id,
             state=how.state,

@@ -77,7 +77,7 @@ def judge(
     """What the last report of a trial means.
 
     report: None where nothing was reported.
-    stopped_by: why the whole search stops, if it does; else ASHA stopped the trial.
+    stopped_by: why it was stopped, where it did not end by itself.
     death: why there is no further report, where its worker died in every attempt.
 
     A value that is not finite is a failure, whatever else is said.
@@ -94,4 +94,4 @@ def judge(
         return Outcome(State.FAILED, Reason.ERROR, None, cause)
     if said.stop is not None:
         return Outcome(State.COMPLETE, Reason(said.stop), known)
-    return Outcome(State.PRUNED, stopped_by or Reason.ASHA, known)
+    return Outcome(State.PRUNED, stopped_by or Reason.STOPPED, known)

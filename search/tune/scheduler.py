@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from recsys.models import ModelConfig
+from search.record.events import Reason
 from search.space.spec import SearchSpec
 from search.tune.outcome import OBJECTIVE, Report
 from search.tune.pace import epochs_of, paced_rungs, space_rungs
@@ -28,6 +29,7 @@ class ToTheEnd(FIFOScheduler):
     """
 
     _metric = OBJECTIVE
+    ends_for = Reason.STOPPED  # what is noted of a trial that it ends
 
     def __init__(self, spec: SearchSpec, paced: bool = False) -> None:
         super().__init__()
@@ -109,6 +111,8 @@ class EpochASHA(ToTheEnd):
     reached. Each model has rungs of its own: an epoch of one is not an epoch of another. Trials
     whose lengths differ meet after the same part of it.
     """
+
+    ends_for = Reason.ASHA
 
     def __init__(self, spec: SearchSpec, paced: bool = False) -> None:
         super().__init__(spec, paced)

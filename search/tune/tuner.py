@@ -170,6 +170,7 @@ class Recorder(Callback):
     settling: Settling | None = None  # of a search that ends by itself
     reserve: Reserve | None = None  # of a run with a time budget
     shelf: Shelf | None = None  # where long trials keep their checkpoints
+    ends_for: Reason = Reason.STOPPED  # why a trial was stopped that the scheduler has stopped
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
@@ -230,7 +231,7 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         """It ended in order: by itself, or stopped by the scheduler or the run's end."""
-        self._end(trial, judge(Report.of(trial.last_result), self.watch.reason))
+        self._end(trial, judge(Report.of(trial.last_result), self.watch.reason or self.ends_for))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """It failed in every attempt that it had."""

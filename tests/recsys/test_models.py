@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
@@ -141,6 +142,42 @@ def test_more_data_costs_more(name: str) -> None:
     large = model_of(config).cost(config, Size(10_000, 5_000, 1_000_000))
     assert 0 < small.memory < large.memory
     assert 0 < small.work < large.work
+
+
+HARD = {"neg_mode": "hard", "num_candidate_neg_samples": 5}
+COSINE = {"loss": "softmax", "score": "cosine"}
+
+
+@pytest.mark.parametrize(
+    ("flat", "blamed"),
+    [
+        ({"model": "gone"}, "model"),
+        ({"model": "ease", "speed": 1}, "speed"),
+        ({"model": "ease", "l2": -1.0}, "l2"),
+        ({"speed": 1}, "speed"),
+        ({"lr": 99.0}, "lr"),
+        ({"loss": "gone"}, "loss"),
+        ({"neg_mode": "fixed"}, "neg_sample_num"),
+        ({"neg_mode": "fixed", "neg_sample_num": 0}, "neg_sample_num"),
+        ({"neg_mode": "hard"}, "num_candidate_neg_samples"),
+        (HARD, "neg_mode"),
+        ({**HARD, "hard_fraction": 2}, "hard_fraction"),
+        ({**HARD, "num_hard_neg_samples": 6}, "num_hard_neg_samples"),
+        ({**HARD, "num_hard_neg_samples": 5, "loss": "bce"}, "neg_mode"),
+        ({"score": "cosine"}, "score"),
+        ({**COSINE, "l2": 0.1}, "l2"),
+        ({**COSINE, "init_std": 0.1}, "init_std"),
+    ],
+    ids=str,
+)
+def test_a_refusal_says_which_parameter_it_is_about(flat: dict[str, Any], blamed: str) -> None:
+    needed = {} if "model" in flat else {"lr": 0.1}
+    with pytest.raises(ConfigError) as caught:
+        config_from_flat(needed | flat)
+    assert caught.value.parameter == blamed
+    assert str(caught.value).startswith(blamed)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.parameter) == (str(caught.value), blamed)
 
 
 def test_the_model_of_a_factorization_needs_no_name() -> None:

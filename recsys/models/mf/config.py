@@ -74,9 +74,10 @@ class Hard(_Frozen):
     @model_validator(mode="after")
     def _m_at_most_n(self) -> Hard:
         if self.hard > self.candidates:
-            raise ValueError(
+            raise ConfigError(
                 f"num_hard_neg_samples (M) is {self.hard}: expected at most "
-                f"num_candidate_neg_samples (N), which is {self.candidates}"
+                f"num_candidate_neg_samples (N), which is {self.candidates}",
+                "num_hard_neg_samples",
             )
         return self
 
@@ -162,8 +163,7 @@ class TrainConfig(ModelConfig):
     def _legal(self) -> TrainConfig:
         if isinstance(self.loss, Bce) and isinstance(self.negatives, Hard):
             others = " or ".join(kind for kind in _OF_LOSS if kind != "bce")
-            # pydantic wants a ValueError here
-            raise ValueError(f"neg_mode hard needs loss {others}, got bce")  # noqa: TRY004
+            raise ConfigError(f"neg_mode hard needs loss {others}, got bce", "neg_mode")
         if self.cosine:
             self._legal_cosine()
         return self
@@ -171,12 +171,14 @@ class TrainConfig(ModelConfig):
     def _legal_cosine(self) -> None:
         if not isinstance(self.loss, Softmax):
             # without a temperature, scores between -1 and 1 hardly differ to a loss
-            raise ValueError(f"score cosine needs loss softmax, got {self.loss.kind}")  # noqa: TRY004
+            raise ConfigError(f"score cosine needs loss softmax, got {self.loss.kind}", "score")
         decay = "weight_decay" if isinstance(self.optimizer, Adam) else "l2"
         if getattr(self.optimizer, decay):
-            raise ValueError(f"{decay} has no meaning with score cosine: factors keep their length")
+            said = "has no meaning with score cosine: factors keep their length"
+            raise ConfigError(f"{decay} {said}", decay)
         if self.init_std != type(self).model_fields["init_std"].default:
-            raise ValueError("init_std has no meaning with score cosine: factors have length 1")
+            said = "has no meaning with score cosine: factors have length 1"
+            raise ConfigError(f"init_std {said}", "init_std")
 
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> Self:
@@ -201,7 +203,9 @@ class TrainConfig(ModelConfig):
         negatives: dict[str, Any] = {"mode": left.pop("neg_mode", _DEFAULTS["neg_mode"])}
         if negatives["mode"] == "fixed":
             if "neg_sample_num" not in left:
-                raise ConfigError("neg_sample_num is missing: neg_mode fixed needs it")
+                raise ConfigError(
+                    "neg_sample_num is missing: neg_mode fixed needs it", "neg_sample_num"
+                )
             negatives["count"] = left.pop("neg_sample_num")
         elif negatives["mode"] == "hard":
             negatives |= _hard_from_flat(left)
@@ -215,12 +219,13 @@ class TrainConfig(ModelConfig):
             name = sorted(left)[0]
             raise ConfigError(
                 f"{name} has no meaning with loss {loss['kind']}, neg_mode {negatives['mode']}, "
-                f"optimizer {optimizer['kind']}: remove it or check its spelling"
+                f"optimizer {optimizer['kind']}: remove it or check its spelling",
+                name,
             )
         try:
             return cls(loss=loss, negatives=negatives, optimizer=optimizer, **rest)  # type: ignore[arg-type]
         except ValidationError as error:
-            raise ConfigError(first_problem(error, _FLAT_NAME)) from None
+            raise first_problem(error, _FLAT_NAME) from None
 
     def to_flat(self) -> dict[str, Any]:
         """The flat parameters that `from_flat` turns back into this config.
@@ -324,16 +329,23 @@ def _tags(name: str, key: str, *parts: type[BaseModel]) -> Parameter:
 
 def _hard_from_flat(left: dict[str, Any]) -> dict[str, Any]:
     if "num_candidate_neg_samples" not in left:
-        raise ConfigError("num_candidate_neg_samples (N) is missing: neg_mode hard needs it")
+        raise ConfigError(
+            "num_candidate_neg_samples (N) is missing: neg_mode hard needs it",
+            "num_candidate_neg_samples",
+        )
     n = left.pop("num_candidate_neg_samples")
     if ("num_hard_neg_samples" in left) == ("hard_fraction" in left):
-        raise ConfigError("neg_mode hard needs exactly one of num_hard_neg_samples, hard_fraction")
+        raise ConfigError(
+            "neg_mode hard needs exactly one of num_hard_neg_samples, hard_fraction", "neg_mode"
+        )
     if "num_hard_neg_samples" in left:
         m = left.pop("num_hard_neg_samples")
     else:
         fraction = left.pop("hard_fraction")
         if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-            raise ConfigError(f"hard_fraction is {fraction!r}: expected a number in (0, 1]")
+            raise ConfigError(
+                f"hard_fraction is {fraction!r}: expected a number in (0, 1]", "hard_fraction"
+            )
         m = max(1, round(fraction * n)) if isinstance(n, int) else n
     return {"candidates": n, "hard": m, "random": left.pop("num_random_neg_samples", 0)}
 

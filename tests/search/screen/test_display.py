@@ -14,6 +14,7 @@ from rich.console import Console
 
 from search.record.events import State
 from search.record.result import RunResult
+from search.record.state import TrialRecord
 from search.screen import display as display_module
 from search.screen.display import Display
 from search.screen.progress import ENDS
@@ -263,12 +264,36 @@ def test_plain_output_is_looked_at_until_the_end(monkeypatch):
     assert out.getvalue() == said
 
 
-def test_a_resumed_run_counts_on():
-    display, out, _ = plain(total=10, done=6)
+def earlier(number: int, state: State, value: float | None, **config: Any) -> TrialRecord:
+    return TrialRecord(
+        f"t{number}", number, {"lr": number}, config, 0, 0.0, state=state, value=value
+    )
+
+
+def test_a_resumed_run_counts_on_and_knows_the_best_of_before():
+    display, out, _ = plain(total=10)
+    display.take_up(
+        [
+            earlier(0, State.COMPLETE, 0.2),
+            earlier(1, State.COMPLETE, 0.3),
+            earlier(2, State.PRUNED, 0.9),
+            earlier(3, State.FAILED, 0.9),
+            earlier(4, State.COMPLETE, 0.9, negatives_exclude="all"),
+            earlier(5, State.COMPLETE, None),
+            earlier(6, State.RUNNING, None),
+        ]
+    )
+    assert display.best is not None
+    assert (display.best.id, display.best.params) == ("t1", {"lr": 1})
     with display.live():
-        display.trial_started("t6", {})
-        display.trial_ended("t6", State.COMPLETE, 0.1, "epochs")
-    assert "[7/10] t6" in out.getvalue()
+        for name, value in (("t6", 0.25), ("t7", 0.4)):
+            display.trial_started(name, {})
+            display.trial_ended(name, State.COMPLETE, value, "epochs")
+    lines = out.getvalue().splitlines()
+    assert lines[-2:] == [
+        "[7/10] t6 completed map@10 0.2500",
+        "[8/10] t7 completed map@10 0.4000 the best so far",
+    ]
 
 
 def test_no_escape_sequence_without_a_terminal():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.space.load import load_spec
+from search.space.load import SearchSpec, load_spec
 from tests.search.space.test_space import MINIMAL, read
 
 # What is wrong, and what the one line has to say about it.
@@ -149,6 +149,29 @@ def test_bce_with_hard_negatives_fails_at_load(tmp_path: Path) -> None:
               neg_mode: {choice: [even, hard]}
               num_candidate_neg_samples: {value: 9, when: {neg_mode: hard}}
               num_hard_neg_samples: {value: 3, when: {neg_mode: hard}}
+            """,
+        )
+
+
+@pytest.mark.parametrize(
+    ("blamed", "where"), [("lr", r"line 3: params\.lr: "), ("gone", "line 2: params: "), (None, "")]
+)
+def test_what_is_wrong_is_looked_for_where_the_error_says(
+    blamed: str | None, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ConfigError("latent_factors and others do not go together", blamed)
+
+    monkeypatch.setattr(SearchSpec, "train_config", refused)
+    with pytest.raises(
+        ConfigError, match=f"{where or 'line 2: params: '}latent_factors and others"
+    ):
+        read(
+            tmp_path,
+            """
+            params:
+              lr: {low: 0.01, high: 0.1}
+              latent_factors: {choice: [8, 16]}
             """,
         )
 

@@ -10,6 +10,7 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler
 
 from recsys.errors import ConfigError
+from search.record.events import Reason
 from search.space.load import SearchSpec, load_spec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 from search.tune import proposers
@@ -26,6 +27,7 @@ SAMPLED = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSa
 LEARNS = {"gp": Surrogate, "tpe": Memory}
 PROPOSES = ("gp", "tpe", "random")
 STOPPERS = {"asha": schedulers.EpochASHA, "none": schedulers.ToTheEnd}
+ENDS_FOR = {"asha": Reason.ASHA, "none": Reason.STOPPED}  # what is noted of a trial that it ends
 
 
 def countable(*settings: str) -> SearchSpec:
@@ -38,7 +40,7 @@ def test_the_words_have_an_entry_in_both_rooms_and_no_other_word_has() -> None:
     assert SEARCHERS.keys() == SAMPLERS.keys()
     assert {word for word, way in SEARCHERS.items() if way.learns} == proposers.PROPOSERS.keys()
     assert proposers.PROPOSERS.keys() == LEARNS.keys()
-    assert SCHEDULERS.keys() == schedulers.SCHEDULERS.keys() == STOPPERS.keys()
+    assert SCHEDULERS.keys() == schedulers.SCHEDULERS.keys() == STOPPERS.keys() == ENDS_FOR.keys()
 
 
 @pytest.mark.parametrize("word", SAMPLED)
@@ -76,6 +78,7 @@ def test_a_scheduler_is_the_one_of_its_word(word: str) -> None:
     made = schedulers.make_scheduler(spec)
     assert type(made) is STOPPERS[word]
     assert isinstance(made, FIFOScheduler)
+    assert made.ends_for == ENDS_FOR[word]
     assert bool(schedulers.rungs(spec)) == SCHEDULERS[word].early
 
 

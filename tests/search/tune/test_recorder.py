@@ -15,6 +15,7 @@ from search.record.journal import Journal, read_state
 from search.record.state import TrialRecord
 from search.space.trial import TrialConfig
 from search.tune.outcome import Report
+from search.tune.scheduler import EpochASHA, ToTheEnd
 from search.tune.settled import LEAST_TRIALS, Settling
 from search.tune.tuner import Recorder, Watch
 
@@ -157,11 +158,17 @@ def test_a_second_attempt_starts_from_nothing(search: Search) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stopped_by", "reason"), [(None, Reason.ASHA), (Reason.TIME, Reason.TIME)]
+    ("stopped_by", "scheduler", "reason"),
+    [
+        (None, EpochASHA, Reason.ASHA),
+        (None, ToTheEnd, Reason.STOPPED),
+        (Reason.TIME, EpochASHA, Reason.TIME),
+    ],
 )
 def test_a_trial_that_is_stopped_is_pruned(
-    search: Search, stopped_by: Reason | None, reason: Reason
+    search: Search, stopped_by: Reason | None, scheduler: type[ToTheEnd], reason: Reason
 ) -> None:
+    search.recorder.ends_for = scheduler.ends_for
     trial = search.begin(0)
     search.report(trial, [1, 0.7, 0.4, 1.0, 0.5], objective=0.4, best_epoch=1)
     if stopped_by is not None:

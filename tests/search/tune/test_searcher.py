@@ -106,9 +106,9 @@ print(json.dumps([[t.state.name, t.value, t.intermediate_values, t.user_attrs.ge
 
 REPORTS: list[tuple[dict[str, Any] | None, dict[str, Any], Outcome]] = [
     ({"objective": 0.5, "stop": "patience"}, {}, Outcome(State.COMPLETE, Reason.PATIENCE, 0.5)),
-    ({"objective": 0.5, "stop": None}, {}, Outcome(State.PRUNED, Reason.ASHA, 0.5)),
+    ({"objective": 0.5, "stop": None}, {}, Outcome(State.PRUNED, Reason.STOPPED, 0.5)),
     ({"objective": 0.5}, {"stopped_by": Reason.TIME}, Outcome(State.PRUNED, Reason.TIME, 0.5)),
-    (None, {}, Outcome(State.PRUNED, Reason.ASHA)),
+    (None, {}, Outcome(State.PRUNED, Reason.STOPPED)),
     (
         {"objective": 0.5, "stop": "error", "cause": "c", "error": "Traceback"},
         {},
