@@ -29,6 +29,7 @@ Values: TypeAlias = NDArray[np.float64]
 # the length of the parts, the variance of what stays, of what changes, and of the noise.
 LENGTH, PART_LENGTH = (math.log(0.8), 0.8), (math.log(0.7), 0.7)
 STAYS, CHANGES, NOISE = (math.log(0.7), 1.0), (math.log(0.2), 1.0), (math.log(0.05), 1.2)
+END = np.ones(1)  # the part of a whole training
 JITTER = 1e-6  # of the variance of a value, so that equal rows can be told apart
 STEPS = 25  # of the search for the most likely lengths and variances
 FAR = 3.0  # how far from its prior, in spreads, one of them may go
@@ -62,8 +63,7 @@ class Process:
     def at_end(self, rows: Rows) -> tuple[Values, Values]:
         """Mean and standard deviation (n,) of what configs reach at the end of their training."""
         with one_thread():
-            ends = np.ones(len(rows))
-            across = _covariance(rows, ends, self._seen.rows, self._seen.parts, self._logs)
+            across = _covariance(rows, END, self._seen.rows, self._seen.parts, self._logs)
             explained = solve_triangular(self._root, across.T, lower=True)
             prior = math.exp(self._logs[-3]) + math.exp(self._logs[-2])
             left = np.maximum(prior - np.square(explained).sum(0), 1e-9)
@@ -110,9 +110,10 @@ def loss(logs: Values, squares: Values, parts: Values, values: Values) -> tuple[
     """
     width = squares.shape[2]
     weights = np.exp(-2 * logs[:width])
-    near, near_slope = _matern(squares @ weights)
+    distances = squares @ weights
+    near, near_slope = _matern(distances), _matern_slope(distances)
     scale = math.exp(-2 * logs[width])
-    alike, alike_slope = _matern(parts * scale)
+    alike, alike_slope = _matern(parts * scale), _matern_slope(parts * scale)
     stays, changes, noise = np.exp(logs[width + 1 :])
     covariance = near * (stays + changes * alike)
     covariance[np.diag_indices_from(covariance)] += noise + JITTER
@@ -138,6 +139,7 @@ def loss(logs: Values, squares: Values, parts: Values, values: Values) -> tuple[
 
 
 def _covariance(a: Rows, parts_a: Values, b: Rows, parts_b: Values, logs: Values) -> Values:
+    """Between values at parts of the training of a and of b; one part stands for all."""
     width = a.shape[1]
     lengths = np.exp(-logs[:width])
     a, b = a * lengths, b * lengths
@@ -146,15 +148,27 @@ def _covariance(a: Rows, parts_a: Values, b: Rows, parts_b: Values, logs: Values
     )
     apart = np.square(parts_a[:, None] - parts_b[None, :]) * math.exp(-2 * logs[width])
     stays, changes = np.exp(logs[width + 1 : width + 3])
-    covariance: Values = _matern(squares)[0] * (stays + changes * _matern(apart)[0])
+    covariance = _matern(squares)
+    covariance *= stays + changes * _matern(apart)
     return covariance
 
 
-def _matern(squares: Values) -> tuple[Values, Values]:
-    """The kernel at squared distances, and its slope by them."""
+def _matern(squares: Values) -> Values:
+    """The kernel at squared distances."""
     distance = np.sqrt(5 * squares)
-    falling = np.exp(-distance)
-    return (1 + distance + distance * distance / 3) * falling, -5 / 6 * (1 + distance) * falling
+    value: Values = distance / 3
+    value += 1
+    value *= distance
+    value += 1
+    value *= np.exp(-distance)
+    return value
+
+
+def _matern_slope(squares: Values) -> Values:
+    """How it changes with them."""
+    distance = np.sqrt(5 * squares)
+    slope: Values = -5 / 6 * (1 + distance) * np.exp(-distance)
+    return slope
 
 
 def _priors(width: int) -> tuple[Values, Values]:

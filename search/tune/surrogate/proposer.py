@@ -11,6 +11,7 @@ reached what is expected: nothing is to be learned where one of them is.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,7 @@ BEST_PART = 1 / 3  # of those, the best of many; the others are an even part of 
 SUPPOSED, STOPPED = 64, 150  # running and stopped trials that count, the last ones of each
 EVEN, NEAR, TOPS, WIDTH = 700, 300, 10, 0.15  # configs looked at: anywhere, near the best so far
 ROUNDS, ROUND = (0.1, 0.05, 0.02), 120  # then near the most promising ones, ever closer
+FEWER, KEPT = 4, 7  # where more run: a part of them, and for how many more a process is used
 FLOOR = -2.0  # nothing is worse than twice the way from the best value down to the median
 REFIT = 1.04  # lengths and variances are found anew when trials have grown by this factor
 TRIED = 50  # promising configs that may turn out to be known
@@ -62,17 +64,31 @@ class _Trial:
             self.kept[epoch] = value
         self.last = (epoch, value)
 
-    def seen(self, ended: float | None) -> list[tuple[float, float]]:
-        """(part of the training, value) pairs; `ended`: the value of a completed trial."""
-        values = dict(self.kept)
-        if self.last is not None:
-            values[self.last[0]] = self.last[1]
-            if ended is not None:  # the same, and known to be the end
-                del values[self.last[0]]
-        found = {_part(epoch, self.longest): value for epoch, value in values.items()}
-        if ended is not None:
-            found[1.0] = ended
-        return sorted(found.items())
+    def running(self) -> dict[float, float]:
+        """What it reached where it was judged, by the part of the training."""
+        return {_part(epoch, self.longest): value for epoch, value in self.kept.items()}
+
+    def stopped(self) -> dict[float, float]:
+        """The same, and what it had reached when it was stopped."""
+        last = {} if self.last is None else {_part(self.last[0], self.longest): self.last[1]}
+        return self.running() | last
+
+    def complete(self, value: float) -> dict[float, float]:
+        """The same where it reached `value` and came to its end, however early that was."""
+        last = 0 if self.last is None else self.last[0]
+        before = {e: v for e, v in self.kept.items() if e != last}
+        return {_part(epoch, self.longest): v for epoch, v in before.items()} | {1.0: value}
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A process, the best value that it expects of a config that was seen, and the rows of those
+    that are best so far.
+    """
+
+    process: Process
+    best: float
+    tops: Rows
 
 
 def _part(epoch: int, longest: int) -> float:
@@ -105,9 +121,12 @@ class Surrogate:
         self._price = cost
         self._running: dict[int, _Trial] = {}
         self._ended = 0
-        # Of each observation: the number of its trial, its part, its value (NaN: it failed), row.
+        # Of each observation, in order: the number of its trial, its part, its value (NaN: it
+        # failed), its row.
         self._points: list[tuple[int, float, float, Values]] = []
         self._stopped: list[Values] = []  # rows of trials whose end nobody will see
+        self._kept: _View | None = None  # where many trials run: used again so many times
+        self._kept_for = 0
         self._logs: tuple[int, Values] | None = None  # found when so many trials had ended
 
     def add_all(self, trials: Iterable[StudyTrial]) -> None:
@@ -136,13 +155,15 @@ class Surrogate:
         trial = self._running.pop(number)
         self._ended += 1
         if state == State.FAILED:
-            self._points.append((number, 1.0, math.nan, trial.row))
+            insort(self._points, (number, 1.0, math.nan, trial.row), key=_place)
             return
-        complete = state == State.COMPLETE
-        if not complete:
+        if state == State.COMPLETE and value is not None:
+            seen = trial.complete(value)
+        else:
+            seen = trial.stopped()
             self._stopped.append(trial.row)
-        for part, reached in trial.seen(value if complete else None):
-            self._points.append((number, part, reached, trial.row))
+        for part, reached in seen.items():
+            insort(self._points, (number, part, reached, trial.row), key=_place)
 
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
         """The parameters of trial `number`, not yet `known`; it counts as running from now on.
@@ -161,6 +182,34 @@ class Surrogate:
 
     def _promising(self, rng: np.random.Generator, known: Known) -> dict[str, Value] | None:
         """The best config that is not known; None where all that were looked at are."""
+        view = self._view()
+        if view is None:
+            return None
+        fewer = FEWER if self._crowded else 1
+        even = self._cube.draw(EVEN // fewer, rng)
+        rows = np.vstack([even, self._cube.near(view.tops, NEAR // fewer, WIDTH, rng)])
+        worth = self._worth(view, rows)
+        for width in ROUNDS:
+            first = rows[np.argsort(-worth, kind="stable")[:TOPS]]
+            closer = self._cube.near(first, ROUND // fewer, width, rng)
+            rows = np.vstack([rows, closer])
+            worth = np.concatenate([worth, self._worth(view, closer)])
+        for place in np.argsort(-worth, kind="stable")[:TRIED]:
+            params = self._cube.config(rows[place])
+            if not known(params):
+                return params
+        return None
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether so many trials run that proposals must be fast."""
+        return len(self._running) > SUPPOSED
+
+    def _view(self) -> _View | None:
+        """What the next proposals are made from; None where nothing is known."""
+        if self._crowded and self._kept is not None and self._kept_for > 0:
+            self._kept_for -= 1
+            return self._kept
         seen = self._seen()
         if not len(seen):
             return None
@@ -171,22 +220,12 @@ class Surrogate:
         if supposed:
             process = process.supposing(np.array(supposed))
         tops = seen.rows[np.argsort(-seen.values, kind="stable")[:TOPS]]
-        rows = np.vstack([self._cube.draw(EVEN, rng), self._cube.near(tops, NEAR, WIDTH, rng)])
-        worth = self._worth(process, rows, best)
-        for width in ROUNDS:
-            first = rows[np.argsort(-worth, kind="stable")[:TOPS]]
-            closer = self._cube.near(first, ROUND, width, rng)
-            rows = np.vstack([rows, closer])
-            worth = np.concatenate([worth, self._worth(process, closer, best)])
-        for place in np.argsort(-worth, kind="stable")[:TRIED]:
-            params = self._cube.config(rows[place])
-            if not known(params):
-                return params
-        return None
+        self._kept, self._kept_for = _View(process, best, tops), KEPT
+        return self._kept
 
-    def _worth(self, process: Process, rows: Rows, best: float) -> Values:
+    def _worth(self, view: _View, rows: Rows) -> Values:
         """Logarithm of the expected improvement, for the root of what it costs."""
-        gain = improvement(process, rows, best)
+        gain = improvement(view.process, rows, view.best)
         return gain if self._costs is None else gain - COST_PART * self._costs.logs(rows)
 
     @cached_property
@@ -195,8 +234,10 @@ class Surrogate:
 
     def _seen(self) -> Seen:
         """What is learned from, values scaled; of very many observations a part."""
-        points = [p for n, t in self._running.items() for p in self._partial(n, t)]
-        points = sorted(self._points + points, key=lambda p: p[:2])
+        points = self._points.copy()
+        for number, trial in self._running.items():
+            for part, value in trial.running().items():
+                insort(points, (number, part, value, trial.row), key=_place)
         values = np.array([value for _, _, value, _ in points])
         chosen = spread(np.where(np.isnan(values), -math.inf, values), LEARNED_FROM)
         return Seen(
@@ -205,15 +246,16 @@ class Surrogate:
             scaled(values[chosen]),
         )
 
-    def _partial(self, number: int, trial: _Trial) -> list[tuple[int, float, float, Values]]:
-        return [(number, part, value, trial.row) for part, value in sorted(trial.kept.items())]
-
     def _likely(self, seen: Seen) -> Values:
         if self._logs is None or self._ended >= REFIT * self._logs[0]:
             some = spread(seen.values, FITTED_ON)
             chosen = Seen(seen.rows[some], seen.parts[some], seen.values[some])
             self._logs = (self._ended, likely(chosen))
         return self._logs[1]
+
+
+def _place(point: tuple[int, float, float, Values]) -> tuple[int, float]:
+    return point[:2]
 
 
 def scaled(values: Values) -> Values:

@@ -141,6 +141,22 @@ def test_running_trials_keep_others_away(spec: SearchSpec, monkeypatch: pytest.M
     assert with_them > 1.5 * apart()
 
 
+def test_where_very_many_run_a_process_serves_several_proposals(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposers, "SUPPOSED", 6)
+    monkeypatch.setattr(proposers, "KEPT", 3)
+    made = make(spec)
+    play(made, 12, 3)
+    found, views = [], []
+    for number in range(12, 31):
+        found.append(made.propose(3, number, lambda p: dict(p) in found))
+        views.append(made._kept)
+    # one each until more than six run, the last of them for three more, and so on
+    assert [views.index(view) for view in views] == [*range(7), 6, 6, 6, *[10] * 4, *[14] * 4, 18]
+    assert np.mean([peak(p) for p in found]) > 0.5
+
+
 def test_the_first_ones_are_random_and_then_it_learns(spec: SearchSpec) -> None:
     rng_only = make(spec, startup=10**6)
     assert play(rng_only, 6, 2)[:5] == play(make(spec), 6, 2)[:5]
@@ -204,6 +220,20 @@ def test_a_shorter_training_is_judged_at_the_parts_of_its_own_length(spec: Searc
     (a,), (b,) = short._points, long._points
     assert a[1] == pytest.approx(1 - math.log(9) / math.log(80))
     assert b[1] == pytest.approx(1 - math.log(10) / math.log(80))
+
+
+def test_a_running_trial_is_known_at_its_rungs(spec: SearchSpec) -> None:
+    made = make(spec, startup=1)
+    play(made, 2, 1)
+    made.propose(1, 2, lambda _: False)
+    for epoch in range(1, 11):
+        made.report(2, epoch, 0.3)
+    made.propose(1, 3, lambda _: False)  # has not reported
+    assert len(made._points) == 2 * 4
+    seen = made._seen()
+    assert len(seen) == 2 * 4 + 1
+    assert seen.parts[-1] == pytest.approx(1 - math.log(10) / math.log(80))
+    assert seen.parts.tolist()[:4] == seen.parts.tolist()[4:8] == sorted(seen.parts.tolist()[:4])
 
 
 def test_a_model_without_epochs_is_known_at_its_end(tmp_path: Path) -> None:
