@@ -345,7 +345,9 @@ def courier_ms(run: RunFolder, journal: Journal) -> tuple[float, float]:
 
     The store's own share, 5 to 30 ms a trial, is not in it.
     """
-    store: Any = SimpleNamespace(uri="stub", client=Client(), experiment_id="1", threads=1)
+    store: Any = SimpleNamespace(
+        uri="stub", client=Client(), experiment_id="1", threads=1, runs_of=lambda _: {}
+    )
     delivery = RunDelivery(run.path, store, "scale")
     began = time.thread_time()
     delivery.run_pass()

@@ -15,6 +15,7 @@ from benchmarks.replay.clock import ROWS, Ours, Player, Random, StockRay, simula
 from benchmarks.replay.record import Task, configs_of, train_one, write
 from benchmarks.replay.run import holm, play, table
 from benchmarks.replay.world import Curve, World, natural_end
+from recsys.models.base import Size
 from search.space.load import load_spec
 
 SPEC = load_spec("bpr_hard")
@@ -23,7 +24,7 @@ SPEC = load_spec("bpr_hard")
 class Known:
     """A world whose best config has lr 0.03 and margin 2; an epoch takes a second."""
 
-    spec, users = SPEC, 500
+    spec, users, size = SPEC, 500, Size(500, 300, 9000)
 
     def __init__(self) -> None:
         self.asked: list[Mapping[str, Any]] = []
@@ -87,7 +88,7 @@ def test_every_row_searches(world: Any, name: str) -> None:
 
 def test_pruning_begins_more_trials_in_the_same_time(world: Any) -> None:
     plain = simulate(world, Random(SPEC, 1), 2, 200.0)
-    ours = simulate(world, Ours(SPEC, 1), 2, 200.0)
+    ours = simulate(world, Ours(SPEC, 1, None), 2, 200.0)
     stock = simulate(world, StockRay(SPEC, 1), 2, 200.0)
     assert plain.begun == pytest.approx(2 * 200 / 40 + 2, abs=2)
     assert ours.begun > 1.3 * plain.begun

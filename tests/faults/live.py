@@ -27,9 +27,9 @@ LONG_S = 600.0
 GONE_S = 40.0  # less than the minute for which Ray's agents would stay by themselves
 MARK = "RECSEARCH_TEST_MARK"  # inherited by everything a search starts, so that all of it is found
 
-# Seconds of work in all, but more than the ten trials that TPE draws at random, and every stage.
+# Seconds of work in all, but more than the ten trials that are drawn at random, and every stage.
 SPACE = """\
-searcher: tpe
+searcher: gp
 metric: map@10
 trials: 14
 max_epochs: 6

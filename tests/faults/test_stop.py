@@ -36,7 +36,7 @@ def refused(search: Live, *words: str) -> None:
 @pytest.mark.faults
 def test_extending_is_what_more_trials_from_the_start_would_have_been(home: Home) -> None:
     """With proposals that no result decides: a trial is proposed while the one before it runs, the
-    first of an extension when all have ended, and TPE makes something else of it.
+    first of an extension when all have ended, and who learns makes something else of it.
     """
     shutil.copytree(home.runs / "done", home.runs / "keep")
     by_chance = ("--set", "searcher=random")
