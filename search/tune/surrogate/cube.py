@@ -206,4 +206,6 @@ def _axis(param: Param) -> _Numbers | _Words:
     log = min(numbers) > 0
     scaled = np.log(numbers) if log else np.array(numbers)
     low, high = float(scaled.min()), float(scaled.max())
+    if high <= low:  # numbers as near as numbers can be
+        return _Words(param.name, tuple(options))
     return _Numbers(param.name, domain, low, high, log, (scaled - low) / (high - low))

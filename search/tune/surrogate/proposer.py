@@ -11,10 +11,12 @@ reached what is expected: nothing is to be learned where one of them is.
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,7 @@ from search.tune.surrogate.gaussian import Process, Seen, Values, likely
 
 Fit = Callable[[ModelConfig], ModelConfig]
 Cost = Callable[[ModelConfig], float]
+_Point: TypeAlias = tuple[int, float, float, Values]
 Judged = Callable[[ModelConfig], list[int]]
 
 LEARNED_FROM, FITTED_ON = 300, 100  # observations of a process, and of its lengths and variances
@@ -120,11 +123,12 @@ class Surrogate:
         self._cube = Cube(spec)
         self._price = cost
         self._running: dict[int, _Trial] = {}
-        self._ended = 0
         # Of each observation, in order: the number of its trial, its part, its value (NaN: it
         # failed), its row.
-        self._points: list[tuple[int, float, float, Values]] = []
-        self._stopped: list[Values] = []  # rows of trials whose end nobody will see
+        self._points: list[_Point] = []
+        # Numbers of ended trials, and numbers and rows of those whose end nobody will see.
+        self._numbers: list[int] = []
+        self._stopped: list[tuple[int, Values]] = []
         self._kept: _View | None = None  # where many trials run: used again so many times
         self._kept_for = 0
         self._logs: tuple[int, Values] | None = None  # found when so many trials had ended
@@ -153,7 +157,7 @@ class Surrogate:
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:  # noqa: ARG002
         """How a running trial ended."""
         trial = self._running.pop(number)
-        self._ended += 1
+        insort(self._numbers, number)
         if state == State.FAILED:
             insort(self._points, (number, 1.0, math.nan, trial.row), key=_place)
             return
@@ -161,7 +165,8 @@ class Surrogate:
             seen = trial.complete(value)
         else:
             seen = trial.stopped()
-            self._stopped.append(trial.row)
+            insort(self._stopped, (number, trial.row), key=itemgetter(0))
+            del self._stopped[: -2 * STOPPED]
         for part, reached in seen.items():
             insort(self._points, (number, part, reached, trial.row), key=_place)
 
@@ -169,12 +174,15 @@ class Surrogate:
         """The parameters of trial `number`, not yet `known`; it counts as running from now on.
 
         Raises NoNewConfigError where every config is known. The same seed, number and trials give
-        the same config.
+        the same config, whatever sessions they were made in; but not where more than SUPPOSED run.
         """
         rng = np.random.default_rng([seed, number])
         params = None
-        if self._ended >= self._startup and self._cube.width:
+        if len(self._numbers) >= self._startup and self._cube.width:
             params = self._promising(rng, known)
+        if params is None:
+            drawn = (self._spec.sample(rng) for _ in range(TRIED))
+            params = next((one for one in drawn if not known(one)), None)
         if params is None:
             params = another(self._spec, seed, number, known)
         self.begin(number, params)
@@ -213,9 +221,9 @@ class Surrogate:
         seen = self._seen()
         if not len(seen):
             return None
-        process = Process(seen, self._likely(seen))
+        process = Process(seen, self._likely())
         best = float(process.at_end(np.unique(seen.rows, axis=0))[0].max())
-        supposed = self._stopped[-STOPPED:]
+        supposed = [row for _, row in self._stopped[-STOPPED:]]
         supposed += [trial.row for _, trial in sorted(self._running.items())][-SUPPOSED:]
         if supposed:
             process = process.supposing(np.array(supposed))
@@ -238,35 +246,52 @@ class Surrogate:
         for number, trial in self._running.items():
             for part, value in trial.running().items():
                 insort(points, (number, part, value, trial.row), key=_place)
+        return self._scaled(points, LEARNED_FROM)
+
+    def _scaled(self, points: list[_Point], most: int) -> Seen:
         values = np.array([value for _, _, value, _ in points])
-        chosen = spread(np.where(np.isnan(values), -math.inf, values), LEARNED_FROM)
+        chosen = spread(np.where(np.isnan(values), -math.inf, values), most)
         return Seen(
             np.array([points[n][3] for n in chosen]).reshape(len(chosen), self._cube.width),
             np.array([points[n][1] for n in chosen]),
             scaled(values[chosen]),
         )
 
-    def _likely(self, seen: Seen) -> Values:
-        if self._logs is None or self._ended >= REFIT * self._logs[0]:
-            some = spread(seen.values, FITTED_ON)
-            chosen = Seen(seen.rows[some], seen.parts[some], seen.values[some])
-            self._logs = (self._ended, likely(chosen))
+    def _likely(self) -> Values:
+        """Lengths and variances, found anew when ended trials have grown by the factor REFIT.
+
+        They are those of the first so many trials, so that a resume finds the same.
+        """
+        count = refitted_at(len(self._numbers))
+        if self._logs is None or count != self._logs[0]:
+            before = bisect_right(self._points, (self._numbers[count - 1], 1.0), key=_place)
+            points = self._points[:before] or self._points
+            self._logs = (count, likely(self._scaled(points, FITTED_ON)))
         return self._logs[1]
 
 
-def _place(point: tuple[int, float, float, Values]) -> tuple[int, float]:
+def refitted_at(ended: int) -> int:
+    """The last of the counts 1, 2, ..., each by the factor REFIT above the one before, or by 1."""
+    count = 1
+    while (following := max(count + 1, math.ceil(REFIT * count))) <= ended:
+        count = following
+    return count
+
+
+def _place(point: _Point) -> tuple[int, float]:
     return point[:2]
 
 
 def scaled(values: Values) -> Values:
     """Values with mean 0 and variance 1: the best is 1 above the median, nothing below FLOOR, where
-    those that failed (NaN) stand; zeros where all are equal.
+    those that failed (NaN) stand. Where half of them are as good as the best, the worst is 1 below
+    it; zeros where all are equal.
     """
     known = values[~np.isnan(values)]
     if not len(known):
         return np.zeros(len(values))
     middle = float(np.median(known))
-    way = float(known.max()) - middle
+    way = float(known.max()) - middle or middle - float(known.min())
     if way <= 0:
         return np.where(np.isnan(values), -1.0, 0.0)
     placed = np.maximum(np.where(np.isnan(values), -math.inf, (values - middle) / way), FLOOR)

@@ -131,3 +131,12 @@ def test_a_space_with_one_config_has_no_columns(tmp_path: Path) -> None:
     assert cube.width == 0
     assert cube.draw(3, np.random.default_rng(0)).shape == (3, 0)
     assert cube.config(np.zeros(0)) == {"lr": 0.1, "latent_factors": 8}
+
+
+def test_numbers_that_are_nearly_equal_are_options(tmp_path: Path) -> None:
+    path = tmp_path / "near.yaml"
+    path.write_text("params:\n  lr: {choice: [0.1, 0.10000000000000002]}\n")
+    cube = Cube(load_spec(str(path)))
+    rows = cube.draw(20, np.random.default_rng(0))
+    assert np.isfinite(rows).all()
+    assert {cube.config(row)["lr"] for row in rows} == {0.1, 0.10000000000000002}
