@@ -314,12 +314,6 @@ def memory_mb() -> float:
 # --- MLflow, where nobody is at home --------------------------------------------------------------
 
 
-class Page(list[Any]):
-    """What a search for runs finds: nothing."""
-
-    token = None
-
-
 class Client:
     """A store that takes everything at once and keeps nothing."""
 
@@ -329,9 +323,6 @@ class Client:
     def create_run(self, *_: Any, **__: Any) -> Any:
         self.runs += 1
         return SimpleNamespace(info=SimpleNamespace(run_id=f"{self.runs:032x}"))
-
-    def search_runs(self, *_: Any, **__: Any) -> Page:
-        return Page()
 
     def list_artifacts(self, *_: Any) -> list[Any]:
         return []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -138,7 +140,12 @@ def remembered(ended: list[FrozenTrial], most: int) -> list[FrozenTrial]:
     if len(ended) <= most:
         return ended
     places = sorted(range(len(ended)), key=lambda place: rank(ended[place]))
-    best, rest = places[: most // 5], sorted(places[most // 5 :])
-    count = most - len(best)
-    chosen = {*best, *(rest[n * len(rest) // count] for n in range(count))}
-    return [trial for place, trial in enumerate(ended) if place in chosen]
+    return [ended[place] for place in best_and_even(np.array(places), most, most // 5)]
+
+
+def best_and_even(order: NDArray[np.intp], most: int, best: int) -> NDArray[np.intp]:
+    """`most` of the places in `order` (n,), n above `most`, ascending: the first `best` of them,
+    and an even part of the others by place.
+    """
+    rest, count = np.sort(order[best:]), most - best
+    return np.sort(np.concatenate([order[:best], rest[np.arange(count) * len(rest) // count]]))

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.space.domains import Bundle, Choice, FloatRange, IntRange, Param, Value
+from search.space.domains import Bundle, Choice, Constant, FloatRange, IntRange, Param, Value
 from search.space.spec import SearchSpec
 
 Rows: TypeAlias = NDArray[np.float64]  # (n, width)
@@ -109,7 +109,7 @@ class Cube:
     def __init__(self, spec: SearchSpec) -> None:
         self._spec = spec
         several = [p for p in spec.searched() if not _single(p)]
-        self._only = {p.name: _first(p) for p in spec.searched() if _single(p)}
+        self._only = {p.name: _ends(p)[0] for p in spec.searched() if _single(p)}
         self._depends = _depends(spec)
         always = spec.sample(np.random.default_rng(0)) if not self._depends else None
         self._axes = [_axis(p) for p in several if always is None or p.name in always]
@@ -156,18 +156,13 @@ class Cube:
         return rows if self.fixed else self.rows(self.config(row) for row in rows)
 
 
+def _ends(param: Param) -> tuple[Value, ...]:
+    assert not isinstance(param.domain, Constant)
+    return param.domain.corners()
+
+
 def _single(param: Param) -> bool:
-    if isinstance(param.domain, Choice | Bundle):
-        return len(param.domain.options) == 1
-    assert isinstance(param.domain, IntRange | FloatRange)
-    return param.domain.low == param.domain.high
-
-
-def _first(param: Param) -> Value:
-    if isinstance(param.domain, Choice | Bundle):
-        return param.domain.options[0]
-    assert isinstance(param.domain, IntRange | FloatRange)
-    return param.domain.low
+    return len(set(_ends(param))) == 1
 
 
 def _depends(spec: SearchSpec) -> bool:

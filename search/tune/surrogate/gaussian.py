@@ -11,6 +11,7 @@ priors.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
@@ -181,8 +182,9 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def one_thread():  # type: ignore[no-untyped-def]
+def one_thread() -> AbstractContextManager[object]:
     """A context in which linear algebra has one thread: the cores are the workers', and the same
     numbers come out however many there are.
     """
-    return _controller().limit(limits=1, user_api="blas")
+    limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
+    return limited

@@ -26,6 +26,7 @@ from recsys.models import ModelConfig
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
+from search.tune.memory import best_and_even
 from search.tune.new_configs import Known, another
 from search.tune.pace import epochs_of
 from search.tune.study import StudyTrial
@@ -304,11 +305,7 @@ def spread(values: Values, most: int) -> NDArray[np.intp]:
     """
     if len(values) <= most:
         return np.arange(len(values))
-    order = np.argsort(-values, kind="stable")
-    best = round(BEST_PART * most)
-    rest = np.sort(order[best:])
-    even = rest[np.arange(most - best) * len(rest) // (most - best)]
-    return np.sort(np.concatenate([order[:best], even]))
+    return best_and_even(np.argsort(-values, kind="stable"), most, round(BEST_PART * most))
 
 
 def improvement(process: Process, rows: Rows, best: float) -> Values:
