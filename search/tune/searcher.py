@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -34,10 +34,13 @@ OnNew = Callable[[TrialConfig], None]
 
 @dataclass
 class _Open:
-    """A trial that was handed out and has not ended. step: the last epoch that Optuna knows."""
+    """A trial that was handed out and has not ended.
+
+    steps: (epoch, best objective so far), as Optuna knows them.
+    """
 
     trial: studies.Trial
-    step: int = 0
+    steps: list[tuple[int, float]] = field(default_factory=list)
 
 
 class StudySearch(Searcher):
@@ -91,6 +94,8 @@ class StudySearch(Searcher):
             self._memory.add_all(t for t in trials if t.state != State.RUNNING)
         self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
+        # What they had reached: they reach it again, or continue from where they were.
+        self._before = {t.number: t.steps for t in trials if t.state == State.RUNNING}
         self._count = len(trials)
         self._keys = {self._key(trial.params) for trial in trials}
         self._listed = SEARCHERS[spec.searcher].listed(spec)
@@ -125,7 +130,10 @@ class StudySearch(Searcher):
         params = suggest(self.spec, mine)
         if (memory := self._remembering()) is not None:
             memory.begin(mine.number, params)
-        return _Open(mine), self._config(mine.number, params)
+        known = _Open(mine)
+        for epoch, value in self._before.pop(mine.number):
+            self._step(known, epoch, value)
+        return known, self._config(mine.number, params)
 
     def _new(self) -> tuple[_Open, TrialConfig]:
         listed = next((params for params in self._listed if not self._had(params)), None)
@@ -152,6 +160,8 @@ class StudySearch(Searcher):
             self._memory = memories.Memory.of(self.spec, self.study)
             for known in self._open.values():
                 self._memory.begin(known.trial.number, known.trial.params)
+                for step, value in known.steps:
+                    self._memory.report(known.trial.number, step, value)
         return self._memory
 
     def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
@@ -189,11 +199,15 @@ class StudySearch(Searcher):
     def _keep(self, known: _Open, report: Report | None) -> None:
         step, value = (report.epoch, report.objective) if report is not None else (0, None)
         # A trial whose worker died runs again from its first epoch: those are known already.
-        if value is not None and math.isfinite(value) and step > known.step:
-            known.step = step
-            known.trial.report(float(value), int(step))
-            if self._memory is not None:
-                self._memory.report(known.trial.number, int(step), float(value))
+        last = known.steps[-1][0] if known.steps else 0
+        if value is not None and math.isfinite(value) and step > last:
+            self._step(known, int(step), float(value))
+
+    def _step(self, known: _Open, step: int, value: float) -> None:
+        known.steps.append((step, value))
+        known.trial.report(value, step)
+        if self._memory is not None:
+            self._memory.report(known.trial.number, step, value)
 
     # --- Ray saves searchers for a restore that is never done: the run's journal has it all ----
 

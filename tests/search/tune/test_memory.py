@@ -162,3 +162,17 @@ def test_few_running_trials_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     before = made()
     monkeypatch.setattr(memories, "SHOWN", 7)
     assert made() == before
+
+
+def test_what_running_trials_had_reached_is_known_where_a_memory_takes_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memories, "SHOWN", 2)
+    search = StudySearch(override(load_spec("bpr_uniform"), ["searcher=tpe"]), seed=2, budget=9)
+    for n in range(2):
+        assert suggest(search, f"x{n}") is not None
+        search.on_trial_result(f"x{n}", {"epoch": 8, "objective": 0.1 * (n + 1)})
+    assert search._memory is None
+    suggest(search, "x2")
+    (memory,) = memories_of(search)
+    assert [t.intermediate_values for t in memory._study.trials[:2]] == [{8: 0.1}, {8: 0.2}]

@@ -17,7 +17,7 @@ from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
 from search.tune.study import StudyTrial, from_journal, remake
 from search.tune.study_journal import as_journal
-from tests.search.fake_search import finish, open_study, records, run, spec, suggest
+from tests.search.fake_search import finish, objective, open_study, records, run, spec, suggest
 
 __all__ = ["spec"]
 
@@ -36,7 +36,13 @@ def test_a_retried_trial_reports_its_epochs_again(spec: SearchSpec) -> None:
 
 @pytest.mark.parametrize("cut", [1, 14, 24])
 def test_a_resumed_search_goes_on_as_an_uninterrupted_one(spec: SearchSpec, cut: int) -> None:
-    whole = run(StudySearch(spec, seed=9, budget=26))
+    uninterrupted = StudySearch(spec, seed=9, budget=26)
+    whole = run(uninterrupted, most=cut)
+    found = suggest(uninterrupted, "found")
+    assert found is not None
+    uninterrupted.on_trial_result("found", {"epoch": 4, "objective": 0.1})
+    finish(uninterrupted, "found", objective(found.params))
+    whole += [found, *run(uninterrupted)]
     first = StudySearch(spec, seed=9, budget=26)
     run(first, most=cut)
     lost = suggest(first, "lost")
@@ -54,6 +60,30 @@ def test_a_resumed_search_goes_on_as_an_uninterrupted_one(spec: SearchSpec, cut:
     assert [t.params for t in after] == [trial.params for trial in whole]
     assert all(t.state == "COMPLETE" for t in after)
     assert after[:cut] == before[:cut]
+
+
+def test_what_a_trial_had_reached_is_known_when_it_runs_again(spec: SearchSpec) -> None:
+    """It may continue from a checkpoint, and never report those epochs again."""
+    first = StudySearch(spec, seed=9, budget=40)
+    run(first, most=16)
+    lost = suggest(first, "lost")
+    assert lost is not None
+    for epoch, value in ((4, 0.9), (12, 2.0), (36, 5.0)):
+        first.on_trial_result("lost", {"epoch": epoch, "objective": value})
+    before = records(first.study)
+    following = suggest(first, "following")
+    for known in (before, [*before[:16], StudyTrial(16, before[16].params, "RUNNING")]):
+        second = StudySearch(spec, known, seed=9, budget=40)
+        assert suggest(second, "lost") == lost
+        (again,) = (t for t in records(second.study) if t.state == "RUNNING")
+        assert again.steps == known[16].steps
+        same = suggest(second, "following") == following
+        assert same is bool(known[16].steps), "what it reached bears on what comes next"
+    second = StudySearch(spec, before, seed=9, budget=40)
+    suggest(second, "lost")
+    second.on_trial_result("lost", {"epoch": 36, "objective": 5.0})
+    second.on_trial_complete("lost", {"epoch": 40, "objective": 6.0, "stop": "epochs"})
+    assert records(second.study)[16].steps == ((4, 0.9), (12, 2.0), (36, 5.0), (40, 6.0))
 
 
 def test_the_study_and_its_file_keep_everything(spec: SearchSpec, tmp_path: Path) -> None:
