@@ -2,14 +2,16 @@
 
     python -m benchmarks.replay.run FILE.parquet [FILE.parquet ...] [--seeds 50] [-o DIR]
 
-For each file (of `record`): how far each search is from the best that is known, on validation and
-on test, at the end of the time in which random search finishes `--trials` trials; how much earlier
-than random search it reaches random's end; a Wilcoxon test of ours against each, Holm-corrected.
+For each file (of `record`): how far each search is from the best that is known of its world, on
+validation and on test, at the end of the time in which random search finishes `--trials` trials;
+how much earlier than random search it reaches random's end; a Wilcoxon test of ours against each,
+Holm-corrected. Seeds take turns in `--draws` worlds.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +38,13 @@ class Rows:
     end: float
 
 
-def play(world: World, name: str, seeds: int, workers: int, seconds: float) -> Rows:
-    """One row of the table, `seeds` times."""
+def play(worlds: Sequence[World], name: str, seeds: int, workers: int, seconds: float) -> Rows:
+    """One row of the table, `seeds` times, in one of the worlds after the other."""
     twice = name == "random, twice the time"
     times = np.linspace(0, seconds, GRID + 1)[1:]
     logs: list[Log] = []
     for seed in range(seeds):
+        world = worlds[seed % len(worlds)]
         if twice:
             player, last = Random(world.spec, seed), 2 * seconds
         else:
@@ -66,10 +69,37 @@ def holm(p: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def table(rows: dict[str, Rows], best: tuple[float, float]) -> list[str]:
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The best that is known of each world, on validation and on test (worlds,)."""
+
+    valid: NDArray[np.float64]
+    test: NDArray[np.float64]
+
+    @staticmethod
+    def of(worlds: Sequence[World], rows: Mapping[str, Rows]) -> Best:
+        """Of what was recorded, and of what any search found there."""
+
+        def best(n: int, world: World, which: str) -> float:
+            recorded = max(float(getattr(c, which).max()) for c in world.recorded)
+            found = [getattr(r, which)[n :: len(worlds)] for r in rows.values()]
+            return max(recorded, *(float(f.max()) for f in found if f.size))
+
+        return Best(
+            np.array([best(n, world, "valid") for n, world in enumerate(worlds)]),
+            np.array([best(n, world, "test") for n, world in enumerate(worlds)]),
+        )
+
+    def regret(self, row: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How far a row is from it by then (S, T), on validation and on test."""
+        world = np.arange(len(row.valid)) % len(self.valid)
+        return self.valid[world, None] - row.valid, self.test[world, None] - row.test
+
+
+def table(rows: dict[str, Rows], best: Best) -> list[str]:
     """The lines of a markdown table."""
     ours = rows["ours"]
-    end = float(np.median(rows["random"].valid[:, -1]))
+    end = float(np.median(best.regret(rows["random"])[0][:, -1]))
     p = {}
     for name, row in rows.items():
         if name != "ours":
@@ -82,10 +112,10 @@ def table(rows: dict[str, Rows], best: tuple[float, float]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
-        regret = best[0] - row.valid[:, -1]
-        low, middle, high = np.quantile(regret, [0.25, 0.5, 0.75])
-        on_test = float(np.median(best[1] - row.test[:, -1]))
-        reached = np.flatnonzero(np.median(row.valid, axis=0) >= end)
+        regret, regret_test = best.regret(row)
+        low, middle, high = np.quantile(regret[:, -1], [0.25, 0.5, 0.75])
+        on_test = float(np.median(regret_test[:, -1]))
+        reached = np.flatnonzero(np.median(regret, axis=0) <= end)
         stretch = 2.0 if name == "random, twice the time" else 1.0
         after = f"{stretch * (reached[0] + 1) / GRID:.2f} of its time" if len(reached) else "never"
         if name == "ours":
@@ -101,9 +131,7 @@ def table(rows: dict[str, Rows], best: tuple[float, float]) -> list[str]:
     return lines
 
 
-def plot(
-    rows: dict[str, Rows], best: tuple[float, float], seconds: float, title: str, path: Path
-) -> None:
+def plot(rows: dict[str, Rows], best: Best, seconds: float, title: str, path: Path) -> None:
     """Median regret and quartiles against time."""
     import matplotlib
 
@@ -115,8 +143,8 @@ def plot(
     for name, row in rows.items():
         if name == "random, twice the time":
             continue
-        for axis, values, top in zip(axes, (row.valid, row.test), best, strict=True):
-            low, middle, high = np.quantile(top - values, [0.25, 0.5, 0.75], axis=0)
+        for axis, regret in zip(axes, best.regret(row), strict=True):
+            low, middle, high = np.quantile(regret, [0.25, 0.5, 0.75], axis=0)
             (line,) = axis.plot(times, middle, label=name)
             axis.fill_between(times, low, high, alpha=0.15, color=line.get_color())
     for axis, what in zip(axes, ("validation", "test"), strict=True):
@@ -133,36 +161,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--rows", nargs="+", default=None, choices=list(ROWS))
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     for file in args.files:
-        world = World.load(file)
-        ranks = world.check()
-        whole = float(np.mean([c.seconds * len(c.valid) for c in world.recorded]))
-        best = (
-            max(float(c.valid.max()) for c in world.recorded),
-            max(float(c.test.max()) for c in world.recorded),
-        )
+        worlds = [World.load(file, draw) for draw in range(args.draws)]
+        ranks = worlds[0].check()
+        recorded = worlds[0].recorded
+        whole = float(np.mean([c.seconds * len(c.valid) for c in recorded]))
         for workers in args.workers:
             seconds = args.trials * whole / workers
             names = [*(args.rows or ROWS), "random, twice the time"]
-            rows = {n: play(world, n, args.seeds, workers, seconds) for n in names}
-            top = (
-                max(best[0], *(float(r.valid.max()) for r in rows.values())),
-                max(best[1], *(float(r.test.max()) for r in rows.values())),
-            )
+            rows = {n: play(worlds, n, args.seeds, workers, seconds) for n in names}
+            best = Best.of(worlds, rows)
             print(
-                f"\n{file.stem}, {workers} workers, {seconds:.0f} s, {args.seeds} seeds; best "
-                f"known {top[0]:.4f} on validation, {top[1]:.4f} on test; rank correlation of the "
-                f"world on unseen configs {ranks['valid']:.2f}, on test {ranks['test']:.2f}\n"
+                f"\n{file.stem}, {workers} workers, {seconds:.0f} s, {args.seeds} seeds in "
+                f"{args.draws} worlds; best known {np.mean(best.valid):.4f} on validation, "
+                f"{np.mean(best.test):.4f} on test (means); rank correlation on unseen configs "
+                f"{ranks['valid']:.2f}, on test {ranks['test']:.2f}\n"
             )
-            print("\n".join(table(rows, top)), flush=True)
+            print("\n".join(table(rows, best)), flush=True)
             if args.output is not None:
                 args.output.mkdir(parents=True, exist_ok=True)
-                plot(rows, top, seconds, file.stem, args.output / f"{file.stem}-{workers}.png")
+                plot(rows, best, seconds, file.stem, args.output / f"{file.stem}-{workers}.png")
 
 
 if __name__ == "__main__":

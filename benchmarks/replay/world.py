@@ -1,27 +1,30 @@
-"""What any config of a space would have done, learned from recorded trainings.
+"""What any config of a space would have done, drawn from what recorded trainings leave open.
 
-A config that was recorded does what it did. For all others a forest has learned the curves of
-validation and test, and another the seconds of an epoch. What the first misses on a held-out config
-nearby is added back as noise, fixed for a config, so that no searcher finds a world that is
-smoother than the real one; nearby, for it misses bad configs by more than good ones. `check` says
-how well the forest ranks unseen configs.
+A config that was recorded did what it did. Between those, curves of validation and test are a few
+shapes (their principal components), each as much as a Gaussian process says, and the seconds of an
+epoch another. A world is one draw from these processes and not their mean, which would be smoother
+than any real space: it goes through what was recorded and is as rough between as the data are.
+Noise comes on top, as much as two trainings of nearly the same config differ, fixed for a config.
+`check` says how well the means of the processes rank unseen configs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import KFold
 
 from recsys.models.base import Size
 from search.space.domains import FloatRange, IntRange, Value
@@ -48,26 +51,26 @@ class World:
         params: list[Mapping[str, Value]],
         users: int,
         size: Size | None,
+        draw: int = 0,
     ) -> None:
-        """users: that the metric on validation is a mean of. size: of what was trained on."""
+        """users: that the metric on validation is a mean of. size: of what was trained on. draw:
+        the number of the world, of all that are as likely.
+        """
         self.spec, self.recorded, self.users, self.size = spec, recorded, users, size
         self._known = {_key(p): curve for p, curve in zip(params, recorded, strict=True)}
         x = np.array([self.encode(p) for p in params])
         self._spread = np.maximum(np.ptp(x, axis=0), 1e-9)
         self._x = x / self._spread
         self._length = max(len(c.valid) for c in recorded)
-        curves = np.array([self._row(c) for c in recorded])
-        seconds = np.log([c.seconds for c in recorded])
-        self._curves = _forest().fit(x, curves)
-        self._seconds = _forest().fit(x, seconds)
-        fold = KFold(5, shuffle=True, random_state=0)
-        self._guessed = cross_val_predict(_forest(), x, curves, cv=fold)
-        self._missed = curves - self._guessed
-        self._seen = curves
+        self._rows = np.array([self._row(c) for c in recorded])
+        rng = np.random.default_rng(draw)
+        self._shapes = Shapes(self._rows)
+        self._drawn = [Drawn(self._x, of, rng) for of in self._shapes.parts.T]
+        self._seconds = Drawn(self._x, np.log([c.seconds for c in recorded]), rng)
 
     @staticmethod
-    def load(path: Path) -> World:
-        """The world of a file that `record` wrote."""
+    def load(path: Path, draw: int = 0) -> World:
+        """A world of a file that `record` wrote."""
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         spec = load_spec(about["space"], about["set"])
         frame = pd.read_parquet(path)
@@ -77,7 +80,7 @@ class World:
             curves.append(Curve(rows.valid.to_numpy(float), rows.test.to_numpy(float), seconds))
             params.append(about["params"][int(str(number))])
         size = Size(**about["size"]) if "size" in about else None  # recorded by earlier versions
-        return World(spec, curves, params, about["users"], size)
+        return World(spec, curves, params, about["users"], size, draw)
 
     def _row(self, curve: Curve) -> NDArray[np.float64]:
         """Both curves at the same length: what was never trained stays at the last value."""
@@ -103,24 +106,97 @@ class World:
         key = _key(params)
         if key in self._known:
             return self._known[key]
-        x = np.array([self.encode(params)])
-        near = np.argsort(((self._x - x / self._spread) ** 2).sum(1), kind="stable")[:NEAR]
-        missed = self._missed[near[int.from_bytes(key[:4], "big") % len(near)]]
-        row = np.maximum(self._curves.predict(x)[0] + missed, 0.0)
-        seconds = float(np.exp(self._seconds.predict(x)[0]))
+        x = np.array(self.encode(params)) / self._spread
+        rng = np.random.default_rng(list(key[:8]))
+        parts = [drawn.at(x) + drawn.noise * rng.standard_normal() for drawn in self._drawn]
+        near = np.argsort(((self._x - x) ** 2).sum(1), kind="stable")[:NEAR]
+        row = self._shapes.row(np.array(parts)) + self._shapes.rest[rng.choice(near)]
+        row = np.maximum(row, 0.0)
         valid, test = row[: self._length], row[self._length :]
         patience = self.spec.train_config(params).to_flat().get("patience") or 0
         end = natural_end(valid, int(patience))
-        return Curve(valid[:end], test[:end], seconds)
+        return Curve(valid[:end], test[:end], float(np.exp(self._seconds.at(x))))
 
     def check(self) -> dict[str, float]:
-        """Rank correlation of guessed and true best values of configs left out of the forest."""
+        """Rank correlation of guessed and true best values of configs that no process saw."""
+        guessed = np.empty_like(self._rows)
+        for known, unseen in KFold(5, shuffle=True, random_state=0).split(self._x):
+            shapes = Shapes(self._rows[known])
+            means = [fitted(self._x[known], of).predict(self._x[unseen]) for of in shapes.parts.T]
+            guessed[unseen] = [shapes.row(parts) for parts in np.array(means).T]
         n = self._length
         best = [
-            spearmanr(self._guessed[:, part].max(1), self._seen[:, part].max(1)).statistic
+            spearmanr(guessed[:, part].max(1), self._rows[:, part].max(1)).statistic
             for part in (slice(0, n), slice(n, None))
         ]
         return {"valid": float(best[0]), "test": float(best[1])}
+
+
+class Shapes:
+    """Rows of curves (n, length) as a few shapes that are added.
+
+    parts (n, shapes): how much of each shape a row has. rest (n, length): what is left of it then.
+    """
+
+    def __init__(self, rows: NDArray[np.float64]) -> None:
+        self._mean = rows.mean(axis=0)
+        left, sizes, shapes = np.linalg.svd(rows - self._mean, full_matrices=False)
+        self.parts: NDArray[np.float64] = (left * sizes)[:, :SHAPES]
+        self._shapes = shapes[:SHAPES]
+        self.rest: NDArray[np.float64] = rows - self._mean - self.parts @ self._shapes
+
+    def row(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The row (length,) that has these parts (shapes,)."""
+        made: NDArray[np.float64] = self._mean + parts @ self._shapes
+        return made
+
+
+class Drawn:
+    """A function of configs, drawn from a Gaussian process after values (n,) at configs x (n, w).
+
+    As a draw from before anything was known, of random waves (Rahimi and Recht, 2007), set right by
+    what is known (Matheron's rule; Wilson and others, 2020). noise: how far a value is from it.
+    """
+
+    def __init__(
+        self, x: NDArray[np.float64], values: NDArray[np.float64], rng: np.random.Generator
+    ) -> None:
+        self._middle, self._scale = float(values.mean()), float(values.std()) or 1.0
+        self._x = x
+        kernel = fitted(x, values).kernel_
+        self._covariance = kernel.k1
+        variance, lengths = kernel.k1.k1.constant_value, kernel.k1.k2.length_scale
+        noise = kernel.k2.noise_level
+        self.noise = self._scale * float(np.sqrt(noise))
+        # waves of a Matern 5/2 kernel: normal directions, lengths of a t distribution
+        turns = rng.standard_normal((WAVES, x.shape[1])) / lengths
+        self._turns = turns * np.sqrt(5 / rng.chisquare(5, size=(WAVES, 1)))
+        self._phases = rng.uniform(0, 2 * np.pi, WAVES)
+        self._heights = rng.standard_normal(WAVES) * np.sqrt(2 * variance / WAVES)
+        known = (values - self._middle) / self._scale
+        missed = known - self._before(x) - np.sqrt(noise) * rng.standard_normal(len(x))
+        covariance = self._covariance(x) + (noise + JITTER) * np.eye(len(x))
+        self._weights = np.linalg.solve(covariance, missed)
+
+    def _before(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        waves: NDArray[np.float64] = np.cos(x @ self._turns.T + self._phases) @ self._heights
+        return waves
+
+    def at(self, x: NDArray[np.float64]) -> float:
+        """At a config (w,)."""
+        here = x[None, :]
+        drawn = self._before(here) + self._covariance(here, self._x) @ self._weights
+        return self._middle + self._scale * float(drawn[0])
+
+
+def fitted(x: NDArray[np.float64], values: NDArray[np.float64]) -> GaussianProcessRegressor:
+    """A process with the likeliest variance, lengths and noise, in that order."""
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern(
+        np.ones(x.shape[1]), length_scale_bounds=(0.05, 20.0), nu=2.5
+    ) + WhiteKernel(0.1, (1e-5, 2.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound
+        return GaussianProcessRegressor(kernel, normalize_y=True).fit(x, values)
 
 
 def natural_end(valid: NDArray[np.float64], patience: int) -> int:
@@ -138,12 +214,9 @@ def _padded(values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     return np.concatenate([values, np.full(length - len(values), values[-1])])
 
 
-TREES, NEAR = 100, 5
+SHAPES, WAVES, JITTER = 6, 1000, 1e-8
+NEAR = 5  # recorded configs of which one lends an unseen one what the shapes leave of its curve
 
 
 def _key(params: Mapping[str, Value]) -> bytes:
     return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).digest()
-
-
-def _forest() -> Any:
-    return RandomForestRegressor(TREES, min_samples_leaf=2, n_jobs=1, random_state=0)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.replay import world as worlds
 from benchmarks.replay.clock import ROWS, Ours, Player, Random, StockRay, simulate
 from benchmarks.replay.record import Task, configs_of, train_one, write
-from benchmarks.replay.run import holm, play, table
-from benchmarks.replay.world import Curve, World, natural_end
+from benchmarks.replay.run import Best, Rows, holm, play, table
+from benchmarks.replay.world import Curve, Drawn, Shapes, World, natural_end
 from recsys.models.base import Size
 from search.space.load import load_spec
 
@@ -78,7 +78,7 @@ def test_the_clock(world: Any) -> None:
 
 @pytest.mark.parametrize("name", list(ROWS))
 def test_every_row_searches(world: Any, name: str) -> None:
-    row = play(world, name, seeds=1, workers=2, seconds=60.0)
+    row = play([world], name, seeds=1, workers=2, seconds=60.0)
     assert row.valid.shape == (1, 120)
     assert np.all(np.diff(row.valid) >= 0)
     assert 0.1 < row.valid[0, -1] <= 1.0
@@ -97,8 +97,8 @@ def test_pruning_begins_more_trials_in_the_same_time(world: Any) -> None:
 
 
 def test_a_search_that_ends_by_itself_does_so_once_it_gains_nothing(world: Any) -> None:
-    auto = play(world, "ours, ends by itself", 1, 2, 3000.0)
-    whole = play(world, "ours", 1, 2, 3000.0)
+    auto = play([world], "ours, ends by itself", 1, 2, 3000.0)
+    whole = play([world], "ours", 1, 2, 3000.0)
     assert auto.end < 0.9 < whole.end == 1.0
     assert 32 <= auto.begun < whole.begun
     assert auto.valid[0, -1] > 0.95 * whole.valid[0, -1]
@@ -106,8 +106,8 @@ def test_a_search_that_ends_by_itself_does_so_once_it_gains_nothing(world: Any) 
 
 def test_a_table(world: Any) -> None:
     names = ["random", "ours"]
-    rows = {name: play(world, name, 2, 2, 80.0) for name in names}
-    lines = table(rows, (1.0, 0.9))
+    rows = {name: play([world], name, 2, 2, 80.0) for name in names}
+    lines = table(rows, Best(np.array([1.0]), np.array([0.9])))
     assert len(lines) == 4
     assert lines[3].startswith("| ours |")
     assert "of its time" in lines[2]
@@ -116,14 +116,68 @@ def test_a_table(world: Any) -> None:
     )
 
 
+def test_regret_is_against_the_best_of_the_world_that_a_seed_was_in() -> None:
+    def world(best: float) -> Any:
+        return SimpleNamespace(recorded=[Curve(np.array([0.1, best]), np.array([best, 0.1]), 1.0)])
+
+    def row(*ends: float) -> Rows:
+        values = np.array([[0.0, end] for end in ends])
+        return Rows(values, values / 2, 1, 1, 1.0)
+
+    rows = {"random": row(0.2, 0.5, 0.3), "ours": row(0.4, 0.6, 0.35)}
+    best = Best.of([world(0.5), world(0.3)], rows)
+    assert (best.valid.tolist(), best.test.tolist()) == ([0.5, 0.6], [0.5, 0.3])
+    valid, test = best.regret(rows["ours"])
+    assert valid[:, -1] == pytest.approx([0.1, 0.0, 0.15])
+    assert test[:, -1] == pytest.approx([0.3, 0.0, 0.325])
+    assert "| 0.1000 (0.0500 to 0.1250) |" in table(rows, best)[3]
+
+
 def test_patience() -> None:
     assert natural_end(np.array([0.1, 0.2, 0.2, 0.1, 0.3]), 2) == 4
     assert natural_end(np.array([0.1, 0.2, 0.2, 0.1, 0.3]), 3) == 5
     assert natural_end(np.array([0.3, 0.2, 0.1]), 0) == 3
 
 
-def test_a_recording_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worlds, "TREES", 10)
+def test_a_draw_goes_through_what_is_known_and_varies_between() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.random((60, 2))
+    values = 5 + np.sin(4 * x[:, 0]) + 0.5 * x[:, 1] + 0.05 * rng.standard_normal(60)
+    draws = [Drawn(x, values, np.random.default_rng(n)) for n in range(20)]
+    for drawn in draws:
+        assert 0.025 < drawn.noise < 0.1
+        found = np.array([drawn.at(one) for one in x])
+        assert np.abs(found - values).mean() < 2 * 0.05
+    inside, outside = np.array([0.5, 0.5]), np.array([3.0, 3.0])
+    truth = 5 + np.sin(2) + 0.25
+    there = np.array([drawn.at(inside) for drawn in draws])
+    assert abs(there.mean() - truth) < 0.05
+    assert 0.001 < there.std() < 0.1, "draws differ, by what the data leave open"
+    assert np.std([drawn.at(outside) for drawn in draws]) > 5 * there.std()
+
+
+def test_a_draw_is_as_rough_as_its_kernel_says() -> None:
+    """Before anything is known, values have the variance and correlation of the process."""
+    x = np.linspace(0, 1, 2)[:, None] * 100
+    values = np.array([1.0, -1.0])
+    draws = [Drawn(x, values, np.random.default_rng(n)) for n in range(400)]
+    kernel = draws[0]._covariance
+    a, b = np.array([40.0]), np.array([40.5])
+    drawn = np.array([[one._before(at[None, :])[0] for at in (a, b)] for one in draws])
+    expected = float(kernel(a[None, :], b[None, :])[0, 0])
+    assert np.mean(drawn[:, 0] ** 2) == pytest.approx(float(kernel(a[None, :])[0, 0]), rel=0.25)
+    assert np.mean(drawn[:, 0] * drawn[:, 1]) == pytest.approx(expected, rel=0.3)
+
+
+def test_shapes_and_rest_make_the_row() -> None:
+    rows = np.random.default_rng(1).random((12, 9))
+    shapes = Shapes(rows)
+    for parts, rest, row in zip(shapes.parts, shapes.rest, rows, strict=True):
+        assert shapes.row(parts) + rest == pytest.approx(row)
+    assert np.abs(shapes.rest).max() < np.abs(rows - rows.mean(0)).max()
+
+
+def test_a_recording_makes_a_world(tmp_path: Path) -> None:
     settings = ["latent_factors=4", "max_epochs=4"]
     spec = load_spec("bpr_uniform", settings)
     chosen = [c for c, _ in zip(configs_of(spec, 1), range(10), strict=False)]
@@ -146,3 +200,5 @@ def test_a_recording_makes_a_world(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(curve.valid) == len(curve.test) == 4
     assert curve.seconds > 0
     assert np.array_equal(curve.valid, world.curve(unseen).valid)
+    assert np.array_equal(curve.valid, World.load(file).curve(unseen).valid)
+    assert not np.array_equal(curve.valid, World.load(file, draw=1).curve(unseen).valid)
