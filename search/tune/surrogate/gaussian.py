@@ -57,9 +57,13 @@ class Process:
         self._seen, self._logs = seen, logs
         with one_thread():
             covariance = _covariance(seen.rows, seen.parts, seen.rows, seen.parts, logs)
-            noise = math.exp(logs[-1]) + JITTER
-            self._root = np.linalg.cholesky(covariance + noise * np.eye(len(seen)))
+            self._root = np.linalg.cholesky(covariance + self.noise * np.eye(len(seen)))
             self._weights = cho_solve((self._root, True), seen.values)
+
+    @property
+    def noise(self) -> float:
+        """The variance of a value that no other config knows of."""
+        return math.exp(self._logs[-1]) + JITTER
 
     def at_end(self, rows: Rows) -> tuple[Values, Values]:
         """Mean and standard deviation (n,) of what configs reach at the end of their training."""

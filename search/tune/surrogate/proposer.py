@@ -309,7 +309,9 @@ def spread(values: Values, most: int) -> NDArray[np.intp]:
 
 
 def improvement(process: Process, rows: Rows, best: float) -> Values:
-    """Logarithm of what the ends of configs (n, width) are expected to be above `best` (n,)."""
+    """Logarithm of what the ends of configs (n, width) are expected to be above `best` (n,), times
+    the part of their uncertainty that a training there would remove.
+    """
     mean, spread_ = process.at_end(rows)
     above = (mean - best) / spread_
     # log(u Phi(u) + phi(u)); far below, where both cancel, about phi(u) / (u^2 + 3)
@@ -318,7 +320,11 @@ def improvement(process: Process, rows: Rows, best: float) -> Values:
     plain = inside * np.exp(log_ndtr(inside)) + np.exp(-0.5 * inside**2) / math.sqrt(2 * math.pi)
     far = log_density - np.log(above**2 + 3)
     value: Values = np.log(spread_) + np.where(above > -5.0, np.log(plain), far)
-    return value
+    # 1 - noise / root, where root^2 = noise^2 + spread^2, without cancellation
+    noise = math.sqrt(process.noise)
+    root = np.sqrt(process.noise + np.square(spread_))
+    removed: Values = 2 * np.log(spread_) - np.log(root) - np.log(root + noise)
+    return value + removed
 
 
 class Costs:

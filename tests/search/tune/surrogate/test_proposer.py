@@ -92,13 +92,12 @@ def finish(made: Surrogate, number: int, value: float, stop: int | None = None) 
 
 
 def test_a_planted_peak_is_found(spec: SearchSpec) -> None:
-    """In nearly every search: one in twelve believes for long that margin does nothing."""
+    """In every search, also where it believes for a while that margin does nothing."""
     found = [max(peak(p) for p in play(make(spec), 30, seed)) for seed in range(12)]
-    assert sum(best > 0.97 for best in found) >= 10
+    assert min(found) > 0.97
     draws = [np.random.default_rng(seed) for seed in range(12)]
     chance = [max(peak(spec.sample(rng)) for _ in range(30)) for rng in draws]
-    assert min(found) > np.median(chance)
-    assert sum(a > b for a, b in zip(found, chance, strict=True)) >= 10
+    assert all(a > b for a, b in zip(found, chance, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -373,4 +372,5 @@ def test_the_expected_improvement_is_the_integral(best: float) -> None:
             lambda z, u=u: (z - u) * norm.pdf(z), low, max(low, 0) + 12, epsabs=0, epsrel=1e-10
         )
         assert u < 35  # far out, and still a normal number
-        assert value == pytest.approx(math.log(s * exact), abs=0.02)
+        removed = 1 - math.sqrt(process.noise / (process.noise + s**2))
+        assert value == pytest.approx(math.log(s * exact * removed), abs=0.02)
