@@ -85,15 +85,20 @@ def trouble(
         if _public(found) != _public(expected):
             return f"has {name} {found}, the driver has {expected}: {INSTALL}"
     if node.error is not None:
-        what = " ".join(node.error.split())[:300]
-        todo = INSTALL if "ModuleNotFoundError" in what else "its Ray's log files say more"
-        return f"cannot run a task ({what}): {todo}"
+        return cannot_run(node.error)
     if cuda and node.gpus and not node.cuda:
         return (
             f"has {node.gpus:g} GPUs for Ray, but torch sees none there: install a torch for its "
             "CUDA, or say --device cpu"
         )
     return None
+
+
+def cannot_run(error: str) -> str:
+    """What is said of a machine on which a task ended with this error, in one line."""
+    what = " ".join(error.split())[:300]
+    todo = INSTALL if "ModuleNotFoundError" in what else "its Ray's log files say more"
+    return f"cannot run a task ({what}): {todo}"
 
 
 def _public(text: str) -> str:
