@@ -29,7 +29,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import JOURNAL, RunFolder
-from search.record.journal import Journal
+from search.record.journal import line_of
 from search.record.measured import UserValues, save_test_values
 from search.record.provenance import PROVENANCE, Provenance, provenance
 from search.record.result import (
@@ -102,11 +102,7 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
     )
     events = list(_events(folder.name, work, done, tested, refitted))
     write_result(folder, _result(folder.name, work, done, events))
-    made = folder.path / f".{JOURNAL}"
-    with Journal(made) as journal:
-        for event in events:
-            journal.append(event, sync=True)
-    made.replace(folder.path / JOURNAL)
+    folder.write(JOURNAL, b"".join(map(line_of, events)))
 
 
 def _of(work: Again, done: Trained) -> RefitOf:
