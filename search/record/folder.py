@@ -18,7 +18,8 @@ from recsys.errors import ConfigError, InputError
 from recsys.safe_files import is_leftover, is_locked, replace_content, try_lock
 from search.names import RUN_NAME, run_part
 from search.paste import command
-from search.record.journal import Follower, Journal, RunState, StorageError, read_state
+from search.record.journal import Follower, Journal, StorageError, read_state
+from search.record.state import RunState
 from search.record.tables import tables
 
 JOURNAL, LOCK, STUDY = "journal.jsonl", "run.lock", "study.journal"

@@ -22,8 +22,6 @@ from recsys.errors import InputError, UserError
 from search.record.events import Event, read, write
 from search.record.state import RunState
 
-__all__ = ["Follower", "Journal", "RunState", "StorageError", "read_events", "read_state"]
-
 _TAIL_BLOCK = 1 << 16
 # NOFOLLOW: a link in place of the journal must not lead a run to write outside its folder.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -25,7 +25,8 @@ from search.record.provenance import Provenance, read_provenance
 from search.record.result import RunResult, decided, result_of, tested
 from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
-from search.space.load import SearchSpec, load_run_spec
+from search.space.load import load_run_spec
+from search.space.spec import SearchSpec
 
 Curve = list[tuple[int, float]]
 

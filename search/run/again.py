@@ -44,7 +44,8 @@ from search.run.evidence import SettingError, check_evidence
 from search.run.opened import divide, read_data
 from search.run.since import Since
 from search.screen.display import Display
-from search.space.load import SearchSpec, load_run_spec
+from search.space.load import load_run_spec
+from search.space.spec import SearchSpec
 from search.space.trial import trial_seed
 from search.stages.blend import assembled, blend_config
 from search.stages.context import shown_metrics

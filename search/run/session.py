@@ -55,7 +55,7 @@ from search.run.evidence import newcomers
 from search.run.restart import restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
-from search.space.load import SearchSpec
+from search.space.spec import SearchSpec
 from search.stages.blend import choose_blend
 from search.stages.context import RunFailedError, Stages
 from search.stages.lists import drop_lists

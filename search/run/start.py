@@ -43,7 +43,8 @@ from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
 from search.space.effect import check_up_to, idle_up_to
-from search.space.load import SearchSpec, for_gpu, load_run_spec, load_spec
+from search.space.load import for_gpu, load_run_spec, load_spec
+from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri

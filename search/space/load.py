@@ -22,16 +22,6 @@ from search.space.reader import parse_spec
 from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 
-__all__ = [
-    "SPACES",
-    "SearchSpec",
-    "for_gpu",
-    "load_run_spec",
-    "load_spec",
-    "read_space",
-    "space_names",
-]
-
 MAX_BYTES = 1 << 16  # YAML is read slowly; a space has a few thousand
 # Of an epoch on a GPU: with fewer steps quality falls, with more it waits for Python
 # (`benchmarks.batches`). Batches below the smallest cost time alone, above the largest gain none.

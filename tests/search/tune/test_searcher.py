@@ -19,7 +19,8 @@ from ray.tune.search import Searcher
 
 from recsys.models.progress import Stop
 from search.record.events import Reason, State
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.importance import Shares, importance
 from search.tune.outcome import Outcome, Report, judge
