@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from search.record.folder import JOURNAL, PROVENANCE, REPORT
+from search.record.handed import SUBMISSION
+from search.record.result import RESULT
+from search.space.kept import SPEC
 from search.space.schema import HEADER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -230,3 +234,25 @@ def test_a_name_of_the_search_is_imported_from_the_file_that_makes_it():
     assert by_the_way(ast.parse("from search.b import f, g"), two) == ["search.b.f"]
     found = {path: by_the_way(ast.parse(path.read_text()), made) for path in python_files()}
     assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_a_file_of_a_run_has_its_name_in_one_place():
+    """But for a program of its own, which imports nothing of ours."""
+    places = {
+        name: {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / "search").rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and node.value == name
+        }
+        for name in (JOURNAL, PROVENANCE, REPORT, SUBMISSION, RESULT, SPEC)
+    }
+    folder = {"search/record/folder.py"}
+    assert places == {
+        JOURNAL: folder | {"search/machine/pack_run.py"},
+        PROVENANCE: folder,
+        REPORT: folder,
+        SUBMISSION: {"search/record/handed.py"},
+        RESULT: {"search/record/result.py"},
+        SPEC: {"search/space/kept.py"},
+    }

@@ -21,10 +21,13 @@ from search.paste import command
 from search.record.journal import Follower, Journal, StorageError, read_state
 from search.record.state import RunState
 from search.record.tables import tables
+from search.space.kept import SPEC
 
 JOURNAL, LOCK, STUDY = "journal.jsonl", "run.lock", "study.journal"
+PROVENANCE, REPORT = "provenance.json", "report.html"
 JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of Ray's: where a submitted job begins
-BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
+FIRST_FILES = (SPEC, PROVENANCE)  # written before the journal
+BEFORE_THE_JOURNAL = {LOCK, *FIRST_FILES}
 
 
 def check_name(name: str, said: str = "--run") -> str:
