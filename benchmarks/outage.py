@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.contest import ROOT, used_by_others, wait_until_idle
 from benchmarks.search import environment
+from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from tests.search.tracking.tracking_help import Server, locked, slow_proxy, sqlite_store
 
@@ -86,9 +87,7 @@ def busy(
             )
         if done.returncode:
             sys.exit(f"the search failed ({done.returncode}): {done.stdout[-2000:]}")
-        value = read_state(folder / "runs" / "bench" / "journal.jsonl").busy_fraction(
-            os.cpu_count() or 1
-        )
+        value = read_state(folder / "runs" / "bench" / JOURNAL).busy_fraction(os.cpu_count() or 1)
         assert value is not None
         return value
 

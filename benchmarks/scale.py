@@ -58,7 +58,8 @@ from search.record.folder import RunFolder
 from search.record.journal import Journal
 from search.record.settings import Settings
 from search.screen.display import Display
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.stages import search as search_stage
 from search.stages.context import Stages

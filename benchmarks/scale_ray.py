@@ -32,7 +32,8 @@ from search.machine.cluster import Cluster
 from search.record.events import EpochRow, EpochsReported, TrialBegan, TrialEnded
 from search.record.folder import JOURNAL, RunFolder
 from search.record.journal import read_events
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.stages.search import search
 from search.tune import tuner

@@ -25,6 +25,7 @@ from pathlib import Path
 from benchmarks.contest import ROOT, UNSET, used_by_others, wait_until_idle
 from recsys.data import load
 from recsys.errors import UserError
+from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from search.record.state import RunState
 
@@ -136,7 +137,7 @@ def starts(state: RunState) -> tuple[list[float], list[float]]:
 
 
 def show_times(run: Path, cores: int) -> float:
-    state = read_state(run / "journal.jsonl")
+    state = read_state(run / JOURNAL)
     busy = state.busy_fraction(cores)
     assert busy is not None
     counts = ", ".join(f"{n} {name.lower()}" for name, n in state.counts().items() if n)
@@ -162,7 +163,7 @@ def show_memory(
     run: Path, data: str, seen: dict[int, Memory], bare: dict[str, tuple[int, int]]
 ) -> None:
     csr = load(data).interactions.csr
-    configs = [t.config for t in read_state(run / "journal.jsonl").trials.values()]
+    configs = [t.config for t in read_state(run / JOURNAL).trials.values()]
     factors = max(config["latent_factors"] for config in configs)
     model = 4 * ((csr.n_users + csr.n_items) * (factors + 1) + 1)
     held = MODEL_COPIES * model

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from search.paste import command
+from search.record.folder import REPORT
+from search.record.handed import SUBMISSION
 from search.record.result import Comparison, Group, Newcomers, RunResult
 from search.words import (
     LEAK,
@@ -186,11 +188,9 @@ def result_rows(
     spent = f", cores busy {busy:.0%}" if busy is not None else ""
     rows.append(("time", f"{duration(result.wall_s)}, {counts_words(result)}{spent}"))
     rows += [
-        ("file", str(folder / name))
-        for name in ("report.html", "submission.csv")
-        if (folder / name).exists()
+        ("file", str(folder / name)) for name in (REPORT, SUBMISSION) if (folder / name).exists()
     ]
-    ready = (folder / "submission.csv").exists()
+    ready = (folder / SUBMISSION).exists()
     rows += [("next", line) for line in commands or next_commands(folder, ready, result.may_extend)]
     return rows
 
@@ -264,7 +264,7 @@ def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list
     if ready and extend:
         commands.append(command("--run", folder, "--extend", "20"))
     if ready:
-        commands.append(command("export", folder, "-o", "submission.csv"))
+        commands.append(command("export", folder, "-o", SUBMISSION))
     return commands
 
 

@@ -47,7 +47,8 @@ from search.record.result import (
     write_result,
 )
 from search.record.settings import Settings
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import trial_id
 from search.stats import compare_paired, holm
 

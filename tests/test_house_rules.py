@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from search.record.folder import JOURNAL, PROVENANCE, REPORT
+from search.record.handed import SUBMISSION
+from search.record.result import RESULT
+from search.space.kept import SPEC
 from search.space.schema import HEADER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,3 +201,58 @@ def test_a_room_says_what_others_take_from_it(room: Path):
     _, there, after = said_of(room).partition("Others import: ")
     named = set(re.findall(r"\w+", after.partition("\n\n")[0])) if there else set()
     assert named == taken_from(room)
+
+
+def made_by(tree: ast.AST) -> set[str]:
+    """The names that a file gives to what it makes."""
+    nodes = list(ast.walk(tree))
+    kinds = ast.FunctionDef | ast.ClassDef
+    named = {node.name for node in nodes if isinstance(node, kinds)}
+    return named | {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def by_the_way(tree: ast.AST, made: dict[str, set[str]]) -> list[str]:
+    """What is imported from a module of the search that has it from another one itself."""
+    ours = set().union(*made.values())
+    return [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in made
+        for alias in node.names
+        if alias.name in ours - made[node.module]
+    ]
+
+
+def test_a_name_of_the_search_is_imported_from_the_file_that_makes_it():
+    """Else the file between has to keep an import that it may not need itself."""
+    made = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): made_by(ast.parse(path.read_text()))
+        for path in (ROOT / "search").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    two = {"search.a": {"f"}, "search.b": {"g"}}
+    assert by_the_way(ast.parse("from search.b import f, g"), two) == ["search.b.f"]
+    found = {path: by_the_way(ast.parse(path.read_text()), made) for path in python_files()}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_a_file_of_a_run_has_its_name_in_one_place():
+    """But for a program of its own, which imports nothing of ours."""
+    places = {
+        name: {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / "search").rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and node.value == name
+        }
+        for name in (JOURNAL, PROVENANCE, REPORT, SUBMISSION, RESULT, SPEC)
+    }
+    folder = {"search/record/folder.py"}
+    assert places == {
+        JOURNAL: folder | {"search/machine/pack_run.py"},
+        PROVENANCE: folder,
+        REPORT: folder,
+        SUBMISSION: {"search/record/handed.py"},
+        RESULT: {"search/record/result.py"},
+        SPEC: {"search/space/kept.py"},
+    }

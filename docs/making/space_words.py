@@ -14,11 +14,12 @@ from recsys.models import DEFAULT, MODELS, config_of, model_named
 from recsys.models.base import Parameter
 from recsys.models.mf.config import Adagrad, Adam, Bce, Bpr, Even, Fixed, Hard, Sgd, Softmax
 from search.durations import EXPECTED
-from search.space.load import SPACES, load_spec, read_space, space_names
+from search.paths import SPACES
+from search.space.kept import Purpose
+from search.space.load import load_spec, read_space, space_names
 from search.space.located import Origin
 from search.space.reader import KEYS, MODES, ORDERS, WHOLE
 from search.space.schema import ABOUT
-from search.space.spec import Purpose
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 INTRODUCTION = """\

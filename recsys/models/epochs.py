@@ -18,7 +18,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import check_metric
 from recsys.models.base import EpochReport
-from recsys.models.progress import Checkpoint, Checkpoints, Resumable
+from recsys.models.progress import Checkpoint, Checkpoints, Resumable, Stop
 from recsys.scoring import Scorer
 
 
@@ -111,7 +111,7 @@ def run_epochs(
                 waited = 0 if best.offer(epoch, measured.values[metric]) else waited + 1
             done = time.perf_counter()
             spent += done - start
-            stop = None
+            stop: Stop | None = None
             if held_out is not None and 0 < patience <= waited:
                 stop = "patience"
             elif epoch == epochs:

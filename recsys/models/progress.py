@@ -11,12 +11,14 @@ import json
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.evaluation import Evaluation
+
+Stop = Literal["patience", "time", "epochs"]  # why a training ended by itself
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class EpochReport:
     epoch: from 1. loss: the mean per sample, without l2 terms; NaN for a model without a loss.
     metrics: the values on the held-out items, empty if the epoch was not evaluated. best_epoch,
     best_value: the best so far; without held-out items, the latest epoch and NaN. train_seconds,
-    eval_seconds: wall-clock time. stop: why this epoch was the last, "patience", "time" or
-    "epochs"; otherwise None. evaluation: the values per user whose means are `metrics`; None if the
-    epoch was not evaluated. It is large, so keep reports `without_evaluation`, as checkpoints do.
+    eval_seconds: wall-clock time. stop: why this epoch was the last; otherwise None. evaluation:
+    the values per user whose means are `metrics`; None if the epoch was not evaluated. It is large,
+    so keep reports `without_evaluation`, as checkpoints do.
     """
 
     epoch: int
@@ -38,7 +40,7 @@ class EpochReport:
     best_value: float
     train_seconds: float
     eval_seconds: float
-    stop: str | None
+    stop: Stop | None
     evaluation: Evaluation | None = field(default=None, repr=False, compare=False)
 
     def without_evaluation(self) -> EpochReport:

@@ -158,11 +158,12 @@ def command_compare(options: argparse.Namespace) -> int:
 
 def command_report(options: argparse.Namespace) -> int:
     """Write report.html of a run again."""
+    from search.record.folder import REPORT
     from search.report.page import render_report
 
     folder = _open(options)
-    folder.write("report.html", render_report(folder.path))
-    print(folder.path / "report.html")  # noqa: T201
+    folder.write(REPORT, render_report(folder.path))
+    print(folder.path / REPORT)  # noqa: T201
     return 0
 
 

@@ -85,8 +85,9 @@ def _inputs(options: argparse.Namespace, folder: RunFolder) -> Iterator[tuple[st
 def _export_submission(folder: RunFolder, separator: str | None, target: Path) -> None:
     """Copy the run's submission, or write it with another separator."""
     from recsys.submission import rewrite_submission
+    from search.record.handed import SUBMISSION
 
-    ready = folder.path / "submission.csv"
+    ready = folder.path / SUBMISSION
     _check_own(folder, "submission", there=ready.exists())
     with whole_file(target) as temporary:
         if separator is None:

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from recsys.errors import ConfigError
 from search.machine.jobs import archive_of, dashboard
-from search.record.folder import JOURNAL, RunFolder, StorageError, check_name, check_runs_dir
+from search.record.folder import JOURNAL, RunFolder, check_name, check_runs_dir
+from search.record.journal import StorageError
 
 
 def fetch(folder: str, address: str | None, runs_dir: Path) -> RunFolder:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 
-def answer(packages: list[str], modules: list[str]) -> dict[str, Any]:
-    """What a node is, from a worker there; `error`: why it cannot import `modules`."""
+def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
+    """What a node is, from a worker there; `error`: why it cannot import `modules`, in one line.
+
+    At length that stands in the worker's log file.
+    """
     import importlib
     import os
     import platform
+    import traceback
     from importlib.metadata import PackageNotFoundError, version
 
     versions: dict[str, str | None] = {}
@@ -36,6 +41,7 @@ def answer(packages: list[str], modules: list[str]) -> dict[str, Any]:
 
         said["cuda"] = torch.cuda.device_count()
     except BaseException as error:
+        traceback.print_exc()
         said["error"] = f"{type(error).__name__}: {error}"
     return said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import shlex
 import signal
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +20,11 @@ from recsys.errors import ConfigError
 from search import guard
 from search.guard import Guard
 from search.machine import environment, ray_folder
+from search.machine.ask_nodes import answer
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
-from search.machine.nodes import Place
+from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
 from search.machine.shipping import script_elsewhere, shipped
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
@@ -292,20 +294,14 @@ class Cluster:
         """A watch over workers that do not start."""
         return Patience(self._note, lambda: trouble_in(self.logs), joined=bool(self.address))
 
-    def check_workers(self) -> None:
+    def check_workers(self, resources: Resources) -> None:
         """Start a worker, and let it import what a trial needs. Raises `NoWorkersError`."""
-        ray = self._ray
-        task = ray.remote(num_cpus=1, max_retries=0, label_selector=self.place.selector)
-        remote = task(_import_all).remote()
-        patience = self.patience()
-        while not ray.wait([remote], timeout=1)[0]:
-            if (why := patience.look(running=False)) is not None:
-                ray.cancel(remote, force=True)
-                raise NoWorkersError(why)
-        try:
-            ray.get(remote)
-        except ray.exceptions.RayError as error:
-            raise NoWorkersError(f"workers cannot start: {cause_of(error)}") from None
+        one = replace(resources, cpus_per_trial=1, gpus_per_trial=0.0)
+        ((_, found),) = self.map(import_failure, [(MODULES,)], one)
+        if isinstance(found, Failure):
+            raise NoWorkersError(f"workers cannot start: {found.cause}")
+        if found is not None:
+            raise NoWorkersError(found)
 
     def put(self, value: object) -> Any:
         """Put a value into the object store; workers read its arrays without copying."""
@@ -419,5 +415,7 @@ def start_failure(error: Exception, folder: Path) -> ConfigError:
     )
 
 
-def _import_all() -> None:
-    """What a worker imports for its first trial."""
+def import_failure(modules: Sequence[str]) -> str | None:
+    """Which machine this is and why it cannot import `modules`, in one line; None where it can."""
+    error = answer([], modules)["error"]
+    return None if error is None else f"{platform.node()} {cannot_run(error)}"

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from recsys.errors import ConfigError
+from search.paths import COMMAND, INSTALLED
 
 # What numbers and pickles depend on; the rest only has to be there.
 PACKAGES = ("ray", "torch", "numba", "numpy", "scipy", "pandas", "pydantic", "optuna")
 # What the tasks of a search are imported from.
 MODULES = ("search.tune.worker", "search.tune.probe", "search.stages.test")
-INSTALL = "`pip install -r requirements.txt -c constraints.txt` there"
 LABEL = "ray.io/node-id"
 
 
@@ -81,19 +81,31 @@ def trouble(
     for name, expected in mine.items():
         found = node.versions.get(name, "") if node.versions else expected
         if found is None:
-            return f"lacks {name}: {INSTALL}"
+            return f"lacks {name}: {install_there()}"
         if _public(found) != _public(expected):
-            return f"has {name} {found}, the driver has {expected}: {INSTALL}"
+            return f"has {name} {found}, the driver has {expected}: {install_there()}"
     if node.error is not None:
-        what = " ".join(node.error.split())[:300]
-        todo = INSTALL if "ModuleNotFoundError" in what else "its Ray's log files say more"
-        return f"cannot run a task ({what}): {todo}"
+        return cannot_run(node.error)
     if cuda and node.gpus and not node.cuda:
         return (
             f"has {node.gpus:g} GPUs for Ray, but torch sees none there: install a torch for its "
             "CUDA, or say --device cpu"
         )
     return None
+
+
+def install_there() -> str:
+    """How a node gets the packages that the driver has."""
+    if INSTALLED:
+        return f"install this {COMMAND} there, with all that it requires"
+    return "`pip install -r requirements.txt -c constraints.txt` there"
+
+
+def cannot_run(error: str) -> str:
+    """What is said of a machine on which a task ended with this error, in one line."""
+    what = " ".join(error.split())[:300]
+    todo = install_there() if "ModuleNotFoundError" in what else "its Ray's log files say more"
+    return f"cannot run a task ({what}): {todo}"
 
 
 def _public(text: str) -> str:

@@ -18,12 +18,16 @@ from recsys.errors import ConfigError, InputError
 from recsys.safe_files import is_leftover, is_locked, replace_content, try_lock
 from search.names import RUN_NAME, run_part
 from search.paste import command
-from search.record.journal import Follower, Journal, RunState, StorageError, read_state
+from search.record.journal import Follower, Journal, StorageError, read_state
+from search.record.state import RunState
 from search.record.tables import tables
+from search.space.kept import SPEC
 
 JOURNAL, LOCK, STUDY = "journal.jsonl", "run.lock", "study.journal"
+PROVENANCE, REPORT = "provenance.json", "report.html"
 JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of Ray's: where a submitted job begins
-BEFORE_THE_JOURNAL = {LOCK, "spec.yaml", "provenance.json"}
+FIRST_FILES = (SPEC, PROVENANCE)  # written before the journal
+BEFORE_THE_JOURNAL = {LOCK, *FIRST_FILES}
 
 
 def check_name(name: str, said: str = "--run") -> str:

@@ -22,8 +22,6 @@ from recsys.errors import InputError, UserError
 from search.record.events import Event, read, write
 from search.record.state import RunState
 
-__all__ = ["Follower", "Journal", "RunState", "StorageError", "read_events", "read_state"]
-
 _TAIL_BLOCK = 1 << 16
 # NOFOLLOW: a link in place of the journal must not lead a run to write outside its folder.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -79,9 +77,7 @@ class Journal:
         death of this process never can). Numbers that JSON has no word for (NaN, infinity) become
         null. Raises `StorageError`; the file then ends with the line before.
         """
-        if event.time is None:
-            event = replace(event, time=time.time())
-        line = (_dump(write(event)) + "\n").encode()
+        line = line_of(event)
         with self._lock:
             assert self._fd >= 0, "the journal is closed"
             try:
@@ -221,6 +217,13 @@ def finite(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return finite(value.tolist())
     return value
+
+
+def line_of(event: Event) -> bytes:
+    """The line of `event`, with the time now unless it has one."""
+    if event.time is None:
+        event = replace(event, time=time.time())
+    return (_dump(write(event)) + "\n").encode()
 
 
 def _dump(event: dict[str, Any]) -> str:

@@ -25,11 +25,11 @@ from pydantic import (
 )
 
 from search.paths import CODE, COMMAND, INSTALLED
+from search.record.folder import PROVENANCE
 from search.record.result import RefitOf, ResultPart
 from search.record.settings import Settings
 from search.words import hide_password, utc
 
-PROVENANCE = "provenance.json"
 PACKAGES = ("ray", "optuna", "mlflow", "torch", "numba", "numpy", "scipy", "pandas", "pydantic")
 READ = "read"  # the context in which a file is read, whoever wrote or changed it
 

@@ -22,6 +22,7 @@ from search.record.events import Status
 from search.record.folder import RunFolder
 from search.record.journal import finite
 from search.record.state import RunState
+from search.space.kept import Purpose
 
 RESULT = "result.json"
 VERSION = 1  # counts up where a field changes its meaning; files before it was kept have none
@@ -307,7 +308,7 @@ class RunResult(ResultPart):
     @property
     def is_table(self) -> bool:
         """Whether the run compared configs, with a test value for each and no winner."""
-        return self.purpose == "table"
+        return self.purpose == Purpose.TABLE
 
     @property
     def may_extend(self) -> bool:

@@ -122,7 +122,7 @@ class TrialRecord:
         return may_win(self.state, self.reason)
 
 
-def may_win(state: State, reason: str | None) -> bool:
+def may_win(state: State, reason: Reason | None) -> bool:
     """Whether a trial ended without others being better: it completed, or the clock cut it off.
 
     The last ones were proposed by a searcher that knew the most.

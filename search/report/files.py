@@ -25,7 +25,9 @@ from search.record.provenance import Provenance, read_provenance
 from search.record.result import RunResult, decided, result_of, tested
 from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
-from search.space.load import SearchSpec, load_run_spec
+from search.space.kept import Purpose
+from search.space.load import load_run_spec
+from search.space.spec import SearchSpec
 
 Curve = list[tuple[int, float]]
 
@@ -48,7 +50,7 @@ class RunFiles:
     @property
     def is_table(self) -> bool:
         """As `RunResult.is_table`, known before there is a result."""
-        return (self.result.purpose or self.state.run.purpose) == "table"
+        return (self.result.purpose or self.state.run.purpose) == Purpose.TABLE
 
     @cached_property
     def trials(self) -> list[TrialRecord]:
@@ -88,7 +90,7 @@ class RunFiles:
         so_far = next((t.value for t in self.trials if t.id == self.winner), None)
         known: dict[str, Any] = {
             "metric": self.metric,
-            "purpose": "table" if self.is_table else "search",
+            "purpose": Purpose.TABLE if self.is_table else Purpose.SEARCH,
             "split": self.result.split or split.name,
             "split_digest": self.result.split_digest or split.digest,
             "seed": self.provenance.seed if self.result.seed is None else self.result.seed,

@@ -17,6 +17,7 @@ from recsys.models import Size, leaky
 from search import summary, words
 from search.paste import command
 from search.record.events import Status
+from search.record.handed import SUBMISSION
 from search.record.result import BlendMember
 from search.report import charts, maps, tables
 from search.report.bounds import Pressed, pressed
@@ -172,7 +173,7 @@ def _commands(run: RunFiles, pressing: Sequence[Pressed]) -> list[tuple[str, str
     elif run.result.status != Status.DONE:
         rows.append(("resume it", command("--resume", "--run", run.path, lasting=True)))
     else:
-        export = command("export", run.path, "-o", "submission.csv", lasting=True)
+        export = command("export", run.path, "-o", SUBMISSION, lasting=True)
         rows.append(("the winner's recommendations", export))
         if run.result.may_extend:
             more = command("--run", run.path, "--extend", "20", lasting=True)

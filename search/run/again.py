@@ -44,7 +44,9 @@ from search.run.evidence import SettingError, check_evidence
 from search.run.opened import divide, read_data
 from search.run.since import Since
 from search.screen.display import Display
-from search.space.load import SearchSpec, load_run_spec
+from search.space.kept import SPEC
+from search.space.load import load_run_spec
+from search.space.spec import SearchSpec
 from search.space.trial import trial_seed
 from search.stages.blend import assembled, blend_config
 from search.stages.context import shown_metrics
@@ -276,7 +278,7 @@ class Again:
         users, items = self.known
         if (users < 0).all() and (items < 0).all():
             # the space itself, which may have come from a file or been changed by options
-            space = str(self.origin.folder.path / "spec.yaml")
+            space = str(self.origin.folder.path / SPEC)
             words = ["--space", space, "--data", path_word(self.settings.data)]
             if self.settings.columns:
                 pairs = (f"{ours}={theirs}" for ours, theirs in self.settings.columns.items())

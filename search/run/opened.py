@@ -17,7 +17,7 @@ from recsys.data import SETS, Dataset, load
 from recsys.errors import ConfigError, InputError
 from recsys.split import Split, make_split
 from search.record.settings import Settings
-from search.space.load import SearchSpec
+from search.space.spec import SearchSpec
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from search.paste import command
-from search.record.folder import RunFolder, check_runs_dir, default_names
+from search.record.folder import REPORT, RunFolder, check_runs_dir, default_names
+from search.record.handed import SUBMISSION
 from search.record.result import read_result
 from search.report.page import render_report
 from search.run.again import STAGES, Again, WonRun
@@ -72,10 +73,10 @@ def refit(options: RefitOptions) -> int:
     ) as folder:
         record(folder, work, done)
         folder.write_tables()
-        folder.write("report.html", render_report(folder.path))
+        folder.write(REPORT, render_report(folder.path))
         found = read_result(folder.path)
         assert found is not None, "it was written a moment ago"
-        export = command("export", folder.path, "-o", "submission.csv")
+        export = command("export", folder.path, "-o", SUBMISSION)
         display.summary(result_rows(found, folder.path, [export]))
     status = sync(folder.path, uri)
     for line in [status.registered, status.sentence()]:

@@ -28,10 +28,10 @@ from search.record.events import (
     TrialEnded,
     TrialMade,
 )
-from search.record.folder import JOURNAL, RunFolder
-from search.record.journal import Journal
+from search.record.folder import JOURNAL, PROVENANCE, RunFolder
+from search.record.journal import line_of
 from search.record.measured import UserValues, save_test_values
-from search.record.provenance import PROVENANCE, Provenance, provenance
+from search.record.provenance import Provenance, provenance
 from search.record.result import (
     Blended,
     BlendTested,
@@ -51,6 +51,7 @@ from search.record.result import (
 from search.record.state import RunState
 from search.run.again import Again, Trained
 from search.run.session import facts, first_line
+from search.space.kept import SPEC
 from search.stages.groups import groups
 from search.stages.handover import hand_over
 from search.stages.result import of_refit, told
@@ -75,7 +76,7 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
     of, tested = _of(work, done), _tested(work, done)
     spec, separator = work.origin.spec, work.settings.submission_sep
     known = facts(work.dataset, work.settings, work.split).model_copy(update={"refit_of": of})
-    folder.write("spec.yaml", spec.to_yaml())
+    folder.write(SPEC, spec.to_yaml())
     folder.write_json(PROVENANCE, provenance(Provenance(), known).plain())
     rows, handed = hand_over(
         folder.path,
@@ -102,11 +103,7 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
     )
     events = list(_events(folder.name, work, done, tested, refitted))
     write_result(folder, _result(folder.name, work, done, events))
-    made = folder.path / f".{JOURNAL}"
-    with Journal(made) as journal:
-        for event in events:
-            journal.append(event, sync=True)
-    made.replace(folder.path / JOURNAL)
+    folder.write(JOURNAL, b"".join(map(line_of, events)))
 
 
 def _of(work: Again, done: Trained) -> RefitOf:

@@ -34,11 +34,10 @@ from search.record.events import (
     Status,
     stages_of,
 )
-from search.record.folder import RunFolder
+from search.record.folder import PROVENANCE, REPORT, RunFolder
 from search.record.handed import disagreement
 from search.record.journal import Journal, StorageError
 from search.record.provenance import (
-    PROVENANCE,
     DataFacts,
     SearchFacts,
     SplitFacts,
@@ -55,7 +54,8 @@ from search.run.evidence import newcomers
 from search.run.restart import restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
-from search.space.load import SearchSpec
+from search.space.kept import SPEC
+from search.space.spec import SearchSpec
 from search.stages.blend import choose_blend
 from search.stages.context import RunFailedError, Stages
 from search.stages.lists import drop_lists
@@ -226,7 +226,7 @@ class Session:
     def _begin(self, journal: Journal) -> None:
         """The files that say what the run is, and the first line of the session."""
         spec, settings, folder = self.spec, self.settings, self.folder
-        folder.write("spec.yaml", spec.to_yaml())
+        folder.write(SPEC, spec.to_yaml())
         previous = read_provenance(folder.path)
         now = provenance(previous, facts(self.dataset, self.settings, self.split))
         folder.write_json(PROVENANCE, now.plain())
@@ -291,7 +291,7 @@ class Session:
             run.write_study()
             write_result(folder, result(run, status))
             if status != Status.INTERRUPTED:
-                folder.write("report.html", render_report(folder.path))
+                folder.write(REPORT, render_report(folder.path))
 
     def _deliver(self, tracker: Tracker, status: Status) -> DeliveryStatus:
         """Wait for MLflow for a bounded time, or until Ctrl-C."""

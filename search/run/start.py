@@ -30,7 +30,7 @@ from search.machine.workers import NoWorkersError
 from search.paste import command
 from search.paths import INSTALLED
 from search.record.events import Status, stages_of
-from search.record.folder import RunFolder, check_runs_dir, default_names, is_path
+from search.record.folder import REPORT, RunFolder, check_runs_dir, default_names, is_path
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.result import RESULT, refit_of, result_of, write_result
@@ -43,7 +43,8 @@ from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
 from search.screen.display import Display
 from search.space.effect import check_up_to, idle_up_to
-from search.space.load import SearchSpec, for_gpu, load_run_spec, load_spec
+from search.space.load import for_gpu, load_run_spec, load_spec
+from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri
@@ -334,7 +335,7 @@ def _restore(folder: RunFolder, state: RunState) -> bool:
 
         write_result(folder, remade(folder))
     folder.write_tables(state)
-    folder.write("report.html", render_report(folder.path))
+    folder.write(REPORT, render_report(folder.path))
     print(f"{folder.path / RESULT} was lost, and is made again from the journal")  # noqa: T201
     return True
 
@@ -349,8 +350,7 @@ def _finished_already(
         else f"{every(distinct(t.config for t in state.trials.values()))} of the space was tried"
     )
     print(  # noqa: T201
-        f"run {folder.name} is finished, nothing is left to do: see {folder.path / 'report.html'}; "
-        f"{more}"
+        f"run {folder.name} is finished, nothing is left to do: see {folder.path / REPORT}; {more}"
     )
     _say_unused(options)
     status = delivery_status(folder.path, known_uri(folder.path))
@@ -502,7 +502,7 @@ def _dry_run(
             resources = cluster.preflight(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             )
-            cluster.check_workers()
+            cluster.check_workers(resources)
             data = data_of(split, spec.metric, resources.cpus_per_trial, settings.device)
             cost = measure(cluster, resources, spec, data, settings.time_budget)
     except NoWorkersError as error:

@@ -16,9 +16,9 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from search.record.events import State
+from search.record.events import State, TrialEnded
 from search.screen.draw import Screen, clean
-from search.screen.progress import Ended, Progress, Shown
+from search.screen.progress import Progress, Shown, why_ended
 from search.words import Row, config_line, counted, duration, number
 
 MANY = 200  # from this many trials on, plain output tells of the interesting ones only
@@ -110,14 +110,12 @@ class Display(Progress):
         with self._lock:
             self.advance(trial_id, epoch, best)
 
-    def trial_ended(
-        self, trial_id: str, state: State, value: float | None, reason: str | None
-    ) -> None:
-        """A trial is over; a failed one has its cause as `reason`."""
+    def trial_ended(self, end: TrialEnded) -> None:
+        """A trial is over."""
         with self._lock:
-            trial, how = self.end_trial(trial_id, state, value, reason)
+            trial = self.end_trial(end)
             if not self.interactive:
-                self._trial_line(trial, how)
+                self._trial_line(trial, end)
 
     def stage(self, name: str) -> None:
         """The run enters a stage, one of `STAGES`."""
@@ -162,14 +160,14 @@ class Display(Progress):
 
     # --- plain lines -------------------------------------------------------------------------
 
-    def _trial_line(self, trial: Shown, how: Ended) -> None:
+    def _trial_line(self, trial: Shown, how: TrialEnded) -> None:
         is_best = self.best is trial
         told = is_best or (how.state == State.FAILED and self.ended[State.FAILED] <= 5)
         if self.total > MANY and not told and not self._due():
             return
         words = f"[{self.done}/{self.total}] {trial.id} {how.state.word}"
         if how.state == State.FAILED:
-            words += f": {how.reason or 'no cause given'}"
+            words += f": {why_ended(how) or 'no cause given'}"
         elif how.value is not None:
             words += f" {self.metric} {number(how.value)}"
             words += " (leaky)" if trial.leaky else ""

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from recsys.output import one_line
-from search.record.events import State
-from search.screen.progress import Ended, Progress
+from search.record.events import State, TrialEnded
+from search.screen.progress import Progress, why_ended
 from search.words import Row, config_line, duration, number
 
 STYLES = {State.COMPLETE: "green", State.PRUNED: "bright_black", State.FAILED: "red"}
@@ -130,10 +130,10 @@ class Screen:
             line.append(f"and {len(run.running) - most} more", "bright_black")
         return self._one_line(line)
 
-    def _ended(self, one: Ended) -> Text:
+    def _ended(self, one: TrialEnded) -> Text:
         words = f"{one.id} {one.state.word:<9} "
         style = STYLES[one.state]
-        return self._one_line(self._text((words, style), number(one.value), f"  {one.reason}"))
+        return self._one_line(self._text((words, style), number(one.value), f"  {why_ended(one)}"))
 
     def _steps(self, run: Progress) -> Text:
         line = self._text()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.record.events import State, stages_of
+from search.record.events import Reason, State, TrialEnded, stages_of
 from search.record.state import TrialRecord, may_win
 
 PIECES = 2  # that tell how long one takes: the first has workers that start, and may be a rival
@@ -29,16 +29,6 @@ class Shown:
     def has_value(self) -> bool:
         """Whether an epoch has been evaluated, with a number as its value."""
         return self.best > float("-inf")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How one trial ended."""
-
-    id: str
-    state: State
-    value: float | None
-    reason: str
 
 
 @dataclass(eq=False)
@@ -64,7 +54,7 @@ class Progress:
     plan: str = ""
     running: dict[str, Shown] = field(default_factory=dict)
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
-    recent: deque[Ended] = field(default_factory=lambda: deque(maxlen=8))
+    recent: deque[TrialEnded] = field(default_factory=lambda: deque(maxlen=8))
     best_ended: Shown | None = None
     best_may_win: bool = False  # whether that one does; a pruned one shows only before there is any
     now: str = ""  # the stage
@@ -92,19 +82,16 @@ class Progress:
         if best == best:  # a NaN is no value
             trial.best = max(trial.best, best)
 
-    def end_trial(
-        self, trial_id: str, state: State, value: float | None, reason: str | None
-    ) -> tuple[Shown, Ended]:
-        """Take a trial out of the running ones; returns what was known of it, and how it ended."""
-        trial = self.running.pop(trial_id, None) or Shown(trial_id, {}, self.leaky)
-        if value is not None and value == value:
-            trial.best = value
-        self._rank(trial, state, reason)
-        self.ended[state] += 1
+    def end_trial(self, end: TrialEnded) -> Shown:
+        """Take a trial out of the running ones; returns what was known of it."""
+        trial = self.running.pop(end.id, None) or Shown(end.id, {}, self.leaky)
+        if end.value is not None and end.value == end.value:
+            trial.best = end.value
+        self._rank(trial, end.state, end.reason)
+        self.ended[end.state] += 1
         self.done += 1
-        how = Ended(trial_id, state, value, " ".join(str(reason or "").split()))
-        self.recent.append(how)
-        return trial, how
+        self.recent.append(end)
+        return trial
 
     def take_up(self, earlier: Iterable[TrialRecord]) -> None:
         """What sessions before this one have left: how many trials have ended, the best of them."""
@@ -115,7 +102,7 @@ class Progress:
                 best.best = best.best if trial.value is None else trial.value
                 self._rank(best, trial.state, trial.reason)
 
-    def _rank(self, trial: Shown, state: State, reason: str | None) -> None:
+    def _rank(self, trial: Shown, state: State, reason: Reason | None) -> None:
         """Keep a trial that has ended where it is the best of those."""
         if state != State.FAILED and self._shows(trial):
             wins = may_win(state, reason)
@@ -193,3 +180,8 @@ class Progress:
         each = (self.part_at - began) / (done - before)
         since = self.clock() - self.part_at
         return max(each * (total - done) - since, each * (total - done - 1)) or None
+
+
+def why_ended(end: TrialEnded) -> str:
+    """What ended a trial, in one line: of a failed one its cause."""
+    return " ".join((end.cause or end.reason or "").split())

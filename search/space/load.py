@@ -15,22 +15,13 @@ from recsys.yamlio import load_yaml
 from search.names import space_name
 from search.paths import SPACES
 from search.space.effect import check_effect, check_file
+from search.space.kept import SPEC
 from search.space.located import Node, Origin, near
 from search.space.override import affected, with_settings
 from search.space.params import NONE
 from search.space.reader import parse_spec
 from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
-
-__all__ = [
-    "SPACES",
-    "SearchSpec",
-    "for_gpu",
-    "load_run_spec",
-    "load_spec",
-    "read_space",
-    "space_names",
-]
 
 MAX_BYTES = 1 << 16  # YAML is read slowly; a space has a few thousand
 # Of an epoch on a GPU: with fewer steps quality falls, with more it waits for Python
@@ -151,7 +142,7 @@ def _has_default_trials(value: dict[str, Any], origin: Origin, name: str) -> boo
 
 def load_run_spec(folder: Path) -> SearchSpec:
     """The space of a run, as it was written to its folder, however long and whatever its name."""
-    path = folder / "spec.yaml"
+    path = folder / SPEC
     value = load_yaml(path)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
         value["name"] = space_name(value["name"])  # once the stem of any file

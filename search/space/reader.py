@@ -16,9 +16,10 @@ from recsys.split_plan import HoldOut, Order, SplitPlan
 from search.durations import EXPECTED, LONGEST_S, seconds_of
 from search.names import SPACE_NAME
 from search.space.domains import Constant, Param, Value
+from search.space.kept import Purpose
 from search.space.located import Node, Origin, shown
 from search.space.params import NONE, Names, parse_entry, parse_params
-from search.space.spec import MAX_TRIALS, Prefer, Purpose, RaceSpec, SearchSpec
+from search.space.spec import MAX_TRIALS, Prefer, RaceSpec, SearchSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 # The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from

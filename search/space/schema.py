@@ -17,9 +17,10 @@ from search.durations import PATTERN
 from search.names import SPACE_NAME
 from search.paths import SPACES
 from search.space.domains import FIELDS, Field
+from search.space.kept import Purpose
 from search.space.params import BUNDLE_NAME
 from search.space.reader import KEYS, MODES, ORDERS, RACE, WHOLE
-from search.space.spec import Prefer, Purpose
+from search.space.spec import Prefer
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 FILE = "space.schema.json"

@@ -18,16 +18,10 @@ from recsys.errors import ConfigError
 from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
 from recsys.split_plan import SplitPlan
 from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
+from search.space.kept import Purpose
 
 MAX_TRIALS = 100_000  # of a run, however often it is extended
 _DRAWN = 128  # configs that stand for a space, and their seed
-
-
-class Purpose(StrEnum):
-    """What a space is for: to find a winner, or to compare its configs, all of them on test."""
-
-    SEARCH = "search"
-    TABLE = "table"
 
 
 class Prefer(StrEnum):

@@ -17,11 +17,12 @@ from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
 from search.record.events import StageMarked, StageState
 from search.record.folder import STUDY, RunFolder
-from search.record.journal import Journal, RunState
+from search.record.journal import Journal
 from search.record.result import ResultPart
 from search.record.settings import Settings
+from search.record.state import RunState
 from search.screen.display import Display
-from search.space.load import SearchSpec
+from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
 from search.tune.pace import Pace, sample_users, size_of
 from search.tune.reserve import Reserve

@@ -12,8 +12,8 @@ from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig
 from recsys.models.catalogue import IDS, SEEN, save_catalogue
 from recsys.models.saved import config_text, save_model
-from search.record.folder import StorageError
 from search.record.handed import MODEL, SUBMISSION, digest, file_digest
+from search.record.journal import StorageError
 from search.record.result import Handed
 
 

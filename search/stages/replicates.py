@@ -100,10 +100,12 @@ def run_race(
         if (finalist.id, replicate) not in already
     ]
     # rivals first: choosing one takes as long as several replicates, and can't be divided
-    works = [Work(choose_beside, (task, shared), task.rival.configs) for task in rivals]
-    works += [
-        Work(run_replicate, (task, shared, *halves[task.replicate][1:]), (task.config,))
-        for task in tasks
+    works: list[Work[ReplicateResult | Chosen | Failure]] = [
+        *(Work(choose_beside, (task, shared), task.rival.configs) for task in rivals),
+        *(
+            Work(run_replicate, (task, shared, *halves[task.replicate][1:]), (task.config,))
+            for task in tasks
+        ),
     ]
     everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]
     for index, answer in on_workers(cluster, resources, works, size_of(data.train)):

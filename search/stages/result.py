@@ -30,7 +30,8 @@ from search.record.result import (
 from search.record.settings import Settings, settings_of
 from search.record.standing import leader
 from search.record.state import RunState
-from search.space.load import SearchSpec, load_run_spec
+from search.space.load import load_run_spec
+from search.space.spec import SearchSpec
 from search.stages.context import Stages
 from search.tune.importance import Shares, importance
 from search.tune.study import Study, from_journal, remake

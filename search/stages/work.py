@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from recsys.models import ModelConfig
 from recsys.models.base import Size
@@ -13,19 +13,22 @@ from search.stages.context import RunFailedError, Stages
 from search.tune.need import task_bytes
 from search.tune.pace import size_of
 
+Done = TypeVar("Done", covariant=True)  # the answer of a task
+Other = TypeVar("Other")
+
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Work(Generic[Done]):
     """A task: `function` of `arguments`. trains: the configs that it trains, one at a time."""
 
-    function: Callable[..., Any]
+    function: Callable[..., Done]
     arguments: tuple[Any, ...]
     trains: tuple[ModelConfig, ...] = ()
 
 
 def on_workers(
-    cluster: Cluster, resources: Resources, works: Sequence[Work], size: Size
-) -> Iterator[tuple[int, Any | Failure]]:
+    cluster: Cluster, resources: Resources, works: Sequence[Work[Answer]], size: Size
+) -> Iterator[tuple[int, Answer | Failure]]:
     """The index and the answer of each task, as they finish; see `Cluster.map`.
 
     size: of the data that they train on, or nearly.
@@ -40,7 +43,11 @@ def call(function: Callable[..., Answer], *task: Any) -> Answer:
     return function(*task)
 
 
-def side_by_side(run: Stages, *works: Work) -> list[Any]:
+@overload
+def side_by_side(run: Stages, one: Work[Answer], other: Work[Other], /) -> tuple[Answer, Other]: ...
+@overload
+def side_by_side(run: Stages, *works: Work[Answer]) -> tuple[Answer, ...]: ...
+def side_by_side(run: Stages, *works: Work[Any]) -> tuple[Any, ...]:
     """The answers of different tasks, at once as far as cores go.
 
     Raises `RunFailedError` where one failed, or its worker kept dying.
@@ -52,10 +59,10 @@ def side_by_side(run: Stages, *works: Work) -> list[Any]:
         found[index] = answer
         if len(works) > 1:
             run.display.progress(len(found), len(works))
-    return [found[index] for index in range(len(works))]
+    return tuple(found[index] for index in range(len(works)))
 
 
-def alone(run: Stages, work: Work) -> Any:
+def alone(run: Stages, work: Work[Answer]) -> Answer:
     """The answer of one task. Raises as `side_by_side` does."""
     return side_by_side(run, work)[0]
 

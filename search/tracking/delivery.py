@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.events import Status
+from search.record.folder import JOURNAL
 from search.record.handed import digest, file_digest
 from search.record.journal import Follower
 from search.record.state import RunState, TrialRecord
@@ -34,7 +35,7 @@ class RunDelivery:
 
     def __init__(self, run_dir: Path, store: Store, experiment: str) -> None:
         self.run_dir, self.store, self.client = run_dir, store, store.client
-        self.follower = Follower(run_dir / "journal.jsonl")
+        self.follower = Follower(run_dir / JOURNAL)
         self.done = Delivered.load(run_dir, store.uri, experiment)
         self.done.problems = {}  # worth another try in a new process
         self._adopt = True

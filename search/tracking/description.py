@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from search.record.folder import REPORT
+from search.record.handed import SUBMISSION
 from search.record.result import RunResult
 from search.record.state import RunState
 from search.summary import gain_words, headline
@@ -44,5 +46,5 @@ def _table(state: RunState, result: RunResult) -> list[str]:
 def _links(state: RunState, result: RunResult | None, page: Page) -> str:
     links = [f"[all trials]({page.trials(state)})"]
     if result is not None:
-        links += [f"[{name}]({page.artifact(name)})" for name in ("report.html", "submission.csv")]
+        links += [f"[{name}]({page.artifact(name)})" for name in (REPORT, SUBMISSION)]
     return " · ".join(links)

@@ -12,6 +12,7 @@ from typing import Any
 
 from recsys.safe_files import replace_content
 from search.paste import command
+from search.record.folder import JOURNAL
 from search.record.journal import read_events, read_state
 from search.record.settings import known_settings
 from search.record.state import RunState, TrialRecord
@@ -202,7 +203,7 @@ def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
     """What delivery.json says, compared with the journal."""
     record = _memory(run_dir, uri)
     delivered = _is_delivered(run_dir, record)
-    state = read_state(run_dir / "journal.jsonl")
+    state = read_state(run_dir / JOURNAL)
     lacking = record.lacking(state)
     return DeliveryStatus(
         delivered,
@@ -230,7 +231,7 @@ def _is_delivered(run_dir: Path, record: Delivered) -> bool:
     if not record.complete:
         return False
     try:
-        return not any(True for _ in read_events(run_dir / "journal.jsonl", record.offset))
+        return not any(True for _ in read_events(run_dir / JOURNAL, record.offset))
     except FileNotFoundError:
         return True
 
@@ -240,7 +241,7 @@ def known_uri(run_dir: Path) -> str:
 
     The local store is that of the project where the run is now, not where it was then.
     """
-    settings = known_settings(read_state(run_dir / "journal.jsonl"))
+    settings = known_settings(read_state(run_dir / JOURNAL))
     used = meant = None if settings is None else settings.tracking_uri
     with suppress(OSError, ValueError, KeyError, TypeError):
         record = json.loads((run_dir / DELIVERY).read_bytes())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from search.record.compared import comparison
+from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from search.record.measured import TEST_VALUES, UserValues, load_test_values
 from search.record.result import RefitOf, refit_of, succeeds
@@ -133,7 +134,7 @@ def _values(client: Any, run: Any, run_dir: Path) -> UserValues | None:
             file = client.download_artifacts(run_id, TEST_VALUES, temp)
             return load_test_values(Path(file).parent)
     folder = run_dir.parent / (run.data.tags.get("run") or "")
-    journal = folder / "journal.jsonl"
+    journal = folder / JOURNAL
     if not journal.is_file() or read_state(journal).uid != run.data.tags.get(wanted.UID_TAG):
         return None
     return load_test_values(folder)

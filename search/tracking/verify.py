@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record.events import Status
+from search.record.folder import JOURNAL
 from search.record.handed import disagreement, file_digest
 from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
@@ -24,7 +25,7 @@ from search.tracking.where import EXPERIMENT, check_tracking_uri
 
 def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
     """One line per difference between the journal (and files) of a run and the store."""
-    state = read_state(run_dir / "journal.jsonl")
+    state = read_state(run_dir / JOURNAL)
     store = open_store(uri, experiment)
     runs = store.runs_of(state.uid)
     parents = runs.pop(None, [])

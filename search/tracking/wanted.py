@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from recsys.errors import InputError
 from search.paths import NAME
 from search.record.events import SECONDS, State, Status
+from search.record.folder import FIRST_FILES, REPORT
+from search.record.handed import SUBMISSION
 from search.record.measured import TEST_VALUES
-from search.record.result import RunResult, read_result, refit_of
+from search.record.result import RESULT, RunResult, read_result, refit_of
 from search.record.settings import known_settings
 from search.record.standing import leads
 from search.record.state import RunState, TrialRecord
@@ -40,10 +42,9 @@ PARENT_STATUS = {
     Status.INTERRUPTED: "KILLED",
     Status.RUNNING: "RUNNING",
 }
-FIRST_ARTIFACTS = ("spec.yaml", "provenance.json")
 LAST_ARTIFACTS = (
     *("trials.csv", "epochs.csv", "race.csv", "best.json"),
-    *("result.json", "report.html", "submission.csv", TEST_VALUES),
+    *(RESULT, REPORT, SUBMISSION, TEST_VALUES),
 )
 # Settings that --resume may change (parameters in MLflow can't) or that are nobody's business.
 _NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage", "system_metrics"}
@@ -349,7 +350,7 @@ def known_result(run_dir: Path) -> RunResult | None:
 
 def artifacts(run_dir: Path, state: RunState) -> dict[str, Path]:
     """Files of the search to keep in MLflow now; tables only once a session has ended."""
-    names = FIRST_ARTIFACTS + (LAST_ARTIFACTS if state.status != Status.RUNNING else ())
+    names = FIRST_FILES + (LAST_ARTIFACTS if state.status != Status.RUNNING else ())
     return {name: run_dir / name for name in names if (run_dir / name).is_file()}
 
 

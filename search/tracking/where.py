@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from recsys.errors import ConfigError
-from search.paths import home, import_path
+from search.paths import COMMAND, INSTALLED, home, import_path
 from search.tracking.address import (
     DATABASES,
     keep_password,
@@ -92,10 +92,12 @@ def require_mlflow() -> None:
     """
     spec = find_spec("mlflow")
     if spec is None or spec.origin is None:
-        raise ConfigError(
-            f"the package mlflow is not installed in {sys.executable}: "
-            "run `make search`, or `pip install -r requirements.txt`"
+        todo = (
+            f"install this {COMMAND} again, with all that it requires"
+            if INSTALLED
+            else "run `make search`, or `pip install -r requirements.txt`"
         )
+        raise ConfigError(f"the package mlflow is not installed in {sys.executable}: {todo}")
 
 
 def courier_environment(uri: str) -> dict[str, str]:

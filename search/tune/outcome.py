@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from recsys.models.progress import Stop
 from search.record.events import EpochRow, Reason, State
 
 OBJECTIVE = "objective"  # the field of a `Report` that Ray compares trials by
@@ -28,7 +29,7 @@ class Report:
     epoch: int = 0
     objective: float | None = None
     best_epoch: int | None = None
-    stop: str | None = None
+    stop: Stop | None = None
     rows: Sequence[EpochRow] = ()
     error: str | None = None
     cause: str | None = None

@@ -49,10 +49,8 @@ class Events(Protocol):
     def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
         """It has trained `epoch` epochs; `best`: its best value so far, NaN without one."""
 
-    def trial_ended(
-        self, trial_id: str, state: State, value: float | None, reason: str | None
-    ) -> None:
-        """It is over; `reason`: what ended it, in words, of a failed one its cause."""
+    def trial_ended(self, end: TrialEnded) -> None:
+        """It is over, as the journal has it."""
 
 
 class NamedTrials(SearchGenerator):
@@ -265,7 +263,7 @@ class Recorder(Callback):
         if self.shelf is not None:
             self.shelf.drop(name)
         self.ended[how.state] += 1
-        self.events.trial_ended(name, how.state, how.value, how.cause or how.reason)
+        self.events.trial_ended(end)
         if how.cause is not None:
             self.causes[how.cause] += 1
         if self.reserve is not None:

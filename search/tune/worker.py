@@ -173,5 +173,5 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
             said = replace(said, test=trial.test())
     except Exception as error:
         cause, text = f"{type(error).__name__}: {error}", traceback.format_exc()
-        said = replace(said, error=text, cause=cause, stop="error", rows=rows)
+        said = replace(said, error=text, cause=cause, rows=rows)
     tune.report(said.flat())

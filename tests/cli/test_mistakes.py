@@ -134,6 +134,22 @@ def test_a_dry_run_starts_nothing(cli):
     assert not (cli.runs / "dry").exists()
 
 
+def test_a_dry_run_finds_what_workers_cannot_import(cli, tmp_path, monkeypatch):
+    """numba, which the driver has, and its workers alone lack."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any(word.endswith('default_worker.py') for word in sys.orig_argv):\n"
+        "    sys.modules['numba'] = None\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = cli.search(*SMOKE, "--run", "dry", "--dry-run")
+    assert done.returncode == 2, done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "cannot run a task (ModuleNotFoundError: import of numba" in line
+    assert line.endswith("): `pip install -r requirements.txt -c constraints.txt` there")
+    assert "nothing was started" not in done.stdout
+
+
 def test_a_place_that_cannot_be_written(mistake, tmp_path, monkeypatch):
     """Only a search is resumed."""
     run = FakeRun(tmp_path, "r")

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from recsys.errors import ConfigError
 from search import paths
+from search.machine import nodes
 from search.run import start
 from search.run.start import Options, store_of
-from search.tracking.where import default_tracking_uri
+from search.tracking import where
+from search.tracking.where import default_tracking_uri, require_mlflow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation called in an empty folder, which is returned."""
     monkeypatch.setattr(paths, "INSTALLED", True)
-    monkeypatch.setattr(start, "INSTALLED", True)
+    for module in (start, nodes, where):
+        monkeypatch.setattr(module, "INSTALLED", True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -69,3 +73,27 @@ def test_a_working_directory_that_was_removed_is_the_root(
     (tmp_path / "gone").rmdir()
     assert paths.working_directory() == Path("/")
     monkeypatch.chdir(tmp_path)
+
+
+def advice(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said where packages are missing: of MLflow here, and of any on a node."""
+    monkeypatch.setattr(where, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError) as caught:
+        require_mlflow()
+    node = nodes.ClusterNode("ab", "w1", "w1", 4.0, 0.0, versions={"numpy": None})
+    lacking = nodes.trouble(node, {"numpy": "2.4.6"}, cuda=False)
+    return [str(caught.value), lacking or "", nodes.cannot_run("ModuleNotFoundError: x")]
+
+
+def test_an_installation_is_not_sent_to_files_of_a_checkout(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for words in advice(monkeypatch):
+        assert "install this recsearch" in words
+        assert "requirements.txt" not in words
+        assert "make search" not in words
+
+
+def test_a_checkout_is_told_its_own_files(monkeypatch: pytest.MonkeyPatch):
+    for words in advice(monkeypatch):
+        assert "`pip install -r requirements.txt" in words

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
 
 from search.machine import cluster, workers
-from search.machine.cluster import Cluster, Resources, start_failure
-from search.machine.workers import Patience, cause_of, start_trouble, trouble_in
+from search.machine.cluster import Cluster, Failure, Resources, import_failure, start_failure
+from search.machine.nodes import MODULES
+from search.machine.workers import (
+    NoWorkersError,
+    Patience,
+    cause_of,
+    start_trouble,
+    trouble_in,
+)
 
 
 class Clock:
@@ -155,6 +163,49 @@ def test_on_a_cluster_a_task_runs_as_long_as_a_node_is_left(
     assert not there._runs("race", Resources(4, 0.0, 2, 1))
     nodes.clear()
     assert not there._runs("race", Resources(1, 0.0, 2, 1))
+
+
+def test_a_worker_says_what_it_cannot_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken_here.py").write_text("raise OSError('libx.so:\\n  no such file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert import_failure(["json"]) is None
+    assert import_failure(["json", "broken_here"]) == (
+        f"{platform.node()} cannot run a task (OSError: libx.so: no such file): "
+        "its Ray's log files say more"
+    )
+    assert "broken_here.py" in capsys.readouterr().err  # which Ray writes into its log files
+    missing = import_failure(["not_here_at_all"]) or ""
+    assert "No module named 'not_here_at_all'" in missing
+    assert "pip install" in missing
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, None),
+        ("w1 cannot run a task (ImportError: x): y", "w1 cannot run a task (ImportError: x): y"),
+        (Failure("the worker died", "at length"), "workers cannot start: the worker died"),
+    ],
+)
+def test_workers_are_checked_by_what_a_trial_imports(
+    monkeypatch: pytest.MonkeyPatch, found: str | Failure | None, words: str | None
+) -> None:
+    here, asked = Cluster(num_cpus=4), Resources(3, 1.0, 4, 1, {"a": "b"})
+
+    def fake(function: object, tasks: object, resources: Resources) -> list[object]:
+        assert (function, tasks) == (import_failure, [(MODULES,)])
+        assert resources == Resources(1, 0.0, 4, 1, {"a": "b"})
+        return [(0, found)]
+
+    monkeypatch.setattr(here, "map", fake)
+    if words is None:
+        here.check_workers(asked)
+        return
+    with pytest.raises(NoWorkersError) as caught:
+        here.check_workers(asked)
+    assert str(caught.value) == words
 
 
 def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from search.record.planned import (
 )
 from search.record.result import Searched, SearchEnd
 from search.record.state import RunState
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig, trial_id
 from search.tune import distributions
 from search.tune.samplers import sampler

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.record.folder import RunFolder
+from search.record.folder import PROVENANCE, RunFolder
 from search.record.provenance import (
-    PROVENANCE,
     CodeFacts,
     DataFacts,
     Provenance,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from search.record.events import Reason, State
+from search.record.events import Reason, State, TrialEnded
 from search.record.standing import contenders, leader, leads, standing
 from search.record.state import RunState, TrialRecord
 from search.record.tables import tables
@@ -33,6 +33,11 @@ def trial(
         value=value,
         ended=number + 1.0,
     )
+
+
+def ended(one: TrialRecord) -> TrialEnded:
+    """The line of the journal that ended it."""
+    return TrialEnded(id=one.id, state=one.state, reason=one.reason, value=one.value)
 
 
 PRUNED = trial(1, 0.2, State.PRUNED, Reason.ASHA)
@@ -70,7 +75,7 @@ def test_everybody_names_the_same_trial() -> None:
     shown = Progress("space", "data", 6)
     for one in ALL:
         shown.start_trial(one.id, one.params, one.leaky)
-        shown.end_trial(one.id, one.state, one.value, one.reason)
+        shown.end_trial(ended(one))
     assert shown.best is not None
     assert shown.best.id == "t0004"
 
@@ -79,6 +84,6 @@ def test_the_screen_shows_a_pruned_trial_only_before_others_have_ended() -> None
     shown = Progress("space", "data", 3)
     for one in (PRUNED, trial(0, 0.1)):
         shown.start_trial(one.id, one.params, one.leaky)
-        shown.end_trial(one.id, one.state, one.value, one.reason)
+        shown.end_trial(ended(one))
         assert shown.best is not None
         assert shown.best.id == one.id

@@ -31,7 +31,8 @@ from search.run.evidence import (
     newcomers,
 )
 from search.run.session import first_line
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.stages.result import told
 from search.summary import newcomer_words
 from tests.search.spaces import override

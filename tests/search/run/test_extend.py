@@ -29,7 +29,8 @@ from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
 from search.run.session import Session
-from search.space.load import SearchSpec, load_run_spec, load_spec
+from search.space.load import load_run_spec, load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig, trial_id
 from search.tune.study import from_journal, remake
 from tests.factories import journal_of

@@ -13,7 +13,8 @@ from search.machine.nodes import Place
 from search.run import start
 from search.run.need import fit_memory, fit_nodes
 from search.run.start import Options, run_search
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.tune.need import WORKER, trial_bytes
 from search.tune.pace import configs_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from recsys.models import config_from_flat, fit_model
 from recsys.models.catalogue import load_catalogue, save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import config_text, load_model, save_model
+from recsys.safe_files import is_leftover
 from search.cli.arguments import search_parser
 from search.cli.main import main
 from search.cli.runs import lines
@@ -517,6 +519,27 @@ def test_a_failure_while_writing_leaves_no_folder(
     with pytest.raises(OSError, match="no space"):
         call("refit", "r", "--data", "new.csv", "--name", "r2")
     assert not (home / "runs" / "r2").exists()
+
+
+def test_the_journal_appears_whole_and_last(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the disk, with its name; what a process that dies on the way has left is known as such."""
+    searched(home)
+    synced, fsync = [], os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    assert call("refit", "r", "--data", "new.csv", "--name", "r2")[0] == 0
+    folder = home / "runs" / "r2"
+    (at,) = (n for n, path in enumerate(synced) if JOURNAL in path.name)
+    assert is_leftover(synced[at].name)
+    assert synced[at + 1] == folder
+    before = {path.name for path in synced[:at]}
+    assert any(name.startswith(f".{RESULT}.") for name in before)
 
 
 def test_a_refit_is_neither_resumed_nor_extended(home: Path, call: Call) -> None:

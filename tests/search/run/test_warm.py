@@ -15,7 +15,8 @@ from search.record.events import StageState, State
 from search.record.folder import RunFolder
 from search.record.state import Stage
 from search.run.warm import PER_RUN, best_trials, moved, warmed
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from tests.factories import fake_run
 from tests.search.spaces import override
 

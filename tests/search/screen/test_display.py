@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.record.events import State
+from search.record.events import Reason, State, TrialEnded
 from search.record.result import RunResult
 from search.record.state import TrialRecord
 from search.screen import display as display_module
@@ -72,6 +72,16 @@ def terminal(width: int = 80, height: int = 30, **changes: Any) -> tuple[Display
     return Display(**(values | changes), console=console, clock=Clock()), console
 
 
+def end(
+    trial_id: str,
+    state: State,
+    value: float | None,
+    reason: Reason | None = Reason.EPOCHS,
+    cause: str | None = None,
+) -> TrialEnded:
+    return TrialEnded(id=trial_id, state=state, value=value, reason=reason, cause=cause)
+
+
 def frame(display: Display, console: Console) -> str:
     with console.capture() as captured:
         console.print(display._frame())
@@ -109,17 +119,17 @@ def test_plain_output_word_for_word():
     display, out, clock = plain()
     with display.live():
         display.stage("search")
-        ends: list[tuple[str, float | None, str]] = [
-            (State.COMPLETE, 0.1234, "epochs"),
-            (State.PRUNED, 0.05, "asha"),
-            (State.FAILED, None, "bad\nluck"),
-            (State.COMPLETE, 0.2, "patience"),
+        ends = [
+            end("t0", State.COMPLETE, 0.1234),
+            end("t1", State.PRUNED, 0.05, Reason.ASHA),
+            end("t2", State.FAILED, None, Reason.ERROR, "bad\nluck"),
+            end("t3", State.COMPLETE, 0.2, Reason.PATIENCE),
         ]
-        for n, end in enumerate(ends):
+        for n, one in enumerate(ends):
             display.trial_started(f"t{n}", {"lr": 0.0123456, "loss": "bpr"})
             display.trial_progress(f"t{n}", 3, 0.04)
             clock.now += 2
-            display.trial_ended(f"t{n}", *end)
+            display.trial_ended(one)
         display.stage("race")
         display.progress(1, 2)
         display.progress(2, 2)
@@ -145,7 +155,7 @@ def test_plain_output_of_thousands_of_trials_is_short_and_keeps_what_matters():
             clock.now += 0.05
             state = State.FAILED if n % 500 == 499 else State.COMPLETE
             value = None if state == State.FAILED else (0.9 if n == 3333 else 0.5 - n * 1e-5)
-            display.trial_ended(f"t{n}", state, value, "out of memory")
+            display.trial_ended(end(f"t{n}", state, value, cause="out of memory"))
     lines = out.getvalue().splitlines()
     assert any("t3333 completed map@10 0.9000 the best so far" in line for line in lines)
     assert sum("failed: out of memory" in line for line in lines) >= 5
@@ -159,7 +169,7 @@ def test_time_left_is_that_of_the_budget_when_it_ends_first():
         for n in range(4):
             display.trial_started(f"t{n}", {})
             clock.now += 10
-            display.trial_ended(f"t{n}", State.COMPLETE, 0.1, "epochs")
+            display.trial_ended(end(f"t{n}", State.COMPLETE, 0.1))
     assert [line.rsplit("about ")[1] for line in out.getvalue().splitlines()[2:]] == [
         "50s left", "40s left", "30s left", "20s left",
     ]  # fmt: skip
@@ -183,7 +193,7 @@ def test_every_stage_says_how_far_it_is_and_how_long_it_still_takes():
         display.trial_started("t0", {})
         assert wait(70) == ["search: 0 of 100 trials, 1 running"] * 2
         for n in range(4):
-            display.trial_ended(f"t{n}", State.COMPLETE, 0.1, "epochs")
+            display.trial_ended(end(f"t{n}", State.COMPLETE, 0.1))
         assert wait(31) == ["search: 4 of 100 trials, 0 running, about 40m 00s left"]
         display.stage("race")
         assert wait(31) == ["race: 30s so far"]
@@ -288,7 +298,7 @@ def test_a_resumed_run_counts_on_and_knows_the_best_of_before():
     with display.live():
         for name, value in (("t6", 0.25), ("t7", 0.4)):
             display.trial_started(name, {})
-            display.trial_ended(name, State.COMPLETE, value, "epochs")
+            display.trial_ended(end(name, State.COMPLETE, value))
     lines = out.getvalue().splitlines()
     assert lines[-2:] == [
         "[7/10] t6 completed map@10 0.2500",
@@ -300,7 +310,7 @@ def test_no_escape_sequence_without_a_terminal():
     display, out, _ = plain(run="\x1b[31mred", data="a\x07\x9b2Jb", space="[link=file:///]x[/]")
     with display.live():
         display.trial_started("\x1b]0;title\x07", {"lr": 1.0})
-        display.trial_ended("\x1b]0;title\x07", State.FAILED, None, "\x1b[2J gone")
+        display.trial_ended(end("\x1b]0;title\x07", State.FAILED, None, cause="\x1b[2J gone"))
         display.note("\x1b[31m")
         display.summary([("winner", "[red]\x1b[0m"), ("file", "\x1b[5m")])
     text = out.getvalue()
@@ -320,7 +330,7 @@ def test_live_frame_fits_any_terminal(width, height):
         display.trial_started(f"t{n:04d}", {"num_candidate_neg_samples": 120, "lr": 0.02})
         display.trial_progress(f"t{n:04d}", 7, 0.1 + n / 1000)
         if n % 2:
-            display.trial_ended(f"t{n:04d}", ENDS[n % 3], 0.1, "x" * 99)
+            display.trial_ended(end(f"t{n:04d}", ENDS[n % 3], 0.1, cause="x" * 99))
     text = frame(display, console)
     assert max(len(line) for line in text_only(text)) <= width
     assert "search" in text
@@ -337,7 +347,7 @@ def test_live_frame_says_what_is_going_on():
     display, console = terminal(100)
     display.stage("search")
     display.trial_started("t0", {"lr": 0.02})
-    display.trial_ended("t0", State.COMPLETE, 0.3, "epochs")
+    display.trial_ended(end("t0", State.COMPLETE, 0.3))
     display.trial_started("t1", {"lr": 0.05})
     display.trial_progress("t1", 12, 0.25)
     text = "\n".join(text_only(frame(display, console)))
@@ -365,7 +375,7 @@ def test_a_stage_in_one_piece_shows_how_long_it_has_been_going():
 def test_markup_in_names_is_shown_not_obeyed():
     display, console = terminal(120, data="[bold]x[/bold]", run="[/]")
     display.trial_started("[red]t0[/red]", {"a": "[blink]v"})
-    display.trial_ended("[red]t0[/red]", State.COMPLETE, 0.1, "[/nope]")
+    display.trial_ended(end("[red]t0[/red]", State.COMPLETE, 0.1, cause="[/nope]"))
     text = "\n".join(text_only(frame(display, console)))
     for piece in ("[bold]x[/bold]", "[red]t0[/red]", "[blink]v", "[/nope]"):
         assert piece in text
@@ -375,7 +385,7 @@ def test_live_display_gives_the_terminal_back():
     display, console = terminal()
     with pytest.raises(KeyboardInterrupt), display.live():
         display.trial_started("t0", {})
-        display.trial_ended("t0", State.COMPLETE, 0.5, "epochs")
+        display.trial_ended(end("t0", State.COMPLETE, 0.5))
         display.note("a note")
         raise KeyboardInterrupt
     out = console.file.getvalue()  # type: ignore[attr-defined]
@@ -397,7 +407,7 @@ def test_no_color_is_kept():
     display = Display("smoke", "demo", 1, console=console)
     with display.live():
         display.trial_started("t", {})
-        display.trial_ended("t", State.FAILED, None, "x")
+        display.trial_ended(end("t", State.FAILED, None, cause="x"))
         display.summary([("winner", "t")])
     assert "\x1b[31m" not in console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -410,7 +420,7 @@ def test_an_ascii_output_takes_everything(live):
     with Display("空間", "café \udcff", 2, console=console).live() as display:
         display.stage("search")
         display.trial_started("t", {"a": "ü"})
-        display.trial_ended("t", State.COMPLETE, 0.1, "ß")
+        display.trial_ended(end("t", State.COMPLETE, 0.1, cause="ß"))
         display.note("naïve")
         display.summary(result_rows(result(), Path("runs/é")))
     raw.flush()
@@ -423,7 +433,7 @@ class TestBest:
         with display.live():
             for n, (how, value) in enumerate([("train", 0.1), ("all", 0.9)]):
                 display.trial_started(f"t{n}", {"negatives_exclude": how}, how == "all")
-                display.trial_ended(f"t{n}", State.COMPLETE, value, "epochs")
+                display.trial_ended(end(f"t{n}", State.COMPLETE, value))
         assert display.best is not None
         assert display.best.id == "t0"
         assert "t1 completed map@10 0.9000 (leaky)" in out.getvalue()
@@ -431,7 +441,7 @@ class TestBest:
     def test_a_leaky_space_says_so(self):
         display, console = terminal(100, leaky=True)
         display.trial_started("t0", {}, leaky=True)
-        display.trial_ended("t0", State.COMPLETE, 0.9, "epochs")
+        display.trial_ended(end("t0", State.COMPLETE, 0.9))
         text = "\n".join(text_only(frame(display, console)))
         assert "leaky: negatives_exclude is all" in text
         assert "0.9000 (leaky)" in text
@@ -441,19 +451,33 @@ class TestBest:
         for name, value in (("t0", 0.1), ("t1", 0.9)):
             display.trial_started(name, {})
             display.trial_progress(name, 1, value)
-        display.trial_ended("t0", State.PRUNED, 0.1, "asha")
+        display.trial_ended(end("t0", State.PRUNED, 0.1, Reason.ASHA))
         assert display.best is not None
         assert display.best.id == "t1"
-        display.trial_ended("t1", State.FAILED, 0.9, "MemoryError")
+        display.trial_ended(end("t1", State.FAILED, 0.9, cause="MemoryError"))
         assert display.best.id == "t0"
+
+    def test_what_a_cause_says_is_no_reason(self):
+        """The clock cut no trial off that says so in words alone."""
+        display, _, _ = plain()
+        for one in (
+            end("t0", State.COMPLETE, 0.1),
+            end("t1", State.PRUNED, 0.9, Reason.ASHA, cause="time"),
+        ):
+            display.trial_started(one.id, {})
+            display.trial_ended(one)
+        assert display.best is not None
+        assert display.best.id == "t0"
+        display.trial_ended(end("t2", State.PRUNED, 0.5, Reason.TIME))
+        assert display.best.id == "t2"
 
     def test_nan_and_failures_are_no_values(self):
         display, out, _ = plain()
         with display.live():
             display.trial_started("t0", {})
             display.trial_progress("t0", 1, float("nan"))
-            display.trial_ended("t0", State.COMPLETE, float("nan"), "epochs")
-            display.trial_ended("never started", State.FAILED, 0.5, None)
+            display.trial_ended(end("t0", State.COMPLETE, float("nan")))
+            display.trial_ended(end("never started", State.FAILED, 0.5, None))
         assert display.best is None
         assert "failed: no cause given" in out.getvalue()
 

@@ -16,7 +16,8 @@ from recsys.models import MODELS
 from recsys.models.saved import load_model, save_model
 from recsys.split import SplitPlan, make_split
 from search.space import domains
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.stages.handover import submit
 from search.stages.winner import FinalTraining

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from recsys.models.mf.config import TrainConfig
+from search.paths import SPACES
 from search.space.domains import FIELDS, Bundle, Constant, FloatRange, IntRange
-from search.space.load import SPACES, SearchSpec, load_spec, space_names
+from search.space.load import load_spec, space_names
+from search.space.spec import SearchSpec
 
 MINIMAL = "params: {lr: {low: 0.01, high: 0.1, log: true}}\n"
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
+from search.paths import SPACES
 from search.space.domains import FIELDS
-from search.space.load import SPACES, for_gpu, load_spec, read_space, space_names
+from search.space.load import for_gpu, load_spec, read_space, space_names
 from search.space.located import Origin
 from search.space.params import PARAM_KEYS
 from search.space.reader import KEYS, parse_spec

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import ConfigError
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from tests.search.space.test_space import MINIMAL, read
 
 # What is wrong, and what the one line has to say about it.

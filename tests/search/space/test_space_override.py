@@ -12,8 +12,9 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.space.domains import Choice, Constant, FloatRange, IntRange, Param
-from search.space.load import SearchSpec, load_spec, space_names
+from search.space.load import load_spec, space_names
 from search.space.override import affected
+from search.space.spec import SearchSpec
 from tests.search.spaces import override
 
 

@@ -11,7 +11,8 @@ from ray.tune.schedulers import FIFOScheduler
 
 from recsys.errors import ConfigError
 from search.record.events import Reason
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 from search.tune import proposers
 from search.tune import scheduler as schedulers

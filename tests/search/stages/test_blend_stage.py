@@ -43,7 +43,8 @@ from search.record.result import (
 )
 from search.record.standing import contenders
 from search.record.state import SessionRecord
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.stages import blend as blend_stage
 from search.stages import replicates, rivals

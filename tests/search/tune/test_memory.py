@@ -10,7 +10,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.record.events import State
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.tune import memory as memories
 from search.tune.searcher import StudySearch
 from tests.search.fake_search import finish, records, run, suggest

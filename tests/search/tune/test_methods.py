@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.tune.searcher import StudySearch
 from tests.search.fake_search import finish, records, run, suggest
 

@@ -10,7 +10,7 @@ import pytest
 
 from recsys.models.ease import EaseConfig
 from search.machine.workers import Patience
-from search.record.events import EpochRow, Reason, SessionBegan, State, TrialMade
+from search.record.events import EpochRow, Reason, SessionBegan, State, TrialEnded, TrialMade
 from search.record.journal import Journal, read_state
 from search.record.state import TrialRecord
 from search.space.trial import TrialConfig
@@ -32,8 +32,8 @@ class Screen:
     def trial_progress(self, *words: Any) -> None:
         self.said.append(("progress", *words))
 
-    def trial_ended(self, *words: Any) -> None:
-        self.said.append(("ended", *words))
+    def trial_ended(self, end: TrialEnded) -> None:
+        self.said.append(("ended", end.id, end.state, end.value, end.reason, end.cause))
 
 
 @dataclass(eq=False)
@@ -122,7 +122,7 @@ def test_a_trial_that_comes_to_its_end(search: Search) -> None:
         ("started", "t0004", {"lr": 0.5}, False),
         ("progress", "t0004", 1, 0.1),
         ("progress", "t0004", 3, 0.3),
-        ("ended", "t0004", State.COMPLETE, 0.3, Reason.PATIENCE),
+        ("ended", "t0004", State.COMPLETE, 0.3, Reason.PATIENCE, None),
     ]
 
 
@@ -184,7 +184,6 @@ def failing(search: Search, number: int, cause: str) -> Any:
         trial,
         [1, 0.7, 0.4, 1.0, 0.5],
         objective=0.4,
-        stop="error",
         error=f"Traceback\n{cause}",
         cause=cause,
     )
@@ -196,7 +195,8 @@ def test_a_training_that_failed(search: Search) -> None:
     record = search.record(failing(search, 0, "MemoryError: 3 GiB"))
     assert (record.state, record.reason) == (State.FAILED, Reason.ERROR)
     assert (record.cause, record.error) == ("MemoryError: 3 GiB", "Traceback\nMemoryError: 3 GiB")
-    assert search.screen.said[-1] == ("ended", "t0000", State.FAILED, 0.4, "MemoryError: 3 GiB")
+    said = ("ended", "t0000", State.FAILED, 0.4, Reason.ERROR, "MemoryError: 3 GiB")
+    assert search.screen.said[-1] == said
 
 
 def test_the_search_ends_where_the_first_trials_all_fail(search: Search) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import optuna
@@ -17,8 +17,10 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 
+from recsys.models.progress import Stop
 from search.record.events import Reason, State
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.importance import Shares, importance
 from search.tune.outcome import Outcome, Report, judge
@@ -110,7 +112,12 @@ REPORTS: list[tuple[dict[str, Any] | None, dict[str, Any], Outcome]] = [
     ({"objective": 0.5}, {"stopped_by": Reason.TIME}, Outcome(State.PRUNED, Reason.TIME, 0.5)),
     (None, {}, Outcome(State.PRUNED, Reason.STOPPED)),
     (
-        {"objective": 0.5, "stop": "error", "cause": "c", "error": "Traceback"},
+        {"objective": 0.5, "cause": "c", "error": "Traceback"},
+        {},
+        Outcome(State.FAILED, Reason.ERROR, 0.5, "c", "Traceback"),
+    ),
+    (  # trained to its end, and what came after that failed
+        {"objective": 0.5, "stop": "epochs", "cause": "c", "error": "Traceback"},
         {},
         Outcome(State.FAILED, Reason.ERROR, 0.5, "c", "Traceback"),
     ),
@@ -133,6 +140,12 @@ def test_what_a_last_report_means(
     report: dict[str, Any] | None, more: dict[str, Any], expected: Outcome
 ) -> None:
     assert judge(Report.of(report), **more) == expected
+
+
+@pytest.mark.parametrize("stop", get_args(Stop))
+def test_a_training_that_ended_by_itself_is_complete_for_a_known_reason(stop: Stop) -> None:
+    found = judge(Report(objective=0.5, stop=stop))
+    assert (found.state, found.reason) == (State.COMPLETE, stop)
 
 
 def test_same_seed_same_sequence(spec: SearchSpec) -> None:

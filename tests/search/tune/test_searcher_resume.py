@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from recsys.errors import ConfigError
 from search.record.events import EpochsReported, State, TrialEnded, TrialMade
 from search.record.state import RunState
-from search.space.load import SearchSpec
+from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
 from search.tune.study import StudyTrial, from_journal, remake

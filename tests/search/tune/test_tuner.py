@@ -157,7 +157,7 @@ def test_a_failure_that_ray_keeps_no_error_of_has_a_cause_all_the_same(recorder:
         {"epoch": 3, "objective": 0.5, "stop": "patience"},
         {"epoch": 3, "objective": 0.5, "stop": None},
         {"epoch": 3, "objective": float("-inf"), "stop": "epochs"},
-        {"epoch": 3, "objective": 0.5, "stop": "error", "error": "Traceback", "cause": "c"},
+        {"epoch": 3, "objective": 0.5, "error": "Traceback", "cause": "c"},
     ],
 )
 def test_the_journal_has_what_optuna_is_told(recorder: Recorder, report: dict[str, Any]) -> None:

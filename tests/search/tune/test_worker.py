@@ -16,6 +16,7 @@ from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models import EpochReport
 from recsys.models.ease import EaseConfig
+from recsys.models.progress import Stop
 from search.record.events import EpochRow
 from search.space.trial import TrialConfig
 from search.tune import worker
@@ -31,7 +32,7 @@ class Training:
 
     values: Sequence[float]
     seconds: Sequence[float]
-    stop: str = "epochs"
+    stop: Stop = "epochs"
     error: Exception | None = None
     now: float = 100.0
     seen: list[tuple[Any, int, TrialData]] = field(default_factory=list)
@@ -135,7 +136,7 @@ def test_a_training_that_fails_reports_why_and_what_it_had(train: Any) -> None:
     assert epochs_of(first) == [1, 2]
     assert last.cause == f"DivergedError: {error}"
     assert last.error.startswith("Traceback")
-    assert (last.stop, last.objective, epochs_of(last)) == ("error", 0.4, [3])
+    assert (last.stop, last.objective, epochs_of(last)) == (None, 0.4, [3])
 
 
 def test_one_that_fails_before_its_first_epoch_has_no_value(train: Any) -> None:

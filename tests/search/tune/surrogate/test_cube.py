@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.tune.surrogate.cube import ABSENT, Cube
 

@@ -15,7 +15,8 @@ from scipy.stats import norm
 from recsys.models.base import Size
 from search.record.events import State
 from search.space.domains import Value
-from search.space.load import SearchSpec, load_spec
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
 from search.tune.new_configs import NoNewConfigError
 from search.tune.pace import whole_work
 from search.tune.study import StudyTrial
