@@ -157,7 +157,7 @@ class SearchSpec:
                 raise ConfigError(f"space {self.name}: {name} has no effect in {dict(params)}")
         bundles = {p.name for p in self.params if isinstance(p.domain, Bundle)}
         flat = {n: v for n, v in known.items() if n not in bundles}
-        if "epochs" in config_of(str(flat.get("model", DEFAULT))).model_fields:
+        if config_of(str(flat.get("model", DEFAULT))).has_epochs():
             flat["epochs"] = self.max_epochs
         return flat
 

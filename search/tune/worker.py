@@ -24,7 +24,7 @@ from search.record.events import EpochRow
 from search.space.trial import TrialConfig
 from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
 from search.tune.outcome import Report
-from search.tune.pace import epochs_of, paced_rungs
+from search.tune.pace import paced_rungs
 
 REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # of one trial; of all trials together, at most
 
@@ -60,7 +60,7 @@ class TrialData:
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
         """The epochs after which a trial of this config is judged."""
-        epochs = epochs_of(config)
+        epochs = config.most_epochs
         if self.parts is None or epochs is None:
             return self.rungs
         return tuple(paced_rungs(epochs, self.parts))

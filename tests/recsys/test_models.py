@@ -284,6 +284,22 @@ def test_a_model_too_good_for_three_items_is_named(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("newest")
+@pytest.mark.parametrize(
+    ("flat", "most"),
+    [
+        ({"lr": 0.1, "epochs": 7}, 7),
+        ({"model": "ials"}, 16),
+        ({"model": "slim"}, None),
+        ({"model": "newest"}, None),
+    ],
+)
+def test_a_config_says_how_many_epochs_it_has(flat: dict[str, Any], most: int | None) -> None:
+    config = config_from_flat(flat)
+    assert (config.most_epochs, config.has_epochs()) == (most, most is not None)
+    assert config.for_epochs(3).most_epochs == (3 if most else None)
+
+
+@pytest.mark.usefixtures("newest")
 def test_a_new_model_says_itself_what_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not leaky({"model": "newest", "half_life": 3.0})
     monkeypatch.setattr(NewestConfig, "leaks", {"half_life": 3.0})
