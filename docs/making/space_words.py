@@ -16,7 +16,7 @@ from recsys.models.mf.config import Adagrad, Adam, Bce, Bpr, Even, Fixed, Hard, 
 from search.durations import EXPECTED
 from search.space.load import SPACES, load_spec, read_space, space_names
 from search.space.located import Origin
-from search.space.reader import KEYS, MODES, ORDERS, WHOLE
+from search.space.reader import KEYS, ORDERS, WHOLE
 from search.space.schema import ABOUT
 from search.space.spec import Purpose
 from search.space.strategies import SCHEDULERS, SEARCHERS
@@ -72,7 +72,6 @@ def _values(key: str) -> str:
         "purpose": tuple(Purpose),
         "searcher": SEARCHERS,
         "scheduler": SCHEDULERS,
-        "mode": MODES,
     }
     if key in words:
         return ", ".join(words[key])

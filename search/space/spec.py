@@ -74,7 +74,6 @@ class SearchSpec:
     searcher: str  # "gp" | "tpe" | "random" | "grid"
     scheduler: str  # "asha" | "none"
     metric: str
-    mode: str  # "max": every metric here is better when it is larger
     trials: int
     time_budget: float | None
     max_epochs: int
@@ -199,7 +198,6 @@ class SearchSpec:
             "searcher": self.searcher,
             "scheduler": self.scheduler,
             "metric": self.metric,
-            "mode": self.mode,
             "trials": self.trials,
             "time_budget": "none" if self.time_budget is None else self.time_budget,
             "max_epochs": self.max_epochs,
@@ -223,6 +221,7 @@ class SearchSpec:
         plain = self.to_dict()
         for key in ("about", "trials", "time_budget"):
             del plain[key]
+        plain["mode"] = "max"  # runs of earlier versions are known by a digest that has this key
         # a list, because the order of parameters matters and JSON objects are sorted
         plain["params"] = list(plain["params"].items())
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
