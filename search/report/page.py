@@ -31,6 +31,7 @@ KEYS = (
     ("complete", "completed"),
     ("pruned", "pruned"),
     ("running", "running"),
+    ("failed", "failed"),
     ("leaky", "leaky"),
 )
 STATUS = {
