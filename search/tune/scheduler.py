@@ -17,7 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from recsys.models import ModelConfig
 from search.record.events import Reason
 from search.space.spec import SearchSpec
-from search.tune.outcome import OBJECTIVE, Report
+from search.tune.outcome import OBJECTIVE, Report, trial_of
 from search.tune.pace import paced_rungs, space_rungs
 
 
@@ -132,7 +132,7 @@ class EpochASHA(ToTheEnd):
 
     def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's STOP after the last epoch and for a trial that falls behind; else CONTINUE."""
-        longest = trial.config["trial"].train.most_epochs if self.paced else None
+        longest = trial_of(trial.config).train.most_epochs if self.paced else None
         report = Report.of(result)
         if report is not None and report.epoch >= (longest or self.spec.max_epochs):
             return str(TrialScheduler.STOP)
@@ -146,7 +146,7 @@ class EpochASHA(ToTheEnd):
         if report is None or report.objective is None:  # it ended without a report
             return str(TrialScheduler.CONTINUE)
         # Our id of a trial, unlike Ray's, is the same after a resume.
-        ours = trial.config["trial"]
+        ours = trial_of(trial.config)
         reached = self._of(ours.train.model)
         rungs = self.rungs_of(ours.train)
         return reached.decide(ours.id, rungs, report.epoch, report.objective)
