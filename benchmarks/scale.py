@@ -64,7 +64,7 @@ from search.space.trial import TrialConfig
 from search.stages import search as search_stage
 from search.stages.context import Stages
 from search.tracking.delivery import RunDelivery
-from search.tune.outcome import Report
+from search.tune.outcome import Report, trial_of
 
 TARGET_PROPOSAL_MS, TARGET_MEMORY_MB, TARGET_GROWTH = 50.0, 1000.0, 1.1
 EPOCHS_A_REPORT = 5
@@ -202,7 +202,7 @@ class Live:
 
     @property
     def number(self) -> int:
-        return int(self.config["trial"].number)
+        return int(trial_of(self.config).number)
 
 
 class Loop:
@@ -252,7 +252,7 @@ class Loop:
 
     def goes_on(self, trial: Live) -> bool:
         """The next report of a trial; False where it was the last."""
-        first, rungs = trial.epoch + 1, self.scheduler.rungs_of(trial.config["trial"].train)
+        first, rungs = trial.epoch + 1, self.scheduler.rungs_of(trial_of(trial.config).train)
         most = self.spec.max_epochs
         while True:
             trial.epoch += 1

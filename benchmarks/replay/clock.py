@@ -25,6 +25,7 @@ from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.tune.distributions import suggest
+from search.tune.outcome import trial_of
 from search.tune.proposers import Lengths
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
@@ -176,7 +177,7 @@ class Ours(UnderRay):
         if not isinstance(config, dict):
             return None
         self._trials[name] = SimpleNamespace(trial_id=name, config=config)
-        return name, config["trial"].params, None
+        return name, trial_of(config).params, None
 
     def goes_on(self, trial: Live) -> bool:
         return trial.epoch not in self._rungs or super().goes_on(trial)

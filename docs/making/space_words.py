@@ -18,7 +18,7 @@ from search.paths import SPACES
 from search.space.kept import Purpose
 from search.space.load import load_spec, read_space, space_names
 from search.space.located import Origin
-from search.space.reader import KEYS, MODES, ORDERS, WHOLE
+from search.space.reader import KEYS, ORDERS, WHOLE
 from search.space.schema import ABOUT
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
@@ -73,7 +73,6 @@ def _values(key: str) -> str:
         "purpose": tuple(Purpose),
         "searcher": SEARCHERS,
         "scheduler": SCHEDULERS,
-        "mode": MODES,
     }
     if key in words:
         return ", ".join(words[key])

@@ -156,6 +156,16 @@ class ModelConfig(BaseModel):
         """
         return {name: Parameter.of(cls, name) for name in cls.model_fields if name != "epochs"}
 
+    @classmethod
+    def has_epochs(cls) -> bool:
+        """Whether the model is trained in epochs; `epochs` is the most of them."""
+        return "epochs" in cls.model_fields
+
+    @property
+    def most_epochs(self) -> int | None:
+        """The most epochs of a training; None for a model without epochs."""
+        return getattr(self, "epochs", None)
+
     @property
     def leaky(self) -> bool:
         """Whether training knows which items are held out."""

@@ -16,23 +16,32 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import Field, field_serializer, field_validator
 
 from recsys.errors import ConfigError
 from recsys.evaluation import TILE
 from recsys.interactions import CSR, frozen, nothing_like
-from recsys.models import base, leaky
+from recsys.models import base, config_from_flat, model_of
 from recsys.scoring import Scorer
 
 DEPTH = 200
 
 
 class Member(base.ModelConfig):
-    """One model of a blend: its flat `config`, and its `weight` in the sum."""
+    """One model of a blend: its `config`, flat outside, and its `weight` in the sum."""
 
     model: ClassVar[str] = "member"
     weight: float = Field(gt=0, le=1)
-    config: dict[str, Any]
+    config: base.ModelConfig
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _typed(cls, config: Any) -> Any:
+        return config_from_flat(config) if isinstance(config, dict) else config
+
+    @field_serializer("config")
+    def _flat(self, config: base.ModelConfig) -> dict[str, Any]:
+        return config.to_flat()
 
 
 class BlendConfig(base.ModelConfig):
@@ -63,7 +72,7 @@ class BlendConfig(base.ModelConfig):
     @property
     def leaky(self) -> bool:
         """Whether the training of any member knows which items are held out."""
-        return any(leaky(member.config) for member in self.members)
+        return any(member.config.leaky for member in self.members)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,10 +188,8 @@ class Blend(base.Model):
 
         With `leave_out`, the items of a list are left out of the members' best items.
         """
-        from recsys.models import config_from_flat
-
         scorers = [
-            model.list_scorer(config_from_flat(member.config), seen)
+            model.list_scorer(member.config, seen)
             for member, model in zip(self.config.members, self.members, strict=True)
         ]
 
@@ -240,13 +247,9 @@ class Blend(base.Model):
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Blend:
         """The blend that returned these `arrays`; its lists leave out what users have."""
-        from recsys.models import config_from_flat, model_of
-
         config = BlendConfig.from_flat(json.loads(arrays["config"].tobytes()))
         members = [
-            model_of(config_from_flat(member.config)).from_bytes(
-                arrays[f"member{number}"].tobytes()
-            )
+            model_of(member.config).from_bytes(arrays[f"member{number}"].tobytes())
             for number, member in enumerate(config.members)
         ]
         seen = CSR(arrays["indptr"], arrays["indices"], int(arrays["n_items"][0]))
@@ -255,8 +258,5 @@ class Blend(base.Model):
     @staticmethod
     def cost(config: BlendConfig, size: base.Size) -> base.Cost:
         """The sum of the members' costs, as if all were in memory at once."""
-        from recsys.models import config_from_flat, model_of
-
-        configs = [config_from_flat(member.config) for member in config.members]
-        costs = [model_of(one).cost(one, size) for one in configs]
+        costs = [model_of(one.config).cost(one.config, size) for one in config.members]
         return base.Cost(sum(c.memory for c in costs), sum(c.work for c in costs))

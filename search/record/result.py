@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recsys.errors import InputError
 from recsys.models import leaky
@@ -268,6 +268,7 @@ class RunResult(ResultPart):
     negatives_exclude: str | tuple[str, ...] | None = _about(
         "the trials' `negatives_exclude`, a list if they differ"
     )
+    leaky: bool = _about("whether any trial's training knew which items are held out", False)
     baselines: dict[str, Baseline] = _about("simple models on the same items, by name", {})
     best_trial: str | None = _about("the winner, or the best trial so far")
     best_config: dict[str, Any] | None = _about("its training config")
@@ -293,17 +294,22 @@ class RunResult(ResultPart):
         """The blend, where it is handed over in the winner's place."""
         return self.blend if self.blend is not None and self.blend.handed_over else None
 
-    @property
-    def leaky(self) -> bool:
-        """Whether any trial of the run kept held-out items out of its negatives."""
-        known = self.negatives_exclude
-        words = (known,) if isinstance(known, str) else known or ()
-        return any(leaky({"negatives_exclude": word}) for word in words)
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, said: Any) -> Any:
+        """Earlier versions did not say `leaky`, but had one way to leak, which they named."""
+        if not isinstance(said, dict) or "leaky" in said or "negatives_exclude" not in said:
+            return said
+        known = said["negatives_exclude"]
+        words = known if isinstance(known, list | tuple) else (known,)
+        return said | {"leaky": any(leaky({"negatives_exclude": word}) for word in words)}
 
     @property
     def won_by_leak(self) -> bool:
-        """Whether the winner did, so that it can't count as one."""
-        return leaky(self.best_config)
+        """Whether the winner's training did, so that it can't count as one; where no config is
+        known to have won, whether any trial's did.
+        """
+        return self.leaky if self.best_config is None else leaky(self.best_config)
 
     @property
     def is_table(self) -> bool:

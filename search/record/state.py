@@ -103,7 +103,7 @@ class TrialRecord:
 
     @property
     def leaky(self) -> bool:
-        """Whether it keeps held-out items out of its negatives (the report's leak)."""
+        """Whether its training knows which items are held out."""
         return leaky(self.config)
 
     @property

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from recsys.errors import ConfigError
 from recsys.models import Size, model_of
+from recsys.models.mf.config import Hard, TrainConfig
 from search.record.state import TrialRecord
 from search.report.charts import MOST_BESIDE, brief_hint, drawn, kind_of
 from search.report.svg import Plot, Scale, label, padded
@@ -122,15 +123,11 @@ def parallel_chart(
 
 def negatives_map(trials: Sequence[TrialRecord], winner: str | None) -> Markup | None:
     """N candidates by M kept of them, the better the darker; None for other negatives."""
-    found = []
-    for trial in drawn(trials, winner, MOST_BESIDE):
-        n = trial.config.get("num_candidate_neg_samples")
-        m = trial.config.get("num_hard_neg_samples")
-        share = trial.config.get("hard_fraction")
-        if m is None and n is not None and share is not None:
-            m = max(1, round(share * n))  # as the training does
-        if isinstance(n, int | float) and isinstance(m, int | float) and n > 0 and m > 0:
-            found.append((float(n), float(m), trial))
+    found = [
+        (negatives.candidates, negatives.hard, trial)
+        for trial in drawn(trials, winner, MOST_BESIDE)
+        if (negatives := _hard(trial)) is not None
+    ]
     if len({(n, m) for n, m, _ in found}) < 3:
         return None
     ranked = sorted(found, key=lambda one: one[2].value or 0.0)
@@ -145,6 +142,15 @@ def negatives_map(trials: Sequence[TrialRecord], winner: str | None) -> Markup |
         said = f"{trial.id}: {number(trial.value)}, N {short(n)}, M {short(m)}"
         plot.dot(n, m, kind, said, trial.id)
     return plot.markup()
+
+
+def _hard(trial: TrialRecord) -> Hard | None:
+    """The negatives of a trial, where they are hard; None for a config of another version."""
+    with suppress(ConfigError):
+        config = trial.training
+        if isinstance(config, TrainConfig) and isinstance(config.negatives, Hard):
+            return config.negatives
+    return None
 
 
 def cost_chart(trials: Sequence[TrialRecord], metric: str, winner: str | None) -> Markup | None:

@@ -32,6 +32,7 @@ KEYS = (
     ("complete", "completed"),
     ("pruned", "pruned"),
     ("running", "running"),
+    ("failed", "failed"),
     ("leaky", "leaky"),
 )
 STATUS = {

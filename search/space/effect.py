@@ -91,4 +91,4 @@ def _idle(spec: SearchSpec, key: str, value: object) -> str | None:
 
 def _has_epochs(spec: SearchSpec) -> bool:
     """Whether any of the configs that stand for the space is trained in epochs."""
-    return any("epochs" in type(one).model_fields for one in spec.examples())
+    return any(one.has_epochs() for one in spec.examples())

@@ -24,7 +24,6 @@ from search.space.strategies import SCHEDULERS, SEARCHERS
 
 # The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
 # here too.
-MODES = ("max",)
 # How the data may be ordered, and by which rules a part of it is then held out.
 ORDERS = {
     "random": ("ratio", "fixed"),
@@ -160,7 +159,7 @@ def _blend(node: Node | None, race: RaceSpec) -> int:
 
 # The order of a resolved spec.
 KEYS = (
-    *("name", "about", "purpose", "searcher", "scheduler", "metric", "mode", "trials"),
+    *("name", "about", "purpose", "searcher", "scheduler", "metric", "trials"),
     *("time_budget", "max_epochs", "grace_epochs", "reduction_factor", "k", "split", "race"),
     *("blend", "params", "enqueue"),
 )
@@ -177,6 +176,9 @@ def parse_spec(
     root = Node(value, origin)
     if not isinstance(value, dict):
         raise root.wrong("a mapping with the keys " + ", ".join(KEYS))
+    if "mode" in value:  # in spaces of earlier versions, with the only word that it could have
+        root.child("mode", value["mode"]).word(["max"])
+        root = Node({key: own for key, own in value.items() if key != "mode"}, origin)
     at = root.entries(KEYS)
     if "params" not in at:
         raise root.fail(
@@ -208,7 +210,6 @@ def parse_spec(
         searcher=searcher,
         scheduler=scheduler,
         metric=_metric(at["metric"]) if "metric" in at else "map@50",
-        mode=word("mode", *MODES),
         trials=whole("trials", 0),
         time_budget=parse_duration(at["time_budget"]) if "time_budget" in at else None,
         max_epochs=max_epochs,

@@ -19,7 +19,7 @@ from search.paths import SPACES
 from search.space.domains import FIELDS, Field
 from search.space.kept import Purpose
 from search.space.params import BUNDLE_NAME
-from search.space.reader import KEYS, MODES, ORDERS, RACE, WHOLE
+from search.space.reader import KEYS, ORDERS, RACE, WHOLE
 from search.space.spec import Prefer
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
@@ -38,7 +38,6 @@ ABOUT = {
     "searcher": "How the next config is found.",
     "scheduler": "Whether weak trials are stopped early.",
     "metric": "The metric to maximise, at any k: map@50.",
-    "mode": "Larger is better, in every metric.",
     "trials": "Number of trials; by default 64, for a grid all.",
     "time_budget": "Time for the whole run: 90s, 10m, 1h30m or 2d; none: no limit.",
     "max_epochs": "The longest training.",
@@ -68,7 +67,6 @@ def space_schema() -> Schema:
         "searcher": _words(SEARCHERS),
         "scheduler": _words(SCHEDULERS),
         "metric": {"type": "string", "pattern": rf"^({'|'.join(PER_USER)})@[1-9][0-9]{{0,8}}$"},
-        "mode": _words(MODES),
         "time_budget": _either(
             {"type": "string", "pattern": f"^({PATTERN}|none)$"},
             {"type": "number", "exclusiveMinimum": 0},

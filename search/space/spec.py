@@ -68,7 +68,6 @@ class SearchSpec:
     searcher: str  # "gp" | "tpe" | "random" | "grid"
     scheduler: str  # "asha" | "none"
     metric: str
-    mode: str  # "max": every metric here is better when it is larger
     trials: int
     time_budget: float | None
     max_epochs: int
@@ -151,7 +150,7 @@ class SearchSpec:
                 raise ConfigError(f"space {self.name}: {name} has no effect in {dict(params)}")
         bundles = {p.name for p in self.params if isinstance(p.domain, Bundle)}
         flat = {n: v for n, v in known.items() if n not in bundles}
-        if "epochs" in config_of(str(flat.get("model", DEFAULT))).model_fields:
+        if config_of(str(flat.get("model", DEFAULT))).has_epochs():
             flat["epochs"] = self.max_epochs
         return flat
 
@@ -193,7 +192,6 @@ class SearchSpec:
             "searcher": self.searcher,
             "scheduler": self.scheduler,
             "metric": self.metric,
-            "mode": self.mode,
             "trials": self.trials,
             "time_budget": "none" if self.time_budget is None else self.time_budget,
             "max_epochs": self.max_epochs,
@@ -217,6 +215,7 @@ class SearchSpec:
         plain = self.to_dict()
         for key in ("about", "trials", "time_budget"):
             del plain[key]
+        plain["mode"] = "max"  # runs of earlier versions are known by a digest that has this key
         # a list, because the order of parameters matters and JSON objects are sorted
         plain["params"] = list(plain["params"].items())
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))

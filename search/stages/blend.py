@@ -18,8 +18,8 @@ from recsys.blending import ballots, cross_fitted, depth_of, voters
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import PER_USER, parse_metric
-from recsys.models import ModelConfig, config_from_flat, model_of
-from recsys.models.blend import Blend, BlendConfig
+from recsys.models import ModelConfig, model_of
+from recsys.models.blend import Blend, BlendConfig, Member
 from search.machine.cluster import Failure
 from search.machine.cores import usable_cores
 from search.record.compared import comparison
@@ -190,17 +190,17 @@ def train_blend(
 
 def blend_config(blend: Blended, configs: Sequence[ModelConfig], metric: str) -> BlendConfig:
     """What the blend of members trained with `configs` is, chosen for `metric`."""
-    members = [
-        {"weight": member.weight, "config": config.to_flat()}
+    members = (
+        Member(weight=member.weight, config=config)
         for member, config in zip(blend.members, configs, strict=True)
-    ]
-    return BlendConfig.from_flat({"members": members, "depth": depth_of(metric)})
+    )
+    return BlendConfig(members=tuple(members), depth=depth_of(metric))
 
 
 def assembled(config: BlendConfig, weights: Sequence[bytes], seen: CSR) -> Blend:
     """The blend of trained members; `seen`: what they were trained on."""
     members = [
-        model_of(config_from_flat(member.config)).from_bytes(content)
+        model_of(member.config).from_bytes(content)
         for member, content in zip(config.members, weights, strict=True)
     ]
     return Blend(config, members, seen)

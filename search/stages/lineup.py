@@ -231,10 +231,10 @@ def costs(run: Stages) -> Cost:
 def full_seconds(trial: TrialRecord) -> float:
     """About how long a trial's config takes to its end: of one that was stopped early, more than it
     took."""
-    planned = trial.config.get("epochs")
-    if trial.state != State.PRUNED or not planned or not trial.epochs:
+    if trial.state != State.PRUNED or not trial.epochs:
         return trial.busy_s
-    return float(trial.busy_s * planned / trial.epochs)
+    planned = trial.training.most_epochs
+    return trial.busy_s if planned is None else trial.busy_s * planned / trial.epochs
 
 
 def fit_race(

@@ -117,6 +117,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
         split_digest=state.run.split_digest,
         newcomers=tuple(map(Newcomers.model_validate, state.run.newcomers or ())),
         negatives_exclude=excludes[0] if len(excludes) == 1 else tuple(excludes),
+        leaky=state.leaky,
         baselines={name: one.baseline(spec.metric) for name, one in test.baselines.items()},
         best_trial=best.id if best else None,
         best_config=best.config if best else None,

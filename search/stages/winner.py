@@ -35,7 +35,7 @@ class FinalTraining:
     @property
     def epochs(self) -> int:
         """How many epochs are trained; 1 of a model without epochs."""
-        return int(getattr(self.config, "epochs", 1))
+        return self.config.most_epochs or 1
 
     def train(self, items: CSR, on_epoch: Callable[[], None] | None = None) -> Model:
         """The model of `items` (U x I), trained in this process, the same each time.

@@ -334,10 +334,10 @@ def model_name(state: RunState) -> str:
 
 
 def won_by_leak(state: RunState, result: RunResult | None) -> bool:
-    """Whether the winner kept held-out items out of its negatives; it is nobody's champion."""
-    if result is None or result.best_config is None:
-        return state.leaky
-    return result.won_by_leak
+    """Whether the winner's training knew held-out items, so that it is nobody's champion; without
+    a result that can be read, whether any trial's did.
+    """
+    return state.leaky if result is None else result.won_by_leak
 
 
 def known_result(run_dir: Path) -> RunResult | None:

@@ -92,4 +92,7 @@ def _value_of(trial: StudyTrial) -> float | None:
             return trial.value
         case State.PRUNED:
             return trial.steps[-1][1] if trial.steps else None
-    return None
+        case State.FAILED:
+            return None
+        case State.RUNNING:
+            raise AssertionError(trial)

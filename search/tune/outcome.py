@@ -1,5 +1,5 @@
-"""What a worker reports of a trial, and how one ended: judged here alone, for the journal, the
-screen and Optuna alike.
+"""What Ray carries between driver and workers: the trial there, its reports back. And how a trial
+ended: judged here alone, for the journal, the screen and Optuna alike.
 """
 
 from __future__ import annotations
@@ -11,8 +11,16 @@ from typing import Any
 
 from recsys.models.progress import Stop
 from search.record.events import EpochRow, Reason, State
+from search.space.trial import TrialConfig
 
+TRIAL = "trial"  # the key of a trial in the dict by which Ray hands it to a worker
 OBJECTIVE = "objective"  # the field of a `Report` that Ray compares trials by
+
+
+def trial_of(config: Mapping[str, Any]) -> TrialConfig:
+    """The trial in what Ray hands to a worker."""
+    found: TrialConfig = config[TRIAL]
+    return found
 
 
 @dataclass(frozen=True)

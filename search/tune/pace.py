@@ -74,7 +74,7 @@ class Pace:
 
     def fit(self, config: ModelConfig) -> ModelConfig:
         """The config with as many epochs as a trial may have."""
-        asked = epochs_of(config)
+        asked = config.most_epochs
         if asked is None:
             return config
         fits = max(LEAST_EPOCHS, int(self.trial_seconds / self.epoch_seconds(config)))
@@ -82,7 +82,7 @@ class Pace:
 
     def whole_seconds(self, config: ModelConfig) -> float:
         """About how long a trial of a config takes that is not stopped, on one core."""
-        epochs = epochs_of(self.fit(config))
+        epochs = self.fit(config).most_epochs
         if epochs is None:
             rate = float(np.median(list(self.rates.values())))
             return rate * epoch_work(config, self.size) + self.eval_seconds
@@ -112,7 +112,7 @@ class Pace:
 
     def _trial(self, config: ModelConfig, spec: SearchSpec) -> float:
         """Seconds of a trial that comes as far as trials do on average."""
-        share = 1.0 if epochs_of(config) is None else mean_share(spec)
+        share = 1.0 if config.most_epochs is None else mean_share(spec)
         return share * self.whole_seconds(config)
 
     def to_event(self) -> PaceSet:
@@ -153,14 +153,9 @@ def size_of(train: CSR) -> Size:
     return Size(train.n_users, train.n_items, train.nnz)
 
 
-def epochs_of(config: ModelConfig) -> int | None:
-    """The most epochs of a config; None for a model without epochs."""
-    return getattr(config, "epochs", None)
-
-
 def epoch_work(config: ModelConfig, size: Size) -> float:
     """Operations of one epoch."""
-    return model_of(config).cost(config, size).work / (epochs_of(config) or 1)
+    return model_of(config).cost(config, size).work / (config.most_epochs or 1)
 
 
 def work_and_scores(config: ModelConfig, size: Size) -> float:
@@ -170,7 +165,7 @@ def work_and_scores(config: ModelConfig, size: Size) -> float:
 
 def whole_work(config: ModelConfig, size: Size) -> float:
     """Operations of a whole training with an evaluation after each epoch, roughly."""
-    return (epochs_of(config) or 1) * work_and_scores(config, size)
+    return (config.most_epochs or 1) * work_and_scores(config, size)
 
 
 def configs_of(spec: SearchSpec) -> list[ModelConfig]:
@@ -182,7 +177,7 @@ def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
     """One config of each kind that has epochs: the first, which is a listed one where it can be."""
     found: dict[str, ModelConfig] = {}
     for config in configs:
-        if epochs_of(config) is not None:
+        if config.most_epochs is not None:
             found.setdefault(config.kind, config)
     return found
 
@@ -196,7 +191,7 @@ def planned_seconds(
     rung, a third of those up to the next, and so on.
     """
     epochs = mean_epochs(spec)
-    costs = [seconds(c) * (epochs if epochs_of(c) is not None else 1.0) for c in configs]
+    costs = [seconds(c) * (epochs if c.most_epochs is not None else 1.0) for c in configs]
     return spec.trials * float(np.mean(costs))
 
 
@@ -259,7 +254,7 @@ def make_pace(
     spec: the space. configs: of it, some to judge by (`configs_of`). probed: what was measured, an
     epoch of each kind. size: of the training data. users: how many can be evaluated.
     """
-    with_epochs = [c for c in configs if epochs_of(c) is not None]
+    with_epochs = [c for c in configs if c.most_epochs is not None]
     plain = full_length(probed, size, users)
     each = plain.eval_seconds / max(users, 1)
     if planned_seconds(spec, with_epochs, plain.epoch_seconds) <= seconds:

@@ -27,7 +27,6 @@ from search.tune.pace import (
     Probed,
     configs_of,
     epoch_work,
-    epochs_of,
     full_length,
     make_pace,
     part_of,
@@ -130,12 +129,12 @@ class Measured:
 
     def with_epochs(self) -> list[ModelConfig]:
         """The configs whose models are trained in epochs: only these have a length to choose."""
-        return [c for c in self.configs if epochs_of(c) is not None]
+        return [c for c in self.configs if c.most_epochs is not None]
 
     def words(self) -> str:
         """What a trial costs, in one line."""
         seconds = sorted(
-            self.full.epoch_seconds(c) * (epochs_of(c) or 0) for c in self.with_epochs()
+            self.full.epoch_seconds(c) * (c.most_epochs or 0) for c in self.with_epochs()
         )
         memory = max(model_of(c).cost(c, self.full.size).memory for c in self.configs)
         middle, least, most = seconds[len(seconds) // 2], seconds[0], seconds[-1]
@@ -148,7 +147,7 @@ class Measured:
     def pace_words(self, pace: Pace) -> list[str]:
         """What a person is told of the length of trials, a line each."""
         spec = self.spec
-        lengths = sorted(epochs_of(pace.fit(c)) or 0 for c in self.with_epochs())
+        lengths = sorted(pace.fit(c).most_epochs or 0 for c in self.with_epochs())
         short, middle, long = lengths[0], lengths[len(lengths) // 2], lengths[-1]
         factor = spec.reduction_factor
         starts = self.starts(pace)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recsys.models import DEFAULT
 from recsys.rivals import Needed
 from search.record.events import State
 from search.record.state import TrialRecord
@@ -35,10 +34,11 @@ class Reserve:
     _known: tuple[float, Needed] | None = None  # what `seconds` and `rivals_need` are
 
     def add_all(self, trials: Iterable[TrialRecord]) -> Reserve:
-        """Take in trials of the journal, those that have ended; returns itself."""
+        """Take in trials of the journal, those that came to their end; returns itself."""
         for trial in trials:
-            model = str(trial.config.get("model", DEFAULT))
-            self.add(trial.number, trial.state, trial.value, trial.busy_s, model)
+            if trial.state == State.COMPLETE:
+                model = trial.training.model
+                self.add(trial.number, trial.state, trial.value, trial.busy_s, model)
         return self
 
     def add(

@@ -17,8 +17,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from recsys.models import ModelConfig
 from search.record.events import Reason
 from search.space.spec import SearchSpec
-from search.tune.outcome import OBJECTIVE, Report
-from search.tune.pace import epochs_of, paced_rungs, space_rungs
+from search.tune.outcome import OBJECTIVE, Report, trial_of
+from search.tune.pace import paced_rungs, space_rungs
 
 
 class ToTheEnd(FIFOScheduler):
@@ -46,7 +46,7 @@ class ToTheEnd(FIFOScheduler):
 
     def rungs_of(self, config: ModelConfig) -> list[int]:
         """Those of one trial."""
-        return self.rungs(self.spec, epochs_of(config) if self.paced else None)
+        return self.rungs(self.spec, config.most_epochs if self.paced else None)
 
     def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
         """Take in what a trial ("t0007") reported before a resume: (epoch, best so far) pairs.
@@ -132,7 +132,7 @@ class EpochASHA(ToTheEnd):
 
     def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's STOP after the last epoch and for a trial that falls behind; else CONTINUE."""
-        longest = epochs_of(trial.config["trial"].train) if self.paced else None
+        longest = trial_of(trial.config).train.most_epochs if self.paced else None
         report = Report.of(result)
         if report is not None and report.epoch >= (longest or self.spec.max_epochs):
             return str(TrialScheduler.STOP)
@@ -146,7 +146,7 @@ class EpochASHA(ToTheEnd):
         if report is None or report.objective is None:  # it ended without a report
             return str(TrialScheduler.CONTINUE)
         # Our id of a trial, unlike Ray's, is the same after a resume.
-        ours = trial.config["trial"]
+        ours = trial_of(trial.config)
         reached = self._of(ours.train.model)
         rungs = self.rungs_of(ours.train)
         return reached.decide(ours.id, rungs, report.epoch, report.objective)

@@ -26,7 +26,7 @@ from search.tune.allocation import Terms, terms_of
 from search.tune.distributions import suggest
 from search.tune.methods import Methods
 from search.tune.new_configs import NoNewConfigError
-from search.tune.outcome import OBJECTIVE, Report, judge
+from search.tune.outcome import OBJECTIVE, TRIAL, Report, judge
 from search.tune.proposers import AS_LONG, Lengths, Proposer, proposer, proposer_of_method
 
 OnNew = Callable[[TrialConfig], None]
@@ -46,8 +46,8 @@ class _Open:
 class StudySearch(Searcher):
     """Hands out the trials of a run, in order of their numbers, and keeps the Optuna study.
 
-    A suggestion is `{"trial": TrialConfig}`, because Ray wants a dict; one that had begun gets
-    `handed(id)` beside it.
+    A suggestion is a dict with the trial in it (`trial_of`), because Ray wants one; one that had
+    begun gets `handed(id)` beside it.
 
     `trials` is what the run's journal knows. First come those that have not ended, then
     `enqueue`, then what the space's searcher proposes, until the run has `budget` trials in all.
@@ -123,7 +123,7 @@ class StudySearch(Searcher):
             self.finish()
             return str(Searcher.FINISHED)
         self._open[trial_id] = known
-        return {"trial": trial} | (self._handed(trial_id) if again else {})
+        return {TRIAL: trial} | (self._handed(trial_id) if again else {})
 
     def _restarted(self) -> tuple[_Open, TrialConfig]:
         mine = studies.restart(self.study, self._again.pop(0))

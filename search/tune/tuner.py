@@ -26,7 +26,7 @@ from search.record.journal import Journal
 from search.tune.checkpoints import Shelf
 from search.tune.controller import sturdy
 from search.tune.need import task_bytes
-from search.tune.outcome import Outcome, Report, judge
+from search.tune.outcome import Outcome, Report, judge, trial_of
 from search.tune.pace import size_of
 from search.tune.reserve import Reserve
 from search.tune.settled import Settling
@@ -189,7 +189,7 @@ class Recorder(Callback):
         self.running.add(name)
         self.busy[name] = 0
         self.journal.append(TrialBegan(id=name, attempt=self.attempts[name]))
-        made = trial.config["trial"]
+        made = trial_of(trial.config)
         self.events.trial_started(name, made.params, made.train.leaky)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -267,7 +267,7 @@ class Recorder(Callback):
         if how.cause is not None:
             self.causes[how.cause] += 1
         if self.reserve is not None:
-            made = trial.config["trial"]
+            made = trial_of(trial.config)
             self.reserve.add(made.number, how.state, how.value, self.busy[name], made.train.model)
         if self.settling is not None:
             self.settling.add(how.state, how.value)
@@ -297,7 +297,7 @@ def asked_by(resources: Resources, data: TrialData) -> Any:
     if resources.largest is None:
         return asked(resources)
     size = size_of(data.train)
-    return lambda config: asked(resources, task_bytes(resources, [config["trial"].train], size))
+    return lambda config: asked(resources, task_bytes(resources, [trial_of(config).train], size))
 
 
 def run_trials(

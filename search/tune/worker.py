@@ -21,10 +21,9 @@ from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
 from recsys.models.progress import Checkpoints
 from search.record.events import EpochRow
-from search.space.trial import TrialConfig
 from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
-from search.tune.outcome import Report
-from search.tune.pace import epochs_of, paced_rungs
+from search.tune.outcome import Report, trial_of
+from search.tune.pace import paced_rungs
 
 REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # of one trial; of all trials together, at most
 
@@ -60,7 +59,7 @@ class TrialData:
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
         """The epochs after which a trial of this config is judged."""
-        epochs = epochs_of(config)
+        epochs = config.most_epochs
         if self.parts is None or epochs is None:
             return self.rungs
         return tuple(paced_rungs(epochs, self.parts))
@@ -138,7 +137,7 @@ def return_freed_memory() -> None:
 
 
 def run_trial(config: dict[str, Any], data: TrialData) -> None:
-    """Train `config["trial"]`, reporting on rungs and at most every `report_every_s` seconds.
+    """Train the trial of `config`, reporting on rungs and at most every `report_every_s` seconds.
 
     One that continues from a checkpoint (`config["from"]`) first reports what was reported before.
 
@@ -150,7 +149,7 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
 
     limit_threads(data.threads)
     return_freed_memory()
-    ours: TrialConfig = config["trial"]
+    ours = trial_of(config)
     found = opened(ray.get(config[FROM])) if FROM in config else None
     keeper = Keeper(found, ray.put, data.keep_every)
     rows: list[EpochRow] = []

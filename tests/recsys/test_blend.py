@@ -25,7 +25,7 @@ from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR
 from recsys.models import MODELS, Model, config_from_flat, fit_model
 from recsys.models.blend import Blend, BlendConfig, TopLists, lists_of, top_lists
-from recsys.models.saved import load_model
+from recsys.models.saved import config_text, load_model
 
 RNG = np.random.default_rng
 Planted = tuple[CSR, CSR]
@@ -142,9 +142,9 @@ def test_saved_and_read_back_it_scores_the_same(planted: Planted, tmp_path: obje
 def test_no_space_can_ask_for_a_blend() -> None:
     assert "blend" not in MODELS
     with pytest.raises(ConfigError, match="cannot be trained itself"):
-        Blend(BlendConfig.from_flat({"members": [{"weight": 1.0, "config": {}}]}), [], None).train(
-            None, CSR.from_pairs(np.array([0]), np.array([0]), 1, 1), None
-        )
+        Blend(
+            BlendConfig.from_flat({"members": [{"weight": 1.0, "config": FLAT[0]}]}), [], None
+        ).train(None, CSR.from_pairs(np.array([0]), np.array([0]), 1, 1), None)
 
 
 def test_a_leaky_member_makes_a_leaky_blend() -> None:
@@ -152,6 +152,24 @@ def test_a_leaky_member_makes_a_leaky_blend() -> None:
     members = [{"weight": 0.5, "config": one} for one in (flat, {"model": "ease"})]
     assert BlendConfig.from_flat({"members": members}).leaky
     assert not BlendConfig.from_flat({"members": members[1:]}).leaky
+
+
+def test_members_are_typed_and_written_as_ever() -> None:
+    configs = [config_from_flat(one) for one in FLAT]
+    shares = [{"weight": w, "config": c} for w, c in zip((0.5, 0.25, 0.25), configs, strict=True)]
+    blend = BlendConfig.from_flat({"members": shares, "depth": 9})
+    flat = [one | {"config": one["config"].to_flat()} for one in shares]
+    plain = {"model": "blend", "members": flat, "depth": 9}
+    assert config_text(blend) == json.dumps(plain, indent=2) + "\n"
+    again = BlendConfig.from_flat(json.loads(config_text(blend)))
+    assert [member.config for member in again.members] == configs
+    assert again == blend
+
+
+def test_a_member_that_is_no_config_is_refused() -> None:
+    for config in ({"model": "gone"}, {"model": "slim", "slim_l2": -1.0}, {}, "slim"):
+        with pytest.raises(ConfigError):
+            BlendConfig.from_flat({"members": [{"weight": 1.0, "config": config}]})
 
 
 # --- weights --------------------------------------------------------------------------------------

@@ -195,6 +195,8 @@ def test_negatives_without_an_entry_have_no_words_and_no_cost() -> None:
     config = config_of(loss="bpr").model_copy(update={"negatives": SimpleNamespace(mode="new")})
     with pytest.raises(TypeError, match="neg_mode new has no flat parameters"):
         config.to_flat()
+    with pytest.raises(TypeError, match="neg_mode new has no label"):
+        config.label()
     with pytest.raises(TypeError, match="neg_mode new has no cost"):
         Factorization.cost(config, Size(1, 4, 1))
 

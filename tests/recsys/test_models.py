@@ -157,6 +157,12 @@ COSINE = {"loss": "softmax", "score": "cosine"}
         ({"speed": 1}, "speed"),
         ({"lr": 99.0}, "lr"),
         ({"loss": "gone"}, "loss"),
+        ({"loss": "gone", "margin": 1.0}, "loss"),
+        ({"loss": ["bpr"]}, "loss"),
+        ({"optimizer": "gone"}, "optimizer"),
+        ({"optimizer": "gone", "weight_decay": 0.1}, "optimizer"),
+        ({"optimizer": "adam", "l2": 0.1}, "l2"),
+        ({"optimizer": "sgd", "adagrad_per": "row"}, "adagrad_per"),
         ({"neg_mode": "fixed"}, "neg_sample_num"),
         ({"neg_mode": "fixed", "neg_sample_num": 0}, "neg_sample_num"),
         ({"neg_mode": "hard"}, "num_candidate_neg_samples"),
@@ -166,6 +172,7 @@ COSINE = {"loss": "softmax", "score": "cosine"}
         ({**HARD, "num_hard_neg_samples": 5, "loss": "bce"}, "neg_mode"),
         ({"score": "cosine"}, "score"),
         ({**COSINE, "l2": 0.1}, "l2"),
+        ({**COSINE, "optimizer": "adam", "weight_decay": 0.1}, "weight_decay"),
         ({**COSINE, "init_std": 0.1}, "init_std"),
     ],
     ids=str,
@@ -281,6 +288,22 @@ def test_a_model_too_good_for_three_items_is_named(monkeypatch: pytest.MonkeyPat
     notes: list[str] = []
     warm_up_models([config_from_flat({"model": "newest"})], note=notes.append)
     assert notes == ["newest is not compiled before the first trial: expected ten items"]
+
+
+@pytest.mark.usefixtures("newest")
+@pytest.mark.parametrize(
+    ("flat", "most"),
+    [
+        ({"lr": 0.1, "epochs": 7}, 7),
+        ({"model": "ials"}, 16),
+        ({"model": "slim"}, None),
+        ({"model": "newest"}, None),
+    ],
+)
+def test_a_config_says_how_many_epochs_it_has(flat: dict[str, Any], most: int | None) -> None:
+    config = config_from_flat(flat)
+    assert (config.most_epochs, config.has_epochs()) == (most, most is not None)
+    assert config.for_epochs(3).most_epochs == (3 if most else None)
 
 
 @pytest.mark.usefixtures("newest")

@@ -88,6 +88,7 @@ class Adam(_Frozen):
     """
 
     kind: Literal["adam"] = "adam"
+    shrinks: ClassVar[str] = "weight_decay"  # what pulls factors towards 0
     lr: float = Field(gt=0, le=10)
     weight_decay: float = Field(0.0, ge=0, le=10)
 
@@ -101,6 +102,7 @@ class Adagrad(_Frozen):
     """
 
     kind: Literal["adagrad"] = "adagrad"
+    shrinks: ClassVar[str] = "l2"
     lr: float = Field(gt=0, le=10)
     l2: float = Field(0.0, ge=0, le=10)
     l2_bias: float = Field(0.0, ge=0, le=10)
@@ -111,6 +113,7 @@ class Sgd(_Frozen):
     """Plain gradient steps on the rows that a step touches; `l2` and `l2_bias` as in Adagrad."""
 
     kind: Literal["sgd"] = "sgd"
+    shrinks: ClassVar[str] = "l2"
     lr: float = Field(gt=0, le=10)
     l2: float = Field(0.0, ge=0, le=10)
     l2_bias: float = Field(0.0, ge=0, le=10)
@@ -119,16 +122,27 @@ class Sgd(_Frozen):
 AnyLoss = Bpr | Bce | Softmax
 Loss = Annotated[AnyLoss, Field(discriminator="kind")]
 Negatives = Annotated[Even | Fixed | Hard, Field(discriminator="mode")]
-Optimizer = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]
+AnyOptimizer = Adam | Adagrad | Sgd
+Optimizer = Annotated[AnyOptimizer, Field(discriminator="kind")]
 
 
 # The defaults of the flat parameters that choose between parts of a config.
 _DEFAULTS = {"loss": "bpr", "neg_mode": "even", "optimizer": "adagrad"}
-# The flat parameters of each loss besides its name.
-_OF_LOSS: dict[str, dict[str, type[BaseModel]]] = {
-    loss.model_fields["kind"].default: {name: loss for name in loss.model_fields if name != "kind"}
-    for loss in get_args(AnyLoss)
-}
+
+
+def _by_kind(parts: Any) -> dict[str, dict[str, Parameter]]:
+    """The parameters of each part of a union besides its kind, by the names of their fields."""
+    return {
+        part.model_fields["kind"].default: {
+            name: Parameter.of(part, name) for name in part.model_fields if name != "kind"
+        }
+        for part in get_args(parts)
+    }
+
+
+_OF_LOSS = _by_kind(AnyLoss)
+_OF_OPTIMIZER = _by_kind(AnyOptimizer)
+_FLAT_OPTIMIZER = {"per": "adagrad_per"}  # fields whose flat names say more
 
 
 class TrainConfig(ModelConfig):
@@ -172,7 +186,7 @@ class TrainConfig(ModelConfig):
         if not isinstance(self.loss, Softmax):
             # without a temperature, scores between -1 and 1 hardly differ to a loss
             raise ConfigError(f"score cosine needs loss softmax, got {self.loss.kind}", "score")
-        decay = "weight_decay" if isinstance(self.optimizer, Adam) else "l2"
+        decay = self.optimizer.shrinks
         if getattr(self.optimizer, decay):
             said = "has no meaning with score cosine: factors keep their length"
             raise ConfigError(f"{decay} {said}", decay)
@@ -198,8 +212,8 @@ class TrainConfig(ModelConfig):
         def take(*names: str) -> dict[str, Any]:
             return {n: left.pop(n) for n in names if n in left}
 
-        loss = {"kind": left.pop("loss", _DEFAULTS["loss"])}
-        loss |= take(*_OF_LOSS.get(loss["kind"], ()))
+        loss = {"kind": _word("loss", left, _OF_LOSS)}
+        loss |= take(*_OF_LOSS[loss["kind"]])
         negatives: dict[str, Any] = {"mode": left.pop("neg_mode", _DEFAULTS["neg_mode"])}
         if negatives["mode"] == "fixed":
             if "neg_sample_num" not in left:
@@ -209,11 +223,10 @@ class TrainConfig(ModelConfig):
             negatives["count"] = left.pop("neg_sample_num")
         elif negatives["mode"] == "hard":
             negatives |= _hard_from_flat(left)
-        optimizer: dict[str, Any] = {"kind": left.pop("optimizer", _DEFAULTS["optimizer"])}
-        own = ("weight_decay",) if optimizer["kind"] == "adam" else ("l2", "l2_bias")
-        optimizer |= take("lr", *own)
-        if optimizer["kind"] == "adagrad" and "adagrad_per" in left:
-            optimizer["per"] = left.pop("adagrad_per")
+        optimizer = {"kind": _word("optimizer", left, _OF_OPTIMIZER)}
+        for name in _OF_OPTIMIZER[optimizer["kind"]]:
+            if (flat_name := _FLAT_OPTIMIZER.get(name, name)) in left:
+                optimizer[name] = left.pop(flat_name)
         rest = take(*(cls.model_fields.keys() - {"loss", "negatives", "optimizer"}))
         if left:
             name = sorted(left)[0]
@@ -248,7 +261,7 @@ class TrainConfig(ModelConfig):
                 raise TypeError(f"neg_mode {other.mode} has no flat parameters")
         flat["optimizer"] = self.optimizer.kind
         for key, value in self.optimizer.model_dump(exclude={"kind"}).items():
-            flat["adagrad_per" if key == "per" else key] = value
+            flat[_FLAT_OPTIMIZER.get(key, key)] = value
         flat |= self.model_dump(exclude={"loss", "negatives", "optimizer"})
         if self.score == "dot":
             del flat["score"]
@@ -263,28 +276,29 @@ class TrainConfig(ModelConfig):
                 kind, counts = "fixed", f" n={count}"
             case Even():
                 kind, counts = "even", ""
+            case other:
+                raise TypeError(f"neg_mode {other.mode} has no label")
         score = "" if self.score == "dot" else f"-{self.score}"
         return f"{self.loss.kind}{score}-{kind} d={self.latent_factors}{counts}"
 
     @classmethod
     def parameters(cls) -> dict[str, Parameter]:
         """See `ModelConfig.parameters`; the parts of the config are flattened."""
-        of_losses = (own.items() for own in _OF_LOSS.values())
         flat = {
             "loss": _tags("loss", "kind", *get_args(AnyLoss)),
-            **{name: Parameter.of(loss, name) for own in of_losses for name, loss in own},
+            **{name: one for own in _OF_LOSS.values() for name, one in own.items()},
             "neg_mode": _tags("neg_mode", "mode", Even, Fixed, Hard),
             "neg_sample_num": Parameter.of(Fixed, "count"),
             "num_candidate_neg_samples": Parameter.of(Hard, "candidates"),
             "num_hard_neg_samples": Parameter.of(Hard, "hard"),
             "hard_fraction": Parameter(float, limits="above 0, at most 1"),
             "num_random_neg_samples": Parameter.of(Hard, "random"),
-            "optimizer": _tags("optimizer", "kind", Adam, Adagrad, Sgd),
-            "lr": Parameter.of(Adam, "lr"),
-            "weight_decay": Parameter.of(Adam, "weight_decay"),
-            "l2": Parameter.of(Adagrad, "l2"),
-            "l2_bias": Parameter.of(Adagrad, "l2_bias"),
-            "adagrad_per": Parameter.of(Adagrad, "per"),
+            "optimizer": _tags("optimizer", "kind", *get_args(AnyOptimizer)),
+            **{
+                _FLAT_OPTIMIZER.get(name, name): one
+                for own in _OF_OPTIMIZER.values()
+                for name, one in own.items()
+            },
         }
         parts = ("loss", "negatives", "optimizer", "epochs")
         rest = (name for name in cls.model_fields if name not in parts)
@@ -325,6 +339,14 @@ class TrainConfig(ModelConfig):
 def _tags(name: str, key: str, *parts: type[BaseModel]) -> Parameter:
     words = tuple(str(part.model_fields[key].default) for part in parts)
     return Parameter(str, words, default=_DEFAULTS[name])
+
+
+def _word(name: str, left: dict[str, Any], known: dict[str, dict[str, Parameter]]) -> str:
+    """The kind of a part, taken from flat parameters; ConfigError for one that is not known."""
+    kind = left.pop(name, _DEFAULTS[name])
+    if not isinstance(kind, str) or kind not in known:
+        raise ConfigError(f"{name} is {kind!r}: expected one of {', '.join(known)}", name)
+    return kind
 
 
 def _hard_from_flat(left: dict[str, Any]) -> dict[str, Any]:

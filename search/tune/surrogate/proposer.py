@@ -28,7 +28,6 @@ from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.tune.memory import best_and_even
 from search.tune.new_configs import Known, another
-from search.tune.pace import epochs_of
 from search.tune.study import StudyTrial
 from search.tune.surrogate.cube import Cube, Rows
 from search.tune.surrogate.gaussian import Process, Seen, Values, likely
@@ -149,7 +148,7 @@ class Surrogate:
         config = self._spec.train_config(params)
         config = config if self._fit is None else self._fit(config)
         row = self._cube.rows([params])[0]
-        self._running[number] = _Trial(row, epochs_of(config) or 1, self._judged(config))
+        self._running[number] = _Trial(row, config.most_epochs or 1, self._judged(config))
 
     def report(self, number: int, step: int, value: float) -> None:
         """The best value so far of a running trial, after `step` epochs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,33 @@ def test_a_file_without_a_version_and_with_fields_not_known_here(tmp_path: Path)
     found = read_result(tmp_path)
     assert found == RunResult(status="done", best_trial="t0003")  # type: ignore[arg-type]
     assert found.version == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "leaks"),
+    [
+        ({"negatives_exclude": "all"}, True),
+        ({"negatives_exclude": ["all", "train"]}, True),
+        ({"negatives_exclude": "train"}, False),
+        ({"negatives_exclude": None}, False),
+        ({}, False),
+        ({"negatives_exclude": "train", "leaky": True}, True),  # of a model with another word
+    ],
+)
+def test_a_leak_is_read_from_files_of_earlier_versions(
+    tmp_path: Path, said: dict[str, Any], leaks: bool
+) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(said))
+    found = read_result(tmp_path)
+    assert found is not None
+    assert found.leaky is leaks
+    assert found.won_by_leak is leaks  # none is known to have won
+
+
+def test_an_honest_winner_beside_leaky_trials_did_not_win_by_the_leak() -> None:
+    honest, other = ({"lr": 0.1, "negatives_exclude": word} for word in ("train", "all"))
+    assert not RunResult(leaky=True, best_config=honest).won_by_leak
+    assert RunResult(leaky=True, best_config=other).won_by_leak
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,11 @@ def trial(number: int, value: float, busy_s: float = 1.0, **params: Any) -> Tria
     return made
 
 
+def hard(number: int, value: float, **params: Any) -> TrialRecord:
+    """A trial of hard negatives."""
+    return trial(number, value, lr=0.1, neg_mode="hard", **params)
+
+
 def lines(svg: str) -> dict[str, tuple[str, list[tuple[float, float]]]]:
     """Trial -> (class, points) of every curve."""
     found = re.findall(r'class="curve (\w+)" data-trial="(\w+)" points="([^"]+)"', svg)
@@ -130,10 +135,12 @@ class TestParallel:
 
 class TestNegatives:
     def test_m_is_what_the_training_keeps(self) -> None:
+        share = {"num_candidate_neg_samples": 10, "hard_fraction": 0.01}
         made = [
-            trial(0, 0.1, num_candidate_neg_samples=10, hard_fraction=0.01),
-            trial(1, 0.3, num_candidate_neg_samples=100, hard_fraction=0.25),
-            trial(2, 0.2, num_candidate_neg_samples=50, num_hard_neg_samples=7),
+            hard(0, 0.1, **share),
+            hard(1, 0.3, num_candidate_neg_samples=100, hard_fraction=0.25),
+            hard(2, 0.2, num_candidate_neg_samples=50, num_hard_neg_samples=7),
+            trial(3, 0.2, of_another_version=1, **share),
         ]
         svg = negatives_map(made, "t0001")
         assert svg is not None
@@ -143,7 +150,10 @@ class TestNegatives:
         assert 'class="dot fifth0" data-trial="t0000"' in svg
 
     def test_other_negatives_have_no_map(self) -> None:
-        assert negatives_map([trial(n, 0.1, neg_sample_num=n) for n in range(9)], None) is None
+        fixed = {"lr": 0.1, "neg_mode": "fixed"}
+        others = [trial(n, 0.1, neg_sample_num=n + 1, **fixed) for n in range(9)]
+        others += [trial(n, 0.1, model="ease", ease_l2=n + 1.0) for n in range(9, 12)]
+        assert negatives_map(others, None) is None
 
 
 class TestCost:

@@ -313,6 +313,19 @@ class TestUnfinished:
         path = fake_run(tmp_path, trials=0, done=False)
         assert "No honest trial has a value yet" in Page(render_report(path)).text
 
+    def test_the_legend_has_every_kind_that_is_drawn(self, tmp_path):
+        path = fake_run(tmp_path, trials=30)
+
+        def late(line):  # it failed after it had a value
+            return line | {"value": 0.05} if line.get("state") == "FAILED" else line
+
+        edit_journal(path, late)
+        html = render_report(path)
+        drawn = set(re.findall(r'class="dot (\w+)" data-trial', html))
+        assert drawn >= {"winner", "complete", "pruned", "failed"}
+        keys = set(re.findall(r'<span class="key (\w+)">', html))
+        assert {kind for kind in drawn if not kind.startswith("fifth")} == keys
+
     def test_all_trials_failed(self, tmp_path):
         path = fake_run(tmp_path, trials=3, done=False)
         failed = {"state": "FAILED", "value": None, "cause": "MemoryError"}
@@ -435,7 +448,8 @@ class TestLeak:
         assert len(leaky) == 5
         edit_journal(path, lambda line: None if line.get("id") in leaky else line)
         result = json.loads((path / "result.json").read_text())
-        (path / "result.json").write_text(json.dumps(result | {"negatives_exclude": "train"}))
+        honest = {"negatives_exclude": "train", "leaky": False}
+        (path / "result.json").write_text(json.dumps(result | honest))
         page = Page(render_report(path))
         assert "bpr_hard 0.1300 0.1625" in page.text
         assert "both ways" not in page.text

@@ -33,7 +33,7 @@ def test_defaults_of_a_minimal_space(tmp_path: Path) -> None:
         "asha",
         "search",
     )
-    assert (spec.metric, spec.mode, spec.k) == ("map@50", "max", 50)
+    assert (spec.metric, spec.k) == ("map@50", 50)
     assert spec.grace_epochs == 3  # a tenth, rounded up
     assert spec.time_budget is None
     assert spec.split.plain() == {
@@ -240,6 +240,14 @@ def test_digest_is_of_the_trials_not_of_their_number(tmp_path: Path) -> None:
     assert spec.digest() == read(tmp_path, MINIMAL + "trials: 9\nabout: other\n").digest()
     assert spec.digest() != read(tmp_path, MINIMAL + "metric: map@10\n").digest()
     assert spec.digest() != read(tmp_path, MINIMAL.replace("0.1", "0.2")).digest()
+
+
+def test_a_space_of_an_earlier_version_is_the_same_space(tmp_path: Path) -> None:
+    """It has a key that had one word, and its run is known by a digest of all keys."""
+    spec, before = read(tmp_path, MINIMAL), read(tmp_path, MINIMAL + "mode: max\n")
+    assert before == spec
+    assert "mode" not in spec.to_yaml()
+    assert spec.digest() == "b41e4335dcce9864"
 
 
 def test_the_documented_space_is_one(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ spaces = st.fixed_dictionaries(
             st.sampled_from([*FIELDS, "method", "epochs", "nonsense"]), domains, max_size=5
         ).map(lambda params: {"lr": {"low": 0.1, "high": 1}} | params)
     },
-    optional={key: values for key in KEYS if key != "params"},
+    optional={key: values for key in (*KEYS, "mode") if key != "params"},
 )
 
 

@@ -19,6 +19,7 @@ WRONG = {
     "metric: map@0": ("line 2", "metric"),
     "metric: coverage@10": ("line 2", "no value for a single user", "map@K"),
     "mode: min": ("line 2", "mode", "max"),
+    "model: ease": ("line 2", "model", "expected one of name, about"),
     "trials: 0": ("line 2", "trials", "from 1"),
     "trials: 10.5": ("line 2", "trials", "10.5"),
     "trials: yes": ("line 2", "trials", "yes"),

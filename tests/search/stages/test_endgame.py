@@ -244,7 +244,7 @@ def test_what_an_earlier_version_raced_is_raced_again():
 
 def test_who_was_stopped_early_is_reckoned_to_the_end():
     done, cut = racers(10, 4)
-    cut = replace(cut, state=State.PRUNED, epochs=6, config={"epochs": 60})
+    cut = replace(cut, state=State.PRUNED, epochs=6, config={"lr": 0.1, "epochs": 60})
     assert (full_seconds(done), full_seconds(cut)) == (10, 40)
     assert fit_race([done, done, cut], 4, 1, within(239)) == ([done, done, cut], 3)
     assert fit_race([done, done, cut], 4, 1, within(240)) == ([done, done, cut], 4)

@@ -13,10 +13,16 @@ from recsys.data import load
 from recsys.models.saved import load_model
 from recsys.split import SplitPlan, make_split
 from search.cli.main import main
-from search.record.events import SessionEnded, Status
+from search.record.events import SessionEnded, State, Status, TrialEnded, TrialMade
+from search.record.state import RunState
 from search.space import domains
+from search.space.load import load_spec
+from search.stages.result import told
+from search.summary import result_rows
 from search.tracking.pyfunc import ServedRecommender
-from tests.recsys.test_models import Newest, newest  # noqa: F401
+from search.words import LEAK
+from tests.factories import SETTINGS
+from tests.recsys.test_models import Newest, NewestConfig, newest  # noqa: F401
 from tests.search.stages.test_blend_stage import Run
 
 SPACE = """
@@ -75,3 +81,19 @@ def test_a_new_model_goes_all_the_way(tmp_path: Path, monkeypatch: pytest.Monkey
     everything = run.stages.split.full()
     unseen = np.setdiff1d(np.arange(everything.n_items), everything.row(0))[::-1][:3]
     assert lists[0] == " ".join(str(dataset.interactions.item_ids[item]) for item in unseen)
+
+
+@pytest.mark.usefixtures("searchable")
+@pytest.mark.parametrize("leaks", [{}, {"half_life": 3.0}], ids=["honest", "leaky"])
+def test_a_leak_in_words_of_its_own_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaks: dict[str, float]
+) -> None:
+    monkeypatch.setattr(NewestConfig, "leaks", leaks)
+    state = RunState()
+    config = {"model": "newest", "half_life": 3.0}
+    state.apply(TrialMade(id="t0000", number=0, params={}, config=config, seed=1), 0)
+    state.apply(TrialEnded(id="t0000", state=State.COMPLETE, value=0.5), 0)
+    found = told(state, "one", load_spec("smoke"), SETTINGS)
+    assert (found.leaky, found.won_by_leak) == (bool(leaks), bool(leaks))
+    warned = ("WARNING", LEAK) in result_rows(found, tmp_path)
+    assert warned == bool(leaks)

@@ -27,7 +27,7 @@ from search.tune.study import StudyTrial
 from search.tune.worker import Trial as Training
 from search.tune.worker import TrialData, run_trial
 from tests.search.tune.test_recorder import Search, Trial
-from tests.search.tune.test_searcher_ray import ray_of_two  # noqa: F401
+from tests.search.tune.test_tuner_ray import ray_of_two  # noqa: F401
 
 
 def some(waited: int = 3) -> Checkpoint:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
+from search.record.events import State
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
+from search.tune.methods import _value_of
 from search.tune.searcher import StudySearch
+from search.tune.study import StudyTrial
 from tests.search.fake_search import finish, records, run, suggest
 
 SPACE = """
@@ -46,6 +50,16 @@ def value(params: dict[str, Any]) -> float:
     if params["method"] == "slim":
         return 0.8 / (1 + abs(math.log(params["slim_l2"] / 100)))
     return 0.1
+
+
+@pytest.mark.parametrize(
+    ("state", "reached"), [(State.COMPLETE, 0.9), (State.PRUNED, 0.4), (State.FAILED, None)]
+)
+def test_what_a_trial_reached(state: State, reached: float | None) -> None:
+    trial = StudyTrial(0, {}, state, value=0.9, steps=((1, 0.2), (3, 0.4)))
+    assert _value_of(trial) == reached
+    with pytest.raises(AssertionError):
+        _value_of(replace(trial, state=State.RUNNING))
 
 
 def test_what_is_a_method(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_enough_trials_fit(settings: list[str]) -> None:
     spent, starts, factor = 0.0, 0, spec.reduction_factor
     while spent < seconds:
         config = pace.fit(configs[starts % len(configs)])
-        epochs = paces.epochs_of(config)
+        epochs = config.most_epochs
         assert epochs is not None
         rungs = paces.paced_rungs(epochs, factor) if spec.scheduler == "asha" else []
         end = next((rung for rung in rungs if rng.random() > 1 / factor), epochs)
@@ -100,8 +100,8 @@ def test_a_dear_config_gets_fewer_epochs_and_a_cheap_one_all() -> None:
     assert pace is not None
     cheap = CONFIGS[0].model_copy(update={"latent_factors": 1})
     dear = CONFIGS[0].model_copy(update={"latent_factors": 2048})
-    assert paces.epochs_of(pace.fit(cheap)) == 80
-    length = paces.epochs_of(pace.fit(dear))
+    assert pace.fit(cheap).most_epochs == 80
+    length = pace.fit(dear).most_epochs
     assert length is not None
     assert paces.LEAST_EPOCHS <= length < 80
     assert length == max(3, int(pace.trial_seconds / pace.epoch_seconds(dear)))
@@ -115,7 +115,7 @@ def test_fewer_starts_before_trials_of_nothing() -> None:
     assert pace is not None
     share = paces.mean_share(SPEC)
     assert pace.trial_seconds == pytest.approx(seconds / (paces.LEAST_STARTS * share))
-    assert paces.epochs_of(pace.fit(CONFIGS[0])) == paces.LEAST_EPOCHS
+    assert pace.fit(CONFIGS[0]).most_epochs == paces.LEAST_EPOCHS
     assert "the time budget is small" in measured(seconds, rate=1e-6).pace_words(pace)[-1]
     roomy = pace_of(3_000.0)
     assert roomy is not None

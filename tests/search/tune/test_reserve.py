@@ -17,7 +17,8 @@ from search.tune.reserve import Reserve
 def trial(
     number: int, value: float | None, busy_s: float, state: State = State.COMPLETE, **config: str
 ) -> TrialRecord:
-    known = {"params": {}, "config": config, "seed": 0, "created": 0.0}
+    flat = config or {"lr": 0.1}
+    known = {"params": {}, "config": flat, "seed": 0, "created": 0.0}
     return TrialRecord(f"t{number:04d}", number, state=state, value=value, busy_s=busy_s, **known)
 
 
@@ -39,6 +40,23 @@ def test_by_hand() -> None:
 def test_only_complete_trials_say_how_long_one_takes() -> None:
     trials = [trial(0, 0.9, 1000, State.PRUNED), trial(1, 0.1, 10)]
     assert seconds(trials, RaceSpec(2, 2), 1) == pytest.approx(10 * (6 + 2) * 1.3 + 15)
+
+
+def test_rivals_are_told_what_a_training_of_each_model_took() -> None:
+    asked: list[Mapping[str, float]] = []
+
+    def rivals(measured: Mapping[str, float]) -> Needed:
+        asked.append(measured)
+        return NONE
+
+    trials = [
+        trial(0, 0.1, 4),
+        trial(1, 0.2, 8, model="slim"),
+        trial(2, 0.3, 6, model="slim"),
+        trial(3, None, 9, State.FAILED, of_another_version="x"),
+    ]
+    Reserve(RaceSpec(1, 1), 1, rivals=rivals).add_all(trials).seconds()
+    assert asked == [{"lfm": 4, "slim": 7}]
 
 
 def test_rivals_that_take_longer_than_the_winner_on_test() -> None:

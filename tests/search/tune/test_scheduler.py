@@ -17,13 +17,13 @@ from search.space.spec import SearchSpec
 from search.tune.scheduler import EpochASHA, make_scheduler, rungs
 from tests.search.spaces import override
 
-LFM = SimpleNamespace(model="lfm", epochs=60)
+LFM = SimpleNamespace(model="lfm", most_epochs=60)
 SPEC = override(load_spec("smoke"), ["max_epochs=60", "reduction_factor=3"])
 
 
 def tune_trial(name: str, model: str = "lfm", epochs: int = 60) -> Any:
     """What the scheduler looks at in one of Tune's trials; Tune's own id differs from ours."""
-    ours = SimpleNamespace(id=name, train=SimpleNamespace(model=model, epochs=epochs))
+    ours = SimpleNamespace(id=name, train=SimpleNamespace(model=model, most_epochs=epochs))
     return SimpleNamespace(trial_id=f"tune-{name}", config={"trial": ours})
 
 
@@ -219,5 +219,5 @@ def test_paced_trials_meet_after_the_same_part_of_their_length() -> None:
     assert reached("short", 9, 9, 0.7) == "STOP"  # its end
 
     again = EpochASHA(SPEC, paced=True)
-    again.replay("long", [(4, 0.3)], SimpleNamespace(model="lfm", epochs=36))
+    again.replay("long", [(4, 0.3)], SimpleNamespace(model="lfm", most_epochs=36))
     assert recorded(again) == [{"long": 0.3}, {}]
