@@ -21,16 +21,16 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.replay.world import Curve, World
 from recsys.models.base import Size
+from search.propose.distributions import suggest
+from search.propose.study import quiet
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
-from search.tune.distributions import suggest
+from search.tune.lengths import lengths_of
 from search.tune.outcome import trial_of
-from search.tune.proposers import Lengths
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
-from search.tune.study import quiet
 
 
 @dataclass
@@ -163,7 +163,7 @@ class Ours(UnderRay):
         """size: of what is trained on. settling: what ends it where more trials gain too little."""
         super().__init__(spec, seed)
         self._settling = settling
-        lengths = Lengths(size=size)
+        lengths = lengths_of(spec, size=size)
         self._search = StudySearch(spec, seed=seed, budget=10**6, lengths=lengths)
         self._scheduler = make_scheduler(spec)
         self._rungs = set(self._scheduler.rungs(spec))

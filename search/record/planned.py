@@ -25,7 +25,7 @@ def different_configs(spec: SearchSpec, most: int) -> int | None:
 
     None where there are more than `most`, or too many to count: then nothing limits the search
     beforehand, and it ends by itself if it finds no new config (`NoNewConfigError` of
-    `search.tune.new_configs`).
+    `search.propose.new_configs`).
     """
     if any(p.domain.values() is None for p in spec.searched()):
         return None

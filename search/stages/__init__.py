@@ -11,5 +11,5 @@ split flatters. Each stage leaves what it decided in the journal.
 Others import: blend, context, groups, handover, lists, race, refit, result, rivals, search, test,
 winner.
 
-May import: tune, screen, machine, record, space, the leaves, and recsys.
+May import: tune, propose, screen, machine, record, space, the leaves, and recsys.
 """

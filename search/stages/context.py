@@ -15,6 +15,9 @@ from recsys.data import Dataset
 from recsys.rivals import Needed, seconds_for
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
+from search.propose.study import Study, frozen, remake
+from search.propose.study_journal import as_journal
+from search.propose.trials import StudyTrial, from_journal
 from search.record.events import StageMarked, StageState
 from search.record.folder import STUDY, RunFolder
 from search.record.journal import Journal
@@ -27,8 +30,6 @@ from search.space.strategies import SCHEDULERS
 from search.tune.pace import Pace, sample_users, size_of
 from search.tune.reserve import Reserve
 from search.tune.scheduler import rungs
-from search.tune.study import Study, StudyTrial, from_journal, frozen, remake
-from search.tune.study_journal import as_journal
 from search.tune.worker import TrialData, report_every_s
 
 METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from search.propose.importance import Shares, importance
+from search.propose.study import Study, remake
+from search.propose.trials import from_journal
 from search.record.events import StageMarked, StageState, State, Status
 from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import handed_over
@@ -33,8 +36,6 @@ from search.record.state import RunState
 from search.space.load import load_run_spec
 from search.space.spec import SearchSpec
 from search.stages.context import Stages
-from search.tune.importance import Shares, importance
-from search.tune.study import Study, from_journal, remake
 
 
 def result(run: Stages, status: Status) -> RunResult:

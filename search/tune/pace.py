@@ -19,10 +19,10 @@ import numpy as np
 from recsys.interactions import CSR, contested, rows_of, subset
 from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
+from search.propose.allocation import FIRST, Terms, terms_of
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
-from search.tune.allocation import FIRST, Terms, terms_of
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
 STARTS = 75  # trials that a search is to begin in its seconds

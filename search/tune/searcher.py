@@ -15,19 +15,22 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.propose import memory as memories
+from search.propose import study as studies
+from search.propose.allocation import Terms, terms_of
+from search.propose.distributions import suggest
+from search.propose.lengths import Lengths
+from search.propose.methods import Methods
+from search.propose.new_configs import NoNewConfigError
+from search.propose.proposers import Proposer, proposer, proposer_of_method
+from search.propose.trials import StudyTrial
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.trial import TrialConfig, trial_id
-from search.tune import memory as memories
-from search.tune import study as studies
-from search.tune.allocation import Terms, terms_of
-from search.tune.distributions import suggest
-from search.tune.methods import Methods
-from search.tune.new_configs import NoNewConfigError
+from search.tune.lengths import lengths_of
 from search.tune.outcome import OBJECTIVE, TRIAL, Report, judge
-from search.tune.proposers import AS_LONG, Lengths, Proposer, proposer, proposer_of_method
 
 OnNew = Callable[[TrialConfig], None]
 
@@ -62,19 +65,19 @@ class StudySearch(Searcher):
     def __init__(
         self,
         spec: SearchSpec,
-        trials: Sequence[studies.StudyTrial] = (),
+        trials: Sequence[StudyTrial] = (),
         *,
         seed: int,
         budget: int | None = None,
         on_new: OnNew | None = None,
         where: str = "the run",
-        lengths: Lengths = AS_LONG,
+        lengths: Lengths | None = None,
         terms: Terms | None = None,
         handed: Callable[[str], dict[str, Any]] = lambda _: {},
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self.spec = spec
-        self._lengths = lengths
+        self._lengths = lengths or lengths_of(spec)
         self.seed = seed
         self._handed = handed
         self.budget = spec.trials if budget is None else budget
@@ -87,10 +90,10 @@ class StudySearch(Searcher):
         # What proposes where the study itself does not: a space has methods, or many trials.
         self._memory: Methods | Proposer | None = None
         if learns and spec.methods():
-            make = partial(proposer_of_method, lengths=lengths)
+            make = partial(proposer_of_method, lengths=self._lengths)
             self._memory = Methods(spec, trials, make, terms or terms_of(spec))
         elif learns and not SEARCHERS[spec.searcher].of_study:
-            self._memory = proposer(spec, lengths)
+            self._memory = proposer(spec, self._lengths)
             self._memory.add_all(t for t in trials if t.state != State.RUNNING)
         self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
@@ -165,8 +168,7 @@ class StudySearch(Searcher):
         return self._memory
 
     def _config(self, number: int, params: dict[str, Value]) -> TrialConfig:
-        fit = None if self._lengths.pace is None else self._lengths.pace.fit
-        return TrialConfig.of(self.spec, params, self.seed, number, fit)
+        return TrialConfig.of(self.spec, params, self.seed, number, self._lengths.fit)
 
     def _key(self, params: Mapping[str, Value]) -> str:
         return self.spec.train_config(params).key()

@@ -6,7 +6,7 @@ import numpy as np
 from optuna.samplers._tpe import _truncnorm
 
 from recsys.kernels.normal import log_tails
-from search.tune.tails import compile_tails
+from search.propose.tails import compile_tails
 
 
 def optunas(values: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_to_the_last_bit() -> None:
 
 def test_optuna_uses_them() -> None:
     compile_tails()
-    assert _truncnorm._log_ndtr.__module__ == "search.tune.tails"
+    assert _truncnorm._log_ndtr.__module__ == "search.propose.tails"
     values = np.array([[-30.0, -3.0], [0.5, 8.0]])
     assert np.array_equal(_truncnorm._log_ndtr(values), optunas(values.ravel()).reshape(2, 2))
     assert np.array_equal(_truncnorm._log_ndtr(values.T), optunas(values.T.ravel()).reshape(2, 2))

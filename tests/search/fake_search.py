@@ -14,11 +14,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray.tune.search import Searcher
 
+from search.propose.trials import StudyTrial
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
-from search.tune.study import StudyTrial
 
 SPACE = """
     trials: 30

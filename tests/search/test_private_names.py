@@ -89,12 +89,12 @@ USED = {
         "ray.air.execution.resources.ResourceManager",
     ],
     "search/tune/scheduler.py": ["ray.tune.schedulers.FIFOScheduler._metric"],
-    "search/tune/new_configs.py": ["optuna.distributions.BaseDistribution._contains"],
-    "search/tune/study.py": [
+    "search/propose/redraw.py": ["optuna.distributions.BaseDistribution._contains"],
+    "search/propose/study.py": [
         "optuna.trial.FrozenTrial:_trial_id",
         "optuna.trial.Trial.__init__(trial_id)",
     ],
-    "search/tune/tails.py": ["optuna.samplers._tpe._truncnorm._log_ndtr"],
+    "search/propose/tails.py": ["optuna.samplers._tpe._truncnorm._log_ndtr"],
     "search/tune/tuner.py": [
         "ray.tune.experiment.Trial.generate_id",
         "ray.tune.experiment.Trial:get_pickled_error",

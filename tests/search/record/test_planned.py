@@ -13,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
+from search.propose import distributions
+from search.propose.samplers import sampler
+from search.propose.study import quiet
 from search.record.events import StageMarked, StageState, State, TrialEnded, TrialMade
 from search.record.planned import (
     configs_left,
@@ -27,10 +30,7 @@ from search.record.state import RunState
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig, trial_id
-from search.tune import distributions
-from search.tune.samplers import sampler
 from search.tune.searcher import StudySearch
-from search.tune.study import quiet
 from tests.search.fake_search import SPACE, records, run, spec, suggest
 from tests.search.spaces import override
 

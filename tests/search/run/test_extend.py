@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from search.cli.main import main
+from search.propose.study import remake
+from search.propose.trials import from_journal
 from search.record.events import (
     STAGES,
     Event,
@@ -32,7 +34,6 @@ from search.run.session import Session
 from search.space.load import load_run_spec, load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig, trial_id
-from search.tune.study import from_journal, remake
 from tests.factories import journal_of
 from tests.search.spaces import override
 

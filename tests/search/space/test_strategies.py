@@ -10,16 +10,17 @@ import pytest
 from ray.tune.schedulers import FIFOScheduler
 
 from recsys.errors import ConfigError
+from search.propose import proposers
+from search.propose.lengths import Lengths
+from search.propose.memory import Memory
+from search.propose.samplers import SAMPLERS, sampler
+from search.propose.surrogate.proposer import Surrogate
 from search.record.events import Reason
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
-from search.tune import proposers
 from search.tune import scheduler as schedulers
-from search.tune.memory import Memory
-from search.tune.samplers import SAMPLERS, sampler
 from search.tune.searcher import StudySearch
-from search.tune.surrogate.proposer import Surrogate
 from tests.search.fake_search import run
 from tests.search.spaces import override
 
@@ -51,7 +52,7 @@ def test_a_searcher_that_samples_gets_its_own_sampler(word: str) -> None:
 
 @pytest.mark.parametrize("word", LEARNS)
 def test_a_searcher_that_learns_gets_its_own_proposer(word: str) -> None:
-    made = proposers.proposer(countable(f"searcher={word}"), proposers.Lengths())
+    made = proposers.proposer(countable(f"searcher={word}"), Lengths(lambda _: []))
     assert type(made) is LEARNS[word]
 
 

@@ -16,6 +16,7 @@ from recsys.data import load
 from recsys.models.mf.config import TrainConfig
 from recsys.models.progress import Checkpoint
 from recsys.split import SplitPlan, make_split
+from search.propose.trials import StudyTrial
 from search.record.events import EpochRow, State
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
@@ -23,7 +24,6 @@ from search.tune import checkpoints
 from search.tune.checkpoints import EVERY_S, FROM, LARGEST, Keeper, Shelf, opened, signed
 from search.tune.outcome import Report
 from search.tune.searcher import StudySearch
-from search.tune.study import StudyTrial
 from search.tune.worker import Trial as Training
 from search.tune.worker import TrialData, run_trial
 from tests.search.tune.test_recorder import Search, Trial

@@ -14,11 +14,11 @@ from recsys.interactions import CSR
 from recsys.models import new_model
 from recsys.models.base import Size
 from search.machine.cluster import Failure, Resources
+from search.propose.allocation import terms_of
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.tune import pace as paces
 from search.tune import probe
-from search.tune.allocation import terms_of
 from search.tune.pace import Pace, Probed
 from search.tune.probe import Measured, measure, run_probe
 from search.tune.worker import TrialData

@@ -18,14 +18,14 @@ from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 
 from recsys.models.progress import Stop
+from search.propose.importance import Shares, importance
+from search.propose.study_journal import as_journal
 from search.record.events import Reason, State
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
-from search.tune.importance import Shares, importance
 from search.tune.outcome import Outcome, Report, judge
 from search.tune.searcher import StudySearch
-from search.tune.study_journal import as_journal
 from tests.search.fake_search import finish, objective, run, spec, suggest
 from tests.search.spaces import override
 

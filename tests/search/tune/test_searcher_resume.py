@@ -10,13 +10,14 @@ import pytest
 from ray.tune.search import Searcher
 
 from recsys.errors import ConfigError
+from search.propose.study import remake
+from search.propose.study_journal import as_journal
+from search.propose.trials import StudyTrial, from_journal
 from search.record.events import EpochsReported, State, TrialEnded, TrialMade
 from search.record.state import RunState
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
-from search.tune.study import StudyTrial, from_journal, remake
-from search.tune.study_journal import as_journal
 from tests.search.fake_search import finish, objective, open_study, records, run, spec, suggest
 
 __all__ = ["spec"]

@@ -18,6 +18,7 @@ from recsys.interactions import CSR
 from search.machine import environment
 from search.machine.cluster import Resources
 from search.machine.workers import Patience
+from search.propose.trials import from_journal
 from search.record.events import EpochRow, Reason, SessionBegan, State, TrialMade
 from search.record.journal import Journal, read_state
 from search.space.load import load_spec
@@ -26,7 +27,6 @@ from search.tune import tuner
 from search.tune.outcome import Report, trial_of
 from search.tune.scheduler import EpochASHA, rungs
 from search.tune.searcher import StudySearch
-from search.tune.study import from_journal
 from search.tune.tuner import Recorder, Watch, run_trials
 from search.tune.worker import TrialData
 from tests.search.fake_search import records

@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from recsys.models import ModelConfig
-from recsys.models.base import Size
+from search.propose.lengths import Lengths
+from search.propose.memory import Memory
+from search.propose.new_configs import Known
+from search.propose.samplers import STARTUP, STARTUP_OF_METHOD
+from search.propose.surrogate.proposer import Surrogate
+from search.propose.trials import StudyTrial
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
-from search.tune.memory import Memory
-from search.tune.new_configs import Known
-from search.tune.pace import Pace, whole_work
-from search.tune.samplers import STARTUP, STARTUP_OF_METHOD
-from search.tune.scheduler import make_scheduler
-from search.tune.study import StudyTrial
-from search.tune.surrogate.proposer import Surrogate
 
 
 class Proposer(Protocol):
@@ -40,47 +37,35 @@ class Proposer(Protocol):
 
 
 @dataclass(frozen=True)
-class Lengths:
-    """How long trials may be and what they cost. pace: None where they are as long as the space
-    has them. size: of what they train on; None: they all count as equally dear.
+class Learner:
+    """What makes a proposer, from its space, the trials that are random before it learns, and the
+    lengths of trials. startup, startup_of_method: how many those are, in a space and where a method
+    has a proposer of its own.
     """
 
-    pace: Pace | None = None
-    size: Size | None = None
-
-    def cost(self) -> Callable[[ModelConfig], float] | None:
-        """What a whole training of a config costs, compared with others."""
-        if self.pace is not None:
-            return self.pace.whole_seconds
-        size = self.size
-        return None if size is None else lambda config: whole_work(config, size)
+    make: Callable[[SearchSpec, int, Lengths], Proposer]
+    startup: int
+    startup_of_method: int
 
 
 def _optuna(spec: SearchSpec, startup: int, lengths: Lengths) -> Proposer:  # noqa: ARG001
     return Memory(spec, startup)
 
 
-def _surrogate(spec: SearchSpec, startup: int, lengths: Lengths) -> Proposer:
-    pace = lengths.pace
-    rungs = make_scheduler(spec, paced=pace is not None).rungs_of
-    fit = None if pace is None else pace.fit
-    return Surrogate(spec, startup, rungs, fit, lengths.cost())
-
-
-AS_LONG = Lengths()  # as the space has them
-
 # By the words of `search.space.strategies.SEARCHERS`, of those that learn.
-PROPOSERS: dict[str, Callable[[SearchSpec, int, Lengths], Proposer]] = {
-    "gp": _surrogate,
-    "tpe": _optuna,
+PROPOSERS = {
+    "gp": Learner(Surrogate, 5, 5),
+    "tpe": Learner(_optuna, STARTUP, STARTUP_OF_METHOD),
 }
 
 
 def proposer(spec: SearchSpec, lengths: Lengths) -> Proposer:
     """The proposer of a space without methods."""
-    return PROPOSERS[spec.searcher](spec, STARTUP, lengths)
+    learner = PROPOSERS[spec.searcher]
+    return learner.make(spec, learner.startup, lengths)
 
 
 def proposer_of_method(spec: SearchSpec, lengths: Lengths) -> Proposer:
     """The proposer of the part of a space that one method has."""
-    return PROPOSERS[spec.searcher](spec, STARTUP_OF_METHOD, lengths)
+    learner = PROPOSERS[spec.searcher]
+    return learner.make(spec, learner.startup_of_method, lengths)

@@ -1,28 +1,22 @@
-"""Configs that a run has not had: a sampler that draws again, until there is none left to try."""
+"""A sampler of Optuna that draws again until a config is new."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
+from search.propose.distributions import distribution, only_value
+from search.propose.new_configs import Known, another
+from search.propose.samplers import STARTUP, sampler
 from search.space.domains import Param, Value
 from search.space.spec import SearchSpec
-from search.tune.distributions import distribution, only_value
-from search.tune.samplers import STARTUP, sampler
 
-
-class NoNewConfigError(Exception):
-    """Every config that could be found was tried already: the space is through."""
-
-
-Known = Callable[[Mapping[str, Value]], bool]
+SAMPLER_ATTEMPTS = 10
 
 
 class NewConfigs(optuna.samplers.BaseSampler):
@@ -89,23 +83,3 @@ class NewConfigs(optuna.samplers.BaseSampler):
     ) -> Any:
         """The value that `sample_relative` has chosen already."""
         return self._params[param_name]
-
-
-SAMPLER_ATTEMPTS, RANDOM_ATTEMPTS, LISTED = 10, 1000, 10_000
-
-
-def another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
-    """A config that is not `known`, drawn without regard to results.
-
-    Evenly from what a countable space has left, or from the whole space. Raises NoNewConfigError.
-    """
-    rng = np.random.default_rng([seed, number, SAMPLER_ATTEMPTS])
-    if all(p.domain.values() is not None for p in spec.searched()):
-        left = [config for config in islice(spec.grid(), LISTED) if not known(config)]
-        if left:
-            return left[int(rng.integers(len(left)))]
-    for _ in range(RANDOM_ATTEMPTS):
-        params = spec.sample(rng)
-        if not known(params):
-            return params
-    raise NoNewConfigError

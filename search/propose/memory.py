@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from search.propose.distributions import suggest
+from search.propose.new_configs import Known, NoNewConfigError
+from search.propose.redraw import NewConfigs
+from search.propose.samplers import STARTUP, random_sampler
+from search.propose.study import frozen_trial, tell
+from search.propose.trials import StudyTrial, best_and_even
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
-from search.tune.distributions import suggest
-from search.tune.new_configs import Known, NewConfigs, NoNewConfigError
-from search.tune.samplers import STARTUP, random_sampler
-from search.tune.study import StudyTrial, frozen_trial, tell
 
 
 class Memory:
@@ -141,11 +142,3 @@ def remembered(ended: list[FrozenTrial], most: int) -> list[FrozenTrial]:
         return ended
     places = sorted(range(len(ended)), key=lambda place: rank(ended[place]))
     return [ended[place] for place in best_and_even(np.array(places), most, most // 5)]
-
-
-def best_and_even(order: NDArray[np.intp], most: int, best: int) -> NDArray[np.intp]:
-    """`most` of the places in `order` (n,), n above `most`, ascending: the first `best` of them,
-    and an even part of the others by place.
-    """
-    rest, count = np.sort(order[best:]), most - best
-    return np.sort(np.concatenate([order[:best], rest[np.arange(count) * len(rest) // count]]))

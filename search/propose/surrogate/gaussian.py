@@ -22,7 +22,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
-from search.tune.surrogate.cube import Rows
+from search.propose.surrogate.cube import Rows
 
 Values: TypeAlias = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import optuna
 
+from search.propose.tails import compile_tails
 from search.space.spec import SearchSpec
-from search.tune.tails import compile_tails
 
 STARTUP, STARTUP_OF_METHOD = 10, 5  # random trials before anything is learned from
 
@@ -34,7 +34,7 @@ def random_sampler(seed: int, startup: int = 0) -> optuna.samplers.BaseSampler: 
 
 # What of Optuna's draws a config where none is listed or proposed beforehand, by the words of
 # `search.space.strategies.SEARCHERS`; None: nothing does, the search is over. All configs of `gp`
-# are proposed beforehand (`search.tune.surrogate`).
+# are proposed beforehand (`search.propose.surrogate`).
 SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler] | None] = {
     "gp": random_sampler,
     "tpe": _tpe,

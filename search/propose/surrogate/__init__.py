@@ -7,5 +7,5 @@ numbers of a process are its own: nothing here knows Ray or Optuna.
 
 Others import: proposer.
 
-May import: record, space, the other files of tune, and recsys.
+May import: record, space, lengths, new_configs and trials of propose, and recsys.
 """

@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial
 
-from search.tune.study import quiet
+from search.propose.study import quiet
 
 
 class _Lines(BaseJournalBackend):

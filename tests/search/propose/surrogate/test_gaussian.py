@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from search.tune.surrogate.gaussian import JITTER, Process, Seen, likely, loss
+from search.propose.surrogate.gaussian import JITTER, Process, Seen, likely, loss
 
 LOGS = np.array([-0.3, 0.2, 0.5, -0.4, -0.2, -1.0, -3.0])  # three columns
 

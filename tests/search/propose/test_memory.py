@@ -9,10 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from search.propose import memory as memories
 from search.record.events import State
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
-from search.tune import memory as memories
 from search.tune.searcher import StudySearch
 from tests.search.fake_search import finish, records, run, suggest
 from tests.search.spaces import override

@@ -13,17 +13,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from recsys.models.base import Size
-from search.record.events import State
-from search.space.domains import Value
-from search.space.load import load_spec
-from search.space.spec import SearchSpec
-from search.tune.new_configs import NoNewConfigError
-from search.tune.pace import whole_work
-from search.tune.study import StudyTrial
-from search.tune.surrogate import proposer as proposers
-from search.tune.surrogate.cube import Cube
-from search.tune.surrogate.gaussian import Process, Seen
-from search.tune.surrogate.proposer import (
+from search.propose.lengths import Lengths
+from search.propose.new_configs import NoNewConfigError
+from search.propose.surrogate import proposer as proposers
+from search.propose.surrogate.cube import Cube
+from search.propose.surrogate.gaussian import Process, Seen
+from search.propose.surrogate.proposer import (
     Cost,
     Costs,
     Surrogate,
@@ -32,6 +27,12 @@ from search.tune.surrogate.proposer import (
     scaled,
     spread,
 )
+from search.propose.trials import StudyTrial
+from search.record.events import State
+from search.space.domains import Value
+from search.space.load import load_spec
+from search.space.spec import SearchSpec
+from search.tune.pace import whole_work
 
 SPACE = """
 max_epochs: 80
@@ -54,7 +55,7 @@ def spec(tmp_path: Path) -> SearchSpec:
 
 
 def make(spec: SearchSpec, startup: int = 5) -> Surrogate:
-    return Surrogate(spec, startup, lambda _: RUNGS)
+    return Surrogate(spec, startup, Lengths(lambda _: RUNGS))
 
 
 def peak(params: dict[str, Any]) -> float:
@@ -196,7 +197,7 @@ def test_nothing_known_is_proposed_and_it_says_when_all_is(tmp_path: Path) -> No
         "params:\n  lr: {choice: [0.01, 0.1, 1]}\n  margin: {low: 0, high: 1, step: 1}\n"
     )
     spec = load_spec(str(path))
-    made, had = Surrogate(spec, 2, lambda _: []), []
+    made, had = Surrogate(spec, 2, Lengths(lambda _: [])), []
     for number in range(6):
         had.append(made.propose(1, number, lambda p: dict(p) in had))
         made.tell(number, State.COMPLETE, float(number), None)
@@ -208,7 +209,7 @@ def test_nothing_known_is_proposed_and_it_says_when_all_is(tmp_path: Path) -> No
 def test_a_space_with_one_config_ends(tmp_path: Path) -> None:
     path = tmp_path / "one.yaml"
     path.write_text("params:\n  lr: {choice: [0.1]}\n")
-    made, had = Surrogate(load_spec(str(path)), 0, lambda _: []), list[dict[str, Value]]()
+    made, had = Surrogate(load_spec(str(path)), 0, Lengths(lambda _: [])), list[dict[str, Value]]()
     had.append(made.propose(1, 0, lambda p: dict(p) in had))
     made.tell(0, State.COMPLETE, 0.5, None)
     with pytest.raises(NoNewConfigError):
@@ -216,10 +217,11 @@ def test_a_space_with_one_config_ends(tmp_path: Path) -> None:
 
 
 def test_a_shorter_training_is_judged_at_the_parts_of_its_own_length(spec: SearchSpec) -> None:
-    short = Surrogate(
-        spec, 1, lambda config: [config.epochs // 9], lambda c: c.model_copy(update={"epochs": 18})
+    fit = Lengths(
+        lambda config: [config.epochs // 9], lambda c: c.model_copy(update={"epochs": 18})
     )
-    long = Surrogate(spec, 1, lambda config: [8])
+    short = Surrogate(spec, 1, fit)
+    long = Surrogate(spec, 1, Lengths(lambda config: [8]))
     for made, epoch in ((short, 2), (long, 8)):
         made.propose(1, 0, lambda _: False)
         made.report(0, epoch, 0.5)
@@ -245,7 +247,7 @@ def test_a_running_trial_is_known_at_its_rungs(spec: SearchSpec) -> None:
 
 def test_a_model_without_epochs_is_known_at_its_end(tmp_path: Path) -> None:
     spec = load_spec("all").of_method("slim")
-    made = Surrogate(spec, 1, lambda _: [])
+    made = Surrogate(spec, 1, Lengths(lambda _: []))
     made.propose(1, 0, lambda _: False)
     made.report(0, 1, 0.25)
     made.tell(0, State.COMPLETE, 0.25, None)
@@ -283,7 +285,7 @@ def test_the_first_configs_of_a_countable_space_come_from_all_of_it(tmp_path: Pa
         "params:\n  latent_factors: {low: 8, high: 512, log: true}\n"
         "  patience: {low: 1, high: 200}\n  lr: {choice: [0.01, 0.02, 0.05]}\n"
     )
-    made = Surrogate(load_spec(str(path)), 100, lambda _: [])
+    made = Surrogate(load_spec(str(path)), 100, Lengths(lambda _: []))
     factors = [
         int(made.propose(3, number, lambda _: False)["latent_factors"]) for number in range(40)
     ]
@@ -313,7 +315,7 @@ def test_of_two_that_promise_as_much_the_cheaper_one_is_taken(spec: SearchSpec) 
     """Only lr decides what is reached, and only margin what it costs."""
 
     def margins(cost: Cost | None) -> float:
-        made, found = Surrogate(spec, 5, lambda _: RUNGS, cost=cost), []
+        made, found = Surrogate(spec, 5, Lengths(lambda _: RUNGS, cost=cost)), []
         for number in range(25):
             params = made.propose(1, number, lambda _: False)
             finish(made, number, math.exp(-(math.log10(params["lr"] / 0.03) ** 2)))

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from search.propose.methods import _value_of
+from search.propose.trials import StudyTrial
 from search.record.events import State
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
-from search.tune.methods import _value_of
 from search.tune.searcher import StudySearch
-from search.tune.study import StudyTrial
 from tests.search.fake_search import finish, records, run, suggest
 
 SPACE = """

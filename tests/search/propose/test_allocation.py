@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from search.tune.allocation import FIRST, MOST_HALVINGS, MethodTrials, Terms, next_method, shares
+from search.propose.allocation import FIRST, MOST_HALVINGS, MethodTrials, Terms, next_method, shares
 
 
 def standings(values: dict[str, list[float | None]]) -> dict[str, MethodTrials]:

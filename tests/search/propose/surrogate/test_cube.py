@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from search.propose.surrogate.cube import ABSENT, Cube
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
-from search.tune.surrogate.cube import ABSENT, Cube
 
 SPACES = Path(__file__).resolve().parents[4] / "spaces"
 SHIPPED = sorted(path.stem for path in SPACES.glob("*.yaml"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from search.propose.allocation import MethodTrials, Terms, next_method
+from search.propose.new_configs import Known, NoNewConfigError
+from search.propose.proposers import Proposer
+from search.propose.trials import StudyTrial
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
-from search.tune.allocation import MethodTrials, Terms, next_method
-from search.tune.new_configs import Known, NoNewConfigError
-from search.tune.proposers import Proposer
-from search.tune.study import StudyTrial
 
 
 class Methods:

@@ -23,19 +23,17 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from recsys.models import ModelConfig
+from search.propose.lengths import Lengths
+from search.propose.new_configs import Known, another
+from search.propose.surrogate.cube import Cube, Rows
+from search.propose.surrogate.gaussian import Process, Seen, Values, likely
+from search.propose.trials import StudyTrial, best_and_even
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
-from search.tune.memory import best_and_even
-from search.tune.new_configs import Known, another
-from search.tune.study import StudyTrial
-from search.tune.surrogate.cube import Cube, Rows
-from search.tune.surrogate.gaussian import Process, Seen, Values, likely
 
-Fit = Callable[[ModelConfig], ModelConfig]
 Cost = Callable[[ModelConfig], float]
 _Point: TypeAlias = tuple[int, float, float, Values]
-Judged = Callable[[ModelConfig], list[int]]
 
 LEARNED_FROM, FITTED_ON = 300, 100  # observations of a process, and of its lengths and variances
 BEST_PART = 1 / 3  # of those, the best of many; the others are an even part of the rest
@@ -105,23 +103,12 @@ SCALE = math.log(80)  # in which a part of 1/80 is 0
 class Surrogate:
     """The trials of a space, and what proposes the next one from them.
 
-    spec: the space. startup: trials that are random before anything is learned. fit: what shortens
-    a training to what a trial may take; None: as the space has it. judged: at which epochs a
-    training is judged (`search.tune.scheduler`). cost: of a whole training, in any unit; None: all
-    cost the same.
+    spec: the space. startup: trials that are random before anything is learned. lengths: of trials.
     """
 
-    def __init__(
-        self,
-        spec: SearchSpec,
-        startup: int,
-        judged: Judged,
-        fit: Fit | None = None,
-        cost: Cost | None = None,
-    ) -> None:
-        self._spec, self._startup, self._judged, self._fit = spec, startup, judged, fit
+    def __init__(self, spec: SearchSpec, startup: int, lengths: Lengths) -> None:
+        self._spec, self._startup, self._lengths = spec, startup, lengths
         self._cube = Cube(spec)
-        self._price = cost
         self._running: dict[int, _Trial] = {}
         # Of each observation, in order: the number of its trial, its part, its value (NaN: it
         # failed), its row.
@@ -146,9 +133,9 @@ class Surrogate:
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
         """A trial with these parameters."""
         config = self._spec.train_config(params)
-        config = config if self._fit is None else self._fit(config)
+        config = config if self._lengths.fit is None else self._lengths.fit(config)
         row = self._cube.rows([params])[0]
-        self._running[number] = _Trial(row, config.most_epochs or 1, self._judged(config))
+        self._running[number] = _Trial(row, config.most_epochs or 1, self._lengths.judged(config))
 
     def report(self, number: int, step: int, value: float) -> None:
         """The best value so far of a running trial, after `step` epochs."""
@@ -238,7 +225,8 @@ class Surrogate:
 
     @cached_property
     def _costs(self) -> Costs | None:
-        return None if self._price is None else Costs(self._spec, self._cube, self._price)
+        cost = self._lengths.cost
+        return None if cost is None else Costs(self._spec, self._cube, cost)
 
     def _seen(self) -> Seen:
         """What is learned from, values scaled; of very many observations a part."""

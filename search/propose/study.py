@@ -6,22 +6,21 @@ begins.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from recsys.errors import ConfigError
+from search.propose.distributions import distribution, suggest
+from search.propose.new_configs import Known, NoNewConfigError
+from search.propose.redraw import NewConfigs
+from search.propose.samplers import SAMPLERS, random_sampler, sampler
+from search.propose.trials import StudyTrial
 from search.record.events import State
-from search.record.state import TrialRecord
 from search.space.domains import Value
 from search.space.spec import SearchSpec
-from search.tune.distributions import distribution, suggest
-from search.tune.new_configs import Known, NewConfigs, NoNewConfigError
-from search.tune.samplers import SAMPLERS, random_sampler, sampler
 
 OPTUNA_STATES = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -30,37 +29,6 @@ OPTUNA_STATES = {
     State.RUNNING: TrialState.RUNNING,
 }
 ERROR_LENGTH = 2000
-
-
-@dataclass(frozen=True)
-class StudyTrial:
-    """A trial as the study knows it.
-
-    value: best objective. steps: (epoch, best objective so far) in ascending epochs. error: why
-    it failed.
-    """
-
-    number: int
-    params: dict[str, Value]
-    state: State
-    value: float | None = None
-    steps: tuple[tuple[int, float], ...] = ()
-    error: str | None = None
-
-
-def from_journal(trial: TrialRecord, metric: str) -> StudyTrial:
-    """A trial of the journal, with the best value of `metric` so far at each of its epochs."""
-    best, steps = -math.inf, []
-    if trial.rows:
-        for epoch, value in zip(trial.column("epoch"), trial.column(metric), strict=True):
-            assert epoch is not None
-            best = max(best, -math.inf if value is None else value)
-            if math.isfinite(best):
-                steps.append((int(epoch), best))
-    error = trial.cause or trial.error
-    return StudyTrial(
-        trial.number, dict(trial.params), trial.state, trial.value, tuple(steps), error
-    )
 
 
 def start(
