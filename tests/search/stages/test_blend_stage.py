@@ -317,8 +317,8 @@ def test_halves_of_one_split_make_winners_for_each_other(run: Run) -> None:
 @pytest.mark.parametrize(
     ("splits", "asked", "reason"),
     [
-        (1, 0, "it takes two users"),
-        (1, 1, "it takes two users"),
+        (1, 0, "needs two users"),
+        (1, 1, "needs two users"),
         (1, 2, None),
         (3, 0, "a fresh split has no user to measure it on"),
     ],
@@ -435,9 +435,7 @@ def test_lists_that_are_gone_are_no_crash(run: Run) -> None:
     run.go("race")
     lists_file(run.folder.path, "t0002", 2).unlink()
     run.go("blend", "refit")
-    assert (
-        run.said("blend")["skipped"] == "what the finalists left for it in the run folder is gone"
-    )
+    assert run.said("blend")["skipped"] == "the finalists' lists in the run folder are gone"
     assert not isinstance(load_model(run.folder.path / "model"), Blend)
 
 
@@ -472,7 +470,7 @@ def test_words_of_a_blend() -> None:
 def test_what_is_chosen_beside_the_race_is_what_the_test_would_choose(run: Run) -> None:
     """The slow way: a test without a race before it chooses for itself."""
     run.go("race")
-    assert any("; beside them popularity and EASE on validation" in note for note in run.notes)
+    assert any("; at the same time popularity and EASE on validation" in note for note in run.notes)
     kept = run.stages.state.rivals
     assert set(kept) == {"popularity", "ease"}
     run.go("blend")
