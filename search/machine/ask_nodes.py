@@ -1,7 +1,7 @@
 """A program of its own, started by `head.py`: joins a cluster and asks every node what it is.
 
 Nothing of the project is imported here: the function that runs on a node travels by value, so that
-also a node on which nothing can be imported says so. The last line on stdout is JSON: what Ray
+even a node on which nothing can be imported can say so. The last line on stdout is JSON: what Ray
 raised (the outermost error first), and the nodes.
 """
 
@@ -14,7 +14,9 @@ from typing import Any
 
 
 def answer(packages: list[str], modules: list[str]) -> dict[str, Any]:
-    """What a node is, from a worker there; `error`: why it cannot import `modules`."""
+    """What a worker on a node finds there: versions of `packages`, GPUs that torch sees, and in
+    `error` why it cannot import `modules`.
+    """
     import importlib
     import os
     import platform
@@ -28,7 +30,7 @@ def answer(packages: list[str], modules: list[str]) -> dict[str, Any]:
             versions[name] = None
     said = {"python": platform.python_version(), "versions": versions, "cuda": 0, "error": None}
     try:
-        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides what this task did not ask for
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides GPUs this task did not ask for
             del os.environ["CUDA_VISIBLE_DEVICES"]
         for name in modules:
             importlib.import_module(name)
@@ -41,7 +43,7 @@ def answer(packages: list[str], modules: list[str]) -> dict[str, Any]:
 
 
 def node_of(node: dict[str, Any]) -> dict[str, Any]:
-    """The node as Ray knows it."""
+    """A node, as Ray describes it, in the fields of `ClusterNode`."""
     has = node["Resources"]
     return {
         "id": node["NodeID"],
@@ -54,7 +56,9 @@ def node_of(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Join, ask all nodes that have cores, leave."""
+    """Join the cluster, ask all nodes that have cores, and leave. asked: packages, modules and the
+    seconds to wait.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -114,7 +114,7 @@ class RuntimeEnvSetupError(Exception):
                 "node was 3.39GB used / 23.54GB limit (0.144000)\nOOM kill reason: Memory usage "
                 "3637522432B exceeded threshold of 252765104B (1.0% of 25276510208B limit)\nObject"
             ),
-            "the worker was ended by Ray: this machine's memory is in use above 1%",
+            "the worker was ended by Ray: this machine's memory use is above 1%",
         ),
         (
             ActorDiedError(
