@@ -270,7 +270,7 @@ class TestNothingLeft:
         assert any(line.startswith("note: 4 of 306 users have every item") for line in lines)
         assert any("2 of 306 users have fewer than 10 items left" in line for line in lines)
         assert any(
-            "test: for 4 of 306 users with held-out items no other item is left to rank" in line
+            "test: 4 of 306 users with held-out items have no other item left to rank" in line
             for line in lines
         )
 
@@ -286,7 +286,7 @@ class TestNothingLeft:
     def test_nobody_has_another_item_left(self):
         data = dataset([[0, 1, 2], [0, 1, 2], [0, 1]], 4, test=[[3], [3], []])
         message = refusal(data, *SMALL, "race=none", "split.valid.fixed=1")
-        assert "for none of 2 users with test items another item is left to rank" in message
+        assert "none of 2 users with test items has another item left to rank" in message
 
     def test_a_list_that_holds_all_that_is_left(self):
         data = dataset([list(range(20))] * 300, 28)
