@@ -86,7 +86,7 @@ def plan_more(
     line = f"note: {counted(ended, 'trial')} so far, {trials - ended:,} more: {trials:,} in all"
     if trials > (most := MAX_TRIALS):
         raise ConfigError(
-            f"--extend {extend:,}: {counted(ended, 'trial')} so far, a run can have {most:,}: "
+            f"--extend {extend:,}: {counted(ended, 'trial')} so far, a run has at most {most:,}: "
             f"expected at most {max(0, most - ended):,}"
         )
     if trials < wanted:
