@@ -178,7 +178,7 @@ def reach_words(users: int) -> str:
     """What a comparison over so many users can show, as the end of a sentence."""
     if users < LEAST_USERS:
         return "too few to prove any difference, however large"
-    return f"differences below about {expected_reach(users):.1g} cannot be told apart"
+    return f"differences below about {expected_reach(users):.1g} cannot be proven"
 
 
 # --- what to do about it ----------------------------------------------------------------------

@@ -168,7 +168,7 @@ class TestFewUsers:
         test, valid = check_evidence(self.data(), smoke())
         assert test == (
             "note: test: 6 of 400 users have held-out items (those with 10 or more): differences "
-            "below about 0.1 cannot be told apart; --set split.test.fixed=1 --set "
+            "below about 0.1 cannot be proven; --set split.test.fixed=1 --set "
             "split.valid.fixed=1 includes every user with 2 or more (366 in test, 206 in "
             "validation)"
         )
@@ -198,7 +198,7 @@ class TestFewUsers:
             (1, "1 of 1 user has held-out items"),
             (1, "too few to prove any difference, however large"),
             (6, "6 of 6 users have held-out items"),
-            (6, "differences below about 0.1 cannot be told apart"),
+            (6, "differences below about 0.1 cannot be proven"),
         ],
     )
     def test_one_and_six(self, users, said):

@@ -454,7 +454,7 @@ def test_words_of_a_blend() -> None:
         ("blend", "0.75 of t0001 + 0.25 of t0005"),
         ("", "test map@10 0.3000 (95% interval 0.2500 to 0.3500)"),
         ("gain", words),
-        ("submission", "is the blend's, for it is proven better than the winner alone"),
+        ("submission", "is the blend's, since it is proven better than the winner alone"),
     ]
     assert blend_words(whole)[-1].startswith("the submission is the blend's")
     tested = whole.model_copy(update={"best_trial": "t0001", "test": 0.2})
