@@ -1,4 +1,4 @@
-"""Configs that a run has not had: a sampler that draws again, until there is none left to try."""
+"""Configs that a run has not tried yet: a sampler that draws again until one is new."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from search.tune.samplers import STARTUP, sampler
 
 
 class NoNewConfigError(Exception):
-    """Every config that could be found was tried already: the space is through."""
+    """Every config that could be found was tried already: the space is exhausted."""
 
 
 Known = Callable[[Mapping[str, Value]], bool]
@@ -28,10 +28,13 @@ Known = Callable[[Mapping[str, Value]], bool]
 class NewConfigs(optuna.samplers.BaseSampler):
     """The sampler of one trial, which never proposes a config that the run has had.
 
-    It draws a whole config as Optuna itself would with `sampler`, so where the first draw is new
-    nothing differs from that. Otherwise further draws follow: by the same sampler, then
-    uniformly from what a countable space has left, or at random from the whole space. Raises
-    NoNewConfigError where none of them is new.
+    Its first draw of a whole config is the one that Optuna itself would make with `sampler`. If
+    the run has had that config, further draws follow: by the same sampler, then uniformly from
+    what a countable space has left, or at random from the whole space. Raises NoNewConfigError
+    where none of them is new.
+
+    seed: the run's. number: the trial's. known: whether the run has had a config with these
+    parameters. startup: random trials before the sampler learns.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """All of the config is chosen here, which Optuna asks for before anything else."""
+        """Choose the whole config here, since Optuna asks for this before anything else."""
         for attempt in range(SAMPLER_ATTEMPTS):
             if attempt:
                 self._base = sampler(self._spec, self._seed, self._number, attempt, self._startup)
@@ -66,7 +69,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
     def _complete(
         self, study: Study, trial: FrozenTrial, relative: Mapping[str, Any]
     ) -> dict[str, Value]:
-        """The config that Optuna would make of what was drawn together."""
+        """The config that Optuna would make from the parameters that were drawn together."""
 
         def pick(param: Param) -> Value:
             domain = distribution(param)
@@ -87,7 +90,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,  # noqa: ARG002
     ) -> Any:
-        """The value that `sample_relative` has chosen already."""
+        """The value that `sample_relative` has already chosen."""
         return self._params[param_name]
 
 
@@ -95,9 +98,11 @@ SAMPLER_ATTEMPTS, RANDOM_ATTEMPTS, LISTED = 10, 1000, 10_000
 
 
 def another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
-    """A config that is not `known`, drawn without regard to results.
+    """The parameters of a config that is not `known`, drawn without regard to results.
 
-    Evenly from what a countable space has left, or from the whole space. Raises NoNewConfigError.
+    They are drawn evenly from what a countable space has left, or else from the whole space. seed:
+    the run's. number: the trial's; both decide what is drawn. known: whether the run has had a
+    config with these parameters. Raises NoNewConfigError where no new one was found.
     """
     rng = np.random.default_rng([seed, number, SAMPLER_ATTEMPTS])
     if all(p.domain.values() is not None for p in spec.searched()):

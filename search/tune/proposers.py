@@ -1,4 +1,4 @@
-"""What proposes configs from the trials that it was told of, by the searcher of a space."""
+"""The proposers of configs, which learn from the trials they are told of, by a space's searcher."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ from search.tune.surrogate.proposer import Surrogate
 
 
 class Proposer(Protocol):
-    """Learns from trials and proposes the next. Trials have their number in the run."""
+    """Learns from trials and proposes the next one. `number` is a trial's number in the run."""
 
     def add_all(self, ended: Iterable[StudyTrial]) -> None:
-        """Trials of earlier sessions that have ended, in order of their numbers."""
+        """Take in ended trials of earlier sessions, in order of their numbers."""
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
-        """A trial with these parameters, which someone else chose."""
+        """Trial `number` starts to run with these parameters, which were not proposed here."""
 
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
-        """The parameters of trial `number`, not yet `known`; NoNewConfigError where none are."""
+        """The parameters of trial `number`, which are not yet `known`; it counts as running from
+        now on. seed: the run's. Raises NoNewConfigError where no new config is left.
+        """
 
     def report(self, number: int, step: int, value: float) -> None:
-        """The best value so far of a trial that was begun, after `step` epochs."""
+        """A begun trial reported its best value so far, after `step` epochs."""
 
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
-        """How a trial that was begun ended: with `value`, or because of `cause`."""
+        """A begun trial ended in `state`, with `value`, or because of `cause`."""
 
 
 @dataclass(frozen=True)
 class Lengths:
     """How long trials may be and what they cost. pace: None where they are as long as the space
-    has them. size: of what they train on; None: they all count as equally dear.
+    has them. size: of the data they train on; None: all of them count as equally expensive.
     """
 
     pace: Pace | None = None
     size: Size | None = None
 
     def cost(self) -> Callable[[ModelConfig], float] | None:
-        """What a whole training of a config costs, compared with others."""
+        """What the whole training of a config costs, compared with others; None: all the same."""
         if self.pace is not None:
             return self.pace.whole_seconds
         size = self.size
@@ -69,7 +71,7 @@ def _surrogate(spec: SearchSpec, startup: int, lengths: Lengths) -> Proposer:
 
 AS_LONG = Lengths()  # as the space has them
 
-# By the words of `search.space.strategies.SEARCHERS`, of those that learn.
+# Of the searchers that learn, by their words in `search.space.strategies.SEARCHERS`.
 PROPOSERS: dict[str, Callable[[SearchSpec, int, Lengths], Proposer]] = {
     "gp": _surrogate,
     "tpe": _optuna,
