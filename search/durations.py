@@ -1,10 +1,10 @@
-"""Lengths of time, read in one way from spaces and from the command line."""
+"""Lengths of time, read in the same way from spaces and from the command line."""
 
 from __future__ import annotations
 
 import re
 
-AUTO = "auto"  # of a time budget: the end follows from what further trials gain
+AUTO = "auto"  # a time budget: the search ends once further trials gain too little
 EXPECTED = "a time such as 90s, 10m, 1h30m or 2d"
 LONGEST_S = 366 * 86400.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -15,7 +15,7 @@ PATTERN = rf"(?:{_AMOUNT}|(?:{_AMOUNT}[smhd])+)"  # a whole one
 def seconds_of(text: str) -> float | None:
     """Seconds of `90s`, `10m`, `1.5h`, `1h30m`, `2d` or a plain number of seconds.
 
-    None where it is none of these, nothing at all, or more than a year.
+    None for any other text, for an empty one, and for more than a year.
 
     >>> seconds_of("1h30m"), seconds_of("90"), seconds_of("soon")
     (5400.0, 90.0, None)

@@ -1,18 +1,19 @@
-"""The guard: what this process starts ends with it, however this process ends.
+"""The guard: whatever this process starts ends with it, however this process ends.
 
-No handler in this process can promise that: `kill -9`, the kernel short of memory, or a library
-that ends the process leave what was started behind (Ray's agents for a minute, a server of MLflow
-for good). So the guard is a separate process, which needs only the standard library. It holds the
-reading end of a pipe whose other end only we have: our death closes the pipe, whatever its cause.
-Then the guard kills what carries our mark in its environment, all that descends from it, and what
-has a file open in a folder of ours (a process that changes its title may overwrite its
-environment). A guard that is killed itself is replaced.
+No handler in this process can ensure that: after `kill -9`, when the kernel is short of memory, or
+when a library ends the process, what it started stays (Ray's agents for a minute, a server of
+MLflow for good). So the guard is a separate process, which needs only the standard library. It
+holds the reading end of a pipe whose other end only this process has: the end of this process
+closes the pipe, whatever its cause. Then the guard kills every process with this process's mark in
+its environment, all that descend from it, and those that have a file open in a folder of this
+process (a process that changes its title may overwrite its environment). A guard that is killed
+itself is replaced.
 
-A process whose code is ours needs no guard: it holds such a pipe itself (`end_with_parent`, and
+A process that runs our own code needs no guard: it holds such a pipe itself (`end_with_parent`, and
 the courier's `Control`).
 
-A process that ends in order dismisses its guard first. Where there was no time for that, the guard
-prints our last words, such as how to resume.
+A process that ends properly dismisses its guard first. If there was no time for that, the guard
+prints the last words of the process, such as how to resume.
 """
 
 from __future__ import annotations
@@ -28,22 +29,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-MARK = "RECSEARCH_GUARDED"  # in the environment of what is to end with us
+MARK = "RECSEARCH_GUARDED"  # in the environment of processes that are to end with this one
 PATIENCE_S = 1.0
 DISMISSED = b"\0"
-SWEEPS_S, LOOK_AGAIN_S = 5.0, 0.05  # a process may be started while another one is being killed
+SWEEPS_S, LOOK_AGAIN_S = 5.0, 0.05  # a process may start while another one is being killed
 REPLACEMENTS = 5
-IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a whole service may be sent one
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # may be sent to a whole service
 _EXIT_CODE = 3
 
 
 class Guard:
-    """The guard of what is about to be started with `environment` as part of its environment."""
+    """The guard of processes that will be started with `environment` in their environment."""
 
     def __init__(self, last_words: str = "", patience_s: float = PATIENCE_S) -> None:
-        """`last_words` are written to stderr if this process dies without `dismiss`.
-
-        `patience_s`: time for what is left to end by itself before it is killed.
+        """last_words: written to stderr if this process dies without `dismiss`. patience_s: seconds
+        in which the others may end on their own before they are killed.
         """
         self.mark = uuid.uuid4().hex
         self._last_words, self._patience_s = last_words, patience_s
@@ -54,7 +54,7 @@ class Guard:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make a process end with us."""
+        """The variables that make a process end with this one."""
         return {MARK: self.mark}
 
     @property
@@ -63,15 +63,17 @@ class Guard:
         return self._process.pid
 
     def watch_session(self, folder: str) -> None:
-        """Name a folder in which only processes of ours have files open."""
+        """Name a folder in which only processes started here have files open."""
         self._tell(os.fsencode(folder))
 
     def dismiss(self) -> None:
-        """Tell the guard that from here on this process ends deliberately."""
+        """Tell the guard that from now on this process ends deliberately."""
         self._tell(DISMISSED)
 
     def close(self, wait_s: float = 0.0) -> None:
-        """Let the guard sweep and end now; returns when all is gone, or after `wait_s` seconds."""
+        """Let the guard kill what is left and end; returns when that is done, or after `wait_s`
+        seconds.
+        """
         self.dismiss()
         with self._lock:
             self._closed = True
@@ -95,7 +97,7 @@ class Guard:
         )
 
     def _replace(self) -> None:
-        """Start another guard where this one was killed."""
+        """Start another guard if this one was killed."""
         for _ in range(REPLACEMENTS):
             self._process.wait()
             with self._lock:
@@ -117,12 +119,12 @@ class Guard:
 
     def _write(self, words: bytes) -> None:
         assert self._process.stdin is not None
-        with suppress(OSError, ValueError):  # gone, or closed: there is nobody to tell
+        with suppress(OSError, ValueError):  # the guard is gone, or the pipe is closed
             os.write(self._process.stdin.fileno(), words)
 
 
 def end_with_parent() -> None:
-    """End this process at once when its stdin, a pipe from whoever started it, ends."""
+    """End this process as soon as its stdin, a pipe from the process that started it, ends."""
 
     def wait() -> None:
         with suppress(OSError):
@@ -137,19 +139,21 @@ def end_with_parent() -> None:
 
 
 class Process(NamedTuple):
-    """One living process; `began` tells it from a later one with the same number."""
+    """A living process. began: when it started, in ticks, which distinguishes it from a later one
+    with the same number.
+    """
 
     pid: int
     began: int
     parent: int
 
     def same(self, other: Process | None) -> bool:
-        """Whether it is this process (whose parent may have changed)."""
+        """Whether `other` is the same process, whose parent may have changed."""
         return other is not None and self[:2] == other[:2]
 
 
 def look(pid: int) -> Process | None:
-    """A process by its number; None where there is none, or one that has ended already."""
+    """The process with this number; None where there is none, or where it has ended already."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
             state, parent, *rest = file.read().rpartition(b")")[2].split()
@@ -159,16 +163,16 @@ def look(pid: int) -> Process | None:
 
 
 def processes() -> list[Process]:
-    """All that can be seen; none on a system without /proc."""
+    """All processes that can be seen; none on a system without /proc."""
     names = os.listdir("/proc") if os.path.isdir("/proc") else []  # noqa: PTH112, PTH208
     found = (look(int(name)) for name in names if name.isdigit())
     return [process for process in found if process is not None]
 
 
 def ours(mark: str, folder: str, but: Process | None = None) -> list[Process]:
-    """Processes with this mark, all that descend from them, and those in this folder.
+    """Processes with this mark, all that descend from them, and those with files open in `folder`.
 
-    Never this process, nor `but` (which may have the mark, or be below one that has).
+    Never this process, nor `but`, which may have the mark or descend from one that has.
     """
     there = [p for p in processes() if p.pid != os.getpid() and not p.same(but)]
     wanted = f"{MARK}={mark}".encode()
@@ -181,7 +185,7 @@ def ours(mark: str, folder: str, but: Process | None = None) -> list[Process]:
 
 
 def is_marked(pid: int, wanted: bytes) -> bool:
-    """Whether a process has this in its environment, as far as can be seen."""
+    """Whether a process has `wanted` in its environment, as far as can be seen."""
     with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
         return wanted in file.read().split(b"\0")
     return False
@@ -198,11 +202,11 @@ def is_in(pid: int, folder: str) -> bool:
 
 
 def kill(process: Process) -> None:
-    """Kill this process and no other one that got its number in the meantime."""
+    """Kill this process, but no other one that has got its number in the meantime."""
     with suppress(OSError):
         try:
             fd = os.pidfd_open(process.pid)
-        except (AttributeError, OSError):  # a kernel without: the moment between is short
+        except (AttributeError, OSError):  # a kernel without this: the risk is small
             if process.same(look(process.pid)):
                 os.kill(process.pid, signal.SIGKILL)
             return
@@ -214,14 +218,17 @@ def kill(process: Process) -> None:
 
 
 def say(words: str) -> None:
-    """On the driver's terminal, or where its errors go."""
+    """Print to the driver's terminal, or to where its errors go."""
     with suppress(OSError):
         shown = "\x1b[?25h\n" if os.isatty(2) else ""  # the live display had hidden the cursor
         os.write(2, f"{shown}{words}\n".encode(errors="replace"))
 
 
 def sweep(mark: str, folder: str, but: Process | None) -> None:
-    """Kill until nothing is left, or for `SWEEPS_S` seconds (what the kernel doesn't let end)."""
+    """Kill until nothing is left, or for `SWEEPS_S` seconds if the kernel keeps a process alive.
+
+    Parameters are as in `ours`.
+    """
     end, pause = time.monotonic() + SWEEPS_S, LOOK_AGAIN_S
     while (left := ours(mark, folder, but)) and time.monotonic() < end:
         for process in left:
@@ -231,14 +238,14 @@ def sweep(mark: str, folder: str, but: Process | None) -> None:
 
 
 def main(mark: str, patience_s: float, last_words: str) -> None:
-    """Wait for the end of stdin, which comes when the driver ends or closes it, then sweep.
+    """Wait for the end of stdin, which comes when the driver ends or closes it, then `sweep`.
 
-    mark: what our processes have in their environment. patience_s: how long they may take to end
-    by themselves. last_words: printed unless the driver has dismissed the guard; "": none.
+    mark: in the environment of the processes. patience_s: seconds in which they may end on their
+    own. last_words: printed unless the driver has dismissed the guard; "": none.
     """
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    driver = look(os.getppid())  # may outlive its Ray: it ends by itself, or has started again
+    driver = look(os.getppid())  # may outlive its Ray: it ends on its own, or has started again
     said = b""
     while got := os.read(0, 4096):
         said += got
@@ -246,7 +253,7 @@ def main(mark: str, patience_s: float, last_words: str) -> None:
     if not dismissed and last_words:
         say(last_words)
     os.close(2)  # a reader of the driver's errors need not wait for the sweep
-    time.sleep(patience_s)  # most end by themselves, and in order
+    time.sleep(patience_s)  # most end on their own, and properly
     sweep(mark, os.fsdecode(folder.strip()), driver)
 
 

@@ -1,4 +1,4 @@
-"""Names that are made of other names: of runs, and of spaces."""
+"""Names that are made from other names: those of runs and of spaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SPACE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 
 
 def space_name(stem: str) -> str:
-    """A space's name from the stem of its file: letters that do not fit become _.
+    """A space's name from the stem of its file: characters that are not allowed become _.
 
     >>> space_name("my space (2)")
     'my_space_2'
@@ -21,7 +21,7 @@ def space_name(stem: str) -> str:
 
 
 def run_part(text: str) -> str:
-    """A part of a run's name from a space or a data set; of a path its stem.
+    """A part of a run's name, from a space or a data set; from the stem if it is a path.
 
     >>> run_part("/data/a b.csv.gz")
     'a_b'

@@ -1,6 +1,6 @@
-"""Commands for a person to paste: every command that the project prints is made here.
+"""Commands to be pasted into a shell: every command that the project prints is made here.
 
-A command works where it is printed: in the present folder, with this interpreter, for this run.
+A command works where it is printed: in the current folder, with this interpreter, for this run.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from pathlib import Path
 from search.names import RUN_NAME
 from search.paths import CODE, COMMAND, NAME, SCRIPT
 
-# What messages begin with: the name under which this process was started.
+# The name by which this process was started, with which messages begin.
 PROG = COMMAND if Path(sys.argv[0]).name == COMMAND else NAME
 
 
 def command(*words: str | Path, lasting: bool = False) -> str:
-    """`python run_search.py WORDS`, or `recsearch WORDS` where that was called; for a shell.
+    """`python run_search.py WORDS`, or `recsearch WORDS` if that was called, quoted for a shell.
 
-    A `Path` among the words is a run's folder.
-
-    `lasting`: for a file that is read later, somewhere else: it says where the runs are unless
-    the reader in the project's folder would look there anyway.
+    words: a `Path` among them is a run's folder. lasting: for a file that is read later, perhaps
+    elsewhere: the command says where the runs are, unless that is where it would look anyway when
+    called in the project's folder.
     """
     parts = [_installed()] if PROG == COMMAND else [*_program(), _short(CODE / SCRIPT)]
     for word in words:
@@ -34,13 +33,15 @@ def command(*words: str | Path, lasting: bool = False) -> str:
 
 
 def job_command(head: str) -> str:
-    """How a search is submitted from outside to the cluster of `head`; `...`: its other options."""
+    """The command that submits a search from outside to the cluster of `head`, with `...` in place
+    of the search's other options.
+    """
     ray = f"ray job submit --address http://{quoted(head)}:8265 --working-dir ."
     return f"{ray} -- python {SCRIPT} ... --address auto --runs-dir /DIR/ON/THE/HEAD"
 
 
 def quoted(word: str, encoding: str = "utf-8") -> str:
-    """`word` for a shell; with bash's escapes where it can't be shown in one line of `encoding`.
+    """`word` quoted for a shell; with bash's escapes if `encoding` can't show it in one line.
 
     >>> print(quoted("my runs"), quoted("a" + chr(10) + "b"))
     'my runs' $'a\\x0ab'
@@ -56,7 +57,7 @@ def quoted(word: str, encoding: str = "utf-8") -> str:
 
 
 def path_word(path: str) -> str:
-    """`path` as the value of an option: one that begins with a dash would be taken for an option.
+    """`path` as the value of an option: with a dash at its start it would be taken for an option.
 
     >>> path_word("-x.csv"), path_word("x.csv")
     ('./-x.csv', 'x.csv')
@@ -65,7 +66,7 @@ def path_word(path: str) -> str:
 
 
 def _run(folder: Path, lasting: bool) -> list[str]:
-    """A run by its name, with `--runs-dir` where it is not found without; else by its path."""
+    """A run by its name, with `--runs-dir` if it is not found without that, or else by its path."""
     folder = folder.resolve()
     if not RUN_NAME.fullmatch(folder.name):
         return [str(folder)]
@@ -75,21 +76,21 @@ def _run(folder: Path, lasting: bool) -> list[str]:
 
 
 def _program() -> list[str]:
-    """The shortest word that starts this interpreter, with its packages, in the present folder."""
+    """The shortest words that start this interpreter, with its packages, in the current folder."""
     if not sys.executable:
         return ["python"]
     return [_shortest(Path(sys.executable), "python", "python3")]
 
 
 def _installed() -> str:
-    """The shortest word that starts our `recsearch`: the one called, else that of this Python."""
+    """The shortest word that starts `recsearch`: the one that was called, or this Python's."""
     called = Path(sys.argv[0])
     ours = called if called.name == COMMAND else Path(sys.executable).parent / COMMAND
     return _shortest(ours, COMMAND) if ours.exists() else COMMAND
 
 
 def _shortest(ours: Path, *names: str) -> str:
-    """One of `names` that a shell finds as the program `ours`, else its path."""
+    """One of `names` if a shell finds the program `ours` by it, else the path of `ours`."""
     ours = ours.absolute()
     for word in names:
         found = shutil.which(word)
@@ -100,12 +101,12 @@ def _shortest(ours: Path, *names: str) -> str:
 
 
 def _place(program: Path) -> tuple[Path, Path]:
-    """What a program is, and where: that of a virtual environment is a link."""
+    """The real path of a program, and its folder: in a virtual environment it is a link."""
     return program.absolute().parent.resolve(), program.resolve()
 
 
 def _short(path: Path) -> str:
-    """`path` from the present folder where it lies below it, else in full."""
+    """`path` relative to the current folder if it lies below that, else the full path."""
     here = _here()
     if here is not None and here.parent != here and path.is_relative_to(here):
         return str(path.relative_to(here))
@@ -113,7 +114,7 @@ def _short(path: Path) -> str:
 
 
 def _here() -> Path | None:
-    """The present folder; None where it is gone."""
+    """The current folder; None if it was deleted."""
     try:
         return Path.cwd()
     except OSError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sysconfig
 from pathlib import Path
 
-SCRIPT, COMMAND = "run_search.py", "recsearch"  # how the search is started: there, and installed
+SCRIPT, COMMAND = "run_search.py", "recsearch"  # how to start it from a checkout, and installed
 
 CODE = Path(__file__).resolve().parent.parent  # the folder that `search` is imported from
 INSTALLED = not (CODE / SCRIPT).is_file()
@@ -19,7 +19,7 @@ SPACES = CODE / "search" / "spaces" if INSTALLED else CODE / "spaces"
 
 
 def working_directory() -> Path:
-    """The working directory; `/` where it was removed."""
+    """The working directory; `/` if it was deleted."""
     try:
         return Path.cwd()
     except OSError:
@@ -27,15 +27,15 @@ def working_directory() -> Path:
 
 
 def home() -> Path:
-    """The folder in which `mlflow/store` lies, the local store."""
+    """The folder that contains `mlflow/store`, the local store."""
     return working_directory() if INSTALLED else CODE
 
 
 def import_path() -> list[str]:
-    """What PYTHONPATH must hold for a process of this interpreter to import this code.
+    """The folders that PYTHONPATH needs for a process of this interpreter to import this code.
 
-    Empty where it lies among the interpreter's own packages: on PYTHONPATH, all of these would come
-    before the standard library.
+    Empty if the code lies among the interpreter's own packages: on PYTHONPATH, all of these would
+    come before the standard library.
     """
     own = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
     return [] if CODE in own else [str(CODE)]

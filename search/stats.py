@@ -1,8 +1,8 @@
 """Is one config better than another, and by how much? Tests and intervals over users.
 
 Shapes: R replicates (fresh splits), U users, B bootstrap samples. The user is the unit
-throughout: replicates share their users, so they sharpen each user's value but are never
-counted as if they were independent observations.
+throughout: replicates share their users, so they make each user's value more precise but are never
+counted as independent observations.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from scipy import special
 
 from search.words import level, number
 
-PROVEN = 0.05  # the p, after correction, below which a gain is called real
-# 2 / 2^5 > PROVEN: no pattern of signs of 5 users is rare enough to prove anything.
+PROVEN = 0.05  # below this p, after correction, a gain is called real
+# 2 / 2^5 > PROVEN: no pattern of the signs of 5 users is rare enough to prove anything.
 LEAST_USERS = 6
 # How much the difference of two configs varies between users, in units of average precision: the
-# standard deviation on MovieLens-100K. Other data has its own; this is for a word beforehand.
+# standard deviation on MovieLens-100K. Other data differ; this is for a first estimate.
 USUAL_SPREAD = 0.1
-BLOCK = 1 << 20  # numbers drawn at a time: bounds the memory whatever the number of users
+BLOCK = 1 << 20  # numbers drawn at a time, which limits the memory for any number of users
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Config a against config b, in units of the metric; positive `gain`: a is better.
+    """Config a against config b, in units of the metric.
 
-    `low`, `high`: 95% interval of the gain. `p`: two-sided. `p_adjusted`: after
-    correction for several comparisons (equal to `p` where there is one). `detectable`: gaps
-    smaller than this would not have been called real with these users and comparisons.
-    `users`, `replicates`: how many took part.
+    gain: above 0 where a is better. low, high: 95% interval of the gain. p: two-sided. p_adjusted:
+    corrected for several comparisons (equal to `p` if there is only one). detectable: smaller gaps
+    than this would not have been called real with these users and comparisons. users, replicates:
+    how many took part.
     """
 
     gain: float
@@ -47,7 +47,7 @@ class PairedComparison:
 
     @property
     def proven(self) -> bool:
-        """Whether the difference is real, in whichever direction: both test and interval say so."""
+        """Whether the difference, in either direction, is real by both test and interval."""
         return self.p_adjusted < PROVEN and (self.low > 0 or self.high < 0)
 
 
@@ -62,16 +62,16 @@ def compare_paired(
     """Compare two configs measured on the same users and replicates.
 
     a_RU, b_RU: float (R, U), or (U,) for one replicate; NaN where a user has nothing held out
-    (a pair counts where both are known). A user's difference is weighted so that the mean over
-    users equals the difference of the two means over replicates that a race shows, also where
-    replicates have different users.
+    (a pair counts where both values are known). n: bootstrap samples. flips: sign patterns. A
+    user's difference is weighted so that the mean over users equals the difference of the two means
+    over replicates that a race shows, even if replicates have different users.
 
-    p comes from the sign-flip test over users: if the configs are equal, every user's
-    difference could as well have had the other sign. It needs no normality (AP differences
-    are mostly zeros with heavy tails) and stays honest for a handful of users, where a t test
-    on a lucky small variance does not; with hundreds of users the two agree. All 2^U sign
-    patterns are used where they are at most `flips`, otherwise `flips` random ones, the
-    observed one counted among them, so p is never below 1 / (flips + 1).
+    p comes from the sign-flip test over users: if the configs are equal, every user's difference
+    could equally well have had the other sign. It needs no normality (AP differences are mostly
+    zeros with heavy tails) and remains valid for a handful of users, where a t test on a variance
+    that is small by luck does not; with hundreds of users the two agree. All 2^U sign patterns are
+    used if there are at most `flips`, otherwise `flips` random ones, with the observed one counted
+    among them, so p is never below 1 / (flips + 1).
     """
     share_U, replicates = _shares(np.atleast_2d(np.asarray(a_RU, np.float64)), b_RU)
     users = len(share_U)
@@ -86,7 +86,9 @@ def compare_paired(
 
 
 def _shares(a_RU: NDArray[np.float64], b: ArrayLike) -> tuple[NDArray[np.float64], int]:
-    """Each user's share of the gain, (U',), whose mean is the gain; and the replicates used."""
+    """Each user's share of the gain, (U',), whose mean is the gain; and how many replicates were
+    used.
+    """
     b_RU = np.atleast_2d(np.asarray(b, np.float64))
     assert a_RU.shape == b_RU.shape, f"got {a_RU.shape} and {b_RU.shape}, expected equal shapes"
     diff_RU = a_RU - b_RU
@@ -105,9 +107,9 @@ def _shares(a_RU: NDArray[np.float64], b: ArrayLike) -> tuple[NDArray[np.float64
 
 def _sign_flip_p(x_U: NDArray[np.float64], rng: np.random.Generator, flips: int) -> float:
     """Two-sided p of the sign-flip test that the mean of x_U is zero."""
-    x_U = x_U[x_U != 0]  # a zero has no sign: dropping it changes no pattern's sum
+    x_U = x_U[x_U != 0]  # a zero has no sign: without it every pattern has the same sum
     observed = abs(x_U.sum())
-    # Sums of equal patterns differ in the last bits by the order of addition.
+    # Sums of equal patterns may differ in the last bits, by the order of addition.
     bar = observed - 1e-12 * np.abs(x_U).sum()
     if len(x_U) == 0 or bar <= 0:
         return 1.0
@@ -125,7 +127,7 @@ def _sign_flip_p(x_U: NDArray[np.float64], rng: np.random.Generator, flips: int)
 
 
 def _detectable(x_U: NDArray[np.float64], alpha: float) -> float:
-    """The gap at which a mean of numbers that spread like x_U is called real at `alpha`."""
+    """The gap from which a mean of numbers with the spread of x_U is called real at `alpha`."""
     users = len(x_U)
     if users < 2:
         return math.inf
@@ -134,7 +136,7 @@ def _detectable(x_U: NDArray[np.float64], alpha: float) -> float:
 
 
 def expected_reach(users: int) -> float:
-    """The gap that so many users can just tell apart, if they differ as users usually do."""
+    """The smallest gap that `users` users can prove, if they differ as users usually do."""
     if users < 2:
         return math.inf
     quantile = float(special.stdtrit(users - 1, 1 - PROVEN / 2))
@@ -146,11 +148,11 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Interval of the mean over users, from `n` resamples of the users.
 
-    per_user: float (U,), NaN where a user has nothing held out. Percentiles of the resampled
-    means, widened for small U as in Hesterberg, "What Teachers Should Know About the
-    Bootstrap" (The American Statistician, 2015), section 4.1: plain percentiles are too narrow by
-    a factor sqrt((U-1)/U) and by the normal in place of the t quantile. One user: no
-    interval, (nan, nan).
+    per_user: float (U,), NaN where a user has nothing held out. level: the probability that the
+    interval covers. The ends are percentiles of the resampled means, widened for small U as in
+    Hesterberg, "What Teachers Should Know About the Bootstrap" (The American Statistician, 2015),
+    section 4.1: plain percentiles are too narrow by a factor sqrt((U-1)/U), and by using the normal
+    instead of the t quantile. For a single user there is no interval: (nan, nan).
     """
     x_U = np.asarray(per_user, np.float64)
     assert x_U.ndim == 1, f"got shape {x_U.shape}, expected (U,)"
@@ -170,10 +172,10 @@ def bootstrap_interval(
 
 
 def mean_interval(per_user: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the mean over users by Student's t: for many means at once, of a kind of which
-    the bootstrap would take seconds each.
+    """Interval of the mean over users by Student's t: for many means, where the bootstrap would
+    take seconds for each.
 
-    per_user: float (U,). Fewer than two users: no interval, (nan, nan).
+    per_user: float (U,). For fewer than two users there is no interval: (nan, nan).
     """
     x_U = np.asarray(per_user, np.float64)
     assert x_U.ndim == 1, f"got shape {x_U.shape}, expected (U,)"
@@ -185,10 +187,10 @@ def mean_interval(per_user: ArrayLike, level: float = 0.95) -> tuple[float, floa
 
 
 def of_ratio(top_U: ArrayLike, bottom_U: ArrayLike) -> NDArray[np.float64]:
-    """Each user's share (U,) of the ratio of two sums: the mean is sum(top) / sum(bottom), and it
-    varies over users as the ratio does (the delta method).
+    """A value (U,) for each user, such that the mean is sum(top) / sum(bottom) and varies over
+    users as that ratio does (the delta method).
 
-    top_U, bottom_U: float (U,), what each user adds to either sum; that of `bottom_U` is not 0.
+    top_U, bottom_U: float (U,), what each user adds to either sum; the sum of `bottom_U` is not 0.
     """
     top, bottom = np.asarray(top_U, np.float64), np.asarray(bottom_U, np.float64)
     ratio = top.sum() / bottom.sum()
@@ -196,11 +198,11 @@ def of_ratio(top_U: ArrayLike, bottom_U: ArrayLike) -> NDArray[np.float64]:
 
 
 def holm(found: Mapping[str, PairedComparison]) -> dict[str, PairedComparison]:
-    """The comparisons with `p_adjusted` by Holm's method, in the order given.
+    """The comparisons, in the order given, with `p_adjusted` by Holm's method.
 
-    `detectable` grows with the correction: a gap has to be larger to be seen by a test that
-    is asked several questions. That the winner was chosen on the same numbers is not corrected
-    for: with two rivals it matters little (simulated; the record 0060 in docs/adr has more).
+    `detectable` grows with the correction: a gap has to be larger to be seen among several tests.
+    There is no correction for the winner being chosen on the same numbers: with two rivals it
+    matters little (by simulation; see docs/adr/0060).
     """
     ordered = sorted(found, key=lambda name: found[name].p)
     adjusted: dict[str, PairedComparison] = {}
@@ -218,7 +220,7 @@ def holm(found: Mapping[str, PairedComparison]) -> dict[str, PairedComparison]:
 
 
 def _widened(alpha: float, users: int) -> float:
-    """How much further out the quantile of `alpha` lies than that of `PROVEN`."""
+    """By what factor the quantile of `alpha` is further out than that of `PROVEN`."""
     if users < 2:
         return 1.0
     ratio = special.stdtrit(users - 1, 1 - alpha / 2) / special.stdtrit(users - 1, 1 - PROVEN / 2)
@@ -226,7 +228,7 @@ def _widened(alpha: float, users: int) -> float:
 
 
 def verdict(c: PairedComparison, rival: str, winner: str = "the winner") -> str:
-    """One comparison in words, with its numbers. With a gap of 0.0000 they are level."""
+    """A comparison in words, with its numbers; with a gap of 0.0000 the two are called level."""
     if c.users == 0:
         return f"{winner} against {rival}: no user has held-out items, nothing can be said"
     users = "the only user" if c.users == 1 else f"every one of the {c.users} users"
@@ -259,13 +261,13 @@ def _reach(c: PairedComparison) -> str:
     """Why a gap is not proven."""
     if c.users < LEAST_USERS:
         return "no gap, however large, can be proven"
-    if c.detectable <= abs(c.gain):  # by its size it could be, but chance may give as much
+    if c.detectable <= abs(c.gain):  # its size would be enough, but chance may give as much
         return "a gap of this size can still be chance"
-    return f"gaps below about {_about(c.detectable)} cannot be told apart"
+    return f"gaps below about {_about(c.detectable)} cannot be proven"
 
 
 def p_text(p: float) -> str:
-    """`p = 0.03`, `p < 0.001`: never `p = 0.000`, nor `p = 0.05` for what lies below."""
+    """`p = 0.03`, `p < 0.001`: never `p = 0.000`, nor `p = 0.05` for a p below that."""
     if p < 0.001:
         return "p < 0.001"
     if p >= 0.1:
@@ -275,7 +277,7 @@ def p_text(p: float) -> str:
 
 
 def _about(value: float) -> str:
-    """One significant digit below 0.1, two above."""
+    """A value with one significant digit below 0.1, two above."""
     return f"{value:.1g}" if value < 0.1 else f"{value:.2g}"
 
 
@@ -286,12 +288,12 @@ def rank_by_mean(values: Mapping[str, Iterable[float]]) -> list[str]:
 
 
 def explained_share(x: Sequence[object], y: ArrayLike) -> float | None:
-    """How much of the rank of y the parameter x explains on its own, 0 to 1.
+    """How much of the ranking of y the parameter x explains on its own, from 0 to 1.
 
-    x: values of one parameter, numbers (cut into five groups of equal size) or words (a group
-    each); y: float, as long. The correlation ratio of the ranks, corrected for the number of groups
-    (epsilon squared, Kelley 1935), so that a parameter without effect is 0 on average. None with
-    fewer than 10 pairs or fewer than two groups.
+    x: values of one parameter, numbers (cut into five groups of equal size) or words (each a
+    group). y: float, of the same length. It is the correlation ratio of the ranks, corrected for
+    the number of groups (epsilon squared, Kelley 1935), so that a parameter without effect has 0 on
+    average. None with fewer than 10 pairs or fewer than two groups.
     """
     y_N = np.asarray(y, np.float64)
     if len(y_N) < 10:

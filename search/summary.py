@@ -1,6 +1,7 @@
 """A run's result in words, for the terminal, the report and MLflow alike.
 
-Any field of the result may be missing: a run that was interrupted or failed is described too.
+Any field of the result may be missing, since runs that were interrupted or failed are described
+too.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from search.words import (
     percent,
 )
 
-LEAST_TO_NAME = 6  # users of a group that is said to be served worst
+LEAST_TO_NAME = 6  # users that a group needs to be named as the worst served
 
 
 def test_words(result: RunResult) -> str:
@@ -43,7 +44,7 @@ def test_words(result: RunResult) -> str:
 
 
 def beside_words(result: RunResult, on: Literal["test", "valid"] = "test") -> str:
-    """The baselines' values there, best last: `popularity 0.0690, EASE 0.1720`."""
+    """The baselines' values on test or validation, best last: `popularity 0.0690, EASE 0.1720`."""
     known = [(getattr(b, on), baseline_name(name)) for name, b in result.baselines.items()]
     pairs = sorted((value, name) for value, name in known if value is not None)
     return ", ".join(f"{name} {number(value)}" for value, name in pairs)
@@ -58,9 +59,10 @@ def gain_words(result: RunResult) -> list[str]:
 
 
 def group_name(kind: str, group: Group) -> str:
-    """`users with 3 to 9 items`, `items with 1 user`; kind: of what the group is, `user` or `item`.
+    """`users with 3 to 9 items`, `items with 1 user`; kind: what the group consists of, `user` or
+    `item`.
 
-    Of those with none: `users without a history`, `items that nobody had`.
+    A group of count 0: `users without a history`, `items that nobody had`.
     """
     if group.high == 0:
         return "users without a history" if kind == "user" else "items that nobody had"
@@ -72,7 +74,7 @@ def group_name(kind: str, group: Group) -> str:
 
 def fails_words(result: RunResult) -> str:
     """Which users and which items the model serves worst, in one sentence; empty where that is not
-    known, or where all are of one group.
+    known, or where there is only one group.
     """
     groups = result.groups
     if groups is None:
@@ -90,7 +92,7 @@ def fails_words(result: RunResult) -> str:
 
 
 def _worst(groups: Sequence[Group]) -> Group | None:
-    """The group with the lowest value; None where there are no others."""
+    """The group with the lowest value; None where there are not two groups to compare."""
     known = [one for one in groups if one.users >= LEAST_TO_NAME and one.value is not None]
     if len(known) < 2:
         return None
@@ -98,7 +100,7 @@ def _worst(groups: Sequence[Group]) -> Group | None:
 
 
 def _ahead(group: Group, shown: Callable[[Any], str]) -> str:
-    """`; EASE 0.0500, proven better`: the best rival in a group, as the end of what is inside."""
+    """`; EASE 0.0500, proven better`: the best rival in a group, as the end of a bracket."""
     known = {name: one for name, one in group.rivals.items() if one.value is not None}
     if not known:
         return ""
@@ -123,21 +125,21 @@ def blend_rows(result: RunResult) -> list[Row]:
     if result.refit_of is not None:
         whose = f"the blend's, as in {result.refit_of.run}"
     elif blend.handed_over:
-        whose = "the blend's, for it is proven better than the winner alone"
+        whose = "the blend's, since it is proven better than the winner alone"
     else:
-        whose = "the winner's, for the blend is not proven better"
+        whose = "the winner's, since the blend is not proven better"
     return [*rows, ("submission", f"is {whose}")]
 
 
 def blend_words(result: RunResult) -> list[str]:
-    """What to say about the blend besides its numbers, one sentence each."""
+    """What the blend reaches and what came of it, one sentence each."""
     rows = blend_rows(result)[1:]
     names = {"": "the blend reaches ", "submission": "the submission "}
     return [names.get(label, "") + text for label, text in rows]
 
 
 def _nothing_better(result: RunResult) -> str:
-    """What it means that the winner is the first default config."""
+    """What it means that the winner is the first default config, as the end of a sentence."""
     only = result.configs == 1
     return ", the only config that was tried" if only else ": the search found nothing better"
 
@@ -155,7 +157,9 @@ def counts_words(result: RunResult) -> str:
 def result_rows(
     result: RunResult, folder: Path, commands: Sequence[str] | None = None
 ) -> list[Row]:
-    """The final summary as (label, text) rows; `commands`: what to run next."""
+    """The final summary as (label, text) rows. commands: what to run next; None:
+    `next_commands`.
+    """
     metric = result.metric or "metric"
     rows: list[Row] = []
     if result.refit_of is not None:
@@ -165,7 +169,7 @@ def result_rows(
         rows.append(("WARNING", LEAK))
     if not result.is_table:
         if result.best_trial and not result.won_by_leak:
-            # one epoch is what a model without any has
+            # a model without epochs has 1
             at = f", {result.best_epoch} epochs" if (result.best_epoch or 0) > 1 else ""
             params = config_line(result.best_params or result.best_config)
             rows.append(("winner", f"{result.best_trial}{at}: {params}"))
@@ -203,8 +207,8 @@ ORDER_WORDS = {
 
 
 def order_words(result: RunResult) -> str:
-    """How far popularity is left behind by the winner's config on test items of each order, in one
-    sentence, that of the run first; empty where that is not known.
+    """How far the winner's config is ahead of popularity on test items of each order of the split,
+    in one sentence, with the run's order first; empty where that is not known.
     """
     found = result.split_orders or {}
     if len(found) < 2:
@@ -232,7 +236,7 @@ def _lead_words(result: RunResult, order: str) -> str:
 
 
 def newcomer_words(one: Newcomers) -> str:
-    """Who and what was first seen after a date, as `test: from 1998-04-01 on, ...`."""
+    """The users and items first seen after a date, as `test: from 1998-04-01 on, ...`."""
     said = [
         f"{one.part}: from {one.since} on, {counted(one.pairs, 'interaction')} of "
         f"{counted(one.users, 'user')}"
@@ -249,16 +253,17 @@ def newcomer_words(one: Newcomers) -> str:
 
 
 def _where_valid(result: RunResult) -> str:
-    """Where the validation value is from."""
+    """Where the validation value comes from, as the end of a line."""
     if result.refit_of is not None:
-        return f" ({number(result.refit_of.valid)} then, on its own items and the best of many)"
+        before = number(result.refit_of.valid)
+        return f" ({before} in that run, on its own items, as the best of many)"
     return ", in the search (leaky: no winner)" if result.won_by_leak else ", in the search"
 
 
 def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list[str]:
-    """What a user may want to run now.
+    """Commands that the user may want to run next.
 
-    `ready`: whether there is a submission to hand in. `extend`: whether there is more to try.
+    ready: whether the run has a submission. extend: whether it can have more trials.
     """
     commands = [command("ui", folder)]
     if ready and extend:
@@ -299,7 +304,7 @@ def headline(result: RunResult) -> str:
 
 
 def _refit_headline(result: RunResult) -> str:
-    """What became of a model on new data."""
+    """The result of a refit, in one or two sentences."""
     then, metric = result.refit_of, result.metric or "the metric"
     assert then is not None
     where, value = ("test", test_words(result)) if result.test is not None else (
@@ -320,7 +325,9 @@ def _refit_headline(result: RunResult) -> str:
 
 
 def _lead(found: Sequence[Comparison]) -> str:
-    """The winner's lead over the first default config or, without one, the runner-up."""
+    """The winner's lead over the first default config, or over the runner-up if there is no
+    default, in a sentence.
+    """
     of_default = [c for c in found if "default" in c.name]
     one = next(iter(of_default or found), None)
     if one is None:
@@ -338,8 +345,8 @@ def _lead(found: Sequence[Comparison]) -> str:
 def _against(result: RunResult, test: float) -> str:
     """`, above popularity (0.0690) and not told apart from EASE (0.1720)`.
 
-    Where the test compared them user by user, that decides; otherwise whether the other's value
-    lies in the interval of the winner's, and without an interval nothing is said.
+    If the test compared them user by user, that decides; otherwise whether the rival's value lies
+    in the interval of the winner's. Without an interval it is empty.
     """
     known = result.test_ci if interval(result.test_ci) else None
     low, high = (test if end is None else end for end in known or (test, test))

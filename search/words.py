@@ -1,4 +1,4 @@
-"""Numbers, times, configs and addresses as a person reads them, on every screen and page."""
+"""Numbers, times, configs and addresses as people read them, on every screen and page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def percent(value: Any) -> str:
 
 
 def level(value: Any) -> bool:
-    """Whether a difference is nothing in the four decimals that are shown."""
+    """Whether a difference is 0 in the four decimals that are shown."""
     return number(value) == "0.0000"
 
 
@@ -90,7 +90,7 @@ def hide_password(text: str) -> str:
     >>> hide_password("postgresql://host/x?user=ann&password=secret")
     'postgresql://host/x?user=ann&password=***'
     """
-    # A password of a database may have a slash in it, and one typed carelessly an @.
+    # A database's password may contain a slash, and a carelessly typed one an @.
     text = re.sub(r"://(?:[^/@:\s]*:[^\s'\"]*|[^/@\s]+)@", "://***@", text)
     return re.sub(r"([?&](?:ssl)?(?:password|passwd|pwd)=)[^&\s'\"]+", r"\1***", text)
 
@@ -101,17 +101,17 @@ def config_line(params: Mapping[str, Any] | None) -> str:
 
 
 def baseline_name(name: str) -> str:
-    """How a baseline is written in a sentence."""
+    """The name of a baseline in a sentence."""
     return BASELINE_NAMES.get(name.lower(), name)
 
 
 def interval(ci: Any) -> str:
-    """`0.1601 to 0.1770`; empty where there is none, or only a point."""
+    """`0.1601 to 0.1770`; empty where there is no interval, or only a point."""
     if not is_interval(ci) or ci[0] == ci[1]:
         return ""
     return f"{number(ci[0])} to {number(ci[1])}"
 
 
 def is_interval(ci: Any) -> bool:
-    """Whether both ends of an interval are known, even if they are one point."""
+    """Whether both ends of an interval are known, even if they are the same point."""
     return isinstance(ci, Sequence) and len(ci) == 2 and "-" not in map(number, ci)

@@ -1,8 +1,8 @@
-"""The command line: a command in, an exit code and everything that is printed out.
+"""The command line: a command goes in, printed lines and an exit code come out.
 
-`main` is the door; `arguments` parses. `commands` has the commands other than the search, a few in
-files of their own: `export`, `runs`, `clean`, `fetch`, `overview` for what `data` shows, and
-`tables`, by which they list. `targets`: where a command may write.
+`main` is the door; `arguments` parses. `commands` has the commands other than the search; some have
+files of their own: `export`, `runs`, `clean`, `fetch`, and `overview` for what `data` shows.
+`tables` prints lists. `targets`: where a command may write.
 
 Others import: main.
 

@@ -1,6 +1,6 @@
-"""The arguments of every command: argparse with mistakes in one line, and the types of options.
+"""The arguments of every command: argparse that reports mistakes in one line, and types of options.
 
-A type turns the text of an option into its value, and raises ArgumentTypeError for any other text.
+A type turns the text of an option into its value, and raises ArgumentTypeError for a wrong text.
 """
 
 from __future__ import annotations
@@ -40,22 +40,24 @@ other commands (each has --help):
   export RUN -o FILE    write the submission of a run or of one of its trials (--trial t0003), lists
                         for other users or of other items (--users FILE), vectors (--vectors DIR)
   refit RUN --data PATH train the winner of a run on new data, without a search
-  compare RUN RUN ...   several runs on one page: tests side by side where the split is the same
+  compare RUN RUN ...   several runs on one page: tests side by side if the split is the same
   report RUN            write report.html again and print its path
   sync RUN              deliver to MLflow what has not arrived there yet
-  fetch DIR             bring a run here from the head of a cluster, on which it was a job
+  fetch DIR             bring a run here from the head of a cluster, where it was a job
   ui [RUN]              open the MLflow UI on the local store: all searches, or one with its trials
   runs                  list the runs: status, winner, test, size on disk
-  clean [RUN ...]       remove what runs no longer need (of those that were killed, or are old)
+  clean [RUN ...]       remove what runs no longer need (left by killed or old runs)
   spaces                list the search spaces
   data [NAME|PATH]      list the named data sets, or describe one
 
-RECSEARCH_CPUS=N in the environment: N cores, instead of all that this process may use
+RECSEARCH_CPUS=N in the environment: use N cores instead of all that this process may use
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that reports a mistake in one line and takes each option once, spelled in full."""
+    """An argparse parser that reports a mistake in one line and accepts each option once, spelled
+    in full.
+    """
 
     def __init__(self, **more: Any) -> None:
         super().__init__(allow_abbrev=False, **more)
@@ -64,12 +66,12 @@ class Parser(argparse.ArgumentParser):
         self.register("action", "store_true", OnceTrue)
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2 and one line on stderr, in the place of argparse's usage text."""
+        """Exit with code 2 and one line on stderr, instead of argparse's usage text."""
         self.exit(2, f"{self.prog}: {one_line(message)} (see --help)\n")
 
 
 class Once(argparse.Action):
-    """Keep the value of an option; giving the same option twice is a mistake."""
+    """An action that keeps the value of an option; giving the option twice is a mistake."""
 
     def __call__(
         self,
@@ -78,7 +80,7 @@ class Once(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Note in `namespace.given`, by dest, how the option was spelled."""
+        """Store the value, and in `namespace.given`, by dest, how the option was spelled."""
         given = vars(namespace).setdefault("given", {})
         if option_string is not None:
             if self.dest in given:
@@ -100,7 +102,7 @@ class OnceTrue(Once):
         values: Any,  # noqa: ARG002 - there are none
         option_string: str | None = None,
     ) -> None:
-        """True is the value."""
+        """Store True."""
         super().__call__(parser, namespace, True, option_string)
 
 
@@ -112,7 +114,7 @@ def filled(value: str) -> str:
 
 
 def place(value: str) -> str:
-    """A file or folder; `~` is the home even where no shell expands it (`--runs-dir=~/runs`)."""
+    """A file or folder; `~` is the home folder even where no shell expands it."""
     return os.path.expanduser(filled(value))  # noqa: PTH111 - an unknown ~name stays as it is
 
 
@@ -137,7 +139,7 @@ def store_address(value: str) -> str:
 
 
 def duration(value: str) -> float | str:
-    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`, `2d`; infinity of `none`; `AUTO`.
+    """Seconds of `90`, `90s`, `10m`, `1.5h`, `1h30m`, `2d`; infinity for `none`; or `AUTO`.
 
     >>> duration("1h30m")
     5400.0
@@ -161,7 +163,7 @@ def rating(value: str) -> float:
     return number
 
 
-MOST = 999_999_999  # of whole numbers: more is a slip of the hand
+MOST = 999_999_999  # the largest whole number: a larger one is a slip
 
 
 def positive(text: str) -> int:
@@ -186,7 +188,7 @@ def fraction(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    # Ray gives parts of one GPU, down to a hundredth, or whole ones.
+    # Ray assigns either a part of one GPU, down to a hundredth, or whole GPUs.
     if not (value in (0, *range(1, 1025)) or 0.01 <= value < 1):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of GPUs, 0.25 for a quarter")
     return value
@@ -210,12 +212,12 @@ def _data_options(parser: argparse.ArgumentParser, default: str = "") -> None:
         type=filled,
         metavar="user=A,item=B",
         help="names of columns that are not recognised: user, item, rating, timestamp "
-        f"(timestamp=none leaves it out){default}",
+        f"(timestamp=none ignores that column){default}",
     )
 
 
 def separator(value: str) -> str:
-    """What stands between the items of a submission's row."""
+    """The separator between the items in a row of a submission."""
     from recsys.data.lists import check_separator
 
     try:
@@ -249,11 +251,11 @@ def search_parser() -> Parser:
         "--data",
         type=filled,
         metavar="NAME|PATH",
-        help="a named set or a file of yours (default: ml-100k)",
+        help="a named data set or your own file (default: ml-100k)",
     )
     _data_options(what)  # type: ignore[arg-type]
     what.add_argument(
-        "--trials", type=positive, metavar="N", help="how many (default: the space's)"
+        "--trials", type=positive, metavar="N", help="number of trials (default: the space's)"
     )
     what.add_argument(
         "--time-budget",
@@ -274,7 +276,7 @@ def search_parser() -> Parser:
         "--prefer",
         choices=("best", "small"),
         metavar="best|small",
-        help="small: the smallest model that is not proven worse than the best wins",
+        help="who wins the race; small: the smallest model that is not proven worse than the best",
     )
     what.add_argument(
         "--warm-start",
@@ -290,7 +292,7 @@ def search_parser() -> Parser:
         "--run",
         type=filled,
         metavar="NAME",
-        help="name of the run (default: of space, data, time)",
+        help="name of the run (default: made of space, data and time)",
     )
     _runs_dir(run)  # type: ignore[arg-type]
     run.add_argument("--resume", action="store_true", help="resume --run NAME where it stopped")
@@ -312,13 +314,13 @@ def search_parser() -> Parser:
         "--tracking-uri",
         type=store_address,
         metavar="URI",
-        help="MLflow (default: the local store)",
+        help="MLflow store (default: the local one)",
     )
     where.add_argument(
         "--system-metrics",
         action="store_const",
         const=True,
-        help="into MLflow also how busy this machine is: processors and memory",
+        help="also record in MLflow how busy this machine is: processors and memory",
     )
     return parser
 
@@ -339,13 +341,13 @@ def command_parser(command: str) -> Parser:
                 "--vectors",
                 type=place,
                 metavar="DIR",
-                help="instead: users and items as vectors, for an index of nearest neighbours",
+                help="write users and items as vectors instead, for a nearest-neighbour index",
             )
             parser.add_argument(
                 "--trial",
                 type=filled,
                 metavar="ID",
-                help="of this trial (best: the winner), trained again",
+                help="train this trial (best: the winner) again, and write its lists",
             )
             parser.add_argument(
                 "--data",
@@ -354,7 +356,7 @@ def command_parser(command: str) -> Parser:
                 help="with --trial: the data, if it has moved",
             )
             _separator(parser)
-            lists = parser.add_argument_group("other lists than the submission's")
+            lists = parser.add_argument_group("lists other than the submission's")
             lists.add_argument(
                 "--users", type=place, metavar="FILE", help="for these users, in this order"
             )
@@ -365,7 +367,7 @@ def command_parser(command: str) -> Parser:
                 "--exclude", type=place, metavar="FILE", help="never recommend these items"
             )
             lists.add_argument(
-                "--include-seen", action="store_true", help="also items that a user has already"
+                "--include-seen", action="store_true", help="include items that a user already has"
             )
             lists.add_argument(
                 "--k", type=positive, metavar="K", help="items per user (default: the run's)"
@@ -380,7 +382,7 @@ def command_parser(command: str) -> Parser:
             )
             _data_options(parser, " (default: the run's)")
             parser.add_argument(
-                "--name", type=filled, metavar="NAME", help="of the new run, beside the old"
+                "--name", type=filled, metavar="NAME", help="name of the new run, beside the old"
             )
             parser.add_argument(
                 "--tracking-uri", type=store_address, metavar="URI", help="default: the run's own"
@@ -415,7 +417,7 @@ def command_parser(command: str) -> Parser:
         case "fetch":
             parser.description = "Bring a run here from the head of a cluster (docs/cluster.md)."
             parser.add_argument(
-                "folder", type=filled, metavar="DIR", help="the run's folder there, absolute"
+                "folder", type=filled, metavar="DIR", help="absolute path of the run's folder there"
             )
             parser.add_argument(
                 "--from",
@@ -436,12 +438,12 @@ def command_parser(command: str) -> Parser:
                 "--host", type=filled, default="127.0.0.1", help="default: this machine only"
             )
         case "runs":
-            parser.description = "List the runs, the newest first; a winner in brackets is so far."
+            parser.description = "List the runs, newest first; in brackets: the best trial so far."
             _runs_dir(parser)
         case "clean":
             parser.description = (
-                "Remove what runs no longer need: Ray's records, files that were never whole. "
-                "Nothing that a resume, an extension, a report or an export reads."
+                "Remove what runs no longer need: Ray's records and incomplete files. Nothing that "
+                "a resume, an extension, a report or an export reads is removed."
             )
             parser.add_argument(
                 "runs", nargs="*", type=place, metavar="RUN", help="these runs (default: all)"

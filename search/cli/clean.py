@@ -1,6 +1,6 @@
-"""`clean`: what runs no longer need.
+"""`clean`: removes what runs no longer need.
 
-A finished run does this by itself; one that was killed, or an earlier version made, may have left
+A finished run does this itself; a run that was killed, or made by an earlier version, may have left
 something.
 """
 
@@ -19,15 +19,15 @@ from search.stages.lists import lists_of
 
 
 def clean(folders: list[RunFolder], refused: Callable[[str], None]) -> Iterator[str]:
-    """Remove it from every run that is not running; returns lines that say what was freed.
+    """Remove what is no longer needed from runs that are not running; yields lines on that.
 
-    A run that can't be cleaned is left as it is, and does not keep the others from it; `refused` is
-    told why.
+    A run that can't be cleaned is left as it is and does not hold up the others; refused: called
+    with the reason.
     """
     total, left = 0, False
     for folder in folders:
         if folder.alive():
-            yield f"{folder.name}: is running, and stays as it is"
+            yield f"{folder.name}: is running, and is left as it is"
             continue
         try:
             with folder:
@@ -49,7 +49,7 @@ def clean(folders: list[RunFolder], refused: Callable[[str], None]) -> Iterator[
 
 def _unneeded(folder: RunFolder) -> Iterator[Path]:
     """Ray's own records, which nothing reads; lists of finalists once the blend is decided; files
-    that were never whole.
+    that were never completed.
     """
     if folder.ray.is_dir():
         yield folder.ray
@@ -61,7 +61,7 @@ def _unneeded(folder: RunFolder) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    """ConfigError where it can't be."""
+    """Remove a file or folder. Raises ConfigError if that is impossible."""
     try:
         if path.is_dir():
             shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""The commands other than the search, one function each, called as the command is."""
+"""The commands other than the search, each a function named after its command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def command_spaces(options: argparse.Namespace) -> int:
-    """List the spaces, or show one as it is read."""
+    """List the spaces, or show one with all of its defaults."""
     from rich.console import Console
 
     from search.cli.tables import Column, print_table
@@ -57,15 +57,13 @@ def command_data(options: argparse.Namespace) -> int:
 
     if options.source is None and (options.columns or options.min_rating is not None):
         flag = "--columns" if options.columns else "--min-rating"
-        raise ConfigError(f"{flag}: of which data? expected data NAME|PATH {flag} ...")
+        raise ConfigError(f"{flag} needs a data set: data NAME|PATH {flag} ...")
     console = Console()
     if options.source is None:
         columns = Column("name"), Column("what it is", wraps=True), Column("licence", wraps=True)
         rows = [(named.name, named.about, named.licence) for named in SETS.values()]
         print_table(console, columns, rows)
-        console.print(
-            f"or a file of yours: {command('data', 'FILE')}", style="bold", soft_wrap=True
-        )
+        console.print(f"or your own file: {command('data', 'FILE')}", style="bold", soft_wrap=True)
         return 0
     dataset = load(
         options.source, min_rating=options.min_rating, columns=parse_columns(options.columns)
@@ -90,7 +88,7 @@ def command_data(options: argparse.Namespace) -> int:
 
 
 def _measured(dataset: Dataset, console: Console) -> list[str]:
-    """What the default search takes, measured; what is being measured is shown on a terminal."""
+    """Lines on what the default search takes, as measured now; a terminal shows the progress."""
     from rich.text import Text
 
     from search.run.estimate import estimate
@@ -124,7 +122,7 @@ def command_refit(options: argparse.Namespace) -> int:
 
 
 def command_compare(options: argparse.Namespace) -> int:
-    """A table of several runs, and a page."""
+    """Print a table of several runs, and write a page about them."""
     from rich.console import Console
     from rich.text import Text
 
@@ -176,7 +174,7 @@ def command_sync(options: argparse.Namespace) -> int:
     status = sync(folder.path, options.tracking_uri)
     print(status.sentence())  # noqa: T201
     if options.champion and not status.delivered:
-        print("note: --champion takes a run that was delivered whole")  # noqa: T201
+        print("note: --champion needs a run that was delivered completely")  # noqa: T201
     elif options.champion:
         print(make_champion(folder.path, options.tracking_uri))  # noqa: T201
     elif status.registered is not None:
@@ -187,7 +185,7 @@ def command_sync(options: argparse.Namespace) -> int:
             print(problem)  # noqa: T201
         return 1 if problems else 0
     if not status.delivered and options.verify:
-        print("note: --verify compares what was delivered, which is not all of it")  # noqa: T201
+        print("note: --verify needs a run that was delivered completely")  # noqa: T201
     return 0 if status.delivered else 1
 
 
@@ -200,7 +198,7 @@ def command_fetch(options: argparse.Namespace) -> int:
     folder = fetch(options.folder, options.dashboard, Path(options.runs_dir or "runs"))
     print(folder.path)  # noqa: T201
     if folder.state().status != Status.DONE:
-        print("note: the run has not come to its end there: fetch it again later")  # noqa: T201
+        print("note: the run has not finished there: fetch it again later")  # noqa: T201
     status = delivery_status(folder.path, known_uri(folder.path))
     if not status.delivered:
         print(f"note: {status.sentence()}")  # noqa: T201
@@ -208,12 +206,12 @@ def command_fetch(options: argparse.Namespace) -> int:
 
 
 def command_ui(options: argparse.Namespace) -> int:
-    """The MLflow UI: on the local store, or on the store of a run."""
+    """Run the MLflow UI: on the local store, or on the store of a run."""
     from search.tracking.ui import serve
 
     if options.run is None:
         if options.runs_dir is not None:
-            raise ConfigError("--runs-dir: of which run? say ui RUN --runs-dir DIR")
+            raise ConfigError("--runs-dir needs a run: ui RUN --runs-dir DIR")
         return serve(options.port, options.host)
     return serve(options.port, options.host, run_dir=_open(options).path)
 
@@ -231,7 +229,7 @@ def command_runs(options: argparse.Namespace) -> int:
 
 
 def command_clean(options: argparse.Namespace) -> int:
-    """Remove what runs no longer need; exit 2 where a run could not be looked at."""
+    """Remove what runs no longer need; exit code 2 where a run could not be cleaned."""
     from search.cli.clean import clean
     from search.cli.runs import all_runs
 
@@ -255,7 +253,7 @@ def command_export(options: argparse.Namespace) -> int:
 
 
 def _open(options: argparse.Namespace, name: str | None = None) -> RunFolder:
-    """The run that a command is about, or one of several by its `name`."""
+    """The run that a command is about; name: of one of several."""
     from search.record.folder import RunFolder, is_path
 
     run = options.run if name is None else name

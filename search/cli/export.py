@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from search.record.folder import RunFolder
     from search.record.state import RunState
 
-# endings that promise what is not written
+# endings of formats that are not written
 OTHER_KINDS = frozenset(
     {".tsv", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".feather", ".pq", ".npy", ".npz", ".pkl"}
     | {".gz", ".zip", ".xz", ".bz2", ".zst"}
@@ -32,14 +32,14 @@ LISTS = ("users", "items", "exclude", "include_seen", "k", "scores")
 
 
 def export(options: argparse.Namespace, folder: RunFolder) -> int:
-    """What `export` was asked for. Every option is used, or refused before anything is written."""
+    """Export what was asked for. Every option is used, or refused before anything is written."""
     _check(options)
     if options.vectors is not None:
         _export_vectors(folder, options)
         return 0
     target = target_file(options.output, _inputs(options, folder))
     if target.suffix.lower() in OTHER_KINDS:
-        raise ConfigError(f"-o {options.output}: expected a name in .csv, or .parquet for parquet")
+        raise ConfigError(f"-o {options.output}: expected a name ending in .csv or .parquet")
     parquet = target.suffix.lower() == ".parquet"
     if parquet and options.submission_sep is not None:
         raise ConfigError("--submission-sep: parquet has lists in its cells: leave it out")
@@ -57,7 +57,7 @@ def _check(options: argparse.Namespace) -> None:
     if (options.output is None) == (options.vectors is None):
         raise ConfigError("expected -o FILE for lists, or --vectors DIR for vectors")
     if options.data is not None and options.trial is None:
-        raise ConfigError("--data: the run's own model is ready: leave it out, or add --trial")
+        raise ConfigError("--data: the run's own model needs no data: leave it out, or add --trial")
     if options.vectors is not None:
         for name in (*LISTS, "submission_sep"):
             if getattr(options, name):
@@ -66,7 +66,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _inputs(options: argparse.Namespace, folder: RunFolder) -> Iterator[tuple[str, str]]:
-    """What the command reads beside the run, and what the run would be resumed with."""
+    """The files that the command reads, and the data that a resume of the run would need, each with
+    what an error calls it.
+    """
     from recsys.data import SETS
     from search.record.settings import known_settings
     from search.run.opened import absolute
@@ -83,7 +85,7 @@ def _inputs(options: argparse.Namespace, folder: RunFolder) -> Iterator[tuple[st
 
 
 def _export_submission(folder: RunFolder, separator: str | None, target: Path) -> None:
-    """Copy the run's submission, or write it with another separator."""
+    """Copy the run's submission, or write it again with another separator."""
     from recsys.submission import rewrite_submission
     from search.record.handed import SUBMISSION
 
@@ -97,7 +99,7 @@ def _export_submission(folder: RunFolder, separator: str | None, target: Path) -
 
 
 def _export_trial(folder: RunFolder, options: argparse.Namespace, target: Path) -> None:
-    """Train a trial's config on everything, for its best number of epochs, and submit it."""
+    """Train a trial's config on all data, for its best number of epochs; write its submission."""
     from search.stages.handover import submit
 
     used, dataset = _trained(folder, options.trial, options.data)
@@ -106,7 +108,7 @@ def _export_trial(folder: RunFolder, options: argparse.Namespace, target: Path) 
 
 
 def _separator_of(folder: RunFolder) -> str:
-    """What separates the items of a run's submission."""
+    """The separator of the items in a run's submission."""
     from search.record.result import Refitted, refitted
 
     return (refitted(folder.state()) or Refitted()).separator
@@ -117,10 +119,10 @@ def _unfinished(folder: RunFolder, what: str) -> InputError:
 
 
 def _check_own(folder: RunFolder, what: str, *, there: bool) -> None:
-    """Raise `InputError` where model or submission are not what this run's refit made, or where
-    `what` is not `there` yet.
+    """Raise InputError where model or submission are not those that this run's refit made, or where
+    `what` is missing (`there`: whether it exists).
 
-    Those from before an extension that has not come to its end are exported, with a note.
+    What a run had before an unfinished extension is exported, with a note.
     """
     from search.record.folder import JOURNAL
     from search.record.handed import disagreement
@@ -131,7 +133,7 @@ def _check_own(folder: RunFolder, what: str, *, there: bool) -> None:
         raise InputError(f"{strange}: `{again}` makes it again")
     if not there:
         raise _unfinished(folder, what)
-    if "refit" not in state.stages:  # lines were lost, or somebody put the files there
+    if "refit" not in state.stages:  # lines were lost, or someone put the files there
         journal = folder.path / JOURNAL
         raise InputError(f"{journal} knows of no refit: {_unfinished(folder, what)}")
     if not state.stage_done("refit"):
@@ -143,8 +145,11 @@ def _check_own(folder: RunFolder, what: str, *, there: bool) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Used:
-    """A trained model in the ids of the user's file, and the lists that its run writes: for whom
-    (`names`; None: every user), how long, separated by what."""
+    """A trained model in the ids of the user's file, and the lists that its run writes.
+
+    names: the users of the submission; None: every user. k: items of a list. separator: between
+    them.
+    """
 
     model: Model
     config: ModelConfig
@@ -175,7 +180,10 @@ def _ready(folder: RunFolder) -> _Used:
 
 
 def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used, Dataset]:
-    """A trial's config, trained on everything for its best number of epochs; and the data."""
+    """A trial's config, trained on all data for its best number of epochs; and the data.
+
+    data: where the data are now, if they have moved.
+    """
     from recsys.models.catalogue import Catalogue
     from search.machine.cluster import resolve_device
     from search.record.settings import settings_of
@@ -226,7 +234,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
 
 
 def _winner_of(folder: RunFolder, state: RunState) -> str:
-    """The trial that won the race; ConfigError where none has yet."""
+    """The trial that won the race. Raises ConfigError where there is no winner yet."""
     from search.record.result import decided
 
     race = decided(state)
@@ -247,7 +255,7 @@ def _used(folder: RunFolder, options: argparse.Namespace) -> _Used:
 def _export_lists(
     folder: RunFolder, options: argparse.Namespace, target: Path, parquet: bool
 ) -> None:
-    """Write lists as they were asked for, and say what of the ids is not in the data."""
+    """Write the lists that were asked for; notes say which ids are not in the data."""
     import numpy as np
 
     from recsys.interactions import no_pairs
@@ -298,8 +306,10 @@ def _export_lists(
 
 @dataclass
 class _IdsFile:
-    """The ids in the file of an option, none where it is not given. repeated: rows with one that
-    came before; codes: of those in the data.
+    """The ids in the file of an option; empty where it is not given.
+
+    flag: the option. role: `user` or `item`. headed: whether the file has a header. repeated: rows
+    with an id that came before. codes: the internal ids of those in the data.
     """
 
     flag: str
@@ -312,7 +322,7 @@ class _IdsFile:
 
     @staticmethod
     def read(flag: str, file: str | None, role: str) -> _IdsFile:
-        """InputError, with the option, for a file that has no such ids."""
+        """Read the file. Raises InputError, which names the option, where it has no such ids."""
         import numpy as np
 
         from recsys.data.ids_file import read_ids
@@ -327,7 +337,9 @@ class _IdsFile:
             raise InputError(f"{flag} {error}") from None
 
     def match(self, ids: NDArray[Any]) -> None:
-        """Spell the names as the data does; say which are not in it. InputError if none is."""
+        """Spell the names as the data does, and print which are not in it. Raises InputError if
+        none is.
+        """
         from recsys.data.ids import respelled_note, spelled_as
         from recsys.data.stream import shown
         from recsys.receivers import receivers_of
@@ -341,12 +353,12 @@ class _IdsFile:
         if len(strange) == len(found):
             raise InputError(
                 f"{self.flag} {self.file}: has none of the {self.role}s of the run's data "
-                f"({shown(strange[0])} ...): are the ids written in the same way?"
+                f"({shown(strange[0])} ...): are the ids spelled in the same way?"
             )
         if self.role == "user" and not self.headed and strange == [found.names[0]]:
             raise InputError(
-                f"{self.flag} {self.file}: row 1, {shown(strange[0])}, is the only one that is no "
-                "user of the run's data: is it a header? Write user_id there, or above it"
+                f"{self.flag} {self.file}: row 1, {shown(strange[0])}, is the only one that is not "
+                "a user of the run's data: is it a header? Write user_id there, or above it"
             )
         if strange:
             so = "they get the most popular items" if self.role == "user" else "they are ignored"
@@ -389,5 +401,5 @@ def _export_vectors(folder: RunFolder, options: argparse.Namespace) -> None:
     )
     print(  # noqa: T201
         f"ask    scores, rows = index.search(np.load({str(place / 'users.npy')!r}), 10)  "
-        "# inner products are the model's scores; rows are those of items.parquet"
+        "# inner products are the model's scores; rows are the rows of items.parquet"
     )

@@ -1,4 +1,4 @@
-"""`fetch`: the folder of a run that was a job on a cluster, brought here."""
+"""`fetch`: brings the folder of a run here that was a job on a cluster."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from search.record.journal import StorageError
 
 
 def fetch(folder: str, address: str | None, runs_dir: Path) -> RunFolder:
-    """The run of the absolute path `folder` on the head, as a run of the same name in `runs_dir`.
+    """Fetch the run at the absolute path `folder` on the head, under the same name into `runs_dir`.
 
-    An earlier state of the same run is replaced. Raises `ConfigError` where another run is there,
-    or one that has done more, and where nothing can be fetched; then nothing has changed.
+    address: of the head's dashboard; None: the one in the environment. An earlier state of the same
+    run is replaced. Raises ConfigError where another run, or a later state of this one, is in the
+    way, and where nothing can be fetched; then nothing has changed.
     """
     name = check_name(PurePosixPath(folder).name, "DIR")
     check_runs_dir(runs_dir)
     target = Path(runs_dir).resolve() / name
     if os.path.lexists(target):
-        RunFolder.open(runs_dir, name)  # refuses what is no run before anything is sent
+        RunFolder.open(runs_dir, name)  # refuses another folder before anything is sent
     archive = archive_of(dashboard(address), folder)
     fresh = target.with_name(f".{name}.new-{os.getpid()}")
     try:
@@ -48,12 +49,12 @@ def _check_earlier(here: Path, fetched: Path) -> None:
     """Refuse to replace anything but an earlier state of the same run: its journal only grows."""
     if not (fetched / JOURNAL).read_bytes().startswith((here / JOURNAL).read_bytes()):
         raise ConfigError(
-            f"{here}: another run, or one that has done more since: fetch into another --runs-dir"
+            f"{here}: is another run, or has more than the one there: fetch into another --runs-dir"
         )
 
 
 def _replace(target: Path, fresh: Path, old: Path) -> None:
-    """Put a folder in the place of another one, which is `old` for a moment."""
+    """Replace the folder `target` by `fresh`; `old` is its name for a moment."""
     target.rename(old)
     try:
         fresh.rename(target)

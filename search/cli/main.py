@@ -24,7 +24,7 @@ from search.run.signals import EXIT_CODE, terminable
 
 
 def script() -> NoReturn:
-    """The program itself, `recsearch` or `run_search.py`: ends this process."""
+    """The program, `recsearch` or `run_search.py`; ends this process."""
     guard_output()
     leave(main(sys.argv[1:]))
 
@@ -32,7 +32,7 @@ def script() -> NoReturn:
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
     name_user()
-    for line in tidy_threads():  # before anything imports what would read them
+    for line in tidy_threads():  # before a library that reads these variables is imported
         sys.stderr.write(f"{PROG}: {line}\n")
     try:
         _check_words(argv)
@@ -47,12 +47,12 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_CODE
     if code == 0 and (reason := output_error()) is not None:
         _fail(f"the output could not be written ({reason})", 1)
-        return 1 if argv[0] in COMMANDS else 0  # a search is done all the same
+        return 1 if argv[0] in COMMANDS else 0  # a search has done its work all the same
     return code
 
 
 def _check_words(argv: Sequence[str]) -> None:
-    """Raise `UserError` for an argument of a search that Ray, which reads them all, can't read."""
+    """Raise UserError for an argument of a search that Ray, which reads all of them, can't read."""
     if argv and argv[0] in COMMANDS and argv[0] not in ("data", "refit"):
         return
     for word in argv:
@@ -60,8 +60,7 @@ def _check_words(argv: Sequence[str]) -> None:
             word.encode()
         except UnicodeEncodeError:
             raise UserError(
-                f"{os.fsencode(word)!r}: a name that is not UTF-8, which a search can't take: "
-                "rename it"
+                f"{os.fsencode(word)!r}: the name is not UTF-8, which a search can't use: rename it"
             ) from None
 
 
@@ -71,7 +70,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _check_here() -> None:
-    """UserError where the present folder is gone: what comes now would fail in words of its own."""
+    """Raise UserError if the current folder was deleted: libraries would fail with other errors."""
     if (gone := folder_gone()) is not None:
         raise UserError(gone)
 
@@ -83,7 +82,7 @@ def _run(argv: Sequence[str]) -> int:
         options = command_parser(argv[0]).parse_args(argv[1:])
         _check_here()
         command = getattr(commands, f"command_{argv[0]}")
-        if argv[0] == "ui":  # a server's life, with signals of its own
+        if argv[0] == "ui":  # it handles signals itself, as a server
             return int(command(options))
         with terminable():
             return int(command(options))

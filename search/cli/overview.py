@@ -1,4 +1,4 @@
-"""What a person wants to know of data before a search: histograms, and what each split leaves."""
+"""What people want to know about data before a search: histograms, and what each split leaves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recsys.evidence import Part, parts
 from recsys.split import HoldOut, SplitPlan
 from search.run.evidence import reach_words
 
-WIDTH = 40  # letters of the longest bar
+WIDTH = 40  # characters of the longest bar
 TENTH, FIFTH, ONE = HoldOut("ratio", 0.1), HoldOut("ratio", 0.2), HoldOut("fixed", 1)
 RULES = (
     ("a tenth and a tenth (the default)", SplitPlan("random", TENTH, TENTH)),
@@ -19,14 +19,14 @@ RULES = (
     ("split.test=none", SplitPlan("random", None, TENTH)),
 )
 
-# Split at one date for all users; for data that says when things happened.
+# A split at one date for all users, for data with times.
 BY_DATE = "split.order=time", SplitPlan("time", TENTH, TENTH)
-# Fewer test users with a history than this say little.
+# Fewer test users with a history than this show little.
 ENOUGH = 200
 
 
 def bar_of(encoding: str) -> str:
-    """What a bar is made of: a block, where the terminal can show one."""
+    """The character of bars: a block if `encoding` has it."""
     try:
         "\u2588".encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -35,7 +35,7 @@ def bar_of(encoding: str) -> str:
 
 
 def overview(dataset: Dataset, bar: str) -> Iterator[str]:
-    """Lines for a terminal. bar: one letter."""
+    """Lines for a terminal. bar: the character of bars."""
     csr = dataset.interactions.csr
     yield ""
     yield from drawn("items of a user", "users", histogram(csr.degrees()), bar)
@@ -47,7 +47,10 @@ def overview(dataset: Dataset, bar: str) -> Iterator[str]:
 
 
 def drawn(what: str, who: str, bins: Sequence[Bin], bar: str) -> Iterator[str]:
-    """A histogram; the longest bar has `WIDTH` letters, and the shortest one."""
+    """A histogram as lines; the longest bar has `WIDTH` characters, the shortest has 1.
+
+    what: the name of the bins. who: the name of the counts. bar: the character of bars.
+    """
     most, total = max(one.count for one in bins), sum(one.count for one in bins)
     wide = max(len(what), *(len(one.label) for one in bins))
     yield f"{what:>{wide}}  {who}"
@@ -58,7 +61,7 @@ def drawn(what: str, who: str, bins: Sequence[Bin], bar: str) -> Iterator[str]:
 
 
 def split_lines(dataset: Dataset) -> Iterator[str]:
-    """What each rule holds out and leaves, and which to take where times are known."""
+    """What each rule holds out and leaves, and which one to use if times are known."""
     head = ("--set", "train", "validation (users)", "test (users)")
     rows: list[tuple[str, ...]] = [head]
     seen: set[tuple[str, ...]] = set()
@@ -67,7 +70,7 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
         found = {str(part.name): part for part in parts(dataset, plan)}
         train = f"{int(found['validation'].seen.sum()):,}"
         left = (train, _held(found["validation"]), _held(found.get("test")))
-        if left not in seen:  # parts that came with the data are the same by every rule
+        if left not in seen:  # parts that came with the data are the same under every rule
             rows.append((name, *left))
         seen.add(left)
     wide = [max(len(row[n]) for row in rows) for n in range(len(head))]
@@ -83,10 +86,10 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
 
 
 def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
-    """Which split to take where the order of time is known, and why."""
+    """Which split to use if the order of time is known, and why."""
     span = dataset.interactions.time_span
     if span is not None and span[0] == span[1]:
-        yield "all rows are of one moment: a split by time would go by the order of the rows alone"
+        yield "all rows have the same time: a split by time would just follow the order of the rows"
         return
     if not dated:
         yield (
@@ -98,8 +101,8 @@ def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
     known = test.asked - test.unknown
     if known >= ENOUGH:
         yield (
-            "recommended: --set split.order=time, one date for all users, as in use: random and "
-            "latest learn from days after those that they are tested on, and flatter (of its "
+            "recommended: --set split.order=time, one date for all users, as in real use: random "
+            "and latest learn from days after those that they are tested on, and flatter (of its "
             f"{test.asked:,} test users {known:,} were there before)"
         )
     else:

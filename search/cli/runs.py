@@ -1,4 +1,4 @@
-"""`runs`: what is in the folder of runs, the newest first."""
+"""`runs`: lists the runs in a folder, newest first."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Line:
-    """A run in the list. began: Unix seconds, 0 where it is not known. cells: as in `COLUMNS`."""
+    """A run in the list. began: Unix seconds, 0 where unknown. cells: as in `COLUMNS`."""
 
     began: float
     cells: tuple[str, ...]
 
 
 def lines(runs_dir: Path) -> list[Line]:
-    """A line for every run in a folder, the newest first. ConfigError where there is no folder."""
+    """A line for every run in a folder, newest first. Raises ConfigError if there is no folder."""
     return sorted(map(_line, all_runs(runs_dir)), key=lambda line: (-line.began, line.cells))
 
 
 def all_runs(runs_dir: Path) -> list[RunFolder]:
-    """The runs in a folder by name. ConfigError where there is no folder."""
+    """The runs in a folder, by name. Raises ConfigError if there is no folder."""
     if runs_dir.is_file():
         raise ConfigError(f"--runs-dir {runs_dir}: is a file, expected a folder")
     if not runs_dir.is_dir():
@@ -58,7 +58,7 @@ def _line(folder: RunFolder) -> Line:
     try:
         state = folder.state()
         result = result_of(folder.path, state)
-    except (UserError, OSError) as error:  # a damaged file is this run's affair alone
+    except (UserError, OSError) as error:  # a damaged file concerns only this run
         reason = " ".join(str(error).split())
         return Line(0.0, (folder.name, "", f"can't be read: {reason}", "", "", "", "", size))
     began = (state.sessions[0].started if state.sessions else None) or 0.0
@@ -76,8 +76,9 @@ def _line(folder: RunFolder) -> Line:
 
 
 def _status(folder: RunFolder, state: RunState) -> str:
-    """How the run ended, that it still runs, or that it was cut off: its journal has no end, or not
-    even a beginning. A refit is marked, for its numbers are of other data than those of its search.
+    """How the run ended, or that it still runs, or that it was cut off, with a journal that has no
+    end or not even a beginning. A refit is marked, since its numbers are of other data than those
+    of its search.
     """
     if folder.alive():
         return "running"
@@ -89,7 +90,7 @@ def _status(folder: RunFolder, state: RunState) -> str:
 
 
 def _winner(state: RunState, result: RunResult | None) -> str:
-    """The winner, or the blend in its place, in a few words; the best so far in brackets."""
+    """The winner, or the blend in its place, in a few words; in brackets the best trial so far."""
     if result is not None and result.handed_blend is not None:
         return f"blend of {len(result.handed_blend.members)}"
     if result is not None and (result.is_table or result.won_by_leak):
@@ -101,14 +102,14 @@ def _winner(state: RunState, result: RunResult | None) -> str:
 
 
 def sizes(place: Path) -> Iterator[int]:
-    """Bytes of each file in a folder, or of a file."""
+    """The bytes of each file in a folder, or of a single file."""
     for path in [place, *place.rglob("*")]:
         if path.is_file() and not path.is_symlink():
             yield path.stat().st_size
 
 
 def readable(size: int) -> str:
-    """Bytes as a person reads them.
+    """Bytes as people read them.
 
     >>> readable(1_234_567)
     '1.2 MB'

@@ -1,7 +1,8 @@
-"""Tables on the screen in which a name or a number is never shortened.
+"""Tables on the screen in which no name or number is ever shortened.
 
-What is cut off can't be searched for, or pasted into the next command. So every cell is there in
-full: text may wrap, and where a terminal is too narrow, columns are left out. In a pipe nothing is.
+A name that is cut off can't be searched for, or pasted into the next command. So every cell is
+shown in full: text may wrap, and if a terminal is too narrow, columns are left out. In a pipe none
+is left out.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_PADDING = 2  # of a column, beside its text
+_PADDING = 2  # blanks of a column beside its text
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column. wraps: its text may take several lines. leaves: in what order columns are left out
-    of a terminal that is too narrow, the highest first; 0: never.
+    """A column. wraps: whether its text may take several lines. leaves: if a terminal is too
+    narrow, columns are left out by this number, the highest first; 0: never.
     """
 
     title: str
@@ -29,7 +30,7 @@ class Column:
 
 
 def print_table(console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    """Print it; below, where columns were left out, a line that names them."""
+    """Print a table, and if columns were left out, a line below that names them."""
     cells = [[column.title for column in columns], *rows]
     full = [max(cell_len(row[n]) for row in cells) for n in range(len(columns))]
     least = [

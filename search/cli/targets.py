@@ -1,6 +1,6 @@
-"""Where a command writes when the user says where: nothing that is still needed is replaced.
+"""Where a command may write if the user chooses the place: it never replaces what is still needed.
 
-Not what the command reads, under whatever name, nor what lies in the folder of a run.
+That is what the command reads, under any name, and whatever lies in the folder of a run.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from recsys.safe_files import check_replaceable, replacing, would_change
 
 
 def target_file(output: str, inputs: Iterable[tuple[str, str]] = ()) -> Path:
-    """The file to write; ConfigError where it can't be written, before anything is done for it.
+    """The file to write. Raises ConfigError, before any work is done, where it can't be written.
 
-    inputs: files and folders that are needed, each with what an error calls it.
+    inputs: pairs of what an error calls a needed file or folder, and its path.
     """
     try:
         target = Path(output).resolve()
@@ -30,7 +30,7 @@ def target_file(output: str, inputs: Iterable[tuple[str, str]] = ()) -> Path:
             raise ConfigError(f"-o {output}: there is no folder {target.parent}")
         if not os.access(target.parent, os.W_OK):
             raise ConfigError(f"-o {output}: the folder {target.parent} is not writable")
-        # As the writer will: a name that is too long, a disk that is full or read-only.
+        # Tried as the writer will do it: a name may be too long, a disk full or read-only.
         check_replaceable(target)
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"-o {output}: {getattr(error, 'strerror', None) or error}") from None
@@ -38,9 +38,8 @@ def target_file(output: str, inputs: Iterable[tuple[str, str]] = ()) -> Path:
 
 
 def new_folder(flag: str, name: str, inputs: Iterable[tuple[str, str]] = ()) -> Path:
-    """A folder that can be made; ConfigError where something is there, or none can be.
-
-    inputs: as for `target_file`.
+    """A folder that can be made. Raises ConfigError where something is in the way, or none can be
+    made. flag: the option, for messages. inputs: as in `target_file`.
     """
     place = Path(name).resolve()
     _check_apart(flag, name, place, inputs)
@@ -55,7 +54,9 @@ def new_folder(flag: str, name: str, inputs: Iterable[tuple[str, str]] = ()) -> 
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """A file beside `target` that takes its place once it is whole; ConfigError for a full disk."""
+    """A file beside `target` that replaces it once it is complete. Raises ConfigError where it
+    cannot be written, such as on a full disk.
+    """
     try:
         with replacing(target, durable=False) as temporary:
             yield temporary
@@ -65,14 +66,16 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 def _check_apart(flag: str, name: str, path: Path, inputs: Iterable[tuple[str, str]]) -> None:
-    """ConfigError for what is needed, or lies in the folder of a run, where only the run writes."""
+    """Raise ConfigError for a path that is needed, or that lies in the folder of a run, where only
+    the run writes.
+    """
     from search.record.folder import JOURNAL
 
     for folder in path.parents:
         if (folder / JOURNAL).is_file():
             raise ConfigError(
-                f"{flag} {name}: lies in the folder of run {folder.name}, whose files are its own: "
-                "expected a place outside"
+                f"{flag} {name}: lies in the folder of run {folder.name}, where only the run "
+                "writes: expected a place outside"
             )
     for what, needed in inputs:
         if would_change(path, Path(needed)):

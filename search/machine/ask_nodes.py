@@ -1,7 +1,7 @@
 """A program of its own, started by `head.py`: joins a cluster and asks every node what it is.
 
 Nothing of the project is imported here: the function that runs on a node travels by value, so that
-also a node on which nothing can be imported says so. The last line on stdout is JSON: what Ray
+even a node on which nothing can be imported can say so. The last line on stdout is JSON: what Ray
 raised (the outermost error first), and the nodes.
 """
 
@@ -15,9 +15,8 @@ from typing import Any
 
 
 def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
-    """What a node is, from a worker there; `error`: why it cannot import `modules`, in one line.
-
-    At length that stands in the worker's log file.
+    """What a worker on a node finds there: versions of `packages`, GPUs that torch sees, and in
+    `error`, in one line, why it cannot import `modules`; the worker's log file has it in full.
     """
     import importlib
     import os
@@ -33,7 +32,7 @@ def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
             versions[name] = None
     said = {"python": platform.python_version(), "versions": versions, "cuda": 0, "error": None}
     try:
-        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides what this task did not ask for
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides GPUs this task did not ask for
             del os.environ["CUDA_VISIBLE_DEVICES"]
         for name in modules:
             importlib.import_module(name)
@@ -47,7 +46,7 @@ def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
 
 
 def node_of(node: dict[str, Any]) -> dict[str, Any]:
-    """The node as Ray knows it."""
+    """A node, as Ray describes it, in the fields of `ClusterNode`."""
     has = node["Resources"]
     return {
         "id": node["NodeID"],
@@ -60,7 +59,9 @@ def node_of(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Join, ask all nodes that have cores, leave."""
+    """Join the cluster, ask all nodes that have cores, and leave. asked: packages, modules and the
+    seconds to wait.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -1,4 +1,4 @@
-"""What the cgroups of this process allow, of either version: containers, systemd, batch systems."""
+"""What the cgroups of this process allow, version 1 or 2: containers, systemd, batch systems."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ Read = Callable[[Path], float | None]
 
 
 def least_limit(root: Path, controller: str, v2: Read, v1: Read) -> float | None:
-    """The smallest limit of a controller ("cpu", "memory") in the cgroup and all its parents.
+    """The smallest limit of a controller ("cpu", "memory") in the cgroup and all its parents; None
+    where there is no limit.
 
-    v2, v1: read it in a folder of that version, None for no limit; what they raise for a file that
-    is not there or has no number is no limit. root: the parent of /proc and /sys. None: no limit.
+    v2, v1: read the limit in a folder of that version of cgroups. They return None for no limit, as
+    do the errors that they raise for a missing file or a bad number. root: the parent of /proc and
+    /sys.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -32,9 +34,9 @@ def least_limit(root: Path, controller: str, v2: Read, v1: Read) -> float | None
 
 
 def _along(mount: Path, path: str, read: Read) -> list[float]:
-    """What `read` finds in a cgroup and in all of its parents.
+    """The limits that `read` finds in a cgroup and in all of its parents.
 
-    In a container its own cgroup may be mounted as the topmost: then the path does not exist.
+    In a container, its own cgroup may be mounted as the topmost: then the path does not exist.
     """
     parts = [part for part in path.split("/") if part not in ("", "..", ".")]
     folders = [mount.joinpath(*parts[:n]) for n in range(len(parts) + 1)]

@@ -31,14 +31,14 @@ from search.machine.workers import NoWorkersError, Patience, cause_of, start_tro
 from search.paths import SPACES, working_directory
 
 LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
-FETCH_S = 60.0  # for which the driver waits for what a worker has put into the object store
-NODES_EVERY_S = 1.0  # a node that joins is used within seconds
+FETCH_S = 60.0  # how long the driver waits for what a worker has put into the object store
+NODES_EVERY_S = 1.0  # how often nodes are counted, so that one that joins is used within seconds
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task has no result. cause: in one line; error: at length, with a traceback."""
+    """Why a task has no result. cause: in one line; error: in full, with a traceback."""
 
     cause: str
     error: str
@@ -48,8 +48,9 @@ class Failure:
 class Resources:
     """What one trial gets, and how many run at once.
 
-    selector: the nodes of a cluster that may be used, None for all. largest: bytes that the node
-    with most memory gives away, None where memory is not asked for.
+    cores: of all nodes. concurrent: trials at once. selector: the nodes of a cluster that may be
+    used, None for all. largest: bytes that the node with the most memory offers, None where trials
+    do not ask for memory.
     """
 
     cpus_per_trial: int
@@ -61,10 +62,11 @@ class Resources:
 
 
 def resolve_device(device: str, gpus_per_trial: float, address: str | None = None) -> str:
-    """`auto` is cuda where GPUs were asked for and torch sees one, else cpu.
+    """The device to train on: `auto` is cuda where GPUs were asked for and torch sees one, else
+    cpu.
 
-    On a cluster this machine's torch says nothing: there every worker decides (`own_device`).
-    Raises ConfigError where cuda was asked for, and there is none.
+    With an address, the torch of this machine does not matter: every worker decides for itself
+    (`own_device`). Raises ConfigError where cuda was asked for and torch sees no GPU here.
     """
     if device == "cpu" or (device == "auto" and gpus_per_trial <= 0):
         return "cpu"
@@ -81,10 +83,10 @@ def resolve_device(device: str, gpus_per_trial: float, address: str | None = Non
 
 @contextmanager
 def own_sigterm() -> Iterator[None]:
-    """Keep our handler of SIGTERM.
+    """Keep our handler of SIGTERM within the block.
 
-    `ray.init` puts ones of its own in place that exit at once, and `ray.shutdown` gives the signal
-    back to the system, which kills.
+    `ray.init` installs handlers that exit at once, and `ray.shutdown` restores the default one,
+    which kills this process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -93,7 +95,7 @@ def own_sigterm() -> Iterator[None]:
     try:
         yield
     except SystemExit:
-        # Ray's handler, while Ray was starting: for us a signal is an interruption.
+        # from Ray's handler while Ray was starting: here a signal counts as an interruption
         raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGTERM, ours)
@@ -111,10 +113,11 @@ class Cluster:
         note: Callable[[str], None] = lambda _line: None,
         place: Place | None = None,
     ) -> None:
-        """`on_lost` is called, in a thread of its own, with the server of a local Ray that died.
-
-        `last_words` are written to stderr if this process is killed; `note` is called with a line
-        where no worker starts. `place`: which nodes of a cluster that is joined are left out.
+        """address: of a cluster to join; None: start Ray here. num_cpus: the cores of a Ray that is
+        started here. on_lost: called, in a thread of its own, with the name of a server of a Ray
+        started here that died. last_words: written to stderr if this process is killed. note:
+        called with a line for the user where no worker starts. place: which nodes of a joined
+        cluster are left out.
         """
         self.address = address
         self.place = place or Place()
@@ -135,9 +138,9 @@ class Cluster:
         import ray
         from ray._raylet import Config  # type: ignore[attr-defined]
 
-        Config.initialize("")  # where Ray was imported before, it has read an older environment
-        # Workers of other machines have a Python of their own, and get the code from here. Of a
-        # Ray of our own they are this Python, whose name Ray gives to a shell.
+        Config.initialize("")  # if Ray was imported before, it has read an older environment
+        # Workers on other machines have a Python of their own, and get the code from here. Those of
+        # a Ray started here run this Python, whose name Ray passes to a shell.
         worker = self._environment.worker
         if self.address:
             sent = shipped(worker)
@@ -150,7 +153,7 @@ class Cluster:
             "runtime_env": sent,
         }
         try:
-            # In the place of the user's working directory workers get one without modules.
+            # Instead of the user's working directory, workers get one without modules.
             with own_sigterm(), environment.elsewhere(str(SPACES)):
                 if self.address:
                     self._join(common)
@@ -168,7 +171,7 @@ class Cluster:
     def _join(self, common: dict[str, Any]) -> None:
         import ray
 
-        self._guard = Guard(self._last_words)  # Ray ends this process where the head is gone
+        self._guard = Guard(self._last_words)  # Ray ends this process if the head is gone
         try:
             with script_elsewhere():
                 ray.init(address=self.address, **common)
@@ -188,7 +191,7 @@ class Cluster:
         self._guard = Guard(self._last_words)
         os.environ[guard.MARK] = self._guard.mark
         try:
-            # "local": without it a cluster that someone else started would be joined
+            # without "local", Ray would join a cluster that someone else started
             with without_idle_servers(), servers_in_own_group():
                 context = ray.init(
                     address="local",
@@ -211,7 +214,7 @@ class Cluster:
             threading.Thread(target=self._watch, args=(self.on_lost,), daemon=True).start()
 
     def lost(self) -> str | None:
-        """Which of the servers of a Ray started here is dead ("raylet", "gcs_server"), if any."""
+        """The server of a Ray started here that is dead ("raylet", "gcs_server"), if any."""
         from ray._private import worker
 
         node = worker._global_node
@@ -234,16 +237,18 @@ class Cluster:
         if self._guard is not None:
             self._guard.close()
         if self._session is not None and kind is None:
-            ray_folder.remove_session(self._session)  # its logs are for what went wrong
+            ray_folder.remove_session(self._session)  # its logs matter only if something went wrong
         self._environment.undo()
 
     def dismiss_guard(self) -> None:
-        """To be called before this process ends deliberately without `__exit__`."""
+        """Call this before ending this process deliberately without `__exit__`."""
         if self._guard is not None:
             self._guard.dismiss()
 
     def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
-        """Refuse what the cluster can never give: Ray itself would only warn and wait."""
+        """What trials get, and how many run at once. Raises ConfigError for what the cluster can
+        never give: Ray itself would only warn and wait.
+        """
         nodes = self.nodes()
         there = Capacity(
             int(sum(cpus for cpus, _ in nodes)),
@@ -261,7 +266,7 @@ class Cluster:
         )
 
     def nodes(self) -> list[tuple[float, float]]:
-        """Cores and GPUs of every node that is there now and may be used."""
+        """(cores, GPUs) of every node that is there now and may be used."""
         return [
             (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in self._ray.nodes()
@@ -269,7 +274,9 @@ class Cluster:
         ]
 
     def slots(self, resources: Resources) -> Callable[[], int] | None:
-        """How many trials fit at once, by the nodes of the moment; None for a Ray of our own."""
+        """A function that says how many trials fit at once on the nodes there are now; None for a
+        Ray that was started here.
+        """
         if not self.address:
             return None
         looked, known = float("-inf"), resources.concurrent
@@ -287,7 +294,7 @@ class Cluster:
 
     @property
     def logs(self) -> Path | None:
-        """The log files of a Ray that was started here."""
+        """The folder of log files of a Ray that was started here."""
         return None if self._session is None else self._session / "logs"
 
     def patience(self) -> Patience:
@@ -295,7 +302,7 @@ class Cluster:
         return Patience(self._note, lambda: trouble_in(self.logs), joined=bool(self.address))
 
     def check_workers(self, resources: Resources) -> None:
-        """Start a worker, and let it import what a trial needs. Raises `NoWorkersError`."""
+        """Start a worker that imports what a trial needs. Raises NoWorkersError if it cannot."""
         one = replace(resources, cpus_per_trial=1, gpus_per_trial=0.0)
         ((_, found),) = self.map(import_failure, [(MODULES,)], one)
         if isinstance(found, Failure):
@@ -308,7 +315,7 @@ class Cluster:
         return self._ray.put(value)
 
     def fetch(self, kept: Any) -> bytes | None:
-        """What a worker has put into the object store; None where it died with the worker."""
+        """What a worker has put into the object store; None if it was lost with the worker."""
         try:
             content: bytes = self._ray.get(kept, timeout=FETCH_S)
         except self._ray.exceptions.RayError:
@@ -322,12 +329,12 @@ class Cluster:
         resources: Resources,
         memory: Sequence[int] = (),
     ) -> Iterator[tuple[int, Answer | Failure]]:
-        """The index and the result of `function(*task)` of each task, as they finish.
+        """The index of each task and the result of `function(*task)`, as they finish.
 
-        memory: bytes that each of them asks a node for, 0 for none; none do where it is empty.
-        A task whose worker dies is tried twice more; one that still fails gives a `Failure`.
-        Closing the iterator cancels what has not finished.
-        Raises `NoWorkersError` where no worker starts for too long.
+        resources: of a task. memory: bytes that each task asks a node for, 0 for none; empty: no
+        task asks. A task whose worker dies is tried twice more; one that still fails gives a
+        Failure. Closing the iterator cancels what has not finished. Raises NoWorkersError where no
+        worker starts for too long.
         """
         ray = self._ray
         remote = ray.remote(
@@ -362,10 +369,10 @@ class Cluster:
             raise
 
     def _runs(self, name: str, resources: Resources) -> bool:
-        """Whether a worker runs this function: Ray gives it as the title of the process.
+        """Whether a worker runs the function `name`, which Ray shows in the title of the process.
 
-        True also where that can't be seen, for want of titles. Those of other machines can't be:
-        on a cluster it is whether a node is left that it may run on.
+        Also True where processes have no titles. Titles on other machines cannot be seen: on a
+        cluster the answer is whether a node is left on which the function may run.
         """
         if self.address:
             return (
@@ -379,14 +386,14 @@ class Cluster:
 def side_by_side(
     nodes: Iterable[tuple[float, float]], cpus_per_trial: int, gpus_per_trial: float
 ) -> int:
-    """How many trials fit at once: one uses cores and GPUs of one node. nodes: (cores, GPUs)."""
+    """How many trials fit at once on nodes with these (cores, GPUs); a trial uses a single node."""
     if gpus_per_trial <= 0:
         return sum(int(cpus // cpus_per_trial) for cpus, _ in nodes)
     return sum(min(int(cpus // cpus_per_trial), int(gpus / gpus_per_trial)) for cpus, gpus in nodes)
 
 
 def ray_titles() -> set[str]:
-    """Titles of the worker processes on this machine, of all of Ray."""
+    """Titles of the worker processes of every Ray on this machine."""
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc") else []):  # noqa: PTH112, PTH208
         with suppress(OSError):
@@ -397,14 +404,14 @@ def ray_titles() -> set[str]:
 
 
 def start_failure(error: Exception, folder: Path) -> ConfigError:
-    """One line for the exception of a Ray that did not start; `folder` is Ray's."""
+    """The exception of a Ray that did not start, as a ConfigError of one line. folder: Ray's."""
     if isinstance(error, ConfigError):
         return error
     if isinstance(error, OSError) and error.filename is not None:
         where = os.fsdecode(error.filename)
         return ConfigError(f"Ray cannot start on this machine: {where}: {error.strerror}")
     try:
-        ray_folder.check(folder)  # it may have become full meanwhile
+        ray_folder.check(folder)  # it may have filled up meanwhile
     except ConfigError as full:
         return full
     sessions = ray_folder.sessions_of(folder, os.getpid())

@@ -1,4 +1,4 @@
-"""How many cores this process may use: not those of the machine, but its share of them."""
+"""How many cores this process may use: its share of the machine's, not all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from recsys.errors import ConfigError
 from search.machine.cgroups import least_limit
 
 VARIABLE = "RECSEARCH_CPUS"
-# What batch systems promise a job on this machine, each with the variable that says it is theirs.
+# Variables with the cores that a batch system promises a job here, each after the one that says
+# that the job is this system's.
 _BATCH = (
     ("SLURM_JOB_ID", "SLURM_CPUS_PER_TASK"),
     ("SLURM_JOB_ID", "SLURM_CPUS_ON_NODE"),
@@ -24,11 +25,11 @@ _BATCH = (
 def usable_cores(
     env: Mapping[str, str] = os.environ, affinity: int | None = None, root: Path = Path("/")
 ) -> int:
-    """Cores for a Ray started here: RECSEARCH_CPUS, else the smallest number allowed.
+    """Cores for a Ray started here: RECSEARCH_CPUS, else the smallest limit.
 
-    That is the affinity (taskset, Slurm), the quota of the cgroup (containers; a part of a core
-    counts as none, but there is at least one) and what a batch system promises. `affinity` and
-    `root` (the parent of /proc and /sys) are for tests. Raises `ConfigError` for RECSEARCH_CPUS.
+    Limits are the affinity (taskset, Slurm), the quota of the cgroup (containers; rounded down, but
+    at least 1), and what a batch system promises. affinity, root (the parent of /proc and /sys):
+    for tests. Raises ConfigError where RECSEARCH_CPUS is not a number of cores.
     """
     if text := env.get(VARIABLE, "").strip():
         if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 4096:
@@ -55,7 +56,7 @@ def _promised(env: Mapping[str, str]) -> list[int]:
 
 
 def cgroup_quota(root: Path = Path("/")) -> float | None:
-    """Cores that the cgroups of this process allow, of either version; None: no limit."""
+    """Cores that the cgroups of this process allow; None: no limit."""
     return least_limit(root, "cpu", _quota_v2, _quota_v1)
 
 

@@ -1,9 +1,9 @@
 """Which environment variables reach Ray and its workers.
 
-Other programs leave variables behind: another Ray job, a cluster's profile, a notebook. A Ray
-started here belongs to this search alone, so only those that tune Ray itself are kept. For a
-cluster that is joined (`--address`) they say how to join it, and all are kept. How Tune is used is
-always decided here. Nothing here imports Ray, which reads much of this while it is imported.
+Other programs leave variables of Ray behind: another Ray job, a cluster's profile, a notebook. A
+Ray started here belongs to this search alone, so only variables that tune Ray itself are kept. For
+a cluster that is joined (`--address`) they say how to join it, and all are kept. How Tune is used
+is always decided here. Nothing here imports Ray, which reads much of this while it is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from search.paths import import_path, working_directory
 
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
-# Whatever anybody has set: how we use Tune, which nobody else's setting may change.
+# How we use Tune, which nobody else's settings may change.
 _TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -35,9 +35,10 @@ _TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-# Defaults: neither Ray nor MLflow (which Tune imports, and which would leave a file in the home)
-# phones home or chatters, and a task that Ray ends for want of memory is tried as often as others.
-# Ray's own 15 would leave a worker a 28th of a core beside anybody else's program (ADR 175).
+# Defaults: neither Ray nor MLflow (which Tune imports, and which would leave a file in the home
+# folder) phones home or chatters, and a task that Ray ends because memory is low is tried as often
+# as others. Ray's own niceness of 15 would leave a worker a 28th of a core beside any other program
+# (ADR 175).
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -46,16 +47,15 @@ _QUIET = {
     "RAY_task_oom_retries": "2",
     "RAY_worker_niceness": "0",
 }
-# What a Ray of our own is told, whatever was set. It takes part in no cluster: else it would
-# replace 127.0.0.1 by the machine's address. `uv run` would put a Python of its own in place of
-# the workers'.
+# What a Ray started here is told, whatever was set. It takes part in no cluster: otherwise it would
+# replace 127.0.0.1 by the machine's address. `uv run` would replace the workers' Python by its own.
 _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_AUTH_MODE": "token",
 }
-# Variables in capitals that a Ray of our own takes from the user; those in small letters
-# (RAY_memory_usage_threshold) are Ray's own tuning, and are kept too.
+# Variables in capitals that a Ray started here takes from the user; those in small letters
+# (RAY_memory_usage_threshold) tune Ray itself, and are kept too.
 _KEPT = (
     "RAY_TMPDIR",
     "RAY_BACKEND_LOG_LEVEL",
@@ -64,13 +64,15 @@ _KEPT = (
     "RAY_EXPERIMENTAL_NOSET_",
     "RAY_OVERRIDE_JOB_RUNTIME_ENV",
 )
-# Left by Ray in whatever it starts, and by an earlier start of this process: no word about them.
+# Left by Ray in whatever it starts, or by an earlier start in this process: not worth a note.
 _INTERNAL = ("RAY_JOB_ID", "RAY_RAYLET_", "RAY_NODE_", "RAY_AUTH_TOKEN", "RAY_CLIENT_MODE", JOB)
 
 
 @dataclass(frozen=True)
 class RayEnvironment:
-    """`variables` to set and `removed` to unset here; `worker`: what workers get in addition."""
+    """variables: to set here. removed: to unset here. worker: variables that workers get in
+    addition. notes: lines for the user.
+    """
 
     variables: dict[str, str]
     removed: tuple[str, ...]
@@ -83,24 +85,25 @@ def ray_environment(
 ) -> RayEnvironment:
     """The environment of Ray and its workers, from that of this process.
 
-    `code` is where the project is imported from, where Python would not find it by itself; `cwd`
-    is what relative paths of PYTHONPATH start from; `joined` says that Ray runs already
-    (`--address`). `token` is the password of a Ray of our own: it lives in the environment of its
-    processes only, so nothing is written into the home, and no other user of the machine can run
-    code through its port. Raises `ConfigError` for a job's configuration that can't be read.
+    env: the environment now. code: folders to import the project from, where Python would not find
+    it on its own. cwd: what relative paths in PYTHONPATH start from. joined: whether Ray runs
+    already (`--address`). token: the password of a Ray started here; only the environment of its
+    processes has it, so that nothing is written into the home folder, and no other user of the
+    machine can run code through Ray's port. Raises ConfigError for a job's configuration that can't
+    be read.
     """
     ours = _TUNE | ({} if joined else _ALONE | {"RAY_AUTH_TOKEN": token})
     job = _job_variables(env)
     worker = ({} if joined else job) | {"PYTHONWARNINGS": "ignore", "OMP_PROC_BIND": "false"}
     path = _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], code, cwd)
-    if path or not joined:  # with nothing to say, the machines of a cluster keep their own
+    if path or not joined:  # if there is nothing to add, the nodes of a cluster keep their own
         worker["PYTHONPATH"] = path
     foreign = [name for name in env if _foreign(name, joined) and name not in ours]
     said = sorted(n for n in foreign if not n.startswith(_INTERNAL) and n not in _QUIET)
     variables = {k: v for k, v in _QUIET.items() if k not in env} | ours
     if joined and JOB in env:
         variables[JOB] = _without_folder(env[JOB])
-        variables["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # of variables set twice ours count
+        variables["RAY_OVERRIDE_JOB_RUNTIME_ENV"] = "1"  # ours win where a variable is set twice
     return RayEnvironment(variables, tuple(sorted(foreign)), worker, _left_out(said))
 
 
@@ -108,8 +111,8 @@ def _left_out(names: list[str]) -> tuple[str, ...]:
     if not names:
         return ()
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-    words = "is left out: it is" if len(names) == 1 else "are left out: they are"
-    return (f"{shown} {words} not for this search",)
+    words = "is ignored: it is" if len(names) == 1 else "are ignored: they are"
+    return (f"{shown} {words} not meant for this search",)
 
 
 def _foreign(name: str, joined: bool) -> bool:
@@ -137,8 +140,8 @@ def _job_variables(env: Mapping[str, str]) -> dict[str, str]:
 def _without_folder(text: str) -> str:
     """A job's configuration without the folder that was submitted.
 
-    That is the driver's: its code goes to the workers as that of every driver, and the data that
-    may lie in it go to them through the object store. Theirs would be first on their path as well.
+    Only the driver needs it: workers get the code as from any driver, and the data through the
+    object store. For workers that folder would also come first on their path.
     """
     job = json.loads(text)  # `_job_variables` has read it
     given = dict(job.get("runtime_env") or {})
@@ -149,7 +152,7 @@ def _without_folder(text: str) -> str:
 def _python_path(given: list[str | None], code: list[str], cwd: str) -> str:
     """PYTHONPATH of the workers: the project first, then what was given, absolute.
 
-    An empty entry means the working directory, where data lie and no modules.
+    Empty entries are dropped: they mean the working directory, which has data but no modules.
     """
     parts = [part for text in given if text for part in text.split(os.pathsep) if part]
     return os.pathsep.join(dict.fromkeys([*code, *(str(Path(cwd) / part) for part in parts)]))
@@ -157,7 +160,7 @@ def _python_path(given: list[str | None], code: list[str], cwd: str) -> str:
 
 @dataclass(frozen=True)
 class Applied:
-    """An environment in force, with what was there before (None: nothing)."""
+    """An environment in force. before: the values from before, by variable; None: it was unset."""
 
     joined: bool
     worker: dict[str, str]
@@ -180,15 +183,15 @@ _in_force: Applied | None = None
 
 @cache
 def _token() -> str:
-    """One for this process: Ray reads it once."""
+    """The same token throughout this process, since Ray reads it only once."""
     return secrets.token_hex(32)
 
 
 def apply(joined: bool) -> Applied:
     """Bring the environment of this process into the state that Ray is to see.
 
-    Called again, it returns what is in force. Must be called before Ray is imported, which reads
-    some of it then. Raises `ConfigError`.
+    joined: whether a cluster is joined. A further call returns what is in force. Must be called
+    before Ray is imported, which then reads some of it. Raises ConfigError.
     """
     global _in_force
     if _in_force is not None and _in_force.joined == joined:
@@ -208,14 +211,15 @@ def apply(joined: bool) -> Applied:
 
 @contextmanager
 def elsewhere(folder: str) -> Iterator[None]:
-    """Within the block the working directory is `folder`; afterwards the one before, even if gone.
+    """Within the block the working directory is `folder`; afterwards it is restored, even if that
+    folder was deleted.
 
     Ray puts the working directory first on the workers' path, where a user's numba.py or search.py
-    beside the data would take the place of the real one.
+    beside the data would be imported instead of the real one.
     """
     try:
         back = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:  # without the right to read it, it can still be gone back to by name
+    except OSError:  # a folder that cannot be read can still be returned to by its name
         back, name = -1, str(working_directory())
     os.chdir(folder)
     try:
@@ -231,7 +235,7 @@ def elsewhere(folder: str) -> Iterator[None]:
 def name_user(env: MutableMapping[str, str] = os.environ) -> None:
     """Give a user whom the system does not know (a number, in a container) a home and a name.
 
-    MLflow and torch end with a traceback where there is neither. An empty HOME counts as none.
+    MLflow and torch end with a traceback without them. An empty HOME counts as none.
     """
     if not env.get("HOME", "x"):
         del env["HOME"]
@@ -257,9 +261,9 @@ _COUNTS = (
     "NUMEXPR_MAX_THREADS",
 )
 
-# What binds the first thread of a process to a core while OpenMP is loaded (batch systems set it):
-# this process would count one core, and each of its workers would be on the same. With the values
-# under which nothing is bound.
+# Variables (batch systems set them) by which OpenMP, when loaded, binds the first thread of a
+# process to a core, so that this process would count a single core and all of its workers would be
+# on it; with the values under which nothing is bound.
 _BINDING = {
     "OMP_PROC_BIND": ("false",),
     "OMP_PLACES": ("",),
@@ -269,7 +273,7 @@ _BINDING = {
 
 
 def odd_threads(env: Mapping[str, str]) -> dict[str, str]:
-    """Variables that numba or OpenMP could not read or live with: name -> what was expected."""
+    """By name, what is expected of variables whose values numba or OpenMP cannot use."""
     odd: dict[str, str] = {}
     for name in _COUNTS:
         parts = env.get(name, "1").split(",") if name == "OMP_NUM_THREADS" else [env.get(name, "1")]
@@ -286,15 +290,17 @@ def odd_threads(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def tidy_threads(env: MutableMapping[str, str] = os.environ) -> list[str]:
-    """Remove what `odd_threads` finds; returns a line for each that was not just empty."""
+    """Remove the variables that `odd_threads` finds; returns a line for each that was not empty."""
     lines = []
     for name, expected in odd_threads(env).items():
         value = env.pop(name)
         if value.strip():
-            lines.append(f"note: {name}={value[:40]!r} is left out: expected {expected}")
+            lines.append(f"note: {name}={value[:40]!r} is ignored: expected {expected}")
     return lines
 
 
 def runtime_env(worker: Mapping[str, str], python: str) -> dict[str, Any]:
-    """Ray's `runtime_env` of a Ray that is started here; `python`, quoted for a shell."""
+    """The `runtime_env` of a Ray that is started here. worker: variables of its workers. python:
+    the interpreter that they run.
+    """
     return {"env_vars": dict(worker), "py_executable": python}

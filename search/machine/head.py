@@ -1,7 +1,7 @@
-"""`--address`: whether a Ray answers there, found out in seconds and in one line.
+"""`--address`: whether a Ray answers there, found out within seconds and told in one line.
 
-Ray itself tries for a quarter of an hour and writes its C++ code's warnings all the while. So the
-port is tried first, and then a process of its own joins the cluster, which can be given up.
+Ray itself tries for a quarter of an hour and prints warnings of its C++ code all the while. So the
+port is tried first, and then the cluster is joined by a separate process, which can be given up.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from search.paste import job_command
 CONNECT_S, PROBE_S, JOIN_S, ASK_S = 5.0, 3.0, 25.0, 60.0
 SAY_AFTER_S = 4.0
 JOINED = "joined"  # a line of the program that asks
-# How a connection of HTTP/2 begins, and the frame that both sides send first.
+# How a client begins a connection of HTTP/2, and the frame that both sides send first.
 _PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0\0\0\0\0"
-EXPECTED = "expected HOST:PORT of the cluster's head (ray start --head says it), or auto"
-_SILENT = "something listens there and says nothing: it is no Ray head"
+EXPECTED = "expected HOST:PORT of the cluster's head (ray start --head prints it), or auto"
+_SILENT = "something listens there but does not answer: it is not a Ray head"
 
-# Joins, asks every node, and leaves; the last line says what Ray raised, and what was found.
+# Joins, asks every node, and leaves; the last line is what Ray raised, and what was found.
 _ASK = Path(__file__).with_name("ask_nodes.py").read_text(encoding="utf-8")
 
 
@@ -49,7 +49,7 @@ def parse_address(address: str) -> tuple[str, int] | None:
 
 
 def _from_outside(address: str) -> str:
-    """What to do instead of reaching a cluster through Ray's client, or its dashboard."""
+    """What to do instead of reaching a cluster through Ray's client or its dashboard."""
     host = re.match(r"\w+://(?:[^/@\s]*@)?(\[[^\]\s]*\]|[^:/\s]+)", address)
     return (
         "the driver has to be on a machine of the cluster; from outside, submit the search as a "
@@ -64,10 +64,11 @@ def check_address(
     join_s: float = JOIN_S,
     ask_s: float = ASK_S,
 ) -> list[ClusterNode]:
-    """The nodes of the cluster that have cores, each asked whether it can work.
+    """The nodes of the cluster at `address` that have cores, each asked whether it can work.
 
-    `note` is told of a head that lets us wait. Raises `ConfigError` where no Ray answers, or where
-    it does not let us in.
+    runtime_env: Ray's description of what workers there get. note: called with a line for the user
+    where the head is slow to answer. join_s, ask_s: the most seconds to wait for joining, and after
+    that for the answers. Raises ConfigError where no Ray answers, or it does not let us in.
     """
     where = parse_address(address)
     silent = where is not None and not _check_port(address, where)
@@ -88,7 +89,7 @@ def check_address(
     try:
         said, found = json.loads(lines[-1])
     except (IndexError, ValueError):
-        said, found = ["Ray ended the attempt without a word"], []
+        said, found = ["Ray ended the attempt without a message"], []
     if said and silent and "failed to connect" in " ".join(said).lower():
         raise ConfigError(f"--address {address}: {_SILENT}: {EXPECTED}")
     if said:
@@ -99,7 +100,10 @@ def check_address(
 def _ask(
     address: str, asked: str, note: Callable[[str], None], join_s: float, ask_s: float
 ) -> list[str] | None:
-    """What the program that asks has said; None where it has not joined or not ended in time."""
+    """The lines of the program that joins and asks; None where it did not join or end in time.
+
+    asked: what it is to ask, as JSON. Other parameters are those of `check_address`.
+    """
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", _ASK, address, asked],
         stdin=subprocess.DEVNULL,
@@ -134,15 +138,16 @@ def _ask(
     finally:
         process.kill()
         process.wait()
-        listener.join()  # the pipe has come to its end
+        listener.join()  # the pipe is closed by now
         if process.stdout is not None:
             process.stdout.close()
 
 
 def _check_port(address: str, where: tuple[str, int]) -> bool:
-    """Whether something that speaks Ray's protocol answers; False where it says nothing.
+    """Whether something that speaks Ray's protocol answers; False where nothing is sent in time.
 
-    Raises `ConfigError` where nobody listens, and where it is a server of another kind.
+    where: host and port of `address`. Raises ConfigError where nothing listens there, or a server
+    of another kind does.
     """
     try:
         with socket.create_connection(where, CONNECT_S) as connection:
@@ -155,15 +160,17 @@ def _check_port(address: str, where: tuple[str, int]) -> bool:
         raise ConfigError(f"--address: no Ray cluster answers at {address}: {why}") from None
     if first and first[3:4] != _SETTINGS[3:4]:
         raise ConfigError(
-            f"--address {address}: something listens there, but it is no Ray head: {EXPECTED}"
+            f"--address {address}: something listens there, but it is not a Ray head: {EXPECTED}"
         )
     return bool(first)
 
 
 def _first_words(connection: socket.socket) -> bytes:
-    """What a server says to a client of Ray's, whose protocol is HTTP/2; nothing where it waits."""
+    """The first bytes that a server sends to a client of Ray, whose protocol is HTTP/2; empty where
+    it sends nothing.
+    """
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
-        return _SETTINGS  # it would say nothing before keys are exchanged
+        return _SETTINGS  # it would send nothing before keys are exchanged
     connection.settimeout(PROBE_S)
     try:
         connection.sendall(_PREFACE + _SETTINGS)
@@ -181,7 +188,7 @@ TOKEN = (
 
 
 def refusal(said: list[str]) -> str:
-    """What the exceptions of a failed attempt mean, the outermost first."""
+    """What the exceptions of a failed attempt to join mean, in one line; the outermost is first."""
     text = " ".join(said).lower()
     if re.search(r"token|unauthenticated|authenticat", text):
         return f"the cluster asks for a token: {TOKEN}"

@@ -1,7 +1,7 @@
-"""Ray's Jobs API, for a machine that reaches nothing of a cluster but the dashboard of its head.
+"""Ray's Jobs API, for a machine that can reach only the dashboard of a cluster's head.
 
-A search is submitted by Ray's own `ray job submit`. What is missing there is a way back for files:
-a job that writes the run folder into its log.
+A search is submitted by Ray's own `ray job submit`, which offers no way to get files back. So a
+further job writes the run folder into its log, from which it is read here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from search.machine import environment
 from search.machine.head import CONNECT_S, TOKEN
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"  # which `ray job` reads too
-EXPECTED = "expected that of the head's dashboard, http://HOST:8265"
+EXPECTED = "expected the address of the head's dashboard, http://HOST:8265"
 JOB_S, POLL_S = 300.0, 0.5
 
 _PACK = Path(__file__).with_name("pack_run.py").read_text(encoding="utf-8")
 
 
 def dashboard(address: str | None) -> str:
-    """The address of the dashboard: the one given, else that of the environment; ConfigError."""
+    """The address of the dashboard: the one given, or else the one in the environment.
+
+    Raises ConfigError where there is none, or where it is not the address of a server.
+    """
     found = address or os.environ.get(ADDRESS)
     if not found:
         raise ConfigError(f"--from is missing, and {ADDRESS} is not set: {EXPECTED}")
@@ -43,11 +46,11 @@ def dashboard(address: str | None) -> str:
 def archive_of(address: str, folder: str) -> bytes:
     """A zip archive of a run folder on the head of the cluster whose dashboard is at `address`.
 
-    Raises `ConfigError` where it can't be had.
+    Raises ConfigError where it cannot be fetched.
     """
     _check_port(address)
     environment.apply(joined=True)
-    os.environ[ADDRESS] = address  # to Ray it counts for more than what is passed
+    os.environ[ADDRESS] = address  # Ray prefers this to the address that it is passed
     import requests
     from ray.exceptions import AuthenticationError
 
@@ -61,7 +64,7 @@ def archive_of(address: str, folder: str) -> bytes:
 
 
 def _check_port(address: str) -> None:
-    """Raise `ConfigError` where nothing listens: Ray's client would wait without an end."""
+    """Raise ConfigError where nothing listens: Ray's client would wait forever."""
     parts = urlsplit(address)
     try:
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
@@ -86,7 +89,7 @@ def _output_of(entrypoint: str, address: str) -> str:
     try:
         while not (status := client.get_job_status(job)).is_terminal():
             if time.monotonic() > end:
-                raise ConfigError(f"{address}: the job {job} has not ended in {JOB_S:.0f} s")
+                raise ConfigError(f"{address}: the job {job} has not ended within {JOB_S:.0f} s")
             time.sleep(POLL_S)
     except BaseException:
         client.stop_job(job)
@@ -100,7 +103,10 @@ def _output_of(entrypoint: str, address: str) -> str:
 
 
 def unpacked(text: str, what: str) -> bytes:
-    """The archive in a job's log, as `pack_run` wrote it; `what` it is, for the `ConfigError`."""
+    """The archive in the log of a job, as `pack_run` wrote it. what: its name, for the message.
+
+    Raises ConfigError with the error that the job wrote, or where the archive is incomplete.
+    """
     before, end = _last_object(text.splitlines())
     if "error" in end:
         raise ConfigError(f"{what}: {end['error']}")
@@ -111,7 +117,7 @@ def unpacked(text: str, what: str) -> bytes:
         parts = []
     archive = b"".join(parts)
     if not archive or hashlib.sha256(archive).hexdigest() != end["sha256"]:
-        raise ConfigError(f"{what}: it did not arrive whole: try again")
+        raise ConfigError(f"{what}: it arrived incomplete: try again")
     return archive
 
 

@@ -1,6 +1,6 @@
-"""Ray as a search starts it: fewer servers, in a process group of their own, nothing counted.
+"""Ray as a search starts it: with fewer servers, each in a process group of its own, and quieter.
 
-Ray has options for none of these.
+Ray has no options for any of this.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 def without_idle_servers() -> Iterator[None]:
     """Within the block `ray.init` starts no autoscaler, log monitor or dashboard.
 
-    Of one machine nothing can be scaled, the search reads the log files itself, and with
-    `include_dashboard=False` the dashboard shows nothing, but is waited for. Together they take
-    260 MB and 3 to 4 s of a core's time at each start.
+    A single machine cannot be scaled, the search reads the log files itself, and the dashboard,
+    which with `include_dashboard=False` shows nothing, is still waited for. Together they take 260
+    MB and 3 to 4 s of a core's time at each start.
     """
     from ray._private.node import Node
     from ray._private.parameter import RayParams
@@ -39,10 +39,10 @@ def without_idle_servers() -> Iterator[None]:
 def servers_in_own_group() -> Iterator[None]:
     """Within the block each server that `ray.init` starts leads a process group of its own.
 
-    A signal for the whole group of this process, as `timeout` or `kill -- -GROUP` sends it, would
-    end Ray's servers and workers first, and with them this process before it could end in order.
-    The servers end with this process as before: Linux tells them of its death, and so does the
-    guard. Elsewhere Ray sweeps up by the group, which is left as it is.
+    A signal to the whole group of this process, as `timeout` or `kill -- -GROUP` sends, would end
+    Ray's servers and workers first, and with them this process, before it could end in order. The
+    servers still end with this process: Linux tells them of its death, and so does the guard. On
+    other systems Ray relies on the group to clean up, so there it is left as it is.
     """
     from ray._private import services
 
@@ -67,9 +67,7 @@ def without_counting_callbacks() -> Iterator[None]:
 
 @contextmanager
 def without_words_of_workers() -> Iterator[None]:
-    """Within the block Ray prints nothing about workers that died: it stands in the trials that
-    they ran, or that ran again.
-    """
+    """Within the block Ray prints nothing about workers that died: a trial's own record has it."""
     from ray._private import worker
 
     with _replaced(worker, "print_to_stdstream", lambda *_, **__: None):

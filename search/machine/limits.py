@@ -1,6 +1,7 @@
-"""What Ray needs of this process, and would end without: found out in one line before it starts.
+"""What Ray needs of this process to start: checked before, since Ray would just end without it.
 
-Python's level of optimization, values of Ray's own variables, and the system's limits on a process.
+It is Python's level of optimization, values of Ray's own variables, and the system's limits on a
+process.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections.abc import Mapping
 from recsys.errors import ConfigError
 from search.machine.memory import usable_memory
 
-# Fractions: Ray reads any number, and its servers end at one that is none.
+# Fractions: Ray accepts any number here, but its servers end at one that is not a fraction.
 _FRACTIONS = (
     "RAY_memory_usage_threshold",
     "RAY_local_fs_capacity_threshold",
     "RAY_object_spilling_threshold",
     "RAY_scheduler_spread_threshold",
 )
-# Reads all of Ray's variables as its servers do; a value that it can't read ends the process.
+# Reads all of Ray's variables as its servers do; a value that cannot be read ends the process.
 _READ = "from ray._raylet import Config; Config.initialize('')"
 _READ_S = 60.0
 FILES, FILES_PER_CORE = 64, 8
@@ -29,7 +30,7 @@ STORE_SHARE, ADDRESSES = 0.3, 2 << 30
 
 
 def check_python(optimize: int = sys.flags.optimize) -> None:
-    """Raises `ConfigError` where this Python leaves docstrings out: Ray puts its own together."""
+    """Raises ConfigError where this Python drops docstrings, from which Ray composes others."""
     if optimize >= 2:
         raise ConfigError(
             "PYTHONOPTIMIZE=2 (python -OO): Ray does not work without docstrings; expected 0 or 1"
@@ -37,7 +38,7 @@ def check_python(optimize: int = sys.flags.optimize) -> None:
 
 
 def check_variables(env: Mapping[str, str]) -> None:
-    """Raises `ConfigError` for a variable of Ray's own tuning with a value that ends Ray."""
+    """Raises ConfigError for a variable of Ray's own tuning whose value would end Ray."""
     for name in _FRACTIONS:
         if name in env and not _is_fraction(env[name]):
             raise ConfigError(f"{name}={env[name][:40]!r}: expected a number between 0 and 1")
@@ -47,7 +48,9 @@ def check_variables(env: Mapping[str, str]) -> None:
     others = {name: value for name, value in env.items() if name not in tuning}
     for name, value in tuning.items():
         if not _readable(others | {name: value}):
-            raise ConfigError(f"{name}={value[:40]!r}: expected a number, as Ray has it; unset it")
+            raise ConfigError(
+                f"{name}={value[:40]!r}: expected a number that Ray can read; unset it"
+            )
 
 
 def _is_fraction(text: str) -> bool:
@@ -69,17 +72,17 @@ def _readable(env: Mapping[str, str]) -> bool:
             timeout=_READ_S,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return True  # that says nothing about the variables
-    return done.returncode >= 0  # negative: a signal, as of C++ that gave up
+        return True  # a check that did not end says nothing about the variables
+    return done.returncode >= 0  # negative: a signal, such as an abort in C++
 
 
 def check_limits(
     cores: int, files: int | None = None, addresses: int | None = None, memory: int | None = None
 ) -> None:
-    """Raises `ConfigError` where a limit of the system (`ulimit`) is too small for Ray.
+    """Raises ConfigError where a limit of the system (`ulimit`) is too small for Ray.
 
-    files, addresses: the limits on open files and on bytes of address space, by default those of
-    this process; memory: of the machine.
+    cores: that Ray will use. files, addresses: the limits on open files and on bytes of address
+    space, by default those of this process. memory: bytes of the machine.
     """
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1] if files is None else files
     needed = FILES + FILES_PER_CORE * cores
@@ -92,7 +95,7 @@ def check_limits(
     needed = ADDRESSES + int(STORE_SHARE * (usable_memory() if memory is None else memory))
     if 0 <= addresses < needed:
         raise ConfigError(
-            f"a process may use {addresses / 2**30:.1f} GB of addresses here (ulimit -v), Ray "
+            f"a process may use {addresses / 2**30:.1f} GB of address space here (ulimit -v), Ray "
             f"needs {needed / 2**30:.1f} GB: raise it (ulimit -v unlimited), or ask the batch "
             "system for more"
         )

@@ -9,7 +9,7 @@ from search.machine.cgroups import least_limit
 
 
 def usable_memory(root: Path = Path("/"), physical: int | None = None) -> int:
-    """Bytes for all that runs here: the machine's memory, or the least that a cgroup allows.
+    """Bytes for everything that runs here: the machine's memory, or less if a cgroup says so.
 
     `root` (the parent of /proc and /sys) and `physical` are for tests.
     """
@@ -20,7 +20,7 @@ def usable_memory(root: Path = Path("/"), physical: int | None = None) -> int:
 
 
 def _limit_v2(folder: Path) -> float:
-    return int((folder / "memory.max").read_text())  # "max", no limit, is no number
+    return int((folder / "memory.max").read_text())  # ValueError for "max", which is no limit
 
 
 def _limit_v1(folder: Path) -> float:

@@ -1,8 +1,8 @@
 """The machines of a cluster: which of them can work for this search, and why others cannot.
 
-A node is good if it imports what is sent to it with the versions of the packages that the driver
-has: others would give other numbers, or none. A bad node is left out, and said; the search is
-refused only where no node is good.
+A node is good if it can import what is sent to it, and has the driver's versions of the packages:
+with others, numbers would differ or nothing would run. A bad node is left out with a note; the
+search is refused only if no node is good.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from importlib.metadata import version
 from recsys.errors import ConfigError
 from search.paths import COMMAND, INSTALLED
 
-# What numbers and pickles depend on; the rest only has to be there.
+# Packages whose versions numbers and pickles depend on; all others only have to be there.
 PACKAGES = ("ray", "torch", "numba", "numpy", "scipy", "pandas", "pydantic", "optuna")
-# What the tasks of a search are imported from.
+# The modules that the tasks of a search are imported from.
 MODULES = ("search.tune.worker", "search.tune.probe", "search.stages.test")
 LABEL = "ray.io/node-id"
 
@@ -26,8 +26,8 @@ LABEL = "ray.io/node-id"
 class ClusterNode:
     """A machine of the cluster, with what a task has found on it.
 
-    cpus, gpus, memory (bytes): what Ray gives away there. cuda: how many GPUs torch sees. error:
-    why nothing could be found out, or imported.
+    cpus, gpus, memory (bytes): what Ray offers there. python, versions: of Python and of packages.
+    cuda: how many GPUs torch sees. error: why the task could not run, or not import something.
     """
 
     id: str
@@ -43,14 +43,14 @@ class ClusterNode:
 
     @property
     def title(self) -> str:
-        """Its name, with its address where that is another."""
+        """Its name, with its address where that differs."""
         return self.name if self.name == self.address else f"{self.name} ({self.address})"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where trials may run. excluded: ids of nodes that are left out. lines: why, a line each.
-    memory: bytes that the node with most of it gives away; None where no node is known.
+    """Where trials may run. excluded: ids of nodes that are left out. lines: why, one for each.
+    memory: bytes that the node with the most memory offers; None where no node is known.
     """
 
     excluded: tuple[str, ...] = ()
@@ -59,12 +59,12 @@ class Place:
 
     @property
     def selector(self) -> dict[str, str] | None:
-        """For Ray's scheduler; None where every node is good."""
+        """The label selector for Ray's scheduler; None where every node is good."""
         return {LABEL: f"!in({', '.join(self.excluded)})"} if self.excluded else None
 
 
 def own_versions() -> dict[str, str]:
-    """Those of the driver."""
+    """The driver's versions of the packages that numbers and pickles depend on."""
     return {name: version(name) for name in PACKAGES}
 
 
@@ -73,11 +73,12 @@ def trouble(
 ) -> str | None:
     """Why a node cannot work, in one line with what to do; None where it can.
 
-    mine: the driver's versions. cuda: whether trials are to train on GPUs. python: the driver's.
+    mine: the driver's versions, by package. cuda: whether trials train on GPUs. python: the
+    driver's version of Python, None for that of this process.
     """
     ours, theirs = python or platform.python_version(), node.python
     if theirs and theirs.split(".")[:2] != ours.split(".")[:2]:
-        return f"has Python {theirs}, the driver has {ours}: start its Ray from a Python like that"
+        return f"has Python {theirs}, the driver has {ours}: start its Ray with that version"
     for name, expected in mine.items():
         found = node.versions.get(name, "") if node.versions else expected
         if found is None:
@@ -89,7 +90,7 @@ def trouble(
     if cuda and node.gpus and not node.cuda:
         return (
             f"has {node.gpus:g} GPUs for Ray, but torch sees none there: install a torch for its "
-            "CUDA, or say --device cpu"
+            "CUDA, or use --device cpu"
         )
     return None
 
@@ -104,7 +105,7 @@ def install_there() -> str:
 def cannot_run(error: str) -> str:
     """What is said of a machine on which a task ended with this error, in one line."""
     what = " ".join(error.split())[:300]
-    todo = install_there() if "ModuleNotFoundError" in what else "its Ray's log files say more"
+    todo = install_there() if "ModuleNotFoundError" in what else "see the log files of Ray there"
     return f"cannot run a task ({what}): {todo}"
 
 
@@ -116,7 +117,10 @@ def _public(text: str) -> str:
 def sift(
     nodes: Iterable[ClusterNode], check: Callable[[ClusterNode], str | None]
 ) -> tuple[list[ClusterNode], list[ClusterNode], list[str]]:
-    """The good nodes, the bad ones, and a line for each of those."""
+    """The good nodes, the bad ones, and a line for each bad one.
+
+    check: says why a node is bad, None for a good one.
+    """
     good: list[ClusterNode] = []
     bad: list[ClusterNode] = []
     lines: list[str] = []
@@ -132,9 +136,11 @@ def sift(
 def choose(
     address: str, nodes: Sequence[ClusterNode], *, cuda: bool, gpus: bool
 ) -> tuple[list[ClusterNode], Place]:
-    """The nodes that can work. Raises `ConfigError` where there are some, and none of them can.
+    """The nodes that can work, and the Place that they make. Raises ConfigError where there are
+    nodes but none can work, and where trials need a GPU and there is none.
 
-    cuda: trials train on GPUs, whatever that takes. gpus: they ask Ray for some.
+    address: for messages. cuda: whether trials must train on GPUs. gpus: whether they ask Ray for
+    any.
     """
     mine = own_versions()
     good, bad, lines = sift(nodes, lambda node: trouble(node, mine, cuda=gpus))

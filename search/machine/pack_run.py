@@ -1,8 +1,8 @@
-"""A program of its own, which `jobs.py` has run on the head: writes a run folder to stdout.
+"""A program of its own, which `jobs.py` runs on the head: writes a run folder to stdout.
 
-Nothing of the project is imported here, since the head need not have it. What a job writes is all
-that comes back from the head, as text: lines of base64, and then one of JSON which says how many
-there are, with the SHA-256 of the archive that they make, or what is wrong.
+Nothing of the project is imported here, since the head need not have it. Only text comes back from
+the head, namely what a job prints: lines of base64, and then one of JSON with their number and the
+SHA-256 of the archive that they make, or with what is wrong.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ LIMIT = 256 << 20  # bytes: dashboard and client hold all of it in memory, sever
 
 
 def pack(folder: Path, archive: Any) -> None:
-    """A zip archive of all files of `folder`. One that vanishes meanwhile is left out.
+    """Write a zip archive of all files of `folder` to the file object `archive`. A file that
+    vanishes meanwhile is left out.
 
-    The journal is last: what it says of the other files has been written before it is read.
+    The journal comes last, so that all files that it mentions are in the archive.
     """
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     with zipfile.ZipFile(
@@ -38,7 +39,7 @@ def pack(folder: Path, archive: Any) -> None:
 
 
 def lines(folder: Path, limit: int = LIMIT) -> Iterator[str]:
-    """What is written, line by line."""
+    """The lines to print for a run folder. limit: the most bytes of an archive."""
     if not folder.is_absolute():
         yield json.dumps({"error": "expected the absolute path of a run folder on the head"})
         return
@@ -49,7 +50,7 @@ def lines(folder: Path, limit: int = LIMIT) -> Iterator[str]:
         with tempfile.TemporaryFile() as archive:
             pack(folder, archive)
             if (size := archive.tell()) > limit:
-                why = f"{size >> 20} MB, at most {limit >> 20} MB come this way: copy it from there"
+                why = f"{size >> 20} MB, at most {limit >> 20} MB can be fetched: copy it instead"
                 yield json.dumps({"error": why})
                 return
             archive.seek(0)

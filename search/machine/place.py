@@ -20,14 +20,14 @@ from search.record.settings import Settings
 
 @dataclass(frozen=True)
 class Capacity:
-    """Cores in all and of the largest machine, and GPUs."""
+    """Cores in all, cores of the largest machine, and GPUs in all."""
 
     cpus: int
     largest: int
     gpus: float
 
     def check(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> None:
-        """Raises `ConfigError` for a trial that asks for more than there is."""
+        """Raises ConfigError for a trial that asks for more than there is."""
         if cpus_per_trial > self.cpus:
             raise ConfigError(f"--cpus-per-trial {cpus_per_trial}: there are {self.cpus} CPU cores")
         if cpus_per_trial > self.largest:
@@ -41,10 +41,11 @@ class Capacity:
 
 
 def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
-    """Ray's environment, folder, address and storage, nodes, cores and GPUs.
+    """Check Ray's environment, folder, storage and nodes, and that a trial fits; returns where
+    trials may run.
 
-    From here on the environment is the one that Ray is to see: nothing imports Ray before.
-    Raises `ConfigError`.
+    settings: of the run. note: called with lines for the user. From here on the environment is the
+    one that Ray is to see, so Ray must not be imported before. Raises ConfigError.
     """
     check_python()
     check_variables(os.environ)
@@ -60,7 +61,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         asks = settings.gpus_per_trial > 0
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
-            note(f"note: {line}; it is left out")
+            note(f"note: {line}; this node is left out")
         there = Capacity(
             int(sum(node.cpus for node in good)),
             int(max((node.cpus for node in good), default=0)),
@@ -79,7 +80,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
 
 
 def gpus_here(asked: float) -> float:
-    """How many GPUs torch sees on this machine; not looked at where none are asked for."""
+    """How many GPUs torch sees on this machine; 0, without a look, where none are `asked` for."""
     if asked <= 0:
         return 0.0
     import torch

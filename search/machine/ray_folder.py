@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recsys.errors import ConfigError
 
-# The longest of the sockets, in a session's folder; a process id has at most 7 digits.
+# The longest path of a socket below Ray's folder; a process id has at most 7 digits.
 _SOCKET = "/session_2026-11-25_20-59-58_344304_4194304/sockets/plasma_store"
 _SOCKET_MAX = 103  # bytes of a socket's path: 107 on Linux, 103 elsewhere
 NEEDED = 20 << 20  # bytes: logs and a little data; a long search with many workers needs 60 MB
@@ -28,7 +28,7 @@ HINT = "or put Ray's files elsewhere: RAY_TMPDIR=DIR"
 
 @dataclass(frozen=True)
 class RayFolder:
-    """Ray's folder, to hold a folder of each session, and a line where it is not the usual one."""
+    """Ray's folder, which holds a folder per session. note: a line if it is not the usual one."""
 
     path: Path
     note: str | None = None
@@ -37,8 +37,8 @@ class RayFolder:
 def choose(env: Mapping[str, str], cwd: Path, fallback: str = FALLBACK) -> RayFolder:
     """The folder `ray` in RAY_TMPDIR, else in TMPDIR, else in /tmp.
 
-    Under a base whose sockets' paths would be too long /tmp is taken instead. Raises
-    `ConfigError` where that is too long as well, which takes a strange machine.
+    env: the environment. cwd: what a relative path starts from. Where the paths of sockets would be
+    too long, `fallback` is taken instead. Raises ConfigError where they are too long there as well.
     """
     name = next((n for n in ("RAY_TMPDIR", "TMPDIR") if env.get(n)), None)
     base = cwd / env[name] if name else Path(fallback)
@@ -57,9 +57,9 @@ def _fits(folder: Path) -> bool:
 
 
 def usable(folder: RayFolder) -> RayFolder:
-    """`folder`, made and checked for room; in place of another user's, one of our own beside it.
+    """`folder`, made and checked for room; if it is another user's, one of our own beside it.
 
-    Raises `ConfigError` that names the place that is full, read-only or no folder.
+    Raises ConfigError, naming the place, if it is full, read-only or not a folder.
     """
     try:
         check(folder.path)
@@ -68,16 +68,16 @@ def usable(folder: RayFolder) -> RayFolder:
         if not _fits(own):
             raise
         check(own)
-        return RayFolder(own, f"Ray's files are in {own}: {folder.path} belongs to somebody else")
+        return RayFolder(own, f"Ray's files are in {own}: {folder.path} belongs to another user")
     return folder
 
 
 class ForeignError(ConfigError):
-    """Ray's folder belongs to somebody who lets nobody else in."""
+    """Ray's folder belongs to another user, who lets nobody else in."""
 
 
 def check(path: Path) -> None:
-    """Make the folder and write a little into it. Raises `ConfigError`, one line."""
+    """Make the folder and write a little into it. Raises ConfigError where that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
@@ -106,12 +106,12 @@ def _refusal(path: Path, error: OSError) -> ConfigError:
 
 
 def sessions_of(folder: Path, pid: int) -> list[Path]:
-    """Folders of the sessions that a driver began, the newest last."""
+    """Folders of the sessions that the driver with process id `pid` began, the newest last."""
     return sorted(folder.glob(f"session_*_{pid}"))
 
 
 def remove_session(session: Path) -> None:
-    """Remove a session's folder, which has to be ours, and the link to the latest if it is that."""
+    """Remove the folder of a session of ours, and the link to the latest if it points there."""
     latest = session.parent / "session_latest"
     with suppress(OSError):
         if latest.is_symlink() and latest.readlink() == session:

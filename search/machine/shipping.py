@@ -1,7 +1,7 @@
 """The project's own code, sent to the workers of a cluster that is joined.
 
 Ray names a package by the digest of its content, keeps it on the head and unpacks it on each node
-once: what runs there is what the driver is, whatever is or is not installed on that machine.
+once: so a node runs the driver's code, whatever is or is not installed there.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from search.paths import CODE, SPACES
 
 PACKAGES = ("recsys", "search")
 EXCLUDED = ("__pycache__", "*.pyc", "*.nbi", "*.nbc")
-LIMIT = 16 << 20  # bytes; the two packages have less than 2 MB
+LIMIT = 16 << 20  # bytes; the two packages take less than 2 MB
 
 
 def shipped(worker: Mapping[str, str], code: Path = CODE) -> dict[str, Any]:
     """Ray's `runtime_env` for machines that need not have the project.
 
-    `worker`: variables of the workers. Raises `ConfigError` where the code has become very large.
+    worker: environment variables of the workers. Raises ConfigError where the code is too large.
     """
     folders = [code / name for name in PACKAGES]
     for folder in folders:
         if (size := size_of(folder)) > LIMIT:
             raise ConfigError(
-                f"{folder}: {size >> 20} MB, which would be sent to every node: expected code "
-                f"alone, at most {LIMIT >> 20} MB"
+                f"{folder}: {size >> 20} MB would be sent to every node: expected nothing but "
+                f"code, at most {LIMIT >> 20} MB"
             )
     return {
         "env_vars": dict(worker),
@@ -41,7 +41,7 @@ def shipped(worker: Mapping[str, str], code: Path = CODE) -> dict[str, Any]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of what is sent of a folder."""
+    """Bytes of the files of a folder that are sent."""
     files = (
         Path(root) / name
         for root, _, names in os.walk(folder)
@@ -55,8 +55,8 @@ def size_of(folder: Path) -> int:
 def script_elsewhere() -> Iterator[None]:
     """Within the block Ray does not see where the program lies.
 
-    It would put that folder before all others on the path of the workers, and where another
-    version of the project lies there, on that machine, they would import that.
+    It would put that folder first on the path of the workers, and if another version of the project
+    lies in the same place on their machine, they would import that.
     """
     before, sys.argv = sys.argv, [str(SPACES / "search")]
     try:

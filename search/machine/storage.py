@@ -1,7 +1,7 @@
 """`--storage`: where Ray Tune keeps its records, checked before anything starts.
 
 A place on this machine is tried by writing there. Another file system (s3://, gs://) is tried by a
-process of its own, which can be given up: its libraries may wait for minutes.
+separate process, which can be given up: its libraries may wait for minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recsys.errors import ConfigError
 PATIENCE_S = 30.0
 EXPECTED = "expected a folder, or a URI such as s3://bucket/folder, that every machine can write to"
 
-# Writes a file where the run will write, and takes it away; the last line says what was wrong.
+# Writes a file where the run will write, and deletes it; the last line says what went wrong.
 _TRY = """
 import sys, uuid
 from pyarrow import fs
@@ -36,9 +36,9 @@ except Exception as error:
 
 
 def resolve_storage(storage: str) -> str:
-    """A folder of this machine as an absolute path (`~` and file:// too), a URI as it is.
+    """A folder of this machine, also with `~` or file://, as an absolute path; other URIs as given.
 
-    Raises `ConfigError` for what is neither.
+    Raises ConfigError for anything else.
     """
     if not storage.strip():
         raise ConfigError(f"--storage {storage!r}: {EXPECTED}")
@@ -58,7 +58,9 @@ def is_local(storage: str) -> bool:
 
 
 def check_storage(storage: str, patience_s: float = PATIENCE_S) -> None:
-    """Write a little there. Raises `ConfigError`, one line."""
+    """Write a little there. patience_s: seconds to wait for another file system. Raises ConfigError
+    where it fails.
+    """
     if is_local(storage):
         try:
             Path(storage).mkdir(parents=True, exist_ok=True)
@@ -86,5 +88,5 @@ def check_storage(storage: str, patience_s: float = PATIENCE_S) -> None:
             f"--storage {storage}: no answer within {patience_s:.0f} s: {EXPECTED}"
         ) from None
     if done.returncode:
-        why = (done.stdout.strip().splitlines() or ["the check itself died"])[-1]
+        why = (done.stdout.strip().splitlines() or ["the check itself failed"])[-1]
         raise ConfigError(f"--storage {storage}: {why}: {EXPECTED}")

@@ -1,4 +1,4 @@
-"""How busy this machine is, all programs together: processors and memory, from /proc."""
+"""How busy this machine is with all its programs: processors and memory, from /proc."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FIRST_S = 5.0
-SHARE = 1 / 200  # of the time so far: a look that often leaves a few hundred values of any run
+SHARE = 1 / 200  # of the time so far, between two looks: a few hundred values for any run
 
 
 @dataclass(frozen=True)
 class Usage:
-    """In the meaning of MLflow's own system metrics; cpu_percent: of all cores together."""
+    """Usage as MLflow's own system metrics define it. cpu_percent: of all cores together."""
 
     cpu_percent: float
     memory_mb: float
@@ -22,8 +22,8 @@ class Usage:
 
 
 class Meter:
-    """Reads the counters of the kernel. root: the parent of /proc. Raises OSError, ValueError and
-    KeyError where there are none.
+    """Reads the counters of the kernel. root: the parent of /proc. Raises OSError, ValueError or
+    KeyError where the system has no such counters.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -32,7 +32,7 @@ class Meter:
         self.read()
 
     def read(self) -> Usage:
-        """What was used since the last look (processors), and is now (memory)."""
+        """The use of processors since the last look, and of memory now."""
         busy, everything = self._times()
         spent = everything - self._before[1]
         share = (busy - self._before[0]) / spent if spent > 0 else 0.0
@@ -48,7 +48,7 @@ class Meter:
         )
 
     def _times(self) -> tuple[int, int]:
-        """(busy, all) in ticks; time for guests is in that of users already."""
+        """(busy, all) in ticks; the time of guests is already part of that of users."""
         name, *ticks = self._stat.read_text().split("\n", 1)[0].split()
         assert name == "cpu"
         user, nice, system, idle, iowait, *others = map(int, ticks[:8])
@@ -69,7 +69,7 @@ class Watch:
         while not self._over.wait(max(self._first_s, SHARE * (time.monotonic() - began))):
             try:
                 self._seen(self._meter.read())
-            except Exception:  # a full disk, say, of which the search itself will tell
+            except Exception:  # such as a full disk, which the search itself will report
                 return
 
     def __enter__(self) -> Watch:

@@ -1,7 +1,7 @@
-"""Workers that do not start: noticed, reported in one line with the cause, and given up in the end.
+"""Workers that do not start: noticed, reported in one line with the cause, and finally given up.
 
-Ray silently restarts a worker that dies before it can report, again and again; what it died of is
-in the log files of Ray's session.
+Ray silently restarts a worker that dies before it can report, again and again; the cause is in the
+log files of Ray's session.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SAY_AFTER_S, SAY_AGAIN_S = 25.0, 60.0
-# A worker imports numba and torch: minutes, where many start at once from a slow disk.
+# A worker imports numba and torch, which takes minutes if many start at once from a slow disk.
 GIVE_UP_KNOWING_S, GIVE_UP_S = 120.0, 300.0
 GIVE_UP_CLUSTER_S = 1800.0  # a cluster may have to start machines first, or be busy with others
 _TAIL = 1 << 16
 _PREFIX = re.compile(r"^\[[^\]]*\] *(?:\([^)]*\) *)?(?:\S+\.(?:cc|h|py):\d+: *)?")
 
 
-# An error in a log of Ray's servers, and what comes after one that ended a server: its stack.
+# An error in a log of Ray's servers, and no line of the stack that follows one that ended a server.
 _LEVEL = r".* (?:E|C|F) \d+ .*"
 _NO_FRAME = r"(?!.*(?:0x[0-9a-f]{6,}|\*\*\* |PC: @))"
 _BOILERPLATE = re.compile(r"^An unexpected system state has occurred\..*?(?=Check failed|$)")
@@ -33,11 +33,11 @@ class NoWorkersError(Exception):
 
 @dataclass
 class Patience:
-    """How long nothing may run: a line is printed after a while, and later the search ends.
+    """How long nothing may run: after a while the user gets a line, and later the search ends.
 
-    On a cluster, where that is much later, the line is repeated.
-
-    `note` says a line, `trouble` gives the cause as far as it is known.
+    On a cluster, where that is much later, the line is repeated. note: shows the user a line.
+    trouble: gives the cause, if it is known. joined: whether this is a cluster. clock: in seconds.
+    since: since when nothing runs.
     """
 
     note: Callable[[str], None]
@@ -45,11 +45,14 @@ class Patience:
     joined: bool = False
     clock: Callable[[], float] = time.monotonic
     since: float | None = None
-    _said: float | None = None  # when
+    _said: float | None = None  # when the last line was shown
     _looked: float = field(default=0.0)
 
     def look(self, running: bool) -> str | None:
-        """To be called repeatedly; returns the reason, in one line, once it is time to give up."""
+        """Call this repeatedly; returns the reason, in one line, once it is time to give up.
+
+        running: whether anything runs now.
+        """
         now = self.clock()
         if running or self.since is None:
             self.since, self._said = now, None
@@ -73,7 +76,10 @@ class Patience:
 
 
 def trouble_in(logs: Path | None) -> str | None:
-    """The last error in the log files of Ray's session that keeps workers from starting, if any."""
+    """The last error in the log files of Ray's session that keeps workers from starting, if any.
+
+    logs: their folder.
+    """
     if logs is None:
         return None
     for pattern, wanted in (
@@ -103,14 +109,16 @@ def start_trouble(logs: Path) -> str | None:
 
 
 def tail(file: Path) -> str:
-    """The last part of a log, which may be long; OSError where it cannot be read."""
+    """The last part of a log, which may be long. Raises OSError where it cannot be read."""
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - _TAIL))
         return stream.read().decode(errors="replace")
 
 
 def last_line(text: str, wanted: str) -> str | None:
-    """The last line that looks like `wanted`, without time, process and place in Ray's code."""
+    """The last line that matches the pattern `wanted`, without its time, process and place in Ray's
+    code.
+    """
     for line in reversed(text.splitlines()):
         if re.match(wanted, line):
             return " ".join(_PREFIX.sub("", line).split())[:300]
@@ -118,15 +126,15 @@ def last_line(text: str, wanted: str) -> str | None:
 
 
 def cause_of(error: BaseException) -> str:
-    """One line on why a worker was lost: the same words for the same cause, to be counted."""
+    """Why a worker was lost, in one line: the same cause gives the same words, to be counted."""
     inner = getattr(error, "cause", None)
     if isinstance(inner, BaseException):
         return f"{type(inner).__name__}: {inner}"
     text = str(error)
     if "running low on memory" in text:
         limit = re.search(r"threshold of \d+B \((\d+(?:\.\d+)?)%", text)
-        above = f" above {float(limit[1]):.3g}%" if limit else ""
-        return f"the worker was ended by Ray: this machine's memory is in use{above}"
+        use = f"above {float(limit[1]):.3g}%" if limit else "too high"
+        return f"the worker was ended by Ray: this machine's memory use is {use}"
     if "creation task" in text or type(error).__name__ == "RuntimeEnvSetupError":
         raised = last_line(text, r"^\s*[\w.]*(?:Error|Exception)\b.*")
         if raised is not None:

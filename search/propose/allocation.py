@@ -1,11 +1,11 @@
-"""Which method the next trial is of, where a space holds several.
+"""Which method the next trial uses, where a space holds several.
 
 A sampler that draws the method with everything else learns slowly which methods are good, since
 each has parameters of its own. Here every method is searched on its own, and the trials are dealt
 out among them: most to the one that is ahead, fewer to one that has stopped getting better, some
-to all. Where time is what limits a search, the shares are of its cost and not of its trials, so
-that a method of seconds is not kept waiting by one of minutes. Nothing is random and nothing
-depends on a clock: the same results give the same next method.
+to all. Where time limits a search, the shares are of its time rather than of its trials, so that a
+method whose trials take seconds is not kept waiting by one whose trials take minutes. Nothing is
+random and nothing depends on a clock: the same results give the same next method.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from search.space.spec import SearchSpec
 
 FIRST = 3  # trials of each method before any is preferred
 STALE = 8  # trials without a better one that halve a method's share
-PLACES, PLACES_OF_BLEND = 1, 2  # by value, that halve a share; a blend wants several good methods
-BEHIND = 0.05  # of the best value: a method so far below it has half a share
+PLACES, PLACES_OF_BLEND = 1, 2  # places lost that halve a share; a blend wants several good methods
+BEHIND = 0.05  # part of the best value: a method that far below it has half a share
 MOST_HALVINGS = 8  # nobody's share falls to nothing
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a search can afford and is after. first: trials of each method before any is preferred.
-    places: how many places by value halve a method's share. costs: of a trial of each method, in
-    any unit; 1 for all where trials are what is limited.
+    """What a search can afford and what it is after.
+
+    first: trials of each method before any is preferred. places: how many places further down, by
+    best value, halve a method's share. costs: what one trial of each method costs, in any unit; 1
+    for every method where the number of trials is the limit.
     """
 
     first: int = FIRST
@@ -36,25 +38,25 @@ class Terms:
     costs: Mapping[str, float] = field(default_factory=dict)
 
     def cost(self, name: str) -> float:
-        """Of a trial of the method `name`, in the unit of `costs`."""
+        """What one trial of the method `name` costs, in the unit of `costs`."""
         return self.costs.get(name, 1.0)
 
 
 def terms_of(spec: SearchSpec) -> Terms:
-    """Those of a space, where no time limits its trials."""
+    """The terms of a space whose trials no time budget limits."""
     return Terms(places=PLACES_OF_BLEND if spec.blend else PLACES)
 
 
 @dataclass
 class MethodTrials:
-    """The trials of a method that have ended, in order of their numbers, whatever ends first."""
+    """The ended trials of a method, ordered by number and not by when they ended."""
 
     _numbers: list[int] = field(default_factory=list)
-    _best: tuple[float, int] = (-math.inf, 0)  # value, -number: of equals the first
+    _best: tuple[float, int] = (-math.inf, 0)  # value, -number: the first of equals
 
     @staticmethod
     def of(values: Iterable[float | None]) -> MethodTrials:
-        """Of trials 0, 1, 2, ..."""
+        """From the values of trials 0, 1, 2, ..., None for a failed one."""
         made = MethodTrials()
         for number, value in enumerate(values):
             made.add(number, value)
@@ -76,7 +78,7 @@ class MethodTrials:
 
     @property
     def waited(self) -> int:
-        """Trials since the one that is the best."""
+        """How many trials came after the best one."""
         return len(self) - bisect_right(self._numbers, -self._best[1])
 
 
@@ -89,11 +91,12 @@ def next_method(
     running: Mapping[str, int],
     terms: Terms = Terms(),  # it cannot be changed
 ) -> str:
-    """The method that is furthest behind its share of what was spent; of equals the first.
+    """The method that is furthest behind its share of what was spent; the first of equals.
 
-    running: how many trials of a method run now. Method number r by its best value (from 0) has a
-    share of 2^(-r / places), halved for every `STALE` trials since its best one, and for every
-    `BEHIND` that its best value is below the best of all.
+    methods: their names. ended: by name, the ended trials of each. running: by name, how many
+    trials are running now. The method ranked r by its best value (from 0) has a share of
+    2^(-r / places), halved for every `STALE` trials since its best one, and for every `BEHIND` that
+    its best value is below the best of all.
     """
     begun = {name: len(ended.get(name, NOTHING)) + running.get(name, 0) for name in methods}
     if min(begun.values()) < terms.first:
@@ -113,7 +116,7 @@ def shares(
 ) -> dict[str, float]:
     """What each method is worth compared with the others; see `next_method`."""
     found = {name: ended.get(name, NOTHING) for name in methods}
-    ranked = sorted(methods, key=lambda name: -found[name].best)  # stable: of equals the first
+    ranked = sorted(methods, key=lambda name: -found[name].best)  # stable: the first of equals
     top = found[ranked[0]].best
 
     def halvings(name: str) -> float:

@@ -15,7 +15,7 @@ from search.space.spec import SearchSpec
 
 
 def distribution(param: Param) -> BaseDistribution:
-    """The one translation of a domain into Optuna's terms."""
+    """The domain of a parameter in Optuna's terms; nothing else translates one."""
     match param.domain:
         case Choice(options=options):
             return CategoricalDistribution(options)
@@ -30,7 +30,7 @@ def distribution(param: Param) -> BaseDistribution:
 
 
 def only_value(domain: BaseDistribution) -> Value:
-    """The value of a distribution that has one."""
+    """The value of a distribution that has only one."""
     if isinstance(domain, CategoricalDistribution):
         return domain.choices[0]
     assert isinstance(domain, IntDistribution | FloatDistribution)
@@ -38,7 +38,7 @@ def only_value(domain: BaseDistribution) -> Value:
 
 
 def suggest(spec: SearchSpec, trial: Trial) -> dict[str, Value]:
-    """The active parameters of a trial; those that are not active never reach the sampler."""
+    """The active parameters of a trial; the sampler is never asked for an inactive one."""
 
     def ask(param: Param) -> Value:
         match distribution(param):

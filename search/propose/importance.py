@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 MIN_TRIALS = 8
 
 
-# Times that trials are drawn again for an interval, and trials in all of these.
+# How many times trials are resampled for the intervals, and the most trials in all these samples.
 DRAWS, DRAWN = 40, 8_000
 
 
@@ -22,8 +22,8 @@ DRAWS, DRAWN = 40, 8_000
 class Shares:
     """Share of each parameter in what made trials good, largest first, adding up to 1.
 
-    intervals: the middle nine tenths of each share where the trials are drawn again with
-    replacement: how much of it hangs on single trials.
+    intervals: the middle nine tenths of each share over trials resampled with replacement, which
+    shows how much of it depends on single trials.
     """
 
     shares: dict[str, float]
@@ -31,11 +31,11 @@ class Shares:
 
 
 def importance(study: Study, rng: np.random.Generator) -> Shares:
-    """What mattered, by PED-ANOVA (Watanabe, Bansal, Hutter, 2023), which compares where the best
-    trials lie with where all lie, and knows conditional parameters.
+    """Which parameters mattered, by PED-ANOVA (Watanabe, Bansal, Hutter, 2023), which compares
+    where the best trials lie with where all lie, and can handle conditional parameters.
 
-    All trials count: one that was stopped early with the last value it had, which was too low. With
-    fewer than 8 trials that have a value, or where all scored the same, nothing can be said.
+    All trials with a value count; one that was stopped early counts with its last value, which is
+    too low. With fewer than 8 such trials, or where all scored the same, the result is empty.
     """
     told = [trial for t in study.get_trials(deepcopy=False) if (trial := _with_value(t))]
     shares = _shares(told)
@@ -52,7 +52,7 @@ def importance(study: Study, rng: np.random.Generator) -> Shares:
 
 
 def _with_value(trial: FrozenTrial) -> FrozenTrial | None:
-    """A trial as one that came to its end, with the last value that it had; None without one."""
+    """The trial as if it had completed with its last value; None where it has no value."""
     if trial.state == TrialState.COMPLETE:
         return trial
     if trial.state != TrialState.PRUNED or not trial.intermediate_values:

@@ -24,12 +24,13 @@ from search.space.spec import SearchSpec
 class Memory:
     """The trials of a space as its sampler sees them: all, until they are many.
 
-    What TPE needs for a proposal grows with the trials, to a fifth of a second at 5,000. Where
-    `LIMIT` have ended, `KEPT` are remembered: a fifth of them the best, the others an even part
-    of the rest, so that it still knows where bad ones lie. Trials have their number in the run.
+    The time that TPE needs for a proposal grows with the trials, to a fifth of a second at 5,000.
+    Once `LIMIT` have ended, `KEPT` are remembered: a fifth of them the best, the others an even
+    part of the rest, so that it still knows where bad ones lie. Trials have their number in the
+    run.
 
-    TPE counts a running trial among the bad ones. Of more than `SHOWN` it sees the first that many;
-    each of the others once it has ended (ADR 179).
+    TPE counts a running trial among the bad ones. It sees the first `SHOWN` of the running trials,
+    and each of the others once it has ended (ADR 179).
     """
 
     def __init__(self, spec: SearchSpec, startup: int) -> None:
@@ -48,7 +49,7 @@ class Memory:
         return memory
 
     def add_all(self, ended: Iterable[StudyTrial]) -> None:
-        """Trials that have ended, in order: what would be left of them if each came by itself."""
+        """Take in ended trials, in order; remembers the same as if they had come one at a time."""
         self._add(frozen_trial(self._spec, trial, "the search") for trial in ended)
 
     def _add(self, ended: Iterable[FrozenTrial]) -> None:
@@ -61,7 +62,7 @@ class Memory:
         self._ended = len(kept)
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
-        """A trial with these parameters."""
+        """Trial `number`, with these parameters, starts to run."""
         if len(self._open) >= SHOWN:
             self._hidden[number] = StudyTrial(number, dict(params), State.RUNNING)
             return
@@ -90,14 +91,14 @@ class Memory:
         return params
 
     def report(self, number: int, step: int, value: float) -> None:
-        """An intermediate value of a trial that was begun."""
+        """A begun trial reported an intermediate value, after `step` epochs."""
         if (hidden := self._hidden.get(number)) is not None:
             self._hidden[number] = replace(hidden, steps=(*hidden.steps, (step, value)))
         else:
             self._open[number].report(value, step)
 
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
-        """How a trial that was begun ended."""
+        """A begun trial ended in `state`, with `value`, or because of `cause`."""
         if (hidden := self._hidden.pop(number, None)) is not None:
             ended = replace(hidden, state=state, value=value, error=cause)
             self._study.add_trial(frozen_trial(self._spec, ended, "the search"))
@@ -127,7 +128,9 @@ LIMIT, KEPT, SHOWN = 900, 600, 256
 
 
 def remembered(ended: list[FrozenTrial], most: int) -> list[FrozenTrial]:
-    """`most` of some trials in their order: a fifth the best, the others evenly from the rest."""
+    """At most `most` of the `ended` trials, in their order: a fifth of them the best, the others
+    spread evenly over the rest.
+    """
 
     def rank(trial: FrozenTrial) -> tuple[int, int, float]:
         values = trial.intermediate_values

@@ -27,8 +27,9 @@ class Methods:
         make: Callable[[SearchSpec], Proposer],
         terms: Terms,
     ) -> None:
-        """`trials`: those that have ended count, in order of their numbers. make: the proposer of
-        one method, from its part of the space.
+        """trials: of the run; only ended ones count, in order of their numbers. make: gives the
+        proposer of one method, from that method's part of the space. terms: how trials are dealt
+        out among methods.
         """
         self._terms = terms
         param = spec.method()
@@ -39,7 +40,7 @@ class Methods:
         self._ended = {name: MethodTrials() for name in specs}
         self._running: dict[str, set[int]] = {name: set() for name in specs}
         self._of: dict[int, str] = {}
-        self._through: set[str] = set()  # methods without a config that is left to try
+        self._through: set[str] = set()  # methods with no config left to try
         known: dict[str, list[StudyTrial]] = {name: [] for name in specs}
         for trial in sorted(trials, key=lambda t: t.number):
             if trial.state != State.RUNNING:
@@ -50,13 +51,15 @@ class Methods:
             proposer.add_all(known[name])
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
-        """Trial `number` of the run, with these parameters, for the proposer of its method."""
+        """Tell the proposer of its method that trial `number` of the run has these parameters."""
         name = str(params[self._name])
         self._proposers[name].begin(number, params)
         self._begun(number, name)
 
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
-        """A new config of the method whose turn it is; NoNewConfigError where none has one."""
+        """A new config of the method whose turn it is, or of the next one that has any; raises
+        NoNewConfigError where no method has one.
+        """
         while left := [name for name in self._proposers if name not in self._through]:
             running = {name: len(numbers) for name, numbers in self._running.items()}
             name = next_method(left, self._ended, running, self._terms)
@@ -74,11 +77,11 @@ class Methods:
         self._running[name].add(number)
 
     def report(self, number: int, step: int, value: float) -> None:
-        """An intermediate value of a trial that was begun."""
+        """A begun trial reported an intermediate value, after `step` epochs."""
         self._proposers[self._of[number]].report(number, step, value)
 
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
-        """How a trial that was begun ended."""
+        """A begun trial ended in `state`, with `value`, or because of `cause`."""
         name = self._of.pop(number)
         self._proposers[name].tell(number, state, value, cause)
         self._running[name].discard(number)
@@ -86,7 +89,7 @@ class Methods:
 
 
 def _value_of(trial: StudyTrial) -> float | None:
-    """What a trial that has ended reached; None of one that failed or never reported."""
+    """The best value of an ended trial; None if it failed or never reported."""
     match trial.state:
         case State.COMPLETE:
             return trial.value

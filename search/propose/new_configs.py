@@ -12,7 +12,7 @@ from search.space.spec import SearchSpec
 
 
 class NoNewConfigError(Exception):
-    """Every config that could be found was tried already: the space is through."""
+    """Every config that could be found was tried already: the space is exhausted."""
 
 
 Known = Callable[[Mapping[str, Value]], bool]
@@ -23,9 +23,11 @@ STREAM = 10  # of random numbers, beside those of a sampler's attempts (`redraw`
 
 
 def another(spec: SearchSpec, seed: int, number: int, known: Known) -> dict[str, Value]:
-    """A config that is not `known`, drawn without regard to results.
+    """The parameters of a config that is not `known`, drawn without regard to results.
 
-    Evenly from what a countable space has left, or from the whole space. Raises NoNewConfigError.
+    They are drawn evenly from what a countable space has left, or else from the whole space. seed:
+    the run's. number: the trial's; both decide what is drawn. known: whether the run has had a
+    config with these parameters. Raises NoNewConfigError where no new one was found.
     """
     rng = np.random.default_rng([seed, number, STREAM])
     if all(p.domain.values() is not None for p in spec.searched()):

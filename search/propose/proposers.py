@@ -1,4 +1,4 @@
-"""What proposes configs from the trials that it was told of, by the searcher of a space."""
+"""The proposers of configs, which learn from the trials they are told of, by a space's searcher."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from search.space.spec import SearchSpec
 
 
 class Proposer(Protocol):
-    """Learns from trials and proposes the next. Trials have their number in the run."""
+    """Learns from trials and proposes the next one. `number` is a trial's number in the run."""
 
     def add_all(self, ended: Iterable[StudyTrial]) -> None:
-        """Trials of earlier sessions that have ended, in order of their numbers."""
+        """Take in ended trials of earlier sessions, in order of their numbers."""
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
-        """A trial with these parameters, which someone else chose."""
+        """Trial `number` starts to run with these parameters, which were not proposed here."""
 
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
-        """The parameters of trial `number`, not yet `known`; NoNewConfigError where none are."""
+        """The parameters of trial `number`, which are not yet `known`; it counts as running from
+        now on. seed: the run's. Raises NoNewConfigError where no new config is left.
+        """
 
     def report(self, number: int, step: int, value: float) -> None:
-        """The best value so far of a trial that was begun, after `step` epochs."""
+        """A begun trial reported its best value so far, after `step` epochs."""
 
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:
-        """How a trial that was begun ended: with `value`, or because of `cause`."""
+        """A begun trial ended in `state`, with `value`, or because of `cause`."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What makes a proposer, from its space, the trials that are random before it learns, and the
-    lengths of trials. startup, startup_of_method: how many those are, in a space and where a method
-    has a proposer of its own.
+    """A searcher that learns. make: makes its proposer, from a space, how many trials are random
+    before it learns, and the lengths of trials. startup, startup_of_method: that number, in a space
+    and where each method has a proposer of its own.
     """
 
     make: Callable[[SearchSpec, int, Lengths], Proposer]
@@ -52,7 +54,7 @@ def _optuna(spec: SearchSpec, startup: int, lengths: Lengths) -> Proposer:  # no
     return Memory(spec, startup)
 
 
-# By the words of `search.space.strategies.SEARCHERS`, of those that learn.
+# Of the searchers that learn, by their words in `search.space.strategies.SEARCHERS`.
 PROPOSERS = {
     "gp": Learner(Surrogate, 5, 5),
     "tpe": Learner(_optuna, STARTUP, STARTUP_OF_METHOD),

@@ -22,10 +22,13 @@ SAMPLER_ATTEMPTS = 10
 class NewConfigs(optuna.samplers.BaseSampler):
     """The sampler of one trial, which never proposes a config that the run has had.
 
-    It draws a whole config as Optuna itself would with `sampler`, so where the first draw is new
-    nothing differs from that. Otherwise further draws follow: by the same sampler, then
-    uniformly from what a countable space has left, or at random from the whole space. Raises
-    NoNewConfigError where none of them is new.
+    Its first draw of a whole config is the one that Optuna itself would make with `sampler`. If
+    the run has had that config, further draws follow: by the same sampler, then uniformly from
+    what a countable space has left, or at random from the whole space. Raises NoNewConfigError
+    where none of them is new.
+
+    seed: the run's. number: the trial's. known: whether the run has had a config with these
+    parameters. startup: random trials before the sampler learns.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """All of the config is chosen here, which Optuna asks for before anything else."""
+        """Choose the whole config here, since Optuna asks for this before anything else."""
         for attempt in range(SAMPLER_ATTEMPTS):
             if attempt:
                 self._base = sampler(self._spec, self._seed, self._number, attempt, self._startup)
@@ -60,7 +63,7 @@ class NewConfigs(optuna.samplers.BaseSampler):
     def _complete(
         self, study: Study, trial: FrozenTrial, relative: Mapping[str, Any]
     ) -> dict[str, Value]:
-        """The config that Optuna would make of what was drawn together."""
+        """The config that Optuna would make from the parameters that were drawn together."""
 
         def pick(param: Param) -> Value:
             domain = distribution(param)
@@ -81,5 +84,5 @@ class NewConfigs(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,  # noqa: ARG002
     ) -> Any:
-        """The value that `sample_relative` has chosen already."""
+        """The value that `sample_relative` has already chosen."""
         return self._params[param_name]

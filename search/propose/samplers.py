@@ -1,4 +1,4 @@
-"""What proposes configs: Optuna's samplers, by the words that a space has for them."""
+"""Optuna's samplers, by the words that a space has for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import optuna
 from search.propose.tails import compile_tails
 from search.space.spec import SearchSpec
 
-STARTUP, STARTUP_OF_METHOD = 10, 5  # random trials before anything is learned from
+STARTUP, STARTUP_OF_METHOD = 10, 5  # random trials before the sampler learns from trials
 
 
 def _tpe(seed: int, startup: int) -> optuna.samplers.BaseSampler:
@@ -28,13 +28,13 @@ def _tpe(seed: int, startup: int) -> optuna.samplers.BaseSampler:
 
 
 def random_sampler(seed: int, startup: int = 0) -> optuna.samplers.BaseSampler:  # noqa: ARG001
-    """Draws every parameter at random, and looks at no result."""
+    """A sampler that draws every parameter at random, whatever the results."""
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-# What of Optuna's draws a config where none is listed or proposed beforehand, by the words of
-# `search.space.strategies.SEARCHERS`; None: nothing does, the search is over. All configs of `gp`
-# are proposed beforehand (`search.propose.surrogate`).
+# The Optuna sampler that draws a config that is neither listed nor proposed beforehand, by the
+# words of `search.space.strategies.SEARCHERS`; None: nothing does, the search is over. All configs
+# of `gp` are proposed beforehand (`search.propose.surrogate`).
 SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler] | None] = {
     "gp": random_sampler,
     "tpe": _tpe,
@@ -46,10 +46,11 @@ SAMPLERS: dict[str, Callable[[int, int], optuna.samplers.BaseSampler] | None] = 
 def sampler(
     spec: SearchSpec, seed: int, number: int, attempt: int = 0, startup: int = STARTUP
 ) -> optuna.samplers.BaseSampler:
-    """The sampler of one trial; a further `attempt` where what the first proposed is known.
+    """The sampler of trial `number`; attempt: counts up where its last proposal was known already.
 
-    It depends on the run's seed and the trial's number, not on what was drawn before. So a
-    resumed search proposes what an uninterrupted one would, and never repeats its first draws.
+    It depends on the run's seed and the trial's number, not on what was drawn before. So a resumed
+    search proposes what an uninterrupted one would, and never repeats its first draws. startup:
+    random trials before the sampler learns.
     """
     entropy = [seed, number, attempt] if attempt else [seed, number]
     state = int(np.random.SeedSequence(entropy).generate_state(1)[0])

@@ -1,7 +1,7 @@
 """The Optuna study of a run: its trials, and what happens to each of them.
 
-The run's journal is the truth. `remake` derives the study from it, in memory, where a session
-begins.
+The run's journal is the source of truth: `remake` derives the study from it, in memory, when a
+session begins.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def start(
 ) -> tuple[Trial, dict[str, Value]]:
     """A new trial, which must get `number`, and its active parameters.
 
-    They are the `listed` ones, or else proposed, and then not yet `known`. Raises NoNewConfigError
-    where there are none; the study may then have a failed trial that nobody made.
+    These are the `listed` ones if given, else proposed ones that are not yet `known`. seed: the
+    run's. Raises NoNewConfigError where no new config is left; the study may then hold a failed
+    trial that the run does not have.
     """
     if listed is not None:
         study.sampler = sampler(spec, seed, number)
@@ -70,20 +71,22 @@ def unfinished(study: Study) -> list[FrozenTrial]:
 
 def restart(study: Study, frozen: FrozenTrial) -> Trial:
     """An unfinished trial, to run again."""
-    # Its parameters are known: a sampler that models something would only lose time.
+    # Its parameters are known: a sampler that learns would only waste time.
     study.sampler = random_sampler(0)
     return Trial(study, frozen._trial_id)
 
 
 def tell(study: Study, trial: Trial, state: State, value: float | None, cause: str | None) -> None:
-    """How a trial ended: COMPLETE with `value`, PRUNED without one, FAILED because of `cause`."""
+    """Tell the study how a trial ended: COMPLETE with `value`, PRUNED without one, or FAILED
+    because of `cause`.
+    """
     if state == State.FAILED:
         trial.set_user_attr("error", str(cause)[:ERROR_LENGTH])
     study.tell(trial, value if state == State.COMPLETE else None, state=OPTUNA_STATES[state])
 
 
 def remake(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> Study:
-    """A study in memory with these trials, as `frozen` has them."""
+    """A study in memory with these trials; parameters and errors as for `frozen`."""
     quiet()
     study = optuna.create_study(direction="maximize")
     study.add_trials(frozen(spec, trials, where))
@@ -91,11 +94,11 @@ def remake(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> Study:
 
 
 def frozen(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> list[FrozenTrial]:
-    """Trials as Optuna has them, under the same numbers.
+    """The trials in Optuna's form, under the same numbers.
 
-    Running trials are RUNNING again, without intermediate values, for they run afresh. `where`:
-    what a message names, the folder of the run. Raises ConfigError where the trials do not fit
-    the space or their numbers are not 0, 1, 2, ...
+    Running trials are RUNNING again, without intermediate values, since they run anew. where: the
+    folder of the run, for messages. Raises ConfigError where the trials do not fit the space or
+    their numbers are not 0, 1, 2, ...
     """
     found = []
     for expected, trial in enumerate(sorted(trials, key=lambda t: t.number)):
@@ -106,9 +109,7 @@ def frozen(spec: SearchSpec, trials: Iterable[StudyTrial], where: str) -> list[F
 
 
 def frozen_trial(spec: SearchSpec, trial: StudyTrial, where: str) -> FrozenTrial:
-    """A trial as Optuna has it; see `frozen`. Raises ConfigError where it does not fit the space;
-    `where`: the run, as the message names it.
-    """
+    """A trial in Optuna's form; see `frozen`. Raises ConfigError if it does not fit the space."""
     distributions = {p.name: distribution(p) for p in spec.searched() if p.name in trial.params}
     state = OPTUNA_STATES[trial.state]
     steps = dict(trial.steps) if state.is_finished() else {}

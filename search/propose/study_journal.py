@@ -28,10 +28,10 @@ class _Lines(BaseJournalBackend):
 
 
 def as_journal(trials: Sequence[FrozenTrial], name: str) -> str:
-    """A study of these trials as the text of a journal file, in which it is called `name`.
+    """A study of these trials, called `name`, as the text of a journal file.
 
     `optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(path)))`
-    opens such a file, and so does Optuna's dashboard.
+    opens such a file, as does Optuna's dashboard.
     """
     lines = _Lines()
     quiet()

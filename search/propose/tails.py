@@ -11,9 +11,9 @@ from recsys.kernels.normal import log_tails
 
 @cache
 def compile_tails() -> None:
-    """Give Optuna's TPE, which spends most of a proposal on tails of normal distributions, one at a
-    time in Python, a compiled function for them. It is taken where its numbers are Optuna's own to
-    the last bit, so no proposal differs (ADR 164).
+    """Give Optuna's TPE a compiled function for the tails of normal distributions, which it would
+    compute one at a time in Python, for most of the time of a proposal. It is used only if its
+    results equal Optuna's own to the last bit, so no proposal differs (ADR 164).
     """
     from optuna.samplers._tpe import _truncnorm
 

@@ -17,8 +17,8 @@ from search.space.domains import Value
 class StudyTrial:
     """A trial as the study knows it.
 
-    value: best objective. steps: (epoch, best objective so far) in ascending epochs. error: why
-    it failed.
+    value: best objective. steps: pairs of epoch and best objective so far, by ascending epoch.
+    error: why it failed.
     """
 
     number: int
@@ -45,8 +45,8 @@ def from_journal(trial: TrialRecord, metric: str) -> StudyTrial:
 
 
 def best_and_even(order: NDArray[np.intp], most: int, best: int) -> NDArray[np.intp]:
-    """`most` of the places in `order` (n,), n above `most`, ascending: the first `best` of them,
-    and an even part of the others by place.
+    """`most` places, ascending, of those in `order` (n,), best first: its first `best`, and the
+    others spread evenly over the remaining places. n is above `most`.
     """
     rest, count = np.sort(order[best:]), most - best
     return np.sort(np.concatenate([order[:best], rest[np.arange(count) * len(rest) // count]]))

@@ -1,4 +1,4 @@
-"""What a paired comparison leaves in a record; apart from `result`, which is read without scipy."""
+"""A paired comparison as a record; not in `result`, so that results are read without scipy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from search.record.result import Comparison
 def comparison(
     rival: str, c: stats.PairedComparison, name: str, who: str = "the winner"
 ) -> Comparison:
-    """A comparison with its verdict in words; name, who: the rival and its better in them."""
+    """The record of a comparison, with its verdict in words.
+
+    rival: the id that it is against. name, who: what the rival and the model are called in the
+    words.
+    """
     return Comparison(
         against=rival,
         name=name,

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class State(StrEnum):
-    """Where a trial is."""
+    """The state of a trial."""
 
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
@@ -33,12 +33,12 @@ _WORDS = {
     State.FAILED: "failed",
     State.RUNNING: "not ended",
 }
-STAGES = ("search", "race", "blend", "test", "refit")  # of a run, in order
+STAGES = ("search", "race", "blend", "test", "refit")  # all that a run can have, in order
 
 
 def stages_of(table: bool, blend: bool) -> tuple[str, ...]:
-    """The stages of a run, in order. table: whether it compares named configs, without a winner;
-    blend: whether the space asks for one.
+    """The stages of a run, in order. table: whether the run compares listed configs, without a
+    winner. blend: whether the space asks for a blend.
     """
     if table:
         return STAGES[:1]
@@ -48,10 +48,11 @@ def stages_of(table: bool, blend: bool) -> tuple[str, ...]:
 class Reason(StrEnum):
     """Why a trial ended.
 
-    By itself: `EPOCHS` (all of them), `PATIENCE`, `TIME` (its own limit, or the run's when it is
-    pruned), `ERROR` (it raised). From outside: `ASHA` (the scheduler of that name), `WORKER` (it
-    died in every attempt), and why the search stopped: `FAILURES` (the first trials all failed),
-    `WORKERS` (none starts), `STOPPED` (no other reason is known).
+    Of its own accord: `EPOCHS` (all were trained), `PATIENCE` (it had stopped getting better),
+    `TIME` (its own limit, or the run's if it is pruned), `ERROR` (it raised). From outside: `ASHA`
+    (by that scheduler), `WORKER` (its worker died in every attempt), or because the search stopped:
+    `FAILURES` (the first trials all failed), `WORKERS` (none starts), `STOPPED` (no other reason is
+    known).
     """
 
     EPOCHS = "epochs"
@@ -66,7 +67,7 @@ class Reason(StrEnum):
 
 
 class Status(StrEnum):
-    """Where a run is, and how its last session ended."""
+    """The status of a run: that it is running, or how its last session ended."""
 
     RUNNING = "running"
     DONE = "done"
@@ -75,7 +76,7 @@ class Status(StrEnum):
 
 
 class StageState(StrEnum):
-    """What a line says of a stage."""
+    """Whether a stage starts or is done."""
 
     START = "start"
     DONE = "done"
@@ -92,7 +93,9 @@ def _reason(value: Any) -> Reason | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What all kinds have. `time`: Unix seconds, by default when the line is written."""
+    """What all kinds of events have. time: Unix seconds; None: when the line is written. more:
+    fields that this version does not know.
+    """
 
     kind: ClassVar[str]
     brief: ClassVar[bool] = False  # whether fields that are None are left out of the line
@@ -102,11 +105,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionBegan(Event):
-    """The first line of a start or resume. A field counts as the last session gave it.
+    """The first line of a start or resume; the fields of the last session count.
 
-    `settings` are those of `search.record.settings`, `newcomers` those of `search.record.result`,
-    as plain values: the uid of a run is a digest of its first line, so what another version of the
-    code wrote stays as it is, key by key.
+    settings, newcomers: of `search.record.settings` and `search.record.result`, as plain values:
+    the uid of a run is a digest of its first line, so what another version of the code wrote must
+    be kept as it is, key by key.
     """
 
     kind, brief = "run", True
@@ -128,8 +131,8 @@ class SessionBegan(Event):
 class PaceSet(Event):
     """How long the trials of a run may be (`search.tune.pace`), decided before the first of them.
 
-    rates: seconds an operation of training, by kind of config. trial_seconds: of the longest
-    training; eval_seconds: of one evaluation, on `users` users (None: all).
+    rates: seconds per operation of training, by kind of config. trial_seconds: of the longest
+    training. eval_seconds: of one evaluation, on `users` users (None: all).
     """
 
     kind, brief = "pace", True
@@ -141,7 +144,9 @@ class PaceSet(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialMade(Event):
-    """A trial is proposed. `params`: flat, of the space; `config`: flat, of the training."""
+    """A trial was proposed. params: its parameters of the space, flat. config: of its training,
+    flat. seed: of its training.
+    """
 
     kind = "trial"
     id: str
@@ -153,7 +158,7 @@ class TrialMade(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialBegan(Event):
-    """A trial begins, again if `attempt` is above 1: what it reported before no longer counts."""
+    """A trial begins. attempt: above 1 where it begins again, and its earlier reports are void."""
 
     kind = "start"
     id: str
@@ -164,7 +169,7 @@ SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, besides 
 
 
 class EpochRow(NamedTuple):
-    """One epoch of a trial; `values`: of the run's metrics, in their order."""
+    """One epoch of a trial. values: of the run's metrics, in the order of these."""
 
     epoch: int
     loss: float | None
@@ -174,7 +179,7 @@ class EpochRow(NamedTuple):
 
 
 def epoch_columns(metrics: Iterable[str]) -> list[str]:
-    """What the columns of an epoch's row are called, in the journal and in epochs.csv."""
+    """The names of the columns of an epoch's row, in the journal and in epochs.csv."""
     return ["epoch", "loss", *metrics, *SECONDS]
 
 
@@ -192,7 +197,7 @@ class EpochsReported(Event):
     def of(
         trial: str, attempt: int, metrics: Iterable[str], rows: Iterable[EpochRow]
     ) -> EpochsReported:
-        """Rows whose `values` are of these metrics."""
+        """The event for epochs of a trial. metrics: those that the `values` of the rows are of."""
         return EpochsReported(
             id=trial,
             attempt=attempt,
@@ -203,9 +208,9 @@ class EpochsReported(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialEnded(Event):
-    """A trial is over. `value`: its best; `error`: the traceback; `cause`: the same in one line.
-
-    `test`: values on the test items by metric, in report tables only.
+    """A trial is over. value: its best, reached at `best_epoch`. epochs: how many it trained.
+    busy_s: seconds of training and evaluation. error: the traceback. cause: the same in one line.
+    test: values on the test items by metric, in report tables only.
     """
 
     kind = "end"
@@ -223,7 +228,7 @@ class TrialEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StageMarked(Event):
-    """A stage (search, race, blend, test, refit) begins or is done; `data` is what it found."""
+    """A stage (search, race, blend, test, refit) begins or is done. data: what it found."""
 
     kind, brief = "stage", True
     name: str
@@ -235,8 +240,8 @@ class StageMarked(Event):
 class RacePlanned(Event):
     """Who races on how many fresh splits, decided before the first result.
 
-    asked: the finalists. racers: those that there is time for, by trial. planned: of `replicates`
-    the splits that were reckoned with; the others are of time that was left.
+    asked: ids of the finalists. racers: ids of those that there is time for. replicates: splits.
+    planned: how many of these were planned; the others were added because there was time.
     """
 
     kind = "grid"
@@ -248,9 +253,10 @@ class RacePlanned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicateRaced(Event):
-    """A finalist was trained on one fresh split: `value` and `best_epoch`, or why it failed.
+    """A finalist was trained on one fresh split, with `value` and `best_epoch`, or it failed.
 
-    crossed: `value` is of epochs that other users chose; None in runs from before ADR 169.
+    config_id: the finalist's trial. replicate: the number of the split. seed: of the training.
+    crossed: whether `value` is measured at epochs that other users chose; None before ADR 169.
     """
 
     kind, brief = "race", True
@@ -267,13 +273,13 @@ class ReplicateRaced(Event):
 
     @property
     def failed(self) -> bool:
-        """Whether there is no value, whether or not a traceback (`error`) came with the cause."""
+        """Whether the training failed, with a traceback (`error`) or only with a cause."""
         return self.error is not None or self.cause is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class RivalChosen(Event):
-    """Validation chose a rival's config, flat; `metrics`: its values there, by name."""
+    """The config of a rival was chosen on validation. config: flat. metrics: its values there."""
 
     kind = "rival"
     name: str
@@ -283,7 +289,7 @@ class RivalChosen(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineSeen(Event):
-    """How busy the driver's machine is, all programs together; written where it was asked for."""
+    """How busy the driver's machine is with all its programs; written only on request."""
 
     kind = "machine"
     cpu_percent: float
@@ -293,7 +299,7 @@ class MachineSeen(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionEnded(Event):
-    """The last line of a session that ended in order."""
+    """The last line of a session that ended properly."""
 
     kind = "finish"
     status: Status = field(metadata=_as(Status))
@@ -301,7 +307,7 @@ class SessionEnded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Other(Event):
-    """A line of a kind that is not known here; `more` has its fields."""
+    """A line of a kind `t` that this version does not know; `more` has its fields."""
 
     t: str
 
@@ -318,7 +324,7 @@ _EVERY_KIND = {f.name for f in fields(Event)}
 
 
 def write(event: Event) -> dict[str, Any]:
-    """The object of an event's line; `time` is left out where it is None."""
+    """The JSON object of an event's line; without `time` where that is None."""
     line: dict[str, Any] = {"t": event.t if isinstance(event, Other) else event.kind}
     for one in fields(event):
         value = getattr(event, one.name)
@@ -331,7 +337,7 @@ def write(event: Event) -> dict[str, Any]:
 def read(line: Mapping[str, Any]) -> Event:
     """The event of a line that has a kind `t`.
 
-    Raises KeyError for a field that is missing, TypeError or ValueError for one of a wrong type.
+    Raises KeyError for a missing field, TypeError or ValueError for one of the wrong type.
     """
     left = {name: value for name, value in line.items() if name != "t"}
     time = left.pop("time", None)

@@ -25,13 +25,15 @@ from search.space.kept import SPEC
 
 JOURNAL, LOCK, STUDY = "journal.jsonl", "run.lock", "study.journal"
 PROVENANCE, REPORT = "provenance.json", "report.html"
-JOB_FOLDER = "/runtime_resources/working_dir_files/"  # of Ray's: where a submitted job begins
+JOB_FOLDER = "/runtime_resources/working_dir_files/"  # in Ray's folder: where a job starts
 FIRST_FILES = (SPEC, PROVENANCE)  # written before the journal
 BEFORE_THE_JOURNAL = {LOCK, *FIRST_FILES}
 
 
 def check_name(name: str, said: str = "--run") -> str:
-    """`name`, if it can name a run. Raises `ConfigError`; said: the option that gave it."""
+    """`name`, if it can be the name of a run; else raises ConfigError. said: the option that gave
+    it, for the message.
+    """
     if not RUN_NAME.fullmatch(name):
         raise ConfigError(
             f"{said}: {name[:120]!r} can't name a run: expected at most 100 letters a to z, "
@@ -42,7 +44,7 @@ def check_name(name: str, said: str = "--run") -> str:
 
 def default_names(space: str, dataset: str) -> Iterator[str]:
     """`space-dataset-20260131-235959` (UTC), then the same with `-2`, `-3` and so on."""
-    # A file of the user gives its stem: its folders and suffixes say nothing.
+    # A file is named by its stem: folders and suffixes would add nothing.
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     name = f"{run_part(space)}-{run_part(dataset)}-{stamp}"
     yield name
@@ -51,12 +53,12 @@ def default_names(space: str, dataset: str) -> Iterator[str]:
 
 
 def write_atomic(path: Path | str, content: bytes | str) -> None:
-    """Replace a file whole or not at all, safe from a power cut.
+    """Replace a file completely or not at all, even in a power cut.
 
-    Raises `StorageError`; the old file is then untouched.
+    Raises StorageError; the old file is then untouched.
     """
     path = Path(path)
-    # A file name that is no UTF-8 reads \udcff here, which JSON understands.
+    # A file name that is not UTF-8 has characters like \udcff here, which JSON understands.
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
         replace_content(path, data)
@@ -86,9 +88,9 @@ class RunFolder:
 
     @staticmethod
     def create(runs_dir: Path | str, name: str, said: str = "--run") -> RunFolder:
-        """Make `runs_dir`/`name` and lock it. Raises `ConfigError` if there is such a run.
+        """Make `runs_dir`/`name` and lock it. Raises ConfigError if there is such a run.
 
-        said: the option that gave the name.
+        said: the option that gave the name, for the message.
         """
         RunFolder.check_free(runs_dir, name, said)
         folder = RunFolder._make(runs_dir, name)
@@ -104,9 +106,10 @@ class RunFolder:
 
     @staticmethod
     def create_named(runs_dir: Path | str, names: Iterable[str]) -> RunFolder:
-        """Make and lock the first of `names` that no other search, begun just now, has taken.
+        """Make and lock a folder of the first of `names` that is not taken, also by a search that
+        began just now.
 
-        Raises ConfigError where none of them is free, or the folder of the runs can't be used.
+        Raises ConfigError where no name is free, or the folder of the runs can't be used.
         """
         check_runs_dir(runs_dir)
         for name in names:
@@ -116,7 +119,7 @@ class RunFolder:
 
     @staticmethod
     def _make(runs_dir: Path | str, name: str) -> RunFolder | None:
-        """A new folder, locked; None where there is one already, whoever made it."""
+        """A new folder, locked; None where there is one already."""
         path = Path(runs_dir).resolve() / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +138,7 @@ class RunFolder:
 
     @staticmethod
     def check_free(runs_dir: Path | str, name: str, said: str = "--run") -> None:
-        """Raise `ConfigError` where `create` could not make this run; makes nothing."""
+        """Raise ConfigError where `create` could not make this run; makes nothing."""
         check_name(name, said)
         check_runs_dir(runs_dir)
         path = Path(runs_dir).resolve() / name
@@ -145,11 +148,11 @@ class RunFolder:
             folder = RunFolder(path)
             folder._stay_inside()
             if folder.alive():
-                folder.lock()  # says who has it
+                folder.lock()  # raises if it is running, and says which process has it
             folder._refuse_begun(said)
 
     def _refuse_begun(self, said: str) -> None:
-        # A run that died before its first line left a folder with nothing in it to resume.
+        # A run that died before its first line has left a folder, but nothing to resume.
         try:
             left = {entry.name for entry in self.path.iterdir()} - BEFORE_THE_JOURNAL
             if not self.has_begun():
@@ -179,7 +182,7 @@ class RunFolder:
             return False
 
     def discard(self) -> None:
-        """Remove the folder of a run that never began; whatever else lies in it stays."""
+        """Remove the files of a run that never began, and its folder unless it has others."""
         with suppress(OSError):
             if self._lock_fd >= 0 and not self.has_begun():
                 for name in (*BEFORE_THE_JOURNAL, JOURNAL):
@@ -192,8 +195,8 @@ class RunFolder:
     ) -> RunFolder:
         """An existing run, by its name in `runs_dir` or by the path of its folder.
 
-        `lock`: for a driver. `said`: the option or argument that gave it. Raises `ConfigError`
-        where there is no such run or it is alive.
+        lock: take its lock, as a driver must. said: the option or argument that gave it, for the
+        message. Raises ConfigError where there is no such run, or its lock is taken.
         """
         path = Path(run) if is_path(run) else Path(runs_dir) / check_name(run, said)
         try:
@@ -214,21 +217,21 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """What `--run` calls it: the last part of its path."""
+        """The name for `--run`: the last part of its path."""
         return self.path.name
 
     @property
     def ray(self) -> Path:
-        """What Ray keeps for itself; nothing of ours is read from there."""
+        """The folder of Ray's own records, which are never read here."""
         return self.path / "ray"
 
     @property
     def checkpoints(self) -> Path:
-        """Of long trials that run, or that a killed session was running."""
+        """The folder of checkpoints of long trials that run, or ran when a session was killed."""
         return self.path / "checkpoints"
 
     def lock(self) -> None:
-        """Become the one process that writes this run. Raises `ConfigError` if another one is."""
+        """Become the only process that writes to this run. Raises ConfigError if another one is."""
         if self._lock_fd >= 0:
             return
         file = self.path / LOCK
@@ -242,7 +245,7 @@ class RunFolder:
                 f"--run {self.name}: a search with this name is running (process {holder}): "
                 "wait for it, stop it, or choose another --run name"
             )
-        with suppress(OSError):  # who holds it is a courtesy; a full disk must not forbid a lock
+        with suppress(OSError):  # the holder's id is only informative: a full disk does not matter
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._lock_fd = fd
@@ -251,7 +254,7 @@ class RunFolder:
                 entry.unlink(missing_ok=True)
 
     def unfinished(self, what: str) -> str:
-        """That the run has no `what` yet, and how to get one; for an error message."""
+        """An error message: the run has no `what` yet, and how to get one."""
         if self.alive():
             return f"{self.name}: this run has no {what} yet, and is running: wait until it ends"
         finish = command("--resume", "--run", self.path)
@@ -262,7 +265,7 @@ class RunFolder:
         return self._lock_fd >= 0 or is_locked(self.path / LOCK)
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -274,7 +277,7 @@ class RunFolder:
         self.close()
 
     def file(self, *parts: str) -> Path:
-        """The path of a file of this run; `ConfigError` if it would lie outside."""
+        """The path of a file of this run. Raises ConfigError if it would lie outside the folder."""
         path = self.path.joinpath(*parts)
         if not path.parent.resolve().is_relative_to(self.path):
             raise ConfigError(f"{path}: outside the run folder {self.path}")
@@ -285,7 +288,7 @@ class RunFolder:
         write_atomic(self.file(name), content)
 
     def write_json(self, name: str, value: object) -> None:
-        """Write `value` as readable JSON (NaN and infinity are a bug of ours)."""
+        """Write `value` as readable JSON, which must have no NaN or infinity."""
         self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def journal(self) -> Journal:
@@ -297,7 +300,7 @@ class RunFolder:
         return read_state(self.path / JOURNAL)
 
     def cached_state(self) -> RunState:
-        """The same, reading only what is new since the last call; it must not be changed."""
+        """The same, reading only what is new since the last call; do not change the result."""
         return self._follower.update()
 
     def write_tables(self, state: RunState | None = None) -> RunState:
@@ -309,11 +312,11 @@ class RunFolder:
 
     def _stay_inside(self) -> None:
         if self.path.resolve() != self.path:
-            raise ConfigError(f"{self.path}: a link to {self.path.resolve()}: give the real folder")
+            raise ConfigError(f"{self.path}: is a link to {self.path.resolve()}: give that instead")
 
 
 def is_path(run: str) -> bool:
-    """Whether `run` is the path of a folder and not a name in the folder of runs."""
+    """Whether `run` is the path of a folder, rather than a name in the folder of runs."""
     return os.sep in run or run in (".", "..")
 
 
@@ -331,13 +334,13 @@ def check_runs_dir(runs_dir: Path | str) -> None:
         str(whole).encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"--runs-dir {os.fsencode(whole)!r}: a path that is not UTF-8, which a search can't "
-            "write to: expected another place"
+            f"--runs-dir {os.fsencode(whole)!r}: the path is not UTF-8, and a search can't write "
+            "there: expected another place"
         ) from None
     if JOB_FOLDER in str(path):
         raise ConfigError(
-            f"--runs-dir {runs_dir}: lies in the folder that Ray made for this job, and will "
-            "remove: expected an absolute path elsewhere on this machine, on a volume in a pod"
+            f"--runs-dir {runs_dir}: lies in the folder that Ray made for this job and will "
+            "remove: expected an absolute path elsewhere on this machine, in a pod on a volume"
         )
     if not usable:
         if not path.is_dir():
@@ -348,7 +351,9 @@ def check_runs_dir(runs_dir: Path | str) -> None:
 
 
 def _why_none(path: Path) -> str:
-    """For a message: that the journal in `path` has not begun, or the names of runs beside it."""
+    """Why there is no run at `path`, for the end of a message: its journal is empty, it has none,
+    or the names of the runs beside it.
+    """
     if (path / JOURNAL).is_file():
         return f": its {JOURNAL} has no whole line"
     try:

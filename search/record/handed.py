@@ -1,7 +1,7 @@
-"""What a run has handed over is what its refit made: `model/` and `submission.csv`, by digest.
+"""Whether `model/` and `submission.csv` of a run are those that its refit made, by digest.
 
 The refit leaves the digests in the journal. Whoever uses the files compares them first, so that
-files of another winner (of before an extension, or put there by somebody) are never passed on as
+files of another winner (from before an extension, or put there by someone) are never taken for
 the answer of this run.
 """
 
@@ -20,33 +20,33 @@ MODEL, SUBMISSION = "model", "submission.csv"
 
 
 def digest(content: bytes | str) -> str:
-    """SHA-256 of a content, in hexadecimal digits."""
+    """SHA-256 of `content`, in hexadecimal digits."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """The same of a file. Raises `OSError`."""
+    """SHA-256 of a file, in hexadecimal digits. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def handed_over(state: RunState) -> Handed | None:
-    """What the refit made; None where there was none yet, and in runs of earlier versions."""
+    """The digests of what the refit made; None before a refit, and in runs of earlier versions."""
     found = refitted(state)
     return None if found is None else found.handed
 
 
 def disagreement(run_dir: Path, state: RunState) -> str | None:
-    """Which file in the run folder is not what the refit made of the winner, in one line.
+    """Which file in the run folder is not the one that the refit made, in one line.
 
-    None where all agree, and where nothing is known of them.
+    None where all of them are, and where the journal has no digests.
     """
     if (handed := handed_over(state)) is None:
         return None
     race = decided(state)
     if race is None or race.winner != handed.trial:
         winner = "not decided" if race is None else race.winner
-        return f"{run_dir / MODEL} is the model of {handed.trial}, and the winner is {winner}"
+        return f"{run_dir / MODEL} is the model of {handed.trial}, but the winner is {winner}"
     model = run_dir / MODEL
     if (weights := weights_of(model)) is None:
         return f"{model} does not hold the weights of one model: this run's refit put them there"
@@ -65,7 +65,7 @@ def disagreement(run_dir: Path, state: RunState) -> str | None:
             return f"{path} cannot be read ({error.strerror}): it was made by this run's refit"
         if found != expected:
             return f"{path} is not the file that this run's refit made"
-    if not (handed.ids and handed.seen):  # of an earlier version: at least it must be a catalogue
+    if not (handed.ids and handed.seen):  # by an earlier version: at least it must be a catalogue
         try:
             load_catalogue(model)
         except InputError as error:

@@ -1,8 +1,8 @@
-"""The journal of a run: an append-only file of JSON lines, the one truth about it.
+"""The journal of a run: an append-only file of JSON lines, the only source of truth about it.
 
-Whatever kills a search, the lines that were written stay; every other file of the run folder,
-the Optuna study, ASHA's rungs and the MLflow runs are made from them. The kinds of lines are the
-events of `events.py`; `state.py` has what they add up to.
+Whatever kills a search, the lines that were written stay; every other file of the run folder, the
+Optuna study, ASHA's rungs and the MLflow runs are derived from them. The kinds of lines are the
+events of `events.py`; `state.py` has the state that they add up to.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 class StorageError(UserError):
     """The run folder can't be written: disk full, read-only, removed.
 
-    what: that alone, without what helps a search; "" where nothing but it is said.
+    what: the cause and its remedy, without the advice for a search that follows them in the
+    message; "" where the message has no such advice.
     """
 
     what = ""
@@ -42,7 +43,7 @@ class StorageError(UserError):
 
     @staticmethod
     def at(path: Path, error: OSError) -> StorageError:
-        """One line for an `OSError` met while writing `path`."""
+        """The error, in one line, for an OSError while writing to `path`."""
         why = error.strerror or type(error).__name__
         what = f"{path}: cannot be written ({why}): free space or fix permissions"
         found = StorageError(f"{what}, then --resume; everything before this moment is kept")
@@ -53,7 +54,7 @@ class StorageError(UserError):
 class Journal:
     """Appends lines to the journal at `path`, created if missing; usable from several threads.
 
-    One process at a time writes (the run folder's lock sees to it). A torn last line, left by a
+    One process at a time writes (the run folder's lock ensures it). A torn last line, left by a
     process that died in the middle of a write, is cut off before anything is appended.
     """
 
@@ -71,11 +72,11 @@ class Journal:
             raise StorageError.at(self.path, error) from error
 
     def append(self, event: Event, *, sync: bool = False) -> None:
-        """Write the line of `event` in a single write, with the time now unless it has one.
+        """Write the line of `event` in a single write, with the current time unless it has one.
 
-        `sync` waits until the line is on the disk, where not even a power cut can take it (the
-        death of this process never can). Numbers that JSON has no word for (NaN, infinity) become
-        null. Raises `StorageError`; the file then ends with the line before.
+        sync: wait until the line is on the disk, where it survives even a power cut (it survives
+        the death of this process in any case). Numbers that JSON does not have (NaN, infinity)
+        become null. Raises StorageError; the file then ends with the line before.
         """
         line = line_of(event)
         with self._lock:
@@ -95,7 +96,7 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes of whole lines."""
+        """Bytes of the lines written so far."""
         return self._size
 
     def close(self) -> None:
@@ -113,11 +114,11 @@ class Journal:
 
 
 def read_events(path: Path | str, offset: int = 0) -> Iterator[tuple[Event, int]]:
-    """Events of whole lines from byte `offset` on, each with the offset behind it.
+    """The events of all complete lines from byte `offset` on, each with the offset after its line.
 
-    A last line without its newline is being written, or was torn: it is not read. Raises
-    `InputError` naming file and line for a line that is not an event, `FileNotFoundError` where
-    there is no journal.
+    A last line without a newline is not read: it is being written, or was torn. Raises InputError,
+    naming file and line, for a line that is not an event, and FileNotFoundError where there is no
+    journal.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -145,7 +146,7 @@ def _event(raw: bytes, path: Path, offset: int) -> Event:
 
 
 def _damaged(path: Path, offset: int, error: Exception) -> InputError:
-    """What to say of a line of `path` that ends at byte `offset`, and could not be taken in."""
+    """The error for a line of `path` that ends at byte `offset` and could not be understood."""
     return InputError(
         f"{path}, line {_line_number(path, offset)}: damaged: a field is missing or of the wrong "
         f"type ({type(error).__name__}: {error})"
@@ -160,7 +161,9 @@ class Follower:
         self.state = RunState()
 
     def update(self) -> RunState:
-        """Read the new lines. Raises `InputError` as `read_events` does."""
+        """Read the new lines; returns the state. Raises InputError for a damaged or missing
+        journal.
+        """
         try:
             for event, offset in read_events(self.path, self.state.offset):
                 try:
@@ -173,12 +176,12 @@ class Follower:
 
 
 def read_state(path: Path | str) -> RunState:
-    """Everything the journal at `path` says. Raises `InputError` as `read_events` does."""
+    """Everything the journal at `path` says. Raises InputError if it is damaged or missing."""
     return Follower(path).update()
 
 
 def _line_number(path: Path, offset: int) -> int:
-    """1-based number of the line that ends at byte `offset`."""
+    """The number, from 1, of the line that ends at byte `offset`."""
     with path.open("rb") as file:
         return file.read(offset).count(b"\n")
 
@@ -196,7 +199,7 @@ def _complete_size(fd: int) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Paths, numpy scalars and arrays as what JSON knows."""
+    """Paths, numpy scalars and arrays as values that JSON has."""
     if isinstance(value, Path):
         return str(value)
     for method in ("item", "tolist"):

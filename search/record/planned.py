@@ -1,7 +1,7 @@
-"""How many trials a run can make: a space that can be counted has only so many different configs.
+"""How many trials a run can make: a countable space has only so many different configs.
 
-Equal configs of a run have equal seeds and would give identical trainings. So none is trained
-twice, and a search ends once its space is exhausted.
+Equal configs of a run have equal seeds, so their trainings would be identical. Therefore no config
+is trained twice, and a search ends once its space is exhausted.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from search.space.spec import MAX_TRIALS, SearchSpec
 from search.space.strategies import SEARCHERS
 from search.words import counted
 
-COUNT_LIMIT = 10_000  # configs that are counted at most; building as many takes about a second
+COUNT_LIMIT = 10_000  # the most configs to count; building so many takes about a second
 
 
 def different_configs(spec: SearchSpec, most: int) -> int | None:
     """How many different trainings a space describes.
 
-    None where there are more than `most`, or too many to count: then nothing limits the search
-    beforehand, and it ends by itself if it finds no new config (`NoNewConfigError` of
+    None where there are more than `most`, or too many to count: then the space sets no limit
+    beforehand, and the search ends when it finds no new config (`NoNewConfigError` of
     `search.propose.new_configs`).
     """
     if any(p.domain.values() is None for p in spec.searched()):
@@ -38,30 +38,30 @@ def different_configs(spec: SearchSpec, most: int) -> int | None:
 
 
 def distinct(configs: Iterable[Mapping[str, Any]]) -> int:
-    """How many of some flat training configs differ."""
+    """How many different configs there are among flat training configs."""
     return len({tuple(sorted(config.items())) for config in configs})
 
 
 @dataclass(frozen=True)
 class TrialsPlan:
-    """How many trials a run is to have in all, and what to say about that, a line each."""
+    """How many trials a run is to have in all. notes: lines for the user about that."""
 
     trials: int
     notes: tuple[str, ...] = ()
 
 
 def plan_new(spec: SearchSpec, *, by_option: bool = False) -> TrialsPlan:
-    """The trials of a new run: those of the space, or as many as it has configs.
+    """The trials of a new run: as many as the space asks for, or as it has configs.
 
-    `by_option`: the number is that of --trials.
+    by_option: whether the number in `spec` was given by --trials.
     """
     size = different_configs(spec, spec.trials)
     if size is None or size >= spec.trials:
         return TrialsPlan(spec.trials)
-    asked = f"{'--trials' if by_option else 'trials:'} {spec.trials:,}"
+    asked = f"{'--trials asked' if by_option else 'the space asks'} for {spec.trials:,}"
     kind = SEARCHERS[spec.searcher].space
     planned = "1 trial is" if size == 1 else f"{size:,} trials are"
-    line = f"note: the {kind} has {counted(size, 'config')}: {planned} planned ({asked} is more)"
+    line = f"note: the {kind} has {counted(size, 'config')}: {planned} planned ({asked})"
     return TrialsPlan(size, (line,))
 
 
@@ -70,8 +70,8 @@ def plan_more(
 ) -> TrialsPlan:
     """The trials of a run that is resumed: the `planned` ones, or `extend` more than have ended.
 
-    wider: whether the space has become larger, so that it may have new configs again. ConfigError
-    for more than a space may have.
+    wider: whether the space was widened, so that it may have new configs again. Raises ConfigError
+    for more trials than a run can have.
     """
     made = len(state.trials)
     ended = sum(t.finished for t in state.trials.values())
@@ -90,7 +90,7 @@ def plan_more(
             f"expected at most {max(0, most - ended):,}"
         )
     if trials < wanted:
-        line += f" (the space has {trials - made:,} more configs, not {wanted - made:,})"
+        line += f" (the space has {counted(trials - made, 'config')} left, not {wanted - made:,})"
     elif trials < planned:
         line += f" (not the {planned:,} planned before)"
     return TrialsPlan(trials, (line,))
@@ -103,13 +103,13 @@ def room(spec: SearchSpec, tried: int, wanted: int) -> int:
 
 
 def configs_left(spec: SearchSpec, state: RunState) -> bool:
-    """Whether a further trial would find a config that was not tried."""
+    """Whether a further trial would find an untried config."""
     tried = distinct(t.config for t in state.trials.values())
     return not _through(state) and room(spec, tried, 1) > 0
 
 
 def _through(state: RunState) -> bool:
-    """Whether the search ended because it found no new config, in a space without a count."""
+    """Whether the search ended because it found no new config in a space too large to count."""
     search = searched(state)
     return search is not None and search.stopped_by == SearchEnd.SPACE
 

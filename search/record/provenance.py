@@ -31,12 +31,12 @@ from search.record.settings import Settings
 from search.words import hide_password, utc
 
 PACKAGES = ("ray", "optuna", "mlflow", "torch", "numba", "numpy", "scipy", "pandas", "pydantic")
-READ = "read"  # the context in which a file is read, whoever wrote or changed it
+READ = "read"  # validation context for reading a file, which anybody may have changed
 
 
 class Facts(ResultPart):
-    """A part of provenance.json. No result hangs on it: when it is read (`READ`), a value that
-    can't be used is as one that is missing. Keys that only another version knows are kept.
+    """A part of provenance.json. No result depends on it: when it is read (`READ`), a value that
+    cannot be used counts as missing. Keys that only another version knows are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -55,8 +55,8 @@ class Facts(ResultPart):
 
 
 class DataFacts(Facts):
-    """The data. source: a name, or an absolute path. times: first and last, in seconds since 1970;
-    None where the data have none.
+    """The data. source: a name, or an absolute path. positives: interactions. times: the first and
+    the last, in seconds since 1970; None where the data have no times.
     """
 
     source: str | None = None
@@ -77,8 +77,7 @@ class SplitFacts(Facts):
 
 
 class CodeFacts(Facts):
-    """Commit of the checkout and whether files differ from it; None without git.
-
+    """The code. commit: of the checkout; modified: whether files differ from it; None without git.
     version: of an installation, which has no commit.
     """
 
@@ -88,7 +87,7 @@ class CodeFacts(Facts):
 
 
 class MachineFacts(Facts):
-    """The driver's machine. cores: those that may be used."""
+    """The driver's machine. cores: how many may be used."""
 
     cpu: str | None = None
     cores: int | None = None
@@ -97,7 +96,7 @@ class MachineFacts(Facts):
 
 
 class SessionFacts(Facts):
-    """What holds for one start or resume. time: when it began, UTC. packages: versions by name."""
+    """The facts of one start or resume. time: when it began, UTC. packages: versions by name."""
 
     time: str | None = None
     command: str | None = None
@@ -108,14 +107,14 @@ class SessionFacts(Facts):
 
 
 def _sessions(value: Any) -> Any:
-    """Those of a list that are some: one that is damaged does not take the others with it."""
+    """The entries of a list that are sessions; damaged ones are dropped."""
     known = value if isinstance(value, list | tuple) else ()
     return [one for one in known if isinstance(one, dict | SessionFacts)]
 
 
 class SearchFacts(Facts):
-    """What was searched. settings: for people, who need no journal to read them; what counts is in
-    the journal.
+    """What was searched. settings: for people to read; those that count are in the journal.
+    refit_of: the run whose winner was trained again, where this is not a search.
     """
 
     data: DataFacts = DataFacts()
@@ -131,13 +130,13 @@ class Provenance(SessionFacts, SearchFacts):  # the fields of the last class com
     sessions: Annotated[tuple[SessionFacts, ...], BeforeValidator(_sessions)] = ()
 
     def plain(self) -> dict[str, Any]:
-        """What JSON knows, without the fields that were never given and without passwords."""
+        """As values that JSON has, without fields that were never given and without passwords."""
         plain: dict[str, Any] = _without_passwords(super().plain())
         return plain
 
 
 def session_facts() -> SessionFacts:
-    """What holds for this start or resume."""
+    """The facts of this start or resume."""
     return SessionFacts(
         time=utc(time.time()),
         command=hide_password(shlex.join(sys.argv)),
@@ -158,13 +157,13 @@ def read_provenance(run_dir: Path) -> Provenance:
 
 
 def times_of(run_dir: Path) -> tuple[int, int] | None:
-    """The first and the last time of a run's data, in seconds since 1970; None where not known."""
+    """The first and the last time of a run's data, in seconds since 1970; None where unknown."""
     return read_provenance(run_dir).data.times
 
 
 def provenance(previous: Provenance, facts: SearchFacts) -> Provenance:
-    """The content of provenance.json now: `facts`, those of this session, and those of earlier
-    ones, which `previous`, the content before, has.
+    """The new content of provenance.json: `facts`, the facts of this session, and the sessions in
+    `previous`, the old content.
     """
     now = session_facts()
     known = {name: getattr(part, name) for part in (facts, now) for name in part.model_fields_set}
@@ -181,7 +180,7 @@ def _without_passwords(value: Any) -> Any:
 
 
 def code_facts() -> CodeFacts:
-    """The code that runs now; `version` is given for an installation alone."""
+    """The code that is running; with a `version` only for an installation."""
     if INSTALLED:
         return CodeFacts(commit=None, modified=None, version=_version(COMMAND))
     commit = _git("rev-parse", "HEAD")
@@ -219,7 +218,7 @@ def _version(name: str) -> str | None:
 def _git(*arguments: str) -> str | None:
     """Output of a git command in the project's folder; None where git or a checkout is missing."""
     if not (CODE / ".git").exists():
-        return None  # else git would find some other checkout further up
+        return None  # otherwise git would find another checkout further up
     try:
         done = subprocess.run(
             ["git", "-C", str(CODE), *arguments],

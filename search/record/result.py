@@ -1,7 +1,7 @@
-"""result.json, and what the race and the test found: typed, written and read here alone.
+"""result.json, and what the race and the test found: typed, and written and read only here.
 
 Every field has a default, because a run that was interrupted or failed has a result too, and runs
-of earlier versions lack some. `docs/result.md` is made from the descriptions below.
+of earlier versions lack some fields. `docs/result.md` is made from the descriptions below.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from search.record.state import RunState
 from search.space.kept import Purpose
 
 RESULT = "result.json"
-VERSION = 1  # counts up where a field changes its meaning; files before it was kept have none
+VERSION = 1  # counts up when a field changes its meaning; the first files have no version
 
-Number = float | None  # None where there is none: JSON has no word for NaN
+Number = float | None  # None where there is no number: JSON has no NaN
 Interval = tuple[Number, Number]
 
 
 class ResultPart(BaseModel):
-    """A part of result.json: frozen, and fields that only later versions know are ignored."""
+    """A part of result.json. It is frozen; fields that only later versions know are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     def plain(self) -> dict[str, Any]:
-        """What JSON knows, without the fields that were never given; None for NaN and infinity."""
+        """As values that JSON has (None for NaN), without the fields that were never given."""
         plain: dict[str, Any] = finite(self.model_dump(mode="json", exclude_unset=True))
         return plain
 
@@ -60,18 +60,18 @@ class Comparison(ResultPart):
 
     @property
     def measured(self) -> tuple[float, float, float] | None:
-        """Gain and the ends of its interval, where all are known."""
+        """The gain and the ends of its interval; None unless all are known."""
         known = [v for v in (self.gain, *(self.ci or ())) if v is not None and math.isfinite(v)]
         return (known[0], known[1], known[2]) if len(known) == 3 else None
 
 
-# A loss that counts as none, as a share of the value: below it two models are as good as equal.
+# A smaller loss than this share of the value does not count: the models are as good as equal.
 EQUAL_WITHIN = 0.01
 
 
 def succeeds(found: Comparison, before: float | None) -> bool:
-    """Whether a model is better than the one in use, or equal: its mean is not lower, or all of the
-    interval says that it loses less than `EQUAL_WITHIN` of `before`, the other's value.
+    """Whether a model is at least as good as the one in use: its mean is not lower, or its whole
+    interval says that it loses less than `EQUAL_WITHIN` of `before`, the value of the one in use.
 
     "Not proven worse" would not do: with few users nothing is proven, and a worse model would pass.
     """
@@ -90,7 +90,7 @@ class Finalist(ResultPart):
         "the metric on each fresh split, each half of the users at the other half's best epoch",
         (),
     )
-    best_epochs: tuple[int, ...] = _about("the epoch that all users of each found best", ())
+    best_epochs: tuple[int, ...] = _about("the best epoch on each, by all of its users", ())
     search_value: Number = _about("its value in the search")
 
 
@@ -106,13 +106,13 @@ class Race(ResultPart):
 
 
 class Remarked(ResultPart):
-    """Keys beside the fields are remarks, such as a tuned value."""
+    """A part whose further keys are remarks, such as a tuned value."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     @property
     def remarks(self) -> dict[str, Any]:
-        """The keys beside the fields, as they stand in the file."""
+        """The further keys, as they are in the file."""
         return self.model_extra or {}
 
 
@@ -146,14 +146,14 @@ class BlendResult(ResultPart):
     members: tuple[BlendMember, ...] = _about("largest weight first", ())
     mean: Number = _about("mean over the fresh splits, each under weights that others chose")
     winner_mean: Number = _about(
-        "mean, over the same users, of the finalists that the others would have made the winner"
+        "mean, over the same users, of the finalists that won on the other splits"
     )
-    comparison: Comparison | None = _about("the blend against these on the fresh splits")
+    comparison: Comparison | None = _about("the blend against these finalists on the fresh splits")
     handed_over: bool = _about(
         "whether it is proven better, so that `model/` and the submission come from it", False
     )
     test: Number = _about("the blend on the test items, in the run's metric")
-    test_ci: Interval | None = _about("95% interval of it over users")
+    test_ci: Interval | None = _about("95% interval of `test` over users")
     test_metrics: Mapping[str, Number] | None = _about("the blend on the test items, every metric")
     test_comparisons: tuple[Comparison, ...] = _about("against the winner and the baselines", ())
 
@@ -161,48 +161,48 @@ class BlendResult(ResultPart):
 class Beside(ResultPart):
     """A rival in a group of users or items."""
 
-    value: Number = _about("what it reaches there")
-    gain: Number = _about("lead of the model over it, below 0 where the rival is better")
+    value: Number = _about("the rival's value there")
+    gain: Number = _about("lead of the model over the rival, below 0 where the rival is better")
     ci: Interval | None = _about("95% interval of the lead over users")
     proven: bool = _about(
-        "whether the lead is more than chance, asked of every rival in every group", False
+        "whether the lead is more than chance, corrected for all rivals and groups", False
     )
 
 
 class Group(ResultPart):
     """Users with about as many items, or items with about as many users, by train + validation."""
 
-    low: int = _about("fewest items of one of its users (`by_item`: users of one of its items)", 0)
-    high: int = _about("the most", 0)
+    low: int = _about("fewest items of any of its users (`by_item`: users of any of its items)", 0)
+    high: int = _about("most items of any of its users (`by_item`: users of any of its items)", 0)
     users: int = _about("users with such test items", 0)
-    items: int | None = _about("items that have so many users, tested or not; `by_item` alone")
+    items: int | None = _about("items with so many users, tested or not; only `by_item`")
     pairs: int = _about("test items of these users, or how often these items are test items", 0)
     value: Number = _about(
         "`by_user`: mean of the metric; `by_item`: share of the test items that are in the lists"
     )
-    ci: Interval | None = _about("95% interval of it over users")
+    ci: Interval | None = _about("95% interval of `value` over users")
     rivals: dict[str, Beside] = _about("the rivals there, by name", {})
 
 
 class Groups(ResultPart):
-    """Whom the model serves how well on the test items."""
+    """How well the model serves groups of users and items on the test items."""
 
-    model: str = _about("whose they are: `winner`, or `blend` where it is handed over", "winner")
-    k: int | None = _about("places of the lists of `by_item`: those that the metric looks at")
+    model: str = _about("`winner`, or `blend` where that is handed over", "winner")
+    k: int | None = _about("length of the lists of `by_item`: as many places as the metric counts")
     by_user: tuple[Group, ...] = _about("users by how many items they have, fewest first", ())
     by_item: tuple[Group, ...] = _about(
-        "items by how many users they have, fewest first; fields as of `by_user`", ()
+        "items by how many users they have, fewest first; fields as in `by_user`", ()
     )
 
 
 class Newcomers(ResultPart):
-    """Who and what was first seen in a part that a date divides off."""
+    """Users and items first seen in a part of the data that begins at a date."""
 
     part: str = _about("`test` or `validation`", "")
-    since: str = _about("date, or moment, on which it begins", "")
+    since: str = _about("the date, or moment, at which it begins", "")
     users: int = _about("users with items in it", 0)
     new_users: int = _about(
-        "of those, users without an earlier item, who get what was popular before", 0
+        "of those, users without an earlier item, who get what was popular until then", 0
     )
     pairs: int = _about("interactions in it", 0)
     new_pairs: int = _about("of those, with items that nobody had before", 0)
@@ -210,9 +210,9 @@ class Newcomers(ResultPart):
 
 
 class Handed(ResultPart):
-    """What the refit handed over; the files of the run are compared with it."""
+    """Digests of what the refit handed over, with which the files of the run are compared."""
 
-    trial: str = _about("the winner that it was made of (with others, where a blend won)", "")
+    trial: str = _about("the winner that was trained (with others, where a blend won)", "")
     weights: str = _about("SHA-256 of the weights in `model/`", "")
     config: str = _about("SHA-256 of `model/config.json`", "")
     ids: str = _about("SHA-256 of `model/ids.json`; none in runs of earlier versions", "")
@@ -224,16 +224,16 @@ class RefitOf(ResultPart):
     """The run whose winner was trained again on newer data (`refit`), and how the two compare."""
 
     run: str = _about("name of that run", "")
-    uid: str = _about("what MLflow knows that run by", "")
+    uid: str = _about("the id of that run, as in MLflow", "")
     model: str = _about("name of its model in MLflow, of which this one is a new version", "")
     data: str = _about("name of the data it was trained on", "")
     valid: Number = _about("its value on its own validation items")
-    comparison: Comparison | None = _about("this model against that one, on what was held out here")
-    before: Number = _about("the value of that one there; none in runs of earlier versions")
+    comparison: Comparison | None = _about("this model against that one, on items held out here")
+    before: Number = _about("that model's value on these; none in runs of earlier versions")
 
     @property
     def stands(self) -> bool:
-        """Whether both were compared, and this model is better or equal."""
+        """Whether the two were compared, and this model is at least as good."""
         return self.comparison is not None and succeeds(self.comparison, self.before)
 
 
@@ -245,7 +245,7 @@ class RunResult(ResultPart):
     run: str | None = _about("name of the run")
     purpose: str | None = _about("`table`: configs compared, no winner")
     data: str | None = _about("name of the data set")
-    metric: str | None = _about("what is maximised, such as `map@50`")
+    metric: str | None = _about("the metric that is maximised, such as `map@50`")
     valid: Number = _about("value of `best_trial` on validation, in the search")
     test: Number = _about("the winner on the test items, in the run's metric")
     test_ci: Interval | None = _about("95% interval of `test` over users")
@@ -253,14 +253,14 @@ class RunResult(ResultPart):
     test_users: int | None = _about("users with test items")
     test_comparisons: tuple[Comparison, ...] = _about("the winner against the baselines", ())
     groups: Groups | None = _about(
-        "the test by how many items a user and how many users an item has; none in runs of earlier "
-        "versions"
+        "the test by how many items a user has, and by how many users an item has; none in runs of "
+        "earlier versions"
     )
     importance: dict[str, float] = _about("importance of each parameter, adding up to 1", {})
     importance_ci: dict[str, Interval] = _about("90% interval of it over resampled trials", {})
-    test_reads: int | None = _about("how often the test items were looked at")
+    test_reads: int | None = _about("how often the test items were read")
     split: str | None = _about("how data was held out")
-    split_order: str | None = _about("by what it was held out: `random`, `latest` or `time`")
+    split_order: str | None = _about("the order it was held out by: `random`, `latest` or `time`")
     split_digest: str | None = _about("changes with any held-out item")
     newcomers: tuple[Newcomers, ...] = _about(
         "for a split by time: users and items first seen after its dates", ()
@@ -285,7 +285,7 @@ class RunResult(ResultPart):
     refit_of: RefitOf | None = _about("for a `refit`: what was trained again")
     split_orders: Mapping[str, tuple[Number, Number]] | None = _about(
         "for data with times: the winner's config and popularity on test items of each order, over "
-        "users with a history; of `split_order` what the test has measured"
+        "users with a history; for `split_order` as measured in the test"
     )
     seed: int | None = _about("seed of the run")
 
@@ -306,8 +306,8 @@ class RunResult(ResultPart):
 
     @property
     def won_by_leak(self) -> bool:
-        """Whether the winner's training did, so that it can't count as one; where no config is
-        known to have won, whether any trial's did.
+        """Whether the winner's training knew held-out items, and it therefore does not count as a
+        winner; where no config is known to have won, whether any trial's training did.
         """
         return self.leaky if self.best_config is None else leaky(self.best_config)
 
@@ -318,7 +318,7 @@ class RunResult(ResultPart):
 
     @property
     def may_extend(self) -> bool:
-        """Whether more trials would find a config that was not tried, as far as is known."""
+        """Whether more trials would find an untried config, as far as is known."""
         return self.configs_left is not False
 
 
@@ -328,7 +328,7 @@ def write_result(folder: RunFolder, result: RunResult) -> None:
 
 
 def read_result(run_dir: Path) -> RunResult | None:
-    """result.json of a run; None where there is none yet. Raises `InputError` if it is damaged."""
+    """result.json of a run; None where there is none yet. Raises InputError if it is damaged."""
     path = run_dir / RESULT
     if not path.is_file():
         return None
@@ -344,7 +344,7 @@ def read_result(run_dir: Path) -> RunResult | None:
 
 
 def result_of(run_dir: Path, state: RunState) -> RunResult | None:
-    """The same, with an `InputError` also where a run that is finished has none: it had one."""
+    """The same; also raises InputError where a finished run has none, since it was lost."""
     found = read_result(run_dir)
     if found is None and state.status == Status.DONE:
         raise InputError(
@@ -372,9 +372,9 @@ class SearchEnd(StrEnum):
 
 
 class Searched(ResultPart):
-    """How the search ended; the data of its stage. `planned`: how many trials it was to make.
+    """How the search ended; the data of its stage. planned: how many trials it was to make.
 
-    Further keys count the trials in each state, as the journal's trials do.
+    Further keys count the trials in each state; the journal's trials give the same counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -384,7 +384,11 @@ class Searched(ResultPart):
 
 
 class Decided(ResultPart):
-    """What the race decided; the data of its stage."""
+    """What the race decided; the data of its stage.
+
+    winner: its trial. epochs: how many it gets in a training without validation. replicates: fresh
+    splits. is_default: whether the winner is the first config of `enqueue`.
+    """
 
     winner: str
     epochs: int
@@ -395,7 +399,9 @@ class Decided(ResultPart):
 
 
 class Blended(ResultPart):
-    """What became of the blend; the data of its stage. skipped: why there is none."""
+    """What became of the blend; the data of its stage. skipped: why there is none. values: of each
+    fresh split. Other fields are as in `BlendResult`.
+    """
 
     skipped: str | None = None
     members: tuple[BlendMember, ...] = ()
@@ -421,15 +427,15 @@ class RivalTested(Remarked):
     test: Mapping[str, Number] | None = None
 
     def baseline(self, metric: str) -> Baseline:
-        """The same in one metric."""
+        """The same in a single metric."""
         both = {"valid": self.valid, "test": self.test}
         known = {part: values[metric] for part, values in both.items() if values is not None}
         return Baseline(**known, **self.remarks)
 
 
 class WithHistory(ResultPart):
-    """The run's metric on the test, over those users of whom something is known: what a test that a
-    date divides off has in common with others.
+    """The run's metric on the test, over the users who have a history. A test that begins at a date
+    has others too, so this is what can be compared with tests of other orders.
     """
 
     users: int
@@ -453,10 +459,11 @@ class Tested(ResultPart):
 
 
 class Refitted(ResultPart):
-    """What was handed over; the data of its stage. `separator`: between the submission's items.
+    """What was handed over; the data of its stage.
 
-    Runs of earlier versions have no separator (it was a blank) and no digests. of: the run whose
-    winner was trained again, where there was no search. orders: as `split_orders` of the result.
+    rows, k: rows of the submission, and items in each. separator: between these items. Runs of
+    earlier versions have no separator (it was a blank) and no digests. of: the run whose winner was
+    trained again, where there was no search. orders: `split_orders` of the result.
     """
 
     rows: int | None = None
@@ -527,7 +534,7 @@ _INSIDE: Mapping[str, tuple[str, type[ResultPart]]] = {
 
 
 def fields_table() -> str:
-    """Every field of result.json with what it means, as a table in Markdown."""
+    """Every field of result.json and its meaning, as a table in Markdown."""
     return "\n".join(["| field | meaning |", "|---|---|", *_rows(RunResult, "")]) + "\n"
 
 

@@ -13,11 +13,12 @@ from search.record.state import RunState
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything but the space. Paths are absolute; `time_budget` in seconds.
+    """Everything but the space. Paths are absolute; `time_budget` is in seconds.
 
-    settles: whether the search ends where more trials gain too little, see `search.tune.settled`.
-    tracking_uri: None is the local store of the checkout, wherever that is now. system_metrics:
-    whether the journal says now and then how busy this machine is.
+    settles: whether the search ends once more trials gain too little (`search.tune.settled`).
+    tracking_uri: None is the local store of the checkout, wherever that is now. submission_sep:
+    between the items of a submission. system_metrics: whether the journal records from time to time
+    how busy this machine is.
     """
 
     data: str
@@ -41,25 +42,27 @@ class Settings:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Settings:
-        """Read back what `asdict` wrote; keys of later versions are ignored. InputError."""
+        """Read back what `asdict` wrote; keys of later versions are ignored. Raises InputError if
+        any is missing.
+        """
         known = {f.name for f in fields(Settings)}
         try:
             return Settings(**{k: v for k, v in values.items() if k in known})
         except TypeError:
             raise InputError(
-                "the run's journal lacks settings: it is damaged, or of another version"
+                "the run's journal lacks settings: it is damaged, or from another version"
             ) from None
 
 
 def settings_of(state: RunState) -> Settings:
     """The settings of a run, as its last session gave them. Raises InputError where the journal
-    lacks them or some of them.
+    lacks any of them.
     """
     return Settings.from_dict(state.run.settings or {})
 
 
 def known_settings(state: RunState) -> Settings | None:
-    """The same, with None where they are lacking: for those who show and deliver what there is."""
+    """The same, but None where any is missing: for showing and delivering whatever there is."""
     try:
         return settings_of(state)
     except InputError:

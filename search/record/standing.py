@@ -1,7 +1,7 @@
-"""How trials stand: which of them can win, and which is ahead.
+"""The ranking of trials: which of them can win, and which is ahead.
 
-Asked by the race, a warm start, the tables, `runs`, MLflow, the screen and the report, so that all
-of them name the same trial.
+The race, a warm start, the tables, `runs`, MLflow, the screen and the report all use it, so that
+they name the same trial.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from search.record.state import TrialRecord
 
 
 def standing(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The honest trials with a value, best first; of equals the earliest.
+    """The honest trials with a value, best first; of equals the earliest comes first.
 
-    Those that were pruned stand behind all that may win, whatever their value: it is of an epoch
+    Pruned trials come after all that may win, whatever their value: they were stopped at an epoch
     at which others were better.
     """
     able = [t for t in trials if t.value is not None and not t.leaky and _ended_well(t)]
@@ -23,7 +23,7 @@ def standing(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def contenders(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Those of `standing` that may win; where there are none, the pruned ones."""
+    """The trials of `standing` that may win, or the pruned ones if none may."""
     ranked = standing(trials)
     return [t for t in ranked if t.may_win] or ranked
 
@@ -34,9 +34,9 @@ def leader(trials: Iterable[TrialRecord]) -> TrialRecord | None:
 
 
 def leads(trials: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, float]]:
-    """Each trial that was ahead of all before it in `trials`, with its value, which only rises.
+    """Each trial that was better than all before it in `trials`, with its value.
 
-    Trials that were pruned are never ahead.
+    Pruned trials do not count.
     """
     best = float("-inf")
     for trial in trials:

@@ -1,7 +1,7 @@
 """What a journal says, as records: sessions, trials with their epochs, stages, race results.
 
 `RunState.apply` takes one event after another, so that a reader that follows a live run (the
-MLflow courier) and one that reads a finished one come to the same state.
+MLflow courier) and one that reads a finished run arrive at the same state.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ from search.record.events import (
 
 @dataclass
 class TrialRecord:
-    """One trial. `rows`: one list per reported epoch, aligned with `columns`.
+    """One trial. rows: one list per reported epoch, aligned with `columns`. busy_s: seconds of
+    training and evaluation. Times are Unix seconds. Other fields are as in the events.
 
     When a trial runs again (its worker or the driver died), the rows of the new attempt replace
-    those of the old one, and `attempt` counts up; the first is 1. Times are Unix seconds.
+    those of the old one, and `attempt`, from 1, counts up.
     """
 
     id: str
@@ -70,7 +71,7 @@ class TrialRecord:
     _mark: tuple[int, Any] | None = None  # (session, the driver's own attempt number)
 
     def begin(self, mark: tuple[int, Any], time: float) -> None:
-        """A new attempt: nothing of the last one counts."""
+        """A new attempt begins: nothing of the last one counts. mark: (session, attempt in it)."""
         self._mark = mark
         self.attempt += 1
         self.started, self.ended = time, None
@@ -85,12 +86,12 @@ class TrialRecord:
 
     @cached_property
     def training(self) -> ModelConfig:
-        """The config as it is trained. Raises ConfigError where this version does not know it."""
+        """The config of its training. Raises ConfigError where this version does not know it."""
         return config_from_flat(self.config)
 
     @property
     def title(self) -> str:
-        """`t0029 bpr-hard d=256 N=47 M=10 K=2`; the id alone of a config of another version."""
+        """`t0029 bpr-hard d=256 N=47 M=10 K=2`; only the id for a config of another version."""
         try:
             return f"{self.id} {self.training.label()}"
         except ConfigError:
@@ -108,39 +109,38 @@ class TrialRecord:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended, in whatever way; False also where its session died."""
+        """Whether it has ended in any way; also False where its session died first."""
         return self.state != State.RUNNING
 
     @property
     def cut_off(self) -> bool:
-        """Whether it was under way when the time of the search was up."""
+        """Whether it was still running when the time of the search was up."""
         return self.state == State.PRUNED and self.reason == Reason.TIME
 
     @property
     def may_win(self) -> bool:
-        """Whether it ended without others being better: it completed, or the clock cut it off."""
+        """Whether it completed or was cut off by the clock, rather than stopped as a weak one."""
         return may_win(self.state, self.reason)
 
 
 def may_win(state: State, reason: Reason | None) -> bool:
-    """Whether a trial ended without others being better: it completed, or the clock cut it off.
+    """Whether a trial completed or was cut off by the clock, rather than stopped as a weak one.
 
-    The last ones were proposed by a searcher that knew the most.
+    Those that the clock cuts off may well win: their searcher knew the most when it proposed them.
     """
     return state == State.COMPLETE or (state == State.PRUNED and reason == Reason.TIME)
 
 
 @dataclass
 class SessionRecord:
-    """One start or resume. `busy_s` is the time inside training and evaluation, of all trials.
-
-    `first` and `last` are when the first trial started and the last one reported or ended.
+    """One start or resume. busy_s: seconds in training and evaluation, of all trials. first, last:
+    when the first trial started, and when the last one reported or ended, in Unix seconds.
     """
 
     number: int
     started: float
     event: SessionBegan
-    seen: float = 0.0  # the last line written in this session
+    seen: float = 0.0  # when the last line of this session was written
     busy_s: float = 0.0
     first: float | None = None
     last: float | None = None
@@ -153,7 +153,7 @@ class SessionRecord:
 
 @dataclass
 class Stage:
-    """A part of the run: search, race, test, refit."""
+    """A stage of the run: search, race, blend, test or refit. data: what it found."""
 
     name: str
     state: StageState
@@ -177,12 +177,12 @@ class RunState:
     machine: list[MachineSeen] = field(default_factory=list)
     status: Status = Status.RUNNING
     finished: float | None = None
-    run: SessionBegan = field(default_factory=SessionBegan)  # of all sessions, later ones win
-    pace: PaceSet | None = None  # how long its trials may be, where that was decided
+    run: SessionBegan = field(default_factory=SessionBegan)  # of all sessions; the latest win
+    pace: PaceSet | None = None  # how long trials may be, where that was decided
     others: list[Other] = field(default_factory=list)  # lines of kinds not known here
 
     def apply(self, event: Event, offset: int) -> None:
-        """Take in one event, which ends at byte `offset`. Raises KeyError for an unknown trial."""
+        """Take in an event whose line ends at byte `offset`. Raises KeyError if it has no trial."""
         time = event.time or 0.0
         if not self.uid:
             canonical = json.dumps(write(event), sort_keys=True).encode()
@@ -193,7 +193,7 @@ class RunState:
             case PaceSet():
                 self.pace = event
             case TrialMade():
-                # The same line again (a driver that died right after writing it) changes nothing.
+                # A repeated line (the driver died right after writing it) changes nothing.
                 self.trials.setdefault(event.id, _new_trial(event, time))
             case TrialBegan():
                 self.trials[event.id].begin((len(self.sessions), event.attempt), time)
@@ -259,7 +259,7 @@ class RunState:
 
     def _mark(self, event: StageMarked, time: float) -> None:
         if event.name == "search" and event.state == StageState.START:
-            self.grid = None  # other trials may race, in another time
+            self.grid = None  # the next race may have other racers, and other time
         stage = self.stages.get(event.name)
         if stage is None or event.state == StageState.START:
             self.stages[event.name] = stage = Stage(event.name, event.state, {}, time)
@@ -276,7 +276,7 @@ class RunState:
 
     @property
     def leaky(self) -> bool:
-        """Whether some trial is."""
+        """Whether any trial is leaky."""
         return any(t.leaky for t in self.trials.values())
 
     def in_order(self) -> list[TrialRecord]:
@@ -289,7 +289,7 @@ class RunState:
         return {state: states.count(state) for state in State}
 
     def stage_done(self, name: str) -> bool:
-        """Whether a stage has come to its end; False where it never began."""
+        """Whether a stage is done; False where it never began."""
         return name in self.stages and self.stages[name].state == StageState.DONE
 
     def wall_s(self) -> float:
@@ -299,7 +299,7 @@ class RunState:
     def busy_fraction(self, cores: int) -> float | None:
         """Time in training and evaluation / (cores x time from first start to last end).
 
-        Sums over sessions, so that the pause between a crash and its resume counts for nothing;
+        It is summed over sessions, so that the pause between a crash and its resume does not count.
         None before any trial ran.
         """
         span = sum(s.trials_s for s in self.sessions)

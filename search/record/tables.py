@@ -17,7 +17,7 @@ RACE_COLUMNS = ("config_id", "replicate", "split_seed", "value", "best_epoch", "
 
 
 class Table(NamedTuple):
-    """Columns and rows of typed cells: text, numbers, None where there is nothing."""
+    """Columns, and rows of typed cells: text, numbers, or None for an empty cell."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -32,7 +32,7 @@ class Table(NamedTuple):
 
 
 def tables(state: RunState) -> dict[str, str]:
-    """File name -> content. best.json is there once a trial has a value."""
+    """The contents of the files, by name. best.json is among them once a trial has a value."""
     found = {
         "trials.csv": trials_table(state).csv(),
         "epochs.csv": epochs_table(state).csv(),
@@ -46,9 +46,9 @@ def tables(state: RunState) -> dict[str, str]:
 def trials_table(state: RunState) -> Table:
     """One row per trial, by number.
 
-    `error` is the cause in one line (the traceback is in the journal and in MLflow). One column
-    `test.NAME` per test metric (report tables only), then one column `param.NAME` per parameter of
-    the space; empty where a trial has no such parameter.
+    `error` is the cause in one line (the traceback is in the journal and in MLflow). The last
+    columns are a `test.NAME` for each test metric (report tables only) and a `param.NAME` for each
+    parameter of the space, empty where a trial does not have it.
     """
     trials = state.in_order()
     params = _union(t.params for t in trials)

@@ -15,15 +15,17 @@ from search.space.spec import SearchSpec
 from search.space.widen import widened
 from search.words import short
 
-LEAST, MOST = 5, 10  # of the best trials that are looked at: a fifth of them
+LEAST, MOST = 5, 10  # limits of how many best trials are looked at: a fifth of all
 EDGE = 0.1  # the share of a range next to its end that counts as the end
-CHANCE = 0.01  # at most: that so many lie there, were the best spread evenly
+CHANCE = 0.01  # the most: of so many lying there if the best were spread evenly
 FACTOR = 3.0  # by which a logarithmic range grows
 
 
 @dataclass(frozen=True)
 class Pressed:
-    """A bound. count: how many of the `best` lie at it; setting: what `--set` widens it by."""
+    """A bound. value: where it is. count: how many of the `best` trials lie at it. setting: for
+    `--set`, to widen it.
+    """
 
     name: str
     end: Literal["low", "high"]
@@ -43,8 +45,8 @@ class Pressed:
 
 
 def pressed(spec: SearchSpec, trials: Sequence[TrialRecord]) -> list[Pressed]:
-    """The bounds at which more of the best trials lie than chance explains, where the space can be
-    widened. Nothing is said of fewer than 15 trials.
+    """The bounds at which more of the best trials lie than chance explains, if the space can be
+    widened there. Empty for fewer than 15 trials.
     """
     able = [t for t in trials if t.value is not None and not t.leaky]
     complete = [t for t in able if t.state == State.COMPLETE]
@@ -96,13 +98,13 @@ def _at(
         try:
             widened(spec, [setting], {})
         except ConfigError:
-            continue  # beyond what the parameter can be
+            continue  # beyond the values that the parameter can have
         return Pressed(name, end, bound, count, len(values), setting)
     return None
 
 
 def _place(domain: IntRange | FloatRange, value: Value) -> float:
-    """Where a value lies in its range, 0 to 1."""
+    """Where a value lies in its range, from 0 to 1."""
     assert not isinstance(value, str)
     low, high, at = float(domain.low), float(domain.high), float(value)
     if domain.log:
@@ -111,13 +113,13 @@ def _place(domain: IntRange | FloatRange, value: Value) -> float:
 
 
 def _share_of_one(domain: IntRange | FloatRange) -> float:
-    """The share of a range that one value of it has: a large one where there are few."""
+    """The share of a range that a single value takes: large if there are few values."""
     step = domain.step if domain.step is not None else 0.0
     return step / (domain.high - domain.low + step)
 
 
 def _further(domain: IntRange | FloatRange, end: Literal["low", "high"]) -> Iterator[Value]:
-    """Ends further out, the furthest first."""
+    """New ends further out, the furthest first."""
     bound = float(domain.high if end == "high" else domain.low)
     span = float(domain.high - domain.low)
     whole = isinstance(domain, IntRange)
@@ -128,7 +130,7 @@ def _further(domain: IntRange | FloatRange, end: Literal["low", "high"]) -> Iter
         else:
             moved = bound + span * part / 2 if end == "high" else bound - span * part / 2
             if domain.low >= 0:
-                moved = max(0.0, moved)  # what cannot be below zero has its end there
+                moved = max(0.0, moved)  # a range of numbers from 0 on does not go below 0
         if domain.step is not None and not domain.log:
             steps = max(1, round(abs(moved - bound) / domain.step))
             moved = bound + domain.step * (steps if end == "high" else -steps)
@@ -140,7 +142,7 @@ def _further(domain: IntRange | FloatRange, end: Literal["low", "high"]) -> Iter
 
 
 def _more(options: Sequence[Any], end: Literal["low", "high"]) -> list[Value]:
-    """The options and one beyond, as far from its neighbour as that from the next."""
+    """The options and a further one, as far beyond the last as the last is from the one before."""
     order = sorted(options, reverse=end == "low")
     last, before = order[-1], order[-2]
     ratio = before > 0 and last > 0 and all(isinstance(o, int) for o in options)
@@ -150,5 +152,5 @@ def _more(options: Sequence[Any], end: Literal["low", "high"]) -> list[Value]:
 
 
 def _tail(count: int, n: int, share: float) -> float:
-    """The chance that at least `count` of `n` fall into a `share` of a range."""
+    """The probability that at least `count` of `n` values fall into a `share` of a range."""
     return sum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count, n + 1))

@@ -1,5 +1,5 @@
-"""The charts of the report. Each takes plain records and gives an inline <svg>, or None where
-there is nothing to draw. Sizes are bounded whatever the number of trials: see `MOST_*`.
+"""The charts of the report. Each takes plain records and returns an inline <svg>, or None if there
+is nothing to draw. Sizes are limited for any number of trials: see `MOST_*`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from search.report.svg import Plot, padded
 from search.summary import group_name
 from search.words import baseline_name, config_line, duration, number, short
 
-MOST_DOTS = 600  # points in the chart that shows the most of each
+MOST_DOTS = 600  # points in the main chart of trials
 MOST_BESIDE = 400  # ... in one of the others
 MOST_SMALL = 200  # ... and in each of the many small ones
 MOST_CURVES = 120
 MOST_POINTS = 60  # points in one curve
-FEW_EPOCHS = 16  # that are drawn evenly
+FEW_EPOCHS = 16  # with more epochs, their axis is logarithmic
 
 
 def thinned(items: Sequence[Any], most: int) -> list[Any]:
-    """At most `most` of the items, evenly spread, the first and the last among them."""
+    """At most `most` of the items, evenly spread, including the first and the last."""
     if len(items) <= most:
         return list(items)
     step = (len(items) - 1) / (most - 1)
@@ -36,7 +36,7 @@ def thinned(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def thinned_log(items: Sequence[Any], most: int) -> list[Any]:
-    """At most `most` of the items, the denser the nearer to the first, for a logarithmic axis."""
+    """At most `most` of the items, denser towards the first, for a logarithmic axis."""
     if len(items) <= most:
         return list(items)
     ratio = len(items) ** (1 / (most - 1))
@@ -44,7 +44,7 @@ def thinned_log(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def hint(trial: TrialRecord) -> str:
-    """What hovering over a trial shows."""
+    """The text that hovering over a trial shows."""
     at = f" at epoch {trial.best_epoch}" if trial.best_epoch else ""
     leak = ", LEAKY" if trial.leaky else ""
     return (
@@ -54,19 +54,21 @@ def hint(trial: TrialRecord) -> str:
 
 
 def brief_hint(trial: TrialRecord) -> str:
-    """The same in few words, for charts beside one that shows it in full."""
+    """The same in few words, for charts other than the main one."""
     return f"{trial.id}: {number(trial.value)}{', LEAKY' if trial.leaky else ''}"
 
 
 def kind_of(trial: TrialRecord, winner: str | None = None) -> str:
-    """CSS class of a trial."""
+    """The CSS class of a trial."""
     if trial.leaky:
         return "leaky"
     return "winner" if trial.id == winner else trial.state.lower()
 
 
 def drawn(trials: Sequence[TrialRecord], winner: str | None, most: int) -> list[TrialRecord]:
-    """The trials a chart shows: all, or the best third of the allowed number and a spread."""
+    """The trials that a chart shows: all, or `most` of them, a third of these the best ones, the
+    others spread evenly.
+    """
     known = [t for t in trials if t.value is not None]
     if len(known) <= most:
         return known
@@ -81,7 +83,7 @@ def progress_chart(
     winner: str | None,
     lines: Mapping[str, float],
 ) -> Markup | None:
-    """Value of every trial and the best so far; `lines`: baselines' validation values."""
+    """The value of every trial, and the best so far. lines: the baselines' validation values."""
     at = {t.id: float(t.number) for t in trials}
     last = max((t.number for t in trials), default=0)
     x = (-0.5, last + 0.5)
@@ -95,8 +97,8 @@ def progress_by_time_chart(
     winner: str | None,
     lines: Mapping[str, float],
 ) -> Markup | None:
-    """The same by when each trial ended: `ends`, in seconds since the search began. None where that
-    is one moment.
+    """The same by the time at which each trial ended. ends: by trial, in seconds since the search
+    began. None if all ended at once.
     """
     known = [t for t in trials if t.id in ends and t.value is not None]
     if len({ends[t.id] for t in known}) < 2:
@@ -109,7 +111,7 @@ def progress_by_time_chart(
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
-    """The unit of an axis of so many seconds, in seconds, and its name."""
+    """The unit for an axis of `seconds`: its length in seconds, and its name."""
     if seconds >= 3 * 3600:
         return 3600.0, "hours"
     return (60.0, "minutes") if seconds >= 180 else (1.0, "seconds")
@@ -125,7 +127,9 @@ def _progress(
     winner: str | None,
     lines: Mapping[str, float],
 ) -> Markup | None:
-    """Values of trials over where each is `at`, and a line of the best so far in that order."""
+    """The values of trials over their places `at` (by trial, in the range `x`), and a line of the
+    best so far in that order.
+    """
     known = sorted((t for t in trials if t.value is not None), key=lambda t: (at[t.id], t.number))
     if not known:
         return None
@@ -147,7 +151,7 @@ def _progress(
         if x_name != "trial":
             said = f"{brief_hint(trial)}, {short(at[trial.id])} {x_name.partition(' ')[0]}"
         plot.dot(at[trial.id], trial.value or 0.0, kind, said, trial.id)
-    for name, value in lines.items():  # above the dots, which would hide them
+    for name, value in lines.items():  # on top of the dots, which would hide them
         plot.text(plot.x.end, plot.y(value) - 6, baseline_name(name), "note end halo")
     return plot.markup()
 
@@ -155,8 +159,10 @@ def _progress(
 def curves_chart(
     trials: Sequence[TrialRecord], curves: Mapping[str, Curve], metric: str, winner: str | None
 ) -> Markup | None:
-    """Validation value by epoch; the winner above all others. The axis is logarithmic where there
-    are more than `FEW_EPOCHS`, since most of what happens happens early.
+    """The validation value by epoch, with the winner on top of all others. The axis is logarithmic
+    for more than `FEW_EPOCHS` epochs, since most happens early.
+
+    curves: (epoch, value) pairs by trial.
     """
     by_id = {t.id: t for t in trials}
     known = [t for t in curves if t in by_id and curves[t]]
@@ -184,7 +190,7 @@ def curves_chart(
 def race_chart(
     finalists: Mapping[str, Sequence[float]], metric: str, winner: str | None
 ) -> Markup | None:
-    """Each finalist's value on every fresh split, and the mean; best on top."""
+    """Each finalist's value on every fresh split, and the mean, with the best on top."""
     finalists = {name: values for name, values in finalists.items() if values}
     if not finalists:
         return None
@@ -207,7 +213,7 @@ def race_chart(
 
 
 def gains_chart(comparisons: Sequence[Comparison], metric: str) -> Markup | None:
-    """The winner's lead over each rival with its interval, against the line of no difference."""
+    """The winner's lead over each rival, with its interval and a line at no difference."""
     known = [(c, c.measured) for c in comparisons if c.measured is not None]
     if not known:
         return None
@@ -228,8 +234,8 @@ def gains_chart(comparisons: Sequence[Comparison], metric: str) -> Markup | None
 def groups_chart(
     groups: Sequence[Group], kind: str, x_name: str, rivals: Sequence[str]
 ) -> Markup | None:
-    """Each group's value with its interval, and the rivals beside it: the first as a bar, others as
-    grey dots. None where all are of one group; kind: of what they are, `user` or `item`.
+    """Each group's value with its interval, and the values of rivals: the first as a bar, others as
+    grey dots. None if there is only one group. kind: what groups consist of, `user` or `item`.
     """
     known = [one for one in groups if one.value is not None]
     if len(known) < 2:
@@ -267,7 +273,9 @@ def groups_chart(
 def tests_chart(
     tests: Sequence[tuple[str, str, float, tuple[float | None, float | None] | None]], metric: str
 ) -> Markup | None:
-    """(letter, name, test value, its interval) of several runs, one below the other."""
+    """The tests of several runs, one below the other. tests: (letter, name, test value, its
+    interval) of each.
+    """
     if not tests:
         return None
     ends = [end for *_, ci in tests for end in (ci or ()) if end is not None]
@@ -286,7 +294,10 @@ def tests_chart(
 
 
 def pace_chart(curves: Mapping[str, Sequence[tuple[float, float]]], metric: str) -> Markup | None:
-    """The best value so far by seconds: one line per run, with its letter at the end."""
+    """The best value so far by seconds: one line per run, with its letter at the end.
+
+    curves: (seconds, value) pairs by letter.
+    """
     known = {name: points for name, points in curves.items() if points}
     if not known:
         return None
@@ -305,7 +316,9 @@ def pace_chart(curves: Mapping[str, Sequence[tuple[float, float]]], metric: str)
 
 
 def leak_chart(rows: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
-    """Validation (dot) and test (bar) of each config, honest above leaky: the leak is the gap."""
+    """Validation (dot) and test (bar) of each config, the honest row above the leaky one: the gap
+    between dot and bar is the leak.
+    """
     values = [v for row in rows for way in ("train", "all") for v in (row[way] or ())[:2]]
     known = [v for v in values if isinstance(v, float)]
     if not known:
@@ -333,7 +346,7 @@ def leak_chart(rows: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
 def importance_chart(
     shares: Mapping[str, float], intervals: Mapping[str, tuple[float | None, float | None]] = {}
 ) -> Markup | None:
-    """Horizontal bars, the largest on top, each with its interval."""
+    """The importance of parameters as horizontal bars with intervals, the largest on top."""
     known = sorted(shares.items(), key=lambda pair: -pair[1])[:16]
     if not known or known[0][1] <= 0:
         return None
@@ -359,7 +372,9 @@ def importance_chart(
 
 
 def histogram_chart(bins: Sequence[Bin], title: str, who: str) -> Markup | None:
-    """How many users (or items) have how many, in bins that double, the fewest on top."""
+    """How many users (or items) have how many items (or users), in bins of doubling width, the
+    smallest counts on top. who: `users` or `items`.
+    """
     if not bins:
         return None
     rows = len(bins)
@@ -376,7 +391,7 @@ def histogram_chart(bins: Sequence[Bin], title: str, who: str) -> Markup | None:
 def scatter_chart(
     trials: Sequence[TrialRecord], name: str, metric: str, winner: str | None
 ) -> Markup | None:
-    """Value by one parameter: on a log axis where the values span a factor of 30."""
+    """The value by the parameter `name`, on a logarithmic axis if that spans a factor of 30."""
     known = [t for t in drawn(trials, winner, MOST_SMALL) if t.params.get(name) not in (None, "")]
     values = [t.params[name] for t in known]
     if len(set(map(str, values))) < 2:

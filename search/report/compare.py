@@ -1,7 +1,7 @@
-"""Several runs on one page: tests side by side where data, split and metric are the same.
+"""Several runs on one page: tests side by side if data, split and metric are the same.
 
-Only then do two test values say anything about each other. Where the runs kept the value of every
-user, the first run named is compared with each of the others, user by user.
+Only then can two test values be compared. If the runs kept the value of every user, the first run
+that was named is compared with each of the others, user by user.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLUMNS = ("", "run", "winner", "test", "95% interval", "users", "validation", "
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the runs. letter: what the charts call it."""
+    """One of the runs. letter: its name in charts. values: its test value for every user."""
 
     letter: str
     files: RunFiles
@@ -44,7 +44,7 @@ class Side:
 
     @property
     def name(self) -> str:
-        """The run's name, the same as its folder's."""
+        """The run's name, which is that of its folder."""
         return self.files.name
 
     @cached_property
@@ -66,7 +66,7 @@ class Side:
 
     @property
     def held_out(self) -> tuple[str, str, str, str]:
-        """Metric, data and split: where these are equal, test values are of the same items."""
+        """Metric, data and split: if these are equal, test values are of the same items."""
         settings = known_settings(self.files.state)
         data, ids = ("", "") if settings is None else (settings.data_digest, settings.ids_digest)
         return self.files.metric, data, ids, str(self.files.shown.split_digest)
@@ -89,10 +89,10 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs whose tests may stand side by side, in the order given.
+    """Runs whose tests can be compared, in the order given.
 
-    comparisons: the first against each of the others. gaps: why some could not be compared user by
-    user, a line each.
+    comparisons: the first against each of the others. gaps: lines that say why some could not be
+    compared user by user.
     """
 
     sides: tuple[Side, ...]
@@ -101,25 +101,27 @@ class Group:
 
     @property
     def metric(self) -> str:
-        """What all sides are measured in: a group has one metric."""
+        """The metric, which is the same for all sides of a group."""
         return self.sides[0].files.metric
 
     @property
     def verdicts(self) -> list[str]:
-        """What can be said, a sentence each."""
+        """What the comparisons show, as sentences."""
         return [*(c.words for c in self.comparisons), *self.gaps]
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """All runs; apart: those whose tests say nothing about the others', with why."""
+    """All runs. apart: the runs whose tests cannot be compared with any other, each with the
+    reason.
+    """
 
     groups: tuple[Group, ...]
     apart: tuple[tuple[Side, str], ...]
 
 
 def compare_runs(run_dirs: Sequence[Path]) -> Compared:
-    """Read and compare runs. ConfigError where no two of them can be compared."""
+    """Read and compare runs. Raises ConfigError if no two of them can be compared."""
     if len(run_dirs) < 2:
         raise ConfigError("compare: expected two runs or more")
     if len(set(run_dirs)) < len(run_dirs):
@@ -144,14 +146,14 @@ def _side(number: int, path: Path) -> Side:
     files = read_run(path)
     if files.is_table:
         raise ConfigError(
-            f"{files.name}: a table of configs, which hands nothing over: its report shows all"
+            f"{files.name}: is a table of configs and has no winner: its report shows everything"
         )
     letter = chr(ord("A") + number) if number < 26 else str(number + 1)
     return Side(letter, files, load_test_values(path))
 
 
 def _apart(side: Side, other: Side) -> str:
-    """Why the tests of two runs say nothing about each other."""
+    """Why the tests of two runs cannot be compared."""
     mine, theirs = side.held_out, other.held_out
     if mine[1:3] != theirs[1:3]:
         what = "other data"
@@ -172,7 +174,7 @@ def _group(sides: Sequence[Side]) -> Group:
                 gaps.append(f"{side.name} has no test value yet")
             elif side.values is None:
                 gaps.append(
-                    f"{side.name} kept no value of every user (it is of an earlier version): "
+                    f"{side.name} kept no values of single users (it is from an earlier version): "
                     "nothing can be said beyond the intervals"
                 )
         a, b = first.values, other.values
@@ -240,7 +242,7 @@ def _charts(group: Group) -> list[tuple[str, str, Markup]]:
 
 
 def _best_by_time(files: RunFiles) -> list[tuple[float, float]]:
-    """(seconds since the run began, best honest value so far), where it rises, and the end."""
+    """(seconds since the run began, best honest value so far): where it rises, and at the end."""
     if not files.state.sessions:
         return []
     began = files.state.sessions[0].started
@@ -254,7 +256,7 @@ def _best_by_time(files: RunFiles) -> list[tuple[float, float]]:
 
 
 def _rivals(group: Group) -> list[tuple[str, list[float | None]]]:
-    """(baseline, its test value in each run)."""
+    """(baseline, its test values in each run)."""
     found: dict[str, list[float | None]] = {}
     for n, side in enumerate(group.sides):
         for name, _, test, _ in baselines(side.files.result):
@@ -263,7 +265,7 @@ def _rivals(group: Group) -> list[tuple[str, list[float | None]]]:
 
 
 def _configs(group: Group) -> list[tuple[str, list[str], bool]]:
-    """(parameter, its value in each run, whether they differ)."""
+    """(parameter, its values in each run, whether these differ)."""
     params = []
     for side in group.sides:
         best = side.files.state.trials.get(side.files.result.best_trial or "")

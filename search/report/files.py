@@ -1,8 +1,8 @@
 """What the report reads: the journal of a run, its result.json and its provenance.json.
 
-The result may be missing where a run is under way, was interrupted or failed, for it has a report
-too; without that of a finished run a report would deny what was found. The provenance may be
-missing or damaged.
+A run that is under way, was interrupted or failed has a report too, so its result may be missing;
+that of a finished run may not, since a report without it would not show what was found. The
+provenance may be missing or damaged.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Curve = list[tuple[int, float]]
 
 @dataclass
 class RunFiles:
-    """A run folder, read. `result` is empty where there is none yet."""
+    """The contents of a run folder. result: empty where there is none yet."""
 
     name: str
     path: Path
@@ -44,12 +44,12 @@ class RunFiles:
 
     @property
     def metric(self) -> str:
-        """What the run maximises; "value" where a file as old as its journal does not say."""
+        """The metric that the run maximises; "value" where an old journal does not name it."""
         return self.result.metric or self.state.run.metric or "value"
 
     @property
     def is_table(self) -> bool:
-        """As `RunResult.is_table`, known before there is a result."""
+        """As `RunResult.is_table`, but known before there is a result."""
         return (self.result.purpose or self.state.run.purpose) == Purpose.TABLE
 
     @cached_property
@@ -59,7 +59,7 @@ class RunFiles:
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
-        """Trial -> (epoch, value of the run's metric)."""
+        """By trial, its (epoch, value of the run's metric) pairs."""
         found: dict[str, Curve] = {}
         for trial in self.trials:
             if self.metric in trial.columns:
@@ -69,10 +69,10 @@ class RunFiles:
 
     @cached_property
     def winner(self) -> str | None:
-        """Id of the winner, or of the best trial so far; never a leaky one."""
+        """The id of the winner, or of the best trial so far; never of a leaky one."""
         known = self.result.best_trial
         if known is None and (race := decided(self.state)) is not None:
-            known = race.winner  # of a run that was cut off behind its race
+            known = race.winner  # of a run that was cut off after its race
         if known is not None and not any(t.leaky for t in self.trials if t.id == known):
             return known
         return self.best.id if self.best is not None and not self.is_table else None
@@ -84,7 +84,7 @@ class RunFiles:
 
     @cached_property
     def shown(self) -> RunResult:
-        """The result as the page shows it: of a run that is not finished, what is known so far."""
+        """The result as the page shows it: for an unfinished run, what is known so far."""
         split = self.provenance.split
         told = self.winner is not None and self.winner == self.result.best_trial
         so_far = next((t.value for t in self.trials if t.id == self.winner), None)
@@ -105,7 +105,7 @@ class RunFiles:
 
     @cached_property
     def spec(self) -> SearchSpec | None:
-        """The space; None where this version cannot read it, or an early one left none."""
+        """The space; None where this version cannot read it, or an early version left none."""
         try:
             return load_run_spec(self.path)
         except (ConfigError, OSError):
@@ -113,8 +113,9 @@ class RunFiles:
 
     @cached_property
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """Items of each user (U,) and users of each item (I,) in all of the data; None before there
-        is a model."""
+        """The number of items of each user (U,) and of users of each item (I,), in all data; None
+        before there is a model.
+        """
         try:
             return load_counts(self.path / MODEL)
         except InputError:
@@ -122,7 +123,7 @@ class RunFiles:
 
     @property
     def test_read_at(self) -> str | None:
-        """When the test items were looked at."""
+        """When the test items were read, as text; None if they were not."""
         test = tested(self.state)
         if test is None or not test.values:
             return None
@@ -131,7 +132,7 @@ class RunFiles:
 
 
 def read_run(path: Path) -> RunFiles:
-    """Read a run folder. Raises `InputError` where it holds no run or a file can't be read."""
+    """Read a run folder. Raises InputError where it has no run or a file can't be read."""
     if not (path / JOURNAL).is_file():
         raise InputError(f"{path}: no run here, expected a folder with a {JOURNAL}")
     state = read_state(path / JOURNAL)

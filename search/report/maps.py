@@ -1,5 +1,5 @@
-"""Charts of many parameters at once: parallel coordinates, N x M, what quality costs in seconds and
-in memory.
+"""Charts of many parameters at once: parallel coordinates, N x M, and what quality costs in seconds
+and in memory.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from search.report.charts import MOST_BESIDE, brief_hint, drawn, kind_of
 from search.report.svg import Plot, Scale, label, padded
 from search.words import number, short
 
-MOST_AXES = 9  # with that of the metric
+MOST_AXES = 9  # including that of the metric
 MOST_LINES = 200
-MOST_LETTERS = 16  # of a word at a tick: what fits between two axes
-NONE_AT, LOWEST = 0.0, 0.12  # heights on an axis: of a trial without the parameter, of its range
+MOST_LETTERS = 16  # of a word at a tick, to fit between two axes
+NONE_AT, LOWEST = 0.0, 0.12  # heights on an axis: of "no such parameter", of the least value
 FIFTHS = 5
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter as an axis of height 0 to 1. words: its values, where they are no numbers;
-    absent: whether a trial lacks it."""
+    """A parameter as an axis of height 0 to 1. words: its values, if they are not numbers. absent:
+    whether any trial lacks it.
+    """
 
     name: str
     scale: Scale
@@ -38,7 +39,7 @@ class Axis:
 
     @staticmethod
     def of(name: str, trials: Sequence[TrialRecord]) -> Axis | None:
-        """None for a parameter that never differs, or has too many words to show."""
+        """The axis of a parameter; None if it never differs, or has too many words to show."""
         values = [t.params[name] for t in trials if t.params.get(name) not in (None, "")]
         absent = len(values) < len(trials)
         if len({str(v) for v in values}) < (1 if absent else 2):
@@ -54,13 +55,13 @@ class Axis:
         return Axis(name, Scale(low, high, LOWEST, 1, log), (), absent)
 
     def height(self, value: Any) -> float:
-        """Where a value lies, 0 to 1; None: at the tick of those that lack it."""
+        """Where a value lies, from 0 to 1; for None, at the tick for trials that lack it."""
         if value is None or value == "":
             return NONE_AT
         return self.scale(self.words.index(str(value)) if self.words else float(value))
 
     def marks(self) -> list[tuple[float, str]]:
-        """(height, text) of its ticks."""
+        """The ticks, as (height, text)."""
         if self.words:
             found = [(self.scale(n), clipped(word)) for n, word in enumerate(self.words)]
         else:
@@ -78,16 +79,16 @@ class Axis:
 
 
 def clipped(word: str) -> str:
-    """A word as it fits between two axes; a longer one ends in a mark that says so."""
+    """A word cut to fit between two axes; a cut one ends in an ellipsis."""
     return word if len(word) <= MOST_LETTERS else f"{word[: MOST_LETTERS - 1]}…"
 
 
 def parallel_chart(
     trials: Sequence[TrialRecord], names: Sequence[str], metric: str, winner: str | None
 ) -> Markup | None:
-    """One line per trial through its parameters to its value: the best fifth in colour.
+    """One line per trial through its parameters to its value, the best fifth in colour.
 
-    A trial that has no such parameter goes through the tick `none`.
+    A trial that lacks a parameter passes through the tick `none`. names: of the parameters.
     """
     known = drawn(trials, winner, MOST_LINES)
     axes = [axis for name in names if (axis := Axis.of(name, known)) is not None]
@@ -122,7 +123,7 @@ def parallel_chart(
 
 
 def negatives_map(trials: Sequence[TrialRecord], winner: str | None) -> Markup | None:
-    """N candidates by M kept of them, the better the darker; None for other negatives."""
+    """Trials by N candidates and M kept of them, better ones darker; None for other negatives."""
     found = [
         (negatives.candidates, negatives.hard, trial)
         for trial in drawn(trials, winner, MOST_BESIDE)
@@ -154,7 +155,7 @@ def _hard(trial: TrialRecord) -> Hard | None:
 
 
 def cost_chart(trials: Sequence[TrialRecord], metric: str, winner: str | None) -> Markup | None:
-    """Value by seconds of training; the line is the best that so many seconds reach."""
+    """The value by seconds of training; the line is the best value for at most so many seconds."""
     seconds = {t.id: t.busy_s for t in trials if t.busy_s > 0}
     return _front(
         "Quality by seconds", trials, seconds, "seconds of training and evaluation", metric, winner
@@ -164,16 +165,17 @@ def cost_chart(trials: Sequence[TrialRecord], metric: str, winner: str | None) -
 def size_chart(
     trials: Sequence[TrialRecord], sizes: Mapping[str, int], metric: str, winner: str | None
 ) -> Markup | None:
-    """Value by `sizes`, bytes that a model takes while it is trained; the line is the best that so
-    much memory reaches.
+    """The value by size; the line is the best value for at most so much memory.
+
+    sizes: bytes that a model takes in training, by trial.
     """
     mib = {name: size / 2**20 for name, size in sizes.items() if size > 0}
     return _front("Quality by size", trials, mib, "MiB of the model in training", metric, winner)
 
 
 def sizes_of(trials: Sequence[TrialRecord], data: Size) -> dict[str, int]:
-    """Bytes that each trial's model takes, roughly (`Cost.memory`), as a race with `prefer: small`
-    compares them; without trials whose config another version wrote.
+    """Bytes that the model of each trial takes, roughly, as a race with `prefer: small` compares
+    them; without trials whose config is from another version.
     """
     found = {}
     for trial in trials:
@@ -191,7 +193,10 @@ def _front(
     metric: str,
     winner: str | None,
 ) -> Markup | None:
-    """Value by cost, and the best that costs no more. None where all cost the same."""
+    """The value by cost, and a line of the best value at no higher cost. None if all cost the same.
+
+    costs: by trial.
+    """
     known = [t for t in drawn(trials, winner, MOST_BESIDE) if t.id in costs]
     spent = [costs[t.id] for t in known]
     if len(set(spent)) < 2:
@@ -205,7 +210,7 @@ def _front(
     best = float("-inf")
     front: list[tuple[float, float]] = []
     honest = [t for t in known if not t.leaky]
-    # of equal costs the best first: what is beside it and lower is no step
+    # at equal costs the best first, so that lower values there make no step
     for trial in sorted(honest, key=lambda t: (costs[t.id], -(t.value or 0.0))):
         if (trial.value or 0.0) > best:
             if front:

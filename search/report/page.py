@@ -1,6 +1,6 @@
-"""report.html: one file that explains a run, offline, to somebody who did not see it.
+"""report.html: one file that explains a run, offline, to someone who did not watch it.
 
-Charts are drawn here as inline SVG (`charts.py`); `render.py` makes the page.
+Charts are drawn as inline SVG (`charts.py`); `render.py` makes the page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from search.report.render import rendered
 from search.report.timeline import ends, timeline_chart, timeline_words
 from search.stats import explained_share
 
-TO_EXPLAIN = 12  # charts of single parameters
+TO_EXPLAIN = 12  # the most charts of single parameters
 KEYS = (
     ("winner", "the winner"),
     ("complete", "completed"),
@@ -46,8 +46,8 @@ STATUS = {
 def render_report(run_dir: Path | str) -> str:
     """The report of a run folder as one HTML page, at most about 1 MB.
 
-    Works for a run that is under way or failed: the page says what is not known yet. Raises
-    `InputError` where the folder holds no run or a file of it can't be read.
+    This also works for a run that is under way or failed: the page says what is not known yet.
+    Raises InputError where the folder has no run or a file of it can't be read.
     """
     return rendered("report.html.j2", _context(read_run(Path(run_dir))))
 
@@ -136,7 +136,7 @@ def _winner(run: RunFiles) -> Winner | None:
     config = trial.params | (config or {})
     if leaky(config):
         return None
-    config.pop("epochs", None)  # the limit; the number learned is shown beside it
+    config.pop("epochs", None)  # the limit; the learned number is shown separately
     return Winner(
         id=trial.id,
         value=trial.value,
@@ -149,21 +149,21 @@ def _winner(run: RunFiles) -> Winner | None:
 
 
 def _blended(run: RunFiles) -> list[tuple[BlendMember, str]]:
-    """The members of the blend, each with its config in one line."""
+    """The members of the blend, each with its config as a line."""
     members = run.result.blend.members if run.result.blend is not None else ()
     params = {t.id: t.params for t in run.trials}
     return [(member, words.config_line(params.get(member.id))) for member in members]
 
 
 def _pressing(run: RunFiles) -> list[Pressed]:
-    """The bounds that the best trials press against, of a run that can have more of them."""
+    """The bounds that the best trials press against, if the run can have more trials."""
     if run.is_table or run.result.refit_of is not None or run.spec is None:
         return []
     return pressed(run.spec, run.trials)
 
 
 def _commands(run: RunFiles, pressing: Sequence[Pressed]) -> list[tuple[str, str]]:
-    """(what for, command)."""
+    """(purpose, command) pairs."""
     made_by = run.provenance.command
     rows = []
     if made_by:
@@ -202,7 +202,7 @@ def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
 
 
 def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
-    """The charts that say how a search went."""
+    """The charts that show how a search went."""
     winner, metric = run.winner, run.metric
     lines = {name: valid for name, valid, _, _ in baselines(run.result) if valid is not None}
     shares, source = _importance(run)
@@ -212,7 +212,7 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
         ("Best value so far", "Every trial by number; the line is the best honest value so far, "
          "dashed lines are baselines on the same validation items.",
          None if run.is_table else charts.progress_chart(run.trials, metric, winner, lines)),
-        ("Best value by time", "The same by when each trial ended, without pauses.",
+        ("Best value by time", "The same, by the time at which each trial ended, without pauses.",
          None if run.is_table else charts.progress_by_time_chart(
              run.trials, ends(run.trials), metric, winner, lines)),
         ("Learning curves", "One line per trial. Grey ones were stopped early.",
@@ -224,17 +224,17 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
         ("What mattered", source, charts.importance_chart(shares, run.result.importance_ci)),
         ("Hard negatives", "M of N candidates are kept: the better a trial, the darker its dot.",
          None if run.is_table else maps.negatives_map(run.trials, winner)),
-        ("Quality by seconds", "The line is the best that so many seconds of a trial reach.",
+        ("Quality by seconds", "The line is the best value for at most so many seconds of a trial.",
          None if run.is_table else maps.cost_chart(run.trials, metric, winner)),
-        ("Quality by size", "The line is the best that so much memory reaches, as far as it can be "
-         "reckoned from a config; with --prefer small the race goes by it.",
+        ("Quality by size", "The line is the best value for at most so much memory, as estimated "
+         "from a config; --prefer small decides the race by that.",
          None if run.is_table else maps.size_chart(run.trials, _sizes(run), metric, winner)),
         ("Workers", timeline_words(run.trials), timeline_chart(run.trials, winner)),
     ]  # fmt: skip
 
 
 def _sizes(run: RunFiles) -> dict[str, int]:
-    """Bytes of each trial's model; empty where the size of the data is not known."""
+    """Bytes of each trial's model; empty if the size of the data is not known."""
     data = run.provenance.data
     if data.users is None or data.items is None or data.positives is None:
         return {}
@@ -242,7 +242,7 @@ def _sizes(run: RunFiles) -> dict[str, int]:
 
 
 def _group_charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
-    """The test by groups of users and of items, as `_charts`."""
+    """The charts of the test by groups of users and of items, as in `_charts`."""
     groups = run.result.groups
     if groups is None:
         return []
@@ -268,7 +268,7 @@ def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
     if known:
         said = "Share of each parameter in what separates good trials from bad ones"
         if run.result.importance_ci:
-            said += "; the line is where it lies for nine in ten draws of the trials"
+            said += "; the line covers nine in ten resamples of the trials"
         return known, f"{said}."
     trials = [t for t in run.trials if t.value is not None and not t.leaky]
     shares = {}
@@ -278,19 +278,19 @@ def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
         if share is not None:
             shares[name] = share
     return shares, (
-        "How much of the order of the trials each parameter explains on its own, 0 to 1. Trials "
+        "How much of the ranking of the trials each parameter explains on its own, 0 to 1. Trials "
         "were chosen to be good, not to be compared: a hint, not a measurement."
     )
 
 
 def _by_importance(run: RunFiles) -> list[str]:
-    """The parameters, those that matter most first."""
+    """The parameters, the most important first."""
     shares, _ = _importance(run)
     return sorted(tables.param_names(run), key=lambda name: -shares.get(name, 0.0))
 
 
 def _parallel(run: RunFiles) -> Markup | None:
-    """The parallel coordinates; None for a table, whose rows are named, and without a search."""
+    """The parallel coordinates; None for a table of listed configs, and without a search."""
     if run.is_table or run.result.refit_of is not None:
         return None
     return maps.parallel_chart(run.trials, _by_importance(run), run.metric, run.winner)

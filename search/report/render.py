@@ -1,7 +1,7 @@
-"""A page as one file that works offline and runs nothing of what it shows.
+"""A page as one file that works offline and executes nothing of what it shows.
 
-It holds one small script for sorting, copying and pointing. Jinja2 escapes everything, and a
-content security policy allows that one script by its hash and nothing else, no network included.
+It has one small script for sorting, copying and highlighting. Jinja2 escapes everything, and a
+content security policy allows only that script, by its hash, and no network access.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def rendered(template: str, context: Mapping[str, Any]) -> str:
-    """A template of ours with the values of `context`, which are escaped."""
+    """One of the project's templates with the values of `context`, which are escaped."""
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(
@@ -37,7 +37,7 @@ def rendered(template: str, context: Mapping[str, Any]) -> str:
         "baseline": words.baseline_name,
         "duration": words.duration,
     }
-    # Both are files of ours, which hold no value of a run.
+    # Both are files of the project, which contain no values of a run.
     return environment.get_template(template).render(
         script=Markup(script),
         script_digest=digest,

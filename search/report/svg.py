@@ -1,7 +1,7 @@
 """Drawing with numbers: scales, ticks and a plot area, as inline SVG without any script.
 
-Everything that is text goes through `escape`; coordinates are numbers that we format ourselves.
-Colours are CSS classes of `templates/report.css`, so that light and dark are one file.
+All text goes through `escape`; coordinates are numbers that are formatted here. Colours are CSS
+classes of `templates/report.css`, so that one file serves the light and the dark mode.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten inside [low, high], with 2 and 5 between them where there is room."""
+    """Powers of ten inside [low, high], with 2 and 5 between them if there is room."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     tens = [10.0**p for p in powers if low * 0.999 <= 10.0**p <= high * 1.001]
     if len(tens) >= 3:
@@ -47,7 +47,9 @@ def label(value: float) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Data numbers to pixels, clamped to the area; `log` needs low > 0; low > high reverses."""
+    """Maps numbers from low to high onto pixels from start to end, clamped to these. log: needs
+    low > 0.
+    """
 
     low: float
     high: float
@@ -56,7 +58,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """The pixel of a number; the middle where low and high are one."""
+        """The pixel of a number; the middle if low and high are equal."""
         low, high, value = (
             (math.log(v) for v in (self.low, self.high, value))
             if self.log
@@ -66,12 +68,12 @@ class Scale:
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self, most: int = 5) -> list[float]:
-        """Round numbers within the scale; `most` limits them on a linear one only."""
+        """Round numbers within the scale. most: limits them, but only on a linear scale."""
         return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high, most)
 
 
 def padded(values: Iterable[float], share: float = 0.06) -> tuple[float, float]:
-    """Smallest and largest value with some room around them."""
+    """The smallest and the largest value, with a `share` of their distance as room around them."""
     known = list(values)
     low, high = min(known), max(known)
     room = (high - low) * share or max(abs(high) * 0.1, 1e-3)
@@ -80,7 +82,7 @@ def padded(values: Iterable[float], share: float = 0.06) -> tuple[float, float]:
 
 @dataclass
 class Plot:
-    """A plot area with axes, filled by drawing calls; `markup()` gives the <svg>."""
+    """A plot area with axes, filled by drawing calls; `markup()` returns the <svg>."""
 
     title: str
     x: Scale
@@ -102,7 +104,9 @@ class Plot:
         log_x: bool = False,
         log_y: bool = False,
     ) -> Plot:
-        """A plot whose axes reach over the data ranges `x` and `y`."""
+        """A plot whose axes span the data ranges `x` and `y`. Sizes are in pixels; left, bottom:
+        the room for labels.
+        """
         return Plot(
             title,
             Scale(*x, left, width - 16, log=log_x),
@@ -120,7 +124,9 @@ class Plot:
         most_x: int = 5,
         words: Sequence[str] = (),
     ) -> None:
-        """Grid lines, tick labels and names; `whole`: x counts things; `words`: names of x."""
+        """Draw grid lines, tick labels and names. whole: x has only whole numbers. most_x: ticks of
+        x. words: labels of x = 0, 1, ...
+        """
         bottom, left, right = self.y.start, self.x.start, self.x.end
         for value in self.y.ticks() if y_name else []:
             self._line(left, self.y(value), right, self.y(value), "grid")
@@ -139,7 +145,7 @@ class Plot:
             )
 
     def text(self, x: float, y: float, words: str, kind: str = "tick") -> None:
-        """Words at a place in pixels, their baseline at `y`; `kind`: CSS classes."""
+        """Words at a place in pixels, with their baseline at `y`. kind: CSS classes."""
         self.parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>')
 
     def _line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
@@ -150,20 +156,20 @@ class Plot:
     def segment(
         self, a: tuple[float, float], b: tuple[float, float], kind: str, hint: str = ""
     ) -> None:
-        """A straight line between two data points."""
+        """A straight line between two data points, with a hint on hover. kind: CSS classes."""
         self._open("line", kind, hint, "", x1=self.x(a[0]), y1=self.y(a[1]), x2=self.x(b[0]),
                    y2=self.y(b[1]))  # fmt: skip
 
     def dot(
         self, x: float, y: float, kind: str, hint: str = "", trial: str = "", r: float = 4
     ) -> None:
-        """A point with a hint on hover; `trial` links it with the same trial elsewhere."""
+        """A point of radius `r` with a hint on hover. trial: links it with that trial elsewhere."""
         self._open("circle", f"dot {kind}", hint, trial, cx=self.x(x), cy=self.y(y), r=r)
 
     def curve(
         self, points: Sequence[tuple[float, float]], kind: str, hint: str = "", trial: str = ""
     ) -> None:
-        """A line through data points."""
+        """A line through data points; other parameters are those of `dot`."""
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
         self.parts.append(
             f'<polyline class="curve {kind}"{_trial(trial)} points="{path}">'
@@ -185,7 +191,9 @@ class Plot:
         trial: str = "",
         thick: float = 18,
     ) -> None:
-        """A horizontal bar between two data values of x at data height `y`."""
+        """A horizontal bar between two data values of x at data height `y`, `thick` pixels high;
+        other parameters are those of `dot`.
+        """
         left, right = self.x(ends[0]), self.x(ends[1])
         self._open("rect", kind, hint, trial, x=left, y=self.y(y) - thick / 2,
                    width=max(0.5, right - left), height=thick)  # fmt: skip

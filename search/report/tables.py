@@ -20,13 +20,15 @@ MOST_ROWS = 300
 
 
 def data_name(run: RunFiles) -> str:
-    """What the data is called, from whichever file of the run knows it."""
+    """The name of the data, from whichever file of the run has it."""
     named = (run.result.data, run.provenance.data.name, run.state.run.dataset)
     return next(filter(None, named), "unnamed data")
 
 
 def race_values(run: RunFiles) -> dict[str, list[float]]:
-    """Finalist -> values by replicate, best mean first; from the journal while it is under way."""
+    """By finalist, its values on the splits, best mean first; from the journal while the race is
+    under way.
+    """
     found = {f.id: [v for v in f.values if v is not None] for f in run.result.race.finalists}
     if not found:
         for (name, _), one in sorted(run.state.race.items()):
@@ -37,9 +39,9 @@ def race_values(run: RunFiles) -> dict[str, list[float]]:
 
 
 def race_rows(run: RunFiles) -> list[dict[str, Any]]:
-    """A row for each finalist, best mean first, with its comparison where the race has made one.
+    """A row for each finalist, best mean first, with its comparison if the race has made one.
 
-    complete: whether it was trained on as many splits as any other.
+    `complete` in a row: whether the finalist was trained on as many splits as any other.
     """
     said = {c.against: c for c in run.result.race.comparisons}
     values = {t.id: t.value for t in run.trials}
@@ -62,7 +64,7 @@ def race_rows(run: RunFiles) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number in words; below: its interval. strong: whether it is proven."""
+    """A number as text. below: its interval. strong: whether it is proven."""
 
     text: str
     below: str = ""
@@ -71,14 +73,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """The test by groups: heads of the columns, and for each group its name and a cell of each."""
+    """The test by groups: the heads of the columns, and for each group its name and its cells."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
 
 
 def group_tables(run: RunFiles) -> list[GroupTable]:
-    """The test by groups of users and of items, where it is known."""
+    """The test by groups of users and of items, if it is known."""
     groups = run.result.groups
     if groups is None:
         return []
@@ -94,7 +96,9 @@ def group_tables(run: RunFiles) -> list[GroupTable]:
 def _group_table(
     kind: str, groups: Sequence[Group], what: str, shown: Callable[[Any], str]
 ) -> GroupTable:
-    """Of one kind, `user` or `item`; what: the value of a group, `shown` as text."""
+    """The table of groups of one kind, `user` or `item`. what: the head of a group's value; shown:
+    turns that into text.
+    """
     rivals = list(dict.fromkeys(name for one in groups for name in one.rivals))
     heads = [what]
     for name in rivals:
@@ -115,20 +119,20 @@ def _group_table(
 
 
 def _between(ci: Interval | None, shown: Callable[[Any], str]) -> str:
-    """`0.0012 to 0.0234`; empty where there is no interval."""
+    """`0.0012 to 0.0234`; empty if there is no interval."""
     return f"{shown(ci[0])} to {shown(ci[1])}" if ci is not None and words.is_interval(ci) else ""
 
 
 def param_names(run: RunFiles) -> list[str]:
-    """Parameters that any trial has, in the order in which they first appear."""
+    """The parameters that any trial has, in the order in which they first appear."""
     return list(dict.fromkeys(name for t in run.trials for name in t.params))
 
 
 def leak_table(run: RunFiles) -> list[dict[str, Any]]:
-    """Rows for runs that measure configs both ways: validation and test, leaky and honest.
+    """Rows for runs that measure configs both ways, leaky and honest, on validation and test.
 
-    One row per config without `negatives_exclude`; `all` and `train` hold (validation, test, state)
-    or None. `label` is the name in few characters.
+    There is one row per config, apart from its `negatives_exclude`; for either value of that, `all`
+    and `train` in a row are (validation, test, state), or None. `label` is a short name.
     """
     if not run.is_table:
         return []
@@ -144,7 +148,7 @@ def leak_table(run: RunFiles) -> list[dict[str, Any]]:
 
 
 def leak_lines(run: RunFiles) -> list[words.Row]:
-    """The same rows for the terminal: validation and test side by side, both ways."""
+    """The same rows as lines for the terminal: validation and test side by side, both ways."""
 
     def pair(cell: tuple[Any, Any, str] | None) -> str:
         return "-" if cell is None else f"{words.number(cell[0])} / {words.number(cell[1])}"
@@ -160,7 +164,7 @@ def leak_lines(run: RunFiles) -> list[words.Row]:
 
 
 def leak_words(rows: list[dict[str, Any]]) -> str:
-    """What keeping validation items out of the negatives did here, on average."""
+    """What leaving validation items out of the negatives changed here, on average."""
     both = [(row["all"], row["train"]) for row in rows if row["all"] and row["train"]]
     shifts = []
     for at, what in enumerate(("validation", "test")):
@@ -173,7 +177,7 @@ def leak_words(rows: list[dict[str, Any]]) -> str:
 
 
 def trial_table(run: RunFiles) -> dict[str, Any]:
-    """The trials by value; where there are thousands, the best and the failed ones."""
+    """The trials by value; of thousands, only the best and some failed ones."""
     ranked = sorted(run.trials, key=lambda t: (t.value is None, -(t.value or 0.0), t.number))
     shown = ranked
     if len(ranked) > MOST_ROWS:
@@ -192,7 +196,7 @@ def trial_table(run: RunFiles) -> dict[str, Any]:
 
 
 def failures(run: RunFiles) -> list[tuple[str, int, list[str]]]:
-    """(an example of the cause, how often, some trials), the most frequent first."""
+    """(an example of the cause, how often it occurred, some of the trials), most frequent first."""
     by_cause: dict[str, list[TrialRecord]] = {}
     for trial in run.trials:
         if trial.state == State.FAILED:
@@ -209,7 +213,7 @@ def failures(run: RunFiles) -> list[tuple[str, int, list[str]]]:
 
 
 def _kind_of_cause(trial: TrialRecord) -> str:
-    """A cause without its numbers and its config, in which every trial differs."""
+    """A cause without its numbers and its config, which differ from trial to trial."""
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", _cause(trial).split("{")[0])
 
 
@@ -218,7 +222,7 @@ def _cause(trial: TrialRecord) -> str:
 
 
 def facts(run: RunFiles) -> list[tuple[str, str]]:
-    """Where the run comes from, as (name, text)."""
+    """The origin of the run, as (name, text)."""
     known = run.provenance
     code, machine, data = known.code, known.machine, known.data
     sizes = [

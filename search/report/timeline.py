@@ -1,4 +1,4 @@
-"""Who ran what: the trials as bars over time, one row for each that ran beside others."""
+"""What ran when: the trials as bars over time, in as many rows as trials ran side by side."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from search.report.svg import Plot
 from search.words import duration
 
 MOST_BARS, MOST_ROWS = 1500, 64
-# Nothing ran for so long: the run was interrupted, and that time is not drawn.
+# If nothing ran for so long, the run was interrupted, and that time is not drawn.
 PAUSE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A trial in `row`, from `start` to `end` in seconds since the first began, less the pauses."""
+    """A trial in `row`. start, end: in seconds since the first trial began, without pauses."""
 
     trial: TrialRecord
     row: int
@@ -29,32 +29,32 @@ class Bar:
 
 @dataclass(frozen=True)
 class Timeline:
-    """bars by their start. pauses: (where, how long), in seconds."""
+    """The bars, by their start, and the pauses as (where, how long), in seconds."""
 
     bars: tuple[Bar, ...]
     pauses: tuple[tuple[float, float], ...]
 
     @property
     def rows(self) -> int:
-        """How many trials ran side by side at most."""
+        """The most trials that ran side by side."""
         return max((bar.row for bar in self.bars), default=-1) + 1
 
     @property
     def length(self) -> float:
-        """Seconds from the first start to the last end, less the pauses."""
+        """Seconds from the first start to the last end, without pauses."""
         return max((bar.end for bar in self.bars), default=0.0)
 
     @property
     def filled(self) -> float:
-        """Share of rows x length in which a trial ran."""
+        """The share of rows x length in which a trial ran."""
         area = self.rows * self.length
         return sum(bar.end - bar.start for bar in self.bars) / area if area else 0.0
 
 
 def timeline(trials: Sequence[TrialRecord]) -> Timeline:
-    """Trials that have ended, each in the first row that is free when it begins.
+    """The ended trials, each in the first row that is free when it begins.
 
-    Of a trial that was begun again the last attempt is known.
+    A trial that began again has only its last attempt.
     """
     known = [
         (t.started, max(t.ended, t.started), t)
@@ -62,7 +62,7 @@ def timeline(trials: Sequence[TrialRecord]) -> Timeline:
         if t.started is not None and t.ended is not None
     ]
     known.sort(key=lambda one: one[:2])
-    free: list[float] = []  # when each row is, in Unix seconds
+    free: list[float] = []  # when each row becomes free, in Unix seconds
     bars: list[Bar] = []
     pauses: list[tuple[float, float]] = []
     shift = latest = known[0][0] if known else 0.0
@@ -78,12 +78,12 @@ def timeline(trials: Sequence[TrialRecord]) -> Timeline:
 
 
 def ends(trials: Sequence[TrialRecord]) -> dict[str, float]:
-    """When each trial ended, in seconds since the first began, less the pauses."""
+    """When each trial ended, in seconds since the first trial began, without pauses."""
     return {bar.trial.id: bar.end for bar in timeline(trials).bars}
 
 
 def timeline_chart(trials: Sequence[TrialRecord], winner: str | None) -> Markup | None:
-    """The bars; None where there are too few to show anything, or too many."""
+    """The bars as a chart; None if there are too few to show anything, or too many."""
     found = timeline(trials)
     if len(found.bars) < 2 or len(found.bars) > MOST_BARS or not 0 < found.rows <= MOST_ROWS:
         return None
@@ -104,13 +104,13 @@ def timeline_chart(trials: Sequence[TrialRecord], winner: str | None) -> Markup 
 
 
 def timeline_words(trials: Sequence[TrialRecord]) -> str:
-    """What stands under the chart."""
+    """The text under the chart."""
     found = timeline(trials)
     said = (
-        "One bar per trial, one row for each that ran beside others; trials fill "
+        "One bar per trial, in as many rows as trials ran side by side; they fill "
         f"{found.filled:.0%} of the area."
     )
     if found.pauses:
         lost = duration(sum(length for _, length in found.pauses))
-        said += f" At the dashed lines the run stood still, {lost} in all."
+        said += f" At the dashed lines the run was interrupted, for {lost} in all."
     return said

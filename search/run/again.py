@@ -1,9 +1,9 @@
 """The winner of a run, trained on new data: what is kept of it, and how the two are compared.
 
-Kept is what was learned: the config, its number of epochs, the members and weights of a blend. The
-split, the test and the model are those of the new data. Whether the new data help is measured:
-the earlier data, without what is held out of the new, train the same config, and both models are
-asked for the items that are held out.
+What was learned is kept: the config, its number of epochs, the members and weights of a blend. The
+split, the test and the model are those of the new data. Whether the new data help is measured: the
+same config is also trained on the earlier data, without the items that are held out of the new
+data, and both models are evaluated on these items.
 
 Shapes: U users and I items of the new data, B users of a block.
 """
@@ -54,24 +54,26 @@ from search.stages.rivals import Chosen, RivalOnTest, kept_rivals, on_test_items
 from search.stages.winner import FinalTraining
 from search.words import baseline_name, counted, span
 
-Progress = Callable[[int, int], None]  # epochs that are done, of so many
+Progress = Callable[[int, int], None]  # (epochs done, epochs in all)
 
 
 @dataclass(frozen=True, eq=False)
 class WonRun:
-    """A finished run whose winner can be trained again."""
+    """A finished run whose winner can be trained again. catalogue: of its model."""
 
     folder: RunFolder
     state: RunState
     spec: SearchSpec
     settings: Settings
     race: Decided
-    blend: Blended | None  # where it was handed over
+    blend: Blended | None  # if it was handed over
     catalogue: Catalogue
 
     @staticmethod
     def read(folder: RunFolder) -> WonRun:
-        """ConfigError where the run has no winner, InputError where its model is not its own."""
+        """The run in a folder. Raises ConfigError where it has no winner, InputError where its
+        model is not the one that it made.
+        """
         state, spec = folder.state(), load_run_spec(folder.path)
         if spec.is_table:
             raise ConfigError(f"{folder.name}: a table of configs has no winner to train again")
@@ -82,7 +84,7 @@ class WonRun:
         if (strange := disagreement(folder.path, state)) is not None:
             resume = command("--resume", "--run", folder.path)
             raise InputError(f"{strange}: `{resume}` makes it again")
-        result_of(folder.path, state)  # where it is lost, that is said before anything is trained
+        result_of(folder.path, state)  # raises where it is lost, before anything is trained
         blend = blended(state)
         return WonRun(
             folder,
@@ -96,7 +98,7 @@ class WonRun:
 
     @property
     def trials(self) -> list[TrialRecord]:
-        """The winner, or the members of the blend, which the winner may not be among."""
+        """The winner, or the members of the blend; the winner need not be one of these."""
         ids = [self.race.winner]
         ids += [one.id for one in (self.blend.members if self.blend else ())]
         return [self.state.trials[name] for name in dict.fromkeys(ids)]
@@ -104,7 +106,7 @@ class WonRun:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the model of a run is made of some data: one training, or those of a blend."""
+    """How the model of a run is made from data: by one training, or by those of a blend."""
 
     trainings: tuple[FinalTraining, ...]
     blend: Blended | None
@@ -112,7 +114,7 @@ class Recipe:
 
     @staticmethod
     def of(origin: WonRun, device: str, what: str) -> Recipe:
-        """That of a run; `what`: a word on which the seeds depend."""
+        """The recipe of a run. what: a word on which the seeds depend."""
         blend = origin.blend
         parts = (
             [(origin.race.winner, origin.race.epochs)]
@@ -134,7 +136,7 @@ class Recipe:
 
     @property
     def config(self) -> ModelConfig:
-        """What the finished model is of: the one training's config, or that of the blend."""
+        """The config of the finished model: that of the one training, or of the blend."""
         if self.blend is None:
             return self.trainings[0].config
         return self._blended(self.blend)
@@ -143,7 +145,7 @@ class Recipe:
         return blend_config(blend, [one.config for one in self.trainings], self.metric)
 
     def train(self, items: CSR, progress: Progress) -> Model:
-        """The model of `items`, trained here; `progress` is told of every epoch."""
+        """The model of `items` (U x I), trained in this process. progress: called every epoch."""
         total = sum(training.epochs for training in self.trainings)
         done = itertools.count(1)
         models = [
@@ -157,10 +159,11 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """A model of earlier data, asked about the users and items of these.
+    """A model of the earlier data as a scorer of the users and items of the new data.
 
-    users (U,), items (I,): internal ids there, -1 where it knows none. Users it does not know get
-    what was popular, as they do when it is served; items it does not know come last.
+    users (U,), items (I,): their internal ids in the earlier data, -1 where there is none. popular:
+    how many users each item had there. Users that the model does not know get what was popular, as
+    when it is served; items that it does not know come last.
     """
 
     model: Scorer
@@ -169,7 +172,7 @@ class Earlier:
     popular: NDArray[np.float32]
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """float32 (len(users), I)."""
+        """The scores of `users` (B,), float32 (B, I)."""
         codes, known = self.users[users], self.items >= 0
         there = np.array(self.model.score_users(np.maximum(codes, 0).astype(np.int32)))
         there[codes < 0] = self.popular
@@ -186,9 +189,12 @@ STAGES = ("valid", "test", "earlier", "rivals", "refit")
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What the trainings gave. validation, test: the new model's; earlier: the earlier data's, on
-    what was held out last; rivals: simple models of the new data, on the same items, by name, and
-    their configs. seconds: of all."""
+    """What the trainings gave.
+
+    validation, test: the new model on these items. earlier: the model of the earlier data on the
+    test items, or on validation items if there are none. rivals: simple models of the new data on
+    the same items, by name. seconds: of all trainings.
+    """
 
     model: Model
     config: ModelConfig
@@ -201,8 +207,8 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Beside:
-    """A rival with the config that the run chose for it. on_test: None where there are no test
-    items.
+    """A rival, with the config that the run chose for it. told: its values. on_test: None where
+    there are no test items.
     """
 
     config: ModelConfig
@@ -214,7 +220,8 @@ class Beside:
 class Again:
     """The new data and what is done with them.
 
-    display: shows the stages, `STAGES` without "test" where there are no test items.
+    origin: the run whose winner is trained again. display: shows the stages, which are `STAGES`,
+    without "test" where there are no test items. began: Unix seconds.
     """
 
     origin: WonRun
@@ -227,7 +234,7 @@ class Again:
 
     @staticmethod
     def prepare(origin: WonRun, settings: Settings, display: Display) -> Again:
-        """Read and divide the new data. Raises UserError where they are not fit for the model."""
+        """Read and divide the new data. Raises UserError if the model can't be trained on them."""
         spec, run = origin.spec, origin.folder.name
         display.note(f"reading {settings.data}")
         dataset = read_data(settings, None, display.note)
@@ -250,13 +257,13 @@ class Again:
         before, now = origin.settings, opened.settings
         if (before.data_digest, before.ids_digest) == (now.data_digest, now.ids_digest):
             raise ConfigError(
-                f"{settings.data}: holds what run {run} was trained on: nothing would change"
+                f"{settings.data}: has the same data as run {run}: nothing would change"
             )
         device = settings.device
         try:
             resolve_device(device, settings.gpus_per_trial)
         except ConfigError:
-            display.note(f"note: there is no {device} here, the model is trained on the CPU")
+            display.note(f"note: there is no {device} here: the model is trained on the CPU")
             device = "cpu"
         work = Again(origin, replace(now, device=device), dataset, opened.split, device, display)
         for line in work.since():
@@ -266,7 +273,7 @@ class Again:
 
     @cached_property
     def known(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where users (U,) and items (I,) of the new data are in the earlier, -1 for the new."""
+        """The internal ids in the earlier data of users (U,) and items (I,), -1 for new ones."""
         there, then = self.dataset.interactions, self.origin.catalogue
         found = []
         for ids, old in ((there.user_ids, then.user_ids), (there.item_ids, then.item_ids)):
@@ -274,7 +281,7 @@ class Again:
         return found[0], found[1]
 
     def since(self) -> Iterator[str]:
-        """What has changed since then, a line each. InputError for data of another kind."""
+        """What has changed since the run, as lines. Raises InputError for data of another kind."""
         users, items = self.known
         if (users < 0).all() and (items < 0).all():
             # the space itself, which may have come from a file or been changed by options
@@ -287,7 +294,7 @@ class Again:
                 words += ["--min-rating", repr(self.settings.min_rating)]
             raise InputError(
                 f"{self.settings.data}: shares no user and no item with the data of run "
-                f"{self.origin.folder.name}: expected data of the same kind (for others, "
+                f"{self.origin.folder.name}: expected data of the same kind (for other data, "
                 f"`{command(*words)}`)"
             )
         return Since(
@@ -301,7 +308,9 @@ class Again:
         ).lines()
 
     def train(self) -> Trained:
-        """Train for validation, for the test and on everything; on the earlier data, to compare."""
+        """Train for validation, for the test, and on everything; and on the earlier data, for
+        comparison. Raises InputError where none of these are left.
+        """
         split, metrics = self.split, shown_metrics(self.origin.spec, self.split.train.n_items)
         began = time.monotonic()
         self.display.stage("valid")
@@ -344,7 +353,7 @@ class Again:
         return evaluate(model, seen, held, metrics, threads=threads, pairs=True)
 
     def _rivals(self, metrics: tuple[str, ...]) -> dict[str, Beside]:
-        """The rivals that the run had, with the configs chosen then, as the winner's is kept."""
+        """The rivals that the run had, with the configs that it chose for them."""
         split, threads = self.split, self.settings.cpus_per_trial
         beside = {}
         kept = kept_rivals(self.origin.state.rivals, split.train.n_items)
@@ -362,11 +371,11 @@ class Again:
             beside[rival.name] = Beside(config, told, on_test)
             self.display.progress(len(beside), len(kept))
             seconds = span(time.monotonic() - began)
-            self.display.note(f"beside it {baseline_name(rival.name)}: {seconds}")
+            self.display.note(f"for comparison {baseline_name(rival.name)}: {seconds}")
         return beside
 
     def _earlier(self, held: CSR) -> Earlier:
-        """The model of the earlier data, which must not have seen what is `held` out of these."""
+        """The model of the earlier data without the items that are `held` out of the new data."""
         then = self.origin.catalogue.seen
         users, items = self.known
         u, i = users[held.users()], items[held.indices]
@@ -375,8 +384,8 @@ class Again:
         left = subset(then, ~contained(then, hidden))
         if not left.nnz:
             raise InputError(
-                f"{self.settings.data}: holds out all that run {self.origin.folder.name} was "
-                "trained on: nothing is left to compare with"
+                f"{self.settings.data}: everything that run {self.origin.folder.name} was trained "
+                "on is held out: nothing is left to compare with"
             )
         model = self._train("test", left, f"the data of {self.origin.folder.name}")
         return Earlier(model, users, items, left.item_counts().astype(np.float32))

@@ -1,6 +1,6 @@
 """What a search with a space takes here, for the command `data`: minutes, trials and memory.
 
-The same numbers as `--dry-run` has, from epochs that are measured in this process, without Ray: as
+The numbers are those of `--dry-run`, but the epochs are measured in this process, without Ray: as
 many at a time as a search trains, on threads, since the compiled code holds no lock of Python.
 """
 
@@ -36,18 +36,18 @@ from search.tune.worker import TrialData
 from search.words import counted, duration, span
 
 SEED = 42  # of the split that is measured on
-BUDGET = 600.0  # seconds of the search that is told of
-LONGEST = 1.0  # seconds: a whole epoch that takes less is measured whole
+BUDGET = 600.0  # seconds of the example search
+LONGEST = 1.0  # seconds: an epoch that takes less is measured whole
 MOST_THREADS = 4
-BESIDE_S = 20.0  # of a search, beside its trainings: Ray, workers that start, the report
-BESIDE_TRIAL_S = 0.1  # of a trial
+BESIDE_S = 20.0  # seconds of a search besides its trainings: Ray, starting workers, the report
+BESIDE_TRIAL_S = 0.1  # seconds of a trial besides its training
 ONE = HoldOut("fixed", 1)
 
 
 def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]) -> Iterator[str]:
-    """Lines on what a search of `spec` takes on this machine; a note where it can't be told.
+    """Lines on what a search of `spec` takes on this machine; a note where it can't be measured.
 
-    progress: told what is measured, before each.
+    progress: called with a line before each measurement.
     """
     notes: list[str] = []
     try:
@@ -73,7 +73,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
 
 
 def _split(dataset: Dataset, spec: SearchSpec) -> Split:
-    """The split of the space; where it would hold nothing out, an item each of every user."""
+    """The split of the space; where that would hold nothing out, one item of every user."""
     try:
         return make_split(dataset, spec.split, SEED)
     except UserError:
@@ -89,8 +89,8 @@ def _measured(
         return
     first = first_share(list(kinds.values()), size_of(data.train))
     threads = min(concurrent, MOST_THREADS)
-    # A worker has one thread for numpy's products too. Here it would have one for each core, which
-    # wait for each other where somebody else has the core: iALS took four times as long.
+    # In a worker numpy's products have a single thread. Here they would have one per core, which
+    # wait for each other where another program has a core: iALS took four times as long.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for number, (kind, config) in enumerate(kinds.items(), 1):
             progress(f"measuring an epoch of {kind} ({number} of {len(kinds)})")
@@ -99,8 +99,9 @@ def _measured(
 
 
 def later_trainings(spec: SearchSpec) -> int:
-    """How many models race, blend, test and refit train, however many trials there are: a finalist
-    of every method at least, on every split of the race; the members of a blend, the winner twice.
+    """How many models the stages after the search train, whatever the number of trials: on every
+    split of the race a finalist of every method at least, then the members of a blend, and the
+    winner twice.
     """
     racers = max(spec.race.finalists + 1, len(spec.methods())) if spec.race.finalists else 0
     return racers * spec.race.replicates + (spec.blend or 0) + 2
@@ -108,7 +109,7 @@ def later_trainings(spec: SearchSpec) -> int:
 
 @dataclass(frozen=True)
 class Told:
-    """What was measured. users: who can be evaluated; concurrent: trials at a time."""
+    """What was measured. users: how many can be evaluated. concurrent: trials at a time."""
 
     spec: SearchSpec
     probed: Sequence[Probed]
@@ -117,12 +118,12 @@ class Told:
     concurrent: int
 
     def lines(self) -> Iterator[str]:
-        """What a trial takes, a search, and the memory of it."""
+        """What a trial and a search take, and how much memory."""
         spec, full = self.spec, self._within(None)
         mean = planned_seconds(spec, full.with_epochs(), full.full.epoch_seconds) / spec.trials
         trainings = spec.trials + later_trainings(spec)
         whole = BESIDE_S + trainings * (mean + BESIDE_TRIAL_S) / self.concurrent
-        yield f"{full.words()}; with those that are stopped early the mean is {span(mean)}"
+        yield f"{full.words()}; the mean, with trials that are stopped early, is {span(mean)}"
         at = f"{self.concurrent} at a time"
         limit = spec.time_budget
         if limit is not None and whole > limit:
@@ -144,7 +145,7 @@ class Told:
         )
 
     def _begun(self, budget: float) -> str:
-        """How many trials a search of so many seconds begins."""
+        """How many trials a search with a time budget of `budget` seconds begins."""
         within = self._within(budget)
         pace = within.pace()
         if pace is None:

@@ -1,8 +1,8 @@
-"""What a search on some data and split can show, said before it begins; refused where that is
+"""What a search can show on given data and a split, said before it begins; refused if that is
 nothing.
 
 A number that no trial can change, or that a handful of users decide, looks like any other at the
-end of a run. So it is said at its beginning, in one line each, with the option that helps.
+end of a run. So the user is told at its beginning, in one line each, with the option that helps.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from search.stats import LEAST_USERS, expected_reach
 from search.summary import newcomer_words
 from search.words import counted
 
-# Better configs and better methods differ by about this much (docs/experiments.md): a test that
-# cannot tell such gaps apart decides little.
+# The better of two configs or methods is ahead by about this much (docs/experiments.md): a test
+# that cannot tell such gaps from chance decides little.
 TELLING = 0.02
 _ONE = HoldOut("fixed", 1)
 
 
 class SettingError(InputError):
-    """Data on which a search could show something with a setting that the message names."""
+    """Data on which a search could show something only with the setting that the message names."""
 
 
 def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
     """Lines for the user about what `spec` can measure on `dataset`.
 
-    Raises InputError where no honest number or no submission can come of it, SettingError where
-    another setting of the space would help; the message says what would.
+    Raises InputError where neither an honest number nor a submission could come of the search, and
+    SettingError, which is one, where another setting of the space would help; the message says
+    which.
     """
     plan = spec.split
     lines = evidence(dataset, plan, parse_metric(spec.metric))
@@ -63,12 +64,12 @@ def evidence(dataset: Dataset, plan: SplitPlan, metric: Metric | None = None) ->
     for part in held:
         lines += _part_lines(part, metric, helped)
         if lines:
-            helped = ""  # said once
+            helped = ""  # only in the first of the lines
     return lines
 
 
 def default_evidence(dataset: Dataset) -> list[str]:
-    """The same for the command `data`, with the split of a space that asks for none itself."""
+    """The same lines for the command `data`, with the default split of spaces."""
     try:
         return evidence(dataset, SplitPlan()) + _submission(dataset, 0)
     except InputError as error:
@@ -86,9 +87,9 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
         if _nothing_left(dataset):
             raise InputError(f"{name}: {_every_item(dataset)}")
         perfect = (
-            f"{name}: for none of {counted(part.holding, 'user')} with {part.name} items "
-            "another item is left to rank, so every order is perfect: expected users who lack "
-            "more items than are held out"
+            f"{name}: none of {counted(part.holding, 'user')} with {part.name} items has another "
+            "item left to rank, so every order is perfect: expected users who lack more items "
+            "than are held out"
         )
         if part.name == "test":
             raise SettingError(f"{perfect} (or --set split.test=none)")
@@ -114,15 +115,15 @@ def _refuse(dataset: Dataset, plan: SplitPlan, part: Part, metric: Metric | None
 
 
 def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]:
-    """What is odd about the users who decide the value on one part; `helped`: what to do about
-    few.
+    """What is odd about the users who decide the value on one part. helped: what to do if they are
+    few, as the end of a sentence.
     """
     users = len(part.held)
     if part.holding > part.asked:
         alone = part.holding - part.asked
         yield (
-            f"note: {part.name}: for {alone:,} of {counted(part.holding, 'user')} with held-out "
-            "items no other item is left to rank: they prove nothing and are left out"
+            f"note: {part.name}: {alone:,} of {counted(part.holding, 'user')} with held-out items "
+            f"{have(alone)} no other item left to rank: they prove nothing and are left out"
         )
     if part.since is not None:
         yield f"note: {newcomer_words(_newcomers(part))}"
@@ -130,13 +131,13 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
         yield (
             f"note: {part.name}: {part.unknown:,} of {counted(part.asked, 'user')} with held-out "
             "items are not in train: nothing is known about them, and all get the same list; "
-            f"expected the users of train, or leave the {part.name} file out, and a part of "
-            "train is held out"
+            f"expected users who are in train (or leave the {part.name} file out: then a part of "
+            "train is held out)"
         )
     if metric is not None and (certain := part.certain(metric)):
         yield (
-            f"note: {part.name}: {metric.name} of {certain:,} of {counted(part.asked, 'user')} "
-            "is the same in every order, as all their items fit into the list"
+            f"note: {part.name}: for {certain:,} of {counted(part.asked, 'user')} {metric.name} is "
+            "the same in every order, as all their items fit into the list"
         )
     if part.asked * 2 < users or expected_reach(part.asked) > TELLING:
         beside = " and others left to rank" if part.holding > part.asked else ""
@@ -149,7 +150,7 @@ def _part_lines(part: Part, metric: Metric | None, helped: str) -> Iterator[str]
 
 
 def newcomers(dataset: Dataset, plan: SplitPlan) -> list[Newcomers]:
-    """Who and what came first in each part that a date divides off, the test first."""
+    """The new users and items of each part that begins at a date, the test first."""
     if plan.order != "time":
         return []
     return [_newcomers(part) for part in parts(dataset, plan) if part.since is not None]
@@ -169,22 +170,22 @@ def _newcomers(part: Part) -> Newcomers:
 
 
 def have(users: int) -> str:
-    """The verb of so many users."""
+    """`has` or `have`, as fits the number of users."""
     return "has" if users == 1 else "have"
 
 
 def reach_words(users: int) -> str:
-    """What a comparison over so many users can tell, known beforehand."""
+    """What a comparison over so many users can show, as the end of a sentence."""
     if users < LEAST_USERS:
         return "too few to prove any difference, however large"
-    return f"differences below about {expected_reach(users):.1g} cannot be told apart"
+    return f"differences below about {expected_reach(users):.1g} cannot be proven"
 
 
 # --- what to do about it ----------------------------------------------------------------------
 
 
 def _empty(dataset: Dataset, plan: SplitPlan, part: Part) -> InputError:
-    """The error of a part that nobody would be in, with what to do about it."""
+    """The error for a part without any user, with what to do about it."""
     empty = f"{_name(dataset)}: the {part.name} part would be empty with {part.rule}"
     if plan.order == "time":
         return InputError(f"{empty}{_span(dataset)}")
@@ -204,7 +205,7 @@ def _empty(dataset: Dataset, plan: SplitPlan, part: Part) -> InputError:
 
 
 def _span(dataset: Dataset) -> str:
-    """From when to when the data goes, as the end of a sentence."""
+    """The first and the last time of the data, as the end of a sentence."""
     span = dataset.interactions.time_span
     return "" if span is None else f": the times go from {moment(span[0])} to {moment(span[1])}"
 
@@ -218,8 +219,8 @@ def _or_fixed(dataset: Dataset, plan: SplitPlan) -> str:
 
 
 def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
-    """`--set` of one held-out item per user, as the end of a sentence; empty where that does not
-    include more users than `held` does.
+    """The options to hold out one item per user, as the end of a sentence; empty where that would
+    not include more users than the parts in `held` do.
     """
     if plan.order == "time":  # where a date decides who is included
         return ""
@@ -246,7 +247,7 @@ def _more_users(dataset: Dataset, plan: SplitPlan, held: Iterable[Part]) -> str:
 
 
 def _submission(dataset: Dataset, k: int) -> list[str]:
-    """Lines about the lists of the submission. InputError where all would be empty."""
+    """Lines about the submission's lists of k items. Raises InputError if all would be empty."""
     free_S = _free_of_receivers(dataset)
     users = len(free_S)
     if _nothing_left(dataset):
@@ -271,14 +272,14 @@ def _submission(dataset: Dataset, k: int) -> list[str]:
 
 
 def _free(dataset: Dataset) -> np.ndarray:
-    """Items that each user has in no part, int64 (U,)."""
+    """How many items each user has in no part of the data, int64 (U,)."""
     csr = dataset.interactions.csr
     test = dataset.ready_test
     return csr.n_items - csr.degrees() - (0 if test is None else test.degrees())
 
 
 def _free_of_receivers(dataset: Dataset) -> np.ndarray:
-    """The same of the S users whom the submission is for, int64 (S,); of a stranger every item."""
+    """The same for the S users of the submission, int64 (S,); for unknown users all items."""
     free_U, who = _free(dataset), dataset.receivers
     if who is None:
         return free_U

@@ -1,4 +1,4 @@
-"""Whether what a space trains fits into the memory there is, said before anything starts."""
+"""Whether the models of a space fit into memory, found out before anything starts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def fit_memory(
     threads: int,
     note: Callable[[str], None],
 ) -> SearchSpec:
-    """The space without the methods that `concurrent` trials at a time have no memory for.
+    """The space without the methods whose models are too large for `concurrent` trials at a time.
 
-    memory: bytes of this machine. threads: of a trial. What is left out, and a space of which a
-    part is too large, is noted in a line. Raises ConfigError where nothing fits.
+    size: of the training data. memory: bytes of this machine. threads: of a trial. note: called
+    with a line for each method that is left out, and where some models of the others are too large.
+    Raises ConfigError where nothing fits.
     """
     told = f"{counted(concurrent, 'trial')} at a time on {size.items:,} items"
 
@@ -55,16 +56,17 @@ def fit_memory(
 def fit_nodes(
     spec: SearchSpec, size: Size, largest: int, threads: int, note: Callable[[str], None]
 ) -> SearchSpec:
-    """The space without the methods of which no node of a cluster has memory for a single trial.
+    """The space without the methods of which not even one trial fits on any node of a cluster.
 
-    largest: bytes that the node with most memory gives away. What is left out is noted in a line.
-    Raises ConfigError where nothing fits, or where a config of what is left fits on no node.
+    size: of the training data. largest: bytes that the node with the most memory offers. threads:
+    of a trial. note: called with a line for each method that is left out. Raises ConfigError where
+    nothing fits, or where a config of the other methods fits on no node.
     """
 
     def needed(config: ModelConfig) -> int:
         return trial_bytes(config, size, threads)
 
-    has = f"the node with most memory gives away {_gb(largest)}"
+    has = f"the node with the most memory offers {_gb(largest)}"
     expected = "a space of smaller models, or a node with more memory (ray start --memory)"
     told = f"trials on {size.items:,} items"
     spec, left = _fitting(spec, needed, largest, told, has, expected, note)
@@ -86,8 +88,11 @@ def _fitting(
     expected: str,
     note: Callable[[str], None],
 ) -> tuple[SearchSpec, list[ModelConfig]]:
-    """The space without the methods of which not even the smallest config fits, and configs of
-    what is left. Raises ConfigError where nothing is.
+    """The space without the methods of which not even the smallest config fits, and configs of the
+    other methods. Raises ConfigError where no method is left.
+
+    needed: bytes that a config needs. most: bytes that there are. told, has, expected: for
+    messages, what is trained, the memory there is, and what would help.
     """
     methods = spec.methods()
     parts = {m: configs_of(spec.of_method(m)) for m in methods} or {"": configs_of(spec)}
@@ -99,7 +104,7 @@ def _fitting(
             f"{expected}"
         )
     for method in out:
-        note(f"left out: {method}, of which {told} would need {_gb(least[method])}: {has}")
+        note(f"left out: {method}: {told} would need {_gb(least[method])}, and {has}")
     left = [method for method in parts if method not in out]
     if out and not spec.is_table:
         spec = without(spec, left)
@@ -107,7 +112,7 @@ def _fitting(
 
 
 def without(spec: SearchSpec, left: Sequence[object]) -> SearchSpec:
-    """The space with only these methods."""
+    """The space with only the methods `left`."""
     param = spec.method()
     assert param is not None
     return override(spec, [f"{param.name}=[{', '.join(map(str, left))}]"])

@@ -1,7 +1,7 @@
-"""The one door to a run's data: read, divided, and the same as when the run began.
+"""The only door to a run's data: read, divided, and checked to be the same as when the run began.
 
-Resuming, extending and exporting a trial all need the data again. Another file under that name
-would give results, and a submission, for other data.
+Resuming, extending and exporting a trial all need the data again. A file with other content under
+the same name would give results, and a submission, for other data.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def absolute(source: str) -> str:
     try:
         return str(Path(source).expanduser().resolve(strict=True))
     except (OSError, RuntimeError, ValueError):
-        return source  # reading it will say what is wrong
+        return source  # reading it will raise an error that says what is wrong
 
 
 def given(source: str) -> str:
-    """`absolute` of what --data says for a run that is there; `InputError` where nothing is there.
+    """The absolute path, or the name, that --data gave for an existing run.
 
-    Else `read_data` would ask for what was just given.
+    Raises InputError where nothing is there: `read_data` would ask for the option just given.
     """
     if source not in SETS and not _exists(source):
         raise InputError(f"--data {source}: no such file or folder: expected where the data is now")
@@ -50,7 +50,10 @@ def given(source: str) -> str:
 
 
 def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]) -> Dataset:
-    """The data that `settings` name. Raises `InputError`; for a `run`, it says what to do."""
+    """The data that `settings` name. Raises InputError, which for an existing run says what to do.
+
+    run: its name; None for a new one. notify: called with notes for the user.
+    """
     if run is not None and settings.data not in SETS and not _exists(settings.data):
         raise InputError(
             f"{settings.data}: the data of run {run} is no longer there: "
@@ -66,7 +69,9 @@ def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]
 
 
 def divide(dataset: Dataset, spec: SearchSpec, settings: Settings, run: str | None) -> Opened:
-    """Data and its split; for a `run` that is resumed, `ConfigError` unless they are unchanged."""
+    """The data and their split. run: the name of a run that is resumed; raises ConfigError where
+    its data or split have changed.
+    """
     split = make_split(dataset, spec.split, settings.seed)
     now = replace(
         settings,
@@ -93,7 +98,9 @@ def open_data(
 
 
 def ids_digest(dataset: Dataset) -> str:
-    """16 hex digits that change whenever an id of a user or an item does, or a receiver."""
+    """16 hex digits that change with any id of a user or an item, and with any user of the
+    submission.
+    """
     sha = hashlib.sha256()
     interactions = dataset.interactions
     receivers = [] if dataset.receivers is None else [np.array(dataset.receivers.names, object)]
@@ -110,4 +117,4 @@ def _exists(path: str) -> bool:
     try:
         return Path(path).expanduser().exists()
     except (OSError, RuntimeError, ValueError):
-        return True  # there, but not for us: reading it says why
+        return True  # there, but inaccessible: reading it will say why

@@ -23,8 +23,8 @@ from search.tracking.where import check_tracking_uri
 
 @dataclass(frozen=True)
 class RefitOptions:
-    """What the command was given, None where an option was not. run: the one whose winner is
-    trained again; name: of the new one.
+    """The options of the command; None where one was not given. run: the folder of the run whose
+    winner is trained again. name: of the new run.
     """
 
     run: Path
@@ -36,10 +36,11 @@ class RefitOptions:
 
 
 def refit(options: RefitOptions) -> int:
-    """Train, measure, write and deliver; returns the exit code. UserError for a mistake.
+    """Train, measure, write and deliver; returns the exit code. Raises UserError for a mistake of
+    the user.
 
-    Nothing is written before everything is known, and the journal appears last: a refit is
-    finished, or it is not there. The new run lies beside the old.
+    Nothing is written before everything is known, and the journal appears last: a refit is either
+    finished or not there. The new run lies beside the old one.
     """
     origin = WonRun.read(RunFolder(options.run))
     place = origin.folder.path.parent

@@ -1,5 +1,5 @@
-"""What a refit leaves: a run folder like that of a search, whose journal has the one decision that
-was kept and says where it comes from.
+"""What a refit leaves: a run folder like that of a search, whose journal has the decision that was
+kept and the run that it comes from.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ WHO = "the model of the new data"
 
 
 def record(folder: RunFolder, work: Again, done: Trained) -> None:
-    """Write the run; where it does not become one, its folder is removed."""
+    """Write the run; its folder is removed if that fails."""
     try:
         _record(folder, work, done)
     except BaseException:
@@ -107,7 +107,7 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
 
 
 def _of(work: Again, done: Trained) -> RefitOf:
-    """Where the model comes from, and both on the items held out now."""
+    """The run that the model comes from, and how both models compare on the items held out now."""
     origin, metric = work.origin, work.origin.spec.metric
     found = before = None
     if parse_metric(metric).kind in PER_USER:
@@ -166,7 +166,7 @@ def _tested(work: Again, done: Trained) -> Tested:
 
 
 def _groups(work: Again, done: Trained) -> Groups | None:
-    """Whom the model serves, beside the earlier data's."""
+    """How the model serves groups of users and items, beside the model of the earlier data."""
     test = work.split.test
     if test is None or done.test is None:
         return None
@@ -183,7 +183,7 @@ def _groups(work: Again, done: Trained) -> Groups | None:
 
 
 def _result(name: str, work: Again, done: Trained, events: Iterable[Event]) -> RunResult:
-    """What the journal will say, and of the model what it says nothing of."""
+    """The result: what the journal will say, and values that it does not have."""
     state = RunState()
     for event in events:
         state.apply(event, 0)
@@ -192,7 +192,7 @@ def _result(name: str, work: Again, done: Trained, events: Iterable[Event]) -> R
     assert of is not None
     more = {
         **of_refit(of, found.test_comparisons),
-        "valid": done.validation.values[work.origin.spec.metric],  # of a blend, of no trial
+        "valid": done.validation.values[work.origin.spec.metric],  # no trial has that of a blend
         "test_reads": 0 if done.test is None else 1,
         "wall_s": time.time() - work.began,
     }
@@ -202,7 +202,7 @@ def _result(name: str, work: Again, done: Trained, events: Iterable[Event]) -> R
 def _events(
     name: str, work: Again, done: Trained, tested: Tested, refitted: Refitted
 ) -> Iterator[Event]:
-    """The journal: what was kept of the search, and what was made of it."""
+    """The events of the journal: what was kept of the search, and what was made of it."""
     origin, spec = work.origin, work.origin.spec
     began = first_line(name, spec, work.settings, work.dataset, work.split)
     yield replace(began, time=work.began)
@@ -223,8 +223,8 @@ def _events(
 
 
 def _trials(work: Again, done: Trained) -> Iterator[Event]:
-    """The trials that were trained again, under their own ids; a winner alone with its value on the
-    new validation items, members of a blend without one.
+    """The trials that were trained again, under their own ids: a single winner with its value on
+    the new validation items, or the members of a blend, without values.
     """
     origin, metric = work.origin, work.origin.spec.metric
     epochs = {origin.race.winner: origin.race.epochs}

@@ -1,8 +1,8 @@
 """Resuming a run: the command for a person, and a new driver where Ray itself died.
 
 A process can't start Ray again once its servers are dead (calls into it may never return), so the
-driver replaces itself with a fresh one that resumes the run. That is the same as after any other
-crash: the journal has all that was finished.
+driver replaces itself with a fresh one that resumes the run, as after any other crash: the journal
+has everything that was finished.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def resume_command(folder: RunFolder) -> str:
 
 def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
     """Restart this run's driver; after `RESTARTS` times give up with one line and exit code 1."""
-    time.sleep(SIGNAL_LAG_S)  # a signal to the whole group kills Ray too, and is no accident
+    time.sleep(SIGNAL_LAG_S)  # it may have died of a signal to the whole group, not by accident
     if interruption.signalled:
         return
     done = int(os.environ.get(COUNT, "0"))

@@ -77,9 +77,10 @@ EXIT = {Status.DONE: 0, Status.FAILED: 1, Status.INTERRUPTED: EXIT_CODE}
 
 @dataclass
 class Session:
-    """What a session works with; `drive` is all there is to call.
+    """What a session works with; call `drive`.
 
-    extends: whether it adds trials to those that the run had planned or made.
+    interruption: of the process. place: which nodes trials may run on. extends: whether the session
+    adds trials to those that the run had planned or made.
     """
 
     spec: SearchSpec
@@ -93,7 +94,7 @@ class Session:
     extends: bool = False
 
     def drive(self) -> int:
-        """Begin, go through the stages, end; returns the exit code."""
+        """Begin, run the stages, end; returns the exit code."""
         with self.folder.journal() as journal:
             self.interruption.last_words = f"to resume: {resume_command(self.folder)}"
             self._begin(journal)
@@ -128,13 +129,13 @@ class Session:
         status: Status,
         cause: BaseException | None,
     ) -> Status:
-        """`_end`; then the first error there was is raised: `cause`, which stopped the stages, or
-        one of the end itself. That of a disk becomes a `StorageError`.
+        """End the session (`_end`), then raise the first error, if any: `cause`, which stopped the
+        stages, or else an error of the end itself. An error of a disk becomes a StorageError.
         """
         try:
             status = self._end(journal, run, tracker, status)
         except Exception as error:
-            cause = cause or error  # a disk that was full before is full here too
+            cause = cause or error  # if a full disk was the cause, it is full here too
         if cause is not None:
             if (disk := disk_error(cause, self.folder)) is None:
                 raise cause
@@ -142,7 +143,7 @@ class Session:
         return status
 
     def _watch(self, journal: Journal) -> AbstractContextManager[object]:
-        """What writes into the journal how busy this machine is, where that was asked for."""
+        """What records in the journal how busy this machine is, if that was asked for."""
         if not self.settings.system_metrics:
             return nullcontext()
         try:
@@ -170,7 +171,9 @@ class Session:
         return cluster
 
     def _ray_lost(self, what: str) -> None:
-        """Ray died under the trials: begin again from the journal, a few times at most."""
+        """Ray died under the trials: start again from the journal, at most a few times. what: the
+        server that died.
+        """
         restart(self.interruption, what, self.folder)
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
@@ -193,7 +196,7 @@ class Session:
         )
 
     def _go(self, run: Stages) -> None:
-        """The stages in order; a report table has no winner, so no race and no test stage."""
+        """Run the stages in order; a report table has no winner, so no race and no test stage."""
         self._compile()
         work: dict[str, Callable[[], ResultPart]] = {
             "search": lambda: search(run),
@@ -204,7 +207,7 @@ class Session:
         }
         for name in stages_of(self.spec.is_table, bool(self.spec.blend)):
             run.run(name, work[name])
-            if name == "blend":  # after the journal has it: until then a resume needs them
+            if name == "blend":  # it is in the journal now: a resume no longer needs the lists
                 drop_lists(run.folder.path)
 
     def _compile(self) -> None:
@@ -213,7 +216,7 @@ class Session:
             return
         from recsys.models.warm_up import warm_up_models
 
-        self.display.note("loading the compiled kernels (a machine's first time takes a while)")
+        self.display.note("loading the compiled kernels (the first time takes a while)")
         with self.interruption.postponed():  # the compiler calls back from C
             seconds = warm_up_models(
                 configs_of(self.spec),
@@ -236,7 +239,7 @@ class Session:
         self.display.take_up(state.trials.values())
         new_work = self.extends or not searched_for(state, spec.trials)
         if new_work and self.display.done < spec.trials:
-            # More trials (--extend) may change the winner: what was built on the old one is stale.
+            # More trials (--extend) may change the winner: results based on the old one are stale.
             for name in STAGES:
                 if state.stage_done(name):
                     journal.append(StageMarked(name=name, state=StageState.START))
@@ -246,9 +249,9 @@ class Session:
     def _end(
         self, journal: Journal, run: Stages | None, tracker: Tracker, status: Status
     ) -> Status:
-        """The files derived from the journal, its last line, and the words on screen.
+        """Write the files derived from the journal, its last line, and the summary on screen.
 
-        Returns the status: an interruption meanwhile counts as well.
+        Returns the status, which an interruption meanwhile may change.
         """
         try:
             status = self._checked(status)
@@ -273,7 +276,7 @@ class Session:
         return status
 
     def _checked(self, status: Status) -> Status:
-        """A run whose files are not what its refit made has failed, whatever else went well."""
+        """The status, or FAILED where a file of the run is not the one that its refit made."""
         if status != Status.DONE:
             return status
         if (strange := disagreement(self.folder.path, self.folder.state())) is None:
@@ -323,7 +326,7 @@ def facts(dataset: Dataset, settings: Settings, split: Split) -> SearchFacts:
 def first_line(
     name: str, spec: SearchSpec, settings: Settings, dataset: Dataset, split: Split
 ) -> SessionBegan:
-    """The first line of a session, of a search and of a `refit`."""
+    """The first line of a session, in a search and in a `refit`. name: the run's."""
     return SessionBegan(
         name=name,
         space=spec.name,
@@ -341,15 +344,17 @@ def first_line(
 
 
 def searched_for(state: RunState, trials: int) -> bool:
-    """Whether a search for this many trials is done (its time budget may have ended it early). A
-    search for another number is done where an extension was interrupted before it began.
+    """Whether a search for `trials` trials is done; its time budget may have ended it early.
+
+    The journal may have a done search for another number: where an extension was interrupted
+    before it began.
     """
     found = searched(state)
     return found is not None and found.planned == trials
 
 
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
-    """The error of a full or read-only disk behind an exception, None where there is none.
+    """The error of a full or read-only disk behind an exception; None where there is none.
 
     Ray's own records lie in the run folder too, and Ray wraps what is raised inside its loop.
     """
@@ -364,9 +369,10 @@ def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:
 
 
 def full_place(error: OSError, folder: Path) -> Path:
-    """Where an error of a disk happened: the place it names, else one where no byte can be written.
+    """Where an error of a disk happened: the place it names, or else one where no byte can be
+    written.
 
-    Besides the run folder, Ray's files and Python's temporary files are written.
+    Candidates are the run folder, Ray's folder, and that of Python's temporary files.
     """
     if error.filename is not None:
         return Path(os.fsdecode(error.filename))

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a hangup: a run stops in order and keeps everything. A second signal, or an
+"""Ctrl-C, SIGTERM and a hangup: a run ends properly and keeps everything. A second signal, or an
 end that takes too long, stops it at once.
 """
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 EXIT_CODE = 130
-GRACE_S = 4.5  # whatever an orderly end still waits for, a person has the shell back in 5 s
+GRACE_S = 4.5  # whatever a proper end still waits for, the user has the shell back in 5 s
 DYING_MS = 100  # a reader that got the same Ctrl-C may need to die
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -22,14 +22,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interruption:
     """What happens on a signal: the main thread gets a KeyboardInterrupt, once.
 
-    A thread of its own counts the signals and the seconds, because Python runs a handler only
-    when the main thread is back from whatever C++ it waits in, which may be never (Ray waiting
-    for a machine that is gone). `last_words` are printed once, even where the end can't be orderly.
+    A thread of its own counts the signals and the seconds, because Python runs a handler only when
+    the main thread returns from the C++ code that it waits in, which may be never (Ray waiting for
+    a machine that is gone). `last_words` are printed once, even if the end is not a proper one.
     """
 
     def __init__(self) -> None:
-        self.pressed = False  # the main thread knows
-        self.signalled = False  # the kernel said so
+        self.pressed = False  # a signal has reached the main thread
+        self.signalled = False  # a signal has reached this process
         self.last_words: str | None = "interrupted before the run began"
         self.before_leaving: Callable[[], None] = lambda: None
         self._postponed = False
@@ -43,9 +43,11 @@ class Interruption:
 
     @contextmanager
     def postponed(self) -> Iterator[None]:
-        """Within the block nothing is raised; a signal raises KeyboardInterrupt after it. This is
-        for foreign code that calls Python back from C, where an exception would be printed and
-        lost. The seconds still count: after `GRACE_S` of them the process ends, block or not.
+        """Within the block nothing is raised; a signal raises KeyboardInterrupt after the block.
+
+        This is for foreign code that calls Python back from C, where an exception would be printed
+        and lost. The seconds still count: `GRACE_S` after the signal the process ends, even within
+        the block.
         """
         before = self.pressed
         self._postponed = True
@@ -57,12 +59,12 @@ class Interruption:
             raise KeyboardInterrupt
 
     def watch(self, pipe: int) -> None:
-        """Read signal numbers; leave on the second, or `GRACE_S` after the first."""
+        """Read signal numbers from `pipe`; leave on the second, or `GRACE_S` after the first."""
         pressed = 0
         while got := os.read(pipe, 64):
             for number in (number for number in got if number in SIGNALS):
                 if number == signal.SIGHUP and self.signalled:
-                    continue  # the shell and the kernel both send one: nobody is impatient
+                    continue  # the shell and the kernel both send one: this is not a second press
                 pressed += 1
                 self.signalled = True
                 if pressed > 1:
@@ -79,7 +81,7 @@ class Interruption:
         os._exit(code)
 
     def farewell(self) -> None:
-        """Print how to resume, once, without any buffer or lock that the signal may have
+        """Print how to resume, once, without using any buffer or lock that the signal may have
         interrupted.
         """
         words, self.last_words = self.last_words, None
@@ -88,8 +90,8 @@ class Interruption:
 
 
 def tell(text: str) -> None:
-    """Write to stdout; where nobody reads that any more (`| tee` died of the same Ctrl-C), to
-    stderr, else to the terminal itself.
+    """Write to stdout; if nobody reads that any more (`| tee` died of the same Ctrl-C), to stderr,
+    and if nobody reads that either, to the terminal itself.
     """
     data = text.encode(errors="replace")
     for fd in (1, 2):
@@ -100,7 +102,7 @@ def tell(text: str) -> None:
     with suppress(OSError):
         terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            if os.tcgetpgrp(terminal) == os.getpgrp():  # not over whatever else is shown there
+            if os.tcgetpgrp(terminal) == os.getpgrp():  # not over another program's output
                 os.write(terminal, data)
         finally:
             os.close(terminal)
@@ -111,26 +113,26 @@ def has_reader(fd: int) -> bool:
     if os.fstat(fd).st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
         return False
     poll = select.poll()
-    poll.register(fd, 0)  # only for what is reported unasked: the other end is gone
+    poll.register(fd, 0)  # for the only event that needs no request: the other end is gone
     wait_ms = DYING_MS if stat.S_ISFIFO(os.fstat(fd).st_mode) else 0
     return not poll.poll(wait_ms)
 
 
 def show_cursor() -> None:
-    """Give the terminal its cursor back, which the live display had hidden."""
+    """Show the cursor of the terminal again, which the live display had hidden."""
     with suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\x1b[?25h\n")
 
 
 def hangup_is_ignored() -> bool:
-    """Whether whoever started us (`nohup`) wants the run to outlive the terminal."""
+    """Whether the run is to outlive the terminal, because it was started with `nohup`."""
     return signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within the block SIGTERM and a hangup end a short command as Ctrl-C does: in order."""
+    """Within the block SIGTERM and a hangup end a short command properly, as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -163,7 +165,7 @@ def interruptible() -> Iterator[Interruption]:
     try:
         yield interruption
     finally:
-        # Once pressed, they stay: a second press while Python shuts down is still "at once".
+        # After a first signal the handlers stay: a second one while Python shuts down ends it too.
         if not interruption.pressed:
             for number, handler in before.items():
                 signal.signal(number, handler)

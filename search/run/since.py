@@ -1,4 +1,4 @@
-"""The data of a refit beside those of its run: what is new, what is gone, and whether it is newer.
+"""The data of a refit compared with those of its run: what is new or gone, and if they are newer.
 
 Shapes: U users and I items of the new data.
 """
@@ -18,9 +18,9 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Since:
-    """run: name of the run. then, now: all pairs of its data and of the new data. users (U,), items
-    (I,): where those of the new data are in the earlier, -1 for new ones. then_times, now_times:
-    the first and the last time in seconds since 1970, where they are known.
+    """New data and those of a run. run: its name. then, now: all pairs of its data and of the new
+    data. users (U,), items (I,): the internal ids in its data, -1 for new ones. then_times,
+    now_times: the first and the last time in seconds since 1970, where known.
     """
 
     run: str
@@ -32,7 +32,7 @@ class Since:
     now_times: Span | None
 
     def lines(self) -> Iterator[str]:
-        """What has changed in a line, and a warning where the new data are hardly newer."""
+        """What has changed, in one line, and a warning where the new data do not look newer."""
         kept = self._kept()
         counts = (
             _counted("users", len(self.users), int((self.users >= 0).sum()), self.then.n_users),
@@ -44,7 +44,7 @@ class Since:
             yield f"WARNING: {why}"
 
     def _doubt(self, kept: int) -> str | None:
-        """Why these data may not be those that were meant."""
+        """Why the user may have meant other data, if there is a reason to think so."""
         then, now = self.then_times, self.now_times
         if then is not None and now is not None and now[1] < then[1]:
             return (
@@ -53,17 +53,17 @@ class Since:
             )
         if kept == self.now.nnz:
             fewer = self.then.nnz - kept
-            part = f"a part of its data, {fewer:,} pairs fewer" if fewer else "the same pairs"
-            return f"the new data have no pair that {self.run} was not trained on: {part}"
+            part = f"a part of its data, with {fewer:,} pairs fewer" if fewer else "the same pairs"
+            return f"the new data have no pair that {self.run} was not trained on: they are {part}"
         if self.now.nnz < self.then.nnz:
             return (
-                f"the new data have fewer pairs than those of {self.run} ({self.now.nnz:,}, "
-                f"{self.then.nnz:,} then): what is left out is forgotten"
+                f"the new data have fewer pairs than those of {self.run} ({self.now.nnz:,}, not "
+                f"{self.then.nnz:,}): the new model knows nothing of the others"
             )
         return None
 
     def _kept(self) -> int:
-        """How many pairs of the new data the earlier have."""
+        """How many pairs of the new data are in the earlier data too."""
         u, i = self.users[self.now.users()], self.items[self.now.indices]
         both = (u >= 0) & (i >= 0)
         there = CSR.from_pairs(u[both], i[both], self.then.n_users, self.then.n_items)
@@ -78,8 +78,8 @@ class Since:
 
 
 def _counted(what: str, now: int, kept: int, then: int) -> str:
-    """`100 users (10 new, 90 of the 95 of then)`."""
-    return f"{now:,} {what} ({now - kept:,} new, {kept:,} of the {then:,} of then)"
+    """`100 users (10 new, 90 of the earlier 95)`."""
+    return f"{now:,} {what} ({now - kept:,} new, {kept:,} of the earlier {then:,})"
 
 
 def _date(seconds: int) -> str:

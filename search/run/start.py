@@ -1,4 +1,4 @@
-"""One run from its options to its result: begin or resume, go through the stages, report.
+"""One run from its options to its result: begin or resume, run the stages, report.
 
 The stages are in `search.stages`; this file decides what is run and where it is kept.
 """
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
     from search.run.session import Session
 
 DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
-STARTS_S = 60.0  # a budget below is mostly what a search takes beside its trials
+STARTS_S = 60.0  # a smaller time budget goes mostly into other things than trials
 
 
-# What a run keeps for good, and what else may be given with --resume and --extend.
+# Options that a run keeps for good, and those that may be given with --resume and --extend.
 KEPT = {
     "space": "--space",
     "trials": "--trials",
@@ -86,8 +86,8 @@ CHANGEABLE = {
 
 @dataclass(frozen=True)
 class Options:
-    """The options of the command line; None where one was not given. `time_budget` inf: no
-    budget; `AUTO`: at most the space's own.
+    """The options of the command line; None where one was not given. time_budget: in seconds; inf:
+    no budget; `AUTO`: at most the space's own.
     """
 
     space: str | None = None
@@ -115,7 +115,7 @@ class Options:
     system_metrics: bool | None = None
 
     def said(self, names: Mapping[str, str]) -> dict[str, str]:
-        """Those of `names` that were given, with the option's spelling."""
+        """The options of `names` that were given, with their spelling on the command line."""
         return {n: flag for n, flag in names.items() if getattr(self, n) not in (None, ())}
 
     @property
@@ -133,7 +133,7 @@ def run_search(options: Options) -> int:
             interruption.farewell()
             code = EXIT_CODE
         if interruption.pressed:
-            # Everything is closed; taking Python itself down would cost another second or more.
+            # Everything is closed; an ordinary exit of Python would take another second or more.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
@@ -188,7 +188,9 @@ def _start(options: Options, interruption: Interruption) -> int:
 
 
 def machine_of(options: Options, before: Settings | None, address: str | None) -> tuple[float, str]:
-    """(GPUs of a trial, device) of a new run, or of one that had `before`; ConfigError."""
+    """(GPUs of a trial, device) of a run. before: the settings it had; None for a new run. address:
+    of the cluster, if any. Raises ConfigError for options that contradict each other.
+    """
     gpus = before.gpus_per_trial if before is not None else 0.0
     device = before.device if before is not None else "auto"
     if options.gpus_per_trial is not None:
@@ -206,20 +208,22 @@ def machine_of(options: Options, before: Settings | None, address: str | None) -
 
 
 def budget_of(options: Options, before: float | None) -> float | None:
-    """Seconds of the time budget, None for no limit."""
+    """Seconds of the time budget, None for no limit. before: those it had so far."""
     if options.time_budget is None or isinstance(options.time_budget, str):
         return before
     return options.time_budget if math.isfinite(options.time_budget) else None
 
 
 def settles_of(options: Options, spec: SearchSpec, *, before: bool) -> bool:
-    """Whether the search ends by itself; ConfigError where it has a number of trials to make."""
+    """Whether the search decides itself when to end. before: whether it did so far. Raises
+    ConfigError where it has a fixed number of trials to make.
+    """
     if options.time_budget != AUTO:
         return before and options.time_budget is None
     if options.extend is not None:
         raise ConfigError(
-            f"--time-budget {AUTO}: has no effect with --extend {options.extend}, which makes so "
-            "many trials: leave out one of them"
+            f"--time-budget {AUTO}: has no effect with --extend {options.extend}, which fixes the "
+            "number of trials: leave out one of them"
         )
     if spec.is_table or SEARCHERS[spec.searcher].whole:
         why = "a table" if spec.is_table else f"searcher {spec.searcher}"
@@ -230,9 +234,11 @@ def settles_of(options: Options, spec: SearchSpec, *, before: bool) -> bool:
 
 
 def store_of(options: Options, before: str | None) -> str | None:
-    """The tracking store, None for that of the checkout; ConfigError where it can't be used.
+    """The tracking store, None for that of the checkout. before: the run's so far. Raises
+    ConfigError where it can't be used.
 
-    The local store of an installation has a path: a run is resumed from any folder.
+    The local store of an installation is given as a path, so that a run can be resumed from any
+    folder.
     """
     uri = options.tracking_uri or before
     if uri is not None and not is_local_default(uri):
@@ -242,7 +248,9 @@ def store_of(options: Options, before: str | None) -> str | None:
 
 
 def storage_of(options: Options, before: str | None) -> str | None:
-    """Ray's storage as an absolute path or a URI, None for the run folder; ConfigError."""
+    """Ray's storage as an absolute path or a URI, None for the run folder. before: the run's so
+    far. Raises ConfigError where it is neither.
+    """
     return before if options.storage is None else resolve_storage(options.storage)
 
 
@@ -251,7 +259,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
     if options.run is None:
         raise ConfigError("--run is missing: name the run, e.g. --resume --run NAME")
     if options.resume and options.extend is not None:
-        raise ConfigError("--extend resumes the run as well: leave out --resume")
+        raise ConfigError("--extend resumes the run too: leave out --resume")
     kept = options.said(KEPT)
     if options.extend is not None:
         kept.pop("overrides", None)  # a range may be widened: see `widened`
@@ -309,7 +317,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
         if options.overrides:
             notes += (f"note: the space of the new trials: {', '.join(options.overrides)}",)
         if strange is not None:
-            notes += (f"note: {strange}: it is made again",)
+            notes += (f"note: {strange}: it will be made again",)
         if more and options.time_budget is None and before.time_budget is not None:
             notes += (
                 f"note: the time budget of {duration(before.time_budget)} was that of the "
@@ -320,12 +328,12 @@ def _resume(options: Options, interruption: Interruption) -> int:
 
 
 def _restore(folder: RunFolder, state: RunState) -> bool:
-    """Make result.json of a finished run again where it is lost, and its report; whether it was.
+    """Make a lost result.json of a finished run again, and its report; returns whether it was lost.
 
-    Neither the data nor Ray are needed for it: the journal knows it all.
+    That needs neither the data nor Ray: the journal has it all.
     """
     if state.status != Status.DONE:
-        return False  # the end of the session that follows writes it
+        return False  # the session that follows writes it at its end
     try:
         result_of(folder.path, state)
         return False
@@ -343,7 +351,7 @@ def _restore(folder: RunFolder, state: RunState) -> bool:
 def _finished_already(
     folder: RunFolder, options: Options, spec: SearchSpec, state: RunState
 ) -> int:
-    """There is nothing left to do; says so, and what MLflow lacks."""
+    """Tell the user that there is nothing left to do, and deliver what MLflow lacks."""
     more = (
         f"more trials: {command('--run', folder.path, '--extend', '20')}"
         if configs_left(spec, state)
@@ -372,7 +380,7 @@ def _check_separator(spec: SearchSpec, options: Options) -> None:
 
 
 def _check_data(dataset: Dataset, spec: SearchSpec) -> None:
-    """Refuse what can't be: known only once space and data are both there."""
+    """Refuse a space that does not fit the data. Raises ConfigError."""
     n_items = dataset.interactions.n_items
     deepest = parse_metric(spec.metric)
     k = 0 if spec.is_table else spec.k  # a table writes no submission
@@ -404,10 +412,10 @@ def _run(
     *,
     extends: bool = False,
 ) -> int:
-    """Everything from the data on, for a new run (`folder` None) or one that is resumed.
+    """Everything from reading the data on, for a new run (folder: None) or one that is resumed.
 
-    `notes`: lines for the user, about how many trials there will be. `extends`: whether there
-    will be more of them.
+    notes: lines for the user about the trials to come. extends: whether trials are added to those
+    that the run had planned or made.
     """
     display = Display(
         spec.name,
@@ -461,9 +469,9 @@ def _run(
 def _fit(
     spec: SearchSpec, settings: Settings, size: Size, place: Place, note: Callable[[str], None]
 ) -> SearchSpec:
-    """The space without what there is no memory for; ConfigError where nothing is left."""
+    """The space without methods that there is no memory for. Raises ConfigError if none is left."""
     threads = settings.cpus_per_trial
-    if settings.address:  # where nodes may still be to come, nothing is known of them
+    if settings.address:  # the memory of nodes that are still to join is unknown
         most = place.memory
         return spec if most is None else fit_nodes(spec, size, most, threads, note)
     here = usable_cores(), gpus_here(settings.gpus_per_trial)
@@ -472,7 +480,7 @@ def _fit(
 
 
 def _drive(session: Session) -> int:
-    """Run a session; a new run that fails before its first journal line leaves nothing behind."""
+    """Run a session; a new run that fails before its first line in the journal leaves no folder."""
     session.display.run = session.folder.name
     try:
         return session.drive()
@@ -491,7 +499,7 @@ def _dry_run(
     folder: RunFolder | None,
     place: Place,
 ) -> int:
-    """Say what would run, now that all was read and checked, and what a trial of it costs."""
+    """Tell the user what would run, now that all was read and checked, and what a trial costs."""
     from search.tune.probe import data_of, measure
 
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
@@ -522,11 +530,12 @@ def _dry_run(
 
 
 def _little(budget: float) -> str:
-    """What is told where the computing of the trials, by a count of operations, is a small part of
-    the budget: of a short one workers that start, and the stages after the trials, are the most.
+    """What the user is told where training the trials takes only a small part of the time budget,
+    by a count of operations. Most of a short budget goes into starting workers and into the stages
+    after the trials.
     """
     if budget >= STARTS_S:
-        return "computing the trials takes a small part of the time budget"
+        return "training the trials takes only a small part of the time budget"
     return (
         f"the time budget of {duration(budget)} may end before all trials do: it takes seconds "
         "until workers have started, and the stages after the trials need some as well"

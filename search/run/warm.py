@@ -1,7 +1,8 @@
 """A search that begins with what earlier runs found: `--warm-start RUN`.
 
 The best configs of other runs, also on other data, are tried first where the space can express
-them. They become part of the run's own space (`enqueue`): a resume does not need the others.
+them. They become part of the run's own space (`enqueue`), so that a resume does not need those
+runs.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from search.space.spec import SearchSpec, walk
 from search.space.strategies import SEARCHERS
 from search.words import counted
 
-PER_RUN = 3  # configs of each run
-FREE = ("patience", "epochs")  # may differ: they say how long, not what is trained
+PER_RUN = 3  # configs taken from each run
+FREE = ("patience", "epochs")  # may differ: they say how long is trained, not what
 
 
 def warmed(
@@ -32,9 +33,10 @@ def warmed(
 ) -> SearchSpec:
     """`spec` with the best configs of `runs` after its first listed one.
 
-    place: where runs are looked for by name. The first default stays the first trial: it is what
-    the race compares with. What is taken and what cannot be is noted, one line per run. Raises
-    ConfigError where a run is missing, has no trials, or nothing of any run fits the space.
+    place: the folder in which runs are looked up by name. note: called with a line for each run,
+    on what is taken from it. The first default remains the first trial, since the race compares
+    with it. Raises ConfigError where a run is missing or has no trial with a value, and where no
+    config of any run fits the space.
     """
     if spec.is_table or SEARCHERS[spec.searcher].whole:
         raise ConfigError(
@@ -64,7 +66,7 @@ def warmed(
 
 
 def best_trials(state: RunState) -> list[TrialRecord]:
-    """The best trials of a run, of different configs: as the race ranked them, then by value."""
+    """The best trials of a run with different configs: as the race ranked them, then by value."""
     race = decided(state)
     ranked = [f.id for f in race.finalists] if race is not None else []
     if race is not None and race.winner not in ranked:
@@ -77,9 +79,10 @@ def best_trials(state: RunState) -> list[TrialRecord]:
 
 
 def moved(before: SearchSpec, trial: TrialRecord, spec: SearchSpec) -> Pairs | None:
-    """A trial of another space in the terms of `spec`; numbers move into its ranges.
+    """The parameters of `spec` that describe a trial of the space `before`; numbers are moved into
+    the ranges of `spec`.
 
-    None where it is trained with something that `spec` never has.
+    None where the trial was trained with something that `spec` never has.
     """
     flat = before.flat(trial.params)
     chosen: dict[str, Value] = {}
@@ -102,11 +105,13 @@ def moved(before: SearchSpec, trial: TrialRecord, spec: SearchSpec) -> Pairs | N
 
 
 class _DoesNotFitError(Exception):
-    """A parameter of the space has no value in the other config."""
+    """A parameter of the space has no value for the config of the other space."""
 
 
 def _of(param: Param, flat: Mapping[str, Value]) -> Value | None:
-    """The value of a searched parameter that says what `flat` says, or comes closest."""
+    """The value of a searched parameter that equals the one in `flat`, or comes closest; None where
+    there is none.
+    """
     domain = param.domain
     assert not isinstance(domain, Constant)
     if isinstance(domain, Bundle):
@@ -115,6 +120,6 @@ def _of(param: Param, flat: Mapping[str, Value]) -> Value | None:
             for name, pairs in domain.sets
             if all(flat.get(key, DEFAULT if key == "model" else None) == v for key, v in pairs)
         ]
-        # the set that says most: one that leaves out the score fits a cosine too, as far as it goes
+        # the set with the most keys: one without a score would fit any score
         return max(fitting, key=lambda found: found[0], default=(0, None))[1]
     return None if param.name not in flat else domain.nearest(flat[param.name])

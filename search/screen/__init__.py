@@ -1,7 +1,7 @@
 """What a terminal shows while a search runs: events in, lines out.
 
-`display` is the door and takes the events; `progress` is what is known so far, `draw` makes lines
-of it.
+`display` is the door and takes the events; `progress` is the state so far, which `draw` turns into
+lines.
 
 Others import: display.
 

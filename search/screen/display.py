@@ -1,7 +1,7 @@
-"""What a person sees while a search runs: one live display, or plain lines where there is none.
+"""What the user sees while a search runs: a live display, or plain lines without a terminal.
 
-Everything that comes from outside (ids, names, paths, error messages) is shown as text: rich's
-markup and control characters in it do nothing.
+Everything that comes from outside (ids, names, paths, error messages) is shown as plain text:
+rich's markup and control characters in it have no effect.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from search.screen.draw import Screen, clean
 from search.screen.progress import Progress, Shown, why_ended
 from search.words import Row, config_line, counted, duration, number
 
-MANY = 200  # from this many trials on, plain output tells of the interesting ones only
-EVERY_S = 5.0  # ... and of the count at most this often
-STAGE_EVERY_S = 30.0  # how far a stage is, in plain output; where nothing else was said
-BEAT_S = 1.0  # how often that is looked at
+MANY = 200  # from this many trials on, plain output reports only the interesting ones
+EVERY_S = 5.0  # ... and the count at most this often
+STAGE_EVERY_S = 30.0  # after so long without a line, plain output reports how far the stage is
+BEAT_S = 1.0  # how often that is checked
 
 
 @dataclass(eq=False)
 class Display(Progress):
-    """Events in, screen out; `with display.live():` draws while the run is on.
+    """Takes events and shows them; `with display.live():` draws while the run lasts.
 
-    Takes what `Progress` takes, and the console. Events may come from any thread, and before or
-    after the live part.
+    Parameters are those of `Progress`, and the console. Events may come from any thread, also
+    before or after the live part.
     """
 
     console: Console = field(default_factory=Console)
@@ -43,14 +43,14 @@ class Display(Progress):
         self.screen = Screen(self.console)
         self.last_line = self.clock()
         self._live: Live | None = None
-        self._beats: threading.Event | None = None  # set: no more of them
+        self._beats: threading.Event | None = None  # set: the thread that checks is to end
         self._lock = threading.RLock()
 
     # --- life --------------------------------------------------------------------------------
 
     @contextmanager
     def live(self) -> Iterator[Display]:
-        """Draw until the block ends; where it ends by an exception, the last state stays."""
+        """Draw until the block ends; if it ends by an exception, the last state stays visible."""
         self.start()
         try:
             yield self
@@ -84,7 +84,7 @@ class Display(Progress):
             self._live.start()
 
     def stop(self, keep: bool = False) -> None:
-        """Stop drawing and give the terminal back; `keep`: leave the last state on it."""
+        """Stop drawing and release the terminal. keep: leave the last state on it."""
         if self._beats is not None:
             self._beats.set()
             self._beats = None
@@ -101,12 +101,12 @@ class Display(Progress):
     # --- events ------------------------------------------------------------------------------
 
     def trial_started(self, trial_id: str, params: Mapping[str, Any], leaky: bool = False) -> None:
-        """A trial begins, or begins again. leaky: whether its config is."""
+        """A trial begins, or begins again. leaky: whether its config knows held-out items."""
         with self._lock:
             self.start_trial(trial_id, params, leaky)
 
     def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
-        """A trial reports: `best` is its best value so far."""
+        """A trial reports. best: its best value so far."""
         with self._lock:
             self.advance(trial_id, epoch, best)
 
@@ -125,7 +125,7 @@ class Display(Progress):
             self._line(f"stage: {name}")
 
     def progress(self, done: int, total: int) -> None:
-        """How far the present stage is, for stages that are not made of trials."""
+        """How far the current stage is, for stages that do not consist of trials."""
         with self._lock:
             first = self.part is None
             self.take(done, total)
@@ -135,7 +135,7 @@ class Display(Progress):
                 self._line(self._how_far())
 
     def tick(self) -> None:
-        """Say in plain output how far the present stage is, where nothing was said for long."""
+        """Show in plain output how far the current stage is, if there was no line for long."""
         with self._lock:
             if not self.interactive and self.now and self._due(STAGE_EVERY_S):
                 self._line(self._how_far())
@@ -148,7 +148,7 @@ class Display(Progress):
             self._line(text)
 
     def summary(self, rows: Sequence[Row]) -> None:
-        """The end of a run, see `search.summary.result_rows`; ends the live part."""
+        """Show the summary of a run (`search.summary.result_rows`); ends the live part."""
         self.stop()
         if self.interactive:
             self.screen.print_summary(rows)
@@ -198,7 +198,7 @@ class Display(Progress):
         while not stopped.wait(BEAT_S):
             try:
                 self.tick()
-            except ValueError:  # nobody reads any more
+            except ValueError:  # the output was closed
                 return
 
     def _due(self, seconds: float = EVERY_S) -> bool:
@@ -206,6 +206,6 @@ class Display(Progress):
 
     def _line(self, text: str) -> None:
         self.last_line = self.clock()
-        # soft_wrap: a log file gets one line, however long
+        # soft_wrap: in a log file it is one line, however long
         words = Text(clean(text, self.console.encoding))
         self.console.print(words, soft_wrap=True, highlight=False)

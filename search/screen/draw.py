@@ -17,11 +17,11 @@ from search.screen.progress import Progress, why_ended
 from search.words import Row, config_line, duration, number
 
 STYLES = {State.COMPLETE: "green", State.PRUNED: "bright_black", State.FAILED: "red"}
-TO_COPY = ("file", "next")  # rows of the summary that are copied, so never wrapped
+TO_COPY = ("file", "next")  # rows of the summary that people copy, so they are never wrapped
 
 
 def clean(text: str, encoding: str) -> str:
-    """`text` without control characters, in characters that `encoding` can be written in."""
+    """`text` without control characters, and only with characters that `encoding` has."""
     kept = one_line(text)
     try:
         return kept.encode(encoding, "replace").decode(encoding, "replace")
@@ -30,14 +30,14 @@ def clean(text: str, encoding: str) -> str:
 
 
 class Screen:
-    """Draws for one console. Words from outside are text: markup in them does nothing."""
+    """Draws for a console. Words from outside are plain text: markup in them has no effect."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.ascii = console.options.ascii_only
 
     def frame(self, run: Progress) -> RenderableType:
-        """Everything, for a live display."""
+        """The whole live display."""
         narrow = self.console.width < 60
         parts: list[RenderableType] = [self._head(run), self._bar(run), *self._found(run)]
         if run.running and run.now in ("", "search"):
@@ -48,11 +48,11 @@ class Screen:
         return Group(*parts)
 
     def closing(self, run: Progress) -> RenderableType:
-        """What stays on the screen where a run did not finish."""
+        """What stays on the screen if a run did not finish."""
         return Group(self._head(run), *self._found(run))
 
     def print_summary(self, rows: Sequence[Row]) -> None:
-        """A panel; files and commands below it, unwrapped and without a frame, to be copied."""
+        """Print a panel, and below it files and commands, without wrapping, to be copied."""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
@@ -98,7 +98,7 @@ class Screen:
         return grid
 
     def _found(self, run: Progress) -> list[RenderableType]:
-        """How many trials, and the best; of what is no search, how long it has taken."""
+        """How many trials there are, and the best; without a search, how long it has taken."""
         if run.plan:
             return [self._text((duration(run.clock() - run.started), "bright_black"))]
         return [self._counts(run), *self._best(run)]

@@ -1,4 +1,4 @@
-"""How far a search is: what the display shows, as plain state that events change."""
+"""How far a search is: the state that the display shows, which events change."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from search.record.events import Reason, State, TrialEnded, stages_of
 from search.record.state import TrialRecord, may_win
 
-PIECES = 2  # that tell how long one takes: the first has workers that start, and may be a rival
+PIECES = 2  # needed to estimate how long one takes: in the first, workers start; it may be a rival
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
 
 
 @dataclass(eq=False)
 class Shown:
-    """What is shown of one trial."""
+    """What is shown of a trial. leaky: whether its config knows held-out items."""
 
     id: str
     params: Mapping[str, Any]
@@ -27,18 +27,19 @@ class Shown:
 
     @property
     def has_value(self) -> bool:
-        """Whether an epoch has been evaluated, with a number as its value."""
+        """Whether an epoch has been evaluated with a value other than NaN."""
         return self.best > float("-inf")
 
 
 @dataclass(eq=False)
 class Progress:
-    """The state of a run as far as it is shown.
+    """The state of a run, as far as it is shown.
 
-    space, data, run: names for the header (`data` and `run` may be set later). total: trials
-    planned. time_budget: seconds of the whole run, or None. done: trials that ended before this
-    session. leaky: the space itself sets `negatives_exclude: all`. clock: monotonic seconds.
-    stages: of the run, in order. plan: what is done, in words, where that is no search.
+    space, data, run: names for the header (`data` and `run` may be set later). total: planned
+    trials. time_budget: seconds of the whole run, or None. done: trials that have ended, at first
+    those of earlier sessions. leaky: whether the space itself sets `negatives_exclude: all`. clock:
+    gives monotonic seconds. stages: of the run, in order. plan: in words, what a run does that is
+    not a search.
     """
 
     space: str
@@ -56,10 +57,10 @@ class Progress:
     ended: dict[State, int] = field(default_factory=lambda: dict.fromkeys(ENDS, 0))
     recent: deque[TrialEnded] = field(default_factory=lambda: deque(maxlen=8))
     best_ended: Shown | None = None
-    best_may_win: bool = False  # whether that one does; a pruned one shows only before there is any
-    now: str = ""  # the stage
-    part: tuple[int, int] | None = None  # done and planned of a stage that is not made of trials
-    part_began: tuple[int, float] = (0, 0.0)  # what was done when these pieces began, and when
+    best_may_win: bool = False  # whether `best_ended` may; a pruned one is shown until one does
+    now: str = ""  # the current stage
+    part: tuple[int, int] | None = None  # done and planned pieces of a stage without trials
+    part_began: tuple[int, float] = (0, 0.0)  # pieces done when the stage began, and when that was
     part_at: float = 0.0  # when the last piece ended
     started: float = 0.0
     stage_started: float = 0.0
@@ -68,22 +69,22 @@ class Progress:
         self.restart()
 
     def restart(self) -> None:
-        """Start the clocks of the run and of its stage."""
+        """Start the clocks of the run and of its current stage."""
         self.started = self.stage_started = self.part_at = self.clock()
 
     def start_trial(self, trial_id: str, params: Mapping[str, Any], leaky: bool) -> None:
-        """A trial begins, or begins again (its worker died) as if nothing had been."""
+        """A trial begins, or begins again from nothing, since its worker died."""
         self.running[trial_id] = Shown(trial_id, dict(params), leaky)
 
     def advance(self, trial_id: str, epoch: int, best: float) -> None:
-        """A report of a trial: the last epoch, and the best value so far, which may be NaN."""
+        """A trial reports its last epoch, and its best value so far, which may be NaN."""
         trial = self.running.setdefault(trial_id, Shown(trial_id, {}, self.leaky))
         trial.epoch = epoch
-        if best == best:  # a NaN is no value
+        if best == best:  # not NaN
             trial.best = max(trial.best, best)
 
     def end_trial(self, end: TrialEnded) -> Shown:
-        """Take a trial out of the running ones; returns what was known of it."""
+        """A trial ends: take it out of the running ones; returns what was shown of it."""
         trial = self.running.pop(end.id, None) or Shown(end.id, {}, self.leaky)
         if end.value is not None and end.value == end.value:
             trial.best = end.value
@@ -94,7 +95,7 @@ class Progress:
         return trial
 
     def take_up(self, earlier: Iterable[TrialRecord]) -> None:
-        """What sessions before this one have left: how many trials have ended, the best of them."""
+        """Take in the trials of earlier sessions: how many have ended, and the best of them."""
         for trial in earlier:
             if trial.finished:
                 self.done += 1
@@ -103,20 +104,21 @@ class Progress:
                 self._rank(best, trial.state, trial.reason)
 
     def _rank(self, trial: Shown, state: State, reason: Reason | None) -> None:
-        """Keep a trial that has ended where it is the best of those."""
+        """Keep an ended trial if it is the best of the ended ones."""
         if state != State.FAILED and self._shows(trial):
             wins = may_win(state, reason)
             if (wins, trial.best) > (self.best_may_win, self._best_ended_value()):
                 self.best_ended, self.best_may_win = trial, wins
 
     def enter(self, stage: str) -> None:
-        """A stage begins, and its clock with it."""
+        """A stage begins; start its clock."""
         self.now, self.part = stage, None
         self.stage_started = self.part_at = self.clock()
 
     def take(self, done: int, total: int) -> None:
-        """A piece of the present stage has ended, so that so many are done. Those that were done
-        before this session, and other pieces of the stage, say nothing of how long one takes.
+        """A piece of the current stage has ended, the `done`th of `total`. Pieces that were done
+        before this session, or in another part of the stage, do not count for the time that one
+        takes.
         """
         if self.part is None or total != self.part[1] or done <= self.part[0]:
             self.part_began = done - 1, self.part_at
@@ -124,10 +126,10 @@ class Progress:
 
     @property
     def best(self) -> Shown | None:
-        """The best trial so far, ended or running; a failed or leaky one never is, one that was
-        pruned only while no other has ended.
+        """The best trial so far, ended or running. A failed or leaky trial never is, a pruned one
+        only as long as no other has ended.
 
-        A space that leaks as a whole has leaky ones only; they are shown as such.
+        If the space itself leaks, all trials are leaky, and are shown as such.
         """
         able = [t for t in self.running.values() if self._shows(t)]
         able += [self.best_ended] if self.best_ended is not None else []
@@ -140,27 +142,27 @@ class Progress:
         return self.best_ended.best if self.best_ended is not None else float("-inf")
 
     def work(self) -> tuple[int, int] | None:
-        """Done and planned of the present stage; None where a stage is one piece."""
+        """Done and planned pieces of the current stage; None where a stage is a single piece."""
         if self.part is None and self.now in ("", "search"):
             return self.done, max(self.total, self.done)
         return self.part
 
     def left(self) -> float | None:
-        """Seconds until the end of the present stage, or of the budget if that is sooner."""
+        """Seconds until the end of the current stage, or of the time budget if that is sooner."""
         if self.work() is None:
             return None
         known = [one for one in (self.left_by_work(), self.left_by_time()) if one is not None]
         return min(known, default=None)
 
     def left_by_time(self) -> float | None:
-        """Seconds until the end of the budget; None without one."""
+        """Seconds until the end of the time budget; None without one."""
         if self.time_budget is None:
             return None
         return max(0.0, self.time_budget - (self.clock() - self.started))
 
     def left_by_work(self) -> float | None:
-        """Seconds until the present stage has done all that is planned, at the pace so far; None
-        where there is no pace yet, or where the last piece takes longer than those before.
+        """Seconds until everything planned in the current stage is done, at the pace so far; None
+        if there is no pace yet, or if the current piece takes longer than those before.
         """
         if self.part is not None:
             return self._left_of_part(*self.part)

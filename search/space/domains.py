@@ -1,4 +1,4 @@
-"""What a parameter of a space can be: a constant, a choice, a bundle or a range; and when.
+"""What a parameter of a space can be (a constant, a choice, a bundle, a range) and when it exists.
 
 Values are `int`, `float` or `str`. A bundle is a choice between named sets of constants, for
 settings that belong together (a loss and the negatives it can have): the search sees one name,
@@ -27,7 +27,7 @@ Field = Parameter
 
 
 def _fields() -> tuple[dict[str, Field], dict[str, frozenset[str]]]:
-    """The flat parameters of every model, and the models that have each."""
+    """The flat parameters of all models, by name, and the models that have each."""
     fields: dict[str, Field] = {"model": Parameter(str, tuple(MODELS))}
     owners: dict[str, frozenset[str]] = {}
     for model in MODELS:
@@ -38,11 +38,11 @@ def _fields() -> tuple[dict[str, Field], dict[str, frozenset[str]]]:
     return fields, owners
 
 
-# What a space may set, and the models to which it means something.
+# The parameters that a space may set, and the models that have each.
 FIELDS, OWNERS = _fields()
 # The words that decide which other parameters exist.
 STRUCTURAL = {"model"}.union(*(config_of(model).structural for model in MODELS))
-# For a parameter, those that say the same in another way: a config takes one of them.
+# For a parameter, others that express the same in another way: a config has one of them.
 ALTERNATIVES = {
     name: tuple(other for other in ways if other != name)
     for model in MODELS
@@ -53,7 +53,7 @@ ALTERNATIVES = {
 
 @dataclass(frozen=True)
 class Constant:
-    """Always the same; not a parameter of the search."""
+    """A value that is always the same; not a parameter of the search."""
 
     value: Value
 
@@ -66,12 +66,12 @@ class Constant:
         return iter((self.value,))
 
     def plain(self) -> Any:
-        """The value itself, as it stands in YAML."""
+        """The value itself, as it is in YAML."""
         return self.value
 
 
 class _Listed(ABC):
-    """One of some values, each as likely and as far out as the others."""
+    """One of several values: all are equally likely, and each counts as a corner."""
 
     @abstractmethod
     def values(self) -> Iterator[Value]:
@@ -83,13 +83,13 @@ class _Listed(ABC):
         return options[int(rng.integers(len(options)))]
 
     def corners(self) -> tuple[Value, ...]:
-        """What a space is checked with: every option."""
+        """The values that a space is checked with: every option."""
         return tuple(self.values())
 
 
 @dataclass(frozen=True)
 class Choice(_Listed):
-    """One of some values, without an order."""
+    """One of several values, without an order."""
 
     options: tuple[Value, ...]
 
@@ -102,7 +102,7 @@ class Choice(_Listed):
         return iter(self.options)
 
     def nearest(self, value: Value) -> Value | None:
-        """The option equal or, of numbers, closest to `value`; None if there is none."""
+        """The option that equals `value` or, among numbers, is closest to it; None if none does."""
         if isinstance(value, str):
             return value if value in self.options else None
         numbers = [o for o in self.options if not isinstance(o, str)]
@@ -115,7 +115,7 @@ class Choice(_Listed):
 
 @dataclass(frozen=True)
 class Bundle(_Listed):
-    """One of some named sets of constants."""
+    """One of several named sets of constants."""
 
     sets: tuple[tuple[str, Pairs], ...]
 
@@ -125,7 +125,7 @@ class Bundle(_Listed):
         return tuple(name for name, _ in self.sets)
 
     def fields(self, option: str) -> dict[str, Value]:
-        """The constants behind a name, by flat parameter; KeyError for a name that is none."""
+        """The constants of a set, by flat parameter. Raises KeyError for an unknown name."""
         return dict(dict(self.sets)[option])
 
     def contains(self, value: Value) -> bool:
@@ -137,7 +137,7 @@ class Bundle(_Listed):
         return iter(self.options)
 
     def nearest(self, value: Value) -> Value | None:
-        """The name itself where it is one of the sets, otherwise None: names have no distance."""
+        """`value` itself where it names one of the sets, else None: names have no distance."""
         return value if value in self.options else None
 
     def plain(self) -> Any:
@@ -146,7 +146,7 @@ class Bundle(_Listed):
 
 
 class _Range:
-    """Between two ends, both included; the fields are those of each kind."""
+    """A range between two ends, both included; its kinds define the fields."""
 
     low: int | float
     high: int | float
@@ -154,7 +154,7 @@ class _Range:
     step: int | float | None
 
     def corners(self) -> tuple[Value, ...]:
-        """What a space is checked with: both ends."""
+        """The values that a space is checked with: both ends."""
         return (self.low, self.high)
 
     def plain(self) -> Any:
@@ -175,7 +175,7 @@ class IntRange(_Range):
     step: int = 1
 
     def contains(self, value: Value) -> bool:
-        """Whether `value` is an `int` that a step from `low` leads to; 2.0 is not."""
+        """Whether `value` is an `int` of the range, a whole number of steps above `low`."""
         return (
             isinstance(value, int)
             and self.low <= value <= self.high
@@ -183,8 +183,8 @@ class IntRange(_Range):
         )
 
     def sample(self, rng: np.random.Generator) -> int:
-        """Uniform over the steps; with `log` in the logarithm, from low - 0.5 to high + 0.5, and
-        rounded, so that the ends get their whole share.
+        """Draw uniformly over the steps; with `log`, uniformly in the logarithm from low - 0.5 to
+        high + 0.5, and rounded, so that both ends get their full share.
         """
         if self.log:
             exponent = rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))
@@ -196,7 +196,7 @@ class IntRange(_Range):
         return iter(range(self.low, self.high + 1, self.step))
 
     def nearest(self, value: Value) -> Value | None:
-        """The step that is closest to a number, clipped to the range; None for text."""
+        """The step closest to a number, which may be outside the range; None for text."""
         if isinstance(value, str):
             return None
         steps = round((value - self.low) / self.step)
@@ -213,7 +213,7 @@ class FloatRange(_Range):
     step: float | None = None
 
     def contains(self, value: Value) -> bool:
-        """Whether a number is in the range and, where there is a step, on one of them."""
+        """Whether a number is in the range and, where that has steps, on one of these."""
         if isinstance(value, str) or not self.low <= value <= self.high:
             return False
         if self.step is None:
@@ -222,7 +222,7 @@ class FloatRange(_Range):
         return abs(steps - round(steps)) < 1e-8
 
     def sample(self, rng: np.random.Generator) -> float:
-        """Uniform in the range, in its logarithm with `log`, or over the steps."""
+        """Draw uniformly in the range, with `log` in its logarithm, or over the steps."""
         if self.log:
             value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
             return min(max(value, self.low), self.high)
@@ -236,11 +236,13 @@ class FloatRange(_Range):
         return round((self.high - self.low) / self.step)
 
     def _at(self, k: int) -> float:
-        # In decimals, so that 0.1 + 2 x 0.1 is the 0.3 that a person writes.
+        # In decimals, so that 0.1 + 2 x 0.1 is the 0.3 that people write.
         return float(Decimal(repr(self.low)) + k * Decimal(repr(self.step)))
 
     def values(self) -> Iterator[Value] | None:
-        """Every step, ascending, for a grid; None for a range without steps, which has no list."""
+        """Every step, ascending, for a grid; None for a range without steps, which is not
+        countable.
+        """
         if self.low == self.high:
             return iter((self.low,))
         return None if self.step is None else (self._at(k) for k in range(self._steps + 1))
@@ -259,9 +261,10 @@ Domain: TypeAlias = Constant | Searched
 
 @dataclass(frozen=True)
 class Param:
-    """A named domain. `when`: it exists only where each of these earlier ones has such a value.
+    """A named domain. when: earlier parameters with values; this one exists only where each of them
+    has one of its values.
 
-    A parameter that belongs to one model also exists only where that model is chosen.
+    A parameter that belongs to one model exists only where that model is chosen.
     """
 
     name: str
@@ -269,7 +272,7 @@ class Param:
     when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
 
     def sets(self) -> set[str]:
-        """The flat parameters that this one sets, its own name included."""
+        """The flat parameters that this one sets, including its own name."""
         if isinstance(self.domain, Bundle):
             return {self.name}.union(*(dict(pairs) for _, pairs in self.domain.sets))
         return {self.name}
@@ -281,7 +284,7 @@ class Param:
         return None if "model" in names or not owned else frozenset.union(*owned)
 
     def active(self, known: Mapping[str, Value]) -> bool:
-        """Whether it exists in a config of which the earlier parameters are `known`."""
+        """Whether it exists in a config whose earlier parameters are `known`."""
         models = self.models()
         if models is not None and known.get("model", DEFAULT) not in models:
             return False

@@ -1,6 +1,6 @@
-"""What `--set` or a file says has an effect in the space that comes of it, or is a mistake.
+"""Every setting by `--set` or in a file has an effect in the resulting space, or is a mistake.
 
-The space of a run has every key, and so more than it uses.
+The file of a run's own space has every key, and so is not checked.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ UP_TO = "race.up_to"
 
 
 def check_effect(spec: SearchSpec, settings: Sequence[str]) -> None:
-    """ConfigError for the first of `settings` that changes nothing of the search in `spec`."""
+    """Raise ConfigError for the first of `settings` that has no effect on a search of `spec`."""
     for key, value in _keys(settings):
         if why := _idle(spec, key, value):
             raise ConfigError(f"--set {key}={value}: has no effect {why}: leave it out")
 
 
 def check_file(spec: SearchSpec, root: Node) -> None:
-    """The same for the keys of a space as a person wrote it, `root`; ConfigError with its line."""
+    """Raise ConfigError, with its line, for a key in a space's file (`root`) without effect."""
     if not isinstance(root.value, dict) or not (set(KEYS) - root.value.keys() - {"blend"}):
         return  # written by a run
     race = root.value.get("race")
@@ -39,9 +39,10 @@ def check_file(spec: SearchSpec, root: Node) -> None:
 
 
 def check_up_to(settings: Sequence[str], budget: float | None, *, settles: bool) -> None:
-    """ConfigError where `settings` ask for more splits than a search without time to spare makes.
+    """Raise ConfigError where `settings` ask for more splits if time is left, but none can be.
 
-    budget: seconds of the whole run; settles: whether the search ends by itself.
+    budget: seconds of the whole run, None for no limit. settles: whether the search decides itself
+    when to end.
     """
     value = dict(_keys(settings)).get(UP_TO)
     if value is not None and (why := _no_time(budget, settles)):
@@ -51,11 +52,14 @@ def check_up_to(settings: Sequence[str], budget: float | None, *, settles: bool)
 
 
 def idle_up_to(spec: SearchSpec, budget: float | None, *, settles: bool) -> list[str]:
-    """A line where the file of `spec` asks for such splits; it may serve another search as well."""
+    """A line where the file of `spec` asks for such splits, which another search may make use of.
+
+    Parameters are as in `check_up_to`.
+    """
     value = spec.race.up_to
     if value is None or not (why := _no_time(budget, settles)):
         return []
-    return [f"{UP_TO}={value} has no effect {why}: --time-budget 30m gives it room"]
+    return [f"{UP_TO}={value} has no effect {why}: --time-budget 30m gives it an effect"]
 
 
 def _no_time(budget: float | None, settles: bool) -> str:
@@ -65,7 +69,7 @@ def _no_time(budget: float | None, settles: bool) -> str:
 
 
 def _keys(settings: Sequence[str]) -> Iterator[tuple[str, object]]:
-    """Keys and values, of `race={up_to: 9}` those in it."""
+    """Keys and values of settings; for `race={up_to: 9}` those inside it."""
     for setting in settings:
         key, _, text = setting.partition("=")
         key, value = key.strip(), parse_yaml(text, f"--set {key}")
@@ -76,7 +80,7 @@ def _keys(settings: Sequence[str]) -> Iterator[tuple[str, object]]:
 
 
 def _idle(spec: SearchSpec, key: str, value: object) -> str | None:
-    """Why a key changes nothing; None where it does."""
+    """Why a key has no effect; None where it has one."""
     if key in _EPOCHS and not _has_epochs(spec):
         return "on models without epochs, and this space has no others"
     if key in _EPOCHS[1:] and not SCHEDULERS[spec.scheduler].early:
@@ -90,5 +94,5 @@ def _idle(spec: SearchSpec, key: str, value: object) -> str | None:
 
 
 def _has_epochs(spec: SearchSpec) -> bool:
-    """Whether any of the configs that stand for the space is trained in epochs."""
+    """Whether any of the space's example configs is trained in epochs."""
     return any(one.has_epochs() for one in spec.examples())

@@ -8,7 +8,7 @@ SPEC = "spec.yaml"  # in the run folder: the space with all that was set
 
 
 class Purpose(StrEnum):
-    """What a space is for: to find a winner, or to compare its configs, all of them on test."""
+    """What a space is for: to find a winner, or to compare all of its configs on test."""
 
     SEARCH = "search"
     TABLE = "table"

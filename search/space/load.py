@@ -23,9 +23,10 @@ from search.space.reader import parse_spec
 from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 
-MAX_BYTES = 1 << 16  # YAML is read slowly; a space has a few thousand
-# Of an epoch on a GPU: with fewer steps quality falls, with more it waits for Python
-# (`benchmarks.batches`). Batches below the smallest cost time alone, above the largest gain none.
+MAX_BYTES = 1 << 16  # YAML is read slowly; a space has a few thousand bytes
+# Steps of an epoch on a GPU: with fewer of them quality falls, with more the GPU waits for Python
+# (`benchmarks.batches`). Smaller batches than the least only cost time, larger than the most gain
+# none.
 STEPS, SMALLEST, LARGEST = 32, 512, 1 << 16
 
 
@@ -41,9 +42,10 @@ def load_spec(
     trials: int | None = None,
     prefer: str | None = None,
 ) -> SearchSpec:
-    """A space of the project by name, or any YAML file by path, changed as `read_space` says.
+    """A space of the project by its name, or any YAML file by its path, changed by options.
 
-    A space that does not give its name has that of its file. Raises ConfigError.
+    settings, trials, prefer: as in `read_space`. A space without a name gets that of its file.
+    Raises ConfigError.
     """
     if not name_or_file or not (name_or_file.isprintable() or _is_file(name_or_file)):
         raise ConfigError(f"--space {name_or_file!r}: expected a name or a file")
@@ -62,7 +64,7 @@ def load_spec(
     origin = Origin(name_or_file, path.read_text(encoding="utf-8-sig"))
     name = space_name(path.stem)
     spec = read_space(value, origin, name, settings, trials=trials, prefer=prefer)
-    if not settings:  # which may take the effect of what the file says
+    if not settings:  # these may take away the effect of a key in the file
         check_file(spec, Node(value, origin))
     return spec
 
@@ -76,17 +78,19 @@ def read_space(
     trials: int | None = None,
     prefer: str | None = None,
 ) -> SearchSpec:
-    """A space from its plain values, changed by the options `--set`, `--trials` and `--prefer`.
+    """A space from its plain values, changed by options.
 
-    Raises ConfigError, which names those options that were given.
+    value: as parsed. origin: where it comes from, for messages. name: where the space has none.
+    settings, trials, prefer: of the options `--set`, `--trials` and `--prefer`. Raises ConfigError,
+    which names the options that were given.
 
-    What depends on a changed parameter is adapted. Conditions that can no longer be met go. In the
-    configs of `enqueue` constants win and numbers move into the new range; a config that lacks
-    something is dropped. Default numbers of trials and of grace epochs are adapted too. All else is
-    as strict as without settings.
+    Whatever depends on a changed parameter is adapted. Conditions that can no longer be met are
+    dropped. In the configs of `enqueue` constants win and numbers move into the new range; a config
+    that lacks a parameter is dropped. Default numbers of trials and of grace epochs are adapted
+    too. Everything else is checked as strictly as without settings.
     """
     if not (isinstance(value, dict) and isinstance(value.get("params"), dict)):
-        return parse_spec(value, origin, name)  # says what is wrong
+        return parse_spec(value, origin, name)  # raises the error that says what is wrong
     more = {} if trials is None else {"trials": trials}
     chosen = [] if prefer is None else [f"race.prefer={prefer}"]
     plain, touched = with_settings(value, [*settings, *chosen], more)
@@ -115,10 +119,11 @@ def read_space(
 
 
 def for_gpu(spec: SearchSpec, positives: int) -> tuple[SearchSpec, int | None]:
-    """`spec` with batches in the place of online updates (`batch_size: 1`), and their size.
+    """`spec` with batches instead of online updates (`batch_size: 1`), and their size.
 
-    One positive at a time is how the compiled CPU engine is fastest, and a GPU slowest. The size is
-    the largest power of two that leaves `STEPS` steps an epoch; None where the space says another.
+    With one positive at a time the compiled CPU engine is fastest, and a GPU slowest. The size is
+    the largest power of two that leaves `STEPS` steps per epoch; None where the space does not ask
+    for online updates. positives: in the training data.
     """
     body = spec.to_dict()["params"].get("batch_size")
     constant = body.get("value") if isinstance(body, dict) else body
@@ -130,22 +135,22 @@ def for_gpu(spec: SearchSpec, positives: int) -> tuple[SearchSpec, int | None]:
 
 
 def override(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:
-    """`spec`, written out and read again with `--set`. Raises ConfigError."""
+    """`spec`, written out and read again with settings as by `--set`. Raises ConfigError."""
     return read_space(spec.to_dict(), Origin(spec.name), spec.name, settings)
 
 
 def _has_default_trials(value: dict[str, Any], origin: Origin, name: str) -> bool:
-    """Whether a space has the default number of trials, though it says it (resolved ones do)."""
+    """Whether the number of trials in a space is the default; a resolved space spells it out."""
     rest = {key: own for key, own in value.items() if key != "trials"}
     return bool(parse_spec(rest, origin, name).trials == value["trials"])
 
 
 def load_run_spec(folder: Path) -> SearchSpec:
-    """The space of a run, as it was written to its folder, however long and whatever its name."""
+    """The space of a run, as it was written to the folder; it may have any length and name."""
     path = folder / SPEC
     value = load_yaml(path)
     if isinstance(value, dict) and isinstance(value.get("name"), str):
-        value["name"] = space_name(value["name"])  # once the stem of any file
+        value["name"] = space_name(value["name"])  # earlier versions took the stem of any file
     origin = Origin(str(path), path.read_text(encoding="utf-8-sig"))
     return parse_spec(value, origin, space_name(path.stem))
 
@@ -161,4 +166,4 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except (OSError, ValueError):
-        return 0  # reading it says why
+        return 0  # reading it will raise

@@ -1,4 +1,4 @@
-"""A value out of a YAML file that knows where it stands, so that every error can say so."""
+"""A value from a YAML file that knows its place there, so that every error can name it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import yaml
 
 from recsys.errors import ConfigError
 
-MAX_INT = 2**53  # what a float64 still counts exactly: Optuna keeps every parameter as one
+MAX_INT = 2**53  # the largest exact float64: Optuna keeps every parameter as one
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown word: a guess, or else what there is."""
+    """The end of an error about an unknown word: a guess, or else all known words."""
     names = list(known)
     close = difflib.get_close_matches(word, names, n=1)
     if close:
@@ -25,7 +25,7 @@ def near(word: str, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as it appears in a one-line message, however long it is."""
+    """A value for a one-line message, cut if it is long."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -34,7 +34,7 @@ def shown(value: object) -> str:
 class Origin:
     """Where a document comes from: its name in errors, and its text if there is one.
 
-    changed: paths to what is no longer as the text has it, and has no line in it.
+    changed: paths to values that are not as in the text, and so have no line.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Origin:
     changed: frozenset[tuple[str, ...]] = frozenset()
 
     def at(self, path: tuple[str | int, ...]) -> str:
-        """`name, line 7`, the line of the deepest part of `path` that the text holds."""
+        """`name, line 7`: the line of the deepest part of `path` that is in the text."""
         changed = any(path[: len(prefix)] == prefix for prefix in self.changed)
         line = None if changed else self._line(path)
         return self.name if line is None else f"{self.name}, line {line}"
@@ -50,7 +50,7 @@ class Origin:
     def _line(self, path: tuple[str | int, ...]) -> int | None:
         if self.text is None or not path:
             return None
-        # Only nodes are made, no values; and only for an error, of a text that was read before.
+        # Makes only nodes, no values, and only for an error; the text was read before.
         try:
             node = yaml.compose(self.text, Loader=yaml.SafeLoader)
         except (yaml.YAMLError, ValueError, RecursionError):
@@ -82,14 +82,14 @@ class Node:
 
     @property
     def label(self) -> str:
-        """The path as a person writes it: `params.lr.high`, `enqueue[2].lr`."""
+        """The path as people write it: `params.lr.high`, `enqueue[2].lr`."""
         text = ""
         for part in self.path:
             text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
         return shown(text)[1:-1] if len(text) > 60 else text
 
     def fail(self, message: str) -> ConfigError:
-        """The error to raise: `message` with place and key in front of it."""
+        """The error to raise: `message` after place and key."""
         label = f"{self.label}: " if self.path else ""
         return ConfigError(f"{self.origin.at(self.path)}: {label}{message}")
 
@@ -102,7 +102,7 @@ class Node:
         return Node(value, self.origin, (*self.path, key))
 
     def mapping(self, expected: str = "a mapping of keys to values") -> dict[str, Node]:
-        """The entries by key, in the order of the file."""
+        """The entries by key, in the order of the file. expected: what an error asks for."""
         if not isinstance(self.value, dict):
             raise self.wrong(expected)
         for key in self.value:
@@ -128,13 +128,13 @@ class Node:
         return [self.child(i, value) for i, value in enumerate(self.value)]
 
     def text(self) -> str:
-        """Text in one line, which may be empty; a number is no text."""
+        """Text in one line, which may be empty; a number is not text."""
         if not isinstance(self.value, str) or not self.value.isprintable():
             raise self.wrong("text in one line")
         return self.value
 
     def word(self, options: Iterable[str]) -> str:
-        """One of a few words."""
+        """A word that has to be one of `options`."""
         names = list(options)
         if self.value in names and isinstance(self.value, str):
             return self.value

@@ -21,20 +21,20 @@ def with_settings(
 ) -> tuple[dict[str, Any], set[str]]:
     """A space's plain values, changed by settings such as `latent_factors=64` or `metric=ndcg@20`.
 
-    A key of the space sets that key. A parameter becomes a constant, or, given a list or a
-    mapping, what they would mean in a file; `params.lr.high=0.1` changes a part of one. Where
-    named sets hold the parameter, structural ones (`loss`, say) keep the sets that agree,
-    any other is changed in all of them. more: keys of the space and their values, set last.
+    A key of the space sets that key. A parameter becomes a constant, or with a list or a mapping
+    what these mean in a file; `params.lr.high=0.1` changes a part of one. Where named sets hold the
+    parameter, a structural one (such as `loss`) keeps the sets that agree with it, any other is
+    changed in all sets. more: keys of the space and their values, set last.
 
-    `value` is as parsed, with mappings for itself and its `params`, and stays as it is. Returns
-    the changed values, and the keys and parameters that were set. Raises ConfigError.
+    value: as parsed, with mappings for itself and its `params`; it is not changed. Returns the
+    changed values, and the keys and parameters that were set. Raises ConfigError.
     """
     plain = value | {"params": dict(value["params"])}
     _refuse_twice(settings)
     named = {setting.partition("=")[0].strip() for setting in settings}
     size = named & {"race.finalists", "race.replicates"}
     if size and "race.up_to" not in named and isinstance(race := plain.get("race"), dict):
-        # whoever says how large the race is means it
+        # a given size of the race is meant exactly, so no splits are added
         plain["race"] = {key: part for key, part in race.items() if key != "up_to"}
     touched = {_apply(plain, setting) for setting in settings} | more.keys()
     plain |= more
@@ -47,7 +47,7 @@ def with_settings(
 
 
 def _has_least_grace(value: dict[str, Any]) -> bool:
-    """Whether `grace_epochs` is the least there can be: then it follows `max_epochs`."""
+    """Whether `grace_epochs` is the least that is allowed: then it is adapted to `max_epochs`."""
     epochs = value.get("max_epochs", DEFAULT_EPOCHS)
     return type(epochs) is int and value.get("grace_epochs") == math.ceil(epochs / 10)
 
@@ -55,8 +55,8 @@ def _has_least_grace(value: dict[str, Any]) -> bool:
 def affected(before: dict[str, Any], after: dict[str, Any]) -> frozenset[str]:
     """The parameters that differ between two plain `params`, and those that depend on them.
 
-    A parameter depends on what its conditions name, and one of a single model on the choice of
-    it. Of named sets that differ, every parameter in them counts.
+    A parameter depends on those that its conditions name, and a parameter of a single model on the
+    choice of the model. Of named sets that differ, every parameter in them counts.
     """
     found: set[str] = set()
     for name in dict.fromkeys([*before, *after]):
@@ -80,8 +80,8 @@ def _names_in(body: object) -> set[str]:
 
 
 def _refuse_twice(settings: Sequence[str]) -> None:
-    """Two settings of one thing, or of it and a part of it, are an error: the second would silently
-    win.
+    """Raise ConfigError for two settings of the same thing, or of it and a part of it: the second
+    would silently win.
     """
     seen: set[str] = set()
     for setting in settings:
@@ -91,7 +91,7 @@ def _refuse_twice(settings: Sequence[str]) -> None:
         for other in seen:
             if key.startswith(f"{other}.") or other.startswith(f"{key}."):
                 both = " and ".join(shown(one)[1:-1] for one in (other, key))
-                raise ConfigError(f"--set {both} are one thing: give one of them")
+                raise ConfigError(f"--set {both} overlap: give only one of them")
         seen.add(key)
 
 
@@ -158,7 +158,7 @@ def _set_param(params: dict[str, Any], name: str, part: str | None, node: Node) 
     elif name in FIELDS:
         for other in ALTERNATIVES.get(name, ()):
             params.pop(other, None)
-        # In front, so that parameters of the space may depend on it.
+        # First, so that parameters of the space may depend on it.
         rest = dict(params)
         params.clear()
         params[name] = node.value if isinstance(node.value, dict) else _domain(node.value)
@@ -173,7 +173,7 @@ def _domain(value: object) -> dict[str, Any]:
 
 
 def _sets(body: object) -> dict[str, Any] | None:
-    """The named sets of a parameter's plain form, None where it has none."""
+    """The named sets in a parameter's plain form; None where it has none."""
     choice = body.get("choice") if isinstance(body, dict) else None
     if not isinstance(choice, dict) or not all(isinstance(s, dict) for s in choice.values()):
         return None

@@ -36,11 +36,11 @@ NONE: Names = frozenset()
 
 
 def parse_params(node: Node, affected: Names = NONE) -> tuple[Param, ...]:
-    """The parameters in the order of the file; ConfigError where one cannot be used.
+    """The parameters, in the order of the file. Raises ConfigError where one cannot be used.
 
-    A condition on a value that never occurs is an error. But where it asks for one of the
-    parameters `affected` by a setting it is ignored, and a parameter that can then never be active
-    is left out.
+    A condition on a value that never occurs is an error. But if it is a condition on one of the
+    parameters `affected` by a setting, the value is ignored, and a parameter that can then never be
+    active is left out.
     """
     params: dict[str, Param] = {}
     out: set[str] = set()
@@ -52,15 +52,15 @@ def parse_params(node: Node, affected: Names = NONE) -> tuple[Param, ...]:
         params[name] = param
     if not params:
         raise node.fail("no parameters, expected at least one, such as lr: {low: 0.01, high: 0.1}")
-    # the choice of a model decides which other parameters exist, so it is always the first
+    # the choice of a model decides which other parameters exist, so it always comes first
     found = tuple(sorted(params.values(), key=lambda p: "model" not in p.sets()))
     return _of_chosen_models(node, found, "model" in affected)
 
 
 def _of_chosen_models(node: Node, params: tuple[Param, ...], follow: bool) -> tuple[Param, ...]:
-    """`params`, or ConfigError at one of a model that the space never chooses.
+    """`params`; raises ConfigError for one that belongs to a model that the space never chooses.
 
-    follow: leave these out instead, because a setting changed which models are chosen.
+    follow: leave such parameters out instead, since a setting changed which models are chosen.
     """
     children = node.mapping()
     chosen = {model for model in MODELS if any(possible(param, "model", model) for param in params)}
@@ -72,8 +72,8 @@ def _of_chosen_models(node: Node, params: tuple[Param, ...], follow: bool) -> tu
         models = param.models()
         if models is not None and not models & chosen and not follow:
             raise children[param.name].fail(
-                f"has no effect: it is of model {' or '.join(sorted(models))}, and this space "
-                f"has {', '.join(sorted(chosen))} only"
+                f"has no effect: it belongs to model {' or '.join(sorted(models))}, and this space "
+                f"has only {', '.join(sorted(chosen))}"
             )
     return tuple(p for p in params if (models := p.models()) is None or models & chosen)
 
@@ -81,7 +81,11 @@ def _of_chosen_models(node: Node, params: tuple[Param, ...], follow: bool) -> tu
 def _param(
     name: str, node: Node, before: Mapping[str, Param], out: set[str], affected: Names
 ) -> Param | None:
-    """One parameter; None where its conditions can't be met any more."""
+    """One parameter; None where its conditions can no longer be met.
+
+    before: the parameters above it, by name. out: names of those that were left out. affected: see
+    `parse_params`.
+    """
     field = FIELDS.get(name)
     if isinstance(node.value, dict):
         parts = node.entries(PARAM_KEYS)
@@ -143,7 +147,9 @@ def _bundle(node: Node) -> Bundle:
 
 
 def value_of(node: Node, field: Field) -> Value:
-    """One value of a field, of the field's own type (3 becomes 3.0 for a float). ConfigError."""
+    """A value of a field, in the field's type (3 becomes 3.0 for a float). Raises ConfigError for
+    one that the field cannot have.
+    """
     if field.words:
         return node.word(field.words)
     if isinstance(node.value, list | dict):
@@ -158,7 +164,7 @@ def _range(node: Node, parts: Mapping[str, Node], field: Field) -> Domain:
         raise node.fail("high is missing beside low")
     kind = parts["type"].word(("int", "float")) if "type" in parts else field.kind.__name__
     if kind != field.kind.__name__:
-        raise parts["type"].fail(f"got {kind}, expected {field.kind.__name__}: that is what it is")
+        raise parts["type"].fail(f"got {kind}, expected {field.kind.__name__}, which is its type")
     low, high = value_of(parts["low"], field), value_of(parts["high"], field)
     log = parts["log"].boolean() if "log" in parts else False
     assert not isinstance(low, str) and not isinstance(high, str)
@@ -189,7 +195,7 @@ def _range(node: Node, parts: Mapping[str, Node], field: Field) -> Domain:
 
 
 def _leaves_model_out(param: Param) -> bool:
-    """Whether some of its named sets give a model and others don't (theirs is then the default)."""
+    """Whether some of its named sets name a model and others don't, which then have the default."""
     if not isinstance(param.domain, Bundle) or "model" not in param.sets():
         return False
     return any("model" not in dict(pairs) for _, pairs in param.domain.sets)
@@ -212,14 +218,14 @@ def possible(param: Param, name: str, value: Value) -> bool:
 def _when(
     node: Node, before: Mapping[str, Param], out: set[str], affected: Names
 ) -> tuple[tuple[str, tuple[Value, ...]], ...] | None:
-    """The conditions; None where they can't be met any more. out: what was left out above."""
+    """The conditions; None where they can no longer be met. Parameters are as in `_param`."""
     conditions = []
     known = list(dict.fromkeys(s for p in before.values() for s in sorted(p.sets())))
     for name, child in node.mapping("conditions, {loss: bpr, ..}").items():
         if name in out:
             return None
         if name not in known:
-            if name in affected:  # what had it is no longer chosen
+            if name in affected:  # the sets that had it are gone
                 return None
             if name in FIELDS:
                 raise child.fail(f"{name} is not set above this parameter: put it there")
@@ -246,11 +252,11 @@ def _when(
 
 
 def parse_entry(node: Node, params: tuple[Param, ...], affected: Names = NONE) -> Pairs | None:
-    """One config of `enqueue`: a value for each active searched parameter, no others.
+    """A config of `enqueue`: values for the active searched parameters and for no others.
 
     For parameters `affected` by a setting, a value moves into the new domain, and one that is no
-    longer asked for is dropped; None where one is missing now or does not fit. Raises ConfigError
-    for any other that is missing, unknown, without effect or not in its domain.
+    longer needed is dropped; returns None where one is now missing or does not fit. For all others,
+    raises ConfigError where one is missing, unknown, without effect or not in its domain.
     """
     given = node.mapping("a config, {lr: 0.02, ..}")
     by_name = {p.name: p for p in params}
@@ -273,7 +279,7 @@ def parse_entry(node: Node, params: tuple[Param, ...], affected: Names = NONE) -
         assert not isinstance(param.domain, Constant)
         nearest = None
         if param.name in given:
-            # The space's own spelling of the value: 1.0 where a float range was given 1.
+            # The value in the type of the space: 1.0 where a float range was given 1.
             nearest = param.domain.nearest(given[param.name].value)
         elif param.name not in affected:
             raise node.fail(f"{param.name} is missing: a config to try first has to be complete")

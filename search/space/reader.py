@@ -1,4 +1,4 @@
-"""Reading a parsed YAML document as a `SearchSpec`, and trying it out."""
+"""Reading a parsed YAML document as a `SearchSpec`, and trying that out."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from search.space.params import NONE, Names, parse_entry, parse_params
 from search.space.spec import MAX_TRIALS, Prefer, RaceSpec, SearchSpec
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
-# The words of a key, the default first, and the bounds of whole numbers. `schema.py` has them from
-# here too.
-# How the data may be ordered, and by which rules a part of it is then held out.
+# The words of each key, the default first, and the bounds of whole numbers. `schema.py` takes them
+# from here.
+# How the data may be ordered, and the rules by which a part of them can then be held out.
 ORDERS = {
     "random": ("ratio", "fixed"),
     "latest": ("ratio", "fixed"),
@@ -49,8 +49,8 @@ _PROBES = 256
 
 
 def parse_duration(node: Node) -> float | None:
-    """Seconds of `90s`, `10m`, `1h30m` or a plain number of seconds; None for `none`. ConfigError
-    for anything else.
+    """Seconds of `90s`, `10m`, `1h30m` or a plain number of seconds; None for `none`. Raises
+    ConfigError for anything else.
     """
     if node.value in (None, "none"):
         return None
@@ -101,7 +101,7 @@ def _either(ways: Iterable[str]) -> str:
 
 
 def _since(node: Node) -> float:
-    """A date, and a time where one is given, in seconds since 1970."""
+    """A date, with or without a time, in seconds since 1970."""
     found = read_moment(node.value) if isinstance(node.value, str) else None
     if found is None:
         raise node.wrong("a date such as 2024-05-31 or 2024-05-31 18:00:00, UTC")
@@ -116,7 +116,7 @@ def _split(node: Node | None) -> SplitPlan:
     if "test" in parts:
         test = None if parts["test"].value in (None, "none") else _hold_out(parts["test"], order)
     valid = _hold_out(parts["valid"], order) if "valid" in parts else tenth
-    return SplitPlan(cast(Order, order), test, valid)  # which checks it
+    return SplitPlan(cast(Order, order), test, valid)  # SplitPlan checks the order
 
 
 def _race(node: Node | None, table: bool) -> RaceSpec:
@@ -132,7 +132,7 @@ def _race(node: Node | None, table: bool) -> RaceSpec:
     elif replicates < 2:
         raise parts["replicates"].wrong("at least 2: one split decides nothing (or race: none)")
     if table and finalists:
-        raise node.fail("a table has no race: leave it out, or take purpose: search")
+        raise node.fail("a table has no race: leave it out, or use purpose: search")
     prefer = Prefer(parts["prefer"].word(tuple(Prefer)) if "prefer" in parts else Prefer.BEST)
     if prefer is not Prefer.BEST and not finalists:
         raise parts["prefer"].fail(f"{prefer} is decided by a race, and there is none")
@@ -168,9 +168,10 @@ KEYS = (
 def parse_spec(
     value: object, origin: Origin, name: str, *, affected: Names = NONE, entries: Names = NONE
 ) -> SearchSpec:
-    """A spec from parsed YAML; `name` is used where the document has none.
+    """A spec from parsed YAML.
 
-    affected: parameters that follow a setting (`parse_params`); entries: the same for `enqueue`
+    origin: where it comes from, for messages. name: used where the document has none. affected:
+    parameters to adapt to a setting (`parse_params`); entries: the same for `enqueue`
     (`parse_entry`). Raises ConfigError, with file, line and key, for what cannot be searched.
     """
     root = Node(value, origin)
@@ -239,11 +240,12 @@ def parse_spec(
 
 
 def probe(spec: SearchSpec, root: Node, *, changed: bool = False) -> SearchSpec:
-    """`spec`, after some of its configs were built: a broken one fails here, not in trial 17.
+    """`spec`, after some of its configs were built: a broken config raises ConfigError here, not in
+    trial 17.
 
-    It builds all of `enqueue`, both ends and every option of each parameter where it is active, and
-    random configs, in which each parameter is as often at an end as between. changed: by a setting;
-    then `enqueue`, which only follows, comes last.
+    It builds all of `enqueue`, configs with each end and every option of each parameter, and random
+    configs, in which a parameter is as often at an end as in between. root: of the document, for
+    messages. changed: whether by a setting; then `enqueue`, which is only adapted, comes last.
     """
     rng = np.random.default_rng(0)
 

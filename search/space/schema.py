@@ -1,4 +1,4 @@
-"""A JSON Schema of spaces, from which editors complete keys and words, and mark mistakes.
+"""A JSON Schema of spaces, by which editors complete keys and words, and mark mistakes.
 
 It is made from the reader's own tables and checks less than the reader: no schema can say what one
 key requires of another, or whether a config can be built. `python -m search.space.schema` writes
@@ -24,7 +24,7 @@ from search.space.spec import Prefer
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
 FILE = "space.schema.json"
-HEADER = f"# yaml-language-server: $schema={FILE}"  # of a space beside it
+HEADER = f"# yaml-language-server: $schema={FILE}"  # for a space in the folder of the schema
 Schema = dict[str, Any]
 
 _NUMBERS = "#/definitions/"
@@ -32,21 +32,21 @@ _BUNDLE: Schema = {"pattern": BUNDLE_NAME.pattern.replace(r"\Z", "$")}
 
 # What an editor shows beside a key.
 ABOUT = {
-    "name": "Name of the space; by default its file's.",
+    "name": "Name of the space; by default that of its file.",
     "about": "What is searched, in one line.",
-    "purpose": "search, or table: every config to its end and on test, without a winner.",
+    "purpose": "search, or table: every config is trained to its end and tested, without a winner.",
     "searcher": "How the next config is found.",
     "scheduler": "Whether weak trials are stopped early.",
     "metric": "The metric to maximise, at any k: map@50.",
-    "trials": "Number of trials; by default 64, for a grid all.",
+    "trials": "Number of trials; by default 64, or all configs of a grid.",
     "time_budget": "Time for the whole run: 90s, 10m, 1h30m or 2d; none: no limit.",
     "max_epochs": "The longest training.",
-    "grace_epochs": "Epochs before a trial may be stopped; a tenth of max_epochs at least.",
-    "reduction_factor": "ASHA lets the best one of this many continue.",
-    "k": "Items a user gets in submission.csv.",
-    "split": "What is held out of each user's items for test and validation.",
+    "grace_epochs": "Epochs before a trial may be stopped; at least a tenth of max_epochs.",
+    "reduction_factor": "Of so many trials, ASHA lets the best one continue.",
+    "k": "Items for each user in submission.csv.",
+    "split": "What is held out for test and validation: of each user's items, or since a date.",
     "race": "How many of the best trials are trained again, on how many fresh splits.",
-    "blend": "How many of the finalists may be added up to one model.",
+    "blend": "How many of the finalists may be added up into one model.",
     "params": "Constants, ranges and choices, in the order in which they depend on each other.",
     "enqueue": "Complete configs to try first.",
 }
@@ -169,7 +169,7 @@ def _named_sets() -> Schema:
 
 
 def text() -> str:
-    """The file."""
+    """The content of the schema's file."""
     return json.dumps(space_schema(), indent=1) + "\n"
 
 

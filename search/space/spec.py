@@ -21,11 +21,11 @@ from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
 from search.space.kept import Purpose
 
 MAX_TRIALS = 100_000  # of a run, however often it is extended
-_DRAWN = 128  # configs that stand for a space, and their seed
+_DRAWN = 128  # how many random configs represent a space, and their seed
 
 
 class Prefer(StrEnum):
-    """Who wins the race: the best, or the smallest of those that are not proven worse than it."""
+    """Which finalist wins the race: the best, or the smallest that is not proven worse than it."""
 
     BEST = "best"
     SMALL = "small"
@@ -33,10 +33,10 @@ class Prefer(StrEnum):
 
 @dataclass(frozen=True)
 class RaceSpec:
-    """The race: how many of the best trials meet, on how many fresh splits. 0: no race.
+    """The race: `finalists`, how many of the best trials meet (0: no race), and `replicates`, on
+    how many fresh splits.
 
-    up_to: on how many splits where the time budget has room for them; None: on no more than
-    `replicates`.
+    up_to: on how many splits if the time budget has room for them; None: no more than `replicates`.
     """
 
     finalists: int
@@ -46,13 +46,13 @@ class RaceSpec:
 
     @property
     def smallest_wins(self) -> bool:
-        """Whether the smallest wins of those that are not proven worse than the best."""
+        """Whether the smallest finalist wins that is not proven worse than the best."""
         return {Prefer.BEST: False, Prefer.SMALL: True}[self.prefer]
 
     def plain(self) -> dict[str, Any]:
         """The YAML value that reads back as this race."""
         plain: dict[str, Any] = {"finalists": self.finalists, "replicates": self.replicates}
-        # runs of earlier versions are known by the digest of a spec without these keys
+        # without these keys where not set: earlier versions took the digest of such a spec
         if self.up_to is not None:
             plain["up_to"] = self.up_to
         return plain if self.prefer is Prefer.BEST else plain | {"prefer": str(self.prefer)}
@@ -60,20 +60,20 @@ class RaceSpec:
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """A whole search. Times in seconds, lengths in epochs."""
+    """A whole search. Times are in seconds, lengths in epochs."""
 
     name: str
     about: str
     purpose: Purpose
-    searcher: str  # "gp" | "tpe" | "random" | "grid"
-    scheduler: str  # "asha" | "none"
+    searcher: str  # a word of `strategies.SEARCHERS`
+    scheduler: str  # a word of `strategies.SCHEDULERS`
     metric: str
     trials: int
     time_budget: float | None
     max_epochs: int
     grace_epochs: int
     reduction_factor: int
-    k: int  # items a user gets in the submission
+    k: int  # items for each user of the submission
     split: SplitPlan
     race: RaceSpec
     blend: int  # members that a blend of the finalists may have; 0: no blend
@@ -82,7 +82,7 @@ class SearchSpec:
 
     @property
     def is_table(self) -> bool:
-        """Whether every trial is measured on test too, without race, winner or submission."""
+        """Whether every trial is also measured on test, without race, winner or submission."""
         return self.purpose is Purpose.TABLE
 
     def searched(self) -> tuple[Param, ...]:
@@ -90,9 +90,10 @@ class SearchSpec:
         return tuple(p for p in self.params if not isinstance(p.domain, Constant))
 
     def method(self) -> Param | None:
-        """The parameter whose value says what is trained and how: named sets, or the model.
+        """The parameter whose value decides what is trained and how (named sets, or the model);
+        None where there is none.
 
-        Each of its values is a method, which the search treats on its own (ADR 103).
+        Each of its values is a method, which is searched on its own (ADR 103).
         """
         for param in self.searched():
             if not param.when and (isinstance(param.domain, Bundle) or param.name == "model"):
@@ -100,13 +101,13 @@ class SearchSpec:
         return None
 
     def methods(self) -> tuple[Value, ...]:
-        """The values of `method`; none where there is only one way."""
+        """The values of `method`; empty where the space has no methods."""
         param = self.method()
         options = tuple(param.domain.values() or ()) if param is not None else ()
         return options if len(options) > 1 else ()
 
     def of_method(self, value: Value) -> SearchSpec:
-        """The part of this space that one method has."""
+        """The part of this space that belongs to one method, a value of `method`."""
         param = self.method()
         assert param is not None
         domain = param.domain
@@ -134,9 +135,8 @@ class SearchSpec:
         return self.choose(lambda p: p.domain.sample(rng))  # type: ignore[union-attr]
 
     def flat(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """`params` (the active searched ones) as complete flat parameters of a model's config.
-
-        Raises ConfigError where a parameter is missing, unknown or without effect.
+        """The complete flat parameters of a model's config, from `params`, the active searched
+        ones. Raises ConfigError where one of these is missing, unknown or without effect.
         """
 
         def pick(param: Param) -> Value:
@@ -155,31 +155,32 @@ class SearchSpec:
         return flat
 
     def train_config(self, params: Mapping[str, Value]) -> ModelConfig:
-        """The training that `params` describe."""
+        """The training that `params`, the active searched ones, describe. Raises ConfigError."""
         return config_from_flat(self.flat(params))
 
     def drawn(self, count: int) -> Iterator[ModelConfig]:
-        """`count` configs drawn from the space; the same every time."""
+        """`count` configs drawn from the space: the same ones every time."""
         rng = np.random.default_rng(_DRAWN)
         return (self.train_config(self.sample(rng)) for _ in range(count))
 
     def examples(self) -> Iterator[ModelConfig]:
-        """Configs that stand for the space: the listed ones, and some that are drawn."""
+        """Configs that represent the space: the listed ones, and some that are drawn."""
         listed = (self.train_config(dict(pairs)) for pairs in self.enqueue)
         return itertools.chain(listed, self.drawn(_DRAWN))
 
     def leaky(self) -> bool:
-        """Whether all that it would train keep held-out items out of their negatives.
+        """Whether all of its configs leave held-out items out of their negatives.
 
-        Judged by `examples`: where no honest one is among these, a search would find none that may
-        win.
+        Judged by `examples`: if there is no honest config among these, a search would find none
+        that may win.
         """
         return all(config.leaky for config in self.examples())
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Every config, in the order written, the last parameter changing fastest.
+        """Every config, in the order of the space, with the last parameter changing fastest.
 
-        Lazy: nothing is held, whatever the size. Ranges without steps must not be in the space.
+        Configs are made one by one, whatever their number. The space must not have ranges without
+        steps.
         """
         yield from _grid(self.params, {}, {})
 
@@ -211,7 +212,9 @@ class SearchSpec:
         return str(text)
 
     def digest(self) -> str:
-        """16 hex digits of what the trials are and how they are judged, not of how many."""
+        """16 hex digits that change with what trials are and how they are judged, but not with
+        their number.
+        """
         plain = self.to_dict()
         for key in ("about", "trials", "time_budget"):
             del plain[key]
@@ -223,7 +226,7 @@ class SearchSpec:
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper whose scalars mean in YAML 1.2, which our reader follows, what they are here."""
+    """A SafeDumper whose scalars keep their meaning in YAML 1.2, which our reader follows."""
 
     def ignore_aliases(self, _: Any) -> bool:
         return True  # our reader refuses aliases
@@ -264,13 +267,13 @@ def _grid(
 
 
 class SetTwiceError(ConfigError):
-    """A flat parameter that one config gets from two places."""
+    """A config gets the same flat parameter from two places."""
 
 
 def walk(params: Iterable[Param], choose: Callable[[Param], Value]) -> dict[str, Value]:
-    """Everything that is known of one config: constants, chosen values, constants of bundles.
+    """All flat parameters of a config: constants, chosen values, constants of bundles.
 
-    `choose` is asked once for each active searched parameter, in the order of the space. Raises
+    choose: called once for each active searched parameter, in the order of the space. Raises
     SetTwiceError.
     """
     known: dict[str, Value] = {}

@@ -1,8 +1,8 @@
-"""How a search goes through its space: an entry for each word of `searcher` and `scheduler`.
+"""How a search explores its space: an entry for each word of `searcher` and `scheduler`.
 
-What a word means to the space stands here. What it makes is in `search.tune`, under the same words:
-`proposers.PROPOSERS` and `samplers.SAMPLERS` propose configs, `scheduler.SCHEDULERS` end trials
-early.
+What a word means for the space is here. What implements it is in `search.tune`, under the same
+words: `proposers.PROPOSERS` and `samplers.SAMPLERS` propose configs, `scheduler.SCHEDULERS` end
+trials early.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ DEFAULT_TRIALS = 64
 
 @dataclass(frozen=True)
 class Way:
-    """A way through a space. about: its line in docs/spaces.md; space: what its space is called."""
+    """A searcher. about: its line in docs/spaces.md. space: what messages call its space."""
 
     about: str
     space: str = "space"
     learns: bool = False  # whether results decide what comes next
     of_study: bool = False  # whether Optuna's study itself proposes, as long as it is small
-    whole: bool = False  # whether a search is not done before all its trials are
+    whole: bool = False  # whether a search needs all of its trials to be complete
 
     def check(self, spec: SearchSpec, params: Node) -> None:
-        """Raise ConfigError, at the parameter (a child of `params`) with which it cannot work."""
+        """Raise ConfigError at a parameter (a child of `params`) that the searcher can't handle."""
 
     def trials(self, spec: SearchSpec) -> int:  # noqa: ARG002
-        """How many trials there are where the space does not say."""
+        """The number of trials where the space does not set it."""
         return DEFAULT_TRIALS
 
     def listed(self, spec: SearchSpec) -> Iterator[dict[str, Value]]:
@@ -49,17 +49,17 @@ class EveryConfig(Way):
     whole: bool = True
 
     def check(self, spec: SearchSpec, params: Node) -> None:
-        """ConfigError unless all parameters have values to count, at most `GRID_LIMIT` configs."""
+        """Raise ConfigError unless there are at most `GRID_LIMIT` configs that can be counted."""
         for param in spec.searched():
             if param.domain.values() is None:
                 raise params.child(param.name, None).fail(
-                    "a grid needs values to count: give choice or step, or take searcher gp"
+                    "a grid needs countable values: give choice or step, or use searcher gp"
                 )
         if self.trials(spec) > GRID_LIMIT:
             raise params.fail(f"the grid has more than {GRID_LIMIT} configs, expected fewer")
 
     def trials(self, spec: SearchSpec) -> int:
-        """All that `enqueue` and the grid have together, counted up to the limit + 1."""
+        """The number of configs in `enqueue` and the grid together, counted up to the limit + 1."""
         first = {tuple(sorted(entry)) for entry in spec.enqueue}
         rest = (c for c in spec.grid() if tuple(sorted(c.items())) not in first)
         return len(first) + sum(1 for _ in islice(rest, GRID_LIMIT + 1))
@@ -72,15 +72,13 @@ class EveryConfig(Way):
 
 @dataclass(frozen=True)
 class Stopping:
-    """What happens to weak trials. about: its line in docs/spaces.md; early: whether any is cut
-    short.
-    """
+    """A scheduler. about: its line in docs/spaces.md. early: whether it stops trials early."""
 
     about: str
     early: bool
 
 
-# The first of each is the default; of a table, the first that lets every trial come to its end.
+# The first of each is the default; for a table, the first that does not stop trials early.
 SEARCHERS = {
     "gp": Way("learns from every rung of the trials so far (a Gaussian process)", learns=True),
     "tpe": Way("learns from how trials ended (Optuna's TPE)", learns=True, of_study=True),

@@ -1,4 +1,4 @@
-"""One trial as values: what was chosen, the training it means, and its seed."""
+"""One trial as values: the chosen parameters, the training they describe, and its seed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from search.space.spec import SearchSpec
 
 
 def trial_seed(run_seed: int, config_key: str) -> int:
-    """63 bits that depend on the run's seed and the config (`ModelConfig.key()`) alone.
+    """63 bits that depend only on the run's seed and the config (`ModelConfig.key()`).
 
-    So a trial replays exactly wherever and whenever it runs, and equal configs of a run get
-    equal seeds.
+    So a trial can be repeated exactly, wherever and whenever it runs, and equal configs of a run
+    have equal seeds.
     """
     digest = hashlib.sha256(f"{run_seed}\n{config_key}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -28,9 +28,8 @@ def trial_id(number: int) -> str:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """chosen: the active searched parameters; train: the training; seed: for its generator.
-
-    number: its place in the run, from 0.
+    """A trial. chosen: the active searched parameters. train: the config of the training. seed: for
+    its generator. number: of the trial in the run, from 0.
     """
 
     chosen: Pairs
@@ -46,9 +45,9 @@ class TrialConfig:
         number: int = 0,
         fit: Callable[[ModelConfig], ModelConfig] | None = None,
     ) -> TrialConfig:
-        """The trial with these parameters; ConfigError where they do not fit the space.
+        """The trial with these parameters. Raises ConfigError where they do not fit the space.
 
-        fit: makes the training shorter where it has to be.
+        params: the active searched ones. fit: shortens the training where that is necessary.
         """
         train = spec.train_config(params)
         train = train if fit is None else fit(train)

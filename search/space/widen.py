@@ -1,7 +1,7 @@
-"""`--extend N --set`: a space whose ranges change while its trials stay.
+"""`--extend N --set`: a space whose ranges change while its trials stay valid.
 
-What the earlier trials were trained with must be a config of the new space too, or the sampler
-could not learn from them. So only the ends of ranges and the options of choices can change.
+The configs of earlier trials must be in the new space too, or the sampler could not learn from
+them. So only the ends of ranges and the options of choices can change.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ EXPECTED = "expected params.NAME.low, params.NAME.high or params.NAME.choice of 
 def widened(
     spec: SearchSpec, settings: Sequence[str], trials: Mapping[str, Mapping[str, Value]]
 ) -> SearchSpec:
-    """`spec` with `settings` such as `params.lr.high=0.3`; trials: the parameters of each so far.
+    """`spec` with `settings` such as `params.lr.high=0.3`.
 
-    Raises ConfigError where a setting is anything else or has no effect, or a trial would lie
-    outside.
+    trials: the parameters of each trial so far, by its id. Raises ConfigError where a setting is
+    for anything else or has no effect, or where a trial would be outside the space.
     """
     for setting in settings:
         _check(spec, setting)
@@ -34,7 +34,7 @@ def widened(
     for setting in settings:
         name = setting.split(".")[1]
         if name not in changed:
-            raise ConfigError(f"--set {setting}: is what {name} has already: leave it out")
+            raise ConfigError(f"--set {setting}: {name} has this value already: leave it out")
     for name, domain in changed.items():
         _check_kind(name, before[name], domain)
         assert not isinstance(domain, Constant)
@@ -49,7 +49,7 @@ def widened(
 
 
 def _check(spec: SearchSpec, setting: str) -> None:
-    """Raise `ConfigError` where a setting is not of a part that may change."""
+    """Raise ConfigError where a setting is for a part that may not change."""
     key = setting.partition("=")[0].strip()
     parts = key.split(".")
     if len(parts) != 3 or parts[0] != "params" or parts[2] not in PARTS:
@@ -60,7 +60,7 @@ def _check(spec: SearchSpec, setting: str) -> None:
     if param is None or isinstance(param.domain, Bundle):
         names = ", ".join(p.name for p in spec.searched() if not isinstance(p.domain, Bundle))
         raise ConfigError(
-            f"--set {shown(key)[1:-1]}: {shown(parts[1])} is no range of this run: expected one "
+            f"--set {shown(key)[1:-1]}: {shown(parts[1])} is not a range of this run: expected one "
             f"of {names}"
         )
     if isinstance(param.domain, Choice) != (parts[2] == "choice"):
@@ -69,7 +69,7 @@ def _check(spec: SearchSpec, setting: str) -> None:
 
 
 def _check_kind(name: str, before: Domain, now: Domain) -> None:
-    """Raise `ConfigError` where a range became something else."""
+    """Raise ConfigError where a range has become something else."""
     match before, now:
         case (Choice(), Choice()) | (IntRange(), IntRange()) | (FloatRange(), FloatRange()):
             return

@@ -2,11 +2,11 @@
 
 `context` is what every stage needs. `search` runs the trials. `lineup` says who races and
 for how long, `race` (with `replicates`, which trains for it) decides the winner, `blend` adds up
-finalists (`lists`: what they leave for it), `test` reads the test items once, `rivals` trains what
-stands beside the winner there, `groups` says whom it fails, `refit` trains on everything,
-`handover` saves that model and writes its submission, `result` is the summary. `winner` trains the
-winner for test and refit, `work` sends tasks to workers, `orders` measures what the order of the
-split flatters. Each stage leaves what it decided in the journal.
+finalists (`lists`: what they leave for it), `test` reads the test items once, `rivals` trains the
+models that the winner is compared with there, `groups` says whom it fails, `refit` trains on
+everything, `handover` saves that model and writes its submission, `result` is the summary. `winner`
+trains the winner for test and refit, `work` sends tasks to workers, `orders` measures how much the
+order of the split flatters the winner. Each stage leaves what it decided in the journal.
 
 Others import: blend, context, groups, handover, lists, race, refit, result, rivals, search, test,
 winner.

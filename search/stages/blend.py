@@ -1,8 +1,8 @@
-"""The blend of the finalists: one more finalist, on splits that did not choose its weights.
+"""The blend of the finalists, measured on splits that did not choose its weights.
 
-The race leaves every finalist's lists on every fresh split. On each split they are added here
+The race leaves every finalist's lists on every fresh split. On each split they are added up here
 with weights that the other splits chose, and the sum is compared, user by user, with the finalist
-that the other splits would have made the winner; the weights that are kept are chosen by all. Only
+that the other splits would have made the winner; the final weights are chosen on all splits. Only
 a blend that is proven better is handed over in the winner's place. Where the race had one split,
 each half of its users chooses for the other half.
 """
@@ -34,7 +34,7 @@ from search.stats import compare_paired
 from search.tune.pace import size_of
 
 VOTES_BYTES, LEAST_VOTERS = 1e9, 100
-MOST_FINALISTS = 12  # weighed; more would cost memory and time, and the best are among these
+MOST_FINALISTS = 12  # that are weighed; more cost memory and time, and the best are among these
 
 
 def choose_blend(run: Stages) -> Blended:
@@ -48,7 +48,7 @@ def choose_blend(run: Stages) -> Blended:
     if replicates < 2 and room_left(run, 0.0)([run.state.trials[row.id] for row in rows]) < 0:
         return _none(run, "no time is left to train its members")
     if not all(lists_file(folder, row.id, r).exists() for row in rows for r in range(replicates)):
-        return _none(run, "what the finalists left for it in the run folder is gone")
+        return _none(run, "the finalists' lists in the run folder are gone")
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
     depth = min(depth_of(run.spec.metric), run.split.train.n_items)
     most = most_voters(replicates, len(rows), depth)
@@ -66,7 +66,7 @@ def choose_blend(run: Stages) -> Blended:
             run,
             "a fresh split has no user to measure it on"
             if replicates > 1
-            else "with one split it takes two users, one to choose weights and one to measure them",
+            else "a single split needs two users: one to choose weights and one to measure them",
         )
     measured, weights = cross_fitted(parts, run.spec.metric, run.spec.blend, threads=usable_cores())
     members = [
@@ -94,7 +94,9 @@ def choose_blend(run: Stages) -> Blended:
 
 
 def most_voters(replicates: int, members: int, depth: int) -> int:
-    """How many users of each split there is memory for; lists differ in about half their items."""
+    """For how many users of each split there is memory. members: finalists. depth: items of a list;
+    lists are taken to differ in half of them.
+    """
     return max(LEAST_VOTERS, int(VOTES_BYTES / (4 * replicates * members * members * depth / 2)))
 
 
@@ -114,19 +116,18 @@ def _why_not(race: Decided, metric: str) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class UserGroup:
-    """Some users (V,), ascending, of a fresh split, whose weights others choose."""
+    """Some users (V,), ascending, of a fresh split, for whom other users choose the weights."""
 
     replicate: int
     users: np.ndarray
 
 
 def _winners(run: Stages, race: Decided, groups: Sequence[UserGroup]) -> list[str]:
-    """For each group, the finalist that everything else would have made the winner: the other
-    splits, or with one split the users who are not of the group; of equals the one that the race
-    has first.
+    """For each group, the finalist that would have won without it: by the other splits, or with one
+    split by the other users; of equals the one that the race ranks first.
 
-    The winner itself has the best mean of all, and some of that is luck which a blend under weights
-    of other groups does not have.
+    The blend is not compared with the winner itself, since some of the winner's mean is luck, which
+    a blend with weights from other groups does not have.
     """
     finalists, n_users = race.finalists, run.split.train.n_users
     means = np.empty((len(finalists), len(groups)))
@@ -169,10 +170,11 @@ def train_blend(
     items: CSR,
     done: Mapping[FinalTraining, bytes] = {},
 ) -> tuple[BlendConfig, list[bytes]]:
-    """The members trained on `items`, side by side; `what`: a word on which their seeds depend.
+    """The config of the blend, and the weights of its members trained on `items` (U x I), side by
+    side.
 
-    done: weights of trainings on the same items, where there are some. Raises `RunFailedError`
-    where one of them failed.
+    what: a word on which their seeds depend, and for messages. done: weights by training on the
+    same items, of members that are trained already. Raises RunFailedError where a training failed.
     """
     trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
     found = {at: done[one] for at, one in enumerate(trainings) if one in done}
@@ -189,7 +191,7 @@ def train_blend(
 
 
 def blend_config(blend: Blended, configs: Sequence[ModelConfig], metric: str) -> BlendConfig:
-    """What the blend of members trained with `configs` is, chosen for `metric`."""
+    """The config of a blend for `metric`, whose members were trained with `configs`."""
     members = (
         Member(weight=member.weight, config=config)
         for member, config in zip(blend.members, configs, strict=True)
@@ -198,7 +200,7 @@ def blend_config(blend: Blended, configs: Sequence[ModelConfig], metric: str) ->
 
 
 def assembled(config: BlendConfig, weights: Sequence[bytes], seen: CSR) -> Blend:
-    """The blend of trained members; `seen`: what they were trained on."""
+    """The blend of trained members. weights: of each, as bytes. seen: what they were trained on."""
     members = [
         model_of(member.config).from_bytes(content)
         for member, content in zip(config.members, weights, strict=True)
@@ -214,7 +216,9 @@ def blend_test_task(
     metrics: list[str],
     threads: int,
 ) -> Evaluation:
-    """The blend on the test items, in a worker."""
+    """The blend on the test items, in a worker. weights: of each member, as bytes. seen: what the
+    members were trained on.
+    """
     model = assembled(config, weights, seen)
     return evaluate(model, seen, test, metrics, threads=threads, pairs=True)
 

@@ -36,7 +36,7 @@ METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
 
 
 def shown_metrics(spec: SearchSpec, n_items: int) -> tuple[str, ...]:
-    """The metric of a space first, then those of every table that so many items allow."""
+    """The metric of a space, then those of every table, where there are items enough for them."""
     others = [m for m in METRICS if m != spec.metric]
     return (spec.metric, *(m for m in others if int(m.split("@")[1]) <= n_items))
 
@@ -47,7 +47,7 @@ class RunFailedError(Exception):
 
 @dataclass
 class Stages:
-    """What every stage needs."""
+    """What every stage needs; `state` is the journal as last read."""
 
     spec: SearchSpec
     settings: Settings
@@ -72,7 +72,9 @@ class Stages:
 
     @property
     def data(self) -> TrialData:
-        """What all trials share, sent once, by Ray's object store; test items for a table only."""
+        """What all trials share, sent once through Ray's object store; with test items only for a
+        table.
+        """
         table = self.spec.is_table
         return TrialData(
             train=self.split.train,
@@ -89,7 +91,7 @@ class Stages:
 
     @property
     def trial_data(self) -> TrialData:
-        """The same for the trials of the search, whose length may have been decided."""
+        """The same for the trials of the search, with what was decided about their length."""
         if (pace := self.pace) is None:
             return self.data
         early = SCHEDULERS[self.spec.scheduler].early
@@ -102,11 +104,11 @@ class Stages:
 
     @property
     def pace(self) -> Pace | None:
-        """How long its trials may be, where that was decided."""
+        """How long the trials may be; None where that was not decided."""
         return Pace.from_event(self.state.pace, self.split.train)
 
     def run(self, name: str, stage: Callable[[], ResultPart]) -> None:
-        """One stage, marked in the journal before and after, unless it is done already."""
+        """Run a stage, marked in the journal before and after, unless it is done already."""
         if self.state.stage_done(name):
             return
         self.display.stage(name)
@@ -135,7 +137,7 @@ class Stages:
 
     @cached_property
     def reserve(self) -> Reserve:
-        """What the stages after the search will take; it follows the trials as they end."""
+        """The time that the stages after the search will take; follows the trials as they end."""
         race, blend = self.spec.race, self.spec.blend
         reserve = Reserve(race, self.resources.concurrent, blend, self._rivals_need)
         return reserve.add_all(self.state.trials.values())

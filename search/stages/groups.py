@@ -1,7 +1,8 @@
 """Whom the model fails: its test by how much is known of a user, and by how popular an item is.
 
-A mean over users hides both. Groups have about equally many users, or held-out pairs, so that their
-intervals are about as wide; those of whom nothing is known are a group of their own.
+A mean over all users hides both. Groups have about the same number of users, or of held-out pairs,
+so that their intervals are about equally wide; users and items with no interactions are a group of
+their own.
 
 Shapes: U users, I items, V users who are measured, E held-out pairs, N counts.
 """
@@ -19,8 +20,8 @@ from recsys.metrics import parse_metric
 from search.record.result import Beside, Group, Groups
 from search.stats import LEAST_USERS, PROVEN, mean_interval, of_ratio
 
-MOST = 5  # groups of users, and of items, beside that of 0
-LEAST = 20  # users, or pairs, of a group on average; with fewer there are fewer groups
+MOST = 5  # groups of users, and of items, beside the one of count 0
+LEAST = 20  # users, or pairs, in a group on average; with fewer there are fewer groups
 
 
 def groups(
@@ -31,10 +32,10 @@ def groups(
     seen: CSR,
     test: CSR,
 ) -> Groups:
-    """The test of a model beside that of its rivals, all over the same users, by group.
+    """The test of a model and of its rivals, all over the same users, by group.
 
-    model: what it is called in the result. mine and the rivals with `found`, and values of `metric`
-    per user. seen, test: U x I, what it was trained on and what it was asked for.
+    model: its name in the result. mine, rivals: with `found` and with values of `metric` per user;
+    rivals by name. seen, test: U x I, what the model was trained on and what it was asked for.
     """
     for one in rivals.values():
         assert np.array_equal(one.users, mine.users)
@@ -46,7 +47,7 @@ def groups(
 
 
 def ranges(counts_N: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """(lowest, highest) of each group of counts, the lowest first; equal counts are in one group.
+    """(lowest, highest) count of each group, ascending; equal counts are in the same group.
 
     >>> ranges(np.repeat([0, 1, 2, 3], [5, 30, 20, 20]))
     [(0, 0), (1, 1), (2, 2), (3, 3)]
@@ -59,7 +60,7 @@ def ranges(counts_N: NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _cut(known: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Groups of ascending counts, about as large as what is left for each; none below `LEAST`."""
+    """(lowest, highest) of groups of ascending counts, of about equal size and at least `LEAST`."""
     left = max(1, min(MOST, len(known) // LEAST))
     begin = 0
     while begin < len(known):
@@ -103,7 +104,7 @@ def _by_item(
     """Items by how many users they have, with the share of their held-out pairs that is found."""
     asked_U = np.zeros(test.n_users, np.bool_)
     asked_U[mine.users] = True
-    asked_E = asked_U[test.users()]  # of users who have a list
+    asked_E = asked_U[test.users()]  # pairs of users who have a list
     users_E = test.users()[asked_E]
     popular_I = seen.item_counts()
     popular_E = popular_I[test.indices[asked_E]]
@@ -137,19 +138,19 @@ def _found(one: Evaluation) -> NDArray[np.bool_]:
 
 
 def _share(users_E: NDArray[np.int32], found_E: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The share of some pairs that are found, as its users make it up (see `of_ratio`)."""
+    """The share of pairs that are found, as a value for each user (see `of_ratio`)."""
     _, at_E = np.unique(users_E, return_inverse=True)
     return of_ratio(np.bincount(at_E, found_E), np.bincount(at_E))
 
 
 def _within_0_and_1(x_V: NDArray[np.float64]) -> tuple[float, float]:
-    """The interval of a mean that can't lie outside."""
+    """The interval of a mean of values between 0 and 1, cut to that range."""
     low, high = mean_interval(x_V)
     return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
 def _beside(theirs_V: NDArray[np.float64], lead_V: NDArray[np.float64], asked: int) -> Beside:
-    """A rival with the model's lead over it; `asked`: how many such leads are looked at."""
+    """A rival with the model's lead over it; asked: how many such leads are tested in all."""
     low, high = mean_interval(lead_V, 1 - PROVEN / asked)
     return Beside(
         value=float(theirs_V.mean()),

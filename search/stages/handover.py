@@ -31,12 +31,14 @@ def hand_over(
 ) -> tuple[int, Handed]:
     """Write `model/` and the submission, which is read back and checked.
 
-    weights: of `model.to_bytes()`. The submission and the digests are those of the model given,
-    whatever lies in the folder. Returns the rows of the submission, and what `disagreement`
-    compares the files with. Raises `StorageError`.
+    weights: from `model.to_bytes()`. everything: U x I, what it was trained on. trial: the id of
+    the winner. k: items per user of the submission. The submission and the digests are those of the
+    model given, whatever lies in the folder. Returns the number of rows of the submission, and the
+    digests that `disagreement` compares the files with. Raises StorageError where a file cannot be
+    written.
     """
     model_dir, submission_file = run_dir / MODEL, run_dir / SUBMISSION
-    submission_file.unlink(missing_ok=True)  # that of another model must not stand beside this one
+    submission_file.unlink(missing_ok=True)  # another model's must not be left beside this one
     try:
         save_model(model_dir, weights, config)
         catalogue = save_catalogue(model_dir, dataset.interactions, everything)
@@ -56,9 +58,10 @@ def hand_over(
 def submit(
     path: Path, model: Model, dataset: Dataset, everything: CSR, k: int, separator: str = BLANK
 ) -> int:
-    """Write the k best unseen items of whom the submission is for; read it back and check it.
+    """Write the k best unseen items of each user of the submission; read it back and check it.
 
-    Returns the number of rows. Users and items keep their original ids.
+    everything: U x I, the items that each user has seen. Returns the number of rows. Users and
+    items have their original ids.
     """
     return submission.submit(
         path,

@@ -1,4 +1,4 @@
-"""Who races, on how many fresh splits: the finalists of a search, and what there is time for."""
+"""Who races, and on how many fresh splits: the finalists of a search, and the time there is."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from search.stats import expected_reach
 from search.tune.pace import size_of, watched_users
 from search.tune.reserve import after_race
 
-Cost = Callable[[TrialRecord], float]  # seconds of a training
+Cost = Callable[[TrialRecord], float]  # estimated seconds of a training
 
 MIN_RACERS, MIN_REPLICATES = 2, 2
-FAR = 0.15  # of the best value; of 36 members of blends 34 were at .93 of it or above (ADR 171)
+FAR = 0.15  # of the best value; 34 of 36 members of blends were at .93 of it or above (ADR 171)
 LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run however late it is
-WEIGHING_S = 5e-4  # of a core: what a blend's weights take for a user's lists by one finalist
+WEIGHING_S = 5e-4  # seconds of a core to weigh one finalist's list of one user
 
 
 def first_default(run: Stages) -> TrialRecord | None:
-    """The trial of the first config of `enqueue`, which a user would have run without a search."""
+    """The trial of the first config of `enqueue`, which a user would have run without a search.
+
+    None where there is none, or where it has no value.
+    """
     if not run.spec.enqueue:
         return None
     first = run.state.in_order()[:1]
@@ -50,11 +53,11 @@ def finalists(run: Stages) -> list[TrialRecord]:
             configs.append(trial.config)
     default = first_default(run)
     if default is not None and default.config not in configs and not default.leaky:
-        # where time is short the last to be left out, unless the search itself had cut it off
+        # the last to be left out where time is short, unless the search itself had cut it off
         chosen.insert(1 if default.may_win else len(chosen), default)
     if run.spec.race.smallest_wins:
         return chosen + smaller_ones(run, ranked, chosen)
-    if run.spec.blend:  # before more of the same method, which a blend gains less by
+    if run.spec.blend:  # other methods before more of the same, which a blend gains less by
         first = {chosen[0].id}
         if default is not None and default.may_win:
             first.add(default.id)
@@ -67,8 +70,8 @@ def finalists(run: Stages) -> list[TrialRecord]:
 def smaller_ones(
     run: Stages, ranked: list[TrialRecord], chosen: list[TrialRecord]
 ) -> list[TrialRecord]:
-    """The smallest trials that the search cannot tell from the best, smaller than it, each of
-    another size; as many as there are finalists.
+    """The trials with the smallest models, of those that are smaller than the best one and that the
+    search cannot tell from it: one of each size, at most as many as there are finalists.
     """
     best = ranked[0]
     users = watched_users(run.split.train, run.split.valid)
@@ -89,13 +92,13 @@ def _value(trial: TrialRecord) -> float:
 
 
 def memory_of(run: Stages, trial: TrialRecord) -> int:
-    """Bytes that a trial's model takes, roughly (`Cost.memory`)."""
+    """Bytes that a trial's model takes, roughly."""
     config = trial.training
     return model_of(config).cost(config, size_of(run.split.train)).memory
 
 
 def method_of(run: Stages, trial: TrialRecord) -> Any:
-    """The method that a trial is of; where the space has none, its model."""
+    """The method of a trial; its model where the space has no methods."""
     method = run.spec.method()
     return trial.training.model if method is None else trial.params.get(method.name)
 
@@ -103,9 +106,10 @@ def method_of(run: Stages, trial: TrialRecord) -> Any:
 def others_to_blend(
     run: Stages, ranked: list[TrialRecord], chosen: list[TrialRecord]
 ) -> list[TrialRecord]:
-    """The best trial of each method that is not among the chosen, best first: a blend lives on
-    variety. At most as many as a blend has members, and one more for each finalist beside the best,
-    since the first of them may be those finalists.
+    """The best trial of each method that none of the chosen has, best first: a blend needs variety.
+
+    ranked: the trials that may race, best first. At most as many as a blend has members, and one
+    more for each finalist but the best, since the first of them may be finalists anyway.
     """
     found: dict[Any, TrialRecord] = {}
     for trial in ranked:
@@ -119,12 +123,13 @@ def others_to_blend(
 
 
 def who_races(run: Stages, choosing: float) -> RacePlanned:
-    """The finalists that there is time for, and on how many splits.
+    """The finalists that there is time for, and on how many splits they race.
 
     A race that is resumed keeps what was decided before its first result. A race on more splits
-    than planned takes no longer than the trials did: who asked for a short search wants one.
+    than planned takes no longer than the trials did: those who ask for a short search want a short
+    run.
 
-    choosing: seconds that the choice of the rivals beside it takes.
+    choosing: seconds that choosing the rivals, beside the race, takes.
     """
     asked = finalists(run)
     ids = tuple(trial.id for trial in asked)
@@ -151,22 +156,24 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
 
 
 def close_ones(run: Stages, asked: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The best of them, the first default, and whom the search saw less than `FAR` below the best:
-    others rarely win or help a blend, and cost splits where time is short.
+    """Of the trials `asked`, best first: the best, the first default, and all that are less than
+    `FAR` below the best. Others rarely win or help a blend, and cost splits where time is short.
     """
     default, least = first_default(run), (1 - FAR) * _value(asked[0])
     return [t for t in asked if t is asked[0] or t is default or _value(t) >= least]
 
 
 def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
-    """`granted` in seconds as trials took them, which may have been evaluated on fewer users."""
+    """`granted`, in the seconds that the trials took: they may have been evaluated on fewer users
+    than the race is.
+    """
     seconds = granted(run, choosing)
     return lambda racers: seconds(racers) / dearer(run, racers)
 
 
 def granted(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
-    """How many seconds a race of some trials may take: as many as there is room for, and a few
-    however late it is.
+    """How many seconds a race of given trials may take: as many as are left for it, and at least
+    `LEAST_SHARE` of the time budget, however late it is.
     """
     room = room_left(run, choosing)
     if run.deadline is None or (budget := run.settings.time_budget) is None:
@@ -175,12 +182,12 @@ def granted(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecor
 
 
 def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
-    """How many seconds of the time budget there are for a race of some trials; below 0 where it is
-    late.
+    """How many seconds of the time budget are left for a race of given trials; below 0 where it is
+    too late.
 
-    choosing: what the choice of the rivals beside it takes of them. Test and refit need some as
-    well: they train the winner, or a blend's members side by side, so what they leave depends on
-    who races. A blend's members are trained twice, the winner at most as often.
+    choosing: how many of them choosing the rivals, beside the race, takes. Test and refit need
+    some as well: they train the winner, or a blend's members side by side, so what they leave
+    depends on who races. A blend's members are trained twice, the winner at most as often.
     """
     if run.deadline is None:
         return lambda _: float("inf")
@@ -197,8 +204,8 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
 
 
 def dearer(run: Stages, racers: Sequence[TrialRecord]) -> float:
-    """How many times as long as in the search these take in the race, where they are evaluated on
-    all users and not on a sample.
+    """How many times longer the racers take in the race, where they are evaluated on all users,
+    than in the search, where a sample may do.
     """
     if (pace := run.pace) is None or pace.users is None:
         return 1.0
@@ -210,8 +217,10 @@ def dearer(run: Stages, racers: Sequence[TrialRecord]) -> float:
 
 
 def costs(run: Stages) -> Cost:
-    """`full_seconds`, but for trials that the clock cut off, which patience might have ended soon:
-    no more than the longest that completed of the same method took, or themselves.
+    """Estimated seconds of a full training (`full_seconds`).
+
+    For a trial that the clock cut off, which patience might soon have ended: at most those of the
+    longest completed trial of its method, and at least what it has taken.
     """
     longest: dict[Any, float] = {}
     for trial in run.state.in_order():
@@ -229,8 +238,9 @@ def costs(run: Stages) -> Cost:
 
 
 def full_seconds(trial: TrialRecord) -> float:
-    """About how long a trial's config takes to its end: of one that was stopped early, more than it
-    took."""
+    """About how many seconds a full training of a trial's config takes: for a trial that was
+    stopped early, more than it took.
+    """
     if trial.state != State.PRUNED or not trial.epochs:
         return trial.busy_s
     planned = trial.training.most_epochs
@@ -244,13 +254,16 @@ def fit_race(
     seconds: Callable[[Sequence[TrialRecord]], float],
     cost: Cost = full_seconds,
 ) -> tuple[list[TrialRecord], int]:
-    """Fewer replicates, then fewer finalists (the worst first), where time is short.
+    """The finalists that race, and on how many splits: where time is short, on fewer splits, then
+    fewer finalists (the worst are left out first).
 
-    seconds: that a race of some finalists may take. A finalist takes about as long as its trial
-    did. Two finalists on two splits are the least that tells something. Where they do not fit, the
-    dearest are left out, as few as it takes for most of the others to race, and never the first,
-    which is to be beaten. Where that does not help: two on one split; where not even these fit, 0
-    splits: no race.
+    racers: best first. replicates: the splits that are planned. concurrent: trainings at once.
+    seconds: how many a race of given finalists may take. cost: of one finalist on one split.
+
+    Two finalists on two splits are the least that shows anything. Where they do not fit, the most
+    expensive are left out, so that as many of the others as possible race; but never the first,
+    which is the one to beat. Where that does not help, two race on one split; where not even these
+    fit, the answer is 0 splits: no race.
     """
     chosen, r = _fit(racers, replicates, concurrent, seconds, cost)
     least = min(MIN_REPLICATES, replicates)
@@ -290,11 +303,11 @@ def _fit(
 def with_spare(replicates: int, most: int, each: float, left: float) -> int:
     """On how many splits to race, `replicates` to `most`: as many as the time left allows.
 
-    A search that ends before its budget leaves minutes, and each further split makes the race, and
-    what a blend gains over its winner, easier to tell from luck. How many is decided before the
-    first result, so that nothing is looked at twice.
+    A search that ends before its budget leaves minutes, and with each further split the race, and
+    the gain of a blend over its winner, are easier to tell from luck. The number is decided before
+    the first result, so that no result can influence it.
 
-    each: seconds that a split takes. left: seconds for all of them.
+    each: seconds that a split takes. left: seconds for all splits.
     """
     return max(replicates, min(most, int(left / max(each, 1e-9))))
 

@@ -1,4 +1,4 @@
-"""What the finalists tell the users of each fresh split, kept until a blend is decided."""
+"""The lists of the finalists for users of each fresh split, kept until the blend is decided."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """How much the order of a split flatters: the winner's config on what other orders would hold out.
 
-Known only where the data says when things happened, and measured after everything is decided.
-Orders differ in how many items a user has in the test, and so in what any list reaches: popularity
-stands beside each value.
+Known only where the data has times, and measured after everything is decided. Orders differ in how
+many items a user has in the test, and so in what any list can reach: therefore popularity is
+measured as well.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ Values = tuple[float, float]  # of the winner and of popularity
 
 
 def by_order(run: Stages) -> dict[str, Values] | None:
-    """The run's metric for the winner and popularity by order of the split; None where there is
-    nothing to say: no test, no time left, data without times or with a test part of its own.
+    """By order of the split, the run's metric for the winner and for popularity. None where it
+    cannot be measured: no test, no time left, data without times or with a test part of its own.
 
-    The winner is trained once more for each order except the one that the test has measured: of
-    that the values are the test's own.
+    The winner is trained once more for each order, except for the one that the test has measured.
     """
     metric, own = run.spec.metric, tested(run.state)
     if own is None or own.values is None:
@@ -49,7 +48,7 @@ def by_order(run: Stages) -> dict[str, Values] | None:
     if run.deadline is not None and time.monotonic() + needed > run.deadline:
         run.display.note("no time to measure what other orders of the split would show")
         return None
-    run.display.note(f"the same config on splits by {' and '.join(parts)}, to compare")
+    run.display.note(f"the same config on splits by {' and '.join(parts)}, for comparison")
     winner = winner_training(run, "orders")
     trains = (winner.config,)
     works = [Work(order_task, (winner, *part, metric), trains) for part in parts.values()]
@@ -57,10 +56,10 @@ def by_order(run: Stages) -> dict[str, Values] | None:
 
 
 def _of_test(own: Tested, metric: str, order: Order) -> Values | None:
-    """What the test has measured, over the people with a history."""
+    """The values that the test has measured, over the users with a history."""
     if (found := own.with_history) is not None:
         mine, theirs = found.winner, found.rivals.get(POPULARITY.name)
-    elif order == "time":  # of an earlier version, whose test has people without a history too
+    elif order == "time":  # by an earlier version, whose test includes users without a history
         return None
     else:
         rival = own.baselines.get(POPULARITY.name, RivalTested())
@@ -69,7 +68,7 @@ def _of_test(own: Tested, metric: str, order: Order) -> Values | None:
 
 
 def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:
-    """(order, (train, test)) of every order that the data knows."""
+    """(order, (train, test)) of every order that the data has."""
     data, plan = run.dataset.interactions, run.plan
     if plan.test is None or run.dataset.ready_test is not None or not data.ordered:
         return
@@ -78,13 +77,13 @@ def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:
     for order in get_args(Order):
         if order not in data.orders:
             continue
-        # so many of each user, or all since a date: under another order an equal share
+        # a count of each user's items, or all since a date: by the other order an equal share
         per_user = plan.order != "time" and order != "time"
         rule = plan.test if per_user or plan.test.kind == "ratio" else share
         masks = held_out(run.dataset, SplitPlan(order, rule), run.settings.seed)
         assert masks.test is not None
         train = subset(data.csr, ~masks.test)
-        # people without a history would lower a mean that is compared with one that has none
+        # users without a history would lower the mean, and other orders have no such users
         known_E = np.repeat(train.degrees() > 0, data.csr.degrees())
         test = subset(data.csr, masks.test & known_E)
         if train.nnz and test.nnz:
@@ -92,7 +91,7 @@ def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:
 
 
 def order_task(winner: FinalTraining, train: CSR, test: CSR, metric: str) -> Values:
-    """The winner's config and popularity on one of these splits, in a worker."""
+    """The metric of the winner's config and of popularity on one split, in a worker."""
     rng = np.random.default_rng(winner.seed)
     popularity = fit_model(POPULARITY.configs[0], train, rng=rng)
     one, other = (

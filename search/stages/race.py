@@ -1,4 +1,4 @@
-"""The race: who was chosen (`lineup`) meets on fresh splits, and the mean decides."""
+"""The race: the finalists (`lineup`) meet on fresh splits, and the mean decides."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from search.stages.rivals import ChoiceTask, Chosen, event_of, to_choose
 from search.tune.replicate import ReplicateResult, ReplicateTask
 from search.words import baseline_name, counted
 
-LATE = 1.15  # times its seconds: then a race ends with the splits that it has
+LATE = 1.15  # a race that takes so many times its seconds ends with the splits that are done
 
 
 def race(run: Stages) -> Decided:
@@ -64,7 +64,7 @@ def race(run: Stages) -> Decided:
     names = " and ".join(baseline_name(task.rival.name) for task in rivals)
     more = replicates - planned
     also = f" ({planned} planned, {more} more in the time that is left)" if more > 0 else ""
-    also += f"; beside them {names} on validation" if rivals else ""
+    also += f"; at the same time {names} on validation" if rivals else ""
     run.display.note(
         f"{counted(len(racers), 'finalist')} on {counted(replicates, 'fresh split')} "
         f"of train + valid{also}"
@@ -86,7 +86,7 @@ def race(run: Stages) -> Decided:
         if isinstance(task, ChoiceTask):
             if isinstance(answer, Chosen):
                 run.journal.append(event_of(task, answer), sync=True)
-            continue  # what has failed here is tried again before the test
+            continue  # a choice that failed here is tried again before the test
         assert not isinstance(answer, Chosen)
         if isinstance(answer, ReplicateResult):
             path = per_user_file(folder, task.config_id, task.replicate)
@@ -97,7 +97,7 @@ def race(run: Stages) -> Decided:
         whole = whole_splits(rows_that_count(run.folder.cached_state()), racers, replicates)
         if time.monotonic() > limit and 0 < whole < replicates:
             work.close()
-            run.display.note(f"the race ends for want of time: {whole} of {replicates} splits")
+            run.display.note(f"no time for the rest of the race: {whole} of {replicates} splits")
             replicates = whole
             break
     run.refresh()
@@ -118,7 +118,7 @@ def race(run: Stages) -> Decided:
 
 
 def without_race(run: Stages, best: TrialRecord) -> Decided:
-    """The best trial of the search wins."""
+    """The decision where there is no race: the best trial of the search wins."""
     if run.spec.race.finalists:
         run.display.note(
             f"no time for a race on fresh splits: {best.id}, the best trial of the search, wins"
@@ -136,8 +136,8 @@ def without_race(run: Stages, best: TrialRecord) -> Decided:
 def sound_splits(rows: Iterable[ReplicateRaced], planned: int, replicates: int) -> int:
     """How many of the splits count: those before the first failure on a split beyond `planned`.
 
-    A failure on a planned split costs the race a finalist; one on a split that was added because
-    there was time costs that split and those after it, and no finalist.
+    A failure on a planned split costs the race that finalist. One on a split that was added because
+    there was time costs the race that split and those after it, but no finalist.
     """
     failed = {(row.config_id, row.replicate) for row in rows if row.failed}
     out = {name for name, replicate in failed if replicate < planned}
@@ -146,14 +146,14 @@ def sound_splits(rows: Iterable[ReplicateRaced], planned: int, replicates: int) 
 
 
 def rows_that_count(state: RunState) -> list[ReplicateRaced]:
-    """What was raced, without what a version from before ADR 169 measured in another way."""
+    """The race's results, without those of versions before ADR 169, which measured differently."""
     return [row for row in state.race.values() if row.crossed or row.failed]
 
 
 def whole_splits(
     rows: Iterable[ReplicateRaced], racers: Iterable[TrialRecord], replicates: int
 ) -> int:
-    """How many of the splits, from the first on, have a result of every racer."""
+    """How many splits, counted from the first one, have a result of every racer."""
     there = {(row.config_id, row.replicate) for row in rows}
     ids = [trial.id for trial in racers]
     return next(
@@ -232,7 +232,10 @@ def smallest_first(
     racers: list[TrialRecord],
     per_user: Callable[[str], np.ndarray],
 ) -> list[Standing]:
-    """The standings with the smallest model first that is not proven worse than the best."""
+    """The standings, with the smallest model that is not proven worse than the best moved first.
+
+    per_user: the values (R, U) of a finalist, by its id.
+    """
     best = table[0]
     rng = np.random.default_rng([run.settings.seed, 9])
     found = compare_with(table, [s.id for s in table[1:]], per_user, rng)

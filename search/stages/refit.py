@@ -15,9 +15,9 @@ from search.stages.work import Work, alone
 
 
 def refit(run: Stages) -> Refitted:
-    """The winner, or the proven blend, on everything; the submission, read back and checked.
+    """Train the winner, or the proven blend, on all data; hand it over with its submission.
 
-    The submission is that of the model as the worker returned it, whatever lies in the folder.
+    The submission is made by the model that the worker returned, whatever lies in the folder.
     """
     everything = run.split.full()
     started = time.monotonic()

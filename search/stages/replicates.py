@@ -1,6 +1,6 @@
-"""The race: the best configs of the search again, on fresh splits and with fresh seeds.
+"""The race: the best configs of the search, trained again on fresh splits with fresh seeds.
 
-A search reports the largest of many noisy numbers, so its best value is too high and its order
+A search reports the largest of many noisy numbers, so its best value is too high and its ranking
 is partly luck. Here the finalists meet on splits that none of them was chosen on, and the mean
 decides. Test items take no part: the fresh splits divide training and validation items again.
 """
@@ -36,14 +36,14 @@ class Racer:
 
 
 def learned(best_epochs: Sequence[int]) -> int:
-    """How many epochs a training without validation gets: the median of the best ones."""
+    """How many epochs a training without validation gets: the median of the best epochs."""
     return max(1, round(float(np.median(best_epochs))))
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A finalist after the race, by fresh split in replicate order: its value, each half of the
-    users at the epoch that the other half found best, and the epoch that all of them found best.
+    """A finalist after the race. values: of each fresh split, in order, each half of its users at
+    the epoch that the other half found best. best_epochs: of each, by all of its users.
     """
 
     id: str
@@ -57,13 +57,15 @@ class Standing:
 
     @property
     def epochs(self) -> int:
-        """The number of epochs learned for a training without validation: the median."""
+        """The epochs that a training without validation gets: the median of the best ones."""
         return learned(self.best_epochs)
 
 
 def fresh_splits(split: Split, plan: SplitPlan, run_seed: int, replicates: int) -> Iterator[Split]:
-    """`replicates` new divisions of train + valid, made one after another as they are asked for;
-    seeds far from those of any search.
+    """`replicates` new divisions of train + valid, each made when it is asked for.
+
+    split, plan: those of the run; test items stay out. run_seed: the run's; the seeds of the
+    divisions are derived from it, and are far from those that searches use.
     """
     children = np.random.SeedSequence([run_seed, 0x5ACE]).generate_state(replicates, np.uint32)
     return (resplit(split, plan, int(seed)) for seed in children)
@@ -79,11 +81,13 @@ def run_race(
     already: set[tuple[str, int]],
     rivals: Sequence[ChoiceTask] = (),
 ) -> Generator[tuple[ReplicateTask | ChoiceTask, ReplicateResult | Chosen | Failure]]:
-    """Every (finalist, replicate) not in `already` and its result, as they finish; beside them the
-    rivals are chosen.
+    """Every task with its result, as they finish: each finalist on each of the `splits`, and the
+    choice of each of the `rivals`.
 
-    A replicate whose worker kept dying has failed, like one that diverged. Closing it cancels what
-    has not finished.
+    resources: of a task. data: what the trials of the run share. run_seed: the run's; the seeds of
+    the trainings depend on it. already: (finalist, split number) pairs that are done. A task whose
+    worker kept dying has failed, like one that diverged. Closing the generator cancels what has not
+    finished. Raises NoWorkersError where no worker starts.
     """
     shared = cluster.put(data)
     halves = [(s.seed, cluster.put(s.train), cluster.put(s.valid)) for s in splits]
@@ -99,7 +103,7 @@ def run_race(
         for finalist in finalists
         if (finalist.id, replicate) not in already
     ]
-    # rivals first: choosing one takes as long as several replicates, and can't be divided
+    # rivals first: choosing one takes as long as several trainings, and can't be divided
     works: list[Work[ReplicateResult | Chosen | Failure]] = [
         *(Work(choose_beside, (task, shared), task.rival.configs) for task in rivals),
         *(
@@ -120,7 +124,7 @@ def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:
 def load_per_user(
     folder: Path, config_id: str, replicates: int, n_users: int
 ) -> NDArray[np.float64]:
-    """Values per user, float64 (R, U), NaN where a user has nothing held out."""
+    """A finalist's values per user, float64 (R, U), NaN where a user has nothing held out."""
     values_RU = np.full((replicates, n_users), np.nan)
     for r in range(replicates):
         with np.load(per_user_file(folder, config_id, r), allow_pickle=False) as stored:
@@ -159,7 +163,10 @@ def compare_with(
     per_user: Callable[[str], NDArray[np.float64]],
     rng: np.random.Generator,
 ) -> dict[str, PairedComparison]:
-    """The winner (first of `table`) against each rival, paired over users, Holm-corrected."""
+    """The winner (first of `table`) against each rival, paired over users, Holm-corrected.
+
+    rivals: ids of finalists. per_user: the values (R, U) of a finalist, by its id.
+    """
     winner = table[0].id
     mine = per_user(winner)
     found = {rival: compare_paired(mine, per_user(rival), rng) for rival in rivals}

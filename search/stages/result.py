@@ -1,4 +1,4 @@
-"""result.json: the summary of a run, also of one that did not finish."""
+"""result.json: the summary of a run, finished or not."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from search.stages.context import Stages
 
 
 def result(run: Stages, status: Status) -> RunResult:
-    """What result.json says; also for a run that did not finish."""
+    """What result.json says of a run with this status, finished or not."""
     state = run.state
     mattered = Shares({}, {})
     if status == Status.DONE:
@@ -57,8 +57,9 @@ def result(run: Stages, status: Status) -> RunResult:
 
 
 def remade(folder: RunFolder) -> RunResult:
-    """What result.json of a finished run said, from the journal and the space alone: without the
-    data, and without the busy fraction, since the journal does not know the cores.
+    """What result.json of a finished run said, made again from its journal and space alone.
+
+    It has no busy fraction, since the journal does not have the number of cores.
     """
     state, spec = folder.state(), load_run_spec(folder.path)
     settings = settings_of(state)
@@ -77,8 +78,8 @@ def remade(folder: RunFolder) -> RunResult:
 
 
 def of_refit(of: RefitOf, rivals: tuple[Comparison, ...]) -> dict[str, Any]:
-    """The fields that the result of a `refit` has beside those of a search; `rivals`: the new model
-    against them.
+    """The fields that the result of a `refit` has in addition to those of a search. rivals: how the
+    new model compares with them.
     """
     return {
         "test_comparisons": (*((of.comparison,) if of.comparison is not None else ()), *rivals),
@@ -92,8 +93,9 @@ def _mattered(study: Study, settings: Settings) -> Shares:
 
 
 def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> RunResult:
-    """What a journal says of its run, for a search and for `refit`: without how long it took, what
-    mattered, and what is left to try."""
+    """What a journal says of its run, a search or a `refit`; without how long it took, which
+    parameters mattered, and what is left to try. name: the run's.
+    """
     counts = state.counts()
     race = decided(state)
     test = tested(state) or Tested()
@@ -160,7 +162,7 @@ def _blend(state: RunState, test: Tested, metric: str) -> BlendResult | None:
 
 
 def test_reads(folder: RunFolder) -> int:
-    """How often the test items were looked at: more than once where a run was extended."""
+    """How often the test items were read: more than once where a run was extended."""
     events = (event for event, _ in read_events(folder.path / JOURNAL))
     return sum(
         isinstance(event, StageMarked)
@@ -171,6 +173,6 @@ def test_reads(folder: RunFolder) -> int:
 
 
 def _busy_fraction(run: Stages) -> float | None:
-    """Time in training and evaluation / (wall x cores); a trial of c threads counts c times."""
+    """Time in training and evaluation / (wall time x cores); c threads count c times."""
     share = run.state.busy_fraction(run.resources.cores)
     return None if share is None else share * run.resources.cpus_per_trial

@@ -1,7 +1,7 @@
 """The rivals of the winner: chosen on validation beside the race, tested beside the winner.
 
-Where their models are dear, choosing takes its worker long; so it begins with the race and not
-after it. What was chosen is in the journal; a run without a race chooses before its test.
+Choosing can take a worker long, where the models are expensive; so it begins together with the
+race. What was chosen is in the journal; a run without a race chooses before its test.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class ChoiceTask:
-    """A rival to be chosen. seconds: after which no further config is begun."""
+    """A rival whose config is to be chosen. seconds: no further config is begun after so many."""
 
     rival: Rival
     metrics: tuple[str, ...]
@@ -43,7 +43,7 @@ class ChoiceTask:
 
 
 def choose_rival(task: ChoiceTask, train: CSR, valid: CSR) -> Chosen:
-    """The best config of a rival, fitted on train, on validation; in a worker."""
+    """The config of a rival that is best on validation, each fitted on `train`; in a worker."""
     limit_threads(task.threads)
     rng = np.random.default_rng(task.seed)
     found = choose(
@@ -59,12 +59,12 @@ def choose_rival(task: ChoiceTask, train: CSR, valid: CSR) -> Chosen:
 
 
 def choose_beside(task: ChoiceTask, data: TrialData) -> Chosen:
-    """The same on the data of the trials, which workers have already."""
+    """The same, on the data of the trials, which workers have already."""
     return choose_rival(task, data.train, data.valid)
 
 
 def chosen(run: Stages) -> dict[str, Chosen]:
-    """The rivals that the journal knows, with all metrics of this run."""
+    """The choices in the journal, by rival; only those that have all metrics of this run."""
     return {
         name: Chosen(config_from_flat(dict(row.config)), row.metrics)
         for name, row in run.state.rivals.items()
@@ -73,7 +73,7 @@ def chosen(run: Stages) -> dict[str, Chosen]:
 
 
 def to_choose(run: Stages) -> list[ChoiceTask]:
-    """The rivals that are still to be chosen; none where there is no test to meet them on."""
+    """The rivals still to be chosen; none where there is no test to compare them on."""
     if run.split.test is None:
         return []
     known, budget = chosen(run), run.settings.time_budget
@@ -99,7 +99,7 @@ def trained(known: Mapping[str, Chosen], missing: Sequence[ChoiceTask]) -> tuple
 
 
 def event_of(task: ChoiceTask, found: Chosen) -> RivalChosen:
-    """What the journal keeps of a choice."""
+    """The journal's line for a choice."""
     flat = found.config.to_flat()
     return RivalChosen(name=task.rival.name, config=flat, metrics=dict(found.metrics))
 
@@ -128,8 +128,9 @@ def rivals_task(
     test: CSR,
     metrics: list[str],
 ) -> dict[str, RivalOnTest]:
-    """The rivals on the test items, by name, trained on train + valid, in a worker. Those that are
-    `missing` among the known ones are chosen first.
+    """The rivals on the test items, by name, trained on train + valid, in a worker.
+
+    known: what was chosen, by rival. missing: the rivals that are to be chosen first, on `valid`.
     """
     limit_threads(threads)
     found = dict(known) | {t.rival.name: choose_rival(t, train_items, valid) for t in missing}
@@ -150,7 +151,7 @@ def on_test_items(
     rng: np.random.Generator,
     threads: int,
 ) -> RivalOnTest:
-    """A rival trained on `seen`, on the test items."""
+    """A rival on the test items, trained on `seen`. choice: its config. rng: of the training."""
     model = fit_model(choice.config, seen, rng=rng, threads=threads)
     on_test = evaluate(model, seen, test, metrics, threads=threads, pairs=True)
     told = RivalTested(valid=choice.metrics, test=on_test.values, **remarks(rival, choice.config))
@@ -158,15 +159,15 @@ def on_test_items(
 
 
 def remarks(rival: Rival, config: ModelConfig) -> dict[str, float]:
-    """What was tuned of a rival, without the name of its model."""
+    """The tuned parameter of a rival and its value, without the name of the model."""
     if rival.tuned is None:
         return {}
     return {rival.tuned.removeprefix(f"{rival.name}_"): config.to_flat()[rival.tuned]}
 
 
 def kept_rivals(known: Mapping[str, RivalChosen], n_items: int) -> dict[Rival, ModelConfig]:
-    """The rivals of a run with the configs that it chose, on other data with so many items:
-    popularity in any case, and of the others those that can be had there.
+    """The rivals of a run with the configs that it chose, for use on other data with `n_items`
+    items: popularity always, and each of the others that can be fitted on so many.
     """
     configs = {
         rival: config_from_flat(dict(known[rival.name].config))

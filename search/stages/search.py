@@ -39,9 +39,9 @@ def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -
 
 
 def search(run: Stages) -> Searched:
-    """Trials until the budget is spent.
+    """Run trials until the budget is spent.
 
-    Raises RunFailedError where none finished, or the first ones all failed, or no worker starts.
+    Raises RunFailedError where no trial finished, the first ones all failed, or no worker starts.
     """
     spec = run.spec
     decide_pace(run)
@@ -61,8 +61,8 @@ def search(run: Stages) -> Searched:
     )
     scheduler = make_scheduler(spec, paced=pace is not None)
     for trial, told in zip(state.in_order(), known, strict=True):
-        # What was decided on the last report of a trial that has not ended is not known:
-        # it may be the one that the trial was about to be stopped on.
+        # The last report of a trial that has not ended is left out: it is not known what was
+        # decided on it, and the trial may have been about to be stopped.
         steps = told.steps if trial.finished else told.steps[:-1]
         scheduler.replay(trial.id, steps, trial.training)
     watch = Watch(lambda: search_deadline(run), searcher.finish)
@@ -94,15 +94,14 @@ def search(run: Stages) -> Searched:
             run.folder.name,
             run.cluster.slots(run.resources),
         )
-    if run.settings.storage is None:  # also what a session that was killed has left
+    if run.settings.storage is None:  # with what a killed session has left there
         shutil.rmtree(run.folder.ray, ignore_errors=True)  # nothing reads Tune's records
     run.refresh()
     if watch.stuck is not None:
         raise RunFailedError(watch.stuck)
     if searcher.exhausted:
         run.display.note(
-            f"{counted(len(run.state.trials), 'trial')} made: the space has no config left "
-            "that was not tried"
+            f"{counted(len(run.state.trials), 'trial')} made: the space has no untried config left"
         )
     end_leftovers(run, watch.reason)
     shelf.clear()
@@ -150,7 +149,7 @@ def _terms(run: Stages, pace: Pace | None) -> Terms:
 
 
 def _settling(run: Stages) -> Settling | None:
-    """What follows the trials of a search that ends by itself."""
+    """What follows the trials of a search that decides itself when to end; None for any other."""
     if not run.settings.settles:
         return None
     sampled = None if (pace := run.pace) is None else pace.users
@@ -171,9 +170,9 @@ def _journal_trial(run: Stages, trial: TrialConfig) -> None:
 
 
 def search_deadline(run: Stages) -> float:
-    """When the search has to end, of `time.monotonic`, for the rest to fit into the budget.
+    """When the search has to end, by `time.monotonic`, for the rest to fit into the time budget.
 
-    What follows gets as much of it as it needs, at most what `SEARCH_SHARE` leaves.
+    The later stages get as much of it as they need, at most what `SEARCH_SHARE` leaves.
     """
     budget = run.settings.time_budget
     if run.deadline is None or budget is None:
@@ -182,7 +181,7 @@ def search_deadline(run: Stages) -> float:
 
 
 def end_leftovers(run: Stages, reason: Reason | None) -> None:
-    """Trials cut off by the hard end of a time budget end as pruned, in every record."""
+    """Record trials that the hard end of a time budget has cut off as pruned, in every record."""
     left = [t for t in run.state.in_order() if not t.finished]
     for trial in left:
         steps = from_journal(trial, run.spec.metric).steps

@@ -29,7 +29,7 @@ from search.words import baseline_name
 
 @dataclass(frozen=True, eq=False)
 class OnTest:
-    """The winner on the test items. weights: of its model, as bytes, where a blend wants them."""
+    """The winner on the test items. weights: of its model, as bytes, if a blend needs them."""
 
     found: Evaluation
     seconds: float
@@ -96,7 +96,7 @@ def test(run: Stages) -> Tested:
 def _with_history(
     metric: str, winner: Evaluation, rivals: Mapping[str, Evaluation], seen: CSR
 ) -> WithHistory | None:
-    """The same values over the users who are in `seen`; None where there is none of them."""
+    """The values of `metric` over the users with items in `seen`; None where there are none."""
     known_V = seen.degrees()[winner.users] > 0
     if not known_V.any():
         return None
@@ -112,10 +112,10 @@ def _with_history(
 
 
 def time_for(run: Stages, blend: Blended) -> bool:
-    """Whether there is time to test a blend. One that is handed over is tested in any case.
+    """Whether there is time to test a blend; one that will be handed over is always tested.
 
-    Its members have to be trained for that, except the winner, whose own test has done it; after
-    that the winner is trained once more, on everything.
+    Its members have to be trained for that, except the winner, whose own test has trained it; after
+    that the winner is trained once more, on all data.
     """
     if blend.handed_over or run.deadline is None:
         return True
@@ -137,8 +137,9 @@ def _blend(
     rng: np.random.Generator,
     done: Mapping[FinalTraining, bytes],
 ) -> BlendOnTest:
-    """The blend on the test items, compared with the winner (its values per user) and the
-    rivals; `done`: see `train_blend`.
+    """The blend on the test items, compared with the winner and with the rivals `beside` it.
+
+    winner: its values per user. done: see `train_blend`.
     """
     metrics = list(run.metrics)
     found = on_test_items(run, blend, metrics, done)
@@ -160,7 +161,7 @@ def _blend(
 def test_task(
     winner: FinalTraining, train_items: CSR, valid: CSR, test: CSR, metrics: list[str], keep: bool
 ) -> OnTest:
-    """The winner on the test items, in a worker; `keep`: with its weights."""
+    """The winner on the test items, in a worker. keep: whether to return its weights too."""
     started = time.monotonic()
     seen = train_items.union(valid)
     model = winner.train(seen)

@@ -29,18 +29,18 @@ class FinalTraining:
     def of(
         config: ModelConfig, epochs: int, *, seed: int, threads: int, device: str
     ) -> FinalTraining:
-        """That of a trial's config, for the `epochs` that were learned."""
+        """The training of a trial's config, for the `epochs` that were learned."""
         return FinalTraining(config.for_epochs(epochs).honest(), seed, threads, device)
 
     @property
     def epochs(self) -> int:
-        """How many epochs are trained; 1 of a model without epochs."""
+        """How many epochs are trained; 1 for a model without epochs."""
         return self.config.most_epochs or 1
 
     def train(self, items: CSR, on_epoch: Callable[[], None] | None = None) -> Model:
-        """The model of `items` (U x I), trained in this process, the same each time.
+        """The model trained on `items` (U x I) in this process: the same one each time.
 
-        on_epoch: called after each.
+        on_epoch: called after each epoch.
         """
         limit_threads(self.threads)
         rng = np.random.default_rng(self.seed)
@@ -53,7 +53,7 @@ class FinalTraining:
 
 @dataclass(frozen=True, eq=False)
 class TrainedAgain:
-    """A trained model as bytes (of `Model.to_bytes`), for the driver to use."""
+    """A trained model as bytes (`Model.to_bytes`), for the driver. seconds: of the training."""
 
     weights: bytes
     seconds: float
@@ -87,6 +87,6 @@ def final_training(run: Stages, trial_id: str, epochs: int, what: str) -> FinalT
 
 
 def winner_training(run: Stages, what: str) -> FinalTraining:
-    """The same of the winner, for its learned number of epochs."""
+    """The same for the winner, with its learned number of epochs."""
     found = race_decided(run)
     return final_training(run, found.winner, found.epochs, what)

@@ -19,7 +19,7 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True, eq=False)
 class Work(Generic[Done]):
-    """A task: `function` of `arguments`. trains: the configs that it trains, one at a time."""
+    """A task: a call of `function` with `arguments`. trains: the configs it trains, one by one."""
 
     function: Callable[..., Done]
     arguments: tuple[Any, ...]
@@ -29,9 +29,11 @@ class Work(Generic[Done]):
 def on_workers(
     cluster: Cluster, resources: Resources, works: Sequence[Work[Answer]], size: Size
 ) -> Iterator[tuple[int, Answer | Failure]]:
-    """The index and the answer of each task, as they finish; see `Cluster.map`.
+    """The index in `works` and the answer of each task, as they finish; see `Cluster.map`.
 
-    size: of the data that they train on, or nearly.
+    resources: of a task. size: of the data that tasks train on, or nearly; it decides the memory
+    that they ask for. A task whose worker kept dying gives a Failure. Raises NoWorkersError where
+    no worker starts.
     """
     tasks = [(work.function, *work.arguments) for work in works]
     memory = [task_bytes(resources, work.trains, size) for work in works]
@@ -39,7 +41,7 @@ def on_workers(
 
 
 def call(function: Callable[..., Answer], *task: Any) -> Answer:
-    """What a worker does of any task."""
+    """What a worker does with any task."""
     return function(*task)
 
 
@@ -48,9 +50,9 @@ def side_by_side(run: Stages, one: Work[Answer], other: Work[Other], /) -> tuple
 @overload
 def side_by_side(run: Stages, *works: Work[Answer]) -> tuple[Answer, ...]: ...
 def side_by_side(run: Stages, *works: Work[Any]) -> tuple[Any, ...]:
-    """The answers of different tasks, at once as far as cores go.
+    """The answers of different tasks, in order; they run at once as far as there are cores.
 
-    Raises `RunFailedError` where one failed, or its worker kept dying.
+    Raises RunFailedError where a task failed, or its worker kept dying.
     """
     found: dict[int, Any] = {}
     for index, answer in on_workers(run.cluster, run.resources, works, size_of(run.split.train)):
@@ -68,5 +70,5 @@ def alone(run: Stages, work: Work[Answer]) -> Answer:
 
 
 def failed(what: str, answer: Failure) -> RunFailedError:
-    """The error, in one line, for a task of `what` that failed."""
+    """The error, in one line, for a failed task. what: the task's name, for the message."""
     return RunFailedError(f"{what}: {' '.join(answer.cause.split())}; --resume tries again")

@@ -1,7 +1,7 @@
 """The address of a tracking store: what it names, how it is kept, and what must not be kept of it.
 
-An address of SQLite is a URL to MLflow (to SQLAlchemy, which reads it): `%20` in it is a blank,
-and `?` would end the path. Nowhere else in the project is one put together or taken apart.
+MLflow (in fact SQLAlchemy) reads an address of SQLite as a URL: `%20` in it is a blank, and `?`
+would end the path. Nowhere else in the project is an address put together or taken apart.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ HIDDEN = "***"
 DATABASES = ("postgresql", "mysql", "mssql")
 _SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)", re.DOTALL)
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")
-# Where a password may stand. One of a database may have a slash in it, one of a server may not.
+# Where a password may be. That of a database may contain a slash, that of a server may not.
 _IN_SERVER = re.compile(r"^(https?://[^/:@]*:)([^/]*)(@)", re.DOTALL)
 _IN_DATABASE = re.compile(r"^([a-z0-9+]+://[^:/@]*:)([^@]*)(@)", re.DOTALL)
 _IN_QUERY = re.compile(r"([?&](?:ssl)?(?:password|passwd|pwd)=)([^&]*)()")
-# Driver of a database that is not named in its address, and how a driver is installed.
+# The driver of a database whose address names none, and the package to install for each driver.
 _DEFAULT_DRIVER = {"postgresql": "psycopg", "mysql": "mysqldb", "mssql": "pyodbc"}
 _DRIVERS = {
     "psycopg": ("psycopg", "psycopg[binary]"),
@@ -49,7 +49,7 @@ def sqlite_uri(file: Path) -> str:
 
 
 def for_mlflow(uri: str) -> str:
-    """The address as MLflow is given it: one of SQLite names its driver, others stay as they are.
+    """The address for MLflow: one of SQLite is made to name its driver, others stay as they are.
 
     MLflow creates the folder of a `sqlite:///` database from the address as it is written, so
     `%25` and `%3F` would end up in its name. With a driver in the address it creates no folder.
@@ -63,9 +63,9 @@ def for_mlflow(uri: str) -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The database file of a SQLite address as typed or as made above; None for any other address.
+    """The database file of a SQLite address, typed or made by `sqlite_uri`; None for any other one.
 
-    Raises `ConfigError` for options behind `?` and for databases in memory.
+    Raises ConfigError for options after `?` and for databases in memory.
 
     >>> sqlite_file("sqlite:////data/50%25 off/what%3F/m.db")
     PosixPath('/data/50% off/what?/m.db')
@@ -75,14 +75,14 @@ def sqlite_file(uri: str) -> Path | None:
         return None
     if _OPTIONS.search(match[1]):
         raise ConfigError(
-            f"--tracking-uri {uri}: expected sqlite:////ABSOLUTE/FILE.db without options behind `?`"
+            f"--tracking-uri {uri}: expected sqlite:////ABSOLUTE/FILE.db without options after `?`"
         )
     if match[1].startswith((":memory:", "file:")):
         raise ConfigError(
             f"--tracking-uri {uri}: expected the path of a file, as in sqlite:////ABSOLUTE/FILE.db"
         )
     typed, decoded = (Path(p).expanduser() for p in (match[1], unquote(match[1])))
-    # A path that somebody typed as it is, `%20` and all: then it is there as it is.
+    # A path that was typed literally, `%20` and all: then a file of that very name exists.
     as_typed = typed != decoded and _is_near(typed) and not _is_near(decoded)
     return typed if as_typed else decoded
 
@@ -90,7 +90,7 @@ def sqlite_file(uri: str) -> Path | None:
 def _is_near(file: Path) -> bool:
     try:
         return file.exists() or file.parent.is_dir()
-    except (OSError, ValueError):  # a name that is too long, or none at all
+    except (OSError, ValueError):  # a name that is too long or invalid
         return False
 
 
@@ -98,7 +98,7 @@ def _is_near(file: Path) -> bool:
 
 
 def split_password(uri: str) -> tuple[str, str | None]:
-    """An address with `***` in the place of its password, and the password (None: there is none).
+    """The address with `***` in place of its password, and the password; None if it has none.
 
     >>> split_password("postgresql://ann:s%40cret@db/x")
     ('postgresql://ann:***@db/x', 's@cret')
@@ -111,7 +111,7 @@ def split_password(uri: str) -> tuple[str, str | None]:
 
 
 def with_password(uri: str, password: str | None = None) -> str:
-    """The address with its password where `***` stands (`password` None: of the environment)."""
+    """The address with its password in place of `***`; None: with the one in the environment."""
     hidden, kept = split_password(uri)
     if kept != HIDDEN:
         return uri
@@ -120,10 +120,10 @@ def with_password(uri: str, password: str | None = None) -> str:
 
 
 def keep_password(uri: str) -> str:
-    """Move the password of an address into the environment, where whoever we start finds it.
+    """Move the password of an address into the environment, where processes started here find it.
 
-    Returns the address without it, to be written and shown. Raises `ConfigError` where it was
-    taken out before and is no longer in the environment (a run that is resumed, or synced).
+    Returns the address without it, to be written and shown. Raises ConfigError where it was taken
+    out before and is no longer in the environment (for a run that is resumed, or synced).
     """
     hidden, secret = split_password(uri)
     if secret == HIDDEN and not os.environ.get(PASSWORD):
@@ -148,7 +148,7 @@ def _places(uri: str) -> tuple[re.Pattern[str], ...]:
 
 
 def missing_driver(uri: str) -> str | None:
-    """What pip has to install before a database at `uri` can be talked to; None: it is there."""
+    """The package to install before a database at `uri` can be reached; None: none is missing."""
     kind, _, driver = uri.partition("://")[0].partition("+")
     if kind not in DATABASES:
         return None

@@ -29,7 +29,7 @@ _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
 
 
 def model_digest(folder: Path) -> str | None:
-    """The digest of the weights in a run's model folder; None where no whole model is there."""
+    """The digest of the weights in a run's model folder; None where it has no complete model."""
     weights = weights_of(folder)
     return file_digest(weights) if weights is not None and is_whole(folder) else None
 
@@ -37,7 +37,7 @@ def model_digest(folder: Path) -> str | None:
 def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered) -> None:
     """Log and register the model in `run_dir`/model, once per content; sets `done.model`.
 
-    Nothing to do for a run without a model (report tables). Every step may be repeated.
+    A run without a model (report tables) has nothing to deliver. Every step may be repeated.
     """
     folder = run_dir / MODEL
     if (digest := model_digest(folder)) is None:
@@ -66,14 +66,15 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
 
 
 def crown(run_dir: Path, uri: str, experiment: str) -> str:
-    """Make the version of a run's model the champion, whatever its test said; a line that says so.
+    """Make the version of a run's model the champion, whatever its test said; returns a line on it.
 
-    ConfigError where the store has no version of it, or where it can't be one (ADR 54).
+    Raises ConfigError where the store has no version of the model, or where it can't be a champion
+    (ADR 54).
     """
     done = Delivered.load(run_dir, uri, experiment)
     state = read_state(run_dir / JOURNAL)
     if wanted.won_by_leak(state, wanted.known_result(run_dir)):
-        raise ConfigError(f"{run_dir.name}: its winner was chosen knowing held-out items")
+        raise ConfigError(f"{run_dir.name}: its winner was chosen with knowledge of held-out items")
     digest = model_digest(run_dir / MODEL)
     client, name = open_store(uri, experiment).client, wanted.model_name(state)
     found = _version(client, name, done.run_id, digest) if digest and done.run_id else None
@@ -87,7 +88,7 @@ def crown(run_dir: Path, uri: str, experiment: str) -> str:
 
 
 def _crown(client: Any, name: str, version: str) -> None:
-    """Make a version the champion; `previous` is the one before, to go back to."""
+    """Make a version the champion; the one before gets the alias `previous`, to go back to."""
     before = client.get_registered_model(name).aliases.get(ALIAS)
     if before is not None and str(before) != version:
         client.set_registered_model_alias(name, PREVIOUS, str(before))
@@ -95,7 +96,7 @@ def _crown(client: Any, name: str, version: str) -> None:
 
 
 def is_registered(client: Any, done: Delivered) -> bool:
-    """Whether the registry still has the version of `done.model`, and a champion of its name."""
+    """Whether the registry still has the version of `done.model`, and a champion under its name."""
     model = done.model
     if model is None or _version(client, model.name, done.run_id, model.digest) is None:
         return False
@@ -137,7 +138,9 @@ def save_pyfunc(folder: Path, path: Path) -> None:
 
 
 def _signature(items: NDArray) -> Any:
-    """Ids are of any type: numbers are floats in a column with gaps, strangers have any name."""
+    """The signature of the model. Ids may have any type: numbers are floats in a column with gaps,
+    unknown users have any name.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType, Array
@@ -161,7 +164,7 @@ def _signature(items: NDArray) -> Any:
             [
                 ParamSpec("k", DataType.long, 50),
                 ParamSpec("exclude_seen", DataType.boolean, True),
-                # [None]: not given, since an empty list says that nothing may be recommended
+                # [None]: not given; an empty list would mean that nothing may be recommended
                 ParamSpec("candidates", item, [None], shape=(-1,)),
                 ParamSpec("exclude", item, [None], shape=(-1,)),
             ]
@@ -170,7 +173,7 @@ def _signature(items: NDArray) -> Any:
 
 
 def _example(users: NDArray, items: NDArray) -> Any:
-    """A known user, somebody who likes two items, and items near one."""
+    """An example of input: a known user, someone who likes two items, and items near an item."""
     import pandas as pd
 
     first = items[:2].tolist()

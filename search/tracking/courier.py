@@ -1,10 +1,10 @@
 """The courier: a process that follows one run's journal and brings it to MLflow.
 
 `python -m search.tracking.courier RUN_DIR --follow`, started by the driver (`driver.py`), which it
-outlives by a last bounded effort; without `--follow` it delivers what is there and ends. Its stdin
-is a pipe of whoever started it, so that it notices the end of that process, however it ends. The
-address of the store comes in MLFLOW_TRACKING_URI, where no list of processes shows a password. It
-runs at low priority, ignores Ctrl-C, and may be killed at any moment.
+outlives by a last, limited effort; without `--follow` it delivers what is there and ends. Its stdin
+is a pipe from the process that started it, so that it notices the end of that process, however it
+ends. The address of the store is in MLFLOW_TRACKING_URI, since a list of processes would show a
+password in an argument. It runs at low priority, ignores Ctrl-C, and may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from search.tracking.where import COURIER_LOCK, DELIVERY
 from search.words import hide_password
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
-BUSY_SHARE = 0.2  # of one core at most, so that trials keep the machine
+BUSY_SHARE = 0.2  # of one core at most: the machine belongs to the trials
 
 
 class Control:
@@ -45,7 +45,7 @@ class Control:
 
     @property
     def closing(self) -> bool:
-        """Whether the driver has asked for the end or is gone: one last effort, then none."""
+        """Whether the driver has asked for the end or is gone: then a last effort is made."""
         return self.deadline is not None
 
     def late(self) -> bool:
@@ -65,7 +65,7 @@ class Control:
 
     def _close(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
-        # A request that hangs must not hold the end up; every step of a delivery can be repeated.
+        # A request that hangs must not delay the end; every step of a delivery can be repeated.
         watchdog = threading.Timer(seconds + 1.0, os._exit, [3])
         watchdog.daemon = True
         watchdog.start()
@@ -80,9 +80,9 @@ class Courier:
         self._said = ""
 
     def attempt(self) -> bool:
-        """One pass; False if it failed, and why is in delivery.json and in the log."""
+        """Make one pass; False if it failed, for a reason in delivery.json and in the log."""
         try:
-            # Opened again after every failure: another store may answer at the address by now.
+            # It is opened again after every failure: another store may be at the address by now.
             store = (
                 self._delivery.store if self._delivery else open_store(self.uri, self.experiment)
             )
@@ -101,7 +101,7 @@ class Courier:
         return True
 
     def progress(self) -> tuple[int, int, bool]:
-        """Something that changes as long as delivery makes progress."""
+        """A value that changes as long as delivery makes progress."""
         record = Delivered.load(self.run_dir, self.uri, self.experiment)
         sent = sum(child.rows + child.ended for child in record.children.values())
         return record.offset, sent + len(record.artifacts), record.complete
@@ -171,7 +171,7 @@ def deliver_once(courier: Courier, patience_s: float) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Entry point of the process; 0 also where the store did not answer (that is no failure)."""
+    """Entry point of the process; also 0 where the store did not answer, which is no failure."""
     parser = argparse.ArgumentParser(prog="search.tracking.courier")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--tracking-uri", default=os.environ.get("MLFLOW_TRACKING_URI"))

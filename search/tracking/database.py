@@ -1,6 +1,6 @@
 """What a local store (MLflow's SQLite database) says of itself, read without mlflow.
 
-MLflow answers a store that it can't use with a traceback, after minutes of further attempts. What
+With a store that it can't use, MLflow ends in a traceback, after minutes of further attempts. What
 can be checked here takes milliseconds, before a run begins.
 """
 
@@ -22,9 +22,9 @@ from recsys.errors import ConfigError
 from search.paste import quoted
 from search.tracking.address import for_mlflow, sqlite_uri
 
-_LONGEST_ENDING = "-journal"  # of the files that SQLite and we put beside a database
+_LONGEST_ENDING = "-journal"  # of the files that SQLite and this project put beside a database
 _MARKS = ("experiments", "runs", "alembic_version")  # tables of every MLflow database
-# Those that a delivery reads or writes.
+# The tables that a delivery reads or writes.
 _TABLES = frozenset(
     [
         "datasets",
@@ -43,15 +43,15 @@ _TABLES = frozenset(
         "tags",
     ]
 )
-NEW, MORE = 4 << 20, 1 << 18  # bytes that a new store takes, and that one more delivery may take
+NEW, MORE = 4 << 20, 1 << 18  # bytes that a new store takes, and that a further delivery may take
 
 
 class StoreLockedError(ConfigError):
-    """Another program holds the database; later it may be free."""
+    """Another program has locked the database; later it may be free."""
 
 
 def check_place(file: Path) -> None:
-    """Raise `ConfigError` unless a database at `file` can be written; leaves nothing behind."""
+    """Raise ConfigError unless a database at `file` can be written; leaves nothing behind."""
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in str(file)):
         raise ConfigError(f"MLflow's store {str(file)!r}: a path with control characters in it")
     try:
@@ -73,7 +73,7 @@ def _check_writable(file: Path) -> None:
     missing = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # What `access` allows to root, a system's folder or a read-only disk may refuse.
+        # `access` allows root everything; a system folder or a read-only disk may still refuse.
         with tempfile.TemporaryFile(dir=file.parent):
             pass
     except OSError as error:
@@ -91,9 +91,9 @@ def _check_writable(file: Path) -> None:
 
 
 def check_room(file: Path) -> None:
-    """Raise `ConfigError` where the disk is too full for a store, or for more in the one there is.
+    """Raise ConfigError where the disk is too full for a new store, or for more in an existing one.
 
-    MLflow says it in other words: a table exists already, the database is read-only.
+    MLflow's own errors would be misleading: a table exists already, the database is read-only.
     """
     made = file.exists() and file.stat().st_size > 0
     needed = MORE if made else NEW
@@ -107,10 +107,10 @@ def check_room(file: Path) -> None:
 
 
 def check_database(file: Path, patience_s: float | None = None) -> None:
-    """Raise `ConfigError` where `file` is not a database that the installed MLflow can use.
+    """Raise ConfigError where `file` is not a database that the installed MLflow can use.
 
-    One that is not there yet, or empty, is fine: it will be made. A lock is waited for
-    `patience_s` seconds, then it is a `StoreLockedError`; None: a lock is not an error.
+    A missing or empty file is fine: the database will be made. patience_s: seconds to wait for a
+    lock, before it raises StoreLockedError; None: a lock is not an error.
     """
     try:
         if not file.exists() or file.stat().st_size == 0:
@@ -131,7 +131,7 @@ def check_database(file: Path, patience_s: float | None = None) -> None:
     if tables and not set(_MARKS) & tables:
         shown = ", ".join(sorted(tables)[:3])
         raise ConfigError(
-            f"MLflow's store {file} is a database of something else (tables {shown}): "
+            f"MLflow's store {file} is the database of another program (tables {shown}): "
             "name another file"
         )
     if schema is not None:
@@ -141,8 +141,8 @@ def check_database(file: Path, patience_s: float | None = None) -> None:
 
 
 def _read(file: Path, patience_s: float) -> tuple[set[str], str | None]:
-    """Names of the tables, and the version of MLflow's schema."""
-    uri = f"{file.absolute().as_uri()}?mode=rw"  # rw: never made, and repaired after a crash
+    """The names of the tables, and the version of MLflow's schema."""
+    uri = f"{file.absolute().as_uri()}?mode=rw"  # rw: never created, but repaired after a crash
     with closing(sqlite3.connect(uri, uri=True, timeout=patience_s)) as connection:
         names = {n for (n,) in connection.execute("select name from sqlite_master")}
         schema = None
@@ -157,8 +157,8 @@ def _broken(file: Path, error: sqlite3.Error) -> str:
         return f"MLflow's store {file} can't be opened ({error})"
     what = "is not a SQLite database" if "not a database" in str(error) else f"is damaged ({error})"
     return (
-        f"MLflow's store {file} {what}: put a backup in its place, or move it away and a new one "
-        "is made, which the command sync fills"
+        f"MLflow's store {file} {what}: restore a backup, or move it away: then a new one is made, "
+        "which the command sync fills"
     )
 
 
@@ -172,21 +172,20 @@ def _check_schema(file: Path, found: str) -> None:
     upgrade = upgrade_command(file)
     if found in known[1]:
         raise ConfigError(
-            f"MLflow's store {file} is of an older MLflow (schema {found}, this one has "
+            f"MLflow's store {file} was made by an older MLflow (schema {found}, this one has "
             f"{known[0]}): take a backup of the file, then run: {upgrade}"
         )
     raise ConfigError(
-        f"MLflow's store {file} is of another, newer MLflow (schema {found} is not known to "
-        f"{version('mlflow')}): install that one, or take a backup, install a newer one and run: "
-        f"{upgrade}"
+        f"MLflow's store {file} was made by a newer MLflow (schema {found} is not known to "
+        f"{version('mlflow')}): install that version, or take a backup, install a later one and "
+        f"run: {upgrade}"
     )
 
 
 @functools.cache
 def schemas() -> tuple[str, frozenset[str]] | None:
-    """The schema of the installed MLflow, and all before it; None if its files don't say.
-
-    Read from its migrations, each of which names the one before.
+    """The schema of the installed MLflow, and all schemas before it; None where its files don't
+    show them. They are read from its migrations, each of which names the one before.
     """
     spec = find_spec("mlflow")
     places = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
@@ -202,7 +201,7 @@ def schemas() -> tuple[str, frozenset[str]] | None:
 
 
 def upgrade_command(file: Path) -> str:
-    """What brings the schema of a store up to the installed MLflow, to be pasted into a shell."""
+    """The command that upgrades the schema of a store to that of the installed MLflow."""
     program = Path(sys.executable).with_name("mlflow")
     here = Path.cwd()
     shown = program.relative_to(here) if program.is_relative_to(here) else program
@@ -216,7 +215,7 @@ def upgrade_command(file: Path) -> str:
 
 
 def holder(file: Path) -> str:
-    """Who has a lock on a file, for a person, as far as the system says."""
+    """The program that has a lock on a file, for a message, as far as the system shows it."""
     for pid in _lockers(file):
         with suppress(OSError):
             line = (
@@ -230,7 +229,7 @@ def holder(file: Path) -> str:
 
 
 def _lockers(file: Path) -> list[int]:
-    """Processes that have a lock on a file with this inode, and the file open."""
+    """The ids of processes that have a lock on a file with this inode, and the file open."""
     found = []
     with suppress(OSError):
         inode, real = file.stat().st_ino, file.resolve()

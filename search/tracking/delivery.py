@@ -1,8 +1,8 @@
-"""One run, brought into MLflow: the difference between its journal and what was delivered.
+"""Bringing a run into MLflow: delivers the difference between its journal and what was delivered.
 
-What was delivered is noted in the run's delivery.json. It is only a memory: where it is lost or
-behind (the courier was killed), the runs are found again by their tags, and values are sent
-again with the timestamps they had, which stores nothing twice.
+What was delivered is noted in the run's delivery.json. It is only a memory: if it is lost or out of
+date (the courier was killed), the runs are found again by their tags, and values are sent again
+with the timestamps they had, which stores nothing twice.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from search.tracking.views import Page, experiment_tags
 
 MAX_METRICS, MAX_NAMES, MAX_ENTITIES = 1000, 100, 1000
 CONTEXT_TAG = "mlflow.data.context"
-_SAVE_EVERY_S, _SAVE_SHARE = 0.5, 0.05  # of the courier's time: the file grows with the trials
+_SAVE_EVERY_S, _SAVE_SHARE = 0.5, 0.05  # at most this share of the time: the file grows with trials
 
 
 class RunDelivery:
-    """Brings one run into a store, pass after pass."""
+    """Brings a run into a store, pass after pass."""
 
     def __init__(self, run_dir: Path, store: Store, experiment: str) -> None:
         self.run_dir, self.store, self.client = run_dir, store, store.client
         self.follower = Follower(run_dir / JOURNAL)
         self.done = Delivered.load(run_dir, store.uri, experiment)
-        self.done.problems = {}  # worth another try in a new process
+        self.done.problems = {}  # a new process tries all of them again
         self._adopt = True
         self._looked = ""  # the run's status when the store's runs were last looked up
-        self._look_again = True  # are the files that were sent still there?
+        self._look_again = True  # whether to check that the files that were sent are still there
         self._failed = False
         self._save_from = 0.0
         self._lock = threading.Lock()
@@ -51,20 +51,20 @@ class RunDelivery:
         return self.follower.state
 
     def run_pass(self) -> bool:
-        """Deliver everything the journal says now; True if MLflow then has it all.
+        """Deliver everything that the journal says now; True if MLflow then has it all.
 
-        False where the store refused something for good (`done.problems`). Raises whatever
-        else the store raised; what was delivered before stays so.
+        False where the store refused something for good (`done.problems`). Raises whatever else the
+        store raises; what was delivered before that remains delivered.
         """
         state = self.follower.update()
         if self._looked == Status.RUNNING != state.status:
-            self._adopt = True  # at the end once more: people delete things while a search runs
+            self._adopt = True  # once more at the end: people delete things while a search runs
         if not state.uid or self._nothing_new(state):
             return True
         try:
             self._deliver(state)
         except Exception as error:
-            # A request that failed may still have been carried out: look before creating again.
+            # A request that failed may still have been carried out: look it up before creating it.
             self._adopt = self._failed = True
             self.done.error = short(error)
             if is_missing(error):
@@ -97,7 +97,7 @@ class RunDelivery:
         self._deliver_trials(state)
         self._deliver_parent(state)
         self._deliver_around(state)
-        # Files come last: an artifact store that is out of reach must not keep values back.
+        # Files come last: an artifact store that is out of reach must not hold values back.
         if self._look_again:
             self._forget_lost_files()
         self._deliver_tracebacks(state)
@@ -111,7 +111,7 @@ class RunDelivery:
             deliver_model(self.run_dir, state, self.store, done)
         self._look_again = False
         if self._failed:
-            self._find_again(state)  # a run created late by a request that had timed out
+            self._find_again(state)  # one may have been created by a request that had timed out
             self._failed = False
         done.error = next(iter(done.problems.values()), None)
         done.offset = state.offset
@@ -119,7 +119,7 @@ class RunDelivery:
     # --- finding, creating -----------------------------------------------------------------
 
     def _find_again(self, state: RunState) -> None:
-        """Match the store's runs of this search with what is remembered; one run per trial."""
+        """Match the store's runs of this search with the remembered ones, one run per trial."""
         done, found = self.done, self.store.runs_of(state.uid)
         parent = self._keep_one(found.pop(None, []), done.run_id)
         if parent is None or parent.info.run_id != done.run_id:
@@ -136,7 +136,7 @@ class RunDelivery:
             known = done.children.get(name)
             run = self._keep_one(runs, known.run_id if known else "")
             if run.data.tags.get(wanted.PARENT_TAG) != done.run_id:
-                # Its parent was deleted in the UI, say: it is still the run of this trial.
+                # Its parent may have been deleted in the UI; it is still the run of this trial.
                 self.client.set_tag(run.info.run_id, wanted.PARENT_TAG, done.run_id)
             if known is None or run.info.run_id != known.run_id:
                 known = Child(run.info.run_id, int(run.data.tags.get(wanted.ATTEMPT_TAG, 0)))
@@ -148,7 +148,9 @@ class RunDelivery:
         self._look_again = True
 
     def _forget_lost_tags(self) -> None:
-        """The experiment may be another one, or somebody has removed its views."""
+        """Forget tags that the store no longer has: the experiment may be another one, or someone
+        has removed its views.
+        """
         if self.done.around_sent:
             tags, _ = json.loads(self.done.around_sent)
             there = self.client.get_experiment(self.store.experiment_id).tags
@@ -156,8 +158,8 @@ class RunDelivery:
                 self.done.around_sent = ""
 
     def _parent_as_sent(self, run: Any, state: RunState) -> bool:
-        """Whether the search's run has the status and the latest values that were sent to it, and
-        none of an earlier result.
+        """Whether the search's run has the status and the latest values that were sent, and no
+        value of an earlier result.
         """
         if not self.done.parent_sent:
             return True
@@ -173,8 +175,8 @@ class RunDelivery:
         return bool(run.info.status == status) and values.items() <= run.data.metrics.items()
 
     def _withdrawn(self, state: RunState, run: Any | None = None) -> list[wanted.Point]:
-        """What takes back numbers of an earlier result, once the search has a new one. run: the
-        search's run as the store has it, asked for where it is None.
+        """Values that withdraw numbers of an earlier result, once the search has a new one. run:
+        the search's run in the store; None: ask for it.
         """
         result = None if state.status == Status.RUNNING else wanted.known_result(self.run_dir)
         if result is None:
@@ -183,7 +185,9 @@ class RunDelivery:
         return wanted.withdrawn(run.data.metrics, state, result)
 
     def _keep_one(self, runs: list[Any], known: str) -> Any:
-        """The known one of several runs for the same thing, or the first; others are deleted."""
+        """Of several runs for the same thing, keep the one with the id `known`, or else the first,
+        and delete the others.
+        """
         keep = next((r for r in runs if r.info.run_id == known), runs[0] if runs else None)
         for run in runs:
             if run is not keep:
@@ -215,7 +219,7 @@ class RunDelivery:
 
         def deliver(trial: TrialRecord) -> None:
             if broken.is_set():
-                return  # the store doesn't answer: no use in asking it for every trial
+                return  # the store doesn't answer: do not ask it again for every trial
             try:
                 self._deliver_or_note(trial, state)
             except BaseException:
@@ -227,7 +231,7 @@ class RunDelivery:
                 future.result()
 
     def _deliver_or_note(self, trial: TrialRecord, state: RunState) -> None:
-        """Deliver one trial; what the store refuses for good holds up no other trial."""
+        """Deliver one trial; a trial that the store refuses for good does not hold up others."""
         try:
             self._deliver_trial(trial, state)
         except Exception as error:
@@ -240,7 +244,7 @@ class RunDelivery:
         child = self.done.children.get(trial.id)
         tags, name = wanted.trial_tags(trial, state), trial.title
         if child is not None and child.attempt != trial.attempt:
-            # The trial ran again: MLflow can't take values back, so its run is made again.
+            # The trial ran again: MLflow can't delete values, so its run is replaced by a new one.
             self.client.delete_run(child.run_id)
             with self._lock:
                 del self.done.children[trial.id]
@@ -260,7 +264,7 @@ class RunDelivery:
             child.name = name
         rows, ended = len(trial.rows), trial.finished
         points = wanted.trial_points(trial, child.rows)
-        # All the parameters go with the first values, as one batch.
+        # All parameters are sent with the first values, in one batch.
         params = wanted.trial_params(trial) if child.rows == 0 else {}
         if ended:
             points += wanted.trial_results(trial)
@@ -298,7 +302,7 @@ class RunDelivery:
         self.done.parent_sent = said
 
     def _deliver_around(self, state: RunState) -> None:
-        """The experiment's tags, which say how its page opens, and the data as data sets."""
+        """Deliver the experiment's tags, which decide how its page opens, and the data sets."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         done = self.done
@@ -322,12 +326,12 @@ class RunDelivery:
         done.around_sent = said
 
     def _files(self, run_id: str) -> dict[str, int]:
-        """Names and sizes of the files at the top of a run's artifacts."""
+        """Names and sizes (bytes) of the files at the top level of a run's artifacts."""
         found = self.client.list_artifacts(run_id)
         return {file.path: int(file.file_size or 0) for file in found if not file.is_dir}
 
     def _forget_lost_files(self) -> None:
-        """Files may have been deleted since they were sent, past MLflow or by its clean-up."""
+        """Forget files that were deleted since they were sent, by its clean-up or past MLflow."""
         done = self.done
         if done.artifacts:
             there = self._files(done.run_id)
@@ -347,7 +351,7 @@ class RunDelivery:
                 self._save()
 
     def _changed_artifacts(self, state: RunState) -> dict[str, tuple[Path, list[Any]]]:
-        """Files with another size or time than when they were sent."""
+        """Files whose size or time has changed since they were sent, by name."""
         changed = {}
         for name, path in wanted.artifacts(self.run_dir, state).items():
             stat = path.stat()
@@ -365,7 +369,7 @@ class RunDelivery:
             self._save()
 
     def _deliver_tables(self, state: RunState) -> None:
-        """Tables that differ from those that were sent, such as all that earlier versions sent."""
+        """Deliver tables that differ from what was sent, as do all that earlier versions sent."""
         for name, content in wanted.tables(state).items():
             mark = [len(content.encode()), digest(content)]
             if self.done.artifacts.get(name) != mark:
@@ -382,7 +386,7 @@ class RunDelivery:
         params: dict[str, str],
         tags: dict[str, str],
     ) -> None:
-        """`log_batch`, in as many calls as its limits ask for."""
+        """`log_batch`, in as many calls as its limits require."""
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(p.key, p.value, p.time, p.step) for p in points]
@@ -405,7 +409,9 @@ class RunDelivery:
 
 
 def _as_remembered(child: Child, run: Any, trial: TrialRecord | None) -> bool:
-    """Whether a store (put back from a backup, say) has the last values that `child` counts."""
+    """Whether the store has the last values that `child` counts; one that was restored from a
+    backup may not.
+    """
     if trial is None or child.attempt != trial.attempt:
         return True
     if child.ended and run.info.status != wanted.CHILD_STATUS[trial.state]:

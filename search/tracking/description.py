@@ -1,4 +1,4 @@
-"""What stands on the page of a search in MLflow, as markdown: verdict, table, where to go next."""
+"""The text on the page of a search in MLflow, in Markdown: verdict, table, where to go next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTE_TAG = "mlflow.note.content"
 
 
 def description(state: RunState, result: RunResult | None, page: Page) -> str:
-    """The description of a search; of one that runs, what is searched."""
+    """The description of a search; while it runs (result: None), of what is searched."""
     lines = ["The search is running." if result is None else headline(result), ""]
     if result is not None and not result.is_table:
         lines += _table(state, result)
@@ -26,7 +26,7 @@ def description(state: RunState, result: RunResult | None, page: Page) -> str:
 
 
 def _table(state: RunState, result: RunResult) -> list[str]:
-    """The winner among its rivals on the test items, best first."""
+    """A table of the winner and its rivals on the test items, best first."""
     if result.test is None:
         return []
     winner = wanted.winner_name(state, result) or result.best_trial or "winner"

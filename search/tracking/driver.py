@@ -1,8 +1,8 @@
 """The driver's side of MLflow: start the courier, ask how far it is, say goodbye.
 
-The driver never imports mlflow, never waits for a store and never fails because of one: it
-writes the journal, and the courier (a process of its own) delivers it. What did not arrive by
-the end stays in the run folder for `run_search.py sync RUN`, or for the next run.
+The driver never imports mlflow, never waits for a store and never fails because of one: it writes
+the journal, and the courier (a process of its own) delivers it. What has not arrived by the end
+stays in the run folder for `run_search.py sync RUN`, or for the next run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Tracker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the courier; it ends by itself when this process does."""
+        """Start the courier; it ends on its own when this process does."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
@@ -81,14 +81,14 @@ class Tracker:
         seconds = self.last_effort_s if deadline_s is None else deadline_s
         end = time.monotonic() + seconds
         if not self._alive() and not self._delivered():
-            self.start()  # somebody killed it
+            self.start()  # it was killed by someone
         if self._finish(seconds) and not self._delivered():
-            self.start()  # it was killed just now, and did not look dead yet
+            self.start()  # it was killed just now, and did not look dead before
             self._finish(max(0.0, end - time.monotonic()))
         return self.status()
 
     def _finish(self, seconds: float) -> bool:
-        """Let the courier end within `seconds`; whether a signal of somebody else ended it."""
+        """Let the courier end within `seconds`; returns whether a signal of others ended it."""
         process, self._process = self._process, None
         if process is None:
             return False
@@ -108,7 +108,7 @@ class Tracker:
 
     def _say(self, word: str) -> None:
         if self._process is not None and self._process.stdin is not None:
-            with suppress(OSError, ValueError):  # it is dead: close() sees to that
+            with suppress(OSError, ValueError):  # it is dead: `close` will deal with that
                 self._process.stdin.write(word.encode() + b"\n")
                 self._process.stdin.flush()
 
@@ -128,7 +128,8 @@ def sync(
 ) -> DeliveryStatus:
     """Deliver what MLflow lacks of a run; gives up after `patience_s` seconds without progress.
 
-    `uri` None: where the run's records went so far. A store that was never given takes all.
+    uri: the store; None: the one that the run's records went to so far. A store that has nothing of
+    the run yet gets all of it.
     """
     run_dir = Path(run_dir).resolve()
     uri = check_tracking_uri(uri or known_uri(run_dir))
@@ -141,15 +142,17 @@ def sync(
     process = _courier(run_dir, uri, more)
     if process is not None:
         assert process.stdin is not None
-        with process.stdin:  # closed, it ends the courier, as our death does
+        with process.stdin:  # closing it ends the courier, as the end of this process does
             process.wait()
         process.wait()
     return delivery_status(run_dir, uri)
 
 
 def _courier(run_dir: Path, uri: str, more: list[str]) -> subprocess.Popen[bytes] | None:
-    """A courier process: away from the terminal's Ctrl-C, its chatter in courier.log."""
-    # -P: the current folder, which may be anything, is not searched for modules.
+    """A courier process, out of reach of the terminal's Ctrl-C, with its output in courier.log;
+    None where it cannot start.
+    """
+    # -P: modules are not looked up in the current folder, which may be any.
     courier = [sys.executable, "-P", "-m", "search.tracking.courier", str(run_dir)]
     courier += ["--experiment", EXPERIMENT, *more]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC

@@ -25,7 +25,9 @@ from search.words import hide_password
 
 @dataclass
 class Child:
-    """What MLflow has of a trial: rows delivered of which attempt, its end, traceback and name."""
+    """What MLflow has of a trial. rows: how many epochs of `attempt` were delivered. ended,
+    traceback: whether these were. name: of its run.
+    """
 
     run_id: str
     attempt: int
@@ -39,9 +41,9 @@ class Child:
 class Registration:
     """The version of a run's model in MLflow's registry, as it was when it was registered.
 
-    digest: of the weights, hex digits. name, version: of the registered model; its number there.
-    leads: whether it became the champion; why: one line on that, empty where a version of the code
-    that did not say it registered the model. may_lead: whether a person may make it the champion.
+    digest: of the weights, hex digits. name: of the registered model. version: its number there.
+    leads: whether it became the champion. why: the reason, in one line; empty where an earlier
+    version of the code registered the model. may_lead: whether the user may make it the champion.
     """
 
     digest: str
@@ -53,21 +55,19 @@ class Registration:
 
     @staticmethod
     def read(stored: Sequence[Any]) -> Registration | None:
-        """What `stored` wrote, now or in an earlier version of the code, which said less; None
-        where nothing was registered. Raises TypeError for anything else.
+        """Read the values that `stored` wrote, now or, with fewer of them, in an earlier version of
+        the code; None where nothing was registered. Raises TypeError for anything else.
         """
         return Registration(*stored) if stored else None
 
     @property
     def stored(self) -> list[str | bool]:
-        """The values in the order in which delivery.json has always had them."""
+        """The values, in the order that delivery.json has always had."""
         return [self.digest, self.name, self.version, self.leads, self.why, self.may_lead]
 
 
 def is_whole(child: Child | None, trial: TrialRecord) -> bool:
-    """Whether MLflow has all of a trial so far; of one that never began there is nothing to
-    have.
-    """
+    """Whether MLflow has all of a trial so far; a trial that never began has nothing to deliver."""
     if trial.attempt == 0:
         return True
     return child is not None and (child.attempt, child.rows, child.ended, child.name) == (
@@ -80,7 +80,10 @@ def is_whole(child: Child | None, trial: TrialRecord) -> bool:
 
 @dataclass
 class Delivered:
-    """The content of delivery.json. `offset`: bytes of the journal that arrived in full."""
+    """The content of delivery.json. uri, experiment: of the store. offset: bytes of the journal
+    that have arrived completely. complete: whether all of a finished run has. error: why the last
+    pass failed. problems: by trial or part, what the store refused for good.
+    """
 
     uri: str
     experiment: str
@@ -93,16 +96,16 @@ class Delivered:
     complete: bool = False
     error: str | None = None
     children: dict[str, Child] = field(default_factory=dict)
-    # name -> size, mtime, digest; of a table, which is no file here, size and digest
+    # by name: size, time and digest of a file, or size and digest of a table, which is not a file
     artifacts: dict[str, list[Any]] = field(default_factory=dict)
     model: Registration | None = None  # None where none is registered
     problems: dict[str, str] = field(default_factory=dict)
     time: float = 0.0
-    refused: dict[str, str] = field(default_factory=dict)  # another store: why it has nothing
+    refused: dict[str, str] = field(default_factory=dict)  # by other store, why it has nothing
 
     @staticmethod
     def load(run_dir: Path, uri: str, experiment: str) -> Delivered:
-        """Read delivery.json; a fresh one where it is missing, damaged or of another store."""
+        """Read delivery.json; a new one where it is missing, damaged or about another store."""
         loaded = Delivered.read(run_dir)
         if loaded is None or (loaded.uri, loaded.experiment) != (uri, experiment):
             return Delivered(uri, experiment)
@@ -110,7 +113,7 @@ class Delivered:
 
     @staticmethod
     def read(run_dir: Path) -> Delivered | None:
-        """Read delivery.json, of whatever store; None where it is missing or damaged."""
+        """Read delivery.json, whatever store it is about; None where it is missing or damaged."""
         try:
             values = json.loads((run_dir / DELIVERY).read_bytes())
             values["children"] = {k: Child(**v) for k, v in values["children"].items()}
@@ -120,7 +123,7 @@ class Delivered:
             return None
 
     def registered(self, run_dir: Path) -> str | None:
-        """A line on the version in MLflow's registry: whether it leads, and why."""
+        """A line on the version in MLflow's registry: whether it is the champion, and why."""
         model = self.model
         if model is None or not model.why:
             return None
@@ -130,7 +133,7 @@ class Delivered:
         return f"{line}; to make it the champion: {command('sync', run_dir, '--champion')}"
 
     def lacking(self, state: RunState) -> list[str]:
-        """Ids of the trials that MLflow does not have in full."""
+        """The ids of the trials that MLflow does not have completely."""
         return [
             t.id
             for t in state.in_order()
@@ -138,9 +141,10 @@ class Delivered:
         ]
 
     def save(self, run_dir: Path) -> None:
-        """Replace delivery.json. Not synced: what a power cut takes is found again by tags.
+        """Replace delivery.json, without waiting for the disk: what a power cut takes is found
+        again by its tags.
 
-        Where nothing has arrived in this store, what another one has stays known.
+        As long as nothing has arrived in this store, the memory of another one is kept.
         """
         kept = self if self.run_id else self._of_another_store(run_dir) or self
         kept.time = time.time()
@@ -149,7 +153,7 @@ class Delivered:
         replace_content(run_dir / DELIVERY, content, durable=False)
 
     def _of_another_store(self, run_dir: Path) -> Delivered | None:
-        """The memory of a store that has the run, with why this one does not."""
+        """The memory of another store, which has the run, with the reason why this one does not."""
         known = Delivered.read(run_dir)
         if known is None or not known.run_id or known.uri == self.uri:
             return None
@@ -159,9 +163,9 @@ class Delivered:
 
 @dataclass(frozen=True)
 class DeliveryStatus:
-    """How much of a run MLflow has. `pending`: trials (and the search itself) not there in full.
-
-    `trials`: how many trials of the run have begun. `registered`: a line on its model.
+    """How much of a run MLflow has. pending: trials, and the search itself, that it does not have
+    completely. reason: why, if known. trials: how many trials of the run have begun. registered: a
+    line on its model.
     """
 
     delivered: bool
@@ -181,7 +185,7 @@ class DeliveryStatus:
             return f"MLflow has everything ({where})"
         why = f" ({hide_password(self.reason)})" if self.reason else ""
         return (
-            f"MLflow lacks {self.lacks()}{why}; it is kept, and the next run delivers it, "
+            f"MLflow lacks {self.lacks()}{why}; nothing is lost: the next run delivers it, "
             f"or: {command('sync', self.run_dir)}"
         )
 
@@ -195,12 +199,12 @@ class DeliveryStatus:
 
 
 def is_delivered(run_dir: Path, uri: str) -> bool:
-    """Whether MLflow has all that the journal says, as far as delivery.json knows."""
+    """Whether MLflow has everything in the journal, as far as delivery.json knows."""
     return _is_delivered(run_dir, _memory(run_dir, uri))
 
 
 def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
-    """What delivery.json says, compared with the journal."""
+    """How much of the journal was delivered, by delivery.json."""
     record = _memory(run_dir, uri)
     delivered = _is_delivered(run_dir, record)
     state = read_state(run_dir / JOURNAL)
@@ -219,7 +223,7 @@ def delivery_status(run_dir: Path, uri: str) -> DeliveryStatus:
 
 
 def _memory(run_dir: Path, uri: str) -> Delivered:
-    """What was delivered to this store; nothing where delivery.json is of another, or missing."""
+    """What was delivered to this store: nothing if delivery.json is about another, or missing."""
 
     record = Delivered.read(run_dir)
     if record is not None and record.uri == uri:
@@ -237,9 +241,9 @@ def _is_delivered(run_dir: Path, record: Delivered) -> bool:
 
 
 def known_uri(run_dir: Path) -> str:
-    """The store that a run's records went to; while none have arrived, the one meant for them.
+    """The store that a run's records went to, or if none have arrived yet, the one meant for them.
 
-    The local store is that of the project where the run is now, not where it was then.
+    The local store is the one of the project where the run is now, not where it was before.
     """
     settings = known_settings(read_state(run_dir / JOURNAL))
     used = meant = None if settings is None else settings.tracking_uri
@@ -249,6 +253,6 @@ def known_uri(run_dir: Path) -> str:
     if used is None or is_local_default(used):
         return default_tracking_uri()
     file = sqlite_file(used)
-    # Meant for the local store, and sent to the one of the project that this is a copy of.
+    # They were meant for the local store, and sent to that of the project that this is a copy of.
     copied = meant is None and file is not None and str(file).endswith(_STORE)
     return default_tracking_uri() if copied else used

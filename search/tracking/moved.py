@@ -1,6 +1,6 @@
 """A local store that was moved, or copied, with its project: its artifacts still lie beside it.
 
-MLflow keeps the place of every artifact in full, and would keep writing to the old one.
+MLflow stores the full path of every artifact, and would keep writing to the old place.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ PLACES = (
 
 
 def bring_along(file: Path, root: str, experiment: str) -> bool:
-    """Let the store in `file` find its artifacts under `root`, a file URI; whether it had moved.
+    """Let the store in `file` find its artifacts under `root`, a file URI; returns whether it had
+    moved.
 
-    Where the old place is still there and nothing lies at the new one, only the database was
-    moved, and the old place stays.
+    If the old place still exists and there is nothing at the new one, only the database was moved,
+    and the old place is kept.
     """
     with closing(sqlite3.connect(file, timeout=20.0)) as connection, connection:
         tables = {r[0] for r in connection.execute("select name from sqlite_master")}
         if "experiments" not in tables:
-            return False  # no database of MLflow: opening it says so
+            return False  # not a database of MLflow: opening it will raise
         query = "select artifact_location from experiments where name = ?"
         found = connection.execute(query, (experiment,)).fetchone()
         old = found[0] if found is not None else None

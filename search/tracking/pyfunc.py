@@ -1,9 +1,9 @@
-"""The winner as an MLflow pyfunc: users, or what they like, in; recommended item ids out.
+"""The winner as an MLflow pyfunc: users, or what they like, go in; recommended item ids come out.
 
 MLflow copies this file, and the package `recsys` as it is now, beside the model and runs them when
-the model is loaded (models from code). So every model of the registry is served by its own code and
-ranked as in the submission, and no pickled code is in it: a model reads its weights without
-pickle, ids are JSON, seen items are plain arrays.
+the model is loaded (models from code). So every model in the registry is served by its own code,
+ranks as in the submission, and contains no pickled code: weights are read without pickle, ids are
+JSON, seen items are plain arrays.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from recsys.models.saved import load_config, load_model
 from recsys.receivers import texts
 
 COLUMNS = ("user_id", "items", "similar_to")
-UNKNOWN = "unknown"  # the source of a row that asks for items near one that nobody knows
-NOT_ASKED, STRANGE = -1, -2  # in place of an item that others shall be near
+UNKNOWN = "unknown"  # the source of a row that asks for items near an unknown item
+NOT_ASKED, STRANGE = -1, -2  # in place of the item in `similar_to`: none is given, it is unknown
 K = 50
 
 refused: Callable[[str], MlflowException] = MlflowException.invalid_parameter_value  # HTTP 400
 
 
 class ServedRecommender(PythonModel):
-    """The best items for each row: of a user, of what somebody likes, or near an item."""
+    """The best items for each row: for a user, for what somebody likes, or near an item."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the model, its ids and its seen items: what MLflow calls when it loads a model."""
+        """Read the model, its ids and its seen items; MLflow calls this when it loads a model."""
         folder = Path(context.artifacts["model"])
         known = load_catalogue(folder)
         self.item_ids = known.item_ids
@@ -52,24 +52,24 @@ class ServedRecommender(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """One row for each row of `model_input`, whatever is in it.
+        """One row of answers for each row of `model_input`.
 
         model_input: `similar_to`, an item, asks for items near it; `items`, a list, is what
-        somebody likes, alone or with the history of a known `user_id`; `user_id` alone is a known
-        user. Rows may differ in what they have.
+        somebody likes, alone or together with the history of a known `user_id`; `user_id` alone is
+        a known user. Rows may differ in which of these they have.
 
-        params: `k` places, 1 or more; `exclude_seen`: leave out a known user's history and the
-        row's `items`; `candidates`: recommend only these ids, which may be none at all (left out,
-        or [None]: every item); `exclude`: and never these.
+        params: `k`: how many items, at least 1; `exclude_seen`: leave out a known user's history
+        and the row's `items`; `candidates`: recommend only these ids, possibly none (not given, or
+        [None]: every item); `exclude`: never recommend these.
 
         Returns `item_ids` and `scores`, best first; `source`, how the row was answered: `model`,
-        `items`, `similar`, `popular` where nothing is known of somebody, `unknown` (and no items)
-        where nothing is known of the item in `similar_to`; `unknown_items`, those ids of the row
-        that the model has never seen, which are ignored; `unknown_candidates` and
-        `unknown_exclude`, how many ids of these params it has never seen, where they are given.
+        `items`, `similar`, `popular` where nothing is known of the user, `unknown` (and no items)
+        where nothing is known of the item in `similar_to`; `unknown_items`, the ids of the row that
+        the model has never seen, which are ignored; `unknown_candidates` and `unknown_exclude`, how
+        many ids of these params it has never seen, where they are given.
 
-        Raises MlflowException, a 400 over HTTP, for what can't be meant: a row with `similar_to`
-        and somebody beside it, a cell that is no id, a `k` that is no whole number from 1.
+        Raises MlflowException, a 400 over HTTP, for senseless input: a row with both `similar_to`
+        and a user, a cell that is not an id, a `k` that is not a whole number of at least 1.
         """
         if not any(name in model_input for name in COLUMNS):
             raise refused(
@@ -114,7 +114,7 @@ class ServedRecommender(PythonModel):
             if ids is not None:
                 answers[f"unknown_{name}"] = sum(one not in self.item_index for one in ids)
         if "user_id" in model_input:
-            # JSON has no NaN
+            # None, since JSON has no NaN
             own = [None if _text(one) is None else one for one in model_input["user_id"].tolist()]
             answers = {"user_id": pd.Series(own, dtype=object), **answers}
         return pd.DataFrame(answers)
@@ -122,8 +122,8 @@ class ServedRecommender(PythonModel):
     def _wishes(
         self, model_input: pd.DataFrame
     ) -> tuple[NDArray[np.int64], list[list[int]], list[list[str]]]:
-        """Of each row: the item that others shall be near, NOT_ASKED for none, STRANGE for one that
-        the model does not know; items liked; ids unknown.
+        """For each row: the item in `similar_to`, NOT_ASKED where there is none, STRANGE where the
+        model does not know it; the items liked; and the unknown ids.
         """
         near, likes, unknown = [], [], []
         columns = (
@@ -160,7 +160,7 @@ class ServedRecommender(PythonModel):
 
 
 def _places(k: Any) -> int:
-    """How many items a row gets."""
+    """How many items a row gets. Raises MlflowException where k is not such a number."""
     whole = isinstance(k, int | np.integer) or (isinstance(k, float) and k.is_integer())
     if isinstance(k, bool) or not whole or k < 1:
         raise refused(f"k: expected a whole number from 1, got {k!r}")
@@ -168,7 +168,7 @@ def _places(k: Any) -> int:
 
 
 def _named(params: dict[str, Any], name: str) -> list[str] | None:
-    """The different ids of a param; None where it is not given, which to MLflow is [None]."""
+    """The different ids of a param; None where it is not given, for which MLflow has [None]."""
     given = params.get(name)
     if given is None or (len(given) == 1 and given[0] is None):
         return None
@@ -181,7 +181,7 @@ def _named(params: dict[str, Any], name: str) -> list[str] | None:
 
 
 def _column(model_input: pd.DataFrame, name: str, read: Callable[[Any], Any]) -> list[Any]:
-    """The cells of a column as `read`, None for each where there is no such column."""
+    """The cells of a column, converted by `read`; None for each where there is no such column."""
     if name not in model_input:
         return [None] * len(model_input)
     found = []

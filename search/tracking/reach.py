@@ -1,6 +1,6 @@
-"""Whether a tracking server answers at an address, asked in seconds and without mlflow.
+"""Whether a tracking server answers at an address, found out within seconds and without mlflow.
 
-MLflow tries for long, and says what it heard in the words of its libraries, HTML included.
+MLflow itself keeps trying for a long time, and shows the errors of its libraries, HTML included.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from search.words import hide_password
 
 PROBE_S = 5.0
 _ASKED = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=recsearch"
-_OURS = (401, 403)  # of whom it does not know: a user and a password are MLflow's to send
+_OURS = (401, 403)  # answers of a server that asks for a user and a password, which MLflow sends
 
 
 def unreachable(uri: str, patience_s: float = PROBE_S) -> str | None:
     """Why nothing can be delivered to a server, in one line; None: it may be possible.
 
-    Also None for a store that is no server, and where only MLflow can tell (certificates, a
-    server that is overloaded or slow).
+    Also None for a store that is not a server, and where only MLflow can tell (certificates, an
+    overloaded or slow server). patience_s: seconds to wait for an answer.
     """
     if not uri.startswith(("http://", "https://")):
         return None
@@ -41,13 +41,13 @@ def unreachable(uri: str, patience_s: float = PROBE_S) -> str | None:
         if isinstance(error.reason, ssl.SSLError):
             return None
         why = getattr(error.reason, "strerror", None) or str(error.reason)
-        return f"nobody answers at {shown}: {why}"
+        return f"nothing answers at {shown}: {why}"
     except TimeoutError:
-        return None  # it took the connection: perhaps it is slow
+        return None  # it accepted the connection: perhaps it is only slow
     except (OSError, ValueError) as error:
         return f"something other than an MLflow server answers at {shown}: {error}"
     try:
         known = isinstance(json.loads(content), dict)
     except ValueError:
         known = False
-    return None if known else f"no MLflow server at {shown}: its answer is HTTP {status}"
+    return None if known else f"no MLflow server at {shown}: it answers HTTP {status}"

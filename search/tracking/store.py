@@ -23,13 +23,13 @@ from search.tracking.where import courier_environment
 from search.words import hide_password
 
 LOCK_PATIENCE_S = 2.0
-# What MLflow says of a server that is not there, and of one that is another's.
+# MLflow's words for a server that is not there, and for a server of another kind.
 _NOBODY = re.compile(r"API request to (\S+?)/api/\S* failed .*Caused by .*\] ([\w ]+)")
 _NO_MLFLOW = re.compile(r"failed with error code (\d+).*<(?:!DOCTYPE|html)", re.IGNORECASE)
 
 
 def import_mlflow(uri: str) -> Any:
-    """Import mlflow, quiet and with nothing in the environment that could mislead it."""
+    """Import mlflow, made quiet, and with nothing in the environment that could mislead it."""
     wanted = courier_environment(uri)
     for name in [n for n in os.environ if n.startswith("MLFLOW_") and n not in wanted]:
         del os.environ[name]
@@ -44,8 +44,9 @@ def import_mlflow(uri: str) -> Any:
 def create_sqlite(file: Path) -> None:
     """Create an MLflow database at `file` unless there is one.
 
-    It is made beside its place and moved there whole, under a lock: two searches that start at
-    once, or one killed within the migrations, leave no half-made schema behind.
+    It is made beside that place and moved there when complete, under a lock, so that neither two
+    searches that start at once nor one that is killed during the migrations leave a half-made
+    schema.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with locked(file.with_name(f".{file.name}.lock")):
@@ -54,7 +55,7 @@ def create_sqlite(file: Path) -> None:
         check_room(file)
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        # Always the same name: what a process killed in the middle left is removed by the next.
+        # Always the same name: the next process removes what a killed one has left.
         temp = file.with_name(f".{file.name}.new")
         temp.unlink(missing_ok=True)
         store = SqlAlchemyStore(for_mlflow(sqlite_uri(temp)), artifact_root(file))
@@ -63,7 +64,7 @@ def create_sqlite(file: Path) -> None:
 
 
 def artifact_root(file: Path) -> str:
-    """Where the artifacts of a sqlite store lie: beside its database."""
+    """Where the artifacts of a sqlite store lie, as a URI: beside its database."""
     return (file.parent / "artifacts").as_uri()
 
 
@@ -77,13 +78,12 @@ class Store:
 
     @property
     def threads(self) -> int:
-        """How many trials to deliver at once: a sqlite file has one writer, a server several."""
+        """How many trials to deliver at once: a sqlite file allows one writer, a server several."""
         return 1 if sqlite_file(self.uri) else 8
 
     def runs_of(self, uid: str) -> dict[str | None, list[Any]]:
-        """MLflow's runs of the search `uid` by trial, the oldest first; None: those of the search.
-
-        Raises what MLflow raises.
+        """MLflow's runs of the search `uid` by trial id, the oldest first; under None those of the
+        search itself. Raises what MLflow raises.
         """
         found: dict[str | None, list[Any]] = {}
         token = None
@@ -105,8 +105,8 @@ class Store:
 def open_store(uri: str, experiment: str) -> Store:
     """Connect to `uri`, creating a sqlite store and the experiment where they are missing.
 
-    Raises `ConfigError` soon where a sqlite store can't be used; MLflow would try for minutes.
-    Whatever else MLflow raises passes through.
+    Raises ConfigError at once where a sqlite store can't be used; MLflow would try for minutes.
+    Other errors of MLflow are passed on.
     """
     full = for_mlflow(with_password(uri))
     mlflow = import_mlflow(full)
@@ -133,7 +133,7 @@ def open_store(uri: str, experiment: str) -> Store:
 
 
 def _check_spelling(uri: str, file: Path) -> None:
-    """Refuse what SQLAlchemy before 2.1 would read otherwise: it takes an address literally."""
+    """Raise ConfigError for paths that SQLAlchemy before 2.1 misreads: it takes them literally."""
     from sqlalchemy.engine import make_url
 
     if make_url(uri).database != str(file):
@@ -148,33 +148,33 @@ def is_final(error: Exception) -> bool:
     code = getattr(error, "error_code", None)
     if is_missing(error):
         return False
-    # A database that is locked or gone is reported as BAD_REQUEST by some calls.
+    # Some calls report a database that is locked or gone as BAD_REQUEST.
     if "OperationalError" in str(error) or "database is locked" in str(error):
         return False
     return code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "FEATURE_DISABLED")
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether something is no longer there: it was deleted in the UI, or this is another store."""
+    """Whether something no longer exists: it was deleted in the UI, or this is another store."""
     if "Current state is deleted" in str(error):
         return True
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
 def short(error: Exception) -> str:
-    """An exception in one line of bearable length, without a password."""
+    """An exception in one line of limited length, without a password."""
     words = hide_password(" ".join(str(error).split()))
     if isinstance(error, UserError):
         return words  # written for a person
     if "database is locked" in words:
         return "another program has locked the database"
     if (nobody := _NOBODY.search(words)) is not None:
-        return f"nobody answers at {nobody[1]}: {nobody[2]}"
+        return f"nothing answers at {nobody[1]}: {nobody[2]}"
     if (other := _NO_MLFLOW.search(words)) is not None:
-        return f"no MLflow server: its answer is HTTP {other[1]}"
+        return f"no MLflow server: it answers HTTP {other[1]}"
     return f"{type(error).__name__}: {words}"[:400]
 
 
 def scratch(run_dir: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder inside the run folder, where there is room for a model."""
+    """A temporary folder inside the run folder, whose disk has room for a model."""
     return tempfile.TemporaryDirectory(prefix=".mlflow-", dir=run_dir)

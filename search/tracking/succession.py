@@ -1,5 +1,5 @@
-"""Whether a new model becomes the champion: compared with it user by user where both were tested on
-the same items (ADR 54).
+"""Whether a new model becomes the champion: it is compared with the champion user by user, if both
+were tested on the same items (ADR 54).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from search.tracking.store import is_missing, scratch
 from search.words import number
 
 ALIAS = "champion"
-# Where these are equal, in tags and parameters of two runs, so are their test items and metric.
+# Two runs in which these tags and parameters are equal have the same test items and metric.
 _TAGS, _PARAMS = ("metric", "split_digest"), ("data_digest", "ids_digest")
 
 
 @dataclass(frozen=True)
 class Succession:
-    """Whether a version leads, and why. open: whether a person may decide otherwise."""
+    """Whether a version becomes the champion, and why. open: whether the user may overrule it."""
 
     leads: bool
     why: str
@@ -37,19 +37,21 @@ class Succession:
 
 
 def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succession:
-    """What becomes of the alias when a version of this run is registered under `name`.
+    """Whether a version of this run, registered under `name`, becomes the champion.
 
-    A run that was trained again was compared when it was made; one that ended before the champion's
-    (synced late) never leads. Raises what the store raises: no answer moves no alias.
+    A refit was compared when it was made. A run that ended before the champion's (it was synced
+    late) never becomes the champion. Raises what the store raises: without its answer the champion
+    stays.
     """
     if wanted.won_by_leak(state, wanted.known_result(run_dir)):
-        return Succession(False, "no champion, for it was chosen knowing held-out items")
+        why = "not made champion: it was chosen with knowledge of held-out items"
+        return Succession(False, why)
     number_there = client.get_registered_model(name).aliases.get(ALIAS)
     if number_there is None:
         return Succession(True, "it became the champion")
     current = client.get_model_version(name, number_there)
     uid = current.tags.get(wanted.UID_TAG)
-    if uid == state.uid:  # of an extended search, whose files it replaces
+    if uid == state.uid:  # the search was extended: this version replaces its earlier one
         return Succession(True, "it became the champion")
     who = f"version {number_there}"
     if (of := refit_of(state)) is not None:
@@ -60,22 +62,22 @@ def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succes
 
 
 def _of_refit(of: RefitOf, current: bool, who: str) -> Succession:
-    """The verdict of a refit counts against the model that it was compared with."""
+    """The verdict for a refit, which holds only against the model that it was compared with."""
     if not current:
-        why = f"the champion is another one than the model of {of.run}, and stayed"
+        why = f"the champion stayed, since it is not the model of {of.run}"
     elif of.comparison is None:
-        why = "the champion stayed, for nothing could be compared"
+        why = "the champion stayed, since nothing could be compared"
     elif of.stands:
         return Succession(True, "it became the champion")
     else:
         lost = of.comparison.proven and (of.comparison.gain or 0.0) < 0
         shown = "worse than" if lost else "not shown to be as good as"
-        why = f"the champion stayed, for this model is {shown} that of {of.run} on the same items"
+        why = f"the champion stayed: this model is {shown} that of {of.run} on the same items"
     return Succession(False, f"{why} ({who})", True)
 
 
 def _of_search(client: Any, current: Any, run_dir: Path, state: RunState) -> Succession:
-    """The winner of a search against the champion, where they can be compared."""
+    """The verdict for the winner of a search against the champion, if they can be compared."""
     run = _run(client, current.run_id)
     shown = (run.data.tags.get("run") if run is not None else None) or current.run_id
     who = f"version {current.version}, of run {shown}"
@@ -84,13 +86,16 @@ def _of_search(client: Any, current: Any, run_dir: Path, state: RunState) -> Suc
         why = _apart(run.data.tags, run.data.params, run_dir, state)
         other = None if why else _values(client, run, run_dir)
     if why or mine is None or other is None or not np.array_equal(mine.users, other.users):
-        why = why or "there are no values of the same users"
+        why = why or "there are no values for the same users"
         return Succession(True, f"it became the champion, not compared with {who}: {why}")
     return judged(mine, other, who, state.run.metric or "the metric")
 
 
 def judged(mine: UserValues, other: UserValues, who: str, metric: str) -> Succession:
-    """The paired comparison with the champion, on the same users, and what follows."""
+    """The verdict by a paired comparison with the champion, on the same users.
+
+    mine, other: values of the new model and of the champion. who: the champion, for the words.
+    """
     compared = compare_paired(mine.values, other.values, np.random.default_rng(0))
     value, before = float(mine.values.mean()), float(other.values.mean())
     leads = succeeds(comparison("champion", compared, "the champion", "the new model"), before)
@@ -105,8 +110,9 @@ def judged(mine: UserValues, other: UserValues, who: str, metric: str) -> Succes
 def _apart(
     tags: Mapping[str, str], params: Mapping[str, str], run_dir: Path, state: RunState
 ) -> str:
-    """Why the tests of the champion's run and of this one are of different items; '' if they are
-    not."""
+    """Why the champion's run and this one were tested on different items or metrics; '' if they
+    were not. tags, params: of the champion's run.
+    """
     mine_tags = wanted.run_tags(state, wanted.known_result(run_dir))
     mine_params = wanted.run_params(state)
     if any(tags.get(key) != mine_tags.get(key) for key in _TAGS) or "split_digest" not in tags:
@@ -117,7 +123,7 @@ def _apart(
 
 
 def _run(client: Any, run_id: str) -> Any:
-    """A run in MLflow; None where it is no longer there."""
+    """A run in MLflow; None where it no longer exists."""
     try:
         return client.get_run(run_id)
     except Exception as error:
@@ -127,7 +133,9 @@ def _run(client: Any, run_id: str) -> Any:
 
 
 def _values(client: Any, run: Any, run_dir: Path) -> UserValues | None:
-    """The champion's values: as they were sent with its run, or in its folder beside this one."""
+    """The champion's values, as sent with its run, or from its folder beside this one; None where
+    there are none.
+    """
     run_id = run.info.run_id
     if any(file.path == TEST_VALUES for file in client.list_artifacts(run_id)):
         with scratch(run_dir) as temp:

@@ -1,7 +1,7 @@
-"""The MLflow UI on a store, bound to this machine unless asked otherwise.
+"""The MLflow UI on a store, reachable only from this machine unless asked otherwise.
 
-The server ends with this process, whatever the end: Ctrl-C is exit code 0 (it is how the UI is
-closed), SIGTERM 143, SIGHUP 129, and after `kill -9` the guard ends it.
+The server ends with this process, however that ends: Ctrl-C, the normal way to close the UI, gives
+exit code 0, SIGTERM 143, SIGHUP 129, and after `kill -9` the guard ends the server.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from search.tracking.views import SEARCHES, Page, view_address
 from search.tracking.where import check_tracking_uri, courier_environment, default_tracking_uri
 
 LOCK_PATIENCE_S = 5.0
-END_PATIENCE_S = 5.0  # for answers that the server is still giving
+END_PATIENCE_S = 5.0  # for requests that the server is still answering
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where the server listens. `host`: as asked for; `address`: the numeric one of it."""
+    """Where the server listens. host: as asked for. address: its numeric address."""
 
     host: str
     address: str
@@ -47,7 +47,7 @@ class Listening:
 
     @property
     def everywhere(self) -> bool:
-        """Whether that is every address of this machine."""
+        """Whether it listens on every address of this machine."""
         return ipaddress.ip_address(self.address).is_unspecified
 
     @property
@@ -56,19 +56,19 @@ class Listening:
         return not ipaddress.ip_address(self.address).is_loopback
 
     def probe(self) -> tuple[str, int]:
-        """An address at which this process reaches the server."""
+        """Address and port at which this process reaches the server."""
         if self.everywhere:
             return ("::1" if ":" in self.address else "127.0.0.1"), self.port
         return self.address, self.port
 
     def url(self) -> str:
-        """An address that can be opened in a browser: of this machine by its name."""
+        """An address to open in a browser, with the name of this machine if others can reach it."""
         name = _own_name() if self.everywhere else self.host
         return f"http://{_bracketed(name)}:{self.port}"
 
 
 def find_place(host: str, port: int) -> Listening:
-    """Where a server can listen at `host`:`port`; raises `ConfigError` where it can't."""
+    """Where a server listens for `host`:`port`. Raises ConfigError where none can."""
     if not 1 <= port <= 65535:
         raise ConfigError(f"--port {port}: expected a number from 1 to 65535")
     try:
@@ -76,11 +76,11 @@ def find_place(host: str, port: int) -> Listening:
             host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError):
-        raise ConfigError(f"--host {host}: no such address of this machine") from None
-    # Of a name with several addresses the IPv4 one, as browsers and the server do.
+        raise ConfigError(f"--host {host}: this machine has no such address") from None
+    # If a name has several addresses, the IPv4 one, as browsers and the server do.
     family, kind, proto, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     with socket.socket(family, kind, proto) as probe:
-        # As a server would: a port in TIME_WAIT is free.
+        # As a server does: a port in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
@@ -93,19 +93,19 @@ def _refusal(error: OSError, host: str, port: int) -> str:
     if isinstance(error, PermissionError):
         return f"--port {port}: not allowed (below 1024): choose another"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"--host {host}: no address of this machine; 0.0.0.0 stands for all it has"
+        return f"--host {host}: not an address of this machine; 0.0.0.0 stands for all it has"
     other = f"choose another, e.g. --port {min(port + 1, 65535)}"
     return f"--port {port}: in use on {host} ({error.strerror}): {other}"
 
 
 def _own_name() -> str:
-    """This machine's name, or its address where nobody knows the name."""
+    """This machine's name, or its address if the name cannot be resolved."""
     name = socket.gethostname()
     with suppress(OSError):
         socket.getaddrinfo(name, None)
         return name
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # nothing is sent: this asks for the way out
+        probe.connect(("192.0.2.1", 9))  # sends nothing: it only shows which address is used
         return str(probe.getsockname()[0])
     return "127.0.0.1"
 
@@ -119,10 +119,10 @@ def _bracketed(host: str) -> str:
 
 
 def server_command(uri: str, host: str, port: int) -> list[str]:
-    """The command of an MLflow server on the sqlite store `uri`, to be run in its folder."""
+    """The command of an MLflow server on the sqlite store `uri`, to run in the store's folder."""
     file = sqlite_file(uri)
     assert file is not None
-    # By its name alone: MLflow would make the folders of an address in which % is spelled %25.
+    # Only by the file's name: from an address with %25, MLflow would make folders of that name.
     return [
         *(sys.executable, "-P", "-m", "search.tracking.ui_server", "server"),
         *("--backend-store-uri", sqlite_uri(type(file)(file.name))),
@@ -134,15 +134,15 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
 def visitors(place: Listening) -> list[str]:
     """Options of the server that say under which names it may be visited.
 
-    MLflow accepts localhost and private addresses only, so that no foreign page can point its own
+    MLflow accepts only localhost and private addresses, so that no foreign page can point its own
     name at this machine (DNS rebinding). A server for other machines is visited under names that
-    this one can't know, so any name is accepted there; pages under such a name and this port may
-    change something, pages from elsewhere still may not.
+    are not known here, so any name is accepted; pages under such a name and this port may change
+    something, pages from elsewhere still may not.
     """
     if place.host in _LOCAL:
         return []
     if place.outside:
-        # Browsers leave the port 80 out, and http://* would be everybody.
+        # Browsers omit the port 80, and http://* would allow every page.
         pages = f"http://*:{place.port}" if place.port != 80 else place.url().removesuffix(":80")
         return ["--allowed-hosts", "*", "--cors-allowed-origins", pages]
     names = dict.fromkeys(map(_bracketed, (place.host, place.address, "localhost", "127.0.0.1")))
@@ -152,7 +152,7 @@ def visitors(place: Listening) -> list[str]:
 
 
 def server_environment(uri: str) -> dict[str, str]:
-    """Without the server's job runner: eight processes that serve nothing of ours."""
+    """The server's environment, without its job runner: eight processes that nothing here needs."""
     more = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONSAFEPATH": "1"}
     return courier_environment(uri) | more
 
@@ -165,11 +165,12 @@ def serve(
 ) -> int:
     """Run the UI until a signal ends it; returns the exit code.
 
-    uri: the store, by default the local one or that of the run. run_dir: the run whose trials are
-    shown. Of a store on a server, which has a UI of its own, the address is printed.
+    uri: the store, by default the one of the run, or the local one. run_dir: the run whose trials
+    are shown. If the store is on a server, which has a UI of its own, only the address of that is
+    printed.
 
-    Raises `ConfigError` before it starts: for a port, a host or a store that can't be used, and
-    for a run that is not in the store.
+    Raises ConfigError before it starts: for a port, a host or a store that can't be used, and for a
+    run that is not in the store.
     """
     uri = check_tracking_uri(uri or (known_uri(run_dir) if run_dir else default_tracking_uri()))
     path = None if run_dir is None else run_page(run_dir, uri)
@@ -194,8 +195,8 @@ def serve(
     finally:
         if process is not None:
             _end(process)
-        guard.close(wait_s=END_PATIENCE_S)  # whatever is left: then the port is free
-    sys.stderr.write(f"the MLflow server ended by itself; the reason is in {_log_of(uri)}\n")
+        guard.close(wait_s=END_PATIENCE_S)  # ends whatever is left, so that the port is free
+    sys.stderr.write(f"the MLflow server ended unexpectedly; the reason is in {_log_of(uri)}\n")
     return 1
 
 
@@ -221,9 +222,9 @@ def _start(uri: str, place: Listening, guard: Guard) -> subprocess.Popen[bytes]:
 
 
 def run_page(run_dir: Path, uri: str) -> str:
-    """The page of a run's trials in its store, from the root of the server.
+    """The page of a run's trials in its store, as a path on the server.
 
-    Raises `ConfigError` where nothing of the run has arrived there.
+    Raises ConfigError where nothing of the run has arrived there.
     """
     status = delivery_status(run_dir, uri)
     if status.run_id is None or status.experiment_id is None:
@@ -238,14 +239,14 @@ def _say(place: Listening, path: str) -> None:
     sys.stdout.write(f"MLflow UI: {place.url()}/{path} (Ctrl-C ends it)\n")
     sys.stdout.write(f"as charts: {place.url()}/{path}&compareRunsMode=CHART\n")
     if place.outside:
-        sys.stdout.write("Anybody who reaches this address can read and change the runs.\n")
+        sys.stdout.write("Anyone who can reach this address can read and change the runs.\n")
     sys.stdout.flush()
 
 
 def _prepare(uri: str) -> str:
-    """Create the store the way the courier does, so that both agree where artifacts are.
+    """Create the store as the courier does, so that both agree on where artifacts are.
 
-    Returns the id of the experiment. Raises `ConfigError` where that is impossible.
+    Returns the id of the experiment. Raises ConfigError where that is impossible.
     """
     file = sqlite_file(uri)
     assert file is not None
@@ -273,7 +274,7 @@ def _answers(process: subprocess.Popen[bytes], place: Listening) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let the server end in order, with the workers it started (a session of its own)."""
+    """Let the server end properly, with the workers it started: they are a session of their own."""
     with suppress(ProcessLookupError, subprocess.TimeoutExpired):
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(END_PATIENCE_S)
@@ -283,7 +284,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class Stopped(BaseException):
-    """A signal that ends the UI."""
+    """Raised by a signal that ends the UI."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -294,8 +295,8 @@ class Stopped(BaseException):
 def signals_stop() -> Iterator[None]:
     """Within the block SIGINT, SIGTERM and SIGHUP raise `Stopped`; further ones do nothing.
 
-    SIGINT also where it was ignored (a shell does that to what it starts with `&`), since it is
-    how the UI is closed. SIGHUP stays ignored where it was: that is what `nohup` is for.
+    This holds for SIGINT even where it was ignored (as a shell does for what it starts with `&`),
+    since it closes the UI. SIGHUP stays ignored where it was: that is what `nohup` is for.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -314,6 +315,6 @@ def signals_stop() -> Iterator[None]:
     try:
         yield
     finally:
-        if not stopped:  # else they stay: closing takes seconds at most, and is guarded
+        if not stopped:  # otherwise the handlers stay: closing takes only seconds, and is guarded
             for number, handler in before.items():
                 signal.signal(number, handler)

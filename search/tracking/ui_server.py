@@ -1,7 +1,7 @@
 """The MLflow server as `ui` runs it: its pages open on model training, without its assistant.
 
-`python -m search.tracking.ui_server server ...` is `mlflow server ...` whose first page is changed:
-MLflow 3.17 keeps what its pages open with in the browser alone, and has no setting for it.
+`python -m search.tracking.ui_server server ...` is `mlflow server ...` with a changed first page:
+MLflow 3.17 keeps only in the browser what its pages open with, and has no setting for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Kept in a browser that has not chosen otherwise; the name and version of each are MLflow's.
+# Stored in a browser that has no such setting yet; names and versions are those of MLflow.
 _DEFAULTS = {
     "mlflow.workflowType_v1": "machine_learning",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
@@ -32,12 +32,12 @@ if (innerWidth < {NARROW}) new MutationObserver((_, observer) => {{
 
 
 def first_page(html: str) -> str:
-    """MLflow's page with our defaults; as it is where it has no head to put them in."""
+    """MLflow's page with our defaults; unchanged where it has no head to put them in."""
     return html.replace("<head>", _HEAD, 1)
 
 
 def create_app() -> Any:
-    """MLflow's application, whose first page is ours."""
+    """MLflow's application with our first page."""
     import mlflow.server
     from mlflow.server.fastapi_app import create_fastapi_app
     from starlette.responses import HTMLResponse

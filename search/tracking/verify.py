@@ -1,4 +1,4 @@
-"""Comparing all of a run with what MLflow has of it."""
+"""Comparing a whole run with what MLflow has of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
         return [f"the search has {len(parents)} runs, expected 1"]
     found = list(_of_search(run_dir, state, store, parents[0]))
     started = {t.id: t for t in state.in_order() if t.attempt > 0}
-    found += [f"{name}: a run of no trial" for name in runs if name not in started]
+    found += [f"{name}: a run without a trial" for name in runs if name not in started]
     for name, trial in started.items():
         if len(its := runs.get(name, [])) != 1:
             found.append(f"{name}: {len(its)} runs, expected 1")
@@ -65,7 +65,7 @@ def _of_trial(
 
 
 def _same_text(store: Store, run: Any, name: str, expected: str) -> Iterator[str]:
-    """Whether a text among a run's files is as expected."""
+    """A line if a text among a run's files is not as expected."""
     with tempfile.TemporaryDirectory() as temp:
         try:
             path = store.client.download_artifacts(run.info.run_id, name, temp)
@@ -98,7 +98,7 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             yield f"search: no data set {part.name}"
     points = wanted.run_points(state)
     for name in dict.fromkeys(p.key for p in points):
-        # A race that was run again after --extend leaves its older values in the history.
+        # A race that ran again after --extend has left its older values in the history.
         again = name.startswith("race.")
         yield from _history(store, run, [p for p in points if p.key == name], name, again)
     if ended:
@@ -144,7 +144,10 @@ def _history(
     only: str | None = None,
     more_allowed: bool = False,
 ) -> Iterator[str]:
-    """Every step of every metric, and (unless `more_allowed`) nothing else."""
+    """Lines unless a run has every step of every metric, and (unless `more_allowed`) nothing else.
+
+    points: the expected values. only: check no other metric than this.
+    """
     expected: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
     for point in points:
         expected[point.key].append((point.step, point.time, point.value))
@@ -171,9 +174,10 @@ def _equal(what: str, got: object, expected: object) -> Iterator[str]:
 
 
 def verify_delivery(run_dir: Path | str, uri: str | None = None) -> list[str]:
-    """Compare all of a run with what MLflow has; one line per difference, none if all is there.
+    """Compare a whole run with what MLflow has; one line per difference, none if all is there.
 
-    Imports mlflow into this process: for `sync --verify` and tests.
+    uri: the store; None: the one that the run went to. Imports mlflow into this process: for
+    `sync --verify` and tests.
     """
     run_dir = Path(run_dir).resolve()
     uri = check_tracking_uri(uri or known_uri(run_dir))
@@ -182,6 +186,6 @@ def verify_delivery(run_dir: Path | str, uri: str | None = None) -> list[str]:
 
 
 def make_champion(run_dir: Path | str, uri: str | None = None) -> str:
-    """Make the model of a run the champion, as `champion.crown`; imports mlflow likewise."""
+    """Make the model of a run the champion, as `champion.crown` does; also imports mlflow."""
     run_dir = Path(run_dir).resolve()
     return crown(run_dir, check_tracking_uri(uri or known_uri(run_dir)), EXPERIMENT)

@@ -1,13 +1,13 @@
-"""How MLflow's page of runs is opened: saved views, which are tags of the experiment.
+"""How MLflow's page of runs opens: saved views, which are tags of the experiment.
 
-A view holds what is searched for, the order, the columns and the charts, in the form of MLflow
-3.17's own page (`mlflow.sharedViewState.KEY`: a name, two times, and the page's state as JSON).
-They stand in its menu of views, and `ui` prints the address that opens one.
+A view holds the filter, the order, the columns and the charts, in the form of MLflow 3.17's own
+page (`mlflow.sharedViewState.KEY`: a name, two times, and the page's state as JSON). Views are in
+the page's menu, and `ui` prints the address that opens one.
 
-What that page does with them (looked up in its scripts): it loads the first 100 runs of the order,
-and more when asked; it titles a chart by what is drawn, whatever `displayName` says, and a section
-of charts as the view says. Runs are nested under their parents only where nothing is searched for
-and the order is that of time, and a page of 100 runs is then the trials of one search.
+What that page does with them (according to its scripts): it loads the first 100 runs in the order,
+and more on request; a chart is titled by what it shows, whatever `displayName` says, a section of
+charts as the view says. Runs are nested under their parents only without a filter and in the order
+of time, and a page of 100 runs is then the trials of one search.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VIEW_TAG = "mlflow.sharedViewState."
 SEARCHES = "searches"
 MAX_COLUMNS, MAX_AXES = 8, 6
 LOADED = 100  # runs that the page loads at first
-MAX_PLAIN = 5000  # letters of a tag that every server keeps; what is longer is compressed
+MAX_PLAIN = 5000  # characters of a tag that every server accepts; longer ones are compressed
 _NAME, _BEGAN = "attributes.`Run Name`", "runDateAndNestInfo"  # ids of columns always there
 _TRAINING = "workflowType=machine_learning"  # not MLflow's mode for language models
 
@@ -42,7 +42,7 @@ class Page:
     run_id: str
 
     def trials(self, state: RunState) -> str:
-        """The page of all its trials, from the root of the server."""
+        """The page of all its trials, as a path on the server."""
         return view_address(self.experiment_id, trials_key(state))
 
     def artifact(self, name: str) -> str:
@@ -51,13 +51,14 @@ class Page:
 
 
 def view_address(experiment_id: str, key: str) -> str:
-    """The page of runs with a view, from the root of the server."""
+    """The page of runs opened with a view, as a path on the server."""
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&{_TRAINING}"
 
 
 def experiment_tags(state: RunState, run_id: str) -> dict[str, str]:
-    """What the experiment should have for a run: its kind, and views of all searches and of the
-    run's trials."""
+    """The tags that the experiment should have for a run: its kind, and the views of all searches
+    and of the run's trials.
+    """
     return {
         KIND_TAG: MODEL_TRAINING,
         VIEW_TAG + SEARCHES: _view("all searches", 0, _searches()),
@@ -77,7 +78,7 @@ def _began(state: RunState) -> int:
 
 
 def _view(name: str, time: int, page: dict[str, Any]) -> str:
-    """A saved view as the value of its tag; a long page compressed, as MLflow compresses it."""
+    """A saved view as the value of its tag; a long one is compressed as MLflow does."""
     inner = json.dumps(page, separators=(",", ":"))
     if (plain := len(_envelope(name, time, inner))) > MAX_PLAIN:
         packed = base64.b64encode(zlib.compress(inner.encode(), 9)).decode()
@@ -93,7 +94,7 @@ def _envelope(name: str, time: int, inner: str) -> str:
 
 @dataclass(frozen=True)
 class _Section:
-    """Charts under a heading, which is all of their titles that a view can choose."""
+    """Charts under a heading; a view can choose the heading, but not the titles of charts."""
 
     title: str
     charts: Sequence[dict[str, Any]]
@@ -102,7 +103,7 @@ class _Section:
 def _page(
     search: str, order: str, columns: Mapping[str, int], sections: Sequence[_Section], of: str
 ) -> dict[str, Any]:
-    """The page's state. columns: id -> width, in pixels; of: what its ids are made of."""
+    """The page's state. columns: widths by id, in pixels. of: a text from which ids are derived."""
     known = [(one, _uuid(f"{of}/{one.title}")) for one in sections]
     return {
         "searchFilter": search,
@@ -116,7 +117,7 @@ def _page(
         "columnOrder": list(columns),
         "columnWidths": dict(columns),
         "runsHiddenMode": "SHOW_ALL",
-        "runListHidden": True,  # beside charts, where a phone has no room for both
+        "runListHidden": True,  # beside charts, since a phone has no room for both
         "compareRunSections": [
             {"uuid": key, "name": one.title, "display": True, "isReordered": False, "columns": 1}
             for one, key in known
@@ -131,7 +132,7 @@ def _page(
 
 
 def _searches() -> dict[str, Any]:
-    """All searches, the latest first: what a window of 1280 pixels has room for comes first."""
+    """The page of all searches, the latest first; the first columns fit into 1280 pixels."""
     columns = {
         _NAME: 230,
         _BEGAN: 120,
@@ -149,8 +150,9 @@ def _searches() -> dict[str, Any]:
 
 
 def _trials(state: RunState, run_id: str) -> dict[str, Any]:
-    """Sorted by the tuned metric's best value, with the parameters that differ; learning curves
-    of all on one axis, and parallel coordinates."""
+    """The page of a run's trials: sorted by the best value of the metric, with the parameters that
+    differ, the learning curves of all in one chart, and parallel coordinates.
+    """
     metric = state.run.metric or "metric"
     common, others = searched_params(state)
     params = [wanted.clean(name) for name in [*common, *others]]
@@ -186,9 +188,9 @@ def _trials(state: RunState, run_id: str) -> dict[str, Any]:
 
 
 def _parallel(state: RunState) -> list[tuple[str, list[str]]]:
-    """Charts of parallel coordinates, each a title and its parameters; a chart shows the runs that
-    have all of them. Where a parameter decides which others exist there is a chart for each of its
-    values, which stands first among the axes: other values may have the same parameters.
+    """Charts of parallel coordinates: title and parameters of each. A chart shows the runs that
+    have all of these. Where a parameter decides which others exist, there is a chart for each of
+    its values, with that parameter as the first axis, since runs with other values may be in it.
     """
     trials = state.in_order()
     common, _ = searched_params(state)
@@ -200,15 +202,16 @@ def _parallel(state: RunState) -> list[tuple[str, list[str]]]:
         groups.setdefault(str(trial.params[decides]), []).append(trial)
     for value, group in groups.items():
         own = [name for name in differing(group) if name in group[0].params]
-        own.sort(key=lambda name: name in common)  # what only some have comes first
+        own.sort(key=lambda name: name in common)  # parameters that only some have come first
         if any(name not in common for name in own):
             charts.append((f"{decides} {value}", [decides, *own[:MAX_AXES]]))
     return charts
 
 
 def _deciding(trials: Sequence[TrialRecord], common: Sequence[str]) -> str | None:
-    """A parameter in words that all trials have, and that says which others they have; None where
-    all have the same."""
+    """A parameter of words that all trials have and that decides which others they have; None where
+    all have the same ones.
+    """
     if len({frozenset(trial.params) for trial in trials}) < 2:
         return None
     for name in common:
@@ -222,7 +225,9 @@ def _deciding(trials: Sequence[TrialRecord], common: Sequence[str]) -> str | Non
 
 
 def searched_params(state: RunState) -> tuple[list[str], list[str]]:
-    """Parameters in which trials differ: those that all have, and those of some, common first."""
+    """The parameters in which trials differ: those that all trials have, and those that only some
+    have, the most frequent first.
+    """
     trials = state.in_order()
     known = Counter(name for trial in trials for name in trial.params)
     differ = differing(trials)
@@ -245,7 +250,7 @@ def _chart(kind: str, **more: Any) -> dict[str, Any]:
 
 
 def _uuid(name: str) -> str:
-    """The same for the same name."""
+    """An id derived from the name: the same name gives the same id."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"recsearch/{name}"))
 
 

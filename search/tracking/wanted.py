@@ -1,7 +1,7 @@
-"""What of a run is shown in MLflow: pure functions from its journal and folder to plain values.
+"""What MLflow shows of a run: pure functions from its journal and folder to plain values.
 
-The courier delivers what these functions say, `verify.py` compares a store with it. Timestamps
-come from the journal, so a value that is sent twice is the same value, and stored once.
+The courier delivers what these functions return, and `verify.py` compares a store with it.
+Timestamps come from the journal, so a value that is sent twice is the same and stored once.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ LAST_ARTIFACTS = (
     *("trials.csv", "epochs.csv", "race.csv", "best.json"),
     *(RESULT, REPORT, SUBMISSION, TEST_VALUES),
 )
-# Settings that --resume may change (parameters in MLflow can't) or that are nobody's business.
+# Settings that --resume may change (which MLflow's parameters can't), or that are private.
 _NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage", "system_metrics"}
 _MADE_UP = re.compile(r"-\d{8}-\d{6}(-\d+)?$")  # see `record.folder.default_names`
 _NO_METRICS = {"version", "best_config", "best_params"}
 _MAX_TAG, _MAX_PARAM = 7_000, 5_000
 
 
-# What MLflow itself would call it: its page of a run has a tab for names that begin so.
+# MLflow's own prefix: its page of a run has a tab for names that begin with it.
 _SYSTEM = {
     "system/cpu_utilization_percentage": "cpu_percent",
     "system/system_memory_usage_megabytes": "memory_mb",
@@ -81,9 +81,11 @@ def ms(time: float | None) -> int:
 
 
 def text(value: Any, limit: int = _MAX_TAG) -> str:
-    """A value as a tag or parameter; too long ones keep their end (of a traceback: the error)."""
+    """A value as a tag or parameter; one that is too long is cut at its beginning, since the end of
+    a traceback is the error.
+    """
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    # A path that is no UTF-8 has letters that no store takes.
+    # A path that is not UTF-8 has characters that no store accepts.
     shown = shown.encode(errors="backslashreplace").decode()
     return shown if len(shown) <= limit else "... " + shown[4 - limit :]
 
@@ -92,7 +94,7 @@ def text(value: Any, limit: int = _MAX_TAG) -> str:
 
 
 def trial_params(trial: TrialRecord) -> dict[str, str]:
-    """The flat training config, and what of the space has no name in it (hard_fraction)."""
+    """The flat training config, and parameters of the space that are not in it (hard_fraction)."""
     values = {**trial.params, **trial.config, "trial_seed": trial.seed}
     return {clean(name): text(value, _MAX_PARAM) for name, value in values.items()}
 
@@ -123,7 +125,7 @@ def row_values(trial: TrialRecord, number: int) -> dict[str, float]:
 
 
 def trial_results(trial: TrialRecord) -> list[Point]:
-    """What is known at a trial's end: best value and epoch, epochs, seconds, test (tables only)."""
+    """The values at a trial's end: best value and epoch, epochs, seconds, test (tables only)."""
     values: dict[str, float | None] = {
         "best_value": trial.value,
         "best_epoch": trial.best_epoch,
@@ -136,7 +138,7 @@ def trial_results(trial: TrialRecord) -> list[Point]:
 
 
 def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
-    """Tags of a trial as it is now (of a failed one with its traceback)."""
+    """Tags of a trial as it is now; a failed one has its traceback among them."""
     settings = known_settings(state)
     tags = {
         UID_TAG: state.uid,
@@ -161,7 +163,9 @@ def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
 
 
 def run_name(state: RunState) -> str:
-    """`bpr_hard · ml-100k · 2026-11-25 18:22` (UTC), behind the name that somebody gave the run."""
+    """`bpr_hard · ml-100k · 2026-11-25 18:22` (UTC), after the name of the run if the user gave it
+    one.
+    """
     dataset = str(state.run.dataset or dataset_name(state)).partition(" (rating")[0]
     began = utc(state.sessions[0].started if state.sessions else None) or ""
     parts = [state.run.space, dataset, began.replace("T", " ")[:16]]
@@ -172,8 +176,8 @@ def run_name(state: RunState) -> str:
 
 
 def run_params(state: RunState) -> dict[str, str]:
-    """The settings that hold for the whole run, all that its first line has, whoever wrote it: a
-    parameter in MLflow cannot be changed.
+    """The settings that hold for the whole run, all those in its first line, whichever version
+    wrote it: a parameter in MLflow cannot be changed.
     """
     settings = dict(state.sessions[0].event.settings or {}) if state.sessions else {}
     kept = {k: v for k, v in settings.items() if k not in _NO_PARAMS and v is not None}
@@ -181,7 +185,7 @@ def run_params(state: RunState) -> dict[str, str]:
 
 
 def run_points(state: RunState) -> list[Point]:
-    """Best value so far after each ended trial, all values of the race, the machine's load."""
+    """The best value so far after each ended trial, all values of the race, the machine's load."""
     points: list[Point] = []
     over = [t for t in state.trials.values() if t.ended is not None]
     over.sort(key=lambda t: (t.ended or 0.0, t.number))
@@ -202,8 +206,9 @@ def run_points(state: RunState) -> list[Point]:
 
 
 def run_results(state: RunState, result: RunResult | None) -> list[Point]:
-    """Every number of result.json, `test`, `test_metrics.map_at_50` and so on; the winner's config
-    is a tag."""
+    """Every number of result.json: `test`, `test_metrics.map_at_50` and so on, except the winner's
+    config, which is a tag.
+    """
     time = ms(state.finished)
     values = {} if result is None else result.plain()
     kept = {name: value for name, value in values.items() if name not in _NO_METRICS}
@@ -211,7 +216,7 @@ def run_results(state: RunState, result: RunResult | None) -> list[Point]:
 
 
 def withdrawn(there: Mapping[str, float], state: RunState, result: RunResult | None) -> list[Point]:
-    """What takes back numbers of an earlier result.json that the present one does not have.
+    """Values that withdraw numbers of an earlier result.json that the present one does not have.
 
     there: the latest value of every metric of the search in the store. No store deletes a metric,
     so its latest value becomes NaN; the earlier ones stay in its history, with their times. Metrics
@@ -230,7 +235,7 @@ def withdrawn(there: Mapping[str, float], state: RunState, result: RunResult | N
 
 
 def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
-    """Tags of the search: what was searched, how honestly, how it ended."""
+    """Tags of the search: what was searched, whether held-out items leaked, how it ended."""
     settings = known_settings(state)
     tags = {
         UID_TAG: state.uid,
@@ -264,7 +269,7 @@ def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
 
 
 def winner_name(state: RunState, result: RunResult) -> str | None:
-    """The winner as its trial is called; None where there is none."""
+    """The name of the winner's trial; None where there is no winner."""
     trial = state.trials.get(result.best_trial or "")
     if trial is None or result.is_table or result.won_by_leak:
         return None
@@ -272,7 +277,9 @@ def winner_name(state: RunState, result: RunResult) -> str | None:
 
 
 class Data(NamedTuple):
-    """A part of the data, as MLflow has a dataset: `digest` tells it from any other."""
+    """A part of the data, as a dataset of MLflow. digest: differs for any other data. context: what
+    it was used for.
+    """
 
     name: str
     digest: str
@@ -281,7 +288,7 @@ class Data(NamedTuple):
 
 
 def data_parts(state: RunState) -> list[Data]:
-    """What the search was trained, validated and tested on; nothing where no split is known."""
+    """The data that the search was trained, validated and tested on; empty if no split is known."""
     digest = _split_digest(state)
     if digest is None:
         return []
@@ -300,7 +307,7 @@ TABLES_TAG = "mlflow.loggedArtifacts"
 
 
 def tables(state: RunState) -> dict[str, str]:
-    """Name -> content of each table as MLflow keeps it; none before a session has ended."""
+    """The contents of the tables in MLflow's form, by name; none before a session has ended."""
     if state.status == Status.RUNNING:
         return {}
     return {name: _table(made(state)) for name, made in TABLES.items()}
@@ -312,36 +319,36 @@ def _table(table: Table) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """What JSON has a word for, as it is; whole numbers of any size keep their digits."""
+    """A cell as a value that JSON has; whole numbers of any size keep all digits."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def dataset_name(state: RunState) -> str:
-    """The named set, or the stem of a user's file."""
+    """The name of the data set, or the stem of a user's file."""
     settings = known_settings(state)
     name = str(state.run.dataset or (settings and settings.data) or "data")
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", Path(name).name.split(".")[0]) or "data"
 
 
 def model_name(state: RunState) -> str:
-    """Registered models are per data set: versions of one name can stand in for each other. One
-    that was trained again on newer data is a version of the model it comes from.
+    """The name of the registered model. There is one per data set, whose versions can replace each
+    other. A refit on newer data is a version of the model that it comes from.
     """
     of = refit_of(state)
     return of.model if of is not None and of.model else f"recsearch-{dataset_name(state)}"
 
 
 def won_by_leak(state: RunState, result: RunResult | None) -> bool:
-    """Whether the winner's training knew held-out items, so that it is nobody's champion; without
-    a result that can be read, whether any trial's did.
+    """Whether the winner's training knew held-out items, so that it cannot be a champion; without a
+    result that can be read, whether any trial's did.
     """
     return state.leaky if result is None else result.won_by_leak
 
 
 def known_result(run_dir: Path) -> RunResult | None:
-    """result.json, if there is one that can be read: MLflow gets what there is."""
+    """result.json, or None if it is missing or cannot be read: MLflow gets what there is."""
     try:
         return read_result(run_dir)
     except InputError:
@@ -359,14 +366,14 @@ def _split_digest(state: RunState) -> str | None:
     return state.run.split_digest or (settings.split_digest if settings else "") or None
 
 
-# What a pair of numbers holds, by the end of the name above it or of the one above that.
+# The names of a pair's two numbers, by the end of the key that holds it, or of the key above.
 _PAIRS = {"ci": ("low", "high"), "split_orders": ("winner", "popularity")}
-_NAMES = ("against", "id")  # what an object of a list is called by
+_NAMES = ("against", "id")  # the keys that name an object in a list
 
 
 def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Numbers inside nested objects under dotted names: ends of intervals as `.low` and `.high`,
-    objects of a list by what they are called (`race.finalists.t0007.mean`), others by their place.
+    """The numbers in nested objects, under dotted names: ends of intervals as `.low` and `.high`,
+    objects in a list under their name (`race.finalists.t0007.mean`), others under their place.
     """
     if isinstance(value, bool):
         return

@@ -1,4 +1,4 @@
-"""Which store a run goes to: the default one, the check before a run, the environment of a
+"""The store that a run goes to: the default one, the check before a run, and the environment of a
 courier.
 """
 
@@ -29,7 +29,7 @@ EXPERIMENT = "recsearch"
 _STORE = "/mlflow/store/mlflow.db"
 
 
-# Who we are to a server may come from the environment; which run or experiment may not.
+# The environment may say which user a server sees, but not which run or experiment.
 _KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
 
 
@@ -39,9 +39,9 @@ def default_tracking_uri() -> str:
 
 
 def is_local_default(uri: str) -> bool:
-    """Whether `uri` is the local store of this project, or of one that is gone from its place.
+    """Whether `uri` is the local store of this project, or of a project that is no longer there.
 
-    Runs of earlier versions kept the path, which a project that was moved has left behind.
+    Runs of earlier versions kept its path, which is out of date once the project was moved.
     """
     file = sqlite_file(uri)
     if file is None or not str(file).endswith(_STORE):
@@ -52,9 +52,9 @@ def is_local_default(uri: str) -> bool:
 def check_tracking_uri(uri: str) -> str:
     """The address `uri` as it is kept: absolute, without its password (see `keep_password`).
 
-    Raises `ConfigError` where no store can be, where a local one can't be used (no permission, no
-    database, another version of MLflow), where mlflow or the driver of a database is missing.
-    Doesn't ask whether a server answers: a search runs without one. Creates nothing.
+    Raises ConfigError where there can be no store, where a local one can't be used (no permission,
+    not a database, another version of MLflow), and where mlflow or the driver of a database is
+    missing. Doesn't ask whether a server answers: a search runs without one. Creates nothing.
     """
     require_mlflow()
     shown = hide_password(uri)
@@ -85,7 +85,7 @@ def kept_uri(uri: str) -> str:
 
 
 def require_mlflow() -> None:
-    """Raise `ConfigError` unless `import mlflow` would find the package (without importing it).
+    """Raise ConfigError unless `import mlflow` would find the package; does not import it.
 
     The folder mlflow/ of this project has no code, and Python would import it as an empty
     namespace where the package is not installed.
@@ -103,7 +103,7 @@ def require_mlflow() -> None:
 def courier_environment(uri: str) -> dict[str, str]:
     """The environment for a process that talks to the store at `uri`, and to no other.
 
-    A password that `check_tracking_uri` took out of it is in it too, under a name of its own.
+    It also has a password that `check_tracking_uri` took out of the address, under its own name.
     """
     kept = {
         name: value

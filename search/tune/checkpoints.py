@@ -1,8 +1,8 @@
-"""Long trials do not begin again where their worker dies: they continue from a checkpoint.
+"""Long trials do not start over when their worker dies: they continue from a checkpoint.
 
-On its way: the worker makes one now and then (`Keeper`) and puts it into the object store, its next
-report names it, the driver writes it to the run folder (`Shelf`) and gives it to whoever trains
-that trial again, in this session or the next. A trial of minutes makes none.
+The worker makes one from time to time (`Keeper`) and puts it into the object store; its next report
+names it; the driver writes it to the run folder (`Shelf`) and hands it to whichever worker trains
+the trial again, in this session or the next. A trial of a few minutes makes none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from search.record.journal import StorageError
 EVERY_S = 120.0  # of a trial's time, between two of its checkpoints
 SHARE = 0.02  # of a trial's time, that making them may take
 LARGEST = 1 << 29  # bytes; a larger training makes none
-FROM = "from"  # what a config calls it
+FROM = "from"  # its key in the config of a trial
 
 
 class Keeper:
@@ -37,14 +37,16 @@ class Keeper:
         every: float = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """put: into the object store. every: seconds between two of them, at least."""
+        """resume: the checkpoint that the trial continues from. put: stores one in the object
+        store. every: the least seconds between two of them.
+        """
         self.resume = resume
         self._put, self._every, self._clock = put, every, clock
         self._due = clock() + every
         self._made: Any = None
 
     def offer(self, size: int, make: Callable[[], Checkpoint]) -> None:
-        """Make one if it is time to, and it is not too large."""
+        """Make a checkpoint if one is due and its `size`, in bytes, is not too large."""
         began = self._clock()
         if began < self._due or size > LARGEST:
             return
@@ -54,11 +56,11 @@ class Keeper:
 
     @property
     def waiting(self) -> bool:
-        """Whether one was made that no report has named."""
+        """Whether a checkpoint was made that no report has named yet."""
         return self._made is not None
 
     def take(self) -> Any:
-        """What the next report names; None where there is none."""
+        """The checkpoint that the next report names; None where there is none."""
         made, self._made = self._made, None
         return made
 
@@ -73,15 +75,15 @@ class Shelf:
         put: Callable[[bytes], Any],
         note: Callable[[str], None],
     ) -> None:
-        """fetch: out of the object store, None where it died with its worker. put: into it.
-        note: for a line to the user.
+        """fetch: reads one from the object store, None where it was lost with its worker. put:
+        stores one there. note: shows the user a line.
         """
         self._folder = folder
         self._fetch, self._put, self._note = fetch, put, note
         self._full = False
 
     def keep(self, name: str, made: Any) -> None:
-        """Take what a report of the trial `name` names."""
+        """Write the checkpoint `made`, as a report of the trial `name` names it, to the folder."""
         if self._full or (content := self._fetch(made)) is None:
             return
         try:
@@ -89,7 +91,7 @@ class Shelf:
             write_atomic(self._path(name), content)
         except (OSError, StorageError) as error:
             self._full = True
-            self._note(f"note: long trials keep no checkpoints from here on: {error}")
+            self._note(f"note: long trials keep no checkpoints from now on: {error}")
 
     def handed(self, name: str) -> dict[str, Any]:
         """What is added to the config of a trial that runs again: its checkpoint, if it has one."""
@@ -99,12 +101,12 @@ class Shelf:
             return {}
 
     def drop(self, name: str) -> None:
-        """The trial is over."""
+        """Delete the checkpoint of a trial that is over."""
         with suppress(OSError):
             self._path(name).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """The search is over."""
+        """Delete all checkpoints: the search is over."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _path(self, name: str) -> Path:
@@ -112,12 +114,12 @@ class Shelf:
 
 
 def signed(checkpoint: Checkpoint) -> bytes:
-    """The content of a checkpoint, behind the mark of the code that made it."""
+    """The bytes of a checkpoint, after the mark of the code that made it."""
     return _mark() + checkpoint.to_bytes()
 
 
 def opened(content: bytes) -> Checkpoint | None:
-    """The checkpoint that was signed; None for one of other code, or a damaged one."""
+    """The checkpoint of bytes that were `signed`; None if other code made it or it is damaged."""
     mark = _mark()
     if not content.startswith(mark):
         return None
@@ -129,7 +131,7 @@ def opened(content: bytes) -> Checkpoint | None:
 
 @cache
 def _mark() -> bytes:
-    """A digest of everything that trains: other code may keep its state in another way."""
+    """A digest of all training code: another version may keep its state differently."""
     digest = hashlib.sha256()
     for source in sorted(Path(recsys.__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())

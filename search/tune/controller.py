@@ -22,11 +22,11 @@ from search.tune.reports import ManyAtOnce
 
 
 class SturdyController(TuneController):
-    """Ray's controller; what differs is the death of a worker, and a worker that is starting.
+    """Ray's controller, but for the death of a worker and for a worker that is still starting.
 
     A trial that waits for a worker to start is given one that has become free meanwhile. Ray then
-    cancels the one that was starting, so that on a busy cluster a node that joined late never came
-    to its first trial. With `keeps_starting` it starts all the same, and the next trial gets it.
+    cancels the one that was starting, so that on a busy cluster a node that joined late never got
+    its first trial. With `keeps_starting` it starts all the same, and the next trial gets it.
     """
 
     keeps_starting = False
@@ -34,7 +34,7 @@ class SturdyController(TuneController):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._put_back: set[Trial] = set()
         self._starting: dict[Any, Any] = {}  # workers for no trial yet, with what they hold
-        self._idle: dict[Any, Any] = {}  # such that have started
+        self._idle: dict[Any, Any] = {}  # those of them that have started
         super().__init__(*args, **kwargs)
         asked: Any = self._actor_manager
         self._actor_manager: Any = ManyAtOnce(asked._resource_manager)
@@ -76,7 +76,9 @@ class SturdyController(TuneController):
         self._idle[tracked_actor] = request
 
     def _offer_idle(self) -> None:
-        """Give started workers to trials that wait, as if they had become free; end them last."""
+        """Give started workers to waiting trials, as if they had become free; end them once no
+        trial will come.
+        """
         over = self._search_alg.is_finished() and not self._staged_trials
         for actor, request in list(self._idle.items()):
             if over:
@@ -99,7 +101,7 @@ class SturdyController(TuneController):
         super()._cleanup_trials()
 
     def _unassigned_failed(self, actor: Any) -> None:
-        """A worker died that no trial had: those that waited for it ask for another one."""
+        """A worker died that no trial had: the trials that waited for it ask for another one."""
         self._starting.pop(actor, None)
         self._idle.pop(actor, None)
         self._actor_manager.clear_actor_task_futures(actor)
@@ -134,7 +136,7 @@ class SturdyController(TuneController):
         super()._process_trial_failure(trial, exception)
 
     def save_to_dir(self) -> None:
-        """What an experiment is restored from, which is never done here: nothing.
+        """Save nothing, since an experiment is never restored here.
 
         Ray would write the state of every trial, many MB, again and again.
         """
@@ -144,16 +146,17 @@ class SturdyController(TuneController):
 
     @staticmethod
     def told(trial: Trial, exception: Exception) -> None:
-        """Called with each death, also with those that are followed by a new attempt."""
+        """Called on every death, even one that is followed by a new attempt."""
 
 
 @contextmanager
 def sturdy(
     told: Callable[[Trial, Exception], None], *, keeps_starting: bool = False
 ) -> Iterator[None]:
-    """Within the block Tune runs with `SturdyController`; it offers no place to ask for one.
+    """Within the block Tune uses `SturdyController`, which no argument of Tune can ask for.
 
-    `told` hears of every failed attempt of a trial, and why: Ray keeps it only for some.
+    told: called with the trial and the exception of every failed attempt; Ray keeps only some of
+    these. keeps_starting: as in `SturdyController`.
     """
     module = ray.tune.tune
     ours = {"told": staticmethod(told), "keeps_starting": keeps_starting}

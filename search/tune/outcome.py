@@ -28,10 +28,11 @@ class Report:
     """What a worker says of its trial. Ray carries it as a flat dict, which `flat` writes and `of`
     and `taken` read.
 
-    epoch: how many there were. objective: the best value so far, of `best_epoch`. stop: why the
-    trial ended by itself, else None. rows: of the epochs since the last report. error, cause: as
-    in `Outcome`. test: values on the test items by metric, in report tables only. checkpoint:
-    where one lies that no earlier report has named (`search.tune.checkpoints`).
+    epoch: how many epochs were trained. objective: the best value so far, that of `best_epoch`.
+    stop: why the training ended of its own accord, else None. rows: of the epochs since the last
+    report. error, cause: as in `Outcome`. test: values on the test items by metric, in report
+    tables only. checkpoint: where one lies that no earlier report has named
+    (`search.tune.checkpoints`).
     """
 
     epoch: int = 0
@@ -45,17 +46,19 @@ class Report:
     checkpoint: Any = None
 
     def flat(self) -> dict[str, Any]:
-        """What Ray carries; without what there is not."""
+        """What Ray carries: the fields that are set."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     @staticmethod
     def of(result: Mapping[str, Any] | None) -> Report | None:
-        """The report that Ray carried, among keys of its own; None where nothing was reported."""
+        """The report that Ray carried, beside Ray's own keys; None where nothing was reported."""
         return Report(**{k: v for k, v in result.items() if k in _REPORTED}) if result else None
 
     @staticmethod
     def taken(result: dict[str, Any]) -> Report:
-        """The same, and the result without what is large: Tune keeps the last one of each trial."""
+        """The report, as `of` reads it. Takes its large fields out of `result`, since Tune keeps
+        the last result of each trial.
+        """
         report = Report.of(result) or Report()
         for name in ("rows", "checkpoint"):
             result.pop(name, None)
@@ -69,8 +72,8 @@ _REPORTED = frozenset(one.name for one in fields(Report))
 class Outcome:
     """The state of a trial that is over, and why.
 
-    value: its best, None where no finite one was reported. cause: of a failure, in one line.
-    error: the same at length, with the traceback where there is one.
+    value: its best value, None where no finite one was reported. cause: why it failed, in one line.
+    error: the same in full, with the traceback where there is one.
     """
 
     state: State
@@ -86,10 +89,10 @@ def judge(
     """What the last report of a trial means.
 
     report: None where nothing was reported.
-    stopped_by: why it was stopped, where it did not end by itself.
+    stopped_by: why it was stopped, where it did not end of its own accord.
     death: why there is no further report, where its worker died in every attempt.
 
-    A value that is not finite is a failure, whatever else is said.
+    A value that is not finite is a failure, whatever else was reported.
     """
     said = report or Report()
     value = said.objective

@@ -25,27 +25,30 @@ from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
-STARTS = 75  # trials that a search is to begin in its seconds
-WORTH_A_TRIAL = 10  # epochs of a typical config: fewer trials are begun rather than shorter ones
-LEAST_STARTS = 8  # but so many in any case
-RUNGS = 2  # so many times a trial is judged: with a factor of 3 after a ninth and a third of it
-# The part of the trials of a rung that goes on. It is not 1/3: a searcher that learns proposes ever
+STARTS = 75  # trials that a search should begin in its seconds
+WORTH_A_TRIAL = 10  # epochs of a typical config: rather fewer trials than shorter ones
+LEAST_STARTS = 8  # but at least so many trials in any case
+RUNGS = 2  # how often a trial is judged: with a factor of 3, after a ninth and a third of it
+# The share of trials that survives a rung. It is not 1/3: a searcher that learns proposes ever
 # better ones, and the first of a rung have nobody to be worse than (docs/experiments.md).
 SURVIVE = 0.5
 LEAST_EPOCHS = 3
-EVAL_SHARE = 0.25  # of an epoch's training: what evaluation may take before users are sampled
+EVAL_SHARE = 0.25  # of the training time of an epoch: evaluation that takes more samples users
 LEAST_USERS = 2_500
-WORTH_SAMPLING = 0.7  # of the users: a sample that is larger saves next to nothing
+WORTH_SAMPLING = 0.7  # of the users: a larger sample saves next to nothing
 SAMPLED_OF_METHOD = 16
-DEAREST = 8.0  # times a method's trial counts at most as much as the cheapest's
-SCORED = 64  # factors, in the roughest estimate of an evaluation
-NOMINAL = 4e10  # operations a second of a quiet core: what is far below the budget needs no probe
-WORTH_ASKING = 0.05  # of the search's seconds
+DEAREST = 8.0  # a method's trial counts as at most so many of the cheapest trials of any method
+SCORED = 64  # latent factors that the roughest estimate of an evaluation assumes
+NOMINAL = 4e10  # operations a second of an idle core: what is far below the budget needs no probe
+WORTH_ASKING = 0.05  # of the search's seconds: shorter plans are not measured
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Measured seconds of one epoch of `work` operations, and of evaluating `users` users."""
+    """Measured seconds of one epoch of `work` operations, and of evaluating `users` users.
+
+    kind: of the config that was trained.
+    """
 
     kind: str
     work: float
@@ -56,9 +59,11 @@ class Probed:
 
 @dataclass(frozen=True)
 class Pace:
-    """What was decided. rates: seconds an operation, by `kind` of config. trial_seconds: of the
-    longest training. eval_seconds: of one evaluation as the trials do it. users: how many are
-    evaluated, None for all. size: of what trials train on.
+    """How long trials may be, as decided for a run.
+
+    rates: seconds per operation, by `kind` of config. trial_seconds: of the longest training.
+    eval_seconds: of one evaluation, on the users that trials are validated on. users: how many
+    these are, None for all. size: of the data that trials train on.
     """
 
     rates: Mapping[str, float]
@@ -73,7 +78,7 @@ class Pace:
         return rate * epoch_work(config, self.size) + self.eval_seconds
 
     def fit(self, config: ModelConfig) -> ModelConfig:
-        """The config with as many epochs as a trial may have."""
+        """The config, with at most as many epochs as a trial may have."""
         asked = config.most_epochs
         if asked is None:
             return config
@@ -81,7 +86,7 @@ class Pace:
         return config if fits >= asked else config.model_copy(update={"epochs": fits})
 
     def whole_seconds(self, config: ModelConfig) -> float:
-        """About how long a trial of a config takes that is not stopped, on one core."""
+        """About how many seconds a trial of a config takes on one core if it is not stopped."""
         epochs = self.fit(config).most_epochs
         if epochs is None:
             rate = float(np.median(list(self.rates.values())))
@@ -89,14 +94,17 @@ class Pace:
         return epochs * self.epoch_seconds(config)
 
     def starts(self, spec: SearchSpec, seconds: float) -> int:
-        """About how many trials of the longest kind fit into a search's seconds on all cores."""
+        """About how many trials of full length fit into a search with `seconds` on all its cores
+        together.
+        """
         return min(spec.trials, int(seconds / (self.trial_seconds * mean_share(spec))))
 
     def terms(self, spec: SearchSpec, seconds: float) -> Terms:
-        """How trials are dealt out among methods, where time is what limits them.
+        """How trials are dealt out among methods where time limits them.
 
-        Everybody's first trials are at most a third of all. Costs are the seconds that this pace
-        foresees, so that they are the same on a resume, whatever the trials took.
+        seconds: of the search, on all its cores together. The first trials of all methods are at
+        most a third of all trials. Costs are the seconds that this pace foresees, so that they are
+        the same on a resume, whatever the trials took.
         """
         first = self.starts(spec, seconds) // (3 * max(1, len(spec.methods())))
         costs: dict[str, float] = {}
@@ -111,7 +119,7 @@ class Pace:
         )
 
     def _trial(self, config: ModelConfig, spec: SearchSpec) -> float:
-        """Seconds of a trial that comes as far as trials do on average."""
+        """Seconds of a trial that gets as far as trials do on average."""
         share = 1.0 if config.most_epochs is None else mean_share(spec)
         return share * self.whole_seconds(config)
 
@@ -126,7 +134,7 @@ class Pace:
 
     @staticmethod
     def from_event(event: PaceSet | None, train: CSR) -> Pace | None:
-        """What an earlier session decided."""
+        """The pace that an earlier session decided on; None where it did not."""
         if event is None:
             return None
         return Pace(
@@ -135,7 +143,7 @@ class Pace:
 
 
 def space_rungs(spec: SearchSpec) -> list[int]:
-    """After which epochs a trial is judged that is as long as the space has it."""
+    """The epochs after which a trial of the length that the space sets is judged."""
     found, epoch = [], spec.grace_epochs
     while epoch < spec.max_epochs:
         found.append(epoch)
@@ -144,12 +152,14 @@ def space_rungs(spec: SearchSpec) -> list[int]:
 
 
 def paced_rungs(epochs: int, factor: int) -> list[int]:
-    """After which epochs a paced trial of at most so many is judged; the best 1/factor continue."""
+    """The epochs after which a paced trial of at most `epochs` is judged; of the trials at each,
+    the best 1/factor continue.
+    """
     return [math.ceil(epochs / factor**k) for k in range(RUNGS, 0, -1)]
 
 
 def size_of(train: CSR) -> Size:
-    """The size of a training set, as costs are counted from."""
+    """The size of a training set, from which costs are estimated."""
     return Size(train.n_users, train.n_items, train.nnz)
 
 
@@ -159,7 +169,7 @@ def epoch_work(config: ModelConfig, size: Size) -> float:
 
 
 def work_and_scores(config: ModelConfig, size: Size) -> float:
-    """Operations of one epoch and of the scores that it is evaluated by, roughly."""
+    """Operations of one epoch and of computing the scores to evaluate it, roughly."""
     return epoch_work(config, size) + 2.0 * size.users * size.items * SCORED
 
 
@@ -169,12 +179,12 @@ def whole_work(config: ModelConfig, size: Size) -> float:
 
 
 def configs_of(spec: SearchSpec) -> list[ModelConfig]:
-    """The listed configs of a space, and some that are drawn from it; the same every time."""
+    """The listed configs of a space, and some drawn from it: the same ones every time."""
     return list(spec.examples())
 
 
 def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
-    """One config of each kind that has epochs: the first, which is a listed one where it can be."""
+    """By kind, the first config of each kind that has epochs: a listed one where there is one."""
     found: dict[str, ModelConfig] = {}
     for config in configs:
         if config.most_epochs is not None:
@@ -185,10 +195,10 @@ def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
 def planned_seconds(
     spec: SearchSpec, configs: Sequence[ModelConfig], seconds: Callable[[ModelConfig], float]
 ) -> float:
-    """What all trials of a space take on one core, where none runs out of patience.
+    """The seconds that all trials of a space take on one core, if none runs out of patience.
 
-    seconds: of one epoch of a config. With ASHA a trial has on average the epochs up to its first
-    rung, a third of those up to the next, and so on.
+    configs: typical ones, for their mean cost. seconds: of one epoch of a config. With ASHA a trial
+    has on average the epochs up to its first rung, a third of those up to the next, and so on.
     """
     epochs = mean_epochs(spec)
     costs = [seconds(c) * (epochs if c.most_epochs is not None else 1.0) for c in configs]
@@ -202,18 +212,21 @@ def mean_epochs(spec: SearchSpec) -> float:
     return mean_length([*space_rungs(spec), spec.max_epochs], 1 / spec.reduction_factor)
 
 
-def mean_length(ends: Sequence[float], goes_on: float) -> float:
-    """How far a trial comes on average that may end at each of `ends`, the last its whole length.
+def mean_length(ends: Sequence[float], survival: float) -> float:
+    """How far a trial gets on average if it may end at each of `ends`, ascending.
 
-    goes_on: the share of the trials that continue after a rung.
+    The last of these is its whole length. survival: the share of trials that survives a rung.
     """
-    return sum((b - a) * goes_on**k for k, (a, b) in enumerate(pairwise([0.0, *ends])))
+    return sum((b - a) * survival**k for k, (a, b) in enumerate(pairwise([0.0, *ends])))
 
 
 def worth_asking(
     spec: SearchSpec, configs: Sequence[ModelConfig], size: Size, seconds: float
 ) -> bool:
-    """Whether the trials might not fit into the core-seconds of the search: then it is measured."""
+    """Whether the trials might not fit into the search, so that an epoch should be measured.
+
+    configs: typical ones. size: of the training data. seconds: of the search on all its cores.
+    """
 
     def nominal(config: ModelConfig) -> float:
         return work_and_scores(config, size) / NOMINAL
@@ -222,17 +235,23 @@ def worth_asking(
 
 
 def search_seconds(budget: float, concurrent: int) -> float:
-    """Of a time budget, what the search has on all its cores together."""
+    """The seconds of a time budget that the search has on all its cores together.
+
+    budget: seconds of the whole run. concurrent: trials at a time.
+    """
     return SEARCH_SHARE * budget * concurrent
 
 
 def watched_users(train: CSR, valid: CSR) -> int:
-    """How many users can be validated."""
+    """How many users have an evaluation on `valid`: held-out items, and others to rank below."""
     return int(contested(train.degrees(), valid.degrees(), train.n_items).sum())
 
 
 def full_length(probed: Sequence[Probed], size: Size, users: int) -> Pace:
-    """Trials as long as the space has them, validated on all `users`."""
+    """The pace of trials as long as the space has them, validated on all `users`.
+
+    probed: what was measured. size: of the training data.
+    """
     measured: dict[str, list[float]] = {}
     for one in probed:
         measured.setdefault(one.kind, []).append(one.train_seconds / one.work)
@@ -249,9 +268,9 @@ def make_pace(
     users: int,
     seconds: float,
 ) -> Pace | None:
-    """The pace of a search that has `seconds` on all its cores together; None where all fits.
+    """The pace of a search that has `seconds` on all its cores together; None if all trials fit.
 
-    spec: the space. configs: of it, some to judge by (`configs_of`). probed: what was measured, an
+    spec: the space. configs: some of its configs to judge by (`configs_of`). probed: a measured
     epoch of each kind. size: of the training data. users: how many can be evaluated.
     """
     with_epochs = [c for c in configs if c.most_epochs is not None]
@@ -275,7 +294,7 @@ def make_pace(
 
 
 def mean_share(spec: SearchSpec) -> float:
-    """How much of its length a paced trial is trained on average, where nobody loses patience."""
+    """The share of its length that a paced trial is trained on average, if none loses patience."""
     if not SCHEDULERS[spec.scheduler].early:
         return 1.0
     factor = float(spec.reduction_factor)
@@ -283,14 +302,15 @@ def mean_share(spec: SearchSpec) -> float:
 
 
 def sample_users(held_out: CSR, seen: CSR, count: int, rng: np.random.Generator) -> CSR:
-    """The held-out items of `count` of the users who have some, alike in how active they are.
+    """The held-out items of a sample of `count` users who have any, as active as users are overall.
 
-    The users are ordered by their seen items and every n-th is taken, from a random first one.
+    Users are ordered by how many items they have in `seen`, and every n-th is taken, from a random
+    first one. The result has the shape of `held_out`; all others' rows are empty.
     """
     users = np.flatnonzero(held_out.degrees() > 0)
     if count >= len(users):
         return held_out
-    shuffled = rng.permutation(users)  # users who are equally active come in no order
+    shuffled = rng.permutation(users)  # equally active users are in random order
     ordered = shuffled[np.argsort(seen.degrees()[shuffled], kind="stable")]
     at = ((rng.random() + np.arange(count)) * len(users) / count).astype(np.int64)
     keep = np.zeros(held_out.n_users, np.bool_)
@@ -299,6 +319,9 @@ def sample_users(held_out: CSR, seen: CSR, count: int, rng: np.random.Generator)
 
 
 def part_of(train: CSR, share: float) -> CSR:
-    """Every n-th user's items, with all items but fewer users: for measuring."""
+    """The interactions of every n-th user, for measuring: fewer users, but all item columns.
+
+    share: of the users, above 0; at least one is kept.
+    """
     count = max(1, min(train.n_users, math.ceil(share * train.n_users)))
     return rows_of(train, np.arange(count) * train.n_users // count)

@@ -1,7 +1,7 @@
-"""What a trial costs on this machine and data: epochs measured in the workers, before the first.
+"""What a trial costs on this machine and data: before the first trial, the workers measure epochs.
 
-Where the trials of a space are far from filling the time, by a nominal count of operations,
-nothing is measured.
+Nothing is measured where a rough count of operations says that the trials are far from filling
+the time.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from search.words import counted, span
 
 MOST_PROBES = 16  # at once, on a cluster
 FIRST_WORK = 5e8  # operations of the first epoch that is measured
-PROBE_S = 0.4  # of training, at least
-PROBE_SHARE = 0.01  # of the budget: a whole epoch that takes less is measured whole
+PROBE_S = 0.4  # seconds of training to measure, at least
+PROBE_SHARE = 0.01  # of the budget: an epoch that takes less is measured whole
 PROBE_USERS = 1024
 SHORT = 6  # epochs: a search of trials as short as that tells little
 LONG_S = 3600.0  # a search without a time budget is measured where it takes longer
@@ -53,10 +53,10 @@ def run_probe(
 ) -> Probed | Failure:
     """Measure an epoch of a config, for `search.tune.pace`.
 
-    It is a whole one where that takes at most `longest` seconds, since fewer users fit into the
-    caches and an epoch of them is faster than their share; otherwise of as many users as take
-    `PROBE_S`. first: the share of the users to begin with; those are trained twice, since the
-    first time loads the compiled code.
+    It is a whole epoch where that takes at most `longest` seconds, and otherwise one of as many
+    users as take `PROBE_S`. A whole one is better: few users fit into the caches, so an epoch of
+    them is faster than their share. first: the share of the users to begin with; they are trained
+    on twice, since the first time loads the compiled code.
     """
     limit_threads(data.threads)
     config = config.for_epochs(1)
@@ -75,7 +75,7 @@ def run_probe(
                 share = min(1.0, share * max(2.0, 1.5 * PROBE_S / max(seconds, 1e-3)))
         users = np.arange(min(PROBE_USERS, train.n_users))
         depth = min(depth_of(data.metric), train.n_items)
-        # once as it will be measured: one user alone is ranked by other code than many
+        # once in the way that is measured: a single user is ranked by other code than many
         top_items(model, train, users, depth, threads=data.threads)
         began = time.perf_counter()
         top_items(model, train, users, depth, threads=data.threads)
@@ -99,7 +99,7 @@ def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Mo
 
 @dataclass(frozen=True)
 class Measured:
-    """What the epochs of a space cost here. full: `Pace` without limits. users: who can be
+    """What the epochs of a space cost here. full: the `Pace` without limits. users: how many can be
     evaluated. concurrent: trials at a time. budget: seconds of the whole run, None for no limit.
     """
 
@@ -112,7 +112,7 @@ class Measured:
     budget: float | None
 
     def pace(self) -> Pace | None:
-        """How long trials may be; None where all of them fit into the time as they are."""
+        """How long trials may be; None where all of them fit into the time at full length."""
         if self.budget is None:
             return None
         return make_pace(
@@ -120,7 +120,7 @@ class Measured:
         )
 
     def _seconds(self) -> float:
-        """Of the search, on all its cores together."""
+        """The seconds of the search, on all its cores together."""
         return search_seconds(self.budget or 0.0, self.concurrent)
 
     def starts(self, pace: Pace) -> int:
@@ -128,7 +128,7 @@ class Measured:
         return pace.starts(self.spec, self._seconds())
 
     def with_epochs(self) -> list[ModelConfig]:
-        """The configs whose models are trained in epochs: only these have a length to choose."""
+        """The configs whose models train in epochs: only these have a length to choose."""
         return [c for c in self.configs if c.most_epochs is not None]
 
     def words(self) -> str:
@@ -145,7 +145,7 @@ class Measured:
         )
 
     def pace_words(self, pace: Pace) -> list[str]:
-        """What a person is told of the length of trials, a line each."""
+        """What the user is told about the length of trials, as lines."""
         spec = self.spec
         lengths = sorted(pace.fit(c).most_epochs or 0 for c in self.with_epochs())
         short, middle, long = lengths[0], lengths[len(lengths) // 2], lengths[-1]
@@ -165,8 +165,8 @@ class Measured:
             )
         if middle <= SHORT:
             lines.append(
-                "note: the time budget is small for this data: few trainings will come to their "
-                "end (a larger --time-budget or smaller latent_factors help)"
+                "note: the time budget is small for this data: few trainings will be completed "
+                "(a larger --time-budget or smaller latent_factors help)"
             )
         return lines
 
@@ -177,7 +177,10 @@ def first_share(configs: Sequence[ModelConfig], size: Size) -> float:
 
 
 def data_of(split: Split, metric: str, threads: int, device: str) -> TrialData:
-    """What an epoch is measured on: train and validation of a split, by one metric."""
+    """What an epoch is measured on: the training and validation parts of a split, by one metric.
+
+    threads, device: of the worker that measures it.
+    """
     return TrialData(
         train=split.train,
         valid=split.valid,
@@ -199,8 +202,10 @@ def measure(
 ) -> Measured | None:
     """Measure an epoch of each kind of config, on all workers at once, as the trials will run.
 
-    None where the trials surely take a small part of the budget (without one: of `LONG_S`), and
-    where no config has epochs or none could be trained.
+    resources: of a trial. spec: the space. data: what the trials train and are validated on.
+    budget: seconds of the whole run, None for no limit. Returns None where the trials surely take
+    only a small part of the budget (without one: of `LONG_S`), where no config has epochs, and
+    where none could be trained.
     """
     configs, size = configs_of(spec), size_of(data.train)
     seconds = search_seconds(LONG_S if budget is None else budget, resources.concurrent)

@@ -1,9 +1,9 @@
-"""A finalist on one fresh split, inside a worker: what the race goes by.
+"""A finalist on one fresh split, inside a worker: what the race is decided by.
 
-Nobody's own items choose the epoch at which they are measured. The best of many noisy values is
-too high, on MovieLens-100K by 1.3% on average, and a model with one epoch has no such luck: side by
-side with it, and with a blend, one with many would win too often. Shapes: V users, T items of a
-list.
+Users are measured at an epoch that the items of other users chose. The best of many noisy values is
+too high, on MovieLens-100K by 1.3% on average. A model with one epoch, or a blend, has no such
+luck, and compared with it a model with many epochs would win too often. Shapes: V users, T items of
+a list.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from search.tune.worker import Trial, TrialData, limit_threads, return_freed_mem
 
 @dataclass(frozen=True)
 class ReplicateTask:
-    """A finalist (`config_id`, its trial) on the fresh split number `replicate`."""
+    """A finalist (config_id: its trial) to train on the fresh split number `replicate`.
+
+    seed: of the training. split_seed: of the split.
+    """
 
     config_id: str
     replicate: int
@@ -37,10 +40,11 @@ class ReplicateTask:
 
 @dataclass(frozen=True, eq=False)
 class ReplicateResult:
-    """value: of the run's metric, the mean of `per_user` (V,), each of `users` at the epoch that
-    others chose. best_epoch: by all of them.
+    """What a finalist reached on a fresh split, by the run's metric.
 
-    seconds: of training and evaluation. lists: of `voters`, what a blend is made of.
+    value: the mean of `per_user` (V,), which has each of `users` (V,) at the epoch that other users
+    chose. best_epoch: the best by all users. seconds: of training and evaluation. lists: the top
+    lists of `voters`, which a blend is made of; None where no blend is wanted.
     """
 
     value: float
@@ -54,7 +58,11 @@ class ReplicateResult:
 def run_replicate(
     task: ReplicateTask, data: TrialData, train: CSR, valid: CSR
 ) -> ReplicateResult | Failure:
-    """One finalist on one fresh split, for the race."""
+    """Train and measure one finalist on one fresh split, for the race.
+
+    data: what the trials of the run share; only its settings are used. train, valid: the parts of
+    the fresh split. A training that fails is returned as a Failure.
+    """
     limit_threads(data.threads)
     return_freed_memory()
     started = time.monotonic()
@@ -86,12 +94,11 @@ def run_replicate(
 
 
 class Crossed:
-    """The values of a training's users, each half of them at the epoch that the other half found
-    best.
+    """The values of the users of a training, each half at the epoch that is best for the other.
 
-    users: (V,). per_user: float64 (V,), so far. seed: of the halves; all that train on a split are
-    halved alike, so that they stay comparable user by user. One user alone has no others: theirs
-    is the best epoch.
+    users: (V,). per_user: float64 (V,), the values so far. seed: of the halves, the same for every
+    training on a split, so that trainings stay comparable user by user. A single user has no other
+    half and is measured at their own best epoch.
     """
 
     def __init__(self, users: NDArray[np.int32], seed: int) -> None:
@@ -99,12 +106,14 @@ class Crossed:
         self.per_user = np.zeros(len(users))
         half = np.zeros(len(users), np.bool_)
         half[np.random.default_rng([seed, 13]).permutation(len(users))[::2]] = True
-        # who chooses, and for whom
+        # the users who choose, and those they choose for
         self._turns = [(half, ~half), (~half, half)] if len(users) > 1 else [(half, half)]
         self._best = [-np.inf] * len(self._turns)
 
     def take(self, per_user: NDArray[np.float64]) -> NDArray[np.int32]:
-        """The values (V,) of one more epoch; returns the users whose epoch it is, for now."""
+        """Take the values (V,) of one more epoch; returns the users for whom it is the chosen
+        epoch so far.
+        """
         changed = np.zeros(len(self.users), np.bool_)
         for turn, (choosing, measured) in enumerate(self._turns):
             value = float(per_user[choosing].mean())
@@ -116,7 +125,10 @@ class Crossed:
 
 
 class EpochLists:
-    """The lists of some users (V,), ascending, each by the model of another epoch."""
+    """The top lists of `users` (V,), ascending, each by the model of the epoch chosen for it.
+
+    seen: items that are left out. depth: items of a list.
+    """
 
     def __init__(self, seen: CSR, users: NDArray[np.int32], depth: int) -> None:
         self._seen, self._users, self._depth = seen, users, min(depth, seen.n_items)
@@ -124,11 +136,11 @@ class EpochLists:
         self._scores = np.zeros((len(users), self._depth), np.float32)
 
     def take(self, scorer: Scorer, changed: NDArray[np.int32]) -> None:
-        """The lists of those who have changed are what the scorer says now."""
+        """Replace the lists of the users in `changed` with those by `scorer`."""
         at = np.flatnonzero(np.isin(self._users, changed))
         found = top_lists(scorer, self._seen, self._users[at], self._depth)
         self._items[at], self._scores[at] = found.items, found.scores
 
     def whole(self) -> TopLists:
-        """The lists of all users as they are now; -1 and 0 for whoever has never been taken."""
+        """The lists (V, T) as they are now; items -1 and scores 0 for a user never in `changed`."""
         return TopLists(self._items, self._scores)

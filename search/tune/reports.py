@@ -1,7 +1,7 @@
-"""What workers report, taken from Ray in one look for all of them.
+"""The reports of all workers, taken from Ray in one look.
 
-Ray 2.60 looks for one report, handles it, and looks again. Each look asks after the running call of
-every worker, so that with a thousand of them it takes longer than what is done with the report.
+Ray 2.60 looks for one report, handles it, and looks again. Each look checks the running call of
+every worker, so that with a thousand workers it takes longer than handling the report.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from ray.air.execution.resources import ResourceManager
 
 
 class ManyAtOnce(RayActorManager):
-    """Ray's manager of workers, in which a look finds all reports that are there.
+    """Ray's manager of workers, except that a look finds all reports that have come in.
 
-    They are handled one by one, as ever. Workers that start or end, which Ray puts first, wait
-    until the reports of a look are through.
+    They are handled one by one, as in Ray. Workers that start or end, which Ray handles first, wait
+    until the reports of a look are handled.
     """
 
     def __init__(self, resource_manager: ResourceManager) -> None:
         super().__init__(resource_manager)
-        self._found: deque[Any] = deque()  # calls that are over and not yet handled
+        self._found: deque[Any] = deque()  # calls that have returned and are not yet handled
 
     def next(self, timeout: float | None = None) -> bool:
-        """Handle one event, of this look or of a new one; False where none came in `timeout` s."""
+        """Handle one event, of this look or a new one; False if none came in `timeout` seconds."""
         while self._found:
             call = self._found.popleft()
             if call in self._actor_task_events._tracked_futures:  # else its trial was stopped

@@ -18,11 +18,10 @@ SPARE, SPARE_S = 1.3, 15.0
 
 @dataclass
 class Reserve:
-    """Follows a search's trials as they end; asked after every report, it answers at once.
+    """Follows a search's trials as they end; fast enough to be asked after every report.
 
-    race, members: of the space, the race and the members of its blend. concurrent: trainings at
-    once. rivals: what the rivals take, from the seconds of a training of each model, where some are
-    known.
+    race: of the space. concurrent: trainings at once. members: of the space's blend. rivals: the
+    time that the rivals take, from the seconds of a training by model, as far as these are known.
     """
 
     race: RaceSpec
@@ -34,7 +33,7 @@ class Reserve:
     _known: tuple[float, Needed] | None = None  # what `seconds` and `rivals_need` are
 
     def add_all(self, trials: Iterable[TrialRecord]) -> Reserve:
-        """Take in trials of the journal, those that came to their end; returns itself."""
+        """Take in those trials of the journal that came to their end; returns itself."""
         for trial in trials:
             if trial.state == State.COMPLETE:
                 model = trial.training.model
@@ -44,7 +43,10 @@ class Reserve:
     def add(
         self, number: int, state: State, value: float | None, busy_s: float, model: str
     ) -> None:
-        """A trial ended. Only one that came to its end says how long a training takes."""
+        """Take in a trial that ended, of model `model` after `busy_s` seconds of training.
+
+        Only a completed one says how long a training takes.
+        """
         if state != State.COMPLETE:
             return
         insort(self._best, (-(value or 0.0), number, busy_s))
@@ -54,11 +56,11 @@ class Reserve:
         self._known = None
 
     def seconds(self) -> float:
-        """How long what follows will take, with a margin.
+        """How many seconds the stages after the search will take, with a margin.
 
-        A training takes as long as the best trials did on average. A race is of the finalists and
-        the default, `concurrent` at a time, and beside it the rivals are chosen; test and refit
-        train one each, or the members of a blend.
+        A training is taken to last as long as the best trials did on average. The race trains the
+        finalists and the default, `concurrent` at a time, while the rivals are chosen; test and
+        refit train one model each, or the members of a blend.
         """
         return self._reckoned()[0]
 
@@ -82,21 +84,24 @@ class Reserve:
 
 
 def beside(work: float, other: float, concurrent: int) -> float:
-    """Seconds of some trainings and of one more task, which cannot be divided, at once."""
+    """Seconds until trainings of `work` seconds and a task of `other` are done, `concurrent` at
+    once; the task cannot be divided.
+    """
     return max(other, (work + other) / concurrent)
 
 
 def after_race(winner: float, members: float, rivals: Needed, concurrent: int) -> float:
-    """Seconds of test and refit. winner: of its training; members: of a blend's, side by side.
+    """Seconds of test and refit. winner: of its training. members: of training a blend's members,
+    side by side.
 
-    The rivals are trained beside the winner's test, whose model is the winner's part of the blend
-    too; then the blend or the winner is trained once more, on everything.
+    The rivals are trained beside the winner's test, whose model also serves as the winner's part
+    of the blend; then the blend or the winner is trained once more, on all data.
     """
     tested = max(winner, beside(winner, rivals.training, concurrent))
     return tested + members + max(members, winner)
 
 
 def _middle(ascending: list[float]) -> float:
-    """The median of values in order."""
+    """The median of sorted values."""
     half = len(ascending) // 2
     return ascending[half] if len(ascending) % 2 else (ascending[half - 1] + ascending[half]) / 2

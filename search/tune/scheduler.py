@@ -22,14 +22,14 @@ from search.tune.pace import paced_rungs, space_rungs
 
 
 class ToTheEnd(FIFOScheduler):
-    """Ray's order of trials, and every one of them runs to its end.
+    """Runs trials in Ray's order, every one of them to its end.
 
     A subclass that ends trials says at which epochs it decides. Reports have `epoch` and
     `objective`, the best value so far: give a scheduler to `TuneConfig` without metric and mode.
     """
 
     _metric = OBJECTIVE
-    ends_for = Reason.STOPPED  # what is noted of a trial that it ends
+    ends_for = Reason.STOPPED  # the reason noted for a trial that it ends
 
     def __init__(self, spec: SearchSpec, paced: bool = False) -> None:
         super().__init__()
@@ -40,12 +40,13 @@ class ToTheEnd(FIFOScheduler):
     def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:  # noqa: ARG004
         """The epochs at which it decides, ascending; a trial has to report at each of them.
 
-        epochs: of a trial whose length was chosen for it (`search.tune.pace`); None: the space's.
+        epochs: of a trial whose length was chosen for it (`search.tune.pace`); None: those of the
+        space.
         """
         return []
 
     def rungs_of(self, config: ModelConfig) -> list[int]:
-        """Those of one trial."""
+        """The epochs at which it decides about a trial of this config."""
         return self.rungs(self.spec, config.most_epochs if self.paced else None)
 
     def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
@@ -61,10 +62,10 @@ class ToTheEnd(FIFOScheduler):
 class Rungs:
     """What was reached at each rung, and what that means for the next trial.
 
-    Differs from Ray's bracket: values are best-so-far at the rung itself, the rung's own size
-    has to reach `factor` before anything is stopped (Ray stops the second trial of a search for
-    being worse than the first), a decision once made stands, and a report that passed several
-    rungs counts in the last of them only, because what it was worth at the others is not known.
+    Differs from Ray's bracket: values are the best so far at the rung itself; a rung has to hold
+    `factor` trials before any is stopped (Ray stops the second trial of a search for being worse
+    than the first); a decision once made stands; and a report that passed several rungs counts
+    only in the last of them, since its value at the others is not known.
     """
 
     def __init__(self, factor: int) -> None:
@@ -73,7 +74,8 @@ class Rungs:
         self._ascending: list[list[float]] = []  # the same values, for each rung
 
     def record(self, name: str, rungs: Sequence[int], epoch: int, value: float) -> int | None:
-        """Note a best value so far; returns the rung (from 0) if it is new there, else None.
+        """Note the best value so far of trial `name`; returns the rung (from 0) that it has now
+        reached for the first time, else None.
 
         rungs: the epochs at which this trial is judged, ascending.
         """
@@ -88,13 +90,18 @@ class Rungs:
         return passed - 1
 
     def survives(self, name: str, rung: int) -> bool:
-        """Whether a trial is within the best 1/factor of a rung, rounded up; ties do well."""
+        """Whether a trial is among the best 1/factor of a rung, rounded up; tied trials count as
+        the better ones.
+        """
         count, mine = len(self.recorded[rung]), self.recorded[rung][name]
         better = count - bisect_right(self._ascending[rung], mine)
         return count < self.factor or better * self.factor < count
 
     def decide(self, name: str, rungs: Sequence[int], epoch: int, value: float) -> str:
-        """What becomes of a trial with this report: Ray's STOP or CONTINUE."""
+        """What becomes of a trial after this report: Ray's STOP or CONTINUE.
+
+        rungs: the epochs at which it is judged, ascending. value: its best so far.
+        """
         if not math.isfinite(value):
             # Nothing is better or worse than NaN: let in, it would never be stopped.
             return TrialScheduler.STOP if math.isnan(value) else TrialScheduler.CONTINUE
@@ -105,11 +112,11 @@ class Rungs:
 
 
 class EpochASHA(ToTheEnd):
-    """Ends the trials that are not within the best 1/factor of a rung.
+    """Ends the trials that are not among the best 1/factor of a rung.
 
-    A trial that ended by itself, for patience or after all epochs, stays in the rungs it
-    reached. Each model has rungs of its own: an epoch of one is not an epoch of another. Trials
-    whose lengths differ meet after the same part of it.
+    A trial that ended of its own accord, out of patience or after all epochs, stays in the rungs it
+    reached. Each model has rungs of its own, since epochs of different models cannot be compared.
+    Trials of different lengths are compared after the same part of their lengths.
     """
 
     ends_for = Reason.ASHA
@@ -125,7 +132,7 @@ class EpochASHA(ToTheEnd):
 
     @staticmethod
     def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:
-        """Those of the space; of `epochs` chosen for a trial, at the same parts of it."""
+        """The rungs of the space; for a trial with `epochs` of its own, at fixed parts of these."""
         if epochs is not None:
             return paced_rungs(epochs, spec.reduction_factor)
         return space_rungs(spec)
@@ -139,20 +146,20 @@ class EpochASHA(ToTheEnd):
         return self._decide(trial, report)
 
     def on_trial_complete(self, _: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Its place in a rung counts, whatever ended it."""
+        """Record the trial's last report in its rung, whatever ended the trial."""
         self._decide(trial, Report.of(result))
 
     def _decide(self, trial: Trial, report: Report | None) -> str:
         if report is None or report.objective is None:  # it ended without a report
             return str(TrialScheduler.CONTINUE)
-        # Our id of a trial, unlike Ray's, is the same after a resume.
+        # Our id of a trial stays the same after a resume; Ray's does not.
         ours = trial_of(trial.config)
         reached = self._of(ours.train.model)
         rungs = self.rungs_of(ours.train)
         return reached.decide(ours.id, rungs, report.epoch, report.objective)
 
     def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
-        """Finite values at the trial's rungs take their places there; nothing is decided."""
+        """Record the finite values at the trial's rungs; nothing is decided."""
         reached, rungs = self._of(config.model), self.rungs_of(config)
         for epoch, value in reports:
             if epoch in rungs and math.isfinite(value):
@@ -178,5 +185,5 @@ def rungs(spec: SearchSpec) -> list[int]:
 
 
 def make_scheduler(spec: SearchSpec, paced: bool = False) -> ToTheEnd:
-    """The scheduler that a space asks for; `paced` where each trial has a length of its own."""
+    """The scheduler that a space asks for. paced: whether each trial has a length of its own."""
     return SCHEDULERS[spec.scheduler](spec, paced)

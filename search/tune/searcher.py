@@ -1,4 +1,4 @@
-"""Our searcher for Ray Tune: what Optuna is told is what happened.
+"""Our searcher for Ray Tune, which tells Optuna what really happened.
 
 A trial that ASHA stopped is PRUNED with its intermediate values (Ray 2.60's own searcher calls it
 COMPLETE with its last value), a failed one is FAIL with its error, and a complete one has its
@@ -39,7 +39,7 @@ OnNew = Callable[[TrialConfig], None]
 class _Open:
     """A trial that was handed out and has not ended.
 
-    steps: (epoch, best objective so far), as Optuna knows them.
+    steps: the pairs (epoch, best objective so far) that Optuna knows of.
     """
 
     trial: studies.Trial
@@ -49,17 +49,18 @@ class _Open:
 class StudySearch(Searcher):
     """Hands out the trials of a run, in order of their numbers, and keeps the Optuna study.
 
-    A suggestion is a dict with the trial in it (`trial_of`), because Ray wants one; one that had
-    begun gets `handed(id)` beside it.
+    A suggestion is a dict with the trial in it (`trial_of`), because Ray wants a dict.
 
-    `trials` is what the run's journal knows. First come those that have not ended, then
-    `enqueue`, then what the space's searcher proposes, until the run has `budget` trials in all.
-    `on_new(trial)` is called with each new trial before anyone can run it, so that the
-    journal knows it first. `where`: the folder of the run, for messages. lengths: how long a trial
-    may be, and what it costs. Raises ConfigError where `trials` do not fit the space.
+    trials: those in the run's journal. First come the ones that have not ended, then the configs
+    that the space lists in `enqueue`, then what its searcher proposes, until the run has `budget`
+    trials in all. on_new: called with each new trial before anyone can run it, so that the journal
+    knows it first. where: the folder of the run, for messages. lengths: how long a trial may be,
+    and what it costs. terms: how trials are dealt out among methods. handed: what is added to the
+    suggestion of a trial, by its id, that had begun in an earlier session. Raises ConfigError where
+    `trials` do not fit the space.
 
-    No config is handed out twice, since the second training would be the first again. Where none
-    is left the search is over, and `exhausted` says so.
+    No config is handed out twice, since a second training would only repeat the first. Where no
+    config is left the search is over, and `exhausted` is set.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class StudySearch(Searcher):
         self._finished = False
         self._ended = sum(trial.state != State.RUNNING for trial in trials)
         learns = SEARCHERS[spec.searcher].learns
-        # What proposes where the study itself does not: a space has methods, or many trials.
+        # What proposes instead of the study itself, where a space has methods or many trials.
         self._memory: Methods | Proposer | None = None
         if learns and spec.methods():
             make = partial(proposer_of_method, lengths=self._lengths)
@@ -109,7 +110,7 @@ class StudySearch(Searcher):
         return trial_id(self._again[0].number if self._again else self._count)
 
     def finish(self) -> None:
-        """No new trials; those that are running continue as usual."""
+        """Hand out no more trials; those that are running continue as usual."""
         self._finished = True
 
     # --- Ray's interface --------------------------------------------------------------------
@@ -156,7 +157,9 @@ class StudySearch(Searcher):
         return _Open(mine), trial
 
     def _remembering(self) -> Methods | Proposer | None:
-        """What proposes; of a study that samples by itself, once it has outgrown that."""
+        """What proposes instead of the study, if anything; of trials too many for a study, a
+        Memory.
+        """
         many = self._ended >= memories.LIMIT or len(self._open) >= memories.SHOWN
         if self._outgrows and many:
             self._outgrows = False
@@ -184,14 +187,16 @@ class StudySearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell Optuna how a trial ended. One that never reported has not ended: it runs again."""
+        """Tell Optuna how a trial ended. A trial that never reported has not ended: it will run
+        again.
+        """
         if trial_id not in self._open or not (result or error):
             return
         known = self._open.pop(trial_id)
         report = Report.of(result)
         end = judge(report, death="the trial's process died" if error else None)
         if end.state != State.FAILED:
-            # Ray does not pass on the report on which a trial was stopped.
+            # Ray does not pass on the report after which a trial was stopped.
             self._keep(known, report)
         studies.tell(self.study, known.trial, end.state, end.value, end.cause)
         self._ended += 1
@@ -200,7 +205,7 @@ class StudySearch(Searcher):
 
     def _keep(self, known: _Open, report: Report | None) -> None:
         step, value = (report.epoch, report.objective) if report is not None else (0, None)
-        # A trial whose worker died runs again from its first epoch: those are known already.
+        # A trial whose worker died runs again from its first epoch: known epochs are skipped.
         last = known.steps[-1][0] if known.steps else 0
         if value is not None and math.isfinite(value) and step > last:
             self._step(known, int(step), float(value))
@@ -214,7 +219,7 @@ class StudySearch(Searcher):
     # --- Ray saves searchers for a restore that is never done: the run's journal has it all ----
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing."""
+        """Save nothing."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -1,7 +1,7 @@
 """When a search has found what it will find: `--time-budget auto`.
 
-A search gains ever less: as many trials again as it has made bring less than the last doubling of
-their number did. It ends where that was a small part of what the race after it could tell apart.
+A search gains less and less: doubling the number of its trials brings less each time. It ends where
+the last doubling brought only a small part of the gap that the race after it can tell apart.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from search.record.events import State
 from search.record.state import TrialRecord
 
 LEAST_TRIALS = 32  # the listed configs, the searcher's first random ones, and as many again
-PART = 0.25  # of what the race tells apart
-# How much users differ in a metric of mean m, as a part of sqrt(m (1 - m)); how much less they do
-# in the difference of two good models, as a part of the variance; and for how many independent
-# sets of users R splits count. With these a gap on MovieLens-100K (m = .14, 876 users, 5 splits)
-# is told apart from .0058 on; its race said .006 to .007.
+PART = 0.25  # of the gap that the race tells apart
+# SPREAD: how much users differ in a metric of mean m, as a part of sqrt(m (1 - m)). UNSHARED: how
+# much of that variance is left in the difference of two good models. SPLITS_SHARE: how much each
+# of R splits counts, as a part of an independent set of users. By these, a gap on MovieLens-100K
+# (m = .14, 876 users, 5 splits) is told apart from .0058 upwards; its race gave .006 to .007.
 SPREAD, UNSHARED, SPLITS_SHARE = 0.7, 0.3, 1 / 2.2
 
 
@@ -42,14 +42,16 @@ class Settling:
 
     @staticmethod
     def of(trials: Iterable[TrialRecord], users: int, splits: int) -> Settling:
-        """After those of some trials that have ended, in the order of their ends."""
+        """The state after those of `trials` that have ended, in the order in which they ended."""
         made = Settling(users, splits)
         for trial in sorted((t for t in trials if t.finished), key=lambda t: t.ended or 0.0):
             made.add(trial.state, trial.value)
         return made
 
     def add(self, state: State | None, value: float | None) -> None:
-        """A trial ended; only a completed one can be the best, a failed one is no trial."""
+        """Take in a trial that ended; only a completed one can be the best, a failed one does not
+        count.
+        """
         if state == State.FAILED:
             return
         best = self.best[-1] if self.best else -math.inf
@@ -58,7 +60,7 @@ class Settling:
         self.best.append(best)
 
     def gain(self) -> float:
-        """What the second half of the trials has added to the best of the first."""
+        """By how much the second half of the trials improved on the best of the first half."""
         count = len(self.best)
         return self.best[-1] - self.best[count // 2 - 1] if count >= 2 else math.inf
 
@@ -67,13 +69,13 @@ class Settling:
         apart = told_apart(self.best[-1], self.users, self.splits)
         return (
             f"the last {len(self.best) - len(self.best) // 2} of {len(self.best)} trials gained "
-            f"{max(self.gain(), 0.0):.4f}, and the race tells gaps of about {apart:.4f} apart: no "
-            "more trials (--extend N makes more)"
+            f"{max(self.gain(), 0.0):.4f}, and the race needs a gap of about {apart:.4f}: no more "
+            "trials (--extend N makes more)"
         )
 
     @property
     def reached(self) -> bool:
-        """Whether more trials are not worth their time."""
+        """Whether the search has settled: more trials are not worth their time."""
         if len(self.best) < LEAST_TRIALS:
             return False
         gain = self.gain()

@@ -1,4 +1,4 @@
-"""The trials of a run under Ray Tune, every event written to the journal as it happens."""
+"""The trials of a run under Ray Tune; every event is written to the journal as it happens."""
 
 from __future__ import annotations
 
@@ -34,31 +34,32 @@ from search.tune.worker import TrialData, run_trial
 
 WORKER_RETRIES = 2
 HARD_STOP_GRACE_S = 120.0
-MOST_WAITING = 1000  # trials at once for which Ray looks for workers, on a cluster
+MOST_WAITING = 1000  # trials that may wait for workers at once, on a cluster
 
 
 class Events(Protocol):
-    """What a display wants to know."""
+    """The events of trials that a display is told of."""
 
     def trial_started(self, trial_id: str, params: dict[str, Any], leaky: bool) -> None:
-        """A worker has begun it, for the first time or again; `params` of the space.
+        """A worker has begun the trial, for the first time or again.
 
-        leaky: whether its config is.
+        params: its parameters, by their names in the space. leaky: whether its config knows
+        held-out items.
         """
 
     def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
-        """It has trained `epoch` epochs; `best`: its best value so far, NaN without one."""
+        """The trial has trained `epoch` epochs; best: its best value so far, NaN without one."""
 
     def trial_ended(self, end: TrialEnded) -> None:
-        """It is over, as the journal has it."""
+        """The trial is over. end: the event of the journal that says how."""
 
 
 class NamedTrials(SearchGenerator):
     """Ray's generator with our trial ids, the same in Tune, Optuna, the journal and MLflow.
 
-    One trial waits ready for the next free worker. Only at the start one is made for each worker,
-    so that all start side by side; later that would mean proposals that know one result less. On a
-    cluster, where nodes come and go, as many wait as have room.
+    One trial is kept ready for the next free worker. At the start one is made for each worker, so
+    that all start side by side; later, that would mean proposals made before the latest results.
+    On a cluster, where nodes come and go, as many wait as would have room.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class NamedTrials(SearchGenerator):
         started: Callable[[], int],
         room: Callable[[], int] | None = None,
     ) -> None:
-        """`started` counts the trials that no longer wait, including those that ended without a
-        start. `room`: of a cluster, how many more trials than run now would fit.
+        """concurrent: trials at once. started: the number of trials that no longer wait, including
+        those that ended without a start. room: on a cluster, how many trials would fit beside those
+        that run now.
         """
         super().__init__(searcher)
         self._concurrent = concurrent
@@ -77,7 +79,7 @@ class NamedTrials(SearchGenerator):
         self._room = room
 
     def create_trial_if_possible(self, experiment_spec: dict[str, Any]) -> Trial | None:
-        """Ray's next trial, by the searcher's name for it; None while enough of them wait."""
+        """Ray's next trial, under the searcher's name for it; None while enough trials wait."""
         if self.waiting() >= self.most_waiting():
             return None
         original = Trial.generate_id
@@ -89,7 +91,7 @@ class NamedTrials(SearchGenerator):
             Trial.generate_id = original
 
     def waiting(self) -> int:
-        """Trials that were made and neither started nor ended."""
+        """How many trials were made and have neither started nor ended."""
         return self._counter - self._started()
 
     def most_waiting(self) -> int:
@@ -104,13 +106,13 @@ class NamedTrials(SearchGenerator):
 
 @dataclass
 class Watch(Stopper):
-    """Stops trials, not the experiment, once the run should end; so nothing is lost.
+    """Stops the trials rather than the experiment once the run should end, so that nothing is lost.
 
-    A stopped trial passes through the ordinary end of a trial. Only if that takes too long
-    (an epoch of minutes) the whole experiment is stopped.
+    A stopped trial goes through the ordinary end of a trial. Only if that takes too long (an epoch
+    of minutes) is the whole experiment stopped.
     """
 
-    deadline: Callable[[], float]  # of `time.monotonic`, which no setting of the clock moves
+    deadline: Callable[[], float]  # by `time.monotonic`, which setting the clock does not move
     close: Callable[[], None]
     reason: Reason | None = None
     closed_at: float | None = None
@@ -121,14 +123,14 @@ class Watch(Stopper):
         return {}  # Ray pickles stoppers and callbacks for a restore that is never done
 
     def stop(self, reason: Reason) -> None:
-        """No new trials, and running ones end at their next report."""
+        """Make no new trials, and end the running ones at their next report."""
         if self.reason is None:
             self.reason = reason
             self.closed_at = time.monotonic()
             self.close()
 
     def settle(self) -> None:
-        """No new trials; those that are running continue as usual."""
+        """Make no new trials; those that are running continue as usual."""
         if not self.settled:
             self.settled = True
             self.close()
@@ -139,7 +141,7 @@ class Watch(Stopper):
         self.stop(Reason.WORKERS)
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial shall end with the report it has just made."""
+        """Whether this trial is to end with the report it has just made."""
         if time.monotonic() > self.deadline():
             self.stop(Reason.TIME)
         return self.reason is not None
@@ -165,10 +167,10 @@ class Recorder(Callback):
     fail_after: int
     patience: Patience
     lost: Callable[[], str | None] = lambda: None
-    settling: Settling | None = None  # of a search that ends by itself
+    settling: Settling | None = None  # of a search that decides itself when to end
     reserve: Reserve | None = None  # of a run with a time budget
     shelf: Shelf | None = None  # where long trials keep their checkpoints
-    ends_for: Reason = Reason.STOPPED  # why a trial was stopped that the scheduler has stopped
+    ends_for: Reason = Reason.STOPPED  # the reason noted for a trial that the scheduler stopped
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
@@ -182,7 +184,7 @@ class Recorder(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """Ray has a worker for it: a new attempt, whose reports replace those of the one before."""
+        """A trial got a worker: a new attempt, whose reports replace those of the one before."""
         name = trial.trial_id
         self.attempts[name] += 1
         self.begun.add(name)
@@ -195,16 +197,16 @@ class Recorder(Callback):
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """An attempt failed, and another follows: from the last checkpoint, where there is one."""
         self.running.discard(trial.trial_id)
-        if self.shelf is not None:  # Tune starts it again with the config that it has then
+        if self.shelf is not None:  # Tune starts it again with the config as changed here
             trial.config.update(self.shelf.handed(trial.trial_id))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Called in each turn of Ray's loop: gives up where nothing has run for too long."""
+        """In each turn of Ray's loop: give up if nothing has run for too long."""
         if (why := self.patience.look(bool(self.running))) is not None:
             self.watch.give_up(why)
 
     def died(self, trial: Trial, exception: Exception) -> None:
-        """An attempt of a trial failed; whether there is another one is Tune's to say."""
+        """An attempt of a trial failed; Tune decides whether there is another one."""
         self.deaths.setdefault(trial.trial_id, []).append(exception)
         if self.patience.joined and (cause := cause_of(exception)) not in self.told:
             self.told.add(cause)  # on a cluster at once: new attempts may take minutes to fail
@@ -228,13 +230,13 @@ class Recorder(Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
-        """It ended in order: by itself, or stopped by the scheduler or the run's end."""
+        """A trial ended normally: of its own accord, or stopped by the scheduler or the run."""
         self._end(trial, judge(Report.of(trial.last_result), self.watch.reason or self.ends_for))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        """It failed in every attempt that it had."""
+        """A trial failed in each of its attempts."""
         if self.lost() is not None:
-            return  # not the trial's failure: all of Ray is gone, and the trial runs again
+            return  # not the trial's failure: all of Ray is gone, and the trial will run again
         deaths = self.deaths.get(trial.trial_id, [])
         last = deaths[-1] if deaths else trial.get_pickled_error()
         cause = "the worker died" if last is None else cause_of(last)
@@ -279,7 +281,7 @@ class Recorder(Callback):
 
 
 def asked(resources: Resources, memory: int = 0) -> dict[str, float] | tune.PlacementGroupFactory:
-    """What a trial asks of Ray: cores, GPUs and bytes of memory, on nodes that may be used."""
+    """What a trial asks of Ray: cores, GPUs and `memory` bytes, on nodes that may be used."""
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
     if resources.selector is None and not memory:
         return {"cpu": cpus, "gpu": gpus}
@@ -291,8 +293,8 @@ def asked(resources: Resources, memory: int = 0) -> dict[str, float] | tune.Plac
 
 
 def asked_by(resources: Resources, data: TrialData) -> Any:
-    """The same as Tune wants it: for all trials, or for each by its config, where they ask for the
-    memory that they take.
+    """What trials ask of Ray, in Tune's form: one answer for all, or a function of a trial's config
+    where each asks for the memory that it takes.
     """
     if resources.largest is None:
         return asked(resources)
@@ -316,8 +318,8 @@ def run_trials(
     resources: what each trial gets. data: what all trials share. searcher: proposes them.
     scheduler: Ray's, which ends weak ones early. budget: the most trials that this call may make.
     recorder: hears of every event; its watch stops the run. storage: where Ray keeps its own
-    records, under `name`; nothing of ours is ever read from there. slots: of a cluster, how many
-    trials fit at once now; None for a Ray of our own.
+    records, under `name`; nothing of ours is ever read from there. slots: on a cluster, how many
+    trials fit at once now; None where Ray was started for this run.
     """
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
@@ -339,7 +341,7 @@ def run_trials(
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(storage),
-            # A path is taken as it is: as a URI one with a %, # or ? would be another.
+            # A path is taken literally: read as a URI, one with a %, # or ? would change.
             storage_filesystem=LocalFileSystem() if is_local(str(storage)) else None,
             verbose=0,
             stop=recorder.watch,

@@ -25,22 +25,23 @@ from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
 from search.tune.outcome import Report, trial_of
 from search.tune.pace import paced_rungs
 
-REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # of one trial; of all trials together, at most
+REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # by one trial; by all trials together, at most
 
 
 def report_every_s(concurrent: int) -> float:
-    """How often a trial reports beside its rungs: the fewer times, the more run at once, so that
-    the driver, which needs about a millisecond per report, keeps up.
+    """Seconds between two reports of a trial, apart from those at rungs: the more trials run at
+    once, the longer, so that the driver, which needs about a millisecond per report, keeps up.
     """
     return max(REPORT_EVERY_S, concurrent / REPORTS_A_SECOND)
 
 
 @dataclass(frozen=True, eq=False)
 class TrialData:
-    """What every trial of a run shares, read-only and zero-copy out of the object store.
+    """What all trials of a run share, read-only and zero-copy from the object store.
 
-    `test` is None in a search: a worker cannot leak what it does not have. Only the report's
-    tables (`purpose: table`) carry it.
+    `test` is None in a search: a worker cannot leak what it does not have. Only the tables of the
+    report (`purpose: table`) have it. metric: the one that is searched by. metrics: all that are
+    measured. rungs: the epochs after which every trial reports. threads: of a worker.
     """
 
     train: CSR
@@ -54,7 +55,7 @@ class TrialData:
     blend: bool = False  # whether the race keeps the lists that a blend is made of
     watched: CSR | None = None  # the part of `valid` that trials are validated on; None: all
     report_every_s: float = REPORT_EVERY_S
-    parts: int | None = None  # where trials differ in length: ASHA's factor, see `paced_rungs`
+    parts: int | None = None  # ASHA's factor where trials differ in length: see `paced_rungs`
     keep_every: float = EVERY_S  # seconds between two checkpoints of a trial
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
@@ -75,7 +76,10 @@ class Trial:
         self.model = new_model(self.config, data.train, self.rng)
 
     def epochs(self, checkpoints: Checkpoints | None = None) -> Iterator[EpochReport]:
-        """Train; afterwards `model` holds the best weights."""
+        """Train, yielding a report per epoch; afterwards `model` holds the best weights.
+
+        checkpoints: takes them as the training makes them, and has the one it continues from.
+        """
         data = self.data
         yield from self.model.train(
             self.config,
@@ -101,9 +105,9 @@ class Trial:
 
 
 def own_device(device: str) -> str:
-    """What this worker trains on; `auto`, on a cluster, is cuda where Ray gave it a GPU.
+    """The device this worker trains on; on a cluster, `auto` is cuda where Ray gave it a GPU.
 
-    Raises `RuntimeError` for cuda where torch sees none.
+    Raises RuntimeError for cuda where torch sees no GPU.
     """
     if device == "cpu":
         return device
@@ -125,9 +129,10 @@ def limit_threads(threads: int) -> None:
 
 
 def return_freed_memory() -> None:
-    """Hand what earlier trials of this worker have freed back to the system; half a millisecond.
+    """Give memory that earlier trials of this worker have freed back to the system; takes half a
+    millisecond.
 
-    glibc keeps freed blocks under those still used, so a worker would grow with every larger
+    glibc keeps freed blocks that lie below used ones, so a worker would grow with every larger
     model. Other C libraries have no such call, and do not need it.
     """
     try:
@@ -137,9 +142,9 @@ def return_freed_memory() -> None:
 
 
 def run_trial(config: dict[str, Any], data: TrialData) -> None:
-    """Train the trial of `config`, reporting on rungs and at most every `report_every_s` seconds.
+    """Train the trial of `config`, reporting at rungs and at most every `report_every_s` seconds.
 
-    One that continues from a checkpoint (`config["from"]`) first reports what was reported before.
+    A trial that continues from a checkpoint (`config["from"]`) first repeats its earlier reports.
 
     A failure of the training itself (divergence, out of memory) is reported as a result with
     an `error`, so that Ray's retries are spent on dead workers only.

@@ -74,7 +74,7 @@ def test_large_trials_keep_off_small_nodes(machines: Machines) -> None:
     refused = head.run(search("both", *some, *both), timeout=LONG_S)
     assert refused.returncode == 2, refused.stdout + refused.stderr
     assert "d=2048" in refused.stderr
-    assert "the node with most memory gives away 0.3 GB" in refused.stderr
+    assert "the node with the most memory offers 0.3 GB" in refused.stderr
     assert refused.stderr.count("\n") == 1
     large = join(machines, "w2", "--memory=2000000000")
     done = head.run(search("wide", *some, *wide), timeout=LONG_S)

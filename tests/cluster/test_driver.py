@@ -113,7 +113,7 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     )
     code, shown, said = fetched(mine)
     assert code == 0, said
-    assert shown.startswith("/tmp/runs/first\nnote: the run has not come to its end there")
+    assert shown.startswith("/tmp/runs/first\nnote: the run has not finished there")
     # the line that says so may come late: by then, more than one had ended
     ends = laptop.run('grep -c \'"t":"end"\' /tmp/runs/first/journal.jsonl').stdout
     before = int(ends)
@@ -127,7 +127,7 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     assert trials_on(again) >= 60 - before
     code, shown, said = fetched(mine)
     assert code == 0, said
-    assert "has not come to its end" not in shown
+    assert "has not finished" not in shown
     for_both = f"cd /tmp/runs/first && {FILES}"
     assert laptop.run(for_both).stdout == head.run(for_both).stdout
     assert "submission.csv" in laptop.run(for_both).stdout

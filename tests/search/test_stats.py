@@ -294,7 +294,7 @@ class TestWords:
         words = verdict(comparison(0.21, gain=0.003, low=-0.001), "t0007")
         assert words == (
             "the winner is better than t0007 by 0.0030 (95% interval -0.0010 to 0.0200, p = 0.21): "
-            "not proven; with these 690 users gaps below about 0.008 cannot be told apart"
+            "not proven; with these 690 users gaps below about 0.008 cannot be proven"
         )
 
     def test_worse(self):

@@ -1,9 +1,9 @@
-"""A model of what configs reach, and the configs that it proposes.
+"""A model of the values that configs reach, and the configs that it proposes.
 
-`cube` turns configs into rows of numbers, `gaussian` learns from rungs and ends what rows reach,
-`proposer` looks for the row of which most is expected. Comes in: the space, trials as they begin,
-report and end. Goes out: the parameters of the next trial. A cube is of one method's space, and the
-numbers of a process are its own: nothing here knows Ray or Optuna.
+`cube` turns configs into rows of numbers, `gaussian` learns what rows reach from the values at
+rungs and ends, `proposer` looks for the row that promises most. In: the space, and trials as they
+begin, report and end. Out: the parameters of the next trial. A cube is of one method's part of a
+space. Nothing here knows Ray or Optuna.
 
 Others import: proposer.
 

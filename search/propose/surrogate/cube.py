@@ -1,7 +1,8 @@
 """A space as the unit cube: configs as rows of numbers between 0 and 1, and back.
 
-A range has a column, on the scale on which the space draws from it; a choice among numbers too, so
-that 128 factors lie between 64 and 256; a choice among words has a column for each word.
+A range has one column, on the scale on which the space draws from it; so has a choice among
+numbers, such that 128 factors lie between 64 and 256; a choice among words has a column for each
+word.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from search.space.spec import SearchSpec
 
 Rows: TypeAlias = NDArray[np.float64]  # (n, width)
 
-ABSENT = 0.5  # of a parameter that a config does not have: in the middle
-APART = 0.7  # between a word and none, so that two words are about 1 apart
+ABSENT = 0.5  # the number of a parameter that a config does not have: in the middle
+APART = 0.7  # the number in the column of the chosen word, so that two words are about 1 apart
 
 
 @dataclass(frozen=True, eq=False)
 class _Numbers:
     """A range, or a choice among numbers, in one column.
 
-    low, high: its ends, in logarithms where `log`. options: of a choice, in the space's order.
+    low, high: its ends, in logarithms where `log`. options: the numbers of a choice, in the space's
+    order.
     """
 
     name: str
@@ -96,8 +98,8 @@ class _Words:
         return np.where(drawn, self.draw(len(rows), rng), rows)
 
 
-REDRAWN = 0.5  # of the options that may change, how many are drawn anew
-MOVED = 0.3  # of the parameters, how many a move changes; at least two on average
+REDRAWN = 0.5  # the share of the choices to be moved that are drawn anew
+MOVED = 0.3  # the share of the parameters that a move changes; at least two on average
 
 
 class Cube:
@@ -119,16 +121,16 @@ class Cube:
 
     @property
     def fixed(self) -> bool:
-        """Whether every config has the same parameters, so that any row stands for one."""
+        """Whether all configs have the same parameters, so that any row is the row of a config."""
         return not self._depends
 
     def rows(self, configs: Iterable[Mapping[str, Value]]) -> Rows:
-        """The rows of some configs, active parameters by name."""
+        """The rows (n, width) of n configs, each given as its active parameters by name."""
         rows = [[x for axis in self._axes for x in axis.row(c.get(axis.name))] for c in configs]
         return np.array(rows, np.float64).reshape(len(rows), self.width)
 
     def config(self, row: Rows) -> dict[str, Value]:
-        """The config of a row: the nearest value of each parameter that is active."""
+        """The config of a row (width,): the nearest value of each active parameter."""
         values = {
             axis.name: axis.value(row[part])
             for axis, part in zip(self._axes, self._parts, strict=True)
@@ -136,7 +138,7 @@ class Cube:
         return self._spec.choose(lambda p: (values | self._only)[p.name])
 
     def draw(self, count: int, rng: np.random.Generator) -> Rows:
-        """Rows drawn evenly from the cube."""
+        """`count` rows drawn evenly from the cube."""
         columns = [axis.draw(count, rng) for axis in self._axes]
         return self._settled(np.hstack(columns) if columns else np.zeros((count, 0)))
 
@@ -152,7 +154,7 @@ class Cube:
         return self._settled(moved)
 
     def _settled(self, rows: Rows) -> Rows:
-        """The same, with parameters that a config does not have where they say nothing."""
+        """The same rows, with ABSENT for parameters that their configs do not have."""
         return rows if self.fixed else self.rows(self.config(row) for row in rows)
 
 
@@ -187,7 +189,7 @@ def _axis(param: Param) -> _Numbers | _Words:
             low, high = math.log(low), math.log(high)
         return _Numbers(param.name, domain, low, high, domain.log)
     if isinstance(domain, IntRange):
-        # as it draws: each whole number has the room of one
+        # as the space draws: every whole number takes up the same room
         half = domain.step / 2
         low, high = domain.low - half, domain.high + half
         if domain.log:
@@ -201,6 +203,6 @@ def _axis(param: Param) -> _Numbers | _Words:
     log = min(numbers) > 0
     scaled = np.log(numbers) if log else np.array(numbers)
     low, high = float(scaled.min()), float(scaled.max())
-    if high <= low:  # numbers as near as numbers can be
+    if high <= low:  # numbers that differ only in the last bit
         return _Words(param.name, tuple(options))
     return _Numbers(param.name, domain, low, high, log, (scaled - low) / (high - low))

@@ -1,11 +1,11 @@
-"""What configs reach, learned from all epochs at which trials were seen: a Gaussian process.
+"""A Gaussian process of the values that configs reach, learned from all epochs seen of trials.
 
-A value is known of a config after some part of its training. The process has two terms over the
-configs: one is the same at every part of a training, the other changes with it. So what a trial
-showed at an early rung says something about the end of that config and of its neighbours, as much
-as rungs and ends have gone together so far. Kernels are Matérn 5/2 with a length for each column
-(Rasmussen and Williams, 2006, chapter 4.2), lengths and variances the most likely ones under broad
-priors.
+A value of a config is known after some part of its training. The process has two terms over the
+configs: one is the same at every part of a training, the other changes with it. So the value of a
+trial at an early rung says something about the end of that config and of its neighbours: as much
+as rungs and ends have agreed so far. Kernels are Matérn 5/2 with a length for each column
+(Rasmussen and Williams, 2006, chapter 4.2); lengths and variances are the most likely ones under
+broad priors.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from search.propose.surrogate.cube import Rows
 
 Values: TypeAlias = NDArray[np.float64]
 
-# Mean and spread of each prior, in logarithms, for values of variance 1: the length of a column,
-# the length of the parts, the variance of what stays, of what changes, and of the noise.
+# Mean and spread of each prior, in logarithms, for values of variance 1: of the lengths of a column
+# and over parts, of the variances of the term that stays, of the one that changes, and of noise.
 LENGTH, PART_LENGTH = (math.log(0.8), 0.8), (math.log(0.7), 0.7)
 STAYS, CHANGES, NOISE = (math.log(0.7), 1.0), (math.log(0.2), 1.0), (math.log(0.05), 1.2)
 END = np.ones(1)  # the part of a whole training
-JITTER = 1e-6  # of the variance of a value, so that equal rows can be told apart
+JITTER = 1e-6  # added to the variance of a value, so that equal rows can be told apart
 STEPS = 25  # of the search for the most likely lengths and variances
-FAR = 3.0  # how far from its prior, in spreads, one of them may go
+FAR = 3.0  # how far, in spreads, each of them may be from the mean of its prior
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What is known. rows (n, width): configs; parts (n,): of their training, 1 is its end; values
-    (n,): with mean 0 and variance 1, or nearly.
+    """Observations. rows (n, width): the configs; parts (n,): how much of their training was done,
+    1 at its end; values (n,): with mean 0 and variance 1, or nearly.
     """
 
     rows: Rows
@@ -51,7 +51,7 @@ class Seen:
 
 
 class Process:
-    """A Gaussian process after what was `seen`, with these `logs` (`likely`)."""
+    """A Gaussian process given what was `seen`; logs: of lengths and variances (`likely`)."""
 
     def __init__(self, seen: Seen, logs: Values) -> None:
         self._seen, self._logs = seen, logs
@@ -66,7 +66,9 @@ class Process:
         return math.exp(self._logs[-1]) + JITTER
 
     def at_end(self, rows: Rows) -> tuple[Values, Values]:
-        """Mean and standard deviation (n,) of what configs reach at the end of their training."""
+        """Mean and standard deviation, (n,) each, of what the configs of rows (n, width) reach at
+        the end of their training.
+        """
         with one_thread():
             across = _covariance(rows, END, self._seen.rows, self._seen.parts, self._logs)
             explained = solve_triangular(self._root, across.T, lower=True)
@@ -75,7 +77,7 @@ class Process:
             return across @ self._weights, np.sqrt(left)
 
     def supposing(self, rows: Rows) -> Process:
-        """As if these configs were at their ends already, with what is expected of them."""
+        """The process as if these configs had ended, each with the value expected of it."""
         seen, expected = self._seen, self.at_end(rows)[0]
         return Process(
             Seen(
@@ -88,8 +90,9 @@ class Process:
 
 
 def likely(seen: Seen) -> Values:
-    """Logarithms of lengths and variances under which `seen` is most likely: those of the columns,
-    then of the parts' length, the variance of what stays, of what changes, and of the noise.
+    """Logarithms (width + 4,) of the lengths and variances under which `seen` is most likely: the
+    lengths of the columns, the length over parts, the variances of the term that stays, of the
+    term that changes, and of the noise.
     """
     means, spreads = _priors(seen.rows.shape[1])
     squares = np.square(seen.rows[:, None, :] - seen.rows[None, :, :])
@@ -109,9 +112,10 @@ def likely(seen: Seen) -> Values:
 
 
 def loss(logs: Values, squares: Values, parts: Values, values: Values) -> tuple[float, Values]:
-    """How unlikely `values` are with these `logs` (and `logs` themselves), and its gradient.
+    """How unlikely `values` (n,) are under these `logs`, and `logs` under their priors; and the
+    gradient by `logs`.
 
-    squares (n, n, width): squared distances by column; parts (n, n): of the parts.
+    squares (n, n, width): squared distances by column; parts (n, n): squared distances of parts.
     """
     width = squares.shape[2]
     weights = np.exp(-2 * logs[:width])
@@ -144,7 +148,9 @@ def loss(logs: Values, squares: Values, parts: Values, values: Values) -> tuple[
 
 
 def _covariance(a: Rows, parts_a: Values, b: Rows, parts_b: Values, logs: Values) -> Values:
-    """Between values at parts of the training of a and of b; one part stands for all."""
+    """The covariances (n, m) of values of configs a (n, width) after `parts_a` of their training
+    and of b (m, width) after `parts_b`; a single part holds for all rows.
+    """
     width = a.shape[1]
     lengths = np.exp(-logs[:width])
     a, b = a * lengths, b * lengths
@@ -170,7 +176,7 @@ def _matern(squares: Values) -> Values:
 
 
 def _matern_slope(squares: Values) -> Values:
-    """How it changes with them."""
+    """The derivative of `_matern` by squared distances."""
     distance = np.sqrt(5 * squares)
     slope: Values = -5 / 6 * (1 + distance) * np.exp(-distance)
     return slope
@@ -187,8 +193,8 @@ def _controller() -> ThreadpoolController:
 
 
 def one_thread() -> AbstractContextManager[object]:
-    """A context in which linear algebra has one thread: the cores are the workers', and the same
-    numbers come out however many there are.
+    """A context in which linear algebra has one thread: the cores belong to the workers, and
+    results are the same whatever the number of cores.
     """
     limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
     return limited

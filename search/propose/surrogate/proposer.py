@@ -1,11 +1,11 @@
 """The next config of a space: where a Gaussian process expects most.
 
-Each trial is known at the rungs that it came to and at its end (`gaussian`). Of many configs the
-one is taken whose end is expected to be furthest above the best so far (the expected improvement of
-Jones, Schonlau and Welch, 1998, above the best expected value and not the best measured one, which
-owes something to luck), for the square root of what its training costs: of two that promise as
-much the cheaper one. Trials that still run, and those that were stopped, count as if they had
-reached what is expected: nothing is to be learned where one of them is.
+The values of a trial are known at the rungs that it reached and at its end (`gaussian`). Of many
+configs, the one with the highest expected improvement (Jones, Schonlau and Welch, 1998) is taken,
+divided by the square root of what its training costs, so that the cheaper of two equally promising
+ones wins. Improvement counts from the best expected value, not from the best measured one, which
+owes something to luck. Trials that still run, and those that were stopped, count as if they had
+reached the expected value: nothing new can be learned from another trial near one of them.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from search.space.spec import SearchSpec
 Cost = Callable[[ModelConfig], float]
 _Point: TypeAlias = tuple[int, float, float, Values]
 
-LEARNED_FROM, FITTED_ON = 300, 100  # observations of a process, and of its lengths and variances
-BEST_PART = 1 / 3  # of those, the best of many; the others are an even part of the rest
-SUPPOSED, STOPPED = 64, 150  # running and stopped trials that count, the last ones of each
+LEARNED_FROM, FITTED_ON = 300, 100  # observations for a process, and for its lengths and variances
+BEST_PART = 1 / 3  # of those, where there are more: the best ones; the others are spread evenly
+SUPPOSED, STOPPED = 64, 150  # at most so many running and stopped trials count, the latest ones
 EVEN, NEAR, TOPS, WIDTH = 700, 300, 10, 0.15  # configs looked at: anywhere, near the best so far
-ROUNDS, ROUND = (0.1, 0.05, 0.02), 120  # then near the most promising ones, ever closer
-FEWER, KEPT = 4, 7  # where more run: a part of them, and for how many more a process is used
-FLOOR = -2.0  # nothing is worse than twice the way from the best value down to the median
-REFIT = 1.04  # lengths and variances are found anew when trials have grown by this factor
-TRIED = 50  # promising configs that may turn out to be known
+ROUNDS, ROUND = (0.1, 0.05, 0.02), 120  # then near the most promising ones, closer and closer
+FEWER, KEPT = 4, 7  # if more run: 1/FEWER as many configs; a process serves KEPT more proposals
+FLOOR = -2.0  # no value counts as lower than this, with the median at 0 and the best value at 1
+REFIT = 1.04  # lengths and variances are found anew when the trials have grown by this factor
+TRIED = 50  # promising configs to try until one is not known
 COST_PART = 0.5  # the power of the cost by which an improvement is divided
 PRICED = 200  # configs of a space, drawn at random, from which costs are learned
 
 
 @dataclass
 class _Trial:
-    """A trial: its row, its longest training and where it is judged, in epochs, and what it
-    reached: best values so far by epoch, at its judgements and the last one.
+    """A trial: its row (width,), the epochs of its whole training, those after which it is judged,
+    and its best values so far: `kept` by epoch where it was judged, and the last one.
     """
 
     row: Values
@@ -66,16 +66,16 @@ class _Trial:
         self.last = (epoch, value)
 
     def running(self) -> dict[float, float]:
-        """What it reached where it was judged, by the part of the training."""
+        """Its best values so far where it was judged, by the part of the training done."""
         return {_part(epoch, self.longest): value for epoch, value in self.kept.items()}
 
     def stopped(self) -> dict[float, float]:
-        """The same, and what it had reached when it was stopped."""
+        """The same, with the value it had reached when it was stopped."""
         last = {} if self.last is None else {_part(self.last[0], self.longest): self.last[1]}
         return self.running() | last
 
     def complete(self, value: float) -> dict[float, float]:
-        """The same where it reached `value` and came to its end, however early that was."""
+        """The same for a completed trial that reached `value`, however early it ended."""
         last = 0 if self.last is None else self.last[0]
         before = {e: v for e, v in self.kept.items() if e != last}
         return {_part(epoch, self.longest): v for epoch, v in before.items()} | {1.0: value}
@@ -83,8 +83,8 @@ class _Trial:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """A process, the best value that it expects of a config that was seen, and the rows of those
-    that are best so far.
+    """A process, the best value that it expects of any config seen, and the rows (TOPS, width) of
+    the best configs so far.
     """
 
     process: Process
@@ -93,35 +93,35 @@ class _View:
 
 
 def _part(epoch: int, longest: int) -> float:
-    """How much of a training is done: 1 at its end; less by equal steps as epochs halve."""
+    """How much of a training is done: 1 at its end, and less by equal steps as `epoch` halves."""
     return 1.0 + math.log(min(epoch / longest, 1.0)) / SCALE
 
 
-SCALE = math.log(80)  # in which a part of 1/80 is 0
+SCALE = math.log(80)  # so that `_part` is 0 after 1/80 of a training
 
 
 class Surrogate:
     """The trials of a space, and what proposes the next one from them.
 
-    spec: the space. startup: trials that are random before anything is learned. lengths: of trials.
+    spec: the space. startup: random trials before anything is learned. lengths: of trials.
     """
 
     def __init__(self, spec: SearchSpec, startup: int, lengths: Lengths) -> None:
         self._spec, self._startup, self._lengths = spec, startup, lengths
         self._cube = Cube(spec)
         self._running: dict[int, _Trial] = {}
-        # Of each observation, in order: the number of its trial, its part, its value (NaN: it
-        # failed), its row.
+        # The observations in order, each with the number of its trial, the part of the training
+        # done, its value (NaN: the trial failed), and its row.
         self._points: list[_Point] = []
-        # Numbers of ended trials, and numbers and rows of those whose end nobody will see.
+        # Numbers of ended trials, and numbers and rows of those that were stopped before their end.
         self._numbers: list[int] = []
         self._stopped: list[tuple[int, Values]] = []
-        self._kept: _View | None = None  # where many trials run: used again so many times
+        self._kept: _View | None = None  # used again `_kept_for` times where many trials run
         self._kept_for = 0
-        self._logs: tuple[int, Values] | None = None  # found when so many trials had ended
+        self._logs: tuple[int, Values] | None = None  # and how many trials had ended by then
 
     def add_all(self, trials: Iterable[StudyTrial]) -> None:
-        """Trials of earlier sessions that have ended."""
+        """Take in ended trials of earlier sessions."""
         for trial in trials:
             if trial.state == State.RUNNING:
                 continue
@@ -131,18 +131,18 @@ class Surrogate:
             self.tell(trial.number, trial.state, trial.value, trial.error)
 
     def begin(self, number: int, params: Mapping[str, Value]) -> None:
-        """A trial with these parameters."""
+        """Trial `number`, with these parameters, starts to run."""
         config = self._spec.train_config(params)
         config = config if self._lengths.fit is None else self._lengths.fit(config)
         row = self._cube.rows([params])[0]
         self._running[number] = _Trial(row, config.most_epochs or 1, self._lengths.judged(config))
 
     def report(self, number: int, step: int, value: float) -> None:
-        """The best value so far of a running trial, after `step` epochs."""
+        """A running trial reported its best value so far, after `step` epochs."""
         self._running[number].report(step, value)
 
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:  # noqa: ARG002
-        """How a running trial ended."""
+        """A running trial ended in `state`, with its best `value`."""
         trial = self._running.pop(number)
         insort(self._numbers, number)
         if state == State.FAILED:
@@ -160,8 +160,9 @@ class Surrogate:
     def propose(self, seed: int, number: int, known: Known) -> dict[str, Value]:
         """The parameters of trial `number`, not yet `known`; it counts as running from now on.
 
-        Raises NoNewConfigError where every config is known. The same seed, number and trials give
-        the same config, whatever sessions they were made in; but not where more than SUPPOSED run.
+        seed: the run's. Raises NoNewConfigError where every config is known. The same seed, number
+        and trials give the same config, whatever sessions made the trials, unless more than
+        SUPPOSED trials run at once.
         """
         rng = np.random.default_rng([seed, number])
         params = None
@@ -176,7 +177,7 @@ class Surrogate:
         return params
 
     def _promising(self, rng: np.random.Generator, known: Known) -> dict[str, Value] | None:
-        """The best config that is not known; None where all that were looked at are."""
+        """The most promising config that is not known; None where none was found."""
         view = self._view()
         if view is None:
             return None
@@ -201,7 +202,7 @@ class Surrogate:
         return len(self._running) > SUPPOSED
 
     def _view(self) -> _View | None:
-        """What the next proposals are made from; None where nothing is known."""
+        """What the next proposals are made from; None where nothing was observed."""
         if self._crowded and self._kept is not None and self._kept_for > 0:
             self._kept_for -= 1
             return self._kept
@@ -219,7 +220,7 @@ class Surrogate:
         return self._kept
 
     def _worth(self, view: _View, rows: Rows) -> Values:
-        """Logarithm of the expected improvement, for the root of what it costs."""
+        """Logarithms (n,) of the expected improvement, divided by the root of the cost."""
         gain = improvement(view.process, rows, view.best)
         return gain if self._costs is None else gain - COST_PART * self._costs.logs(rows)
 
@@ -229,7 +230,7 @@ class Surrogate:
         return None if cost is None else Costs(self._spec, self._cube, cost)
 
     def _seen(self) -> Seen:
-        """What is learned from, values scaled; of very many observations a part."""
+        """The observations to learn from, with scaled values; some of them if there are many."""
         points = self._points.copy()
         for number, trial in self._running.items():
             for part, value in trial.running().items():
@@ -248,7 +249,7 @@ class Surrogate:
     def _likely(self) -> Values:
         """Lengths and variances, found anew when ended trials have grown by the factor REFIT.
 
-        They are those of the first so many trials, so that a resume finds the same.
+        They are found from the first `refitted_at` trials, so that a resume finds the same.
         """
         count = refitted_at(len(self._numbers))
         if self._logs is None or count != self._logs[0]:
@@ -259,7 +260,9 @@ class Surrogate:
 
 
 def refitted_at(ended: int) -> int:
-    """The last of the counts 1, 2, ..., each by the factor REFIT above the one before, or by 1."""
+    """The last refit at or before `ended` trials: refits are at 1 and at counts that each grow by
+    the factor REFIT, by at least 1.
+    """
     count = 1
     while (following := max(count + 1, math.ceil(REFIT * count))) <= ended:
         count = following
@@ -271,9 +274,11 @@ def _place(point: _Point) -> tuple[int, float]:
 
 
 def scaled(values: Values) -> Values:
-    """Values with mean 0 and variance 1: the best is 1 above the median, nothing below FLOOR, where
-    those that failed (NaN) stand. Where half of them are as good as the best, the worst is 1 below
-    it; zeros where all are equal.
+    """The values (n,) as numbers with mean 0 and variance 1; zeros where all are equal.
+
+    Before that they are put on a scale on which the median is 0 and the best value 1 (or the worst
+    -1, where half of them are as good as the best). On it nothing is below FLOOR, which failed
+    trials (NaN) get.
     """
     known = values[~np.isnan(values)]
     if not len(known):
@@ -287,8 +292,8 @@ def scaled(values: Values) -> Values:
 
 
 def spread(values: Values, most: int) -> NDArray[np.intp]:
-    """`most` of some places, ascending: a part of them of the best values, the others evenly from
-    the rest; all of them where they are no more.
+    """The places, ascending, of at most `most` of the values: BEST_PART of them the best values,
+    the others spread evenly over the rest.
     """
     if len(values) <= most:
         return np.arange(len(values))
@@ -296,8 +301,8 @@ def spread(values: Values, most: int) -> NDArray[np.intp]:
 
 
 def improvement(process: Process, rows: Rows, best: float) -> Values:
-    """Logarithm of what the ends of configs (n, width) are expected to be above `best` (n,), times
-    the part of their uncertainty that a training there would remove.
+    """Logarithms (n,) of how far the ends of configs (n, width) are expected to be above `best`,
+    times the part of their uncertainty that a training there would remove.
     """
     mean, spread_ = process.at_end(rows)
     above = (mean - best) / spread_
@@ -317,8 +322,8 @@ def improvement(process: Process, rows: Rows, best: float) -> Values:
 class Costs:
     """What the configs of a cube cost: a second-order polynomial of their rows, in logarithms.
 
-    It is learned once, from configs drawn at random, since a config takes far longer to build than
-    a row, and an improvement is asked for thousands of rows.
+    It is learned once, from configs drawn at random, since the improvement is asked for thousands
+    of rows, and building a config takes far longer than a row.
     """
 
     def __init__(self, spec: SearchSpec, cube: Cube, cost: Cost) -> None:

@@ -56,7 +56,7 @@ def test_a_run_that_is_running_is_left_alone(
         before = files(path)
         assert main(["clean", "a", "--runs-dir", str(tmp_path)]) == 0
         assert files(path) == before
-    assert "a: is running, and stays as it is" in capsys.readouterr().out
+    assert "a: is running, and is left as it is" in capsys.readouterr().out
 
 
 def test_a_damaged_run_does_not_keep_the_others_from_it(

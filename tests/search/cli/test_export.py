@@ -246,14 +246,14 @@ def test_mistakes_are_one_line_and_leave_nothing(name: str, export: Export) -> N
 def test_a_name_that_promises_another_format_is_refused(name: str, export: Export) -> None:
     code, _, error = export("-o", name)
     assert code == 2
-    assert error == f"run_search.py: -o {name}: expected a name in .csv, or .parquet for parquet\n"
+    assert error == f"run_search.py: -o {name}: expected a name ending in .csv or .parquet\n"
     assert not Path(name).exists()
 
 
 def test_a_header_that_is_not_known_is_no_user(export: Export) -> None:
     code, _, error = export("-o", "out.csv", "--users", file("users.csv", "Kunde\n20\n10\n"))
     assert code == 2
-    assert "--users users.csv: row 1, 'Kunde', is the only one that is no user" in error
+    assert "--users users.csv: row 1, 'Kunde', is the only one that is not a user" in error
     assert not Path("out.csv").exists()
     assert export("-o", "out.csv", "--users", file("users.csv", "user\n99\n10\n"))[0] == 0
     assert export("-o", "out.csv", "--users", file("users.csv", "99\n10\n98\n"))[0] == 0

@@ -50,7 +50,7 @@ def test_a_run_is_fetched_while_it_works_and_again_at_its_end(
     assert fetch(there) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(here)
-    assert "has not come to its end there" in lines[1]
+    assert "has not finished there" in lines[1]
     assert "sync first" in lines[2]
     assert content(here) == content(there.path)
     (here / "report.html").write_text("made here")
@@ -75,7 +75,7 @@ def test_another_run_or_one_that_has_done_more_stays(
     assert fetch(there) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "another run, or one that has done more since: fetch into another --runs-dir" in said
+    assert "is another run, or has more than the one there: fetch into another --runs-dir" in said
     assert content(here) == before
     assert [path.name for path in here.parent.iterdir()] == ["first"]
     assert fetch(there, "--runs-dir", "elsewhere") == 0

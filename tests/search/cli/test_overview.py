@@ -113,7 +113,7 @@ def test_rows_of_one_moment_have_no_split_by_time(
 ) -> None:
     rows = [f"u{u},i{(u + k) % 9},1000000000" for u in range(30) for k in range(6)]
     said = said_of(rows, tmp_path, capsys)
-    assert "all rows are of one moment" in said
+    assert "all rows have the same time" in said
     assert "recommended" not in said
 
 

@@ -155,7 +155,7 @@ def test_what_is_left_out_is_said_once_without_what_ray_left_itself() -> None:
     env = {"RAY_ADDRESS": "x", "TUNE_RESULT_DIR": "y", "RAY_JOB_ID": "1", "RAY_RAYLET_PID": "2"}
     found = ray_environment(env, code=[ROOT], cwd="/", joined=False, token="t")
     assert found.notes == (
-        "RAY_ADDRESS, TUNE_RESULT_DIR are left out: they are not for this search",
+        "RAY_ADDRESS, TUNE_RESULT_DIR are ignored: they are not meant for this search",
     )
     after, _ = outcome(env)
     again = ray_environment(after, code=[ROOT], cwd="/", joined=False, token="t")

@@ -57,7 +57,7 @@ def test_what_cannot_be_packed_is_one_line(run: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"^it: {why}"):
             unpacked(HEADER + said_of(folder), "it")
     (line,) = pack_run.lines(run, limit=100)
-    assert "copy it from there" in json.loads(line)["error"]
+    assert "copy it instead" in json.loads(line)["error"]
 
 
 @pytest.mark.parametrize("cut", ["first", "middle", "last", "changed", "all"])
@@ -70,7 +70,7 @@ def test_what_arrives_in_part_is_refused(run: Path, cut: str) -> None:
         lines = []
     else:
         del lines[{"first": 0, "middle": len(lines) - 2, "last": -1}[cut]]
-    with pytest.raises(ConfigError, match="did not arrive whole"):
+    with pytest.raises(ConfigError, match="arrived incomplete"):
         unpacked(HEADER + "\n".join(lines), "it")
 
 

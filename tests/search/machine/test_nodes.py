@@ -112,7 +112,7 @@ def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match="there are 4 CPU cores"):
         place_module.check_place(settings, said.append)
     assert said[-1].startswith("note: b (10.0.0.2) cannot run a task (odd)")
-    assert said[-1].endswith("it is left out")
+    assert said[-1].endswith("this node is left out")
     fits = replace(settings, cpus_per_trial=4)
     assert place_module.check_place(fits, said.append).excluded == ("idb",)
 
@@ -161,7 +161,7 @@ def test_code_with_data_among_it_is_refused(
         (tmp_path / name / "a.py").write_bytes(bytes(10))
     shipped({}, tmp_path)
     (tmp_path / "search" / "big.csv").write_bytes(b"1")
-    with pytest.raises(ConfigError, match="search: 0 MB, which would be sent to every node"):
+    with pytest.raises(ConfigError, match="search: 0 MB would be sent to every node"):
         shipped({}, tmp_path)
 
 

@@ -85,9 +85,9 @@ def test_a_name_that_does_not_resolve() -> None:
         ("print('[[\"AuthenticationError: Token x\"], {}]')", "RAY_AUTH_MODE=token"),
         ("print('[[\"RuntimeError: Version mismatch: a b\"], {}]')", "Version mismatch: a b"),
         ("print('[[\"ConnectionError: Failed\"], {}]')", "no Ray cluster answers there .Failed."),
-        ("print('[[\"ConnectionError: Failed to connect\"], {}]')", "it is no Ray head: expected"),
-        ("import os; os._exit(3)", "without a word"),
-        ("import threading; threading.Event().wait()", "says nothing: it is no Ray head"),
+        ("print('[[\"ConnectionError: Failed to connect\"], {}]')", "not a Ray head: expected"),
+        ("import os; os._exit(3)", "without a message"),
+        ("import threading; threading.Event().wait()", "does not answer: it is not a Ray head"),
     ],
 )
 def test_somebody_who_is_not_a_ray_for_us(
@@ -113,7 +113,7 @@ def test_a_server_of_another_kind_is_known_at_once(said: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=answer, args=(server,), daemon=True).start()
         where = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(ConfigError, match="something listens there, but it is no Ray head"):
+        with pytest.raises(ConfigError, match="something listens there, but it is not a Ray head"):
             check_address(where, {})
 
 

@@ -122,7 +122,7 @@ class RuntimeEnvSetupError(Exception):
                 "node was 3.39GB used / 23.54GB limit (0.144000)\nOOM kill reason: Memory usage "
                 "3637522432B exceeded threshold of 252765104B (1.0% of 25276510208B limit)\nObject"
             ),
-            "the worker was ended by Ray: this machine's memory is in use above 1%",
+            "the worker was ended by Ray: this machine's memory use is above 1%",
         ),
         (
             ActorDiedError(
@@ -173,7 +173,7 @@ def test_a_worker_says_what_it_cannot_import(
     assert import_failure(["json"]) is None
     assert import_failure(["json", "broken_here"]) == (
         f"{platform.node()} cannot run a task (OSError: libx.so: no such file): "
-        "its Ray's log files say more"
+        "see the log files of Ray there"
     )
     assert "broken_here.py" in capsys.readouterr().err  # which Ray writes into its log files
     missing = import_failure(["not_here_at_all"]) or ""

@@ -79,7 +79,7 @@ WRONG = pytest.mark.parametrize(
         (remove("model/ids.json"), "model/ids.json cannot be read (No such file or directory)"),
         (overwrite("model/seen.npz"), "model/seen.npz is not the file that"),
         (remove("model/seen.npz"), "model/seen.npz cannot be read (No such file or directory)"),
-        (another_winner, "model is the model of t0000, and the winner is t0007"),
+        (another_winner, "model is the model of t0000, but the winner is t0007"),
     ],
 )
 

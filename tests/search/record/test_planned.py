@@ -122,7 +122,9 @@ class TestPlanOfANewRun:
         plan = plan_new(override(space(tmp_path, GRID), ["trials=100"]), by_option=True)
         assert plan.trials == 4
         (note,) = plan.notes
-        assert note == ("note: the grid has 4 configs: 4 trials are planned (--trials 100 is more)")
+        assert note == (
+            "note: the grid has 4 configs: 4 trials are planned (--trials asked for 100)"
+        )
 
     def test_one_config(self, tmp_path):
         one = override(
@@ -162,7 +164,7 @@ class TestPlanOfMore:
         plan = plan_more(grid, state, 3, 10)
         assert plan.trials == 4
         assert "3 trials so far, 1 more: 4 in all" in plan.notes[0]
-        assert "1 more configs, not 10" in plan.notes[0]
+        assert "1 config left, not 10" in plan.notes[0]
 
     def test_repeats_of_an_older_version_do_not_count(self, tmp_path):
         grid = space(tmp_path, GRID)

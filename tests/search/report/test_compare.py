@@ -113,8 +113,8 @@ def test_without_values_of_every_user_it_says_so(three: list[Path], tmp_path: Pa
     (group,) = compare_runs([three[0], old]).groups
     assert group.comparisons == ()
     assert group.verdicts == [
-        "c kept no value of every user (it is of an earlier version): nothing can be said beyond "
-        "the intervals"
+        "c kept no values of single users (it is from an earlier version): nothing can be said "
+        "beyond the intervals"
     ]
     (old / TEST_VALUES).write_bytes(b"no archive")
     assert load_test_values(old) is None
@@ -133,7 +133,7 @@ def test_mistakes(three: list[Path], tmp_path: Path) -> None:
     for runs, expected in (
         (three[:1], "expected two runs or more"),
         ([three[0], three[0]], "given twice"),
-        ([three[0], fake_table(tmp_path)], "hands nothing over"),
+        ([three[0], fake_table(tmp_path)], "has no winner"),
     ):
         with pytest.raises(ConfigError, match=expected):
             compare_runs(runs)

@@ -38,7 +38,7 @@ def test_a_night_between_two_sessions_is_not_drawn() -> None:
     assert found.pauses == ((50.0, 49_950.0),)
     assert found.bars[-1].start == 50.0
     assert found.length == 70.0
-    assert "stood still, 13h 52m in all" in timeline_words([b.trial for b in found.bars])
+    assert "interrupted, for 13h 52m in all" in timeline_words([b.trial for b in found.bars])
     svg = timeline_chart([b.trial for b in found.bars], "t0001")
     assert svg is not None
     assert svg.count('class="run ') == 3

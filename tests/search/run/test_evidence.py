@@ -169,7 +169,7 @@ class TestFewUsers:
         test, valid = check_evidence(self.data(), smoke())
         assert test == (
             "note: test: 6 of 400 users have held-out items (those with 10 or more): differences "
-            "below about 0.1 cannot be told apart; --set split.test.fixed=1 --set "
+            "below about 0.1 cannot be proven; --set split.test.fixed=1 --set "
             "split.valid.fixed=1 includes every user with 2 or more (366 in test, 206 in "
             "validation)"
         )
@@ -199,7 +199,7 @@ class TestFewUsers:
             (1, "1 of 1 user has held-out items"),
             (1, "too few to prove any difference, however large"),
             (6, "6 of 6 users have held-out items"),
-            (6, "differences below about 0.1 cannot be told apart"),
+            (6, "differences below about 0.1 cannot be proven"),
         ],
     )
     def test_one_and_six(self, users, said):
@@ -271,7 +271,7 @@ class TestNothingLeft:
         assert any(line.startswith("note: 4 of 306 users have every item") for line in lines)
         assert any("2 of 306 users have fewer than 10 items left" in line for line in lines)
         assert any(
-            "test: for 4 of 306 users with held-out items no other item is left to rank" in line
+            "test: 4 of 306 users with held-out items have no other item left to rank" in line
             for line in lines
         )
 
@@ -287,7 +287,7 @@ class TestNothingLeft:
     def test_nobody_has_another_item_left(self):
         data = dataset([[0, 1, 2], [0, 1, 2], [0, 1]], 4, test=[[3], [3], []])
         message = refusal(data, *SMALL, "race=none", "split.valid.fixed=1")
-        assert "for none of 2 users with test items another item is left to rank" in message
+        assert "none of 2 users with test items has another item left to rank" in message
 
     def test_a_list_that_holds_all_that_is_left(self):
         data = dataset([list(range(20))] * 300, 28)

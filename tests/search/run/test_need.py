@@ -48,8 +48,8 @@ def test_a_method_without_room_is_left_out(two: SearchSpec) -> None:
     assert spec.train_config(drawn).model == "popularity"
     assert [dict(pairs)["model"] for pairs in spec.enqueue] == ["popularity"]
     (line,) = told
-    assert line.startswith("left out: ease, of which 2 trials at a time on 60,000 items would need")
-    assert line.endswith(" GB: this machine has 24.0 GB of memory")
+    assert line.startswith("left out: ease: 2 trials at a time on 60,000 items would need")
+    assert line.endswith(" GB, and this machine has 24.0 GB of memory")
 
 
 def test_nothing_fits() -> None:
@@ -72,8 +72,8 @@ def test_on_a_cluster_the_largest_node_decides(two: SearchSpec) -> None:
     spec = fit_nodes(two, WIDE, 24 * GB, 1, told.append)
     assert [dict(pairs)["model"] for pairs in spec.enqueue] == ["popularity"]
     (line,) = told
-    assert line.startswith("left out: ease, of which trials on 60,000 items would need")
-    assert line.endswith(" GB: the node with most memory gives away 24.0 GB")
+    assert line.startswith("left out: ease: trials on 60,000 items would need")
+    assert line.endswith(" GB, and the node with the most memory offers 24.0 GB")
     with pytest.raises(ConfigError, match=r"trials on 60,000 items need at least .* 0.1 GB: exp"):
         fit_nodes(two, WIDE, GB // 10, 1, told.append)
 
@@ -103,5 +103,5 @@ def test_a_joined_cluster_is_not_this_machine(
     place = Place(memory=WORKER // 2)
     monkeypatch.setattr(start, "check_place", lambda *_: place)
     options = Options(space="bpr_hard", data="demo", runs_dir=tmp_path / "runs", address="there:1")
-    with pytest.raises(ConfigError, match=r"the node with most memory gives away 0.1 GB"):
+    with pytest.raises(ConfigError, match=r"the node with the most memory offers 0.1 GB"):
         run_search(options)

@@ -179,8 +179,8 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     assert code == 0, said
     assert files(origin.path) == before
     assert (
-        "since r: 100 users (10 new, 90 of the 90 of then), 60 items (0 new, 60 of the 60 of "
-        "then), 1,400 pairs (590 new, 810 of the 810 of then)\n" in said
+        "since r: 100 users (10 new, 90 of the earlier 90), 60 items (0 new, 60 of the earlier "
+        "60), 1,400 pairs (590 new, 810 of the earlier 810)\n" in said
     )
     assert "WARNING" not in said
     made = RunFolder.open(home / "runs", "r2")
@@ -397,14 +397,14 @@ def test_data_that_are_hardly_newer_are_pointed_out(home: Path, call: Call) -> N
     code, said = call("refit", "r", "--data", "part.csv", "--name", "part")
     assert code == 0, said
     assert (
-        "WARNING: the new data have no pair that r was not trained on: a part of its data, 90 "
-        "pairs fewer\n" in said
+        "WARNING: the new data have no pair that r was not trained on: they are a part of its "
+        "data, with 90 pairs fewer\n" in said
     )
     # the run knows from when to when its data were
     for name, then, words in (
         ("older", [0, 2_000_000_000], "end on 2001-09-10, before those of r (2033-05-18): they"),
         ("newer", [0, 1_000_000_000], "dates 2001-09-09 to 2001-09-10 (then 1970-01-01 to 2001-"),
-        ("window", "lost", "fewer pairs than those of r (540, 810 then): what is left out"),
+        ("window", "lost", "fewer pairs than those of r (540, not 810): the new model"),
     ):
         origin.write_json("provenance.json", {"data": {"times": then}})
         pairs = rows(90, 15)

@@ -82,8 +82,8 @@ def test_a_fixed_model_takes_its_parameters_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ("{ease_l2: 3}", "has no effect: it is of model ease"),
-        ("{model: ease, lr: 0.1}", "has no effect: it is of model lfm"),
+        ("{ease_l2: 3}", "has no effect: it belongs to model ease"),
+        ("{model: ease, lr: 0.1}", "has no effect: it belongs to model lfm"),
         ("{model: bayes}", "expected one of"),
         ("{model: {choice: [ease, esae]}, ease_l2: 3}", "esae"),
         ("{lr: 0.1, model: {choice: [ease, lfm], when: {lr: 0.1}}}", "can't have conditions"),

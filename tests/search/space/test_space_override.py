@@ -91,7 +91,7 @@ def test_top_keys_and_what_depends_on_them() -> None:
     ],
 )
 def test_a_thing_and_a_part_of_it_are_one_thing(settings: list[str]) -> None:
-    with pytest.raises(ConfigError, match="are one thing: give one of them"):
+    with pytest.raises(ConfigError, match="overlap: give only one of them"):
         override(load_spec("bpr_hard"), settings)
 
 

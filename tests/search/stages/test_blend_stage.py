@@ -318,8 +318,8 @@ def test_halves_of_one_split_make_winners_for_each_other(run: Run) -> None:
 @pytest.mark.parametrize(
     ("splits", "asked", "reason"),
     [
-        (1, 0, "it takes two users"),
-        (1, 1, "it takes two users"),
+        (1, 0, "needs two users"),
+        (1, 1, "needs two users"),
         (1, 2, None),
         (3, 0, "a fresh split has no user to measure it on"),
     ],
@@ -436,9 +436,7 @@ def test_lists_that_are_gone_are_no_crash(run: Run) -> None:
     run.go("race")
     lists_file(run.folder.path, "t0002", 2).unlink()
     run.go("blend", "refit")
-    assert (
-        run.said("blend")["skipped"] == "what the finalists left for it in the run folder is gone"
-    )
+    assert run.said("blend")["skipped"] == "the finalists' lists in the run folder are gone"
     assert not isinstance(load_model(run.folder.path / "model"), Blend)
 
 
@@ -457,7 +455,7 @@ def test_words_of_a_blend() -> None:
         ("blend", "0.75 of t0001 + 0.25 of t0005"),
         ("", "test map@10 0.3000 (95% interval 0.2500 to 0.3500)"),
         ("gain", words),
-        ("submission", "is the blend's, for it is proven better than the winner alone"),
+        ("submission", "is the blend's, since it is proven better than the winner alone"),
     ]
     assert blend_words(whole)[-1].startswith("the submission is the blend's")
     tested = whole.model_copy(update={"best_trial": "t0001", "test": 0.2})
@@ -473,7 +471,7 @@ def test_words_of_a_blend() -> None:
 def test_what_is_chosen_beside_the_race_is_what_the_test_would_choose(run: Run) -> None:
     """The slow way: a test without a race before it chooses for itself."""
     run.go("race")
-    assert any("; beside them popularity and EASE on validation" in note for note in run.notes)
+    assert any("; at the same time popularity and EASE on validation" in note for note in run.notes)
     kept = run.stages.state.rivals
     assert set(kept) == {"popularity", "ease"}
     run.go("blend")

@@ -121,7 +121,7 @@ def test_where_all_smaller_ones_are_worse_the_best_wins(split: Split, tmp_path: 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["race=none", "race.prefer=small"], "race and race.prefer are one thing"),
+        (["race=none", "race.prefer=small"], "race and race.prefer overlap"),
         (["race={finalists: 0, prefer: small}"], "decided by a race, and there is none"),
         (["race.prefer=tiny"], "best, small"),
         (["race.prefer=small", "blend=3"], "with race.prefer small use blend: none"),

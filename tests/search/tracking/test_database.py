@@ -70,7 +70,7 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (newer, r"newer MLflow \(schema ffff00001111 is not known to [\d.]+\)"),
     (text, "is not a SQLite database: put a backup in its place"),
     (damaged, "is damaged"),
-    (foreign, r"a database of something else \(tables customers, orders\)"),
+    (foreign, r"the database of another program \(tables customers, orders\)"),
     (folder, "a folder; expected the name of a file"),
     (pipe, "not a regular file"),
 ]  # fmt: skip

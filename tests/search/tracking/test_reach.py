@@ -57,7 +57,7 @@ def test_who_answers(status: int, content: bytes, fine: bool) -> None:
     with server(status, content) as uri:
         why = unreachable(uri)
         assert (why is None) is fine
-        assert fine or why == f"no MLflow server at {uri}: its answer is HTTP {status}"
+        assert fine or why == f"no MLflow server at {uri}: it answers HTTP {status}"
 
 
 def test_a_sync_to_nobody_ends_at_once(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_sync_to_nobody_ends_at_once(tmp_path: Path) -> None:
     run.close()
     status = sync(run.path, "http://127.0.0.1:1")
     assert not status.delivered
-    assert "(nobody answers at http://127.0.0.1:1: Connection refused)" in status.sentence()
+    assert "(nothing answers at http://127.0.0.1:1: Connection refused)" in status.sentence()
     assert not (run.path / "courier.log").exists()
 
 
@@ -75,9 +75,9 @@ def test_what_libraries_say_becomes_a_line() -> None:
         "API request to http://h:1/api/2.0/x failed with exception HTTPConnectionPool(host='h'): "
     )
     said += 'Max retries exceeded (Caused by NewConnectionError("[Errno 111] Connection refused"))'
-    assert short(OSError(said)) == "nobody answers at http://h:1: Connection refused"
+    assert short(OSError(said)) == "nothing answers at http://h:1: Connection refused"
     said = "API request to endpoint /api/2.0/x failed with error code 404 != 200. Body: '<!doctype"
-    assert short(OSError(said)) == "no MLflow server: its answer is HTTP 404"
+    assert short(OSError(said)) == "no MLflow server: it answers HTTP 404"
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ def test_values_of_other_users_or_none_compare_nothing(searches: Searches) -> No
     assert searches.registered(searches.finished("a", of(BASE)))
     for name, values in (("others", of(BASE - 0.1, first=1)), ("none", None), ("next", of(BASE))):
         said = searches.registered(searches.finished(name, values))
-        assert "there are no values of the same users" in said
+        assert "there are no values for the same users" in said
     assert searches.aliases() == {"champion": 4, "previous": 3}
 
 
@@ -183,8 +183,8 @@ def test_a_person_may_decide_otherwise(searches: Searches) -> None:
     leaky.trial()
     leaky.finish(model=True)
     leaky.close()
-    assert "no champion" in searches.registered(leaky)
-    with pytest.raises(ConfigError, match="knowing held-out items"):
+    assert "not made champion" in searches.registered(leaky)
+    with pytest.raises(ConfigError, match="with knowledge of held-out items"):
         make_champion(leaky.path, searches.uri)
     (worse.path / "delivery.json").unlink()
     with pytest.raises(ConfigError, match="no version"):

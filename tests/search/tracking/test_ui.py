@@ -40,7 +40,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         ("127.0.0.1", 70_000, "from 1 to 65535"),
         ("no.such.host.invalid", 5000, "no such address"),
         ("a..b", 5000, "no such address"),
-        ("192.0.2.7", 5000, "no address of this machine"),  # of documentation, so nobody's
+        ("192.0.2.7", 5000, "not an address of this machine"),  # of documentation, so nobody's
     ],
 )
 def test_places_no_server_can_be(host: str, port: int, message: str) -> None:
@@ -234,7 +234,7 @@ def test_a_server_that_ends_by_itself_is_told(tmp_path: Path, port: int) -> None
     process = start(port, f"sqlite:///{tmp_path}/m.db", "raise SystemExit('no')")
     out, said = process.communicate(timeout=LONG_S)
     assert (process.returncode, out) == (1, "")
-    assert said == f"the MLflow server ended by itself; the reason is in {tmp_path}/server.log\n"
+    assert said == f"the MLflow server ended unexpectedly; the reason is in {tmp_path}/server.log\n"
     assert (tmp_path / "server.log").read_text() == "no\n"
 
 

@@ -135,7 +135,7 @@ def test_where_none_can_be_written_it_is_said_once(tmp_path: Path) -> None:
     for _ in range(3):
         shelf.keep("t0001", b"content")
     (line,) = said
-    assert line.startswith("note: long trials keep no checkpoints from here on: ")
+    assert line.startswith("note: long trials keep no checkpoints from now on: ")
     shelf.drop("t0001")
     assert shelf.handed("t0001") == {}
 

@@ -57,7 +57,7 @@ def test_only_completed_trials_are_the_best_and_failed_ones_are_none() -> None:
 def test_its_words_say_why() -> None:
     words = after([0.19] * 20 + [0.1912] * 20).words()
     assert words.startswith(
-        "the last 20 of 40 trials gained 0.0012, and the race tells gaps of about"
+        "the last 20 of 40 trials gained 0.0012, and the race needs a gap of about"
     )
     assert "--extend" in words
 

@@ -141,7 +141,7 @@ def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> N
     fail(recorder, "t0000", ActorDiedError(said))
     (end,) = ends(recorder)
     assert end.state == "FAILED"
-    assert end.cause == "the worker was ended by Ray: this machine's memory is in use above 95%"
+    assert end.cause == "the worker was ended by Ray: this machine's memory use is above 95%"
     assert "in each of 3 attempts, the last time with: the node running low" in end.error
 
 
