@@ -27,31 +27,44 @@ DATA = {"search.report.templates"}  # a folder without Python of its own
 def pins(name: str) -> dict[str, str]:
     """The versions of a file of requirements, by package."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    asked = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    asked = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r "))]
     return {canonicalize_name(one.name): str(one.specifier).removeprefix("==") for one in asked}
 
 
-def imported() -> dict[str, str]:
-    """The modules of others that the code imports, each with a file that does."""
+# Of a checkout, and the fuzzer, which whoever fuzzes installs.
+NOT_REQUIRED = {"recsys", "search", "tests", "docs", "benchmarks", "atheris"}
+
+
+def imported(*parts: str) -> dict[str, str]:
+    """The modules of others that the code of some folders imports, each with a file that does."""
     found: dict[str, str] = {}
-    for path in [path for part in ("recsys", "search") for path in (ROOT / part).rglob("*.py")]:
+    for path in [path for part in parts for path in (ROOT / part).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [str(node.module)]
             for name in names:
                 found.setdefault(name.partition(".")[0], str(path.relative_to(ROOT)))
-    ours = {"recsys", "search", *sys.stdlib_module_names}
-    return {name: file for name, file in found.items() if name not in ours}
+    left_out = NOT_REQUIRED | sys.stdlib_module_names
+    return {name: file for name, file in found.items() if name not in left_out}
 
 
-def test_what_is_imported_is_required():
+RUN, DEV = "requirements.txt", "requirements-dev.txt"
+
+
+@pytest.mark.parametrize(
+    ("parts", "files"),
+    [(("recsys", "search"), (RUN,)), (("tests",), (RUN, DEV))],
+    ids=["to run", "to test"],
+)
+def test_what_is_imported_is_required(parts: tuple[str, ...], files: tuple[str, ...]):
     """By its own name, not only by that of a package that brings it along today."""
-    brought, declared = metadata.packages_distributions(), pins("requirements.txt")
+    brought = metadata.packages_distributions()
+    declared = {name for file in files for name in pins(file)}
     missing = {
         name: file
-        for name, file in imported().items()
-        if not {canonicalize_name(one) for one in brought[name]} & declared.keys()
+        for name, file in imported(*parts).items()
+        if not {canonicalize_name(one) for one in brought[name]} & declared
     }
     assert missing == {}
 

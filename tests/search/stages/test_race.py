@@ -1,4 +1,4 @@
-"""The work of the race and what is made of its winner, against values computed by hand."""
+"""The race: its work, what it decides, what is made of its winner; against values by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from recsys.data import load
 from recsys.evaluation import top_items
-from recsys.interactions import no_pairs
+from recsys.interactions import CSR, no_pairs
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.ials import IalsConfig
 from recsys.models.mf.config import TrainConfig
@@ -27,14 +27,17 @@ from search.record.events import ReplicateRaced, StageMarked, StageState
 from search.record.folder import save_arrays
 from search.record.handed import disagreement, handed_over
 from search.record.measured import load_test_values
+from search.record.result import Decided
 from search.record.state import RunState, Stage, TrialRecord
 from search.space.trial import trial_seed
 from search.stages import handover
 from search.stages import refit as refit_stage
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError
+from search.stages.race import race, race_summary, rows_that_count, sound_splits, whole_splits
 from search.stages.replicates import (
     Racer,
+    Standing,
     compare_with,
     fresh_splits,
     load_per_user,
@@ -49,6 +52,7 @@ from search.tune.need import asked_bytes
 from search.tune.pace import size_of
 from search.tune.replicate import ReplicateResult
 from search.tune.worker import TrialData
+from tests.search.stages.test_lineup import racers, record, run_of
 
 RESOURCES = Resources(1, 0.0, 2, 2)
 
@@ -167,10 +171,11 @@ class TestRunRace:
         assert np.array_equal(found.users, np.flatnonzero(splits[0].valid.degrees()))
 
 
-def raced(config_id: str, replicate: int, value: float, best_epoch: int) -> ReplicateRaced:
-    return ReplicateRaced(
-        config_id=config_id, replicate=replicate, value=value, best_epoch=best_epoch
-    )
+def raced(
+    config_id: str, replicate: int, value: float, best_epoch: int = 2, **changes: Any
+) -> ReplicateRaced:
+    known = {"config_id": config_id, "replicate": replicate, "value": value}
+    return ReplicateRaced(**known | {"best_epoch": best_epoch} | changes)  # type: ignore[arg-type]
 
 
 class TestStandings:
@@ -189,6 +194,19 @@ class TestStandings:
         # 3 and 8: 5.5, which rounds to the even 6
         (one,) = standings([raced("t0001", 0, 0.1, 3), raced("t0001", 1, 0.1, 8)], 2)
         assert one.epochs == 6
+
+    def test_ties_go_to_the_earlier_trial(self):
+        rows = [raced(name, r, 0.0) for name in ("t0003", "t0001") for r in range(2)]
+        assert [s.id for s in standings(rows, 2)] == ["t0001", "t0003"]
+
+    def test_only_those_that_finished_everywhere(self):
+        rows = [raced("t0000", 0, 0.9), raced("t0001", 0, 0.1), raced("t0001", 1, 0.1)]
+        failed = raced("t0000", 1, 0.0, cause="diverged")
+        assert [s.id for s in standings([*rows, failed], 2)] == ["t0001"]
+        assert standings([], 2) == []
+
+    def test_at_least_one_epoch(self):
+        assert Standing("t0000", (0.0, 0.0), (0, 0)).epochs == 1
 
 
 class TestPerUser:
@@ -222,6 +240,124 @@ class TestPerUser:
         assert found["t0001"].p_adjusted == pytest.approx(2 * 2 / 64)
         assert not found["t0001"].proven
         assert found["t0000"].p_adjusted == 1
+
+
+# --- what decides ---------------------------------------------------------------------------------
+
+
+def test_a_failure_beyond_the_planned_splits_costs_splits_and_nobody():
+    rows = [raced(name, r, 0.1) for name in ("t0000", "t0001") for r in range(6)]
+    assert sound_splits(rows, 4, 6) == 6
+    late = raced("t0001", 4, 0.0, cause="its worker died")
+    assert sound_splits([*rows, late], 4, 6) == 4
+    assert sound_splits([*rows, late], 6, 6) == 6  # it was planned: the finalist is out
+    # who failed on a planned one is out already
+    early = raced("t0001", 2, 0.0, cause="it diverged")
+    assert sound_splits([*rows, late, early], 4, 6) == 6
+
+
+def test_how_many_splits_a_race_has_run_whole():
+    some = racers(1, 1)
+    names = [trial.id for trial in some]
+
+    def rows(*keys: tuple[str, int]) -> list[ReplicateRaced]:
+        return [ReplicateRaced(config_id=name, replicate=r, value=0.1) for name, r in keys]
+
+    a, b = names
+    assert whole_splits([], some, 3) == 0
+    assert whole_splits(rows((a, 0), (a, 1), (b, 1)), some, 3) == 0
+    assert whole_splits(rows((a, 0), (b, 0), (a, 1)), some, 3) == 1
+    assert whole_splits(rows(*((n, r) for n in names for r in range(3))), some, 3) == 3
+    failed = ReplicateRaced(config_id=b, replicate=0, cause="it diverged")
+    assert whole_splits([*rows((a, 0)), failed], some, 2) == 1  # it has a result, a bad one
+
+
+def test_what_an_earlier_version_raced_is_raced_again():
+    """It was measured at its own best epoch: too high to stand beside the others."""
+    rows = [raced("t0000", 0, 0.9), raced("t0000", 1, 0.2, crossed=True)]
+    rows.append(ReplicateRaced(config_id="t0001", replicate=0, cause="it diverged"))
+    state = RunState(race={(one.config_id, one.replicate): one for one in rows})
+    assert rows_that_count(state) == rows[1:]
+
+
+class TestNoRace:
+    @pytest.mark.parametrize(("values", "is_default"), [((0.1, 0.3), False), ((0.3, 0.1), True)])
+    def test_the_winner_of_the_search_wins(self, values, is_default):
+        trials = [record(n, value) for n, value in enumerate(values)]
+        run = run_of(
+            *trials,
+            settings=("race=none",),
+            resources=SimpleNamespace(concurrent=1),
+            split=SimpleNamespace(test=None),
+        )
+        decided = race(run)
+        assert decided.winner == max(trials, key=lambda t: t.value or 0).id
+        assert decided.is_default is is_default
+        assert (decided.epochs, decided.replicates, decided.finalists) == (3, 0, ())
+
+    def test_epochs_of_a_trial_that_was_cut_off(self):
+        trial = replace(record(0, 0.1), best_epoch=None)
+        run = run_of(
+            trial,
+            settings=("race=none",),
+            resources=SimpleNamespace(concurrent=1),
+            split=SimpleNamespace(test=None),
+        )
+        assert race(run).epochs == 5
+
+
+def summary_of(tmp_path: Any, values: dict[str, list[list[float]]]) -> Decided:
+    """The summary of a race of trials with these values by replicate and user."""
+    users = len(next(iter(values.values()))[0])
+    (tmp_path / "race").mkdir()
+    rows = []
+    for name, by_replicate in values.items():
+        for r, per_user in enumerate(by_replicate):
+            save_arrays(
+                per_user_file(tmp_path, name, r), users=np.arange(users), values=np.array(per_user)
+            )
+            rows.append(raced(name, r, float(np.mean(per_user))))
+    trials = [record(int(name[1:]), 0.1) for name in values]
+    nobody = CSR(np.zeros(users + 1, np.int64), np.zeros(0, np.int32), 5)
+    run = run_of(
+        *trials,
+        split=SimpleNamespace(train=nobody),
+        folder=SimpleNamespace(path=tmp_path),
+    )
+    run.settings = SimpleNamespace(seed=1)
+    replicates = len(next(iter(values.values())))
+    return race_summary(run, standings(rows, replicates), trials, replicates)
+
+
+class TestSummary:
+    def test_one_finalist_has_no_rival(self, tmp_path):
+        found = summary_of(tmp_path, {"t0000": [[0.5, 0.1], [0.3, 0.2]]})
+        assert found.comparisons == ()
+        assert found.is_default
+
+    def test_all_the_same(self, tmp_path):
+        found = summary_of(tmp_path, {f"t000{n}": [[0.5, 0.0]] * 2 for n in range(3)})
+        assert found.winner == "t0000"
+        (one,) = found.comparisons
+        assert one.words == (
+            "the winner and the runner-up t0001 are equal for every one of the 2 users"
+        )
+
+    def test_a_lead_that_rounds_to_nothing(self, tmp_path):
+        found = summary_of(
+            tmp_path, {"t0000": [[0.5, 0.1]] * 2, "t0001": [[0.50002, 0.1], [0.5, 0.10002]]}
+        )
+        assert found.winner == "t0001"
+        (one,) = found.comparisons
+        assert one.name == "the first default config t0000 (also the runner-up)"
+        assert "are level" in one.words
+        assert "by 0.0000" not in one.words
+
+    def test_one_user(self, tmp_path):
+        found = summary_of(tmp_path, {"t0000": [[0.1]] * 2, "t0001": [[0.4]] * 2})
+        (one,) = found.comparisons
+        assert one.words.endswith("by 0.3000 for the only user: one user proves nothing")
+        assert not one.proven
 
 
 # --- the winner -------------------------------------------------------------------------------
