@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,7 +89,7 @@ def test_every_row_searches(world: Any, name: str) -> None:
 
 def test_pruning_begins_more_trials_in_the_same_time(world: Any) -> None:
     plain = simulate(world, Random(SPEC, 1), 2, 200.0)
-    ours = simulate(world, Ours(SPEC, 1, None), 2, 200.0)
+    ours = simulate(world, Ours(replace(SPEC, searcher="random"), 1, None), 2, 200.0)
     stock = simulate(world, StockRay(SPEC, 1), 2, 200.0)
     assert plain.begun == pytest.approx(2 * 200 / 40 + 2, abs=2)
     assert ours.begun > 1.3 * plain.begun

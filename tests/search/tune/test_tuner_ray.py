@@ -76,8 +76,8 @@ class Screen:
     def trial_progress(self, trial_id: str, epoch: int, best: float) -> None:
         assert trial_id not in self.ended
 
-    def trial_ended(self, trial_id: str, state: State, *_: Any) -> None:
-        self.ended[trial_id] = state
+    def trial_ended(self, end: TrialEnded) -> None:
+        self.ended[end.id] = end.state
 
 
 @pytest.fixture
