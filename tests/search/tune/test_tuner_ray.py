@@ -19,7 +19,7 @@ from search.machine import environment
 from search.machine.cluster import Resources
 from search.machine.workers import Patience
 from search.propose.trials import from_journal
-from search.record.events import EpochRow, Reason, SessionBegan, State, TrialMade
+from search.record.events import EpochRow, Reason, SessionBegan, State, TrialEnded, TrialMade
 from search.record.journal import Journal, read_state
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
