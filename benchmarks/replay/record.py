@@ -25,10 +25,11 @@ import pandas as pd
 from recsys.data import load
 from recsys.evaluation import evaluate
 from recsys.models import ModelConfig, new_model
+from recsys.models.base import Size
 from recsys.split import Split, SplitPlan, make_split
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
-from search.tune.pace import size_of, watched_users
+from search.tune.sampling import watched_users
 
 COLUMNS = ("config", "epoch", "valid", "test", "train_seconds", "eval_seconds")
 
@@ -129,7 +130,7 @@ def write(
         "seed": args.seed,
         "metric": spec.metric,
         "users": watched_users(split.train, split.valid),
-        "size": asdict(size_of(split.train)),
+        "size": asdict(Size.of(split.train)),
         "params": chosen,
     }
     path.with_suffix(".json").write_text(json.dumps(about) + "\n", encoding="utf-8")

@@ -47,6 +47,11 @@ class Size:
     items: int
     positives: int
 
+    @staticmethod
+    def of(train: CSR) -> Size:
+        """The size of a training set."""
+        return Size(train.n_users, train.n_items, train.nnz)
+
 
 @dataclass(frozen=True)
 class Parameter:

@@ -22,16 +22,9 @@ from search.machine.memory import usable_memory
 from search.run.need import fit_memory
 from search.space.spec import SearchSpec
 from search.tune.need import trial_bytes
-from search.tune.pace import (
-    Probed,
-    configs_of,
-    full_length,
-    planned_seconds,
-    size_of,
-    to_probe,
-    watched_users,
-)
+from search.tune.pace import Probed, full_length, planned_seconds, to_probe
 from search.tune.probe import Measured, data_of, first_share, run_probe
+from search.tune.sampling import watched_users
 from search.tune.worker import TrialData
 from search.words import counted, duration, span
 
@@ -52,7 +45,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
     notes: list[str] = []
     try:
         split = _split(dataset, spec)
-        cores, size = usable_cores(), size_of(split.train)
+        cores, size = usable_cores(), Size.of(split.train)
         concurrent = max(1, side_by_side([(cores, 0)], 1, 0.0))
         spec = fit_memory(spec, size, usable_memory(), concurrent, 1, notes.append)
     except UserError as error:
@@ -84,10 +77,10 @@ def _measured(
     spec: SearchSpec, data: TrialData, concurrent: int, progress: Callable[[str], None]
 ) -> Iterator[Probed | Failure]:
     """An epoch of each kind of model, on as many threads as a search has trials at a time."""
-    kinds = to_probe(configs_of(spec))
+    kinds = to_probe(list(spec.examples()))
     if not kinds:
         return
-    first = first_share(list(kinds.values()), size_of(data.train))
+    first = first_share(list(kinds.values()), Size.of(data.train))
     threads = min(concurrent, MOST_THREADS)
     # In a worker numpy's products have a single thread. Here they would have one per core, which
     # wait for each other where another program has a core: iALS took four times as long.
@@ -138,7 +131,7 @@ class Told:
                 f"{counted(spec.trials, 'trial')}, {at}, and race, blend, test and refit"
             )
         yield f"in ten minutes (--time-budget 10m) it begins {self._begun(BUDGET)}"
-        each = max(trial_bytes(c, self.size, 1) for c in configs_of(spec))
+        each = max(trial_bytes(c, self.size, 1) for c in list(spec.examples()))
         yield (
             f"memory: trials take up to {self.concurrent * each / 1e9:.1f} GB ({at}), of the "
             f"{usable_memory() / 1e9:.1f} GB here"
@@ -158,7 +151,7 @@ class Told:
         full = full_length(self.probed, self.size, self.users)
         return Measured(
             self.spec,
-            configs_of(self.spec),
+            list(self.spec.examples()),
             self.probed,
             full,
             self.users,

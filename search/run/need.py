@@ -10,7 +10,6 @@ from recsys.models.base import Size
 from search.space.load import override
 from search.space.spec import SearchSpec
 from search.tune.need import trial_bytes
-from search.tune.pace import configs_of
 from search.words import counted
 
 SHARE = 0.8  # of a machine's memory: the driver, Ray and the data need some as well
@@ -95,7 +94,7 @@ def _fitting(
     messages, what is trained, the memory there is, and what would help.
     """
     methods = spec.methods()
-    parts = {m: configs_of(spec.of_method(m)) for m in methods} or {"": configs_of(spec)}
+    parts = {m: list(spec.of_method(m).examples()) for m in methods} or {"": list(spec.examples())}
     least = {method: min(map(needed, configs)) for method, configs in parts.items()}
     out = [method for method, bytes_ in least.items() if bytes_ > most]
     if len(out) == len(parts):

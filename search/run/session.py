@@ -68,7 +68,6 @@ from search.summary import result_rows
 from search.tracking.driver import Tracker
 from search.tracking.memory import DeliveryStatus
 from search.tracking.where import default_tracking_uri
-from search.tune.pace import configs_of
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 FLUSH_S = {Status.DONE: 60.0, Status.FAILED: 20.0, Status.INTERRUPTED: 1.0}
@@ -219,7 +218,7 @@ class Session:
         self.display.note("loading the compiled kernels (the first time takes a while)")
         with self.interruption.postponed():  # the compiler calls back from C
             seconds = warm_up_models(
-                configs_of(self.spec),
+                list(self.spec.examples()),
                 threads=self.settings.cpus_per_trial,
                 note=self.display.note,
             )

@@ -49,7 +49,6 @@ from search.space.strategies import SEARCHERS
 from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri
 from search.tracking.where import check_tracking_uri, default_tracking_uri, is_local_default
-from search.tune.pace import size_of
 from search.words import counted, duration
 
 if TYPE_CHECKING:
@@ -447,7 +446,7 @@ def _run(
         display.note(line)
     place = check_place(settings, display.note)
     if folder is None:
-        spec = _fit(spec, settings, size_of(split.train), place, display.note)
+        spec = _fit(spec, settings, Size.of(split.train), place, display.note)
     if options.dry_run:
         return _dry_run(spec, settings, split, display, folder, place)
     from search.run.session import Session

@@ -19,6 +19,7 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.metrics import PER_USER, parse_metric
 from recsys.models import ModelConfig, model_of
+from recsys.models.base import Size
 from recsys.models.blend import Blend, BlendConfig, Member
 from search.machine.cluster import Failure
 from search.machine.cores import usable_cores
@@ -31,7 +32,6 @@ from search.stages.replicates import fresh_splits, learned, load_per_user
 from search.stages.winner import FinalTraining, final_training, race_decided, refit_task
 from search.stages.work import Work, alone, failed, on_workers
 from search.stats import compare_paired
-from search.tune.pace import size_of
 
 VOTES_BYTES, LEAST_VOTERS = 1e9, 100
 MOST_FINALISTS = 12  # that are weighed; more cost memory and time, and the best are among these
@@ -181,7 +181,7 @@ def train_blend(
     missing = [at for at in range(len(trainings)) if at not in found]
     shared = run.cluster.put(items)
     works = [Work(refit_task, (trainings[at], shared), (trainings[at].config,)) for at in missing]
-    for index, answer in on_workers(run.cluster, run.resources, works, size_of(items)):
+    for index, answer in on_workers(run.cluster, run.resources, works, Size.of(items)):
         if isinstance(answer, Failure):
             raise failed(f"{what}: member {blend.members[missing[index]].id} of the blend", answer)
         found[missing[index]] = answer.weights

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from recsys.data import Dataset
+from recsys.models.base import Size
 from recsys.rivals import Needed, seconds_for
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
@@ -27,8 +28,9 @@ from search.record.state import RunState
 from search.screen.display import Display
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
-from search.tune.pace import Pace, sample_users, size_of
+from search.tune.pace import Pace
 from search.tune.reserve import Reserve
+from search.tune.sampling import sample_users
 from search.tune.scheduler import rungs
 from search.tune.worker import TrialData, report_every_s
 
@@ -149,4 +151,4 @@ class Stages:
         budget = self.settings.time_budget
         if budget is None or self.split.test is None:
             return Needed()
-        return seconds_for(size_of(self.split.train), budget, measured)
+        return seconds_for(Size.of(self.split.train), budget, measured)

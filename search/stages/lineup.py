@@ -8,6 +8,7 @@ from typing import Any
 
 from recsys.blending import USERS
 from recsys.models import model_of
+from recsys.models.base import Size
 from recsys.split import Split
 from search.machine.cores import usable_cores
 from search.record.events import RacePlanned, State
@@ -15,8 +16,8 @@ from search.record.standing import contenders
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stats import expected_reach
-from search.tune.pace import size_of, watched_users
 from search.tune.reserve import after_race
+from search.tune.sampling import watched_users
 
 Cost = Callable[[TrialRecord], float]  # estimated seconds of a training
 
@@ -94,7 +95,7 @@ def _value(trial: TrialRecord) -> float:
 def memory_of(run: Stages, trial: TrialRecord) -> int:
     """Bytes that a trial's model takes, roughly."""
     config = trial.training
-    return model_of(config).cost(config, size_of(run.split.train)).memory
+    return model_of(config).cost(config, Size.of(run.split.train)).memory
 
 
 def method_of(run: Stages, trial: TrialRecord) -> Any:

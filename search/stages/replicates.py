@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.models import ModelConfig
+from recsys.models.base import Size
 from recsys.split import Split, SplitPlan, resplit
 from search.machine.cluster import Cluster, Failure, Resources
 from search.record.events import ReplicateRaced
@@ -22,7 +23,6 @@ from search.space.trial import trial_seed
 from search.stages.rivals import ChoiceTask, Chosen, choose_beside
 from search.stages.work import Work, on_workers
 from search.stats import PairedComparison, compare_paired, holm
-from search.tune.pace import size_of
 from search.tune.replicate import ReplicateResult, ReplicateTask, run_replicate
 from search.tune.worker import TrialData
 
@@ -112,7 +112,7 @@ def run_race(
         ),
     ]
     everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]
-    for index, answer in on_workers(cluster, resources, works, size_of(data.train)):
+    for index, answer in on_workers(cluster, resources, works, Size.of(data.train)):
         yield everything[index], answer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 
+from recsys.models.base import Size
 from search.propose.allocation import Terms, terms_of
 from search.propose.trials import from_journal
 from search.record.events import Reason, State, TrialEnded, TrialMade
@@ -14,8 +15,9 @@ from search.stages.context import RunFailedError, Stages
 from search.tune.checkpoints import Shelf
 from search.tune.lengths import lengths_of
 from search.tune.outcome import Report, judge
-from search.tune.pace import SEARCH_SHARE, Pace, search_seconds, size_of, watched_users
+from search.tune.pace import SEARCH_SHARE, Pace, search_seconds
 from search.tune.probe import measure
+from search.tune.sampling import watched_users
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
@@ -55,7 +57,7 @@ def search(run: Stages) -> Searched:
         budget=spec.trials,
         on_new=lambda trial: _journal_trial(run, trial),
         where=str(run.folder.path),
-        lengths=lengths_of(spec, pace, size_of(run.split.train)),
+        lengths=lengths_of(spec, pace, Size.of(run.split.train)),
         terms=_terms(run, pace),
         handed=shelf.handed,
     )

@@ -11,7 +11,6 @@ from recsys.models.base import Size
 from search.machine.cluster import Answer, Cluster, Failure, Resources
 from search.stages.context import RunFailedError, Stages
 from search.tune.need import task_bytes
-from search.tune.pace import size_of
 
 Done = TypeVar("Done", covariant=True)  # the answer of a task
 Other = TypeVar("Other")
@@ -55,7 +54,7 @@ def side_by_side(run: Stages, *works: Work[Any]) -> tuple[Any, ...]:
     Raises RunFailedError where a task failed, or its worker kept dying.
     """
     found: dict[int, Any] = {}
-    for index, answer in on_workers(run.cluster, run.resources, works, size_of(run.split.train)):
+    for index, answer in on_workers(run.cluster, run.resources, works, Size.of(run.split.train)):
         if isinstance(answer, Failure):
             raise failed(works[index].function.__name__.removesuffix("_task"), answer)
         found[index] = answer

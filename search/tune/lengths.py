@@ -5,8 +5,9 @@ from __future__ import annotations
 from recsys.models.base import Size
 from search.propose.lengths import Lengths
 from search.space.spec import SearchSpec
-from search.tune.pace import Pace, whole_work
+from search.tune.pace import Pace
 from search.tune.scheduler import make_scheduler
+from search.tune.work import whole_work
 
 
 def lengths_of(spec: SearchSpec, pace: Pace | None = None, size: Size | None = None) -> Lengths:

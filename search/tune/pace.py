@@ -16,13 +16,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from recsys.interactions import CSR, contested, rows_of, subset
-from recsys.models import ModelConfig, model_of
+from recsys.interactions import CSR
+from recsys.models import ModelConfig
 from recsys.models.base import Size
 from search.propose.allocation import FIRST, Terms, terms_of
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
+from search.tune.work import epoch_work, work_and_scores
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
 STARTS = 75  # trials that a search should begin in its seconds
@@ -38,7 +39,6 @@ LEAST_USERS = 2_500
 WORTH_SAMPLING = 0.7  # of the users: a larger sample saves next to nothing
 SAMPLED_OF_METHOD = 16
 DEAREST = 8.0  # a method's trial counts as at most so many of the cheapest trials of any method
-SCORED = 64  # latent factors that the roughest estimate of an evaluation assumes
 NOMINAL = 4e10  # operations a second of an idle core: what is far below the budget needs no probe
 WORTH_ASKING = 0.05  # of the search's seconds: shorter plans are not measured
 
@@ -138,7 +138,7 @@ class Pace:
         if event is None:
             return None
         return Pace(
-            event.rates, event.trial_seconds, event.eval_seconds, event.users, size_of(train)
+            event.rates, event.trial_seconds, event.eval_seconds, event.users, Size.of(train)
         )
 
 
@@ -156,31 +156,6 @@ def paced_rungs(epochs: int, factor: int) -> list[int]:
     the best 1/factor continue.
     """
     return [math.ceil(epochs / factor**k) for k in range(RUNGS, 0, -1)]
-
-
-def size_of(train: CSR) -> Size:
-    """The size of a training set, from which costs are estimated."""
-    return Size(train.n_users, train.n_items, train.nnz)
-
-
-def epoch_work(config: ModelConfig, size: Size) -> float:
-    """Operations of one epoch."""
-    return model_of(config).cost(config, size).work / (config.most_epochs or 1)
-
-
-def work_and_scores(config: ModelConfig, size: Size) -> float:
-    """Operations of one epoch and of computing the scores to evaluate it, roughly."""
-    return epoch_work(config, size) + 2.0 * size.users * size.items * SCORED
-
-
-def whole_work(config: ModelConfig, size: Size) -> float:
-    """Operations of a whole training with an evaluation after each epoch, roughly."""
-    return (config.most_epochs or 1) * work_and_scores(config, size)
-
-
-def configs_of(spec: SearchSpec) -> list[ModelConfig]:
-    """The listed configs of a space, and some drawn from it: the same ones every time."""
-    return list(spec.examples())
 
 
 def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
@@ -242,11 +217,6 @@ def search_seconds(budget: float, concurrent: int) -> float:
     return SEARCH_SHARE * budget * concurrent
 
 
-def watched_users(train: CSR, valid: CSR) -> int:
-    """How many users have an evaluation on `valid`: held-out items, and others to rank below."""
-    return int(contested(train.degrees(), valid.degrees(), train.n_items).sum())
-
-
 def full_length(probed: Sequence[Probed], size: Size, users: int) -> Pace:
     """The pace of trials as long as the space has them, validated on all `users`.
 
@@ -270,7 +240,7 @@ def make_pace(
 ) -> Pace | None:
     """The pace of a search that has `seconds` on all its cores together; None if all trials fit.
 
-    spec: the space. configs: some of its configs to judge by (`configs_of`). probed: a measured
+    spec: the space. configs: its examples. probed: a measured
     epoch of each kind. size: of the training data. users: how many can be evaluated.
     """
     with_epochs = [c for c in configs if c.most_epochs is not None]
@@ -299,29 +269,3 @@ def mean_share(spec: SearchSpec) -> float:
         return 1.0
     factor = float(spec.reduction_factor)
     return mean_length([factor**-k for k in range(RUNGS, -1, -1)], SURVIVE)
-
-
-def sample_users(held_out: CSR, seen: CSR, count: int, rng: np.random.Generator) -> CSR:
-    """The held-out items of a sample of `count` users who have any, as active as users are overall.
-
-    Users are ordered by how many items they have in `seen`, and every n-th is taken, from a random
-    first one. The result has the shape of `held_out`; all others' rows are empty.
-    """
-    users = np.flatnonzero(held_out.degrees() > 0)
-    if count >= len(users):
-        return held_out
-    shuffled = rng.permutation(users)  # equally active users are in random order
-    ordered = shuffled[np.argsort(seen.degrees()[shuffled], kind="stable")]
-    at = ((rng.random() + np.arange(count)) * len(users) / count).astype(np.int64)
-    keep = np.zeros(held_out.n_users, np.bool_)
-    keep[ordered[at]] = True
-    return subset(held_out, np.repeat(keep, held_out.degrees()))
-
-
-def part_of(train: CSR, share: float) -> CSR:
-    """The interactions of every n-th user, for measuring: fewer users, but all item columns.
-
-    share: of the users, above 0; at least one is kept.
-    """
-    count = max(1, min(train.n_users, math.ceil(share * train.n_users)))
-    return rows_of(train, np.arange(count) * train.n_users // count)

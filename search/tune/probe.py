@@ -25,17 +25,14 @@ from search.space.strategies import SCHEDULERS
 from search.tune.pace import (
     Pace,
     Probed,
-    configs_of,
-    epoch_work,
     full_length,
     make_pace,
-    part_of,
     search_seconds,
-    size_of,
     to_probe,
-    watched_users,
     worth_asking,
 )
+from search.tune.sampling import part_of, watched_users
+from search.tune.work import epoch_work
 from search.tune.worker import TrialData, limit_threads, own_device
 from search.words import counted, span
 
@@ -82,7 +79,7 @@ def run_probe(
         eval_seconds = time.perf_counter() - began
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
-    work = epoch_work(config, size_of(train))
+    work = epoch_work(config, Size.of(train))
     return Probed(config.kind, work, seconds, eval_seconds, len(users))
 
 
@@ -207,7 +204,7 @@ def measure(
     only a small part of the budget (without one: of `LONG_S`), where no config has epochs, and
     where none could be trained.
     """
-    configs, size = configs_of(spec), size_of(data.train)
+    configs, size = list(spec.examples()), Size.of(data.train)
     seconds = search_seconds(LONG_S if budget is None else budget, resources.concurrent)
     if not worth_asking(spec, configs, size, seconds):
         return None

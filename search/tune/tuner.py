@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
+from recsys.models.base import Size
 from search.machine.cluster import Resources
 from search.machine.lean import without_counting_callbacks
 from search.machine.storage import is_local
@@ -27,7 +28,6 @@ from search.tune.checkpoints import Shelf
 from search.tune.controller import sturdy
 from search.tune.need import task_bytes
 from search.tune.outcome import Outcome, Report, judge, trial_of
-from search.tune.pace import size_of
 from search.tune.reserve import Reserve
 from search.tune.settled import Settling
 from search.tune.worker import TrialData, run_trial
@@ -298,7 +298,7 @@ def asked_by(resources: Resources, data: TrialData) -> Any:
     """
     if resources.largest is None:
         return asked(resources)
-    size = size_of(data.train)
+    size = Size.of(data.train)
     return lambda config: asked(resources, task_bytes(resources, [trial_of(config).train], size))
 
 

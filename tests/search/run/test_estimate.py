@@ -10,16 +10,18 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from recsys.data import Dataset, load
 from recsys.interactions import CSR, Interactions
+from recsys.models.base import Size
 from search.machine.cluster import Failure
 from search.run import estimate as estimate_module
 from search.run.estimate import BESIDE_S, estimate, later_trainings
 from search.space.load import load_spec
 from search.space.spec import RaceSpec
-from search.tune.pace import Probed, configs_of, epoch_work, size_of, to_probe
+from search.tune.pace import Probed, to_probe
+from search.tune.work import epoch_work
 from tests.search.spaces import override
 
 SPEC = load_spec("all")
-KINDS = len(to_probe(configs_of(SPEC)))
+KINDS = len(to_probe(list(SPEC.examples())))
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def probing(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
 
     def probe(config, data, first, longest):
         asked.append(config.kind)
-        size = size_of(data.train)
+        size = Size.of(data.train)
         work = epoch_work(config, size)
         return Probed(config.kind, work, seconds, 0.0, 100)
 

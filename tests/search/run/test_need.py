@@ -16,7 +16,6 @@ from search.run.start import Options, run_search
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.tune.need import WORKER, trial_bytes
-from search.tune.pace import configs_of
 
 SMALL = Size(1_000, 800, 50_000)
 WIDE = Size(100_000, 60_000, 2_000_000)
@@ -80,7 +79,7 @@ def test_on_a_cluster_the_largest_node_decides(two: SearchSpec) -> None:
 
 def test_a_config_that_fits_on_no_node_is_refused_by_name() -> None:
     spec = load_spec("bpr_hard", ["latent_factors={choice: [8, 2048]}"])
-    config = next(c for c in configs_of(spec) if c.to_flat()["latent_factors"] == 2048)
+    config = next(c for c in list(spec.examples()) if c.to_flat()["latent_factors"] == 2048)
     needed = trial_bytes(config, WIDE, 1)
     assert fit_nodes(spec, WIDE, needed, 1, print) is spec
     with pytest.raises(ConfigError, match=r"with bpr-hard d=2048 .* need .* GB of memory, and"):

@@ -15,6 +15,7 @@ import pytest
 from recsys.data import load
 from recsys.evaluation import top_items
 from recsys.interactions import CSR, no_pairs
+from recsys.models.base import Size
 from recsys.models.ease import EASE, EaseConfig
 from recsys.models.ials import IalsConfig
 from recsys.models.mf.config import TrainConfig
@@ -49,7 +50,6 @@ from search.stages.rivals import ChoiceTask
 from search.stages.winner import FinalTraining, winner_training
 from search.stages.work import Work, alone
 from search.tune.need import asked_bytes
-from search.tune.pace import size_of
 from search.tune.replicate import ReplicateResult
 from search.tune.worker import TrialData
 from tests.search.stages.test_lineup import racers, record, run_of
@@ -154,7 +154,7 @@ class TestRunRace:
         rival = ChoiceTask(EASE_RIVAL, ("map@5",), 1, 1, 9.0)
         racers = [*self.FINALISTS, wide]
         list(run_race(workers, there, data, racers, splits, 42, set(), [rival]))
-        size = size_of(split.train)
+        size = Size.of(split.train)
         configs = [EASE_RIVAL.configs[0], *(racer.config for racer in racers)]
         assert workers.memory == [asked_bytes(config, size, 1, 10**12) for config in configs]
         assert len(set(workers.memory)) > 1

@@ -21,13 +21,14 @@ from search.tune import pace as paces
 from search.tune import probe
 from search.tune.pace import Pace, Probed
 from search.tune.probe import Measured, measure, run_probe
+from search.tune.work import epoch_work
 from search.tune.worker import TrialData
 from search.words import span
 from tests.search.spaces import override
 
 SIZE = Size(users=5_000, items=9_000, positives=170_000)
 SPEC = load_spec("bpr_hard")
-CONFIGS = paces.configs_of(SPEC)
+CONFIGS = list(SPEC.examples())
 RATE = 2.5e-10  # seconds an operation
 
 
@@ -39,7 +40,7 @@ def probed(rate: float = RATE, each: float = 1e-4) -> Probed:
 def pace_of(
     seconds: float, *, spec: SearchSpec = SPEC, rate: float = RATE, each: float = 1e-4
 ) -> Pace | None:
-    return paces.make_pace(spec, paces.configs_of(spec), [probed(rate, each)], SIZE, 4_000, seconds)
+    return paces.make_pace(spec, list(spec.examples()), [probed(rate, each)], SIZE, 4_000, seconds)
 
 
 def measured(seconds: float | None, *, rate: float = RATE, each: float = 1e-4) -> Measured:
@@ -52,16 +53,14 @@ def measured(seconds: float | None, *, rate: float = RATE, each: float = 1e-4) -
 
 def test_a_kind_is_what_its_probe_says() -> None:
     assert {c.kind for c in CONFIGS} == {"lfm bpr hard"}
-    assert list(paces.to_probe(paces.configs_of(load_spec("all")))) == [
+    assert list(paces.to_probe(load_spec("all").examples())) == [
         *("lfm bpr hard", "ials", "lfm bpr fixed", "lfm softmax fixed", "lfm bce fixed"),
         "lfm softmax hard",
     ]
 
 
 def test_trials_that_fit_are_left_alone() -> None:
-    all_of_them = paces.planned_seconds(
-        SPEC, CONFIGS, lambda c: RATE * paces.epoch_work(c, SIZE) + 0.4
-    )
+    all_of_them = paces.planned_seconds(SPEC, CONFIGS, lambda c: RATE * epoch_work(c, SIZE) + 0.4)
     assert pace_of(1.01 * all_of_them) is None
     assert pace_of(0.99 * all_of_them) is not None
 
@@ -78,8 +77,8 @@ def test_what_a_trial_of_a_space_takes() -> None:
 def test_enough_trials_fit(settings: list[str]) -> None:
     """Simulated: every config trained to its rung, only the best third of a rung any further."""
     spec = override(SPEC, settings)
-    configs = paces.configs_of(spec)
-    seconds = paces.planned_seconds(spec, configs, lambda c: RATE * paces.epoch_work(c, SIZE)) / 3
+    configs = list(spec.examples())
+    seconds = paces.planned_seconds(spec, configs, lambda c: RATE * epoch_work(c, SIZE)) / 3
     pace = pace_of(seconds, spec=spec)
     assert pace is not None
     rng = np.random.default_rng(0)
@@ -150,7 +149,7 @@ def test_methods_of_seconds_are_not_kept_waiting_by_those_of_minutes() -> None:
 
 
 def test_users_are_sampled_only_where_evaluation_is_dear() -> None:
-    training = np.median([RATE * paces.epoch_work(c, SIZE) for c in CONFIGS])
+    training = np.median([RATE * epoch_work(c, SIZE) for c in CONFIGS])
     cheap = pace_of(500.0, each=0.9 * paces.EVAL_SHARE * float(training) / 4_000)
     assert cheap is not None
     assert cheap.users is None
@@ -188,46 +187,9 @@ def random_pairs(rng: np.random.Generator, users: int, items: int, share: float)
     return CSR.from_pairs(user, item, users, items)
 
 
-def test_sampled_users_are_alike_in_how_active_they_are() -> None:
-    rng = np.random.default_rng(5)
-    activity = rng.permutation(np.arange(1, 201)) / 400
-    user, item = np.nonzero(rng.random((200, 300)) < activity[:, None])
-    seen = CSR.from_pairs(user, item, 200, 300)
-    held_out = random_pairs(rng, 200, 300, 0.02)
-    some = paces.sample_users(held_out, seen, 50, np.random.default_rng(1))
-    chosen = np.flatnonzero(some.degrees())
-    everyone = np.flatnonzero(held_out.degrees())
-    assert len(chosen) == 50
-    for u in chosen:
-        assert np.array_equal(some.row(int(u)), held_out.row(int(u)))
-    # every fiftieth part of the ordered users has one of them: far closer than chance would be
-    wanted = np.sort(seen.degrees()[everyone])
-    found = np.sort(seen.degrees()[chosen])
-    edges = (np.arange(51) * len(everyone) / 50).astype(int)
-    for place, degree in enumerate(found):
-        low, high = edges[place], min(edges[place + 1], len(wanted) - 1)
-        assert wanted[low] <= degree <= wanted[high]
-
-
-def test_a_sample_of_all_is_all() -> None:
-    rng = np.random.default_rng(5)
-    held_out = random_pairs(rng, 30, 40, 0.1)
-    assert paces.sample_users(held_out, held_out, 30, rng) is held_out
-
-
-def test_a_part_of_the_users() -> None:
-    train = random_pairs(np.random.default_rng(2), 100, 30, 0.2)
-    part = paces.part_of(train, 0.1)
-    assert (part.n_users, part.n_items) == (10, 30)
-    for k in range(10):
-        assert np.array_equal(part.row(k), train.row(10 * k))
-    assert paces.part_of(train, 1.0).digest() == train.digest()
-    assert paces.part_of(train, 0.0).n_users == 1
-
-
 def test_what_a_trial_costs_is_said_in_a_line() -> None:
     line = measured(500.0).words()
-    seconds = sorted(80 * (RATE * paces.epoch_work(c, SIZE) + 0.4) for c in CONFIGS)
+    seconds = sorted(80 * (RATE * epoch_work(c, SIZE) + 0.4) for c in CONFIGS)
     assert line.startswith(f"a trial of 80 epochs takes about {span(seconds[len(seconds) // 2])} (")
     assert line.endswith("MB beside the data")
     assert measured(None).pace() is None
@@ -246,7 +208,7 @@ def test_a_probe_measures_an_epoch() -> None:
     assert isinstance(answer, Probed)
     assert answer.kind == "lfm bpr hard"
     # so little that all users take part in the end
-    assert answer.work == paces.epoch_work(config, paces.size_of(train))
+    assert answer.work == epoch_work(config, Size.of(train))
     assert answer.users == 60
     assert answer.train_seconds > 0 < answer.eval_seconds
 
@@ -298,9 +260,8 @@ def test_what_ranks_is_loaded_before_the_first_trial() -> None:
     script = (
         "import sys; from recsys.models.warm_up import RANKING, warm_up_models; "
         "from search.space.load import override, load_spec; "
-        "from search.tune.pace import configs_of; "
         "spec = override(load_spec('smoke'), ['model=ease']); "
-        "warm_up_models(configs_of(spec), note=print); "
+        "warm_up_models(list(spec.examples()), note=print); "
         "assert set(RANKING) <= set(sys.modules); "
         "assert 'recsys.models.mf.entry' not in sys.modules"  # no trial trains it
     )

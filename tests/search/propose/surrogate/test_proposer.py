@@ -32,7 +32,7 @@ from search.record.events import State
 from search.space.domains import Value
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
-from search.tune.pace import whole_work
+from search.tune.work import whole_work
 
 SPACE = """
 max_epochs: 80
