@@ -2,11 +2,12 @@
 
 Names are loaded when first used, so `import recsys` costs nothing.
 
-Beside the rooms `data/`, `kernels/`, `models/` and `quickstart/` lie, from the data on: what holds
-it (`interactions`, `receivers`), dividing it (`split_plan`, `split`, `moments`, `evidence`),
-judging a model on it (`metrics`, `scoring`, `bounds`, `evaluation`), models among others (`rivals`,
-`blending`), a model in use (`recommending`, `submission`, `vectors`), and what all of them need
-(`errors`, `output`, `safe_files`, `yamlio`). Their layers are import contracts in pyproject.toml.
+Beside the rooms `data/`, `kernels/`, `models/` and `quickstart/` there are files for: holding data
+(`interactions`, `receivers`), dividing them (`split_plan`, `split`, `moments`, `evidence`), judging
+a model on them (`metrics`, `scoring`, `bounds`, `evaluation`), models compared with others
+(`rivals`, `blending`), a model in use (`recommending`, `submission`, `vectors`), and what all of
+these need (`errors`, `output`, `safe_files`, `yamlio`). Their layers are import contracts in
+pyproject.toml.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Choosing the weights of a blend from its members' lists on held-out items.
 
 Weights are found by adding one member at a time, with repetition, as long as the metric rises
-(Caruana et al. 2004, "Ensemble Selection from Libraries of Models"): they are never negative, few,
-and coarse enough not to fit noise. Shapes: V users, T items of a list, M members, W items in any
-list of a user, k places.
+(Caruana et al. 2004, "Ensemble Selection from Libraries of Models"): they are few, never negative,
+and coarse enough not to fit noise. Shapes: V users, T items of a list, M members, W items that any
+list of a user has, k places.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from recsys.interactions import CSR, contested
 from recsys.metrics import parse_metric, user_values
 from recsys.models.blend import DEPTH, TopLists
 
-STEPS = 12  # weights are multiples of 1 / STEPS at the finest
-USERS = 2_000  # of a part that choose the weights; more would cost time and change little
-MOST_USERS = 5_000  # that the blend is measured on, for what is proven more users do count
+STEPS = 12  # at most: weights are multiples of 1 / STEPS, or of a larger fraction
+USERS = 2_000  # of a part, to choose the weights; more would cost time and change little
+MOST_USERS = 5_000  # of a part, to measure the blend on: more users than that prove smaller gains
 
 
 @dataclass(frozen=True, eq=False)
 class Ballots:
-    """What all members say to some users of one held-out part, ready to be added up.
+    """The lists of all members for some users of one held-out part, ready to be added up.
 
     users int32 (V,); items int32 (V, W), ascending, -1 pads at the end; scores float32 (M, V, W);
     hits bool (V, W): held out; held int64 (V,): held-out items of each user.
@@ -40,11 +40,11 @@ class Ballots:
 
     @property
     def members(self) -> int:
-        """M, how many models vote."""
+        """M, the number of models that vote."""
         return self.scores.shape[0]
 
     def some(self, most: int) -> Ballots:
-        """Of `most` of the users, evenly taken; all where there are no more."""
+        """The ballots of at most `most` of the users, spread evenly."""
         if len(self.users) <= most:
             return self
         at = np.linspace(0, len(self.users) - 1, most).astype(np.int64)
@@ -54,12 +54,12 @@ class Ballots:
 
 
 def depth_of(metric: str) -> int:
-    """How long the lists of a blend are, for what is measured by this metric."""
+    """How long the members' lists have to be for a blend that is measured by this metric."""
     return max(DEPTH, parse_metric(metric).k)
 
 
 def voters(train: CSR, valid: CSR, seed: int) -> np.ndarray:
-    """The users of a fresh split that a blend is measured on: all, or a sample; int32 (V,)."""
+    """The users of a fresh split that a blend is measured on, int32 (V,): all, or a sample."""
     users = np.flatnonzero(contested(train.degrees(), valid.degrees(), train.n_items))
     if len(users) > MOST_USERS:
         users = np.sort(np.random.default_rng([seed, 11]).choice(users, MOST_USERS, replace=False))
@@ -67,7 +67,9 @@ def voters(train: CSR, valid: CSR, seed: int) -> np.ndarray:
 
 
 def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) -> Ballots:
-    """Merge the lists of all members, each of the same V users, who all have held-out items."""
+    """Merge the lists of all members. users: int32 (V,), the same for each; all of them have
+    held-out items. held_out: U x I.
+    """
     rows = np.arange(len(users))[:, None]
     n_items = held_out.n_items
     there = [one.items >= 0 for one in lists]
@@ -92,7 +94,7 @@ def ballots(users: NDArray[np.int32], lists: Sequence[TopLists], held_out: CSR) 
 
 
 def values_of(weights: NDArray[np.float64], cast: Ballots, metric: str) -> NDArray[np.float64]:
-    """The metric of each user under the blend with these weights (M,); float64 (V,)."""
+    """The metric of each user, float64 (V,), under the blend with these weights (M,)."""
     from recsys.kernels.topk import best_unseen
 
     wanted = parse_metric(metric)
@@ -108,7 +110,7 @@ def values_of(weights: NDArray[np.float64], cast: Ballots, metric: str) -> NDArr
     rows = np.arange(len(total), dtype=np.int32)
     nothing = CSR(np.zeros(len(total) + 1, np.int64), np.empty(0, np.int32), width)
     best = np.empty((len(total), wanted.k), np.int32)
-    # of equal scores the lower item comes first, as everywhere
+    # at equal scores the lower item comes first, as everywhere
     nan = best_unseen(
         np.ascontiguousarray(total), rows, nothing.indptr, nothing.indices, best, 0, len(total)
     )
@@ -117,7 +119,7 @@ def values_of(weights: NDArray[np.float64], cast: Ballots, metric: str) -> NDArr
 
 
 class Means:
-    """The mean of a metric under many weights, each worked out once, `pool` sharing the work."""
+    """The mean of a metric under many weights, each computed only once. pool: shares the work."""
 
     def __init__(
         self, parts: Sequence[Ballots], metric: str, pool: ThreadPoolExecutor | None = None
@@ -127,8 +129,8 @@ class Means:
         self._map = map if pool is None else pool.map
 
     def of(self, tried: Sequence[NDArray[np.int64]], chosen: Sequence[int]) -> list[float]:
-        """For each of these counts, whose weights are their shares, over the parts with these
-        numbers.
+        """The mean for each of `tried`, counts of steps per member (M,), whose shares are the
+        weights, over the parts with the numbers in `chosen`.
         """
         keys = [tuple((counts // np.gcd.reduce(counts)).tolist()) for counts in tried]
         asked = [(part, key) for key in dict.fromkeys(keys) for part in chosen]
@@ -145,8 +147,8 @@ class Means:
 def choose_weights(means: Means, chosen: Sequence[int], most: int) -> NDArray[np.float64]:
     """Weights (M,), summing to 1, of at most `most` members; the mean over `chosen` parts decides.
 
-    Members are added one at a time, even where that is a step down (a third of a member may help
-    where half of it does not); the best sum on the way is taken, of equals the one with fewer
+    Members are added one at a time, even if that is a step down (a third of a member may help where
+    half of it does not). The best sum on the way is taken, among equal ones that with the fewest
     steps. Ties between members go to the earlier one.
     """
     assert most > 0
@@ -169,10 +171,11 @@ def choose_weights(means: Means, chosen: Sequence[int], most: int) -> NDArray[np
 def cross_fitted(
     parts: Sequence[Ballots], metric: str, most: int, threads: int = 1
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Each part's values per user under weights that `USERS` of each of the *other* parts chose;
-    and the weights that all of them choose, (M,), for the model that is handed over.
+    """The values per user (V,) of each part, under weights that `USERS` of each of the *other*
+    parts chose; and the weights (M,) that all parts choose, for the model that is handed over.
 
-    At least two parts, so that no part is measured by weights it has seen.
+    parts: at least two, so that no part is measured under weights that it has chosen. most: the
+    members that may have a weight.
     """
     assert len(parts) > 1
     numbers = range(len(parts))

@@ -8,7 +8,7 @@ dimensions, the Cauchy-Schwarz inequality bounds what the others can add:
 The right side is a product of vectors of h + 2 dimensions. Items are looked at from the longest to
 the shortest, chunk by chunk, and only those whose bound reaches the worst of a user's k best so far
 are scored: on Gowalla half a percent. So no table of all scores is written, and the result is that
-of the full ranking (of the scores as they are added up here: sums in another order may differ in
+of the full ranking (with scores added up as they are here: sums in another order may differ in
 their last bit). The idea of pruning inner products by a part of the dimensions and the length of
 the rest is from Teflioudi and Gemulla 2016 (LEMP) and Li et al. 2017 (FEXIPRO).
 
@@ -26,15 +26,15 @@ from recsys.interactions import CSR
 from recsys.scoring import Vectors
 
 CHUNK = 4096  # items whose bounds are held at a time: a tile of them fits into a core's cache
-LEAST_ITEMS = 4096  # a smaller catalogue's scores fit there as they are
-LEAST_USERS = 1024  # the rotation costs as much as ranking some hundreds
-HEADS = (8, 16, 32, 64, 128)  # dimensions that a bound may keep
-PROBED_USERS, PROBED_ITEMS = 32, 4096  # from which it is judged how much a bound rules out
-# Nanoseconds, to compare the ways; only their ratios matter (docs/experiments.md).
+LEAST_ITEMS = 4096  # all scores of a smaller catalogue fit there
+LEAST_USERS = 1024  # the rotation costs as much as ranking some hundred users
+HEADS = (8, 16, 32, 64, 128)  # how many dimensions a bound may keep
+PROBED_USERS, PROBED_ITEMS = 32, 4096  # a sample, to judge how much a bound rules out
+# Nanoseconds, to compare the two ways; only their ratios matter (docs/experiments.md).
 BY_DIMENSION, LOOK, SELECT, SCORE, SCORE_DIMENSION = 0.035, 0.8, 4.5, 60.0, 0.1
-NOT_YET = 1.5  # times as many are scored as the final k-th best would let through
-WORTH = 0.75  # of the time of scoring everything
-LARGEST = 1e15  # of a vector's length: far from where float32 overflows
+NOT_YET = 1.5  # how many times more items are scored than the final k-th best would let through
+WORTH = 0.75  # of the time of scoring everything: bounds have to be at least that fast
+LARGEST = 1e15  # length of a vector: far below the overflow of float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,8 @@ class Bounds:
     """users (U, d), items (I, d) and bias (I,), the items from the longest to the shortest.
 
     order (I,): the item at each place. rotation (d, h): onto the dimensions that are kept. heads
-    (whole chunks, h + 2): what bounds are computed from. chunk: W. lengths: of the longest (item,
-    bias) of each chunk. margin: the part of a length that rounding may hide.
+    (I filled up to whole chunks, h + 2): the items' side of bounds. chunk: W. lengths: of the
+    longest (item, bias) vector of each chunk. margin: the part of a length that rounding may hide.
     """
 
     users: NDArray[np.float32]
@@ -59,8 +59,8 @@ class Bounds:
     def tile(
         self, users_B: NDArray[np.int32], size: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The users' side of their bounds, (size, h + 2), zero behind the last user; and how long
-        they are at most, (B,), with the 1 that the bias is multiplied by.
+        """The users' side of their bounds, (size, h + 2), with zeros after the last user; and upper
+        limits of the lengths of their vectors, (B,), including the 1 that multiplies the bias.
         """
         u = self.users[users_B]
         whole, ones = squares(u), np.ones(len(u), np.float32)
@@ -80,18 +80,18 @@ def _head(
     last: NDArray[np.float32],
     margin: float,
 ) -> NDArray[np.float32]:
-    """(kept dimensions, length of the rest and the margin, last) of each vector.
+    """(kept dimensions, length of the rest with the margin, `last`) of each vector.
 
-    whole: the squared length of all its dimensions.
+    kept: its kept dimensions. whole: the squared length of all its dimensions.
     """
     rest = np.maximum(whole - squares(kept), 0) + np.float32(margin**2) * (whole + last * last)
     return np.hstack([kept, np.sqrt(rest)[:, None], last[:, None]])
 
 
 def bounds_for(vectors: Vectors, n_users: int, k: int) -> Bounds | None:
-    """The bounds to rank `n_users` with, or None where scoring everything is no slower.
+    """The bounds to rank `n_users` users with, or None if scoring everything is not slower.
 
-    The choice depends on the model, k and whether there are many users, not on who they are.
+    The choice depends on the model, on k and on whether there are many users, not on which.
     """
     items, dims = vectors.items.shape
     if n_users < LEAST_USERS or items < LEAST_ITEMS or k > items // 16:
@@ -100,7 +100,7 @@ def bounds_for(vectors: Vectors, n_users: int, k: int) -> Bounds | None:
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt(squares(vectors.items) + bias * bias)
         most = np.sqrt(squares(vectors.users).max())
-    if not (lengths.max() < LARGEST and most < LARGEST):  # also where something is NaN
+    if not (lengths.max() < LARGEST and most < LARGEST):  # also if anything is NaN
         return None
     order = np.argsort(-lengths, kind="stable").astype(np.int32)
     margin = float(np.sqrt(8 * (dims + 16) * np.finfo(np.float32).eps))
@@ -112,7 +112,7 @@ def bounds_for(vectors: Vectors, n_users: int, k: int) -> Bounds | None:
     if rotation is None:
         return None
     ordered, bias = np.ascontiguousarray(vectors.items[order]), np.ascontiguousarray(bias[order])
-    chunk = -(-items // -(-items // CHUNK))  # all of one size: a matrix product is of whole ones
+    chunk = -(-items // -(-items // CHUNK))  # of equal size, for matrix products of whole chunks
     heads = np.zeros((-(-items // chunk) * chunk, rotation.shape[1] + 2), np.float32)
     heads[:items] = _head(ordered @ rotation, squares(ordered), bias, margin)
     users = np.ascontiguousarray(vectors.users)
@@ -127,9 +127,10 @@ def _rotation(
     margin: float,
     k: float,
 ) -> NDArray[np.float32] | None:
-    """(d, h) onto the dimensions that a bound keeps; None where it would rule out too little.
+    """The rotation (d, h) onto the dimensions that a bound keeps; None if it would rule out too
+    little.
 
-    users, items, bias: some that stand for all, of whose scores the k best are wanted.
+    users, items, bias: a sample of all. k: how many of its items correspond to the k best of all.
     """
     dims = items.shape[1]
     _, axes = np.linalg.eigh((items.T @ items).astype(np.float64))
@@ -153,7 +154,7 @@ def _rotation(
 
 
 class Ranker:
-    """Ranks tiles of users by bounds, one thread's worth of memory kept from tile to tile."""
+    """Ranks tiles of users by bounds; keeps the memory of one thread from tile to tile."""
 
     def __init__(self, bounds: Bounds, seen: CSR, tile: int, k: int) -> None:
         self.bounds, self.seen, self.tile = bounds, seen, tile
@@ -164,7 +165,7 @@ class Ranker:
         self.scored = 0
 
     def rank(self, users_B: NDArray[np.int32], out_Bk: NDArray[np.int32]) -> None:
-        """The best unseen items of at most `tile` users, best first, -1 behind the last."""
+        """Write the best unseen items of at most `tile` users to `out_Bk`, best first, then -1."""
         # imported here: see evaluation._rank
         import torch
 
@@ -177,7 +178,7 @@ class Ranker:
         for chunk, longest in enumerate(bounds.lengths):
             full = self.sizes[:rows] == k
             if full.all() and (lengths * longest < self.best[:rows, 0]).all():
-                break  # nothing that follows is long enough for anybody
+                break  # no later item is long enough for any user
             first = chunk * bounds.chunk
             torch.mm(torch.from_numpy(side), heads[first : first + bounds.chunk].T, out=products)
             self.scored += take_chunk(

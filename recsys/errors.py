@@ -1,7 +1,7 @@
 """The mistakes that a user can make, as exceptions.
 
-Everything a user can cause derives from `UserError`: the CLI prints it as one line and exits
-with 2. Any other exception is our bug and keeps its traceback.
+Every error that a user can cause derives from `UserError`: the command line prints it as one line
+and exits with 2. Any other exception is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class InputError(UserError):
 class ConfigError(UserError):
     """A configuration or space that cannot be used.
 
-    parameter: the flat parameter of a config that is to be changed, where it is one.
+    parameter: the flat parameter of a config that has to be changed, if it is due to one.
     """
 
     def __init__(self, message: str, parameter: str | None = None) -> None:
@@ -27,10 +27,10 @@ class ConfigError(UserError):
 
 
 class DivergedError(ArithmeticError):
-    """Training produced NaN or infinity; carries the epoch and the config that did it."""
+    """Training produced NaN or infinity, in `epoch` with `config`."""
 
     def __init__(self, epoch: int, config: str) -> None:
-        # Both values go to args, so that the exception survives pickling between processes.
+        # Both values are in args, so that the exception survives pickling between processes.
         super().__init__(epoch, config)
         self.epoch = epoch
         self.config = config

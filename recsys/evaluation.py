@@ -24,20 +24,21 @@ from recsys.scoring import DeviceScorer, IntoScorer, Scorer, VectorScorer
 if TYPE_CHECKING:  # a space is checked, and a linear model trained, without waiting for torch
     from torch import Tensor
 
-# Users scored by one call, always exactly so many: a matrix product may round differently for
-# another shape, and neither `block` nor `threads` may change a result.
+# Users scored by one call, always exactly this many: a matrix product of another shape may round
+# differently, and neither `block` nor `threads` may change a result.
 TILE = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """values: each metric's mean over users. users: int32 (V,), those with a held-out item and
-    another unseen one that competes with it.
+    """How a model ranks held-out items.
 
-    per_user: float64 (V,) for each metric that has a value per user, aligned with `users`, so
-    that two models can be compared pairwise. found: bool (E,), aligned with the held-out pairs:
-    whether the item is in its user's list, of as many places as the first metric looks at; None
-    where nobody asked. A user who is left out has no list.
+    values: the mean of each metric over users. users: int32 (V,), those with a held-out item and
+    another unseen item that competes with it. per_user: for each metric that has a value per user,
+    float64 (V,), aligned with `users`, so that two models can be compared pairwise. found: bool
+    (E,), aligned with the held-out pairs: whether the item is in its user's list, which has as many
+    places as the first metric counts; None if that was not asked for. Users who are not evaluated
+    have no list.
     """
 
     values: dict[str, float]
@@ -58,14 +59,15 @@ def evaluate(
 ) -> Evaluation:
     """Rank all items but the seen ones for every user with a held-out item.
 
-    A user whose unseen items are all held out is left out: any order of them is perfect. One
-    without any seen item, of whom no model knows anything, gets the most popular items.
+    A user whose unseen items are all held out is not evaluated: any order of them is perfect. A
+    user without any seen item, of whom no model knows anything, gets the most popular items. Equal
+    scores rank the lower item first.
 
-    seen, held_out: U x I each, disjoint. pairs: whether to say which held-out pairs are `found`, of
-    a metric at least. block: how many users a thread takes at a time. Memory
-    besides the model: threads x 128 x I scores (where `bounds` help: x 4,096) and V x k items.
-    Equal scores rank the lower item first. Raises ConfigError for a metric that is unknown or looks
-    too deep, InputError where nobody is left to evaluate, FloatingPointError for a NaN score.
+    seen, held_out: U x I each, disjoint. metrics: such as map@50. block: how many users a thread
+    takes at a time. pairs: whether to return `found`, which needs at least one metric. Memory
+    besides the model: threads x 128 x I scores (x 4,096 where `bounds` help) and V x k items.
+    Raises ConfigError for an unknown metric or one with more places than there are items,
+    InputError where no user can be evaluated, FloatingPointError for a NaN score.
     """
     parsed = [check_metric(name, seen.n_items) for name in metrics]
     assert held_out.n_items == seen.n_items
@@ -118,8 +120,9 @@ def top_items(
 ) -> NDArray[np.int32]:
     """The k best unseen items of each user, best first, int32 (len(users), k).
 
-    Users without any seen item get the most popular ones, unless nobody has a seen item. Padded
-    with -1 where fewer than k are unseen. FloatingPointError for a NaN score.
+    Users without any seen item get the most popular ones, unless nobody has a seen item. Rows with
+    fewer than k unseen items are padded with -1. seen: U x I. Raises FloatingPointError for a NaN
+    score.
     """
     index = frozen(np.array(users), np.int32)
     return _rank(scorer, seen, index, k, None, 1024, threads)[0]
@@ -135,7 +138,7 @@ def _rank(
     threads: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The best k items of each user, int32 (V, k), and which of them are held out, bool (V, k)."""
-    # imported here: reading data need not wait a third of a second for compiled code to load
+    # imported here, so that reading data does not wait a third of a second for compiled code
     from recsys.kernels.topk import mark_hits
 
     assert block > 0
@@ -145,7 +148,7 @@ def _rank(
     on_device = isinstance(scorer, DeviceScorer) and scorer.device.type != "cpu"
     bounds = None if on_device else _bounds(scorer, len(users_V), k)
     if bounds is not None:
-        import torch  # noqa: F401  # by which they are multiplied, on one thread: see below
+        import torch  # noqa: F401  # for the products of vectors, on one thread: see below
     strangers = (seen.degrees() == 0)[users_V]
     popular = popular_items(seen, k) if strangers.any() and seen.nnz else None
 
@@ -180,7 +183,7 @@ def _rank(
     share = min(block, -(-len(users_V) // threads))
     size = -(-share // TILE) * TILE
     pieces = [(low, min(low + size, len(users_V))) for low in range(0, len(users_V), size)]
-    with torch_threads(1):  # the parallelism is over users; products inside stay on one thread
+    with torch_threads(1):  # users are shared among threads; each product has one thread
         if threads == 1 or len(pieces) == 1:
             for low, high in pieces:
                 work(low, high)
@@ -223,9 +226,9 @@ def _best_of_tile(
 def device_top(
     scorer: DeviceScorer, seen: CSR, users_B: NDArray[np.int32], k: int
 ) -> NDArray[np.int32]:
-    """`top_items` by torch alone, on the model's device: only k items per user come to the host.
+    """`top_items` by torch on the model's device: only k items per user are copied to the host.
 
-    The scorer's scores carry no gradient. Raises FloatingPointError for a score that is NaN.
+    The scorer's scores must have no gradient. Raises FloatingPointError for a NaN score.
     """
     import torch
 
@@ -247,7 +250,7 @@ def device_top(
 
 
 def _ordered_keys(scores_BI: Tensor) -> Tensor:
-    """int64 keys that sort like (score, -item): no two are equal, so no tie is left to topk."""
+    """Keys, int64 (B, I), that sort like (score, -item): no two are equal, so topk has no ties."""
     import torch
 
     bits = (scores_BI + 0.0).view(torch.int32)  # + 0.0 turns -0.0 into 0.0
@@ -260,7 +263,7 @@ def _ordered_keys(scores_BI: Tensor) -> Tensor:
 def torch_threads(count: int) -> Iterator[None]:
     """Within the block torch uses `count` CPU threads; afterwards as many as before.
 
-    Where nobody has imported torch yet, there is nothing to limit.
+    If torch was not imported yet, there is nothing to limit.
     """
     torch = sys.modules.get("torch")
     if torch is None:

@@ -1,7 +1,8 @@
-"""Who decides a measurement: counted from the data and the split's rules, before anything is drawn.
+"""How many users decide a measurement: counted from the data and the rules of the split, before
+anything is drawn.
 
-How many items a user gives to each part depends on counts alone, not on the seed. So what a
-split can show, and what it cannot, is known before a search begins.
+How many items of a user are in each part depends only on counts, not on the seed. So what a split
+can show, and what it cannot, is known before a search begins.
 
 Shapes: U users.
 """
@@ -22,12 +23,13 @@ from recsys.split import HoldOut, SplitPlan, ends_earlier, held_out, start_of
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A held-out part in counts, int64 (U,): items each user has `seen` before it, and `held` out.
+    """A held-out part in counts, int64 (U,): the items that each user has `seen` before it, and
+    those that are `held` out.
 
-    rule: what decided how many are held out, and `first` the fewest items that a user needs for
-    that, where that can be said; both None for a part that came with the data. Under order time
-    `since` is when the part begins, in seconds since 1970, `new_items` how many of its items nobody
-    had before, and `strange` how many of its pairs are of those.
+    rule: decided how many are held out. first: the fewest items that a user needs for one to be
+    held out, if there is such a number. Both are None for a part that came with the data. Under
+    order time, since: when the part begins, in seconds since 1970; new_items: how many of its items
+    nobody had before; strange: how many of its pairs have such an item.
     """
 
     name: Literal["validation", "test"]
@@ -42,31 +44,31 @@ class Part:
 
     @property
     def holding(self) -> int:
-        """Users with held-out items."""
+        """The number of users with held-out items."""
         return int((self.held > 0).sum())
 
     @property
     def pairs(self) -> int:
-        """Held-out pairs."""
+        """The number of held-out pairs."""
         return int(self.held.sum())
 
     @property
     def asks(self) -> NDArray[np.bool_]:
-        """Users whose value depends on the order of items, bool (U,)."""
+        """Whether a user's value depends on the order of items, bool (U,)."""
         return contested(self.seen, self.held, self.n_items)
 
     @property
     def asked(self) -> int:
-        """How many users these are: the ones that a value is a mean over."""
+        """The number of such users, over whom a value is a mean."""
         return int(self.asks.sum())
 
     @property
     def unknown(self) -> int:
-        """Of those, users without an item to learn from."""
+        """How many of those have no item to learn from."""
         return int((self.asks & (self.seen == 0)).sum())
 
     def certain(self, metric: Metric) -> int:
-        """Of those, users whose value is the same in every order, as the list is that long."""
+        """How many of those have the same value in every order, since the list is so long."""
         free_U = self.n_items - self.seen
         return int((self.asks & same_in_every_order(metric, free_U, self.held)).sum())
 
@@ -74,7 +76,8 @@ class Part:
 def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:
     """The held-out parts that `recsys.split.make_split` would give: test, if any, and validation.
 
-    A part that nobody has items in is among them. Raises InputError where the order is unknown.
+    A part without any items is included. Raises InputError where the order that the plan needs is
+    unknown.
     """
     if plan.order == "time":
         return _parts_by_time(dataset, plan)
@@ -102,7 +105,7 @@ def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:
 
 
 def _parts_by_time(dataset: Dataset, plan: SplitPlan) -> list[Part]:
-    """`parts` under order time, where a date decides and not the number of items a user has."""
+    """`parts` under order time, where a date decides and not the number of a user's items."""
     csr, when = dataset.interactions.csr, dataset.interactions.when
     masks = held_out(dataset, plan, 0)
     assert when is not None
@@ -140,13 +143,13 @@ def race_holds_out(dataset: Dataset, plan: SplitPlan) -> bool:
     test = next((part for part in parts(dataset, plan) if part.name == "test"), None)
     search_U = dataset.interactions.csr.degrees() if test is None else test.seen
     counts_U = plan.valid.counts(search_U)
-    if plan.order == "latest":  # a history ends up to that many items earlier
+    if plan.order == "latest":  # in a fresh split a history ends up to that many items earlier
         counts_U = np.where(counts_U > 0, plan.valid.counts(search_U - counts_U), 0)
     return bool((counts_U > 0).any())
 
 
 def _earlier_dates(dataset: Dataset, plan: SplitPlan) -> bool:
-    """Whether the shortest history that a fresh split may have is divided again."""
+    """Whether the shortest history that a fresh split may leave can still be divided."""
     masks, when = held_out(dataset, plan, 0), dataset.interactions.when
     assert when is not None
     search = np.sort(when if masks.test is None else when[~masks.test])
@@ -166,9 +169,9 @@ def _degrees(csr: CSR | None, like: CSR) -> NDArray[np.int64]:
 
 
 def _first(most: int, rule: HoldOut | None, before: HoldOut | None) -> int | None:
-    """The fewest items of a user that give one to `rule`, after `before` took its share.
+    """The fewest items of a user of which `rule` holds one out, after `before` took its share.
 
-    Looked for up to `most`, or as many as the rule may need.
+    None where there is no such number up to `most`, or up to the most that the rule may need.
     """
     assert rule is not None
     need = 2 / rule.amount if rule.kind == "ratio" else rule.amount + 2

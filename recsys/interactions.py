@@ -1,4 +1,4 @@
-"""The two value types that hold who interacted with what: `CSR` and `Interactions`.
+"""The two value types that say who interacted with what: `CSR` and `Interactions`.
 
 Shapes: U users, I items, E interactions.
 """
@@ -18,10 +18,10 @@ MAX_ITEMS = 2**31 - 1
 
 
 def frozen(array: NDArray, dtype: type) -> NDArray:
-    """`array` as a contiguous read-only array of `dtype` (copied only if it must be).
+    """`array` as a contiguous read-only array of `dtype` (copied only if necessary).
 
-    Read-only everywhere, because arrays that come out of Ray's object store are read-only and
-    numba compiles a second specialisation for a writable array.
+    All arrays are read-only, because those from Ray's object store are, and numba would compile a
+    second specialisation for writable ones.
     """
     result: NDArray = np.ascontiguousarray(array, dtype=dtype)
     if result.flags.writeable:
@@ -52,8 +52,8 @@ class CSR:
     def from_pairs(users: NDArray, items: NDArray, n_users: int, n_items: int) -> CSR:
         """Build from E pairs in any order; duplicates are merged.
 
-        users, items: integers (E,), below `n_users` and `n_items`. Raises InputError for more items
-        than `MAX_ITEMS`.
+        users, items: integers (E,), below `n_users` and `n_items`. Raises InputError for more than
+        `MAX_ITEMS` items.
         """
         if n_items > MAX_ITEMS:
             raise InputError(f"{n_items} items: at most {MAX_ITEMS} are supported")
@@ -67,7 +67,7 @@ class CSR:
 
     @property
     def n_users(self) -> int:
-        """U, users without any item included."""
+        """U, including users without any item."""
         return len(self.indptr) - 1
 
     @property
@@ -84,11 +84,11 @@ class CSR:
         return np.bincount(self.indices, minlength=self.n_items).astype(np.int64)
 
     def row(self, user: int) -> NDArray[np.int32]:
-        """Items of one user, ascending."""
+        """The items of one user, int32, ascending."""
         return self.indices[self.indptr[user] : self.indptr[user + 1]]
 
     def rows(self) -> Iterator[NDArray[np.int32]]:
-        """The items of each user in turn, views int32, ascending."""
+        """The items of each user in turn, as int32 views, ascending."""
         return (self.row(u) for u in range(self.n_users))
 
     def users(self) -> NDArray[np.int32]:
@@ -118,7 +118,7 @@ class CSR:
 
 
 def rows_of(csr: CSR, users: NDArray) -> CSR:
-    """The rows of some users, one for each, in their order."""
+    """The rows of `users`, one for each, in that order."""
     size = csr.degrees()[users]
     indptr = np.concatenate([[0], np.cumsum(size)])
     at = np.arange(indptr[-1]) + np.repeat(csr.indptr[users] - indptr[:-1], size)
@@ -126,17 +126,19 @@ def rows_of(csr: CSR, users: NDArray) -> CSR:
 
 
 def no_pairs(n_users: int, n_items: int) -> CSR:
-    """Users none of whom has an item."""
+    """A CSR without any pairs."""
     return CSR(np.zeros(n_users + 1, np.int64), np.zeros(0, np.int32), n_items)
 
 
 def nothing_like(csr: CSR) -> CSR:
-    """No pairs, of the same users and items."""
+    """A CSR without any pairs, for the users and items of `csr`."""
     return no_pairs(csr.n_users, csr.n_items)
 
 
 def popular_items(csr: CSR, k: int) -> NDArray[np.int32]:
-    """The k items with most users, int32 (k,); of equal ones the lower first, padded with -1."""
+    """The k items with the most users, int32 (k,); at equal numbers the lower item comes first;
+    padded with -1.
+    """
     popular = np.full(k, -1, np.int32)
     best = np.argsort(-csr.item_counts(), kind="stable")[:k]
     popular[: len(best)] = best
@@ -160,25 +162,25 @@ def contained(csr: CSR, part: CSR) -> NDArray[np.bool_]:
 def contested(
     seen_U: NDArray[np.int64], held_U: NDArray[np.int64], n_items: int
 ) -> NDArray[np.bool_]:
-    """The users with held-out items for whom another unseen item competes with them, bool (U,).
+    """Which users have held-out items and another unseen item that competes with them, bool (U,).
 
-    For the others every order is perfect: whatever is recommended was held out.
+    seen_U, held_U: how many items each has seen, and how many are held out. For other users with
+    held-out items every order is perfect: whatever is recommended was held out.
     """
     return np.asarray((held_U > 0) & (n_items - seen_U > held_U))
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """What a data set says, with the maps back to the ids of the file.
+    """The content of a data set, with the maps back to the ids of the file.
 
     csr: the pairs. rank: int32 (E,), aligned with `csr.indices`: the position of the pair in its
-    user's history, 0 the earliest; `ordered` says whether that order is real (timestamps, or a
-    list given in chronological order) or only the order of the file. order_problem: why a column
-    of times that is there has no order, otherwise "".
-    time_span: the first and the last time, in seconds since 1970, where they are known; when: that
-    of each pair, int64 (E,).
-    user_ids (U,), item_ids (I,): int64 arrays where every id is an integer, otherwise object
-    arrays of str; index = internal id.
+    user's history, 0 for the earliest. ordered: whether that order is real (by timestamps, or by
+    lists in chronological order) or only that of the file. order_problem: why a column of times
+    gives no order, otherwise "". time_span: the first and the last time, in seconds since 1970, if
+    known. when: the time of each pair, int64 (E,), if known. user_ids (U,), item_ids (I,): int64
+    arrays if every id is an integer, otherwise object arrays of str; the index is the internal id.
+    duplicates: rows that repeated a pair. notes: for the user.
     """
 
     csr: CSR
@@ -219,10 +221,10 @@ class Interactions:
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """The orders that a split of this data may have."""
+        """The orders by which this data can be split."""
         known = {"random": True, "latest": self.ordered, "time": self.when is not None}
         return tuple(order for order, there in known.items() if there)
 
     def digest(self) -> str:
-        """`CSR.digest` of the pairs: ids and order are not in it."""
+        """`CSR.digest` of the pairs; it does not depend on ids and order."""
         return self.csr.digest()

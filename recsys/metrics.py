@@ -1,4 +1,4 @@
-"""Ranking metrics at k, computed for every user from where the hits are.
+"""Ranking metrics at k, computed for every user from the places of the hits.
 
 Shapes: V users with at least one held-out item, K places of the recommended lists.
 
@@ -9,9 +9,9 @@ Shapes: V users with at least one held-out item, K places of the recommended lis
 | recall | h / c |
 | precision | h / k |
 | hit | 1 if h > 0 |
-| coverage | not per user: share of all items that some user's first k hold |
+| coverage | not per user: share of all items that are among the first k of any user |
 
-map divides by min(c, k) as Kaggle's does, so that a perfect list scores 1.
+map divides by min(c, k), as Kaggle does, so that a perfect list scores 1.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """As `parse_metric` reads it: `map@50`."""
+        """The name that `parse_metric` reads: `map@50`."""
         return f"{self.kind}@{self.k}"
 
 
 def parse_metric(name: str) -> Metric:
-    """The metric called e.g. "map@50"; ConfigError with the known names otherwise."""
+    """The metric of a name such as "map@50". Raises ConfigError with the known names otherwise."""
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None or match[1] not in KINDS:
         known = ", ".join(f"{kind}@K" for kind in KINDS)
@@ -52,7 +52,7 @@ def parse_metric(name: str) -> Metric:
 
 
 def check_metric(name: str, n_items: int) -> Metric:
-    """`parse_metric`, and ConfigError where k is larger than the catalogue."""
+    """`parse_metric`; also raises ConfigError if k is larger than the catalogue."""
     metric = parse_metric(name)
     if metric.k > n_items:
         raise ConfigError(
@@ -65,7 +65,11 @@ def check_metric(name: str, n_items: int) -> Metric:
 def user_values(
     metric: Metric, hits_VK: NDArray[np.bool_], held_V: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The metric of every user, float64 (V,); K >= metric.k, held-out counts all >= 1."""
+    """The metric of every user, float64 (V,).
+
+    hits_VK: whether the item at each place is held out; K >= metric.k. held_V: held-out items of
+    each user, all >= 1.
+    """
     k = metric.k
     assert hits_VK.shape[1] >= k
     hits = hits_VK[:, :k]
@@ -95,10 +99,10 @@ def user_values(
 def same_in_every_order(
     metric: Metric, free_U: NDArray[np.int64], held_U: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whether no order of their items changes a user's value, bool (U,).
+    """Whether a user's value is the same in every order of the items, bool (U,).
 
-    free_U: items that are ranked for each user, of which `held_U` are held out, from 1 to all but
-    one.
+    free_U: how many items are ranked for each user. held_U: how many of these are held out: at
+    least 1, and not all.
     """
     match metric.kind:
         case "recall" | "precision":
@@ -111,7 +115,7 @@ def same_in_every_order(
 
 
 def coverage(items_VK: NDArray[np.int32], k: int, n_items: int) -> float:
-    """Share of the n_items that appear in the first k places of some list (-1 is padding)."""
+    """The share of the n_items that appear in the first k places of any list (-1 is padding)."""
     shown = np.zeros(n_items + 1, bool)
     shown[items_VK[:, :k]] = True  # padding lands in the last slot
     return float(shown[:-1].sum() / n_items)

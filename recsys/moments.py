@@ -1,4 +1,4 @@
-"""Points in time as people write them, UTC."""
+"""Points in time as people write them, in UTC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def moment(seconds: float) -> str:
 
 
 def read_moment(text: str) -> int | None:
-    """The seconds since 1970 that `moment` shows as `text`; None for what is no such text.
+    """The seconds since 1970 that `moment` would show as `text`; None for any other text.
 
     >>> read_moment("1970-01-02"), read_moment("1970-01-02 00:01"), read_moment("soon")
     (86400, 86460, None)
@@ -30,6 +30,6 @@ def read_moment(text: str) -> int | None:
         return None
     try:
         found = datetime.fromisoformat(text.removesuffix("Z"))
-    except ValueError:  # the 31st of February
+    except ValueError:  # such as the 31st of February
         return None
     return int(found.replace(tzinfo=UTC).timestamp())

@@ -1,4 +1,4 @@
-"""Whom a submission is for: every user of the data, or the users that came with it to be served."""
+"""The users of a submission: every user of the data, or a list of users that came with it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Receivers:
 
     @property
     def known(self) -> NDArray[np.int64]:
-        """The internal ids of those that are in the data."""
+        """The internal ids of the users that are in the data."""
         return self.codes[self.codes >= 0]
 
     def with_strangers(self, top_items_VK: NDArray, everything: CSR, k: int) -> NDArray[np.int64]:
-        """Items of all, integers (S, k): `top_items_VK` for the known ones, else the popular.
+        """The items of all users, integers (S, k): `top_items_VK` for those in the data, popular
+        items for others.
 
-        Popular are the items with most users in `everything`, of equal ones the lower index; -1
-        where there are fewer than k items.
+        Popular are the items with the most users in `everything`, at equal numbers the lower item;
+        -1 where there are fewer than k items.
         """
         rows = np.full((len(self), k), -1, np.int64)
         strangers = self.codes < 0
@@ -47,7 +48,7 @@ class Receivers:
 
 
 def texts(ids: NDArray) -> list[str]:
-    """Original ids as they are written."""
+    """Original ids as text."""
     return [str(value) for value in ids.tolist()]
 
 
@@ -57,7 +58,10 @@ def everyone(interactions: Interactions) -> Receivers:
 
 
 def receivers_of(names: Sequence[str], user_ids: NDArray) -> Receivers:
-    """The users called `names`, each once, at the place where it comes first."""
+    """The users called `names`, each once, at the place where it first appears.
+
+    user_ids: (U,), the original ids of the data.
+    """
     unique = list(dict.fromkeys(names))
     place = {name: n for n, name in enumerate(texts(user_ids))}
     return Receivers(unique, np.array([place.get(name, -1) for name in unique], np.int64))

@@ -1,8 +1,8 @@
-"""The model in use: the best items for users, for people known by what they like, for anybody.
+"""The model in use: the best items for users, for people known by what they like, for anyone else.
 
-Each row of a request is answered in one of three ways, whatever the model. Where there are items
-that somebody likes, these are folded in, together with what a known user has. A known user without
-such items is scored as in the submission. Anybody else gets the items with most users.
+Each row of a request is answered in one of three ways, whatever the model. A list of items that
+somebody likes is folded in, together with the history of a known user. A known user without such a
+list is scored as in the submission. Anyone else gets the items with the most users.
 
 Shapes: R rows, B rows of a block, I items, k places.
 """
@@ -23,14 +23,17 @@ from recsys.models.base import ListScorer
 
 MODEL, ITEMS, POPULAR = "model", "items", "popular"
 
-Scores = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # of some rows, (B, I)
+Scores = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # from rows (B,) to scores (B, I)
 Best = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """items: int32 (R, k), best first, -1 where there are fewer. scores: float32 (R, k), NaN beside
-    -1. source: how each row was answered, `MODEL`, `ITEMS` or `POPULAR`."""
+    """The answers of a request.
+
+    items: int32 (R, k), best first, -1 where there are fewer. scores: float32 (R, k), NaN beside
+    -1. source: how each row was answered: `MODEL`, `ITEMS` or `POPULAR`.
+    """
 
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
@@ -38,10 +41,10 @@ class Ranked:
 
 
 class Recommender:
-    """A trained model and what its users have; what can be prepared is prepared once."""
+    """A trained model and the items of its users; what can be prepared is prepared only once."""
 
     def __init__(self, model: Model, config: ModelConfig, seen: CSR) -> None:
-        """seen: what the model's users (U, in its order) have."""
+        """seen: U x I, the items of the model's users, in its order."""
         self.model, self.config, self.seen = model, config, seen
         self._counts = seen.item_counts().astype(np.float32)
         self._ready: dict[bool, tuple[Model, ListScorer]] = {}
@@ -57,13 +60,13 @@ class Recommender:
     ) -> Ranked:
         """The k best items of each row.
 
-        users: (R,), -1 for somebody unknown. lists: CSR (R, I), what somebody likes, known or not.
-        exclude_seen: leave out what a user has and what is in the list. allowed: bool (I,), the
-        items that may be recommended. ConfigError for a k below 1, FloatingPointError for a NaN
-        score.
+        users: (R,), -1 for unknown users. lists: CSR (R, I), the items that a known or unknown user
+        likes. exclude_seen: leave out the user's items and those of the list. allowed: bool (I,),
+        the items that may be recommended; None: all. Raises ConfigError for a k below 1,
+        FloatingPointError for a NaN score.
         """
         k = self._places(k)
-        # of users in the data who have nothing the model knows no more than of others
+        # of users in the data without items the model knows as little as of unknown users
         known = (users >= 0) & (self.seen.degrees()[np.maximum(users, 0)] > 0)
         liked = lists.degrees() > 0
         source = np.select([liked, known], [ITEMS, MODEL], POPULAR)
@@ -92,10 +95,11 @@ class Recommender:
     def similar(
         self, items: NDArray[np.int64], k: int, *, allowed: NDArray[np.bool_] | None = None
     ) -> Best:
-        """The k items nearest to each of R items, themselves left out, and how near they are.
+        """The k items nearest to each of `items` (R,), without itself, and how near they are.
 
-        By the cosine of their vectors where the model has some, otherwise by what somebody gets
-        who likes this item alone.
+        Nearness is the cosine of vectors if the model has any, otherwise the score for somebody who
+        likes only this item. allowed: bool (I,), the items that may be listed; None: all. Raises
+        ConfigError for a k below 1, FloatingPointError for a NaN score.
         """
         alone = CSR.from_pairs(np.arange(len(items)), items, len(items), self.seen.n_items)
         k = self._places(k)
@@ -122,7 +126,7 @@ class Recommender:
         return self._ready[exclude_seen]
 
     def _joined(self, users: NDArray[np.int64], lists: CSR) -> CSR:
-        """What each row's user has, and what is in its list."""
+        """The items of each row's user together with those of its list."""
         rows = np.flatnonzero(users >= 0)
         own = rows_of(self.seen, users[rows])
         who, what = rows[own.users()], own.indices
@@ -136,10 +140,11 @@ def best(
     k: int,
     allowed: NDArray[np.bool_] | None = None,
 ) -> Best:
-    """The k best items of some rows of `left_out` (R, I), which has what no row may get.
+    """The k best items of some rows.
 
-    score: from rows to scores (B, I). rows: int64, those that are asked for. allowed: bool (I,),
-    the items that may be listed; None: all. Raises FloatingPointError for a score that is NaN.
+    score: from rows (B,) to scores (B, I). left_out: (R, I), the items that each row may not get.
+    rows: int64, the rows that are asked for. allowed: bool (I,), the items that may be listed;
+    None: all. Raises FloatingPointError for a NaN score.
     """
     from recsys.kernels.topk import best_unseen
 

@@ -1,7 +1,8 @@
-"""What a tuned model must beat: simple models, each chosen on validation from a short list.
+"""What a tuned model must beat: simple models, whose configs are chosen on validation from short
+lists.
 
-They are trained through the same door as every other model; what is special about a rival is in its
-row only. One of them is linear, at any size of the catalogue.
+They are trained like every other model; what is special about a rival is only in its row here. For
+any size of the catalogue, one of them is linear.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from recsys.models.slim import SlimConfig
 
 EASE_GRID = (30.0, 60.0, 125.0, 250.0, 500.0, 1000.0, 2000.0)
 SLIM_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
-CHEAP = 1e12  # floating-point operations of a whole list that are not worth saving: seconds
-RATE = 4e10  # of them a second, in one core's dense solve; 8e10 were measured
+CHEAP = 1e12  # floating-point operations of a whole list that are not worth saving: some seconds
+RATE = 4e10  # floating-point operations a second of a dense solve on one core; 8e10 were measured
 SHARE = 0.1  # of a time budget, for choosing a rival
 
 
 @dataclass(frozen=True)
 class Rival:
-    """configs: what is tried, in the order of the parameter they differ in, `tuned`; of equals the
-    first wins."""
+    """A simple model to compare with. configs: those that are tried, in the order of `tuned`, the
+    parameter in which they differ; among equal ones the first wins.
+    """
 
     name: str
     configs: tuple[ModelConfig, ...]
@@ -38,7 +40,7 @@ class Rival:
 
 POPULARITY = Rival("popularity", (PopularityConfig(),))
 EASE = Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in EASE_GRID), "ease_l2")
-# near items alone: beyond EASE's dense solve, and level with it where both can be had (ADR 100)
+# with near items only: for catalogues too large for EASE's dense solve, elsewhere as good (ADR 100)
 SLIM = Rival(
     "slim",
     tuple(SlimConfig.from_flat({"slim_l2": l2, "slim_neighbours": 100}) for l2 in SLIM_GRID),
@@ -47,14 +49,14 @@ SLIM = Rival(
 
 
 def rivals_for(n_items: int) -> tuple[Rival, ...]:
-    """The rivals on data with so many items: popularity, and a linear model that can be had."""
+    """The rivals for data with `n_items` items: popularity, and a linear model that is feasible."""
     return POPULARITY, EASE if n_items <= MAX_ITEMS else SLIM
 
 
 @dataclass(frozen=True)
 class Needed:
-    """Seconds that the rivals take. choosing: them on validation; training: them once more, for the
-    test.
+    """Seconds that the rivals take. choosing: their configs on validation. training: once more, for
+    the test.
     """
 
     choosing: float = 0.0
@@ -62,10 +64,10 @@ class Needed:
 
 
 def seconds_for(size: Size, budget: float, measured: Mapping[str, float] = {}) -> Needed:
-    """About how long the rivals take on data of a size, in a run of `budget` seconds.
+    """About how many seconds the rivals take on data of a size, in a run of `budget` seconds.
 
-    Each is chosen within their share of it. measured: seconds of a training by model, where some
-    are known; they count for more than its cost.
+    Each is chosen within `SHARE` of the budget. measured: seconds of a training by model, as far as
+    known, which are used instead of an estimate.
     """
     choosing = training = 0.0
     for rival in rivals_for(size.items):
@@ -80,8 +82,9 @@ def seconds_for(size: Size, budget: float, measured: Mapping[str, float] = {}) -
 
 @dataclass(frozen=True)
 class RivalChoice:
-    """The config that validation chose, with its value and all metrics on validation. tried: every
-    config that was tried, with its value, in the order of the list."""
+    """The config that was chosen on validation, with its value and all metrics there. tried: every
+    config that was tried, with its value, in the order of the list.
+    """
 
     config: ModelConfig
     value: float
@@ -99,11 +102,12 @@ def choose(
     threads: int = 1,
     seconds: float = float("inf"),
 ) -> RivalChoice:
-    """The rival's best config by the first of `metrics` on `valid`. Errors as in `evaluate`.
+    """The rival's best config by the first of `metrics` on `valid`.
 
-    A list that takes long is climbed: from its middle to the better side, until it gets worse.
-    No config is begun that would end after `seconds`, if it takes as long as the one before;
-    one is always tried, and one that diverges loses.
+    A list that takes long is not tried completely, but from its middle towards the better side
+    until values fall. No config is begun that would end after `seconds` if it takes as long as the
+    one before; at least one is tried, and a config that diverges loses. Raises DivergedError if all
+    diverge, and what `evaluate` raises.
     """
     model = new_model(rival.configs[0], train, rng)
     found: dict[int, tuple[float, dict[str, float]]] = {}
@@ -111,7 +115,7 @@ def choose(
     began, last = time.monotonic(), 0.0
 
     def value(at: int) -> float:
-        """The value of a config; -inf for none, or where there is no time for it."""
+        """The value of the config at a place; -inf outside the list, or if there is no time."""
         nonlocal last
         if not 0 <= at < len(rival.configs):
             return -np.inf
@@ -151,7 +155,7 @@ def choose(
 
 
 def _climb(value: Callable[[int], float], start: int) -> None:
-    """Ask for values around `start`, then on towards the better side while they rise."""
+    """Ask for values around `start`, then further towards the better side while they rise."""
     here = value(start)
     for step in (1, -1):
         at, best = start + step, here

@@ -1,6 +1,6 @@
-"""Files that are replaced whole or not at all, and locks that end with their process.
+"""Files that are replaced completely or not at all, and locks that end with their process.
 
-All raise `OSError` as the system gave it; the caller says what it means to a user.
+All raise OSError as the system does; the caller says what it means for the user.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _POLL_S = 0.1
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True, mode: int | None = None) -> Iterator[Path]:
-    """An empty file beside `path`, to be filled in the block, which then takes its place.
+    """An empty file beside `path`, to be filled in the block, which then replaces `path`.
 
-    A reader, or a crash, meets the old content or the new, no mixture; if the block raises, the
-    old file is untouched and the new one removed. `durable`: the new content and its name are on
-    the disk at the end of the block, so that a power cut can't take them. `mode`: the permissions
+    A reader, or a crash, finds either the old content or the new, never a mixture; if the block
+    raises, the old file is untouched and the new one removed. durable: at the end of the block the
+    new content and its name are on the disk, where they survive a power cut. mode: the permissions
     of the new file; by default those that the umask gives.
     """
     temporary = _create_beside(path)
@@ -40,27 +40,27 @@ def replacing(path: Path, *, durable: bool = True, mode: int | None = None) -> I
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    if durable and os.access(path.parent, os.R_OK):  # one that can't be read can't be synced
+    if durable and os.access(path.parent, os.R_OK):  # a folder that can't be read can't be synced
         _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def replace_content(
     path: Path, content: bytes, *, durable: bool = True, mode: int | None = None
 ) -> None:
-    """`replacing` with `content`."""
+    """Replace `path` by `content`, as `replacing` does."""
     with replacing(path, durable=durable, mode=mode) as temporary:
         temporary.write_bytes(content)
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise the `OSError` with which `replacing(path)` would begin; leaves nothing behind."""
+    """Raise the OSError that `replacing(path)` would begin with, if any; leaves nothing behind."""
     _create_beside(path).unlink()
 
 
 def would_change(path: Path, source: Path) -> bool:
-    """Whether to write `path` is to change `source`: the same file, or one in the folder `source`.
+    """Whether writing `path` would change `source`: it is the same file, or in the folder `source`.
 
-    Links and other spellings are seen through.
+    Links and other spellings are resolved.
     """
     try:
         if path.exists() and path.samefile(source):
@@ -71,36 +71,36 @@ def would_change(path: Path, source: Path) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Raise `OSError` for what has no content to read: a pipe would be waited for without an end.
+    """Raise OSError for a path without content to read: reading a pipe could wait forever.
 
-    Folders and what is missing are left to whoever opens them.
+    Folders and missing files are left for the caller's attempt to open them.
     """
     if not (path.is_file() or path.is_dir()) and path.exists():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def folder_gone() -> str | None:
-    """That the present folder was deleted, for a user; None where it is there.
+    """A message for the user that the current folder was deleted; None if it was not.
 
-    The system still works in it, but no path, and not every library, can be found from there.
+    The system still works in it, but paths, and some libraries, can no longer be found from there.
     """
     try:
         Path.cwd()
     except OSError as error:
-        return f"the present folder is gone ({error.strerror}): cd to one that is there"
+        return f"the current folder was deleted ({error.strerror}): cd to another one"
     return None
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file of this name is what a process that died within `replacing` left."""
+    """Whether a file of this name was left by a process that died within `replacing`."""
     return _LEFTOVER.fullmatch(name) is not None
 
 
 def try_lock(path: Path) -> int | None:
-    """Lock the file at `path`, created where missing; None where it is locked already.
+    """Lock the file at `path`, which is created if missing; None if it is locked already.
 
-    Returns a descriptor. The lock is the kernel's (flock): it lasts until the descriptor is
-    closed or the process ends, however that ends. A link in place of the file is refused.
+    Returns a descriptor. The lock is the kernel's (flock): it lasts until the descriptor is closed
+    or the process ends, in whatever way. A link in place of the file is refused.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
@@ -131,9 +131,9 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, keep_waiting: Callable[[], bool] = lambda: True) -> Iterator[bool]:
-    """Hold the lock of `path` within the block; yields whether it was got.
+    """Hold the lock of `path` within the block; yields whether it was obtained.
 
-    While another process has it, `keep_waiting` is asked whether to try again.
+    keep_waiting: asked, while another process has the lock, whether to try again.
     """
     while (fd := try_lock(path)) is None and keep_waiting():
         time.sleep(_POLL_S)
@@ -145,7 +145,7 @@ def locked(path: Path, keep_waiting: Callable[[], bool] = lambda: True) -> Itera
 
 
 def _create_beside(path: Path) -> Path:
-    # 50 characters are at most 200 bytes: the name fits where that of `path` does.
+    # 50 characters are at most 200 bytes, so the name is not too long.
     unique = f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f".{path.name[:50]}.{unique}.tmp")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))

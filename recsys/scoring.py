@@ -1,4 +1,4 @@
-"""How a model is asked for its scores: what ranking expects of it, at least and where it can more.
+"""How a model is asked for its scores: what ranking needs at least, and what makes it faster.
 
 Shapes: B users of a block, U users, I items, d factors.
 """
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # a space is checked without waiting for torch
+if TYPE_CHECKING:  # so that a space can be checked without waiting for torch
     import torch
     from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """A model whose score is a dot product: users float32 (U, d), items (I, d), and what is added
-    for each item, (I,), None in a model without biases."""
+    """A model whose score is a dot product. users: float32 (U, d). items: (I, d). bias: (I,), added
+    for each item; None in a model without biases.
+    """
 
     users: NDArray[np.float32]
     items: NDArray[np.float32]
@@ -30,36 +31,36 @@ class Scorer(Protocol):
     """Anything that scores every item for some users."""
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """float32 (len(users), I); higher is better."""
+        """The scores of `users` for all items, float32 (len(users), I); higher is better."""
 
 
 @runtime_checkable
 class IntoScorer(Protocol):
-    """A scorer that can write its scores into memory which is kept from tile to tile.
+    """A scorer that can write its scores into memory that is kept from tile to tile.
 
-    Fresh pages for each tile cost as much as a matrix product, and keep two threads from running
-    side by side.
+    New pages for each tile would cost as much as a matrix product, and prevent two threads from
+    running side by side.
     """
 
     def score_into(self, users: NDArray, out_BI: NDArray[np.float32]) -> None:
-        """`score_users` into `out_BI`, float32 (len(users), I)."""
+        """Write `score_users` into `out_BI`, float32 (len(users), I)."""
 
 
 @runtime_checkable
 class VectorScorer(Protocol):
-    """A scorer whose score may be a dot product: then most items need no score, see `bounds`."""
+    """A scorer whose score may be a dot product: then most items need no score (`bounds`)."""
 
     def vectors(self) -> Vectors | None:
-        """What the scores are products of; None where they are not."""
+        """The vectors of which scores are products; None if they are not."""
 
 
 @runtime_checkable
 class DeviceScorer(Protocol):
-    """A scorer that may live on a GPU: its scores are then ranked there."""
+    """A scorer that may be on a GPU: its scores are then ranked there."""
 
     @property
     def device(self) -> torch.device:
-        """Where it lives."""
+        """The device that the model is on."""
 
     def device_scores(self, users: NDArray) -> Tensor:
         """`score_users` as a tensor on that device."""

@@ -1,12 +1,12 @@
 """Dividing interactions into train, validation and test, per user, without Python loops.
 
-Test is held out first, from everything; validation then from what remains. A user with c
-interactions left gives floor(ratio x c) of them, or `fixed` n if c > n and none otherwise. Under
-order "time" one date divides all users: a `ratio` of all interactions, the latest, is held out, or
-what came `since` a date.
+Test items are held out first, from all data, then validation items from the rest. Of a user's c
+remaining interactions, floor(ratio x c) are held out, or with `fixed` n, n of them if c > n and
+none otherwise. Under order "time" one date divides all users: the latest `ratio` of all
+interactions is held out, or all `since` a date.
 
 Seeds: the test items are drawn with `default_rng([0, seed])`, the validation items with
-`default_rng([1, seed])`, so the test set depends on data, test rule and seed alone. The same seed
+`default_rng([1, seed])`, so the test set depends only on data, test rule and seed. The same seed
 gives the same split on every machine.
 """
 
@@ -27,16 +27,16 @@ from recsys.split_plan import HoldOut, SplitPlan
 
 
 class OverlapError(RuntimeError):
-    """Parts of a split share pairs: numbers measured on it would be worthless."""
+    """Parts of a split share pairs, so that numbers measured on it would be worthless."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Disjoint parts of one data set, all U x I. `name` is printed beside every number.
+    """Disjoint parts of one data set, all U x I. name: is printed with every number.
 
-    rank: int32, aligned with `search_data().indices`: position of each pair in its user's
-    history under order latest; when: its time under order time, int64, seconds since 1970; else
-    None.
+    rank: under order latest, int32, aligned with `search_data().indices`: the position of each pair
+    in its user's history; otherwise None. when: under order time, int64, likewise: its time in
+    seconds since 1970; otherwise None.
     """
 
     train: CSR
@@ -69,7 +69,7 @@ class Split:
         return self.train.union(self.valid)
 
     def full(self) -> CSR:
-        """Everything, for the model that is handed over."""
+        """All pairs, for the model that is handed over."""
         rest = (self.valid,) if self.test is None else (self.valid, self.test)
         return self.train.union(*rest)
 
@@ -77,7 +77,7 @@ class Split:
 def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
     """Divide `dataset`; parts that came with it stay as they are.
 
-    `InputError` when an order of time is asked for but unknown, or a part would be empty.
+    Raises InputError if the plan needs an order of time that is unknown, or a part would be empty.
     """
     found = held_out(dataset, plan, seed)
     interactions = dataset.interactions
@@ -108,7 +108,8 @@ def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
 class HeldOut:
     """Which pairs of a data set are held out, bool (E,), aligned with its `csr`.
 
-    test: None where nothing of it is. valid: drawn, or given with the data.
+    test: None where there is no test, or its items are not in `csr`. valid: drawn, or given with
+    the data.
     """
 
     test: NDArray[np.bool_] | None
@@ -116,7 +117,9 @@ class HeldOut:
 
 
 def held_out(dataset: Dataset, plan: SplitPlan, seed: int) -> HeldOut:
-    """What `make_split` holds out, none of it refused. `InputError` where its order is unknown."""
+    """What `make_split` holds out, even if parts are empty. Raises InputError if the order that the
+    plan needs is unknown.
+    """
     _check_seed(seed)
     interactions = dataset.interactions
     everything = interactions.csr
@@ -144,7 +147,7 @@ def held_out(dataset: Dataset, plan: SplitPlan, seed: int) -> HeldOut:
 
 
 def _check_order(interactions: Interactions, plan: SplitPlan) -> None:
-    """Raise `InputError` where a plan needs an order that the data does not have."""
+    """Raise InputError if a plan needs an order that the data does not have."""
     if plan.order in interactions.orders:
         return
     if plan.order == "latest":
@@ -161,15 +164,16 @@ def _check_order(interactions: Interactions, plan: SplitPlan) -> None:
 
 
 def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
-    """Train and validation of `split` divided again by `plan.valid`; the test items are in neither.
+    """Train and validation of `split`, divided again by `plan.valid`; test items are in neither.
 
-    Order random: drawn again. Order latest, which leaves nothing to chance: each user's history
-    first ends s interactions earlier, s drawn from 1..v with v the number held out, and the latest
-    v before that are the validation; what came later is in neither part. So a fresh split is again
-    a prediction of the future, on items that no config was chosen on alone. (Where that would leave
-    nobody a validation item, the history is not shortened.) Order time: the same with the history
-    of all users at once, and a date that moves as far as its end. Raises InputError where nobody
-    has a validation item, or the split does not know the order of time that the plan asks for.
+    Order random: validation items are drawn again. Order latest, which has no chance of its own:
+    each user's history first ends s interactions earlier, with s drawn from 1..v and v the number
+    held out, and the latest v before that are the validation items; later ones are in neither part.
+    So a fresh split is again a prediction of the future, and not only on items that configs were
+    chosen on. (If no user would have a validation item, histories are not shortened.) Order time:
+    the same with the history of all users at once, and a date that moves as far as its end. Raises
+    InputError if no user has a validation item, or if the split lacks the order of time that the
+    plan needs.
     """
     _check_seed(seed)
     search = split.search_data()
@@ -233,7 +237,7 @@ def _empty(part: str, rule: HoldOut, name: str) -> str:
 
 
 def _positions(csr: CSR, order_in_row: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Place of each pair when its row is sorted by `order_in_row` (below 2^32), int64 (E,)."""
+    """The place of each pair if its row is sorted by `order_in_row` (below 2^32), int64 (E,)."""
     key = (csr.users().astype(np.uint64) << np.uint64(32)) | order_in_row
     place = np.empty(csr.nnz, np.int64)
     place[np.argsort(key, kind="stable")] = np.arange(csr.nnz)
@@ -248,8 +252,8 @@ def _hold_out(
     rank: NDArray[np.int32] | None,
     when: NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
-    """Which pairs of `csr` are held out, bool (E,): at random, by `rank` the latest of each user,
-    or the latest of all by `when`.
+    """Which pairs of `csr` are held out, bool (E,): random ones, the latest of each user by `rank`,
+    or the latest of all by `when`. eligible: bool (E,), the pairs that may be.
     """
     if when is not None:
         return eligible & (when >= start_of(when[eligible], rule))
@@ -265,10 +269,10 @@ def _hold_out(
 
 
 def start_of(when: NDArray[np.int64], rule: HoldOut) -> float:
-    """When the held-out part of some interactions begins; of a `ratio` it has at most that many.
+    """When the held-out part of interactions at the times `when` begins, in seconds since 1970.
 
-    What happened at one moment stays together; only where the last moment alone has more than the
-    ratio the part has more.
+    By a `ratio`, the part has at most that share of them. Interactions of the same moment stay
+    together; only if the last moment alone has more than the ratio does the part have more.
     """
     if rule.kind == "since":
         return rule.amount
@@ -283,10 +287,10 @@ def start_of(when: NDArray[np.int64], rule: HoldOut) -> float:
 def ends_earlier(
     when: NDArray[np.int64], rule: HoldOut, drop: int
 ) -> tuple[NDArray[np.bool_], HoldOut]:
-    """Which of E interactions remain when all history ends before the last `drop` of them (from 1
-    to E - 1), bool (E,), and the rule for what remains: a date moves as far as the end.
+    """Which of E interactions remain, bool (E,), if history ends before the last `drop` of them
+    (from 1 to E - 1); and the rule for the rest: a date moves as far as the end.
 
-    What happened at one moment stays or goes together, so more than `drop` may go.
+    Interactions of the same moment stay or are dropped together, so more than `drop` may be.
     """
     kept = when < np.sort(when)[len(when) - drop]
     if rule.kind == "since" and kept.any():
@@ -297,11 +301,11 @@ def ends_earlier(
 def _earlier(
     csr: CSR, rule: HoldOut, rng: np.random.Generator, rank: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
-    """Which pairs remain when each history ends 1..v interactions earlier, bool (E,); all of them
-    where no history is long enough to hold anything out then.
+    """Which pairs remain, bool (E,), if each history ends 1..v interactions earlier; all of them if
+    no history would then be long enough to hold anything out.
     """
     counts = rule.counts(csr.degrees())
-    # a user who holds nothing out draws from 1..1 and drops nothing
+    # for a user without held-out items, s is drawn from 1..1 and nothing is dropped
     drop = np.where(counts > 0, rng.integers(1, np.maximum(counts, 1) + 1), 0)
     if not rule.counts(csr.degrees() - drop).any():
         return np.ones(csr.nnz, bool)

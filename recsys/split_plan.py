@@ -1,5 +1,5 @@
-"""What a split is to hold out: apart from `split`, which knows data, so that a space can be read
-without any.
+"""What a split is to hold out. It is apart from `split`, which handles data, so that a space can be
+read without any.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Kind = Literal["ratio", "fixed", "since"]
 
 @dataclass(frozen=True)
 class HoldOut:
-    """How much is held out: a `ratio` in (0, 1), a `fixed` count for each user, or all `since` a
-    point in time, in seconds since 1970.
+    """How much is held out. kind and amount: a `ratio` in (0, 1), a `fixed` count for each user, or
+    everything `since` a point in time, in seconds since 1970.
     """
 
     kind: Kind
@@ -37,17 +37,17 @@ class HoldOut:
             raise ConfigError(f"split kind is {self.kind!r}: expected ratio, fixed or since")
 
     def counts(self, degrees: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many of `degrees` interactions each user gives, int64 (U,); not of `since`, which
-        asks no user.
+        """How many of each user's `degrees` (U,) interactions are held out, int64 (U,). Not for
+        `since`, which does not count by user.
         """
         assert self.kind != "since"
         if self.kind == "fixed":
             return np.where(degrees > self.amount, int(self.amount), 0)
-        # the margin makes 0.29 x 100 the 29 it is, not the 28.999... of binary fractions
+        # with the margin 0.29 x 100 gives 29, not the 28.999... of binary fractions
         return np.floor(self.amount * degrees + 1e-9).astype(np.int64)
 
     def plain(self) -> dict[str, Any]:
-        """As a space writes it."""
+        """Its form in a space."""
         if self.kind == "since":
             return {self.kind: moment(self.amount)}
         return {self.kind: self.amount if self.kind == "ratio" else int(self.amount)}
@@ -62,8 +62,8 @@ class HoldOut:
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """What is held out. `order`: "random", the "latest" of each user, or by "time", what came after
-    one date for all users. `test` None: no test.
+    """What is held out. order: "random", the "latest" of each user, or by "time", everything after
+    one date for all users. test: None: no test.
     """
 
     order: Order = "random"
@@ -81,6 +81,6 @@ class SplitPlan:
                 raise ConfigError(f"split.{name}: {rule} with order {self.order}: expected {ways}")
 
     def plain(self) -> dict[str, Any]:
-        """As a space writes it."""
+        """Its form in a space."""
         test = "none" if self.test is None else self.test.plain()
         return {"order": self.order, "test": test, "valid": self.valid.plain()}

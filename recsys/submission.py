@@ -1,8 +1,9 @@
 """Writing `submission.csv` in the report's format, and reading it back to check it.
 
-Header `UserId,ItemId`, one row per user, the items best first and separated by blanks, original
-ids. Any id can be written: the second cell is a list as `recsys.data.lists` writes it, where an
-item id with a blank, a quote or a line break is quoted, and both cells are quoted as CSV demands.
+It has the header `UserId,ItemId` and one row per user, with original ids, and items best first and
+separated by blanks. Any id can be written: the second cell is a list as `recsys.data.lists` writes
+it, where an item id with a blank, a quote or a line break is quoted, and both cells are quoted as
+CSV requires.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 
 class SubmissionError(InputError):
-    """A submission that is not what it should be; names the row."""
+    """A submission is not as it should be; the message names the row."""
 
 
 def submit(
@@ -46,8 +47,10 @@ def submit(
 ) -> int:
     """Write the k best unseen items of every receiver, read the file back and check it.
 
-    everything: all pairs that count as seen. best_of: from internal user ids (V,) to internal
-    item ids (V, k), best first, -1 where there is none. Returns the number of rows.
+    everything: U x I, all pairs that count as seen. best_of: from internal user ids (V,) to
+    internal item ids (V, k), best first, -1 where there is none. receivers: by default all users.
+    Returns the number of rows. Raises InputError where the file cannot be written, SubmissionError
+    where it does not read back as it should.
     """
     who = everyone(interactions) if receivers is None else receivers
     rows = who.with_strangers(best_of(who.known), everything, k)
@@ -66,8 +69,8 @@ def write_submission(
 ) -> None:
     """Write `top_items_SK`, integers (S, K): internal ids, best first, -1 where there is none.
 
-    A row for each of the S `receivers`, by default all users in order. Atomic: the file appears
-    whole or not at all. `InputError` for a place that cannot be written to.
+    The file has a row for each of the S `receivers`, by default all users in order. It appears
+    complete or not at all. Raises InputError for a place that cannot be written to.
     """
     users = everyone(interactions) if receivers is None else receivers
     assert top_items_SK.shape[0] == len(users)
@@ -84,8 +87,8 @@ def write_submission(
 def rewrite_submission(source: str | Path, target: str | Path, before: str, after: str) -> None:
     """Write the submission `source`, whose separator is `before`, with the separator `after`.
 
-    `SubmissionError` for a file that is not a submission, `InputError` for a place that cannot be
-    written to.
+    Raises SubmissionError for a file that is not a submission, InputError for a place that cannot
+    be written to.
     """
     source = Path(source)
     rows = _rows(source)
@@ -108,7 +111,7 @@ def _with_separator(
 
 
 def _write(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = HEADER) -> None:
-    """The header and `rows` in a file that appears whole or not at all."""
+    """Write the header and `rows` to a file that appears complete or not at all."""
     try:
         with (
             replacing(path, mode=0o644) as temporary,
@@ -122,9 +125,10 @@ def _write(path: Path, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] 
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """What some users are recommended: users (S,) and items as original ids; scores beside them,
-    with what they are scores of for each user (S,), since those of a model and numbers of users are
-    on different scales.
+    """What users are recommended, in original ids.
+
+    users (S,); items, scores: for each user. sources: where each user's (S,) scores come from,
+    since scores of a model and numbers of users are on different scales.
     """
 
     users: Sequence[str]
@@ -139,8 +143,9 @@ SCORED = (*HEADER, "Score", "Source")
 def write_lists(path: Path, lists: Lists, separator: str = BLANK) -> None:
     """Write lists of any length in the form of a submission, and read them back.
 
-    Scores make a third column, with as many digits as tell them apart, and their sources a fourth.
-    Atomic, and errors, as in `write_submission`.
+    Scores are a third column, with enough digits to distinguish them, and their sources a fourth.
+    The file appears complete or not at all. Raises InputError for a place that cannot be written
+    to, SubmissionError where it does not read back as it was written.
     """
     header = HEADER if lists.scores is None else SCORED
     cells: list[Sequence[str]] = [[write_list(row, separator) for row in lists.items]]
@@ -158,9 +163,10 @@ def _digits(score: float) -> str:
 
 
 def write_lists_parquet(path: Path, lists: Lists, *, integers: bool) -> None:
-    """The same as parquet, one row per user with its lists; `integers`: item ids are numbers.
+    """The same as parquet, with one row per user and its lists. integers: write item ids as
+    numbers.
 
-    User ids are numbers where all of these are. Raises InputError where it can't be written,
+    User ids are numbers if all of them are. Raises InputError where it can't be written,
     SubmissionError where it does not read back as it was written.
     """
     users, names = pa.array(lists.users, pa.string()), pa.string()
@@ -193,10 +199,11 @@ def check_submission(
     receivers: Receivers | None = None,
     separator: str = BLANK,
 ) -> None:
-    """Read the file back: one row per receiver, k distinct unseen items each (all, if fewer).
+    """Check that the file has one row per receiver, with k distinct unseen items (all, if fewer).
 
-    seen: what counts as seen, by default `interactions.csr`; give the split's `full()` where a
-    ready test set is not part of `interactions`. Raises `SubmissionError` with the row.
+    seen: the pairs that count as seen, by default `interactions.csr`; give the split's `full()` if
+    a test set that came with the data is not part of `interactions`. Raises SubmissionError, which
+    names the row.
     """
     seen = interactions.csr if seen is None else seen
     who = everyone(interactions) if receivers is None else receivers
@@ -235,12 +242,12 @@ def check_submission(
 
 
 def _quoted(cell: str) -> str:
-    """`cell` as CSV has it."""
+    """`cell` as in CSV, with quotes if necessary."""
     return '"' + cell.replace('"', '""') + '"' if _NEEDS_QUOTES.search(cell) else cell
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    """The cells of every row; not by `csv`, whose limit of a cell holds for the whole process."""
+    """The cells of every row; not read by `csv`, whose limit of a cell's length is global."""
     try:
         text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,8 +1,9 @@
-"""A factorization as vectors on disk, for whatever finds nearest neighbours fast.
+"""A factorization as vectors on disk, for a nearest-neighbour index.
 
-`users.npy` (U, d) and `items.npy` (I, d), float32, and `users.parquet` and `items.parquet` with the
-original id and the vector of each row, in the same order. The inner product of a user's and an
-item's row is the model's score: a bias of items is one dimension more, which is 1 in every user.
+The files are `users.npy` (U, d) and `items.npy` (I, d), float32, and `users.parquet` and
+`items.parquet` with the original id and the vector of each row, in the same order. The inner
+product of a user's and an item's row is the model's score: a bias of items is one more dimension,
+which is 1 for every user.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from recsys.scoring import Vectors
 
 
 def folded(vectors: Vectors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Users (U, d) and items (I, d) with the bias as one of their dimensions."""
+    """Users (U, d) and items (I, d), with the bias as one of the dimensions."""
     if vectors.bias is None:
         return vectors.users, vectors.items
     ones = np.ones((len(vectors.users), 1), np.float32)
@@ -29,9 +30,9 @@ def folded(vectors: Vectors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def write_vectors(folder: Path, vectors: Vectors, user_ids: NDArray, item_ids: NDArray) -> int:
-    """Make `folder`, which appears whole or not at all; returns the number of dimensions.
+    """Write `folder`, which appears complete or not at all; returns the number of dimensions.
 
-    `folder` may be there, empty. `InputError` where it cannot be written.
+    An empty `folder` may exist already. Raises InputError where it cannot be written.
     """
     try:
         made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:80]}-"))

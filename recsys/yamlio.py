@@ -1,9 +1,9 @@
-"""Reading YAML the way a person means it.
+"""Reading YAML as people mean it.
 
 PyYAML follows YAML 1.1, in which `1e-4` is a string, `off` is False, `010` is 8, `1:30` is 90
 and the second of two equal keys silently wins. Here scalars follow the core schema of YAML 1.2
-(section 10.3.2) and an equal key is an error. Aliases are refused: no file of this project needs
-them, and they are how a short file becomes a huge or endless value.
+(section 10.3.2) and a repeated key is an error. Aliases are refused: no file of this project needs
+them, and they can make a short file a huge or endless value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_BYTES = 1 << 20
 
 
 class _ProblemError(Exception):
-    """A problem at a known node; turned into a `ConfigError` where the file's name is known."""
+    """A problem at a known place; turned into a ConfigError where the file's name is known."""
 
     def __init__(self, message: str, mark: yaml.Mark) -> None:
         super().__init__(message)
@@ -80,7 +80,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.floating)
 
 
 def parse_yaml(text: str, source: str = "text") -> Any:
-    """The value of one YAML document; `source` names it in errors. An empty one is None.
+    """The value of one YAML document; None for an empty one. source: its name, for errors.
 
     Raises ConfigError with the line of the problem.
     """
@@ -100,7 +100,7 @@ def parse_yaml(text: str, source: str = "text") -> Any:
         message = " ".join(str(error.problem or error.context or "not YAML").split())
         raise ConfigError(f"{source}{where}: {message[:200]}") from None
     except (yaml.YAMLError, ValueError, AttributeError, KeyError, TypeError) as error:
-        # tags such as !!int on arbitrary text make PyYAML's own constructors trip
+        # tags such as !!int on arbitrary text make PyYAML's own constructors fail
         message = " ".join(str(error).split())[:200]
         raise ConfigError(f"{source}: not usable YAML ({message})") from None
     except RecursionError:
@@ -110,7 +110,7 @@ def parse_yaml(text: str, source: str = "text") -> Any:
 
 
 def load_yaml(path: str | Path) -> Any:
-    """The value in a UTF-8 YAML file of at most 1 MiB; ConfigError names file and line."""
+    """The value in a UTF-8 YAML file of at most 1 MiB. Raises ConfigError with file and line."""
     try:
         check_regular(Path(path))
         with Path(path).open("rb") as stream:

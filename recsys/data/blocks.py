@@ -1,7 +1,7 @@
-"""Cutting text into blocks of whole rows, so that each can be parsed by itself.
+"""Cutting text into blocks of whole rows, so that each can be parsed on its own.
 
 Quotes are read as in RFC 4180: a cell that begins with a quote ends at the next single one, and
-may hold separators, line ends and doubled quotes; elsewhere a quote is a character like others.
+may contain separators, line ends and doubled quotes; elsewhere a quote is an ordinary character.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _QUOTE, _BACKSLASH, _ENDS = ord('"'), ord("\\"), b"\r\n"
 
 
 class StrayQuoteError(Exception):
-    """A quoted cell that is never closed, or is not closed where it ends.
+    """A quoted cell that is never closed, or is not closed at its end.
 
-    What stands behind a closing quote counts to the cell, but not where the cell spans lines, nor
-    behind a backslash: there a program meant to escape a quote inside it.
+    Text after a closing quote belongs to the cell. It is an error if the cell spans lines, or if a
+    backslash precedes the quote: then a program meant to escape a quote inside the cell.
     """
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole rows of a text. `tall`: whether a quoted cell among them spans lines."""
+    """Whole rows of a text. tall: whether a quoted cell in them spans lines."""
 
     text: bytes
     tall: bool
@@ -38,7 +38,7 @@ class Block:
     def in_arrow(self) -> pa.BufferReader:
         """A copy in memory that Arrow owns.
 
-        Arrow reads ahead in threads of its own, which may still hold what they read when the
+        Arrow reads ahead in threads of its own, which may still hold what they have read when the
         interpreter ends; a thread that then releases a Python object aborts the process. So Arrow
         is never given a Python file or buffer.
         """
@@ -48,10 +48,10 @@ class Block:
 
 
 def blocks_of(stream: TextStream, separator: str | None) -> Iterator[Block]:
-    """All that is left of `stream` in blocks of whole rows, of about `BLOCK` bytes.
+    """The rest of `stream` in blocks of whole rows, of about `BLOCK` bytes.
 
-    separator: between cells, where they may be quoted; None where a quote is a plain character.
-    Raises `StrayQuoteError` for quotes that cannot be meant.
+    separator: between cells, if they may be quoted; None if a quote is an ordinary character.
+    Raises StrayQuoteError for quotes that cannot be intended.
     """
     rest = b""
     while piece := stream.read(BLOCK):
@@ -72,9 +72,9 @@ def blocks_of(stream: TextStream, separator: str | None) -> Iterator[Block]:
 
 @dataclass(frozen=True)
 class _Quoted:
-    """Where quoted cells begin and end: positions of their quotes, int64 (Q,), ascending.
+    """Where quoted cells begin and end: the positions of their quotes, int64 (Q,), ascending.
 
-    The end of a cell that is still open at the end of the text is the text's length.
+    A cell that is still open at the end of the text has the text's length as its end.
     """
 
     begins: NDArray[np.int64]
@@ -83,24 +83,24 @@ class _Quoted:
 
 
 def _quoted(text: bytes, separator: str) -> _Quoted | None:
-    """The quoted cells of `text`, which begins where a row begins; None if there are none."""
+    """The quoted cells of `text`, which begins with a row; None if there are none."""
     if b'"' not in text:
         return None
     codes = np.frombuffer(text, np.uint8)
     quotes = np.flatnonzero(codes == _QUOTE)
     starts = _marks(separator.encode() + _ENDS)[codes[quotes - 1]]
     starts[quotes == 0] = True
-    doubled = np.zeros(len(quotes), bool)  # right behind another one
+    doubled = np.zeros(len(quotes), bool)  # directly after another one
     np.equal(quotes[1:], quotes[:-1] + 1, out=doubled[1:])
-    # where every other quote begins a cell, or is the second of a pair inside one, the quotes
-    # alternate; a file with plain quotes inside its cells has to be walked through
+    # if every other quote begins a cell, or is the second of a pair inside one, the quotes
+    # alternate; a file with ordinary quotes inside its cells has to be scanned one by one
     if not (starts | doubled)[::2].all():
         quotes, starts, doubled = _without_plain_ones(quotes, starts, doubled)
     begins, ends = quotes[::2], quotes[1::2]
     open_at_end = len(begins) > len(ends)
     if open_at_end:
         ends = np.append(ends, len(text))
-    # the first half of a pair is no end, and the second no beginning
+    # the first half of a pair ends no cell, and the second begins none
     again = doubled[::2][1:]
     begins = begins[np.concatenate([[True], ~again])] if len(begins) else begins
     ends = ends[np.concatenate([~again, [True]])] if len(ends) else ends
@@ -113,7 +113,7 @@ def _quoted(text: bytes, separator: str) -> _Quoted | None:
 
 
 def _marks(codes: bytes) -> NDArray[np.bool_]:
-    """Whether a byte is one of `codes`, by its value, bool (256,)."""
+    """For each value of a byte whether it is one of `codes`, bool (256,)."""
     marks = np.zeros(256, bool)
     marks[list(codes)] = True
     return marks
@@ -122,9 +122,9 @@ def _marks(codes: bytes) -> NDArray[np.bool_]:
 def _without_plain_ones(
     quotes: NDArray[np.int64], starts: NDArray[np.bool_], doubled: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The same without the quotes that are plain characters of a cell."""
+    """The same arrays without the quotes that are ordinary characters of a cell."""
     kept = np.zeros(len(quotes), bool)
-    inside = after = False  # a quoted cell; right behind the quote that closed it
+    inside = after = False  # in a quoted cell; directly after the quote that closed it
     for n, (start, double) in enumerate(zip(starts.tolist(), doubled.tolist(), strict=True)):
         if inside:
             kept[n], inside, after = True, False, True
@@ -136,7 +136,7 @@ def _without_plain_ones(
 
 
 def _last_row_end(text: bytes, quoted: _Quoted | None) -> int:
-    """Where the last whole row ends, behind its line end; 0 if none does."""
+    """The position after the line end of the last whole row; 0 if there is none."""
     end = len(text)
     while True:
         at = max(text.rfind(b"\n", 0, end), text.rfind(b"\r", 0, end))
@@ -168,9 +168,10 @@ _INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')
 
 
 def unquoted(line: str, separator: str, more: Iterator[str]) -> list[str] | None:
-    """The cells of a row that begins with `line`, quotes taken off; takes what it needs of `more`.
+    """The cells, without quotes, of a row that begins with `line`; further lines are taken from
+    `more`.
 
-    None for quotes that cannot be meant, see `StrayQuoteError`.
+    None for quotes that cannot be intended, see `StrayQuoteError`.
     """
     cells = []
     at = 0

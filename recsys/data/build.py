@@ -20,11 +20,11 @@ class Pairs:
     """All E pairs of all parts, in the order of the files, duplicates included.
 
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
-    bounds: where each part begins, and the end. lists: which parts are lists, one per user;
-    disorder: the first file that a search sees whose lists are in no order, and why, or None.
-    twice: per part a user id with two rows where each has its own, or None. times: keys to sort by,
-    of the parts that a search sees; None, and a problem, where they cannot be compared. time_span,
-    seconds: as in `Times`.
+    bounds: where each part begins, and the end. lists: for each part, whether it has lists, one per
+    user. disorder: the first file that a search sees whose lists are in no order, and why; or None.
+    twice: for each part, a user id with two rows if users should have one row each, or None. times:
+    keys to sort the parts that a search sees by; None, with a `time_problem`, if times cannot be
+    compared. time_span, seconds: as in `Times`.
     """
 
     users: NDArray[np.int64]
@@ -42,22 +42,22 @@ class Pairs:
     twice: Sequence[object | None]
 
     def part(self, n: int) -> CSR:
-        """The pairs of the part, as a set."""
+        """The pairs of part `n`, as a set."""
         at = slice(self.bounds[n], self.bounds[n + 1])
         return CSR.from_pairs(
             self.users[at], self.items[at], len(self.user_ids), len(self.item_ids)
         )
 
     def ordered(self, parts: int) -> bool:
-        """Whether the order in the first `parts` parts is that of time."""
+        """Whether the order of pairs in the first `parts` parts is that of time."""
         return self.times is not None or all(self.lists[:parts])
 
 
 def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
-    """Number the ids of `rows`, which it empties; `BadCellError` for a marker of a missing value.
+    """Number the ids of `rows`, and empty it. Raises BadCellError for a marker of a missing value.
 
-    files: of how many files each part was read. Times matter in the first `search_parts` parts:
-    a ready test part has no history to order.
+    files: from how many files each part was read. search_parts: how many parts a search sees; only
+    there do times matter, since a test part has no history to order.
     """
     edges = np.concatenate([[0], np.cumsum(files)])
     times = rows.times.finish(int(edges[search_parts]))
@@ -79,10 +79,10 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         own = slice(starts[n], starts[n + 1])
         could_be_list = any(rows.part_lists[edges[n] : edges[n + 1]])
         is_list = could_be_list and bool((repeats[own] > 1).any())
-        if could_be_list and not is_list:  # one item per row: lists only if no user repeats
+        if could_be_list and not is_list:  # one item per row: these are lists if no user repeats
             is_list = len(np.unique(row_users[own])) == starts[n + 1] - starts[n]
         lists.append(is_list)
-        alone = is_list or any(rows.part_lines[edges[n] : edges[n + 1]])  # one row a user
+        alone = is_list or any(rows.part_lines[edges[n] : edges[n + 1]])  # one row per user
         twice.append(_first_twice(row_users[own], user_ids) if alone else None)
         if is_list:
             rows.items.notes += padding(items[bounds[n] : bounds[n + 1]], repeats[own], item_ids)
@@ -112,8 +112,8 @@ def _first_twice(codes: NDArray[np.int64], ids: NDArray) -> object | None:
 
 @dataclass(frozen=True, eq=False)
 class Histories:
-    """The pairs of some parts as rows: `rank` of each in its user's history, int32 (E,), `when` it
-    was in seconds since 1970, int64 (E,), where that is known, and how many `duplicates` went.
+    """The pairs of some parts as rows. rank: the place of each in its user's history, int32 (E,).
+    when: its time in seconds since 1970, int64 (E,), if known. duplicates: how many were dropped.
     """
 
     rows: CSR
@@ -123,8 +123,8 @@ class Histories:
 
 
 def order_pairs(pairs: Pairs, parts: int) -> Histories:
-    """The first `parts` parts. Time decides, then the order in the file; of equal pairs the
-    earliest stays.
+    """The histories of the first `parts` parts. Time decides the order, then the order in the file;
+    of equal pairs the earliest is kept.
     """
     end = int(pairs.bounds[parts])
     users, items = pairs.users[:end], pairs.items[:end]
@@ -139,7 +139,7 @@ def order_pairs(pairs: Pairs, parts: int) -> Histories:
     key = key[by_pair]
     first = np.ones(end, bool)
     np.not_equal(key[1:], key[:-1], out=first[1:])
-    kept = by_pair[first]  # position in time of each pair, pairs ascending
+    kept = by_pair[first]  # the position in time of each pair, with pairs ascending
     csr_users, csr_items = np.divmod(key[first], max(n_items, 1))
     indptr = np.zeros(n_users + 1, np.int64)
     np.cumsum(np.bincount(csr_users, minlength=n_users), out=indptr[1:])

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# A number of any kind, and a whole one as integers or floats are written: 5, 005, -5.0, 5.
-# What has a pattern of its own elsewhere asks for less: an integer without a point (`layout`), the
-# one spelling of an id (`ids`), digits that were rounded away (`doubts`, `times`).
+# A number of any kind, and a whole number written as an integer or a float: 5, 005, -5.0, 5.
+# Other files have patterns for less: an integer without a point (`layout`), the canonical spelling
+# of an id (`ids`), numbers that lost digits (`doubts`, `times`).
 NUMERAL = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 WHOLE = r"-?\d+(\.0*)?"
 MISSING = "is missing (null): expected an id (leave such rows out)"
@@ -21,14 +21,15 @@ EXPONENT = r"^-?\d\.\d+[eE]\d{1,2}$"  # as Java, Spark and Julia write a double 
 
 
 def all_whole(words: Iterable[str]) -> bool:
-    """Whether every word is a whole number, in the digits of any script."""
+    """Whether every word is a whole number, in digits of any script."""
     return all(re.fullmatch(WHOLE, word) for word in words)
 
 
 class BadCellError(Exception):
-    """A cell that cannot be used. The reader finds its line and turns this into an `InputError`.
+    """A cell that cannot be used. The reader finds its line and turns this into an InputError.
 
-    row: where it is in its batch, if known. cell: an id that cannot be used, wherever it is.
+    role: of the column. row: its place in the batch, if known. what: the end of a message. cell: an
+    id that cannot be used, if that is known instead of its row.
     """
 
     def __init__(self, role: str, row: int | None, what: str, cell: str | None = None) -> None:
@@ -42,9 +43,9 @@ class BadCellError(Exception):
 
 @dataclass(frozen=True)
 class ColumnProblem:
-    """Why a column that nothing needs is left out.
+    """Why a column that is not necessary is left out.
 
-    file: which one, from 0; row: where in it, from 0, where one is known. what: continues a
+    file: the number of its file, from 0. row: in that file, from 0, if known. what: continues a
     sentence that begins with the column.
     """
 
@@ -54,7 +55,7 @@ class ColumnProblem:
 
 
 def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:
-    """`texts` as float64; None if one is not a number."""
+    """`texts` as float64; None if any is not a number."""
     for attempt in (texts, pc.ascii_trim_whitespace(texts)):
         try:
             return pc.cast(attempt, pa.float64()).to_numpy(zero_copy_only=False)
@@ -64,12 +65,12 @@ def numbers_of(texts: pa.Array) -> NDArray[np.float64] | None:
 
 
 def matches(texts: pa.Array, pattern: str) -> NDArray[np.bool_]:
-    """Which of `texts` (n,) have a part that `pattern` of RE2 fits, bool (n,)."""
+    """Which of `texts` (n,) have a part that matches `pattern` (RE2), bool (n,)."""
     return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
 
 
 def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`values`, or `BadCellError` at the first NaN or infinity."""
+    """`values`. Raises BadCellError at the first NaN or infinity."""
     bad = ~np.isfinite(values)
     if bad.any():
         raise BadCellError(role, int(bad.argmax()), "is not a finite number")
@@ -77,9 +78,9 @@ def finite(role: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def as_text(values: pa.Array) -> pa.Array:
-    """`values` without a dictionary, and text as a string array, however it is stored.
+    """`values` without dictionary encoding, and text as a string array, however it is stored.
 
-    Hive, Impala and old Spark keep text as bytes, newer Arrow as string views.
+    Hive, Impala and old Spark store text as bytes, newer Arrow as string views. Raises
     `pa.ArrowInvalid` for bytes that are not UTF-8.
     """
     if pa.types.is_dictionary(values.type):

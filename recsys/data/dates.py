@@ -1,11 +1,11 @@
-"""Dates in text: how a column writes them, and the instants that it means.
+"""Dates in text: how a column writes them, and the instants that they mean.
 
-The first batch decides the shape (where the year is, names or numbers of months); every later cell
-must have it. Some shapes can be read in several ways: 11/12/2023 with the day first or the month,
-23/12/30 with the year first too. All ways stay open until a row rules one out, such as a day above
-12. A short year is told from a day by all rows together: one way has the days of whole months in a
-few years, the others have years scattered over decades. Where neither decides, the order can't be
-known, and the column has none.
+The first batch decides the shape (the place of the year, months as names or numbers); every later
+cell must have it. Some shapes can be read in several ways: 11/12/2023 with the day or the month
+first, 23/12/30 even with the year first. All ways stay open until a row rules one out, such as by a
+day above 12. All rows together tell a short year from a day: read in the right way they have all
+days of a month and few years, otherwise years scattered over decades. If neither decides, the order
+can't be known, and the column has none.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ AMBIGUOUS = (
     "has dates that can be read as day/month or as month/day in every row: "
     "write them as 2024-01-31 (year first)"
 )
-# ways to read a date; in "ymd" of the short shapes, the year is where others have the day
+# ways to read a date; "ymd" in short shapes has the year where the others have the day
 _FIRST = {"dmy": "the day first", "mdy": "the month first", "ymd": "the year first"}
-# years and days of a way to read short years that all rows together show to be the right one
+# limits of years and days by which all rows together show a way to read short years to be right
 _FEW_YEARS, _SCATTERED, _EARLY_DAY, _LATE_DAY = 15, 20, 8, 28
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -90,7 +90,7 @@ _WAYS = {
 
 @dataclass(frozen=True)
 class Reading:
-    """Dates read in one way. years, days (of the month): the least and the highest."""
+    """Dates read in one way. years, days (of the month): the lowest and the highest."""
 
     instants: Instants
     years: tuple[int, int]
@@ -98,19 +98,19 @@ class Reading:
 
     @staticmethod
     def of(instants: Instants, year: NDArray[np.int64], day: NDArray[np.int64]) -> Reading:
-        """year, day: of each date, one or more."""
+        """The reading of at least one date. year, day: of each."""
         return Reading(
             instants, (int(year.min()), int(year.max())), (int(day.min()), int(day.max()))
         )
 
 
 class DateColumn:
-    """Dates of one file in batches. `ways`: how they may be read, several where that is open."""
+    """The dates of a file, in batches. ways: how they can be read; several while that is open."""
 
     def __init__(self) -> None:
         self.shape = ""
         self.ways: list[str] = []
-        self.zones: set[bool] = set()  # whether times have one
+        self.zones: set[bool] = set()  # whether times have a zone: both if only some do
         self.notes: list[str] = []
         self._chunks: dict[str, list[Reading]] = {}
         self._first = ""  # date
@@ -118,7 +118,10 @@ class DateColumn:
 
     @staticmethod
     def of_digits(shape: str, first: str, readings: Mapping[str, Reading]) -> DateColumn:
-        """Numbers whose digits spell dates with a year of two digits, such as the `first`."""
+        """The column of numbers whose digits spell dates with a year of two digits.
+
+        first: the first of them, as text. readings: the dates by way.
+        """
         column = DateColumn()
         column.shape, column.ways = shape, list(readings)
         column.zones = {False}
@@ -132,11 +135,11 @@ class DateColumn:
 
     @property
     def example(self) -> str:
-        """A date as this column writes it, for messages; an ISO date before anything was read."""
+        """An example of a date in this column's form, for messages; an ISO date at first."""
         return SHAPES[self.shape][1] if self.shape else "2024-01-31"
 
     def add(self, texts: pa.Array) -> int | None:
-        """Append trimmed texts; or the position of the first one that does not fit."""
+        """Append trimmed texts; returns the position of the first that does not fit, or None."""
         if self.shape in ("", "ymd") and (quick := _quick(texts)) is not None:
             instants, zoned = quick
             self._enter("ymd", ["ymd"])
@@ -180,22 +183,22 @@ class DateColumn:
         return None
 
     def prefer(self, way: str) -> None:
-        """Read the dates this way where it is among those that are open."""
+        """Read the dates in this way if it is still open."""
         if way in self.ways:
             self.ways = [way]
 
     def extent(self, way: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The first and the last year, and the same of the days of the month, read this way."""
+        """The first and the last year, and the first and the last day of a month, read this way."""
         years = [year for reading in self._chunks[way] for year in reading.years]
         days = [day for reading in self._chunks[way] for day in reading.days]
         return (min(years), max(years)), (min(days), max(days))
 
     def said(self) -> str:
-        """What messages call these dates."""
+        """The name of these dates in messages."""
         return f"{self._noun} such as {self._first}"
 
     def finish(self) -> Instants | str:
-        """The instants in order of addition; or why they cannot be known."""
+        """The instants, in order of addition; or a text on why they cannot be known."""
         found = [
             concatenate([reading.instants for reading in self._chunks[way]]) for way in self.ways
         ]
@@ -212,9 +215,9 @@ class DateColumn:
 
 
 def agree(columns: Sequence[DateColumn]) -> None:
-    """Where a file leaves open how its dates are read, other files decide, or all files together.
+    """If a file leaves open how its dates are read, let other files decide, or all files together.
 
-    The first of those that all together decide has a note on that.
+    If it was all together, the first of them gets a note on that.
     """
     for shape in dict.fromkeys(column.shape for column in columns):
         alike = [column for column in columns if column.shape == shape]
@@ -230,10 +233,10 @@ def agree(columns: Sequence[DateColumn]) -> None:
 
 
 def _plain_way(columns: Sequence[DateColumn]) -> tuple[str, str] | None:
-    """The way to read short years that all rows of `columns` show to be the right one, and a note.
+    """The way to read short years that all rows of `columns` show to be right, and a note; or None.
 
-    It has days from the first to the last ones of a month and few years. Read otherwise, these days
-    would be years, from 2008 or before to 2028 or after.
+    That way has days from the first to the last ones of a month, and few years. Otherwise these
+    days would be years, from 2008 or before to 2028 or after.
     """
     ways = [way for way in columns[0].ways if all(way in column.ways for column in columns)]
     years, days = {}, {}
@@ -259,9 +262,9 @@ def _plain_way(columns: Sequence[DateColumn]) -> tuple[str, str] | None:
 
 
 def _quick(texts: pa.Array) -> tuple[Instants, bool] | None:
-    """ISO dates by Arrow's own parser, to the microsecond; and whether they have a zone.
+    """ISO dates by Arrow's own parser, to the microsecond, and whether they have a zone; or None.
 
-    An attempt that fails costs more than one that does not, so the first cell is tried alone.
+    A failed attempt costs more than a successful one, so the first cell is tried alone.
     """
     named = texts[0].as_py().endswith((" UTC", " GMT"))
     if named:
@@ -292,7 +295,7 @@ class _Fields:
         self._names = {field.name for field in fields.type}
 
     def _texts(self, name: str) -> pa.Array | None:
-        """None where the shape has no such part; "" in rows without it."""
+        """The texts of a part, "" in rows without it; None if the shape has no such part."""
         return self._fields.field(name) if name in self._names else None
 
     def _ints(self, name: str) -> NDArray[np.int64]:
@@ -309,21 +312,21 @@ class _Fields:
         return pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
 
     def zones(self) -> set[bool]:
-        """Whether times have a zone, some or all; dates without a time do not tell."""
+        """Whether times have a zone: both values if only some do, none if dates have no times."""
         return set(np.unique((self._has("utc") | self._has("sign"))[self._has("H")]).tolist())
 
     def _wide(self, name: str) -> NDArray[np.bool_]:
-        """Where a part has two digits, or none."""
+        """Which rows have two digits in a part, or none, bool (n,)."""
         texts = self._texts(name)
         if texts is None:
             return np.ones(len(self._fields), bool)
         return pc.not_equal(pc.utf8_length(texts), 1).to_numpy(zero_copy_only=False)
 
     def read(self, way: str, *, open: bool) -> Reading | int:
-        """The dates read in this way, or the first position that is none.
+        """The dates read in this way, or the position of the first that is not a date.
 
-        open: whether the shape can be read in several ways: then the first number is the day, the
-        month or a short year.
+        open: whether the shape can be read in several ways, so that the first number is the day,
+        the month or a short year.
         """
         first = "a" if "a" in self._names else "d"
         month = self._ints("m") if "m" in self._names else self._month_names()
@@ -366,7 +369,7 @@ class _Fields:
         return pc.cast(nine, pa.int64()).to_numpy(zero_copy_only=False)
 
     def _month_names(self) -> NDArray[np.int64]:
-        """1 to 12, or 0 for what is not the name of a month."""
+        """The months, 1 to 12, or 0 for a text that is not the name of a month."""
         texts = self._texts("name")
         if texts is None:
             return np.zeros(len(self._fields), np.int64)
@@ -378,12 +381,12 @@ class _Fields:
 
 
 def full_years(short: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Two digits as POSIX reads them: 69 to 99 are of the last century."""
+    """Years of two digits in full, as in POSIX: 69 to 99 are in the last century."""
     return short + np.where(short >= 69, 1900, 2000)
 
 
 def days_in(year: NDArray[np.int64], month: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many days each month has; month: 1 to 12."""
+    """The number of days of each month; month: 1 to 12."""
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     days = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[month]
     return days + (leap & (month == 2))
@@ -392,7 +395,9 @@ def days_in(year: NDArray[np.int64], month: NDArray[np.int64]) -> NDArray[np.int
 def days_since_1970(
     year: NDArray[np.int64], month: NDArray[np.int64], day: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Days of the Gregorian calendar, counted from March so that a leap day ends its year."""
+    """Days since 1970 in the Gregorian calendar; computed with years that begin in March, so that a
+    leap day is the last day of its year.
+    """
     year = year - (month <= 2)
     month = (month + 9) % 12
     return (

@@ -42,7 +42,7 @@ def planted(
     cumulated = np.concatenate([[0.0], np.cumsum(weight[by_cluster])])
     edges = cumulated[np.searchsorted(cluster_of[by_cluster], np.arange(clusters + 1))]
 
-    # a user cannot have more than half of the items, so that there is something to recommend
+    # no user has more than half of the items, so that something is left to recommend
     activity = rng.lognormal(0.0, 0.7, n_users)
     wanted = np.clip(np.round(activity * (n_pairs / activity.sum())), 1, max(1, n_items // 2))
     wanted = wanted.astype(np.int64)
@@ -53,7 +53,7 @@ def planted(
     step = np.arange(len(users)) - starts[users]
     progress = (step + 0.5) / wanted[users]
     key = np.full(len(users), -1, np.int64)
-    for _ in range(4):  # draw, and draw again where the pair was there already
+    for _ in range(4):  # draw, and draw repeated pairs again
         todo = np.flatnonzero(key < 0)
         if not len(todo):
             break

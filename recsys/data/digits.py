@@ -2,12 +2,12 @@
 
 | digits | read as |
 |---|---|
-| year in four digits first, then month, day, and perhaps a time with a fraction | that |
+| year in four digits first, then month, day, and perhaps a time with a fraction | that date |
 | `YYYYMM` | numbers without a date, whose order is right |
-| year in four digits behind day and month, or behind the month | refused |
+| year in four digits after day and month, or after the month | refused |
 | year in two digits, day and month, in any order of these, and perhaps a time | as in `dates.py` |
 
-A column is taken so only where the digits of every row spell a date.
+A column is read in this way only if the digits of every row spell a date.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from recsys.data.dates import DateColumn, Reading, days_in, days_since_1970, full_years
 from recsys.data.instants import Instants
 
-_HEAD = 1000  # numbers that are looked at first
+_HEAD = 1000  # numbers that are checked first
 _EVER = (1900, 2100)
-_RECENT = (1990, 2040)  # where the digits could as well mean something else
-# how many parts a time has, and its fraction digits: by all digits, and by those beyond the date
+_RECENT = (1990, 2040)  # years that are required if the digits could also mean something else
+# the parts of a time and the digits of its fraction: by all digits, and by those after the date
 _YEAR_FIRST = {8: (0, 0), 10: (1, 0), 12: (2, 0), 14: (3, 0)} | {
     14 + n: (3, n) for n in range(1, 6)
 }
 _OTHERS = {0: (0, 0), 2: (1, 0), 4: (2, 0), 6: (3, 0), 9: (3, 3), 12: (3, 6)}
-_MANY = 30  # so many different numbers are no dates by chance
+_MANY = 30  # so many different numbers are not all dates by chance
 _NOW = (788_918_400, 1_893_456_000)  # seconds since 1970: 1995 to 2029
 
 _Ints = NDArray[np.int64]
@@ -38,12 +38,12 @@ _ORDER = "order"  # numbers that are in order, though without a date
 
 
 def dates_of_digits(numbers: NDArray) -> _Found | None:
-    """What numbers (int64 or float64) mean whose digits all spell dates; None for any others.
+    """What numbers (int64 or float64) mean if the digits of all spell dates; else None.
 
-    A `DateColumn` where the year has two digits; a reason where the order cannot be known or is
-    not that of the numbers.
+    It is a DateColumn if the year has two digits, and a text with the reason if the order cannot be
+    known or is not that of the numbers.
     """
-    if _first(numbers[:_HEAD]) is None:  # usually the first thousand show that they are none
+    if _first(numbers[:_HEAD]) is None:  # usually the first thousand show that they are not dates
         return None
     found = _first(numbers)
     if found is None or found == _ORDER or not _sure(numbers, found):
@@ -52,7 +52,7 @@ def dates_of_digits(numbers: NDArray) -> _Found | None:
 
 
 def _first(numbers: NDArray) -> _Found | None:
-    """What the first finder that knows them makes of `numbers`."""
+    """What `numbers` are to the first finder that recognises them; None if none does."""
     if not len(numbers) or numbers.min() < 10**4 or numbers.max() >= 10**19 // 2:
         return None
     whole = numbers.astype(np.int64)
@@ -65,13 +65,13 @@ def _first(numbers: NDArray) -> _Found | None:
 
 
 def _sure(numbers: NDArray, found: _Found) -> bool:
-    """Whether it takes more than one number to say so, and there are."""
+    """Whether there are enough different numbers to be sure of `found`."""
     short = isinstance(found, DateColumn) and numbers.max() >= 10**8
     return not short or bool((numbers != numbers[0]).any())
 
 
 def _checked(numbers: NDArray, found: _Found) -> _Found:
-    """`found`, or a reason where a short year is as likely as seconds since 1970."""
+    """`found`, or a text with the reason if a short year is as likely as seconds since 1970."""
     if not isinstance(found, DateColumn):
         return found
     for unit, scale in (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6)):
@@ -97,7 +97,7 @@ def _year_first(whole: _Ints) -> Instants | None:
 
 
 def _months(whole: _Ints) -> str | None:
-    """`YYYYMM`, which is in order, and `MMYYYY`, which is not."""
+    """Recognises `YYYYMM`, which is in order, and `MMYYYY`, which is not."""
     if whole.max() >= 10**6:
         return None
     year, month = np.divmod(whole, 100)
@@ -133,7 +133,7 @@ def _short_year(whole: _Ints) -> DateColumn | None:
     for more, parts in _OTHERS.items():
         if not _within(whole, 5 + more, 6 + more):
             continue
-        if more < 4 and whole.max() < 10 ** (5 + more):  # likelier numbers of another kind
+        if more < 4 and whole.max() < 10 ** (5 + more):  # more likely another kind of numbers
             continue
         date, clock = _split(whole, *parts)
         if clock is None:
@@ -170,7 +170,9 @@ class _Clock:
 
 
 def _split(whole: _Ints, parts: int, fraction: int) -> tuple[_Ints, _Clock | None]:
-    """The date before a time of so many `parts` and digits of a `fraction`; None: no time."""
+    """The dates (as digits), and the times of so many `parts` and digits of a `fraction` that
+    follow them; None for no times.
+    """
     whole, rest = np.divmod(whole, 10**fraction)
     clock = [np.zeros_like(whole)] * 3
     for n in reversed(range(parts)):
@@ -182,7 +184,7 @@ def _split(whole: _Ints, parts: int, fraction: int) -> tuple[_Ints, _Clock | Non
 
 
 def _within(whole: _Ints, least: int, most: int) -> bool:
-    """Whether all have `least` to `most` digits."""
+    """Whether all numbers have `least` to `most` digits."""
     return 10 ** (least - 1) <= int(whole.min()) and int(whole.max()) < 10**most
 
 

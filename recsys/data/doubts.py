@@ -1,17 +1,17 @@
-"""Ids that are hardly meant as they stand: what is refused, and what is worth a line.
+"""Ids that are probably not meant literally: which are refused, and which get a note.
 
 | what | such as | then |
 |---|---|---|
-| a missing value as programs write it, a mistake as Excel does | `NULL`, `#NAME?` | refused |
-| words for it that can be a name | `NA`, `-`, `(not set)` | refused among numbers, else noted |
-| everybody in one, or a sum | `guest`, `(other)`, `Grand Total`, `u1 Total` beside `u1` | noted |
+| a missing value as programs write it, or an error of Excel | `NULL`, `#NAME?` | refused |
+| words for that which may be names | `NA`, `-`, `(not set)` | refused among numbers, else noted |
+| many users in one, or a sum | `guest`, `(other)`, `Grand Total`, `u1 Total` beside `u1` | noted |
 | a user 0 with far more rows than any other | `0` | noted |
 | a number that lost digits | `9.78E+12`, `9,78E+12` | refused |
-| numbers in a spelling that is not read | `5,0`, `1.008` beside `981` | noted |
+| numbers in a spelling that is not read as one | `5,0`, `1.008` beside `981` | noted |
 | quotes or a formula that a program left around an id | `="0005"`, `b'u5'` | refused |
 | up to three words among many numbers | `Total` | noted |
-| numbers with a value behind each, as libsvm has them | `8:5` | noted |
-| -1 below ids that are not negative | `-1` | noted |
+| numbers that are followed by a value, as in libsvm's format | `8:5` | noted |
+| -1 among ids that are otherwise not negative | `-1` | noted |
 | ids that differ only in how they are written | `Ann` and `ann`, `007`, `+7` and `7` | noted |
 """
 
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from recsys.data.cells import EXPONENT, WHOLE, BadCellError, matches
 from recsys.data.stream import shown
 
-# nobody has such a name: written exactly so, or in any case
+# never names: written exactly like this, or in upper or lower case
 _WRITTEN = frozenset({"nan", "NaN", "-nan", "None", "null", "NULL", "NaT", "N/A", "n/a"})
 _MARKED = frozenset(
     {"<na>", "\\n", "(null)", "<null>", "[null]", "{null}", "$null$", "[object object]"}
@@ -40,16 +40,16 @@ _OF_EXCEL = frozenset(
     | {"#¡valor!", "#¡ref!", "#¿nombre?", "#¡num!", "#¡div/0!", "#valore!", "#rif!", "#nome?"}
 )  # in English, German, French, Spanish, Italian
 _NIL = "00000000-0000-0000-0000-000000000000"
-# a name among words, perhaps; never a number
+# perhaps names if ids are words, but never if they are numbers
 _PERHAPS = frozenset(
     {"nan", "na", "n/a", "null", "none", "nat", "nil", "undefined", "unknown", "missing"}
     | {"?", "??", "-", "--", ".", "..", "inf", "-inf", "infinity"}
     | {"n.a.", "n.a", "\u2013", "\u2014", "[]", "{}", '""', "''"}
     | {"(not set)", "(not provided)", "(blank)", "(none)", "(leer)", "(unknown)"}
     | {_NIL, f"{{{_NIL}}}"}
-    | {"/", ":", "::", "+", "&", "\uff0c", "\u3001"}  # what stood between the items of a list
+    | {"/", ":", "::", "+", "&", "\uff0c", "\u3001"}  # separators of the items of a list
 )
-# everybody whose name is not known, and sums below a table, in English, German, French, Spanish
+# users without a known name, and sums below a table, in English, German, French, Spanish
 _NOBODY = frozenset(
     {"guest", "anonymous", "anonym", "anonymous user", "guest user", "gast", "invitado", "invité"}
 )
@@ -61,15 +61,13 @@ _SUM_OF = r"(?i)^(.+?)[ -]+(total|ergebnis|summe)$"
 _ANY = sorted({name.lower() for name in _WRITTEN} | _MARKED | _OF_EXCEL | _PERHAPS)
 _ROUNDED = r"^-?\d([.,]\d+)?[eE]\+\d{2,}$"
 _LEFT_BY_PROGRAMS = r"""^(="[^"]*"|b'[^']*'|b"[^"]*")$"""
-_IN_QUOTES = (
-    r"""^("[^"]*"|'[^']*'|“[^”]*”|'\d+)$"""  # the last one is how Excel is told "no number"
-)
+_IN_QUOTES = r"""^("[^"]*"|'[^']*'|“[^”]*”|'\d+)$"""  # the last is how Excel marks digits as text
 _NUMBER = f"^{WHOLE}$"
 _THOUSANDS = r"^-?\d{1,3}([,'.\x{a0}\x{202f} ]\d{3})+$"
 _INVISIBLE = (
     r"[\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}]"
 )
-# (numbers in a spelling of their own, what all others must be then, what to say of them)
+# (numbers in an unusual spelling, what all other ids must then be, what the note says)
 _ODD_NUMBERS = (
     (EXPONENT, "", "may be numbers in E notation"),
     (r"^-?\d+,0+$", r"^-?\d+(,0+)?$", "may be whole numbers with a decimal comma"),
@@ -82,13 +80,13 @@ _ODD_NUMBERS = (
 _VALUED = r"^\d+:\d+(\.\d+)?$"
 _HASHES = r"^#{4,}$"
 _FAR_MORE = 10  # times the rows of any other user
-_FEW, _MANY = 3, 10  # words among numbers: at most, beside at least
+_FEW, _MANY = 3, 10  # a note on words among numbers: the most words, the fewest numbers
 
 
 def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
-    """What is worth a line about `ids` (I,), distinct and ascending; rows: codes into them (R,).
+    """Notes about `ids` (I,), which are distinct and ascending. rows: codes into them (R,).
 
-    `BadCellError` for what cannot be an id.
+    Raises BadCellError for a text that cannot be an id.
     """
     if not len(ids):
         return []
@@ -108,7 +106,7 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
         ),
         (
             _wrapped(texts),
-            "stands in quotes or a formula that a program left around it: expected the id alone",
+            "has quotes or a formula around it that a program left: expected only the id",
         ),
     ):
         if bad.any():
@@ -123,23 +121,23 @@ def doubts(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
         share = float(np.isin(rows, words).mean())
         names = ", ".join(shown(str(ids[at])) for at in words)
         notes.append(
-            f"all {role} ids are numbers but for {names}, with {share:.1%} of the rows: leave "
-            f"these out of the file if they are no {role}s"
+            f"all {role} ids are numbers except {names}, with {share:.1%} of the rows: leave these "
+            f"out of the file if they are not {role}s"
         )
     else:
         notes += _sums(role, texts, rows)
     if role == "item" and matches(texts, _VALUED).all():
         notes.append(
-            f"all item ids are like {shown(str(ids[0]))} and count as they stand: if a rating or a "
-            "count stands behind the colon, write the items alone"
+            f"all item ids are like {shown(str(ids[0]))} and are used as they are: if a rating or "
+            "a count follows the colon, write only the items"
         )
     return [*notes, *_guests(role, ids, rows), *_odd_numbers(role, texts), *_twins(role, texts)]
 
 
 def missing_among(names: Sequence[str]) -> str | None:
-    """The first of `names` that can only stand for a missing value; None if there is none.
+    """The first of `names` that can only be a missing value; None if there is none.
 
-    What is refused among numbers alone may be here: these are some of the data's ids, not all.
+    A word that is refused only among numbers is accepted, since these are not all ids of the data.
     """
     return next((name for name in names if _surely_missing(name)), None)
 
@@ -149,12 +147,12 @@ def _surely_missing(name: str) -> bool:
 
 
 def _sums(role: str, texts: pa.Array, rows: NDArray[np.int64]) -> list[str]:
-    """Lines on ids that stand for many: people without a name, the sums below a table."""
+    """Notes on ids that stand for many: users without a name, the sums below a table."""
     lower = pc.utf8_lower(texts)
     names = _SUMS | _NOBODY if role == "user" else _SUMS
     found = pc.is_in(lower, value_set=pa.array(sorted(names))).to_numpy(zero_copy_only=False)
     notes = [
-        f"{shown(texts[int(at)].as_py())} counts as {_one(role)} like others, with "
+        f"{shown(texts[int(at)].as_py())} counts as {_one(role)} like any other, with "
         f"{(rows == at).mean():.1%} of the rows: leave these out of the file if it stands for many"
         for at in np.flatnonzero(found)
     ]
@@ -170,7 +168,7 @@ def _sums(role: str, texts: pa.Array, rows: NDArray[np.int64]) -> list[str]:
 
 
 def _guests(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
-    """A line on a user 0 who has far more rows than others, as shops keep their guests."""
+    """A note on a user 0 who has far more rows than others, as in shops that store guests so."""
     zero = np.flatnonzero(ids == (0 if ids.dtype == np.int64 else "0"))
     if role != "user" or not len(zero) or len(ids) < 2:
         return []
@@ -180,8 +178,8 @@ def _guests(role: str, ids: NDArray, rows: NDArray[np.int64]) -> list[str]:
     if own < _FAR_MORE * counts.max():
         return []
     return [
-        f"user 0 counts as one like others, with {own / len(rows):.1%} of the rows, ten times as "
-        "many as any other or more: leave these out of the file if they are of many guests"
+        f"user 0 counts as a user like any other, with {own / len(rows):.1%} of the rows, at least "
+        "ten times as many as anyone else: leave these out of the file if they are of many guests"
     ]
 
 
@@ -192,20 +190,22 @@ def _one(role: str) -> str:
 def _perhaps_missing(role: str, ids: NDArray, rows: NDArray[np.int64], at: int) -> str:
     share = float((rows == at).mean())
     return (
-        f"{shown(str(ids[at]))} counts as {_one(role)} like others, with {share:.1%} of the "
+        f"{shown(str(ids[at]))} counts as {_one(role)} like any other, with {share:.1%} of the "
         "rows: leave these out of the file if it means a missing value"
     )
 
 
 def _wrapped(texts: pa.Array) -> NDArray[np.bool_]:
-    """Which ids have quotes of a program around them."""
-    quoted = matches(texts, _IN_QUOTES)  # in some only, they are letters like others
+    """Which ids have quotes around them that a program left, bool (I,)."""
+    quoted = matches(texts, _IN_QUOTES)  # if only some have them, they are part of the id
     return quoted if quoted.all() else matches(texts, _LEFT_BY_PROGRAMS)
 
 
 @dataclass(frozen=True)
 class _Missing:
-    """surely: where the first missing value is, or None, and why. perhaps: where may be some."""
+    """Missing values among ids. surely: the place of the first, or None; why: the end of a message.
+    perhaps: the places of ids that may be missing values.
+    """
 
     surely: int | None
     why: str
@@ -228,18 +228,18 @@ def _missing(texts: pa.Array, numbers: NDArray[np.bool_]) -> _Missing:
 
 
 def _odd_numbers(role: str, texts: pa.Array) -> list[str]:
-    """Lines on what may be a number in a spelling that is not read as one."""
+    """Notes on ids that may be numbers in a spelling that is not read as one."""
     notes = []
     for pattern, others, what in _ODD_NUMBERS:
         odd = matches(texts, pattern)
         if odd.any() and (not others or (odd | matches(texts, others)).all()):
             first = shown(texts[int(odd.argmax())].as_py())
-            notes.append(f"{role} ids such as {first} {what}: they count as they stand, as words")
+            notes.append(f"{role} ids such as {first} {what}: they are used as they are, as words")
     return notes
 
 
 def _twins(role: str, texts: pa.Array) -> list[str]:
-    """A line on ids that a person would take for the same."""
+    """A note on ids that people would consider the same."""
     plain = pc.utf8_lower(texts)
     if not pc.all(pc.string_is_ascii(texts)).as_py():
         plain = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKC"))
@@ -251,7 +251,7 @@ def _twins(role: str, texts: pa.Array) -> list[str]:
     if pc.any(parted).as_py():
         whole = pc.replace_substring_regex(plain, r"[,'.\x{a0}\x{202f} ]", "")
         plain = pc.if_else(parted, whole, plain)
-    plain = pc.replace_substring_regex(plain, r"^[+'](\d+(,0+)?$)", r"\1")  # ' as Excel is told
+    plain = pc.replace_substring_regex(plain, r"^[+'](\d+(,0+)?$)", r"\1")  # ' as for Excel
     plain = pc.replace_substring_regex(plain, r"^(-?\d+),0+$", r"\1")
     numbers = matches(plain, _NUMBER)
     if numbers.any():
@@ -270,7 +270,7 @@ def _twins(role: str, texts: pa.Array) -> list[str]:
 
 
 def _spelled(name: str) -> str:
-    """`name` so that one can see its letters: two may look the same."""
+    """`name` with its characters made visible, since two names may look the same."""
     plain = name.isascii() or not name.isprintable()
     return shown(name) if plain else f"{shown(name)} ({ascii(name[:60])[1:-1]})"
 

@@ -16,11 +16,10 @@ _QUANTILES = {"min": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "max": 1.0}
 def describe(data: Dataset | Interactions) -> dict[str, Any]:
     """Facts about `data` as plain values, ready for JSON.
 
-    name, users, items, positives, density (share of all pairs), per_user and per_item (min, 5%,
-    median, 95%, max of the counts, users and items without any included), duplicates (merged),
-    ordered (whether the order of time is known), times (first and last, seconds since 1970, or
-    None), notes, digest; of a ready split also
-    ready_valid and ready_test (pairs).
+    They are name, users, items, positives, density (share of all pairs), per_user and per_item
+    (min, 5%, median, 95%, max of the counts, including users and items without any), duplicates
+    (merged), ordered (whether the order of time is known), times (first and last, in seconds since
+    1970, or None), notes, digest; for a ready split also ready_valid and ready_test (pairs).
     """
     interactions = data.interactions if isinstance(data, Dataset) else data
     csr = interactions.csr
@@ -48,7 +47,7 @@ def describe(data: Dataset | Interactions) -> dict[str, Any]:
 def _quantiles(counts: np.ndarray) -> dict[str, int]:
     if not len(counts):
         return dict.fromkeys(_QUANTILES, 0)
-    # the smallest count that at least this share of users does not exceed
+    # the smallest count that at least this share of users (or items) does not exceed
     values = np.quantile(counts, list(_QUANTILES.values()), method="inverted_cdf")
     return {name: int(value) for name, value in zip(_QUANTILES, values, strict=True)}
 
@@ -100,21 +99,21 @@ class Bin:
 
     @property
     def label(self) -> str:
-        """The bin as the legend of a histogram has it: `5` or `1,000-1,999`."""
+        """The label of the bin in a histogram: `5` or `1,000-1,999`."""
         return f"{self.low:,}" if self.low == self.high else f"{self.low:,}-{self.high:,}"
 
 
 def histogram(counts: np.ndarray) -> list[Bin]:
-    """Counts, integers (N,), in bins that double: 0, 1, 2, 3-4, 5-8, 9-16 and so on.
+    """Counts, integers (N,), in bins of doubling width: 0, 1, 2, 3-4, 5-8, 9-16 and so on.
 
-    From the first that is not empty to the last.
+    They range from the first bin that is not empty to the last.
 
     >>> [(one.label, one.count) for one in histogram(np.array([1, 1, 3, 9]))]
     [('1', 2), ('2', 0), ('3-4', 1), ('5-8', 0), ('9-16', 1)]
     """
     if not len(counts):
         return []
-    # 0 for 0, 1 for 1, 2 for 2, 3 for 3 and 4, 4 for 5 to 8: exact, as no logarithm is
+    # 0 for 0, 1 for 1, 2 for 2, 3 for 3 and 4, 4 for 5 to 8: exact, unlike a logarithm
     edges = np.concatenate([[0], 2 ** np.arange(0, 63, dtype=np.int64)])
     numbers = np.searchsorted(edges, counts, side="left")
     found = np.bincount(numbers)

@@ -9,9 +9,9 @@
 | `part-00000-...`, `2023-01.csv` `2023-02.csv`, `year=2023/part-0.parquet` | one table in parts |
 | a single table, or a single one with users and items | that table, whatever lies beside it |
 
-The same holds for folders in folders and for a zip. Names that begin with a dot or an underscore,
-checksums and `__MACOSX` are passed over. Nothing in a zip is ever written to disk, so the paths
-inside it cannot escape anywhere.
+The same holds for nested folders and for a zip. Names that begin with a dot or an underscore,
+checksums and `__MACOSX` are ignored. Nothing in a zip is ever written to disk, so the paths inside
+it can do no harm.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _PART_NAMES = {
     "testing": "test",
 }
 _WORDS = _PART_NAMES | {"base": "train"}  # MovieLens has u1.base
-_NEGATIVES = re.compile(r"(?<![a-z])neg(ative)?s?(?![a-z])")  # items to rank a test item among
+_NEGATIVES = re.compile(r"(?<![a-z])neg(ative)?s?(?![a-z])")  # items to rank with a test item
 _TABLES = {
     *(".csv", ".tsv", ".txt", ".dat", ".data", ".inter", ".parquet", ".pq", ".json", ".jsonl"),
     *(".ndjson", ".base"),
@@ -58,16 +58,16 @@ _PIECE = re.compile(r"part[-_.].*")
 _SHARD = re.compile(r"[-_.]\d+(-of-\d+)?$")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-_ADDRESS = re.compile(r"(\w{2,}):/+")  # as a path has it, which keeps one slash
+_ADDRESS = re.compile(r"(\w{2,}):/+")  # in a path, which keeps only one slash
 _MAX_MEMBERS, _MAX_DEPTH = 10_000, 8
 _MAX_LOOK = 50  # tables whose header is read to find the one with users and items
 
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """The files of each part: {"all": files}, or a ready split ("train" is among its parts).
+    """The files to read. parts: {"all": files}, or the parts of a ready split, with "train".
 
-    receivers: a file that may say whom the submission is for. notes: what was chosen, in a line.
+    receivers: a file that may have the users of the submission. notes: lines on what was chosen.
     """
 
     parts: dict[str, list[Source]]
@@ -77,7 +77,7 @@ class FoundFiles:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file and its place below the folder or zip."""
+    """A file, and its place in the folder or zip."""
 
     place: PurePosixPath
     source: Source
@@ -92,9 +92,10 @@ class _Entry:
 
 
 def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> FoundFiles:
-    """The files behind `path`; `InputError` says what is there, and what was expected.
+    """The files to read for `path`. Raises InputError, which says what is there and what was
+    expected.
 
-    columns: as for `load`; they tell which of several tables has users and items.
+    columns: as for `load`; they show which of several tables has users and items.
     """
     label = str(path)
     try:
@@ -104,8 +105,8 @@ def find_sources(path: Path, columns: Mapping[str, str] | None = None) -> FoundF
         if (address := _ADDRESS.match(label)) is not None:
             label = f"{address[1]}://{label[address.end() :]}"
             raise problem(
-                f"{label!r} is an address, not a path: download it first, and give the path it has "
-                "then"
+                f"{label!r} is an address, not a path: download it first, and give the path of the "
+                "file"
             ) from None
         raise problem(f"{label!r}: {reason}: expected a file or folder of data") from None
     if stat.S_ISDIR(mode):
@@ -129,7 +130,7 @@ def _open_file(path: Path) -> IO[bytes]:
 
 def _in_folder(path: Path) -> list[_Entry]:
     found: list[_Entry] = []
-    walked: set[tuple[int, int]] = set()  # a link may lead back, or to a folder that is here too
+    walked: set[tuple[int, int]] = set()  # a link may lead back, or to a folder that is read too
 
     def walk(folder: Path, place: PurePosixPath) -> None:
         status = folder.stat()
@@ -174,7 +175,7 @@ def _in_zip(source: Source, path: Path) -> list[_Entry]:
         raise source.error(what)
     found = []
     for info in members:
-        name = info.filename.replace("\\", "/")  # as some programs of Windows write it
+        name = info.filename.replace("\\", "/")  # which some programs on Windows write
         place = PurePosixPath(name.lstrip("/"))
         if not name.endswith("/") and not _passed_over(place):
             opened = partial(_open_member, path, info)
@@ -196,7 +197,7 @@ def _open_member(path: Path, info: zipfile.ZipInfo) -> IO[bytes]:
 
 
 def _passed_over(place: PurePosixPath) -> bool:
-    """Whether a file or folder is of no interest: hidden, a mark of a program, a checksum."""
+    """Whether a file or folder is ignored: hidden, left by a program, a checksum."""
     for part in place.parts:
         if part.startswith(".") and part not in ("..", "."):
             return True
@@ -206,7 +207,7 @@ def _passed_over(place: PurePosixPath) -> bool:
 
 
 def _stem(name: str) -> str:
-    """`name` in lower case without the endings of tables and packers."""
+    """`name` in lower case, without the endings of tables and compressed files."""
     stem = name.lower()
     while (suffix := PurePosixPath(stem).suffix) in _SUFFIXES:
         stem = stem.removesuffix(suffix)
@@ -214,7 +215,7 @@ def _stem(name: str) -> str:
 
 
 def _part_of(name: str) -> str | None:
-    """Which part of a ready split a file stands for: `train.tsv.gz`, `ml.train.inter`."""
+    """The part of a ready split that a file is by its name: `train.tsv.gz`, `ml.train.inter`."""
     return _PART_NAMES.get(_stem(name).rpartition(".")[2])
 
 
@@ -268,7 +269,7 @@ def _choose(label: str, entries: list[_Entry], columns: Mapping[str, str] | None
 
 
 def _renaming(entries: list[_Entry]) -> str | None:
-    """What to do with files whose names tell train from test, but not as a ready split."""
+    """What to do with files whose names tell train from test, but not as those of a ready split."""
     said: dict[str, list[str]] = {}
     for entry in entries:
         if (part := _said_part(entry)) is not None and not _NEGATIVES.search(entry.name.lower()):
@@ -294,7 +295,7 @@ def _ending(name: str) -> str:
 
 
 def _said_part(entry: _Entry) -> str | None:
-    """The part of a split that a word in the name of a file or its folders stands for."""
+    """The part of a split that a word in the name of a file or of its folders means, if any."""
     for name in reversed(entry.place.parts):
         for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name):
             if (part := _WORDS.get(word.lower())) is not None:
@@ -303,7 +304,7 @@ def _said_part(entry: _Entry) -> str | None:
 
 
 def _left_out(entries: list[_Entry], parts: Mapping[str, list[Source]]) -> tuple[str, ...]:
-    """A line on the tables that are none of the parts, where there are some."""
+    """A note on tables that are not among the parts, if there are any."""
     taken = {source.label for sources in parts.values() for source in sources}
     rest = [e for e in entries if _is_table(e) and e.size and e.source.label not in taken]
     return (f"not read: {_listed(rest)}",) if rest else ()
@@ -316,7 +317,7 @@ def _unpacked(name: str) -> str:
 
 
 def _unnested(entries: list[_Entry]) -> list[_Entry]:
-    """The same files seen from the single folder that holds them all."""
+    """The same files, with places in the innermost folder that contains all of them."""
     while len({e.place.parts[0] for e in entries}) == 1 and all(
         len(e.place.parts) > 1 and "=" not in e.place.parts[0] for e in entries
     ):
@@ -328,7 +329,7 @@ def _unnested(entries: list[_Entry]) -> list[_Entry]:
 
 
 def _split(label: str, entries: list[_Entry]) -> dict[str, list[Source]]:
-    """The files of each part, from their names or those of the folders they are in."""
+    """The files of each part, by their names or those of the folders they are in."""
     found: dict[str, dict[str, list[_Entry]]] = {}
     for entry in entries:
         top = entry.place.parts[0]
@@ -351,7 +352,7 @@ def _is_table(entry: _Entry) -> bool:
 
 
 def _has_both(source: Source, columns: Mapping[str, str] | None) -> bool:
-    """Whether a table says in its header, or shows, that it has users and items."""
+    """Whether a table has users and items, by its header or its cells."""
     try:
         _, table = find_format(Head(source, columns))
         table.check()
@@ -365,14 +366,14 @@ def _nested_table(entries: Sequence[_Entry]) -> bool:
 
 
 def _parted(entries: list[_Entry]) -> list[Source]:
-    """The sources of a table in order, with what the names of its folders say about their rows."""
+    """The sources of a table, in order, with the columns in the names of their folders."""
     tables = [e for e in entries if _is_table(e)] or entries
     full = [e for e in tables if e.size] or tables  # an empty part has no rows
     return [replace(e.source, constants=_partitions(e.place)) for e in full]
 
 
 def _partitions(place: PurePosixPath) -> tuple[tuple[str, str], ...]:
-    """What the folders `key=value` around a file say about all of its rows."""
+    """The columns that the folders `key=value` around a file give to all of its rows."""
     pairs = [part.partition("=") for part in place.parts[:-1] if "=" in part]
     return tuple(
         (unquote(key), "" if value == _NO_PARTITION else unquote(value)) for key, _, value in pairs
@@ -383,14 +384,14 @@ def _are_shards(entries: list[_Entry]) -> bool:
     """Whether files are numbered parts of one table."""
     if len(entries) < 2:
         return False
-    if {"train"} < {_said_part(e) for e in entries} - {None}:  # with test: no parts of one table
+    if {"train"} < {_said_part(e) for e in entries} - {None}:  # train and test: not one table
         return False
     kinds = {_numberless(e) for e in entries}
     return len(kinds) == 1 and "fold" not in next(iter(kinds))
 
 
 def _numberless(entry: _Entry) -> str:
-    """The name of a file without what distinguishes it from the other parts."""
+    """The name of a file without the number that distinguishes it from other parts."""
     folders = [re.sub(r"=.*", "=", part) for part in entry.place.parts[:-1]]
     name = _UUID.sub("#", entry.name.lower())
     if any("=" in part for part in folders) or _PIECE.match(name):

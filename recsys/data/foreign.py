@@ -54,17 +54,17 @@ _OFFICE = {"[Content_Types].xml": "an Excel workbook (or another Office file)"}
 
 
 def foreign(head: bytes) -> str | None:
-    """What a file that begins with `head` is and what to do, if it is known not to be a table."""
+    """What a file that begins with `head` is, and what to do, if it is known not to be a table."""
     if head[_TAR_AT : _TAR_AT + len(_TAR_MARK)] == _TAR_MARK:
         return "is a tar archive: unpack it (tar xf) and give the folder or the file in it"
     for magic, name, cure in _MAGIC:
-        # three plain letters may also begin a header: a foreign file has a NUL soon
+        # three ordinary letters may also begin a header: a foreign file soon has a NUL
         certain = not magic.isalpha() or len(magic) > 3 or b"\0" in head[:64] or magic == b"BZh"
         if head.startswith(magic) and certain:
             return f"is {name}: {cure} (expected UTF-8 text, parquet, gzip, xz, zip)"
     begins = head[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if begins.startswith(_WEB):
-        return "is a web page (HTML): fetch the file itself, this may be a page about an error"
+        return "is a web page (HTML), perhaps about an error: fetch the file itself"
     if begins.startswith(_TABLE):
         return "is a table in HTML, whatever its name says: open it (Excel) and save it as CSV"
     if begins.startswith(b"<?xml"):
@@ -77,9 +77,9 @@ def foreign(head: bytes) -> str | None:
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-32 or UTF-16, known by the zeros in it; None for other bytes."""
+    """UTF-32 or UTF-16, recognised by their zeros; None for other bytes."""
     for name, size in (("UTF-32", 4), ("UTF-16", 2)):
-        for kept in (0, size - 1):  # where in a character its letter is
+        for kept in (0, size - 1):  # the place of the letter within a character
             letters = head[kept::size]
             zeros = [head[n::size] for n in range(size) if n != kept]
             if len(head) >= 2 * size and 0 not in letters and not any(map(any, zeros)):
@@ -88,7 +88,7 @@ def _wide(head: bytes) -> str | None:
 
 
 def foreign_zip(members: list[str]) -> str | None:
-    """The same for a zip with these files in it."""
+    """What a zip with these members is, and what to do, if it is known not to be data."""
     for name, what in _OFFICE.items():
         if name in members:
             return f"is {what}: save its sheet as CSV"

@@ -1,4 +1,4 @@
-"""Ids as they grow while files are read, and what counts as one.
+"""Ids as they are collected while files are read, and what counts as an id.
 
 Ids are kept as int64 as long as every one of them is a canonical decimal, afterwards as codes into
 the distinct strings, so that memory stays near 8 bytes per id. Blanks around an id are not part of
@@ -18,16 +18,16 @@ from recsys.data.cells import EXPONENT, BadCellError
 from recsys.data.doubts import doubts, without_zeros
 from recsys.data.stream import shown
 
-# all that Unicode calls a blank, the byte order mark and the zero-width space
+# all blanks of Unicode, the byte order mark and the zero-width space
 BLANKS = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + "\ufeff\u200b"
 _WHOLE = r"^(-?[1-9]\d*|0)(\.0*)?$"  # not `cells.WHOLE`: 007 is a spelling of its own
 
-_EXACT_BITS = {16: 11, 32: 24, 64: 53}  # up to 2^this, a float of that width is no other's rounding
+_EXACT_BITS = {16: 11, 32: 24, 64: 53}  # up to 2^this, a float of that width is exact
 _LONG_FLOAT = r"^-?\d{16,}\.0*$"
 _INT_OR_EXPONENT = rf"{_WHOLE}|{EXPONENT}"
 _ROUNDED_ABOVE = (
-    "is a float above 2^53, where whole numbers are rounded to others: expected the id without a "
-    "point, as it was before it became a float"
+    "is a float above 2^53, where whole numbers get rounded: expected the id without a point, as "
+    "it was before it became a float"
 )
 _DIGITS_LOST = (
     "is a number in E notation without all its digits: expected the id in full (cast it to an "
@@ -38,19 +38,19 @@ _Coded = tuple[NDArray[np.int32], NDArray]
 
 
 def canonical_integers(texts: pa.Array) -> NDArray[np.int64] | None:
-    """`texts` as int64 if each is the decimal that int64 would print ("007" is not), else None."""
+    """`texts` as int64 if each is written as int64 would print it ("007" is not), else None."""
     try:
         numbers = pc.cast(texts, pa.int64())
     except pa.ArrowInvalid:
         return None
     same = pc.equal(pc.cast(numbers, texts.type), texts)
-    if not pc.all(same, min_count=0).as_py():  # of no ids, all are
+    if not pc.all(same, min_count=0).as_py():  # without ids this is true
         return None
     return numbers.to_numpy(zero_copy_only=False)
 
 
 class IdColumn:
-    """Ids of any number of batches, of one file or of several parts."""
+    """Ids from any number of batches, of one file or of several parts."""
 
     def __init__(self, role: str) -> None:
         self._role = role
@@ -59,18 +59,18 @@ class IdColumn:
         self.notes: list[str] = []
 
     def begin(self) -> None:
-        """The ids that follow are those of the next part."""
+        """The ids that follow belong to the next part."""
         self._parts.append([])
 
     def drop(self) -> None:
-        """Forget the part that was begun last; it must be empty."""
+        """Forget the part that began last; it must be empty."""
         dropped = self._parts.pop()
         assert not dropped
 
     def add(self, ids: pa.Array) -> None:
         """Append ids (integers, whole numbers or strings, without nulls).
 
-        `BadCellError` for an empty one, and for a number that is not whole.
+        Raises BadCellError for an empty id, and for a number that is not whole.
         """
         chunks = self._parts[-1]
         if pa.types.is_integer(ids.type):
@@ -84,7 +84,7 @@ class IdColumn:
         if numbers is not None:
             chunks.append(numbers)
             return
-        self._all_integers = False  # an attempt that fails costs more than the rest of the work
+        self._all_integers = False  # a failed attempt costs more than the rest of the work
         packed = ids.dictionary_encode()
         names = pc.utf8_trim(packed.dictionary, characters=BLANKS)
         empty = pc.index(names, pa.scalar("", names.type)).as_py()
@@ -95,7 +95,7 @@ class IdColumn:
         chunks.append((codes, names.to_numpy(zero_copy_only=False).astype(object)))
 
     def _whole(self, values: NDArray[np.float64], width: int) -> NDArray[np.int64]:
-        """Floats that came in `width` bits as integers, where none can be the rounding of two."""
+        """Floats of `width` bits as integers. Raises BadCellError if any may have been rounded."""
         bad = ~(np.floor(values) == values)
         if bad.any():
             at = int(bad.argmax())
@@ -107,16 +107,17 @@ class IdColumn:
             raise BadCellError(
                 self._role,
                 at,
-                f"is {values[at]}, but float{width} holds whole numbers up to 2^{bits} only, and "
-                "rounds greater ones to others: expected integers or text",
+                f"is {values[at]}, but float{width} is exact only for whole numbers up to "
+                f"2^{bits}, and larger ones get rounded: expected integers or text",
             )
         return values.astype(np.int64)
 
     def finish(self) -> tuple[NDArray[np.int64], NDArray]:
         """(codes int64 (R,), ids (n,) ascending): ids[codes] are the rows in order of addition.
 
-        int64 where every id is a decimal in its range, or plainly the same as one (5.0; 0005
-        where another part has 5); otherwise strings. `BadCellError` for what cannot be an id.
+        Ids are int64 if every one is a decimal in its range, or clearly the same as one (5.0; 0005
+        if another part has 5); otherwise they are strings. Raises BadCellError for a text that
+        cannot be an id.
         """
         parts, self._parts = self._parts, []
         if all(isinstance(chunk, np.ndarray) for part in parts for chunk in part):
@@ -146,7 +147,7 @@ class IdColumn:
         return rows, ids
 
     def _in_full(self, names: NDArray) -> NDArray:
-        """`names` with their floats in all digits; `BadCellError` where digits are lost."""
+        """`names` with floats in full digits. Raises BadCellError where digits are lost."""
         texts = pa.array(names, pa.string())
         long = pc.filter(texts, pc.match_substring_regex(texts, _LONG_FLOAT))
         lost = pc.filter(long, pc.greater(pc.abs(pc.cast(long, pa.float64())), 2.0**53))
@@ -163,9 +164,9 @@ class IdColumn:
         return full.to_numpy(zero_copy_only=False).astype(object)
 
     def _unified(self, names: NDArray, part_of: NDArray) -> NDArray:
-        """`names` as int64 where all are plainly integers; else, or where in doubt, as they are.
+        """`names` as int64 if all are clearly integers; otherwise, or in doubt, as they are.
 
-        Where the first part pads its ids with zeros to one width, so do the others.
+        If the first part pads its ids with zeros to one width, the others are padded too.
         """
         kinds, widths = [], []
         for part in np.unique(part_of):
@@ -196,9 +197,9 @@ class IdColumn:
 
 
 def spelled_as(names: Sequence[str], ids: NDArray) -> list[str]:
-    """`names` as they are written among `ids`, what `IdColumn.finish` gave: 5.0 and 0005 are 5.
+    """`names` in the spelling of `ids`, the ids from `IdColumn.finish`: 5.0 and 0005 are 5.
 
-    The same rule as between parts; names to which it does not apply stay as they are.
+    The rule is the same as between parts; names to which it does not apply stay as they are.
     """
     full = _without_exponents(pa.array(names, pa.string()))
     if full is not None and not full.null_count:
@@ -214,7 +215,7 @@ def spelled_as(names: Sequence[str], ids: NDArray) -> list[str]:
 
 
 def respelled_note(role: str, old: str, new: str) -> str:
-    """One line on ids that were written otherwise elsewhere."""
+    """A note on ids that are spelled differently elsewhere."""
     return f"{role} ids such as {shown(old)} are read as {new}"
 
 
@@ -231,9 +232,9 @@ def _spelling(names: pa.Array) -> tuple[str, int]:
 
 
 def _without_exponents(texts: pa.Array) -> pa.Array | None:
-    """Numerals with those such as 1.2345678E7 in full, as 12345678; null where digits are lost.
+    """Numerals, with those such as 1.2345678E7 in full, as 12345678; null where digits are lost.
 
-    None where there are none such, or where others are no numerals: then they may be names.
+    None if there are none in that form, or if other ids are not numerals: then they may be names.
     """
     short = pc.match_substring_regex(texts, EXPONENT)
     if not pc.any(short).as_py():
@@ -254,7 +255,7 @@ def _without_zeros(names: NDArray) -> NDArray:
 
 def _coded(values: NDArray) -> tuple[NDArray[np.int64], NDArray]:
     """(codes, distinct values ascending)."""
-    import pandas as pd  # here: no worker reads a file, and it takes half a second
+    import pandas as pd  # imported here: it takes half a second, and workers read no files
 
     codes, distinct = pd.factorize(values)
     order = np.argsort(distinct, kind="stable")

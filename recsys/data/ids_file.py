@@ -1,4 +1,4 @@
-"""Files with ids alone: whom to recommend to, what may be recommended and what must not."""
+"""Files with only ids: users to recommend to, items that may or must not be recommended."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from recsys.data.stream import BROKEN, Source, TextStream, kind_of, shown
 from recsys.data.users_file import cell_at, filled_rows
 from recsys.errors import InputError
 
-_OTHER = {"user": None, "item": "user"}  # a column that shows that the file means something else
+_OTHER = {"user": None, "item": "user"}  # a column which shows that the file is something else
 _SEPARATORS = "\t,;|"
 
 
 @dataclass(frozen=True)
 class IdList:
-    """The ids of a file, each once, as text. headed: whether a header says what they are.
-    repeated: rows with an id that came before.
+    """The ids of a file, each once, as text. headed: whether a header says what they are. repeated:
+    the number of rows with an id that came before.
     """
 
     names: list[str]
@@ -35,10 +35,10 @@ class IdList:
 def read_ids(path: Path, role: str) -> IdList:
     """The ids of `role` ("user" or "item") in a file, as text, in its order, each once.
 
-    A CSV, TSV or parquet file with a column that has a common name of the role (a sample
-    submission, a list of products), or one with a single column, with such a header or without
-    any. `InputError` for anything else, for a file of items that has users too (it would be a
-    table of pairs), for an empty id or a missing value, and for a file without rows.
+    The file is CSV, TSV or parquet, and either has a column with a common name of the role (a
+    sample submission, a list of products), or a single column, with such a header or none. Raises
+    InputError for anything else, for a file of items that also has users (it would be a table of
+    pairs), for an empty id or a missing value, and for a file without rows.
     """
     if not path.is_file():
         other = "not a regular file" if path.exists() else "there is no such file"
@@ -61,12 +61,12 @@ def read_ids(path: Path, role: str) -> IdList:
 
 
 def _place(source: Source, names: list[str], role: str) -> int | None:
-    """Where the column of `role` is among `names`; None for a single one without a name."""
+    """The place of the column of `role` among `names`; None for a single column without a name."""
     clean = [normal(name.strip().removesuffix(":token")) for name in names]
     found = [n for n, name in enumerate(clean) if name in COMMON[role]]
     if (other := _OTHER[role]) is not None and any(name in COMMON[other] for name in clean):
         raise source.error(
-            f"has a column of {other}s too: expected {role} ids alone, which hold for everybody"
+            f"has a column of {other}s too: expected only {role} ids, which apply to every user"
         )
     if len(found) == 1:
         return found[0]
@@ -100,7 +100,7 @@ def _of_text(source: Source, role: str) -> tuple[list[str], bool]:
         try:
             text = stream.read().decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise source.error("is no UTF-8 text: save it as UTF-8") from None
+            raise source.error("is not UTF-8 text: save it as UTF-8") from None
     first = next((line for line in lines_of(text) if line.strip()), "")
     separator = max(_SEPARATORS, key=lambda mark: (first.count(mark), -_SEPARATORS.index(mark)))
     rows = filled_rows(source, text, separator)
@@ -109,7 +109,7 @@ def _of_text(source: Source, role: str) -> tuple[list[str], bool]:
     ids = [] if at is not None else [cell_at(header, 0)]
     for number, row in enumerate(rows, 2):
         if len(row) != len(header):
-            wanted = "an id alone" if len(header) == 1 else f"{len(header)}, as in the first"
+            wanted = "only an id" if len(header) == 1 else f"{len(header)}, as in the first"
             raise source.error(f"row {number} has {len(row)} cells: expected {wanted}")
         ids.append(cell_at(row, at or 0))
     return ids, at is not None

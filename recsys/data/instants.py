@@ -1,4 +1,4 @@
-"""Points in time as whole seconds since 1970 and nanoseconds, for any year that has four digits."""
+"""Points in time as whole seconds since 1970 and nanoseconds, for any year of four digits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NANOSECONDS_FROM, _NANOSECONDS_TO = -(2**63) // _BILLION + 1, 2**63 // _BILLION
 
 @dataclass(frozen=True, eq=False)
 class Instants:
-    """seconds: int64 (R,). nanos: int32 (R,) in 0..999,999,999, or None where all are 0."""
+    """Points in time. seconds: int64 (R,). nanos: int32 (R,) below 10^9, or None if all are 0."""
 
     seconds: NDArray[np.int64]
     nanos: NDArray[np.int32] | None = None
@@ -26,8 +26,8 @@ class Instants:
     def of_units(values: NDArray, per_second: int) -> Instants:
         """`values` (int64, or float64 to the microsecond) in units of 1/`per_second` seconds."""
         if values.dtype == np.float64:
-            # a float of today's seconds is exact to a quarter of a microsecond, so that 0.1 s
-            # and 100 ms are the same instant only after rounding
+            # a float of today's seconds is exact to a quarter of a microsecond, so that 0.1 s and
+            # 100 ms are the same instant only after rounding
             whole = np.floor(values / per_second)
             parts = np.rint((values - whole * per_second) * (1e6 / per_second)).astype(np.int64)
             seconds = whole.astype(np.int64) + parts // 10**6
@@ -37,17 +37,17 @@ class Instants:
 
     @staticmethod
     def of_parts(seconds: NDArray[np.int64], nanos: NDArray[np.int64]) -> Instants:
-        """Of seconds and nanoseconds (R,); the latter are not kept where all are 0."""
+        """From seconds and nanoseconds (R,); the latter are not kept if all are 0."""
         return Instants(seconds, _nanos(nanos))
 
     def keys(self) -> NDArray[np.int64]:
-        """int64 (R,) that sort as the instants do, and are equal where they are."""
+        """Keys, int64 (R,), that sort as the instants do, and are equal if instants are."""
         if self.nanos is None or not len(self):
             return self.seconds
         low, high = self.seconds.min(), self.seconds.max()
         if low >= _NANOSECONDS_FROM and high <= _NANOSECONDS_TO:
             return self.seconds * _BILLION + self.nanos
-        # nanoseconds beside a year such as 9999 do not fit into 64 bits: their ranks do
+        # nanoseconds with a year such as 9999 do not fit into 64 bits, but ranks do
         order = np.lexsort((self.nanos, self.seconds))
         seconds, nanos = self.seconds[order], self.nanos[order]
         new = np.ones(len(order), bool)

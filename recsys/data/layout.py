@@ -1,4 +1,4 @@
-"""How the rows of a text table are laid out, and the first lines, which show that."""
+"""How the rows of a text table are laid out, and the first lines, from which that is found out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from recsys.data.list_cells import ListSyntax
 from recsys.data.names import ROLES, Found
 from recsys.data.stream import MAX_LINE, Source, TextStream, kind_of, shown
 
-HEAD = 1 << 18  # bytes that a look at a file begins with
-SAMPLE = 200  # rows that settle how a table is laid out
+HEAD = 1 << 18  # bytes of a file that are read first
+SAMPLE = 200  # rows that decide how a table is laid out
 NUMBER = re.compile(NUMERAL, re.ASCII)
-INTEGER = re.compile(r"-?\d+", re.ASCII)  # without the point that `cells.WHOLE` takes
+INTEGER = re.compile(r"-?\d+", re.ASCII)  # without the point that `cells.WHOLE` accepts
 _TYPE = re.compile(
     r"((u?int|float)(8|16|32|64)?|(tiny|small|big|long)int|integer|long|short|double( precision)?|"
     r"real|decimal|numeric|number|string|str|object|text|(n?var)?char|character( varying)?|"
@@ -29,26 +29,26 @@ SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 @dataclass(frozen=True)
 class Layout:
-    """How to read a text file. `columns`: role (user, item, rating, timestamp) to position."""
+    """How to read a text file. columns: positions by role (user, item, rating, timestamp)."""
 
     separator: str  # " ": any blanks
-    width: int  # columns a row must have
+    width: int  # the number of columns that a row must have
     columns: Mapping[str, int]
     names: tuple[str, ...]  # of the columns, as messages show them
-    found: Found  # what else there is to say about them
-    quoted: bool = False  # cells may stand in quotes
-    header_lines: int = 0  # lines up to and with the header
+    found: Found  # what else is known about them
+    quoted: bool = False  # whether cells may be quoted
+    header_lines: int = 0  # lines up to the header, including it
     header_bytes: int = 0  # the same in bytes, without the byte order mark
-    lists: ListSyntax | None = None  # how an item cell holds several
+    lists: ListSyntax | None = None  # how an item cell has several items
     disorder: str = ""  # why the lists are not in the order of time
-    rest: bool = False  # between blanks: the items are all that follows the user
-    exact: bool = False  # the header is spelled as the report's, UserId,ItemId
-    blanks_allowed: bool = True  # in an item id: not where it could be a list under another header
-    open: Callable[[Source], TextStream] = field(default=TextStream)  # cells as `separator` says
+    rest: bool = False  # separated by blanks, with all that follows the user as items
+    exact: bool = False  # whether the header is spelled as in the report, UserId,ItemId
+    blanks_allowed: bool = True  # in an item id: not if it could be a list under another header
+    open: Callable[[Source], TextStream] = field(default=TextStream)  # gives cells with `separator`
 
 
 def bare(separator: str, width: int, **more: bool | ListSyntax | type[TextStream]) -> Layout:
-    """The layout of a table without a header: its columns are user, item, rating, time."""
+    """The layout of a table without a header, with the columns user, item, rating, time."""
     names = ROLES[:width]
     roles = {role: n for n, role in enumerate(names)}
     return Layout(separator, width, roles, names, Found(roles), **more)  # type: ignore[arg-type]
@@ -56,10 +56,10 @@ def bare(separator: str, width: int, **more: bool | ListSyntax | type[TextStream
 
 @dataclass(frozen=True)
 class Head:
-    """The beginning of a file, read as far as it is asked for.
+    """The beginning of a file, read as far as needed.
 
-    columns: roles to names of columns, as the user gave them. rated: whether ratings are asked
-    for. header: the line of another file that stands for the header this one goes without.
+    columns: names of columns by role, as the user gave them. rated: whether ratings are needed.
+    header: the header of another file, which this file lacks.
     """
 
     source: Source
@@ -84,7 +84,7 @@ class Head:
             data = stream.read(HEAD)
             cut = len(data) == HEAD
             while cut and len(data) < 2 * MAX_LINE and _whole_lines(data) < 2:
-                wanted = len(data)  # as much again
+                wanted = len(data)  # double the amount
                 data += stream.read(wanted)
                 cut = len(data) == 2 * wanted
             return data, cut
@@ -96,9 +96,9 @@ class Head:
 
     @cached_property
     def rows(self) -> list[str]:
-        """The header of another file, if any, and the first lines that are not empty, one or more.
+        """The header of another file, if any, and the first lines that are not empty, at least one.
 
-        `InputError` for what is not a table.
+        Raises InputError for a file that is not a table.
         """
         lines = self._lines
         rows = [line for line in lines[self._first :] if line]
@@ -120,16 +120,16 @@ class Head:
 
     @cached_property
     def _first(self) -> int:
-        """The first line that is not empty, from 0."""
+        """The number of the first line that is not empty, from 0."""
         first = next((n for n, line in enumerate(self._lines) if line), None)
         if first is None:
             raise self.source.error("is empty: expected a table of users and items")
         return first
 
     def below_header(self, layout: Layout) -> Layout:
-        """The same layout, with where its rows begin: below the first line that is not empty.
+        """The layout with the place where rows begin: below the first line that is not empty.
 
-        Below a header of another file, every line is a row.
+        With a header of another file, every line is a row.
         """
         if self.header:
             return layout
@@ -140,7 +140,7 @@ class Head:
         return replace(layout, header_lines=first + 1, header_bytes=end)
 
     def _check_drawn(self, rows: list[str]) -> None:
-        """`InputError` for what only people and Excel read above the rows of a table."""
+        """Raise InputError for lines above the rows that are only for people or Excel."""
         line = self._first + 1
         if re.fullmatch(r'"?sep=.?"?', rows[0]):
             raise self.source.error(
@@ -149,8 +149,8 @@ class Head:
         for n, row in enumerate(rows[:2]):
             if re.fullmatch(r"[\s|+:=,;-]+", row) and re.search(r"---|===", row):
                 raise self.source.error(
-                    f"line {line + n} is {shown(row)}: a table drawn for the eye; expected it as "
-                    "CSV (psql --csv, mysql --batch, to_csv)"
+                    f"line {line + n} is {shown(row)}: a table formatted for reading; expected it "
+                    "as CSV (psql --csv, mysql --batch, to_csv)"
                 )
         for row in rows[1:2]:
             if any(_are_types(cells_of(row, mark) or ()) for mark in SEPARATORS):
@@ -171,7 +171,7 @@ class Head:
 
 
 def _whole_lines(data: bytes) -> int:
-    """How many lines are not empty and end in a line break."""
+    """The number of lines that are not empty and end in a line break."""
     return sum(map(bool, data.replace(b"\r", b"\n").split(b"\n")[:-1]))
 
 
@@ -181,11 +181,11 @@ def lines_of(text: str) -> list[str]:
 
 
 def _are_types(cells: Sequence[str]) -> bool:
-    """Whether a row says which type each column has, as some programs write below a header."""
+    """Whether a row has the types of the columns, as some programs write below a header."""
     return len(cells) > 1 and all(_TYPE.fullmatch(cell.strip().lower()) for cell in cells)
 
 
 def cells_of(line: str, separator: str) -> tuple[str, ...] | None:
-    """The cells of one line, quotes taken off; None where a quote is not closed in it."""
+    """The cells of a line, without quotes; None if a quote is not closed in it."""
     cells = unquoted(line, separator, iter(()))
     return None if cells is None else tuple(cells)

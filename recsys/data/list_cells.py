@@ -1,20 +1,20 @@
-"""A cell that holds several items: how it is written, and its items.
+"""A cell with several items: how it is written, and its items.
 
 | written | separated by |
 |---|---|
 | `8 36 54` | blanks: the report's way, any ids |
-| `8 "red shoes" 54`, `8|"red shoes"|54` | as our submissions hold ids that need quotes |
-| `8,36,54` or `8|36|54` or `8;36;54` | the mark, only where all ids are integers |
+| `8 "red shoes" 54`, `8|"red shoes"|54` | as in our submissions, with ids that need quotes |
+| `8,36,54` or `8|36|54` or `8;36;54` | the mark, only if all ids are integers |
 | `[8, 36, 54]`, `('a', 'b')`, `{1, 2}`, `[ 8 36 54]`, `array([8, 36])` | as Python prints it |
-| `[np.int64(8), np.int64(36)]` | as numpy 2 has Python print it |
+| `[np.int64(8), np.int64(36)]` | as Python prints it with numpy 2 |
 | `[red hat, cap]` | as Spark prints an array of texts: at the commas |
-| `["red hat", "5\\" nail"]`, `"[8, 36]"` | as JSON, also where it was encoded twice |
+| `["red hat", "5\\" nail"]`, `"[8, 36]"` | as JSON, also if it was encoded twice |
 | `{8,36,54}`, `{hat,"red shoe"}` | as PostgreSQL prints an array |
 
-A GUID in braces is no list, where every cell is one: SQL Server writes ids so. A set, as Python
-prints it (`{8, 36}`, with a blank behind the comma), has its items in no order.
+A GUID in braces is not a list if every cell is one: SQL Server writes ids like that. A set, as
+Python prints it (`{8, 36}`, with a blank after the comma), has its items in no order.
 
-The first rows of a file settle how its lists are written; every row must keep to that.
+The first rows of a file decide how its lists are written; every row must follow that.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ SET = r"""^\s*(?:(?:frozen)?set\(|\{(?:[^}"]|"[^"]*")*, )"""  # a cell with item
 _HEAD = re.compile(r"(?:(?:array|frozenset|set|deque)\()?[\[({]")
 _TAIL = re.compile(r"[\])}](?:, ?dtype=[\w.<>'|]+)?\)?$")
 _EMPTY = frozenset({"set()", "frozenset()", "[]", "()", "{}"})
-_SCALAR = re.compile(r"""\bnp\.\w+\(('[^']*'|"[^"]*"|[^()'"]*)\)""")  # as numpy 2 prints one
+_SCALAR = re.compile(r"""\bnp\.\w+\(('[^']*'|"[^"]*"|[^()'"]*)\)""")  # as numpy 2 prints it
 _QUOTED = re.compile(r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*\"""", re.DOTALL)
 _CODE = r"x[0-9a-fA-F]{2}|u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}"
 _ESCAPED = re.compile(rf"\\(?:({_CODE})|(.))", re.DOTALL)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r"} | {c: c for c in "\\'\"/"}
-# quotes around whatever PostgreSQL does not print bare
+# in quotes whatever PostgreSQL does not print without
 _OF_POSTGRES = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"'{}\\,][^\s"{}\\,]*))(?:,|$)""")
 _NUMERIC = re.compile(rf"(?:{WHOLE}|nan|None)(?:\s+(?:{WHOLE}|nan|None))+")  # as numpy prints
 _BESIDE_BLANKS = re.compile(r"[\d.]\s+[-\d]")
@@ -52,17 +52,17 @@ _GUID_TEXT = r"\{[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}"
 _GUID = re.compile(_GUID_TEXT)
 _ONE_NAME = re.compile(rf"""{_GUID_TEXT}|[\[({{](?!{WHOLE}\s*[\])}}])[^\[\](){{}},'"]+[\])}}]""")
 _MARKS = {",": "commas", "|": "bars", ";": "semicolons"}
-# a mark that separates items elsewhere (`red shoes|hat` has two items or three), or a bracket at
-# the border of one: no list of blank-separated ids
+# a mark that may separate items (`red shoes|hat` has two items or three), or a bracket at the
+# border of one: not a list of ids separated by blanks
 DOUBTFUL = r"""[,;|]|(^|\s)[\[({]|[\])}](\s|$)"""
 
 
 @dataclass(frozen=True)
 class ListSyntax:
-    """`separator`: " ", a mark, or "" for lists as Python prints them.
+    """How lists are written. separator: " ", a mark, or "" for lists as Python prints them.
 
-    quoted: whether ids stand in quotes where they need it, as our submissions have them with
-    another separator than a blank.
+    quoted: whether ids are quoted if necessary, as in our submissions with another separator than a
+    blank.
     """
 
     separator: str = " "
@@ -70,26 +70,26 @@ class ListSyntax:
 
     @property
     def blank(self) -> bool:
-        """Whether items stand with nothing but blanks between them, so that none can be empty."""
+        """Whether items are separated only by blanks, so that none can be empty."""
         return self.separator == " "
 
 
-# what stands behind a quoted item or before one
+# what is after a quoted item or before one
 _BESIDE = re.compile(r'''^"(?:[^"]|"")*"([^"])|^[^"]*([^"])"''')
 _ITEM = re.compile(r"""\s*(?:"((?:[^"]|"")*)"|([^\s"]+))(?=\s|$)""")
-PLAIN = r"""[,;|\[\](){}"']"""  # a cell without these is plainly separated by blanks
+PLAIN = r"""[,;|\[\](){}"']"""  # a cell without these is clearly separated by blanks
 
 
 def is_printed(cell: str) -> bool:
-    """Whether `cell`, of which the end may be cut off, begins like a list that Python printed."""
+    """Whether `cell`, whose end may be cut off, begins like a list that Python printed."""
     return bool(_OPEN.match(cell))
 
 
 def hold_lists(cells: Sequence[str], *, named: bool = False) -> bool:
-    """Whether `cells`, some that are not empty, are lists as programs print them.
+    """Whether `cells`, none of them empty, are lists as programs print them.
 
-    Braces around a GUID are a part of it, where every cell is one. named: the user said which
-    column holds items; then any brackets around a single name are.
+    Braces around a GUID are part of it if every cell is one. named: whether the user said which
+    column has the items; then any brackets around a single name are part of it.
     """
     whole = _ONE_NAME if named else _GUID
     return (
@@ -100,7 +100,7 @@ def hold_lists(cells: Sequence[str], *, named: bool = False) -> bool:
 
 
 def syntax_of(cells: Sequence[str]) -> ListSyntax:
-    """How the lists are written, to judge by `cells` (empty ones, and a cut last one, allowed)."""
+    """How lists are written, judging by `cells`; these may be empty, and the last one cut off."""
     full = [cell for cell in cells if cell.strip(BLANKS)]
     if full and is_printed(full[0]) and hold_lists(full[:1]):
         return ListSyntax("")
@@ -113,7 +113,7 @@ def syntax_of(cells: Sequence[str]) -> ListSyntax:
 
 
 def _submitted(cells: Sequence[str]) -> ListSyntax | None:
-    """The syntax of a submission with its own separator, known by what stands beside quotes."""
+    """The syntax of a submission with its own separator, recognised by what is next to quotes."""
     quoted = next((cell for cell in cells if '"' in cell), "")
     for mark in dict.fromkeys(_BESIDE.findall(quoted)):
         separator = mark[0] or mark[1]
@@ -129,15 +129,15 @@ def _submitted(cells: Sequence[str]) -> ListSyntax | None:
 
 
 def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
-    """The items of `cell`, or what is wrong with it, as in "is ...: expected ..."."""
+    """The items of `cell`, or what is wrong with it, as the end of a message."""
     text = cell.strip(BLANKS)
     if syntax.blank:
         items = _in_blanks(text)
         if items is None:
-            return "has quotes that do not stand around whole items"
+            return "has quotes that are not around whole items"
         if is_doubtful(text):
             return (
-                "looks like a list with other marks than blanks: expected items separated by "
+                "looks like a list with marks other than blanks: expected items separated by "
                 "blanks, as in '8 36 54'"
             )
         return items
@@ -145,12 +145,12 @@ def items_of(cell: str, syntax: ListSyntax) -> list[str] | str:
         try:
             return read_list(text, syntax.separator)
         except ListError as error:
-            return f"is not a list separated by {syntax.separator!r}, as the rows before: {error}"
+            return f"is not a list separated by {syntax.separator!r}, as in other rows: {error}"
     if syntax.separator:
         items = [item.strip(BLANKS) for item in text.split(syntax.separator)] if text else []
         if not all_whole(items):
             marks = _MARKS[syntax.separator]
-            return f"is not a list of numbers separated by {marks}, as the rows before"
+            return f"is not a list of numbers separated by {marks}, as in other rows"
         return items
     return _printed_items(text)
 
@@ -165,7 +165,7 @@ def _printed_items(text: str) -> list[str] | str:
     if text in _EMPTY or not text:
         return []
     if "[object " in text:
-        return "has what JavaScript writes for an object, in place of it: expected the ids"
+        return "has what JavaScript prints for an object: expected the ids"
     if text.startswith('["') and (found := _of_json(text)) is not None:
         return found
     if "np." in text:
@@ -175,7 +175,7 @@ def _printed_items(text: str) -> list[str] | str:
         return _NO_LIST
     inner = text[head.end() : tail.start()].strip()
     if "..." in inner and re.search(r"(^|[\s,])\.\.\.([\s,]|$)", inner):
-        return "is a list that numpy has cut short: expected all items (np.set_printoptions)"
+        return "is a list that numpy has shortened: expected all items (np.set_printoptions)"
     braces = text.startswith("{")
     if braces and "," in inner and (found := _of_postgres(inner)) is not None:
         items: list[str] | None = found
@@ -188,7 +188,7 @@ def _printed_items(text: str) -> list[str] | str:
 
 
 def _decoded(text: str) -> str:
-    """The text that a JSON string holds, or `text` itself."""
+    """The text in a JSON string, or `text` itself if it is not one."""
     value = _json(text)
     return value.strip(BLANKS) if isinstance(value, str) else text
 
@@ -202,7 +202,7 @@ def _of_json(text: str) -> list[str] | None:
 
 
 def _json(text: str) -> object:
-    """The value of JSON; None where it is none, or has half of a pair of surrogates."""
+    """The value of JSON; None if it is not JSON, or has half of a pair of surrogates."""
     try:
         value = json.loads(text)
         if "\\u" in text:
@@ -233,7 +233,7 @@ def _quoted(inner: str) -> list[str] | None:
 
 
 def _unescaped(match: re.Match[str]) -> str:
-    """What Python or JSON means by a backslash and what follows; itself where they mean nothing."""
+    """The meaning of a backslash and what follows in Python or JSON; itself if it has none."""
     code, letter = match[1], match[2]
     return chr(int(code[1:], 16)) if code else _LETTERS.get(letter, match[0])
 
@@ -254,7 +254,7 @@ def _bare(inner: str) -> list[str] | None:
 
 
 def _in_blanks(text: str) -> list[str] | None:
-    """Items between any blanks, in quotes where they hold some; None for quotes elsewhere."""
+    """Items separated by any blanks, in quotes if they have some; None for quotes elsewhere."""
     if '"' not in text:
         return text.split()
     items = []
@@ -269,7 +269,7 @@ def _in_blanks(text: str) -> list[str] | None:
 
 
 def is_doubtful(text: str) -> bool:
-    """Whether a cell that should be separated by blanks looks like a list with other marks."""
+    """Whether a cell that should have items separated by blanks looks like a list with marks."""
     if "{" in text:
         text = _GUID.sub("g", text)
     text = re.sub(r'"(?:[^"]|"")*"', "q", text) if '"' in text else _QUOTED.sub("q", text)

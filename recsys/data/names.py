@@ -1,4 +1,4 @@
-"""The names under which users, items, ratings and times are commonly found."""
+"""The common names of columns of users, items, ratings and times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COMMON = {
     "timestamp": "timestamp time date datetime ts unixtime unixreviewtime reviewtime createdat "
     "eventtime",
 }
-# what tells good from bad in the files of click prediction: a rating only where one is asked for
+# names that tell good from bad in files of click prediction: a rating only if one is needed
 _LABELS = (
     "label labels target weight count value click clicked isclick like liked islike preference "
     "feedback response strength confidence implicit purchased converted"
@@ -35,7 +35,7 @@ LABELS = frozenset(_LABELS.split())
 NEEDED = ("user", "item")
 COMMON = {role: frozenset(names.split()) for role, names in _COMMON.items()}
 
-_LONGEST, _TYPED = 24, 12  # letters of a common name, however it is written, and of a type
+_LONGEST, _TYPED = 24, 12  # the most letters of a common name, in any spelling, and of a type
 _TYPE = re.compile(r":(token|float)(_seq)?$")
 _NUMBER = re.compile(NUMERAL, re.ASCII)
 
@@ -48,7 +48,7 @@ def normal(name: str) -> str:
 def names_columns(user: str, item: str, own: Sequence[str] = ("", "")) -> bool:
     """Whether a row is a header: its user and its item are names of such columns.
 
-    own: how this table names its columns of users and items.
+    own: the names of these columns in this table.
     """
     cells = zip(NEEDED, (user, item), own, strict=True)
     return all(
@@ -59,25 +59,24 @@ def names_columns(user: str, item: str, own: Sequence[str] = ("", "")) -> bool:
 
 
 def names_of(role: str, own: Sequence[str]) -> frozenset[str]:
-    """What a column of users or items is called, as `normal` has it: the common names and `own`.
+    """The names of a column of users or items, in the form of `normal`: the common ones and `own`.
 
-    A number is no name, even where it stands in a header: pandas numbers columns without names.
+    A number is not a name, even in a header: pandas numbers columns without names.
     """
     return COMMON[role] | {normal(name) for name in own if name and not _NUMBER.fullmatch(name)}
 
 
 def normals(cells: pa.Array) -> pa.Array:
-    """`normal` of every cell, strings, without RecBole's `:token`."""
+    """`normal` of every cell, as strings, without RecBole's `:token`."""
     plain = pc.replace_substring_regex(cells, _TYPE.pattern, "")
     return pc.utf8_lower(pc.replace_substring_regex(plain, r"[\s\pZ_.\x{feff}\x{200b}-]+", ""))
 
 
 @dataclass(frozen=True)
 class Found:
-    """Which column has which role: positions, and what the user should know about the rest.
-
-    headed: whether the columns have names. named: whether the user said which one holds the item;
-    then it is one, whatever it looks like.
+    """Which column has which role. columns: positions by role. unused: names of other columns.
+    notes: for the user. headed: whether the columns have names. named: whether the user said which
+    column has the item; then a cell is one item, whatever it looks like.
     """
 
     columns: dict[str, int]
@@ -94,12 +93,12 @@ def find_columns(
     *,
     rated: bool = False,
 ) -> Found:
-    """Position of each role among `names`; user and item must be there.
+    """The position of each role among `names`; user and item are required.
 
-    `given` maps roles to names and wins over the common names; "none" leaves a role out. rated:
-    whether ratings are asked for. A rating or time that could be either of two columns is left
-    out with a note where nothing asks for it. `InputError` when a role is missing or fits two
-    columns, `ConfigError` for an unknown role.
+    source: for errors. given: names by role, which win over the common names; "none" leaves a role
+    out. rated: whether ratings are needed. A rating or time that could be either of two columns is
+    left out with a note if it is not needed. Raises InputError if a role is missing or fits two
+    columns, ConfigError for an unknown role.
     """
     clean = [name.strip(BLANKS) for name in names]
     found: dict[str, int] = {}
@@ -147,17 +146,17 @@ def find_columns(
 
 
 def columns_option(user: str, item: str) -> str:
-    """The option that says that a cell of the column `item` holds one item."""
+    """The option which says that a cell of the column `item` is one item."""
     return f"--columns user={user},item={item}"
 
 
 def _said_better(name: str, names: Sequence[str]) -> bool:
-    """Whether another of `names` clearly means the same: Amazon's reviews have the day twice."""
+    """Whether another of `names` clearly means the same: Amazon's reviews have the date twice."""
     return name == "reviewtime" and "unixreviewtime" in names
 
 
 def unused_note(names: Sequence[str]) -> str:
-    """One line that says which columns were not used."""
+    """A note on the columns that were not used."""
     some = [name if name.isprintable() else ascii(name) for name in names[:8]]
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     said = "columns not used: " + ", ".join(some) + more

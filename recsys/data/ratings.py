@@ -1,7 +1,7 @@
-"""Ratings: which rows are positives, and what there is to say about the rest.
+"""Ratings: which rows are positives, and what the user should know about the rest.
 
-In text, a column holds numbers (`3.5`, or `3,5` as Excel writes it in many countries) or words for
-yes and no (`true`, `t` of PostgreSQL, `yes`), which are 1 and 0; never both.
+In text, a column has either numbers (`3.5`, or `3,5` as Excel writes it in many countries) or words
+for yes and no (`true`, `t` in PostgreSQL, `yes`), which are 1 and 0.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _WORDS = {"true": 1, "t": 1, "yes": 1, "y": 1, "false": 0, "f": 0, "no": 0, "n":
 _COMMA = r"[+-]?\d+,\d{1,2}"  # three digits could be thousands
 _PLAIN, _AMONG = re.compile(NUMERAL, re.ASCII), re.compile(_COMMA, re.ASCII)
 
-RATED = "whatever their rating"  # in the note on data with ratings and no --min-rating
+RATED = "whatever their rating"  # in the note on data with ratings but no --min-rating
 
 
 class RatingColumn:
-    """Ratings of any number of batches, of which only facts are kept.
+    """Ratings from any number of batches, of which only facts are kept.
 
-    limit: the smallest that makes a row a positive; None: all rows are, and a column that holds
-    no numbers is left out with a note, since nothing asks for it.
+    limit: the smallest rating of a positive; None: all rows are positives, and a column without
+    numbers is left out with a note, since it is not needed.
     """
 
     def __init__(self, limit: float | None) -> None:
         self._limit = limit
         self._file, self._name = 0, "rating"
         self._read = self._kept = self._low = 0
-        self._least = np.inf  # of the positive values
+        self._least = np.inf  # the smallest value above 0
         self.problem: ColumnProblem | None = None  # of a column that is left out
-        self._worded: bool | None = None  # whether a text column holds words for yes and no
+        self._worded: bool | None = None  # whether a text column has words for yes and no
         self._best: dict[int, float] = {}  # the highest value of each file
 
     def begin(self, file: int, name: str) -> None:
-        """The ratings that follow are those of a file's column `name`."""
+        """The ratings that follow are from the column `name` of the file with this number."""
         self._file, self._name = file, name
 
     def add(self, cells: pa.Array, rows: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-        """Which rows are positives, bool (n,); None: all. `BadCellError` only with a limit.
+        """Take in a batch; returns which rows are positives, bool (n,), or None for all.
 
-        rows: where in the file each one is, from 0.
+        rows: the place of each in its file, from 0. Raises BadCellError, but only with a limit.
         """
         try:
             values = self._numbers(cells)
@@ -70,17 +70,17 @@ class RatingColumn:
         return keep
 
     def leave_out(self, row: int | None, what: str) -> None:
-        """Do without the column, for what is wrong with this row of the file."""
+        """Do without the column, because of `what` is wrong with a row of the file, if known."""
         if self.problem is None:
             what = f"column {self._name} is not used: {what}"
             self.problem = ColumnProblem(self._file, row, what)
 
     def best(self, files: range) -> float:
-        """The highest rating of some files, by their numbers; -inf where they have none."""
+        """The highest rating in the files with these numbers; -inf if they have none."""
         return max((self._best.get(n, -np.inf) for n in files), default=-np.inf)
 
     def finish(self) -> list[str]:
-        """What the user should know of a column that is used."""
+        """What the user should know about a column that is used."""
         if self.problem is not None or not self._read:
             return []
         if self._limit is not None:
@@ -93,11 +93,11 @@ class RatingColumn:
             if np.isfinite(self._least):
                 short = f"{self._least:g}"
                 limit = short if float(short) <= self._least else repr(self._least)
-                said += f" (--min-rating {limit} leaves such out)"
+                said += f" (--min-rating {limit} leaves these out)"
         return [said]
 
     def _numbers(self, cells: pa.Array) -> NDArray[np.float64]:
-        """`cells` as float64; `BadCellError` for what is missing or no finite number."""
+        """`cells` as float64. Raises BadCellError if one is missing or not a finite number."""
         if pa.types.is_dictionary(cells.type):
             cells = cells.dictionary_decode()
         kind = cells.type
@@ -140,12 +140,12 @@ def is_word(text: str) -> bool:
 
 
 def kind_of_rating(worded: bool) -> str:
-    """What all ratings of a column are."""
+    """What messages call the ratings of a column. worded: whether they are words."""
     return "true or false, as in the rows before" if worded else "a number"
 
 
 def fits(text: str, worded: bool) -> bool:
-    """Whether a rating in text can be used, in a column of words for yes and no or of numbers."""
+    """Whether a rating in text fits a column of words for yes and no, or of numbers."""
     if worded:
         return is_word(text)
     text = text.strip(" \t")

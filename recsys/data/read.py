@@ -1,4 +1,4 @@
-"""From a path to a `Dataset`: its files read, their ids agreed, the parts checked."""
+"""From a path to a `Dataset`: files are read, ids unified between them, and parts checked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from recsys.interactions import CSR, Interactions, contained, subset
 from recsys.output import one_line
 from recsys.receivers import Receivers, receivers_of
 
-# Above this share, repeats are no shopping habit: one part was copied into another.
+# Above this share, repeats are not a shopping habit: one part was copied into another.
 MOST_REPEATS = 0.9
 
 
@@ -43,11 +43,11 @@ MOST_REPEATS = 0.9
 class Dataset:
     """Interactions, and the division they came with, if any.
 
-    interactions: everything; of a ready split, training and validation together.
-    ready_valid: the given validation pairs, a subset of `interactions`. ready_test: the given
-    test pairs, none of them in `interactions`. Both have the U x I of `interactions.csr`, whose
-    id maps also hold users and items that occur only in test. receivers: whom the submission is
-    for, where the data says so; None: every user.
+    interactions: all pairs; of a ready split, training and validation together. ready_valid: the
+    given validation pairs, a subset of `interactions`. ready_test: the given test pairs, none of
+    them in `interactions`. Both have the U x I of `interactions.csr`, and the id maps include users
+    and items that occur only in test. receivers: the users of the submission, if the data has a
+    list of them; None: every user.
     """
 
     interactions: Interactions
@@ -59,7 +59,7 @@ class Dataset:
 def load_path(
     path: Path, *, min_rating: float | None = None, columns: Mapping[str, str] | None = None
 ) -> Dataset:
-    """Read the file, folder or zip at `path`; see `load`, whose errors are raised here."""
+    """Read the file, folder or zip at `path`. Parameters and errors are those of `load`."""
     found = find_sources(path, columns)
     parts, asked, unread = _take_receivers(found, columns)
     rows = Rows(min_rating)
@@ -75,7 +75,7 @@ def load_path(
     except BadCellError as error:
         raise _located(sources, layouts, error) from None
     heads = {part: own[0] for part, own in files.items()}
-    first = 0  # file of the part
+    first = 0  # the first file of the part
     for n, (source, own) in enumerate(zip(heads.values(), files.values(), strict=True)):
         if pairs.bounds[n] == pairs.bounds[n + 1]:
             raise source.error(_nothing_left(rows, range(first, first + len(own))))
@@ -87,7 +87,7 @@ def load_path(
             if doubt is not None:
                 raise doubt
         if (twice := pairs.twice[n]) is not None:
-            if pairs.lists[n] and rows.one_item == "":  # who has named the columns needs no hint
+            if pairs.lists[n] and rows.one_item == "":  # with named columns no hint is needed
                 bad = BadCellError("user", None, _TWO_ROWS, str(twice))
                 raise _located(sources, layouts, bad)
             raise source.error(_two_rows(layouts[source.label], twice))
@@ -120,9 +120,11 @@ def load_path(
 def _take_receivers(
     found: FoundFiles, columns: Mapping[str, str] | None
 ) -> tuple[dict[str, list[Source]], tuple[Source, list[str]] | None, tuple[str, ...]]:
-    """The parts to read as tables; the file and ids of whom the submission is for, if any; notes.
+    """The parts to read as tables; the file with the users of the submission and their ids, if any;
+    and notes.
 
-    A test file with users only is not part of the data; without one, a sample submission may say.
+    A test file with only users is not part of the data but has the users of the submission; without
+    one, a sample submission may have them.
     """
     test, sample = found.parts.get("test", []), found.receivers
     names = read_users(test[0], columns) if len(test) == 1 else None
@@ -132,7 +134,7 @@ def _take_receivers(
         rest = {part: own for part, own in found.parts.items() if part != "test"}
         if sample is not None and said is not None and set(said) != set(names):
             own, other = (PurePath(source.label).name for source in (test[0], sample))
-            notes = (f"{other} has other users than {own}, which counts",)
+            notes = (f"{other} has other users than {own}: the latter is used",)
         return rest, (test[0], names), notes
     if sample is not None:
         if said is not None:
@@ -144,7 +146,7 @@ def _take_receivers(
 def _match_receivers(
     source: Source, names: list[str], pairs: Pairs
 ) -> tuple[Receivers | None, str]:
-    """Those of `names` as users of the data, and one line about them."""
+    """The users called `names` as users of the data, and a note about them."""
     if not names or "" in names:
         what = "an empty user id" if names else "no rows"
         raise source.error(f"has {what}: expected the users whom the submission is for")
@@ -155,8 +157,8 @@ def _match_receivers(
     strange = len(receivers) - len(receivers.known)
     if strange == len(receivers):
         raise source.error(
-            f"has none of the users of train ({shown(names[0])}...): are the ids written in the "
-            "same way? The submission would be the popular items for everyone"
+            f"has none of the users of train ({shown(names[0])}...): are the ids spelled in the "
+            "same way? The submission would have the popular items for everyone"
         )
     note = f"the submission is for the {len(receivers):,} users of {PurePath(source.label).name}"
     if strange:
@@ -173,9 +175,10 @@ def _read_part(
     rows: Rows,
     layouts: dict[str, Columns],
 ) -> list[Source]:
-    """Append the files of one part to `rows`, and to `layouts` which columns each has.
+    """Append the files of a part to `rows`, and the columns of each to `layouts`.
 
-    Returns the files that were read: of several, those without rows are passed over.
+    tables: format and table of each file, by its label. Returns the files that were read: if there
+    are several, those without rows are ignored.
     """
     done = []
     empty: NoRowsError | None = None
@@ -195,12 +198,12 @@ def _read_part(
 
 
 def _read_file(source: Source, format: Format, table: Table, rows: Rows) -> Columns:
-    """Append one file to `rows`; returns which columns it took."""
+    """Append a file to `rows`; returns the columns that were used."""
     rows.begin_part(source.label)
     layout = table.read(rows)
     if source.constants and not format.folders:
         keys = ", ".join(f"{key}=..." for key, _ in source.constants)
-        rows.column_notes[f"what the folders {keys} say is used of parquet files only"] = None
+        rows.column_notes[f"the folders {keys} count as columns only for parquet files"] = None
     if rows.min_rating is not None and not rows.part_rated[-1]:
         raise source.error(
             f"has no rating column, so min_rating {rows.min_rating:g} cannot be applied: "
@@ -210,7 +213,7 @@ def _read_file(source: Source, format: Format, table: Table, rows: Rows) -> Colu
 
 
 def _nothing_left(rows: Rows, files: range) -> str:
-    """Why a part, read from these of all files, has no pairs."""
+    """Why a part has no pairs. files: the numbers of its files."""
     best = rows.ratings.best(files)
     if rows.min_rating is None or not np.isfinite(best):
         return "has no interactions: expected at least one item"
@@ -222,7 +225,7 @@ def _nothing_left(rows: Rows, files: range) -> str:
 def _located(
     sources: Mapping[str, Source], layouts: Mapping[str, Columns], error: BadCellError
 ) -> InputError:
-    """The error of a whole column, with the first row that has it."""
+    """The error of a whole column, with the first row that is wrong."""
     for part, source in sources.items():
         layout = layouts[part]
         found = None
@@ -241,7 +244,7 @@ def _order_problem(
     layouts: Mapping[str, Columns],
     problem: ColumnProblem | None,
 ) -> str:
-    """Why the times have no order, with file, line and column; "" where they have one."""
+    """Why the times have no order, with file, line and column; "" if they have one."""
     if problem is None:
         return ""
     source = list(sources.values())[problem.file]
@@ -262,7 +265,7 @@ def _rating_problem(
     layouts: Mapping[str, Columns],
     problem: ColumnProblem | None,
 ) -> list[str]:
-    """A line on ratings that are left out, with the first that is none."""
+    """A note on ratings that are left out, with the first that is wrong; empty if none are."""
     if problem is None:
         return []
     source = list(sources.values())[problem.file]
@@ -271,7 +274,7 @@ def _rating_problem(
 
 
 def _place(source: Source, layout: Columns, row: int | None) -> str:
-    """Where in a file a row is, as a person counts; "" where that is not known."""
+    """The place of a row in a file, counted from 1; "" if that is not known."""
     if row is None:
         return ""
     if not isinstance(layout, Layout):
@@ -287,7 +290,7 @@ def _two_rows(layout: Columns, user: object) -> str:
     if isinstance(layout, Layout) and layout.rest:
         return (
             f"two lines begin with {shown(str(user))}: expected the user there, and one line per "
-            "user; if lines are baskets without a user, write a number of its own in front of each "
+            "user; if lines are baskets without a user, write a different number in front of each "
             "(awk '{print NR, $0}')"
         )
     said = f"user {shown(str(user))} {_TWO_ROWS}"
@@ -302,7 +305,7 @@ def _two_rows(layout: Columns, user: object) -> str:
 def _check_headers(
     sources: Mapping[str, Source], layouts: Mapping[str, Columns], pairs: Pairs
 ) -> None:
-    """Raise `InputError` where a file has its header again among the rows."""
+    """Raise InputError if a file has its header again among the rows."""
     own = {role: [_named(layout, role) for layout in layouts.values()] for role in NEEDED}
     if not all(
         _may_name(ids, names_of(role, own[role]))
@@ -324,7 +327,7 @@ def _named(layout: Columns, role: str) -> str:
 
 
 def _may_name(ids: NDArray, names: Collection[str]) -> bool:
-    """Whether one of the ids is a name of a column."""
+    """Whether any of the ids is a name of a column."""
     if ids.dtype == np.int64:
         return False
     value_set = pa.array(sorted(names))
@@ -332,7 +335,7 @@ def _may_name(ids: NDArray, names: Collection[str]) -> bool:
 
 
 def _strangers(parts: list[str], pairs: Pairs) -> list[str]:
-    """Which given parts are about other users or items than train."""
+    """Notes on given parts whose users or items are not those of train."""
     notes = []
     train = pairs.part(0)
     for n, part in enumerate(parts[1:], 1):
@@ -347,7 +350,7 @@ def _strangers(parts: list[str], pairs: Pairs) -> list[str]:
                 continue
             some = "none" if not shared else f"only {shared:,}"
             notes.append(
-                f"{some} of the {total:,} {role} of {part} is in train: are the ids written in the "
+                f"{some} of the {total:,} {role} of {part} is in train: are the ids spelled in the "
                 f"same way? What is not in train cannot be learned"
             )
     return notes
@@ -390,11 +393,11 @@ def _dataset(
 def _without_repeats(
     sources: Mapping[str, Source], parts: Mapping[str, CSR]
 ) -> tuple[dict[str, CSR], tuple[str, ...]]:
-    """The held-out parts without what an earlier part has, and a note on each share left out.
+    """The held-out parts without the pairs of earlier parts, and a note on each share left out.
 
-    Shops have customers who buy a thing again. What a user has is not recommended, so such a
-    pair cannot be found, and would only lower every score. Raises InputError where (nearly)
-    nothing is left.
+    Shops have customers who buy a thing again. What a user has is not recommended, so such a pair
+    cannot be found, and would only lower every score. Raises InputError if (nearly) nothing is
+    left.
     """
     kept: dict[str, CSR] = {}
     notes = []

@@ -1,4 +1,4 @@
-"""What grows while files are read batch by batch: ids, ratings, times, and which file it was."""
+"""What is collected while files are read in batches: ids, ratings, times, and their files."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from recsys.data.times import TimeColumn
 
 @dataclass
 class Rows:
-    """What has been read so far, of one file or of several parts (train, valid, test)."""
+    """What has been read so far, of a single table or of several parts (train, valid, test)."""
 
     min_rating: float | None = None
     users: IdColumn = field(default_factory=lambda: IdColumn("user"))
     items: IdColumn = field(default_factory=lambda: IdColumn("item"))
     ratings: RatingColumn = field(init=False)
     times: TimeColumn = field(default_factory=TimeColumn)
-    part_rows: list[int] = field(default_factory=list)  # pairs of each part
-    part_users: list[int] = field(default_factory=list)  # ids in `users` of each part
+    # the lists that begin with `part_` have an entry for each file
+    part_rows: list[int] = field(default_factory=list)  # pairs
+    part_users: list[int] = field(default_factory=list)  # ids in `users`
     part_lists: list[bool] = field(default_factory=list)  # under the header of the list format
-    part_lines: list[bool] = field(default_factory=list)  # one line a user, in no order
+    part_lines: list[bool] = field(default_factory=list)  # one line per user, in no order
     part_disorder: list[str] = field(default_factory=list)  # why its lists are in no order, or ""
     part_timed: list[bool] = field(default_factory=list)
     part_rated: list[bool] = field(default_factory=list)
     repeats: list[NDArray[np.int64]] = field(default_factory=list)  # pairs of each id in `users`
     file_rows: int = 0  # rows of the file so far, before `min_rating`
 
-    several: bool = False  # whether a row with more than one item was read, so that lists are known
-    one_item: str | None = None  # the option that says that cells hold one item; "" if it is given
+    several: bool = False  # whether a row with more than one item was read, so there are lists
+    one_item: str | None = None  # the option which says that cells are one item; "" if it is given
 
     column_notes: dict[str, None] = field(default_factory=dict)  # each once, in order
     unused: dict[str, None] = field(default_factory=dict)  # names of columns, likewise
@@ -46,7 +47,7 @@ class Rows:
         self.ratings = RatingColumn(self.min_rating)
 
     def begin_part(self, label: str) -> None:
-        """The next rows come from the file that messages call `label`."""
+        """The next rows are from the file that messages call `label`."""
         self.times.begin(label)
         self.users.begin()
         self.items.begin()
@@ -60,7 +61,7 @@ class Rows:
         self.part_rated.append(False)
 
     def drop_part(self) -> None:
-        """Forget the file begun last: it turned out to have no rows."""
+        """Forget the file that began last, since it has no rows."""
         self.times.drop()
         self.users.drop()
         self.items.drop()
@@ -72,7 +73,7 @@ class Rows:
             flags.pop()
 
     def begin_columns(self, found: Found, names: Sequence[str]) -> None:
-        """The file begun last has the columns `names`, used as `found` says."""
+        """The file that began last has the columns `names`, which are used as `found` says."""
         rated = found.columns.get("rating")
         if found.named:
             self.one_item = ""
@@ -90,7 +91,7 @@ class Rows:
         times: pa.Array | None,
         counts: NDArray[np.int64] | None = None,
     ) -> None:
-        """Append one batch of pairs; ratings below `min_rating` are left out.
+        """Append a batch of pairs; those with a rating below `min_rating` are left out.
 
         counts: how many of the pairs each row of the file has, (n,); None: one each.
         """
@@ -119,20 +120,20 @@ class Rows:
         self.part_users[-1] += len(users)
 
     def leave_out_ratings(self, at: int, what: str) -> None:
-        """Do without the ratings, for what is wrong with row `at` of the next batch."""
+        """Do without the ratings, because of `what` is wrong with row `at` of the next batch."""
         self.ratings.leave_out(self.file_rows + at, what)
 
     def leave_out_times(self, at: int, what: str) -> None:
-        """Do without the times of the file begun last; `at`, `what`: as above."""
+        """Do without the times of the file that began last; parameters as above."""
         self.times.leave_out(self.file_rows + at, what)
         self.part_timed[-1] = True
 
     def leave_out_order(self, why: str) -> None:
-        """Take the lists of the file begun last as in no order."""
+        """The lists of the file that began last are in no order; why: the reason, for messages."""
         self.part_disorder[-1] = self.part_disorder[-1] or why
 
     def notes(self) -> list[str]:
-        """What the user should know about the columns, when all is read and coded."""
+        """What the user should know about the columns, once all was read and coded."""
         notes = [*self.ratings.finish(), *self.column_notes]
         if self.unused:
             notes.append(unused_note(list(self.unused)))
@@ -141,7 +142,8 @@ class Rows:
     def add_counted(
         self, users: pa.Array, items: pa.Array, counts: NDArray[np.int64], *, listed: bool = True
     ) -> None:
-        """Append users with their items. items: of all users; counts: how many of each, (n,).
+        """Append users (n,) with their items. items: of all users in turn. counts: how many each
+        has, (n,).
 
         listed: whether these are lists, one per user, in the order of time (see `leave_out_order`).
         """

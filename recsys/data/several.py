@@ -1,9 +1,9 @@
-"""Item ids that are rather several items each, and items that are no items but fill lists up.
+"""Item ids that are rather several items each, and items that are not items but pad lists.
 
-An id such as `8,36` can be one item of two parts, or two items. The whole column tells: where
-(nearly) all ids are whole numbers or several of them with one mark between, or look like lists as
-programs print them, they are lists. Ids whose parts never change places (`100234,1`) are hardly
-lists: they get a line. So does what the user has said to be one item each.
+An id such as `8,36` can be one item with two parts, or two items. The whole column decides: if
+(nearly) all ids are whole numbers, or several of them separated by the same mark, or look like
+lists as programs print them, they are lists. Ids whose parts never change places (`100234,1`) are
+probably not lists and get a note, as do ids that the user has declared to be one item each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys.data.stream import shown
 
 _BETWEEN = {",": "commas", ";": "semicolons", "|": "bars", "\uff0c": "commas", "\u3001": "commas"}
 _BLANK = {" ": "blanks"}
-# the marks of composite ids too: they count where there is one row per user
+# marks that composite ids have too: they count only if there is one row per user
 _WITHIN = {
     "-": "hyphens",
     "/": "slashes",
@@ -31,13 +31,15 @@ _WITHIN = {
     "+": "signs",
     "&": "signs",
 }
-_OTHERS, _SHARE = 0.02, 0.1  # ids that are neither: at most; lists among all: at least
-_SAMPLE = 100_000  # ids that tell whether parts change places
+_OTHERS, _SHARE = 0.02, 0.1  # the most ids that are neither; the least share of lists among all
+_SAMPLE = 100_000  # ids that decide whether parts change places
 
 
 @dataclass(frozen=True)
 class _Lists:
-    """The ids that look like lists: how many, the first, what they are; whether they surely are."""
+    """The ids that look like lists: their number, the first, and what they are. sure: whether they
+    surely are lists.
+    """
 
     count: int
     first: str
@@ -46,11 +48,11 @@ class _Lists:
 
 
 def joined(ids: NDArray, option: str | None, *, listed: bool) -> list[str]:
-    """A line if item `ids` (I,) look like lists; `BadCellError` if they surely are.
+    """A note if item `ids` (I,) look like lists. Raises BadCellError if they surely are.
 
-    ids: distinct, of a table of which every row holds one. option: with which the user can say
-    that they are one item each; "" if that is said, None if it cannot be said. listed: whether
-    there is one row per user.
+    ids: distinct, from a table with one in every row. option: the one by which the user can say
+    that they are one item each; "" if it is given, None if there is none. listed: whether there is
+    one row per user.
     """
     if ids.dtype == np.int64 or not len(ids):
         return []
@@ -76,7 +78,7 @@ def joined(ids: NDArray, option: str | None, *, listed: bool) -> list[str]:
 
 
 def _printed(texts: pa.Array) -> _Lists | None:
-    """Ids such as `[8, 36]`."""
+    """The ids such as `[8, 36]`."""
     printed = matches(texts, r"""^"?(array\(|set\()?[\[({].*[\])}]\)?"?$""")
     several = printed & matches(texts, r"[\[({][^,\s]+[,\s]+[^,\s]")
     count = int(several.sum())
@@ -89,7 +91,7 @@ def _printed(texts: pa.Array) -> _Lists | None:
 
 
 def _numbers(texts: pa.Array, marks: dict[str, str]) -> _Lists | None:
-    """Ids such as `8,36`."""
+    """The ids such as `8,36`. marks: names of the marks that may separate."""
     allowed = matches(texts, rf"^[-\d.\s{''.join(map(re.escape, marks))}]*$")
     if (~allowed).mean() > _OTHERS:
         return None
@@ -112,7 +114,7 @@ def _enough(lists: NDArray[np.bool_]) -> bool:
 
 
 def _one_number(texts: pa.Array, lists: NDArray[np.bool_], mark: str) -> bool:
-    """Whether the marks can stand within one number: 1,008 beside 981; 5,0 beside 36,0; a day."""
+    """Whether the marks can be part of a number: 1,008 beside 981; 5,0 beside 36,0; a date."""
     apart = re.escape(mark)
     decimal = rf"^-?\d+({apart}0+)?$"
     thousands = rf"^-?\d{{1,3}}({apart}\d{{3}})*$"
@@ -124,7 +126,7 @@ def _one_number(texts: pa.Array, lists: NDArray[np.bool_], mark: str) -> bool:
 
 
 def _parts_keep_places(lists: pa.Array, mark: str) -> bool:
-    """Whether all have as many parts, and what stands in one place never stands in another."""
+    """Whether all have the same number of parts, and a value in one place is never in another."""
     parts = pc.split_pattern(lists[:_SAMPLE], mark)
     sizes = pc.min_max(pc.list_value_length(parts)).as_py()
     if sizes["min"] != sizes["max"]:
@@ -136,9 +138,9 @@ def _parts_keep_places(lists: pa.Array, mark: str) -> bool:
 
 
 def padding(items: NDArray[np.int64], sizes: NDArray[np.int64], ids: NDArray) -> list[str]:
-    """A line if an item stands again and again at one end of the lists, as 0 does that fills up.
+    """A note if an item is repeated at one end of many lists, like a 0 that pads them.
 
-    items: of all lists, codes into `ids`, oldest first; sizes: how many each list has.
+    items: of all lists in turn, codes into `ids`, oldest first. sizes: how many each list has.
     """
     begins = np.cumsum(sizes) - sizes
     long = sizes > 1
@@ -151,8 +153,8 @@ def padding(items: NDArray[np.int64], sizes: NDArray[np.int64], ids: NDArray) ->
         filler, count = values[counts.argmax()], int(counts.max())
         if count >= 2 and count * 3 >= len(one):
             return [
-                f"item {shown(str(ids[filler]))} stands at the {end} of {count:,} of {len(one):,} "
-                "lists twice or more: if it fills them up to one length, leave it out, else it "
+                f"item {shown(str(ids[filler]))} is repeated at the {end} of {count:,} of "
+                f"{len(one):,} lists: if it pads them to one length, leave it out; otherwise it "
                 "counts as an item of all these users"
             ]
     return []

@@ -1,7 +1,7 @@
-"""Files of one data set of which only some have a header, as `split -l` leaves them.
+"""Files of one data set of which only some have a header, as `split -l` makes them.
 
-Alone, numbers without a header are user, item, rating and time. Beside a file whose header says
-otherwise, that would take items for users.
+On their own, numbers without a header are user, item, rating and time. Beside a file with another
+order of columns in its header, items would be taken for users.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ _KNOWN = LABELS.union(*COMMON.values())
 def find_tables(
     sources: Sequence[Source], columns: Mapping[str, str] | None, rows: Rows
 ) -> dict[str, tuple[Format, Table]]:
-    """The format of every file, and the file as a table of it, by its label.
+    """The format of every file, and the file as a table, by its label.
 
-    A file without a header takes that of the first file that has one, with a note in `rows`.
-    `InputError` for what fits no format, or has other columns than that header.
+    columns: as for `load`. A file without a header gets that of the first file that has one, with a
+    note in `rows`. Raises InputError for a file that fits no format, or has other columns than that
+    header.
     """
     rated = rows.min_rating is not None
     found: dict[str, tuple[Format, Table]] = {}
@@ -72,7 +73,7 @@ class _Headed:
 
     @property
     def name(self) -> str:
-        """Without its folder."""
+        """The name of the file, without its folder."""
         return PurePath(self.source.label).name
 
     @cached_property
@@ -82,9 +83,9 @@ class _Headed:
 
 
 def _with_header(head: Head, first: _Headed) -> Head | None:
-    """The file with the header of `first`; None where reading it as it is says what it is.
+    """The file with the header of `first`; None if it is to be read as it is.
 
-    `InputError` for a table without a header that has other columns.
+    Raises InputError for a table without a header that has other columns.
     """
     try:
         if head.kind != "text":
@@ -111,7 +112,7 @@ def _with_header(head: Head, first: _Headed) -> Head | None:
 
 
 def _is_row(cells: Sequence[str], sample: Sequence[str], layout: Layout) -> bool:
-    """Whether the first cells of a file are a row like those of `sample`, and no header."""
+    """Whether the first cells of a file are a row like those of `sample`, rather than a header."""
     names = {normal(name) for name in layout.names} | _KNOWN
     if any(normal(cell) in names for cell in cells):
         return False

@@ -20,19 +20,19 @@ def load(
     seed: int = 0,
     notify: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Read a named set (`ml-100k`, `ml-1m`, `demo`) or a file, folder or zip of your own.
+    """Read a named data set (`ml-100k`, `ml-1m`, `demo`) or your own file, folder or zip.
 
-    A name wins over a path; `./demo` is the path. Formats are told apart by content (`formats/`).
+    A name wins over a path; `./demo` is the path. Formats are recognised by content (`formats/`).
 
-    min_rating: only rows with a rating of at least this are positives (default: 4 for the
-    MovieLens sets, otherwise no limit). cache_dir: where named sets are kept. columns: role
-    (user, item, rating, timestamp) to the file's column name. seed: of the generated `demo`.
-    notify: called with a line about each thing that takes time (downloads).
+    min_rating: only rows with at least this rating are positives (default: 4 for the MovieLens
+    sets, otherwise no limit). cache_dir: where named sets are kept. columns: the file's column
+    names by role (user, item, rating, timestamp). seed: of the generated `demo`. notify: called
+    with a line before anything that takes time (downloads).
 
-    Ids become int64 where every one is a decimal in its range, otherwise strings as in the file;
-    internal ids follow their order. Duplicate pairs are merged, the earliest kept.
+    Ids become int64 if every one is a decimal in its range, otherwise strings as in the file;
+    internal ids follow their order. Of duplicate pairs the earliest is kept.
 
-    Raises `InputError` for anything that cannot be used.
+    Raises InputError for anything that cannot be used.
     """
     from recsys.data import named
 
@@ -46,6 +46,6 @@ def load(
         raise InputError("data is empty: expected a named set or a path")
     try:
         path = Path(source).expanduser()
-    except RuntimeError:  # "~nobody": such a folder may exist under this very name
+    except RuntimeError:  # a folder may literally have a name such as "~nobody"
         path = Path(source)
     return load_path(path, min_rating=min_rating, columns=columns)

@@ -1,10 +1,10 @@
-"""Bytes of a file, decompressed and guarded, before anything looks into them.
+"""The bytes of a file, decompressed and checked before anything reads them.
 
-Limits, so that no file costs more memory than it is worth:
+Limits ensure that no file costs unreasonable memory:
 
 - a line may have at most `MAX_LINE` bytes (16 MiB: a list of two million items);
 - a compressed file may grow to at most `MAX_GROWTH` times its size plus `FREE_GROWTH` bytes;
-- a NUL byte means a binary file, and is refused.
+- a NUL byte means a binary file, which is refused.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BROKEN: tuple[type[Exception], ...] = (
 
 @dataclass(frozen=True)
 class Source:
-    """One file of the user: on disk or inside a zip. `label` is how messages name it.
+    """A file of the user, on disk or inside a zip. label: its name in messages.
 
     constants: names and values of columns that all its rows share, from the names of its folders
     (`year=2023/`).
@@ -53,18 +53,17 @@ class Source:
     constants: tuple[tuple[str, str], ...] = ()
 
     def error(self, what: str) -> InputError:
-        """The error to raise, with the file's name in front of `what`."""
+        """The error to raise: `what` after the file's name."""
         return problem(f"{self.label}: {what}")
 
     def no_rows(self, what: str) -> NoRowsError:
-        """The same for a file that is well formed but empty, which a folder of parts may hold."""
+        """The same for a file that is valid but empty, which a folder of parts may contain."""
         return NoRowsError(str(self.error(what)))
 
     def open_in_arrow(self) -> pa.NativeFile:
         """The stored bytes as a file of Arrow's own; see `blocks.Block.in_arrow` for the reason.
 
-        What lies inside a zip is copied to memory, up to the limit of what may grow from it:
-        InputError beyond.
+        A file inside a zip is copied to memory. Raises InputError if it grows beyond the limit.
         """
         with self.open_raw() as raw:
             if isinstance(raw, io.BufferedReader):  # on disk
@@ -78,11 +77,11 @@ class Source:
 
 
 class NoRowsError(InputError):
-    """A table with a header and nothing below: one part of several may be such a one."""
+    """A table with a header and no rows, which one of several parts may be."""
 
 
 def problem(text: str) -> InputError:
-    """`text` as an `InputError` of one printable line, whatever ids and names it quotes."""
+    """`text` as an InputError of one printable line, whatever ids and names it quotes."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return InputError(text)
@@ -94,9 +93,9 @@ def shown(value: str, limit: int = 60) -> str:
 
 
 def kind_of(source: Source) -> str:
-    """ "zip", "parquet" or "text" (which may be compressed), from the first bytes.
+    """ "zip", "parquet" or "text" (which may be compressed), by the first bytes.
 
-    Raises InputError where they cannot be read, or there are none.
+    Raises InputError if these cannot be read, or there are none.
     """
     try:
         with source.open_raw() as raw:
@@ -168,7 +167,7 @@ class TextStream(io.RawIOBase):
         self._limit = MAX_GROWTH * source.size + FREE_GROWTH
 
     def readable(self) -> bool:
-        """Always; `io` asks before it wraps a stream."""
+        """Always True; `io` asks before it wraps a stream."""
         return True
 
     def close(self) -> None:
@@ -178,9 +177,9 @@ class TextStream(io.RawIOBase):
         super().close()
 
     def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes, fewer only at the end; -1: all that are left.
+        """The next `size` bytes, fewer only at the end; -1: all the rest.
 
-        InputError for what is damaged, no text, or grows beyond its limit.
+        Raises InputError for a file that is damaged, not text, or grows beyond its limit.
         """
         while not self._ended and (size < 0 or len(self._buffer) < size):
             self._fill()
@@ -209,7 +208,7 @@ class TextStream(io.RawIOBase):
         self._buffer += self._translated(piece)
 
     def _translated(self, piece: bytes) -> bytes:
-        """What comes out for a piece of the text; for formats that a parser could not cut."""
+        """A piece of the text as it is passed on; for formats that a parser could not cut."""
         return piece
 
     def _more(self) -> bytes:
@@ -225,7 +224,7 @@ class TextStream(io.RawIOBase):
         if (what := foreign(piece)) is not None:
             raise self._source.error(what)
         if self._packed and piece.startswith((_GZIP, _XZ, _ZIP, _PARQUET)):
-            raise self._source.error("holds another packed file: expected compressed text")
+            raise self._source.error("has another compressed file inside: expected text")
         return piece.removeprefix(BOM)
 
     def _guard(self, piece: bytes) -> None:

@@ -1,7 +1,7 @@
 """Reading a text table in blocks: a vectorised parser for the rows, plain Python for errors.
 
-Rows under the header `UserId,ItemId` hold either lists (one row per user, items separated by
-blanks, in the order of time) or one item each (then users may repeat); `load` decides, when all
+Rows under the header `UserId,ItemId` have either lists (one row per user, items separated by
+blanks, in the order of time) or one item each (then users may repeat); `load` decides that once all
 rows are known.
 """
 
@@ -30,7 +30,7 @@ from recsys.errors import InputError
 
 
 def read_table(source: Source, layout: Layout, rows: Rows) -> None:
-    """Append every row of `source` to `rows`, or raise an `InputError` that names the line."""
+    """Append every row of `source` to `rows`. Raises InputError, which names the line."""
     rows.begin_columns(layout.found, layout.names)
     if layout.disorder:
         rows.leave_out_order(layout.disorder)
@@ -55,7 +55,7 @@ def _read_blocks(source: Source, layout: Layout, rows: Rows) -> None:
 
 
 def _parse(block: Block, layout: Layout) -> Iterator[dict[str, pa.Array]]:
-    """The columns of a block by role, as strings; with `rest`, items as the text of their list."""
+    """The columns of a block by role, as strings; with `rest`, items are the text of a list."""
     if layout.separator == " ":
         yield from _parse_blanks(block, layout)
         return
@@ -123,20 +123,20 @@ def _add_batch(columns: dict[str, pa.Array], layout: Layout, rows: Rows, tall: b
 
 
 _LINE_BREAK, _BLANK = re.compile(r"[\r\n]"), re.compile(r"[ \t]")
-_BREAK_OUTSIDE = re.compile(r'^(?:[^"\r\n]|"[^"]*")*[\r\n]')  # of the quotes of a list's items
+_BREAK_OUTSIDE = re.compile(r'^(?:[^"\r\n]|"[^"]*")*[\r\n]')  # of quotes around a list's items
 
 
 def _breaks(layout: Layout, role: str) -> re.Pattern[str] | None:
-    """Where a cell may hold no line break: there, a quote was not closed; None: anywhere."""
+    """Matches a cell with a line break where a quote was not closed; None: any may be intended."""
     if role == "user" or layout.lists is None:
         return _LINE_BREAK
     return _BREAK_OUTSIDE if layout.lists.separator else None
 
 
 def _refuse(cells: pa.Array, role: str, quick: str, exact: re.Pattern[str], what: str) -> None:
-    """`BadCellError` if a cell, taken without the blanks around it, holds `exact`.
+    """Raise BadCellError if a cell, without the blanks around it, matches `exact`.
 
-    quick: the same for Arrow, which may also find it among the blanks around.
+    quick: a pattern for Arrow, which may also match among the blanks around. what: for the message.
     """
     for cell in cells.filter(pc.match_substring_regex(cells, quick)).to_pylist():
         if exact.search(cell.strip(BLANKS)):
@@ -144,7 +144,9 @@ def _refuse(cells: pa.Array, role: str, quick: str, exact: re.Pattern[str], what
 
 
 def split_lists(cells: pa.Array, syntax: ListSyntax) -> tuple[pa.Array, NDArray[np.int64]]:
-    """(the items of all lists, how many each has); `BadCellError` for what is not such a list."""
+    """(the items of all lists, how many each has). Raises BadCellError for a cell that is not such
+    a list.
+    """
     if (
         not syntax.blank
         or not pc.all(pc.string_is_ascii(cells)).as_py()  # Unicode has more blanks
@@ -168,20 +170,20 @@ def _split_at_blanks(lists: pa.Array) -> tuple[pa.Array, NDArray[np.int64]]:
     counts = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
     empty = pc.equal(trimmed, pa.scalar("", trimmed.type)).to_numpy(zero_copy_only=False)
     items = split.flatten()
-    if empty.any():  # the split of "" is one empty item
+    if empty.any():  # splitting "" gives one empty item
         items = items.filter(pc.not_equal(items, pa.scalar("", items.type)))
         counts[empty] = 0
     return items, counts
 
 
 def _blocks(source: Source, layout: Layout) -> Iterator[list[bytes]]:
-    """All lines below the header, empty ones too, many at a time."""
+    """All lines below the header, including empty ones, many at a time."""
     with layout.open(source) as stream:
         stream.read(layout.header_bytes)
         rest = b""
         while block := stream.read(1 << 20):
             text = (rest + block).replace(b"\r\n", b"\n")
-            held = text.endswith(b"\r")  # perhaps half of a line end
+            held = text.endswith(b"\r")  # it may be half of a line end
             lines = (text[:-1] if held else text).replace(b"\r", b"\n").split(b"\n")
             rest = lines.pop() + (b"\r" if held else b"")
             yield lines
@@ -189,7 +191,7 @@ def _blocks(source: Source, layout: Layout) -> Iterator[list[bytes]]:
 
 
 def _lines(source: Source, layout: Layout) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every line below the header, empty ones too."""
+    """(line number, text) of every line below the header, including empty ones."""
     number = layout.header_lines
     for lines in _blocks(source, layout):
         for raw in lines:
@@ -220,9 +222,9 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
         if len(cells) != layout.width:
             what = f"line {number} has {len(cells)} columns: expected {layout.width}"
             if layout.quoted and '\\"' in line:
-                what += '; a quote behind a backslash (\\") ends its cell, expected it doubled ("")'
+                what += '; a quote after a backslash (\\") ends its cell, expected it doubled ("")'
             elif f"\\{layout.separator}" in line:
-                what += "; a backslash keeps nothing together: expected quotes"
+                what += "; a backslash does not join cells: expected quotes"
             raise source.error(what)
         yield number, cells
 
@@ -230,7 +232,7 @@ def _cells(source: Source, layout: Layout) -> Iterator[tuple[int, list[str]]]:
 def _stray(source: Source, number: int, line: str) -> InputError:
     if '\\"' in line:
         return source.error(
-            f'line {number} has a quote behind a backslash (\\"): expected quotes inside a cell '
+            f'line {number} has a quote after a backslash (\\"): expected quotes inside a cell '
             'doubled (""), as Spark writes them with option("escape", "\\"") and pandas with '
             "doublequote=True"
         )
@@ -243,10 +245,10 @@ def _stray(source: Source, number: int, line: str) -> InputError:
 def read_plainly(
     source: Source, layout: Layout, *, rated: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of every row, checked one by one: finds errors, and is the slow twin in tests.
+    """(line, cells) of every row, checked one by one: to find errors, and for comparison in tests.
 
-    Users and items come without the blanks around them. rated: whether ratings are asked for.
-    Raises `InputError` with the line at the first row that cannot be used.
+    Users and items are without the blanks around them. rated: whether ratings are needed. Raises
+    InputError with the line of the first row that cannot be used.
     """
     worded: bool | None = None
     own = [layout.names[layout.columns[role]] for role in NEEDED]
@@ -266,7 +268,7 @@ def read_plainly(
         if names_columns(user, item, own):
             raise source.error(
                 f"line {number} repeats the header: were files put together? "
-                "Expected it in line 1 only"
+                "Expected it only in line 1"
             )
         if layout.lists is not None:
             listed = items_of(item, layout.lists)
@@ -288,7 +290,7 @@ def read_plainly(
 
 
 def one_item_option(layout: Layout) -> str:
-    """The option that says that a cell holds one item."""
+    """The option which says that a cell is one item."""
     user, item = (layout.names[layout.columns[role]] for role in NEEDED)
     return columns_option(user, item)
 
@@ -301,14 +303,14 @@ def _bad(source: Source, layout: Layout, line: int, role: str, what: str) -> Inp
 def find_error(
     source: Source, layout: Layout, error: Exception, *, rated: bool = False
 ) -> InputError:
-    """The first error of the file with its line, found by reading it plainly."""
+    """The first error of the file, with its line, found by reading it row by row; or `error`."""
     return first_error(source, layout, rated=rated) or source.error(
         f"cannot be read as a table: {' '.join(str(error).split())[:200]}"
     )
 
 
 def first_error(source: Source, layout: Layout, *, rated: bool = False) -> InputError | None:
-    """The first error of the file with its line; None if no single row has one."""
+    """The first error of the file, with its line; None if no single row is wrong."""
     try:
         for _ in read_plainly(source, layout, rated=rated):
             pass
@@ -318,7 +320,7 @@ def first_error(source: Source, layout: Layout, *, rated: bool = False) -> Input
 
 
 def find_cell(source: Source, layout: Layout, role: str, id: str, what: str) -> InputError | None:
-    """The first row in which `role` is `id`, as the error `what`; None if there is none."""
+    """The error `what` for the first row in which `role` is `id`; None if there is none."""
     for number, cells in read_plainly(source, layout):
         cell: str | list[str] = cells[layout.columns[role]]
         if isinstance(cell, str) and layout.lists is not None and role == "item":
@@ -329,7 +331,9 @@ def find_cell(source: Source, layout: Layout, role: str, id: str, what: str) -> 
 
 
 def find_doubtful_list(source: Source, layout: Layout) -> InputError | None:
-    """The first row of several words that a header other than UserId,ItemId leaves in doubt."""
+    """The error for the first item with several words, which may be a list: the header is not
+    UserId,ItemId; None if there is none.
+    """
     for number, cells in read_plainly(source, layout):
         item = cells[layout.columns["item"]]
         words = item.split()
@@ -344,6 +348,6 @@ def find_doubtful_list(source: Source, layout: Layout) -> InputError | None:
 
 
 def line_of_row(source: Source, layout: Layout, row: int) -> int | None:
-    """The line of the row at this position, from 0, below the header."""
+    """The line of the row at this position below the header, from 0."""
     found = next(itertools.islice(read_plainly(source, layout), row, None), None)
     return None if found is None else found[0]

@@ -1,18 +1,18 @@
 """Times of any number of files, compared as points in time, or not at all.
 
-A file writes its times in one of these ways; a column that fits none has no order, with a reason.
+A file has times in one of these forms; a column in no such form has no order, with a reason.
 
 | written as | read as |
 |---|---|
-| parquet timestamps and dates of any unit | the instants they are |
-| text with a date | one way of writing for the whole column (`dates.py`) |
+| parquet timestamps and dates of any unit | their instants |
+| text with a date | dates in one form for the whole column (`dates.py`) |
 | numbers such as 20231114 or 20231114221320 | the date and time their digits spell (`digits.py`) |
 | Windows FILETIME, .NET ticks of 2000 to 2035 | 100 ns since 1601 or the year 1 |
-| numbers the size of 1973 to 2100 | seconds, milliseconds, micro- or nanoseconds since 1970 |
+| numbers with sizes of times in 1973 to 2100 | seconds, milli-, micro- or nanoseconds since 1970 |
 | other numbers | order numbers, comparable only with order numbers of the same size |
 
-A zone counts where it is written; a time without one is taken as UTC. Nothing is raised while files
-are read: a search that needs no order is not stopped by a time column.
+A zone counts if it is written; a time without one is taken as UTC. Nothing is raised while files
+are read, so that a time column does not stop a search that needs no order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from recsys.data.stream import shown
 
 UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _LEAST, _MOST = 1e8, 4.2e9  # seconds since 1970: 1973-03-03 and 2103-02-03
-_NAT = -(2**63)  # what pandas makes of a missing time
+_NAT = -(2**63)  # pandas' value for a missing time
 _PLACEHOLDERS = {
     0: "1970-01-01 00:00:00 (0)",
     -1: "1969-12-31 23:59:59 (-1)",
@@ -43,11 +43,12 @@ _PLACEHOLDERS = {
     -2_209_161_600: "1899-12-30 00:00:00",
     -62_135_596_800: "0001-01-01 00:00:00",
 }
-_NO_TIME = (0, -1)  # what stands for a missing one among numbers that spell dates
+_NO_TIME = (0, -1)  # values for a missing time among numbers that spell dates
 _ROUNDED = r"^-?\d(\.\d{1,5})?[eE]\+(09|1\d)$"
 _FAR = 10**8  # seconds: three years
-_YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: "never", not a time
-# name: seconds from its year 0 to 1970; as nanoseconds since 1970, they would lie in 1974 and 1990
+_YEAR_9999 = (253_370_764_800, 253_402_300_800)  # in seconds: it means "never"
+# by name, the seconds from its start to 1970; as nanoseconds since 1970, they would be in 1974 and
+# 1990
 _TICKS = {
     "Windows FILETIME (100 ns since 1601)": 11_644_473_600,
     ".NET ticks (100 ns since the year 1)": 62_135_596_800,
@@ -59,10 +60,10 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 @dataclass(frozen=True, eq=False)
 class Times:
-    """What `TimeColumn.finish` found: `keys` to sort by (int64 or float64), or a `problem`.
+    """What `TimeColumn.finish` found. keys: to sort by, int64 or float64; or a `problem`.
 
-    seconds: the points in time since 1970, int64, and span: the first and the last of them; None
-    for order numbers.
+    seconds: the points in time since 1970, int64. span: the first and the last of them. Both are
+    None for order numbers.
     """
 
     keys: NDArray | None
@@ -79,27 +80,27 @@ class _File:
     numbers: list[NDArray] = field(default_factory=list)
     instants: list[Instants] = field(default_factory=list)
     dates: DateColumn = field(default_factory=DateColumn)
-    zones: set[bool] = field(default_factory=set)  # whether times have one
+    zones: set[bool] = field(default_factory=set)  # whether times have a zone: both if some do
     notes: list[str] = field(default_factory=list)
     problem: tuple[int | None, str] | None = None
 
 
 class TimeColumn:
-    """Times of any number of files, each in batches."""
+    """The times of any number of files, each in batches."""
 
     def __init__(self) -> None:
         self._files: list[_File] = []
 
     def begin(self, label: str) -> None:
-        """The next batches come from this file."""
+        """The next batches are from the file that messages call `label`."""
         self._files.append(_File(label))
 
     def drop(self) -> None:
-        """Forget the file begun last: it has no rows."""
+        """Forget the file that began last, since it has no rows."""
         self._files.pop()
 
     def add(self, times: pa.Array, rows: NDArray[np.int64]) -> None:
-        """Append a batch of any type; `rows`: where in the file each one is, from 0."""
+        """Append a batch of any type. rows: the place of each time in the file, from 0."""
         own = self._files[-1]
         if not len(times) or own.problem is not None:
             return
@@ -109,14 +110,16 @@ class TimeColumn:
             self.leave_out(None if error.at is None else int(rows[error.at]), error.what)
 
     def leave_out(self, row: int | None, what: str) -> None:
-        """Do without the times of the file begun last, for what is wrong with this row of it."""
+        """Do without the times of the file that began last, because of `what` is wrong with a row
+        of it, if that is known.
+        """
         own = self._files[-1]
         if own.problem is None:
             own.problem = (row, what)
             own.numbers, own.instants, own.dates = [], [], DateColumn()
 
     def finish(self, files: int | None = None) -> Times:
-        """The keys of the first `files` files (all: None), in the order of addition."""
+        """The times of the first `files` files (None: all), in the order of addition."""
         taken, self._files = self._files[:files], []
         for n, own in enumerate(taken):
             if own.problem is None and own.kind == "number":
@@ -125,7 +128,7 @@ class TimeColumn:
                 return Times(None, ColumnProblem(n, *own.problem))
         agree([own.dates for own in taken if own.kind == "date"])
         found: dict[int, _Reading | ColumnProblem] = {}
-        # Numbers last: what the dates of other files are tells how they can be read.
+        # Numbers last: the dates of other files show how numbers can be read.
         for n in sorted(range(len(taken)), key=lambda n: taken[n].kind == "number"):
             if taken[n].kind:
                 dated = [known for known in found.values() if isinstance(known, Instants)]
@@ -143,7 +146,7 @@ class TimeColumn:
 
 
 class _CellError(Exception):
-    """`at`: position in the batch (or file), or None where the whole column is meant."""
+    """A time that cannot be used. at: its place in the batch (or file); None: the whole column."""
 
     def __init__(self, at: int | None, what: str) -> None:
         super().__init__(at, what)
@@ -211,12 +214,12 @@ def _add_texts(own: _File, texts: pa.Array) -> None:
         raise _CellError(None, "is not UTF-8 in some rows") from None
     texts = pc.utf8_trim_whitespace(texts)
     if own.kind != "date" and _is_number(texts[0].as_py()):
-        numbers = numbers_of(texts)  # to fail here costs more than all the rest
+        numbers = numbers_of(texts)  # a failure here costs more than everything else
         if numbers is not None:
             _finite(numbers)
             _check_rounded(texts)
             _enter(own, "number", 0)
-            with suppress(pa.ArrowInvalid):  # exact, where a float would round nanoseconds
+            with suppress(pa.ArrowInvalid):  # exact, whereas a float would round nanoseconds
                 numbers = pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False)
             own.numbers.append(numbers)
             return
@@ -237,9 +240,9 @@ def _add_texts(own: _File, texts: pa.Array) -> None:
 
 
 def _check_rounded(texts: pa.Array) -> None:
-    """`_CellError` for numbers as Excel shows long ones, 1.70E+12: their order is lost.
+    """Raise _CellError for long numbers as Excel shows them, 1.70E+12: their order is lost.
 
-    One among many in full can be a round number that R wrote so.
+    A single one among many in full can be a round number, which R writes like that.
     """
     short = pc.match_substring_regex(texts, _ROUNDED)
     if pc.any(short).as_py() and pc.mean(short).as_py() > 0.1:
@@ -254,12 +257,12 @@ def _is_number(text: str) -> bool:
     return numbers is not None and bool(np.isfinite(numbers).all())
 
 
-# what a file's times turned out to be: points in time, or numbers of an unknown unit of this size
+# the times of a file: points in time, or numbers of an unknown unit, with their size
 _Reading = Instants | tuple[NDArray, int]
 
 
 def _spell(own: _File) -> None:
-    """Numbers whose digits are dates become these, or a problem."""
+    """Turn numbers whose digits are dates into dates, or into a problem."""
     numbers = np.concatenate(own.numbers)
     own.numbers = [numbers]
     odd = np.isin(numbers, _NO_TIME)
@@ -282,7 +285,7 @@ def _spell(own: _File) -> None:
 
 
 def _read(own: _File, dated: Sequence[Instants]) -> _Reading:
-    """The times of a file. dated: those of the files beside it that are known."""
+    """The times of a file. dated: the known times of the other files."""
     if own.kind == "instant":
         return concatenate(own.instants)
     if own.kind == "date":
@@ -299,8 +302,8 @@ def _read(own: _File, dated: Sequence[Instants]) -> _Reading:
 
 
 def _ticks(own: _File, numbers: NDArray, dated: Sequence[Instants]) -> Instants | None:
-    """Counts of 100 ns since another year than 1970, which no nanoseconds of today are: unless the
-    files beside it have times of those years.
+    """The times of numbers that count 100 ns since a year other than 1970; None if they do not, or
+    if other files have times before 2000, since as nanoseconds since 1970 they would be as old.
     """
     if any(known.seconds.min(initial=_TICKED[0]) < _TICKED[0] for known in dated):
         return None
@@ -315,13 +318,13 @@ def _ticks(own: _File, numbers: NDArray, dated: Sequence[Instants]) -> Instants 
 
 
 def _sized(own: _File, numbers: NDArray) -> _Reading:
-    """Numbers by their size: what unit they are in, if they can be times of 1973 to 2103."""
+    """Numbers by their size: their unit, if they can be times of 1973 to 2103."""
     if numbers.dtype == np.int64 and (numbers == _NAT).any():
         raise _CellError(None, "is missing in some rows (NaT, written as -9223372036854775808)")
     size = np.abs(numbers.astype(np.float64))
     units = list(UNITS)
     largest = size.max(initial=0.0)
-    for scale in UNITS.values():  # a year 9999 says "never": it does not tell the unit
+    for scale in UNITS.values():  # a year 9999 means "never" and does not show the unit
         never = (numbers >= _YEAR_9999[0] * scale) & (numbers < _YEAR_9999[1] * scale)
         rest = size[~never].max(initial=0.0)
         if never.any() and _LEAST * scale <= rest <= _MOST * scale:
@@ -346,7 +349,7 @@ def _sized(own: _File, numbers: NDArray) -> _Reading:
 
 
 def _unusual(largest: float, numbers: NDArray, unit: str) -> list[str]:
-    """A line where no time lies where those of interactions do: are they in this unit?"""
+    """A note if no time is in the usual years of interactions: the unit may be wrong."""
     low, high = (moment * UNITS[unit] for moment in _USUAL)
     if largest < low:
         where = "before 1995"
@@ -356,7 +359,7 @@ def _unusual(largest: float, numbers: NDArray, unit: str) -> list[str]:
         return []
     return [
         f"times such as {numbers[0]} are read as {unit} since 1970, which puts all of them "
-        f"{where}: if they are none, their order counts, but not their dates (split.order=time)"
+        f"{where}: if that is wrong, use only their order and not their dates (split.order=time)"
     ]
 
 
@@ -402,17 +405,16 @@ def _constant(keys: NDArray) -> tuple[str, ...]:
 
 
 def _placeholders(seconds: NDArray[np.int64]) -> tuple[str, ...]:
-    """A line for each moment that may stand for a missing time: it lies years from all others.
-
-    It is one that programs write where they know none, or the first or last moment, in more than
+    """A note for each moment that may mean a missing time: it is years away from all others, and
+    either one that programs write for a missing time, or the first or last moment, in more than
     one row.
     """
     if not len(seconds) or np.bincount((seconds - seconds.min()) // (_FAR // 2)).all():
-        return ()  # no gap is as long: the usual case, without the cost of sorting
+        return ()  # no gap can be that long: the usual case, without the cost of sorting
     moments, counts = np.unique(seconds, return_counts=True)
     usual = np.isin(moments, list(_PLACEHOLDERS))
     never = moments >= _YEAR_9999[0]
-    while True:  # the outermost first: behind one there may be another
+    while True:  # the outermost first: there may be another one further in
         others = moments[~(usual | never)]
         if len(others) < 3:  # of two moments, neither is the odd one
             break

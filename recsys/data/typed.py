@@ -16,10 +16,11 @@ from recsys.data.rows import Rows
 
 
 def add_batch(cells: Mapping[str, pa.Array], rows: Rows) -> None:
-    """Append a batch of columns by role to `rows`; `BadCellError` for what cannot be used.
+    """Append a batch of columns, by role, to `rows`. Raises BadCellError for a cell that cannot be
+    used.
 
-    Where the items of a row are a list, its ratings and times may be lists of the same length. A
-    column of others is left out where nothing asks for it.
+    If the items of a row are a list, its ratings and times may be lists of the same length. If they
+    are lists of another length, their column is left out, unless it is needed.
     """
     cells = {role: _readable(role, values) for role, values in cells.items()}
     if not _is_list(cells["item"].type):
@@ -52,7 +53,7 @@ def add_batch(cells: Mapping[str, pa.Array], rows: Rows) -> None:
 
 
 def _readable(role: str, values: pa.Array) -> pa.Array:
-    """`values`, text in plain strings; ids as they are, and bytes that are no text."""
+    """`values` with text as plain strings; ids, and bytes that are not text, as they are."""
     if role in NEEDED:
         return values
     with suppress(pa.ArrowInvalid):
@@ -61,9 +62,10 @@ def _readable(role: str, values: pa.Array) -> pa.Array:
 
 
 def _misfit(lists: pa.Array, counts: NDArray[np.int64]) -> tuple[int, str] | None:
-    """The first of `lists` with another length than `counts` says, and what is wrong with it.
+    """The place of the first of `lists` with another length than in `counts`, and what is wrong
+    with it; None if there is none.
 
-    A missing list is as good as an empty one.
+    A missing list counts as an empty one.
     """
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     bad = lengths != counts
@@ -76,7 +78,8 @@ def _misfit(lists: pa.Array, counts: NDArray[np.int64]) -> tuple[int, str] | Non
 
 
 def _leave_out(role: str, at: int, what: str, rows: Rows) -> None:
-    """Do without a column where that is possible, for what is wrong with row `at` of the batch.
+    """Do without a column because of `what` is wrong with row `at` of the batch; if it is needed,
+    raise BadCellError.
 
     Without ratings every item is a positive, and without times there is no order.
     """
@@ -121,7 +124,7 @@ def _decoded(role: str, values: pa.Array) -> pa.Array:
         except pa.ArrowInvalid:
             continue
         return whole if exact == pa.int64() else pc.cast(whole, pa.string())
-    return pc.cast(values, pa.float64(), safe=False)  # which are no ids: the first one is found
+    return pc.cast(values, pa.float64(), safe=False)  # not ids: an error will name the first
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -136,8 +139,8 @@ def _ids(role: str, values: pa.Array) -> pa.Array:
     if pa.types.is_integer(values.type):
         return pc.cast(values, pa.int64())
     if pa.types.is_floating(values.type):
-        return values  # whole numbers are as good as integers
+        return values  # whole numbers count as integers
     if _is_text(values.type):
-        values.validate(full=True)  # that it is UTF-8
+        values.validate(full=True)  # raises if it is not UTF-8
         return pc.cast(values, pa.string())
     raise BadCellError(role, None, f"has type {values.type}: expected integers or strings")

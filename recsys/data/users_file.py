@@ -1,4 +1,4 @@
-"""Files that say whom a submission is for: a test file with users only, a sample submission."""
+"""Files with the users of a submission: a test file with only users, or a sample submission."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _BARE = re.compile(rf"\s*{WHOLE}\s*[\r\n]".encode())
 def read_users(
     source: Source, columns: Mapping[str, str] | None, *, items_too: bool = False
 ) -> list[str] | None:
-    """The user ids of a file in its order, as text; None if it is no such file.
+    """The user ids of a file, in its order, as text; None if it is not such a file.
 
-    It must have a header with one user column, and no item column, or one that is empty in every
-    row, unless `items_too`; or no header and one integer per line. Empty ids and repeated ones are
-    left to the caller. `InputError` for a file that is damaged.
+    It must have a header with one user column, and no item column or one that is empty in every row
+    (items_too: it may have items); or no header and one integer per line. The result may have empty
+    and repeated ids. columns: as for `load`. Raises InputError for a damaged file.
     """
     kind = kind_of(source)
     if kind == "zip":
@@ -35,7 +35,9 @@ def read_users(
 
 
 def _columns(names: list[str], columns: Mapping[str, str] | None) -> tuple[int, int | None] | None:
-    """Where users and items are; None without one user column, or with two for items."""
+    """The places of users and items; None unless there is one user column and at most one for
+    items.
+    """
     clean = [name.strip().removesuffix(":token") for name in names]
     found = {}
     for role in ("user", "item"):
@@ -91,7 +93,7 @@ def _of_text(
 
 
 def _bare(head: bytes, stream: TextStream) -> list[str] | None:
-    """The users of a file without a header, one integer a line."""
+    """The users of a file without a header, one integer per line; None for any other file."""
     if not _BARE.match(head):
         return None
     text = (head + stream.read()).decode("utf-8", errors="replace")
@@ -100,18 +102,18 @@ def _bare(head: bytes, stream: TextStream) -> list[str] | None:
 
 
 def cell_at(row: list[str], at: int | None) -> str:
-    """The trimmed cell in column `at`; "" where the row is too short, or `at` is None."""
+    """The trimmed cell in column `at`; "" if the row is too short, or `at` is None."""
     return "" if at is None or at >= len(row) else row[at].strip()
 
 
 def _filled(lines: list[str], separator: str, at: int) -> bool:
-    """Whether the first rows have something in this column: most tables are told apart here."""
+    """Whether the first rows have anything in this column, which is enough to know most tables."""
     return any(cell_at(unquoted(line, separator, iter(())) or [], at) for line in lines)
 
 
 def filled_rows(source: Source, text: str, separator: str) -> Iterator[list[str]]:
-    """The rows that are not empty; not by `csv`, which limits the length of a cell. InputError for
-    a stray quote.
+    """The rows that are not empty; not read by `csv`, which limits the length of a cell. Raises
+    InputError for a stray quote.
     """
     lines = iter(lines_of(text))
     for line in lines:

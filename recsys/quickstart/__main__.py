@@ -10,6 +10,6 @@ if __name__ == "__main__":
     if (gone := folder_gone()) is not None:
         sys.stderr.write(f"error: {gone}\n")
         leave(2)
-    from recsys.quickstart.main import main  # torch, which ends without a word from there
+    from recsys.quickstart.main import main  # imports torch, which would end silently
 
     leave(main())

@@ -1,6 +1,6 @@
 """The quick start, from its command line to the checked submission.
 
-Unlike the report's, the submission comes from a model trained on everything, validation items
+Unlike in the report, the submission comes from a model trained on all data, validation items
 included, for the number of epochs that was best.
 """
 
@@ -36,15 +36,17 @@ from recsys.safe_files import replacing, would_change
 from recsys.split import Split, make_split
 from recsys.submission import submit
 
-_OWN = Path(__file__).resolve().parents[1] / "config"  # of an installation
+_OWN = Path(__file__).resolve().parents[1] / "config"  # in an installation
 CONFIG = _OWN if _OWN.is_dir() else _OWN.parent.parent / "config"
 DEFAULT_INPUT = "train.csv"
 RESULTS = ("submission.csv", "training.png", "best.pt")
-SEARCH = "journal.jsonl"  # in the folder of a search's run
+SEARCH = "journal.jsonl"  # a file in the folder of a search's run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the quick start; the exit code: 0 done, 2 wrong usage or input, 1 failed, 130 Ctrl-C."""
+    """Run the quick start; returns the exit code: 0 done, 1 failed, 2 wrong usage or input, 130
+    Ctrl-C.
+    """
     options = parser().parse_args(argv)
     try:
         run(options.output, options.input, options.bce, options.config, options.engine)
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of `run.sh`: the report's options, and a few of our own."""
+    """The command line of `run.sh`: the report's options, and a few more."""
     result = argparse.ArgumentParser(
         prog="run.sh",
         description="Train one recommender and write submission.csv.",
@@ -74,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         dest="input",
         metavar="FILE",
         default=None,
-        help="interactions: a file or a named set such as ml-100k (default: train.csv)",
+        help="interactions: a file, or a named data set such as ml-100k (default: train.csv)",
     )
     add("--config", metavar="DIR", default=CONFIG, type=Path, help="folder of the three YAML files")
     add("--engine", choices=("auto", "numba", "torch"), default="auto", help="training engine")
@@ -82,7 +84,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: EngineName) -> None:
-    """Everything from the settings to the checked submission; errors as in `main`."""
+    """Everything from the settings to the checked submission. Raises UserError, DivergedError and
+    OSError.
+
+    output: the folder of results. source: the data, None for train.csv. bce: with BCE loss.
+    config_dir: has the YAML files.
+    """
     data_settings = read_settings(config_dir / "data.yaml", DataSettings)
     path = config_dir / ("train_bce.yaml" if bce else "train_bpr.yaml")
     settings: BceSettings = read_settings(path, BceSettings if bce else BprSettings)
@@ -104,7 +111,7 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
     if config.leaky:
         say(
             "negatives_exclude is all: validation items are never drawn as negatives, so the "
-            "LEAKY validation mAP below is too high and tells nothing about unseen items"
+            "LEAKY validation mAP below is too high and says nothing about unseen items"
         )
     metric = f"map@{settings.top_k}"
     rng = np.random.default_rng(data_settings.seed)
@@ -132,9 +139,9 @@ def run(output: Path, source: str | None, bce: bool, config_dir: Path, engine: E
 
 
 def read_input(source: str | None) -> Dataset:
-    """The interactions of a file or a named set; the report's train.csv where none is named.
+    """The interactions in a file or a named data set; in the report's train.csv if none is given.
 
-    Raises InputError where there is no such file, or it can't be used.
+    Raises InputError if there is no such file, or it can't be used.
     """
     if source is None:
         if not Path(DEFAULT_INPUT).is_file():
@@ -147,7 +154,7 @@ def read_input(source: str | None) -> Dataset:
 
 
 def check_results(output: Path, source: str) -> None:
-    """InputError where a result would change what is read, or a file of a search."""
+    """Raise InputError if a result would replace a file that is read, or one of a search."""
     for name in RESULTS:
         if source not in SETS and would_change(output / name, Path(source).expanduser()):
             raise InputError(f"-o {output}: {name} would change {source}: expected another folder")
@@ -156,7 +163,7 @@ def check_results(output: Path, source: str) -> None:
 
 
 def make_folder(output: Path) -> None:
-    """The output folder, made where missing; InputError where nothing can be written to it."""
+    """Make the output folder if it is missing. Raises InputError if it can't be written to."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -175,7 +182,11 @@ def search_epochs(
     device: str,
     engine: EngineName,
 ) -> list[EpochReport]:
-    """Train with validation and early stop; the best weights so far are always in best.pt."""
+    """Train with validation and early stopping; the best weights so far are always in best.pt.
+
+    metric: decides. time_limit: seconds of training. output: the folder of best.pt. Returns the
+    reports of all epochs.
+    """
     model = new_model(split.train.n_users, split.train.n_items, config, rng)
     history = []
     say(f"{'epoch':>5} {'loss':>8} {metric:>8} {'best':>8} {'seconds':>8}")
@@ -219,12 +230,14 @@ def refit(
 
 
 def new_model(n_users: int, n_items: int, config: TrainConfig, rng: np.random.Generator) -> LFM:
-    """Weights drawn from `rng`, with the config's number of factors and spread."""
+    """A model with weights drawn from `rng`, with the config's number of factors and spread."""
     return LFM(n_users, n_items, config.latent_factors, rng=rng, init_std=config.init_std)
 
 
 def save_weights(model: LFM, path: Path) -> None:
-    """The state_dict, on the CPU, loadable with `weights_only=True`; replaced atomically."""
+    """Write the state_dict, on the CPU, loadable with `weights_only=True`; replaces the file
+    atomically.
+    """
     weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
         torch.save(weights, file)
@@ -255,7 +268,7 @@ def plot_history(history: Sequence[EpochReport], metric: str, path: Path, leaky:
 
 
 def say(line: str) -> None:
-    """A line on stdout at once, even into a pipe."""
+    """Print a line on stdout at once, even into a pipe."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

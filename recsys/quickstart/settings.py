@@ -36,7 +36,7 @@ class DataSettings(_Settings):
     seed: int = Field(42, ge=0)
 
     def plan(self) -> SplitPlan:
-        """Validation as the file says, no test."""
+        """The split: validation as in the file, without a test."""
         by_ratio = self.split_mode == "ratio"
         valid = HoldOut(self.split_mode, self.val_ratio if by_ratio else self.val_n)
         return SplitPlan(order="random", test=None, valid=valid)
@@ -55,7 +55,9 @@ class BceSettings(_Settings):
 
 
 class BprSettings(BceSettings):
-    """config/train_bpr.yaml; N = 0 means no hard negatives but `neg_mode` of data.yaml."""
+    """config/train_bpr.yaml; with 0 candidates, negatives are not hard but by `neg_mode` of
+    data.yaml.
+    """
 
     margin: float = 0.0
     num_candidate_neg_samples: int = Field(0, ge=0)
@@ -67,7 +69,7 @@ AnySettings = TypeVar("AnySettings", bound=_Settings)
 
 
 def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
-    """The settings in a YAML file; ConfigError with file and key otherwise."""
+    """The settings in a YAML file. Raises ConfigError, which names file and key."""
     plain = load_yaml(path)
     if not isinstance(plain, dict):
         raise ConfigError(f"{path}: expected lines of the form key: value")
@@ -84,8 +86,8 @@ def read_settings(path: Path, kind: type[AnySettings]) -> AnySettings:
 def train_config(data: DataSettings, train: BceSettings, path: Path) -> TrainConfig:
     """The training that the two files describe, with the report's fixed choices.
 
-    Adam, factors ~ N(0, 0.01^2), uniform negatives drawn once, hard ones again for every batch.
-    `path` names the training file in errors.
+    These are Adam, factors ~ N(0, 0.01^2), uniform negatives drawn once, and hard ones drawn again
+    for every batch. path: the training file, for errors.
     """
     flat: dict[str, Any] = {
         "optimizer": "adam",
@@ -113,7 +115,9 @@ def train_config(data: DataSettings, train: BceSettings, path: Path) -> TrainCon
 
 
 def torch_device(device: str, path: Path) -> str:
-    """torch's name of the device; ConfigError where there is no GPU."""
+    """torch's name of the device. path: the training file, for errors. Raises ConfigError for gpu
+    if there is none.
+    """
     if device == "cpu":
         return "cpu"
     if not torch.cuda.is_available():

@@ -139,8 +139,8 @@ class Cluster:
         from ray._raylet import Config  # type: ignore[attr-defined]
 
         Config.initialize("")  # if Ray was imported before, it has read an older environment
-        # Workers on other machines have a Python of their own, and get the code from here. Those of
-        # a Ray started here run this Python, whose name Ray passes to a shell.
+        # Workers on other machines have a Python of their own, and get the code from here. Workers
+        # of a Ray started here run this Python, whose name Ray passes to a shell.
         worker = self._environment.worker
         if self.address:
             sent = shipped(worker)

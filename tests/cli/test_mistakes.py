@@ -205,5 +205,5 @@ def test_a_folder_that_is_gone(tmp_path, args):
         timeout=60,
     )
     assert done.returncode == 2
-    assert "the present folder is gone" in done.stderr
+    assert "the current folder was deleted" in done.stderr
     assert done.stderr.count("\n") == 1

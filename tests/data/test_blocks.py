@@ -114,18 +114,18 @@ def test_parquet_is_given_a_file_of_arrows_own(write, packed, monkeypatch):
 def test_quotes_behind_a_backslash_are_refused(write, cell, row):
     text = "user,item,text\nann,x,1\n" + row.format(cell) + "bob,cap,1\n"
     message = refusal(write("x.csv", text))
-    assert 'line 3 has a quote behind a backslash (\\"): expected quotes inside' in message
+    assert 'line 3 has a quote after a backslash (\\"): expected quotes inside' in message
     assert 'option("escape", "\\"")' in message
 
 
 def test_a_separator_behind_such_a_quote(write):
     message = refusal(write("x.csv", 'user,item\nann,"a \\", b"\n'))
-    assert "line 2 has 3 columns: expected 2; a quote behind a backslash" in message
+    assert "line 2 has 3 columns: expected 2; a quote after a backslash" in message
 
 
 def test_a_separator_behind_a_backslash_is_no_part_of_its_cell(write):
     message = refusal(write("x.csv", "user,item\nu,a\\,b\n"))
-    assert "line 2 has 3 columns: expected 2; a backslash keeps nothing together" in message
+    assert "line 2 has 3 columns: expected 2; a backslash does not join cells" in message
 
 
 def test_a_backslash_may_end_a_cell_or_stand_in_a_plain_one(write):

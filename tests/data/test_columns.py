@@ -65,15 +65,15 @@ def test_columns_without_a_role_are_named(write):
 
 def test_explicit_negatives_among_ratings(write):
     data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,1\n1,7,1\n"))
-    assert "1 of them are rated 0 or less (--min-rating 1 leaves such out)" in notes(data)
+    assert "1 of them are rated 0 or less (--min-rating 1 leaves these out)" in notes(data)
     data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,0.5\n1,7,5\n"))
-    assert "(--min-rating 0.5 leaves such out)" in notes(data)
+    assert "(--min-rating 0.5 leaves these out)" in notes(data)
     data = load_path(write("x.csv", "user,item,rating\n1,5,0\n1,6,-1\n"))
     assert "2 of them are rated 0 or less" in notes(data)
     assert "--min-rating" not in notes(data)
     least = 0.12345678901  # as written, not rounded up, which would leave it out
     data = load_path(write("x.csv", f"user,item,rating\n1,5,0\n1,6,{least}\n"))
-    assert f"(--min-rating {least} leaves such out)" in notes(data)
+    assert f"(--min-rating {least} leaves these out)" in notes(data)
 
 
 def test_a_part_filtered_empty_has_its_own_highest_rating(write, tmp_path):
@@ -97,7 +97,7 @@ def test_two_columns_for_a_role_that_nobody_asks_for(write):
 )
 def test_ratings_in_words_for_yes_and_no(write, yes, no):
     path = write("x.csv", f"user,item,rating\n1,5,{yes}\n1,6,{no}\n2,6,{yes}\n")
-    assert "1 of them are rated 0 or less (--min-rating 1 leaves such out)" in notes(
+    assert "1 of them are rated 0 or less (--min-rating 1 leaves these out)" in notes(
         load_path(path)
     )
     assert pairs(load_path(path, min_rating=1)) == [(1, 5), (2, 6)]

@@ -445,15 +445,15 @@ def test_pieces_without_an_ending_and_folders_around_text(write, tmp_path):
     write("y/date=2024-01-01/part-0.csv", A)
     write("y/date=2024-01-02/part-0.csv", B)
     notes = load_path(tmp_path / "y").interactions.notes
-    assert "what the folders date=... say is used of parquet files only" in notes
+    assert "the folders date=... count as columns only for parquet files" in notes
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("| user | item |\n|---|:---|\n| 1 | 2 |\n", "line 2 is '|---|:---|': a table drawn"),
-        (" user | item \n------+------\n 1 | 2\n", "line 2 is '------+------': a table drawn"),
-        ("+---+---+\n| user | item |\n", "line 1 is '+---+---+': a table drawn"),
+        ("| user | item |\n|---|:---|\n| 1 | 2 |\n", "line 2 is '|---|:---|': a table formatted"),
+        (" user | item \n------+------\n 1 | 2\n", "line 2 is '------+------': a table formatted"),
+        ("+---+---+\n| user | item |\n", "line 1 is '+---+---+': a table formatted"),
         ("sep=;\nuser;item\n1;2\n", "line 1 is 'sep=;', which is for Excel: leave it out"),
     ],
 )
@@ -483,7 +483,7 @@ def test_a_sample_that_names_others_than_the_test_file(write, tmp_path):
     data = load_path(tmp_path / "d")
     assert data.receivers.names == ["1", "7"]
     assert (
-        "sample_submission.csv has other users than test.csv, which counts"
+        "sample_submission.csv has other users than test.csv: the latter is used"
         in data.interactions.notes
     )
 
@@ -630,7 +630,7 @@ def test_a_column_that_only_the_folders_of_csv_have(write, tmp_path):
         for user in (1, 2):
             write(f"x{n}/user_id={user}/part-0.csv", header + "\n5,1\n"[: 1 + 2 * n] + "\n")
         message = refusal(tmp_path / f"x{n}")
-        assert "what the folders user_id=... say is used of parquet files only" in message
+        assert "the folders user_id=... count as columns only for parquet files" in message
 
 
 def test_words_in_a_test_file_are_users_under_a_header(write, tmp_path):
@@ -670,7 +670,7 @@ def test_what_a_zip_should_be_unpacked_for(write):
 def test_addresses_are_no_paths(address):
     message = refusal(Path(address))
     assert message == (
-        f"'{address}' is an address, not a path: download it first, and give the path it has then"
+        f"'{address}' is an address, not a path: download it first, and give the path of the file"
     )
 
 

@@ -44,10 +44,10 @@ def parquet(**columns: list) -> bytes:
 
 def test_names_of_columns_in_rows_of_known_types(write):
     text = '{"user_id":"u","item_id":"i"}\n\n{"user_id":"user_id","item_id":"item_id"}\n'
-    assert "line 3 has the names of the columns for ids" in refusal(write("x.jsonl", text))
+    assert "line 3 has the names of the columns as ids" in refusal(write("x.jsonl", text))
     content = parquet(Kunde=["a", "Kunde"], Artikel=["b", "Artikel"])
     message = refusal(write("x.parquet", content), columns=KUNDE)
-    assert "row 2 has the names of the columns for ids" in message
+    assert "row 2 has the names of the columns as ids" in message
     content = parquet(
         user=pa.array(["a", "user"]).dictionary_encode(), item=pa.array([b"b", b"item"])
     )

@@ -68,8 +68,8 @@ def test_a_marker_that_can_be_a_name_is_pointed_out(write):
         write("x.csv", "user,country\nu1,NA\nu2,NA\nu3,DE\nu4,FR\n"), columns={"item": "country"}
     )
     assert any(
-        "'NA' counts as a item like others, with 50.0% of the rows" in note
-        or "'NA' counts as an item like others, with 50.0%" in note
+        "'NA' counts as a item like any other, with 50.0% of the rows" in note
+        or "'NA' counts as an item like any other, with 50.0%" in note
         for note in data.interactions.notes
     )
 
@@ -139,7 +139,7 @@ def test_a_word_for_nothing_is_refused_among_numbers_and_noted_among_words(write
     assert "is a missing value" in refusal(write("x.csv", text))
     data = read_users_of(write, ["ann", "bob", marker])
     assert data.interactions.notes == (
-        f"'{marker}' counts as a user like others, with 33.3% of the rows: leave these out of "
+        f"'{marker}' counts as a user like any other, with 33.3% of the rows: leave these out of "
         "the file if it means a missing value",
     )
 
@@ -159,7 +159,7 @@ def test_a_word_for_nothing_is_refused_among_numbers_and_noted_among_words(write
 def test_quotes_that_a_program_left_are_no_part_of_an_id(write, ids, first):
     lines = "".join(f'"{user}",1\n' for user in ids)
     message = refusal(write("x.csv", "user,item\n" + lines))
-    assert f"user {first} stands in quotes or a formula" in message
+    assert f"user {first} has quotes or a formula around it" in message
 
 
 def test_quotes_in_some_ids_are_letters(write):
@@ -175,8 +175,8 @@ def test_a_number_rounded_with_a_comma(write):
 def test_a_word_among_many_numbers_is_pointed_out(write):
     data = read_users_of(write, [*NUMBERS, "Total"])
     assert data.interactions.notes == (
-        "all user ids are numbers but for 'Total', with 4.8% of the rows: leave these out of the "
-        "file if they are no users",
+        "all user ids are numbers except 'Total', with 4.8% of the rows: leave these out of the "
+        "file if they are not users",
     )
     assert read_users_of(write, [*NUMBERS[:9], "Ann"]).interactions.notes == ()
     assert read_users_of(write, [*NUMBERS, "a1", "a2", "a3", "a4"]).interactions.notes == ()
@@ -185,7 +185,7 @@ def test_a_word_among_many_numbers_is_pointed_out(write):
 
 def test_minus_one_below_ids_that_are_not_negative(write):
     (note,) = read_users_of(write, ["-1", "0", "5"]).interactions.notes
-    assert note.startswith("'-1' counts as a user like others, with 33.3% of the rows")
+    assert note.startswith("'-1' counts as a user like any other, with 33.3% of the rows")
     assert read_users_of(write, ["-2", "-1", "5"]).interactions.notes == ()
     assert read_users_of(write, ["-1"]).interactions.notes == ()
 
@@ -249,7 +249,7 @@ def test_floats_that_could_be_the_rounding_of_others_are_no_ids(tmp_path, kind, 
     assert data.user_ids.tolist() == list(range(first, good + 1))
     message = refusal(file_of(range(first, good + 9)))
     assert "column user: user is" in message
-    assert "rounds greater ones to others: expected integers or text" in message
+    assert "larger ones get rounded: expected integers or text" in message
 
 
 def test_a_float_in_text_that_lost_digits_is_no_id(write):
@@ -318,7 +318,7 @@ NIL = "00000000-0000-0000-0000-000000000000"
 )
 def test_placeholders_among_words_get_a_line(write, marker):
     (note,) = read_users_of(write, ["ann", "bob", marker]).interactions.notes
-    assert "counts as a user like others, with 33.3% of the rows" in note
+    assert "counts as a user like any other, with 33.3% of the rows" in note
     assert "if it means a missing value" in note
 
 
@@ -352,6 +352,6 @@ def test_a_customer_zero_with_far_more_rows_than_others(write, others):
         return load_path(write("x.csv", f"{role},{other}\n{lines}")).interactions.notes
 
     (note,) = notes_of("user", 20)
-    assert note.startswith("user 0 counts as one like others, with ")
+    assert note.startswith("user 0 counts as a user like any other, with ")
     assert not notes_of("user", 19)
     assert not notes_of("item", 20)

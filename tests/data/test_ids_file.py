@@ -56,7 +56,7 @@ def test_what_is_in_doubt_is_refused(tmp_path: Path) -> None:
         ("user_id,customer\n1,2\n", "user", "2 columns of users"),
         ("a;b\n1;2\n", "user", "no column of users"),
         ('"open\n1\n', "item", "stray quote"),
-        ("item_id\nred\tshoes\n", "item", "row 2 has 2 cells: expected an id alone"),
+        ("item_id\nred\tshoes\n", "item", "row 2 has 2 cells: expected only an id"),
         ("user_id;age\n7;3\n8\n", "user", "row 3 has 1 cells: expected 2, as in the first"),
         ("item_id\n7\n#N/A\n", "item", "item 2 is '#N/A', a missing value"),
     ):

@@ -64,16 +64,16 @@ def test_words_in_printed_lists(write, header):
     ("cells", "words"),
     [
         (["[8, 36]", "9 10"], ["line 3", "not a list such as [8, 36, 54]"]),
-        (["8 36", "[9]"], ["line 3", "looks like a list with other marks"]),
+        (["8 36", "[9]"], ["line 3", "looks like a list with marks other"]),
         (["8,36", "9 10"], ["line 3", "not a list of numbers separated by commas"]),
         (["8,36", "9|10"], ["line 2"]),
         (["8, 36 54", "9"], ["line 2"]),
-        (["a,b", "c"], ["line 2", "looks like a list with other marks"]),
-        (["a|b", "c"], ["line 2", "looks like a list with other marks"]),
-        (["red shoes|hat", "c"], ["line 2", "looks like a list with other marks"]),
-        (["c", "i|0 0|j"], ["line 3", "looks like a list with other marks"]),
+        (["a,b", "c"], ["line 2", "looks like a list with marks other"]),
+        (["a|b", "c"], ["line 2", "looks like a list with marks other"]),
+        (["red shoes|hat", "c"], ["line 2", "looks like a list with marks other"]),
+        (["c", "i|0 0|j"], ["line 3", "looks like a list with marks other"]),
         (["[[1, 2], [3]]", "[4]"], ["line 2", "not a list such as"]),
-        (["[0 1 ... 8 9]", "[4]"], ["line 2", "numpy has cut short"]),
+        (["[0 1 ... 8 9]", "[4]"], ["line 2", "numpy has shortened"]),
         (["[8, nan]", "[4]"], ["line 2", "missing value"]),
         (["[8, 36", "[4]"], ["line 2", "not a list such as"]),
         (["{8: 1, 36: 2}", "{4: 1}"], ["line 2", "is a dict"]),
@@ -105,7 +105,7 @@ def test_an_array_of_postgresql_has_its_order(write):
 
 def test_items_with_a_value_behind_each_are_pointed_out(write):
     data = load_path(write("x.csv", "UserId,ItemId\n1,8:5 36:3\n2,9:1.5\n")).interactions
-    assert any("all item ids are like '36:3' and count as they stand" in n for n in data.notes)
+    assert any("all item ids are like '36:3' and are used as they are" in n for n in data.notes)
     data = load_path(write("x.csv", "UserId,ItemId\n1,8:5 36:3\n2,isbn:9\n")).interactions
     assert not data.notes
 
@@ -164,7 +164,10 @@ def test_lists_whose_times_fall_have_no_order(write, times):
     data = load_path(path)
     assert pairs(data) == [(1, 5), (1, 6), (2, 6)]
     assert not data.interactions.ordered
-    assert "x.csv: column time has times that fall within a list" in data.interactions.order_problem
+    assert (
+        "x.csv: column time has times that decrease within a list"
+        in data.interactions.order_problem
+    )
     assert data.interactions.order_problem in data.interactions.notes
     with pytest.raises(InputError, match="lists are read oldest first"):
         make_split(data, SplitPlan("latest", None, HoldOut("fixed", 1)), 0)
@@ -232,7 +235,7 @@ def test_items_of_a_printed_list(cell, items):
         ('["a", null]', "is not a list such as"),
         (r'"[\"\ud800\"]"', "is not a list such as"),
         ("[(1, 2), (3, 4)]", "is not a list such as"),
-        ("[object Object]", "has what JavaScript writes for an object"),
+        ("[object Object]", "has what JavaScript prints for an object"),
         ("{'red hat': 1, 'cap': 2}", "is a dict"),
         ('{"a":1}', "is a dict"),
     ],

@@ -121,9 +121,12 @@ def test_a_pair_among_many_numbers_is_no_reason_to_refuse(write):
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        (["[0, 0, 0, 8, 36]", "[0, 0, 54, 8, 9]"], "'0' stands at the beginning of 2 of 2"),
-        (["[8, 36, 0, 0]", "[9, 0, 0, 0]", "[7, 6, 5, 4]"], "'0' stands at the end of 2 of 3"),
-        (["['<pad>', '<pad>', 'a']", "['<pad>', '<pad>', 'b']"], "'<pad>' stands at the beginning"),
+        (["[0, 0, 0, 8, 36]", "[0, 0, 54, 8, 9]"], "'0' is repeated at the beginning of 2 of 2"),
+        (["[8, 36, 0, 0]", "[9, 0, 0, 0]", "[7, 6, 5, 4]"], "'0' is repeated at the end of 2 of 3"),
+        (
+            ["['<pad>', '<pad>', 'a']", "['<pad>', '<pad>', 'b']"],
+            "'<pad>' is repeated at the beginning",
+        ),
     ],
 )
 def test_what_fills_lists_up_gets_a_line(write, tmp_path, cells, said):

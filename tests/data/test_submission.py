@@ -326,8 +326,8 @@ def test_lists_of_a_submission_are_read(tmp_path, text, wanted):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('0,"""a"" | ""b"""\n', "other marks than blanks"),
-        ('0,"""a"" b""c"\n', "quotes that do not stand around whole items"),
+        ('0,"""a"" | ""b"""\n', "marks other than blanks"),
+        ('0,"""a"" b""c"\n', "quotes that are not around whole items"),
         ('0,"7 8\n9"\n', "line break"),
         ('0,"7 ""a"" 8\n9"\n', "line break"),
     ],

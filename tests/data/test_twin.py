@@ -80,7 +80,7 @@ OF_MANY_ROWS = (
     "no interactions",
     "missing",
     "is an error of Excel",
-    "stands in quotes",
+    "has quotes or a formula",
     "is a rounded number",
     "is a list of numbers with",
     "is a list as a program",

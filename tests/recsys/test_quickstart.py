@@ -202,7 +202,7 @@ def test_a_folder_that_is_gone(place: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the present folder is gone")
+    assert done.stderr.startswith("error: the current folder was deleted")
 
 
 def test_settings_in_a_pipe_are_not_waited_for(place: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,11 +1,11 @@
 """The formats of files: a table with one entry each, and the way from a file to its entry.
 
 A new format is one file here and one line in `FORMATS`; its row of the README's table is in its
-entry. Formats are told apart by content, strictly: a file that fits none, or could mean two
-things, is an error.
+entry. Formats are recognised by content, strictly: a file that fits none, or could have two
+meanings, is an error.
 
-`base` says what an entry is. `headed`, `numbers`, `movielens` and `recbole` are texts, `jsonl` and
-`parquet` have columns of known types.
+`base` defines an entry. `headed`, `numbers`, `movielens` and `recbole` are formats of text, `jsonl`
+and `parquet` have columns of known types.
 
 Others import: base.
 
@@ -59,7 +59,7 @@ FORMATS = (
 
 
 def find_format(head: Head) -> tuple[Format, Table]:
-    """The format of a file, and the file as a table of it; `InputError` where it fits none."""
+    """The format of a file, and the file as a table of it. Raises InputError if it fits none."""
     if head.kind == "zip":
         raise head.source.error(
             "is a zip inside a zip or folder: expected a table, unpack it and give what was in it"
@@ -72,19 +72,19 @@ def find_format(head: Head) -> tuple[Format, Table]:
 
 
 def _no_format(head: Head) -> UserError:
-    """The message for a file that fits no format."""
+    """The error for a file that fits no format."""
     error = _one_column(head) or no_header(head)
     if not head.source.constants or not isinstance(error, InputError):
         return error
     keys = ", ".join(f"{key}=..." for key, _ in head.source.constants)
     return InputError(
-        f"{error}; what the folders {keys} say is used of parquet files only: write it into the "
-        "rows, or the files as parquet"
+        f"{error}; the folders {keys} count as columns only for parquet files: write these values "
+        "into the rows, or the files as parquet"
     )
 
 
 def _one_column(head: Head) -> InputError | None:
-    """The message for a file of which each row has one cell; None for others."""
+    """The error for a file with one cell in each row; None for others."""
     line = head.rows[0].strip()
     if any(re.search(r"[,\t;|]| |:", row.strip()) for row in head.rows[:SAMPLE]):
         return None
@@ -96,7 +96,8 @@ def _one_column(head: Head) -> InputError | None:
 
 
 def header_in_rows(source: Source, columns: Mapping[str, str]) -> InputError | None:
-    """The first row of a file of known types that has the names of its columns for ids.
+    """The error for the first row of a file of known types that has the names of its columns as
+    ids; None if there is none.
 
     columns: their names by role.
     """
@@ -104,7 +105,7 @@ def header_in_rows(source: Source, columns: Mapping[str, str]) -> InputError | N
     for place, user, item in _typed_ids(source, columns):
         if isinstance(user, str) and isinstance(item, str) and names_columns(user, item, own):
             return source.error(
-                f"{place} has the names of the columns for ids: was a header read as a row? "
+                f"{place} has the names of the columns as ids: was a header read as a row? "
                 "Leave it out"
             )
     return None
@@ -113,7 +114,9 @@ def header_in_rows(source: Source, columns: Mapping[str, str]) -> InputError | N
 def id_in_rows(
     source: Source, columns: Mapping[str, str], role: str, id: str, what: str
 ) -> InputError | None:
-    """The first row of a file of known types in which `role` is `id`, as the error `what`."""
+    """The error `what` for the first row of a file of known types in which `role` is `id`; None if
+    there is none. columns: names by role.
+    """
     for place, *both in _typed_ids(source, columns):
         cell = both[NEEDED.index(role)]
         if id in [str(one).strip(BLANKS) for one in (cell if isinstance(cell, list) else [cell])]:
@@ -134,5 +137,5 @@ def _typed_ids(source: Source, columns: Mapping[str, str]) -> Iterator[tuple[str
 
 
 def format_rows() -> str:
-    """The rows of the README's table of formats, in Markdown: the most usual first."""
+    """The rows of the README's table of formats, in Markdown, with the most common first."""
     return "\n".join(f"| {format.holds} | {format.known_by} |" for format in reversed(FORMATS))

@@ -16,21 +16,21 @@ Columns = Layout | Mapping[str, str]
 
 
 class Table(Protocol):
-    """A file whose format is known. Both methods raise `InputError` for what can't be used."""
+    """A file whose format is known. Both methods raise InputError if it can't be used."""
 
     def check(self) -> None:
-        """See that it has users and items, from its first rows."""
+        """Check by its first rows that it has users and items."""
 
     def read(self, rows: Rows) -> Columns:
-        """Append every row to `rows`; returns which columns were taken."""
+        """Append every row to `rows`; returns the columns that were used."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One form in which a file can hold interactions.
+    """One form in which a file can have interactions.
 
-    holds, known_by: its row in the README's table. find: a file of this format, from its
-    beginning; None for one of another format; `InputError` for one that can't be used.
+    holds, known_by: its row in the README's table. find: gives the table from the beginning of a
+    file; None for another format; raises InputError for a file that can't be used.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Format:
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table in text, which its layout describes completely."""
+    """A table in text, completely described by its layout."""
 
     source: Source
     layout: Layout
 
     def check(self) -> None:
-        """Nothing is left to check: the layout says where users and items are."""
+        """Nothing has to be checked: the layout says where users and items are."""
 
     def read(self, rows: Rows) -> Layout:
         """Append every row to `rows`; returns the layout itself."""
@@ -59,7 +59,7 @@ class TextTable:
 def text_format(
     name: str, holds: str, known_by: str, layout_of: Callable[[Head], Layout | None]
 ) -> Format:
-    """The entry of a format that is a text table, from what gives its layout."""
+    """The entry of a format that is a text table. layout_of: gives a file's layout, or None."""
 
     def find(head: Head) -> TextTable | None:
         layout = layout_of(head)

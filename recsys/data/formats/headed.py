@@ -21,17 +21,17 @@ from recsys.errors import UserError
 
 @dataclass(frozen=True)
 class _Header:
-    """A header and how it is cut. item_cells: items of the first rows, where they have any."""
+    """A header and how it is cut. item_cells: the item cells of the first rows, if not empty."""
 
     separator: str
     names: tuple[str, ...]
     found: Found
-    named: bool  # the user said which columns
+    named: bool  # whether the user named the columns
     item_cells: list[str]
 
     @property
     def lists(self) -> bool:
-        """Whether rows hold lists: by the report's header, or as Python prints them."""
+        """Whether rows have lists: by the report's header, or as Python prints them."""
         if not self.named and [normal(name) for name in self.names] == ["userid", "itemid"]:
             return True
         return hold_lists(self.item_cells, named=self.named)
@@ -50,7 +50,7 @@ class _Header:
 
 
 def _header(head: Head) -> _Header | None:
-    """The header of a table; None where none is found, `InputError` where it could be two."""
+    """The header of a table; None if there is none. Raises InputError if it could be two."""
     found = _cuts(head)[0]
     if len(found) > 1:
         kinds = " and ".join(SEPARATORS[s] for s in found)
@@ -63,7 +63,9 @@ def _header(head: Head) -> _Header | None:
 
 
 def _cuts(head: Head) -> tuple[dict[str, tuple[tuple[str, ...], Found]], UserError | None]:
-    """The separators that make a header of line 1; and what the first one that fails lacks."""
+    """The separators by which line 1 is a header, with its names and columns; and the error of the
+    first one that fails.
+    """
     found = {}
     problem: UserError | None = None
     for separator in SEPARATORS:
@@ -79,7 +81,7 @@ def _cuts(head: Head) -> tuple[dict[str, tuple[tuple[str, ...], Found]], UserErr
 
 
 def no_header(head: Head) -> UserError:
-    """The message for a table without a header that names users and items."""
+    """The error for a table without a header that names users and items."""
     header = head.rows[0]
     if _looks_like_data(header):
         return head.source.error(
@@ -112,9 +114,9 @@ def _lists(head: Head) -> Layout | None:
 
 
 def _disorder(head: Head, header: _Header) -> str:
-    """Why the lists are not in the order of time, where times in lists beside them show that.
+    """Why the lists are not in the order of time, if lists of times beside them show that; else "".
 
-    The first rows tell: no writer sorts some lists one way and some another.
+    The first rows decide: no program sorts some lists in one way and some in another.
     """
     at = header.found.columns.get("timestamp")
     if at is None:
@@ -131,9 +133,9 @@ def _disorder(head: Head, header: _Header) -> str:
         keys = column.finish().keys
         if keys is not None and (np.diff(keys) < 0).any():
             return (
-                f"column {header.names[at]} has times that fall within a list ({shown(cell)}), but "
-                "lists are read oldest first: write one item per row with its time, or lists in "
-                "the order of time (if they are, --columns timestamp=none)"
+                f"column {header.names[at]} has times that decrease within a list ({shown(cell)}), "
+                "but lists are read oldest first: write one item per row with its time, or lists "
+                "in the order of time (if they are, --columns timestamp=none)"
             )
     return ""
 
@@ -153,7 +155,7 @@ def _long(head: Head) -> Layout | None:
 
 
 def _column(rows: list[str], separator: str, at: int) -> list[str]:
-    """The cells of a column that hold something, as far as rows by themselves show them."""
+    """The cells of a column that are not empty, as far as single lines show them."""
     found = []
     for row in rows[:SAMPLE]:
         cells = cells_of(row, separator) or cells_of(row + '"', separator)  # cut off inside quotes

@@ -2,7 +2,7 @@
 
 Every line is parsed in plain Python, so that nothing is left to Arrow's threads, and the line of a
 mistake is known. Values keep their types: `"7"` and `7` are the same id; `7.5`, `true` and `{...}`
-are not ids. What MongoDB wraps (`{"$oid": "..."}`, `{"$date": ...}`) counts as what is inside.
+are not ids. A value that MongoDB wraps (`{"$oid": "..."}`, `{"$date": ...}`) counts without that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recsys.data.rows import Rows
 from recsys.data.stream import Source, TextStream, shown
 from recsys.data.typed import add_batch
 
-_SAMPLE = 1000  # objects whose keys are those of the table
+_SAMPLE = 1000  # the first objects, whose keys are those of the table
 _OBJECT = re.compile(rb"""\s*\{\s*(["'}]|u'|$)""")
 _ARRAY = re.compile(rb"""\s*\[\s*([\[{"\d\]-]|$)""")
 _PYTHON = re.compile(rb"\s*\{\s*(u?')")
@@ -33,14 +33,14 @@ _WANTED = (
     "expected one object per line (JSON lines), as pandas to_json(orient='records', lines=True) or "
     "jq -c '.[]' write it"
 )
-_WHOLE = 2.0**53  # up to here a float is the number that was meant
+_WHOLE = 2.0**53  # up to this a whole float is exact
 _INTEGERS = range(-(2**63), 2**63)
 
 _Row = tuple[int, dict[str, Any]]
 
 
 def _find(head: Head) -> JsonTable | None:
-    """The table, where the text begins as JSON does; `InputError` for another form than lines."""
+    """The table, if the text begins as JSON does. Raises InputError for JSON that is not lines."""
     if _ARRAY.match(head.data):
         raise head.source.error(f"is one JSON array: {_WANTED}")
     if _PYTHON.match(head.data):
@@ -53,13 +53,13 @@ def _find(head: Head) -> JsonTable | None:
 
 @dataclass(frozen=True)
 class JsonTable:
-    """JSON lines. columns: roles to keys, as the user gave them."""
+    """JSON lines. columns: keys by role, as the user gave them."""
 
     source: Source
     columns: Mapping[str, str] | None
 
     def check(self) -> None:
-        """See that the first objects have keys for users and items."""
+        """Check that the first objects have keys for users and items."""
         find_columns(self.source, first_keys(self.source), self.columns)
 
     def read(self, rows: Rows) -> Mapping[str, str]:
@@ -70,9 +70,9 @@ class JsonTable:
 def read_json_lines(
     source: Source, columns: Mapping[str, str] | None, rows: Rows
 ) -> Mapping[str, str]:
-    """Append every object of `source` to `rows`; `InputError` names the line and the key.
+    """Append every object of `source` to `rows`; returns the keys by role.
 
-    Returns the keys by role.
+    columns: as for `load`. Raises InputError, which names the line and the key.
     """
     wanted: dict[str, str] = {}
     known: set[str] = set()
@@ -103,20 +103,20 @@ def read_json_lines(
 
 
 def first_keys(source: Source) -> list[str]:
-    """The keys of the first objects; `InputError` if these are not objects."""
+    """The keys of the first objects. Raises InputError if these are not objects."""
     batch = next(_batches(source), None)
     return [] if batch is None else _names(source, batch)
 
 
 def json_ids(source: Source, keys: Sequence[str]) -> Iterator[tuple[int, Any, Any]]:
-    """(line, user, item) of every object, of any type; keys: of user and item."""
+    """(line, user, item) of every object, with values of any type. keys: of user and item."""
     for batch in _batches(source):
         for line, row in batch:
             yield line, _bare(row.get(keys[0])), _bare(row.get(keys[1]))
 
 
 def _names(source: Source, batch: list[_Row]) -> list[str]:
-    """The keys of the first objects, in the order in which they come."""
+    """The keys of the first objects, in the order in which they appear."""
     first = batch[0][1]
     if (
         len(batch) == 1
@@ -130,7 +130,8 @@ def _names(source: Source, batch: list[_Row]) -> list[str]:
 def _note_late(
     source: Source, batch: list[_Row], keys: set[str], settled: set[str], rows: Rows
 ) -> None:
-    """Say that `keys` first come below the objects whose keys are those of the table.
+    """Add a note to `rows` on `keys` that first appear after the objects whose keys are those of
+    the table. Raises InputError if ratings are needed and among them.
 
     settled: the roles that have a key, or are left out.
     """
@@ -154,7 +155,7 @@ def _begin(found: Found, names: list[str], rows: Rows) -> dict[str, str]:
 
 
 def _batches(source: Source) -> Iterator[list[_Row]]:
-    """(line, object) of every line that is not blank, many at a time, never none."""
+    """(line, object) of every line that is not blank, in batches that are not empty."""
     number = 0
     with TextStream(source) as stream:
         for block in blocks_of(stream, None):
@@ -186,7 +187,7 @@ def _object(source: Source, number: int, line: str) -> dict[str, Any]:
         if re.search(r"\}\s*,$", line.rstrip()):
             what += " (leave out the comma at the end of each line)"
         elif line.rstrip().endswith(("{", "[", ",")):
-            what += " (jq -c . puts an object that spans lines on one)"
+            what += " (jq -c . puts an object that spans lines on one line)"
         raise source.error(f"{what}; {_WANTED}") from None
     if not isinstance(value, dict):
         raise source.error(f"line {number} is {shown(line.strip())}: {_WANTED}")
@@ -194,7 +195,7 @@ def _object(source: Source, number: int, line: str) -> dict[str, Any]:
 
 
 def _columns(batch: list[_Row], wanted: Mapping[str, str]) -> dict[str, pa.Array]:
-    """The columns of a batch by role; `BadCellError` for what cannot be an id."""
+    """The columns of a batch, by role. Raises BadCellError for a value that cannot be an id."""
     cells = {role: [row.get(key) for _, row in batch] for role, key in wanted.items()}
     items = cells["item"]
     if not any(type(item) is list for item in items):
@@ -212,7 +213,7 @@ def _columns(batch: list[_Row], wanted: Mapping[str, str]) -> dict[str, pa.Array
 
 
 def _lists(role: str, values: list[Any]) -> pa.Array:
-    """`values`, every one a list, as a column of lists."""
+    """`values`, each of them a list, as a column of lists."""
     sizes = np.array([len(value) for value in values])
     rows = np.repeat(np.arange(len(values)), sizes)
     try:
@@ -225,7 +226,7 @@ def _lists(role: str, values: list[Any]) -> pa.Array:
 
 
 def _column(role: str, values: list[Any]) -> pa.Array:
-    """`values` as integers or floats where all are, else as text; null where one is missing."""
+    """`values` as integers or floats if all are, else as text; null for missing ones."""
     kinds = set(map(type, values))
     ids = role in ("user", "item")
     if kinds == {int} and min(values) in _INTEGERS and max(values) in _INTEGERS:

@@ -14,7 +14,7 @@ class ColonStream(TextStream):
     def _translated(self, piece: bytes) -> bytes:
         if b"\t" in piece:
             raise self._source.error("has both '::' and tabs: expected user::item::rating::time")
-        while piece.endswith(b":") and (more := self._more()):  # a "::" may lie on the border
+        while piece.endswith(b":") and (more := self._more()):  # a "::" may be cut in two
             self._guard(more)
             self._total += len(more)
             piece += more

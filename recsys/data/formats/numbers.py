@@ -1,4 +1,4 @@
-"""Numbers without a header: pairs, perhaps with rating and time; and lists of two kinds."""
+"""Numbers without a header: pairs, perhaps with rating and time, and two kinds of lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys.data.stream import shown
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The cells of the first rows, of which the first is an integer in each."""
+    """The cells of the first rows; each row begins with an integer."""
 
     separator: str
     table: list[list[str]]
@@ -59,7 +59,7 @@ def _lines(head: Head) -> Layout | None:
 
 
 def _are_lines(own: _Numbers) -> bool:
-    """Whether rows are `user item item ...`, as the files of LightGCN and others have them."""
+    """Whether rows are `user item item ...`, as in the files of LightGCN and others."""
     table, widths = own.table, own.widths
     if not all(INTEGER.fullmatch(cell) for row in table for cell in row) or widths == {1}:
         return False
@@ -69,7 +69,7 @@ def _are_lines(own: _Numbers) -> bool:
     alone = len(table) > 1 and len({row[0] for row in table}) == len(table)
     if width <= 2 or not alone:
         return False
-    # a matrix of ratings with the user in front has its few values again and again
+    # a matrix of ratings after the user would repeat a few values many times
     distinct = width > 4 and all(len(set(row[1:])) == width - 1 for row in table)
     return distinct or any(int(row[2]) > 10 for row in table)
 
@@ -86,21 +86,21 @@ def _numbers(head: Head) -> Layout | None:
     _check_numbered(head, table)
     third = [float(row[2]) for row in table] if width > 2 else []
     right = width == 2 or all(0 <= value <= 10 for value in third)
-    if own.separator == " " and width > 2:  # two items a user look the same
+    if own.separator == " " and width > 2:  # two items per user look the same
         right = right and len({row[0] for row in table}) < len(table)
     if width == 4:
         right = right and all(float(row[3]) >= 10**8 for row in table)
     if not right:
         raise head.source.error(
-            f"line 1 is {shown(head.rows[0])}: numbers without a header, of which not all have a "
-            "plain meaning: expected a first line with the names of the columns, such as "
+            f"line 1 is {shown(head.rows[0])}: numbers without a header, some of which have no "
+            "clear meaning: expected a first line with the names of the columns, such as "
             "user,item,rating"
         )
     return bare(own.separator, width)
 
 
 def _check_numbered(head: Head, table: list[list[str]]) -> None:
-    """`InputError` where line 1 may be the header that pandas gives columns without names."""
+    """Raise InputError if line 1 may be the header that pandas writes for columns without names."""
     first, *rest = table
     numbered = first == [str(n) for n in range(len(first))]
     if numbered and rest and all(row[0] != first[0] for row in rest):

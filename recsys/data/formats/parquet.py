@@ -1,4 +1,4 @@
-"""Reading parquet: row groups in batches, with the same rules for ids, ratings and times."""
+"""Reading parquet: row groups in batches, with the rules of text for ids, ratings and times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recsys.data.typed import add_batch
 from recsys.errors import InputError
 
 _BATCH = 1 << 19
-_ROWS_A_BYTE = 64  # no table of distinct pairs packs tighter than this
+_ROWS_A_BYTE = 64  # no table of distinct pairs can be compressed further than this
 
 
 def _find(head: Head) -> ParquetTable | None:
@@ -29,13 +29,13 @@ def _find(head: Head) -> ParquetTable | None:
 
 @dataclass(frozen=True)
 class ParquetTable:
-    """A parquet file. columns: roles to names, as the user gave them."""
+    """A parquet file. columns: names by role, as the user gave them."""
 
     source: Source
     columns: Mapping[str, str] | None
 
     def check(self) -> None:
-        """See that its schema has users and items."""
+        """Check that its schema has users and items."""
         find_columns(self.source, stored_names(self.source), self.columns)
 
     def read(self, rows: Rows) -> Mapping[str, str]:
@@ -46,9 +46,9 @@ class ParquetTable:
 def read_parquet(
     source: Source, columns: Mapping[str, str] | None, rows: Rows
 ) -> Mapping[str, str]:
-    """Append every row of `source` to `rows`; `InputError` names the row (from 1) and column.
+    """Append every row of `source` to `rows`; returns the names of the columns by role.
 
-    Returns the names of the columns by role.
+    columns: as for `load`. Raises InputError, which names the row (from 1) and the column.
     """
     try:
         with source.open_in_arrow() as raw:
@@ -93,11 +93,11 @@ def read_parquet(
 
 
 def parquet_ids(source: Source, names: Sequence[str]) -> Iterator[tuple[int, Any, Any]]:
-    """(row from 1, user, item) of every row, of any type; names: of their columns."""
+    """(row from 1, user, item) of every row, with values of any type. names: of their columns."""
     with source.open_in_arrow() as raw:
         file = pq.ParquetFile(raw)
         if not set(names) <= set(file.schema_arrow.names):
-            return  # one is said by the folders
+            return  # a column comes from the names of folders
         rows = itertools.count(1)
         for batch in file.iter_batches(_BATCH, columns=list(names)):
             users, items = (batch.column(name).to_pylist() for name in names)
@@ -110,7 +110,7 @@ def _text(cell: Any) -> Any:
 
 
 def stored_names(source: Source) -> list[str]:
-    """The names of the columns of a parquet file; `InputError` if it is damaged."""
+    """The names of the columns of a parquet file. Raises InputError if it is damaged."""
     try:
         with source.open_in_arrow() as raw:
             return list(pq.ParquetFile(raw).schema_arrow.names)
@@ -122,7 +122,7 @@ def stored_names(source: Source) -> list[str]:
 def _needed_constants(
     source: Source, stored: Sequence[str], columns: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """The columns that the names of folders add, for roles that no stored column has."""
+    """The columns in the names of folders that have roles which no stored column has."""
     wanted = set((columns or {}).values())
     there = {role for role in ROLES if any(normal(name) in COMMON[role] for name in stored)}
     there |= set(columns or {})

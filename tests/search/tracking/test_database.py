@@ -68,7 +68,7 @@ def pipe(file: Path) -> None:
 BAD: list[tuple[Callable[[Path], None], str]] = [
     (older, r"an older MLflow \(schema c48cb773bb87, this one has [0-9a-f]+\): take a backup"),
     (newer, r"newer MLflow \(schema ffff00001111 is not known to [\d.]+\)"),
-    (text, "is not a SQLite database: put a backup in its place"),
+    (text, "is not a SQLite database: restore a backup"),
     (damaged, "is damaged"),
     (foreign, r"the database of another program \(tables customers, orders\)"),
     (folder, "a folder; expected the name of a file"),

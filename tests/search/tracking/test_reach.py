@@ -92,7 +92,9 @@ def test_a_store_without_a_table_is_damaged(tmp_path: Path) -> None:
     with sqlite3.connect(file) as connection:
         connection.execute("drop table latest_metrics")
     connection.close()
-    with pytest.raises(ConfigError, match=r"is damaged .no table latest_metrics.: put a backup"):
+    with pytest.raises(
+        ConfigError, match=r"is damaged .no table latest_metrics.: restore a backup"
+    ):
         check_database(file)
 
 
