@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     for file in args.files:
-        worlds = [World.load(file, draw) for draw in range(args.draws)]
+        worlds = World.load(file, args.draws)
         ranks = worlds[0].check()
         recorded = worlds[0].recorded
         whole = float(np.mean([c.seconds * len(c.valid) for c in recorded]))

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,9 +53,10 @@ class World:
         users: int,
         size: Size | None,
         draw: int = 0,
+        fits: Fits | None = None,
     ) -> None:
         """users: that the metric on validation is a mean of. size: of what was trained on. draw:
-        the number of the world, of all that are as likely.
+        the number of the world, of all that are as likely. fits: of another draw of the same.
         """
         self.spec, self.recorded, self.users, self.size = spec, recorded, users, size
         self._known = {_key(p): curve for p, curve in zip(params, recorded, strict=True)}
@@ -63,14 +65,17 @@ class World:
         self._x = x / self._spread
         self._length = max(len(c.valid) for c in recorded)
         self._rows = np.array([self._row(c) for c in recorded])
-        rng = np.random.default_rng(draw)
+        self._draw, rng = draw, np.random.default_rng(draw)
         self._shapes = Shapes(self._rows)
-        self._drawn = [Drawn(self._x, of, rng) for of in self._shapes.parts.T]
-        self._seconds = Drawn(self._x, np.log([c.seconds for c in recorded]), rng)
+        values = [*self._shapes.parts.T, np.log([c.seconds for c in recorded])]
+        self.fits = [fitted(self._x, of) for of in values] if fits is None else fits
+        *self._drawn, self._seconds = [
+            Drawn(self._x, of, fit.kernel_, rng) for of, fit in zip(values, self.fits, strict=True)
+        ]
 
     @staticmethod
-    def load(path: Path, draw: int = 0) -> World:
-        """A world of a file that `record` wrote."""
+    def load(path: Path, draws: int) -> list[World]:
+        """So many worlds of a file that `record` wrote."""
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         spec = load_spec(about["space"], about["set"])
         frame = pd.read_parquet(path)
@@ -80,7 +85,12 @@ class World:
             curves.append(Curve(rows.valid.to_numpy(float), rows.test.to_numpy(float), seconds))
             params.append(about["params"][int(str(number))])
         size = Size(**about["size"]) if "size" in about else None  # recorded by earlier versions
-        return World(spec, curves, params, about["users"], size, draw)
+        first = World(spec, curves, params, about["users"], size)
+        others = [
+            World(spec, curves, params, about["users"], size, draw, first.fits)
+            for draw in range(1, draws)
+        ]
+        return [first, *others]
 
     def _row(self, curve: Curve) -> NDArray[np.float64]:
         """Both curves at the same length: what was never trained stays at the last value."""
@@ -107,7 +117,7 @@ class World:
         if key in self._known:
             return self._known[key]
         x = np.array(self.encode(params)) / self._spread
-        rng = np.random.default_rng(list(key[:8]))
+        rng = np.random.default_rng([self._draw, *key[:8]])
         parts = [drawn.at(x) + drawn.noise * rng.standard_normal() for drawn in self._drawn]
         near = np.argsort(((self._x - x) ** 2).sum(1), kind="stable")[:NEAR]
         row = self._shapes.row(np.array(parts)) + self._shapes.rest[rng.choice(near)]
@@ -130,6 +140,9 @@ class World:
             for part in (slice(0, n), slice(n, None))
         ]
         return {"valid": float(best[0]), "test": float(best[1])}
+
+
+Fits = list[GaussianProcessRegressor]
 
 
 class Shapes:
@@ -159,11 +172,15 @@ class Drawn:
     """
 
     def __init__(
-        self, x: NDArray[np.float64], values: NDArray[np.float64], rng: np.random.Generator
+        self,
+        x: NDArray[np.float64],
+        values: NDArray[np.float64],
+        kernel: Any,
+        rng: np.random.Generator,
     ) -> None:
+        """kernel: that `fitted` found for these values."""
         self._middle, self._scale = float(values.mean()), float(values.std()) or 1.0
         self._x = x
-        kernel = fitted(x, values).kernel_
         self._covariance = kernel.k1
         variance, lengths = kernel.k1.k1.constant_value, kernel.k1.k2.length_scale
         noise = kernel.k2.noise_level

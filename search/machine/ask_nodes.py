@@ -31,8 +31,10 @@ def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[name] = None
     said = {"python": platform.python_version(), "versions": versions, "cuda": 0, "error": None}
+    # Ray hides GPUs that this task did not ask for, from whoever has the worker after it too.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") == ""
     try:
-        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides GPUs this task did not ask for
+        if hidden:
             del os.environ["CUDA_VISIBLE_DEVICES"]
         for name in modules:
             importlib.import_module(name)
@@ -42,6 +44,9 @@ def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
     except BaseException as error:
         traceback.print_exc()
         said["error"] = f"{type(error).__name__}: {error}"
+    finally:
+        if hidden:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
     return said
 
 

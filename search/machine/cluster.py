@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -301,14 +301,24 @@ class Cluster:
         """A watch over workers that do not start."""
         return Patience(self._note, lambda: trouble_in(self.logs), joined=bool(self.address))
 
-    def check_workers(self, resources: Resources) -> None:
-        """Start a worker that imports what a trial needs. Raises NoWorkersError if it cannot."""
-        one = replace(resources, cpus_per_trial=1, gpus_per_trial=0.0)
-        ((_, found),) = self.map(import_failure, [(MODULES,)], one)
-        if isinstance(found, Failure):
-            raise NoWorkersError(f"workers cannot start: {found.cause}")
-        if found is not None:
-            raise NoWorkersError(found)
+    def check_workers(self) -> None:
+        """Start a worker that imports what a trial needs. Raises NoWorkersError if it cannot, or
+        does not start, or hangs there for too long.
+        """
+        ray = self._ray
+        task = ray.remote(num_cpus=1, max_retries=0, label_selector=self.place.selector)
+        remote = task(import_failure).remote(MODULES)
+        patience = self.patience()
+        while not ray.wait([remote], timeout=LOOK_AT_WORKERS_S)[0]:
+            if (why := patience.look(running=False)) is not None:
+                ray.cancel(remote, force=True)
+                raise NoWorkersError(why)
+        try:
+            host, error = ray.get(remote)
+        except ray.exceptions.RayError as death:
+            raise NoWorkersError(f"workers cannot start: {cause_of(death)}") from None
+        if error is not None:
+            raise NoWorkersError(f"{host} {cannot_run(error)}")
 
     def put(self, value: object) -> Any:
         """Put a value into the object store; workers read its arrays without copying."""
@@ -422,7 +432,6 @@ def start_failure(error: Exception, folder: Path) -> ConfigError:
     )
 
 
-def import_failure(modules: Sequence[str]) -> str | None:
-    """Which machine this is and why it cannot import `modules`, in one line; None where it can."""
-    error = answer([], modules)["error"]
-    return None if error is None else f"{platform.node()} {cannot_run(error)}"
+def import_failure(modules: Sequence[str]) -> tuple[str, str | None]:
+    """The name of this machine, and why it cannot import `modules`: None where it can."""
+    return platform.node(), answer([], modules)["error"]

@@ -509,7 +509,7 @@ def _dry_run(
             resources = cluster.preflight(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             )
-            cluster.check_workers(resources)
+            cluster.check_workers()
             data = data_of(split, spec.metric, resources.cpus_per_trial, settings.device)
             cost = measure(cluster, resources, spec, data, settings.time_budget)
     except NoWorkersError as error:

@@ -1,8 +1,8 @@
 """How a search explores its space: an entry for each word of `searcher` and `scheduler`.
 
-What a word means for the space is here. What implements it is in `search.tune`, under the same
-words: `proposers.PROPOSERS` and `samplers.SAMPLERS` propose configs, `scheduler.SCHEDULERS` end
-trials early.
+What a word means for the space is here. What implements it has the same words: `PROPOSERS` in
+`search.propose.proposers` and `SAMPLERS` in `search.propose.samplers` propose configs, `SCHEDULERS`
+in `search.tune.scheduler` end trials early.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class StudySearch(Searcher):
             self._memory.add_all(t for t in trials if t.state != State.RUNNING)
         self._outgrows = learns and self._memory is None
         self._again = studies.unfinished(self.study)
-        # What they had reached: they reach it again, or continue from where they were.
+        # What they had reached, which they will report again: known before they do.
         self._before = {t.number: t.steps for t in trials if t.state == State.RUNNING}
         self._count = len(trials)
         self._keys = {self._key(trial.params) for trial in trials}

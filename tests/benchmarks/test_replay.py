@@ -15,7 +15,7 @@ import pytest
 from benchmarks.replay.clock import ROWS, Ours, Player, Random, StockRay, simulate
 from benchmarks.replay.record import Task, configs_of, train_one, write
 from benchmarks.replay.run import Best, Rows, holm, play, table
-from benchmarks.replay.world import Curve, Drawn, Shapes, World, natural_end
+from benchmarks.replay.world import Curve, Drawn, Shapes, World, fitted, natural_end
 from recsys.models.base import Size
 from search.space.load import load_spec
 
@@ -144,7 +144,8 @@ def test_a_draw_goes_through_what_is_known_and_varies_between() -> None:
     rng = np.random.default_rng(3)
     x = rng.random((60, 2))
     values = 5 + np.sin(4 * x[:, 0]) + 0.5 * x[:, 1] + 0.05 * rng.standard_normal(60)
-    draws = [Drawn(x, values, np.random.default_rng(n)) for n in range(20)]
+    kernel = fitted(x, values).kernel_
+    draws = [Drawn(x, values, kernel, np.random.default_rng(n)) for n in range(20)]
     for drawn in draws:
         assert 0.025 < drawn.noise < 0.1
         found = np.array([drawn.at(one) for one in x])
@@ -161,12 +162,13 @@ def test_a_draw_is_as_rough_as_its_kernel_says() -> None:
     """Before anything is known, values have the variance and correlation of the process."""
     x = np.linspace(0, 1, 2)[:, None] * 100
     values = np.array([1.0, -1.0])
-    draws = [Drawn(x, values, np.random.default_rng(n)) for n in range(400)]
-    kernel = draws[0]._covariance
+    kernel = fitted(x, values).kernel_
+    draws = [Drawn(x, values, kernel, np.random.default_rng(n)) for n in range(400)]
+    covariance = draws[0]._covariance
     a, b = np.array([40.0]), np.array([40.5])
     drawn = np.array([[one._before(at[None, :])[0] for at in (a, b)] for one in draws])
-    expected = float(kernel(a[None, :], b[None, :])[0, 0])
-    assert np.mean(drawn[:, 0] ** 2) == pytest.approx(float(kernel(a[None, :])[0, 0]), rel=0.25)
+    expected = float(covariance(a[None, :], b[None, :])[0, 0])
+    assert np.mean(drawn[:, 0] ** 2) == pytest.approx(float(covariance(a[None, :])[0, 0]), rel=0.25)
     assert np.mean(drawn[:, 0] * drawn[:, 1]) == pytest.approx(expected, rel=0.3)
 
 
@@ -190,7 +192,7 @@ def test_a_recording_makes_a_world(tmp_path: Path) -> None:
     about = type("Args", (), {"data": "demo", "space": "bpr_uniform", "set": settings, "seed": 1})
     file = tmp_path / "demo.parquet"
     write(file, rows, spec, chosen, about)  # type: ignore[arg-type]
-    world = World.load(file)
+    world, other = World.load(file, draws=2)
     assert 200 < world.users <= 300
     assert set(world.check()) == {"valid", "test"}
     curve = world.curve(chosen[0])
@@ -201,5 +203,6 @@ def test_a_recording_makes_a_world(tmp_path: Path) -> None:
     assert len(curve.valid) == len(curve.test) == 4
     assert curve.seconds > 0
     assert np.array_equal(curve.valid, world.curve(unseen).valid)
-    assert np.array_equal(curve.valid, World.load(file).curve(unseen).valid)
-    assert not np.array_equal(curve.valid, World.load(file, draw=1).curve(unseen).valid)
+    assert np.array_equal(curve.valid, World.load(file, draws=1)[0].curve(unseen).valid)
+    assert not np.array_equal(curve.valid, other.curve(unseen).valid)
+    assert np.array_equal(other.curve(chosen[0]).valid, world.recorded[0].valid)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from search.machine import cluster, workers
-from search.machine.cluster import Cluster, Failure, Resources, import_failure, start_failure
-from search.machine.nodes import MODULES
+from search.machine.cluster import Cluster, Resources, import_failure, start_failure
+from search.machine.nodes import LABEL, MODULES, Place
 from search.machine.workers import (
     NoWorkersError,
     Patience,
@@ -170,42 +172,94 @@ def test_a_worker_says_what_it_cannot_import(
 ) -> None:
     (tmp_path / "broken_here.py").write_text("raise OSError('libx.so:\\n  no such file')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert import_failure(["json"]) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert import_failure(["json"]) == (platform.node(), None)
     assert import_failure(["json", "broken_here"]) == (
-        f"{platform.node()} cannot run a task (OSError: libx.so: no such file): "
-        "see the log files of Ray there"
+        *(platform.node(), "OSError: libx.so:\n  no such file"),
     )
     assert "broken_here.py" in capsys.readouterr().err  # which Ray writes into its log files
-    missing = import_failure(["not_here_at_all"]) or ""
-    assert "No module named 'not_here_at_all'" in missing
-    assert "pip install" in missing
+    assert "No module named 'not_here_at_all'" in str(import_failure(["not_here_at_all"]))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "the worker is another task's next"
+
+
+class RayOfOneTask:
+    """A Ray whose only task answers, dies, or never comes back."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer, self.asked, self.cancelled = answer, [], []
+        self.exceptions = SimpleNamespace(RayError=RuntimeError)
+
+    def remote(self, **options: object) -> Callable[[object], SimpleNamespace]:
+        assert options == {"num_cpus": 1, "max_retries": 0, "label_selector": {LABEL: "!in(n1)"}}
+        return lambda task: SimpleNamespace(remote=lambda *given: self.asked.append((task, given)))
+
+    def wait(self, tasks: list[object], timeout: float) -> tuple[list[object], list[object]]:
+        return ([], tasks) if self.answer is None else (tasks, [])
+
+    def get(self, _: object) -> object:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def cancel(self, task: object, force: bool) -> None:
+        self.cancelled.append((task, force))
+
+
+def cluster_of(monkeypatch: pytest.MonkeyPatch, ray: RayOfOneTask) -> Cluster:
+    there = Cluster("head:6379", place=Place(excluded=("n1",)))
+    monkeypatch.setattr(there, "_ray", ray, raising=False)
+    monkeypatch.setattr(there, "nodes", lambda: [(2.0, 0.0)])
+    return there
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("answer", "words"),
     [
-        (None, None),
-        ("w1 cannot run a task (ImportError: x): y", "w1 cannot run a task (ImportError: x): y"),
-        (Failure("the worker died", "at length"), "workers cannot start: the worker died"),
+        (("w1", None), None),
+        (
+            ("w1", "OSError: libx.so:\n  no such file"),
+            "w1 cannot run a task (OSError: libx.so: no such file): see the log files of Ray there",
+        ),
+        (
+            ("w1", "ModuleNotFoundError: No module named 'numba'"),
+            "w1 cannot run a task (ModuleNotFoundError: No module named 'numba'): "
+            "`pip install -r requirements.txt -c constraints.txt` there",
+        ),
+        (RuntimeError("the worker died"), "workers cannot start: the worker died (RuntimeError)"),
     ],
 )
 def test_workers_are_checked_by_what_a_trial_imports(
-    monkeypatch: pytest.MonkeyPatch, found: str | Failure | None, words: str | None
+    monkeypatch: pytest.MonkeyPatch, answer: object, words: str | None
 ) -> None:
-    here, asked = Cluster(num_cpus=4), Resources(3, 1.0, 4, 1, {"a": "b"})
-
-    def fake(function: object, tasks: object, resources: Resources) -> list[object]:
-        assert (function, tasks) == (import_failure, [(MODULES,)])
-        assert resources == Resources(1, 0.0, 4, 1, {"a": "b"})
-        return [(0, found)]
-
-    monkeypatch.setattr(here, "map", fake)
+    ray = RayOfOneTask(answer)
+    there = cluster_of(monkeypatch, ray)
     if words is None:
-        here.check_workers(asked)
-        return
-    with pytest.raises(NoWorkersError) as caught:
-        here.check_workers(asked)
-    assert str(caught.value) == words
+        there.check_workers()
+    else:
+        with pytest.raises(NoWorkersError) as caught:
+            there.check_workers()
+        assert str(caught.value) == words
+    assert ray.asked == [(import_failure, (MODULES,))]
+
+
+def test_a_check_that_never_comes_back_is_noted_and_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nodes that are there are no answer: they may be full, or hang in an import."""
+    ray, notes, now = RayOfOneTask(None), list[str](), [0.0]
+    there = cluster_of(monkeypatch, ray)
+
+    def clock() -> float:
+        now[0] += 5
+        return now[0]
+
+    monkeypatch.setattr(
+        there, "patience", lambda: Patience(notes.append, lambda: None, joined=True, clock=clock)
+    )
+    with pytest.raises(NoWorkersError, match="no worker could be started in 18"):
+        there.check_workers()
+    assert 20 < len(notes) < 40
+    assert ray.cancelled == [(None, True)]
 
 
 def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_resumed_search_goes_on_as_an_uninterrupted_one(spec: SearchSpec, cut:
 
 
 def test_what_a_trial_had_reached_is_known_when_it_runs_again(spec: SearchSpec) -> None:
-    """It may continue from a checkpoint, and never report those epochs again."""
+    """What is proposed before it reports again follows from it too."""
     first = StudySearch(spec, seed=9, budget=40)
     run(first, most=16)
     lost = suggest(first, "lost")
