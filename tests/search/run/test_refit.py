@@ -190,7 +190,7 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     assert (result.refit_of.run, result.refit_of.uid) == ("r", origin.state().uid)
     assert (result.refit_of.model, result.refit_of.valid) == ("recsearch-old", 0.25)
     assert refit_of(state) == result.refit_of
-    assert f"test        map@5 {result.test:.4f}" in said and "(0.2500 then" in said
+    assert f"test        map@5 {result.test:.4f}" in said and "(0.2500 in that run" in said
 
     # the model: the winner's config and epochs on everything, by the plain way
     settings = settings_of(state)
