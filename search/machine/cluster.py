@@ -260,7 +260,7 @@ class Cluster:
             cpus_per_trial,
             gpus_per_trial,
             there.cpus,
-            max(1, side_by_side(nodes, cpus_per_trial, gpus_per_trial)),
+            max(1, fit_at_once(nodes, cpus_per_trial, gpus_per_trial)),
             self.place.selector,
             self.place.memory,
         )
@@ -285,7 +285,7 @@ class Cluster:
             nonlocal looked, known
             if time.monotonic() - looked >= NODES_EVERY_S:
                 looked = time.monotonic()
-                known = side_by_side(
+                known = fit_at_once(
                     self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial
                 )
             return known
@@ -385,15 +385,13 @@ class Cluster:
         cluster the answer is whether a node is left on which the function may run.
         """
         if self.address:
-            return (
-                side_by_side(self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial) > 0
-            )
+            return fit_at_once(self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial) > 0
         titles = ray_titles()
         self._titled = self._titled or bool(titles)
         return not self._titled or any(title.startswith(f"ray::{name}") for title in titles)
 
 
-def side_by_side(
+def fit_at_once(
     nodes: Iterable[tuple[float, float]], cpus_per_trial: int, gpus_per_trial: float
 ) -> int:
     """How many trials fit at once on nodes with these (cores, GPUs); a trial uses a single node."""

@@ -56,7 +56,7 @@ class Meter:
         return everything - idle - iowait, everything
 
 
-class Watch:
+class UsageWatch:
     """Calls `seen` with the usage from time to time, in a thread, while it is entered."""
 
     def __init__(self, meter: Meter, seen: Callable[[Usage], None], first_s: float = FIRST_S):
@@ -72,7 +72,7 @@ class Watch:
             except Exception:  # such as a full disk, which the search itself will report
                 return
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> UsageWatch:
         self._thread.start()
         return self
 

@@ -50,7 +50,7 @@ from search.space.spec import SearchSpec
 from search.space.trial import trial_seed
 from search.stages.blend import assembled, blend_config
 from search.stages.context import shown_metrics
-from search.stages.rivals import Chosen, RivalOnTest, kept_rivals, on_test_items, remarks
+from search.stages.rivals import Chosen, RivalOnTest, kept_rivals, remarks, rival_on_test
 from search.stages.winner import FinalTraining
 from search.words import baseline_name, counted, span
 
@@ -181,7 +181,7 @@ class Earlier:
         return scores
 
 
-STAGES = ("valid", "test", "earlier", "rivals", "refit")
+REFIT_STAGES = ("valid", "test", "earlier", "rivals", "refit")
 
 
 # --- the work -------------------------------------------------------------------------------------
@@ -201,12 +201,12 @@ class Trained:
     validation: Evaluation
     test: Evaluation | None
     earlier: Evaluation
-    rivals: Mapping[str, Beside]
+    rivals: Mapping[str, RivalAgain]
     seconds: float
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
+class RivalAgain:
     """A rival, with the config that the run chose for it. told: its values. on_test: None where
     there are no test items.
     """
@@ -220,7 +220,7 @@ class Beside:
 class Again:
     """The new data and what is done with them.
 
-    origin: the run whose winner is trained again. display: shows the stages, which are `STAGES`,
+    origin: the run whose winner is trained again. display: shows the stages, `REFIT_STAGES`,
     without "test" where there are no test items. began: Unix seconds.
     """
 
@@ -352,7 +352,7 @@ class Again:
         threads = self.settings.cpus_per_trial
         return evaluate(model, seen, held, metrics, threads=threads, pairs=True)
 
-    def _rivals(self, metrics: tuple[str, ...]) -> dict[str, Beside]:
+    def _rivals(self, metrics: tuple[str, ...]) -> dict[str, RivalAgain]:
         """The rivals that the run had, with the configs that it chose for them."""
         split, threads = self.split, self.settings.cpus_per_trial
         beside = {}
@@ -366,9 +366,9 @@ class Again:
             if split.test is not None:
                 items = (split.search_data(), split.test)
                 choice = Chosen(config, valid)
-                on_test = on_test_items(rival, choice, *items, metrics, rng, threads)
+                on_test = rival_on_test(rival, choice, *items, metrics, rng, threads)
                 told = on_test.told
-            beside[rival.name] = Beside(config, told, on_test)
+            beside[rival.name] = RivalAgain(config, told, on_test)
             self.display.progress(len(beside), len(kept))
             seconds = span(time.monotonic() - began)
             self.display.note(f"for comparison {baseline_name(rival.name)}: {seconds}")

@@ -16,7 +16,7 @@ from recsys.data import Dataset
 from recsys.errors import UserError
 from recsys.models.base import Size
 from recsys.split import HoldOut, Split, SplitPlan, make_split
-from search.machine.cluster import Failure, side_by_side
+from search.machine.cluster import Failure, fit_at_once
 from search.machine.cores import usable_cores
 from search.machine.memory import usable_memory
 from search.run.need import fit_memory
@@ -46,7 +46,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
     try:
         split = _split(dataset, spec)
         cores, size = usable_cores(), Size.of(split.train)
-        concurrent = max(1, side_by_side([(cores, 0)], 1, 0.0))
+        concurrent = max(1, fit_at_once([(cores, 0)], 1, 0.0))
         spec = fit_memory(spec, size, usable_memory(), concurrent, 1, notes.append)
     except UserError as error:
         yield f"note: how long a search takes cannot be measured: {error}"

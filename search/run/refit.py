@@ -11,7 +11,7 @@ from search.record.folder import REPORT, RunFolder, check_runs_dir, default_name
 from search.record.handed import SUBMISSION
 from search.record.result import read_result
 from search.report.page import render_report
-from search.run.again import STAGES, Again, WonRun
+from search.run.again import REFIT_STAGES, Again, WonRun
 from search.run.opened import absolute
 from search.run.refit_record import record
 from search.screen.display import Display
@@ -63,7 +63,7 @@ def refit(options: RefitOptions) -> int:
         origin.spec.name, settings.data, 1, metric=origin.spec.metric, plan="trained again"
     )
     work = Again.prepare(origin, settings, display)
-    display.stages = tuple(s for s in STAGES if s != "test" or work.split.test is not None)
+    display.stages = tuple(s for s in REFIT_STAGES if s != "test" or work.split.test is not None)
     with display.live():
         done = work.train()
     names = default_names(f"{origin.spec.name}-refit", work.dataset.interactions.name)

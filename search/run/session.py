@@ -21,7 +21,7 @@ from recsys.split import Split
 from search.machine import ray_folder
 from search.machine.cluster import Cluster
 from search.machine.nodes import Place
-from search.machine.usage import Meter, Watch
+from search.machine.usage import Meter, UsageWatch
 from search.machine.workers import NoWorkersError
 from search.paste import PROG
 from search.record.events import (
@@ -150,7 +150,7 @@ class Session:
         except (OSError, ValueError, KeyError):
             self.display.note("--system-metrics: this system does not say how busy it is")
             return nullcontext()
-        return Watch(meter, lambda usage: journal.append(MachineSeen(**asdict(usage))))
+        return UsageWatch(meter, lambda usage: journal.append(MachineSeen(**asdict(usage))))
 
     def _cluster(self) -> Cluster:
         gone = "the cluster's head is gone, or the search was killed"
@@ -205,7 +205,7 @@ class Session:
             "refit": lambda: refit(run),
         }
         for name in stages_of(self.spec.is_table, bool(self.spec.blend)):
-            run.run(name, work[name])
+            run.stage(name, work[name])
             if name == "blend":  # it is in the journal now: a resume no longer needs the lists
                 drop_lists(run.folder.path)
 

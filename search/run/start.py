@@ -20,7 +20,7 @@ from recsys.metrics import parse_metric
 from recsys.models.base import Size
 from recsys.split import Split
 from search.durations import AUTO, EXPECTED
-from search.machine.cluster import Cluster, resolve_device, side_by_side
+from search.machine.cluster import Cluster, fit_at_once, resolve_device
 from search.machine.cores import usable_cores
 from search.machine.memory import usable_memory
 from search.machine.nodes import Place
@@ -474,7 +474,7 @@ def _fit(
         most = place.memory
         return spec if most is None else fit_nodes(spec, size, most, threads, note)
     here = usable_cores(), gpus_here(settings.gpus_per_trial)
-    concurrent = max(1, side_by_side([here], threads, settings.gpus_per_trial))
+    concurrent = max(1, fit_at_once([here], threads, settings.gpus_per_trial))
     return fit_memory(spec, size, usable_memory(), concurrent, threads, note)
 
 

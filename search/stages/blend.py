@@ -223,7 +223,7 @@ def blend_test_task(
     return evaluate(model, seen, test, metrics, threads=threads, pairs=True)
 
 
-def on_test_items(
+def blend_on_test(
     run: Stages, blend: Blended, metrics: list[str], done: Mapping[FinalTraining, bytes]
 ) -> Evaluation:
     """The blend on the test items, its members trained on train + valid; `done`: see

@@ -109,13 +109,13 @@ class Stages:
         """How long the trials may be; None where that was not decided."""
         return Pace.from_event(self.state.pace, self.split.train)
 
-    def run(self, name: str, stage: Callable[[], ResultPart]) -> None:
+    def stage(self, name: str, work: Callable[[], ResultPart]) -> None:
         """Run a stage, marked in the journal before and after, unless it is done already."""
         if self.state.stage_done(name):
             return
         self.display.stage(name)
         self.journal.append(StageMarked(name=name, state=StageState.START), sync=True)
-        data = stage().plain()
+        data = work().plain()
         self.journal.append(StageMarked(name=name, state=StageState.DONE, data=data), sync=True)
         self.refresh()
 

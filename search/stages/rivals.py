@@ -137,12 +137,12 @@ def rivals_task(
     rng = np.random.default_rng(seed)
     seen = train_items.union(valid)
     return {
-        rival.name: on_test_items(rival, found[rival.name], seen, test, metrics, rng, threads)
+        rival.name: rival_on_test(rival, found[rival.name], seen, test, metrics, rng, threads)
         for rival in rivals_for(train_items.n_items)
     }
 
 
-def on_test_items(
+def rival_on_test(
     rival: Rival,
     choice: Chosen,
     seen: CSR,

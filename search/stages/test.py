@@ -16,7 +16,7 @@ from recsys.interactions import CSR
 from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, Tested, WithHistory, blended
-from search.stages.blend import on_test_items
+from search.stages.blend import blend_on_test
 from search.stages.context import Stages
 from search.stages.groups import groups
 from search.stages.lineup import costs
@@ -142,7 +142,7 @@ def _blend(
     winner: its values per user. done: see `train_blend`.
     """
     metrics = list(run.metrics)
-    found = on_test_items(run, blend, metrics, done)
+    found = blend_on_test(run, blend, metrics, done)
     mine = found.per_user[metrics[0]]
     compared = {"winner": compare_paired(mine, winner, rng)}
     compared |= {name: compare_paired(mine, one.per_user, rng) for name, one in beside.items()}

@@ -50,7 +50,7 @@ class Seen:
         return len(self.values)
 
 
-class Process:
+class GaussianProcess:
     """A Gaussian process given what was `seen`; logs: of lengths and variances (`likely`)."""
 
     def __init__(self, seen: Seen, logs: Values) -> None:
@@ -76,10 +76,10 @@ class Process:
             left = np.maximum(prior - np.square(explained).sum(0), 1e-9)
             return across @ self._weights, np.sqrt(left)
 
-    def supposing(self, rows: Rows) -> Process:
+    def supposing(self, rows: Rows) -> GaussianProcess:
         """The process as if these configs had ended, each with the value expected of it."""
         seen, expected = self._seen, self.at_end(rows)[0]
-        return Process(
+        return GaussianProcess(
             Seen(
                 np.vstack([seen.rows, rows]),
                 np.concatenate([seen.parts, np.ones(len(rows))]),

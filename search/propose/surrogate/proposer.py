@@ -26,7 +26,7 @@ from recsys.models import ModelConfig
 from search.propose.lengths import Lengths
 from search.propose.new_configs import Known, another
 from search.propose.surrogate.cube import Cube, Rows
-from search.propose.surrogate.gaussian import Process, Seen, Values, likely
+from search.propose.surrogate.gaussian import GaussianProcess, Seen, Values, likely
 from search.propose.trials import StudyTrial, best_and_even
 from search.record.events import State
 from search.space.domains import Value
@@ -87,7 +87,7 @@ class _View:
     the best configs so far.
     """
 
-    process: Process
+    process: GaussianProcess
     best: float
     tops: Rows
 
@@ -209,7 +209,7 @@ class Surrogate:
         seen = self._seen()
         if not len(seen):
             return None
-        process = Process(seen, self._likely())
+        process = GaussianProcess(seen, self._likely())
         best = float(process.at_end(np.unique(seen.rows, axis=0))[0].max())
         supposed = [row for _, row in self._stopped[-STOPPED:]]
         supposed += [trial.row for _, trial in sorted(self._running.items())][-SUPPOSED:]
@@ -300,7 +300,7 @@ def spread(values: Values, most: int) -> NDArray[np.intp]:
     return best_and_even(np.argsort(-values, kind="stable"), most, round(BEST_PART * most))
 
 
-def improvement(process: Process, rows: Rows, best: float) -> Values:
+def improvement(process: GaussianProcess, rows: Rows, best: float) -> Values:
     """Logarithms (n,) of how far the ends of configs (n, width) are expected to be above `best`,
     times the part of their uncertainty that a training there would remove.
     """

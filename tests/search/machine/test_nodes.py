@@ -15,7 +15,7 @@ from recsys.errors import ConfigError
 from search.machine import place as place_module
 from search.machine import shipping
 from search.machine.ask_nodes import answer
-from search.machine.cluster import Cluster, Resources, resolve_device, side_by_side
+from search.machine.cluster import Cluster, Resources, fit_at_once, resolve_device
 from search.machine.nodes import (
     MODULES,
     PACKAGES,
@@ -103,8 +103,8 @@ def test_the_device_is_compared_with_the_nodes() -> None:
 
 
 def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert side_by_side([(4, 0), (3, 1)], 2, 0) == 3
-    assert side_by_side([(8, 0), (8, 1)], 1, 0.5) == 2  # the cores of the first have no GPU
+    assert fit_at_once([(4, 0), (3, 1)], 2, 0) == 3
+    assert fit_at_once([(8, 0), (8, 1)], 1, 0.5) == 2  # the cores of the first have no GPU
     settings = Settings("d", None, None, 1, 3, None, 6, 0.0, "cpu", "auto", None, None)
     nodes = [mine("a", cpus=4.0), mine("b", cpus=8.0, error="odd")]
     monkeypatch.setattr(place_module, "check_address", lambda *_: nodes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from search.machine.usage import Meter, Usage, Watch
+from search.machine.usage import Meter, Usage, UsageWatch
 from search.record.events import MachineSeen
 from search.record.journal import read_state
 from search.tracking import wanted
@@ -64,7 +64,7 @@ def test_a_watch_looks_until_it_is_left_and_dies_quietly(tmp_path: Path) -> None
         if len(seen) == 2:
             twice.set()
 
-    with Watch(meter, remember, first_s=0.001):
+    with UsageWatch(meter, remember, first_s=0.001):
         assert twice.wait(60)
     count = len(seen)
     assert threading.Event().wait(0.05) is False
@@ -75,7 +75,7 @@ def test_a_watch_looks_until_it_is_left_and_dies_quietly(tmp_path: Path) -> None
         raise OSError("no space left")
 
     twice.clear()
-    with Watch(meter, refuse, first_s=0.001) as watch:
+    with UsageWatch(meter, refuse, first_s=0.001) as watch:
         assert twice.wait(60)
         watch._thread.join(60)
         assert not watch._thread.is_alive()

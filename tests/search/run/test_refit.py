@@ -257,7 +257,7 @@ def test_every_stage_says_how_far_it_is(
     epochs = EPOCHS + 1 if blend else EPOCHS  # of the other member, 1
     expected = {"valid": epochs, "test": epochs, "earlier": epochs, "rivals": 1, "refit": epochs}
     assert told == [(stage, n + 1, of) for stage, of in expected.items() for n in range(of)]
-    assert tuple(expected) == again_module.STAGES
+    assert tuple(expected) == again_module.REFIT_STAGES
     at = [said.index(f"stage: {stage}\n") for stage in expected]
     assert at == sorted(at)
     assert f"{SPEC.name} on " in said and ": trained again\n" in said

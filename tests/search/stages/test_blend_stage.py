@@ -131,7 +131,7 @@ class Run:
             "refit": lambda: refit(self.stages),
         }
         for name in stages:
-            self.stages.run(name, work[name])
+            self.stages.stage(name, work[name])
             if name == "blend":
                 drop_lists(self.folder.path)
 

@@ -200,8 +200,8 @@ class TestStage:
             seen.append(run.folder.state().stages["race"].state)
             return Decided(winner="t0001", epochs=3)
 
-        stages.run("race", work)
-        stages.run("race", work)
+        stages.stage("race", work)
+        stages.stage("race", work)
         assert seen == [StageState.START]
         assert run.stages_said == ["race"]
         assert stages.state.stages["race"].data == {"winner": "t0001", "epochs": 3}
@@ -209,10 +209,10 @@ class TestStage:
     def test_one_that_is_begun_again_runs_again(self, tmp_path: Path) -> None:
         run = Run(tmp_path)
         stages = run.stages()
-        stages.run("race", lambda: Decided(winner="t0001", epochs=3))
+        stages.stage("race", lambda: Decided(winner="t0001", epochs=3))
         run.journal.append(StageMarked(name="race", state=StageState.START))
         stages.refresh()
-        stages.run("race", lambda: Decided(winner="t0002", epochs=3))
+        stages.stage("race", lambda: Decided(winner="t0002", epochs=3))
         assert stages.state.stages["race"].data == {"winner": "t0002", "epochs": 3}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from search.propose.surrogate.gaussian import JITTER, Process, Seen, likely, loss
+from search.propose.surrogate.gaussian import JITTER, GaussianProcess, Seen, likely, loss
 
 LOGS = np.array([-0.3, 0.2, 0.5, -0.4, -0.2, -1.0, -3.0])  # three columns
 
@@ -47,7 +47,7 @@ def test_mean_and_deviation_are_those_of_the_formula() -> None:
     noise = math.exp(LOGS[6]) + JITTER
     inverse = np.linalg.inv(twin(known, known, LOGS) + noise * np.eye(30))
     across = twin(ends, known, LOGS)
-    mean, deviation = Process(known, LOGS).at_end(asked.rows)
+    mean, deviation = GaussianProcess(known, LOGS).at_end(asked.rows)
     assert mean == pytest.approx(across @ inverse @ known.values)
     prior = math.exp(LOGS[4]) + math.exp(LOGS[5])
     left = prior - np.einsum("ij,jk,ik->i", across, inverse, across)
@@ -109,7 +109,7 @@ def test_noise_is_told_from_what_configs_do() -> None:
     rows = rng.random((80, 3))
     values = rng.standard_normal(80)
     logs = likely(Seen(rows, np.ones(80), values))
-    mean, _ = Process(Seen(rows, np.ones(80), values), logs).at_end(rows)
+    mean, _ = GaussianProcess(Seen(rows, np.ones(80), values), logs).at_end(rows)
     assert np.abs(mean).mean() < 0.6 * np.abs(values).mean()
 
 
@@ -126,9 +126,9 @@ def test_early_rungs_tell_of_the_end() -> None:
     )
     values = (known.values - known.values.mean()) / known.values.std()
     known = Seen(known.rows, known.parts, values)
-    guessed, _ = Process(known, likely(known)).at_end(rows[8:])
+    guessed, _ = GaussianProcess(known, likely(known)).at_end(rows[8:])
     alone = Seen(rows[:8], np.ones(8), values[40:])
-    without, _ = Process(alone, likely(alone)).at_end(rows[8:])
+    without, _ = GaussianProcess(alone, likely(alone)).at_end(rows[8:])
     with_rungs = np.corrcoef(guessed, ends[8:])[0, 1]
     assert with_rungs > 0.95
     assert with_rungs > np.corrcoef(without, ends[8:])[0, 1]
@@ -136,7 +136,7 @@ def test_early_rungs_tell_of_the_end() -> None:
 
 def test_what_is_supposed_changes_no_mean_and_narrows_what_is_near() -> None:
     known = seen()
-    process = Process(known, LOGS)
+    process = GaussianProcess(known, LOGS)
     rows = np.random.default_rng(8).random((20, 3))
     mean, deviation = process.at_end(rows)
     later, narrower = process.supposing(rows[:2]).at_end(rows)

@@ -17,7 +17,7 @@ from search.propose.lengths import Lengths
 from search.propose.new_configs import NoNewConfigError
 from search.propose.surrogate import proposer as proposers
 from search.propose.surrogate.cube import Cube
-from search.propose.surrogate.gaussian import Process, Seen
+from search.propose.surrogate.gaussian import GaussianProcess, Seen
 from search.propose.surrogate.proposer import (
     Cost,
     Costs,
@@ -145,7 +145,7 @@ def test_running_trials_keep_others_away(spec: SearchSpec, monkeypatch: pytest.M
 
     with_them = apart()
     # without, the same peak is looked for again and again
-    monkeypatch.setattr(Process, "supposing", lambda process, _: process)
+    monkeypatch.setattr(GaussianProcess, "supposing", lambda process, _: process)
     assert with_them > 1.5 * apart()
 
 
@@ -364,7 +364,7 @@ def test_the_best_and_an_even_part_of_the_rest() -> None:
 @pytest.mark.parametrize("best", [-1.0, 0.0, 1.0, 3.0])
 def test_the_expected_improvement_is_the_integral(best: float) -> None:
     known = Seen(np.array([[0.2], [0.7]]), np.ones(2), np.array([-1.0, 1.0]))
-    process = Process(known, np.log([0.3, 0.7, 0.7, 0.2, 0.01]))
+    process = GaussianProcess(known, np.log([0.3, 0.7, 0.7, 0.2, 0.01]))
     rows = np.array([[0.1], [0.45], [0.71]])
     mean, deviation = process.at_end(rows)
     found = improvement(process, rows, best)
