@@ -121,7 +121,7 @@ def table(rows: dict[str, Rows], best: Best) -> list[str]:
         if name == "ours":
             verdict = "-"
         else:
-            better = np.median(ours.valid[:, -1] - row.valid[:, -1])
+            better = np.mean(ours.valid[:, -1] - row.valid[:, -1])
             verdict = f"{'better' if better > 0 else 'worse'}, p = {adjusted[name]:.2g}"
         lines.append(
             f"| {name} | {row.begun:.0f} ({row.finished:.0f}) "
