@@ -143,18 +143,22 @@ def test_another_empty_server_at_the_same_address_gets_everything(
 
 @pytest.mark.faults
 def test_slow_answers_slow_nothing_down(tmp_path: Path, server: Server) -> None:
-    """Every answer takes 5 s, and a delivery many answers: the journal is written meanwhile."""
+    """Every answer takes 2 s, and a delivery many answers: the journal is written meanwhile.
+
+    No longer: after 5 s without a request the server closes a connection, and it has none while the
+    proxy holds its answer back.
+    """
     server.start()
     run = FakeRun(tmp_path / "runs", "slow")
-    with slow_proxy(server.port, 5.0) as port:
+    with slow_proxy(server.port, 2.0) as port:
         uri = f"http://127.0.0.1:{port}"
         tracker = Tracker(run.path, uri, interval_s=0.1, last_effort_s=5)
         tracker.start()
         run.several(8)
         run.finish()
         assert not tracker.close().delivered
-        # slow, but it does arrive, after some sixty answers
-        assert sync(run.path, uri, patience_s=4 * LONG_S).delivered
+        # slow, but it does arrive
+        assert sync(run.path, uri, patience_s=LONG_S).delivered
     run.close()
     assert sync(run.path, server.uri).delivered  # nothing twice under another address
     same_as_journal(run, server)
