@@ -15,6 +15,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,9 @@ class World:
             curves.append(Curve(rows.valid.to_numpy(float), rows.test.to_numpy(float), seconds))
             params.append(about["params"][int(str(number))])
         size = Size(**about["size"]) if "size" in about else None  # recorded by earlier versions
-        first = World(spec, curves, params, about["users"], size)
-        others = [
-            World(spec, curves, params, about["users"], size, draw, first.fits)
-            for draw in range(1, draws)
-        ]
-        return [first, *others]
+        world = partial(World, spec, curves, params, about["users"], size)
+        first = world()
+        return [first, *(world(draw, first.fits) for draw in range(1, draws))]
 
     def _row(self, curve: Curve) -> NDArray[np.float64]:
         """Both curves at the same length: what was never trained stays at the last value."""

@@ -77,7 +77,7 @@ def _measured(
     spec: SearchSpec, data: TrialData, concurrent: int, progress: Callable[[str], None]
 ) -> Iterator[Probed | Failure]:
     """An epoch of each kind of model, on as many threads as a search has trials at a time."""
-    kinds = to_probe(list(spec.examples()))
+    kinds = to_probe(spec.examples())
     if not kinds:
         return
     first = first_share(list(kinds.values()), Size.of(data.train))
@@ -131,7 +131,7 @@ class Told:
                 f"{counted(spec.trials, 'trial')}, {at}, and race, blend, test and refit"
             )
         yield f"in ten minutes (--time-budget 10m) it begins {self._begun(BUDGET)}"
-        each = max(trial_bytes(c, self.size, 1) for c in list(spec.examples()))
+        each = max(trial_bytes(c, self.size, 1) for c in spec.examples())
         yield (
             f"memory: trials take up to {self.concurrent * each / 1e9:.1f} GB ({at}), of the "
             f"{usable_memory() / 1e9:.1f} GB here"

@@ -29,6 +29,12 @@ def random_csr(n_users: int, n_items: int, degree: int, seed: int = 0) -> CSR:
     return CSR.from_pairs(users, rng.integers(0, n_items, len(users)), n_users, n_items)
 
 
+def random_pairs(rng: np.random.Generator, users: int, items: int, share: float) -> CSR:
+    """Each pair of a user and an item is there with the probability `share`."""
+    user, item = np.nonzero(rng.random((users, items)) < share)
+    return CSR.from_pairs(user, item, users, items)
+
+
 def make_config(**flat: Any) -> TrainConfig:
     return TrainConfig.from_flat({"lr": 0.05, "latent_factors": 5, "batch_size": 1, **flat})
 

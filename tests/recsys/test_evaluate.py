@@ -11,6 +11,7 @@ from recsys.evaluation import device_top, evaluate, top_items
 from recsys.interactions import CSR
 from recsys.kernels.topk import best_unseen
 from recsys.models.mf.model import LFM
+from tests.kernels.helpers import random_pairs
 
 
 class Table:
@@ -21,11 +22,6 @@ class Table:
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         return self.scores[users]
-
-
-def random_csr(rng: np.random.Generator, n_users: int, n_items: int, share: float) -> CSR:
-    users, items = np.nonzero(rng.random((n_users, n_items)) < share)
-    return CSR.from_pairs(users, items, n_users, n_items)
 
 
 def slow_top(scores: NDArray, seen: CSR, users: NDArray, k: int) -> NDArray:
@@ -71,7 +67,7 @@ def test_selection_equals_the_slow_twin(
     scores[rng.random(scores.shape) < 0.1] = -np.inf
     scores[rng.random(scores.shape) < 0.05] = np.inf
     scores[rng.random(scores.shape) < 0.1] = -0.0
-    seen = random_csr(rng, 4, n_items, share)
+    seen = random_pairs(rng, 4, n_items, share)
     users = np.array([2, 0, 3, 1, 2])
     assert_array_equal(top_items(Table(scores), seen, users, k), slow_top(scores, seen, users, k))
 
@@ -98,7 +94,7 @@ def slow_evaluate(scores: NDArray, seen: CSR, held: CSR, k: int) -> dict[str, li
 def test_evaluate_equals_the_slow_twin_for_any_block_and_threads() -> None:
     rng = np.random.default_rng(0)
     n_users, n_items, k = 300, 90, 10
-    both = random_csr(rng, n_users, n_items, 0.15)
+    both = random_pairs(rng, n_users, n_items, 0.15)
     held_mask = rng.random(both.nnz) < 0.2
     users = both.users()
     seen = CSR.from_pairs(users[~held_mask], both.indices[~held_mask], n_users, n_items)
@@ -135,7 +131,7 @@ def test_the_thread_count_of_torch_is_given_back() -> None:
 @pytest.mark.parametrize("k", [1, 5, 40])
 def test_the_device_path_selects_the_same(k: int) -> None:
     rng = np.random.default_rng(2)
-    seen = random_csr(rng, 50, 30, 0.4)
+    seen = random_pairs(rng, 50, 30, 0.4)
     model = LFM(50, 30, 2, rng=rng)
     with torch.no_grad():  # many ties, and both zeros
         model.user_factors.copy_(model.user_factors.sign())
@@ -177,7 +173,7 @@ def test_only_one_compiled_version_exists() -> None:
     table = rng.normal(size=(3, 9)).astype(np.float32)
     locked = table.copy()
     locked.setflags(write=False)
-    seen = random_csr(rng, 3, 9, 0.2)
+    seen = random_pairs(rng, 3, 9, 0.2)
     assert_array_equal(
         top_items(Table(table), seen, [0, 1], 4), top_items(Table(locked), seen, [0, 1], 4)
     )

@@ -21,7 +21,7 @@ from search.tune.work import epoch_work
 from tests.search.spaces import override
 
 SPEC = load_spec("all")
-KINDS = len(to_probe(list(SPEC.examples())))
+KINDS = len(to_probe(SPEC.examples()))
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_on_a_cluster_the_largest_node_decides(two: SearchSpec) -> None:
 
 def test_a_config_that_fits_on_no_node_is_refused_by_name() -> None:
     spec = load_spec("bpr_hard", ["latent_factors={choice: [8, 2048]}"])
-    config = next(c for c in list(spec.examples()) if c.to_flat()["latent_factors"] == 2048)
+    config = next(c for c in spec.examples() if c.to_flat()["latent_factors"] == 2048)
     needed = trial_bytes(config, WIDE, 1)
     assert fit_nodes(spec, WIDE, needed, 1, print) is spec
     with pytest.raises(ConfigError, match=r"with bpr-hard d=2048 .* need .* GB of memory, and"):

@@ -24,6 +24,7 @@ from search.tune.probe import Measured, measure, run_probe
 from search.tune.work import epoch_work
 from search.tune.worker import TrialData
 from search.words import span
+from tests.kernels.helpers import random_pairs
 from tests.search.spaces import override
 
 SIZE = Size(users=5_000, items=9_000, positives=170_000)
@@ -180,11 +181,6 @@ def test_rungs() -> None:
     assert paces.paced_rungs(10, 3) == [2, 4]
     assert paces.paced_rungs(3, 3) == [1, 1]
     assert paces.paced_rungs(8, 2) == [2, 4]
-
-
-def random_pairs(rng: np.random.Generator, users: int, items: int, share: float) -> CSR:
-    user, item = np.nonzero(rng.random((users, items)) < share)
-    return CSR.from_pairs(user, item, users, items)
 
 
 def test_what_a_trial_costs_is_said_in_a_line() -> None:

@@ -6,11 +6,7 @@ import numpy as np
 
 from recsys.interactions import CSR
 from search.tune.sampling import part_of, sample_users
-
-
-def random_pairs(rng: np.random.Generator, users: int, items: int, share: float) -> CSR:
-    user, item = np.nonzero(rng.random((users, items)) < share)
-    return CSR.from_pairs(user, item, users, items)
+from tests.kernels.helpers import random_pairs
 
 
 def test_sampled_users_are_alike_in_how_active_they_are() -> None:
