@@ -134,9 +134,41 @@ class Courier:
         self._said = message
 
 
+class Pauses:
+    """How long to wait before another attempt: ever longer, but not where the last one got further.
+
+    A proxy or server that now and then resets a connection then costs half a second each time; one
+    that is gone is asked every quarter of a minute.
+    """
+
+    def __init__(self, courier: Courier) -> None:
+        self._courier = courier
+        self._known = courier.progress()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start from the shortest pause again: the store answered."""
+        self._next, self._since = FIRST_PAUSE_S, time.monotonic()
+
+    def failed(self) -> float:
+        """Seconds until the attempt after one that failed."""
+        now = self._courier.progress()
+        if now != self._known:
+            self._known = now
+            self.begin()
+        pause = self._next
+        self._next = min(2 * pause, LONGEST_PAUSE_S)
+        return pause
+
+    @property
+    def without_progress(self) -> float:
+        """Seconds since an attempt last got further."""
+        return time.monotonic() - self._since
+
+
 def follow(courier: Courier, control: Control, interval_s: float) -> None:
     """Deliver until the driver is done and all has arrived, or the last effort is over."""
-    pause, others = FIRST_PAUSE_S, True
+    pauses, others = Pauses(courier), True
     while True:
         closing, started = control.closing, time.monotonic()
         control.wake.clear()
@@ -148,26 +180,23 @@ def follow(courier: Courier, control: Control, interval_s: float) -> None:
             return
         spent = time.monotonic() - started
         if good:
-            pause = FIRST_PAUSE_S
+            pauses.begin()
             seconds = min(max(interval_s, spent / BUSY_SHARE), LONGEST_PAUSE_S)
         else:
+            pause = pauses.failed()
             seconds = min(pause, 1.0) if control.closing else pause
-            pause = min(2 * pause, LONGEST_PAUSE_S)
         if not (closing and good):
             control.wake.wait(seconds)
 
 
 def deliver_once(courier: Courier, patience_s: float) -> None:
     """Deliver what is there; give up after `patience_s` seconds without progress."""
-    last, since, pause = courier.progress(), time.monotonic(), FIRST_PAUSE_S
+    pauses = Pauses(courier)
     while not courier.attempt():
-        now = courier.progress()
-        if now != last:
-            last, since, pause = now, time.monotonic(), FIRST_PAUSE_S
-        elif time.monotonic() - since > patience_s:
+        pause = pauses.failed()
+        if pauses.without_progress > patience_s:
             return
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
 def main(argv: Sequence[str]) -> int:

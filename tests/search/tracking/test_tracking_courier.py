@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
 from search.record.folder import RunFolder
+from search.tracking.courier import Courier, Pauses
 from search.tracking.driver import Tracker, sync
 from search.tracking.memory import delivery_status
 from search.tracking.store import import_mlflow
@@ -141,6 +143,32 @@ def overloaded() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+class _Scripted:
+    """A courier whose progress after each failed attempt is given."""
+
+    def __init__(self, progress: list[int]) -> None:
+        self._progress = [0, *progress]
+
+    def progress(self) -> tuple[int, int, bool]:
+        return self._progress.pop(0), 0, False
+
+
+def pauses_after(progress: list[int]) -> list[float]:
+    """The pause after each failure, in seconds."""
+    pauses = Pauses(cast("Courier", _Scripted(progress)))
+    return [pauses.failed() for _ in progress]
+
+
+def test_a_store_that_is_gone_is_asked_ever_less_often() -> None:
+    assert pauses_after([0] * 7) == [0.5, 1, 2, 4, 8, 15, 15]
+
+
+def test_an_attempt_that_got_further_is_soon_followed_by_another() -> None:
+    """A proxy that resets every other request delays delivery, but does not bring it to a crawl."""
+    assert pauses_after([1, 2, 3, 4]) == [0.5] * 4
+    assert pauses_after([0, 0, 1, 1, 2]) == [0.5, 1, 0.5, 1, 0.5]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
