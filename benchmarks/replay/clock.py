@@ -9,7 +9,7 @@ import heapq
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +25,7 @@ from search.propose.distributions import suggest
 from search.propose.study import quiet
 from search.record.events import State
 from search.space.domains import Value
+from search.space.load import override
 from search.space.spec import SearchSpec
 from search.tune.lengths import lengths_of
 from search.tune.outcome import trial_of
@@ -288,9 +289,18 @@ class _Trial:
 Maker = Callable[[World, int, float], Player]
 
 
-def _ours(world: World, seed: int, **changed: Any) -> Ours:
-    """With some of the space's settings changed."""
-    return Ours(replace(world.spec, **changed), seed, world.size)
+def ours(settings: str = "") -> Maker:
+    """Ours, with settings as `--set` takes them, between blanks: `searcher=tpe trials=50`.
+
+    Raises ConfigError, as soon as it is played, for settings that a space refuses.
+    """
+    changes = settings.split()
+
+    def make(world: World, seed: int, _: float) -> Ours:
+        spec = override(world.spec, changes) if changes else world.spec
+        return Ours(spec, seed, world.size)
+
+    return make
 
 
 def _auto(world: World, seed: int) -> Ours:
@@ -304,9 +314,9 @@ ROWS: dict[str, Maker] = {
     "one epoch, then the best": lambda world, seed, end: OneEpoch(world.spec, seed, end / 3),
     "Optuna, no pruning": lambda world, seed, _: Tpe(world.spec, seed),
     "Ray's OptunaSearch + ASHA": lambda world, seed, _: StockRay(world.spec, seed),
-    "ours": lambda world, seed, _: _ours(world, seed),
-    "ours, TPE": lambda world, seed, _: _ours(world, seed, searcher="tpe"),
-    "ours, rungs that keep half": lambda world, seed, _: _ours(world, seed, reduction_factor=2),
-    "ours, without enqueue": lambda world, seed, _: _ours(world, seed, enqueue=()),
+    "ours": ours(),
+    "ours, TPE": ours("searcher=tpe"),
+    "ours, rungs that keep half": ours("reduction_factor=2"),
+    "ours, without enqueue": ours("enqueue=[]"),
     "ours, ends by itself": lambda world, seed, _: _auto(world, seed),
 }

@@ -5,7 +5,8 @@
 For each file (of `record`): how far each search is from the best that is known of its world, on
 validation and on test, at the end of the time in which random search finishes `--trials` trials;
 how much earlier than random search it reaches random's end; a Wilcoxon test of ours against each,
-Holm-corrected. Seeds take turns in `--draws` worlds.
+Holm-corrected. Seeds take turns in `--draws` worlds. `--variant "reduction_factor=2 enqueue=[]"`
+adds a row of ours with these settings, `--first-seed` plays other seeds.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from benchmarks.replay.clock import ROWS, Log, Random, simulate
+from benchmarks.replay.clock import ROWS, Log, Maker, Random, ours, simulate
 from benchmarks.replay.world import World
+from search.space.load import override
 
 GRID = 120  # points in time
+TWICE = "random, twice the time"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +41,22 @@ class Rows:
     end: float
 
 
-def play(worlds: Sequence[World], name: str, seeds: int, workers: int, seconds: float) -> Rows:
-    """One row of the table, `seeds` times, in one of the worlds after the other."""
-    twice = name == "random, twice the time"
+def play(
+    worlds: Sequence[World], make: Maker | None, seeds: range, workers: int, seconds: float
+) -> Rows:
+    """One row of the table, for each seed, in one of the worlds after the other.
+
+    make: of the search; None: random search with twice the time.
+    """
+    twice = make is None
     times = np.linspace(0, seconds, GRID + 1)[1:]
     logs: list[Log] = []
-    for seed in range(seeds):
-        world = worlds[seed % len(worlds)]
-        if twice:
+    for place, seed in enumerate(seeds):
+        world = worlds[place % len(worlds)]
+        if make is None:
             player, last = Random(world.spec, seed), 2 * seconds
         else:
-            player, last = ROWS[name](world, seed, seconds), seconds
+            player, last = make(world, seed, seconds), seconds
         logs.append(simulate(world, player, workers, last))
     stretch = 2.0 if twice else 1.0
     return Rows(
@@ -116,7 +124,7 @@ def table(rows: dict[str, Rows], best: Best) -> list[str]:
         low, middle, high = np.quantile(regret[:, -1], [0.25, 0.5, 0.75])
         on_test = float(np.median(regret_test[:, -1]))
         reached = np.flatnonzero(np.median(regret, axis=0) <= end)
-        stretch = 2.0 if name == "random, twice the time" else 1.0
+        stretch = 2.0 if name == TWICE else 1.0
         after = f"{stretch * (reached[0] + 1) / GRID:.2f} of its time" if len(reached) else "never"
         if name == "ours":
             verdict = "-"
@@ -141,7 +149,7 @@ def plot(rows: dict[str, Rows], best: Best, seconds: float, title: str, path: Pa
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharex=True)
     times = np.linspace(0, seconds, GRID + 1)[1:]
     for name, row in rows.items():
-        if name == "random, twice the time":
+        if name == TWICE:
             continue
         for axis, regret in zip(axes, best.regret(row), strict=True):
             low, middle, high = np.quantile(regret, [0.25, 0.5, 0.75], axis=0)
@@ -161,21 +169,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--rows", nargs="+", default=None, choices=list(ROWS))
+    parser.add_argument("--variant", action="append", default=[], metavar="SETTINGS")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
+    makers: dict[str, Maker | None] = {name: ROWS[name] for name in args.rows or ROWS}
+    makers |= {f"ours, {settings}": ours(settings) for settings in args.variant}
+    makers[TWICE] = None
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     for file in args.files:
         worlds = World.load(file, args.draws)
+        for settings in args.variant:
+            override(worlds[0].spec, settings.split())  # an hour before it is played
         ranks = worlds[0].check()
         recorded = worlds[0].recorded
         whole = float(np.mean([c.seconds * len(c.valid) for c in recorded]))
         for workers in args.workers:
             seconds = args.trials * whole / workers
-            names = [*(args.rows or ROWS), "random, twice the time"]
-            rows = {n: play(worlds, n, args.seeds, workers, seconds) for n in names}
+            rows = {n: play(worlds, m, seeds, workers, seconds) for n, m in makers.items()}
             best = Best.of(worlds, rows)
             print(
                 f"\n{file.stem}, {workers} workers, {seconds:.0f} s, {args.seeds} seeds in "

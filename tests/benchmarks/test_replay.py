@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.replay.clock import ROWS, Ours, Player, Random, StockRay, simulate
+from benchmarks.replay.clock import ROWS, Ours, Player, Random, StockRay, ours, simulate
 from benchmarks.replay.record import Task, configs_of, train_one, write
 from benchmarks.replay.run import Best, Rows, holm, play, table
 from benchmarks.replay.world import Curve, Drawn, Shapes, World, fitted, natural_end
+from recsys.errors import ConfigError
 from recsys.models.base import Size
 from search.space.load import load_spec
 
@@ -79,7 +80,7 @@ def test_the_clock(world: Any) -> None:
 
 @pytest.mark.parametrize("name", list(ROWS))
 def test_every_row_searches(world: Any, name: str) -> None:
-    row = play([world], name, seeds=1, workers=2, seconds=60.0)
+    row = play([world], ROWS[name], range(1), workers=2, seconds=60.0)
     assert row.valid.shape == (1, 120)
     assert np.all(np.diff(row.valid) >= 0)
     assert 0.1 < row.valid[0, -1] <= 1.0
@@ -87,19 +88,34 @@ def test_every_row_searches(world: Any, name: str) -> None:
     assert row.begun >= 3  # 120 seconds of workers, 40 a trial
 
 
+def test_a_row_of_ours_has_other_settings(world: Any) -> None:
+    player = ours("reduction_factor=2 enqueue=[]")(world, 3, 60.0)
+    assert isinstance(player, Ours)
+    assert (player.spec.reduction_factor, player.spec.enqueue) == (2, ())
+    with pytest.raises(ConfigError, match="reduction_factor"):
+        ours("reduction_factor=1")(world, 3, 60.0)
+
+
+def test_random_search_with_twice_the_time_finds_at_least_as_much(world: Any) -> None:
+    once = play([world], ROWS["random"], range(4, 7), 2, 80.0)
+    twice = play([world], None, range(4, 7), 2, 80.0)
+    assert np.all(twice.valid[:, -1] >= once.valid[:, -1])
+    assert twice.begun > 1.5 * once.begun
+
+
 def test_pruning_begins_more_trials_in_the_same_time(world: Any) -> None:
     plain = simulate(world, Random(SPEC, 1), 2, 200.0)
-    ours = simulate(world, Ours(replace(SPEC, searcher="random"), 1, None), 2, 200.0)
+    pruned = simulate(world, Ours(replace(SPEC, searcher="random"), 1, None), 2, 200.0)
     stock = simulate(world, StockRay(SPEC, 1), 2, 200.0)
     assert plain.begun == pytest.approx(2 * 200 / 40 + 2, abs=2)
-    assert ours.begun > 1.3 * plain.begun
+    assert pruned.begun > 1.3 * plain.begun
     assert stock.begun > 1.3 * plain.begun
     assert world.asked[plain.begun] == dict(SPEC.enqueue[0])
 
 
 def test_a_search_that_ends_by_itself_does_so_once_it_gains_nothing(world: Any) -> None:
-    auto = play([world], "ours, ends by itself", 1, 2, 3000.0)
-    whole = play([world], "ours", 1, 2, 3000.0)
+    auto = play([world], ROWS["ours, ends by itself"], range(1), 2, 3000.0)
+    whole = play([world], ROWS["ours"], range(1), 2, 3000.0)
     assert auto.end < 0.9 < whole.end == 1.0
     assert 32 <= auto.begun < whole.begun
     assert auto.valid[0, -1] > 0.95 * whole.valid[0, -1]
@@ -107,7 +123,7 @@ def test_a_search_that_ends_by_itself_does_so_once_it_gains_nothing(world: Any) 
 
 def test_a_table(world: Any) -> None:
     names = ["random", "ours"]
-    rows = {name: play([world], name, 2, 2, 80.0) for name in names}
+    rows = {name: play([world], ROWS[name], range(2), 2, 80.0) for name in names}
     lines = table(rows, Best(np.array([1.0]), np.array([0.9])))
     assert len(lines) == 4
     assert lines[3].startswith("| ours |")
