@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from benchmarks.replay.clock import ROWS, Ours, Player, Random, StockRay, ours, simulate
+from benchmarks.replay.race import FINALISTS, SPLITS, Racer, best_of, race
+from benchmarks.replay.race import table as race_table
 from benchmarks.replay.record import Task, configs_of, train_one, write
 from benchmarks.replay.run import Best, Rows, holm, play, table
 from benchmarks.replay.world import Curve, Drawn, Shapes, World, fitted, natural_end
@@ -121,6 +123,42 @@ def test_a_search_that_ends_by_itself_does_so_once_it_gains_nothing(world: Any) 
     assert auto.valid[0, -1] > 0.95 * whole.valid[0, -1]
 
 
+def racers(*values: tuple[float, float, float]) -> list[Racer]:
+    return [Racer(*value) for value in values]
+
+
+def test_a_race_without_noise_picks_what_is_worth_most() -> None:
+    found = race(racers((0.5, 0.3, 0.2), (0.4, 0.4, 0.35)), 1, 0.0, np.random.default_rng(0))
+    assert (found.other, found.better, found.worse) == (1.0, 1.0, 0.0)
+    assert found.gain == pytest.approx(0.15)
+    assert found.possible == pytest.approx(0.15)
+    assert found.flattered == pytest.approx(0.2)
+    assert found.race_flattered == 0.0
+
+
+def test_more_splits_pick_better_and_flatter_less() -> None:
+    some = racers((0.5, 0.40, 0.40), (0.49, 0.41, 0.41), (0.48, 0.39, 0.39))
+    few, many = (race(some, n, 0.05, np.random.default_rng(0)) for n in (1, 100))
+    assert few.gain < many.gain <= many.possible == pytest.approx(0.01)
+    assert few.race_flattered > many.race_flattered > 0.0
+    assert few.worse > many.worse
+
+
+def test_a_race_among_one_picks_it() -> None:
+    assert race(racers((0.5, 0.4, 0.3)), 3, 0.05, np.random.default_rng(0)).other == 0.0
+
+
+def test_the_best_of_a_search_race(world: Any) -> None:
+    world.worth = lambda params: (10.0, float(params["lr"]))
+    found = best_of(world, 1, 2, 200.0)
+    assert 3 <= len(found) <= 12
+    assert [r.found for r in found] == sorted((r.found for r in found), reverse=True)
+    assert {r.worth for r in found} == {10.0}
+    lines = race_table([found, found], 0.02, 0)
+    assert len(lines) == 2 + len(FINALISTS) * len(SPLITS)
+    assert lines[2].startswith("| 2 | 1 | 2 |")
+
+
 def test_a_table(world: Any) -> None:
     names = ["random", "ours"]
     rows = {name: play([world], ROWS[name], range(2), 2, 80.0) for name in names}
@@ -222,3 +260,6 @@ def test_a_recording_makes_a_world(tmp_path: Path) -> None:
     assert np.array_equal(curve.valid, World.load(file, draws=1)[0].curve(unseen).valid)
     assert not np.array_equal(curve.valid, other.curve(unseen).valid)
     assert np.array_equal(other.curve(chosen[0]).valid, world.recorded[0].valid)
+    worth = np.array([world.worth(params)[0] for params in chosen])
+    reached = np.array([c.valid.max() for c in world.recorded])
+    assert np.corrcoef(worth, reached)[0, 1] > 0.8
