@@ -224,7 +224,7 @@ class Recorder(Callback):
 
     def died_early(self, exception: Exception, node: str | None) -> None:
         """A worker died that no trial had."""
-        self._tell("before its first trial", exception, node, "another one is started")
+        self._tell("a worker without a trial", exception, node, "another one is started")
 
     def _tell(self, what: str, exception: Exception, node: str | None, then: str) -> None:
         """Say why a worker died: on a cluster at once, since new attempts may take minutes to fail,
