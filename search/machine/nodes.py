@@ -68,8 +68,11 @@ class Place:
 
 
 def without(excluded: Collection[str]) -> dict[str, str] | None:
-    """The label selector for Ray's scheduler that keeps off these nodes (ids); None for none."""
-    return {LABEL: f"!in({', '.join(sorted(excluded))})"} if excluded else None
+    """The label selector for Ray's scheduler that keeps off these nodes (ids); None for none.
+
+    No blank follows a comma: Ray 2.60 would take it for a part of the next id.
+    """
+    return {LABEL: f"!in({','.join(sorted(excluded))})"} if excluded else None
 
 
 def own_versions() -> dict[str, str]:

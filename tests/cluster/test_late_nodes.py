@@ -66,8 +66,9 @@ def journal(machine: Machine, run: str, kind: str) -> list[dict[str, Any]]:
 
 
 def test_late_nodes_that_cannot_work_cost_no_trial_and_no_task(machines: Machines) -> None:
-    """One joins in the search and fails at once, one has another numpy, and one joins in the race:
-    each is a line, nothing has failed, and the result is that of a search without them."""
+    """Two join in the search, one that fails at once and one with another numpy, and one in the
+    race, when the only good one is gone: each is a line, nothing has failed, and the result is that
+    of a search without them."""
     head = start_head(machines)
     good = join(machines, "w1")
     options = ("--space", "smoke", "--trials", "200", "--set", "searcher=random")
@@ -76,11 +77,14 @@ def test_late_nodes_that_cannot_work_cost_no_trial_and_no_task(machines: Machine
     process = head.start(search("late", *options, "--address", at), {"PYTHONUNBUFFERED": "1"})
     wait(lambda: trials_on(good) >= 2, "the first node does not work")
     broken = join_with(machines, "w2", "numba/__init__.py", BROKEN)
-    other = join_with(machines, "w3", "numpy-1.0.dist-info/METADATA", "Name: numpy\nVersion: 1.0\n")
-    said = until(process, "w2 (")
-    said += until(process, "w3 (") if "w3 (" not in said else ""
-    said += until(process, "stage: race")
+    dist = "numpy-1.0.dist-info/METADATA"
+    other = join_with(machines, "w3", dist, "Name: numpy\nVersion: 1.0\n")
+    said = until(process, "stage: race")
+    begun = trials_on(good)
+    good.end()
     last = join_with(machines, "w4", "numba/__init__.py", BROKEN)
+    said += until(process, f"note: w4 ({last.address})")
+    join(machines, "w5")
     said += end(process)
     assert process.returncode == 0, said
     lines = [
@@ -91,7 +95,7 @@ def test_late_nodes_that_cannot_work_cost_no_trial_and_no_task(machines: Machine
     for line in lines:
         assert said.count(f"note: {line}") == 1, said
         assert said.count(f"left out    {line}") == 1, said
-    assert (trials_on(broken), trials_on(other), trials_on(last)) == (0, 0, 0)
+    assert (trials_on(broken), trials_on(other), trials_on(last), begun) == (0, 0, 0, 200)
     assert {row["state"] for row in journal(head, "late", "end")} == {"COMPLETE"}
     assert {row["attempt"] for row in journal(head, "late", "start")} == {1}
     assert {row["node"] for row in journal(head, "late", "start")} == {f"w1 ({good.address})"}
@@ -103,6 +107,9 @@ def test_late_nodes_that_cannot_work_cost_no_trial_and_no_task(machines: Machine
     here = head.run(search("near", *options), {"RECSEARCH_CPUS": "1"}, timeout=1200)
     assert here.returncode == 0, here.stdout + here.stderr
     assert rows == table(head, "near")
+    assert (
+        head.run("cmp /tmp/runs/late/submission.csv /tmp/runs/near/submission.csv").returncode == 0
+    )
 
 
 def test_gpus_that_torch_does_not_see(machines: Machines) -> None:

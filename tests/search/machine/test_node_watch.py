@@ -166,7 +166,7 @@ def test_a_machine_that_joins_again_is_asked_again_and_said_once(cluster: Cluste
         cluster.says[name] = NUMPY
         cluster.later(watch)
     assert cluster.asked == ["a1", "a2"]
-    assert watch.selector == {LABEL: "!in(a1, a2)"}
+    assert watch.selector == {LABEL: "!in(a1,a2)"}
     assert len(watch.lines) == len(cluster.notes) == 1
 
 

@@ -79,7 +79,7 @@ def test_bad_nodes_are_left_out_and_said() -> None:
         gpus=False,
     )
     assert [node.name for node in good] == ["a"]
-    assert place.selector == {"ray.io/node-id": "!in(idb, idc)"}
+    assert place.selector == {"ray.io/node-id": "!in(idb,idc)"}
     assert [line.split()[0] for line in place.lines] == ["b", "c"]
     assert Place().selector is None
 
