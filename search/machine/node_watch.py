@@ -8,6 +8,7 @@ work, is the same as at the start.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from search.machine import ask_nodes
 from search.machine.ask_nodes import answer, no_answer, node_of
 from search.machine.nodes import (
+    LOGS,
     MODULES,
     PACKAGES,
     ClusterNode,
@@ -25,9 +27,10 @@ from search.machine.nodes import (
     trouble,
     without,
 )
-from search.machine.workers import unfit
+from search.machine.workers import cause_of, unfit
 
 LOOK_EVERY_S = 1.0  # between two looks at the nodes, so that one that joins is used within seconds
+LOST_IN_A_ROW = 3  # different trials or tasks whose worker died, with none done in between
 ANSWER_S = 120.0  # how long a node may take to answer: a busy one imports slowly
 
 
@@ -115,6 +118,7 @@ class NodeWatch:
         self._there: dict[str, ClusterNode] = {}
         self._titles: dict[str, str] = {}
         self._questions: dict[str, _Question] = {}
+        self._lost: defaultdict[str, set[str]] = defaultdict(set)  # since something was done there
         self._looked = float("-inf")
 
     @property
@@ -154,19 +158,33 @@ class NodeWatch:
             self._see()
         return self._titles.get(node, node)
 
-    def failed(self, node: str, error: BaseException) -> None:
-        """A worker on this node failed, or died, for no fault of what it was to do.
+    def worked(self, node: str) -> None:
+        """Something that was to be done on this node was done."""
+        self._lost.pop(node, None)
+
+    def failed(self, node: str, error: BaseException, what: str) -> None:
+        """A worker on this node failed, or died, for no fault that is known of what it was to do.
 
         A node that lacks something is left out at once; any other one is asked again, and gets no
-        more work before it has answered. error: as Ray raised it.
+        more work before it has answered. One that answers well, but fails whatever it gets, is left
+        out too where another node can work. error: as Ray raised it. what: names what was to be
+        done, since a trial may be at fault that fails again and again.
         """
         if node in self._excluded:
             return
-        if (what := unfit(error)) is not None:
-            self._leave_out(node, cannot_run(what))
-        else:
-            self._good.discard(node)
-            self._see()
+        if (lacking := unfit(error)) is not None:
+            self._leave_out(node, cannot_run(lacking))
+            return
+        self._good.discard(node)
+        self._lost[node].add(what)
+        self._see()
+        if (
+            len(self._lost[node]) >= LOST_IN_A_ROW
+            and node in self._there
+            and self._good & self._there.keys()
+        ):
+            times = f"{LOST_IN_A_ROW} times in a row"
+            self._leave_out(node, f"lost its workers {times} ({cause_of(error)}): {LOGS}")
 
     def trouble(self) -> str | None:
         """Why nothing runs, as far as that is the nodes' fault, in one line."""
@@ -209,6 +227,7 @@ class NodeWatch:
     def _leave_out(self, node: str, why: str) -> None:
         self._excluded.add(node)
         self._good.discard(node)
+        self._questions.pop(node, None)
         line = f"{self.title(node)} {why}"
         if line not in self.lines:  # a machine that joins again and again is a new node each time
             self.lines.append(line)

@@ -20,6 +20,7 @@ PACKAGES = ("ray", "torch", "numba", "numpy", "scipy", "pandas", "pydantic", "op
 # The modules that the tasks of a search are imported from.
 MODULES = ("search.tune.worker", "search.tune.probe", "search.stages.test")
 LABEL = "ray.io/node-id"
+LOGS = "see the log files of Ray there"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def install_there() -> str:
 def cannot_run(error: str) -> str:
     """What is said of a machine on which a task ended with this error, in one line."""
     what = " ".join(error.split())[:300]
-    todo = install_there() if "ModuleNotFoundError" in what else "see the log files of Ray there"
+    todo = install_there() if "ModuleNotFoundError" in what else LOGS
     return f"cannot run a task ({what}): {todo}"
 
 

@@ -90,6 +90,7 @@ class Tasks:
             else:
                 yield index, error
             return
+        self.nodes.worked(seat.node)
         self._pass_on(seat)
         yield index, answer
 
@@ -97,7 +98,7 @@ class Tasks:
         """Whether a call that failed on this node is tried again."""
         if isinstance(error, RayTaskError) and unfit(error) is None:
             return False  # it would do so anywhere
-        self.nodes.failed(node, error)
+        self.nodes.failed(node, error, str(index))
         self.failed_on[index].append(node)
         return sum(not self.nodes.is_left_out(one) for one in self.failed_on[index]) < TRIES
 

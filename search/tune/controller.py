@@ -133,15 +133,17 @@ class SturdyController(TuneController):
 
     def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
         node = self._actor_manager.node_of(self._trial_to_actor[trial])
-        if self.nodes is not None and node is not None and self.nodes.is_left_out(node):
-            return False  # it gets no other trial
+        if self.nodes is not None and node is not None:
+            self.nodes.worked(node)  # its trial has ended
+            if self.nodes.is_left_out(node):
+                return False  # it gets no other trial
         return bool(super()._maybe_cache_trial_actor(trial))
 
     def _unassigned_failed(self, actor: Any, exception: Exception) -> None:
         """A worker died that no trial had: the trials that waited for it ask for another one."""
         node = self._actor_manager.node_of(actor)
         if self.nodes is not None and node is not None:
-            self.nodes.failed(node, exception)
+            self.nodes.failed(node, exception, str(actor))
         self.told.died_early(exception, self._title(node))
         self._starting.pop(actor, None)
         self._idle.pop(actor, None)
@@ -187,7 +189,7 @@ class SturdyController(TuneController):
         """
         if self.nodes is None:
             return
-        self.nodes.failed(node, exception)
+        self.nodes.failed(node, exception, trial.trial_id)
         self._failed_on[trial].append(node)
         counted = [one for one in self._failed_on[trial] if not self.nodes.is_left_out(one)]
         trial.run_metadata.num_failures = len(counted) - 1

@@ -180,14 +180,14 @@ def test_where_a_worker_died_the_node_is_asked_before_it_gets_more(cluster: Clus
     cluster.join("a")
     watch = cluster.watch(Place(good=("a",)))
     watch.look()
-    watch.failed("a", RuntimeError("the worker died"))
+    watch.failed("a", RuntimeError("the worker died"), "t0")
     assert (watch.may_work("a"), cluster.asked) == (None, ["a"])
     cluster.says["a"] = GOOD
     watch.look()
     assert watch.may_work("a")
     assert cluster.notes == []
     cluster.says["a"] = NUMPY
-    watch.failed("a", RuntimeError("the worker died"))
+    watch.failed("a", RuntimeError("the worker died"), "t0")
     watch.look()
     assert (watch.may_work("a"), cluster.asked) == (False, ["a", "a"])
 
@@ -206,11 +206,37 @@ def test_one_that_lacks_something_is_left_out_at_once(
     watch = cluster.watch(Place(good=("a",)))
     watch.look()
     for _ in range(3):  # its workers may all fail before they hear of it
-        watch.failed("a", TaskError(lacking))
+        watch.failed("a", TaskError(lacking), "t0")
     assert watch.may_work("a") is False
     assert cluster.asked == []
     assert len(cluster.notes) == 1
     assert words in cluster.notes[0]
+
+
+def lose(cluster: Cluster, watch: NodeWatch, node: str, *names: str) -> None:
+    """Workers die on a node, which answers well each time."""
+    for name in names:
+        watch.failed(node, RuntimeError("illegal instruction"), name)
+        watch.look()
+
+
+def test_one_that_answers_well_but_fails_whatever_it_gets_is_left_out(cluster: Cluster) -> None:
+    for node in "ab":
+        cluster.join(node)
+        cluster.says[node] = GOOD
+    watch = cluster.watch()
+    watch.look()
+    lose(cluster, watch, "a", "t1", "t1", "t1", "t2", "t2")  # these trials may be at fault
+    watch.worked("a")
+    lose(cluster, watch, "a", "t1", "t2")
+    assert watch.may_work("a")
+    lose(cluster, watch, "a", "t3")
+    assert watch.may_work("a") is False
+    (line,) = watch.lines
+    assert line.startswith("a (10.0.0.2) lost its workers 3 times in a row (the worker died")
+    cluster.later(watch)
+    lose(cluster, watch, "b", "t4", "t5", "t6", "t7")
+    assert watch.may_work("b"), "the last one stays, and its trials fail with their causes"
 
 
 def test_a_look_is_cheap_and_titles_outlive_nodes(cluster: Cluster) -> None:

@@ -27,6 +27,7 @@ class Nodes:
     def __init__(self) -> None:
         self.works: dict[str, bool | None] = {"a": True}
         self.blamed: list[str] = []
+        self.done: list[str] = []
 
     @property
     def selector(self) -> dict[str, str] | None:
@@ -41,8 +42,11 @@ class Nodes:
     def is_left_out(self, node: str) -> bool:
         return self.works.get(node) is False
 
-    def failed(self, node: str, _error: Exception) -> None:
+    def failed(self, node: str, _error: Exception, _what: str) -> None:
         self.blamed.append(node)
+
+    def worked(self, node: str) -> None:
+        self.done.append(node)
 
 
 class Group:
@@ -333,7 +337,7 @@ def test_a_call_that_raises_is_not_tried_again(ray: Ray, nodes: Nodes, seats: Se
     error = raising(ValueError("x"))
     found = run.answers(lambda: ray.give("a"), run.done(0, error), run.done(1, 2))
     assert found == [(0, error), (1, 2)]
-    assert nodes.blamed == []
+    assert (nodes.blamed, nodes.done) == ([], ["a"])
 
 
 def test_who_stops_listening_ends_all_calls(ray: Ray, nodes: Nodes, seats: Seats) -> None:

@@ -192,7 +192,7 @@ class Nodes:
     """Stands for the watch over the nodes; those that lack something are left out at once."""
 
     def __init__(self, *lacking: str) -> None:
-        self.lacking, self.out = lacking, list[str]()
+        self.lacking, self.out, self.done = lacking, list[str](), list[str]()
 
     def title(self, node: str) -> str:
         return f"the node {node}"
@@ -200,7 +200,10 @@ class Nodes:
     def is_left_out(self, node: str) -> bool:
         return node in self.out
 
-    def failed(self, node: str, _error: Exception) -> None:
+    def worked(self, node: str) -> None:
+        self.done.append(node)
+
+    def failed(self, node: str, _error: Exception, _what: str) -> None:
         if node in self.lacking:
             self.out.append(node)
 
@@ -228,6 +231,7 @@ def fail(control: Controller, trial: Any, node: str) -> None:
 
 def running() -> Any:
     trial: Any = Trial()
+    trial.trial_id = "t0000"
     trial.run_metadata = SimpleNamespace(num_failures=0)
     return trial
 
@@ -292,6 +296,7 @@ def test_a_worker_on_a_node_that_is_left_out_gets_no_other_trial(
     assert control._maybe_cache_trial_actor(trial)
     nodes.out.append("b")
     assert not control._maybe_cache_trial_actor(trial)
+    assert nodes.done == ["b", "b"]  # both trials have ended
 
 
 def test_who_listens_hears_where_a_trial_begins(
