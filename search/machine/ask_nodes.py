@@ -50,6 +50,11 @@ def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
     return said
 
 
+def no_answer(seconds: float) -> str:
+    """What is said of a node that has not answered within so many seconds."""
+    return f"no answer within {seconds:.0f} s"
+
+
 def node_of(node: dict[str, Any]) -> dict[str, Any]:
     """A node, as Ray describes it, in the fields of `ClusterNode`."""
     has = node["Resources"]
@@ -89,7 +94,7 @@ def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
         ready, _ = ray.wait(list(asking), num_returns=len(asking), timeout=asked["seconds"])
     for task, node in asking.items():
         if task not in ready:
-            node["error"] = f"no answer within {asked['seconds']:.0f} s"
+            node["error"] = no_answer(asked["seconds"])
             continue
         try:
             node |= ray.get(task)

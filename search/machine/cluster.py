@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from search.machine.ask_nodes import answer
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
+from search.machine.node_watch import NodeWatch, RayDoor
 from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
 from search.machine.shipping import script_elsewhere, shipped
@@ -48,16 +49,14 @@ class Failure:
 class Resources:
     """What one trial gets, and how many run at once.
 
-    cores: of all nodes. concurrent: trials at once. selector: the nodes of a cluster that may be
-    used, None for all. largest: bytes that the node with the most memory offers, None where trials
-    do not ask for memory.
+    cores: of all nodes. concurrent: trials at once. largest: bytes that the node with the most
+    memory offers, None where trials do not ask for memory.
     """
 
     cpus_per_trial: int
     gpus_per_trial: float
     cores: int
     concurrent: int
-    selector: dict[str, str] | None = None
     largest: int | None = None
 
 
@@ -116,8 +115,8 @@ class Cluster:
         """address: of a cluster to join; None: start Ray here. num_cpus: the cores of a Ray that is
         started here. on_lost: called, in a thread of its own, with the name of a server of a Ray
         started here that died. last_words: written to stderr if this process is killed. note:
-        called with a line for the user where no worker starts. place: which nodes of a joined
-        cluster are left out.
+        called with a line for the user where no worker starts, or a node is left out. place: which
+        nodes of a joined cluster can work, and which are left out.
         """
         self.address = address
         self.place = place or Place()
@@ -128,6 +127,7 @@ class Cluster:
             self.num_cpus = usable_cores()
         self._cwd = working_directory()
         self._last_words, self._note = last_words, note
+        self.watch: NodeWatch | None = None  # over the nodes of a joined cluster
         self._guard: Guard | None = None
         self._session: Path | None = None
         self._titled = False
@@ -166,6 +166,8 @@ class Cluster:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._silent.enter_context(without_words_of_workers())
         self._ray = ray
+        if self.address:
+            self.watch = NodeWatch(self.place, RayDoor(), self._note)
         return self
 
     def _join(self, common: dict[str, Any]) -> None:
@@ -261,17 +263,23 @@ class Cluster:
             gpus_per_trial,
             there.cpus,
             max(1, fit_at_once(nodes, cpus_per_trial, gpus_per_trial)),
-            self.place.selector,
             self.place.memory,
         )
 
     def nodes(self) -> list[tuple[float, float]]:
-        """(cores, GPUs) of every node that is there now and may be used."""
+        """(cores, GPUs) of every node that is there now and is not left out."""
+        if self.watch is not None:
+            return [(node.cpus, node.gpus) for node in self.watch.usable()]
         return [
             (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in self._ray.nodes()
-            if node["Alive"] and node["NodeID"] not in self.place.excluded
+            if node["Alive"]
         ]
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Why nodes are left out, one line for each."""
+        return self.place.lines if self.watch is None else tuple(self.watch.lines)
 
     def slots(self, resources: Resources) -> Callable[[], int] | None:
         """A function that says how many trials fit at once on the nodes there are now; None for a
@@ -299,7 +307,10 @@ class Cluster:
 
     def patience(self) -> Patience:
         """A watch over workers that do not start."""
-        return Patience(self._note, lambda: trouble_in(self.logs), joined=bool(self.address))
+        return Patience(self._note, self._trouble, joined=bool(self.address))
+
+    def _trouble(self) -> str | None:
+        return trouble_in(self.logs) if self.watch is None else self.watch.trouble()
 
     def check_workers(self) -> None:
         """Start a worker that imports what a trial needs. Raises NoWorkersError if it cannot, or
@@ -343,15 +354,17 @@ class Cluster:
 
         resources: of a task. memory: bytes that each task asks a node for, 0 for none; empty: no
         task asks. A task whose worker dies is tried twice more; one that still fails gives a
-        Failure. Closing the iterator cancels what has not finished. Raises NoWorkersError where no
-        worker starts for too long.
+        Failure. What fails on a node that is left out does not count. Closing the iterator cancels
+        what has not finished. Raises NoWorkersError where no worker starts for too long.
         """
+        if self.watch is not None:
+            yield from self._map_there(self.watch, function, list(tasks), resources, memory)
+            return
         ray = self._ray
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial,
             num_gpus=resources.gpus_per_trial,
             max_retries=2,
-            label_selector=resources.selector,
         )(function)
         asks = dict(enumerate(memory))
         index = {
@@ -364,7 +377,7 @@ class Cluster:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
                 if not done:
-                    if (why := patience.look(self._runs(function.__name__, resources))) is not None:
+                    if (why := patience.look(self._runs(function.__name__))) is not None:
                         raise NoWorkersError(why)
                     continue
                 patience.look(running=True)
@@ -378,17 +391,53 @@ class Cluster:
                 ray.cancel(one, force=True)
             raise
 
-    def _runs(self, name: str, resources: Resources) -> bool:
-        """Whether a worker runs the function `name`, which Ray shows in the title of the process.
+    def _map_there(
+        self,
+        nodes: NodeWatch,
+        function: Callable[..., Answer],
+        tasks: Sequence[tuple[Any, ...]],
+        resources: Resources,
+        memory: Sequence[int],
+    ) -> Iterator[tuple[int, Answer | Failure]]:
+        """As `map`, on a cluster that was joined."""
+        from ray.air.execution.resources import ResourceRequest
+        from ray.exceptions import RayError
 
-        Also True where processes have no titles. Titles on other machines cannot be seen: on a
-        cluster the answer is whether a node is left on which the function may run.
+        from search.machine.seats import Seats
+        from search.machine.tasks import Tasks
+
+        asks = memory or [0] * len(tasks)
+        requests = [ResourceRequest([bundle(resources, bytes_)]) for bytes_ in asks]
+        patience = self.patience()
+
+        def look(running: bool) -> None:
+            if (why := patience.look(running or self._may_run(resources))) is not None:
+                raise NoWorkersError(why)
+
+        with closing(Tasks(function, tasks, requests, nodes, Seats(nodes)).answers(look)) as found:
+            for index, answer in found:
+                if isinstance(answer, RayError):
+                    yield index, Failure(cause_of(answer), str(answer))
+                else:
+                    yield index, answer
+
+    def _may_run(self, resources: Resources) -> bool:
+        """Whether a node is left on which a task may run; what runs there cannot be seen."""
+        return fit_at_once(self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial) > 0
+
+    def _runs(self, name: str) -> bool:
+        """Whether a worker here runs the function `name`, which Ray shows in the title of the
+        process; also True where processes have no titles.
         """
-        if self.address:
-            return fit_at_once(self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial) > 0
         titles = ray_titles()
         self._titled = self._titled or bool(titles)
         return not self._titled or any(title.startswith(f"ray::{name}") for title in titles)
+
+
+def bundle(resources: Resources, memory: int) -> dict[str, float]:
+    """What a trial or task asks of a node, in Ray's words. memory: bytes, 0 for none."""
+    gpus = {"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {}
+    return {"CPU": float(resources.cpus_per_trial)} | gpus | ({"memory": memory} if memory else {})
 
 
 def fit_at_once(

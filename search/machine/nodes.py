@@ -8,7 +8,7 @@ search is refused only if no node is good.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -20,6 +20,7 @@ PACKAGES = ("ray", "torch", "numba", "numpy", "scipy", "pandas", "pydantic", "op
 # The modules that the tasks of a search are imported from.
 MODULES = ("search.tune.worker", "search.tune.probe", "search.stages.test")
 LABEL = "ray.io/node-id"
+LOGS = "see the log files of Ray there"
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,29 @@ class ClusterNode:
 @dataclass(frozen=True)
 class Place:
     """Where trials may run. excluded: ids of nodes that are left out. lines: why, one for each.
-    memory: bytes that the node with the most memory offers; None where no node is known.
+    memory: bytes that the node with the most memory offers; None where no node is known. good: ids
+    of nodes that can work. gpus: whether trials ask for GPUs, so that torch has to see those of a
+    node.
     """
 
     excluded: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
     memory: int | None = None
+    good: tuple[str, ...] = ()
+    gpus: bool = False
 
     @property
     def selector(self) -> dict[str, str] | None:
         """The label selector for Ray's scheduler; None where every node is good."""
-        return {LABEL: f"!in({', '.join(self.excluded)})"} if self.excluded else None
+        return without(self.excluded)
+
+
+def without(excluded: Collection[str]) -> dict[str, str] | None:
+    """The label selector for Ray's scheduler that keeps off these nodes (ids); None for none.
+
+    No blank follows a comma: Ray 2.60 would take it for a part of the next id.
+    """
+    return {LABEL: f"!in({','.join(sorted(excluded))})"} if excluded else None
 
 
 def own_versions() -> dict[str, str]:
@@ -105,7 +118,7 @@ def install_there() -> str:
 def cannot_run(error: str) -> str:
     """What is said of a machine on which a task ended with this error, in one line."""
     what = " ".join(error.split())[:300]
-    todo = install_there() if "ModuleNotFoundError" in what else "see the log files of Ray there"
+    todo = install_there() if "ModuleNotFoundError" in what else LOGS
     return f"cannot run a task ({what}): {todo}"
 
 
@@ -149,4 +162,10 @@ def choose(
     if cuda and gpus and good and not any(node.cuda for node in good):
         raise ConfigError("--device cuda: torch sees no GPU on any node; use --device cpu")
     largest = max((node.memory for node in good), default=0) or None
-    return good, Place(tuple(node.id for node in bad), tuple(lines), largest)
+    asked = tuple(node.id for node in good)
+    return good, Place(tuple(node.id for node in bad), tuple(lines), largest, asked, gpus)
+
+
+def left_out(line: str) -> str:
+    """What the user is told of a node that is left out. line: its title, and why."""
+    return f"note: {line}; this node is left out"

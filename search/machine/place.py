@@ -11,7 +11,7 @@ from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import check_address
 from search.machine.limits import check_limits, check_python, check_variables
-from search.machine.nodes import Place, choose
+from search.machine.nodes import Place, choose, left_out
 from search.machine.shipping import shipped
 from search.machine.storage import check_storage
 from search.paths import working_directory
@@ -61,7 +61,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         asks = settings.gpus_per_trial > 0
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
-            note(f"note: {line}; this node is left out")
+            note(left_out(line))
         there = Capacity(
             int(sum(node.cpus for node in good)),
             int(max((node.cpus for node in good), default=0)),

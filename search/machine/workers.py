@@ -31,6 +31,24 @@ class NoWorkersError(Exception):
     """No worker starts; the message is one line for the user."""
 
 
+class NodeUnfitError(RuntimeError):
+    """This machine cannot do what it is asked; the message says why, in one line."""
+
+
+UNFIT = (NodeUnfitError, ImportError)  # what a machine lacks, whatever it is asked
+
+
+def unfit(error: BaseException) -> str | None:
+    """What the machine of a worker lacks, where that is why a task there failed, in one line.
+
+    error: as Ray raises it in the driver.
+    """
+    inner = getattr(error, "cause", None)
+    if not isinstance(inner, UNFIT):
+        return None
+    return str(inner) if isinstance(inner, NodeUnfitError) else f"{type(inner).__name__}: {inner}"
+
+
 @dataclass
 class Patience:
     """How long nothing may run: after a while the user gets a line, and later the search ends.
@@ -139,6 +157,8 @@ def cause_of(error: BaseException) -> str:
         raised = last_line(text, r"^\s*[\w.]*(?:Error|Exception)\b.*")
         if raised is not None:
             return f"the worker could not start: {raised}"
+    if "its node has died" in text or type(error).__name__ == "NodeDiedError":
+        return "its node is gone"
     if type(error).__name__ in ("ActorDiedError", "RayActorError", "WorkerCrashedError"):
         return "the worker died"
     return f"the worker died ({type(error).__name__})"

@@ -87,6 +87,9 @@ def _as(convert: Callable[[Any], Any]) -> dict[str, Any]:
     return {"read": convert}
 
 
+_BRIEF = {"brief": True}  # metadata of a field that is left out of the line where it is None
+
+
 def _reason(value: Any) -> Reason | None:
     return None if value is None else Reason(value)
 
@@ -158,11 +161,14 @@ class TrialMade(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialBegan(Event):
-    """A trial begins. attempt: above 1 where it begins again, and its earlier reports are void."""
+    """A trial begins. attempt: above 1 where it begins again, and its earlier reports are void.
+    node: the machine that it runs on, on a cluster.
+    """
 
     kind = "start"
     id: str
     attempt: int | None = None
+    node: str | None = field(default=None, metadata=_BRIEF)
 
 
 SECONDS = ("train_seconds", "eval_seconds")  # columns of an epoch row, besides epoch and loss
@@ -210,7 +216,8 @@ class EpochsReported(Event):
 class TrialEnded(Event):
     """A trial is over. value: its best, reached at `best_epoch`. epochs: how many it trained.
     busy_s: seconds of training and evaluation. error: the traceback. cause: the same in one line.
-    test: values on the test items by metric, in report tables only.
+    test: values on the test items by metric, in report tables only. device: what its worker chose
+    to train on; None for the CPU of a machine without a cluster.
     """
 
     kind = "end"
@@ -224,6 +231,7 @@ class TrialEnded(Event):
     error: str | None = None
     cause: str | None = None
     test: Mapping[str, float] | None = None
+    device: str | None = field(default=None, metadata=_BRIEF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,7 +336,8 @@ def write(event: Event) -> dict[str, Any]:
     line: dict[str, Any] = {"t": event.t if isinstance(event, Other) else event.kind}
     for one in fields(event):
         value = getattr(event, one.name)
-        if one.name not in (*_EVERY_KIND, "t") and not (event.brief and value is None):
+        brief = event.brief or "brief" in one.metadata
+        if one.name not in (*_EVERY_KIND, "t") and not (brief and value is None):
             line[one.name] = value
     line |= event.more
     return line if event.time is None else line | {"time": event.time}

@@ -44,6 +44,9 @@ class TrialRecord:
     """One trial. rows: one list per reported epoch, aligned with `columns`. busy_s: seconds of
     training and evaluation. Times are Unix seconds. Other fields are as in the events.
 
+    node, device: where its last attempt ran, as far as that is recorded: on a cluster, or another
+    device than the CPU.
+
     When a trial runs again (its worker or the driver died), the rows of the new attempt replace
     those of the old one, and `attempt`, from 1, counts up.
     """
@@ -66,6 +69,8 @@ class TrialRecord:
     cause: str | None = None
     test: Mapping[str, float] | None = None
     attempt: int = 0
+    node: str | None = None
+    device: str | None = None
     columns: tuple[str, ...] = ()
     rows: list[Sequence[float | None]] = field(default_factory=list)
     _mark: tuple[int, Any] | None = None  # (session, the driver's own attempt number)
@@ -77,6 +82,7 @@ class TrialRecord:
         self.started, self.ended = time, None
         self.state, self.reason, self.error, self.cause = State.RUNNING, None, None, None
         self.value, self.best_epoch, self.test = None, None, None
+        self.node, self.device = None, None
         self.epochs, self.busy_s, self.rows = 0, 0.0, []
 
     def column(self, name: str) -> list[float | None]:
@@ -197,6 +203,7 @@ class RunState:
                 self.trials.setdefault(event.id, _new_trial(event, time))
             case TrialBegan():
                 self.trials[event.id].begin((len(self.sessions), event.attempt), time)
+                self.trials[event.id].node = event.node
                 session = self._session(time)
                 session.first = time if session.first is None else session.first
             case EpochsReported():
@@ -255,6 +262,7 @@ class RunState:
         trial.epochs = event.epochs or trial.epochs
         trial.busy_s = event.busy_s or trial.busy_s
         trial.error, trial.cause, trial.test = event.error, event.cause, event.test
+        trial.device = event.device
         self._session(time).last = time
 
     def _mark(self, event: StageMarked, time: float) -> None:

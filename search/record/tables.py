@@ -46,7 +46,8 @@ def tables(state: RunState) -> dict[str, str]:
 def trials_table(state: RunState) -> Table:
     """One row per trial, by number.
 
-    `error` is the cause in one line (the traceback is in the journal and in MLflow). The last
+    `error` is the cause in one line (the traceback is in the journal and in MLflow). `node` and
+    `device` are there where a trial ran on a cluster, or on another device than the CPU. The last
     columns are a `test.NAME` for each test metric (report tables only) and a `param.NAME` for each
     parameter of the space, empty where a trial does not have it.
     """
@@ -55,6 +56,7 @@ def trials_table(state: RunState) -> Table:
     tests = _union(t.test or {} for t in trials)
     head = ["id", "number", "state", "reason", "value", "best_epoch", "epochs", "busy_s"]
     head += ["started", "ended", "error", "seed", "attempt"]
+    where = [name for name in ("node", "device") if any(getattr(t, name) for t in trials)]
     rows = [
         [
             t.id,
@@ -70,12 +72,13 @@ def trials_table(state: RunState) -> Table:
             one_line_cause(t),
             t.seed,
             t.attempt,
+            *(getattr(t, name) for name in where),
             *((t.test or {}).get(name) for name in tests),
             *(t.params.get(name) for name in params),
         ]
         for t in trials
     ]
-    head += [f"test.{name}" for name in tests] + [f"param.{name}" for name in params]
+    head += [*where, *(f"test.{name}" for name in tests)] + [f"param.{name}" for name in params]
     return Table(head, rows)
 
 

@@ -266,7 +266,8 @@ class Session:
             found = read_result(self.folder.path)
             assert found is not None, "it was written a moment ago"
             table = leak_lines(read_run(self.folder.path))
-            left_out = [("left out", line) for line in self.place.lines]
+            nodes = () if run is None else run.cluster.left_out
+            left_out = [("left out", line) for line in nodes]
             self.display.summary([*table, *result_rows(found, self.folder.path), *left_out])
         if delivery.registered is not None and status == Status.DONE:
             self.display.note(delivery.registered)

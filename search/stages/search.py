@@ -80,6 +80,7 @@ def search(run: Stages) -> Searched:
         run.reserve,
         shelf,
         scheduler.ends_for,
+        gpus=run.resources.gpus_per_trial > 0,
     )
     todo = spec.trials - sum(t.finished for t in state.trials.values())
     if recorder.settling is not None and recorder.settling.reached:  # before a resume
@@ -95,6 +96,7 @@ def search(run: Stages) -> Searched:
             run.settings.storage or run.folder.ray,
             run.folder.name,
             run.cluster.slots(run.resources),
+            run.cluster.watch,
         )
     if run.settings.storage is None:  # with what a killed session has left there
         shutil.rmtree(run.folder.ray, ignore_errors=True)  # nothing reads Tune's records

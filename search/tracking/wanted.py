@@ -151,7 +151,8 @@ def trial_tags(trial: TrialRecord, state: RunState) -> dict[str, str]:
     }
     more = {
         "stop_reason": trial.reason,
-        "device": settings and settings.device,
+        "node": trial.node,
+        "device": trial.device or (settings and settings.device),
         "split_digest": _split_digest(state),
         "cause": one_line_cause(trial) if trial.state == State.FAILED else None,
         "traceback": trial.error,

@@ -9,16 +9,34 @@ trial is tried again like one whose worker died in training.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray.tune.tune
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
+from search.machine.node_watch import NodeWatch
+from search.machine.seats import Seats
 from search.tune.reports import ManyAtOnce
+
+
+class Told(Protocol):
+    """Whoever is told what happens to workers. Nodes are named by their titles; they are None where
+    Ray was started here.
+    """
+
+    def placed(self, trial: Trial, node: str | None) -> None:
+        """A worker on this node is about to begin the trial."""
+
+    def died(self, trial: Trial, exception: Exception, node: str | None) -> None:
+        """An attempt of a trial failed, even one that is followed by a new attempt."""
+
+    def died_early(self, exception: Exception, node: str | None) -> None:
+        """A worker died that no trial had."""
 
 
 class SturdyController(TuneController):
@@ -27,17 +45,25 @@ class SturdyController(TuneController):
     A trial that waits for a worker to start is given one that has become free meanwhile. Ray then
     cancels the one that was starting, so that on a busy cluster a node that joined late never got
     its first trial. With `keeps_starting` it starts all the same, and the next trial gets it.
+
+    With `nodes` workers are started on those that can work, and attempts that failed on a node that
+    is left out, then or later, do not count.
     """
 
     keeps_starting = False
+    nodes: NodeWatch | None = None
+    told: Told
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._put_back: set[Trial] = set()
+        self._failed_on: defaultdict[Trial, list[str]] = defaultdict(list)
+        self._lost_on: dict[Trial, str | None] = {}  # the node of a worker whose trial is not told
         self._starting: dict[Any, Any] = {}  # workers for no trial yet, with what they hold
         self._idle: dict[Any, Any] = {}  # those of them that have started
         super().__init__(*args, **kwargs)
         asked: Any = self._actor_manager
-        self._actor_manager: Any = ManyAtOnce(asked._resource_manager)
+        room = asked._resource_manager if self.nodes is None else Seats(self.nodes)
+        self._actor_manager: Any = ManyAtOnce(room)
 
     def on_step_begin(self) -> None:
         """Hand out workers that are idle, before each turn of Ray's loop."""
@@ -70,6 +96,8 @@ class SturdyController(TuneController):
 
     def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
         if (request := self._starting.pop(tracked_actor, None)) is None:
+            trial = self._actor_to_trial[tracked_actor]
+            self.told.placed(trial, self._title(self._actor_manager.node_of(tracked_actor)))
             super()._actor_started(tracked_actor, log)
             return
         self._started_actors.add(tracked_actor)
@@ -100,8 +128,23 @@ class SturdyController(TuneController):
             self._let_go(actor)
         super()._cleanup_trials()
 
-    def _unassigned_failed(self, actor: Any) -> None:
+    def _title(self, node: str | None) -> str | None:
+        return None if node is None or self.nodes is None else self.nodes.title(node)
+
+    def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
+        node = self._actor_manager.node_of(self._trial_to_actor[trial])
+        if self.nodes is not None and node is not None:
+            self.nodes.worked(node)  # its trial has ended
+            if self.nodes.is_left_out(node):
+                return False  # it gets no other trial
+        return bool(super()._maybe_cache_trial_actor(trial))
+
+    def _unassigned_failed(self, actor: Any, exception: Exception) -> None:
         """A worker died that no trial had: the trials that waited for it ask for another one."""
+        node = self._actor_manager.node_of(actor)
+        if self.nodes is not None and node is not None:
+            self.nodes.failed(node, exception, str(actor))
+        self.told.died_early(exception, self._title(node))
         self._starting.pop(actor, None)
         self._idle.pop(actor, None)
         self._actor_manager.clear_actor_task_futures(actor)
@@ -115,9 +158,10 @@ class SturdyController(TuneController):
 
     def _actor_failed(self, tracked_actor: Any, exception: Exception) -> None:
         if tracked_actor in self._starting or tracked_actor in self._idle:
-            self._unassigned_failed(tracked_actor)
+            self._unassigned_failed(tracked_actor, exception)
             return
         trial = self._actor_to_trial[tracked_actor]
+        self._lost_on[trial] = self._actor_manager.node_of(tracked_actor)
         handed_over = trial in self._resetting_trials
         # A trial that counts as being handed over is never given a worker.
         self._resetting_trials.discard(trial)
@@ -132,8 +176,23 @@ class SturdyController(TuneController):
         super()._trial_task_failure(trial, exception)
 
     def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
-        self.told(trial, exception)
+        actor = self._trial_to_actor.get(trial)
+        node = self._lost_on.pop(trial, None) or self._actor_manager.node_of(actor)
+        if node is not None:
+            self._blame(trial, node, exception)
+        self.told.died(trial, exception, self._title(node))
         super()._process_trial_failure(trial, exception)
+
+    def _blame(self, trial: Trial, node: str, exception: Exception) -> None:
+        """Count the attempts of a trial that failed on nodes which are not left out; Ray adds one
+        for the last of them.
+        """
+        if self.nodes is None:
+            return
+        self.nodes.failed(node, exception, trial.trial_id)
+        self._failed_on[trial].append(node)
+        counted = [one for one in self._failed_on[trial] if not self.nodes.is_left_out(one)]
+        trial.run_metadata.num_failures = len(counted) - 1
 
     def save_to_dir(self) -> None:
         """Save nothing, since an experiment is never restored here.
@@ -144,22 +203,18 @@ class SturdyController(TuneController):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"trial_data": []}), encoding="utf-8")
 
-    @staticmethod
-    def told(trial: Trial, exception: Exception) -> None:
-        """Called on every death, even one that is followed by a new attempt."""
-
 
 @contextmanager
 def sturdy(
-    told: Callable[[Trial, Exception], None], *, keeps_starting: bool = False
+    told: Told, *, keeps_starting: bool = False, nodes: NodeWatch | None = None
 ) -> Iterator[None]:
     """Within the block Tune uses `SturdyController`, which no argument of Tune can ask for.
 
-    told: called with the trial and the exception of every failed attempt; Ray keeps only some of
-    these. keeps_starting: as in `SturdyController`.
+    told: hears of every failed attempt; Ray keeps only some of them. keeps_starting, nodes: as in
+    `SturdyController`.
     """
     module = ray.tune.tune
-    ours = {"told": staticmethod(told), "keeps_starting": keeps_starting}
+    ours = {"told": told, "keeps_starting": keeps_starting, "nodes": nodes}
     controller = type("SturdyController", (SturdyController,), ours)
     original, module.TuneController = module.TuneController, controller
     try:

@@ -32,7 +32,7 @@ class Report:
     stop: why the training ended of its own accord, else None. rows: of the epochs since the last
     report. error, cause: as in `Outcome`. test: values on the test items by metric, in report
     tables only. checkpoint: where one lies that no earlier report has named
-    (`search.tune.checkpoints`).
+    (`search.tune.checkpoints`). device: what it trains on, as the worker chose it.
     """
 
     epoch: int = 0
@@ -44,6 +44,7 @@ class Report:
     cause: str | None = None
     test: Mapping[str, float] | None = None
     checkpoint: Any = None
+    device: str | None = None
 
     def flat(self) -> dict[str, Any]:
         """What Ray carries: the fields that are set."""

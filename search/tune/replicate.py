@@ -21,7 +21,13 @@ from recsys.models import ModelConfig
 from recsys.models.blend import TopLists, top_lists
 from recsys.scoring import Scorer
 from search.machine.cluster import Failure
-from search.tune.worker import Trial, TrialData, limit_threads, return_freed_memory
+from search.tune.worker import (
+    Trial,
+    TrialData,
+    blames_node,
+    limit_threads,
+    return_freed_memory,
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ def run_replicate(
     """Train and measure one finalist on one fresh split, for the race.
 
     data: what the trials of the run share; only its settings are used. train, valid: the parts of
-    the fresh split. A training that fails is returned as a Failure.
+    the fresh split. A training that fails is returned as a Failure; on a cluster, what a node lacks
+    is raised.
     """
     limit_threads(data.threads)
     return_freed_memory()
@@ -82,6 +89,8 @@ def run_replicate(
                 lists.take(trial.model, changed)
         assert crossed is not None, f"{task.config.model}: no report has an `evaluation`"
     except Exception as error:
+        if blames_node(error, data):
+            raise
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     return ReplicateResult(
         float(crossed.per_user.mean()),

@@ -24,6 +24,19 @@ class ManyAtOnce(RayActorManager):
     def __init__(self, resource_manager: ResourceManager) -> None:
         super().__init__(resource_manager)
         self._found: deque[Any] = deque()  # calls that have returned and are not yet handled
+        self._left: tuple[Any, str | None] = (None, None)  # the worker that left last, its node
+
+    def node_of(self, actor: Any) -> str | None:
+        """The id of the node of a worker that is there, or was the last to leave; None where it has
+        none yet, and for a Ray that was started here.
+        """
+        if (there := self._live_actors_to_ray_actors_resources.get(actor)) is not None:
+            return getattr(there[1], "node", None)
+        return self._left[1] if actor is self._left[0] else None
+
+    def _cleanup_actor(self, tracked_actor: Any) -> None:
+        self._left = (tracked_actor, self.node_of(tracked_actor))
+        super()._cleanup_actor(tracked_actor)
 
     def next(self, timeout: float | None = None) -> bool:
         """Handle one event, of this look or a new one; False if none came in `timeout` seconds."""

@@ -18,8 +18,9 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 
 from recsys.models.base import Size
-from search.machine.cluster import Resources
+from search.machine.cluster import Resources, bundle
 from search.machine.lean import without_counting_callbacks
+from search.machine.node_watch import NodeWatch
 from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
@@ -171,10 +172,13 @@ class Recorder(Callback):
     reserve: Reserve | None = None  # of a run with a time budget
     shelf: Shelf | None = None  # where long trials keep their checkpoints
     ends_for: Reason = Reason.STOPPED  # the reason noted for a trial that the scheduler stopped
+    gpus: bool = False  # whether trials ask for GPUs
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
+    told: set[tuple[str, str | None]] = field(default_factory=set)
+    nodes: dict[str, str | None] = field(default_factory=dict)  # of trials that run, on a cluster
+    devices: dict[str, str] = field(default_factory=dict)
     attempts: Counter[str] = field(default_factory=Counter)
     busy: defaultdict[str, float] = field(default_factory=lambda: defaultdict(int))
     ended: Counter[State] = field(default_factory=Counter)
@@ -190,7 +194,8 @@ class Recorder(Callback):
         self.begun.add(name)
         self.running.add(name)
         self.busy[name] = 0
-        self.journal.append(TrialBegan(id=name, attempt=self.attempts[name]))
+        node = self.nodes.get(name)
+        self.journal.append(TrialBegan(id=name, attempt=self.attempts[name], node=node))
         made = trial_of(trial.config)
         self.events.trial_started(name, made.params, made.train.leaky)
 
@@ -205,13 +210,40 @@ class Recorder(Callback):
         if (why := self.patience.look(bool(self.running))) is not None:
             self.watch.give_up(why)
 
-    def died(self, trial: Trial, exception: Exception) -> None:
-        """An attempt of a trial failed; Tune decides whether there is another one."""
+    def placed(self, trial: Trial, node: str | None) -> None:
+        """A worker is about to begin the trial. node: its title, on a cluster."""
+        self.nodes[trial.trial_id] = node
+
+    def died(self, trial: Trial, exception: Exception, node: str | None) -> None:
+        """An attempt of a trial failed; Tune decides whether there is another one. node: the title
+        of the one that it failed on, on a cluster.
+        """
         self.deaths.setdefault(trial.trial_id, []).append(exception)
-        if self.patience.joined and (cause := cause_of(exception)) not in self.told:
-            self.told.add(cause)  # on a cluster at once: new attempts may take minutes to fail
-            again = f"a trial is tried {WORKER_RETRIES} times more"
-            self.patience.note(f"note: {trial.trial_id}: {cause}; {again}")
+        again = f"a trial is tried {WORKER_RETRIES} times more"
+        self._tell(trial.trial_id, exception, node, again)
+
+    def died_early(self, exception: Exception, node: str | None) -> None:
+        """A worker died that no trial had."""
+        self._tell("a worker without a trial", exception, node, "another one is started")
+
+    def _tell(self, what: str, exception: Exception, node: str | None, then: str) -> None:
+        """Say why a worker died: on a cluster at once, since new attempts may take minutes to fail,
+        and each cause once for each node.
+        """
+        cause = cause_of(exception)
+        if self.patience.joined and (cause, node) not in self.told:
+            self.told.add((cause, node))
+            where = "" if node is None else f" on {node}"
+            self.patience.note(f"note: {what}{where}: {cause}; {then}")
+
+    def _trains_on(self, name: str, device: str) -> None:
+        """A worker has said what it trains on."""
+        self.devices[name] = device
+        node = self.nodes.get(name)
+        if self.gpus and node is not None and device == "cpu" and ("cpu", node) not in self.told:
+            self.told.add(("cpu", node))
+            given = "trials there train on the CPU, although Ray gave them a GPU"
+            self.patience.note(f"note: torch sees no GPU in a worker on {node}: {given}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
@@ -224,6 +256,8 @@ class Recorder(Callback):
             self.journal.append(EpochsReported.of(name, self.attempts[name], self.metrics, rows))
         if report.checkpoint is not None and self.shelf is not None:
             self.shelf.keep(name, report.checkpoint)
+        if report.device is not None:
+            self._trains_on(name, report.device)
         assert report.objective is not None
         self.events.trial_progress(name, report.epoch, report.objective)
 
@@ -249,6 +283,7 @@ class Recorder(Callback):
         name, last = trial.trial_id, Report.of(trial.last_result) or Report()
         self.begun.add(name)
         self.running.discard(name)
+        node, device = self.nodes.pop(name, None), self.devices.pop(name, None)
         end = TrialEnded(
             id=name,
             state=how.state,
@@ -260,6 +295,7 @@ class Recorder(Callback):
             error=how.error,
             cause=how.cause,
             test=last.test,
+            device=None if node is None and device == "cpu" else device,
         )
         self.journal.append(end, sync=True)
         if self.shelf is not None:
@@ -281,15 +317,10 @@ class Recorder(Callback):
 
 
 def asked(resources: Resources, memory: int = 0) -> dict[str, float] | tune.PlacementGroupFactory:
-    """What a trial asks of Ray: cores, GPUs and `memory` bytes, on nodes that may be used."""
-    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    if resources.selector is None and not memory:
-        return {"cpu": cpus, "gpu": gpus}
-    bundle = {"CPU": float(cpus)} | ({"GPU": gpus} if gpus else {})
-    if memory:
-        bundle["memory"] = memory
-    where = {"bundle_label_selector": [resources.selector]} if resources.selector else {}
-    return tune.PlacementGroupFactory([bundle], **where)
+    """What a trial asks of Ray: cores, GPUs and `memory` bytes."""
+    if not memory:
+        return {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    return tune.PlacementGroupFactory([bundle(resources, memory)])
 
 
 def asked_by(resources: Resources, data: TrialData) -> Any:
@@ -312,6 +343,7 @@ def run_trials(
     storage: str | Path,
     name: str,
     slots: Callable[[], int] | None = None,
+    nodes: NodeWatch | None = None,
 ) -> None:
     """Run trials until the searcher has no more or the watch stops them.
 
@@ -319,7 +351,7 @@ def run_trials(
     scheduler: Ray's, which ends weak ones early. budget: the most trials that this call may make.
     recorder: hears of every event; its watch stops the run. storage: where Ray keeps its own
     records, under `name`; nothing of ours is ever read from there. slots: on a cluster, how many
-    trials fit at once now; None where Ray was started for this run.
+    trials fit at once now; None where Ray was started for this run. nodes: those of the cluster.
     """
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
@@ -351,7 +383,7 @@ def run_trials(
         ),
     )
     with (
-        sturdy(recorder.died, keeps_starting=slots is not None),
+        sturdy(recorder, keeps_starting=slots is not None, nodes=nodes),
         without_counting_callbacks(),
     ):
         tuner.fit()

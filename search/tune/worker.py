@@ -20,6 +20,7 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
 from recsys.models.progress import Checkpoints
+from search.machine.workers import UNFIT, NodeUnfitError
 from search.record.events import EpochRow
 from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
 from search.tune.outcome import Report, trial_of
@@ -57,6 +58,7 @@ class TrialData:
     report_every_s: float = REPORT_EVERY_S
     parts: int | None = None  # ASHA's factor where trials differ in length: see `paced_rungs`
     keep_every: float = EVERY_S  # seconds between two checkpoints of a trial
+    joined: bool = False  # whether workers are on a cluster, which may have other nodes
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
         """The epochs after which a trial of this config is judged."""
@@ -72,6 +74,7 @@ class Trial:
     def __init__(self, config: ModelConfig, seed: int, data: TrialData) -> None:
         self.config = config
         self.data = data
+        self.device = own_device(data.device)
         self.rng = np.random.default_rng(seed)
         self.model = new_model(self.config, data.train, self.rng)
 
@@ -90,7 +93,7 @@ class Trial:
             metrics=data.metrics,
             exclude=data.valid if self.config.leaky else None,
             threads=data.threads,
-            device=own_device(data.device),
+            device=self.device,
             checkpoints=checkpoints,
         )
 
@@ -107,7 +110,7 @@ class Trial:
 def own_device(device: str) -> str:
     """The device this worker trains on; on a cluster, `auto` is cuda where Ray gave it a GPU.
 
-    Raises RuntimeError for cuda where torch sees no GPU.
+    Raises NodeUnfitError for cuda where torch sees no GPU.
     """
     if device == "cpu":
         return device
@@ -117,7 +120,12 @@ def own_device(device: str) -> str:
         return "cuda"
     if device == "auto":
         return "cpu"
-    raise RuntimeError(f"--device cuda: torch sees no GPU on {platform.node()}")
+    raise NodeUnfitError(f"--device cuda: torch sees no GPU on {platform.node()}")
+
+
+def blames_node(error: Exception, data: TrialData) -> bool:
+    """Whether a training failed because of what its node lacks, and may be tried on another one."""
+    return data.joined and isinstance(error, UNFIT)
 
 
 def limit_threads(threads: int) -> None:
@@ -147,7 +155,8 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
     A trial that continues from a checkpoint (`config["from"]`) first repeats its earlier reports.
 
     A failure of the training itself (divergence, out of memory) is reported as a result with
-    an `error`, so that Ray's retries are spent on dead workers only.
+    an `error`, so that Ray's retries are spent on dead workers only. On a cluster, what a node
+    lacks is raised: another node may have it.
     """
     import ray
     from ray import tune
@@ -168,7 +177,8 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
             rows.append(
                 EpochRow(epoch.epoch, epoch.loss, values, epoch.train_seconds, epoch.eval_seconds)
             )
-            said = Report(epoch.epoch, epoch.best_value, epoch.best_epoch, epoch.stop, rows)
+            best = (epoch.best_value, epoch.best_epoch)
+            said = Report(epoch.epoch, *best, epoch.stop, rows, device=trial.device)
             due = epoch.epoch in rungs or time.monotonic() - last >= data.report_every_s
             if epoch.stop is None and (due or keeper.waiting):
                 tune.report(replace(said, checkpoint=keeper.take()).flat())
@@ -176,6 +186,8 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
         if data.test is not None:
             said = replace(said, test=trial.test())
     except Exception as error:
+        if blames_node(error, data):
+            raise
         cause, text = f"{type(error).__name__}: {error}", traceback.format_exc()
         said = replace(said, error=text, cause=cause, rows=rows)
     tune.report(said.flat())

@@ -73,8 +73,8 @@ def trials_on(node: Machine) -> int:
     return int(node.run(f"ls -d {folders} 2>/dev/null | wc -l").stdout)
 
 
-def until(process: subprocess.Popen[str], text: str) -> None:
-    """Read what a process says until it has said this."""
+def until(process: subprocess.Popen[str], text: str) -> str:
+    """What a process says, read until it has said this."""
     limit = threading.Timer(LONG_S, process.kill)
     limit.start()
     said = []
@@ -83,7 +83,7 @@ def until(process: subprocess.Popen[str], text: str) -> None:
         said.append(line)
         if text in line:
             limit.cancel()
-            return
+            return "".join(said)
     raise AssertionError("".join(said))
 
 

@@ -41,6 +41,7 @@ USED = {
         "ray._private.worker.init(_node_ip_address)",
         "ray._private.worker.init(_temp_dir)",
         "ray._raylet.Config.initialize",
+        "ray.air.execution.resources.ResourceRequest",
     ],
     "search/machine/lean.py": [
         "ray._private.node.Node:start_api_server",
@@ -63,6 +64,7 @@ USED = {
             for name in (
                 *("_actor_cache", "_actor_failed", "_actor_manager", "_actor_started"),
                 *("_actor_stopped", "_actor_to_trial", "_cleanup_trials"),
+                "_maybe_cache_trial_actor",
                 *("_maybe_reuse_cached_actor", "_pending_trials_list", "_process_trial_failure"),
                 *("_remove_actor", "_resetting_trials", "_schedule_trial_actor", "_search_alg"),
                 *("_staged_trials", "_started_actors", "_trial_task_failure", "_trial_to_actor"),
@@ -79,9 +81,19 @@ USED = {
         "ray.tune.utils.object_cache._ObjectCache:has_cached_object",
         "ray.tune.experiment.Trial:init_local_path",
         "ray.tune.experiment.Trial:placement_group_factory",
+        "ray.tune.experiment.Trial:run_metadata",
+        "ray.tune.experiment.trial._TrainingRunMetadata:num_failures",
     ],
+    "search/machine/seats.py": [
+        "ray.air.execution.resources.ResourceManager",
+        "ray.air.execution.resources.ResourceRequest",
+        "ray.air.execution.resources.placement_group.PlacementGroupAcquiredResources",
+    ],
+    "search/machine/tasks.py": ["ray.air.execution.resources.ResourceRequest"],
     "search/tune/reports.py": [
         "ray.air.execution._internal.RayActorManager:_actor_task_events",
+        "ray.air.execution._internal.RayActorManager:_cleanup_actor",
+        "ray.air.execution._internal.RayActorManager:_live_actors_to_ray_actors_resources",
         "ray.air.execution._internal.RayActorManager:_try_start_actors",
         "ray.air.execution._internal.RayActorManager:next",
         "ray.air.execution._internal.event_manager.RayEventManager:_tracked_futures",

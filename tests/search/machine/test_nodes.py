@@ -79,7 +79,7 @@ def test_bad_nodes_are_left_out_and_said() -> None:
         gpus=False,
     )
     assert [node.name for node in good] == ["a"]
-    assert place.selector == {"ray.io/node-id": "!in(idb, idc)"}
+    assert place.selector == {"ray.io/node-id": "!in(idb,idc)"}
     assert [line.split()[0] for line in place.lines] == ["b", "c"]
     assert Place().selector is None
 
@@ -99,7 +99,8 @@ def test_the_device_is_compared_with_the_nodes() -> None:
     with pytest.raises(ConfigError, match="torch sees no GPU on any node"):
         choose("h:1", [mine("a")], cuda=True, gpus=True)
     nodes = [mine("a"), mine("b", gpus=1.0, cuda=1)]
-    assert choose("h:1", nodes, cuda=True, gpus=True) == (nodes, Place())
+    place = Place(good=("ida", "idb"), gpus=True)
+    assert choose("h:1", nodes, cuda=True, gpus=True) == (nodes, place)
 
 
 def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,12 +118,11 @@ def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch
     assert place_module.check_place(fits, said.append).excluded == ("idb",)
 
 
-def test_nodes_that_are_left_out_get_nothing() -> None:
+def test_what_a_trial_asks_of_a_node() -> None:
     assert asked(Resources(2, 0.5, 4, 2)) == {"cpu": 2, "gpu": 0.5}
-    found = asked(Resources(2, 0.5, 4, 2, {"ray.io/node-id": "!in(ab)"}))
-    assert found.bundles == [{"CPU": 2.0, "GPU": 0.5}]  # type: ignore[union-attr]
-    assert "!in(ab)" in repr(found)
-    assert Cluster("h:1", place=Place(("ab",))).place.selector is not None
+    found = asked(Resources(2, 0.5, 4, 2), 7)
+    assert found.bundles == [{"CPU": 2.0, "GPU": 0.5, "memory": 7}]  # type: ignore[union-attr]
+    assert Cluster("h:1", place=Place(("ab",), ("ab is odd",))).left_out == ("ab is odd",)
 
 
 # --- the code -------------------------------------------------------------------------------------

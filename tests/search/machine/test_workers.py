@@ -137,6 +137,10 @@ class RuntimeEnvSetupError(Exception):
             RuntimeEnvSetupError("Failed to set up\nOSError: no room"),
             "the worker could not start: OSError: no room",
         ),
+        (
+            ActorDiedError("The actor died because its node has died. Node Id: ab\nmore"),
+            "its node is gone",
+        ),
         (KeyError("x"), "the worker died (KeyError)"),
     ],
 )
@@ -153,7 +157,7 @@ def test_a_task_runs_where_a_worker_has_its_name(monkeypatch: pytest.MonkeyPatch
         (set(), False),
     ):
         monkeypatch.setattr(cluster, "ray_titles", lambda found=titles: found)
-        assert here._runs("race", Resources(1, 0.0, 1, 1)) is runs
+        assert here._runs("race") is runs
 
 
 def test_on_a_cluster_a_task_runs_as_long_as_a_node_is_left(
@@ -161,10 +165,10 @@ def test_on_a_cluster_a_task_runs_as_long_as_a_node_is_left(
 ) -> None:
     there, nodes = Cluster("head:6379"), [(2.0, 0.0)]
     monkeypatch.setattr(there, "nodes", lambda: nodes)
-    assert there._runs("race", Resources(2, 0.0, 2, 1))
-    assert not there._runs("race", Resources(4, 0.0, 2, 1))
+    assert there._may_run(Resources(2, 0.0, 2, 1))
+    assert not there._may_run(Resources(4, 0.0, 2, 1))
     nodes.clear()
-    assert not there._runs("race", Resources(1, 0.0, 2, 1))
+    assert not there._may_run(Resources(1, 0.0, 2, 1))
 
 
 def test_a_worker_says_what_it_cannot_import(

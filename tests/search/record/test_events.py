@@ -66,6 +66,10 @@ LINES: list[tuple[str, Event]] = [
         TrialBegan(id="t0000", attempt=1, time=1.5),
     ),
     (
+        '{"t":"start","id":"t0000","attempt":2,"node":"w1 (10.0.0.2)","time":1.5}',
+        TrialBegan(id="t0000", attempt=2, node="w1 (10.0.0.2)", time=1.5),
+    ),
+    (
         '{"t":"epochs","id":"t0000","attempt":1,"columns":["epoch","loss"],"rows":[[1,null]],'
         '"time":1.5}',
         EpochsReported(
@@ -78,6 +82,15 @@ LINES: list[tuple[str, Event]] = [
         TrialEnded(
             id="t0000", state=State.COMPLETE, reason=Reason.PATIENCE, value=0.5, best_epoch=2,
             epochs=12, busy_s=1.5, time=1.5,
+        ),
+    ),
+    (
+        '{"t":"end","id":"t0000","state":"FAILED","reason":"worker","value":null,'
+        '"best_epoch":null,"epochs":0,"busy_s":0.0,"error":"x","cause":"x","test":null,'
+        '"device":"cuda","time":1.5}',
+        TrialEnded(
+            id="t0000", state=State.FAILED, reason=Reason.WORKER, epochs=0, busy_s=0.0, error="x",
+            cause="x", device="cuda", time=1.5,
         ),
     ),
     (

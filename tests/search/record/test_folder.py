@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from search.record.events import (
 )
 from search.record.folder import RunFolder, check_name, default_names, save_arrays, write_atomic
 from search.record.journal import StorageError
+from search.record.tables import trials_table
+from tests.factories import FakeRun
 
 BAD = [
     "",
@@ -315,3 +318,22 @@ def test_tables_say_what_the_journal_says(tmp_path: Path) -> None:
     assert list(epochs[0]) == ["id", *columns]
     assert [r["value"] for r in race] == ["0.25", "0.5"]
     assert best["id"] == "t0"
+
+
+def test_tables_say_where_trials_ran_if_that_is_known(tmp_path: Path) -> None:
+    with closing(FakeRun(tmp_path, "here")) as here:
+        here.trial()
+        columns = list(trials_table(here.folder.state()).columns)
+    assert not {"node", "device"} & set(columns)
+    with closing(FakeRun(tmp_path, "there")) as there:
+        for node, device in (("w1 (10.0.0.2)", "cuda"), (None, None)):
+            name = there.begin()
+            there.journal.append(TrialBegan(id=name, attempt=1, node=node))
+            there.over(name, State.COMPLETE, value=0.5, device=device)
+        table = trials_table(there.folder.state())
+    at = [table.columns.index(name) for name in ("attempt", "node", "device", "param.lr")]
+    assert at == list(range(at[0], at[0] + 4))
+    assert [[row[i] for i in at[1:3]] for row in table.rows] == [
+        ["w1 (10.0.0.2)", "cuda"],
+        [None, None],
+    ]

@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,18 @@ def test_views_that_somebody_removed_come_back(tmp_path: Path) -> None:
     query(uri, "delete from experiment_tags where key like '%searches'")
     assert deliver(run, uri)
     assert verify_delivery(run.path, uri) == []
+
+
+def test_a_trial_is_tagged_with_where_it_ran(tmp_path: Path) -> None:
+    with closing(FakeRun(tmp_path, "r")) as run:
+        here, there = run.begin(), run.begin()
+        run.journal.append(TrialBegan(id=there, attempt=1, node="w1 (10.0.0.2)"))
+        run.over(here, State.COMPLETE, value=0.5)
+        run.over(there, State.COMPLETE, value=0.5, device="cuda")
+        state = run.folder.state()
+    tags = [wanted.trial_tags(state.trials[name], state) for name in (here, there)]
+    assert [tag.get("node") for tag in tags] == [None, "w1 (10.0.0.2)"]
+    assert [tag["device"] for tag in tags] == ["cpu", "cuda"]  # the first: as it was asked for
 
 
 def test_tables_are_those_that_mlflow_reads(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,12 +34,29 @@ class Trial:
     def set_ray_actor(self, _actor: Any) -> None: ...
 
 
+@dataclass
+class Heard:
+    """What is told of workers."""
+
+    said: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def placed(self, trial: Any, node: str | None) -> None:
+        self.said.append(("placed", node))
+
+    def died(self, trial: Any, exception: Exception, node: str | None) -> None:
+        self.said.append(("died", str(exception), node))
+
+    def died_early(self, exception: Exception, node: str | None) -> None:
+        self.said.append(("died early", str(exception), node))
+
+
 class Controller(SturdyController):
     """The books of a controller, without a cluster: what Ray would do is noted down."""
 
     keeps_starting = True
 
     def __init__(self) -> None:
+        self._put_back, self._lost_on, self._failed_on = set(), {}, defaultdict(list)
         self.requested: list[Actor] = []
         self.removed: list[Actor] = []
         self._starting, self._idle = {}, {}
@@ -55,7 +74,10 @@ class Controller(SturdyController):
             _live_actors_to_ray_actors_resources=live,
             clear_actor_task_futures=lambda _actor: None,
             remove_actor=lambda actor, kill: self.removed.append(actor),
+            node_of=lambda actor: self.places.get(actor),
         )
+        self.places: dict[Any, str] = {}
+        self.told = self.heard = Heard()
 
     def _schedule_trial_reset(self, trial: Any, *_: Any) -> None:  # type: ignore[override]
         trial.started_with = self._trial_to_actor[trial]
@@ -161,3 +183,129 @@ def test_a_ray_of_our_own_does_as_ray_does(control: Controller) -> None:
     control.keeps_starting = False
     _, starting = taken(control)
     assert control.removed == [starting]
+
+
+# --- nodes of a cluster ---------------------------------------------------------------------------
+
+
+class Nodes:
+    """Stands for the watch over the nodes; those that lack something are left out at once."""
+
+    def __init__(self, *lacking: str) -> None:
+        self.lacking, self.out, self.done = lacking, list[str](), list[str]()
+
+    def title(self, node: str) -> str:
+        return f"the node {node}"
+
+    def is_left_out(self, node: str) -> bool:
+        return node in self.out
+
+    def worked(self, node: str) -> None:
+        self.done.append(node)
+
+    def failed(self, node: str, _error: Exception, _what: str) -> None:
+        if node in self.lacking:
+            self.out.append(node)
+
+
+@pytest.fixture
+def processed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What Ray's controller is called with for a failed trial: its failures so far."""
+    failures: list[int] = []
+
+    def process(_self: Any, trial: Any, _exception: Exception) -> None:
+        trial.run_metadata.num_failures += 1
+        failures.append(trial.run_metadata.num_failures)
+
+    monkeypatch.setattr(TuneController, "_process_trial_failure", process)
+    return failures
+
+
+def fail(control: Controller, trial: Any, node: str) -> None:
+    """An attempt of a trial fails on a node whose worker lives on."""
+    actor = Actor(node)
+    control.places[actor] = node
+    control._trial_to_actor[trial] = actor
+    control._process_trial_failure(trial, RuntimeError(node))
+
+
+def running() -> Any:
+    trial: Any = Trial()
+    trial.trial_id = "t0000"
+    trial.run_metadata = SimpleNamespace(num_failures=0)
+    return trial
+
+
+def test_failures_on_nodes_that_are_left_out_do_not_count(
+    control: Controller, processed: list[int]
+) -> None:
+    nodes: Any = Nodes("bad", "worse")
+    control.nodes, trial = nodes, running()
+    for node in ("bad", "worse", "good", "good"):
+        fail(control, trial, node)
+    assert processed == [0, 0, 1, 2]
+    nodes.out.append("good")  # it has answered meanwhile
+    fail(control, trial, "other")
+    assert processed[-1] == 1
+    assert control.heard.said[0] == ("died", "bad", "the node bad")
+
+
+def test_a_ray_of_our_own_counts_as_ray_does(control: Controller, processed: list[int]) -> None:
+    trial = running()
+    for _ in range(2):
+        control._trial_to_actor[trial] = Actor("here")
+        control._process_trial_failure(trial, RuntimeError("x"))
+    assert processed == [1, 2]
+    assert control.heard.said[0] == ("died", "x", None)
+
+
+def test_a_worker_that_died_is_told_with_its_node(
+    control: Controller, processed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray forgets which worker a trial had before it says that the trial failed."""
+    nodes: Any = Nodes()
+    control.nodes, trial, actor = nodes, running(), Actor("w")
+    control.places[actor], control._actor_to_trial[actor] = "good", trial
+
+    def failed(self: Any, tracked_actor: Any, _exception: Exception) -> None:
+        del self._actor_to_trial[tracked_actor]
+
+    monkeypatch.setattr(TuneController, "_actor_failed", failed)
+    control._actor_failed(actor, RuntimeError("gone"))
+    del control.places[actor]
+    control._process_trial_failure(trial, RuntimeError("gone"))
+    assert control.heard.said == [("died", "gone", "the node good")]
+
+
+def test_a_worker_that_dies_before_a_trial_is_told_and_blamed(control: Controller) -> None:
+    _, starting = taken(control)
+    nodes: Any = Nodes("bad")
+    control.nodes, control.places[starting] = nodes, "bad"
+    control._actor_failed(starting, RuntimeError("x"))
+    assert control.heard.said == [("died early", "x", "the node bad")]
+    assert nodes.out == ["bad"]
+
+
+def test_a_worker_on_a_node_that_is_left_out_gets_no_other_trial(
+    control: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TuneController, "_maybe_cache_trial_actor", lambda *_: True)
+    nodes: Any = Nodes()
+    control.nodes, trial, actor = nodes, running(), Actor("w")
+    control._trial_to_actor[trial], control.places[actor] = actor, "b"
+    assert control._maybe_cache_trial_actor(trial)
+    nodes.out.append("b")
+    assert not control._maybe_cache_trial_actor(trial)
+    assert nodes.done == ["b", "b"]  # both trials have ended
+
+
+def test_who_listens_hears_where_a_trial_begins(
+    control: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TuneController, "_actor_started", lambda *_: None)
+    nodes: Any = Nodes()
+    for control.nodes, title in ((nodes, "the node a"), (None, None)):
+        actor = Actor("w")
+        control._actor_to_trial[actor], control.places[actor] = running(), "a"
+        control._actor_started(actor)
+        assert control.heard.said[-1] == ("placed", title)

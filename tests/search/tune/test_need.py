@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from recsys.interactions import no_pairs
 from recsys.models.base import Size
 from recsys.models.ease import EaseConfig
@@ -46,12 +44,11 @@ def test_a_task_asks_what_the_largest_of_its_kind_takes() -> None:
     assert task_bytes(there, [], SIZE) == 0
 
 
-@pytest.mark.parametrize("selector", [None, {"ray.io/node-id": "!in(ab)"}])
-def test_tune_gets_it_trial_by_trial(selector: dict[str, str] | None) -> None:
+def test_tune_gets_it_trial_by_trial() -> None:
     train = no_pairs(SIZE.users, SIZE.items)
     data = TrialData(train, train, None, "map@5", ("map@5",), (), 1, "cpu")
     assert asked_by(Resources(1, 0.0, 2, 2), data) == {"cpu": 1, "gpu": 0.0}
-    each: Any = asked_by(Resources(1, 0.0, 2, 2, selector, 10**12), data)
+    each: Any = asked_by(Resources(1, 0.0, 2, 2, 10**12), data)
     for config in (SMALL, LARGE):
         made = each({"trial": SimpleNamespace(train=config)})
         size = Size(SIZE.users, SIZE.items, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,55 @@ def test_the_first_reason_to_stop_is_the_one_that_counts(search: Search) -> None
     search.watch.stop(Reason.FAILURES)
     assert (search.watch.reason, search.closed) == (Reason.TIME, 1)
     assert search.watch("t0000", {})
+
+
+# --- where a trial ran ----------------------------------------------------------------------------
+
+
+def lines(search: Search, kind: str) -> list[dict[str, Any]]:
+    text = search.journal.path.read_text().splitlines()
+    return [line for line in map(json.loads, text) if line["t"] == kind]
+
+
+def trained(search: Search, number: int, device: str, node: str | None = None) -> Any:
+    search.recorder.placed(Trial(number), node)  # type: ignore[arg-type]
+    trial = search.begin(number)
+    row = [1, 0.7, 0.2, 1.0, 0.5]
+    search.report(trial, row, objective=0.2, best_epoch=1, stop="epochs", device=device)
+    search.complete(trial)
+    return trial
+
+
+def test_node_and_device_are_recorded_where_they_say_something(search: Search) -> None:
+    here = search.record(trained(search, 0, "cpu"))
+    assert (here.node, here.device) == (None, None)
+    assert "node" not in lines(search, "start")[0]
+    assert "device" not in lines(search, "end")[0]
+    gpu = search.record(trained(search, 1, "cuda"))
+    assert (gpu.node, gpu.device) == (None, "cuda")
+    there = search.record(trained(search, 2, "cpu", "w1 (10.0.0.2)"))
+    assert (there.node, there.device) == ("w1 (10.0.0.2)", "cpu")
+
+
+def test_the_last_attempt_says_where_a_trial_ran(search: Search) -> None:
+    search.recorder.placed(Trial(0), "w1")  # type: ignore[arg-type]
+    trial = search.begin(0)
+    search.report(trial, [1, 0.7, 0.2, 1.0, 0.5], objective=0.2, best_epoch=1, device="cuda")
+    search.recorder.on_trial_recover(0, [], trial)
+    trained(search, 0, "cpu", "w2")
+    record = search.record(trial)
+    assert (record.attempt, record.node, record.device) == (2, "w2", "cpu")
+
+
+def test_a_gpu_that_a_worker_does_not_see_is_said_once_a_node(search: Search) -> None:
+    said: list[str] = []
+    search.recorder.patience = Patience(said.append, lambda: None, joined=True)
+    trained(search, 0, "cpu", "w1")  # no trial asks for a GPU
+    search.recorder.gpus = True
+    for number, (device, node) in enumerate(
+        [("cpu", "w1"), ("cpu", "w1"), ("cuda", "w2"), ("cpu", "w3")], 1
+    ):
+        trained(search, number, device, node)
+    assert [line.partition(": ")[2].partition(":")[0] for line in said] == [
+        f"torch sees no GPU in a worker on {node}" for node in ("w1", "w3")
+    ]

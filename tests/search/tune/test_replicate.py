@@ -159,6 +159,13 @@ def test_a_replicate_that_fails_says_why(train: Any) -> None:
     assert found.error.startswith("Traceback")
 
 
+def test_what_a_node_lacks_is_raised_where_there_are_other_nodes(train: Any) -> None:
+    train(Training([[0.1] * 4], error=ImportError("libx.so")))
+    assert isinstance(run_replicate(TASK, DATA, FRESH, NOTHING), Failure)
+    with pytest.raises(ImportError, match=r"libx\.so"):
+        run_replicate(TASK, replace(DATA, joined=True), FRESH, NOTHING)
+
+
 @pytest.fixture(scope="module")
 def split() -> Split:
     return make_split(load("demo"), SplitPlan(), 42)

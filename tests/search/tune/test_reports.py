@@ -101,3 +101,19 @@ def test_workers_that_start_are_still_heard_of(manager: Any, calls: Calls) -> No
     while manager.next(timeout=0):
         pass
     assert len(handled) == 2
+
+
+def test_the_node_of_a_worker_is_known_until_its_death_is_told(manager: Any) -> None:
+    manager._resource_manager.free_resources = lambda acquired_resource: None
+    manager._live_actors_to_ray_actors_resources.update(
+        a=("handle", SimpleNamespace(node="n1")), b=("handle", SimpleNamespace())
+    )
+    assert (manager.node_of("a"), manager.node_of("b"), manager.node_of("new")) == (
+        "n1",
+        None,
+        None,
+    )
+    manager._cleanup_actor("a")
+    assert manager.node_of("a") == "n1"
+    manager._cleanup_actor("b")
+    assert (manager.node_of("a"), manager.node_of("b")) == (None, None)

@@ -56,7 +56,7 @@ def recorder(tmp_path: Path, watch: Watch) -> Recorder:
 def fail(recorder: Recorder, name: str, error: Exception, attempts: int = 3) -> None:
     trial: Any = Trial(name)
     for _ in range(attempts):
-        recorder.died(trial, error)
+        recorder.died(trial, error, None)
     recorder.on_trial_error(0, [], trial)
 
 
@@ -122,18 +122,30 @@ def test_on_a_cluster_as_many_wait_as_have_room(recorder: Recorder) -> None:
     assert go() == 0
 
 
-def test_on_a_cluster_a_death_is_said_at_once_and_a_cause_once(recorder: Recorder) -> None:
+def test_on_a_cluster_a_death_is_said_at_once_and_a_cause_once_a_node(recorder: Recorder) -> None:
     said: list[str] = []
     recorder.patience = Patience(said.append, lambda: None, joined=True)
     trial: Any = Trial("t0003")
-    for _ in range(3):
-        recorder.died(trial, ActorDiedError("creation task\nModuleNotFoundError: No module 'x'"))
+    for node in ("w1", "w1", "w2"):
+        error = ActorDiedError("creation task\nModuleNotFoundError: No module 'x'")
+        recorder.died(trial, error, node)
+    what = "the worker could not start: ModuleNotFoundError: No module 'x'"
     assert said == [
-        "note: t0003: the worker could not start: ModuleNotFoundError: No module 'x'; "
-        "a trial is tried 2 times more"
+        f"note: t0003 on {node}: {what}; a trial is tried 2 times more" for node in ("w1", "w2")
     ]
-    recorder.died(trial, ActorDiedError("gone"))
-    assert len(said) == 2
+    recorder.died(trial, ActorDiedError("gone"), "w1")
+    assert len(said) == 3
+
+
+def test_a_worker_that_dies_before_a_trial_is_said_with_its_node(recorder: Recorder) -> None:
+    said: list[str] = []
+    recorder.died_early(ActorDiedError("gone"), None)  # a Ray of our own says it in other ways
+    recorder.patience = Patience(said.append, lambda: None, joined=True)
+    for _ in range(2):
+        recorder.died_early(ActorDiedError("gone"), "w1 (10.0.0.2)")
+    assert said == [
+        "note: a worker without a trial on w1 (10.0.0.2): the worker died; another one is started"
+    ]
 
 
 def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:

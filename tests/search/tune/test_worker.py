@@ -17,6 +17,7 @@ from recsys.interactions import CSR
 from recsys.models import EpochReport
 from recsys.models.ease import EaseConfig
 from recsys.models.progress import Stop
+from search.machine.workers import NodeUnfitError
 from search.record.events import EpochRow
 from search.space.trial import TrialConfig
 from search.tune import worker
@@ -36,6 +37,7 @@ class Training:
     error: Exception | None = None
     now: float = 100.0
     seen: list[tuple[Any, int, TrialData]] = field(default_factory=list)
+    device: str = "cpu"
 
     def __call__(self, config: Any, seed: int, data: TrialData) -> Training:
         self.seen.append((config, seed, data))
@@ -143,6 +145,22 @@ def test_one_that_fails_before_its_first_epoch_has_no_value(train: Any) -> None:
     (only,) = train(Training([], [], error=MemoryError("3 GiB")), data_of(1))
     assert (only.epoch, only.objective, only.rows) == (0, -math.inf, [])
     assert only.cause == "MemoryError: 3 GiB"
+
+
+@pytest.mark.parametrize("error", [NodeUnfitError("no GPU"), ImportError("libx.so")])
+def test_what_a_node_lacks_is_raised_where_there_are_other_nodes(
+    train: Any, error: Exception
+) -> None:
+    lacking = Training([0.1], [0.01], error=error)
+    with pytest.raises(type(error), match=str(error)):
+        train(lacking, replace(data_of(2), joined=True))
+    (only,) = train(lacking, data_of(2))  # on this machine alone there is nothing else to try
+    assert only.cause == f"{type(error).__name__}: {error}"
+
+
+def test_every_report_says_what_the_worker_trains_on(train: Any) -> None:
+    first, last = train(Training([0.1, 0.2], [0.01] * 2, device="cuda"), data_of(1))
+    assert (first.device, last.device) == ("cuda", "cuda")
 
 
 def test_only_a_table_is_measured_on_test(train: Any) -> None:
