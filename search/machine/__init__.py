@@ -8,11 +8,12 @@ out variables that were meant for others; `ray_folder` finds a place for Ray's f
 for Tune's. A cluster: `head` finds out whether a Ray answers at an address, `nodes` which machines
 can work (through a program of its own, `ask_nodes`); `shipping` sends them our code. `place` checks
 all of this before a run folder exists, and `limits` what Ray would otherwise fail on; `workers`
-says why workers do not start. `usage`: how busy this machine is while a search runs.
+says why workers do not start, and by `room` what waits that no node could hold; `begun` which tasks
+of a cluster have begun. `usage`: how busy this machine is while a search runs.
 `jobs` fetches a run that was a job on a cluster, by running `pack_run` there.
 
-Others import: cluster, cores, environment, jobs, lean, memory, nodes, place, ray_folder, storage,
-usage, workers.
+Others import: cluster, cores, environment, jobs, lean, memory, nodes, place, ray_folder, room,
+storage, usage, workers.
 
 May import: record, the leaves, and recsys.
 """

@@ -21,11 +21,13 @@ from search import guard
 from search.guard import Guard
 from search.machine import environment, ray_folder
 from search.machine.ask_nodes import answer
+from search.machine.begun import Begun, telling
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
 from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
+from search.machine.room import Room
 from search.machine.shipping import script_elsewhere, shipped
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
 from search.paths import SPACES, working_directory
@@ -131,6 +133,7 @@ class Cluster:
         self._guard: Guard | None = None
         self._session: Path | None = None
         self._titled = False
+        self._maps = 0  # so many were begun
         self._silent = ExitStack()
 
     def __enter__(self) -> Cluster:
@@ -267,11 +270,15 @@ class Cluster:
 
     def nodes(self) -> list[tuple[float, float]]:
         """(cores, GPUs) of every node that is there now and may be used."""
-        return [
-            (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+        return [(room.cpus, room.gpus) for room in self.rooms().values()]
+
+    def rooms(self) -> dict[str, Room]:
+        """What every node has that is there now and may be used, by its id."""
+        return {
+            node["NodeID"]: Room.of(node["Resources"])
             for node in self._ray.nodes()
             if node["Alive"] and node["NodeID"] not in self.place.excluded
-        ]
+        }
 
     def slots(self, resources: Resources) -> Callable[[], int] | None:
         """A function that says how many trials fit at once on the nodes there are now; None for a
@@ -297,9 +304,16 @@ class Cluster:
         """The folder of log files of a Ray that was started here."""
         return None if self._session is None else self._session / "logs"
 
-    def patience(self) -> Patience:
-        """A watch over workers that do not start."""
-        return Patience(self._note, lambda: trouble_in(self.logs), joined=bool(self.address))
+    def patience(self, what: str = "task", *, endless: bool = False) -> Patience:
+        """A watch over workers that do not start. Parameters are those of `Patience`."""
+        return Patience(
+            self._note,
+            lambda: trouble_in(self.logs),
+            joined=bool(self.address),
+            nodes=(lambda: list(self.rooms().values())) if self.address else None,
+            what=what,
+            endless=endless,
+        )
 
     def check_workers(self) -> None:
         """Start a worker that imports what a trial needs. Raises NoWorkersError if it cannot, or
@@ -310,7 +324,7 @@ class Cluster:
         remote = task(import_failure).remote(MODULES)
         patience = self.patience()
         while not ray.wait([remote], timeout=LOOK_AT_WORKERS_S)[0]:
-            if (why := patience.look(running=False)) is not None:
+            if (why := patience.look(False, [Room(1)])) is not None:
                 ray.cancel(remote, force=True)
                 raise NoWorkersError(why)
         try:
@@ -344,30 +358,39 @@ class Cluster:
         resources: of a task. memory: bytes that each task asks a node for, 0 for none; empty: no
         task asks. A task whose worker dies is tried twice more; one that still fails gives a
         Failure. Closing the iterator cancels what has not finished. Raises NoWorkersError where no
-        worker starts for too long.
+        worker starts for too long; on a cluster, where no node could hold what is left. Nodes that
+        are only busy are waited for without an end.
         """
         ray = self._ray
+        begun = self._begun()
         remote = ray.remote(
             num_cpus=resources.cpus_per_trial,
             num_gpus=resources.gpus_per_trial,
             max_retries=2,
             label_selector=resources.selector,
-        )(function)
+        )(function if begun is None else telling)
         asks = dict(enumerate(memory))
         index = {
-            remote.options(memory=asks.get(number) or None).remote(*task): number
+            remote.options(memory=asks.get(number) or None).remote(
+                *(task if begun is None else (begun.key(number), function, *task))
+            ): number
             for number, task in enumerate(tasks)
         }
+        cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+        rooms = {task: Room(cpus, gpus, asks.get(number, 0)) for task, number in index.items()}
         pending = list(index)
-        patience = self.patience()
+        patience = self.patience(endless=True)
         try:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
+                left = {index[task]: rooms[task] for task in pending}
+                on = None if begun is None else begun.on(self.rooms()) & left.keys()
+                runs = bool(done) or (self._runs(function.__name__) if on is None else bool(on))
+                waits = [room for number, room in left.items() if number not in (on or ())]
+                if (why := patience.look(runs, waits)) is not None:
+                    raise NoWorkersError(why)
                 if not done:
-                    if (why := patience.look(self._runs(function.__name__, resources))) is not None:
-                        raise NoWorkersError(why)
                     continue
-                patience.look(running=True)
                 try:
                     answer = ray.get(done[0])
                 except ray.exceptions.RayError as error:
@@ -377,15 +400,23 @@ class Cluster:
             for one in pending:
                 ray.cancel(one, force=True)
             raise
+        finally:
+            if begun is not None:
+                begun.forget()
 
-    def _runs(self, name: str, resources: Resources) -> bool:
-        """Whether a worker runs the function `name`, which Ray shows in the title of the process.
-
-        Also True where processes have no titles. Titles on other machines cannot be seen: on a
-        cluster the answer is whether a node is left on which the function may run.
+    def _begun(self) -> Begun | None:
+        """What the workers of the next map say of their tasks; None for a Ray that was started
+        here, whose processes can be looked at.
         """
-        if self.address:
-            return fit_at_once(self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial) > 0
+        if not self.address:
+            return None
+        self._maps += 1
+        return Begun(f"{self._ray.get_runtime_context().get_job_id()}/{self._maps}")
+
+    def _runs(self, name: str) -> bool:
+        """Whether a worker here runs the function `name`, which Ray shows in the title of the
+        process. Also True where processes have no titles.
+        """
         titles = ray_titles()
         self._titled = self._titled or bool(titles)
         return not self._titled or any(title.startswith(f"ray::{name}") for title in titles)

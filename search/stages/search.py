@@ -74,7 +74,7 @@ def search(run: Stages) -> Searched:
         watch,
         tuple(run.metrics),
         FAIL_AFTER,
-        run.cluster.patience(),
+        run.cluster.patience("trial"),
         run.cluster.lost,
         _settling(run),
         run.reserve,

@@ -34,6 +34,9 @@ USED = {
         "numba.core.dispatcher.Dispatcher:_cache",
     ],
     "recsys/output.py": ["atexit._run_exitfuncs"],
+    "search/machine/begun.py": [
+        f"ray.experimental.internal_kv._internal_kv_{name}" for name in ("del", "list", "put")
+    ],
     "search/machine/cluster.py": [
         "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
         "ray._private.worker._global_node",
