@@ -10,10 +10,11 @@ can work (through a program of its own, `ask_nodes`); `shipping` sends them our 
 all of this before a run folder exists, and `limits` what Ray would otherwise fail on; `workers`
 says why workers do not start, and by `room` what waits that no node could hold; `begun` which tasks
 of a cluster have begun. `usage`: how busy this machine is while a search runs.
-`jobs` fetches a run that was a job on a cluster, by running `pack_run` there.
+`jobs` fetches a run that was a job on a cluster, by running `pack_run` there. `beat` says lines
+while something takes long.
 
-Others import: cluster, cores, environment, jobs, lean, memory, nodes, place, ray_folder, room,
-storage, usage, workers.
+Others import: beat, cluster, cores, environment, jobs, lean, memory, nodes, place, ray_folder,
+room, storage, usage, workers.
 
 May import: record, the leaves, and recsys.
 """
