@@ -258,7 +258,8 @@ class Cluster:
             int(max((cpus for cpus, _ in nodes), default=0)),
             float(sum(gpus for _, gpus in nodes)),
         )
-        there.check(cpus_per_trial, gpus_per_trial, device)
+        if there.cpus or not self.address:  # else the first node was lost; another one may come
+            there.check(cpus_per_trial, gpus_per_trial, device)
         return Resources(
             cpus_per_trial,
             gpus_per_trial,
