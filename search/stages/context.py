@@ -89,6 +89,7 @@ class Stages:
             device=self.settings.device,
             blend=bool(self.spec.blend),
             report_every_s=report_every_s(self.resources.concurrent),
+            concurrent=self.resources.concurrent,
         )
 
     @property

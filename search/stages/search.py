@@ -85,17 +85,18 @@ def search(run: Stages) -> Searched:
     if recorder.settling is not None and recorder.settling.reached:  # before a resume
         watch.settled, todo = True, 0
     if todo > 0:
-        run_trials(
-            run.resources,
-            run.trial_data,
-            searcher,
-            scheduler,
-            todo,
-            recorder,
-            run.settings.storage or run.folder.ray,
-            run.folder.name,
-            run.cluster.slots(run.resources),
-        )
+        with shelf:
+            run_trials(
+                run.resources,
+                run.trial_data,
+                searcher,
+                scheduler,
+                todo,
+                recorder,
+                run.settings.storage or run.folder.ray,
+                run.folder.name,
+                run.cluster.slots(run.resources),
+            )
     if run.settings.storage is None:  # with what a killed session has left there
         shutil.rmtree(run.folder.ray, ignore_errors=True)  # nothing reads Tune's records
     run.refresh()
