@@ -185,8 +185,8 @@ class Asking:
             words = ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
             count = len(self._names)
             self.note(
-                f"{count - len(names)} of {counted(count, 'node')} have answered; waiting for "
-                f"{words}, at most {self.ask_s - waited:.0f} s more"
+                f"{counted(count, 'node')} asked, {counted(count - len(names), 'answer')} so far; "
+                f"waiting for {words}, at most {self.ask_s - waited:.0f} s more"
             )
         return waited <= self.join_s + self.ask_s
 
