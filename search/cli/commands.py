@@ -195,7 +195,10 @@ def command_fetch(options: argparse.Namespace) -> int:
     from search.record.events import Status
     from search.tracking.memory import delivery_status, known_uri
 
-    folder = fetch(options.folder, options.dashboard, Path(options.runs_dir or "runs"))
+    def note(line: str) -> None:
+        print(f"note: {line}", flush=True)  # noqa: T201
+
+    folder = fetch(options.folder, options.dashboard, Path(options.runs_dir or "runs"), note)
     print(folder.path)  # noqa: T201
     if folder.state().status != Status.DONE:
         print("note: the run has not finished there: fetch it again later")  # noqa: T201

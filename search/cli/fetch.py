@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from recsys.errors import ConfigError
@@ -14,19 +15,22 @@ from search.record.folder import JOURNAL, RunFolder, check_name, check_runs_dir
 from search.record.journal import StorageError
 
 
-def fetch(folder: str, address: str | None, runs_dir: Path) -> RunFolder:
+def fetch(
+    folder: str, address: str | None, runs_dir: Path, note: Callable[[str], None]
+) -> RunFolder:
     """Fetch the run at the absolute path `folder` on the head, under the same name into `runs_dir`.
 
-    address: of the head's dashboard; None: the one in the environment. An earlier state of the same
-    run is replaced. Raises ConfigError where another run, or a later state of this one, is in the
-    way, and where nothing can be fetched; then nothing has changed.
+    address: of the head's dashboard; None: the one in the environment. note: called with a line for
+    the user while the head lets us wait. An earlier state of the same run is replaced. Raises
+    ConfigError where another run, or a later state of this one, is in the way, and where nothing
+    can be fetched; then nothing has changed.
     """
     name = check_name(PurePosixPath(folder).name, "DIR")
     check_runs_dir(runs_dir)
     target = Path(runs_dir).resolve() / name
     if os.path.lexists(target):
         RunFolder.open(runs_dir, name)  # refuses another folder before anything is sent
-    archive = archive_of(dashboard(address), folder)
+    archive = archive_of(dashboard(address), folder, note)
     fresh = target.with_name(f".{name}.new-{os.getpid()}")
     try:
         fresh.mkdir(parents=True)

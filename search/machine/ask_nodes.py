@@ -1,8 +1,9 @@
 """A program of its own, started by `head.py`: joins a cluster and asks every node what it is.
 
 Nothing of the project is imported here: the function that runs on a node travels by value, so that
-even a node on which nothing can be imported can say so. The last line on stdout is JSON: what Ray
-raised (the outermost error first), and the nodes.
+even a node on which nothing can be imported can say so. On stdout it says how far it is, in lines
+of JSON (`head.Asking` reads them); the last one has what Ray raised (the outermost error first),
+and the nodes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
+
+LOOK_S = 1.0  # how often nodes are counted where the first one is waited for
 
 
 def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
@@ -68,9 +72,44 @@ def node_of(node: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def say(**what: Any) -> None:
+    """Tell the process that started this one how far it is."""
+    print(json.dumps(what), flush=True)  # noqa: T201
+
+
+def with_cores() -> list[dict[str, Any]]:
+    """The nodes that are there now and give cores away."""
+    import ray
+
+    found = [node_of(node) for node in ray.nodes() if node["Alive"]]
+    return [node for node in found if node["cpus"]]
+
+
+def first_nodes(cpus: float, gpus: float) -> list[dict[str, Any]]:
+    """Wait until a node has that many cores and GPUs; a cluster that starts nodes on demand does so
+    for the task that asks for them meanwhile.
+    """
+    import ray
+
+    wish = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(answer).remote([], [])
+    said = None
+    while True:
+        nodes = with_cores()
+        rooms = [[node["cpus"], node["gpus"], node["memory"]] for node in nodes]
+        if any(has[0] >= cpus and has[1] >= gpus for has in rooms):
+            ray.cancel(wish, force=True)
+            return nodes
+        if rooms != said:
+            said = rooms
+            say(waiting=rooms)
+        time.sleep(LOOK_S)
+
+
 def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Join the cluster, ask all nodes that have cores, and leave. asked: packages, modules and the
-    seconds to wait.
+    """Join the cluster, ask all nodes that have cores, and leave. Where there are none, wait for
+    the first on which a trial fits.
+
+    asked: packages, modules, the seconds to wait for answers, and a trial's cpus and gpus.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -82,24 +121,26 @@ def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
         runtime_env=asked["runtime_env"],
     )
     print("joined", flush=True)  # noqa: T201  # see `head.JOINED`
-    found = [node_of(node) for node in ray.nodes() if node["Alive"]]
-    nodes = [node for node in found if node["cpus"]]
+    nodes = with_cores() or first_nodes(asked["cpus"], asked["gpus"])
+    say(asked={node["id"]: [node["name"], node["address"]] for node in nodes})
     asking = {}
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["id"], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(answer)
         asking[task.remote(asked["packages"], asked["modules"])] = node
-    ready: list[Any] = []
-    if asking:
-        ready, _ = ray.wait(list(asking), num_returns=len(asking), timeout=asked["seconds"])
-    for task, node in asking.items():
-        if task not in ready:
-            node["error"] = no_answer(asked["seconds"])
-            continue
+    end = time.monotonic() + asked["seconds"]
+    while asking:
+        ready, _ = ray.wait(list(asking), timeout=max(0.0, end - time.monotonic()))
+        if not ready:
+            break
+        node = asking.pop(ready[0])
         try:
-            node |= ray.get(task)
+            node |= ray.get(ready[0])
         except Exception as error:
             node["error"] = str(error)
+        say(answered=node["id"])
+    for node in asking.values():
+        node["error"] = no_answer(asked["seconds"])
     return nodes
 
 

@@ -27,6 +27,7 @@ from search.machine.lean import servers_in_own_group, without_idle_servers, with
 from search.machine.node_watch import NodeWatch, RayDoor
 from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
+from search.machine.room import Room
 from search.machine.shipping import script_elsewhere, shipped
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
 from search.paths import SPACES, working_directory
@@ -257,7 +258,8 @@ class Cluster:
             int(max((cpus for cpus, _ in nodes), default=0)),
             float(sum(gpus for _, gpus in nodes)),
         )
-        there.check(cpus_per_trial, gpus_per_trial, device)
+        if there.cpus or not self.address:  # else the first node was lost; another one may come
+            there.check(cpus_per_trial, gpus_per_trial, device)
         return Resources(
             cpus_per_trial,
             gpus_per_trial,
@@ -268,13 +270,13 @@ class Cluster:
 
     def nodes(self) -> list[tuple[float, float]]:
         """(cores, GPUs) of every node that is there now and is not left out."""
+        return [(room.cpus, room.gpus) for room in self.rooms()]
+
+    def rooms(self) -> list[Room]:
+        """What every node has that is there now and is not left out."""
         if self.watch is not None:
-            return [(node.cpus, node.gpus) for node in self.watch.usable()]
-        return [
-            (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
-            for node in self._ray.nodes()
-            if node["Alive"]
-        ]
+            return [Room(node.cpus, node.gpus, node.memory) for node in self.watch.usable()]
+        return [Room.of(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -305,9 +307,16 @@ class Cluster:
         """The folder of log files of a Ray that was started here."""
         return None if self._session is None else self._session / "logs"
 
-    def patience(self) -> Patience:
-        """A watch over workers that do not start."""
-        return Patience(self._note, self._trouble, joined=bool(self.address))
+    def patience(self, what: str = "task", *, endless: bool = False) -> Patience:
+        """A watch over workers that do not start. Parameters are those of `Patience`."""
+        return Patience(
+            self._note,
+            self._trouble,
+            joined=bool(self.address),
+            nodes=self.rooms if self.address else None,
+            what=what,
+            endless=endless,
+        )
 
     def _trouble(self) -> str | None:
         return trouble_in(self.logs) if self.watch is None else self.watch.trouble()
@@ -321,7 +330,7 @@ class Cluster:
         remote = task(import_failure).remote(MODULES)
         patience = self.patience()
         while not ray.wait([remote], timeout=LOOK_AT_WORKERS_S)[0]:
-            if (why := patience.look(running=False)) is not None:
+            if (why := patience.look(False, [Room(1)])) is not None:
                 ray.cancel(remote, force=True)
                 raise NoWorkersError(why)
         try:
@@ -355,7 +364,9 @@ class Cluster:
         resources: of a task. memory: bytes that each task asks a node for, 0 for none; empty: no
         task asks. A task whose worker dies is tried twice more; one that still fails gives a
         Failure. What fails on a node that is left out does not count. Closing the iterator cancels
-        what has not finished. Raises NoWorkersError where no worker starts for too long.
+        what has not finished. Raises NoWorkersError where no worker starts for too long; on a
+        cluster, where no node could hold what is left. Nodes that are only busy are waited for
+        without an end.
         """
         if self.watch is not None:
             yield from self._map_there(self.watch, function, list(tasks), resources, memory)
@@ -406,12 +417,12 @@ class Cluster:
         from search.machine.seats import Seats
         from search.machine.tasks import Tasks
 
-        asks = memory or [0] * len(tasks)
-        requests = [ResourceRequest([bundle(resources, bytes_)]) for bytes_ in asks]
-        patience = self.patience()
+        asks = [bundle(resources, bytes_) for bytes_ in memory or [0] * len(tasks)]
+        requests = [ResourceRequest([ask]) for ask in asks]
+        patience = self.patience(endless=True)
 
-        def look(running: bool) -> None:
-            if (why := patience.look(running or self._may_run(resources))) is not None:
+        def look(running: bool, waiting: Sequence[int]) -> None:
+            if (why := patience.look(running, (Room.of(asks[i]) for i in waiting))) is not None:
                 raise NoWorkersError(why)
 
         with closing(Tasks(function, tasks, requests, nodes, Seats(nodes)).answers(look)) as found:
@@ -420,10 +431,6 @@ class Cluster:
                     yield index, Failure(cause_of(answer), str(answer))
                 else:
                     yield index, answer
-
-    def _may_run(self, resources: Resources) -> bool:
-        """Whether a node is left on which a task may run; what runs there cannot be seen."""
-        return fit_at_once(self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial) > 0
 
     def _runs(self, name: str) -> bool:
         """Whether a worker here runs the function `name`, which Ray shows in the title of the

@@ -15,15 +15,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
 from search.machine.nodes import MODULES, PACKAGES, ClusterNode
+from search.machine.room import Room
+from search.machine.workers import Patience
 from search.paste import job_command
+from search.words import counted
 
 CONNECT_S, PROBE_S, JOIN_S, ASK_S = 5.0, 3.0, 25.0, 60.0
 SAY_AFTER_S = 4.0
+# Of nodes that do not answer: when they are named, how often from then on, and how many.
+MISSING_S, MISSING_AGAIN_S, MOST_NAMED = 10.0, 20.0, 5
 JOINED = "joined"  # a line of the program that asks
 # How a client begins a connection of HTTP/2, and the frame that both sides send first.
 _PREFACE, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\4\0\0\0\0\0"
@@ -61,14 +67,17 @@ def check_address(
     address: str,
     runtime_env: Mapping[str, Any],
     note: Callable[[str], None] = lambda _line: None,
+    trial: Room = Room(1),  # noqa: B008
     join_s: float = JOIN_S,
     ask_s: float = ASK_S,
 ) -> list[ClusterNode]:
     """The nodes of the cluster at `address` that have cores, each asked whether it can work.
 
-    runtime_env: Ray's description of what workers there get. note: called with a line for the user
-    where the head is slow to answer. join_s, ask_s: the most seconds to wait for joining, and after
-    that for the answers. Raises ConfigError where no Ray answers, or it does not let us in.
+    Where no node has a core, the first one is waited for that could hold a trial. runtime_env:
+    Ray's description of what workers there get. note: called with a line for the user where the
+    head, a node, or the first node lets us wait. trial: the cores and GPUs that a trial asks for.
+    join_s, ask_s: the most seconds to wait for joining, and after that for the answers. Raises
+    ConfigError where no Ray answers, it does not let us in, or no node comes.
     """
     where = parse_address(address)
     silent = where is not None and not _check_port(address, where)
@@ -77,8 +86,10 @@ def check_address(
         "packages": PACKAGES,
         "modules": MODULES,
         "seconds": ask_s,
+        "cpus": trial.cpus,
+        "gpus": trial.gpus,
     }
-    lines = _ask(address, json.dumps(asked), note, join_s, ask_s)
+    lines = _ask(json.dumps(asked), Asking(address, trial, note, join_s, ask_s))
     if lines is None:
         what = (
             _SILENT
@@ -97,15 +108,103 @@ def check_address(
     return [ClusterNode(**node) for node in found]
 
 
-def _ask(
-    address: str, asked: str, note: Callable[[str], None], join_s: float, ask_s: float
-) -> list[str] | None:
+@dataclass
+class Asking:
+    """How far the program is that asks the nodes: what the user hears of it, and for how long.
+
+    Parameters are those of `check_address`. clock: in seconds.
+    """
+
+    address: str
+    trial: Room
+    note: Callable[[str], None]
+    join_s: float
+    ask_s: float
+    clock: Callable[[], float] = time.monotonic
+    began: float = field(init=False)  # the step that it is at
+    step: str = "join"  # or "wait", for the first node, or "ask"
+    _told: float | None = None  # when, in this step, the user last heard of it
+    _rooms: list[Room] = field(default_factory=list)  # of the nodes there are, in "wait"
+    _names: dict[str, str] = field(default_factory=dict)  # of the nodes that were asked
+    _silent: dict[str, bool] = field(default_factory=dict)  # whether the user knows, by node
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+        self._patience = Patience(
+            self.note,
+            lambda: None,
+            joined=True,
+            clock=self.clock,
+            nodes=lambda: self._rooms,
+            what="trial",
+        )
+
+    def hear(self, line: str) -> None:
+        """A line of the program, or of Ray in it."""
+        if line == JOINED:
+            self._enter("ask")
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(said, dict):
+            return
+        if "waiting" in said:
+            if self.step != "wait":
+                words = self.trial.words()
+                self.note(f"waiting for the first node of the cluster that has {words}")
+                self._enter("wait")
+            self._rooms = [Room(*numbers) for numbers in said["waiting"]]
+        for id_, (name, address) in said.get("asked", {}).items():
+            self._enter("ask")
+            self._names[id_] = name if name == address else f"{name} ({address})"
+            self._silent[id_] = False
+        if (id_ := said.get("answered")) is not None and self._silent.pop(id_):
+            self.note(f"{self._names[id_]} has answered")
+
+    def _enter(self, step: str) -> None:
+        self.step, self.began, self._told = step, self.clock(), None
+
+    def look(self) -> bool:
+        """Tell the user what is waited for; returns False once that has lasted too long. Raises
+        ConfigError where no node comes.
+        """
+        waited = self.clock() - self.began
+        if self.step == "wait":
+            if (why := self._patience.look(False, [self.trial])) is not None:
+                raise ConfigError(f"--address {self.address}: {why}")
+            return True
+        if self.step == "join":
+            if self._due(waited, SAY_AFTER_S, self.join_s):
+                self.note(f"still waiting for Ray at {self.address}")
+            return waited <= self.join_s
+        if self._silent and self._due(waited, MISSING_S, MISSING_AGAIN_S):
+            self._silent = dict.fromkeys(self._silent, True)
+            names = [self._names[id_] for id_ in self._silent]
+            more = len(names) - MOST_NAMED
+            words = ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+            count = len(self._names)
+            self.note(
+                f"{counted(count, 'node')} asked, {counted(count - len(names), 'answer')} so far; "
+                f"waiting for {words}, at most {self.ask_s - waited:.0f} s more"
+            )
+        return waited <= self.join_s + self.ask_s
+
+    def _due(self, waited: float, first: float, again: float) -> bool:
+        """Whether the user is to hear of this step: after `first` seconds, then every `again`."""
+        if waited < first if self._told is None else waited - self._told < again:
+            return False
+        self._told = waited
+        return True
+
+
+def _ask(asked: str, asking: Asking) -> list[str] | None:
     """The lines of the program that joins and asks; None where it did not join or end in time.
 
-    asked: what it is to ask, as JSON. Other parameters are those of `check_address`.
+    asked: what it is to ask, as JSON.
     """
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _ASK, address, asked],
+        [sys.executable, "-P", "-c", _ASK, asking.address, asked],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -113,27 +212,21 @@ def _ask(
         text=True,
     )
     lines: list[str] = []
-    joined = threading.Event()
 
     def listen() -> None:
-        for line in process.stdout or ():
-            lines.append(line.strip())
-            if lines[-1] == JOINED:
-                joined.set()
+        lines.extend(line.strip() for line in process.stdout or ())
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    began = time.monotonic()
-    told = False
+    heard = 0
     try:
         while listener.is_alive():
             listener.join(0.1)
-            waited = time.monotonic() - began
-            if waited > (join_s + ask_s if joined.is_set() else join_s):
+            for line in lines[heard:]:
+                heard += 1
+                asking.hear(line)
+            if not asking.look():
                 return None
-            if waited > SAY_AFTER_S and not told and not joined.is_set():
-                told = True
-                note(f"still waiting for Ray at {address}")
         return [line for line in lines if line]
     finally:
         process.kill()

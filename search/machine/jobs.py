@@ -15,17 +15,20 @@ import re
 import shlex
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from recsys.errors import ConfigError
 from search.machine import environment
+from search.machine.beat import EVERY_S, beat
 from search.machine.head import CONNECT_S, TOKEN
 
 ADDRESS = "RAY_API_SERVER_ADDRESS"  # which `ray job` reads too
 EXPECTED = "expected the address of the head's dashboard, http://HOST:8265"
 JOB_S, POLL_S = 300.0, 0.5
+SAY_AFTER_S, SAY_AGAIN_S = 5.0, EVERY_S
 
 _PACK = Path(__file__).with_name("pack_run.py").read_text(encoding="utf-8")
 
@@ -43,10 +46,11 @@ def dashboard(address: str | None) -> str:
     return found
 
 
-def archive_of(address: str, folder: str) -> bytes:
+def archive_of(address: str, folder: str, note: Callable[[str], None]) -> bytes:
     """A zip archive of a run folder on the head of the cluster whose dashboard is at `address`.
 
-    Raises ConfigError where it cannot be fetched.
+    note: called with a line for the user while that takes long. Raises ConfigError where it cannot
+    be fetched.
     """
     _check_port(address)
     environment.apply(joined=True)
@@ -55,7 +59,7 @@ def archive_of(address: str, folder: str) -> bytes:
     from ray.exceptions import AuthenticationError
 
     try:
-        text = _output_of(shlex.join(["python", "-I", "-c", _PACK, folder]), address)
+        text = _output_of(shlex.join(["python", "-I", "-c", _PACK, folder]), address, note)
     except AuthenticationError:
         raise ConfigError(f"{address}: the cluster asks for a token: {TOKEN}") from None
     except (ConnectionError, RuntimeError, ValueError, requests.RequestException) as error:
@@ -78,13 +82,35 @@ def _no_answer(address: str, why: str) -> str:
     return f"{address}: no Ray dashboard answers there ({why}): {EXPECTED}"
 
 
-def _output_of(entrypoint: str, address: str) -> str:
-    """What a job wrote, once it has ended."""
+def _output_of(entrypoint: str, address: str, note: Callable[[str], None]) -> str:
+    """What a job wrote, once it has ended. note: as in `archive_of`."""
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     client = JobSubmissionClient(address)
-    job = client.submit_job(entrypoint=entrypoint)
+    step = "a job there is being submitted"
+
+    def say(passed: float) -> None:
+        note(f"waiting for {address} for {passed:.0f} s: {step}")
+
+    with beat(say, SAY_AFTER_S, SAY_AGAIN_S):
+        job = client.submit_job(entrypoint=entrypoint)
+        step = f"the job {job} reads the folder ({JOB_S:.0f} s at most)"
+        status = _ended(client, job, address)
+        step = f"the output of the job {job} is being sent"
+        text = str(client.get_job_logs(job))
+    if status is not JobStatus.SUCCEEDED:
+        said = " ".join(str(client.get_job_info(job).message).split())[-300:]
+        raise ConfigError(f"{address}: the job {job} that reads the folder has failed: {said}")
+    client.delete_job(job)
+    return text
+
+
+def _ended(client: Any, job: str, address: str) -> Any:
+    """The status of a job that has ended; one that takes too long is stopped. Raises ConfigError.
+
+    client: of Ray's Jobs API at `address`.
+    """
     end = time.monotonic() + JOB_S
     try:
         while not (status := client.get_job_status(job)).is_terminal():
@@ -94,12 +120,7 @@ def _output_of(entrypoint: str, address: str) -> str:
     except BaseException:
         client.stop_job(job)
         raise
-    text = str(client.get_job_logs(job))
-    if status is not JobStatus.SUCCEEDED:
-        said = " ".join(str(client.get_job_info(job).message).split())[-300:]
-        raise ConfigError(f"{address}: the job {job} that reads the folder has failed: {said}")
-    client.delete_job(job)
-    return text
+    return status
 
 
 def unpacked(text: str, what: str) -> bytes:

@@ -12,6 +12,7 @@ from search.machine.cores import usable_cores
 from search.machine.head import check_address
 from search.machine.limits import check_limits, check_python, check_variables
 from search.machine.nodes import Place, choose, left_out
+from search.machine.room import Room
 from search.machine.shipping import shipped
 from search.machine.storage import check_storage
 from search.paths import working_directory
@@ -57,7 +58,8 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
     place = Place()
     if settings.address:
         note(f"asking the nodes of the cluster at {settings.address}")
-        nodes = check_address(settings.address, shipped(applied.worker), note)
+        trial = Room(settings.cpus_per_trial, settings.gpus_per_trial)
+        nodes = check_address(settings.address, shipped(applied.worker), note, trial)
         asks = settings.gpus_per_trial > 0
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:

@@ -41,18 +41,19 @@ class Tasks:
         self._remote = ray.remote(max_retries=0)(self.function)
         self._waiting = list(range(len(self.tasks)))
 
-    def answers(self, look: Callable[[bool], None]) -> Generator[tuple[int, Any | RayError]]:
+    def answers(self, look: Callable[[bool, Sequence[int]], None]) -> Generator[tuple[int, Any | RayError]]:
         """The index of each call and what it returned or, in the end, failed with, as they finish.
         Closing the iterator cancels what has not finished.
 
-        look: called again and again, with whether anything runs; what it raises ends all calls.
+        look: called again and again, with whether anything runs and the indices of the calls that
+        wait for room; what it raises ends all calls.
         """
         for request in self.requests:
             self.seats.request_resources(request)
         try:
             while self._waiting or self.running:
                 self._start()
-                look(bool(self.running))
+                look(bool(self.running), self._waiting)
                 if (done := self._next()) is not None:
                     yield from self._finish(done)
         finally:

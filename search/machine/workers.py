@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SAY_AFTER_S, SAY_AGAIN_S = 25.0, 60.0
+from search.machine.room import Room, demand, lacking, without_node
+
+SAY_AFTER_S, SAY_AGAIN_S = 25.0, 25.0  # whoever looks every five seconds is never silent for 30
 # A worker imports numba and torch, which takes minutes if many start at once from a slow disk.
 GIVE_UP_KNOWING_S, GIVE_UP_S = 120.0, 300.0
 GIVE_UP_CLUSTER_S = 1800.0  # a cluster may have to start machines first, or be busy with others
@@ -53,9 +55,11 @@ def unfit(error: BaseException) -> str | None:
 class Patience:
     """How long nothing may run: after a while the user gets a line, and later the search ends.
 
-    On a cluster, where that is much later, the line is repeated. note: shows the user a line.
-    trouble: gives the cause, if it is known. joined: whether this is a cluster. clock: in seconds.
-    since: since when nothing runs.
+    On a cluster, where that is much later, the line is repeated, and says of what waits whether any
+    node could hold it. note: shows the user a line. trouble: gives the cause, if it is known.
+    joined: whether this is a cluster. nodes: what its nodes have, as of now; None: unknown. what:
+    the noun for what waits. endless: whether nodes that are only busy are waited for without an
+    end. clock: in seconds. since: since when nothing runs.
     """
 
     note: Callable[[str], None]
@@ -63,31 +67,57 @@ class Patience:
     joined: bool = False
     clock: Callable[[], float] = time.monotonic
     since: float | None = None
+    nodes: Callable[[], Sequence[Room]] | None = None
+    what: str = "task"
+    endless: bool = False
+    _stuck_since: float | None = None  # since when something waits that no node could hold
     _said: float | None = None  # when the last line was shown
     _looked: float = field(default=0.0)
 
-    def look(self, running: bool) -> str | None:
+    def look(self, running: bool, asks: Iterable[Room] = ()) -> str | None:
         """Call this repeatedly; returns the reason, in one line, once it is time to give up.
 
-        running: whether anything runs now.
+        running: whether anything runs now. asks: of what waits for a node of a cluster; read once a
+        second at most.
         """
         now = self.clock()
         if running or self.since is None:
-            self.since, self._said = now, None
-            return None
-        idle = now - self.since
-        if idle < SAY_AFTER_S or now < self._looked:
+            self.since = now
+        if now < self._looked:
             return None
         self._looked = now + 1.0
+        where = () if self.nodes is None else self.nodes()
+        waiting = [] if self.nodes is None else list(asks)
+        stuck = without_node(waiting, where)
+        if not stuck or self._stuck_since is None:
+            self._stuck_since = now if stuck else None
+        idle = now - self.since
+        homeless = 0.0 if self._stuck_since is None else now - self._stuck_since
+        if max(idle, homeless) < SAY_AFTER_S:
+            self._said = None
+            return None
         cause = self.trouble()
-        why = f": {cause}" if cause else self._supposed()
+        why = f": {cause}" if cause else self._supposed(waiting, stuck, where)
         if self._said is None or (self.joined and now - self._said >= SAY_AGAIN_S):
             self._said = now
-            self.note(f"no worker has started for {idle:.0f} s{why}")
+            first = "no worker has started for" if idle >= SAY_AFTER_S else "waiting for a node for"
+            self.note(f"{first} {max(idle, homeless):.0f} s{why}")
+        if self.endless:
+            idle = homeless if not running and len(stuck) == len(waiting) else 0.0
         limit = GIVE_UP_CLUSTER_S if self.joined else GIVE_UP_KNOWING_S if cause else GIVE_UP_S
         return f"no worker could be started in {idle:.0f} s{why}" if idle >= limit else None
 
-    def _supposed(self) -> str:
+    def _supposed(
+        self, waiting: Sequence[Room], stuck: Sequence[Room], where: Sequence[Room]
+    ) -> str:
+        """The end of a line where no cause is known. stuck: of those that wait, the ones that no
+        node could hold. where: what the nodes have.
+        """
+        if stuck:
+            return f": {demand(stuck, self.what)}, and {lacking(stuck, where)}"
+        if waiting:
+            free = "the nodes that have as much are busy, or slow to start a worker"
+            return f": {demand(waiting, self.what)}; {free}"
         if self.joined:
             return " (does the cluster have free cores?)"
         return " (a slow disk or a busy machine? Ray's log files name no error)"

@@ -19,6 +19,7 @@ from recsys.data import Dataset
 from recsys.errors import ConfigError
 from recsys.split import Split
 from search.machine import ray_folder
+from search.machine.beat import beat
 from search.machine.cluster import Cluster
 from search.machine.nodes import Place
 from search.machine.usage import Meter, UsageWatch
@@ -70,6 +71,7 @@ from search.tracking.memory import DeliveryStatus
 from search.tracking.where import default_tracking_uri
 
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+SAY_AFTER_S = 3.0  # of waiting for MLflow
 FLUSH_S = {Status.DONE: 60.0, Status.FAILED: 20.0, Status.INTERRUPTED: 1.0}
 EXIT = {Status.DONE: 0, Status.FAILED: 1, Status.INTERRUPTED: EXIT_CODE}
 
@@ -259,16 +261,16 @@ class Session:
             journal.append(SessionEnded(status=status), sync=True)
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
-        delivery = self._deliver(tracker, status)
-        if status == Status.INTERRUPTED:
-            self.interruption.farewell()
-        elif status == Status.DONE:
+        if status == Status.DONE:  # MLflow, which is waited for below, has no part in it
             found = read_result(self.folder.path)
             assert found is not None, "it was written a moment ago"
             table = leak_lines(read_run(self.folder.path))
             nodes = () if run is None else run.cluster.left_out
             left_out = [("left out", line) for line in nodes]
             self.display.summary([*table, *result_rows(found, self.folder.path), *left_out])
+        delivery = self._deliver(tracker, status)
+        if status == Status.INTERRUPTED:
+            self.interruption.farewell()
         if delivery.registered is not None and status == Status.DONE:
             self.display.note(delivery.registered)
         if not delivery.delivered:
@@ -298,8 +300,14 @@ class Session:
 
     def _deliver(self, tracker: Tracker, status: Status) -> DeliveryStatus:
         """Wait for MLflow for a bounded time, or until Ctrl-C."""
+
+        def say(passed: float) -> None:
+            left = FLUSH_S[status] - passed
+            self.display.note(f"waiting for MLflow, at most {max(left, 0):.0f} s more")
+
         try:
-            return tracker.close(FLUSH_S[status])
+            with beat(say, SAY_AFTER_S):
+                return tracker.close(FLUSH_S[status])
         except KeyboardInterrupt:
             return tracker.close(0.5)
 

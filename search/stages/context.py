@@ -90,6 +90,7 @@ class Stages:
             blend=bool(self.spec.blend),
             report_every_s=report_every_s(self.resources.concurrent),
             joined=self.settings.address is not None,
+            concurrent=self.resources.concurrent,
         )
 
     @property

@@ -74,7 +74,7 @@ def search(run: Stages) -> Searched:
         watch,
         tuple(run.metrics),
         FAIL_AFTER,
-        run.cluster.patience(),
+        run.cluster.patience("trial"),
         run.cluster.lost,
         _settling(run),
         run.reserve,
@@ -86,18 +86,19 @@ def search(run: Stages) -> Searched:
     if recorder.settling is not None and recorder.settling.reached:  # before a resume
         watch.settled, todo = True, 0
     if todo > 0:
-        run_trials(
-            run.resources,
-            run.trial_data,
-            searcher,
-            scheduler,
-            todo,
-            recorder,
-            run.settings.storage or run.folder.ray,
-            run.folder.name,
-            run.cluster.slots(run.resources),
-            run.cluster.watch,
-        )
+        with shelf:
+            run_trials(
+                run.resources,
+                run.trial_data,
+                searcher,
+                scheduler,
+                todo,
+                recorder,
+                run.settings.storage or run.folder.ray,
+                run.folder.name,
+                run.cluster.slots(run.resources),
+                run.cluster.watch,
+            )
     if run.settings.storage is None:  # with what a killed session has left there
         shutil.rmtree(run.folder.ray, ignore_errors=True)  # nothing reads Tune's records
     run.refresh()

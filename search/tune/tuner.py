@@ -21,6 +21,7 @@ from recsys.models.base import Size
 from search.machine.cluster import Resources, bundle
 from search.machine.lean import without_counting_callbacks
 from search.machine.node_watch import NodeWatch
+from search.machine.room import Room
 from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
@@ -207,7 +208,8 @@ class Recorder(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **_: Any) -> None:
         """In each turn of Ray's loop: give up if nothing has run for too long."""
-        if (why := self.patience.look(bool(self.running))) is not None:
+        waiting = (room_of(trial) for trial in trials if trial.status == Trial.PENDING)
+        if (why := self.patience.look(bool(self.running), waiting)) is not None:
             self.watch.give_up(why)
 
     def placed(self, trial: Trial, node: str | None) -> None:
@@ -321,6 +323,11 @@ def asked(resources: Resources, memory: int = 0) -> dict[str, float] | tune.Plac
     if not memory:
         return {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     return tune.PlacementGroupFactory([bundle(resources, memory)])
+
+
+def room_of(trial: Trial) -> Room:
+    """What a trial asks of a node."""
+    return Room.of(trial.placement_group_factory.required_resources)
 
 
 def asked_by(resources: Resources, data: TrialData) -> Any:

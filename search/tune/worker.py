@@ -59,6 +59,7 @@ class TrialData:
     parts: int | None = None  # ASHA's factor where trials differ in length: see `paced_rungs`
     keep_every: float = EVERY_S  # seconds between two checkpoints of a trial
     joined: bool = False  # whether workers are on a cluster, which may have other nodes
+    concurrent: int = 1  # trials at once, which share the rate of checkpoints
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
         """The epochs after which a trial of this config is judged."""
@@ -165,7 +166,7 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
     return_freed_memory()
     ours = trial_of(config)
     found = opened(ray.get(config[FROM])) if FROM in config else None
-    keeper = Keeper(found, ray.put, data.keep_every)
+    keeper = Keeper(found, ray.put, data.keep_every, trials=data.concurrent)
     rows: list[EpochRow] = []
     said = Report(objective=float("-inf"))
     last = time.monotonic()

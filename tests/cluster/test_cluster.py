@@ -16,6 +16,7 @@ from tests.cluster.searching import (
     start_head,
     table,
     trials_on,
+    until,
     wait,
 )
 
@@ -83,6 +84,25 @@ def test_large_trials_keep_off_small_nodes(machines: Machines) -> None:
     done = head.run(search("narrow", *some), timeout=LONG_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert trials_on(small) > 0
+
+
+def test_a_cluster_without_a_node_and_one_without_its_large_node_are_waited_for(
+    machines: Machines,
+) -> None:
+    """The search begins with no node; later its only large one ends, and another one comes."""
+    head = start_head(machines)
+    wide = ("--trials", "2", "--set", "enqueue=[]", "--set", "latent_factors=2048")
+    at = f"{head.address}:{PORT}"
+    process = head.start(search("first", "--space", "smoke", *wide, "--address", at))
+    until(process, "waiting for the first node of the cluster that has 1 core")
+    large = join(machines, "w1", "--memory=2000000000")
+    join(machines, "w2", "--memory=270000000")
+    until(process, "stage: race")
+    large.end()
+    until(process, "and the node with the most memory offers 0.3 GB")
+    join(machines, "w3", "--memory=2000000000")
+    said = end(process)
+    assert process.returncode == 0, said
 
 
 def test_nodes_come_and_go_and_then_the_head_ends(machines: Machines) -> None:

@@ -91,7 +91,7 @@ def test_nobody_there_is_one_line() -> None:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"^{address}: no Ray dashboard answers there"):
-            archive_of(address, "/data/runs/first")
+            archive_of(address, "/data/runs/first", print)
 
 
 class Dashboard(BaseHTTPRequestHandler):
@@ -121,8 +121,8 @@ class Dashboard(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def served(**given: object) -> Iterator[str]:
-    handler = type("Given", (Dashboard,), given)
+def served(kind: type[Dashboard] = Dashboard, **given: object) -> Iterator[str]:
+    handler = type("Given", (kind,), given)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -139,7 +139,37 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("free")
 def test_through_rays_client(run: Path) -> None:
     with served(log=HEADER + said_of(run)) as address:
-        assert archive_of(address, str(run)) == unpacked(said_of(run), "it")
+        assert archive_of(address, str(run), print) == unpacked(said_of(run), "it")
+
+
+class Slow(Dashboard):
+    """A job that ends once the user was told that it lasts."""
+
+    said = threading.Event()
+
+    def do_GET(self) -> None:
+        self.ends = "SUCCEEDED" if self.said.is_set() else "RUNNING"
+        super().do_GET()
+
+    do_POST = do_DELETE = do_GET  # noqa: N815
+
+
+@pytest.mark.usefixtures("free")
+def test_a_job_that_takes_long_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+
+    def note(line: str) -> None:
+        lines.append(line)
+        if "the job j" in line:
+            Slow.said.set()
+
+    monkeypatch.setattr(jobs, "SAY_AFTER_S", 0.0)
+    monkeypatch.setattr(jobs, "SAY_AGAIN_S", 0.01)
+    with served(Slow, log=HEADER + said_of(run)) as address:
+        assert archive_of(address, str(run), note) == unpacked(said_of(run), "it")
+    told = next(line for line in lines if "the job j" in line)
+    assert told.startswith(f"waiting for {address} for ")
+    assert told.endswith(" s: the job j reads the folder (300 s at most)")
 
 
 @pytest.mark.usefixtures("free")
@@ -155,5 +185,5 @@ def test_through_rays_client(run: Path) -> None:
 )
 def test_what_goes_wrong_there_is_one_line(given: dict[str, object], why: str) -> None:
     with served(**given) as address, pytest.raises(ConfigError, match=why) as caught:
-        archive_of(address, "/data/runs/first")
+        archive_of(address, "/data/runs/first", print)
     assert "\n" not in str(caught.value)

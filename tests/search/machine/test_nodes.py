@@ -7,13 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from recsys.errors import ConfigError
+from search.machine import ask_nodes, shipping
 from search.machine import place as place_module
-from search.machine import shipping
 from search.machine.ask_nodes import answer
 from search.machine.cluster import Cluster, Resources, fit_at_once, resolve_device
 from search.machine.nodes import (
@@ -123,6 +124,66 @@ def test_what_a_trial_asks_of_a_node() -> None:
     found = asked(Resources(2, 0.5, 4, 2), 7)
     assert found.bundles == [{"CPU": 2.0, "GPU": 0.5, "memory": 7}]  # type: ignore[union-attr]
     assert Cluster("h:1", place=Place(("ab",), ("ab is odd",))).left_out == ("ab is odd",)
+
+
+class Growing:
+    """A Ray whose cluster has another node at each look."""
+
+    def __init__(self, *nodes: dict[str, float]) -> None:
+        self.to_come, self.there = list(nodes), [node_with({})]
+        self.asked: list[dict[str, float]] = []
+        self.cancelled = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        if self.asked and self.to_come:
+            self.there.append(node_with(self.to_come.pop(0)))
+        return self.there
+
+    def remote(self, **options: float) -> Any:
+        self.asked.append(options)
+        return lambda _: SimpleNamespace(remote=lambda *_: None)
+
+    def cancel(self, _: object, force: bool) -> None:
+        self.cancelled += force
+
+
+def node_with(has: dict[str, float]) -> dict[str, Any]:
+    return {
+        "NodeID": "a",
+        "NodeManagerHostname": "a",
+        "NodeManagerAddress": "a",
+        "Alive": True,
+        "Resources": has,
+    }
+
+
+def test_where_no_node_has_a_core_the_first_that_fits_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray = Growing({"memory": 9.0}, {"CPU": 1.0}, {"CPU": 1.0}, {"CPU": 4.0, "memory": 7.0})
+    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    monkeypatch.setattr(ask_nodes, "LOOK_S", 0.0)
+    assert ask_nodes.with_cores() == []
+    found = ask_nodes.first_nodes(2, 0.0)
+    assert [node["cpus"] for node in found] == [1, 1, 4]
+    assert ray.asked == [{"num_cpus": 2, "num_gpus": 0.0, "max_retries": 0}]
+    assert ray.cancelled == 1  # what it asked for is free for the search
+    assert capsys.readouterr().out.splitlines() == [
+        '{"waiting": []}',
+        '{"waiting": [[1.0, 0, 0]]}',
+        '{"waiting": [[1.0, 0, 0], [1.0, 0, 0]]}',
+    ]
+
+
+def test_a_cluster_whose_nodes_went_while_it_was_asked_is_no_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = Cluster("h:1", place=Place(memory=7))
+    monkeypatch.setattr(there, "nodes", lambda: [(0.0, 0.0)])
+    assert there.preflight(2, 0.0, "cpu") == Resources(2, 0.0, 0, 1, None, 7)
+    monkeypatch.setattr(there, "nodes", lambda: [(1.0, 0.0)])
+    with pytest.raises(ConfigError, match="there are 1 CPU cores"):
+        there.preflight(2, 0.0, "cpu")
 
 
 # --- the code -------------------------------------------------------------------------------------

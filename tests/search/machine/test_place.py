@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import socket
@@ -15,9 +16,10 @@ import pytest
 from recsys.errors import ConfigError
 from search.machine import head
 from search.machine import storage as tune_storage
-from search.machine.head import check_address, parse_address, refusal
+from search.machine.head import Asking, check_address, parse_address, refusal
 from search.machine.nodes import ClusterNode
 from search.machine.place import Capacity
+from search.machine.room import Room
 from search.machine.storage import check_storage, is_local, resolve_storage
 
 
@@ -130,6 +132,80 @@ def test_nodes_have_their_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     script = "import time; print('joined', flush=True); time.sleep(2); print('[[], []]')"
     monkeypatch.setattr(head, "_ASK", script)
     assert check_address("auto", {}, join_s=1, ask_s=60) == []
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def asking(trial: Room = Room(1)) -> tuple[Asking, Clock, list[str]]:  # noqa: B008
+    clock, lines = Clock(), list[str]()
+    return Asking("h:1", trial, lines.append, 25.0, 60.0, clock), clock, lines
+
+
+def look_until(asks: Asking, clock: Clock, end: float) -> bool:
+    """Look ten times a second; returns whether there is still time at `end`."""
+    while clock.now < end:
+        clock.now = round(clock.now + 0.1, 1)
+        if not asks.look():
+            return False
+    return True
+
+
+def test_nodes_that_do_not_answer_are_named() -> None:
+    asks, clock, lines = asking()
+    asks.hear("joined")
+    names = {f"id{n}": [f"w{n}", "10.0.0.2" if n else "w0"] for n in range(8)}
+    asks.hear(json.dumps({"asked": names}))
+    for n in (3, 4):
+        asks.hear(json.dumps({"answered": f"id{n}"}))
+    assert look_until(asks, clock, 9.9)
+    assert lines == []
+    assert look_until(asks, clock, 11)
+    who = "w0, w1 (10.0.0.2), w2 (10.0.0.2), w5 (10.0.0.2), w6 (10.0.0.2) and 1 more"
+    assert lines == [f"8 nodes asked, 2 answers so far; waiting for {who}, at most 50 s more"]
+    for n in (0, 2, 5, 6, 7):
+        asks.hear(json.dumps({"answered": f"id{n}"}))
+    assert lines[1] == "w0 has answered"
+    assert len(lines) == 6
+    assert look_until(asks, clock, 31)
+    assert lines[6:] == [
+        "8 nodes asked, 7 answers so far; waiting for w1 (10.0.0.2), at most 30 s more"
+    ]
+    assert not look_until(asks, clock, 200)  # the program gives up itself, a while before
+    assert clock.now == pytest.approx(85, abs=0.2)
+
+
+def test_a_cluster_without_a_node_is_waited_for() -> None:
+    """Such a cluster starts nodes for what is asked of it."""
+    asks, clock, lines = asking(Room(2))
+    asks.hear("joined")
+    asks.hear('{"waiting": []}')
+    assert lines == ["waiting for the first node of the cluster that has 2 cores"]
+    assert look_until(asks, clock, 60)
+    assert lines[1:] == [
+        f"no worker has started for {n} s: 1 trial asks for 2 cores, and no node gives a core away"
+        for n in (25, 50)
+    ]
+    asks.hear('{"waiting": [[1.0, 0.0, 1000]]}')
+    assert look_until(asks, clock, 80)
+    assert lines[-1].endswith("1 trial asks for 2 cores, and the largest node has 1 core")
+    asks.hear('{"asked": {"ab": ["w1", "w1"]}}')
+    assert look_until(asks, clock, 135)
+    with pytest.raises(ConfigError, match=r"^--address h:1: no worker could be .* no node gives"):
+        asks.hear('{"waiting": []}')
+        look_until(asks, clock, 9999)
+    assert clock.now < 2000
+
+
+@pytest.mark.parametrize("text", ["", "[[], []]", "{no json", "7", "noise"])
+def test_what_ray_says_in_between_is_no_matter(text: str) -> None:
+    asks, _, lines = asking()
+    asks.hear(text)
+    assert (asks.step, lines) == ("join", [])
 
 
 def test_what_a_cluster_has(monkeypatch: pytest.MonkeyPatch) -> None:

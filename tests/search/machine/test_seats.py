@@ -260,7 +260,7 @@ class Run:
     def answers(self, *turns: Callable[[], None]) -> list[tuple[int, Any]]:
         found, left = list[tuple[int, Any]](), list(turns)
 
-        def look(_running: bool) -> None:
+        def look(_running: bool, _waiting: Sequence[int]) -> None:
             if not left:
                 raise EnoughError
             left.pop(0)()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from search.machine import cluster, workers
-from search.machine.cluster import Cluster, Resources, import_failure, start_failure
+from search.machine.cluster import Cluster, import_failure, start_failure
 from search.machine.nodes import LABEL, MODULES, Place
 from search.machine.workers import (
     NoWorkersError,
@@ -160,17 +160,6 @@ def test_a_task_runs_where_a_worker_has_its_name(monkeypatch: pytest.MonkeyPatch
         assert here._runs("race") is runs
 
 
-def test_on_a_cluster_a_task_runs_as_long_as_a_node_is_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    there, nodes = Cluster("head:6379"), [(2.0, 0.0)]
-    monkeypatch.setattr(there, "nodes", lambda: nodes)
-    assert there._may_run(Resources(2, 0.0, 2, 1))
-    assert not there._may_run(Resources(4, 0.0, 2, 1))
-    nodes.clear()
-    assert not there._may_run(Resources(1, 0.0, 2, 1))
-
-
 def test_a_worker_says_what_it_cannot_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,7 +251,7 @@ def test_a_check_that_never_comes_back_is_noted_and_given_up(
     )
     with pytest.raises(NoWorkersError, match="no worker could be started in 18"):
         there.check_workers()
-    assert 20 < len(notes) < 40
+    assert 60 < len(notes) < 80
     assert ray.cancelled == [(None, True)]
 
 

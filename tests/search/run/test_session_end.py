@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from search.machine.beat import beat
+from search.record.events import Status
 from search.record.journal import StorageError
 from search.run import session as session_module
 from search.run.session import Session
@@ -65,3 +68,83 @@ def test_a_disk_that_fills_in_a_stage_is_said_as_itself(
     monkeypatch.setattr(Session, "_go", fail)
     with pytest.raises(StorageError, match=r"/tmp/ray/x: cannot be written"):
         session.drive()
+
+
+# --- MLflow, which may be away --------------------------------------------------------------------
+
+
+class Screen:
+    """What is shown, in its order; `said` is set by a note."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.said = threading.Event()
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+        self.said.set()
+
+    def summary(self, rows: list[Any]) -> None:
+        self.lines.append(f"summary of {rows}")
+
+
+class Away:
+    """A tracker whose store never answers: it waits until somebody has said so."""
+
+    registered, delivered = None, False
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+
+    def close(self, seconds: float) -> Away:
+        assert self.screen.said.wait(60), "nothing was said"
+        self.screen.lines.append(f"closed after {seconds:.0f} s at most")
+        return self
+
+    def sentence(self) -> str:
+        return "MLflow lacks this run"
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.FAILED])
+def test_the_summary_does_not_wait_for_mlflow_and_the_wait_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status
+) -> None:
+    run = FakeRun(tmp_path / "runs", "r")
+    screen: Any = Screen()
+    away: Any = Away(screen)
+    for step in ("_checked", "_write_files"):
+        monkeypatch.setattr(Session, step, lambda _, *given: given[-1])
+    for name in ("read_result", "read_run"):
+        monkeypatch.setattr(session_module, name, lambda _: {})
+    monkeypatch.setattr(session_module, "leak_lines", lambda _: ["leak"])
+    monkeypatch.setattr(session_module, "result_rows", lambda *_: ["rows"])
+    monkeypatch.setattr(session_module, "SAY_AFTER_S", 0.0)
+    nothing: Any = None
+    session = Session(nothing, nothing, nothing, nothing, run.folder, screen)
+    assert session._end(run.journal, None, away, status) == status
+    seconds = 60 if status == Status.DONE else 20
+    assert screen.lines == [
+        *(["summary of ['leak', 'rows']"] if status == Status.DONE else []),
+        f"waiting for MLflow, at most {seconds} s more",
+        f"closed after {seconds} s at most",
+        "MLflow lacks this run",
+    ]
+
+
+def test_a_beat_is_heard_until_its_block_ends() -> None:
+    heard: list[float] = []
+    third = threading.Event()
+
+    def say(passed: float) -> None:
+        heard.append(passed)
+        if len(heard) == 3:
+            third.set()
+
+    with beat(say, 0.0, 0.01):
+        assert third.wait(60)
+    count = len(heard)
+    assert heard[:3] == [0.0, 0.01, 0.02]
+    third.clear()
+    with beat(say, 3600.0):
+        pass
+    assert len(heard) == count

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ray.tune import Callback
 
 from recsys.data import load
 from recsys.models.mf.config import TrainConfig
@@ -21,7 +24,7 @@ from search.record.events import EpochRow, State
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.tune import checkpoints
-from search.tune.checkpoints import EVERY_S, FROM, LARGEST, Keeper, Shelf, opened, signed
+from search.tune.checkpoints import EVERY_S, FROM, LARGEST, RATE, Keeper, Shelf, opened, signed
 from search.tune.outcome import Report
 from search.tune.searcher import StudySearch
 from search.tune.worker import Trial as Training
@@ -80,6 +83,32 @@ def test_a_training_that_is_too_large_makes_none() -> None:
     assert keeper.take() is None
 
 
+@pytest.mark.parametrize(
+    ("trials", "size", "each"), [(100, 300_000_000, 3), (1000, 1_000_000, 29), (1, LARGEST, 29)]
+)
+def test_many_trials_share_one_rate(trials: int, size: int, each: int) -> None:
+    """An hour: trials whose checkpoints are small, or few, need not make them less often."""
+    clock = Clock()
+    keepers = [
+        Keeper(None, lambda content: content, clock=clock, trials=trials) for _ in range(trials)
+    ]
+    made = Counter[int]()
+    for second in range(0, 3600, 10):
+        for number, keeper in enumerate(keepers):
+            made[number] += offered(keeper, clock, float(second), size)
+    assert set(made.values()) == {each}
+    assert made.total() * size <= 3600 * RATE
+
+
+def test_the_rate_counts_from_the_last_one() -> None:
+    clock = Clock(cost=6.0)
+    keeper = Keeper(None, lambda content: content, clock=clock, trials=1000)
+    assert not offered(keeper, clock, EVERY_S, RATE)
+    assert offered(keeper, clock, 1000.0, RATE)
+    assert not offered(keeper, clock, 2005.0, RATE)
+    assert offered(keeper, clock, 2006.0, RATE)
+
+
 def test_a_report_names_each_once() -> None:
     clock = Clock()
     keeper = Keeper(None, lambda content: ("ref", len(content)), clock=clock)
@@ -111,9 +140,10 @@ def shelf_at(folder: Path, said: list[str] | None = None, **changed: Any) -> She
 def test_a_shelf_has_the_newest_of_each_trial_until_it_is_over(tmp_path: Path) -> None:
     shelf = shelf_at(tmp_path / "checkpoints")
     assert shelf.handed("t0001") == {}
-    shelf.keep("t0001", b"first")
-    shelf.keep("t0001", b"second")
-    shelf.keep("t0002", b"other")
+    for name, content in (("t0001", b"first"), ("t0001", b"second"), ("t0002", b"other")):
+        shelf.keep(name, content)
+        assert shelf.carry() == len(content)
+    assert shelf.carry() == 0
     assert shelf_at(tmp_path / "checkpoints").handed("t0001") == {FROM: b"second"}
     shelf.drop("t0001")
     assert shelf.handed("t0001") == {}
@@ -123,8 +153,10 @@ def test_a_shelf_has_the_newest_of_each_trial_until_it_is_over(tmp_path: Path) -
 
 
 def test_one_that_died_with_its_worker_changes_nothing(tmp_path: Path) -> None:
-    shelf_at(tmp_path / "a").keep("t0001", b"first")
-    shelf_at(tmp_path / "a", fetch=lambda _: None).keep("t0001", b"lost")
+    for how in ({}, {"fetch": lambda _: None}):
+        shelf = shelf_at(tmp_path / "a", **how)
+        shelf.keep("t0001", b"lost" if how else b"first")
+        shelf.carry()
     assert shelf_at(tmp_path / "a").handed("t0001") == {FROM: b"first"}
 
 
@@ -134,10 +166,81 @@ def test_where_none_can_be_written_it_is_said_once(tmp_path: Path) -> None:
     shelf = shelf_at(tmp_path / "file", said)
     for _ in range(3):
         shelf.keep("t0001", b"content")
+        shelf.carry()
     (line,) = said
     assert line.startswith("note: long trials keep no checkpoints from now on: ")
     shelf.drop("t0001")
     assert shelf.handed("t0001") == {}
+
+
+class Remote:
+    """An object store that gives a value away once a test lets it."""
+
+    def __init__(self) -> None:
+        self.asked, self.free = threading.Event(), threading.Event()
+
+    def fetch(self, made: bytes) -> bytes:
+        self.asked.set()
+        assert self.free.wait(60)
+        return made
+
+
+def test_what_is_slow_to_fetch_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither those who hand it over, nor the end of its trial, which it does not survive."""
+    rests: list[float] = []
+    both = threading.Event()
+
+    def rest(_: Shelf, seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 2:
+            both.set()
+
+    monkeypatch.setattr(Shelf, "_rest", rest)
+    remote = Remote()
+    shelf = shelf_at(tmp_path / "checkpoints", fetch=remote.fetch)
+    with shelf:
+        shelf.keep("t0001", b"first")
+        assert remote.asked.wait(60)
+        shelf.keep("t0002", b"older")
+        shelf.keep("t0002", b"newest")  # the only one of the two that is fetched
+        shelf.drop("t0001")
+        remote.free.set()
+        assert both.wait(60)
+    assert rests == [5 / RATE, 6 / RATE]  # so that the rate is kept
+    assert shelf_at(tmp_path / "checkpoints").handed("t0002") == {FROM: b"newest"}
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["t0002.npz"]
+
+
+def test_one_that_ends_while_its_checkpoint_is_written_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = shelf_at(tmp_path / "checkpoints")
+    write = checkpoints.write_atomic
+
+    def written(path: Path, content: bytes) -> None:
+        write(path, content)
+        shelf.drop("t0001")
+        assert path.exists()
+
+    monkeypatch.setattr(checkpoints, "write_atomic", written)
+    shelf.keep("t0001", b"content")
+    assert shelf.carry()
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_after_the_search_nothing_is_written(tmp_path: Path) -> None:
+    remote = Remote()
+    shelf = shelf_at(tmp_path / "checkpoints", fetch=remote.fetch)
+    with shelf:
+        shelf.keep("t0001", b"late")
+        assert remote.asked.wait(60)
+        shelf.keep("t0002", b"later")
+    shelf.clear()
+    remote.free.set()
+    assert shelf.carry() == 0
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_the_recorder_keeps_hands_over_and_drops(tmp_path: Path) -> None:
@@ -148,6 +251,7 @@ def test_the_recorder_keeps_hands_over_and_drops(tmp_path: Path) -> None:
     result = Report(1, 0.5, checkpoint=b"content").flat()
     search.recorder.on_trial_result(0, [], trial, result)
     assert "checkpoint" not in result  # Tune keeps the last result
+    assert search.recorder.shelf.carry()
     search.recorder.on_trial_recover(0, [], trial)
     assert trial.config[FROM] == b"content"
     trial.last_result = result | {"stop": "epochs"}
@@ -173,6 +277,39 @@ def test_a_resumed_search_hands_it_to_the_trial_that_had_begun() -> None:
     assert asked == ["t0000"]
 
 
+class Kill(Callback):
+    """Kills the first worker after five epochs, as its checkpoints go to a shelf."""
+
+    def __init__(self, shelf: Shelf, folder: Path) -> None:
+        self.shelf, self.folder = shelf, folder
+        self.rows: list[list[EpochRow]] = []  # by attempt
+        self.done: list[int] = []  # epochs in the checkpoint
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles callbacks for a restore that is never done
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        self.rows.append([])
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
+    ) -> None:
+        report = Report.taken(result)
+        self.rows[-1] += report.rows
+        if report.checkpoint is not None:
+            self.shelf.keep(trial.trial_id, report.checkpoint)
+            self.shelf.carry()
+        if len(self.rows) == 1 and report.epoch == 5:
+            (file,) = self.folder.iterdir()
+            found = opened(file.read_bytes())
+            assert found is not None
+            self.done.append(len(found.reports))
+            os.kill(result["pid"], signal.SIGKILL)
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        trial.config.update(self.shelf.handed(trial.trial_id))
+
+
 @pytest.mark.slow
 def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path: Path) -> None:  # noqa: F811
     """Under a real Tuner: the epochs until the checkpoint are the ones of the first worker."""
@@ -189,30 +326,7 @@ def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path
         keep_every=0.0,
     )
     shelf = shelf_at(tmp_path / "checkpoints", fetch=ray.get, put=ray.put)
-    rows: list[list[EpochRow]] = []
-    done: list[int] = []  # epochs in the checkpoint
-
-    class Kill(tune.Callback):
-        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            rows.append([])
-
-        def on_trial_result(
-            self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
-        ) -> None:
-            report = Report.taken(result)
-            rows[-1] += report.rows
-            if report.checkpoint is not None:
-                shelf.keep(trial.trial_id, report.checkpoint)
-            if len(rows) == 1 and report.epoch == 5:
-                (file,) = (tmp_path / "checkpoints").iterdir()
-                found = opened(file.read_bytes())
-                assert found is not None
-                done.append(len(found.reports))
-                os.kill(result["pid"], signal.SIGKILL)
-
-        def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            trial.config.update(shelf.handed(trial.trial_id))
-
+    kill = Kill(shelf, tmp_path / "checkpoints")
     ours = TrialConfig((), config, 7)
     tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, data=data), {"cpu": 1}),
@@ -221,14 +335,14 @@ def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path
         run_config=tune.RunConfig(
             storage_path=str(tmp_path / "tune"),
             verbose=0,
-            callbacks=[Kill()],
+            callbacks=[kill],
             failure_config=tune.FailureConfig(max_failures=2),
         ),
     ).fit()
-    first, second = rows
+    first, second = kill.rows
     assert [row[0] for row in second] == list(range(1, 13))
     # in their seconds too: these were not trained again
-    assert second[: done[0]] == first[: done[0]] != []
+    assert second[: kill.done[0]] == first[: kill.done[0]] != []
     assert [row[:3] for row in second] == [
         (report.epoch, report.loss, (report.metrics["map@10"],))
         for report in Training(ours.train, ours.seed, data).epochs()

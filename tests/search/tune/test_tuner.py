@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from recsys.models.ease import EaseConfig
+from search.machine.cluster import Resources
+from search.machine.room import Room
 from search.machine.workers import GIVE_UP_S, Patience
 from search.record.events import TrialEnded
 from search.record.journal import Journal, StorageError, read_events
 from search.run.session import disk_error, full_place
 from search.space.trial import TrialConfig
 from search.tune.outcome import Report, judge
-from search.tune.tuner import NamedTrials, Recorder, Watch
+from search.tune.tuner import NamedTrials, Recorder, Watch, asked
 
 
 class Events:
@@ -146,6 +148,28 @@ def test_a_worker_that_dies_before_a_trial_is_said_with_its_node(recorder: Recor
     assert said == [
         "note: a worker without a trial on w1 (10.0.0.2): the worker died; another one is started"
     ]
+
+
+def test_a_trial_that_fits_on_no_node_is_said_with_what_is_lacking(recorder: Recorder) -> None:
+    said, seconds = list[str](), iter(range(0, 300, 5))
+    recorder.patience = Patience(
+        *(said.append, lambda: None, True, lambda: float(next(seconds))),
+        nodes=lambda: [Room(1, 0, 3e8)],
+        what="trial",
+    )
+    waits: Any = Trial("t0001")
+    waits.status = "PENDING"
+    waits.placement_group_factory = asked(Resources(1, 0.0, 1, 1), 10**9)
+    runs: Any = Trial("t0000")
+    runs.status = "RUNNING"
+    for turn in range(6):
+        recorder.on_step_end(turn, [runs, waits])
+    why = "1 trial asks for 1 core and 1.0 GB of memory, and the node with the most memory offers "
+    assert said == [f"no worker has started for 25 s: {why}0.3 GB"]
+    recorder.running.add("t0000")
+    for turn in range(10):
+        recorder.on_step_end(turn, [runs, waits])
+    assert said[1:] == [f"waiting for a node for {n} s: {why}0.3 GB" for n in (50, 75)]
 
 
 def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:

@@ -1,0 +1,301 @@
+"""Tasks that wait for a node of a cluster: what is said of them, and when they are given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search.machine import begun, workers
+from search.machine.begun import Begun, telling
+from search.machine.cluster import Cluster, Resources
+from search.machine.nodes import Place
+from search.machine.room import Room, demand, lacking, without_node
+from search.machine.workers import NoWorkersError, Patience
+from tests.search.tune.test_tuner_ray import ray_of_two  # noqa: F401
+
+GB = 10**9
+SMALL, LARGE = Room(1, 0, 0.27 * GB), Room(4, 2, 2 * GB)
+
+
+@pytest.mark.parametrize(
+    ("ask", "nodes", "words"),
+    [
+        (Room(1, 0, GB), [SMALL], "the node with the most memory offers 0.3 GB"),
+        (Room(8), [SMALL, LARGE], "the largest node has 4 cores"),
+        (Room(2), [SMALL], "the largest node has 1 core"),
+        (Room(1, 0.5), [SMALL], "no node has a GPU"),
+        (Room(1, 4), [LARGE], "the node with the most GPUs has 2 GPUs"),
+        (Room(4, 0, GB), [Room(8, 0, 0), Room(1, 0, 2 * GB)], "no node has all of it"),
+        (Room(1), [Room(0, 0, GB)], "no node gives a core away"),
+        (Room(1), [], "no node gives a core away"),
+    ],
+)
+def test_what_fits_nowhere_is_named(ask: Room, nodes: list[Room], words: str) -> None:
+    assert without_node([ask, Room(1)], nodes)[:1] == [ask]
+    assert lacking([ask], nodes) == words
+
+
+def test_what_fits_is_no_matter() -> None:
+    assert without_node([Room(1), Room(4, 0.5, GB), SMALL], [SMALL, LARGE]) == []
+
+
+def test_what_waits_is_counted_by_kind() -> None:
+    assert Room(1, 0.5, 1.1 * GB).words() == "1 core, 0.5 GPUs and 1.1 GB of memory"
+    assert Room(2, 1).words() == "2 cores and 1 GPU"
+    assert demand([Room(1)], "task") == "1 task asks for 1 core"
+    assert demand([Room(1), Room(2, 0, GB), Room(1)], "trial") == (
+        "2 trials ask for 1 core each, 1 trial asks for 2 cores and 1.0 GB of memory"
+    )
+    assert Room.of({"CPU": 2.0, "memory": 5.0, "node:x": 1.0}) == Room(2, 0, 5)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watched(
+    nodes: list[Room], asks: list[Room], running: Callable[[float], bool], until: float, **more: Any
+) -> tuple[list[tuple[float, str]], str | None, float]:
+    """Lines with their seconds, why it was given up, and when: one look every five seconds."""
+    clock, lines = Clock(), list[tuple[float, str]]()
+    patience = Patience(
+        *(lambda line: lines.append((clock.now, line)), lambda: None, True, clock),
+        nodes=lambda: nodes,
+        **more,
+    )
+    end = None
+    while end is None and clock.now < until:
+        end = patience.look(running(clock.now), asks)
+        clock.now += 5
+    return lines, end, clock.now - 5
+
+
+def gaps(lines: list[tuple[float, str]], end: float) -> list[float]:
+    times = [0.0, *(time for time, _ in lines), end]
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_what_fits_on_no_node_is_said_and_given_up(endless: bool) -> None:
+    lines, end, at = watched(
+        [SMALL], [Room(1, 0, GB)] * 3, lambda _: False, 9999, endless=endless, what="trial"
+    )
+    why = (
+        "3 trials ask for 1 core and 1.0 GB of memory each, and the node with the most memory "
+        "offers 0.3 GB"
+    )
+    assert lines[0] == (25.0, f"no worker has started for 25 s: {why}")
+    assert max(gaps(lines, at)) <= 30
+    assert at == workers.GIVE_UP_CLUSTER_S
+    assert end == f"no worker could be started in 1800 s: {why}"
+
+
+def test_a_busy_cluster_is_waited_for_and_said() -> None:
+    lines, end, at = watched([SMALL, LARGE], [Room(1)], lambda _: False, 9000, endless=True)
+    assert end is None
+    assert max(gaps(lines, at)) <= 30
+    assert lines[0][1] == (
+        "no worker has started for 25 s: 1 task asks for 1 core; the nodes that have as much are "
+        "busy, or slow to start a worker"
+    )
+
+
+def test_where_others_run_what_fits_nowhere_is_said_and_not_given_up() -> None:
+    asks = [Room(1, 0, GB), Room(1)]
+    lines, end, at = watched([SMALL], asks, lambda _: True, 9000)
+    assert end is None
+    assert max(gaps(lines, at)) <= 30
+    assert lines[0][1] == (
+        "waiting for a node for 25 s: 1 task asks for 1 core and 1.0 GB of memory, and the node "
+        "with the most memory offers 0.3 GB"
+    )
+    assert watched([LARGE], asks, lambda _: True, 9000)[0] == []
+
+
+def test_after_a_busy_wait_a_lost_node_has_its_whole_time_to_come_back() -> None:
+    nodes = [LARGE]
+
+    def lost(now: float) -> bool:
+        if now >= 7000:
+            nodes[:] = [SMALL]
+        return False
+
+    _, end, at = watched(nodes, [Room(1, 0, GB)], lost, 99_999, endless=True)
+    assert end is not None
+    assert at == 7000 + workers.GIVE_UP_CLUSTER_S
+
+
+# --- tasks of a cluster ---------------------------------------------------------------------------
+
+
+class Ray:
+    """A Ray without processes: a task ends when a test says so, and each wait takes 5 seconds."""
+
+    def __init__(self, nodes: dict[str, dict[str, float]]) -> None:
+        self.there, self.done, self.given, self.cancelled = nodes, set[int](), [], []
+        self.exceptions = SimpleNamespace(RayError=RuntimeError)
+        self.clock = Clock()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": n, "Resources": r, "Alive": True} for n, r in self.there.items()]
+
+    def remote(self, **_: Any) -> Any:
+        return lambda function: SimpleNamespace(
+            options=lambda memory: SimpleNamespace(
+                remote=lambda *task: (
+                    self.given.append((memory, function, task)) or len(self.given) - 1
+                )
+            )
+        )
+
+    def wait(self, tasks: list[int], num_returns: int, timeout: float) -> Any:
+        found = [task for task in tasks if task in self.done][:num_returns]
+        self.clock.now += 0 if found else timeout
+        return found, [task for task in tasks if task not in found]
+
+    def get(self, task: int) -> Any:
+        _, function, (_, done, *given) = self.given[task]
+        assert function is telling
+        return done(*given)
+
+    def cancel(self, task: int, force: bool) -> None:
+        self.cancelled.append(task)
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(get_job_id=lambda: "01")
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The keys that the head of a cluster keeps."""
+    from ray.experimental import internal_kv
+
+    there: set[str] = set()
+
+    def listed(prefix: str, namespace: str) -> list[bytes]:
+        return [key.encode() for key in there if key.startswith(prefix)]
+
+    def gone(prefix: str, del_by_prefix: bool, namespace: str) -> None:
+        there.difference_update([key for key in there if key.startswith(prefix)])
+
+    monkeypatch.setattr(internal_kv, "_internal_kv_list", listed)
+    monkeypatch.setattr(internal_kv, "_internal_kv_del", gone)
+    return there
+
+
+def joined(
+    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, dict[str, float]]
+) -> tuple[Cluster, Ray, list[str]]:
+    ray, lines = Ray(nodes), list[str]()
+    there = Cluster("head:6379", note=lines.append, place=Place(excluded=("bad",)))
+    monkeypatch.setattr(there, "_ray", ray, raising=False)
+    before = Cluster.patience
+
+    def patience(self: Cluster, *words: Any, **more: Any) -> Patience:
+        found = before(self, *words, **more)
+        found.clock = ray.clock
+        return found
+
+    monkeypatch.setattr(Cluster, "patience", patience)
+    return there, ray, lines
+
+
+NODE = {"CPU": 1.0, "memory": 0.27 * GB}
+ONE = Resources(1, 0.0, 1, 1, largest=GB)
+
+
+def test_a_task_that_no_node_can_hold_is_said_and_ends_the_map(
+    monkeypatch: pytest.MonkeyPatch, keys: set[str]
+) -> None:
+    """Another node would be large enough, but it was left out."""
+    nodes = {"a": NODE, "bad": {"CPU": 9.0, "memory": 9 * GB}}
+    there, _, lines = joined(monkeypatch, nodes)
+    with pytest.raises(NoWorkersError, match=r"1 task asks for 1 core and 1\.0 GB of memory"):
+        list(there.map(abs, [(-1,)], ONE, [GB]))
+    assert "the node with the most memory offers 0.3 GB" in lines[0]
+    assert len(lines) > 60
+
+
+def test_a_task_that_has_begun_is_waited_for_in_peace(
+    monkeypatch: pytest.MonkeyPatch, keys: set[str]
+) -> None:
+    there, ray, lines = joined(monkeypatch, {"a": NODE})
+    found = there.map(abs, [(-1,), (-2,)], ONE, [0, 0])
+    waits = ray.wait
+
+    def wait(*words: Any, **more: Any) -> Any:
+        keys.add("01/1/0/a")
+        if ray.clock.now > 5000:
+            ray.done.update((0, 1))
+        return waits(*words, **more)
+
+    monkeypatch.setattr(ray, "wait", wait)
+    assert list(found) == [(0, 1), (1, 2)]
+    assert lines == []
+    assert keys == set()  # nothing is left behind
+
+
+def test_a_task_whose_node_is_gone_waits_again(
+    monkeypatch: pytest.MonkeyPatch, keys: set[str]
+) -> None:
+    there, _, lines = joined(monkeypatch, {"a": NODE})
+    keys.add("01/1/0/gone")
+    with pytest.raises(NoWorkersError, match="memory"):
+        list(there.map(abs, [(-1,)], ONE, [GB]))
+    assert lines
+
+
+def test_a_busy_cluster_ends_no_map(monkeypatch: pytest.MonkeyPatch, keys: set[str]) -> None:
+    there, ray, lines = joined(monkeypatch, {"a": NODE})
+    waits = ray.wait
+
+    def wait(*words: Any, **more: Any) -> Any:
+        if ray.clock.now > 5000:
+            ray.done.add(0)
+        return waits(*words, **more)
+
+    monkeypatch.setattr(ray, "wait", wait)
+    assert list(there.map(abs, [(-1,)], ONE, [0])) == [(0, 1)]
+    assert "1 task asks for 1 core; the nodes that have as much are busy" in lines[0]
+    assert len(lines) > 5000 / 30
+
+
+@pytest.fixture
+def head_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.experimental import internal_kv
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "a"))
+    for name in ("_internal_kv_list", "_internal_kv_del", "_internal_kv_put"):
+        monkeypatch.setattr(internal_kv, name, fail)
+
+
+@pytest.mark.usefixtures("head_is_gone")
+def test_without_an_answer_of_the_head_tasks_are_done_all_the_same() -> None:
+    one = Begun("01/1")
+    assert one.on({"a"}) == set()
+    one.forget()
+    assert telling(one.key(0), abs, -1) == 1
+
+
+@pytest.mark.slow
+def test_a_real_worker_says_that_it_has_begun(ray_of_two: None) -> None:  # noqa: F811
+    import ray
+
+    one = Begun(f"{ray.get_runtime_context().get_job_id()}/test")
+    (node,) = (node["NodeID"] for node in ray.nodes())
+    task = ray.remote(num_cpus=1)(begun.telling)
+    assert ray.get(task.remote(one.key(3), abs, -1)) == 1
+    assert one.on({node}) == {3}
+    assert one.on({"another"}) == set()
+    one.forget()
+    assert one.on({node}) == set()
