@@ -66,19 +66,21 @@ def lacking(asks: Iterable[Room], nodes: Sequence[Room]) -> str:
 
 
 def _lacking(ask: Room, nodes: Sequence[Room]) -> str:
-    cpus, gpus, memory = (
-        max((getattr(node, name) for node in nodes), default=0.0)
-        for name in ("cpus", "gpus", "memory")
-    )
-    if cpus <= 0:
+    working = [node for node in nodes if node.cpus > 0]
+    if not working:
         return "no node gives a core away"
-    if cpus < ask.cpus:
-        return f"the largest node has {_cores(cpus)}"
-    if gpus < ask.gpus:
-        return f"the node with the most GPUs has {_gpus(gpus)}" if gpus else "no node has a GPU"
-    if memory < ask.memory:
-        return f"the node with the most memory offers {_gb(memory)}"
-    return "no node has all of it"
+    if (cores := max(node.cpus for node in working)) < ask.cpus:
+        return f"the largest node has {_cores(cores)}"
+    large = [node for node in working if node.cpus >= ask.cpus]
+    among = "" if len(large) == len(working) else f"of those with {_cores(ask.cpus)} "
+    if (gpus := max(node.gpus for node in large)) < ask.gpus:
+        if not gpus:
+            return f"{among}none has a GPU" if among else "no node has a GPU"
+        return f"{among}the node with the most GPUs has {_gpus(gpus)}"
+    fast = [node for node in large if node.gpus >= ask.gpus]
+    if len(fast) < len(large):
+        among = f"of those with {Room(ask.cpus, ask.gpus).words()} "
+    return f"{among}the node with the most memory offers {_gb(max(n.memory for n in fast))}"
 
 
 def _cores(count: float) -> str:

@@ -19,17 +19,32 @@ from tests.search.tune.test_tuner_ray import ray_of_two  # noqa: F401
 
 GB = 10**9
 SMALL, LARGE = Room(1, 0, 0.27 * GB), Room(4, 2, 2 * GB)
+SMALL_AND_MORE = Room(1, 0, GB)
 
 
 @pytest.mark.parametrize(
     ("ask", "nodes", "words"),
     [
-        (Room(1, 0, GB), [SMALL], "the node with the most memory offers 0.3 GB"),
+        (SMALL_AND_MORE, [SMALL], "the node with the most memory offers 0.3 GB"),
         (Room(8), [SMALL, LARGE], "the largest node has 4 cores"),
         (Room(2), [SMALL], "the largest node has 1 core"),
         (Room(1, 0.5), [SMALL], "no node has a GPU"),
+        (Room(2, 0.5), [Room(4), Room(1, 1)], "of those with 2 cores none has a GPU"),
         (Room(1, 4), [LARGE], "the node with the most GPUs has 2 GPUs"),
-        (Room(4, 0, GB), [Room(8, 0, 0), Room(1, 0, 2 * GB)], "no node has all of it"),
+        # a head that gives no core away is large for nobody
+        (
+            Room(1, 0, GB),
+            [SMALL, Room(0, 0, 9 * GB)],
+            "the node with the most memory offers 0.3 GB",
+        ),
+        (
+            *(Room(4, 0, GB), [Room(8, 0, 0), Room(1, 0, 2 * GB)]),
+            "of those with 4 cores the node with the most memory offers 0.0 GB",
+        ),
+        (
+            *(Room(1, 1, GB), [Room(1, 1, 0), Room(1, 0, 2 * GB)]),
+            "of those with 1 core and 1 GPU the node with the most memory offers 0.0 GB",
+        ),
         (Room(1), [Room(0, 0, GB)], "no node gives a core away"),
         (Room(1), [], "no node gives a core away"),
     ],
