@@ -2,7 +2,9 @@
 # An MLflow tracking server for several machines or people, over the local store of this folder:
 #   mlflow/serve.sh [PORT] [HOST]        default: 5000 127.0.0.1
 # Searches then take --tracking-uri http://HOST:PORT. For one machine, `python run_search.py ui`
-# shows the same store and nothing here is needed.
+# shows the same store and nothing here is needed. The server answers to localhost, private
+# addresses, HOST and this machine's name; to reach it under any other, set
+# MLFLOW_SERVER_ALLOWED_HOSTS=NAME:PORT, with commas between several, instead of all of these.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 port="${1:-5000}"
@@ -14,6 +16,12 @@ if [[ ! -x "$(command -v "$python")" ]]; then
   exit 2
 fi
 mkdir -p "$store"
+store="$(cd "$store" && pwd)"
+# Naming one replaces MLflow's own list, so that is here too; [[] is a bracket in a pattern.
+names="$(printf '%s,' localhost{,:\*} 127.0.0.1{,:\*} 0.0.0.0{,:\*} '[::1]' '[[]::1]:*')"
+names+="10.*,192.168.*,$(printf '172.%s.*,' {16..31})fc00:*,fd00:*"
+names+=",$HOSTNAME:*,${host//\[/[[]}:*"
+export MLFLOW_SERVER_ALLOWED_HOSTS="${MLFLOW_SERVER_ALLOWED_HOSTS:-$names}"
 # Without its job runner: eight processes that serve nothing of ours.
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true

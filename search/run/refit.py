@@ -18,6 +18,7 @@ from search.screen.display import Display
 from search.summary import result_rows
 from search.tracking.driver import sync
 from search.tracking.memory import known_uri
+from search.tracking.reach import check_name
 from search.tracking.where import check_tracking_uri
 
 
@@ -49,6 +50,8 @@ def refit(options: RefitOptions) -> int:
     else:
         RunFolder.check_free(place, options.name, "--name")
     uri = check_tracking_uri(options.tracking_uri or known_uri(origin.folder.path))
+    if options.tracking_uri is not None:
+        check_name(uri)
     before = origin.settings
     settings = replace(
         before,

@@ -48,6 +48,7 @@ from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.widen import widened
 from search.tracking.memory import delivery_status, known_uri
+from search.tracking.reach import check_name
 from search.tracking.where import check_tracking_uri, default_tracking_uri, is_local_default
 from search.words import counted, duration
 
@@ -237,11 +238,14 @@ def store_of(options: Options, before: str | None) -> str | None:
     ConfigError where it can't be used.
 
     The local store of an installation is given as a path, so that a run can be resumed from any
-    folder.
+    folder. A server that is named now is asked whether it answers to that name.
     """
     uri = options.tracking_uri or before
     if uri is not None and not is_local_default(uri):
-        return check_tracking_uri(uri)
+        kept = check_tracking_uri(uri)
+        if options.tracking_uri is not None:
+            check_name(kept)
+        return kept
     local = check_tracking_uri(default_tracking_uri())
     return local if INSTALLED else None
 

@@ -50,7 +50,9 @@ def test(run: Stages) -> Tested:
     if split.test is None:
         return Tested(skipped="the split holds out no test items")
     winner, blend = winner_training(run, "test"), blended(run.state)
-    items = (split.train, split.valid, split.test, metrics)
+    # put once for both tasks: as plain arguments, each of them would send its own copy to a node
+    parts = [run.cluster.put(part) for part in (split.train, split.valid, split.test)]
+    items = (*parts, metrics)
     known, missing = chosen(run), to_choose(run)
     on_test, beside = side_by_side(
         run,

@@ -43,8 +43,8 @@ def join(
     return node
 
 
-def search(run: str, *options: str) -> str:
-    words = ["--data", "demo", "--runs-dir", "/tmp/runs", "--run", run]
+def search(run: str, *options: str, data: str = "demo") -> str:
+    words = ["--data", data, "--runs-dir", "/tmp/runs", "--run", run]
     words += ["--tracking-uri", f"sqlite:////tmp/{run}.db", *options]
     return f"cd {ROOT} && {PYTHON} run_search.py {' '.join(words)}"
 

@@ -1,4 +1,4 @@
-"""A search that is tracked in PostgreSQL, through `mlflow server` and directly.
+"""A search that is tracked in PostgreSQL, directly and through the server of mlflow/compose.yaml.
 
 Needs root (PostgreSQL refuses to run as root, so it runs as the user that its package made) and the
 package, which `make test-server` installs.
@@ -18,9 +18,9 @@ from tempfile import mkdtemp
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from search.tracking.address import PASSWORD
-from search.tracking.ui import server_environment
 from search.tracking.verify import verify_delivery
 from tests.faults.live import Home, check_whole
 from tests.ports import free_port
@@ -28,7 +28,8 @@ from tests.search.tracking.tracking_help import SHORT, wait_until
 
 pytestmark = pytest.mark.server
 
-USER, OWNER = "ann", "postgres"
+ROOT = Path(__file__).resolve().parents[2]
+USER, OWNER = "mlflow", "postgres"  # of the database, as in mlflow/compose.yaml; of its processes
 SECRET = "s@cr/et 10%"  # what an address has to quote
 TRIALS = 200
 
@@ -98,32 +99,40 @@ def database() -> Iterator[Database]:
 
 @pytest.fixture
 def served(database: Database, tmp_path: Path) -> Iterator[str]:
-    """The address of an `mlflow server` over that database, artifacts through it."""
+    """The address of the server of mlflow/compose.yaml over that database, artifacts through it.
+
+    What it has of its container is replaced: addresses, the folder for artifacts, the password.
+    """
     port, folder = free_port(), tmp_path / "server"
     folder.mkdir()
-    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", database.uri]
-    command += ["--artifacts-destination", folder.as_uri(), "--workers", "1"]
+    service = yaml.safe_load((ROOT / "mlflow" / "compose.yaml").read_text())["services"]["server"]
+    env = {
+        name: value.replace("@database/", f"@127.0.0.1:{database.port}/")
+        for name, value in service["environment"].items()
+    } | {"PGPASSWORD": SECRET, "MLFLOW_SERVER_ALLOWED_HOSTS": ""}
+    own = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={port}"}
+    own |= {"--artifacts-destination=/artifacts": f"--artifacts-destination={folder.as_uri()}"}
+    words = [own.pop(word, word) for word in service["command"]]
+    assert not own and words[0] == "mlflow"
+    check = [sys.executable, *service["healthcheck"]["test"][2:]]
+    check[-1] = check[-1].replace(":5000/", f":{port}/")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            env=os.environ | server_environment("sqlite:///unused.db"),
+            [sys.executable, "-P", "-m", *words],
+            env=kept | env,
             cwd=folder,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
     try:
-        from urllib.error import URLError
-        from urllib.request import urlopen
 
-        def answers() -> bool:
+        def well() -> bool:
             assert server.poll() is None, (folder / "log").read_text()
-            try:
-                return bool(urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200)
-            except (URLError, OSError):
-                return False
+            return subprocess.run(check, capture_output=True).returncode == 0
 
-        wait_until(answers)
+        wait_until(well)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(server.pid, signal.SIGKILL)
@@ -147,6 +156,7 @@ def test_two_hundred_trials_through_a_server(
     search = home.search("one", "--trials", str(TRIALS), cpus=None)
     assert search.wait() == 0, search.said() + search.errors()
     assert "MLflow lacks" not in search.said()
+    no_secret(home.runs, search.said(), search.errors())
     check_whole(home, "one", TRIALS)
     verified = home.call("sync", "one", "--verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -28,7 +28,7 @@ from search.record.events import (
 from search.record.settings import Settings
 from search.run import start as run_module
 from search.run.opened import open_data
-from search.run.start import CHANGEABLE, KEPT, Options, machine_of
+from search.run.start import CHANGEABLE, KEPT, Options, machine_of, store_of
 from search.space.load import load_run_spec, load_spec
 from tests.factories import journal_of
 
@@ -319,6 +319,24 @@ def test_an_address_that_is_none_is_refused(begun, capsys, uri):
 def test_an_address_shows_no_password(begun, capsys):
     line = refused(capsys, "sync", "r", "--tracking-uri", "http://ann:secret@h:x")
     assert "secret" not in line
+
+
+@pytest.mark.parametrize("words", [("--space", "smoke"), ("--resume", "--run", "r")])
+def test_a_server_that_would_take_nothing_is_refused_before_the_search(
+    begun, capsys, monkeypatch, words
+):
+    def check(uri):
+        raise ConfigError(f"--tracking-uri {uri}: not under this name")
+
+    monkeypatch.setattr(run_module, "check_name", check)
+    line = refused(capsys, *words, "--tracking-uri", "http://mlflow:5000")
+    assert line.endswith("--tracking-uri http://mlflow:5000: not under this name")
+    assert [path.name for path in (begun / "runs").iterdir()] == ["r"]
+
+
+def test_a_run_that_goes_on_does_not_ask_the_server_it_had(begun, monkeypatch):
+    monkeypatch.setattr(run_module, "check_name", lambda _: pytest.fail("asked"))
+    assert store_of(Options(), "http://mlflow:5000") == "http://mlflow:5000"
 
 
 def test_a_finished_run_says_which_options_had_no_effect(begun, capsys):

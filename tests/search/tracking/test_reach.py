@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import sqlite3
@@ -10,6 +11,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ import pytest
 from recsys.errors import ConfigError
 from search.tracking.database import check_database, check_room
 from search.tracking.driver import sync
-from search.tracking.reach import unreachable
+from search.tracking.reach import check_name, unreachable
 from search.tracking.store import short
 from tests.factories import FakeRun
 from tests.search.tracking.tracking_help import sqlite_store, store_file
@@ -58,6 +60,60 @@ def test_who_answers(status: int, content: bytes, fine: bool) -> None:
         why = unreachable(uri)
         assert (why is None) is fine
         assert fine or why == f"no MLflow server at {uri}: it answers HTTP {status}"
+
+
+def refusal_of_mlflow() -> bytes:
+    """What the installed MLflow answers, with HTTP 403, under a name that is not its own."""
+    found = find_spec("mlflow")
+    assert found is not None and found.origin is not None
+    text = (Path(found.origin).parent / "server" / "security_utils.py").read_text(encoding="utf-8")
+    (said,) = re.findall(r'^INVALID_HOST_MSG = "(.*)"$', text, re.MULTILINE)
+    return str(said).encode()
+
+
+def test_a_server_that_does_not_answer_to_its_name() -> None:
+    with server(403, refusal_of_mlflow()) as uri:
+        name = uri.removeprefix("http://")
+        line = (
+            f"the MLflow server there does not answer to the name {name}: start it with "
+            f"MLFLOW_SERVER_ALLOWED_HOSTS={name} (more names with commas) in its environment"
+        )
+        assert unreachable(uri) == line
+        with pytest.raises(ConfigError) as refused:
+            check_name(f"http://ann:secret@{name}/")
+        assert str(refused.value) == f"--tracking-uri {uri}: {line}"
+
+
+def test_only_a_wrong_name_is_asked_for_before_a_search() -> None:
+    """All else may be mended while it runs."""
+    check_name("sqlite:////tmp/m.db")
+    check_name("http://127.0.0.1:1")
+    for status, content in ((403, b"who are you?"), (404, b"<html>"), (503, b"later")):
+        with server(status, content) as uri:
+            check_name(uri)
+
+
+def test_a_server_of_another_kind() -> None:
+    """Of ssh, say: it does not speak HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        uri = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        def greet() -> None:
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1 << 16):
+                        pass
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        why = unreachable(uri)
+        assert why is not None
+        assert why.startswith(f"something other than an MLflow server answers at {uri}: SSH-2.0")
+        check_name(uri)
+        thread.join()
 
 
 def test_a_sync_to_nobody_ends_at_once(tmp_path: Path) -> None:
