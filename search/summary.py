@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from recsys.errors import ConfigError
+from recsys.models import config_from_flat
 from search.paste import command
 from search.record.folder import REPORT
 from search.record.handed import SUBMISSION
@@ -273,6 +275,24 @@ def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list
     return commands
 
 
+def winner_label(result: RunResult) -> str:
+    """The winner's method with the parameters that say most of it, `slim k=200 l2=200`; empty where
+    it is not known, or its config is from another version.
+    """
+    if result.best_config is None:
+        return ""
+    try:
+        return config_from_flat(dict(result.best_config)).label()
+    except ConfigError:
+        return ""
+
+
+def winner_words(result: RunResult) -> str:
+    """`slim k=200 l2=200 (t0001)`; only the trial where its config is not known."""
+    label = winner_label(result)
+    return f"{label} ({result.best_trial})" if label else str(result.best_trial)
+
+
 def headline(result: RunResult) -> str:
     """The result in one or two sentences."""
     metric = result.metric or "the metric"
@@ -287,10 +307,10 @@ def headline(result: RunResult) -> str:
         return "No honest trial has a value yet: there is nothing to compare."
     if result.test is None:
         return (
-            f"The best config so far reaches {metric} {number(result.valid)} on validation. "
-            "The test items have not been looked at."
+            f"The best config so far, {winner_words(result)}, reaches {metric} "
+            f"{number(result.valid)} on validation. The test items have not been looked at."
         )
-    first = f"The winner reaches {metric} {test_words(result)} on the test items"
+    first = f"{winner_words(result)} reaches {metric} {test_words(result)} on the test items"
     end = ""
     if result.race.winner_is_default:
         end = f" It is the first default config{_nothing_better(result)}."
@@ -310,10 +330,9 @@ def _refit_headline(result: RunResult) -> str:
     where, value = ("test", test_words(result)) if result.test is not None else (
         "validation", number(result.valid)
     )  # fmt: skip
-    first = (
-        f"The winner of {then.run}, trained again on {result.data}, reaches {metric} {value} on "
-        f"the {where} items{_against(result, result.test) if result.test is not None else ''}."
-    )
+    who = f"{winner_words(result)}, the winner of {then.run} trained again on {result.data},"
+    beside = _against(result, result.test) if result.test is not None else ""
+    first = f"{who} reaches {metric} {value} on the {where} items{beside}."
     c = then.comparison
     if c is None or c.gain is None:
         return f"{first} Nothing can be said about what the new data changed."

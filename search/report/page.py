@@ -58,7 +58,7 @@ def render_report(run_dir: Path | str) -> str:
 def _context(run: RunFiles) -> dict[str, Any]:
     result = run.result
     leak_table = tables.leak_table(run)
-    pressing = _pressing(run)
+    pressing, winner = _pressing(run), _winner(run)
     kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
     return {
         "run": run,
@@ -78,10 +78,11 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "leaky": result.leaky or run.state.leaky,
         "leak_words": words.LEAK,
         "title": run.state.run.space or run.name,
+        "label": "" if run.is_table or winner is None else summary.winner_label(run.shown),
         "test_interval": words.interval(result.test_ci),
         "counts_words": _counts_words(run),
         "thinned": _thinned(run),
-        "winner": _winner(run),
+        "winner": winner,
         "commands": _commands(run, pressing),
         "pressing": [one.words for one in pressing],
         "charts": _charts(run),

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from recsys.errors import InputError
+from recsys.models import config_from_flat
 from search.record.events import ReplicateRaced
 from search.record.folder import RunFolder
-from search.record.result import RunResult, write_result
+from search.record.result import RunResult, read_result, write_result
 from search.report.files import RunFiles, read_run
 from search.report.page import render_report
 from search.report.tables import MOST_ROWS, leak_table, leak_words
@@ -50,11 +51,17 @@ def page(done) -> Page:
 
 
 class TestDone:
-    def test_result_in_words(self, page):
+    def test_result_in_words(self, done, page):
+        """What won is named first: the method and the parameters that say most of it."""
+        result = read_result(done)
+        assert result is not None and result.best_config is not None
+        label = config_from_flat(dict(result.best_config)).label()
+        assert label.startswith("bpr-hard d=")
+        assert page.text.index(f"{label} on ml-100k, space bpr_hard") < page.text.index("reaches")
         assert (
-            "The winner reaches map@50 0.1702 (95% interval 0.1611 to 0.1795, 940 users) on the "
-            "test items, above popularity (0.0691) and close to EASE (0.1721)." in page.text
-        )
+            f"{label} ({result.best_trial}) reaches map@50 0.1702 (95% interval 0.1611 to 0.1795, "
+            "940 users) on the test items, above popularity (0.0691) and close to EASE (0.1721)."
+        ) in page.text
 
     def test_how_far_to_trust_it(self, page):
         for words in (
