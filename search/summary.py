@@ -6,7 +6,7 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,11 +206,13 @@ ORDER_WORDS = {
     "latest": "by each user's latest items",
     "time": "by one date",
 }
+CLOSEST_FIRST = ("time", "latest", "random")  # orders, by how close they are to a model in use
 
 
 def order_words(result: RunResult) -> str:
     """How far the winner's config is ahead of popularity on test items of each order of the split,
-    in one sentence, with the run's order first; empty where that is not known.
+    with the run's order first, and how much each flatters, in one sentence; empty where that is not
+    known.
     """
     found = result.split_orders or {}
     if len(found) < 2:
@@ -223,7 +225,27 @@ def order_words(result: RunResult) -> str:
         if order == own:
             split, shows = f"this split, {ORDER_WORDS[order]},", "shows"
         said.append(f"{split} {shows if own else 'shows'} {_lead_words(result, order)}")
-    return "; ".join(said)
+    return "; ".join([*said, *_flattering(result)])
+
+
+def _flattering(result: RunResult) -> Iterator[str]:
+    """By how much the winner's value is higher by an easier order of the split than by that which
+    is closest to use, one sentence each; nothing where that value is 0.
+    """
+    found = {order: mine for order, (mine, _) in (result.split_orders or {}).items()}
+    closest = next((order for order in CLOSEST_FIRST if found.get(order) is not None), None)
+    if closest is None or level(base := found.pop(closest) or 0.0):
+        return
+    for order, value in found.items():
+        if value is not None:
+            more = value / base - 1
+            way, said = "lower", "here it does not flatter"
+            if more > 0:
+                way, said = "higher", "so much it flatters"
+            yield (
+                f"the winner's {result.metric} is {abs(more):.0%} {way} "
+                f"{ORDER_WORDS[order]} than {ORDER_WORDS[closest]}: {said}"
+            )
 
 
 def _lead_words(result: RunResult, order: str) -> str:
@@ -246,11 +268,15 @@ def newcomer_words(one: Newcomers) -> str:
     if one.new_users:
         are = "is" if one.new_users == 1 else "are"
         said.append(f"{one.new_users:,} of them {are} new, and all of these get the same list")
+    elif one.users:
+        said.append("none of these users is new")
     if one.new_pairs:
         said.append(
             f"{one.new_pairs / one.pairs:.1%} of the interactions are with "
             f"{counted(one.new_items, 'new item')}, which no model can recommend"
         )
+    elif one.pairs:
+        said.append("all of the items were there before")
     return "; ".join(said)
 
 
