@@ -6,10 +6,12 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from recsys.errors import ConfigError
+from recsys.models import config_from_flat
 from search.paste import command
 from search.record.folder import REPORT
 from search.record.handed import SUBMISSION
@@ -204,11 +206,13 @@ ORDER_WORDS = {
     "latest": "by each user's latest items",
     "time": "by one date",
 }
+CLOSEST_FIRST = ("time", "latest", "random")  # orders, by how close they are to a model in use
 
 
 def order_words(result: RunResult) -> str:
     """How far the winner's config is ahead of popularity on test items of each order of the split,
-    in one sentence, with the run's order first; empty where that is not known.
+    with the run's order first, and how much each flatters, in one sentence; empty where that is not
+    known.
     """
     found = result.split_orders or {}
     if len(found) < 2:
@@ -221,7 +225,27 @@ def order_words(result: RunResult) -> str:
         if order == own:
             split, shows = f"this split, {ORDER_WORDS[order]},", "shows"
         said.append(f"{split} {shows if own else 'shows'} {_lead_words(result, order)}")
-    return "; ".join(said)
+    return "; ".join([*said, *_flattering(result)])
+
+
+def _flattering(result: RunResult) -> Iterator[str]:
+    """By how much the winner's value is higher by an easier order of the split than by that which
+    is closest to use, one sentence each; nothing where that value is 0.
+    """
+    found = {order: mine for order, (mine, _) in (result.split_orders or {}).items()}
+    closest = next((order for order in CLOSEST_FIRST if found.get(order) is not None), None)
+    if closest is None or level(base := found.pop(closest) or 0.0):
+        return
+    for order, value in found.items():
+        if value is not None:
+            more = value / base - 1
+            way, said = "lower", "here it does not flatter"
+            if more > 0:
+                way, said = "higher", "so much it flatters"
+            yield (
+                f"the winner's {result.metric} is {abs(more):.0%} {way} "
+                f"{ORDER_WORDS[order]} than {ORDER_WORDS[closest]}: {said}"
+            )
 
 
 def _lead_words(result: RunResult, order: str) -> str:
@@ -244,11 +268,15 @@ def newcomer_words(one: Newcomers) -> str:
     if one.new_users:
         are = "is" if one.new_users == 1 else "are"
         said.append(f"{one.new_users:,} of them {are} new, and all of these get the same list")
+    elif one.users:
+        said.append("none of these users is new")
     if one.new_pairs:
         said.append(
             f"{one.new_pairs / one.pairs:.1%} of the interactions are with "
             f"{counted(one.new_items, 'new item')}, which no model can recommend"
         )
+    elif one.pairs:
+        said.append("all of the items were there before")
     return "; ".join(said)
 
 
@@ -273,6 +301,24 @@ def next_commands(folder: Path, ready: bool = True, extend: bool = True) -> list
     return commands
 
 
+def winner_label(result: RunResult) -> str:
+    """The winner's method with the parameters that say most of it, `slim k=200 l2=200`; empty where
+    it is not known, or its config is from another version.
+    """
+    if result.best_config is None:
+        return ""
+    try:
+        return config_from_flat(dict(result.best_config)).label()
+    except ConfigError:
+        return ""
+
+
+def winner_words(result: RunResult) -> str:
+    """`slim k=200 l2=200 (t0001)`; only the trial where its config is not known."""
+    label = winner_label(result)
+    return f"{label} ({result.best_trial})" if label else str(result.best_trial)
+
+
 def headline(result: RunResult) -> str:
     """The result in one or two sentences."""
     metric = result.metric or "the metric"
@@ -287,10 +333,10 @@ def headline(result: RunResult) -> str:
         return "No honest trial has a value yet: there is nothing to compare."
     if result.test is None:
         return (
-            f"The best config so far reaches {metric} {number(result.valid)} on validation. "
-            "The test items have not been looked at."
+            f"The best config so far, {winner_words(result)}, reaches {metric} "
+            f"{number(result.valid)} on validation. The test items have not been looked at."
         )
-    first = f"The winner reaches {metric} {test_words(result)} on the test items"
+    first = f"{winner_words(result)} reaches {metric} {test_words(result)} on the test items"
     end = ""
     if result.race.winner_is_default:
         end = f" It is the first default config{_nothing_better(result)}."
@@ -310,10 +356,9 @@ def _refit_headline(result: RunResult) -> str:
     where, value = ("test", test_words(result)) if result.test is not None else (
         "validation", number(result.valid)
     )  # fmt: skip
-    first = (
-        f"The winner of {then.run}, trained again on {result.data}, reaches {metric} {value} on "
-        f"the {where} items{_against(result, result.test) if result.test is not None else ''}."
-    )
+    who = f"{winner_words(result)}, the winner of {then.run} trained again on {result.data},"
+    beside = _against(result, result.test) if result.test is not None else ""
+    first = f"{who} reaches {metric} {value} on the {where} items{beside}."
     c = then.comparison
     if c is None or c.gain is None:
         return f"{first} Nothing can be said about what the new data changed."

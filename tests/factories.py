@@ -290,11 +290,12 @@ def fake_run(
     seed: int = 3,
     done: bool = True,
     data: str = "ml-100k",
+    space: str = "bpr_hard",
     result_changes: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
     """A whole run, or one that stopped after the search (`done` False)."""
-    spec = load_spec("bpr_hard")
+    spec = load_spec(space)
     run = _begun(runs_dir, name, spec, data)
     _search(run, spec, trials, seed, changes)
     if done:

@@ -53,6 +53,7 @@ def command_data(options: argparse.Namespace) -> int:
     from search.cli.arguments import parse_columns
     from search.cli.overview import bar_of, overview
     from search.cli.tables import Column, print_table
+    from search.record.settings import DEFAULT_SEED
     from search.run.evidence import default_evidence
 
     if options.source is None and (options.columns or options.min_rating is not None):
@@ -66,7 +67,10 @@ def command_data(options: argparse.Namespace) -> int:
         console.print(f"or your own file: {command('data', 'FILE')}", style="bold", soft_wrap=True)
         return 0
     dataset = load(
-        options.source, min_rating=options.min_rating, columns=parse_columns(options.columns)
+        options.source,
+        min_rating=options.min_rating,
+        columns=parse_columns(options.columns),
+        seed=DEFAULT_SEED,  # what `demo` is for a search
     )
     bar = bar_of(console.encoding)
     read = ["--columns", options.columns] if options.columns else []

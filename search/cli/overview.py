@@ -94,7 +94,8 @@ def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
     if not dated:
         yield (
             "the order of time is known: --set split.order=latest holds out the latest items of "
-            "each user, which is what a recommender is asked for; random is easier and flatters"
+            "each user, which is what a recommender is asked for; random is mostly easier and then "
+            "flatters (the report of a search says by how much)"
         )
         return
     test = {part.name: part for part in parts(dataset, BY_DATE[1])}["test"]
@@ -102,7 +103,8 @@ def _advice(dataset: Dataset, dated: bool) -> Iterator[str]:
     if known >= ENOUGH:
         yield (
             "recommended: --set split.order=time, one date for all users, as in real use: random "
-            "and latest learn from days after those that they are tested on, and flatter (of its "
+            "and latest learn from days after those that they are tested on, and mostly flatter, "
+            "the report of a search says by how much (of its "
             f"{test.asked:,} test users {known:,} were there before)"
         )
     else:

@@ -6,8 +6,9 @@ Gaussian process of the room `surrogate`. `methods` has one of them for each met
 `trials` what is known of a trial, `new_configs` finds what was not tried. What does so with Optuna
 alone knows it: `study` has the trials of a run (`study_journal`: as a file), `distributions` its
 parameters, `samplers` what draws (`tails`: a patch that makes it fast), `redraw` until a config is
-new, `memory` what is seen of many trials; `importance` says which parameters mattered. Comes in:
-the space, and trials as they begin, report and end. Goes out: parameters. Nothing here knows Ray.
+new, `memory` what is seen of many trials. `importance` asks the surrogate which parameters
+mattered. Comes in: the space, and trials as they begin, report and end. Goes out: parameters.
+Nothing here knows Ray.
 
 Others import: allocation, distributions, importance, lengths, memory, methods, new_configs,
 proposers, study, study_journal, trials.

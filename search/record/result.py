@@ -25,7 +25,7 @@ from search.record.state import RunState
 from search.space.kept import Purpose
 
 RESULT = "result.json"
-VERSION = 1  # counts up when a field changes its meaning; the first files have no version
+VERSION = 2  # counts up when a field changes its meaning; the first files have no version
 
 Number = float | None  # None where there is no number: JSON has no NaN
 Interval = tuple[Number, Number]
@@ -237,6 +237,24 @@ class RefitOf(ResultPart):
         return self.comparison is not None and succeeds(self.comparison, self.before)
 
 
+class OfValue(ResultPart):
+    """The honest trials that have one value of a parameter."""
+
+    trials: int = _about("how many", 0)
+    best: Number = _about("the best of their values on validation")
+    median: Number = _about("the median of these")
+
+
+class Deciding(ResultPart):
+    """A parameter that decides which others exist (such as the method), with what trials reached
+    for each of its values.
+    """
+
+    parameter: str = _about("its name", "")
+    winner: str = _about("its value in `best_trial`", "")
+    values: Mapping[str, OfValue] = _about("by its value, the one with the best trial first", {})
+
+
 class RunResult(ResultPart):
     """The summary of a run."""
 
@@ -256,8 +274,14 @@ class RunResult(ResultPart):
         "the test by how many items a user has, and by how many users an item has; none in runs of "
         "earlier versions"
     )
-    importance: dict[str, float] = _about("importance of each parameter, adding up to 1", {})
-    importance_ci: dict[str, Interval] = _about("90% interval of it over resampled trials", {})
+    deciding: Deciding | None = _about("the parameter that is looked at first, where there is one")
+    importance: dict[str, float] = _about(
+        "how much each parameter matters, within `deciding.winner` where there is that: the part "
+        "of the variance of values that is left where all others are fixed, as far as the trials "
+        "tell. They need not add up to 1. Until version 1 another measure, over all trials",
+        {},
+    )
+    importance_ci: dict[str, Interval] = _about("90% interval of it, given the trials", {})
     test_reads: int | None = _about("how often the test items were read")
     split: str | None = _about("how data was held out")
     split_order: str | None = _about("the order it was held out by: `random`, `latest` or `time`")
@@ -521,6 +545,8 @@ _INSIDE: Mapping[str, tuple[str, type[ResultPart]]] = {
     "groups": ("groups.", Groups),
     "groups.by_user": ("groups.by_user[].", Group),
     "groups.by_user[].rivals": ("groups.by_user[].rivals.NAME.", Beside),
+    "deciding": ("deciding.", Deciding),
+    "deciding.values": ("deciding.values.VALUE.", OfValue),
     "newcomers": ("newcomers[].", Newcomers),
     "baselines": ("baselines.NAME.", Baseline),
     "trials": ("trials.", Counts),

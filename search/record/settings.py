@@ -10,6 +10,8 @@ from recsys.data.lists import BLANK
 from recsys.errors import InputError
 from search.record.state import RunState
 
+DEFAULT_SEED = 42  # of a run whose user gives none
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -6,10 +6,14 @@ they name the same trial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from statistics import median
 
 from search.record.events import State
 from search.record.state import TrialRecord
+from search.space.domains import Value
 
 
 def standing(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -43,6 +47,34 @@ def leads(trials: Iterable[TrialRecord]) -> Iterator[tuple[TrialRecord, float]]:
         if trial.may_win and not trial.leaky and trial.value is not None and trial.value > best:
             best = trial.value
             yield trial, best
+
+
+@dataclass(frozen=True)
+class ByValue:
+    """The trials of one value of a parameter. best, median: of their values; None without any."""
+
+    trials: int
+    best: float | None
+    median: float | None
+
+
+def by_value(name: str, trials: Iterable[TrialRecord]) -> dict[Value, ByValue]:
+    """The trials by the value that they have of the parameter `name`, which all have; the value
+    with the best trial first. Trials that were stopped early count with what they had reached.
+    """
+    groups: dict[Value, list[float | None]] = {}
+    for trial in trials:
+        groups.setdefault(trial.params[name], []).append(trial.value)
+    found = {}
+    for value, group in groups.items():
+        known = [one for one in group if one is not None and math.isfinite(one)]
+        middle = median(known) if known else None
+        found[value] = ByValue(len(group), max(known, default=None), middle)
+
+    def best_first(pair: tuple[Value, ByValue]) -> float:
+        return math.inf if pair[1].best is None else -pair[1].best
+
+    return dict(sorted(found.items(), key=best_first))
 
 
 def _ended_well(trial: TrialRecord) -> bool:

@@ -12,10 +12,11 @@ from markupsafe import Markup
 
 from recsys.data.facts import Bin
 from search.record.result import Comparison, Group
-from search.record.standing import leads
+from search.record.standing import ByValue, leads
 from search.record.state import TrialRecord
 from search.report.files import Curve
 from search.report.svg import Plot, padded
+from search.space.domains import Value
 from search.summary import group_name
 from search.words import baseline_name, config_line, duration, number, short
 
@@ -24,6 +25,8 @@ MOST_BESIDE = 400  # ... in one of the others
 MOST_SMALL = 200  # ... and in each of the many small ones
 MOST_CURVES = 120
 MOST_POINTS = 60  # points in one curve
+MOST_SHARES = 16  # rows
+LEAST_SHARE = 0.01  # a parameter with a smaller share of importance has no row
 FEW_EPOCHS = 16  # with more epochs, their axis is logarithmic
 
 
@@ -343,12 +346,45 @@ def leak_chart(rows: Sequence[Mapping[str, Any]], metric: str) -> Markup | None:
     return plot.markup()
 
 
+def by_value_chart(
+    trials: Sequence[TrialRecord],
+    name: str,
+    rows: Mapping[Value, ByValue],
+    metric: str,
+    winner: str | None,
+) -> Markup | None:
+    """Every trial's value by its value of the parameter `name`, in the order of `rows`, with a bar
+    at the median. None where fewer than two of these have trials with a value.
+    """
+    shown = [t for t in drawn(trials, winner, MOST_BESIDE) if t.params.get(name) in rows]
+    if len({t.params[name] for t in shown}) < 2:
+        return None
+    area = padded(t.value or 0.0 for t in shown)
+    plot = Plot.area(f"Trials by {name}", area, (len(rows) - 0.5, -0.5),
+                     height=66 + 34 * len(rows), left=160)  # fmt: skip
+    plot.axes(f"{metric} on validation", "")
+    for row, (value, known) in enumerate(rows.items()):
+        plot.text(plot.x.start - 10, plot.y(row) + 5, str(value), "tick end")
+        for trial in sorted(shown, key=lambda t: t.id == winner):
+            if trial.params[name] == value:
+                kind = kind_of(trial, winner)
+                plot.dot(trial.value or 0.0, row, kind, brief_hint(trial), trial.id)
+        if known.median is not None:
+            ends = (known.median, row - 0.3), (known.median, row + 0.3)
+            plot.segment(*ends, "mean complete", f"median {number(known.median)}")
+    return plot.markup()
+
+
 def importance_chart(
     shares: Mapping[str, float], intervals: Mapping[str, tuple[float | None, float | None]] = {}
 ) -> Markup | None:
-    """The importance of parameters as horizontal bars with intervals, the largest on top."""
-    known = sorted(shares.items(), key=lambda pair: -pair[1])[:16]
-    if not known or known[0][1] <= 0:
+    """The importance of parameters as horizontal bars with intervals, the largest on top, without
+    those of `unimportant`.
+    """
+    none = unimportant(shares, intervals)
+    ranked = sorted(shares.items(), key=lambda pair: -pair[1])
+    known = [pair for pair in ranked if pair[0] not in none][:MOST_SHARES]
+    if not known:
         return None
     rows = len(known)
     ends = {
@@ -369,6 +405,17 @@ def importance_chart(
         if between:
             plot.segment((between[0], row), (between[1], row), "whisker")
     return plot.markup()
+
+
+def unimportant(
+    shares: Mapping[str, float], intervals: Mapping[str, tuple[float | None, float | None]] = {}
+) -> list[str]:
+    """The parameters whose share is next to 0, and cannot be proven to be above it."""
+    return [
+        name
+        for name, share in shares.items()
+        if share < LEAST_SHARE and (intervals.get(name, (0.0, 0.0))[0] or 0.0) < LEAST_SHARE
+    ]
 
 
 def histogram_chart(bins: Sequence[Bin], title: str, who: str) -> Markup | None:

@@ -87,7 +87,7 @@ class RunFiles:
         """The result as the page shows it: for an unfinished run, what is known so far."""
         split = self.provenance.split
         told = self.winner is not None and self.winner == self.result.best_trial
-        so_far = next((t.value for t in self.trials if t.id == self.winner), None)
+        so_far = next((t for t in self.trials if t.id == self.winner), None)
         known: dict[str, Any] = {
             "metric": self.metric,
             "purpose": Purpose.TABLE if self.is_table else Purpose.SEARCH,
@@ -95,7 +95,8 @@ class RunFiles:
             "split_digest": self.result.split_digest or split.digest,
             "seed": self.provenance.seed if self.result.seed is None else self.result.seed,
             "best_trial": self.winner,
-            "valid": self.result.valid if told else so_far,
+            "valid": self.result.valid if told else so_far and so_far.value,
+            "best_config": self.result.best_config if told else so_far and so_far.config,
         }
         test = tested(self.state)
         if self.result.test is None and test is not None and test.values and not self.is_table:

@@ -5,7 +5,7 @@ Charts are drawn as inline SVG (`charts.py`); `render.py` makes the page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from search.paste import command
 from search.record.events import Status
 from search.record.handed import SUBMISSION
 from search.record.result import BlendMember
+from search.record.standing import ByValue, by_value, leader
 from search.report import charts, maps, tables
 from search.report.bounds import Pressed, pressed
 from search.report.files import RunFiles, baselines, read_run
 from search.report.render import rendered
 from search.report.timeline import ends, timeline_chart, timeline_words
+from search.space.domains import Value
 from search.stats import explained_share
 
+IMPORTANCE_OF_SPACE = 2  # the version of result.json since which importance is of the whole space
 TO_EXPLAIN = 12  # the most charts of single parameters
 KEYS = (
     ("winner", "the winner"),
@@ -55,7 +58,7 @@ def render_report(run_dir: Path | str) -> str:
 def _context(run: RunFiles) -> dict[str, Any]:
     result = run.result
     leak_table = tables.leak_table(run)
-    pressing = _pressing(run)
+    pressing, winner = _pressing(run), _winner(run)
     kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
     return {
         "run": run,
@@ -75,13 +78,15 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "leaky": result.leaky or run.state.leaky,
         "leak_words": words.LEAK,
         "title": run.state.run.space or run.name,
+        "label": "" if run.is_table or winner is None else summary.winner_label(run.shown),
         "test_interval": words.interval(result.test_ci),
         "counts_words": _counts_words(run),
         "thinned": _thinned(run),
-        "winner": _winner(run),
+        "winner": winner,
         "commands": _commands(run, pressing),
         "pressing": [one.words for one in pressing],
         "charts": _charts(run),
+        "by_value": _by_value(run),
         "parallel": _parallel(run),
         "scatters": _scatters(run),
         "race_rows": tables.race_rows(run),
@@ -205,10 +210,12 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
     """The charts that show how a search went."""
     winner, metric = run.winner, run.metric
     lines = {name: valid for name, valid, _, _ in baselines(run.result) if valid is not None}
-    shares, source = _importance(run)
+    mattered = _mattered(run)
     return [
         ("Validation and test", "Blue: honest. Red: leaky. The dot is validation, the bar test; a "
          "search sees the dots.", charts.leak_chart(tables.leak_table(run), metric)),
+        (f"What mattered for {mattered.within}" if mattered.within else "What mattered",
+         mattered.words, charts.importance_chart(mattered.shares, mattered.intervals)),
         ("Best value so far", "Every trial by number; the line is the best honest value so far, "
          "dashed lines are baselines on the same validation items.",
          None if run.is_table else charts.progress_chart(run.trials, metric, winner, lines)),
@@ -221,7 +228,6 @@ def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
          "mean, which decides.", charts.race_chart(tables.race_values(run), metric, winner)),
         ("The winner's lead", "Over each rival, paired over users. An interval that includes "
          "zero proves nothing.", charts.gains_chart(run.result.race.comparisons, metric)),
-        ("What mattered", source, charts.importance_chart(shares, run.result.importance_ci)),
         ("Hard negatives", "M of N candidates are kept: the better a trial, the darker its dot.",
          None if run.is_table else maps.negatives_map(run.trials, winner)),
         ("Quality by seconds", "The line is the best value for at most so many seconds of a trial.",
@@ -263,30 +269,84 @@ def _group_charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
     return [(title, text, svg) for title, text, svg in found if svg is not None]
 
 
-def _importance(run: RunFiles) -> tuple[dict[str, float], str]:
-    known = run.result.importance
-    if known:
-        said = "Share of each parameter in what separates good trials from bad ones"
-        if run.result.importance_ci:
-            said += "; the line covers nine in ten resamples of the trials"
-        return known, f"{said}."
+@dataclass(frozen=True)
+class Mattered:
+    """How much parameters matter, in the words below the title. within: the value of the parameter
+    that decides which others exist, where they were compared; empty where there is none.
+    """
+
+    shares: Mapping[str, float]
+    intervals: Mapping[str, tuple[float | None, float | None]]
+    within: str
+    words: str
+
+
+def _mattered(run: RunFiles) -> Mattered:
+    result, decided = run.result, _deciding(run)
+    if result.importance and result.version >= IMPORTANCE_OF_SPACE:
+        said = (
+            "How much configs differ where only this parameter does, as a share of how much they "
+            "differ at all"
+        )
+        if result.importance_ci:
+            said += "; the line is the 90% interval"
+        within = result.deciding.winner if result.deciding is not None else ""
+        none = charts.unimportant(result.importance, result.importance_ci)
+        said += f". No effect seen: {', '.join(none)}." if none else "."
+        return Mattered(result.importance, result.importance_ci, within, said)
     trials = [t for t in run.trials if t.value is not None and not t.leaky]
+    within = ""
+    if decided is not None and (best := leader(trials)) is not None:
+        within = str(best.params.get(decided, ""))
+        trials = [t for t in trials if str(t.params.get(decided, "")) == within]
     shares = {}
     for name in tables.param_names(run):
         having = [t for t in trials if name in t.params]
         share = explained_share([t.params[name] for t in having], [t.value or 0.0 for t in having])
         if share is not None:
             shares[name] = share
-    return shares, (
+    return Mattered(shares, {}, within, (
         "How much of the ranking of the trials each parameter explains on its own, 0 to 1. Trials "
         "were chosen to be good, not to be compared: a hint, not a measurement."
-    )
+    ))  # fmt: skip
+
+
+def _deciding(run: RunFiles) -> str | None:
+    """The parameter that decides which others exist; None where none does, or none is known to."""
+    param = run.spec.deciding() if run.spec is not None else None
+    return None if param is None else param.name
 
 
 def _by_importance(run: RunFiles) -> list[str]:
-    """The parameters, the most important first."""
-    shares, _ = _importance(run)
-    return sorted(tables.param_names(run), key=lambda name: -shares.get(name, 0.0))
+    """The parameters: that which decides which others exist, then the most important first."""
+    shares, first = _mattered(run).shares, _deciding(run)
+    names = tables.param_names(run)
+    return sorted(names, key=lambda name: (name != first, -shares.get(name, 0.0)))
+
+
+@dataclass(frozen=True)
+class Values:
+    """The honest trials by the parameter that decides which others exist. winner: its value in the
+    winner. rows: of a table, best first.
+    """
+
+    name: str
+    winner: str
+    rows: Mapping[Value, ByValue]
+    chart: Markup
+
+
+def _by_value(run: RunFiles) -> Values | None:
+    name = _deciding(run)
+    if run.is_table or run.result.refit_of is not None or name is None:
+        return None
+    honest = [t for t in run.trials if name in t.params and not t.leaky]
+    rows = by_value(name, honest)
+    chart = charts.by_value_chart(honest, name, rows, run.metric, run.winner)
+    if chart is None:
+        return None
+    won = next((str(t.params[name]) for t in honest if t.id == run.winner), "")
+    return Values(name, won, rows, chart)
 
 
 def _parallel(run: RunFiles) -> Markup | None:

@@ -52,7 +52,7 @@ from search.stages.blend import assembled, blend_config
 from search.stages.context import shown_metrics
 from search.stages.rivals import Chosen, RivalOnTest, kept_rivals, remarks, rival_on_test
 from search.stages.winner import FinalTraining
-from search.words import baseline_name, counted, span
+from search.words import baseline_name, counted, number, span
 
 Progress = Callable[[int, int], None]  # (epochs done, epochs in all)
 
@@ -358,7 +358,6 @@ class Again:
         beside = {}
         kept = kept_rivals(self.origin.state.rivals, split.train.n_items)
         for rival, config in kept.items():
-            began = time.monotonic()
             rng = np.random.default_rng([self.settings.seed, 11])
             model = fit_model(config, split.train, rng=rng, threads=threads)
             valid = self._measure(model, split.train, split.valid, metrics).values
@@ -370,8 +369,9 @@ class Again:
                 told = on_test.told
             beside[rival.name] = RivalAgain(config, told, on_test)
             self.display.progress(len(beside), len(kept))
-            seconds = span(time.monotonic() - began)
-            self.display.note(f"for comparison {baseline_name(rival.name)}: {seconds}")
+            where, reached = ("validation", valid) if told.test is None else ("test", told.test)
+            name, value = baseline_name(rival.name), number(reached[metrics[0]])
+            self.display.note(f"{name}, for comparison: {metrics[0]} {value} on the {where} items")
         return beside
 
     def _earlier(self, held: CSR) -> Earlier:

@@ -1,7 +1,8 @@
-"""What a search with a space takes here, for the command `data`: minutes, trials and memory.
+"""What a search with a space takes here, for `data` and `--dry-run`: minutes, trials and memory.
 
-The numbers are those of `--dry-run`, but the epochs are measured in this process, without Ray: as
-many at a time as a search trains, on threads, since the compiled code holds no lock of Python.
+For `data` epochs are measured in this process, without Ray: as many at a time as a search trains,
+on threads, since the compiled code holds no lock of Python. `--dry-run` has them from the workers
+of a search.
 """
 
 from __future__ import annotations
@@ -9,26 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 from threadpoolctl import threadpool_limits
 
 from recsys.data import Dataset
 from recsys.errors import UserError
+from recsys.models import model_of
 from recsys.models.base import Size
 from recsys.split import HoldOut, Split, SplitPlan, make_split
 from search.machine.cluster import Failure, fit_at_once
 from search.machine.cores import usable_cores
 from search.machine.memory import usable_memory
+from search.record.settings import DEFAULT_SEED
 from search.run.need import fit_memory
 from search.space.spec import SearchSpec
 from search.tune.need import trial_bytes
-from search.tune.pace import Probed, full_length, planned_seconds, to_probe
+from search.tune.pace import NOMINAL, Probed, full_length, planned_seconds, to_probe
 from search.tune.probe import Measured, data_of, first_share, run_probe
 from search.tune.sampling import watched_users
+from search.tune.work import whole_work
 from search.tune.worker import TrialData
 from search.words import counted, duration, span
 
-SEED = 42  # of the split that is measured on
 BUDGET = 600.0  # seconds of the example search
 LONGEST = 1.0  # seconds: an epoch that takes less is measured whole
 MOST_THREADS = 4
@@ -68,9 +72,9 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
 def _split(dataset: Dataset, spec: SearchSpec) -> Split:
     """The split of the space; where that would hold nothing out, one item of every user."""
     try:
-        return make_split(dataset, spec.split, SEED)
+        return make_split(dataset, spec.split, DEFAULT_SEED)
     except UserError:
-        return make_split(dataset, SplitPlan("random", ONE, ONE), SEED)
+        return make_split(dataset, SplitPlan("random", ONE, ONE), DEFAULT_SEED)
 
 
 def _measured(
@@ -100,6 +104,20 @@ def later_trainings(spec: SearchSpec) -> int:
     return racers * spec.race.replicates + (spec.blend or 0) + 2
 
 
+def counted_words(spec: SearchSpec, size: Size) -> str:
+    """What a trial costs where nothing could be measured, in one line: by a count of operations, on
+    a core that nobody else uses. size: of the training data.
+    """
+    configs = list(spec.examples())
+    seconds = sorted(whole_work(config, size) / NOMINAL for config in configs)
+    memory = max(model_of(config).cost(config, size).memory for config in configs)
+    return (
+        f"a trial takes about {span(seconds[len(seconds) // 2])} ({span(seconds[0])} to "
+        f"{span(seconds[-1])}, by its config; not measured, but from a count of operations) and up "
+        f"to {memory / 1e6:,.0f} MB beside the data"
+    )
+
+
 @dataclass(frozen=True)
 class Told:
     """What was measured. users: how many can be evaluated. concurrent: trials at a time."""
@@ -112,29 +130,38 @@ class Told:
 
     def lines(self) -> Iterator[str]:
         """What a trial and a search take, and how much memory."""
-        spec, full = self.spec, self._within(None)
-        mean = planned_seconds(spec, full.with_epochs(), full.full.epoch_seconds) / spec.trials
-        trainings = spec.trials + later_trainings(spec)
-        whole = BESIDE_S + trainings * (mean + BESIDE_TRIAL_S) / self.concurrent
-        yield f"{full.words()}; the mean, with trials that are stopped early, is {span(mean)}"
-        at = f"{self.concurrent} at a time"
-        limit = spec.time_budget
-        if limit is not None and whole > limit:
-            yield (
-                f"a whole search (--space {spec.name}) takes the {duration(limit)} that the space "
-                f"has, with {self._begun(limit)}, {at}; all {spec.trials} in full length would "
-                f"take about {duration(whole)}"
-            )
-        else:
-            yield (
-                f"a whole search (--space {spec.name}) takes about {duration(whole)}: "
-                f"{counted(spec.trials, 'trial')}, {at}, and race, blend, test and refit"
-            )
+        full = self._within(None)
+        yield f"{full.words()}; the mean, with trials that are stopped early, is {span(self._mean)}"
+        yield self.whole(self.spec.time_budget)
         yield f"in ten minutes (--time-budget 10m) it begins {self._begun(BUDGET)}"
-        each = max(trial_bytes(c, self.size, 1) for c in spec.examples())
+        each = max(trial_bytes(c, self.size, 1) for c in self.spec.examples())
         yield (
-            f"memory: trials take up to {self.concurrent * each / 1e9:.1f} GB ({at}), of the "
-            f"{usable_memory() / 1e9:.1f} GB here"
+            f"memory: trials take up to {self.concurrent * each / 1e9:.1f} GB "
+            f"({self.concurrent} at a time), of the {usable_memory() / 1e9:.1f} GB here"
+        )
+
+    @cached_property
+    def _mean(self) -> float:
+        """The seconds of a trial on average, with those that are stopped early."""
+        full = self._within(None)
+        total = planned_seconds(self.spec, full.with_epochs(), full.full.epoch_seconds)
+        return total / self.spec.trials
+
+    def whole(self, limit: float | None) -> str:
+        """How long a search takes with a time budget of `limit` seconds, in one line."""
+        spec, at = self.spec, f"{self.concurrent} at a time"
+        trainings = spec.trials + later_trainings(spec)
+        whole = BESIDE_S + trainings * (self._mean + BESIDE_TRIAL_S) / self.concurrent
+        if limit is not None and whole > limit:
+            return (
+                f"a whole search (--space {spec.name}) takes its time budget of "
+                f"{duration(limit)}, with {self._begun(limit)}, {at}; all {spec.trials} in full "
+                f"length would take about {duration(whole)}"
+            )
+        stages = [*(["race"] if spec.race.finalists else []), *(["blend"] if spec.blend else [])]
+        return (
+            f"a whole search (--space {spec.name}) takes about {duration(whole)}: "
+            f"{counted(spec.trials, 'trial')}, {at}, and {', '.join([*stages, 'test'])} and refit"
         )
 
     def _begun(self, budget: float) -> str:

@@ -34,7 +34,7 @@ from search.record.folder import REPORT, RunFolder, check_runs_dir, default_name
 from search.record.handed import disagreement
 from search.record.planned import configs_left, distinct, every, plan_more, plan_new, with_trials
 from search.record.result import RESULT, refit_of, result_of, write_result
-from search.record.settings import Settings, settings_of
+from search.record.settings import DEFAULT_SEED, Settings, settings_of
 from search.record.state import RunState
 from search.run.evidence import check_evidence
 from search.run.need import fit_memory, fit_nodes
@@ -54,8 +54,9 @@ from search.words import counted, duration
 
 if TYPE_CHECKING:
     from search.run.session import Session
+    from search.tune.probe import Measured
 
-DEFAULT_DATA, DEFAULT_SEED, DEFAULT_RUNS = "ml-100k", 42, "runs"
+DEFAULT_DATA, DEFAULT_RUNS = "ml-100k", "runs"
 STARTS_S = 60.0  # a smaller time budget goes mostly into other things than trials
 
 
@@ -503,6 +504,7 @@ def _dry_run(
     place: Place,
 ) -> int:
     """Tell the user what would run, now that all was read and checked, and what a trial costs."""
+    from search.run.estimate import counted_words
     from search.tune.probe import data_of, measure
 
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
@@ -515,16 +517,14 @@ def _dry_run(
             )
             cluster.check_workers()
             data = data_of(split, spec.metric, resources.cpus_per_trial, settings.device)
-            cost = measure(cluster, resources, spec, data, settings.time_budget)
+            cost = measure(cluster, resources, spec, data, settings.time_budget, asked=True)
     except NoWorkersError as error:
         raise ConfigError(str(error)) from None
-    if cost is None and settings.time_budget is not None and not done:
-        display.note(_little(settings.time_budget))
-    elif cost is not None:
-        display.note(cost.words())
-        pace = None if spec.is_table else cost.pace()
-        for line in [] if pace is None or done else cost.pace_words(pace):
-            display.note(line)
+    lines = [counted_words(spec, Size.of(split.train))] if cost is None else [cost.words()]
+    if not done:
+        lines += _how_long(spec, settings, cost)
+    for line in lines:
+        display.note(line)
     display.note(
         f"{trials} of at most {counted(spec.max_epochs, 'epoch')}, {resources.concurrent} at a "
         f"time on {counted(resources.cores, 'core')} ({settings.device}); nothing was started"
@@ -532,14 +532,22 @@ def _dry_run(
     return 0
 
 
-def _little(budget: float) -> str:
-    """What the user is told where training the trials takes only a small part of the time budget,
-    by a count of operations. Most of a short budget goes into starting workers and into the stages
-    after the trials.
+def _how_long(spec: SearchSpec, settings: Settings, cost: Measured | None) -> list[str]:
+    """How long a new search will take, as lines. cost: what its epochs cost; None where that was
+    not measured.
     """
-    if budget >= STARTS_S:
-        return "training the trials takes only a small part of the time budget"
-    return (
-        f"the time budget of {duration(budget)} may end before all trials do: it takes seconds "
-        "until workers have started, and the stages after the trials need some as well"
-    )
+    from search.run.estimate import Told
+
+    budget = settings.time_budget
+    pace = None if cost is None or spec.is_table else cost.pace()
+    lines = [] if pace is None or cost is None else cost.pace_words(pace)
+    if cost is not None and not spec.is_table:
+        told = Told(spec, cost.probed, cost.full.size, cost.users, cost.concurrent)
+        lines.append(told.whole(budget))
+    if pace is None and budget is not None and budget < STARTS_S:
+        # most of a short budget goes into starting workers and into the stages after the trials
+        lines.append(
+            f"the time budget of {duration(budget)} may end before all trials do: it takes seconds "
+            "until workers have started, and the stages after the trials need some as well"
+        )
+    return lines

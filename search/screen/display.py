@@ -124,11 +124,20 @@ class Display(Progress):
         if not self.interactive:
             self._line(f"stage: {name}")
 
-    def progress(self, done: int, total: int) -> None:
-        """How far the current stage is, for stages that do not consist of trials."""
+    def parts(self, done: int, total: int) -> None:
+        """The current stage has `total` pieces, of which earlier sessions did `done`."""
         with self._lock:
-            first = self.part is None
-            self.take(done, total)
+            self.plan_parts(done, total)
+
+    def progress(self, done: int, total: int, what: str = "") -> None:
+        """How far the current stage is, for stages that do not consist of trials. what: of what,
+        where a stage has pieces of several kinds. A stage of a single piece has no such line.
+        """
+        if total == 1:
+            return
+        with self._lock:
+            first = self.part is None or self.part[0] == 0
+            self.take(done, total, what)
             if not self.interactive and (
                 done == total or self._due(EVERY_S if first else STAGE_EVERY_S)
             ):
@@ -173,8 +182,8 @@ class Display(Progress):
             words += " (leaky)" if trial.leaky else ""
             words += " the best so far" if is_best else ""
             words += f": {config_line(trial.params)}" if is_best and trial.params else ""
-        if (left := self.left()) is not None and self.done < self.total:
-            words += f", about {duration(left)} left"
+        if self.done < self.total and (left := self.left()):
+            words += f", {left}"
         self._line(words)
 
     def _how_far(self) -> str:
@@ -183,16 +192,14 @@ class Display(Progress):
         if found is None:
             words = f"{self.now}: {duration(self.clock() - self.stage_started)} so far"
         else:
-            words = f"{self.now}: {found[0]} of {found[1]}"
+            what = f", {self.part_of}" if self.part_of else ""
+            words = f"{self.now}{what}: {found[0]} of {found[1]}"
         if self.part is None and self.now == "search":
             words += f" trials, {len(self.running)} running"
         if found is not None and found[0] >= found[1]:
             return words
-        by_work, by_time = self.left_by_work(), self.left_by_time()
-        if by_work is not None:
-            least = by_work if by_time is None else min(by_work, by_time)
-            return f"{words}, about {duration(least)} left"
-        return words if by_time is None else f"{words}, at most {duration(by_time)} left"
+        left = self.left()
+        return f"{words}, {left}" if left else words
 
     def _beat(self, stopped: threading.Event) -> None:
         while not stopped.wait(BEAT_S):

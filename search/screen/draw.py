@@ -79,14 +79,13 @@ class Screen:
         return self._one_line(head)
 
     def _bar(self, run: Progress) -> RenderableType:
-        found = run.work()
-        left = run.left()
+        found, left = run.work(), run.left()
         if found is None:
             what = duration(run.clock() - run.stage_started)
             bar = ProgressBar(pulse=True, animation_time=run.clock())
         else:
             done, total = found
-            what = f"{done}/{total}" + (f"  {duration(left)} left" if left is not None else "")
+            what = f"{done}/{total}" + (f"  {left}" if left else "")
             bar = ProgressBar(total=max(total, 1), completed=done)
         if self.console.width < 60:
             return self._text((f"{run.now or 'start'} {what}", "bold"))

@@ -10,6 +10,7 @@ from typing import Any
 
 from search.record.events import Reason, State, TrialEnded, stages_of
 from search.record.state import TrialRecord, may_win
+from search.words import duration
 
 PIECES = 2  # needed to estimate how long one takes: in the first, workers start; it may be a rival
 ENDS = (State.COMPLETE, State.PRUNED, State.FAILED)
@@ -60,6 +61,7 @@ class Progress:
     best_may_win: bool = False  # whether `best_ended` may; a pruned one is shown until one does
     now: str = ""  # the current stage
     part: tuple[int, int] | None = None  # done and planned pieces of a stage without trials
+    part_of: str = ""  # what these are of, where a stage has pieces of several kinds
     part_began: tuple[int, float] = (0, 0.0)  # pieces done when the stage began, and when that was
     part_at: float = 0.0  # when the last piece ended
     started: float = 0.0
@@ -112,17 +114,21 @@ class Progress:
 
     def enter(self, stage: str) -> None:
         """A stage begins; start its clock."""
-        self.now, self.part = stage, None
+        self.now, self.part, self.part_of = stage, None, ""
         self.stage_started = self.part_at = self.clock()
 
-    def take(self, done: int, total: int) -> None:
-        """A piece of the current stage has ended, the `done`th of `total`. Pieces that were done
-        before this session, or in another part of the stage, do not count for the time that one
-        takes.
+    def take(self, done: int, total: int, what: str = "") -> None:
+        """A piece of the current stage has ended, the `done`th of `total`, or `total` pieces are to
+        come. Pieces that were done before this session, or in another part of the stage, do not
+        count for the time that one takes. what: names the pieces, in a stage with several kinds.
         """
         if self.part is None or total != self.part[1] or done <= self.part[0]:
-            self.part_began = done - 1, self.part_at
-        self.part, self.part_at = (done, total), self.clock()
+            self.part_began = max(done - 1, 0), self.part_at
+        self.part, self.part_of, self.part_at = (done, total), what, self.clock()
+
+    def plan_parts(self, done: int, total: int) -> None:
+        """The current stage has `total` pieces, of which earlier sessions did `done`."""
+        self.part, self.part_began = (done, total), (done, self.part_at)
 
     @property
     def best(self) -> Shown | None:
@@ -147,12 +153,14 @@ class Progress:
             return self.done, max(self.total, self.done)
         return self.part
 
-    def left(self) -> float | None:
-        """Seconds until the end of the current stage, or of the time budget if that is sooner."""
-        if self.work() is None:
-            return None
-        known = [one for one in (self.left_by_work(), self.left_by_time()) if one is not None]
-        return min(known, default=None)
+    def left(self) -> str:
+        """How long the current stage takes yet: `about 2m 10s left` at the pace so far, `at most
+        9m 20s left` where only the end of the time budget is known, or comes sooner; else empty.
+        """
+        by_work, by_time = self.left_by_work(), self.left_by_time()
+        if by_work is not None and (by_time is None or by_work <= by_time):
+            return f"about {duration(by_work)} left"
+        return "" if by_time is None else f"at most {duration(by_time)} left"
 
     def left_by_time(self) -> float | None:
         """Seconds until the end of the time budget; None without one."""
@@ -177,7 +185,7 @@ class Progress:
         before, began = self.part_began
         if done == total:
             return 0.0
-        if done - before < min(PIECES, total - before - 1):
+        if done == before or done - before < min(PIECES, total - before - 1):
             return None
         each = (self.part_at - began) / (done - before)
         since = self.clock() - self.part_at

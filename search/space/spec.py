@@ -106,10 +106,32 @@ class SearchSpec:
         options = tuple(param.domain.values() or ()) if param is not None else ()
         return options if len(options) > 1 else ()
 
+    def deciding(self) -> Param | None:
+        """The parameter whose values are told apart before others are looked at: the method, else
+        the first that all configs have and that decides which other parameters exist. None where
+        there is none.
+        """
+        if self.methods():
+            return self.method()
+        for param in self.searched():
+            several = isinstance(param.domain, Choice | Bundle) and len(param.domain.options) > 1
+            if several and not param.when and self._decides(param):
+                return param
+        return None
+
+    def _decides(self, param: Param) -> bool:
+        """Whether other searched parameters exist only where `param` has some of its values."""
+        named = {name for other in self.searched() for name, _ in other.when}
+        return bool(param.sets() & named)
+
     def of_method(self, value: Value) -> SearchSpec:
         """The part of this space that belongs to one method, a value of `method`."""
         param = self.method()
         assert param is not None
+        return self.of_value(param, value)
+
+    def of_value(self, param: Param, value: Value) -> SearchSpec:
+        """The part of this space in which a parameter with options has this one of them."""
         domain = param.domain
         only: Bundle | Choice = (
             Bundle(tuple(one for one in domain.sets if one[0] == value))

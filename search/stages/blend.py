@@ -185,7 +185,7 @@ def train_blend(
         if isinstance(answer, Failure):
             raise failed(f"{what}: member {blend.members[missing[index]].id} of the blend", answer)
         found[missing[index]] = answer.weights
-        run.display.progress(len(found), len(trainings))
+        run.display.progress(len(found), len(trainings), "members of the blend")
     config = blend_config(blend, [training.config for training in trainings], run.spec.metric)
     return config, [found[index] for index in range(len(trainings))]
 

@@ -16,7 +16,7 @@ from recsys.models.base import Size
 from recsys.rivals import Needed, seconds_for
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
-from search.propose.study import Study, frozen, remake
+from search.propose.study import frozen
 from search.propose.study_journal import as_journal
 from search.propose.trials import StudyTrial, from_journal
 from search.record.events import StageMarked, StageState
@@ -129,10 +129,6 @@ class Stages:
     def known(self) -> list[StudyTrial]:
         """The trials so far, as the study knows them."""
         return [from_journal(t, self.spec.metric) for t in self.state.in_order()]
-
-    def study(self) -> Study:
-        """The Optuna study of all trials so far."""
-        return remake(self.spec, self.known(), str(self.folder.path))
 
     def write_study(self) -> None:
         """Bring the study's file in the run folder up to date."""

@@ -70,6 +70,7 @@ def race(run: Stages) -> Decided:
         f"of train + valid{also}"
     )
     done = len(already)
+    run.display.parts(done, total)
     work = run_race(
         run.cluster,
         run.resources,

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from search.propose.importance import Shares, importance
-from search.propose.study import Study, remake
-from search.propose.trials import from_journal
+from search.propose.importance import importance
 from search.record.events import StageMarked, StageState, State, Status
 from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import handed_over
@@ -19,7 +17,9 @@ from search.record.result import (
     BlendResult,
     Comparison,
     Counts,
+    Deciding,
     Newcomers,
+    OfValue,
     Race,
     RefitOf,
     RunResult,
@@ -31,8 +31,8 @@ from search.record.result import (
     tested,
 )
 from search.record.settings import Settings, settings_of
-from search.record.standing import leader
-from search.record.state import RunState
+from search.record.standing import by_value, leader
+from search.record.state import RunState, TrialRecord
 from search.space.load import load_run_spec
 from search.space.spec import SearchSpec
 from search.stages.context import Stages
@@ -41,13 +41,9 @@ from search.stages.context import Stages
 def result(run: Stages, status: Status) -> RunResult:
     """What result.json says of a run with this status, finished or not."""
     state = run.state
-    mattered = Shares({}, {})
-    if status == Status.DONE:
-        mattered = _mattered(run.study(), run.settings)
     more = {
         "status": status,
-        "importance": mattered.shares,
-        "importance_ci": dict(mattered.intervals),
+        **(mattered(state, run.spec, run.settings.seed) if status == Status.DONE else {}),
         "test_reads": test_reads(run.folder),
         "configs_left": configs_left(run.spec, state),
         "wall_s": state.wall_s(),
@@ -67,13 +63,8 @@ def remade(folder: RunFolder) -> RunResult:
     if (of := refit_of(state)) is not None:
         more |= of_refit(of, (tested(state) or Tested()).comparisons)
     else:
-        known = [from_journal(t, spec.metric) for t in state.in_order()]
-        mattered = _mattered(remake(spec, known, str(folder.path)), settings)
-        more |= {
-            "importance": mattered.shares,
-            "importance_ci": dict(mattered.intervals),
-            "configs_left": configs_left(spec, state),
-        }
+        more |= mattered(state, spec, settings.seed)
+        more["configs_left"] = configs_left(spec, state)
     return told(state, folder.name, spec, settings).model_copy(update=more)
 
 
@@ -88,8 +79,38 @@ def of_refit(of: RefitOf, rivals: tuple[Comparison, ...]) -> dict[str, Any]:
     }
 
 
-def _mattered(study: Study, settings: Settings) -> Shares:
-    return importance(study, np.random.default_rng([settings.seed, 10]))
+def mattered(state: RunState, spec: SearchSpec, seed: int) -> dict[str, Any]:
+    """The fields that say which parameters mattered: what trials reached for each value of the one
+    that decides which others exist, and how much each of the others mattered for the winner's.
+
+    seed: the run's.
+    """
+    trials = [trial for trial in state.in_order() if not trial.leaky]
+    found: dict[str, Any] = {}
+    if (param := spec.deciding()) is not None and (best := _best(state)) is not None:
+        value = best.params[param.name]
+        found["deciding"] = Deciding(
+            parameter=param.name,
+            winner=str(value),
+            values={
+                str(one): OfValue(trials=known.trials, best=known.best, median=known.median)
+                for one, known in by_value(param.name, trials).items()
+            },
+        )
+        spec = spec.of_value(param, value)
+        trials = [trial for trial in trials if trial.params[param.name] == value]
+    shares = importance(spec, trials, np.random.default_rng([seed, 10]))
+    return {
+        **found,
+        "importance": shares.shares,
+        "importance_ci": dict(shares.intervals),
+    }
+
+
+def _best(state: RunState) -> TrialRecord | None:
+    """The winner, or the best trial so far."""
+    race = decided(state)
+    return (state.trials.get(race.winner) if race else None) or leader(state.in_order())
 
 
 def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> RunResult:
@@ -99,7 +120,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
     counts = state.counts()
     race = decided(state)
     test = tested(state) or Tested()
-    best = (state.trials.get(race.winner) if race else None) or leader(state.in_order())
+    best = _best(state)
     excludes = sorted({t.config.get("negatives_exclude", "train") for t in state.trials.values()})
     return RunResult(
         version=VERSION,

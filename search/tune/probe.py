@@ -196,17 +196,19 @@ def measure(
     spec: SearchSpec,
     data: TrialData,
     budget: float | None,
+    *,
+    asked: bool = False,
 ) -> Measured | None:
     """Measure an epoch of each kind of config, on all workers at once, as the trials will run.
 
     resources: of a trial. spec: the space. data: what the trials train and are validated on.
-    budget: seconds of the whole run, None for no limit. Returns None where the trials surely take
-    only a small part of the budget (without one: of `LONG_S`), where no config has epochs, and
-    where none could be trained.
+    budget: seconds of the whole run, None for no limit. asked: whether the user asks for what a
+    trial costs. Returns None where the trials surely take only a small part of the budget (without
+    one: of `LONG_S`) and nobody asked, where no config has epochs, and where none could be trained.
     """
     configs, size = list(spec.examples()), Size.of(data.train)
     seconds = search_seconds(LONG_S if budget is None else budget, resources.concurrent)
-    if not worth_asking(spec, configs, size, seconds):
+    if not asked and not worth_asking(spec, configs, size, seconds):
         return None
     kinds = list(to_probe(configs).values())
     if not kinds:

@@ -93,6 +93,17 @@ class TestHeadline:
         assert said in summary.headline(result(race=race))
         assert "0.0000" not in summary.headline(result(race=race))
 
+    def test_it_names_what_won(self):
+        config = {"model": "slim", "slim_l2": 200.0, "slim_neighbours": 200, "slim_shrink": 10.0}
+        won = result(best_trial="t0001", best_config=config)
+        assert summary.headline(won).startswith("slim k=200 l2=200 (t0001) reaches map@10 0.1702")
+        so_far = result(best_trial="t0001", best_config=config, test=None, valid=0.25)
+        assert summary.headline(so_far).startswith(
+            "The best config so far, slim k=200 l2=200 (t0001), reaches map@10 0.2500"
+        )
+        unknown = result(best_trial="t0001", best_config={"model": "of another version"})
+        assert summary.headline(unknown).startswith("t0001 reaches map@10")
+
     def test_the_winner_is_the_default(self):
         race = {"winner_is_default": True}
         assert "the search found nothing better" in summary.headline(result(race=race))

@@ -5,7 +5,7 @@ rungs and ends, `proposer` looks for the row that promises most. In: the space, 
 begin, report and end. Out: the parameters of the next trial. A cube is of one method's part of a
 space. Nothing here knows Ray or Optuna.
 
-Others import: proposer.
+Others import: cube, gaussian, proposer.
 
 May import: record, space, lengths, new_configs and trials of propose, and recsys.
 """

@@ -139,8 +139,28 @@ class Cube:
 
     def draw(self, count: int, rng: np.random.Generator) -> Rows:
         """`count` rows drawn evenly from the cube."""
+        return self._settled(self._drawn(count, rng))
+
+    def names(self) -> tuple[str, ...]:
+        """The parameters that have a place in it, in the order of the space."""
+        return tuple(axis.name for axis in self._axes)
+
+    def exchanged(self, count: int, rng: np.random.Generator) -> Rows:
+        """`count` rows drawn evenly, and for each of `names` the same rows with only that parameter
+        drawn again: (1 + names, count, width).
+        """
+        first, second = self._drawn(count, rng), self._drawn(count, rng)
+        found = [self._settled(first)]
+        for part in self._parts:
+            rows = first.copy()
+            rows[:, part] = second[:, part]
+            found.append(self._settled(rows))
+        return np.stack(found)
+
+    def _drawn(self, count: int, rng: np.random.Generator) -> Rows:
+        """Rows drawn evenly, with numbers for parameters that their configs do not have."""
         columns = [axis.draw(count, rng) for axis in self._axes]
-        return self._settled(np.hstack(columns) if columns else np.zeros((count, 0)))
+        return np.hstack(columns) if columns else np.zeros((count, 0))
 
     def near(self, rows: Rows, count: int, width: float, rng: np.random.Generator) -> Rows:
         """`count` rows, each one of `rows` with some parameters moved by about `width`."""

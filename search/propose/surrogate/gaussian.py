@@ -11,6 +11,7 @@ broad priors.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +33,8 @@ LENGTH, PART_LENGTH = (math.log(0.8), 0.8), (math.log(0.7), 0.7)
 STAYS, CHANGES, NOISE = (math.log(0.7), 1.0), (math.log(0.2), 1.0), (math.log(0.05), 1.2)
 END = np.ones(1)  # the part of a whole training
 JITTER = 1e-6  # added to the variance of a value, so that equal rows can be told apart
+ROUNDED = 1e-7  # the part of a variance that is lost in rounding where functions are drawn
+APART = 12  # steps between two of them that are drawn from all plausible ones
 STEPS = 25  # of the search for the most likely lengths and variances
 FAR = 3.0  # how far, in spreads, each of them may be from the mean of its prior
 
@@ -72,9 +75,26 @@ class GaussianProcess:
         with one_thread():
             across = _covariance(rows, END, self._seen.rows, self._seen.parts, self._logs)
             explained = solve_triangular(self._root, across.T, lower=True)
-            prior = math.exp(self._logs[-3]) + math.exp(self._logs[-2])
-            left = np.maximum(prior - np.square(explained).sum(0), 1e-9)
+            left = np.maximum(self._end_variance - np.square(explained).sum(0), 1e-9)
             return across @ self._weights, np.sqrt(left)
+
+    def drawn_at_end(self, rows: Rows, count: int, rng: np.random.Generator) -> Values:
+        """`count` functions (count, n) that agree with what was seen, drawn from the process, at
+        the configs of rows (n, width).
+        """
+        with one_thread():
+            across = _covariance(rows, END, self._seen.rows, self._seen.parts, self._logs)
+            explained = solve_triangular(self._root, across.T, lower=True)
+            left = _covariance(rows, END, rows, END, self._logs) - explained.T @ explained
+            left[np.diag_indices_from(left)] += ROUNDED * self._end_variance
+            root = np.linalg.cholesky(left)
+            drawn: Values = rng.standard_normal((count, len(rows))) @ root.T
+            return across @ self._weights + drawn
+
+    @property
+    def _end_variance(self) -> float:
+        """The variance of the value at the end of a config of which nothing is known."""
+        return math.exp(self._logs[-3]) + math.exp(self._logs[-2])
 
     def supposing(self, rows: Rows) -> GaussianProcess:
         """The process as if these configs had ended, each with the value expected of it."""
@@ -109,6 +129,42 @@ def likely(seen: Seen) -> Values:
             options={"maxiter": STEPS},
         )
     return np.asarray(found.x)
+
+
+def plausible(seen: Seen, count: int, rng: np.random.Generator) -> Values:
+    """`count` draws (count, width + 4) of the logarithms that `likely` finds the most likely of,
+    from all that `seen` leaves plausible, by elliptical slice sampling (Murray, Adams and MacKay,
+    2010).
+    """
+    means, spreads = _priors(seen.rows.shape[1])
+    squares = np.square(seen.rows[:, None, :] - seen.rows[None, :, :])
+    parts = np.square(seen.parts[:, None] - seen.parts[None, :])
+
+    def fits(away: Values) -> float:
+        """The logarithm of the likelihood, up to a constant. away: from the means, in spreads."""
+        unlikely = loss(means + spreads * away, squares, parts, seen.values)[0]
+        return -math.inf if math.isinf(unlikely) else 0.5 * float(away @ away) - unlikely
+
+    away = (likely(seen) - means) / spreads
+    found = []
+    with one_thread():
+        for step in range(1, count * APART + 1):
+            away = _sliced(away, fits, rng)
+            if step % APART == 0:
+                found.append(means + spreads * away)
+    return np.array(found)
+
+
+def _sliced(at: Values, fits: Callable[[Values], float], rng: np.random.Generator) -> Values:
+    """A step of elliptical slice sampling from `at`, under a prior of variance 1 around 0."""
+    other = rng.standard_normal(len(at))
+    level = fits(at) + math.log(1 - rng.random())
+    turn = rng.uniform(0, 2 * math.pi)
+    low, high = turn - 2 * math.pi, turn
+    while turn and fits(new := at * math.cos(turn) + other * math.sin(turn)) <= level:
+        low, high = (turn, high) if turn < 0 else (low, turn)
+        turn = rng.uniform(low, high)
+    return new if turn else at
 
 
 def loss(logs: Values, squares: Values, parts: Values, values: Values) -> tuple[float, Values]:

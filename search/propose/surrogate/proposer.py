@@ -67,18 +67,18 @@ class _Trial:
 
     def running(self) -> dict[float, float]:
         """Its best values so far where it was judged, by the part of the training done."""
-        return {_part(epoch, self.longest): value for epoch, value in self.kept.items()}
+        return {part_done(epoch, self.longest): value for epoch, value in self.kept.items()}
 
     def stopped(self) -> dict[float, float]:
         """The same, with the value it had reached when it was stopped."""
-        last = {} if self.last is None else {_part(self.last[0], self.longest): self.last[1]}
+        last = {} if self.last is None else {part_done(self.last[0], self.longest): self.last[1]}
         return self.running() | last
 
     def complete(self, value: float) -> dict[float, float]:
         """The same for a completed trial that reached `value`, however early it ended."""
         last = 0 if self.last is None else self.last[0]
         before = {e: v for e, v in self.kept.items() if e != last}
-        return {_part(epoch, self.longest): v for epoch, v in before.items()} | {1.0: value}
+        return {part_done(epoch, self.longest): v for epoch, v in before.items()} | {1.0: value}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +92,12 @@ class _View:
     tops: Rows
 
 
-def _part(epoch: int, longest: int) -> float:
+def part_done(epoch: int, longest: int) -> float:
     """How much of a training is done: 1 at its end, and less by equal steps as `epoch` halves."""
     return 1.0 + math.log(min(epoch / longest, 1.0)) / SCALE
 
 
-SCALE = math.log(80)  # so that `_part` is 0 after 1/80 of a training
+SCALE = math.log(80)  # so that `part_done` is 0 after 1/80 of a training
 
 
 class Surrogate:

@@ -16,8 +16,11 @@ from recsys.split import HoldOut, SplitPlan, make_split
 from search.cli.arguments import search_parser
 from search.cli.main import main
 from search.cli.overview import bar_of, drawn, split_lines
+from search.record.settings import DEFAULT_SEED
 from search.run import estimate as estimate_module
+from search.run.opened import read_data
 from search.tune.pace import Probed
+from tests.factories import SETTINGS
 
 
 def counts(values: list[int]) -> np.ndarray:
@@ -152,3 +155,15 @@ def test_the_command_that_is_printed_can_be_pasted(
     words = shlex.split(last[last.index("--space") :])
     options = search_parser().parse_args(words)
     assert (options.data, options.min_rating) == ("./-my data.csv", 3.1234567)
+
+
+def test_demo_is_described_as_a_search_reads_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is generated from the seed."""
+    monkeypatch.setattr("search.cli.commands._measured", lambda *_: [])
+    assert main(["data", "demo"]) == 0
+    settings = replace(SETTINGS, data="demo", seed=DEFAULT_SEED)
+    searched = read_data(settings, None, lambda _: None)
+    assert f"{searched.interactions.csr.nnz:,} positives" in capsys.readouterr().out
+    assert searched.interactions.csr.nnz != load("demo", seed=0).interactions.csr.nnz

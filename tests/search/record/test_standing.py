@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from search.record.events import Reason, State, TrialEnded
-from search.record.standing import contenders, leader, leads, standing
+from search.record.standing import ByValue, by_value, contenders, leader, leads, standing
 from search.record.state import RunState, TrialRecord
 from search.record.tables import tables
 from search.run.warm import best_trials
@@ -87,3 +87,17 @@ def test_the_screen_shows_a_pruned_trial_only_before_others_have_ended() -> None
         shown.end_trial(ended(one))
         assert shown.best is not None
         assert shown.best.id == one.id
+
+
+def test_trials_by_the_value_of_a_parameter() -> None:
+    values = [0.1, 0.4, 0.3, None, 0.2, None]
+    methods = ["ials", "slim", "ials", "bce", "slim", "slim"]
+    made = [trial(n, value) for n, value in enumerate(values)]
+    for one, method in zip(made, methods, strict=True):
+        one.params["method"] = method
+    assert by_value("method", made) == {
+        "slim": ByValue(3, 0.4, 0.30000000000000004),
+        "ials": ByValue(2, 0.3, 0.2),
+        "bce": ByValue(1, None, None),
+    }
+    assert list(by_value("method", made)) == ["slim", "ials", "bce"]

@@ -10,6 +10,7 @@ import pytest
 
 from search.record.events import State
 from search.record.result import Beside, Comparison, Group
+from search.record.standing import ByValue
 from search.record.state import TrialRecord
 from search.report import charts, svg
 
@@ -97,7 +98,31 @@ class TestCharts:
         unknown = [Comparison(), Comparison(gain=0.1, ci=(None, 1)), Comparison(gain=math.nan)]
         assert charts.gains_chart(unknown, "m") is None
         assert charts.importance_chart({"lr": 0.0}) is None
+        one = [trial(0, 0.1, params={"method": "slim"}), trial(1, None, params={"method": "bce"})]
+        rows = {"slim": ByValue(1, 0.1, 0.1), "bce": ByValue(1, None, None)}
+        assert charts.by_value_chart(one, "method", rows, "m", None) is None
         assert charts.scatter_chart([trial(0, 0.1, params={"lr": 1})], "lr", "m", None) is None
+
+    def test_trials_by_a_value(self):
+        made = [trial(n, 0.1 * n, params={"method": "ab"[n % 2]}) for n in range(6)]
+        rows = {"b": ByValue(3, 0.5, 0.3), "a": ByValue(3, 0.4, 0.2)}
+        markup = charts.by_value_chart(made, "method", rows, "m", "t5")
+        assert markup is not None
+        dots = {
+            name: float(y)
+            for name, y in re.findall(r'data-trial="(t\d)" cx="[^"]*" cy="([^"]*)"', markup)
+        }
+        assert dots["t1"] == dots["t3"] == dots["t5"] < dots["t0"] == dots["t2"]
+        assert markup.count("mean complete") == 2
+        assert "median 0.3000" in markup
+
+    def test_bars_of_importance_are_those_that_may_matter(self):
+        shares = {"lr": 0.5, "l2": 0.0, "margin": 0.008, "d": 0.005}
+        ends = {"lr": (0.3, 0.6), "l2": (0.0, 0.3), "margin": (0.0, 0.1), "d": (0.02, 0.03)}
+        markup = charts.importance_chart(shares, ends)
+        assert markup is not None
+        assert markup.count('class="bar"') == 2
+        assert charts.unimportant(shares, ends) == ["l2", "margin"]
 
     def test_scatter_of_words_and_logs(self):
         words = [trial(i, 0.1 * i, params={"loss": "ab"[i % 2]}) for i in range(6)]

@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 
 from recsys.errors import InputError
+from recsys.models import config_from_flat
 from search.record.events import ReplicateRaced
 from search.record.folder import RunFolder
+from search.record.result import RunResult, read_result, write_result
 from search.report.files import RunFiles, read_run
 from search.report.page import render_report
 from search.report.tables import MOST_ROWS, leak_table, leak_words
+from search.space.load import load_run_spec
+from search.stages.result import mattered
 from tests.factories import fake_run, fake_table
 from tests.search.report.html_page import Page
 
@@ -47,11 +51,17 @@ def page(done) -> Page:
 
 
 class TestDone:
-    def test_result_in_words(self, page):
+    def test_result_in_words(self, done, page):
+        """What won is named first: the method and the parameters that say most of it."""
+        result = read_result(done)
+        assert result is not None and result.best_config is not None
+        label = config_from_flat(dict(result.best_config)).label()
+        assert label.startswith("bpr-hard d=")
+        assert page.text.index(f"{label} on ml-100k, space bpr_hard") < page.text.index("reaches")
         assert (
-            "The winner reaches map@50 0.1702 (95% interval 0.1611 to 0.1795, 940 users) on the "
-            "test items, above popularity (0.0691) and close to EASE (0.1721)." in page.text
-        )
+            f"{label} ({result.best_trial}) reaches map@50 0.1702 (95% interval 0.1611 to 0.1795, "
+            "940 users) on the test items, above popularity (0.0691) and close to EASE (0.1721)."
+        ) in page.text
 
     def test_how_far_to_trust_it(self, page):
         for words in (
@@ -75,7 +85,8 @@ class TestDone:
         text = Page(render_report(timed)).text
         assert (
             "This split, by one date, shows 0.80 x popularity (map@50 0.1000 against 0.1250); a "
-            "split at random would have shown 4.00 x popularity (map@50 0.2000 against 0.0500)."
+            "split at random would have shown 4.00 x popularity (map@50 0.2000 against 0.0500); "
+            "the winner's map@50 is 100% higher at random than by one date: so much it flatters."
         ) in text
         assert "Compare its numbers" not in text
 
@@ -97,7 +108,8 @@ class TestDone:
             "Newcomers Test: from 1998-04-01 on, 4,000 interactions of 300 users; 120 of them are "
             "new, and all of these get the same list; 0.8% of the interactions are with 7 new "
             "items, which no model can recommend. Validation: from 1998-03-12 on, 4,000 "
-            "interactions of 300 users." in Page(render_report(timed)).text
+            "interactions of 300 users; none of these users is new; all of the items were there "
+            "before." in Page(render_report(timed)).text
         )
 
     def test_whom_it_fails(self, page):
@@ -144,14 +156,58 @@ class TestDone:
     def test_charts(self, page):
         titles = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
         assert titles[:6] == [
+            "Importance of the parameters",
             "Best value so far",
             "Best value by time",
             "Learning curves",
             "Race",
             "Gain of the winner",
-            "Importance of the parameters",
         ]
         assert {"Quality by seconds", "Quality by size", "map@50 by lr"} <= set(titles)
+
+    def test_methods_come_first_and_importance_is_within_the_winners(self, tmp_path):
+        path = fake_run(tmp_path, space="all", trials=120)
+        state, spec = RunFolder(path).state(), load_run_spec(path)
+        result = json.loads((path / "result.json").read_text())
+        winner = state.trials[result["best_trial"]].params["method"]
+        found = mattered(state, spec, 0)
+        known = RunResult.model_validate(result).model_copy(update=found)
+        write_result(RunFolder(path), known)
+        page = Page(render_report(path))
+        titles = [v for tag, name, v in page.attributes if tag == "svg" and name == "aria-label"]
+        assert titles[:2] == ["Trials by method", "Importance of the parameters"]
+        assert f"What mattered for {winner}." in page.text
+        rows = found["deciding"].values
+        assert sum(one.trials for one in rows.values()) == 120
+        for name, one in rows.items():
+            assert f" {name} {one.trials} {one.best:.4f} {one.median:.4f} " in page.text
+        assert "method" not in found["importance"]
+        own = {
+            p.name for p in spec.searched() if p.name in state.trials[result["best_trial"]].params
+        }
+        assert found["importance"].keys() == own - {"method"}
+        # the first axis of all parameters at once
+        svgs = re.findall(r'aria-label="Parallel coordinates".*?</svg>', render_report(path), re.S)
+        names = re.findall(r'<text class="name mid"[^>]*>([^<]*)<', svgs[0])
+        assert names[0] == "method"
+
+    def test_the_importance_of_an_earlier_version_is_not_shown_as_ours(self, tmp_path):
+        """It was of all trials, with a share of what was adaptively sampled."""
+        path = fake_run(tmp_path, result_changes={"version": 1, "importance": {"lr": 0.77}})
+        page = render_report(path)
+        assert "a hint, not a measurement" in page
+        assert "0.77" not in Page(page).text
+        result = json.loads((path / "result.json").read_text())
+        (path / "result.json").write_text(json.dumps(result | {"version": 2}))
+        assert "a hint, not a measurement" not in render_report(path)
+
+    def test_parameters_without_effect_are_one_line(self, tmp_path):
+        shares = {
+            "importance": {"lr": 0.7, "margin": 0.004, "l2": 0.0},
+            "importance_ci": {"lr": (0.5, 0.9), "margin": (0.0, 0.2), "l2": (0.0, 0.01)},
+        }
+        page = Page(render_report(fake_run(tmp_path, result_changes=shares)))
+        assert "No effect seen: margin, l2." in page.text
 
     def test_failures_are_grouped_by_cause(self, page):
         found = re.search(r"trials cause which (.*?) Trials ", page.text)

@@ -13,7 +13,7 @@ from recsys.interactions import CSR, Interactions
 from recsys.models.base import Size
 from search.machine.cluster import Failure
 from search.run import estimate as estimate_module
-from search.run.estimate import BESIDE_S, estimate, later_trainings
+from search.run.estimate import BESIDE_S, counted_words, estimate, later_trainings
 from search.space.load import load_spec
 from search.space.spec import RaceSpec
 from search.tune.pace import Probed, to_probe
@@ -79,7 +79,7 @@ def test_the_same_epoch_takes_the_same_search_longer(
 ) -> None:
     probing(monkeypatch, 30.0)
     lines = list(estimate(load("demo"), SPEC, lambda _: None))
-    assert "takes the 30m 00s that the space has, with about" in lines[1]
+    assert "takes its time budget of 30m 00s, with about" in lines[1]
     assert "all 150 in full length would take about" in lines[1]
     assert lines[2].endswith("trials, with fewer epochs for costly configs")
     assert "about " in lines[2]
@@ -123,6 +123,16 @@ def test_what_is_measured_is_what_is_said(cores: None) -> None:
     lines = list(estimate(load("demo"), spec, lambda _: None))
     assert lines[0].startswith(f"a trial of {spec.max_epochs} epochs takes about ")
     assert "8 trials" in lines[1]
+
+
+def test_what_could_not_be_measured_is_counted_and_says_so() -> None:
+    size = Size(1_000, 500, 20_000)
+    spec = override(SPEC, ["method=[slim]"])
+    line = counted_words(replace(spec, enqueue=()), size)
+    assert line.startswith("a trial takes about 0.")
+    assert "not measured, but from a count of operations) and up to " in line
+    larger = counted_words(replace(spec, enqueue=()), Size(100_000, 50_000, 2_000_000))
+    assert larger != line
 
 
 def test_a_space_without_epochs_has_no_estimate(cores: None) -> None:

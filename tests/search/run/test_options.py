@@ -12,8 +12,10 @@ from unittest.mock import MagicMock
 import pytest
 
 from recsys.errors import ConfigError
+from recsys.models.base import Size
 from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.cli.main import main
+from search.machine.cluster import Failure
 from search.machine.nodes import Place
 from search.record.events import (
     SessionBegan,
@@ -30,6 +32,8 @@ from search.run import start as run_module
 from search.run.opened import open_data
 from search.run.start import CHANGEABLE, KEPT, Options, machine_of, store_of
 from search.space.load import load_run_spec, load_spec
+from search.tune.pace import Probed
+from search.tune.work import epoch_work
 from tests.factories import journal_of
 
 HERE = Path(__file__).parent
@@ -156,17 +160,36 @@ def test_who_wins_the_race_is_a_setting_of_the_space(begun, monkeypatch):
     assert go(monkeypatch, *new, "--prefer", "best").spec.digest() == load_spec("smoke").digest()
 
 
-@pytest.mark.parametrize(("budget", "words"), [("5s", "may end before"), ("10m", "a small part")])
-def test_a_dry_run_promises_no_trials_to_a_short_search(begun, monkeypatch, capsys, budget, words):
-    """What costs little to compute may still not be made before workers have started."""
-    resources = SimpleNamespace(cpus_per_trial=1, concurrent=1, cores=1)
+@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize(("budget", "short"), [("5s", True), ("10m", False)])
+def test_a_dry_run_says_what_a_trial_costs_and_how_long_a_search_takes(
+    begun, monkeypatch, capsys, budget, short, measured
+):
+    """Also where the trials surely fit; and it promises none to a budget in which workers start."""
+    resources = SimpleNamespace(cpus_per_trial=1, concurrent=2, cores=2)
     cluster = MagicMock()
     cluster.return_value.__enter__.return_value.preflight.return_value = resources
     monkeypatch.setattr(run_module, "Cluster", cluster)
-    monkeypatch.setattr("search.tune.probe.measure", lambda *_: None)
+
+    def answers(function, tasks, resources):
+        """Epochs of 2 milliseconds."""
+        size = Size(300, 200, 5_000)
+        for n, (config, _, _, _) in enumerate(tasks):
+            probed = Probed(config.kind, epoch_work(config, size), 0.002, 0.001, 300)
+            yield n, probed if measured else Failure("no", "at length")
+
+    cluster.return_value.__enter__.return_value.map.side_effect = answers
     new = ("--space", "smoke", "--data", "my.csv", "--time-budget", budget)
     assert main([*new, "--dry-run"]) == 0
-    assert words in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("may end before" in said) == short
+    assert "MB beside the data" in said
+    if measured:
+        assert "a trial of 6 epochs takes about 0.0" in said
+        assert "a whole search (--space smoke) takes " in said
+        assert ("takes about 2" in said) == (not short)
+    else:
+        assert "not measured, but from a count of operations" in said
 
 
 @pytest.mark.parametrize("setting", ["race.up_to=9", "race={up_to: 9}"])

@@ -227,7 +227,7 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
         "r2": "done, a refit of r",
     }
     page = (made.path / "report.html").read_text()
-    assert "The winner of r, trained again on new.csv, reaches" in page
+    assert ", the winner of r trained again on new.csv, reaches" in page
     # nothing was searched and nobody chosen: none of a search's words are true of it
     for words in (
         "in the search",

@@ -162,7 +162,7 @@ def test_plain_output_of_thousands_of_trials_is_short_and_keeps_what_matters():
     assert 50 <= len(lines) <= 75  # 250 s, one line every 5
 
 
-def test_time_left_is_that_of_the_budget_when_it_ends_first():
+def test_time_left_is_at_most_that_of_the_budget_when_it_ends_first():
     display, out, clock = plain(total=100, time_budget=60.0)
     with display.live():
         display.stage("search")
@@ -170,9 +170,86 @@ def test_time_left_is_that_of_the_budget_when_it_ends_first():
             display.trial_started(f"t{n}", {})
             clock.now += 10
             display.trial_ended(end(f"t{n}", State.COMPLETE, 0.1))
-    assert [line.rsplit("about ")[1] for line in out.getvalue().splitlines()[2:]] == [
-        "50s left", "40s left", "30s left", "20s left",
+    assert [line.rsplit(", ")[1] for line in out.getvalue().splitlines()[2:]] == [
+        "at most 50s left", "at most 40s left", "at most 30s left", "at most 20s left",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_budget_is_no_estimate(width: int) -> None:
+    """A search of half a minute with a budget of half an hour."""
+    display, out, clock = plain(total=30, time_budget=1_800.0)
+    live, console = terminal(width, total=30, time_budget=1_800.0)
+    with display.live():
+        for one in (display, live):
+            one.stage("search")
+        assert "0/30  at most 30m 00s left" in frame(live, console)
+        for n in range(4):
+            clock.now += 1
+            live.clock.now += 1  # type: ignore[attr-defined]
+            for one in (display, live):
+                one.trial_started(f"t{n}", {})
+                one.trial_ended(end(f"t{n}", State.COMPLETE, 0.1))
+    assert [line.rsplit(", ")[1] for line in out.getvalue().splitlines()[2:]] == [
+        "at most 29m 59s left", "at most 29m 58s left", "about 27s left", "about 26s left",
+    ]  # fmt: skip
+    assert "4/30  about 26s left" in frame(live, console)
+
+
+def test_a_stage_whose_pieces_are_known_has_their_number_from_its_start() -> None:
+    live, console = terminal(total=30)
+    live.stage("race")
+    live.parts(0, 14)
+    assert "0/14" in frame(live, console)
+    display, out, clock = plain(total=30)
+    with display.live():
+        display.stage("race")
+        display.parts(3, 8)
+        clock.now += 31
+        display.tick()
+        clock.now += 9
+        display.progress(4, 8)
+        clock.now += 40
+        display.progress(5, 8)
+    assert out.getvalue().splitlines()[2:] == [
+        "race: 3 of 8",
+        "race: 5 of 8, about 2m 00s left",
+    ]
+
+
+@pytest.mark.parametrize("total", [1, 2])
+def test_the_last_piece_of_a_stage_that_earlier_sessions_did_is_not_reckoned(total: int) -> None:
+    display, _, clock = plain(total=30)
+    display.stage("race")
+    display.parts(total - 1, total)
+    clock.now += 5
+    assert display.left() == ""
+
+
+def test_a_single_piece_is_not_counted() -> None:
+    display, out, clock = plain(stages=("valid", "refit"), plan="trained again")
+    with display.live():
+        display.stage("valid")
+        clock.now += 9
+        display.progress(1, 1)
+    assert out.getvalue().splitlines()[1:] == ["stage: valid"]
+
+
+def test_pieces_of_another_kind_are_named() -> None:
+    display, out, _ = plain()
+    with display.live():
+        display.stage("test")
+        display.progress(2, 2)
+        display.progress(3, 3, "members of the blend")
+        display.stage("refit")
+        display.progress(2, 2)
+    assert out.getvalue().splitlines()[1:] == [
+        "stage: test",
+        "test: 2 of 2",
+        "test, members of the blend: 3 of 3",
+        "stage: refit",
+        "refit: 2 of 2",
+    ]
 
 
 def test_every_stage_says_how_far_it_is_and_how_long_it_still_takes():
@@ -230,7 +307,7 @@ def test_a_budget_says_how_long_a_stage_takes_at_most():
         display.progress(2, 100)
         clock.now += 60
         display.tick()
-        assert out.getvalue().splitlines()[-1] == "race: 2 of 100, about 8m 20s left"
+        assert out.getvalue().splitlines()[-1] == "race: 2 of 100, at most 8m 20s left"
 
 
 def test_pieces_of_an_earlier_session_and_other_pieces_say_nothing_of_the_pace():

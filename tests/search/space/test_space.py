@@ -15,6 +15,7 @@ from search.paths import SPACES
 from search.space.domains import FIELDS, Bundle, Constant, FloatRange, IntRange
 from search.space.load import load_spec, space_names
 from search.space.spec import SearchSpec
+from tests.search.spaces import override
 
 MINIMAL = "params: {lr: {low: 0.01, high: 0.1, log: true}}\n"
 
@@ -256,3 +257,38 @@ def test_the_documented_space_is_one(tmp_path: Path) -> None:
     assert spec.trials == 60
     for name in FIELDS:
         assert name in text
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "deciding"),
+    [
+        ("all", [], "method"),
+        ("bpr_hard", [], None),
+        ("smoke", [], "method"),
+        ("smoke", ["method=bpr_hard"], None),
+    ],
+)
+def test_the_parameter_that_decides(name: str, changes: list[str], deciding: str | None) -> None:
+    param = override(load_spec(name), changes).deciding()
+    assert (param.name if param is not None else None) == deciding
+
+
+def test_a_choice_on_which_others_depend_decides(tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "params:\n"
+        "  optimizer: {choice: [sgd, adagrad]}\n"
+        "  loss: {choice: [bpr, softmax]}\n"
+        "  neg_mode: fixed\n"
+        "  neg_sample_num: 5\n"
+        "  margin: {low: 0, high: 4, when: {loss: bpr}}\n"
+        "  lr: {low: 0.1, high: 0.2}\n"
+    )
+    spec = load_spec(str(path))
+    param = spec.deciding()
+    assert param is not None and param.name == "loss"
+    kept = spec.of_value(param, "softmax")
+    drawn = [kept.sample(np.random.default_rng(n)) for n in range(9)]
+    assert all(one.keys() == {"optimizer", "loss", "lr"} for one in drawn)
+    assert {one["loss"] for one in drawn} == {"softmax"}
+    assert kept.deciding() is None

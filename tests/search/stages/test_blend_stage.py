@@ -104,7 +104,10 @@ class Run:
         self.notes: list[str] = []
         self.workers = Workers()
         display: Any = SimpleNamespace(
-            note=self.notes.append, progress=lambda *_: None, stage=lambda _: None
+            note=self.notes.append,
+            progress=lambda *_: None,
+            parts=lambda *_: None,
+            stage=lambda _: None,
         )
         settings: Any = SimpleNamespace(
             settles=False, seed=1, time_budget=None, device="cpu", submission_sep=" ", storage=None

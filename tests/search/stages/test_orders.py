@@ -176,8 +176,17 @@ def test_the_words() -> None:
         "this split, by one date, shows 0.80 x popularity (map@10 0.1000 against 0.1250); "
         "a split at random would have shown 4.00 x popularity (map@10 0.2000 against 0.0500); "
         "a split by each user's latest items would have shown 1.20 x popularity (map@10 0.3000 "
-        "against 0.2500)"
+        "against 0.2500); the winner's map@10 is 200% higher by each user's latest items than by "
+        "one date: so much it flatters; the winner's map@10 is 100% higher at random than by one "
+        "date: so much it flatters"
     )
+    lower = told.model_copy(update={"split_orders": {"latest": (0.2, 0.1), "random": (0.19, 0.1)}})
+    assert order_words(lower).endswith(
+        "the winner's map@10 is 5% lower at random than by each user's latest items: here it does "
+        "not flatter"
+    )
+    nothing = told.model_copy(update={"split_orders": {"time": (0.0, 0.1), "random": (0.2, 0.1)}})
+    assert "flatter" not in order_words(nothing)
     new = result.Newcomers(part="test", new_users=3)
     some = told.model_copy(update={"newcomers": (new,)})
     assert "(map@10 0.1000 against 0.1250, without new users)" in order_words(some)
@@ -190,7 +199,8 @@ def test_the_words_of_an_earlier_version_and_where_popularity_finds_nothing() ->
     told = result.RunResult(metric="map@10", split_orders=found)
     assert order_words(told) == (
         "a split at random shows 4.00 x popularity (map@10 0.2000 against 0.0500); "
-        "a split by one date shows map@10 0.1000 against popularity's 0.0000"
+        "a split by one date shows map@10 0.1000 against popularity's 0.0000; the winner's map@10 "
+        "is 100% higher at random than by one date: so much it flatters"
     )
 
 

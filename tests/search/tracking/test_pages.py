@@ -27,6 +27,7 @@ from search.record.events import (
 from search.record.journal import read_state
 from search.record.state import RunState
 from search.space.load import load_spec
+from search.summary import winner_words
 from search.tracking import wanted
 from search.tracking.description import NOTE_TAG, description
 from search.tracking.memory import Delivered
@@ -206,7 +207,7 @@ def test_the_description_has_verdict_table_and_links(done: tuple[Path, RunState]
     assert result is not None
     assert result.test is not None
     text = description(state, result, Page("7", "abc"))
-    assert text.splitlines()[0].startswith("The winner reaches")
+    assert text.splitlines()[0].startswith(f"{winner_words(result)} reaches")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + len(result.baselines)
     values = [float(row.split("|")[2]) for row in rows[1:]]

@@ -11,14 +11,11 @@ from textwrap import dedent
 from typing import Any, get_args
 
 import numpy as np
-import optuna
 import pytest
-from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from recsys.models.progress import Stop
-from search.propose.importance import Shares, importance
 from search.propose.study_journal import as_journal
 from search.record.events import Reason, State
 from search.space.load import load_spec
@@ -235,60 +232,3 @@ def test_grid_is_every_config_once_in_order(tmp_path: Path) -> None:
 def test_grid_stops_at_its_budget() -> None:
     search = StudySearch(load_spec("report_table"), seed=0, budget=3)
     assert len(run(search, lambda params: 0.5)) == 3
-
-
-def test_importance_finds_the_parameter_that_matters(spec: SearchSpec) -> None:
-    chosen = override(spec, ["searcher=random", "enqueue=[]"])
-    search = StudySearch(chosen, seed=0, budget=60)
-    run(search, lambda params: -abs(math.log(params["lr"] / 0.05)), most=7)
-    rng = np.random.default_rng(0)
-    assert importance(search.study, rng) == Shares({}, {})  # too few to say anything
-    run(search, lambda params: -abs(math.log(params["lr"] / 0.05)))
-    found = importance(search.study, rng)
-    assert next(iter(found.shares)) == "lr"
-    assert found.shares["lr"] > 0.5
-    assert math.isclose(sum(found.shares.values()), 1)
-    assert {"margin", "temperature"} <= found.shares.keys()
-    assert found.intervals.keys() == found.shares.keys()
-    low, high = found.intervals["lr"]
-    assert 0.3 < low < high <= 1
-    assert all(found.intervals[name][0] < low for name in found.shares if name != "lr")
-    again = importance(search.study, np.random.default_rng(5))
-    assert again == importance(search.study, np.random.default_rng(5))
-
-
-def test_importance_counts_trials_that_were_stopped() -> None:
-    """Good and bad learning rates, of which the bad ones never came to their end."""
-    study = optuna.create_study(direction="maximize")
-    range_ = {"lr": FloatDistribution(0, 1), "l2": FloatDistribution(0, 1)}
-    rng = np.random.default_rng(1)
-    for number in range(40):
-        good = number % 2 == 0
-        lr = rng.uniform(0.4, 0.5) if good else rng.uniform(0.6, 1) - rng.choice([0, 0.6])
-        state = TrialState.COMPLETE if good else TrialState.PRUNED
-        value = 0.2 + 0.01 * rng.random() if good else 0.1
-        study.add_trial(
-            create_trial(
-                state=state,
-                params={"lr": lr, "l2": rng.random()},
-                distributions=range_,
-                value=value if good else None,
-                intermediate_values={1: 0.05, 2: value},
-            )
-        )
-    found = importance(study, rng).shares
-    assert found["lr"] > 0.7
-
-
-def test_importance_of_trials_without_a_value() -> None:
-    study = optuna.create_study(direction="maximize")
-    for _ in range(20):
-        study.add_trial(create_trial(state=TrialState.PRUNED))
-        study.add_trial(create_trial(state=TrialState.FAIL))
-    assert importance(study, np.random.default_rng(0)) == Shares({}, {})
-
-
-def test_importance_of_equal_trials_is_unknown(spec: SearchSpec) -> None:
-    search = StudySearch(spec, seed=0, budget=20)
-    run(search, lambda params: 0.5)
-    assert importance(search.study, np.random.default_rng(0)) == Shares({}, {})

@@ -141,3 +141,18 @@ def test_numbers_that_are_nearly_equal_are_options(tmp_path: Path) -> None:
     rows = cube.draw(20, np.random.default_rng(0))
     assert np.isfinite(rows).all()
     assert {cube.config(row)["lr"] for row in rows} == {0.1, 0.10000000000000002}
+
+
+def test_rows_in_which_only_one_parameter_is_drawn_again(conditional: SearchSpec) -> None:
+    cube = Cube(conditional)
+    rows = cube.exchanged(30, np.random.default_rng(3))
+    assert rows.shape == (1 + len(cube.names()), 30, cube.width)
+    for name, again in zip(cube.names(), rows[1:], strict=True):
+        pairs = [(cube.config(a), cube.config(b)) for a, b in zip(rows[0], again, strict=True)]
+        for before, after in pairs:
+            conditional.train_config(after)
+            same = before.keys() & after.keys() - {name}
+            assert all(before[one] == pytest.approx(after[one]) for one in same)
+            if name != "loss":
+                assert before.keys() == after.keys()
+        assert any(before != after for before, after in pairs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from search.propose.surrogate.gaussian import JITTER, GaussianProcess, Seen, likely, loss
+from search.propose.surrogate.gaussian import JITTER, GaussianProcess, Seen, likely, loss, plausible
 
 LOGS = np.array([-0.3, 0.2, 0.5, -0.4, -0.2, -1.0, -3.0])  # three columns
 
@@ -145,3 +145,26 @@ def test_what_is_supposed_changes_no_mean_and_narrows_what_is_near() -> None:
     # what is left of the variance there is at most the noise
     assert (narrower[:2] ** 2 < math.exp(LOGS[6])).all()
     assert (narrower[:2] < 0.9 * deviation[:2]).all()
+
+
+def test_functions_are_drawn_with_the_mean_and_the_covariance_of_the_process() -> None:
+    process = GaussianProcess(seen(), LOGS)
+    rows = np.vstack([seen(6, 1).rows, seen(6, 1).rows])  # the same ones twice
+    drawn = process.drawn_at_end(rows, 4_000, np.random.default_rng(0))
+    mean, deviation = process.at_end(rows)
+    assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.06)
+    assert drawn.std(axis=0) == pytest.approx(deviation, rel=0.05)
+    assert drawn[:, :6] == pytest.approx(drawn[:, 6:], abs=0.01)
+
+
+def test_plausible_lengths_lie_around_the_most_likely_and_those_nobody_knows_of_spread() -> None:
+    rng = np.random.default_rng(2)
+    rows = rng.random((60, 3))
+    values = np.sin(6 * rows[:, 0]) + 0.3 * rng.standard_normal(60)
+    known = Seen(rows, np.ones(60), (values - values.mean()) / values.std())
+    found = plausible(known, 30, np.random.default_rng(0))
+    assert found.shape == (30, 7)
+    assert abs(np.median(found[:, 0]) - likely(known)[0]) < 0.5
+    assert found[:, 0].std() < found[:, 1].std()  # the second column does nothing
+    assert np.median(found[:, 1]) > np.median(found[:, 0])
+    assert found[:, 3].std() > 0.3  # all are ends: nothing is known of how values change
