@@ -155,6 +155,7 @@ def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: in
         patience=lambda: patience,
         lost=lambda: None,
         slots=lambda _: None,
+        leaving=None,
         fetch=lambda _: None,
         put=lambda _: None,
     )

@@ -24,6 +24,7 @@ from search.machine.ask_nodes import answer
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
+from search.machine.leaving import Leaving
 from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
 from search.machine.shipping import script_elsewhere, shipped
@@ -128,6 +129,7 @@ class Cluster:
             self.num_cpus = usable_cores()
         self._cwd = working_directory()
         self._last_words, self._note = last_words, note
+        self.leaving = Leaving(note) if address else None  # nodes that were told to end
         self._guard: Guard | None = None
         self._session: Path | None = None
         self._titled = False
@@ -266,11 +268,12 @@ class Cluster:
         )
 
     def nodes(self) -> list[tuple[float, float]]:
-        """(cores, GPUs) of every node that is there now and may be used."""
+        """(cores, GPUs) of every node that may be used now; not of one that was told to end."""
+        leaving = self.leaving.look() if self.leaving else frozenset[str]()
         return [
             (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
             for node in self._ray.nodes()
-            if node["Alive"] and node["NodeID"] not in self.place.excluded
+            if node["Alive"] and node["NodeID"] not in leaving.union(self.place.excluded)
         ]
 
     def slots(self, resources: Resources) -> Callable[[], int] | None:
@@ -363,6 +366,8 @@ class Cluster:
         try:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
+                if self.leaving:
+                    self.leaving.look()  # Ray itself keeps tasks off; here it is said
                 if not done:
                     if (why := patience.look(self._runs(function.__name__, resources))) is not None:
                         raise NoWorkersError(why)

@@ -95,6 +95,7 @@ def search(run: Stages) -> Searched:
             run.settings.storage or run.folder.ray,
             run.folder.name,
             run.cluster.slots(run.resources),
+            run.cluster.leaving,
         )
     if run.settings.storage is None:  # with what a killed session has left there
         shutil.rmtree(run.folder.ray, ignore_errors=True)  # nothing reads Tune's records

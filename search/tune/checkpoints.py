@@ -2,12 +2,14 @@
 
 The worker makes one from time to time (`Keeper`) and puts it into the object store; its next report
 names it; the driver writes it to the run folder (`Shelf`) and hands it to whichever worker trains
-the trial again, in this session or the next. A trial of a few minutes makes none.
+the trial again, in this session or the next. A trial of a few minutes makes none, unless its node
+is told to end.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -18,10 +20,12 @@ from typing import Any
 
 import recsys
 from recsys.models.progress import Checkpoint
+from search.machine.leaving import own_node_leaves
 from search.record.folder import write_atomic
 from search.record.journal import StorageError
 
 EVERY_S = 120.0  # of a trial's time, between two of its checkpoints
+LEAVING_S = 5.0  # in place of `EVERY_S` on a node that was told to end, which is asked as often
 SHARE = 0.02  # of a trial's time, that making them may take
 LARGEST = 1 << 29  # bytes; a larger training makes none
 FROM = "from"  # its key in the config of a trial
@@ -36,23 +40,37 @@ class Keeper:
         put: Callable[[bytes], Any],
         every: float = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
+        leaves: Callable[[], bool] = own_node_leaves,
     ) -> None:
         """resume: the checkpoint that the trial continues from. put: stores one in the object
-        store. every: the least seconds between two of them.
+        store. every: the least seconds between two of them. leaves: whether the node of this
+        worker was told to end.
         """
         self.resume = resume
         self._put, self._every, self._clock = put, every, clock
         self._due = clock() + every
+        self._leaves, self._asks_at = leaves, clock() + LEAVING_S
         self._made: Any = None
 
     def offer(self, size: int, make: Callable[[], Checkpoint]) -> None:
         """Make a checkpoint if one is due and its `size`, in bytes, is not too large."""
+        self._ask()
         began = self._clock()
         if began < self._due or size > LARGEST:
             return
         self._made = self._put(signed(make()))
         ended = self._clock()
         self._due = ended + max(self._every, (ended - began) / SHARE)
+
+    def _ask(self) -> None:
+        """Where the node was told to end, one is due now, and others follow soon."""
+        now = self._clock()
+        if now < self._asks_at:
+            return
+        self._asks_at = now + LEAVING_S
+        if self._leaves():
+            self._asks_at = math.inf
+            self._due, self._every = now, min(self._every, LEAVING_S)
 
     @property
     def waiting(self) -> bool:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import ray.tune.tune
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
+from search.machine.leaving import Leaving
+from search.tune.heed import HeedingController
 from search.tune.reports import ManyAtOnce
 
 
-class SturdyController(TuneController):
+class SturdyController(HeedingController):
     """Ray's controller, but for the death of a worker and for a worker that is still starting.
 
     A trial that waits for a worker to start is given one that has become free meanwhile. Ray then
@@ -88,6 +89,11 @@ class SturdyController(TuneController):
         for actor in list(self._starting) if over else ():
             self._let_go(actor)
 
+    def _drop_idle(self) -> None:
+        for actor in list(self._idle):
+            self._unassigned_failed(actor)
+        super()._drop_idle()
+
     def _let_go(self, actor: Any) -> None:
         self._starting.pop(actor, None)
         self._idle.pop(actor, None)
@@ -132,7 +138,8 @@ class SturdyController(TuneController):
         super()._trial_task_failure(trial, exception)
 
     def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
-        self.told(trial, exception)
+        if not getattr(exception, "preempted", False):  # else the line on its node says it all
+            self.told(trial, exception)
         super()._process_trial_failure(trial, exception)
 
     def save_to_dir(self) -> None:
@@ -146,20 +153,26 @@ class SturdyController(TuneController):
 
     @staticmethod
     def told(trial: Trial, exception: Exception) -> None:
-        """Called on every death, even one that is followed by a new attempt."""
+        """Called on every death, even one that is followed by a new attempt; not on the death of a
+        worker whose node was told to end.
+        """
 
 
 @contextmanager
 def sturdy(
-    told: Callable[[Trial, Exception], None], *, keeps_starting: bool = False
+    told: Callable[[Trial, Exception], None],
+    *,
+    keeps_starting: bool = False,
+    leaving: Leaving | None = None,
 ) -> Iterator[None]:
     """Within the block Tune uses `SturdyController`, which no argument of Tune can ask for.
 
     told: called with the trial and the exception of every failed attempt; Ray keeps only some of
-    these. keeps_starting: as in `SturdyController`.
+    these. keeps_starting: as in `SturdyController`. leaving: the nodes of a cluster that were told
+    to end.
     """
     module = ray.tune.tune
-    ours = {"told": staticmethod(told), "keeps_starting": keeps_starting}
+    ours = {"told": staticmethod(told), "keeps_starting": keeps_starting, "leaving": leaving}
     controller = type("SturdyController", (SturdyController,), ours)
     original, module.TuneController = module.TuneController, controller
     try:

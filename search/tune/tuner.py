@@ -20,6 +20,7 @@ from ray.tune.search.search_generator import SearchGenerator
 from recsys.models.base import Size
 from search.machine.cluster import Resources
 from search.machine.lean import without_counting_callbacks
+from search.machine.leaving import Leaving
 from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
@@ -312,6 +313,7 @@ def run_trials(
     storage: str | Path,
     name: str,
     slots: Callable[[], int] | None = None,
+    leaving: Leaving | None = None,
 ) -> None:
     """Run trials until the searcher has no more or the watch stops them.
 
@@ -319,7 +321,8 @@ def run_trials(
     scheduler: Ray's, which ends weak ones early. budget: the most trials that this call may make.
     recorder: hears of every event; its watch stops the run. storage: where Ray keeps its own
     records, under `name`; nothing of ours is ever read from there. slots: on a cluster, how many
-    trials fit at once now; None where Ray was started for this run.
+    trials fit at once now; None where Ray was started for this run. leaving: on a cluster, the
+    nodes that were told to end.
     """
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
@@ -351,7 +354,7 @@ def run_trials(
         ),
     )
     with (
-        sturdy(recorder.died, keeps_starting=slots is not None),
+        sturdy(recorder.died, keeps_starting=slots is not None, leaving=leaving),
         without_counting_callbacks(),
     ):
         tuner.fit()
