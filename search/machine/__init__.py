@@ -6,13 +6,14 @@ Options go in; a `Cluster` with its `Resources` comes out, or a ConfigError in o
 This machine: `cores` and `memory` count what may be used, within its `cgroups`; `environment` keeps
 out variables that were meant for others; `ray_folder` finds a place for Ray's files, `storage` one
 for Tune's. A cluster: `head` finds out whether a Ray answers at an address, `nodes` which machines
-can work (through a program of its own, `ask_nodes`); `shipping` sends them our code. `place` checks
-all of this before a run folder exists, and `limits` what Ray would otherwise fail on; `workers`
-says why workers do not start. `usage`: how busy this machine is while a search runs.
-`jobs` fetches a run that was a job on a cluster, by running `pack_run` there.
+can work (through a program of its own, `ask_nodes`), `leaving` which are told to end; `shipping`
+sends them our code. `place` checks all of this before a run folder exists, and `limits` what Ray
+would otherwise fail on; `workers` says why workers do not start. `usage`: how busy this
+machine is while a search runs. `jobs` fetches a run that was a job on a
+cluster, by running `pack_run` there.
 
-Others import: cluster, cores, environment, jobs, lean, memory, nodes, place, ray_folder, storage,
-usage, workers.
+Others import: cluster, cores, environment, jobs, lean, leaving, memory, nodes, place, ray_folder,
+storage, usage, workers.
 
 May import: record, the leaves, and recsys.
 """

@@ -89,10 +89,9 @@ class SturdyController(HeedingController):
         for actor in list(self._starting) if over else ():
             self._let_go(actor)
 
-    def _drop_idle(self) -> None:
+    def _let_idle_go(self) -> None:
         for actor in list(self._idle):
             self._unassigned_failed(actor)
-        super()._drop_idle()
 
     def _let_go(self, actor: Any) -> None:
         self._starting.pop(actor, None)

@@ -30,10 +30,11 @@ class HeedingController(TuneController):
         super().on_step_begin()
         if self.leaving is not None and (told := self.leaving.look()) != self._heeded:
             self._heeded = told
-            self._drop_idle()
+            self._let_idle_go()
+            self._cleanup_cached_actors(force_all=True)
 
-    def _drop_idle(self) -> None:
-        self._cleanup_cached_actors(force_all=True)
+    def _let_idle_go(self) -> None:
+        """End workers that have started and have had no trial yet; Ray itself has none."""
 
     def _on_leaving_node(self, trial: Trial | None) -> bool:
         """Whether the trial's worker is, or was when it died, on a node that was told to end."""

@@ -46,20 +46,6 @@ def test_nothing_is_shared_and_a_bad_node_is_left_out(machines: Machines) -> Non
     assert head.run(f"set -e; {same}").returncode == 0
 
 
-def test_where_no_node_is_good_nothing_is_begun(machines: Machines) -> None:
-    head = start_head(machines)
-    bad = machines.add("w1")
-    other = "/tmp/other/torch-1.0.dist-info"
-    bad.run(f"mkdir -p {other} && printf 'Name: torch\\nVersion: 1.0\\n' >{other}/METADATA")
-    at = f"{head.address}:{PORT}"
-    bad.ray(f"--address={at}", "--num-cpus=1", env={"PYTHONPATH": "/tmp/other"})
-    done = head.run(search("none", "--space", "smoke", "--address", at), timeout=LONG_S)
-    assert done.returncode == 2
-    assert f"--address {at}: no node can work: w1 ({bad.address}) has torch 1.0" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert head.run("ls /tmp/runs").returncode != 0
-
-
 def test_large_trials_keep_off_small_nodes(machines: Machines) -> None:
     head = start_head(machines)
     at = f"{head.address}:{PORT}"

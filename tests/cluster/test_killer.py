@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.cluster.machines import PORT, Machines
-from tests.cluster.searching import LONG_S, MARKS, end, join, search, start_head, trials_on, wait
-from tests.cluster.watching import check, journal
+from tests.cluster.searching import LONG_S, MARKS, end, join, search, start_head, trials_on
+from tests.cluster.watching import check, journal, reached
 
 pytestmark = MARKS
 TRIALS = 200
@@ -28,7 +28,7 @@ def test_nothing_is_lost_and_nothing_twice(
     options += ("--set", "scheduler=none", "--set", "max_epochs=8")
     process = head.start(search("killed", *options, "--address", f"{head.address}:{PORT}"))
     rng, killed, last = np.random.default_rng(5), 0, time.monotonic()
-    wait(lambda: trials_on(alive["w2"]) >= 2, "the second node does not work")
+    reached(process, lambda: trials_on(alive["w2"]) >= 2)
     doomed = {"w2"}
     while process.poll() is None:
         if time.monotonic() - last >= 10:

@@ -18,7 +18,7 @@ from tests.cluster.searching import (
     until,
     wait,
 )
-from tests.cluster.watching import check, count, journal
+from tests.cluster.watching import check, count, journal, reached
 
 pytestmark = MARKS
 OWN_ID = (
@@ -52,7 +52,7 @@ def test_no_new_trial_begins_there_and_it_ends_once_it_is_idle(ready_machines: M
     options = ("--space", "smoke", "--trials", "60", "--set", "searcher=random")
     options += ("--set", "scheduler=none", "--set", "race=none")
     process = head.start(search("told", *options, "--address", f"{head.address}:{PORT}"))
-    wait(lambda: trials_on(first) >= 2, "the first node does not work")
+    reached(process, lambda: trials_on(first) >= 2)
     drain(first, 3600)
     until(process, f"note: w1 ({first.address}) will end within 3")
     wait(lambda: not has_raylet(first), "its worker is kept")
@@ -79,11 +79,11 @@ def test_a_long_trial_continues_on_another_node_from_where_it_was(ready_machines
     options = ("--space", "smoke", "--trials", "1", "--set", "max_epochs=3000")
     options += ("--set", "patience=0", "--set", "race=none")
     process = head.start(search("long", *options, "--address", at))
-    wait(lambda: count(head, "long", "epochs") > 0, "the trial does not begin")
+    reached(process, lambda: count(head, "long", "epochs") > 0)
     assert first.run("pkill -TERM -f '[r]ay.scripts.scripts start'").returncode == 0
     until(process, f"note: w1 ({first.address}) will end within 3")
     kept = "ls /tmp/runs/long/checkpoints/t0000.npz"
-    wait(lambda: head.run(kept).returncode == 0, "no checkpoint is made")
+    reached(process, lambda: head.run(kept).returncode == 0)
     first.end()
     before = epochs(head, "long", 1)
     join(ready_machines, "w2")

@@ -15,9 +15,9 @@ def test_one_ends_in_the_race_and_one_in_the_refit(ready_machines: Machines) -> 
     options = ("--space", "smoke", "--trials", "3", "--set", "searcher=random")
     options += ("--set", "scheduler=none")
     process = head.start(search("ends", *options, "--address", f"{head.address}:{PORT}"))
-    nodes.pop(caught(head, nodes, "ends", "race")).end()
+    nodes.pop(caught(process, head, nodes, "ends", "race")).end()
     nodes["w3"] = join(ready_machines, "w3")
-    nodes.pop(caught(head, nodes, "ends", "refit")).end()
+    nodes.pop(caught(process, head, nodes, "ends", "refit")).end()
     said = end(process)
     assert process.returncode == 0, said
     here = head.run(search("near", *options), {"RECSEARCH_CPUS": "1"}, timeout=LONG_S)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.cluster.machines import PYTHON, ROOT, Machine
-from tests.cluster.searching import LONG_S
+from tests.cluster.searching import LONG_S, end, wait
 
 # Run on the driver's machine, where run folders and stores are.
 CHECK = """
@@ -58,18 +58,35 @@ def within(driver: Machine, run: str, stage: str) -> bool:
     return began > count(driver, run, "stage", name=stage, state="done")
 
 
-def caught(driver: Machine, nodes: Mapping[str, Machine], run: str, stage: str) -> str:
+def reached(search: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Wait until something is so in a search; where it ends before, fail with what it said."""
+    wait(lambda: search.poll() is not None or condition(), "the search does not get so far")
+    if search.poll() is not None and not condition():
+        raise AssertionError(end(search))
+
+
+def caught(
+    search: subprocess.Popen[str],
+    driver: Machine,
+    nodes: Mapping[str, Machine],
+    run: str,
+    stage: str,
+) -> str:
     """The name of a node that has begun a task of this stage and cannot end it: its worker is
     stopped.
     """
-    end = time.monotonic() + LONG_S
-    while time.monotonic() < end:
+    found: list[str] = []
+
+    def look() -> bool:
         for name, node in nodes.items() if within(driver, run, stage) else ():
             for pid in node.run("pgrep -f '^ray::call'").stdout.split():
                 node.run(f"kill -STOP {pid}")
                 title = node.run(f"cat /proc/{pid}/cmdline").stdout
                 if title.startswith("ray::call") and within(driver, run, stage):
-                    return name
+                    found.append(name)
+                    return True
                 node.run(f"kill -CONT {pid}")
-        time.sleep(0.05)
-    raise AssertionError(f"no node has a task of the {stage}")
+        return False
+
+    reached(search, look)
+    return found[0]
