@@ -54,7 +54,7 @@ test-faults: $(VENV)/.dev ## kill schedules and outages with real processes (lon
 	@touch $@
 
 test-cluster: $(VENV)/.dev .head-venv/.done ## a search over several machines, made of namespaces (needs root)
-	$(PY) -m pytest -m cluster -p no:cacheprovider
+	$(PY) -m pytest tests/cluster -p no:cacheprovider
 
 test-browser: $(VENV)/.dev .docs-venv/.done ## report, MLflow pages and the site in headless Chromium (installs it with apt-get)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)

@@ -9,12 +9,13 @@ for Tune's. A cluster: `head` finds out whether a Ray answers at an address, `no
 can work (through a program of its own, `ask_nodes`); `shipping` sends them our code. `place` checks
 all of this before a run folder exists, and `limits` what Ray would otherwise fail on; `workers`
 says why workers do not start, and by `room` what waits that no node could hold. `node_watch` asks
-nodes that join later, `seats` has room on those that can work, `tasks` are sent there. `usage`:
-how busy this machine is while a search runs. `jobs` fetches a run that was a job on a cluster, by
-running `pack_run` there. `beat` says lines while something takes long.
+nodes that join later, and knows by `leaving` which are told to end; `seats` has room on those that
+can work, `tasks` are sent there. `usage`: how busy this machine is while a search runs. `jobs`
+fetches a run that was a job on a cluster, by running `pack_run` there. `beat` says lines while
+something takes long.
 
-Others import: beat, cluster, cores, environment, jobs, lean, memory, node_watch, nodes, place,
-ray_folder, room, seats, storage, usage, workers.
+Others import: beat, cluster, cores, environment, jobs, lean, leaving, memory, node_watch, nodes,
+place, ray_folder, room, seats, storage, usage, workers.
 
 May import: record, the leaves, and recsys.
 """

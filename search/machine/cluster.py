@@ -24,6 +24,7 @@ from search.machine.ask_nodes import answer
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
+from search.machine.leaving import Leaving
 from search.machine.node_watch import NodeWatch, RayDoor
 from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
@@ -168,7 +169,7 @@ class Cluster:
         self._silent.enter_context(without_words_of_workers())
         self._ray = ray
         if self.address:
-            self.watch = NodeWatch(self.place, RayDoor(), self._note)
+            self.watch = NodeWatch(self.place, RayDoor(), self._note, Leaving(self._note))
         return self
 
     def _join(self, common: dict[str, Any]) -> None:

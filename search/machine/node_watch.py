@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from search.machine import ask_nodes
 from search.machine.ask_nodes import answer, no_answer, node_of
+from search.machine.leaving import Leaving
 from search.machine.nodes import (
     LOGS,
     MODULES,
@@ -106,11 +107,13 @@ class NodeWatch:
         place: Place,
         door: Door,
         note: Callable[[str], None],
+        leaving: Leaving | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """place: what the start has found out. note: called with a line for the user where a node
-        is left out. clock: in seconds.
+        is left out. leaving: knows which nodes were told to end; None: none is. clock: in seconds.
         """
+        self.leaving = leaving
         self.lines = list(place.lines)
         self._excluded, self._good = set(place.excluded), set(place.good)
         self._gpus, self._mine = place.gpus, own_versions()
@@ -136,21 +139,23 @@ class NodeWatch:
     def usable(self) -> list[ClusterNode]:
         """The nodes that are there and not left out, those that have not answered among them."""
         self.look()
-        return [node for node in self._there.values() if node.id not in self._excluded]
+        return [node for node in self._there.values() if not self.is_left_out(node.id)]
 
     def may_work(self, node: str) -> bool | None:
-        """Whether the node with this id can work; None until it has answered. One that is gone
-        cannot.
+        """Whether the node with this id can work; None until it has answered. One that is gone or
+        was told to end cannot.
         """
         if node not in self._there:
             self._see()
-        if node not in self._there or node in self._excluded:
+        if node not in self._there or self.is_left_out(node):
             return False
         return True if node in self._good else None
 
     def is_left_out(self, node: str) -> bool:
-        """Whether the node with this id is left out."""
-        return node in self._excluded
+        """Whether the node with this id is left out, or was told to end: what fails there does not
+        count.
+        """
+        return node in self._excluded or (self.leaving is not None and node in self.leaving.look())
 
     def title(self, node: str) -> str:
         """What a node is called in messages: its name and address. node: its id."""
@@ -170,7 +175,7 @@ class NodeWatch:
         out too where another node can work. error: as Ray raised it. what: names what was to be
         done, since a trial may be at fault that fails again and again.
         """
-        if node in self._excluded:
+        if self.is_left_out(node):
             return
         if (lacking := unfit(error)) is not None:
             self._leave_out(node, cannot_run(lacking))

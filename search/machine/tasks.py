@@ -41,7 +41,9 @@ class Tasks:
         self._remote = ray.remote(max_retries=0)(self.function)
         self._waiting = list(range(len(self.tasks)))
 
-    def answers(self, look: Callable[[bool, Sequence[int]], None]) -> Generator[tuple[int, Any | RayError]]:
+    def answers(
+        self, look: Callable[[bool, Sequence[int]], None]
+    ) -> Generator[tuple[int, Any | RayError]]:
         """The index of each call and what it returned or, in the end, failed with, as they finish.
         Closing the iterator cancels what has not finished.
 

@@ -2,13 +2,14 @@
 
 The worker makes one from time to time (`Keeper`) and puts it into the object store; its next report
 names it; the driver writes it to the run folder (`Shelf`) and hands it to whichever worker trains
-the trial again, in this session or the next. A trial of a few minutes makes none. However many run
-at once, all together send `RATE` bytes a second at most (ADR 190).
+the trial again, in this session or the next. A trial of a few minutes makes none, unless its node
+is told to end. However many run at once, all together send `RATE` bytes a second at most (ADR 190).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import threading
 import time
@@ -20,10 +21,12 @@ from typing import Any
 
 import recsys
 from recsys.models.progress import Checkpoint
+from search.machine.leaving import own_node_leaves
 from search.record.folder import write_atomic
 from search.record.journal import StorageError
 
 EVERY_S = 120.0  # of a trial's time, between two of its checkpoints
+LEAVING_S = 5.0  # in place of `EVERY_S` on a node that was told to end, which is asked as often
 SHARE = 0.02  # of a trial's time, that making them may take
 LARGEST = 1 << 29  # bytes; a larger training makes none
 RATE = 1 << 25  # bytes a second, of all trials at once: a quarter of a network of 1 Gbit/s
@@ -40,17 +43,21 @@ class Keeper:
         every: float = EVERY_S,
         clock: Callable[[], float] = time.monotonic,
         trials: int = 1,
+        leaves: Callable[[], bool] = own_node_leaves,
     ) -> None:
         """resume: the checkpoint that the trial continues from. put: stores one in the object
-        store. every: the least seconds between two of them. trials: how many run at once.
+        store. every: the least seconds between two of them. trials: how many run at once. leaves:
+        whether the node of this worker was told to end.
         """
         self.resume = resume
         self._put, self._every, self._clock, self._trials = put, every, clock, trials
         self._last, self._cost = clock(), 0.0  # when one was made, and the seconds it took
+        self._leaves, self._asks_at = leaves, clock() + LEAVING_S
         self._made: Any = None
 
     def offer(self, size: int, make: Callable[[], Checkpoint]) -> None:
         """Make a checkpoint if one is due and its `size`, in bytes, is not too large."""
+        self._ask()
         began = self._clock()
         rest = max(self._every, self._cost / SHARE, self._trials * size / RATE)
         if began < self._last + rest or size > LARGEST:
@@ -58,6 +65,16 @@ class Keeper:
         self._made = self._put(signed(make()))
         self._last = self._clock()
         self._cost = self._last - began
+
+    def _ask(self) -> None:
+        """Where the node was told to end, one is due now, and others follow soon."""
+        now = self._clock()
+        if now < self._asks_at:
+            return
+        self._asks_at = now + LEAVING_S
+        if self._leaves():
+            self._asks_at = math.inf
+            self._last, self._every = -math.inf, min(self._every, LEAVING_S)
 
     @property
     def waiting(self) -> bool:

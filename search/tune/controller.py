@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ray.tune.tune
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
 from search.machine.node_watch import NodeWatch
 from search.machine.seats import Seats
+from search.tune.heed import HeedingController
 from search.tune.reports import ManyAtOnce
 
 
@@ -33,13 +33,15 @@ class Told(Protocol):
         """A worker on this node is about to begin the trial."""
 
     def died(self, trial: Trial, exception: Exception, node: str | None) -> None:
-        """An attempt of a trial failed, even one that is followed by a new attempt."""
+        """An attempt of a trial failed, even one that is followed by a new attempt; not where its
+        node was told to end.
+        """
 
     def died_early(self, exception: Exception, node: str | None) -> None:
         """A worker died that no trial had."""
 
 
-class SturdyController(TuneController):
+class SturdyController(HeedingController):
     """Ray's controller, but for the death of a worker and for a worker that is still starting.
 
     A trial that waits for a worker to start is given one that has become free meanwhile. Ray then
@@ -116,6 +118,10 @@ class SturdyController(TuneController):
         for actor in list(self._starting) if over else ():
             self._let_go(actor)
 
+    def _let_idle_go(self) -> None:
+        for actor in list(self._idle):
+            self._without(actor)
+
     def _let_go(self, actor: Any) -> None:
         self._starting.pop(actor, None)
         self._idle.pop(actor, None)
@@ -140,11 +146,15 @@ class SturdyController(TuneController):
         return bool(super()._maybe_cache_trial_actor(trial))
 
     def _unassigned_failed(self, actor: Any, exception: Exception) -> None:
-        """A worker died that no trial had: the trials that waited for it ask for another one."""
+        """A worker died that no trial had."""
         node = self._actor_manager.node_of(actor)
         if self.nodes is not None and node is not None:
             self.nodes.failed(node, exception, str(actor))
         self.told.died_early(exception, self._title(node))
+        self._without(actor)
+
+    def _without(self, actor: Any) -> None:
+        """Forget a worker that no trial had, and ask for another one where trials wait for it."""
         self._starting.pop(actor, None)
         self._idle.pop(actor, None)
         self._actor_manager.clear_actor_task_futures(actor)
@@ -178,9 +188,10 @@ class SturdyController(TuneController):
     def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
         actor = self._trial_to_actor.get(trial)
         node = self._lost_on.pop(trial, None) or self._actor_manager.node_of(actor)
-        if node is not None:
-            self._blame(trial, node, exception)
-        self.told.died(trial, exception, self._title(node))
+        if not getattr(exception, "preempted", False):  # else the line on its node says it all
+            if node is not None:
+                self._blame(trial, node, exception)
+            self.told.died(trial, exception, self._title(node))
         super()._process_trial_failure(trial, exception)
 
     def _blame(self, trial: Trial, node: str, exception: Exception) -> None:
@@ -214,7 +225,12 @@ def sturdy(
     `SturdyController`.
     """
     module = ray.tune.tune
-    ours = {"told": told, "keeps_starting": keeps_starting, "nodes": nodes}
+    ours = {
+        "told": told,
+        "keeps_starting": keeps_starting,
+        "nodes": nodes,
+        "leaving": None if nodes is None else nodes.leaving,
+    }
     controller = type("SturdyController", (SturdyController,), ours)
     original, module.TuneController = module.TuneController, controller
     try:

@@ -14,11 +14,11 @@ import pytest
 from tests.cluster.machines import PORT, PYTHON, ROOT, Machine, Machines, missing
 
 WHY = missing()
-MARKS = [
-    pytest.mark.cluster,
+SHORT = [  # of what `make test` runs too
     pytest.mark.xdist_group("cluster"),
     pytest.mark.skipif(WHY is not None, reason=str(WHY)),
 ]
+MARKS = [pytest.mark.cluster, *SHORT]
 LONG_S = 600.0  # for what never happens, on a machine with much else to do
 TIMES = {"busy_s", "started", "ended"}
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
-import numpy as np
-
 from tests.cluster.machines import PORT, ROOT, Machines
 from tests.cluster.searching import (
     LONG_S,
@@ -49,20 +45,6 @@ def test_nothing_is_shared_and_a_bad_node_is_left_out(machines: Machines) -> Non
         "for f in submission.csv model/weights.pt; do cmp /tmp/runs/far/$f /tmp/runs/near/$f; done"
     )
     assert head.run(f"set -e; {same}").returncode == 0
-
-
-def test_where_no_node_is_good_nothing_is_begun(machines: Machines) -> None:
-    head = start_head(machines)
-    bad = machines.add("w1")
-    other = "/tmp/other/torch-1.0.dist-info"
-    bad.run(f"mkdir -p {other} && printf 'Name: torch\\nVersion: 1.0\\n' >{other}/METADATA")
-    at = f"{head.address}:{PORT}"
-    bad.ray(f"--address={at}", "--num-cpus=1", env={"PYTHONPATH": "/tmp/other"})
-    done = head.run(search("none", "--space", "smoke", "--address", at), timeout=LONG_S)
-    assert done.returncode == 2
-    assert f"--address {at}: no node can work: w1 ({bad.address}) has torch 1.0" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert head.run("ls /tmp/runs").returncode != 0
 
 
 def test_large_trials_keep_off_small_nodes(machines: Machines) -> None:
@@ -149,41 +131,3 @@ def test_a_cluster_with_tokens(machines: Machines) -> None:
     assert trials_on(node) == 2
     found = head.run(f"grep -rl {right['RAY_AUTH_TOKEN']} /tmp/runs /tmp/good.db")
     assert found.returncode == 1, f"the token stands in {found.stdout}"
-
-
-def test_nodes_that_are_killed_at_random_lose_nothing(machines: Machines) -> None:
-    """Every ten seconds each node ends with p = .03 (the second one once in any case), and another
-    one comes: 200 trials are those of a search that nobody disturbed."""
-    head = start_head(machines)
-    alive = {name: join(machines, name) for name in ("w1", "w2", "w3")}
-    plain = ("--space", "smoke", "--trials", "200", "--set", "searcher=random")
-    options = (*plain, "--set", "scheduler=none", "--set", "max_epochs=8", "--set", "race=none")
-    at = f"{head.address}:{PORT}"
-    process = head.start(search("killed", *options, "--address", at))
-    rng, killed, last = np.random.default_rng(5), 0, time.monotonic()
-    wait(lambda: trials_on(alive["w2"]) >= 2, "the second node does not work")
-    doomed = {"w2"}
-    while process.poll() is None:
-        if time.monotonic() - last >= 10:
-            last = time.monotonic()
-            doomed |= {name for name in alive if rng.random() < 0.03}
-        for name in doomed:
-            alive.pop(name).end()
-            killed += 1
-            fresh = f"w{3 + killed}"
-            alive[fresh] = join(machines, fresh)
-        doomed = set()
-        time.sleep(0.5)
-    said = end(process)
-    assert process.returncode == 0, said
-    assert killed
-    here = head.run(search("whole", *options), {"RECSEARCH_CPUS": "2"}, timeout=2 * LONG_S)
-    assert here.returncode == 0, here.stdout + here.stderr
-    rows = table(head, "killed")
-    assert [row["id"] for row in rows] == [f"t{n:04d}" for n in range(200)]
-    again = sum(row.pop("attempt", "1") != "1" for row in rows)
-    print(f"{killed} nodes killed, {again} trials begun again")
-    assert rows == [
-        {name: value for name, value in row.items() if name != "attempt"}
-        for row in table(head, "whole")
-    ]

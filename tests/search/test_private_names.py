@@ -51,6 +51,12 @@ USED = {
         "ray._private.worker.print_to_stdstream",
         "ray.air._internal.usage.tag_callbacks",
     ],
+    "search/machine/leaving.py": [
+        "ray._private.state.actors",
+        "ray._private.state.state",
+        "ray._private.state.GlobalState:get_draining_nodes",
+        "ray.actor.ActorHandle:_actor_id",
+    ],
     "search/tracking/store.py": ["mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore:engine"],
     "search/tracking/ui_server.py": [
         "mlflow.cli.cli",
@@ -90,6 +96,17 @@ USED = {
         "ray.air.execution.resources.placement_group.PlacementGroupAcquiredResources",
     ],
     "search/machine/tasks.py": ["ray.air.execution.resources.ResourceRequest"],
+    "search/tune/heed.py": [
+        *(
+            f"ray.tune.execution.tune_controller.TuneController:{name}"
+            for name in (
+                *("_actor_failed", "_actor_to_trial", "_cleanup_cached_actors"),
+                *("_maybe_cache_trial_actor", "on_step_begin"),
+            )
+        ),
+        "ray.exceptions.RayActorError:_preempted",
+        "ray.tune.experiment.Trial:temporary_state",
+    ],
     "search/tune/reports.py": [
         "ray.air.execution._internal.RayActorManager:_actor_task_events",
         "ray.air.execution._internal.RayActorManager:_cleanup_actor",

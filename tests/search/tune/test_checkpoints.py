@@ -24,7 +24,17 @@ from search.record.events import EpochRow, State
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.tune import checkpoints
-from search.tune.checkpoints import EVERY_S, FROM, LARGEST, RATE, Keeper, Shelf, opened, signed
+from search.tune.checkpoints import (
+    EVERY_S,
+    FROM,
+    LARGEST,
+    LEAVING_S,
+    RATE,
+    Keeper,
+    Shelf,
+    opened,
+    signed,
+)
 from search.tune.outcome import Report
 from search.tune.searcher import StudySearch
 from search.tune.worker import Trial as Training
@@ -73,6 +83,33 @@ def test_dear_ones_are_made_less_often() -> None:
     ended = clock.now
     assert not offered(keeper, clock, ended + 299)
     assert offered(keeper, clock, ended + 300)
+
+
+def test_on_a_node_that_is_told_to_end_one_is_made_at_once_and_others_soon() -> None:
+    clock, told, asked = Clock(), [False], [0]
+
+    def leaves() -> bool:
+        asked[0] += 1
+        return told[0]
+
+    keeper = Keeper(None, lambda content: content, clock=clock, leaves=leaves)
+    assert not any(offered(keeper, clock, at) for at in (0.0, LEAVING_S, LEAVING_S + 1))
+    assert asked[0] == 1  # once in a while
+    told[0] = True
+    assert not offered(keeper, clock, 2 * LEAVING_S - 1)
+    assert offered(keeper, clock, 2 * LEAVING_S)
+    assert not offered(keeper, clock, 3 * LEAVING_S - 1)
+    assert offered(keeper, clock, 3 * LEAVING_S)
+    assert asked[0] == 2  # it is known by now
+
+
+def test_there_too_dear_ones_are_made_less_often() -> None:
+    clock = Clock(cost=1.0)
+    keeper = Keeper(None, lambda content: content, clock=clock, leaves=lambda: True)
+    assert offered(keeper, clock, LEAVING_S)
+    ended = clock.now
+    assert not offered(keeper, clock, ended + 49)
+    assert offered(keeper, clock, ended + 50)
 
 
 def test_a_training_that_is_too_large_makes_none() -> None:

@@ -1,0 +1,92 @@
+"""What a search on machines made here has written so far, and whether it is whole at its end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.cluster.machines import PYTHON, ROOT, Machine
+from tests.cluster.searching import LONG_S, end, wait
+
+# Run on the driver's machine, where run folders and stores are.
+CHECK = """
+import sys
+from pathlib import Path
+from search.tracking.verify import verify_delivery
+from tests.faults.live import Home, check_whole, outcome
+run, trials, near = sys.argv[1:]
+home = Home(Path("/tmp"), f"sqlite:////tmp/{run}.db")
+assert verify_delivery(home.runs / run, home.uri) == []
+if trials != "0":
+    check_whole(home, run, int(trials))
+mine, theirs = outcome(home, run), outcome(home, near)
+for what in mine:
+    assert mine[what] == theirs[what], (what, mine[what], theirs[what])
+"""
+
+
+def check(driver: Machine, run: str, near: str, trials: int = 0) -> None:
+    """Assert that MLflow has all of a run, and that the run found what `near` did, in every epoch,
+    race and list.
+
+    trials: their number where the run had a race; then its tables, its Optuna study and its result
+    are compared with its journal too.
+    """
+    words = [str(PYTHON), "-c", CHECK, run, str(trials), near]
+    done = driver.run(f"cd {ROOT} && {shlex.join(words)}", timeout=LONG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def journal(driver: Machine, run: str) -> list[dict[str, Any]]:
+    """The whole lines of a run's journal, so far."""
+    text = driver.run(f"cat /tmp/runs/{run}/journal.jsonl").stdout
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def count(driver: Machine, run: str, kind: str, **fields: Any) -> int:
+    """How many lines of a kind, with these fields, the journal has so far."""
+    lines = (line for line in journal(driver, run) if line["t"] == kind)
+    return sum(all(line.get(name) == value for name, value in fields.items()) for line in lines)
+
+
+def within(driver: Machine, run: str, stage: str) -> bool:
+    """Whether this stage of a run has begun and has not ended."""
+    began = count(driver, run, "stage", name=stage, state="start")
+    return began > count(driver, run, "stage", name=stage, state="done")
+
+
+def reached(search: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Wait until something is so in a search; where it ends before, fail with what it said."""
+    wait(lambda: search.poll() is not None or condition(), "the search does not get so far")
+    if search.poll() is not None and not condition():
+        raise AssertionError(end(search))
+
+
+def caught(
+    search: subprocess.Popen[str],
+    driver: Machine,
+    nodes: Mapping[str, Machine],
+    run: str,
+    stage: str,
+) -> str:
+    """The name of a node that has begun a task of this stage and cannot end it: its worker is
+    stopped.
+    """
+    found: list[str] = []
+
+    def look() -> bool:
+        for name, node in nodes.items() if within(driver, run, stage) else ():
+            for pid in node.run("pgrep -f '^ray::call'").stdout.split():
+                node.run(f"kill -STOP {pid}")
+                title = node.run(f"cat /proc/{pid}/cmdline").stdout
+                if title.startswith("ray::call") and within(driver, run, stage):
+                    found.append(name)
+                    return True
+                node.run(f"kill -CONT {pid}")
+        return False
+
+    reached(search, look)
+    return found[0]
