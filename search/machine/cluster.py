@@ -169,7 +169,7 @@ class Cluster:
         self._silent.enter_context(without_words_of_workers())
         self._ray = ray
         if self.address:
-            self.watch = NodeWatch(self.place, RayDoor(), self._note, Leaving(self._note))
+            self.watch = NodeWatch(self.place, RayDoor(), self._note, leaving=Leaving(self._note))
         return self
 
     def _join(self, common: dict[str, Any]) -> None:

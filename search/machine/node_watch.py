@@ -107,11 +107,11 @@ class NodeWatch:
         place: Place,
         door: Door,
         note: Callable[[str], None],
-        leaving: Leaving | None = None,
         clock: Callable[[], float] = time.monotonic,
+        leaving: Leaving | None = None,
     ) -> None:
         """place: what the start has found out. note: called with a line for the user where a node
-        is left out. leaving: knows which nodes were told to end; None: none is. clock: in seconds.
+        is left out. clock: in seconds. leaving: knows which nodes were told to end; None: none is.
         """
         self.leaving = leaving
         self.lines = list(place.lines)

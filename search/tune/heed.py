@@ -38,8 +38,10 @@ class HeedingController(TuneController):
 
     def _on_leaving_node(self, trial: Trial | None) -> bool:
         """Whether the trial's worker is, or was when it died, on a node that was told to end."""
-        actor = None if trial is None else trial.temporary_state.ray_actor
-        return self.leaving is not None and actor is not None and self.leaving.had(actor)
+        if self.leaving is None or trial is None:
+            return False
+        actor = trial.temporary_state.ray_actor
+        return actor is not None and self.leaving.had(actor)
 
     def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
         return not self._on_leaving_node(trial) and bool(super()._maybe_cache_trial_actor(trial))

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from search.machine.node_watch import ANSWER_S, LOOK_EVERY_S, NodeWatch
+from search.machine.leaving import Leaving, Warned
+from search.machine.node_watch import ANSWER_S, LOOK_EVERY_S, LOST_IN_A_ROW, NodeWatch
 from search.machine.nodes import LABEL, ClusterNode, Place, own_versions
 from search.machine.workers import NodeUnfitError
 
@@ -251,3 +252,23 @@ def test_a_look_is_cheap_and_titles_outlive_nodes(cluster: Cluster) -> None:
     cluster.later(watch)
     assert watch.title("a") == "10.0.0.2"
     assert watch.title("never seen") == "never seen"
+
+
+def test_a_node_that_was_told_to_end_gets_nothing_and_is_not_to_blame(cluster: Cluster) -> None:
+    cluster.join("a")
+    cluster.join("b")
+    told: list[Warned] = []
+    leaving = Leaving(cluster.notes.append, lambda: told, lambda: cluster.now)
+    watch = NodeWatch(
+        Place(good=("a", "b")), cluster, cluster.notes.append, lambda: cluster.now, leaving
+    )
+    assert watch.may_work("a")
+    told.append(Warned("a", "a", 30.0))
+    cluster.later(watch)
+    assert (watch.may_work("a"), watch.is_left_out("a")) == (False, True)
+    assert [node.id for node in watch.usable()] == ["b"]
+    for number in range(LOST_IN_A_ROW):
+        watch.failed("a", RuntimeError("it is gone"), f"t{number}")
+    assert watch.lines == []
+    assert watch.selector is None  # Ray itself starts nothing there
+    assert len(cluster.notes) == 1

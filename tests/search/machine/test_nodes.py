@@ -180,7 +180,7 @@ def test_a_cluster_whose_nodes_went_while_it_was_asked_is_no_mistake(
 ) -> None:
     there = Cluster("h:1", place=Place(memory=7))
     monkeypatch.setattr(there, "nodes", lambda: [(0.0, 0.0)])
-    assert there.preflight(2, 0.0, "cpu") == Resources(2, 0.0, 0, 1, None, 7)
+    assert there.preflight(2, 0.0, "cpu") == Resources(2, 0.0, 0, 1, 7)
     monkeypatch.setattr(there, "nodes", lambda: [(1.0, 0.0)])
     with pytest.raises(ConfigError, match="there are 1 CPU cores"):
         there.preflight(2, 0.0, "cpu")

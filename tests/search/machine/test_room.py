@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from search.machine import begun, workers
-from search.machine.begun import Begun, telling
+from search.machine import seats, tasks, workers
 from search.machine.cluster import Cluster, Resources
-from search.machine.nodes import Place
+from search.machine.nodes import ClusterNode
 from search.machine.room import Room, demand, lacking, without_node
 from search.machine.workers import NoWorkersError, Patience
-from tests.search.tune.test_tuner_ray import ray_of_two  # noqa: F401
 
 GB = 10**9
 SMALL, LARGE = Room(1, 0, 0.27 * GB), Room(4, 2, 2 * GB)
@@ -150,167 +148,71 @@ def test_after_a_busy_wait_a_lost_node_has_its_whole_time_to_come_back() -> None
 # --- tasks of a cluster ---------------------------------------------------------------------------
 
 
-class Ray:
-    """A Ray without processes: a task ends when a test says so, and each wait takes 5 seconds."""
-
-    def __init__(self, nodes: dict[str, dict[str, float]]) -> None:
-        self.there, self.done, self.given, self.cancelled = nodes, set[int](), [], []
-        self.exceptions = SimpleNamespace(RayError=RuntimeError)
-        self.clock = Clock()
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": n, "Resources": r, "Alive": True} for n, r in self.there.items()]
-
-    def remote(self, **_: Any) -> Any:
-        return lambda function: SimpleNamespace(
-            options=lambda memory: SimpleNamespace(
-                remote=lambda *task: (
-                    self.given.append((memory, function, task)) or len(self.given) - 1
-                )
-            )
-        )
-
-    def wait(self, tasks: list[int], num_returns: int, timeout: float) -> Any:
-        found = [task for task in tasks if task in self.done][:num_returns]
-        self.clock.now += 0 if found else timeout
-        return found, [task for task in tasks if task not in found]
-
-    def get(self, task: int) -> Any:
-        _, function, (_, done, *given) = self.given[task]
-        assert function is telling
-        return done(*given)
-
-    def cancel(self, task: int, force: bool) -> None:
-        self.cancelled.append(task)
-
-    def get_runtime_context(self) -> Any:
-        return SimpleNamespace(get_job_id=lambda: "01")
-
-
-@pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The keys that the head of a cluster keeps."""
-    from ray.experimental import internal_kv
-
-    there: set[str] = set()
-
-    def listed(prefix: str, namespace: str) -> list[bytes]:
-        return [key.encode() for key in there if key.startswith(prefix)]
-
-    def gone(prefix: str, del_by_prefix: bool, namespace: str) -> None:
-        there.difference_update([key for key in there if key.startswith(prefix)])
-
-    monkeypatch.setattr(internal_kv, "_internal_kv_list", listed)
-    monkeypatch.setattr(internal_kv, "_internal_kv_del", gone)
-    return there
-
-
 def joined(
-    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, dict[str, float]]
-) -> tuple[Cluster, Ray, list[str]]:
-    ray, lines = Ray(nodes), list[str]()
-    there = Cluster("head:6379", note=lines.append, place=Place(excluded=("bad",)))
-    monkeypatch.setattr(there, "_ray", ray, raising=False)
+    monkeypatch: pytest.MonkeyPatch, turns: Callable[[float], tuple[bool, list[int]] | None]
+) -> tuple[Cluster, list[str]]:
+    """A cluster of one small node; another would be large enough, but was left out.
+
+    turns: what runs and waits at a time in seconds; None: all tasks are done. Five seconds pass
+    from one look to the next.
+    """
+    clock, lines = Clock(), list[str]()
+    there = Cluster("head:6379", note=lines.append)
+    node = ClusterNode("a", "a", "a", 1.0, 0.0, memory=int(0.27 * GB))
+    watch: Any = SimpleNamespace(usable=lambda: [node], trouble=lambda: None)
+    monkeypatch.setattr(there, "watch", watch)
+
+    class Waiting:
+        def __init__(self, function: Any, calls: list[Any], *_: Any) -> None:
+            self.function, self.calls = function, calls
+
+        def answers(self, look: Callable[[bool, list[int]], None]) -> Iterator[tuple[int, Any]]:
+            while (turn := turns(clock.now)) is not None:
+                look(*turn)
+                clock.now += 5
+            for number, call in enumerate(self.calls):
+                yield number, self.function(*call)
+
     before = Cluster.patience
 
     def patience(self: Cluster, *words: Any, **more: Any) -> Patience:
         found = before(self, *words, **more)
-        found.clock = ray.clock
+        found.clock = clock
         return found
 
     monkeypatch.setattr(Cluster, "patience", patience)
-    return there, ray, lines
+    monkeypatch.setattr(tasks, "Tasks", Waiting)
+    monkeypatch.setattr(seats, "Seats", lambda _: None)
+    return there, lines
 
 
-NODE = {"CPU": 1.0, "memory": 0.27 * GB}
 ONE = Resources(1, 0.0, 1, 1, largest=GB)
 
 
 def test_a_task_that_no_node_can_hold_is_said_and_ends_the_map(
-    monkeypatch: pytest.MonkeyPatch, keys: set[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another node would be large enough, but it was left out."""
-    nodes = {"a": NODE, "bad": {"CPU": 9.0, "memory": 9 * GB}}
-    there, _, lines = joined(monkeypatch, nodes)
+    there, lines = joined(monkeypatch, lambda _: (False, [0]))
     with pytest.raises(NoWorkersError, match=r"1 task asks for 1 core and 1\.0 GB of memory"):
         list(there.map(abs, [(-1,)], ONE, [GB]))
     assert "the node with the most memory offers 0.3 GB" in lines[0]
     assert len(lines) > 60
 
 
-def test_a_task_that_has_begun_is_waited_for_in_peace(
-    monkeypatch: pytest.MonkeyPatch, keys: set[str]
-) -> None:
-    there, ray, lines = joined(monkeypatch, {"a": NODE})
-    found = there.map(abs, [(-1,), (-2,)], ONE, [0, 0])
-    waits = ray.wait
-
-    def wait(*words: Any, **more: Any) -> Any:
-        keys.add("01/1/0/a")
-        if ray.clock.now > 5000:
-            ray.done.update((0, 1))
-        return waits(*words, **more)
-
-    monkeypatch.setattr(ray, "wait", wait)
-    assert list(found) == [(0, 1), (1, 2)]
+def test_tasks_that_run_are_waited_for_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, lines = joined(monkeypatch, lambda now: (True, [1]) if now < 5000 else None)
+    assert list(there.map(abs, [(-1,), (-2,)], ONE, [0, 0])) == [(0, 1), (1, 2)]
     assert lines == []
-    assert keys == set()  # nothing is left behind
 
 
-def test_a_task_whose_node_is_gone_waits_again(
-    monkeypatch: pytest.MonkeyPatch, keys: set[str]
-) -> None:
-    there, _, lines = joined(monkeypatch, {"a": NODE})
-    keys.add("01/1/0/gone")
-    with pytest.raises(NoWorkersError, match="memory"):
-        list(there.map(abs, [(-1,)], ONE, [GB]))
-    assert lines
+def test_what_fits_nowhere_is_said_while_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, lines = joined(monkeypatch, lambda now: (True, [1]) if now < 5000 else None)
+    assert list(there.map(abs, [(-1,), (-2,)], ONE, [0, GB])) == [(0, 1), (1, 2)]
+    assert "waiting for a node for" in lines[0]
 
 
-def test_a_busy_cluster_ends_no_map(monkeypatch: pytest.MonkeyPatch, keys: set[str]) -> None:
-    there, ray, lines = joined(monkeypatch, {"a": NODE})
-    waits = ray.wait
-
-    def wait(*words: Any, **more: Any) -> Any:
-        if ray.clock.now > 5000:
-            ray.done.add(0)
-        return waits(*words, **more)
-
-    monkeypatch.setattr(ray, "wait", wait)
+def test_a_busy_cluster_ends_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, lines = joined(monkeypatch, lambda now: (False, [0]) if now < 5000 else None)
     assert list(there.map(abs, [(-1,)], ONE, [0])) == [(0, 1)]
     assert "1 task asks for 1 core; the nodes that have as much are busy" in lines[0]
-    assert len(lines) > 5000 / 30
-
-
-@pytest.fixture
-def head_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.experimental import internal_kv
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("no answer")
-
-    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "a"))
-    for name in ("_internal_kv_list", "_internal_kv_del", "_internal_kv_put"):
-        monkeypatch.setattr(internal_kv, name, fail)
-
-
-@pytest.mark.usefixtures("head_is_gone")
-def test_without_an_answer_of_the_head_tasks_are_done_all_the_same() -> None:
-    one = Begun("01/1")
-    assert one.on({"a"}) == set()
-    one.forget()
-    assert telling(one.key(0), abs, -1) == 1
-
-
-@pytest.mark.slow
-def test_a_real_worker_says_that_it_has_begun(ray_of_two: None) -> None:  # noqa: F811
-    import ray
-
-    one = Begun(f"{ray.get_runtime_context().get_job_id()}/test")
-    (node,) = (node["NodeID"] for node in ray.nodes())
-    task = ray.remote(num_cpus=1)(begun.telling)
-    assert ray.get(task.remote(one.key(3), abs, -1)) == 1
-    assert one.on({node}) == {3}
-    assert one.on({"another"}) == set()
-    one.forget()
-    assert one.on({node}) == set()
+    assert len(lines) > 5000 / 35

@@ -342,7 +342,7 @@ def test_a_call_that_raises_is_not_tried_again(ray: Ray, nodes: Nodes, seats: Se
 
 def test_who_stops_listening_ends_all_calls(ray: Ray, nodes: Nodes, seats: Seats) -> None:
     run = Run(ray, nodes, seats, 3)
-    answers = run.tasks.answers(lambda _running: ray.give("a"))
+    answers = run.tasks.answers(lambda _running, _waiting: ray.give("a"))
     ray.results["call 0"] = 0
     assert next(answers) == (0, 0)
     answers.close()

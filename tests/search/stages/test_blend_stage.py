@@ -110,7 +110,13 @@ class Run:
             stage=lambda _: None,
         )
         settings: Any = SimpleNamespace(
-            settles=False, seed=1, time_budget=None, device="cpu", submission_sep=" ", storage=None
+            settles=False,
+            seed=1,
+            time_budget=None,
+            device="cpu",
+            submission_sep=" ",
+            storage=None,
+            address=None,
         )
         self.stages = Stages(
             spec=self.spec,

@@ -23,10 +23,11 @@ class Told(Controller):
         self.leaving = Leaving(self.lines.append, lambda: [Warned("n1", "n1 (10.0.0.1)", 60.0)])
 
 
-def on(node: str) -> Any:
-    """A trial whose worker is on a node."""
+def on(told: Told, node: str | None) -> Any:
+    """A trial whose worker is on a node; None: it has no worker."""
     trial: Any = Trial()
     trial.temporary_state = SimpleNamespace(ray_actor=node)
+    told._trial_to_actor[trial] = Actor("w")
     return trial
 
 
@@ -39,10 +40,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 def test_a_worker_there_is_not_kept_for_another_trial(told: Told) -> None:
-    assert not told._maybe_cache_trial_actor(on("n1"))
-    assert told._maybe_cache_trial_actor(on("n2"))
-    no_worker = SimpleNamespace(temporary_state=SimpleNamespace(ray_actor=None))
-    assert told._maybe_cache_trial_actor(no_worker)  # type: ignore[arg-type]
+    assert not told._maybe_cache_trial_actor(on(told, "n1"))
+    assert told._maybe_cache_trial_actor(on(told, "n2"))
+    assert told._maybe_cache_trial_actor(on(told, None))
 
 
 def test_idle_workers_are_dropped_once(told: Told) -> None:
@@ -63,7 +63,7 @@ def test_where_ray_was_started_for_the_run_nothing_changes(told: Told) -> None:
     told.leaving = None
     free = told.free()
     told.on_step_begin()
-    assert told._maybe_cache_trial_actor(on("n1"))
+    assert told._maybe_cache_trial_actor(on(told, "n1"))
     assert free not in told.removed
 
 
@@ -75,7 +75,6 @@ def test_a_death_with_such_a_node_is_no_failure(
     of the death as of the worker's, and then, once the worker is forgotten, as of the call's.
     """
     counted: list[bool] = []
-    said: list[Any] = []
 
     def failed(self: Any, actor: Any, _exception: Any) -> None:
         self._actor_to_trial.pop(actor).temporary_state.ray_actor = None
@@ -85,11 +84,10 @@ def test_a_death_with_such_a_node_is_no_failure(
 
     monkeypatch.setattr(TuneController, "_actor_failed", failed)
     monkeypatch.setattr(TuneController, "_process_trial_failure", process)
-    monkeypatch.setattr(Told, "told", staticmethod(lambda *death: said.append(death)))
-    died, actor, trial = ActorDiedError(), Actor("busy"), on(node)
+    died, actor, trial = ActorDiedError(), Actor("busy"), on(told, node)
     assert not died.preempted
     told._actor_to_trial[actor] = trial
     told._actor_failed(actor, died)
     told._process_trial_failure(trial, died)
     assert counted == [counts]
-    assert len(said) == counts  # the line on the node says it all
+    assert len(told.heard.said) == counts  # the line on the node says it all
