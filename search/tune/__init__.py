@@ -10,7 +10,7 @@ evaluated; `reserve` keeps time for the later stages, `need` says how much memor
 `controller` and `reports` mend Ray's control loop and make it faster.
 
 Others import: checkpoints, lengths, need, outcome, pace, probe, replicate, reserve, sampling,
-scheduler, searcher, settled, tuner, worker.
+scheduler, searcher, settled, tuner, work, worker.
 
 May import: machine, propose, record, space, the leaves, and recsys.
 """
