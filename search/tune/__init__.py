@@ -11,7 +11,7 @@ evaluated; `reserve` keeps time for the later stages, `need` says how much memor
 are told to end.
 
 Others import: checkpoints, lengths, need, outcome, pace, probe, replicate, reserve, sampling,
-scheduler, searcher, settled, tuner, worker.
+scheduler, searcher, settled, tuner, work, worker.
 
 May import: machine, propose, record, space, the leaves, and recsys.
 """
