@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def test_a_run_of_an_installation_keeps_its_store_wherever_it_is_resumed(
     (installed / "a").rename(installed / "c")  # moved, and the command called there
     monkeypatch.chdir(installed / "c")
     assert store_of(Options(), uri) == f"sqlite:///{installed}/c/mlflow/store/mlflow.db"
+
+
+def test_this_python_is_found_from_every_folder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(Path(sys.prefix))
+    monkeypatch.setattr(sys, "executable", "bin/python")  # so it is with PATH=bin:...
+    assert paths.interpreter() == f"{Path(sys.prefix)}/bin/python"
+    monkeypatch.setattr(sys, "executable", "")  # Python inside of another program
+    assert paths.interpreter() == ""
 
 
 def test_code_among_the_interpreters_packages_needs_no_path(monkeypatch: pytest.MonkeyPatch):

@@ -22,6 +22,7 @@ from search.tracking.courier import Courier, Pauses
 from search.tracking.driver import Tracker, sync
 from search.tracking.memory import delivery_status
 from search.tracking.store import import_mlflow
+from search.tracking.ui import server_command
 from search.tracking.verify import verify_delivery
 from tests.factories import FakeRun
 from tests.search.tracking.tracking_help import (
@@ -189,6 +190,41 @@ def test_the_courier_of_a_sync_ends_with_it(tmp_path: Path, overloaded: str, num
     process.send_signal(number)
     process.communicate(timeout=LONG_S)
     wait_until(lambda: ended(pid))
+
+
+def finished(folder: Path) -> FakeRun:
+    run = FakeRun(folder / "runs", "a")
+    run.trial()
+    run.finish()
+    run.close()
+    return run
+
+
+def test_python_by_a_relative_path_starts_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(tmp_path)
+    monkeypatch.chdir(Path(sys.executable).parent)
+    monkeypatch.setattr(sys, "executable", Path(sys.executable).name)  # as with PATH=.:...
+    uri = sqlite_store(tmp_path / "store")
+    assert sync(run.path, uri).sentence().startswith("MLflow has everything")
+    assert server_command(uri, "127.0.0.1", 5000)[0] == str(Path.cwd() / sys.executable)
+
+
+def test_a_courier_that_cannot_be_started_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(tmp_path)
+    gone = str(tmp_path / "gone" / "python")
+    monkeypatch.setattr(sys, "executable", gone)
+    uri = sqlite_store(tmp_path / "store")
+    why = f"MLflow lacks all of this run (the process that delivers could not be started: {gone}: "
+    said = sync(run.path, uri).sentence()
+    assert f"{why}No such file or directory)" in said
+    assert f"sync {run.path.name}" in said
+    with Tracker(run.path, uri, last_effort_s=0.1) as tracker:
+        assert why in tracker.status().sentence()
+    assert why in tracker.close().sentence()
 
 
 def test_ctrl_c_does_not_end_it(tmp_path: Path) -> None:
