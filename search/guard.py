@@ -89,7 +89,7 @@ class Guard:
         script = str(Path(__file__).resolve())
         words = [self.mark, str(self._patience_s), self._last_words]
         return subprocess.Popen(
-            [str(Path(sys.executable).absolute()), "-I", "-S", script, *words],
+            [sys.executable, "-I", "-S", script, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C is not for the guard

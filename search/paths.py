@@ -7,7 +7,6 @@ directory, beside `runs/`.
 
 from __future__ import annotations
 
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -30,13 +29,6 @@ def working_directory() -> Path:
 def home() -> Path:
     """The folder that contains `mlflow/store`, the local store."""
     return working_directory() if INSTALLED else CODE
-
-
-def interpreter() -> str:
-    """The path of this Python, for processes that start in another folder: where PATH has a
-    relative folder, `sys.executable` is relative too.
-    """
-    return str(Path(sys.executable).absolute()) if sys.executable else ""
 
 
 def import_path() -> list[str]:

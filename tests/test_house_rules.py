@@ -98,14 +98,6 @@ def test_what_leaks_is_decided_in_one_place():
     assert found == ["recsys/models/mf/config.py"]
 
 
-def test_what_we_start_is_this_python_by_its_whole_path():
-    """`sys.executable` may be relative, and most of what we start begins in another folder."""
-    started = re.compile(r"[\[(,]\s*sys\.executable,")
-    own = [path for part in ("search", "docs") for path in (ROOT / part).rglob("*.py")]
-    found = [str(path.relative_to(ROOT)) for path in own if started.search(path.read_text("utf-8"))]
-    assert found == []
-
-
 # What others call by its name: Ray, Optuna, MLflow, torch, yaml and pydantic; `command_...` is
 # looked up by the command. Two are windows for tests: what a kernel draws, and the docs' table.
 CALLED_BY_NAME = {

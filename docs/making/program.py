@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
-from search.paths import COMMAND, SPACES, interpreter
+from search.paths import COMMAND, SPACES
 
 ROOT = Path(__file__).resolve().parents[2]
 # Settings of whoever makes the site, which would change what the commands do.
@@ -25,7 +26,7 @@ def install(place: Path) -> dict[str, str]:
     script = place / "bin" / COMMAND
     script.parent.mkdir(exist_ok=True)
     # to a shell the second line starts Python, whose path may have a blank; to Python it is text
-    start = f"""#!/bin/sh\n"exec" "{interpreter()}" "$0" "$@"\n"""
+    start = f"""#!/bin/sh\n"exec" "{sys.executable}" "$0" "$@"\n"""
     script.write_text(f"{start}from search.cli.main import script\n\nscript()\n")
     script.chmod(0o755)
     own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}

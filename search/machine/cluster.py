@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,7 @@ from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
 from search.machine.shipping import script_elsewhere, shipped
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
-from search.paths import SPACES, interpreter, working_directory
+from search.paths import SPACES, working_directory
 
 LOOK_EVERY_S, LOOK_AT_WORKERS_S = 0.25, 5.0
 FETCH_S = 60.0  # how long the driver waits for what a worker has put into the object store
@@ -144,7 +145,7 @@ class Cluster:
         if self.address:
             sent = shipped(worker)
         else:
-            sent = environment.runtime_env(worker, shlex.quote(interpreter()))
+            sent = environment.runtime_env(worker, shlex.quote(sys.executable))
         common: dict[str, Any] = {
             "log_to_driver": False,
             "logging_level": logging.ERROR,

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,6 @@ from typing import Any
 from recsys.errors import ConfigError
 from search.machine.nodes import MODULES, PACKAGES, ClusterNode
 from search.paste import job_command
-from search.paths import interpreter
 
 CONNECT_S, PROBE_S, JOIN_S, ASK_S = 5.0, 3.0, 25.0, 60.0
 SAY_AFTER_S = 4.0
@@ -105,7 +105,7 @@ def _ask(
     asked: what it is to ask, as JSON. Other parameters are those of `check_address`.
     """
     process = subprocess.Popen(
-        [interpreter(), "-P", "-c", _ASK, address, asked],
+        [sys.executable, "-P", "-c", _ASK, address, asked],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 from recsys.errors import ConfigError
 from search.machine.memory import usable_memory
-from search.paths import interpreter
 
 # Fractions: Ray accepts any number here, but its servers end at one that is not a fraction.
 _FRACTIONS = (
@@ -64,7 +63,7 @@ def _is_fraction(text: str) -> bool:
 def _readable(env: Mapping[str, str]) -> bool:
     try:
         done = subprocess.run(
-            [interpreter(), "-P", "-c", _READ],
+            [sys.executable, "-P", "-c", _READ],
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from recsys.errors import ConfigError
-from search.paths import interpreter
 
 PATIENCE_S = 30.0
 EXPECTED = "expected a folder, or a URI such as s3://bucket/folder, that every machine can write to"
@@ -75,7 +75,7 @@ def check_storage(storage: str, patience_s: float = PATIENCE_S) -> None:
         return
     try:
         done = subprocess.run(
-            [interpreter(), "-P", "-c", _TRY, storage],
+            [sys.executable, "-P", "-c", _TRY, storage],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 from search.paste import PROG, command
-from search.paths import interpreter
 from search.record.folder import RunFolder
 from search.run.signals import Interruption, show_cursor
 
@@ -42,8 +41,8 @@ def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:
     _say(1, f"Ray's {what} died: starting again from the journal ({done + 1} of {RESTARTS})")
     os.environ[COUNT] = str(done + 1)
     os.execv(
-        interpreter(),
-        [interpreter(), str(script), "--resume", "--run", str(folder.path)],
+        sys.executable,
+        [sys.executable, str(script), "--resume", "--run", str(folder.path)],
     )
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 import tempfile
 from contextlib import closing, suppress
 from importlib.metadata import version
@@ -19,7 +20,6 @@ from pathlib import Path
 
 from recsys.errors import ConfigError
 from search.paste import quoted
-from search.paths import interpreter
 from search.tracking.address import for_mlflow, sqlite_uri
 
 _LONGEST_ENDING = "-journal"  # of the files that SQLite and this project put beside a database
@@ -202,10 +202,10 @@ def schemas() -> tuple[str, frozenset[str]] | None:
 
 def upgrade_command(file: Path) -> str:
     """The command that upgrades the schema of a store to that of the installed MLflow."""
-    program = Path(interpreter()).with_name("mlflow")
+    program = Path(sys.executable).with_name("mlflow")
     here = Path.cwd()
     shown = program.relative_to(here) if program.is_relative_to(here) else program
-    words = [str(shown)] if program.exists() else [interpreter(), "-m", "mlflow"]
+    words = [str(shown)] if program.exists() else [sys.executable, "-m", "mlflow"]
     uri = sqlite_uri(file.absolute())
     known = for_mlflow(uri) if "%" in uri else uri
     return " ".join(map(quoted, [*words, "db", "upgrade", known]))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from search.paths import interpreter
 from search.tracking.address import sqlite_file
 from search.tracking.database import check_room
 from search.tracking.memory import DeliveryStatus, delivery_status, is_delivered, known_uri
@@ -170,7 +170,7 @@ def _courier(run_dir: Path, uri: str, more: list[str]) -> subprocess.Popen[bytes
     Raises OSError where it cannot start.
     """
     # -P: modules are not looked up in the current folder, which may be any.
-    courier = [interpreter(), "-P", "-m", "search.tracking.courier", str(run_dir)]
+    courier = [sys.executable, "-P", "-m", "search.tracking.courier", str(run_dir)]
     courier += ["--experiment", EXPERIMENT, *more]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:

@@ -24,7 +24,6 @@ from types import FrameType
 from recsys.errors import ConfigError, UserError
 from search.guard import Guard
 from search.paste import command
-from search.paths import interpreter
 from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from search.tracking.address import sqlite_file, sqlite_uri
@@ -125,7 +124,7 @@ def server_command(uri: str, host: str, port: int) -> list[str]:
     assert file is not None
     # Only by the file's name: from an address with %25, MLflow would make folders of that name.
     return [
-        *(interpreter(), "-P", "-m", "search.tracking.ui_server", "server"),
+        *(sys.executable, "-P", "-m", "search.tracking.ui_server", "server"),
         *("--backend-store-uri", sqlite_uri(type(file)(file.name))),
         *("--artifacts-destination", (file.parent / "artifacts").as_uri()),
         *("--host", host, "--port", str(port), "--workers", "1"),

@@ -22,7 +22,6 @@ from search.tracking.courier import Courier, Pauses
 from search.tracking.driver import Tracker, sync
 from search.tracking.memory import delivery_status
 from search.tracking.store import import_mlflow
-from search.tracking.ui import server_command
 from search.tracking.verify import verify_delivery
 from tests.factories import FakeRun
 from tests.search.tracking.tracking_help import (
@@ -198,17 +197,6 @@ def finished(folder: Path) -> FakeRun:
     run.finish()
     run.close()
     return run
-
-
-def test_python_by_a_relative_path_starts_it_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = finished(tmp_path)
-    monkeypatch.chdir(Path(sys.executable).parent)
-    monkeypatch.setattr(sys, "executable", Path(sys.executable).name)  # as with PATH=.:...
-    uri = sqlite_store(tmp_path / "store")
-    assert sync(run.path, uri).sentence().startswith("MLflow has everything")
-    assert server_command(uri, "127.0.0.1", 5000)[0] == str(Path.cwd() / sys.executable)
 
 
 def test_a_courier_that_cannot_be_started_says_why(
