@@ -93,7 +93,7 @@ REPLAYED := $(addprefix .bench-venv/replay/,ml-100k.parquet demo.parquet)
 replay: $(REPLAYED) ## searchers side by side on recorded trainings (recording takes an hour once)
 	$(PY) -m benchmarks.replay.run $(REPLAYED) -o .bench-venv/replay/plots $(REPLAY)
 
-ui: $(VENV)/.run ## the MLflow UI on 127.0.0.1:5000
+ui: $(VENV)/.run ## the MLflow UI: prints its address, which opens on all searches
 	$(PY) run_search.py ui
 
 clean: ## remove the virtual environments, caches and the site (runs/ and mlflow/store/ stay)

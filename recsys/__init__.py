@@ -5,9 +5,9 @@ Names are loaded when first used, so `import recsys` costs nothing.
 Beside the rooms `data/`, `kernels/`, `models/` and `quickstart/` there are files for: holding data
 (`interactions`, `receivers`), dividing them (`split_plan`, `split`, `moments`, `evidence`), judging
 a model on them (`metrics`, `scoring`, `bounds`, `evaluation`), models compared with others
-(`rivals`, `blending`), a model in use (`recommending`, `submission`, `vectors`), and what all of
-these need (`errors`, `output`, `safe_files`, `yamlio`). Their layers are import contracts in
-pyproject.toml.
+(`rivals`, `blending`, `earlier`), a model in use (`recommending`, `submission`, `vectors`), and
+what all of these need (`errors`, `output`, `safe_files`, `yamlio`). Their layers are import
+contracts in pyproject.toml.
 """
 
 from __future__ import annotations

@@ -6,3 +6,15 @@ is above it). Leaves: `stats` (tests and intervals), `guard` (processes started 
 one), `words` (numbers as people read them), `paste` (every command that is printed), `durations`,
 `names` (of runs and spaces), `paths` (where the project's folders are). Leaves import only leaves.
 """
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+# Python's own path is relative where PATH has a relative folder, and what we and Ray start begins
+# in other folders: it would not be found there.
+if sys.executable:
+    with suppress(OSError):  # the current folder was deleted: commands say so themselves
+        sys.executable = str(Path(sys.executable).absolute())

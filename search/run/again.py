@@ -17,10 +17,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys.data import Dataset, describe_lines
-from recsys.data.ids import spelled_as
+from recsys.earlier import Earlier, Matched
 from recsys.errors import ConfigError, InputError
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR, contained, subset
@@ -29,7 +28,6 @@ from recsys.models import Model, ModelConfig, fit_model
 from recsys.models.blend import BlendConfig
 from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import weights_of
-from recsys.receivers import receivers_of, texts
 from recsys.scoring import Scorer
 from recsys.split import Split
 from search.machine.cluster import resolve_device
@@ -157,30 +155,6 @@ class Recipe:
         return assembled(self._blended(self.blend), [model.to_bytes() for model in models], items)
 
 
-@dataclass(frozen=True, eq=False)
-class Earlier:
-    """A model of the earlier data as a scorer of the users and items of the new data.
-
-    users (U,), items (I,): their internal ids in the earlier data, -1 where there is none. popular:
-    how many users each item had there. Users that the model does not know get what was popular, as
-    when it is served; items that it does not know come last.
-    """
-
-    model: Scorer
-    users: NDArray[np.int64]
-    items: NDArray[np.int64]
-    popular: NDArray[np.float32]
-
-    def score_users(self, users: NDArray) -> NDArray[np.float32]:
-        """The scores of `users` (B,), float32 (B, I)."""
-        codes, known = self.users[users], self.items >= 0
-        there = np.array(self.model.score_users(np.maximum(codes, 0).astype(np.int32)))
-        there[codes < 0] = self.popular
-        scores = np.full((len(users), len(self.items)), np.finfo(np.float32).min, np.float32)
-        scores[:, known] = there[:, self.items[known]]
-        return scores
-
-
 REFIT_STAGES = ("valid", "test", "earlier", "rivals", "refit")
 
 
@@ -272,18 +246,14 @@ class Again:
         return work
 
     @cached_property
-    def known(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The internal ids in the earlier data of users (U,) and items (I,), -1 for new ones."""
-        there, then = self.dataset.interactions, self.origin.catalogue
-        found = []
-        for ids, old in ((there.user_ids, then.user_ids), (there.item_ids, then.item_ids)):
-            found.append(receivers_of(spelled_as(texts(ids), old), old).codes)
-        return found[0], found[1]
+    def known(self) -> Matched:
+        """The users and items of the new data, as the earlier data know them."""
+        there = self.dataset.interactions
+        return Matched.of(there.user_ids, there.item_ids, self.origin.catalogue)
 
     def since(self) -> Iterator[str]:
         """What has changed since the run, as lines. Raises InputError for data of another kind."""
-        users, items = self.known
-        if (users < 0).all() and (items < 0).all():
+        if self.known.nothing:
             # the space itself, which may have come from a file or been changed by options
             space = str(self.origin.folder.path / SPEC)
             words = ["--space", space, "--data", path_word(self.settings.data)]
@@ -301,8 +271,8 @@ class Again:
             self.origin.folder.name,
             self.origin.catalogue.seen,
             self.split.full(),
-            users,
-            items,
+            self.known.users,
+            self.known.items,
             times_of(self.origin.folder.path),
             self.dataset.interactions.time_span,
         ).lines()
@@ -377,15 +347,11 @@ class Again:
     def _earlier(self, held: CSR) -> Earlier:
         """The model of the earlier data without the items that are `held` out of the new data."""
         then = self.origin.catalogue.seen
-        users, items = self.known
-        u, i = users[held.users()], items[held.indices]
-        both = (u >= 0) & (i >= 0)
-        hidden = CSR.from_pairs(u[both], i[both], then.n_users, then.n_items)
-        left = subset(then, ~contained(then, hidden))
+        left = subset(then, ~contained(then, self.known.pairs(held)))
         if not left.nnz:
             raise InputError(
                 f"{self.settings.data}: everything that run {self.origin.folder.name} was trained "
                 "on is held out: nothing is left to compare with"
             )
         model = self._train("test", left, f"the data of {self.origin.folder.name}")
-        return Earlier(model, users, items, left.item_counts().astype(np.float32))
+        return Earlier(model, self.known, left.item_counts().astype(np.float32))

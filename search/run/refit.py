@@ -80,8 +80,11 @@ def refit(options: RefitOptions) -> int:
         folder.write(REPORT, render_report(folder.path))
         found = read_result(folder.path)
         assert found is not None, "it was written a moment ago"
-        export = command("export", folder.path, "-o", SUBMISSION)
-        display.summary(result_rows(found, folder.path, [export]))
+        todo = [
+            command("export", folder.path, "-o", SUBMISSION),
+            command("refit", folder.path, "--data", "NEWER.csv"),
+        ]
+        display.summary(result_rows(found, folder.path, todo))
     status = sync(folder.path, uri)
     for line in [status.registered, status.sentence()]:
         if line is not None:

@@ -91,7 +91,7 @@ def _record(folder: RunFolder, work: Again, done: Trained) -> None:
     )
     if done.test is not None and spec.metric in done.test.per_user:
         values = UserValues(done.test.users, done.test.per_user[spec.metric])
-        save_test_values(folder.path, values)
+        save_test_values(folder.path, values, work.split.test)
     refitted = Refitted(
         rows=rows,
         k=spec.k,

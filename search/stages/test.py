@@ -74,7 +74,7 @@ def test(run: Stages) -> Tested:
     blended_over = tried is not None and blend is not None and blend.handed_over
     handed = tried.found if tried is not None and blended_over else on_test.found
     values = UserValues(handed.users, handed.per_user[metrics[0]])
-    save_test_values(run.folder.path, values)
+    save_test_values(run.folder.path, values, split.test)
     rivals = {name: one.found for name, one in beside.items()}
     seen = split.search_data()
     return Tested(

@@ -6,9 +6,9 @@ whether a store's file can be used, `reach` whether a server answers, `memory` w
 
 `courier` is a process of its own, which reads a run folder and brings it to MLflow: `delivery` is
 one pass, `wanted` what should be there, `store` the opened store, `champion` and `pyfunc` the
-model, `succession` whether it becomes the champion, `description` and `views` how the pages of a
-search look; `moved` repairs a store that was moved, `verify` compares a whole run with MLflow. `ui`
-serves the pages, through `ui_server`.
+model, `succession` and `cross_test` whether it becomes the champion, `description` and `views` how
+the pages of a search look; `moved` repairs a store that was moved, `verify` compares a whole run
+with MLflow. `ui` serves the pages, through `ui_server`.
 
 Others import: driver, memory, ui, verify, wanted, where.
 

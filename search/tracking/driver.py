@@ -46,6 +46,7 @@ class Tracker:
         self.uri = kept_uri(uri)
         self.last_effort_s, self.interval_s = last_effort_s, interval_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._trouble: str | None = None  # why the courier could not be started
 
     def start(self) -> None:
         """Start the courier; it ends on its own when this process does."""
@@ -54,7 +55,10 @@ class Tracker:
                 self._process.stdin.close()
         follow = ["--follow", "--last-effort", str(self.last_effort_s)]
         follow += ["--interval", str(self.interval_s)]
-        self._process = _courier(self.run_dir, self.uri, follow)
+        try:
+            self._process, self._trouble = _courier(self.run_dir, self.uri, follow), None
+        except OSError as error:
+            self._process, self._trouble = None, _no_start(error)
 
     @property
     def pid(self) -> int | None:
@@ -63,7 +67,7 @@ class Tracker:
 
     def status(self) -> DeliveryStatus:
         """How far delivery is."""
-        return delivery_status(self.run_dir, self.uri)
+        return _told(delivery_status(self.run_dir, self.uri), self._trouble)
 
     def flush(self, deadline_s: float) -> DeliveryStatus:
         """Ask for delivery now and wait until it is done, at most `deadline_s` seconds."""
@@ -139,18 +143,31 @@ def sync(
     if (file := sqlite_file(uri)) is not None:
         check_room(file)
     more = ["--patience", str(patience_s), "--end-with-stdin"]
-    process = _courier(run_dir, uri, more)
-    if process is not None:
-        assert process.stdin is not None
-        with process.stdin:  # closing it ends the courier, as the end of this process does
-            process.wait()
+    try:
+        process = _courier(run_dir, uri, more)
+    except OSError as error:
+        return _told(delivery_status(run_dir, uri), _no_start(error))
+    assert process.stdin is not None
+    with process.stdin:  # closing it ends the courier, as the end of this process does
         process.wait()
     return delivery_status(run_dir, uri)
 
 
-def _courier(run_dir: Path, uri: str, more: list[str]) -> subprocess.Popen[bytes] | None:
-    """A courier process, out of reach of the terminal's Ctrl-C, with its output in courier.log;
-    None where it cannot start.
+def _no_start(error: OSError) -> str:
+    """Why no courier could be started, in words."""
+    why = error.strerror or type(error).__name__
+    what = f"{error.filename}: {why}" if error.filename else why
+    return f"the process that delivers could not be started: {what}"
+
+
+def _told(status: DeliveryStatus, trouble: str | None) -> DeliveryStatus:
+    """`status` with the reason why nothing more arrives."""
+    return status if trouble is None or status.delivered else replace(status, reason=trouble)
+
+
+def _courier(run_dir: Path, uri: str, more: list[str]) -> subprocess.Popen[bytes]:
+    """A courier process, out of reach of the terminal's Ctrl-C, with its output in courier.log.
+    Raises OSError where it cannot start.
     """
     # -P: modules are not looked up in the current folder, which may be any.
     courier = [sys.executable, "-P", "-m", "search.tracking.courier", str(run_dir)]
@@ -170,7 +187,5 @@ def _courier(run_dir: Path, uri: str, more: list[str]) -> subprocess.Popen[bytes
             stderr=log,
             start_new_session=True,
         )
-    except OSError:
-        return None
     finally:
         os.close(log)

@@ -1,5 +1,5 @@
-"""Whether a new model becomes the champion: it is compared with the champion user by user, if both
-were tested on the same items (ADR 54).
+"""Whether a new model becomes the champion: it is compared with the champion user by user, on items
+that neither of them was trained on. Where that is impossible the champion stays (ADR 54, 195).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from search.record.result import RefitOf, refit_of, succeeds
 from search.record.state import RunState
 from search.stats import compare_paired, p_text
 from search.tracking import wanted
+from search.tracking.cross_test import cross_test
 from search.tracking.store import is_missing, scratch
 from search.words import number
 
@@ -39,9 +40,9 @@ class Succession:
 def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succession:
     """Whether a version of this run, registered under `name`, becomes the champion.
 
-    A refit was compared when it was made. A run that ended before the champion's (it was synced
-    late) never becomes the champion. Raises what the store raises: without its answer the champion
-    stays.
+    A refit was compared with the model that it comes from when it was made. A run that ended before
+    the champion's (it was synced late) never becomes the champion. Raises what the store raises:
+    without its answer the champion stays.
     """
     if wanted.won_by_leak(state, wanted.known_result(run_dir)):
         why = "not made champion: it was chosen with knowledge of held-out items"
@@ -54,18 +55,16 @@ def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succes
     if uid == state.uid:  # the search was extended: this version replaces its earlier one
         return Succession(True, "it became the champion")
     who = f"version {number_there}"
-    if (of := refit_of(state)) is not None:
-        return _of_refit(of, uid == of.uid, who)
+    if (of := refit_of(state)) is not None and uid == of.uid:
+        return _of_refit(of, who)
     if float(current.tags.get("finished") or 0.0) > (state.finished or 0.0):
         return Succession(False, f"{who}, of a run that ended later, stayed champion", True)
-    return _of_search(client, current, run_dir, state)
+    return _of_run(client, current, run_dir, state)
 
 
-def _of_refit(of: RefitOf, current: bool, who: str) -> Succession:
-    """The verdict for a refit, which holds only against the model that it was compared with."""
-    if not current:
-        why = f"the champion stayed, since it is not the model of {of.run}"
-    elif of.comparison is None:
+def _of_refit(of: RefitOf, who: str) -> Succession:
+    """The verdict for a refit of the champion, which is what it was compared with."""
+    if of.comparison is None:
         why = "the champion stayed, since nothing could be compared"
     elif of.stands:
         return Succession(True, "it became the champion")
@@ -76,30 +75,45 @@ def _of_refit(of: RefitOf, current: bool, who: str) -> Succession:
     return Succession(False, f"{why} ({who})", True)
 
 
-def _of_search(client: Any, current: Any, run_dir: Path, state: RunState) -> Succession:
-    """The verdict for the winner of a search against the champion, if they can be compared."""
-    run = _run(client, current.run_id)
-    shown = (run.data.tags.get("run") if run is not None else None) or current.run_id
+def _of_run(client: Any, current: Any, run_dir: Path, state: RunState) -> Succession:
+    """The verdict for any other model against the champion: by the values of both, where both were
+    tested on the same items, or else by evaluating the champion on those of the new run.
+    """
+    run, metric = _run(client, current.run_id), state.run.metric or "the metric"
+    if run is None:
+        return _stays(f"version {current.version}", "its run was deleted")
+    shown = run.data.tags.get("run") or current.run_id
     who = f"version {current.version}, of run {shown}"
-    mine, other, why = load_test_values(run_dir), None, "its run was deleted"
-    if run is not None:
-        why = _apart(run.data.tags, run.data.params, run_dir, state)
-        other = None if why else _values(client, run, run_dir)
-    if why or mine is None or other is None or not np.array_equal(mine.users, other.users):
-        why = why or "there are no values for the same users"
-        return Succession(True, f"it became the champion, not compared with {who}: {why}")
-    return judged(mine, other, who, state.run.metric or "the metric")
+    if not (apart := _apart(run.data.tags, run.data.params, run_dir, state)):
+        mine, other = load_test_values(run_dir), _values(client, run, run_dir)
+        if mine is not None and other is not None and np.array_equal(mine.users, other.users):
+            return judged(mine, other, who, metric)
+        apart = "there are no values for the same users"
+    found = cross_test(client, current.run_id, run_dir, metric)
+    if isinstance(found, str):
+        known = "" if refit_of(state) is None else f" (a refit of run {shown} is compared with it)"
+        return _stays(who, f"{apart}, and {found}{known}")
+    where = "on this run's test items, which neither was trained on, for"
+    return judged(found.mine, found.champion, who, metric, where)
 
 
-def judged(mine: UserValues, other: UserValues, who: str, metric: str) -> Succession:
+def _stays(who: str, why: str) -> Succession:
+    """The verdict where nothing can be compared; the user may overrule it."""
+    return Succession(False, f"{who}, stayed champion, not compared with this one: {why}", True)
+
+
+def judged(
+    mine: UserValues, other: UserValues, who: str, metric: str, where: str = "on"
+) -> Succession:
     """The verdict by a paired comparison with the champion, on the same users.
 
     mine, other: values of the new model and of the champion. who: the champion, for the words.
+    where: words before the users, which say on which items.
     """
     compared = compare_paired(mine.values, other.values, np.random.default_rng(0))
     value, before = float(mine.values.mean()), float(other.values.mean())
     leads = succeeds(comparison("champion", compared, "the champion", "the new model"), before)
-    over = f"on the same {compared.users:,} users, {p_text(compared.p)}"
+    over = f"{where} the same {compared.users:,} users, {p_text(compared.p)}"
     if leads:
         numbers = f"{metric} {number(value)}, that one {number(before)}, {over}"
         return Succession(True, f"it became the champion, after {who} ({numbers})")

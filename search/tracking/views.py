@@ -134,13 +134,13 @@ def _page(
 def _searches() -> dict[str, Any]:
     """The page of all searches, the latest first; the first columns fit into 1280 pixels."""
     columns = {
-        _NAME: 230,
-        _BEGAN: 120,
+        _NAME: 285,
+        _BEGAN: 132,
         _metric("test"): 75,
         _metric("valid"): 75,
-        _tag("winner"): 300,
-        _metric("wall_s"): 75,
-        _tag("metric"): 80,
+        _tag("winner"): 240,
+        _metric("wall_s"): 70,
+        _tag("metric"): 75,
         _tag("split"): 200,
         "attributes.`Dataset`": 300,
     }

@@ -216,6 +216,42 @@ ROWS = """(async () => {
 })()"""
 
 
+BARE = ("", "#/", "#/experiments/ID", "#/experiments/ID/runs")
+
+
+@pytest.mark.parametrize("path", BARE)
+def test_addresses_without_a_view_lead_to_all_searches(
+    shown: Shown, chromium: Window, path: str
+) -> None:
+    chromium.open("about:blank", 1280)
+    chromium.open(shown.address(path.replace("ID", shown.page.experiment_id)), 1280)
+    chromium.wait(f"location.hash.includes('viewStateShareKey={SEARCHES}')")
+    assert silent(chromium)
+
+
+def test_one_click_leads_from_a_search_to_all_searches_and_back(
+    shown: Shown, chromium: Window
+) -> None:
+    def click(kind: str, text: str) -> None:
+        chromium.wait(
+            f"(() => {{ const found = [...document.querySelectorAll('{kind}')]"
+            f".filter((one) => one.innerText.trim() === '{text}'); found[0]?.click();"
+            "return found.length > 0; })()"
+        )
+
+    chromium.open(shown.address(shown.home), 1280)
+    click("a", "Runs")
+    chromium.wait(f"location.hash.includes('viewStateShareKey={SEARCHES}')")
+    chromium.ask("history.back()")
+    chromium.wait(f"location.hash.startsWith('{shown.home}')")
+    chromium.ask("history.forward()")
+    click("button", "Exit shared view")  # who wants to leave it may
+    chromium.wait("location.hash.includes('searchFilter=&')")
+    chromium.wait("document.body.innerText.includes('t0011')")  # trials are listed there too
+    assert "viewStateShareKey" not in chromium.ask("location.hash")
+    assert silent(chromium)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_all_searches_are_listed(both: tuple[Shown, Shown], chromium: Window, width: int) -> None:
     path = view_address(both[0].page.experiment_id, SEARCHES)
@@ -245,6 +281,7 @@ def test_a_window_of_1280_shows_what_a_search_found(
         "metrics.`test`": (0.17, whole.test),
         "metrics.`valid`": (0.13, whole.valid),
         "tags.`winner`": (None, whole.best_trial),
+        "tags.`metric`": (None, None),
         "metrics.`wall_s`": (None, whole.wall_s),
     }
     for column, values in known.items():
@@ -255,6 +292,11 @@ def test_a_window_of_1280_shows_what_a_search_found(
                 assert (text.split()[0], cut) == (value, 0)
             elif value is not None:
                 assert float(text) == pytest.approx(value), column
+    links = chromium.ask(
+        "[...document.querySelectorAll('.ag-row a')].filter((a) => a.href.includes('/runs/'))"
+        ".map((a) => [a.innerText, a.scrollWidth - a.clientWidth])"
+    )
+    assert max(cut for name, cut in links if len(name) <= 40) == 0  # a name that nobody made longer
     assert silent(chromium)
 
 
@@ -304,7 +346,8 @@ def test_the_report_is_shown_among_the_files(whole: Shown, chromium: Window, wid
     """In MLflow's frame, which has no origin, no storage and no clipboard."""
     chromium.open(whole.address(whole.page.artifact("report.html")), width)
     chromium.wait(f"(() => {{ {SEEN}; const frame = document.querySelector('iframe');"
-                  "return frame && seen(frame)[0] > 80 && seen(frame)[1] > 150; })()")  # fmt: skip
+                  f"return frame && seen(frame)[0] > {0.7 * width - 200 * (width > 1000)} "
+                  "&& seen(frame)[1] > 500; })()")  # fmt: skip
     frame = chromium.frame()
     chromium.wait("document.querySelectorAll('svg').length >= 10", world=frame)
     text = " ".join(chromium.ask("document.body.innerText", frame).split())

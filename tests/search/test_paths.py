@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -58,6 +61,20 @@ def test_a_run_of_an_installation_keeps_its_store_wherever_it_is_resumed(
     (installed / "a").rename(installed / "c")  # moved, and the command called there
     monkeypatch.chdir(installed / "c")
     assert store_of(Options(), uri) == f"sqlite:///{installed}/c/mlflow/store/mlflow.db"
+
+
+def test_this_python_has_its_whole_path_though_path_is_relative():
+    """What we and Ray start begins in other folders."""
+    home = Path(sys.executable).parent
+    shown = "import sys; print(sys.executable); import search; print(sys.executable)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"bin{os.pathsep}{os.environ['PATH']}"}
+    words = ["env", "python", "-c", shown]
+    done = subprocess.run(
+        words, cwd=home.parent, env=env, capture_output=True, text=True, check=True
+    )
+    before, after = done.stdout.splitlines()
+    assert not Path(before).is_absolute()
+    assert Path(after) == home / "python"
 
 
 def test_code_among_the_interpreters_packages_needs_no_path(monkeypatch: pytest.MonkeyPatch):

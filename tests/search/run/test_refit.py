@@ -37,7 +37,7 @@ from search.record.events import (
 )
 from search.record.folder import JOURNAL, RunFolder
 from search.record.handed import MODEL, SUBMISSION, digest, disagreement, file_digest
-from search.record.measured import load_test_values
+from search.record.measured import load_test_items, load_test_values
 from search.record.provenance import times_of
 from search.record.result import (
     RESULT,
@@ -57,7 +57,7 @@ from search.record.settings import Settings, settings_of
 from search.run import again as again_module
 from search.run import refit as refit_module
 from search.run import refit_record
-from search.run.again import Earlier, Recipe
+from search.run.again import Recipe
 from search.run.opened import open_data
 from search.screen.display import Display
 from search.space.load import load_spec
@@ -212,6 +212,9 @@ def test_a_refit_is_a_run_of_its_own(home: Path, call: Call) -> None:
     assert found.values["map@5"] == result.test
     kept = load_test_values(made.path)
     assert kept is not None and np.array_equal(kept.values, found.per_user["map@5"])
+    items = load_test_items(made.path, opened.split.test.n_items)
+    assert items is not None and items.digest() == opened.split.test.digest()
+    assert " refit r2 --data NEWER.csv\n" in said  # the week after: the latest, not the first
 
     # its rivals, through the same door: of a run that had none, popularity
     popular = fit_model(PopularityConfig(), seen, rng=np.random.default_rng(0))
@@ -374,21 +377,6 @@ def test_without_a_test_part_the_validation_items_compare(home: Path, call: Call
     assert "on the validation items" in said
     assert "not measured" in said
     assert "popularity 0." in said and "on the same validation items" in said
-
-
-def test_the_earlier_model_in_terms_of_the_new_data() -> None:
-    class Scores:
-        def score_users(self, users: np.ndarray) -> np.ndarray:
-            return np.array([[10.0 * u, 10.0 * u + 1, 10.0 * u + 2] for u in users], np.float32)
-
-    users, items = np.array([2, -1, 0]), np.array([1, -1, 0, 2])
-    model = Earlier(Scores(), users, items, np.array([5, 6, 7], np.float32))
-    least = np.finfo(np.float32).min
-    assert model.score_users(np.array([0, 1, 2])).tolist() == [
-        [21, least, 20, 22],
-        [6, least, 5, 7],
-        [1, least, 0, 2],
-    ]
 
 
 def test_data_that_are_hardly_newer_are_pointed_out(home: Path, call: Call) -> None:

@@ -27,7 +27,7 @@ from search.machine.cluster import Failure, Resources
 from search.record.events import ReplicateRaced, StageMarked, StageState
 from search.record.folder import save_arrays
 from search.record.handed import disagreement, handed_over
-from search.record.measured import load_test_values
+from search.record.measured import load_test_items, load_test_values
 from search.record.result import Decided
 from search.record.state import RunState, Stage, TrialRecord
 from search.space.trial import trial_seed
@@ -433,6 +433,8 @@ class TestLastStages:
         assert list(tmp_path.iterdir()) == [tmp_path / "test.npz"]
         kept = load_test_values(tmp_path)
         assert kept is not None and kept.values.mean() == found.values["map@5"]
+        items = load_test_items(tmp_path, split.test.n_items)
+        assert items is not None and items.digest() == split.test.digest()
         assert np.array_equal(kept.users, np.flatnonzero(split.test.degrees()))
         kinds = found.groups.by_user, found.groups.by_item
         assert [sum(one.pairs for one in kind) for kind in kinds] == [split.test.nnz] * 2

@@ -27,7 +27,7 @@ from search.tracking import wanted
 from search.tracking.champion import model_digest
 from search.tracking.pyfunc import ServedRecommender
 from search.tracking.store import import_mlflow
-from search.tracking.verify import verify_delivery
+from search.tracking.verify import make_champion, verify_delivery
 from tests.factories import SETTINGS, FakeRun, save_tiny_model
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
@@ -118,6 +118,8 @@ def test_an_old_run_synced_late_and_a_leaky_one_do_not_become_champion(tmp_path:
     assert champion(uri) == [("champion", 1)]
     newest = finished(tmp_path / "runs", "newest", seed=3)  # no values: nothing to compare by
     assert deliver(newest, uri)
+    assert champion(uri) == [("champion", 1)]
+    make_champion(newest.path, uri)
     assert champion(uri) == [("champion", 4), ("previous", 1)]
     (newest.path / "delivery.json").unlink()  # delivered again, it does not succeed itself
     assert deliver(newest, uri)

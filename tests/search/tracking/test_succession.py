@@ -6,17 +6,23 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from recsys.errors import ConfigError
+from recsys.interactions import CSR, Interactions
+from recsys.models.catalogue import save_catalogue
 from search.record.measured import UserValues, save_test_values
-from search.record.result import Comparison, RefitOf, succeeds
+from search.record.result import Comparison, RefitOf, Refitted, succeeds
+from search.tracking import cross_test as cross_test_module
 from search.tracking.memory import delivery_status
+from search.tracking.store import open_store
 from search.tracking.succession import judged
 from search.tracking.verify import make_champion, verify_delivery
+from search.tracking.where import EXPERIMENT
 from tests.factories import SETTINGS, FakeRun
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
@@ -88,14 +94,20 @@ class Searches:
     def __init__(self, folder: Path) -> None:
         self.uri, self.runs, self.count = sqlite_store(folder / "store"), folder / "runs", 0
 
-    def finished(self, name: str, values: UserValues | None, **known: str) -> FakeRun:
-        """A run with what its model reached for every user; None: nothing was kept."""
+    def finished(
+        self, name: str, values: UserValues | None, of: RefitOf | None = None, **known: str
+    ) -> FakeRun:
+        """A run with what its model reached for every user; None: nothing was kept. of: the run
+        that it is a refit of.
+        """
         self.count += 1
         known = {"metric": "map@50", "split": "ab12", "data": "d1"} | known
         run = Told(self.runs, name, self.count, known)
         run.trial()
         if values is not None:
             save_test_values(run.path, values)
+        if of is not None:
+            run.stage("refit", Refitted(of=of))
         run.finish(model=True)
         result = json.loads((run.path / "result.json").read_text())
         run.folder.write_json("result.json", result | {"metric": known["metric"]})
@@ -138,28 +150,157 @@ def test_the_alias_follows_the_paired_test_of_two_searches(searches: Searches) -
     assert described[0][0] in better
 
 
-def test_what_cannot_be_compared_leads_as_the_newest_and_says_so(searches: Searches) -> None:
+def test_what_cannot_be_compared_stays_behind_the_champion_and_says_why(
+    searches: Searches,
+) -> None:
     assert searches.registered(searches.finished("a", of(BASE)))
-    known: dict[str, str] = {}
     steps = [
         ("split", "cd34", "tested on another split"),
         ("metric", "ndcg@20", "by another metric"),
         ("data", "d2", "tested on other data"),
     ]
     for number, (name, value, words) in enumerate(steps, 2):
-        known[name] = value
-        said = searches.registered(searches.finished(name, of(BASE - 0.1 * number), **known))
-        assert "it became the champion, not compared with version" in said
+        run = searches.finished(name, of(BASE + 0.1 * number), **{name: value})
+        said = searches.registered(run)
+        assert "version 1, of run a, stayed champion, not compared with this one: it was" in said
         assert words in said
-        assert searches.aliases() == {"champion": number, "previous": number - 1}
+        assert "and this run did not keep its test items" in said
+        assert said.endswith(f"sync {name} --runs-dir {searches.runs} --champion")
+        assert searches.aliases() == {"champion": 1}
+    make_champion(run.path, searches.uri)
+    assert searches.aliases() == {"champion": 4, "previous": 1}
 
 
 def test_values_of_other_users_or_none_compare_nothing(searches: Searches) -> None:
     assert searches.registered(searches.finished("a", of(BASE)))
-    for name, values in (("others", of(BASE - 0.1, first=1)), ("none", None), ("next", of(BASE))):
+    for name, values in (("others", of(BASE + 0.1, first=1)), ("none", None)):
         said = searches.registered(searches.finished(name, values))
+        assert "stayed champion" in said
         assert "there are no values for the same users" in said
-    assert searches.aliases() == {"champion": 4, "previous": 3}
+    assert searches.aliases() == {"champion": 1}
+
+
+def test_a_champion_whose_run_was_deleted_stays(searches: Searches) -> None:
+    first = searches.finished("a", of(BASE))
+    assert searches.registered(first)
+    run_id = delivery_status(first.path, searches.uri).run_id
+    query(searches.uri, "delete from runs where run_uuid = ?", run_id)
+    said = searches.registered(searches.finished("b", of(BASE + 0.1)))
+    assert "version 1, stayed champion, not compared with this one: its run was deleted" in said
+
+
+# --- the champion's model on the test items of a later run ------------------------------------
+
+
+def with_test_items(
+    run: FakeRun, values: list[float], test: list[tuple[int, int]], users: list[int]
+) -> FakeRun:
+    """Give a run test items: pairs of internal ids, which its model knows too, as after a search.
+
+    users: the original ids of its users; items are 100, 200, 300, 400 as in the tiny model.
+    """
+    held = CSR.from_pairs(*np.array(test).T, len(users), 4)
+    everything = held.union(CSR.from_pairs(np.array([0, 1]), np.array([0, 3]), len(users), 4))
+    ids = np.array(users), np.array([100, 200, 300, 400])
+    whole = Interactions(everything, np.zeros(everything.nnz), *ids, ordered=False)
+    save_catalogue(run.path / "model", whole, everything)
+    save_test_values(run.path, of(np.array(values)), held)
+    return run
+
+
+def later(searches: Searches, name: str, values: list[float], **more: Any) -> FakeRun:
+    """A run on newer data, in which users 10 and 20 have liked what the champion would say."""
+    facts = {"split": "time", "data": "newer", "metric": "map@2"}
+    run = searches.finished(name, None, more.pop("of", None), **facts)
+    given = {"test": [(0, 1), (1, 2)], "users": [10, 20]} | more
+    return with_test_items(run, values, given["test"], given["users"])
+
+
+def test_a_champion_that_knows_none_of_the_test_items_is_evaluated_on_them(
+    searches: Searches,
+) -> None:
+    assert searches.registered(searches.finished("a", of(BASE)))
+    said = searches.registered(later(searches, "worse", [1.0, 0.5]))
+    assert "version 1, of run a, stayed champion: it reaches map@2 1.0000, this one 0.7500" in said
+    assert "on this run's test items, which neither was trained on, for the same 2 users" in said
+    said = searches.registered(later(searches, "equal", [1.0, 1.0]))
+    assert "it became the champion, after version 1, of run a (map@2 1.0000" in said
+    assert searches.aliases() == {"champion": 3, "previous": 1}
+
+
+def test_people_whom_the_champion_does_not_know_get_what_was_popular(searches: Searches) -> None:
+    assert searches.registered(searches.finished("a", of(BASE)))
+    run = later(searches, "b", [1.0, 0.6], test=[(0, 1), (1, 0)], users=[10, 99])
+    said = searches.registered(run)  # items 100 and 400 were equally popular; 99 has 400
+    assert "it reaches map@2 1.0000, this one 0.8000" in said
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "known",
+        {"test": [(0, 1), (0, 2), (2, 3)], "users": [10, 30, 20]},
+        "it was trained on 1 of the 3 test items of this run",
+    ),
+    ("strangers", {"users": [77, 88]}, "its data have no users or no items in common with these"),
+]
+
+
+@pytest.mark.parametrize(("name", "more", "words"), REFUSED, ids=[c[0] for c in REFUSED])
+def test_what_would_not_be_fair_is_not_compared(
+    searches: Searches, name: str, more: dict[str, Any], words: str
+) -> None:
+    assert searches.registered(searches.finished("a", of(BASE)))
+    said = searches.registered(later(searches, name, [1.0, 1.0], **more))
+    assert "not compared with this one: it was tested on another split, or by another" in said
+    assert f" metric, and {words}" in said
+    assert "--champion" in said
+    assert searches.aliases() == {"champion": 1}
+
+
+def test_a_model_that_is_too_large_is_not_fetched(
+    searches: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert searches.registered(searches.finished("a", of(BASE)))
+    run = later(searches, "b", [1.0, 1.0])
+    client = open_store(searches.uri, EXPERIMENT).client
+    champion = client.get_model_version_by_alias("recsearch-ml-100k", "champion").run_id
+    monkeypatch.setattr(cross_test_module, "MAX_BYTES", 100)
+    said = cross_test_module.cross_test(client, champion, run.path, "map@2")
+    assert said == "its model is too large to be fetched and evaluated (0 MiB)"
+
+
+def test_of_very_many_users_some_are_asked(
+    searches: Searches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert searches.registered(searches.finished("a", of(BASE)))
+    run = later(searches, "b", [1.0, 0.5])
+    client = open_store(searches.uri, EXPERIMENT).client
+    champion = client.get_model_version_by_alias("recsearch-ml-100k", "champion").run_id
+    monkeypatch.setattr(cross_test_module, "MAX_SCORES", 7)
+    found = cross_test_module.cross_test(client, champion, run.path, "map@2")
+    assert not isinstance(found, str)
+    assert found.champion.values.tolist() == [1.0]
+    assert found.mine.values.tolist() == [(1.0, 0.5)[int(found.mine.users[0])]]
+
+
+def test_a_model_that_cannot_be_read_holds_nothing_up(searches: Searches) -> None:
+    first = searches.finished("a", of(BASE))
+    (first.path / "model" / "config.json").write_text('{"model": "of a later version"}')
+    assert searches.registered(first)
+    said = searches.registered(later(searches, "b", [1.0, 1.0]))
+    assert "stayed champion, not compared" in said
+    assert "its model can't be evaluated (" in said
+
+
+def test_a_refit_of_an_earlier_run_is_compared_with_the_champion_too(searches: Searches) -> None:
+    assert searches.registered(searches.finished("a", of(BASE)))
+    other = RefitOf(run="old", uid="0" * 16, model="recsearch-ml-100k")
+    known = later(searches, "known", [1.0, 1.0], test=[(0, 1), (0, 0)], of=other)
+    said = searches.registered(known)
+    assert "it was trained on 1 of the 2 test items of this run" in said
+    assert "(a refit of run a is compared with it)" in said
+    said = searches.registered(later(searches, "new", [1.0, 1.0], of=other))
+    assert "it became the champion, after version 1, of run a" in said
 
 
 def test_values_of_a_run_that_was_sent_before_they_were_are_in_its_folder(

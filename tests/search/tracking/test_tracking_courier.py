@@ -191,6 +191,30 @@ def test_the_courier_of_a_sync_ends_with_it(tmp_path: Path, overloaded: str, num
     wait_until(lambda: ended(pid))
 
 
+def finished(folder: Path) -> FakeRun:
+    run = FakeRun(folder / "runs", "a")
+    run.trial()
+    run.finish()
+    run.close()
+    return run
+
+
+def test_a_courier_that_cannot_be_started_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(tmp_path)
+    gone = str(tmp_path / "gone" / "python")
+    monkeypatch.setattr(sys, "executable", gone)
+    uri = sqlite_store(tmp_path / "store")
+    why = f"MLflow lacks all of this run (the process that delivers could not be started: {gone}: "
+    said = sync(run.path, uri).sentence()
+    assert f"{why}No such file or directory)" in said
+    assert f"sync {run.path.name}" in said
+    with Tracker(run.path, uri, last_effort_s=0.1) as tracker:
+        assert why in tracker.status().sentence()
+    assert why in tracker.close().sentence()
+
+
 def test_ctrl_c_does_not_end_it(tmp_path: Path) -> None:
     run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
     run.trial()
