@@ -30,6 +30,7 @@ class SturdyController(TuneController):
     """
 
     keeps_starting = False
+    _view: Any = None  # what a scheduler sees of the controller
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._put_back: set[Trial] = set()
@@ -134,6 +135,18 @@ class SturdyController(TuneController):
     def _process_trial_failure(self, trial: Trial, exception: Exception) -> None:
         self.told(trial, exception)
         super()._process_trial_failure(trial, exception)
+
+    def _wrapped(self) -> Any:
+        if self._view is None:  # Ray would make it anew for each report
+            self._view = super()._wrapped()
+        return self._view
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Save only at the end, where Ray reads the file. It would look after each event whether a
+        save is due.
+        """
+        if force:
+            super().checkpoint(force=force, wait=wait)
 
     def save_to_dir(self) -> None:
         """Save nothing, since an experiment is never restored here.

@@ -19,7 +19,7 @@ from ray.tune.search.search_generator import SearchGenerator
 
 from recsys.models.base import Size
 from search.machine.cluster import Resources
-from search.machine.lean import without_counting_callbacks
+from search.machine.lean import without_bookkeeping, without_counting_callbacks
 from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
@@ -27,7 +27,7 @@ from search.record.journal import Journal
 from search.tune.checkpoints import Shelf
 from search.tune.controller import sturdy
 from search.tune.need import task_bytes
-from search.tune.outcome import Outcome, Report, judge, trial_of
+from search.tune.outcome import Brief, Outcome, Report, judge, trial_of
 from search.tune.reserve import Reserve
 from search.tune.settled import Settling
 from search.tune.worker import TrialData, run_trial
@@ -299,7 +299,15 @@ def asked_by(resources: Resources, data: TrialData) -> Any:
     if resources.largest is None:
         return asked(resources)
     size = Size.of(data.train)
-    return lambda config: asked(resources, task_bytes(resources, [trial_of(config).train], size))
+    made: dict[int, Any] = {}  # Ray compares by contents what is not the same object
+
+    def of(config: dict[str, Any]) -> Any:
+        memory = task_bytes(resources, [trial_of(config).train], size)
+        if memory not in made:
+            made[memory] = asked(resources, memory)
+        return made[memory]
+
+    return of
 
 
 def run_trials(
@@ -324,9 +332,9 @@ def run_trials(
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
     room = None if slots is None else lambda: slots() - len(recorder.running)
-    trainable = tune.with_resources(
-        tune.with_parameters(run_trial, data=data), asked_by(resources, data)
-    )
+    trainable = tune.with_parameters(run_trial, data=data)
+    trainable.__mixins__ = (Brief,)
+    trainable = tune.with_resources(trainable, asked_by(resources, data))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -353,5 +361,6 @@ def run_trials(
     with (
         sturdy(recorder.died, keeps_starting=slots is not None),
         without_counting_callbacks(),
+        without_bookkeeping(),
     ):
         tuner.fit()

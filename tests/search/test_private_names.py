@@ -49,6 +49,8 @@ USED = {
         "ray._private.services.ConsolePopen",
         "ray._private.worker.print_to_stdstream",
         "ray.air._internal.usage.tag_callbacks",
+        "ray.tune.experiment.trial.get_trainable_cls",
+        "ray.tune.trainable.metadata._TrainingRunMetadata.update_metric",
     ],
     "search/tracking/store.py": ["mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore:engine"],
     "search/tracking/ui_server.py": [
@@ -67,7 +69,7 @@ USED = {
                 *("_remove_actor", "_resetting_trials", "_schedule_trial_actor", "_search_alg"),
                 *("_staged_trials", "_started_actors", "_trial_task_failure", "_trial_to_actor"),
                 *("_unstage_trial_with_resources", "experiment_state_path", "on_step_begin"),
-                "save_to_dir",
+                *("_wrapped", "checkpoint", "save_to_dir"),
             )
         ),
         "ray.air.execution._internal.RayActorManager:_resource_manager",
@@ -80,6 +82,7 @@ USED = {
         "ray.tune.experiment.Trial:init_local_path",
         "ray.tune.experiment.Trial:placement_group_factory",
     ],
+    "search/tune/outcome.py": ["ray.tune.Trainable:get_auto_filled_metrics"],
     "search/tune/reports.py": [
         "ray.air.execution._internal.RayActorManager:_actor_task_events",
         "ray.air.execution._internal.RayActorManager:_try_start_actors",

@@ -161,3 +161,23 @@ def test_a_ray_of_our_own_does_as_ray_does(control: Controller) -> None:
     control.keeps_starting = False
     _, starting = taken(control)
     assert control.removed == [starting]
+
+
+def test_ray_looks_for_nothing_to_save_after_each_event(
+    control: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[bool] = []
+    monkeypatch.setattr(
+        TuneController, "checkpoint", lambda _self, force, wait: saved.append(force and wait)
+    )
+    control.checkpoint()
+    assert saved == []
+    control.checkpoint(force=True, wait=True)
+    assert saved == [True]
+
+
+def test_what_a_scheduler_sees_is_made_once(
+    control: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TuneController, "_wrapped", lambda _self: object())
+    assert control._wrapped() is control._wrapped()
