@@ -8,7 +8,8 @@
 
 Everything else ships: searcher, scheduler, controller, recorder, journal, Ray's own loop, and with
 `--mlflow` the courier and a SQLite store. The cores are made up, so that many workers fit on a
-small machine, and by default the workers are played, hundreds by one process (`played.py`). Trials
+small machine, and by default the workers are played, hundreds by one process (`played.py`), and
+the controller is that of a cluster which is joined, where so many workers are. Trials
 last 30 s on average, from half of that to one and a half, and report as trials do where so many
 run at once. What counts is the time from the moment when every worker has a trial until the last
 trial begins: processor time of the driver's process, all its threads, and what workers wait.
@@ -183,7 +184,8 @@ def workers(load: Load, metrics: int) -> Iterator[None]:
         with patch.object(tuner, "run_trial", sleeper(script)):
             yield
     else:
-        with played(script, max(2, load.workers // WORKERS_A_HOST)):
+        as_joined = patch.object(Cluster, "slots", lambda *_: lambda: load.workers)
+        with as_joined, played(script, max(2, load.workers // WORKERS_A_HOST)):
             yield
 
 
@@ -276,7 +278,13 @@ def loads(options: argparse.Namespace) -> Sequence[Load]:
             load = replace(load, trials=options.trials, limit_s=part * (load.limit_s or 0.0))
         return [load]
     return [
-        Load(n, options.trials or n * options.rounds, options.seconds, real=options.real)
+        Load(
+            n,
+            options.trials or n * options.rounds,
+            options.seconds,
+            epoch_s=options.epoch,
+            real=options.real,
+        )
         for n in options.workers
     ]
 
@@ -288,6 +296,7 @@ def main() -> None:
     parser.add_argument("--space", default="bpr_hard")
     parser.add_argument("--workers", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--seconds", type=float, default=30.0, help="of a trial")
+    parser.add_argument("--epoch", type=float, default=0.5, help="seconds of an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="trials a worker")
     parser.add_argument("--trials", type=int, help="in all")
     parser.add_argument("--real", action="store_true", help="each worker a process")

@@ -57,24 +57,21 @@ class Events(Protocol):
 class NamedTrials(SearchGenerator):
     """Ray's generator with our trial ids, the same in Tune, Optuna, the journal and MLflow.
 
-    One trial is kept ready for the next free worker. At the start one is made for each worker, so
-    that all start side by side; later, that would mean proposals made before the latest results.
-    On a cluster, where nodes come and go, as many wait as would have room.
+    One trial is kept ready for the next free worker; more would be proposals made before the latest
+    results. Where several workers are free, as at the start, one is made for each: Ray ends a
+    worker that becomes free while no trial waits for one.
     """
 
     def __init__(
         self,
         searcher: Searcher,
-        concurrent: int,
         started: Callable[[], int],
-        room: Callable[[], int] | None = None,
+        room: Callable[[], int],
     ) -> None:
-        """concurrent: trials at once. started: the number of trials that no longer wait, including
-        those that ended without a start. room: on a cluster, how many trials would fit beside those
-        that run now.
+        """started: the number of trials that no longer wait, including those that ended without a
+        start. room: how many trials would fit beside those that run now.
         """
         super().__init__(searcher)
-        self._concurrent = concurrent
         self._started = started
         self._room = room
 
@@ -96,9 +93,7 @@ class NamedTrials(SearchGenerator):
 
     def most_waiting(self) -> int:
         """How many may wait now."""
-        if self._room is not None:
-            return max(1, self._room())
-        return 1 if self._started() >= self._concurrent else self._concurrent
+        return max(1, self._room())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -331,7 +326,7 @@ def run_trials(
     """
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
-    room = None if slots is None else lambda: slots() - len(recorder.running)
+    fit = slots or (lambda: resources.concurrent)
     trainable = tune.with_parameters(run_trial, data=data)
     trainable.__mixins__ = (Brief,)
     trainable = tune.with_resources(trainable, asked_by(resources, data))
@@ -339,7 +334,9 @@ def run_trials(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=NamedTrials(
-                searcher, resources.concurrent, lambda: len(recorder.begun), room
+                searcher,
+                lambda: len(recorder.begun),
+                lambda: fit() - len(recorder.running),
             ),
             scheduler=scheduler,
             num_samples=budget,
