@@ -101,7 +101,7 @@ def test_what_leaks_is_decided_in_one_place():
 # What others call by its name: Ray, Optuna, MLflow, torch, yaml and pydantic; `command_...` is
 # looked up by the command. Two are windows for tests: what a kernel draws, and the docs' table.
 CALLED_BY_NAME = {
-    *("save_to_dir", "on_trial_recover", "on_trial_error", "debug_string"),
+    *("choose_trial_to_run", "save_to_dir", "on_trial_recover", "on_trial_error", "debug_string"),
     *("read_logs", "append_logs", "load_context", "forward", "ignore_aliases"),
     *("construct_mapping", "_m_at_most_n", "_legal", "sample_hard", "fields_table"),
 }

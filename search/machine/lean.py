@@ -66,6 +66,21 @@ def without_counting_callbacks() -> Iterator[None]:
 
 
 @contextmanager
+def without_bookkeeping() -> Iterator[None]:
+    """Within the block Ray Tune keeps no averages of what trials report, and asks Ray's server once
+    for the code that trials run, rather than twice a trial.
+    """
+    from ray.tune.experiment import trial
+    from ray.tune.trainable.metadata import _TrainingRunMetadata
+
+    with (
+        _replaced(_TrainingRunMetadata, "update_metric", lambda *_, **__: None),
+        _replaced(trial, "get_trainable_cls", functools.cache(trial.get_trainable_cls)),
+    ):
+        yield
+
+
+@contextmanager
 def without_words_of_workers() -> Iterator[None]:
     """Within the block Ray prints nothing about workers that died: a trial's own record has it."""
     from ray._private import worker

@@ -170,7 +170,7 @@ class Display(Progress):
     # --- plain lines -------------------------------------------------------------------------
 
     def _trial_line(self, trial: Shown, how: TrialEnded) -> None:
-        is_best = self.best is trial
+        is_best = self.best_ended is trial and self.best is trial  # `best` asks all that run
         told = is_best or (how.state == State.FAILED and self.ended[State.FAILED] <= 5)
         if self.total > MANY and not told and not self._due():
             return

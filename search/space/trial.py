@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recsys.models import ModelConfig
 from search.space.domains import Pairs, Value
@@ -30,10 +30,13 @@ def trial_id(number: int) -> str:
 class TrialConfig:
     """A trial. chosen: the active searched parameters. train: the config of the training. seed: for
     its generator. number: of the trial in the run, from 0.
+
+    Ray copies a trial several times and writes it into messages that nobody reads. So a copy is the
+    trial itself, in which nothing changes, and its text leaves out the parameters.
     """
 
-    chosen: Pairs
-    train: ModelConfig
+    chosen: Pairs = field(repr=False)
+    train: ModelConfig = field(repr=False)
     seed: int
     number: int = 0
 
@@ -53,6 +56,9 @@ class TrialConfig:
         train = train if fit is None else fit(train)
         seed = trial_seed(run_seed, train.key())
         return TrialConfig(tuple(params.items()), train, seed, number)
+
+    def __deepcopy__(self, _memo: object) -> TrialConfig:
+        return self
 
     @property
     def id(self) -> str:

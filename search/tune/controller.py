@@ -55,6 +55,7 @@ class SturdyController(HeedingController):
     keeps_starting = False
     nodes: NodeWatch | None = None
     told: Told
+    _view: Any = None  # what a scheduler sees of the controller
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._put_back: set[Trial] = set()
@@ -204,6 +205,18 @@ class SturdyController(HeedingController):
         self._failed_on[trial].append(node)
         counted = [one for one in self._failed_on[trial] if not self.nodes.is_left_out(one)]
         trial.run_metadata.num_failures = len(counted) - 1
+
+    def _wrapped(self) -> Any:
+        if self._view is None:  # Ray would make it anew for each report
+            self._view = super()._wrapped()
+        return self._view
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Save only at the end, where Ray reads the file. It would look after each event whether a
+        save is due.
+        """
+        if force:
+            super().checkpoint(force=force, wait=wait)
 
     def save_to_dir(self) -> None:
         """Save nothing, since an experiment is never restored here.

@@ -23,6 +23,25 @@ def trial_of(config: Mapping[str, Any]) -> TrialConfig:
     return found
 
 
+class Epochs(list[EpochRow]):
+    """The epochs of a report, with a short text: Ray writes each report into messages that nobody
+    reads.
+    """
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} epochs>"
+
+
+class Brief:
+    """For Tune's class of workers: a report brings what we report, and nothing that Tune would add.
+    That would be the whole trial again, the time in three forms, and the machine.
+    """
+
+    def get_auto_filled_metrics(self, *_: object, **__: object) -> dict[str, Any]:
+        """What Tune adds to each report."""
+        return {}
+
+
 @dataclass(frozen=True)
 class Report:
     """What a worker says of its trial. Ray carries it as a flat dict, which `flat` writes and `of`
@@ -48,7 +67,13 @@ class Report:
 
     def flat(self) -> dict[str, Any]:
         """What Ray carries: the fields that are set."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return known | {"rows": Epochs(self.rows)}
+
+    @property
+    def last(self) -> bool:
+        """Whether the worker has nothing more to say of this trial."""
+        return self.stop is not None or self.error is not None or self.cause is not None
 
     @staticmethod
     def of(result: Mapping[str, Any] | None) -> Report | None:

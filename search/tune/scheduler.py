@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,6 +36,30 @@ class ToTheEnd(FIFOScheduler):
         super().__init__()
         self.spec = spec
         self.paced = paced
+        self._waiting: deque[Trial] = deque()  # as they came; some have started meanwhile
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_waiting": deque()}  # Ray's own objects, which it never needs again
+
+    def on_trial_add(self, _: Any, trial: Trial) -> None:
+        """A trial is there to be run: a new one, or one that is tried again."""
+        self._waiting.append(trial)
+
+    def choose_trial_to_run(self, _: Any) -> Trial | None:
+        """The trial that has waited for longest, None where none waits. Ray's own way to it goes
+        through all trials that ever were, after each event.
+        """
+        while self._waiting and self._waiting[0].status != Trial.PENDING:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
+
+    def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
+        """Ray's STOP for a trial that has said its last word, so that its worker is not asked once
+        more; else CONTINUE.
+        """
+        report = Report.of(result)
+        over = report is not None and report.last
+        return str(TrialScheduler.STOP if over else TrialScheduler.CONTINUE)
 
     @staticmethod
     def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:  # noqa: ARG004
@@ -138,10 +163,12 @@ class EpochASHA(ToTheEnd):
         return space_rungs(spec)
 
     def on_trial_result(self, _: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Ray's STOP after the last epoch and for a trial that falls behind; else CONTINUE."""
+        """Ray's STOP after the last report and for a trial that falls behind; else CONTINUE."""
         longest = trial_of(trial.config).train.most_epochs if self.paced else None
         report = Report.of(result)
-        if report is not None and report.epoch >= (longest or self.spec.max_epochs):
+        if report is not None and (
+            report.last or report.epoch >= (longest or self.spec.max_epochs)
+        ):
             return str(TrialScheduler.STOP)
         return self._decide(trial, report)
 

@@ -19,7 +19,7 @@ from ray.tune.search.search_generator import SearchGenerator
 
 from recsys.models.base import Size
 from search.machine.cluster import Resources, bundle
-from search.machine.lean import without_counting_callbacks
+from search.machine.lean import without_bookkeeping, without_counting_callbacks
 from search.machine.node_watch import NodeWatch
 from search.machine.room import Room
 from search.machine.storage import is_local
@@ -29,7 +29,7 @@ from search.record.journal import Journal
 from search.tune.checkpoints import Shelf
 from search.tune.controller import sturdy
 from search.tune.need import task_bytes
-from search.tune.outcome import Outcome, Report, judge, trial_of
+from search.tune.outcome import Brief, Outcome, Report, judge, trial_of
 from search.tune.reserve import Reserve
 from search.tune.settled import Settling
 from search.tune.worker import TrialData, run_trial
@@ -59,24 +59,21 @@ class Events(Protocol):
 class NamedTrials(SearchGenerator):
     """Ray's generator with our trial ids, the same in Tune, Optuna, the journal and MLflow.
 
-    One trial is kept ready for the next free worker. At the start one is made for each worker, so
-    that all start side by side; later, that would mean proposals made before the latest results.
-    On a cluster, where nodes come and go, as many wait as would have room.
+    One trial is kept ready for the next free worker; more would be proposals made before the latest
+    results. Where several workers are free, as at the start, one is made for each: Ray ends a
+    worker that becomes free while no trial waits for one.
     """
 
     def __init__(
         self,
         searcher: Searcher,
-        concurrent: int,
         started: Callable[[], int],
-        room: Callable[[], int] | None = None,
+        room: Callable[[], int],
     ) -> None:
-        """concurrent: trials at once. started: the number of trials that no longer wait, including
-        those that ended without a start. room: on a cluster, how many trials would fit beside those
-        that run now.
+        """started: the number of trials that no longer wait, including those that ended without a
+        start. room: how many trials would fit beside those that run now.
         """
         super().__init__(searcher)
-        self._concurrent = concurrent
         self._started = started
         self._room = room
 
@@ -98,9 +95,7 @@ class NamedTrials(SearchGenerator):
 
     def most_waiting(self) -> int:
         """How many may wait now."""
-        if self._room is not None:
-            return max(1, self._room())
-        return 1 if self._started() >= self._concurrent else self._concurrent
+        return max(1, self._room())
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -337,7 +332,15 @@ def asked_by(resources: Resources, data: TrialData) -> Any:
     if resources.largest is None:
         return asked(resources)
     size = Size.of(data.train)
-    return lambda config: asked(resources, task_bytes(resources, [trial_of(config).train], size))
+    made: dict[int, Any] = {}  # Ray compares by contents what is not the same object
+
+    def of(config: dict[str, Any]) -> Any:
+        memory = task_bytes(resources, [trial_of(config).train], size)
+        if memory not in made:
+            made[memory] = asked(resources, memory)
+        return made[memory]
+
+    return of
 
 
 def run_trials(
@@ -362,15 +365,17 @@ def run_trials(
     """
     most = resources.concurrent if slots is None else MOST_WAITING
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(most)
-    room = None if slots is None else lambda: slots() - len(recorder.running)
-    trainable = tune.with_resources(
-        tune.with_parameters(run_trial, data=data), asked_by(resources, data)
-    )
+    fit = slots or (lambda: resources.concurrent)
+    trainable = tune.with_parameters(run_trial, data=data)
+    trainable.__mixins__ = (Brief,)
+    trainable = tune.with_resources(trainable, asked_by(resources, data))
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
             search_alg=NamedTrials(
-                searcher, resources.concurrent, lambda: len(recorder.begun), room
+                searcher,
+                lambda: len(recorder.begun),
+                lambda: fit() - len(recorder.running),
             ),
             scheduler=scheduler,
             num_samples=budget,
@@ -392,5 +397,6 @@ def run_trials(
     with (
         sturdy(recorder, keeps_starting=slots is not None, nodes=nodes),
         without_counting_callbacks(),
+        without_bookkeeping(),
     ):
         tuner.fit()

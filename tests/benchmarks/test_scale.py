@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks import scale
+from benchmarks.played import Played, Sleep
 from benchmarks.scale import Cost, measure, missed, table
-from benchmarks.scale_ray import Played, each_ms, lines
+from benchmarks.scale_ray import ANCHORS, Delivered, Load, Measured, lines, loads, waited
 from search.record.events import State
 from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from search.space.load import load_spec
+from search.tune.outcome import Report
 
 SPEC = replace(load_spec("bpr_hard"), max_epochs=20, grace_epochs=3)
 COST = Cost(1000, 30.0, 0.1, 0.2, 1.0, 5000.0, 1.0, 2.0, 600.0, 9.0, 2.0, 100.0)
@@ -61,21 +64,71 @@ def test_the_table_and_what_it_misses() -> None:
     ]
 
 
-def test_what_a_trial_and_a_report_cost_follows_from_two_searches() -> None:
-    few = Played(
-        10,
-        100,
-        200,
-        20.0,
-        cpu_s=100 * 0.03 + 200 * 0.001,
-        handover_ms=20.0,
-        rest_ms=40.0,
-        memory_mb=600.0,
-    )
-    many = replace(few, reports=2000, cpu_s=100 * 0.03 + 2000 * 0.001)
-    assert each_ms(few, many) == pytest.approx((30.0, 1.0))
-    first, idle, thousand = lines(few, many)
-    assert first.startswith("10 workers: a trial 30.0 ms of the driver, a report 1.00 ms")
-    assert "100 reports a second: 0.25 of a core" in first
-    assert "0.2% of 30 s idle" in idle
-    assert "33 trials and 400 reports a second: 1.40 cores" in thousand  # 33 x 30 + 400 x 1 ms
+def sleep(**changed: Any) -> list[tuple[float, dict[str, Any]]]:
+    """What a trial does that lasts 30 s, with epochs of half a second and a report every 2.5 s."""
+    trial: Any = SimpleNamespace(seed=7)
+    return list(replace(Sleep(30.0, 0.0, 0.5, 2.5, metrics=2), **changed)(trial))
+
+
+def test_trials_that_sleep_report_as_trials_do() -> None:
+    found = sleep()
+    assert sum(seconds for seconds, _ in found) == pytest.approx(30.0)
+    reports = [Report.of(told) for _, told in found]
+    assert [len(one.rows) for one in reports if one is not None] == [5] * 12
+    assert [one.stop for one in reports if one is not None] == [None] * 11 + ["epochs"]
+    longer = sum(seconds for seconds, _ in sleep(spread=0.5))
+    assert longer != 30.0 and 15.0 <= longer <= 45.0
+    assert longer == sum(seconds for seconds, _ in sleep(spread=0.5))  # by the trial's seed
+    assert len(sleep(seconds=1.0, epoch_s=1.0)) == 1
+
+
+def test_a_played_worker_answers_as_one_of_rays() -> None:
+    trial: Any = SimpleNamespace(seed=7)
+    script = Sleep(1.0, 0.0, 0.5, 0.5, metrics=1)
+    worker = Played({"trial": trial})
+    worker.play(script)
+    told = []
+    for _ in range(3):
+        worker.pause()
+        told.append(worker.train())
+    assert [one.get("epoch") for one in told] == [1, 2, None]
+    assert [one.get("training_iteration") for one in told] == [1, 2, None]
+    assert "__duplicate__" in told[2]
+    assert worker.reset({"trial": trial})
+    worker.play(script)
+    assert worker.pause() == 0.5
+    assert worker.train()["epoch"] == 1
+
+
+MEASURED = Measured(1000, 900, 12_000, 30.0, 24.0, 200.0, 100.0, 0.01, 95.0, 70.0, 700.0)
+
+
+def test_each_target_is_met_or_missed() -> None:
+    first, idle = lines(Load(1000, 3000), MEASURED)
+    assert first.startswith("1,000 workers: 30.0 trials and 400 reports a second for 30 s")
+    assert "0.80 of a core (at most 1: met), 26.7 ms a trial" in first
+    assert "200 ms, rest of a trial 100 ms: 1.0% of a worker's time (at most 2%: met)" in idle
+    slow = replace(MEASURED, cpu_s=33.0, idle=0.05, whole_s=850.0)
+    first, idle, anchor = lines(ANCHORS["bookkeeping"], slow)
+    assert "1.10 of a core (at most 1: MISSED)" in first
+    assert "5.0% of a worker's time (at most 2%: MISSED)" in idle
+    assert "all 10,000 trials took 850 s (at most 800: MISSED; without a driver 625)" in anchor
+    sent = replace(MEASURED, idle=float("nan"), delivered=Delivered(2600, 12.0, 30.0))
+    _, mlflow = lines(Load(1000, 3000), sent)
+    assert "2,600 of 3,000 trials at the end, all 12 s later; courier 10.0 ms" in mlflow
+
+
+def test_an_anchor_of_fewer_trials_may_take_its_part_of_the_time() -> None:
+    options: Any = SimpleNamespace(anchor="bookkeeping", trials=1000)
+    (load,) = loads(options)
+    assert (load.trials, load.limit_s, load.workers) == (1000, 80.0, 16)
+
+
+def test_what_workers_waited_is_of_trials_that_began_later() -> None:
+    def one(number: int, began: float, ended: float) -> Any:
+        return SimpleNamespace(started=began, ended=ended, busy_s=ended - began - 1.0)
+
+    trials = [one(0, 0.0, 10.0), one(1, 1.0, 12.0), one(2, 10.5, 20.5), one(3, 13.5, 20.0)]
+    state: Any = SimpleNamespace(in_order=lambda: trials)
+    assert waited(state, 1.0) == pytest.approx((1.0, 1.0, 7.25))
+    assert all(value != value for value in waited(state, 14.0))

@@ -50,6 +50,8 @@ USED = {
         "ray._private.services.ConsolePopen",
         "ray._private.worker.print_to_stdstream",
         "ray.air._internal.usage.tag_callbacks",
+        "ray.tune.experiment.trial.get_trainable_cls",
+        "ray.tune.trainable.metadata._TrainingRunMetadata.update_metric",
     ],
     "search/machine/leaving.py": [
         "ray._private.state.actors",
@@ -75,7 +77,7 @@ USED = {
                 *("_remove_actor", "_resetting_trials", "_schedule_trial_actor", "_search_alg"),
                 *("_staged_trials", "_started_actors", "_trial_task_failure", "_trial_to_actor"),
                 *("_unstage_trial_with_resources", "experiment_state_path", "on_step_begin"),
-                "save_to_dir",
+                *("_wrapped", "checkpoint", "save_to_dir"),
             )
         ),
         "ray.air.execution._internal.RayActorManager:_resource_manager",
@@ -107,6 +109,7 @@ USED = {
         "ray.exceptions.RayActorError:_preempted",
         "ray.tune.experiment.Trial:temporary_state",
     ],
+    "search/tune/outcome.py": ["ray.tune.Trainable:get_auto_filled_metrics"],
     "search/tune/reports.py": [
         "ray.air.execution._internal.RayActorManager:_actor_task_events",
         "ray.air.execution._internal.RayActorManager:_cleanup_actor",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
@@ -46,3 +49,12 @@ def test_params_have_to_fit() -> None:
 
 def test_ids_sort_like_numbers() -> None:
     assert [trial_id(n) for n in (0, 7, 9999, 12345)] == ["t0000", "t0007", "t9999", "t12345"]
+
+
+def test_copies_and_texts_of_a_trial_cost_nothing() -> None:
+    """Ray makes several of each for every trial, and writes it into messages at every report."""
+    spec = load_spec("bpr_hard")
+    trial = TrialConfig.of(spec, spec.sample(np.random.default_rng(1)), 42, 7)
+    assert copy.deepcopy({"trial": trial})["trial"] is trial
+    assert repr(trial) == f"TrialConfig(seed={trial.seed}, number=7)"
+    assert pickle.loads(pickle.dumps(trial)) == trial

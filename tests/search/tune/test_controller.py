@@ -309,3 +309,23 @@ def test_who_listens_hears_where_a_trial_begins(
         control._actor_to_trial[actor], control.places[actor] = running(), "a"
         control._actor_started(actor)
         assert control.heard.said[-1] == ("placed", title)
+
+
+def test_ray_looks_for_nothing_to_save_after_each_event(
+    control: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[bool] = []
+    monkeypatch.setattr(
+        TuneController, "checkpoint", lambda _self, force, wait: saved.append(force and wait)
+    )
+    control.checkpoint()
+    assert saved == []
+    control.checkpoint(force=True, wait=True)
+    assert saved == [True]
+
+
+def test_what_a_scheduler_sees_is_made_once(
+    control: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TuneController, "_wrapped", lambda _self: object())
+    assert control._wrapped() is control._wrapped()

@@ -190,6 +190,41 @@ def test_ray_may_pickle_it() -> None:
     assert "lfm 1: 1" in again.debug_string()
 
 
+def test_a_trial_that_said_its_last_word_is_not_asked_again() -> None:
+    for spec in (SPEC, override(SPEC, ["scheduler=none"])):
+        scheduler, trial = make_scheduler(spec), tune_trial("t0000")
+        told = {"epoch": 2, "objective": 0.5}
+        assert scheduler.on_trial_result(None, trial, told) == "CONTINUE"
+        for last in ({"stop": "patience"}, {"error": "Traceback", "cause": "diverged"}):
+            assert scheduler.on_trial_result(None, trial, told | last) == "STOP"
+
+
+def test_the_trial_that_waited_for_longest_is_next_and_ended_ones_are_not_looked_at() -> None:
+    class Waits(SimpleNamespace):
+        looked = 0
+
+        @property
+        def status(self) -> str:
+            self.looked += 1
+            return str(self.now)
+
+    scheduler, trials = make_scheduler(SPEC), [Waits(now="PENDING") for _ in range(50)]
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)  # type: ignore[arg-type]
+    for trial in trials[:40]:
+        assert scheduler.choose_trial_to_run(None) is trial
+        trial.now = "RUNNING"
+    again = trials[3]  # its worker died: it is last in line
+    again.now = "PENDING"
+    scheduler.on_trial_add(None, again)  # type: ignore[arg-type]
+    for trial in [*trials[40:], again]:
+        assert scheduler.choose_trial_to_run(None) is trial
+        trial.now = "TERMINATED"
+    assert scheduler.choose_trial_to_run(None) is None
+    assert sum(trial.looked for trial in trials) < 3 * len(trials)
+    assert pickle.loads(pickle.dumps(scheduler)).choose_trial_to_run(None) is None
+
+
 def test_each_model_has_rungs_of_its_own() -> None:
     """One that learns in few epochs does not end one that needs many."""
     asha = EpochASHA(SPEC)

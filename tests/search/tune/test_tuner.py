@@ -72,10 +72,9 @@ class Made:
 
     def __init__(self, recorder: Recorder, concurrent: int) -> None:
         self.trials = NamedTrials.__new__(NamedTrials)
-        self.trials._concurrent = concurrent
         self.trials._started = lambda: len(recorder.begun)
         self.trials._counter = 0
-        self.trials._room = None
+        self.trials._room = lambda: concurrent - len(recorder.running)
 
     def may(self) -> bool:
         """Whether another trial would be made now; it then is."""
@@ -101,6 +100,18 @@ def test_trials_that_end_without_a_start_do_not_hold_up_the_next(
     assert watch.reason == "failures"
     assert number == 5
     assert recorder.causes.most_common(1) == [("the worker died", 5)]
+
+
+def test_each_worker_that_is_free_has_a_trial_that_waits_for_it(recorder: Recorder) -> None:
+    """Ray ends a worker that becomes free while none waits, and then starts another one."""
+    made, trials = Made(recorder, 4), [Trial(f"t{n}") for n in range(4)]
+    assert [made.may() for _ in range(5)] == [True] * 4 + [False]
+    for trial in trials:
+        recorder.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+    assert [made.may() for _ in range(2)] == [True, False]  # all are busy: one is kept ready
+    for trial in trials[:3]:  # these end before the ready one has begun
+        fail(recorder, trial.trial_id, ActorDiedError("x"))
+    assert [made.may() for _ in range(3)] == [True, True, False]
 
 
 def test_on_a_cluster_as_many_wait_as_have_room(recorder: Recorder) -> None:

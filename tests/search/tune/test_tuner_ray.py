@@ -128,9 +128,19 @@ def test_study_rungs_journal_and_screen_agree(
         journal, screen, watch, DATA.metrics, fail_after=5, patience=patience, ends_for=Reason.ASHA
     )
     resources = Resources(cpus_per_trial=1, gpus_per_trial=0, cores=2, concurrent=2)
+    brought: list[set[str]] = []
+    watched = recorder.on_trial_result
+
+    def look(*given: Any, result: dict[str, Any], **more: Any) -> None:
+        brought.append(set(result))
+        watched(*given, result=result, **more)
+
+    monkeypatch.setattr(recorder, "on_trial_result", look)
     # the searcher ends it, although this call might make more trials
     run_trials(resources, DATA, search, asha, 100, recorder, tmp_path / "tune", "tune")
     journal.close()
+    # a report does not bring the whole trial back
+    assert not any(keys & {"config", "date", "hostname"} for keys in brought)
     trials = read_state(journal.path).in_order()
     found = records(search.study)
     assert [t.number for t in trials] == [t.number for t in found] == list(range(14))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -166,3 +167,12 @@ def test_every_report_says_what_the_worker_trains_on(train: Any) -> None:
 def test_only_a_table_is_measured_on_test(train: Any) -> None:
     *_, last = train(Training([0.1], [0.01]), data_of(test=NOTHING))
     assert last.test == {"map@5": 0.125}
+
+
+def test_a_report_has_a_short_text() -> None:
+    """Ray writes each report into messages twice, with all its epochs."""
+    rows = [EpochRow(n, 0.5, (0.1,), 0.2, 0.1) for n in range(100)]
+    flat = Report(100, 0.1, 100, rows=rows).flat()
+    assert len(repr(flat)) < 100
+    again = pickle.loads(pickle.dumps(flat))
+    assert list(Report.of(again).rows) == rows  # type: ignore[union-attr]
