@@ -58,7 +58,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
     if settings.address:
         note(f"asking the nodes of the cluster at {settings.address}")
         nodes = check_address(settings.address, shipped(applied.worker), note)
-        asks = settings.gpus_per_trial > 0
+        asks = settings.gpus_per_trial > 0 and settings.device != "cpu"
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
             note(left_out(line))
