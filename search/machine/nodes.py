@@ -52,7 +52,7 @@ class ClusterNode:
 class Place:
     """Where trials may run. excluded: ids of nodes that are left out. lines: why, one for each.
     memory: bytes that the node with the most memory offers; None where no node is known. good: ids
-    of nodes that can work. gpus: whether trials ask for GPUs, so that torch has to see those of a
+    of nodes that can work. gpus: whether trials train on GPUs, so that torch has to see those of a
     node.
     """
 
@@ -152,8 +152,8 @@ def choose(
     """The nodes that can work, and the Place that they make. Raises ConfigError where there are
     nodes but none can work, and where trials need a GPU and there is none.
 
-    address: for messages. cuda: whether trials must train on GPUs. gpus: whether they ask Ray for
-    any.
+    address: for messages. cuda: whether trials must train on GPUs. gpus: whether they may, and
+    ask Ray for some.
     """
     mine = own_versions()
     good, bad, lines = sift(nodes, lambda node: trouble(node, mine, cuda=gpus))

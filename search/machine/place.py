@@ -60,7 +60,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         note(f"asking the nodes of the cluster at {settings.address}")
         trial = Room(settings.cpus_per_trial, settings.gpus_per_trial)
         nodes = check_address(settings.address, shipped(applied.worker), note, trial)
-        asks = settings.gpus_per_trial > 0
+        asks = settings.gpus_per_trial > 0 and settings.device != "cpu"
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
             note(left_out(line))

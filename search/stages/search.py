@@ -80,7 +80,7 @@ def search(run: Stages) -> Searched:
         run.reserve,
         shelf,
         scheduler.ends_for,
-        gpus=run.resources.gpus_per_trial > 0,
+        gpus=run.resources.gpus_per_trial > 0 and run.settings.device != "cpu",
     )
     todo = spec.trials - sum(t.finished for t in state.trials.values())
     if recorder.settling is not None and recorder.settling.reached:  # before a resume

@@ -168,7 +168,7 @@ class Recorder(Callback):
     reserve: Reserve | None = None  # of a run with a time budget
     shelf: Shelf | None = None  # where long trials keep their checkpoints
     ends_for: Reason = Reason.STOPPED  # the reason noted for a trial that the scheduler stopped
-    gpus: bool = False  # whether trials ask for GPUs
+    gpus: bool = False  # whether trials ask for GPUs to train on
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)

@@ -119,6 +119,16 @@ def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch
     assert place_module.check_place(fits, said.append).excluded == ("idb",)
 
 
+@pytest.mark.parametrize(("device", "excluded"), [("auto", ("idb",)), ("cpu", ())])
+def test_torch_has_to_see_the_gpus_that_trials_train_on(
+    monkeypatch: pytest.MonkeyPatch, device: str, excluded: tuple[str, ...]
+) -> None:
+    settings = Settings("d", None, None, 1, 3, None, 1, 1.0, device, "auto", None, None)
+    nodes = [mine("a", gpus=1.0, cuda=1), mine("b", gpus=1.0)]
+    monkeypatch.setattr(place_module, "check_address", lambda *_: nodes)
+    assert place_module.check_place(settings, lambda _: None).excluded == excluded
+
+
 def test_what_a_trial_asks_of_a_node() -> None:
     assert asked(Resources(2, 0.5, 4, 2)) == {"cpu": 2, "gpu": 0.5}
     found = asked(Resources(2, 0.5, 4, 2), 7)
