@@ -97,7 +97,10 @@ def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -
     stages.spec = replace(SPEC, trials=1)
     known: Any = SimpleNamespace
     stages.cluster = known(
-        patience=lambda: None, lost=lambda: None, fetch=lambda ref: ref, put=lambda content: content
+        patience=lambda _: None,
+        lost=lambda: None,
+        fetch=lambda ref: ref,
+        put=lambda content: content,
     )
     stages.settings = known(seed=1, time_budget=None, storage=None, settles=False)
     stages.split = known(train=CSR.from_pairs(np.arange(2), np.arange(2), 2, 100))
