@@ -214,7 +214,8 @@ def _ask(asked: str, asking: Asking) -> list[str] | None:
     lines: list[str] = []
 
     def listen() -> None:
-        lines.extend(line.strip() for line in process.stdout or ())
+        for line in process.stdout or ():
+            lines.append(line.strip())  # noqa: PERF401  # seen at once by the one who waits
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()

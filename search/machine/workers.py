@@ -15,7 +15,7 @@ from pathlib import Path
 
 from search.machine.room import Room, demand, lacking, without_node
 
-SAY_AFTER_S, SAY_AGAIN_S = 25.0, 25.0  # whoever looks every five seconds is never silent for 30
+SAY_AFTER_S, SAY_AGAIN_S = 20.0, 25.0  # whoever looks every five seconds is never silent for 30
 # A worker imports numba and torch, which takes minutes if many start at once from a slow disk.
 GIVE_UP_KNOWING_S, GIVE_UP_S = 120.0, 300.0
 GIVE_UP_CLUSTER_S = 1800.0  # a cluster may have to start machines first, or be busy with others

@@ -188,7 +188,7 @@ def test_a_cluster_without_a_node_is_waited_for() -> None:
     assert look_until(asks, clock, 60)
     assert lines[1:] == [
         f"no worker has started for {n} s: 1 trial asks for 2 cores, and no node gives a core away"
-        for n in (25, 50)
+        for n in (20, 45)
     ]
     asks.hear('{"waiting": [[1.0, 0.0, 1000]]}')
     assert look_until(asks, clock, 80)

@@ -104,7 +104,7 @@ def test_what_fits_on_no_node_is_said_and_given_up(endless: bool) -> None:
         "3 trials ask for 1 core and 1.0 GB of memory each, and the node with the most memory "
         "offers 0.3 GB"
     )
-    assert lines[0] == (25.0, f"no worker has started for 25 s: {why}")
+    assert lines[0] == (20.0, f"no worker has started for 20 s: {why}")
     assert max(gaps(lines, at)) <= 30
     assert at == workers.GIVE_UP_CLUSTER_S
     assert end == f"no worker could be started in 1800 s: {why}"
@@ -115,7 +115,7 @@ def test_a_busy_cluster_is_waited_for_and_said() -> None:
     assert end is None
     assert max(gaps(lines, at)) <= 30
     assert lines[0][1] == (
-        "no worker has started for 25 s: 1 task asks for 1 core; the nodes that have as much are "
+        "no worker has started for 20 s: 1 task asks for 1 core; the nodes that have as much are "
         "busy, or slow to start a worker"
     )
 
@@ -126,7 +126,7 @@ def test_where_others_run_what_fits_nowhere_is_said_and_not_given_up() -> None:
     assert end is None
     assert max(gaps(lines, at)) <= 30
     assert lines[0][1] == (
-        "waiting for a node for 25 s: 1 task asks for 1 core and 1.0 GB of memory, and the node "
+        "waiting for a node for 20 s: 1 task asks for 1 core and 1.0 GB of memory, and the node "
         "with the most memory offers 0.3 GB"
     )
     assert watched([LARGE], asks, lambda _: True, 9000)[0] == []

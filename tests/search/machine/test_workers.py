@@ -53,8 +53,8 @@ def test_one_line_within_half_a_minute_then_the_end(
         assert clock.now < 30 or lines
         clock.now += 0.5
     assert clock.now - 0.5 == pytest.approx(limit, abs=1)
-    assert len(lines) == (1 + (limit - 25) // workers.SAY_AGAIN_S if joined else 1)
-    assert lines[0].startswith("no worker has started for 25 s")
+    assert len(lines) == (1 + (limit - workers.SAY_AFTER_S) // workers.SAY_AGAIN_S if joined else 1)
+    assert lines[0].startswith("no worker has started for 20 s")
     assert end.startswith("no worker could be started in")
     if trouble:
         assert trouble in lines[0]

@@ -176,11 +176,11 @@ def test_a_trial_that_fits_on_no_node_is_said_with_what_is_lacking(recorder: Rec
     for turn in range(6):
         recorder.on_step_end(turn, [runs, waits])
     why = "1 trial asks for 1 core and 1.0 GB of memory, and the node with the most memory offers "
-    assert said == [f"no worker has started for 25 s: {why}0.3 GB"]
+    assert said == [f"no worker has started for 20 s: {why}0.3 GB"]
     recorder.running.add("t0000")
     for turn in range(10):
         recorder.on_step_end(turn, [runs, waits])
-    assert said[1:] == [f"waiting for a node for {n} s: {why}0.3 GB" for n in (50, 75)]
+    assert said[1:] == [f"waiting for a node for {n} s: {why}0.3 GB" for n in (45, 70)]
 
 
 def test_every_attempt_counts_also_one_that_never_began(recorder: Recorder) -> None:
