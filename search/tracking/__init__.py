@@ -10,7 +10,7 @@ model, `succession` whether it becomes the champion, `description` and `views` h
 search look; `moved` repairs a store that was moved, `verify` compares a whole run with MLflow. `ui`
 serves the pages, through `ui_server`.
 
-Others import: driver, memory, ui, verify, wanted, where.
+Others import: driver, memory, reach, ui, verify, wanted, where.
 
 May import: record, the summary, the leaves, and recsys.
 """
