@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.errors import ConfigError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import config_from_flat, fit_model
@@ -477,6 +478,22 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     error = capsys.readouterr().err
     assert code == 2
     assert expected in error and error.count("\n") == 1
+    assert files(home) == before
+
+
+def test_a_server_that_would_take_nothing_is_refused_before_the_training(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(uri: str) -> None:
+        raise ConfigError(f"--tracking-uri {uri}: not under this name")
+
+    searched(home)
+    before = files(home)
+    monkeypatch.setattr(refit_module, "check_name", check)
+    assert main(["refit", "r", "--data", "new.csv", "--tracking-uri", "http://mlflow:5000"]) == 2
+    error = capsys.readouterr().err
+    assert "--tracking-uri http://mlflow:5000: not under this name" in error
+    assert error.count("\n") == 1
     assert files(home) == before
 
 
