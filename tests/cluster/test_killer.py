@@ -16,14 +16,14 @@ TRIALS = 200
 
 
 def test_nothing_is_lost_and_nothing_twice(
-    machines: Machines, record_property: Callable[[str, object], None]
+    ready_machines: Machines, record_property: Callable[[str, object], None]
 ) -> None:
     """Every ten seconds each node ends with p = .03 (the second one once in any case), and another
     one comes: trials, epochs, Optuna study, MLflow, race and lists are those of a search that
     nobody disturbed.
     """
-    head = start_head(machines)
-    alive = {name: join(machines, name) for name in ("w1", "w2", "w3")}
+    head = start_head(ready_machines)
+    alive = {name: join(ready_machines, name) for name in ("w1", "w2", "w3")}
     options = ("--space", "smoke", "--trials", str(TRIALS), "--set", "searcher=random")
     options += ("--set", "scheduler=none", "--set", "max_epochs=8")
     process = head.start(search("killed", *options, "--address", f"{head.address}:{PORT}"))
@@ -38,7 +38,7 @@ def test_nothing_is_lost_and_nothing_twice(
             alive.pop(name).end()
             killed += 1
             fresh = f"w{3 + killed}"
-            alive[fresh] = join(machines, fresh)
+            alive[fresh] = join(ready_machines, fresh)
         doomed = set()
         time.sleep(0.5)
     said = end(process)
