@@ -133,14 +133,12 @@ class Display(Progress):
         """How far the current stage is, for stages that do not consist of trials. what: of what,
         where a stage has pieces of several kinds. A stage of a single piece has no such line.
         """
-        if total == 1:
-            return
         with self._lock:
             first = self.part is None or self.part[0] == 0
             self.take(done, total, what)
-            if not self.interactive and (
-                done == total or self._due(EVERY_S if first else STAGE_EVERY_S)
-            ):
+            if self.work() is None or self.interactive:
+                return
+            if done == total or self._due(EVERY_S if first else STAGE_EVERY_S):
                 self._line(self._how_far())
 
     def tick(self) -> None:

@@ -151,7 +151,7 @@ class Progress:
         """Done and planned pieces of the current stage; None where a stage is a single piece."""
         if self.part is None and self.now in ("", "search"):
             return self.done, max(self.total, self.done)
-        return self.part
+        return self.part if self.part is not None and self.part[1] > 1 else None
 
     def left(self) -> str:
         """How long the current stage takes yet: `about 2m 10s left` at the pace so far, `at most
@@ -184,7 +184,7 @@ class Progress:
     def _left_of_part(self, done: int, total: int) -> float | None:
         before, began = self.part_began
         if done == total:
-            return 0.0
+            return 0.0 if total > 1 else None
         if done == before or done - before < min(PIECES, total - before - 1):
             return None
         each = (self.part_at - began) / (done - before)

@@ -252,7 +252,7 @@ def test_every_stage_says_how_far_it_is(
     searched(home, blend=blend)
     told: list[tuple[str, int, int]] = []
 
-    def take(display: Display, done: int, total: int) -> None:
+    def take(display: Display, done: int, total: int, what: str = "") -> None:
         told.append((display.now, done, total))
 
     monkeypatch.setattr(Display, "take", take)

@@ -232,7 +232,10 @@ def test_a_single_piece_is_not_counted() -> None:
         display.stage("valid")
         clock.now += 9
         display.progress(1, 1)
-    assert out.getvalue().splitlines()[1:] == ["stage: valid"]
+        assert out.getvalue().splitlines()[1:] == ["stage: valid"]
+        clock.now += 31  # its evaluation takes long
+        display.tick()
+    assert out.getvalue().splitlines()[2:] == ["valid: 40s so far"]
 
 
 def test_pieces_of_another_kind_are_named() -> None:
