@@ -79,6 +79,7 @@ def test_a_cluster_without_a_node_and_one_without_its_large_node_are_waited_for(
     until(process, "waiting for the first node of the cluster that has 1 core")
     large = join(machines, "w1", "--memory=2000000000")
     join(machines, "w2", "--memory=270000000")
+    until(process, "stage: search")
     until(process, "stage: race")
     large.end()
     until(process, "and the node with the most memory offers 0.3 GB")
