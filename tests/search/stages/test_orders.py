@@ -128,7 +128,7 @@ def test_what_the_test_keeps_is_what_training_again_would_give(
         work.function(*work.arguments) for work in works
     ])  # fmt: skip
     monkeypatch.setattr(test_stage, "chosen", lambda run: {})
-    run.state = RunState()
+    run.state, run.cluster = RunState(), SimpleNamespace(put=lambda part: part)
     run.metrics, run.folder = ("ndcg@5",), SimpleNamespace(path=tmp_path)
     run.resources.cpus_per_trial, run.settings.time_budget = 1, None
     found = test_stage.test(run)

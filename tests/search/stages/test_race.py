@@ -64,8 +64,10 @@ class Workers:
         self.answer = answer
         self.tasks: list[tuple[Any, ...]] = []
         self.memory: list[int] = []  # that each of them asked for
+        self.stored: list[Any] = []  # what was put, for all tasks that take it
 
     def put(self, value: Any) -> Any:
+        self.stored.append(value)
         return value
 
     def map(
@@ -425,6 +427,8 @@ class TestLastStages:
     def test_the_test_is_the_winner_on_the_test_items(self, tmp_path: Path, split: Split) -> None:
         run = self.run_of(tmp_path, split)
         found = test_stage.test(run)
+        parts = (split.train, split.valid, split.test)  # once, for the winner and its rivals
+        assert [id(one) for one in run.cluster.stored] == [id(part) for part in parts]
         assert found.users == np.count_nonzero(split.test.degrees())
         low, high = found.ci
         assert low < found.values["map@5"] < high
