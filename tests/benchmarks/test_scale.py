@@ -106,7 +106,8 @@ MEASURED = Measured(1000, 900, 12_000, 30.0, 24.0, 200.0, 100.0, 0.01, 95.0, 70.
 def test_each_target_is_met_or_missed() -> None:
     first, idle = lines(Load(1000, 3000), MEASURED)
     assert first.startswith("1,000 workers: 30.0 trials and 400 reports a second for 30 s")
-    assert "0.80 of a core (at most 1: met), 26.7 ms a trial" in first
+    assert "0.80 of a core (at most 1: met); memory 700 MB" in first
+    assert "26.7 ms a trial with its reports" in idle
     assert "200 ms, rest of a trial 100 ms: 1.0% of a worker's time (at most 2%: met)" in idle
     slow = replace(MEASURED, cpu_s=33.0, idle=0.05, whole_s=850.0)
     first, idle, anchor = lines(ANCHORS["bookkeeping"], slow)
@@ -119,7 +120,7 @@ def test_each_target_is_met_or_missed() -> None:
 
 
 def test_an_anchor_of_fewer_trials_may_take_its_part_of_the_time() -> None:
-    options: Any = SimpleNamespace(anchor="bookkeeping", trials=1000)
+    options: Any = SimpleNamespace(anchor="bookkeeping", trials=1000, real=False)
     (load,) = loads(options)
     assert (load.trials, load.limit_s, load.workers) == (1000, 80.0, 16)
 
