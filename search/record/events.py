@@ -112,7 +112,8 @@ class SessionBegan(Event):
 
     settings, newcomers: of `search.record.settings` and `search.record.result`, as plain values:
     the uid of a run is a digest of its first line, so what another version of the code wrote must
-    be kept as it is, key by key.
+    be kept as it is, key by key. parts: of the split (`train`, `valid`, `test`), each with its
+    `digest` and how many `users`, `items` and `pairs` it has.
     """
 
     kind, brief = "run", True
@@ -128,6 +129,7 @@ class SessionBegan(Event):
     device: str | None = None
     seed: int | None = None
     newcomers: Sequence[Mapping[str, Any]] | None = field(default=None, metadata=_as(list))
+    parts: Mapping[str, Mapping[str, Any]] | None = field(default=None, metadata=_as(dict))
 
 
 @dataclass(frozen=True, kw_only=True)

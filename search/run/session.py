@@ -14,6 +14,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from recsys.data import Dataset
 from recsys.errors import ConfigError
@@ -348,7 +351,23 @@ def first_line(
         device=settings.device,
         seed=settings.seed,
         newcomers=[one.plain() for one in newcomers(dataset, spec.split)] or None,
+        parts=_parts(split),
     )
+
+
+def _parts(split: Split) -> dict[str, dict[str, Any]]:
+    """What a run's first line says of the parts of its split."""
+    parts = {"train": split.train, "valid": split.valid, "test": split.test}
+    return {
+        name: {
+            "digest": part.digest(),
+            "users": int(np.count_nonzero(part.degrees())),
+            "items": int(np.count_nonzero(part.item_counts())),
+            "pairs": part.nnz,
+        }
+        for name, part in parts.items()
+        if part is not None
+    }
 
 
 def searched_for(state: RunState, trials: int) -> bool:

@@ -17,10 +17,12 @@ from search.record.folder import JOURNAL
 from search.record.handed import MODEL, file_digest
 from search.record.journal import read_state
 from search.record.state import RunState
+from search.summary import test_words
 from search.tracking import wanted
 from search.tracking.memory import Delivered, Registration
 from search.tracking.store import Store, open_store
 from search.tracking.succession import ALIAS, succession
+from search.words import config_line, number, utc
 
 PREVIOUS, ARTIFACT = "previous", "model"
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
@@ -45,7 +47,7 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
     if done.model is not None and done.model.digest == digest:
         return
     client, name = store.client, wanted.model_name(state)
-    tags = {wanted.UID_TAG: state.uid, "weights": digest, "finished": str(state.finished)}
+    tags = {wanted.UID_TAG: state.uid, "weights": digest, "finished": utc(state.finished) or ""}
     version_found = _version(client, name, done.run_id, digest)
     if version_found is None:
         _log_pyfunc(run_dir, folder, store, done.run_id)
@@ -61,8 +63,24 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
     number, found = str(version_found.version), succession(client, name, run_dir, state)
     if found.leads:
         _crown(client, name, number)
-    client.update_model_version(name, number, found.why)
+    client.update_model_version(name, number, _described(run_dir, found.why))
     done.model = Registration(digest, name, number, found.leads, found.why, found.open)
+
+
+def _described(run_dir: Path, why: str) -> str:
+    """The description of a version: what its model reaches, its config, and whether it leads."""
+    result = wanted.known_result(run_dir)
+    if result is None:
+        return why
+    said = [f"Run {result.run or run_dir.name}, {result.data or 'data'}"]
+    if result.metric is not None:
+        words = test_words(result)
+        if (blend := result.handed_blend) is not None:
+            words = f"{number(blend.test)} (a blend; the winner alone {words})"
+        said.append(f"test {result.metric}: {words}")
+    if result.best_params:
+        said.append(config_line(result.best_params))
+    return "\n\n".join([*said, f"When it was registered, {why}"])
 
 
 def crown(run_dir: Path, uri: str, experiment: str) -> str:

@@ -20,7 +20,7 @@ from search.record.handed import digest, file_digest
 from search.record.journal import Follower
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
-from search.tracking.description import NOTE_TAG, description
+from search.tracking.description import NOTE_TAG, description, trial_page
 from search.tracking.memory import Child, Delivered, is_whole
 from search.tracking.store import Store, is_final, is_missing, short
 from search.tracking.views import Page, experiment_tags
@@ -142,6 +142,8 @@ class RunDelivery:
                 known = Child(run.info.run_id, int(run.data.tags.get(wanted.ATTEMPT_TAG, 0)))
             elif not _as_remembered(known, run, state.trials.get(name)):
                 known = Child(known.run_id, known.attempt)
+            elif not _has_page(run, state.trials.get(name), state):
+                known.rows, known.ended = 0, False
             children[name] = known
         done.children = children
         self._forget_lost_tags()
@@ -242,7 +244,7 @@ class RunDelivery:
 
     def _deliver_trial(self, trial: TrialRecord, state: RunState) -> None:
         child = self.done.children.get(trial.id)
-        tags, name = wanted.trial_tags(trial, state), trial.title
+        tags, name = trial_page(trial, state), trial.title
         if child is not None and child.attempt != trial.attempt:
             # The trial ran again: MLflow can't delete values, so its run is replaced by a new one.
             self.client.delete_run(child.run_id)
@@ -259,6 +261,8 @@ class RunDelivery:
             child = Child(run.info.run_id, trial.attempt, name=name)
             with self._lock:
                 self.done.children[trial.id] = child
+        if (trial.rows or trial.finished) and not child.rows and not child.ended:
+            self._log_data(child.run_id, wanted.trial_data(state))
         if child.name != name:
             self.client.update_run(child.run_id, name=name)
             child.name = name
@@ -303,8 +307,6 @@ class RunDelivery:
 
     def _deliver_around(self, state: RunState) -> None:
         """Deliver the experiment's tags, which decide how its page opens, and the data sets."""
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
         done = self.done
         tags, parts = experiment_tags(state, done.run_id), wanted.data_parts(state)
         said = json.dumps([tags, parts], sort_keys=True)
@@ -315,15 +317,26 @@ class RunDelivery:
             if old_tags.get(name) != value:
                 self.client.set_experiment_tag(self.store.experiment_id, name, value)
         if parts and old_parts != [list(part) for part in parts]:
-            inputs = [
-                DatasetInput(
-                    Dataset(part.name, part.digest, "local", json.dumps({"uri": part.source})),
-                    [InputTag(CONTEXT_TAG, part.context)],
-                )
-                for part in parts
-            ]
-            self.client.log_inputs(done.run_id, inputs)
+            self._log_data(done.run_id, parts)
         done.around_sent = said
+
+    def _log_data(self, run_id: str, parts: list[wanted.Data]) -> None:
+        """Log the data sets of a run; those that it has already are not logged again."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        if not parts:
+            return
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    *(part.name, part.digest, "local", json.dumps({"uri": part.source})),
+                    profile=part.profile or None,
+                ),
+                [InputTag(CONTEXT_TAG, part.context)],
+            )
+            for part in parts
+        ]
+        self.client.log_inputs(run_id, inputs)
 
     def _files(self, run_id: str) -> dict[str, int]:
         """Names and sizes (bytes) of the files at the top level of a run's artifacts."""
@@ -370,7 +383,8 @@ class RunDelivery:
 
     def _deliver_tables(self, state: RunState) -> None:
         """Deliver tables that differ from what was sent, as do all that earlier versions sent."""
-        for name, content in wanted.tables(state).items():
+        result = wanted.known_result(self.run_dir)
+        for name, content in wanted.tables(state, result).items():
             mark = [len(content.encode()), digest(content)]
             if self.done.artifacts.get(name) != mark:
                 self.client.log_text(self.done.run_id, content, name)
@@ -406,6 +420,16 @@ class RunDelivery:
                 self.done.save(self.run_dir)
                 taken = time.monotonic() - now
                 self._save_from = now + max(_SAVE_EVERY_S, taken / _SAVE_SHARE)
+
+
+def _has_page(run: Any, trial: TrialRecord | None, state: RunState) -> bool:
+    """Whether a trial's run has what its page shows; earlier versions sent no description and no
+    data. What somebody has written there counts.
+    """
+    if trial is None:
+        return True
+    given = trial_page(trial, state).keys() <= run.data.tags.keys()
+    return given and (bool(run.inputs.dataset_inputs) or not wanted.trial_data(state))
 
 
 def _as_remembered(child: Child, run: Any, trial: TrialRecord | None) -> bool:

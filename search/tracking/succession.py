@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,19 @@ def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succes
     who = f"version {number_there}"
     if (of := refit_of(state)) is not None and uid == of.uid:
         return _of_refit(of, who)
-    if float(current.tags.get("finished") or 0.0) > (state.finished or 0.0):
+    if _ended(current.tags.get("finished")) > (state.finished or 0.0):
         return Succession(False, f"{who}, of a run that ended later, stayed champion", True)
     return _of_run(client, current, run_dir, state)
+
+
+def _ended(tag: str | None) -> float:
+    """When the run of a version ended, in Unix seconds: a date, or in earlier versions a number."""
+    if not tag or tag == "None":
+        return 0.0
+    try:
+        return datetime.fromisoformat(tag).timestamp()
+    except ValueError:
+        return float(tag)
 
 
 def _of_refit(of: RefitOf, who: str) -> Succession:

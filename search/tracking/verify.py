@@ -15,7 +15,7 @@ from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
 from search.tracking.champion import crown, model_digest
-from search.tracking.description import NOTE_TAG, description
+from search.tracking.description import NOTE_TAG, description, trial_page
 from search.tracking.memory import known_uri
 from search.tracking.store import Store, open_store
 from search.tracking.succession import ALIAS
@@ -52,10 +52,12 @@ def _of_trial(
     yield from _equal("name", run.info.run_name, trial.title)
     yield from _equal("params", run.data.params, wanted.trial_params(trial))
     yield from _equal("start", run.info.start_time, wanted.ms(trial.started))
-    tags = wanted.trial_tags(trial, state) | {wanted.PARENT_TAG: parent}
+    tags = trial_page(trial, state) | {wanted.PARENT_TAG: parent}
     if trial.finished:
         yield from _tags(run, tags)
         yield from _equal("end", run.info.end_time, wanted.ms(trial.ended))
+    if trial.rows or trial.finished:
+        yield from _data(run, wanted.trial_data(state))
     points = wanted.trial_points(trial)
     if trial.finished:
         points += wanted.trial_results(trial)
@@ -88,19 +90,11 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
     there = store.client.get_experiment(store.experiment_id).tags
     for name, value in experiment_tags(state, run.info.run_id).items():
         yield from _equal(f"experiment: tag {name}", there.get(name), value)
-    inputs = {
-        (one.dataset.name, one.dataset.digest, tag.value)
-        for one in run.inputs.dataset_inputs
-        for tag in one.tags
-    }
-    for part in wanted.data_parts(state):
-        if (part.name, part.digest, part.context) not in inputs:
-            yield f"search: no data set {part.name}"
+    for line in _data(run, wanted.data_parts(state)):
+        yield f"search: {line}"
     points = wanted.run_points(state)
     for name in dict.fromkeys(p.key for p in points):
-        # A race that ran again after --extend has left its older values in the history.
-        again = name.startswith("race.")
-        yield from _history(store, run, [p for p in points if p.key == name], name, again)
+        yield from _history(store, run, [p for p in points if p.key == name], name)
     if ended:
         for point in wanted.run_results(state, result):
             yield from _equal(f"search: {point.key}", run.data.metrics.get(point.key), point.value)
@@ -116,12 +110,24 @@ def _of_search(run_dir: Path, state: RunState, store: Store, run: Any) -> Iterat
             else:
                 digest = file_digest(Path(there))
                 yield from _equal(f"search: {name}", digest, file_digest(path))
-    for name, content in wanted.tables(state).items():
+    for name, content in wanted.tables(state, result).items():
         yield from _same_text(store, run, name, content)
     if state.status == Status.DONE and (strange := disagreement(run_dir, state)) is not None:
         yield f"model: {strange}"
     if state.status == Status.DONE and (weights := model_digest(run_dir / "model")) is not None:
         yield from _model(run_dir, state, store, run, weights)
+
+
+def _data(run: Any, parts: list[wanted.Data]) -> Iterator[str]:
+    """A line for each data set that a run lacks."""
+    inputs = {
+        (one.dataset.name, one.dataset.digest, one.dataset.profile or "", tag.value)
+        for one in run.inputs.dataset_inputs
+        for tag in one.tags
+    }
+    for part in parts:
+        if (part.name, part.digest, part.profile, part.context) not in inputs:
+            yield f"no data set {part.name}"
 
 
 def _model(run_dir: Path, state: RunState, store: Store, run: Any, digest: str) -> Iterator[str]:
@@ -142,9 +148,8 @@ def _history(
     run: Any,
     points: list[wanted.Point],
     only: str | None = None,
-    more_allowed: bool = False,
 ) -> Iterator[str]:
-    """Lines unless a run has every step of every metric, and (unless `more_allowed`) nothing else.
+    """Lines unless a run has every step of every metric, and nothing else.
 
     points: the expected values. only: check no other metric than this.
     """
@@ -158,7 +163,7 @@ def _history(
             for m in store.client.get_metric_history(run.info.run_id, name)
         ]
         missing = len(set(expected[name]) - set(got))
-        if missing or (sorted(got) != sorted(expected[name]) and not more_allowed):
+        if missing or sorted(got) != sorted(expected[name]):
             extra = len(got) - len(set(expected[name]) & set(got))
             yield f"metric {name}: {missing} of {len(expected[name])} steps missing, {extra} extra"
 

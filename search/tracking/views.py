@@ -159,7 +159,9 @@ def _trials(state: RunState, run_id: str) -> dict[str, Any]:
     columns = {
         _NAME: 300,
         _BEGAN: 130,
-        **{_metric(name): 105 for name in ("best_value", "best_epoch", "busy_seconds")},
+        **{_metric(name): 105 for name in ("best_value", "best_epoch")},
+        _tag("state"): 100,
+        _metric("busy_seconds"): 105,
         **{f"params.`{name}`": 110 for name in params[:MAX_COLUMNS]},
     }
     began = sum(trial.attempt > 0 for trial in state.trials.values())

@@ -32,7 +32,7 @@ UID_TAG, ROLE_TAG, TRIAL_TAG, ATTEMPT_TAG = (
 PARENT_TAG = "mlflow.parentRunId"
 CHILD_STATUS = {
     State.COMPLETE: "FINISHED",
-    State.PRUNED: "KILLED",
+    State.PRUNED: "FINISHED",  # as intended, which a red cross would not say; `state` tells it
     State.FAILED: "FAILED",
     State.RUNNING: "RUNNING",
 }
@@ -49,7 +49,12 @@ LAST_ARTIFACTS = (
 # Settings that --resume may change (which MLflow's parameters can't), or that are private.
 _NO_PARAMS = {"trials", "time_budget", "tracking_uri", "address", "storage", "system_metrics"}
 _MADE_UP = re.compile(r"-\d{8}-\d{6}(-\d+)?$")  # see `record.folder.default_names`
-_NO_METRICS = {"version", "best_config", "best_params"}
+_NO_NUMBERS = {"version", "best_config", "best_params"}
+# The numbers of result.json that people compare searches by; MLflow draws a chart for each.
+_COMPARED = re.compile(
+    r"valid|test|test_ci\.(low|high)|test_metrics\..+|baselines\.[^.]+\.test|blend\.test"
+    r"|best_epoch|wall_s"
+)
 _MAX_TAG, _MAX_PARAM = 7_000, 5_000
 
 
@@ -186,7 +191,7 @@ def run_params(state: RunState) -> dict[str, str]:
 
 
 def run_points(state: RunState) -> list[Point]:
-    """The best value so far after each ended trial, all values of the race, the machine's load."""
+    """The best value so far after each ended trial, and the machine's load."""
     points: list[Point] = []
     over = [t for t in state.trials.values() if t.ended is not None]
     over.sort(key=lambda t: (t.ended or 0.0, t.number))
@@ -196,24 +201,29 @@ def run_points(state: RunState) -> list[Point]:
         best = lead.get(trial.id, best)
         if best is not None:
             points.append(Point("best_so_far", best, ms(trial.ended or 0.0), count))
-    for (config_id, replicate), row in sorted(state.race.items()):
-        if row.value is not None:
-            name = clean(f"race.{config_id}")
-            points.append(Point(name, row.value, ms(row.time), replicate))
     for count, seen in enumerate(state.machine):
         for name, known in _SYSTEM.items():
             points.append(Point(name, getattr(seen, known), ms(seen.time), count))
     return points
 
 
-def run_results(state: RunState, result: RunResult | None) -> list[Point]:
-    """Every number of result.json: `test`, `test_metrics.map_at_50` and so on, except the winner's
-    config, which is a tag.
+def numbers(result: RunResult) -> list[tuple[str, float]]:
+    """Every number of result.json under a name of its own: `test`, `test_metrics.map@50` and so on,
+    except the winner's config, which is a tag.
     """
+    kept = {name: value for name, value in result.plain().items() if name not in _NO_NUMBERS}
+    return list(_numbers("", kept))
+
+
+def run_results(state: RunState, result: RunResult | None) -> list[Point]:
+    """The numbers of result.json that searches are compared by, as metrics; the others are in the
+    table `NUMBERS`.
+    """
+    known = [] if result is None else numbers(result)
     time = ms(state.finished)
-    values = {} if result is None else result.plain()
-    kept = {name: value for name, value in values.items() if name not in _NO_METRICS}
-    return [Point(clean(k), v, time, 0) for k, v in _numbers("", kept)]
+    return [
+        Point(clean(name), value, time, 0) for name, value in known if _COMPARED.fullmatch(name)
+    ]
 
 
 def withdrawn(there: Mapping[str, float], state: RunState, result: RunResult | None) -> list[Point]:
@@ -221,17 +231,23 @@ def withdrawn(there: Mapping[str, float], state: RunState, result: RunResult | N
 
     there: the latest value of every metric of the search in the store. No store deletes a metric,
     so its latest value becomes NaN; the earlier ones stay in its history, with their times. Metrics
-    that others have logged are left alone, and so is everything while there is no result.
+    that others have logged are left alone, and so is everything while there is no result, and what
+    an earlier version of the code has sent and still holds: it sent every number and the race.
     """
     if result is None:
         return []
-    kept = {point.key for point in (*run_points(state), *run_results(state, result))}
+    sent = {point.key for point in (*run_points(state), *run_results(state, result))}
+    holds = {clean(name): value for name, value in numbers(result)}
+    for (config_id, _), row in sorted(state.race.items()):
+        if row.value is not None:
+            holds[clean(f"race.{config_id}")] = row.value
     return [
         Point(key, math.nan, ms(state.finished), 0)
         for key, value in sorted(there.items())
         if key.partition(".")[0] in RunResult.model_fields
-        and key not in kept
+        and key not in sent
         and not math.isnan(value)
+        and holds.get(key) != value
     ]
 
 
@@ -263,9 +279,8 @@ def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
         "winner": result and winner_name(state, result),
         "run": state.run.name,
     }
-    ended = state.status != Status.RUNNING
-    tables = [{"path": name, "type": "table"} for name in TABLES]
-    more[TABLES_TAG] = json.dumps(tables) if ended else None
+    listed = [{"path": name, "type": "table"} for name in tables(state, result)]
+    more[TABLES_TAG] = json.dumps(listed) if listed else None
     return tags | {name: text(value) for name, value in more.items() if value is not None}
 
 
@@ -278,14 +293,18 @@ def winner_name(state: RunState, result: RunResult) -> str | None:
 
 
 class Data(NamedTuple):
-    """A part of the data, as a dataset of MLflow. digest: differs for any other data. context: what
-    it was used for.
+    """A part of the data, as a dataset of MLflow. digest: differs for any other data. profile: its
+    size, as JSON; empty where it is not known. context: what it was used for.
     """
 
     name: str
     digest: str
     source: str
+    profile: str
     context: str
+
+
+_CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def data_parts(state: RunState) -> list[Data]:
@@ -295,23 +314,46 @@ def data_parts(state: RunState) -> list[Data]:
         return []
     name, settings = str(state.run.dataset or dataset_name(state)), known_settings(state)
     source = "" if settings is None else settings.data
-    contexts = {"train": "training", "valid": "validation", "test": "test"}
+    # runs of earlier versions say nothing of parts
+    parts = state.run.parts or {part: {} for part in _CONTEXTS}
     return [
-        Data(f"{text(name, 400)}, {part}", digest, text(source, 2000), context)
-        for part, context in contexts.items()
+        Data(
+            f"{text(name, 400)}, {part}",
+            str(facts.get("digest", digest)),
+            text(source, 2000),
+            _profile(facts),
+            _CONTEXTS[part],
+        )
+        for part, facts in parts.items()
+        if part in _CONTEXTS
     ]
 
 
-# Tables that MLflow compares across runs: the same as the CSV files of these names.
+def _profile(facts: Mapping[str, Any]) -> str:
+    known = {key: value for key, value in facts.items() if key != "digest"}
+    return json.dumps(known) if known else ""
+
+
+def trial_data(state: RunState) -> list[Data]:
+    """The data of a trial, which is neither trained nor measured on test items."""
+    return [part for part in data_parts(state) if part.context != "test"]
+
+
+# Tables that MLflow compares across runs: the same as the CSV files of these names, and all numbers
+# of result.json.
 TABLES = {"trials.json": trials_table, "race.json": race_table}
+NUMBERS = "numbers.json"
 TABLES_TAG = "mlflow.loggedArtifacts"
 
 
-def tables(state: RunState) -> dict[str, str]:
+def tables(state: RunState, result: RunResult | None) -> dict[str, str]:
     """The contents of the tables in MLflow's form, by name; none before a session has ended."""
     if state.status == Status.RUNNING:
         return {}
-    return {name: _table(made(state)) for name, made in TABLES.items()}
+    made = {name: _table(table(state)) for name, table in TABLES.items()}
+    if result is not None:
+        made[NUMBERS] = _table(Table(("name", "value"), numbers(result)))
+    return made
 
 
 def _table(table: Table) -> str:

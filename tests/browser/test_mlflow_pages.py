@@ -189,8 +189,11 @@ def test_race_rivals_and_verdicts_are_on_the_page_of_a_search(
     assert len(gain_words(result)) == 2  # against the runner-up and the default
     points = wanted.run_results(whole.state, result)
     kinds = {point.key.split(".")[0] for point in points}
-    assert kinds >= {"race", "baselines", "importance_ci", "split_orders", "test_metrics"}
+    assert kinds == {
+        *("test", "valid", "test_ci", "test_metrics", "baselines", "best_epoch", "wall_s")
+    }
     rows = chromium.ask(ROWS)
+    assert rows.keys() - {"best_so_far"} == {point.key for point in points}  # and no wall of others
     for point in points:
         assert rows[point.key] == pytest.approx(point.value, rel=1e-6), point.key
     assert silent(chromium)

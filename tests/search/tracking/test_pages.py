@@ -8,6 +8,7 @@ import json
 import math
 import zlib
 from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import pytest
 from recsys.errors import ConfigError
 from recsys.models import MODELS, config_from_flat
 from search.record.events import (
+    Reason,
     ReplicateRaced,
+    SessionBegan,
     State,
     Status,
     TrialBegan,
@@ -29,7 +32,7 @@ from search.record.state import RunState
 from search.space.load import load_spec
 from search.summary import winner_words
 from search.tracking import wanted
-from search.tracking.description import NOTE_TAG, description
+from search.tracking.description import _REASONS, NOTE_TAG, description, trial_page
 from search.tracking.memory import Delivered
 from search.tracking.store import import_mlflow, open_store
 from search.tracking.ui import run_page
@@ -37,7 +40,7 @@ from search.tracking.ui_server import first_page
 from search.tracking.verify import verify_delivery
 from search.tracking.views import VIEW_TAG, Page, _searches, _view, experiment_tags, trials_key
 from search.tracking.where import EXPERIMENT
-from tests.factories import FakeRun, fake_run
+from tests.factories import SETTINGS, FakeRun, fake_run
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 LABELS = {
@@ -231,10 +234,10 @@ def test_what_stands_around_a_run_arrives_once_and_is_verified(tmp_path: Path) -
     run, uri = finished(tmp_path)
     assert verify_delivery(run.path, uri) == []
     count = "select (select count(*) from datasets), (select count(*) from inputs)"
-    assert query(uri, count) == [(3, 3)]
+    assert query(uri, count) == [(3, 3 + 3 * 2)]  # trials know no test items
     (run.path / "delivery.json").unlink()
     assert deliver(run, uri)
-    assert query(uri, count) == [(3, 3)]
+    assert query(uri, count) == [(3, 3 + 3 * 2)]
     query(uri, "update experiment_tags set value = 'x' where key like '%searches'")
     query(uri, "update runs set name = 'mine' where name like 't0001 %'")
     query(uri, "delete from inputs where rowid in (select rowid from inputs limit 1)")
@@ -246,8 +249,14 @@ def test_what_stands_around_a_run_arrives_once_and_is_verified(tmp_path: Path) -
 
 
 def test_a_run_delivered_by_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
-    """It called trials by their ids alone, and knew of no views."""
+    """It called trials by their ids alone, knew of no views, said nothing of trials and called
+    pruned ones killed.
+    """
     run, uri = finished(tmp_path)
+    of_trials = "and run_uuid in (select run_uuid from runs where name like 't0%')"
+    query(uri, f"delete from tags where key = ? {of_trials}", NOTE_TAG)
+    killed = "update runs set status = 'KILLED' where run_uuid in (select run_uuid from tags "
+    query(uri, killed + "where key = 'state' and value = 'PRUNED')")
     query(uri, "update runs set name = substr(name, 1, 5) where name like 't0%'")
     query(uri, "delete from experiment_tags")
     query(uri, "delete from inputs")
@@ -259,6 +268,57 @@ def test_a_run_delivered_by_an_earlier_version_is_brought_up_to_date(tmp_path: P
     (run.path / "delivery.json").write_text(json.dumps(memory))
     assert deliver(run, uri)
     assert verify_delivery(run.path, uri) == []
+
+
+def test_the_page_of_a_trial_says_what_it_was_and_why_it_ended(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "a")
+    run.several(3)
+    running = run.begin()
+    run.close()
+    state = read_state(run.path / "journal.jsonl")
+    notes = {trial.id: trial_page(trial, state)[NOTE_TAG] for trial in state.in_order()}
+    lr = {trial.id: f"lr={trial.params['lr']:.4g} hard_fraction=0.25" for trial in state.in_order()}
+    best = {trial.id: f"Best map@50 {trial.value or 0:.4f} at epoch" for trial in state.in_order()}
+    assert notes == {
+        "t0000": f"{lr['t0000']}. {best['t0000']} 1 of 2. Completed: it had stopped getting better",
+        "t0001": f"{lr['t0001']}. {best['t0001']} 2 of 3. Pruned: others were ahead after as many "
+        "epochs",
+        "t0002": f"{lr['t0002']}. Failed: it raised an error (DivergedError: NaN in epoch 2)",
+        running: lr[running],
+    }
+
+
+def test_every_reason_has_its_words() -> None:
+    assert set(_REASONS) == set(Reason)
+
+
+def test_what_somebody_wrote_about_a_trial_stays(tmp_path: Path) -> None:
+    run, uri = finished(tmp_path)
+    query(uri, "update tags set value = 'mine' where key = ? and value like 'lr=%'", NOTE_TAG)
+    assert deliver(run, uri)
+    said = query(uri, "select count(*) from tags where key = ? and value = 'mine'", NOTE_TAG)
+    assert said == [(3,)]
+
+
+def test_parts_of_the_data_have_their_own_digests_and_sizes(tmp_path: Path) -> None:
+    state = RunState()
+    parts = {
+        name: {"digest": f"d{n}", "users": 3, "items": 4, "pairs": 5 + n}
+        for n, name in enumerate(("train", "valid"))
+    }
+    began = SessionBegan(
+        time=1.0, settings=asdict(SETTINGS), split_digest="ab12", dataset="ml-100k"
+    )
+    state.apply(replace(began, parts=parts), 0)
+    found = wanted.data_parts(state)
+    assert [(one.name, one.digest, one.context) for one in found] == [
+        ("ml-100k, train", "d0", "training"),
+        ("ml-100k, valid", "d1", "validation"),
+    ]
+    assert json.loads(found[0].profile) == {"users": 3, "items": 4, "pairs": 5}
+    earlier = RunState()
+    earlier.apply(began, 0)
+    assert [(one.digest, one.profile) for one in wanted.data_parts(earlier)] == [("ab12", "")] * 3
 
 
 def test_views_that_somebody_removed_come_back(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from search.record.result import Comparison, RefitOf, Refitted, succeeds
 from search.tracking import cross_test as cross_test_module
 from search.tracking.memory import delivery_status
 from search.tracking.store import open_store
-from search.tracking.succession import judged
+from search.tracking.succession import _ended, judged
 from search.tracking.verify import make_champion, verify_delivery
 from search.tracking.where import EXPERIMENT
+from search.words import utc
 from tests.factories import SETTINGS, FakeRun
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
@@ -62,6 +64,12 @@ def test_better_or_equal(
     assert f"{numbers}, on the same" in found.why
     assert ("stayed champion" in found.why) == (not leads)
     assert found.open == (not leads)
+
+
+def test_when_a_run_ended_is_a_date_and_was_a_number() -> None:
+    at = 1795810876.02
+    assert _ended(utc(at)) == _ended(str(at)) == at
+    assert _ended(None) == _ended("None") == _ended("") == 0.0
 
 
 def test_a_model_trained_again_is_judged_by_the_same_rule() -> None:
@@ -147,7 +155,11 @@ def test_the_alias_follows_the_paired_test_of_two_searches(searches: Searches) -
     assert "it became the champion, after version 1, of run a (map@50 0.2173" in better
     assert "--champion" not in better
     described = query(searches.uri, "select description from model_versions where version = 3")
-    assert described[0][0] in better
+    said, why = described[0][0].split("\n\nWhen it was registered, ")
+    assert why in better
+    assert "test map@50: 0.1700 (95% interval 0.1600 to 0.1800)" in said
+    ended = query(searches.uri, "select value from model_version_tags where key = 'finished'")
+    assert all(datetime.fromisoformat(value).tzinfo for (value,) in ended)  # a date
 
 
 def test_what_cannot_be_compared_stays_behind_the_champion_and_says_why(
