@@ -18,9 +18,11 @@ from typing import Any
 LOOK_S = 1.0  # how often nodes are counted where the first one is waited for
 
 
-def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
+def answer(packages: Sequence[str], modules: Sequence[str], torch: bool = True) -> dict[str, Any]:
     """What a worker on a node finds there: versions of `packages`, GPUs that torch sees, and in
     `error`, in one line, why it cannot import `modules`; the worker's log file has it in full.
+
+    torch: whether to import torch at all, which takes more than a second of a core.
     """
     import importlib
     import os
@@ -42,9 +44,8 @@ def answer(packages: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
             del os.environ["CUDA_VISIBLE_DEVICES"]
         for name in modules:
             importlib.import_module(name)
-        import torch
-
-        said["cuda"] = torch.cuda.device_count()
+        if torch:
+            said["cuda"] = importlib.import_module("torch").cuda.device_count()
     except BaseException as error:
         traceback.print_exc()
         said["error"] = f"{type(error).__name__}: {error}"

@@ -1,15 +1,15 @@
 """The nodes of a joined cluster while a search runs: each is asked before it gets work.
 
 Those of the start were asked by `head`. One that joins later is asked when it is first seen, and
-one on which a worker died is asked again. What it is asked, and what is said of one that cannot
-work, is the same as at the start.
+one on which a worker died is asked again. What is said of one that cannot work is the same as at
+the start. The first question to one that joins is short: its first trial waits for the answer.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from search.machine import ask_nodes
 from search.machine.ask_nodes import answer, no_answer, node_of
 from search.machine.leaving import Leaving
 from search.machine.nodes import (
+    FIRST_MODULES,
     LOGS,
     MODULES,
     PACKAGES,
@@ -41,8 +42,11 @@ class Door(Protocol):
     def nodes(self) -> list[ClusterNode]:
         """The nodes with cores that are there now, as Ray describes them."""
 
-    def ask(self, node: str) -> Any:
-        """Send the question to the node with this id; returns the task."""
+    def ask(self, node: str, modules: Sequence[str], torch: bool) -> Any:
+        """Send the question of `ask_nodes` to the node with this id; returns the task.
+
+        modules: what it is to import. torch: whether to import torch too, and count its GPUs.
+        """
 
     def answer(self, task: Any) -> Mapping[str, Any] | None:
         """Fields of `ClusterNode` that the node has said of itself; None while it works on it."""
@@ -68,12 +72,12 @@ class RayDoor:
         found = (ClusterNode(**node_of(node)) for node in self._ray.nodes() if node["Alive"])
         return [node for node in found if node.cpus]
 
-    def ask(self, node: str) -> Any:
+    def ask(self, node: str, modules: Sequence[str], torch: bool) -> Any:
         """As in `Door`."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node, soft=False)
-        return self._question.options(scheduling_strategy=there).remote(PACKAGES, MODULES)
+        return self._question.options(scheduling_strategy=there).remote(PACKAGES, modules, torch)
 
     def answer(self, task: Any) -> Mapping[str, Any] | None:
         """As in `Door`; a task that failed says so in `error`."""
@@ -209,7 +213,10 @@ class NodeWatch:
             del self._questions[node]
         known = self._good | self._excluded | self._questions.keys()
         for node in [node for node in self._there if node not in known]:
-            self._questions[node] = _Question(self._door.ask(node), self._clock())
+            failed = bool(self._lost.get(node))
+            modules = MODULES if failed else FIRST_MODULES
+            task = self._door.ask(node, modules, failed or self._gpus)
+            self._questions[node] = _Question(task, self._clock())
 
     def _hear(self, node: str) -> None:
         question = self._questions[node]

@@ -19,6 +19,8 @@ from search.paths import COMMAND, INSTALLED
 PACKAGES = ("ray", "torch", "numba", "numpy", "scipy", "pandas", "pydantic", "optuna")
 # The modules that the tasks of a search are imported from.
 MODULES = ("search.tune.worker", "search.tune.probe", "search.stages.test")
+# What a trial needs before all else, in a fraction of the time; versions are compared in any case.
+FIRST_MODULES = ("search.tune.worker", "numba")
 LABEL = "ray.io/node-id"
 LOGS = "see the log files of Ray there"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,14 @@ import pytest
 
 from search.machine.leaving import Leaving, Warned
 from search.machine.node_watch import ANSWER_S, LOOK_EVERY_S, LOST_IN_A_ROW, NodeWatch
-from search.machine.nodes import LABEL, ClusterNode, Place, own_versions
+from search.machine.nodes import (
+    FIRST_MODULES,
+    LABEL,
+    MODULES,
+    ClusterNode,
+    Place,
+    own_versions,
+)
 from search.machine.workers import NodeUnfitError
 
 GOOD = {"python": platform.python_version(), "versions": own_versions(), "cuda": 0, "error": None}
@@ -25,6 +32,7 @@ class Cluster:
         self.there: dict[str, ClusterNode] = {}
         self.says: dict[str, Mapping[str, Any]] = {}  # no answer yet from those it lacks
         self.asked: list[str] = []
+        self.how: list[tuple[tuple[str, ...], bool]] = []
         self.given_up: list[str] = []
         self.looks = 0
         self.now = 0.0
@@ -37,8 +45,9 @@ class Cluster:
         self.looks += 1
         return list(self.there.values())
 
-    def ask(self, node: str) -> str:
+    def ask(self, node: str, modules: Sequence[str], torch: bool) -> str:
         self.asked.append(node)
+        self.how.append((tuple(modules), torch))
         return node
 
     def answer(self, task: str) -> Mapping[str, Any] | None:
@@ -146,6 +155,18 @@ def test_one_that_never_answers_is_left_out(cluster: Cluster) -> None:
     assert watch.may_work("a") is False
     assert cluster.given_up == ["a"]
     assert "(no answer within 120 s)" in watch.lines[0]
+
+
+@pytest.mark.parametrize("gpus", [False, True])
+def test_the_first_question_is_short_and_one_after_a_failure_is_not(
+    cluster: Cluster, gpus: bool
+) -> None:
+    watch = cluster.watch(Place(gpus=gpus))
+    cluster.join("a")
+    cluster.says["a"] = GOOD
+    watch.look()
+    watch.failed("a", RuntimeError("the worker died"), "t0")
+    assert cluster.how == [(FIRST_MODULES, gpus), (MODULES, True)]
 
 
 def test_one_that_ends_before_it_answers_is_not_blamed(cluster: Cluster) -> None:

@@ -18,6 +18,7 @@ from search.machine import place as place_module
 from search.machine.ask_nodes import answer
 from search.machine.cluster import Cluster, Resources, fit_at_once, resolve_device
 from search.machine.nodes import (
+    FIRST_MODULES,
     MODULES,
     PACKAGES,
     ClusterNode,
@@ -250,6 +251,12 @@ def test_what_a_node_answers() -> None:
     assert found["versions"]["no-such-package"] is None
     assert "no_such_module" in answer([], ["no_such_module"])["error"]
     assert set(PACKAGES) == set(own_versions())
+
+
+def test_torch_is_imported_only_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it fails
+    assert answer([], FIRST_MODULES, torch=False)["error"] is None
+    assert "torch" in answer([], FIRST_MODULES)["error"]
 
 
 # --- the device -----------------------------------------------------------------------------------
