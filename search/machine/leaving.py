@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+
+from search.machine.ask_nodes import node_of
+from search.machine.nodes import ClusterNode
 
 LOOK_EVERY_S = 1.0
 
@@ -64,10 +66,6 @@ class Leaving:
                     self._note(node.line)
         return self._known
 
-    def had(self, actor: Any) -> bool:
-        """Whether Ray's `actor` is, or was, on one of these nodes."""
-        return bool(self.look()) and node_of(actor) in self._known
-
 
 def told_to_end() -> list[Warned]:
     """The nodes of the cluster of this process that were told to end and are still there."""
@@ -82,21 +80,12 @@ def told_to_end() -> list[Warned]:
     return [
         Warned(
             id,
-            f"{nodes[id]['NodeManagerHostname']} ({nodes[id]['NodeManagerAddress']})",
+            ClusterNode(**node_of(nodes[id])).title,
             by / 1000 - now if by else None,
         )
         for id, by in until.items()
         if id in nodes
     ]
-
-
-def node_of(actor: Any) -> str | None:
-    """The id of the node that Ray's `actor` is on, or was when it died; None where unknown."""
-    from ray._private.state import actors
-
-    known: dict[str, Any] = actors(actor._actor_id.hex())
-    node: str | None = known.get("Address", {}).get("NodeID")
-    return node
 
 
 def own_node_leaves() -> bool:

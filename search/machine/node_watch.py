@@ -159,7 +159,16 @@ class NodeWatch:
         """Whether the node with this id is left out, or was told to end: what fails there does not
         count.
         """
-        return node in self._excluded or (self.leaving is not None and node in self.leaving.look())
+        return node in self._excluded or self.leaves(node)
+
+    @property
+    def told_to_end(self) -> frozenset[str]:
+        """The ids of the nodes that were told to end."""
+        return frozenset() if self.leaving is None else self.leaving.look()
+
+    def leaves(self, node: str) -> bool:
+        """Whether the node with this id was told to end."""
+        return node in self.told_to_end
 
     def title(self, node: str) -> str:
         """What a node is called in messages: its name and address. node: its id."""
@@ -190,7 +199,7 @@ class NodeWatch:
         if (
             len(self._lost[node]) >= LOST_IN_A_ROW
             and node in self._there
-            and self._good & self._there.keys()
+            and any(one in self._there and not self.is_left_out(one) for one in self._good)
         ):
             times = f"{LOST_IN_A_ROW} times in a row"
             self._leave_out(node, f"lost its workers {times} ({cause_of(error)}): {LOGS}")
@@ -200,7 +209,9 @@ class NodeWatch:
         usable = self.usable()
         asked = [self.title(node.id) for node in usable if node.id in self._questions]
         if not usable and self._there:
-            return f"every node is left out: {'; '.join(self.lines)}"
+            told = [self.title(node) for node in self._there if self.leaves(node)]
+            why = [*self.lines, *(f"{title} was told to end" for title in told)]
+            return f"no node is left to work on: {'; '.join(why)}"
         if asked and len(asked) == len(usable):
             return f"no answer yet from {', '.join(asked)}"
         return None
@@ -212,14 +223,18 @@ class NodeWatch:
         for node in self._questions.keys() - self._there.keys():
             del self._questions[node]
         known = self._good | self._excluded | self._questions.keys()
-        for node in [node for node in self._there if node not in known]:
+        for node in [one for one in self._there if one not in known and not self.leaves(one)]:
             failed = bool(self._lost.get(node))
             modules = MODULES if failed else FIRST_MODULES
             task = self._door.ask(node, modules, failed or self._gpus)
             self._questions[node] = _Question(task, self._clock())
 
     def _hear(self, node: str) -> None:
-        question = self._questions[node]
+        if (question := self._questions.get(node)) is None:
+            return  # it went while another one was heard
+        if self.leaves(node):
+            self._door.give_up(self._questions.pop(node).task)
+            return
         said = self._door.answer(question.task)
         if said is None:
             if self._clock() - question.since < ANSWER_S:

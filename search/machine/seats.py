@@ -104,6 +104,7 @@ class Seats(ResourceManager):
         if self._nodes.selector != self._selector:
             self._selector = self._nodes.selector
             self._leave()
+        self._give_back()
         waiting = self.get_resource_futures()
         if waiting:
             for future in ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]:
@@ -132,15 +133,21 @@ class Seats(ResourceManager):
         self._free.clear()
 
     def _leave(self) -> None:
-        """Give back what is not taken, since a node was left out, and ask anew: Ray may have tried
+        """Take back what was asked for, since a node was left out, and ask anew: Ray may have tried
         to start a worker there in vain, or may do so yet.
         """
         again = []
         for future, coming in list(self._coming.items()):
             self._drop(future)
             again.append(coming.request)
+        for request in again:
+            self.request_resources(request)
+
+    def _give_back(self) -> None:
+        """Give back free room on nodes that can no longer work, and ask for as much elsewhere."""
+        again = []
         for request, seats in self._free.items():
-            for seat in [one for one in seats if self._nodes.is_left_out(one.node)]:
+            for seat in [one for one in seats if self._nodes.may_work(one.node) is False]:
                 seats.remove(seat)
                 remove_placement_group(seat.placement_group)
                 again.append(request)

@@ -38,6 +38,8 @@ class NodeUnfitError(RuntimeError):
 
 
 UNFIT = (NodeUnfitError, ImportError)  # what a machine lacks, whatever it is asked
+_NOT_IMPORTED = "failed to import on the worker"  # Ray's words for a task that can't be unpickled
+_RAISED = r"^\s*[\w.]*(?:Error|Exception)\b.*"
 
 
 def unfit(error: BaseException) -> str | None:
@@ -46,6 +48,8 @@ def unfit(error: BaseException) -> str | None:
     error: as Ray raises it in the driver.
     """
     inner = getattr(error, "cause", None)
+    if isinstance(inner, RuntimeError) and _NOT_IMPORTED in str(inner):
+        return last_line(str(inner), _RAISED) or "it can't import our code"
     if not isinstance(inner, UNFIT):
         return None
     return str(inner) if isinstance(inner, NodeUnfitError) else f"{type(inner).__name__}: {inner}"
@@ -184,7 +188,7 @@ def cause_of(error: BaseException) -> str:
         use = f"above {float(limit[1]):.3g}%" if limit else "too high"
         return f"the worker was ended by Ray: this machine's memory use is {use}"
     if "creation task" in text or type(error).__name__ == "RuntimeEnvSetupError":
-        raised = last_line(text, r"^\s*[\w.]*(?:Error|Exception)\b.*")
+        raised = last_line(text, _RAISED)
         if raised is not None:
             return f"the worker could not start: {raised}"
     if "its node has died" in text or type(error).__name__ == "NodeDiedError":

@@ -52,14 +52,15 @@ class Keeper:
         self.resume = resume
         self._put, self._every, self._clock, self._trials = put, every, clock, trials
         self._last, self._cost = clock(), 0.0  # when one was made, and the seconds it took
-        self._leaves, self._asks_at = leaves, clock() + LEAVING_S
+        self._leaves, self._asks_at, self._leaving = leaves, clock() + LEAVING_S, False
         self._made: Any = None
 
     def offer(self, size: int, make: Callable[[], Checkpoint]) -> None:
         """Make a checkpoint if one is due and its `size`, in bytes, is not too large."""
         self._ask()
         began = self._clock()
-        rest = max(self._every, self._cost / SHARE, self._trials * size / RATE)
+        share = 0.0 if self._leaving else self._trials * size / RATE
+        rest = max(self._every, self._cost / SHARE, share)
         if began < self._last + rest or size > LARGEST:
             return
         self._made = self._put(signed(make()))
@@ -73,7 +74,7 @@ class Keeper:
             return
         self._asks_at = now + LEAVING_S
         if self._leaves():
-            self._asks_at = math.inf
+            self._leaving, self._asks_at = True, math.inf
             self._last, self._every = -math.inf, min(self._every, LEAVING_S)
 
     @property

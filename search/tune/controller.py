@@ -53,7 +53,6 @@ class SturdyController(HeedingController):
     """
 
     keeps_starting = False
-    nodes: NodeWatch | None = None
     told: Told
     _view: Any = None  # what a scheduler sees of the controller
 
@@ -114,10 +113,17 @@ class SturdyController(HeedingController):
         for actor, request in list(self._idle.items()):
             if over:
                 self._let_go(actor)
+            elif self._may_not_work(actor):
+                self._without(actor)
             elif self._without_actor() and self._actor_cache.cache_object(request, actor):
                 del self._idle[actor]
         for actor in list(self._starting) if over else ():
             self._let_go(actor)
+
+    def _may_not_work(self, actor: Any) -> bool:
+        """Whether a worker is on a node that is left out, or was told to end."""
+        node = self._actor_manager.node_of(actor)
+        return self.nodes is not None and node is not None and self.nodes.is_left_out(node)
 
     def _let_idle_go(self) -> None:
         for actor in list(self._idle):
@@ -151,7 +157,8 @@ class SturdyController(HeedingController):
         node = self._actor_manager.node_of(actor)
         if self.nodes is not None and node is not None:
             self.nodes.failed(node, exception, str(actor))
-        self.told.died_early(exception, self._title(node))
+        if not self._on_leaving_node(actor):  # else the line on its node says it all
+            self.told.died_early(exception, self._title(node))
         self._without(actor)
 
     def _without(self, actor: Any) -> None:
@@ -242,7 +249,6 @@ def sturdy(
         "told": told,
         "keeps_starting": keeps_starting,
         "nodes": nodes,
-        "leaving": None if nodes is None else nodes.leaving,
     }
     controller = type("SturdyController", (SturdyController,), ours)
     original, module.TuneController = module.TuneController, controller

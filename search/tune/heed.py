@@ -11,9 +11,8 @@ from typing import Any
 
 from ray.exceptions import RayActorError
 from ray.tune.execution.tune_controller import TuneController
-from ray.tune.experiment import Trial
 
-from search.machine.leaving import Leaving
+from search.machine.node_watch import NodeWatch
 
 
 class HeedingController(TuneController):
@@ -22,13 +21,14 @@ class HeedingController(TuneController):
     Trials that end with such a node run again, however often that happens.
     """
 
-    leaving: Leaving | None = None  # None where Ray was started for this run
+    nodes: NodeWatch | None = None  # None where Ray was started for this run
     _heeded: frozenset[str] = frozenset()
 
     def on_step_begin(self) -> None:
         """Before each turn of Ray's loop: where a node was told to end, keep no idle workers."""
         super().on_step_begin()
-        if self.leaving is not None and (told := self.leaving.look()) != self._heeded:
+        told = frozenset[str]() if self.nodes is None else self.nodes.told_to_end
+        if told != self._heeded:
             self._heeded = told
             self._let_idle_go()
             self._cleanup_cached_actors(force_all=True)
@@ -36,18 +36,12 @@ class HeedingController(TuneController):
     def _let_idle_go(self) -> None:
         """End workers that have started and have had no trial yet; Ray itself has none."""
 
-    def _on_leaving_node(self, trial: Trial | None) -> bool:
-        """Whether the trial's worker is, or was when it died, on a node that was told to end."""
-        if self.leaving is None or trial is None:
-            return False
-        actor = trial.temporary_state.ray_actor
-        return actor is not None and self.leaving.had(actor)
-
-    def _maybe_cache_trial_actor(self, trial: Trial) -> bool:
-        return not self._on_leaving_node(trial) and bool(super()._maybe_cache_trial_actor(trial))
+    def _on_leaving_node(self, actor: Any) -> bool:
+        """Whether a worker is, or was when it died, on a node that was told to end."""
+        node = self._actor_manager.node_of(actor)
+        return self.nodes is not None and node is not None and self.nodes.leaves(node)
 
     def _actor_failed(self, tracked_actor: Any, exception: Exception) -> None:
-        trial = self._actor_to_trial.get(tracked_actor)
-        if isinstance(exception, RayActorError) and self._on_leaving_node(trial):
+        if isinstance(exception, RayActorError) and self._on_leaving_node(tracked_actor):
             exception._preempted = True  # such a death is not counted: `Trial.handle_error`
         super()._actor_failed(tracked_actor, exception)

@@ -6,6 +6,7 @@ every worker, so that with a thousand workers it takes longer than handling the 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
@@ -47,7 +48,10 @@ class ManyAtOnce(RayActorManager):
                 self._actor_task_events.resolve_future(call)
                 self._try_start_actors()
                 return True
+        began = time.monotonic()
         if not super().next(timeout):
+            if timeout is not None:  # Ray does not wait where there is nothing to wait for
+                time.sleep(max(0.0, timeout - (time.monotonic() - began)))
             return False
         if calls := list(self._actor_task_events._tracked_futures):
             self._found.extend(ray.wait(calls, num_returns=len(calls), timeout=0)[0])

@@ -54,10 +54,8 @@ USED = {
         "ray.tune.trainable.metadata._TrainingRunMetadata.update_metric",
     ],
     "search/machine/leaving.py": [
-        "ray._private.state.actors",
         "ray._private.state.state",
         "ray._private.state.GlobalState:get_draining_nodes",
-        "ray.actor.ActorHandle:_actor_id",
     ],
     "search/tracking/store.py": ["mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore:engine"],
     "search/tracking/ui_server.py": [
@@ -102,12 +100,11 @@ USED = {
         *(
             f"ray.tune.execution.tune_controller.TuneController:{name}"
             for name in (
-                *("_actor_failed", "_actor_to_trial", "_cleanup_cached_actors"),
-                *("_maybe_cache_trial_actor", "on_step_begin"),
+                *("_actor_failed", "_actor_manager"),
+                *("_cleanup_cached_actors", "on_step_begin"),
             )
         ),
         "ray.exceptions.RayActorError:_preempted",
-        "ray.tune.experiment.Trial:temporary_state",
     ],
     "search/tune/outcome.py": ["ray.tune.Trainable:get_auto_filled_metrics"],
     "search/tune/reports.py": [

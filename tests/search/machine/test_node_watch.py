@@ -133,7 +133,7 @@ def test_one_that_cannot_work_is_left_out_with_a_line(
     cluster.later(watch)
     assert cluster.asked == ["a"]
     assert watch.usable() == []
-    assert watch.trouble() == f"every node is left out: {line}"
+    assert watch.trouble() == f"no node is left to work on: {line}"
 
 
 def test_a_gpu_that_torch_does_not_see_matters_where_trials_ask_for_one(cluster: Cluster) -> None:
@@ -293,3 +293,37 @@ def test_a_node_that_was_told_to_end_gets_nothing_and_is_not_to_blame(cluster: C
     assert watch.lines == []
     assert watch.selector is None  # Ray itself starts nothing there
     assert len(cluster.notes) == 1
+
+
+def test_two_asked_nodes_that_vanish_together_are_no_trouble(cluster: Cluster) -> None:
+    watch = cluster.watch()
+    for node in ("a", "b"):
+        cluster.join(node)
+    watch.look()
+    cluster.there.clear()
+    cluster.says = {"a": {"error": "gone"}, "b": {"error": "gone"}}
+    watch.look()
+    assert (watch.lines, watch.usable()) == ([], [])
+
+
+def test_a_node_that_is_told_to_end_is_not_asked_and_not_counted(cluster: Cluster) -> None:
+    told = [Warned("a", "a", 30.0)]
+    leaving = Leaving(lambda _: None, lambda: told, lambda: cluster.now)
+    watch = NodeWatch(
+        Place(good=("b",)), cluster, cluster.notes.append, lambda: cluster.now, leaving
+    )
+    for node in ("a", "b", "c"):
+        cluster.join(node)
+    watch.look()
+    assert cluster.asked == ["c"]
+    told.append(Warned("c", "c", 30.0))
+    cluster.later(watch)
+    assert cluster.given_up == ["c"]  # its answer no longer matters
+    for number in range(LOST_IN_A_ROW):  # the only one that stays
+        watch.failed("b", RuntimeError("x"), f"t{number}")
+    assert watch.lines == []
+    del cluster.there["b"]
+    cluster.later(watch)
+    assert watch.trouble() == (
+        "no node is left to work on: a (10.0.0.2) was told to end; c (10.0.0.2) was told to end"
+    )

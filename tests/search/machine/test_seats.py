@@ -210,6 +210,22 @@ def test_a_node_that_is_gone_before_its_room_is_taken(ray: Ray, seats: Seats) ->
     assert seats.has_resources_ready(CORE)
 
 
+def test_free_room_on_a_node_that_can_no_longer_work_is_given_back(
+    ray: Ray, nodes: Nodes, seats: Seats
+) -> None:
+    """A node that was told to end changes no selector: Ray itself gives nothing there."""
+    nodes.works["b"] = True
+    seats.request_resources(CORE)
+    ray.give("b")
+    assert seats.has_resources_ready(CORE)
+    nodes.works.pop("b")
+    seats.update_state()
+    assert not seats._free[CORE]
+    ray.give("a")
+    seats.update_state()
+    assert [seat.node for seat in seats._free[CORE]] == ["a"]
+
+
 def test_a_request_is_taken_back_whatever_became_of_it(
     ray: Ray, nodes: Nodes, seats: Seats
 ) -> None:

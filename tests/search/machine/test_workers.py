@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,11 +15,13 @@ from search.machine import cluster, workers
 from search.machine.cluster import Cluster, import_failure, start_failure
 from search.machine.nodes import LABEL, MODULES, Place
 from search.machine.workers import (
+    NodeUnfitError,
     NoWorkersError,
     Patience,
     cause_of,
     start_trouble,
     trouble_in,
+    unfit,
 )
 
 
@@ -268,3 +271,28 @@ def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
     assert str(start_failure(named, tmp_path)).endswith("/tmp/ray/x: No space left on device")
     (tmp_path / "file").touch()
     assert str(start_failure(late, tmp_path / "file")).startswith(f"{tmp_path}/file: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "lacking"),
+    [
+        (ModuleNotFoundError("No module named 'x'"), "ModuleNotFoundError: No module named 'x'"),
+        (NodeUnfitError("no GPU"), "no GPU"),
+        (
+            RuntimeError(
+                "The remote function failed to import on the worker. This may be because of "
+                "this and that:\n\nTraceback (most recent call last):\n  File x\n"
+                "ModuleNotFoundError: No module named 'rich'\n"
+            ),
+            "ModuleNotFoundError: No module named 'rich'",
+        ),
+        (RuntimeError("anything else"), None),
+        (ValueError("x"), None),
+    ],
+)
+def test_what_a_machine_lacks_is_told_from_what_a_task_does_wrong(
+    error: Exception, lacking: str | None
+) -> None:
+    raised: Any = RuntimeError("as Ray raises it")
+    raised.cause = error
+    assert unfit(raised) == lacking

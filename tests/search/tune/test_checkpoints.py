@@ -103,6 +103,13 @@ def test_on_a_node_that_is_told_to_end_one_is_made_at_once_and_others_soon() -> 
     assert asked[0] == 2  # it is known by now
 
 
+def test_there_the_share_of_all_trials_does_not_hold() -> None:
+    clock = Clock()
+    keeper = Keeper(None, lambda content: content, clock=clock, trials=1000, leaves=lambda: True)
+    assert offered(keeper, clock, LEAVING_S, 100_000_000)
+    assert offered(keeper, clock, 2 * LEAVING_S, 100_000_000)
+
+
 def test_there_too_dear_ones_are_made_less_often() -> None:
     clock = Clock(cost=1.0)
     keeper = Keeper(None, lambda content: content, clock=clock, leaves=lambda: True)

@@ -200,6 +200,9 @@ class Nodes:
     def is_left_out(self, node: str) -> bool:
         return node in self.out
 
+    def leaves(self, _node: str) -> bool:
+        return False
+
     def worked(self, node: str) -> None:
         self.done.append(node)
 

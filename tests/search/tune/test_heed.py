@@ -9,8 +9,10 @@ import pytest
 from ray.exceptions import ActorDiedError
 from ray.tune.execution.tune_controller import TuneController
 
-from search.machine import leaving
 from search.machine.leaving import Leaving, Warned
+from search.machine.node_watch import NodeWatch
+from search.machine.nodes import Place
+from tests.search.machine.test_node_watch import Cluster
 from tests.search.tune.test_controller import REQUEST, Actor, Controller, Trial
 
 
@@ -19,30 +21,31 @@ class Told(Controller):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: list[str] = []
-        self.leaving = Leaving(self.lines.append, lambda: [Warned("n1", "n1 (10.0.0.1)", 60.0)])
+        cluster, self.lines = Cluster(), list[str]()
+        for node in ("n1", "n2"):
+            cluster.join(node)
+        leaving = Leaving(self.lines.append, lambda: [Warned("n1", "n1 (10.0.0.1)", 60.0)])
+        place = Place(good=("n1", "n2"))
+        self.nodes = NodeWatch(place, cluster, self.lines.append, leaving=leaving)
 
-
-def on(told: Told, node: str | None) -> Any:
-    """A trial whose worker is on a node; None: it has no worker."""
-    trial: Any = Trial()
-    trial.temporary_state = SimpleNamespace(ray_actor=node)
-    told._trial_to_actor[trial] = Actor("w")
-    return trial
+    def on(self, node: str) -> tuple[Any, Actor]:
+        """A trial, and its worker on a node."""
+        trial, actor = Trial(), Actor("w")
+        self._trial_to_actor[trial], self._actor_to_trial[actor] = actor, trial
+        self.places[actor] = node
+        return trial, actor
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    monkeypatch.setattr(leaving, "node_of", lambda actor: actor)
     monkeypatch.setattr(TuneController, "_maybe_cache_trial_actor", lambda _self, _trial: True)
     monkeypatch.setattr(TuneController, "on_step_begin", lambda _self: None)
     return Told()
 
 
 def test_a_worker_there_is_not_kept_for_another_trial(told: Told) -> None:
-    assert not told._maybe_cache_trial_actor(on(told, "n1"))
-    assert told._maybe_cache_trial_actor(on(told, "n2"))
-    assert told._maybe_cache_trial_actor(on(told, None))
+    assert not told._maybe_cache_trial_actor(told.on("n1")[0])
+    assert told._maybe_cache_trial_actor(told.on("n2")[0])
 
 
 def test_idle_workers_are_dropped_once(told: Told) -> None:
@@ -59,11 +62,23 @@ def test_idle_workers_are_dropped_once(told: Told) -> None:
     assert kept not in told.removed
 
 
+def test_a_worker_that_starts_there_later_gets_no_trial(told: Told) -> None:
+    told.on_step_begin()
+    late, elsewhere = Actor("late"), Actor("elsewhere")
+    for actor, node in ((late, "n1"), (elsewhere, "n2")):
+        told.places[actor], told._idle[actor] = node, REQUEST
+        told._started_actors.add(actor)
+    told._offer_idle()
+    assert late in told.removed
+    assert late not in told._idle
+    assert elsewhere not in told.removed
+
+
 def test_where_ray_was_started_for_the_run_nothing_changes(told: Told) -> None:
-    told.leaving = None
+    told.nodes = None
     free = told.free()
     told.on_step_begin()
-    assert told._maybe_cache_trial_actor(on(told, "n1"))
+    assert told._maybe_cache_trial_actor(told.on("n1")[0])
     assert free not in told.removed
 
 
@@ -71,23 +86,28 @@ def test_where_ray_was_started_for_the_run_nothing_changes(told: Told) -> None:
 def test_a_death_with_such_a_node_is_no_failure(
     told: Told, monkeypatch: pytest.MonkeyPatch, node: str, counts: bool
 ) -> None:
-    """Ray says so itself only where the node had all of its time, or its plug was pulled. It hears
-    of the death as of the worker's, and then, once the worker is forgotten, as of the call's.
-    """
+    """Ray says so itself only where the node had all of its time, or its plug was pulled."""
     counted: list[bool] = []
-
-    def failed(self: Any, actor: Any, _exception: Any) -> None:
-        self._actor_to_trial.pop(actor).temporary_state.ray_actor = None
-
-    def process(_self: Any, _trial: Any, exception: Any) -> None:
-        counted.append(not exception.preempted)
-
-    monkeypatch.setattr(TuneController, "_actor_failed", failed)
-    monkeypatch.setattr(TuneController, "_process_trial_failure", process)
-    died, actor, trial = ActorDiedError(), Actor("busy"), on(told, node)
+    monkeypatch.setattr(TuneController, "_actor_failed", lambda *_: None)
+    monkeypatch.setattr(
+        TuneController,
+        "_process_trial_failure",
+        lambda _self, _trial, exception: counted.append(not exception.preempted),
+    )
+    died, (trial, actor) = ActorDiedError(), told.on(node)
+    trial.trial_id, trial.run_metadata = "t0000", SimpleNamespace(num_failures=0)
     assert not died.preempted
-    told._actor_to_trial[actor] = trial
     told._actor_failed(actor, died)
+    del told.places[actor]
     told._process_trial_failure(trial, died)
     assert counted == [counts]
     assert len(told.heard.said) == counts  # the line on the node says it all
+
+
+def test_nothing_is_said_of_an_idle_worker_that_died_there(told: Told) -> None:
+    for node in ("n1", "n2"):
+        idle = Actor(node)
+        told.places[idle], told._idle[idle] = node, REQUEST
+        told._started_actors.add(idle)
+        told._actor_failed(idle, ActorDiedError())
+    assert [said[-1] for said in told.heard.said] == ["n2 (10.0.0.2)"]

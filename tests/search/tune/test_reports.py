@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 
+from search.tune import reports
 from search.tune.reports import ManyAtOnce
 
 
@@ -101,6 +102,19 @@ def test_workers_that_start_are_still_heard_of(manager: Any, calls: Calls) -> No
     while manager.next(timeout=0):
         pass
     assert len(handled) == 2
+
+
+def test_where_nothing_is_to_come_the_loop_rests(
+    manager: Any, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All room is held back: Ray, asked for nothing, would answer at once, again and again."""
+    rests: list[float] = []
+    monkeypatch.setattr(reports.time, "sleep", rests.append)
+    assert not manager.next(timeout=0.25)
+    assert 0.2 < sum(rests) <= 0.25
+    assert not manager.next(timeout=0)
+    assert not manager.next()
+    assert sum(rests) <= 0.25
 
 
 def test_the_node_of_a_worker_is_known_until_its_death_is_told(manager: Any) -> None:
