@@ -152,7 +152,7 @@ def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: in
     )
     patience = Patience(lambda _: None, lambda: None)
     cluster: Any = SimpleNamespace(
-        patience=lambda: patience,
+        patience=lambda _: patience,
         lost=lambda: None,
         slots=lambda _: None,
         watch=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeRun:
     run = FakeRun(tmp_path / "head", "first")
     run.trial()
 
-    def archive_of(address: str, folder: str) -> bytes:
+    def archive_of(address: str, folder: str, _note: Any) -> bytes:
         assert (address, folder) == (HEAD, str(run.path))
         archive = io.BytesIO()
         pack(run.path, archive)
