@@ -46,7 +46,7 @@ def join(
 def search(run: str, *options: str, data: str = "demo") -> str:
     words = ["--data", data, "--runs-dir", "/tmp/runs", "--run", run]
     words += ["--tracking-uri", f"sqlite:////tmp/{run}.db", *options]
-    return f"cd {ROOT} && {PYTHON} run_search.py {' '.join(words)}"
+    return f"cd {ROOT} && exec {PYTHON} run_search.py {' '.join(words)}"
 
 
 def table(machine: Machine, run: str) -> list[dict[str, str]]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.cluster.machines import PYTHON, ROOT, Machine
@@ -63,6 +67,19 @@ def reached(search: subprocess.Popen[str], condition: Callable[[], bool]) -> Non
     wait(lambda: search.poll() is not None or condition(), "the search does not get so far")
     if search.poll() is not None and not condition():
         raise AssertionError(end(search))
+
+
+@contextmanager
+def frozen(search: subprocess.Popen[str]) -> Iterator[None]:
+    """Within the block the driver does nothing; what it started runs on."""
+    (driver,) = Path(f"/proc/{search.pid}/task/{search.pid}/children").read_text().split()
+    os.kill(int(driver), signal.SIGSTOP)
+    entered = Path(f"/proc/{search.pid}/stat")  # of nsenter, which stops as its child does
+    wait(lambda: entered.read_text().split()[2] == "T", "the driver does not stop")
+    try:
+        yield
+    finally:
+        search.send_signal(signal.SIGCONT)  # it passes that on
 
 
 def caught(
