@@ -130,8 +130,11 @@ class NodeWatch:
 
     @property
     def selector(self) -> dict[str, str] | None:
-        """The label selector for Ray's scheduler; None where no node is left out."""
-        return without(self._excluded)
+        """The label selector for Ray's scheduler; None where no node is left out.
+
+        Ray gives room also on a node that was told to end, and then starts nothing there.
+        """
+        return without(self._excluded | self.told_to_end)
 
     def look(self) -> None:
         """See who is there, ask who was not asked, and hear the answers. Call this often."""

@@ -291,7 +291,7 @@ def test_a_node_that_was_told_to_end_gets_nothing_and_is_not_to_blame(cluster: C
     for number in range(LOST_IN_A_ROW):
         watch.failed("a", RuntimeError("it is gone"), f"t{number}")
     assert watch.lines == []
-    assert watch.selector is None  # Ray itself starts nothing there
+    assert watch.selector == {LABEL: "!in(a)"}
     assert len(cluster.notes) == 1
 
 

@@ -213,7 +213,6 @@ def test_a_node_that_is_gone_before_its_room_is_taken(ray: Ray, seats: Seats) ->
 def test_free_room_on_a_node_that_can_no_longer_work_is_given_back(
     ray: Ray, nodes: Nodes, seats: Seats
 ) -> None:
-    """A node that was told to end changes no selector: Ray itself gives nothing there."""
     nodes.works["b"] = True
     seats.request_resources(CORE)
     ray.give("b")
