@@ -53,6 +53,7 @@ class SturdyController(HeedingController):
     """
 
     keeps_starting = False
+    nodes: NodeWatch | None = None
     told: Told
     _view: Any = None  # what a scheduler sees of the controller
 
@@ -157,7 +158,8 @@ class SturdyController(HeedingController):
         node = self._actor_manager.node_of(actor)
         if self.nodes is not None and node is not None:
             self.nodes.failed(node, exception, str(actor))
-        if not self._on_leaving_node(actor):  # else the line on its node says it all
+        ends = self.nodes is not None and node is not None and self.nodes.leaves(node)
+        if not ends:  # else the line on its node says it all
             self.told.died_early(exception, self._title(node))
         self._without(actor)
 

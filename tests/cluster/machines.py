@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = Path(sys.prefix).resolve()
 PYTHON = ENVIRONMENT / "bin" / "python"
+HERE, PY = shlex.quote(str(ROOT)), shlex.quote(str(PYTHON))  # for a shell
 PORT, DASHBOARD = 6399, 8265
 # The Python of a head that takes jobs: it has more packages (`make test-cluster` makes it).
 HEAD_ENVIRONMENT = ROOT / ".head-venv"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cluster.machines import PORT, PYTHON, ROOT, Machine, Machines, missing
+from tests.cluster.machines import HERE, PORT, PY, Machine, Machines, missing
 
 WHY = missing()
 SHORT = [  # of what `make test` runs too
@@ -46,7 +46,7 @@ def join(
 def search(run: str, *options: str, data: str = "demo") -> str:
     words = ["--data", data, "--runs-dir", "/tmp/runs", "--run", run]
     words += ["--tracking-uri", f"sqlite:////tmp/{run}.db", *options]
-    return f"cd {ROOT} && exec {PYTHON} run_search.py {' '.join(words)}"
+    return f"cd {HERE} && exec {PY} run_search.py {' '.join(words)}"
 
 
 def table(machine: Machine, run: str) -> list[dict[str, str]]:

@@ -9,8 +9,9 @@ import pytest
 from tests.cluster.machines import (
     DASHBOARD,
     HEAD_ENVIRONMENT,
+    HERE,
     PORT,
-    PYTHON,
+    PY,
     ROOT,
     Machine,
     Machines,
@@ -49,7 +50,7 @@ def test_on_a_node_that_is_not_the_head(machines: Machines) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert trials_on(node) + trials_on(other) == 8
     assert trials_on(other)
-    assert head.run(f"ls -A {ROOT} /tmp/runs").stdout == f"{ROOT}:\n"
+    assert head.run(f"ls -A {HERE} /tmp/runs").stdout == f"{ROOT}:\n"
     auto = node.run(search("dry", *options, "--dry-run", "--address", "auto"), timeout=LONG_S)
     assert auto.returncode == 0, auto.stdout + auto.stderr
     assert "2 at a time on 2 cores" in auto.stdout
@@ -76,15 +77,14 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     laptop = machines.add("l", project=True)
     machines.only("l", head, DASHBOARD)
     mine = token | {"RAY_API_SERVER_ADDRESS": f"http://{head.address}:{DASHBOARD}"}
-    parts = f"{ROOT}/{{run_search.py,recsys,search,spaces,.gitignore}}"
+    parts = f"{HERE}/{{run_search.py,recsys,search,spaces,.gitignore}}"
     made = laptop.run(
-        f"mkdir checkout && cp -r {parts} checkout && cd checkout && "
-        f"{PYTHON} -c {shlex.quote(SHOP)}"
+        f"mkdir checkout && cp -r {parts} checkout && cd checkout && {PY} -c {shlex.quote(SHOP)}"
     )
     assert made.returncode == 0, made.stderr
 
     def fetched(env: dict[str, str]) -> tuple[int, str, str]:
-        done = laptop.run(f"{PYTHON} checkout/run_search.py fetch /tmp/runs/first", env)
+        done = laptop.run(f"{PY} checkout/run_search.py fetch /tmp/runs/first", env)
         return done.returncode, done.stdout, done.stderr
 
     def job(name: str, words: str) -> str:
@@ -143,7 +143,7 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
 
 def check_at_home(laptop: Machine, what: str) -> None:
     """The run that was fetched is one like others there, and what a search there finds."""
-    run = f"cd /tmp/checkout && {PYTHON} run_search.py"
+    run = f"cd /tmp/checkout && {PY} run_search.py"
     for words in ("sync first", "export first -o /tmp/lists.csv --k 3", "report first"):
         done = laptop.run(f"{run} {words} --runs-dir /tmp/runs", timeout=LONG_S)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from tests.cluster.machines import PORT, PYTHON, Machine, Machines
+from tests.cluster.machines import PORT, PY, Machine, Machines
 from tests.cluster.searching import (
     LONG_S,
     MARKS,
@@ -29,7 +29,7 @@ OWN_ID = (
 
 def drain(node: Machine, seconds: int) -> None:
     """Tell a node, on itself, that it will end (docs/cluster.md has the same words)."""
-    own = f"$({PYTHON} -c {shlex.quote(OWN_ID)})"
+    own = f"$({PY} -c {shlex.quote(OWN_ID)})"
     why = "--reason=DRAIN_NODE_REASON_PREEMPTION --reason-message=spot"
     done = node.run(f"ray drain-node --node-id={own} {why} --deadline-remaining-seconds={seconds}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +75,7 @@ def test_a_long_trial_continues_on_another_node_from_where_it_was(ready_machines
     at = f"{head.address}:{PORT}"
     words = f"--address={at} --node-ip-address={first.address} --object-store-memory=90000000"
     grace = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "3600"}
-    first.start(f"exec {PYTHON} -m ray.scripts.scripts start {words} --num-cpus=1 --block", grace)
+    first.start(f"exec {PY} -m ray.scripts.scripts start {words} --num-cpus=1 --block", grace)
     wait(lambda: has_raylet(first), "its Ray does not start")
     options = ("--space", "smoke", "--trials", "1", "--set", "max_epochs=3000")
     options += ("--set", "patience=0", "--set", "race=none")

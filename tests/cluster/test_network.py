@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from tests.cluster.machines import PORT, PYTHON, Machine, Machines
+from tests.cluster.machines import PORT, PY, Machine, Machines
 from tests.cluster.searching import LONG_S, MARKS, search, start_head, trials_on
 
 pytestmark = MARKS
@@ -33,7 +33,7 @@ def test_the_data_come_to_a_node_once_for_all_its_workers(machines: Machines) ->
     node = machines.add("w1")
     at = f"{head.address}:{PORT}"
     node.ray(f"--address={at}", "--num-cpus=2")
-    made = head.run(f"{PYTHON} -c {shlex.quote(MAKE)}")
+    made = head.run(f"{PY} -c {shlex.quote(MAKE)}")
     assert made.returncode == 0, made.stderr
     options = ["--space", "smoke", "--trials", "8", "--set", "searcher=random"]
     options += ["--set", "scheduler=none", "--set", "max_epochs=1", "--set", "race=none"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.machines import PORT, PYTHON, ROOT, Machines
+from tests.cluster.machines import HERE, PORT, PY, Machines
 from tests.cluster.searching import LONG_S, MARKS, end, join, search, start_head
 from tests.cluster.watching import check, count, reached
 
@@ -11,7 +11,7 @@ pytestmark = MARKS
 
 def resume(run: str, *options: str) -> str:
     words = f"--resume --run {run} --runs-dir /tmp/runs --tracking-uri sqlite:////tmp/{run}.db"
-    return f"cd {ROOT} && {PYTHON} run_search.py {words} {' '.join(options)}"
+    return f"cd {HERE} && {PY} run_search.py {words} {' '.join(options)}"
 
 
 def test_after_the_driver_and_then_after_the_head(ready_machines: Machines) -> None:

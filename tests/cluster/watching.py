@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.machines import PYTHON, ROOT, Machine
+from tests.cluster.machines import HERE, PYTHON, Machine
 from tests.cluster.searching import LONG_S, end, wait
 
 # Run on the driver's machine, where run folders and stores are.
@@ -40,7 +40,7 @@ def check(driver: Machine, run: str, near: str, trials: int = 0) -> None:
     are compared with its journal too.
     """
     words = [str(PYTHON), "-c", CHECK, run, str(trials), near]
-    done = driver.run(f"cd {ROOT} && {shlex.join(words)}", timeout=LONG_S)
+    done = driver.run(f"cd {HERE} && {shlex.join(words)}", timeout=LONG_S)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
