@@ -73,6 +73,8 @@ def missing() -> str | None:
     """Why no machines can be made here, if they can't."""
     if os.geteuid() != 0:
         return "needs root for namespaces"
+    if " " in str(ENVIRONMENT):
+        return "needs an environment without a blank in its path: raylets there start no workers"
     tried = [
         "unshare",
         "--mount",
