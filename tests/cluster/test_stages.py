@@ -13,7 +13,7 @@ def test_one_ends_in_the_race_and_one_in_the_refit(ready_machines: Machines) -> 
     head = start_head(ready_machines)
     nodes = {name: join(ready_machines, name) for name in ("w1", "w2")}
     options = ("--space", "smoke", "--trials", "3", "--set", "searcher=random")
-    options += ("--set", "scheduler=none")
+    options += ("--set", "scheduler=none", "--set", "max_epochs=150", "--set", "patience=150")
     process = head.start(search("ends", *options, "--address", f"{head.address}:{PORT}"))
     nodes.pop(caught(process, head, nodes, "ends", "race")).end()
     nodes["w3"] = join(ready_machines, "w3")
