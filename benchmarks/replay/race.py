@@ -139,8 +139,7 @@ def main() -> None:
     args = parser.parse_args()
     for file in args.files:
         worlds = World.load(file, args.draws)
-        whole = float(np.mean([c.seconds * len(c.valid) for c in worlds[0].recorded]))
-        seconds = args.trials * whole / args.workers
+        seconds = worlds[0].seconds_of(args.trials, args.workers)
         searches = [
             best_of(worlds[seed % len(worlds)], seed, args.workers, seconds)
             for seed in range(args.seeds)

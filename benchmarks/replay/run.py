@@ -186,10 +186,8 @@ def main() -> None:
         for settings in args.variant:
             override(worlds[0].spec, settings.split())  # an hour before it is played
         ranks = worlds[0].check()
-        recorded = worlds[0].recorded
-        whole = float(np.mean([c.seconds * len(c.valid) for c in recorded]))
         for workers in args.workers:
-            seconds = args.trials * whole / workers
+            seconds = worlds[0].seconds_of(args.trials, workers)
             rows = {n: play(worlds, m, seeds, workers, seconds) for n, m in makers.items()}
             best = Best.of(worlds, rows)
             print(

@@ -135,6 +135,11 @@ class World:
         best = int(valid.argmax())
         return float(valid[best]), float(test[best])
 
+    def seconds_of(self, trials: int, workers: int) -> float:
+        """How long so many workers take for so many trainings to their end, as recorded."""
+        whole = float(np.mean([c.seconds * len(c.valid) for c in self.recorded]))
+        return trials * whole / workers
+
     def check(self) -> dict[str, float]:
         """Rank correlation of guessed and true best values of configs that no process saw."""
         guessed = np.empty_like(self._rows)

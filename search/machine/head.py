@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
-from search.machine.nodes import MODULES, PACKAGES, ClusterNode
+from search.machine.nodes import MODULES, PACKAGES, ClusterNode, title
 from search.machine.room import Room
 from search.machine.workers import Patience
 from search.paste import job_command
@@ -157,7 +157,7 @@ class Asking:
             self._rooms = [Room(*numbers) for numbers in said["waiting"]]
         for id_, (name, address) in said.get("asked", {}).items():
             self._enter("ask")
-            self._names[id_] = name if name == address else f"{name} ({address})"
+            self._names[id_] = title(name, address)
             self._silent[id_] = False
         if (id_ := said.get("answered")) is not None and self._silent.pop(id_):
             self.note(f"{self._names[id_]} has answered")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from search.machine import ask_nodes
-from search.machine.ask_nodes import answer, no_answer, node_of
+from search.machine.ask_nodes import answer, no_answer, with_cores
 from search.machine.leaving import Leaving
 from search.machine.nodes import (
     FIRST_MODULES,
@@ -69,8 +69,7 @@ class RayDoor:
 
     def nodes(self) -> list[ClusterNode]:
         """As in `Door`."""
-        found = (ClusterNode(**node_of(node)) for node in self._ray.nodes() if node["Alive"])
-        return [node for node in found if node.cpus]
+        return [ClusterNode(**node) for node in with_cores()]
 
     def ask(self, node: str, modules: Sequence[str], torch: bool) -> Any:
         """As in `Door`."""

@@ -25,6 +25,11 @@ LABEL = "ray.io/node-id"
 LOGS = "see the log files of Ray there"
 
 
+def title(name: str, address: str) -> str:
+    """What a node is called in messages: its name, with its address where that differs."""
+    return name if name == address else f"{name} ({address})"
+
+
 @dataclass(frozen=True)
 class ClusterNode:
     """A machine of the cluster, with what a task has found on it.
@@ -47,7 +52,7 @@ class ClusterNode:
     @property
     def title(self) -> str:
         """Its name, with its address where that differs."""
-        return self.name if self.name == self.address else f"{self.name} ({self.address})"
+        return title(self.name, self.address)
 
 
 @dataclass(frozen=True)

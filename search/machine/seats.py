@@ -118,8 +118,7 @@ class Seats(ResourceManager):
                     seat = Seat(coming.request, coming.group, coming.node)
                     self._free[coming.request].append(seat)
                 case False:
-                    self._drop(future)
-                    self.request_resources(coming.request)
+                    self._ask_again(future)
 
     def clear(self) -> None:
         """Give everything back."""
@@ -136,23 +135,22 @@ class Seats(ResourceManager):
         """Take back what was asked for, since a node was left out, and ask anew: Ray may have tried
         to start a worker there in vain, or may do so yet.
         """
-        again = []
-        for future, coming in list(self._coming.items()):
-            self._drop(future)
-            again.append(coming.request)
-        for request in again:
-            self.request_resources(request)
+        for future in list(self._coming):
+            self._ask_again(future)
 
     def _give_back(self) -> None:
         """Give back free room on nodes that can no longer work, and ask for as much elsewhere."""
-        again = []
         for request, seats in self._free.items():
             for seat in [one for one in seats if self._nodes.may_work(one.node) is False]:
                 seats.remove(seat)
                 remove_placement_group(seat.placement_group)
-                again.append(request)
-        for request in again:
-            self.request_resources(request)
+                self.request_resources(request)
+
+    def _ask_again(self, future: Any) -> None:
+        """Take back what was asked for, and ask for the same anew."""
+        request = self._coming[future].request
+        self._drop(future)
+        self.request_resources(request)
 
     def _drop(self, future: Any) -> None:
         coming = self._coming.pop(future)

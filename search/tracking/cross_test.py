@@ -16,7 +16,7 @@ import numpy as np
 from recsys.earlier import Earlier, Matched
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR, contained, subset
-from recsys.models.catalogue import load_catalogue
+from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import load_model
 from search.record.handed import MODEL
 from search.record.measured import UserValues, load_test_items, load_test_values
@@ -57,25 +57,19 @@ def cross_test(client: Any, champion_run: str, run_dir: Path, metric: str) -> Cr
     with scratch(run_dir) as temp:
         folder = Path(client.download_artifacts(champion_run, LOGGED, temp))
         try:
-            return _compared(folder, own.user_ids, own.item_ids, own.seen, held, mine, metric)
+            return _compared(folder, own, held, mine, metric)
         except Exception as error:  # a model of another version, or damaged: it must not stop this
             return f"its model can't be evaluated ({short(error)})"
 
 
 def _compared(
-    folder: Path,
-    user_ids: np.ndarray,
-    item_ids: np.ndarray,
-    everything: CSR,
-    held: CSR,
-    mine: UserValues,
-    metric: str,
+    folder: Path, own: Catalogue, held: CSR, mine: UserValues, metric: str
 ) -> CrossTest | str:
-    """folder: of the champion's model. everything: all pairs of the later run, U x I, among them
-    those that are `held` out.
+    """folder: of the champion's model. own: the catalogue of the later run; among its pairs are
+    those that are `held` out, U x I.
     """
     then = load_catalogue(folder)
-    matched = Matched.of(user_ids, item_ids, then)
+    matched = Matched.of(own.user_ids, own.item_ids, then)
     if (matched.users < 0).all() or (matched.items < 0).all():
         return "its data have no users or no items in common with these"
     if known := matched.pairs(held).overlap(then.seen):
@@ -84,7 +78,7 @@ def _compared(
     model = Earlier(load_model(folder), matched, then.seen.item_counts().astype(np.float32))
     found = evaluate(
         model,
-        subset(everything, ~contained(everything, held)),
+        subset(own.seen, ~contained(own.seen, held)),
         subset(held, np.isin(held.users(), some.users)),
         [metric],
     )

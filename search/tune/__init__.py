@@ -7,8 +7,7 @@ them. `scheduler` stops the weak, `outcome` judges how a trial ended, `settled` 
 would still gain. `probe` measures what an epoch costs, `pace` makes lengths of trials of that
 (`lengths`: for what proposes), `work` says what costs are in operations, `sampling` which users are
 evaluated; `reserve` keeps time for the later stages, `need` says how much memory a trial takes.
-`controller` and `reports` mend Ray's control loop and make it faster; in `heed` it heeds nodes that
-are told to end.
+`controller` and `reports` mend Ray's control loop and make it faster.
 
 Others import: checkpoints, lengths, need, outcome, pace, probe, replicate, reserve, sampling,
 scheduler, searcher, settled, tuner, work, worker.

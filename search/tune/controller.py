@@ -4,6 +4,10 @@ Ray 2.60 hears of such a death twice, as of the worker's and as of the call's. T
 trial back in line; the second, which finds it waiting, fails it for good and leaves its place
 taken, so that a search with one worker waits forever. Here the second is not counted, and the
 trial is tried again like one whose worker died in training.
+
+It heeds nodes that were told to end, too. A worker that has ended a trial gets the next one, so
+that such a node would work on, trial after trial, until it is cut off; and where it ends before its
+time is up, Ray counts that as a failure of the trial.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ray.tune.tune
+from ray.exceptions import RayActorError
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
 from search.machine.node_watch import NodeWatch
 from search.machine.seats import Seats
-from search.tune.heed import HeedingController
 from search.tune.reports import ManyAtOnce
 
 
@@ -41,7 +46,7 @@ class Told(Protocol):
         """A worker died that no trial had."""
 
 
-class SturdyController(HeedingController):
+class SturdyController(TuneController):
     """Ray's controller, but for the death of a worker and for a worker that is still starting.
 
     A trial that waits for a worker to start is given one that has become free meanwhile. Ray then
@@ -49,11 +54,13 @@ class SturdyController(HeedingController):
     its first trial. With `keeps_starting` it starts all the same, and the next trial gets it.
 
     With `nodes` workers are started on those that can work, and attempts that failed on a node that
-    is left out, then or later, do not count.
+    is left out, then or later, do not count. Trials that end with a node that was told to end run
+    again, however often that happens.
     """
 
     keeps_starting = False
-    nodes: NodeWatch | None = None
+    nodes: NodeWatch | None = None  # None where Ray was started for this run
+    _heeded: frozenset[str] = frozenset()  # those told to end when idle workers last went
     told: Told
     _view: Any = None  # what a scheduler sees of the controller
 
@@ -71,6 +78,7 @@ class SturdyController(HeedingController):
     def on_step_begin(self) -> None:
         """Hand out workers that are idle, before each turn of Ray's loop."""
         super().on_step_begin()
+        self._let_idle_go()
         self._offer_idle()
 
     def _maybe_reuse_cached_actor(self, trial: Trial) -> bool:
@@ -127,8 +135,17 @@ class SturdyController(HeedingController):
         return self.nodes is not None and node is not None and self.nodes.is_left_out(node)
 
     def _let_idle_go(self) -> None:
-        for actor in list(self._idle):
-            self._without(actor)
+        """Where a node was told to end, keep no idle workers."""
+        told = frozenset[str]() if self.nodes is None else self.nodes.told_to_end
+        if told != self._heeded:
+            self._heeded = told
+            for actor in list(self._idle):
+                self._without(actor)
+            self._cleanup_cached_actors(force_all=True)
+
+    def _ends(self, node: str | None) -> bool:
+        """Whether a node was told to end."""
+        return self.nodes is not None and node is not None and self.nodes.leaves(node)
 
     def _let_go(self, actor: Any) -> None:
         self._starting.pop(actor, None)
@@ -158,8 +175,7 @@ class SturdyController(HeedingController):
         node = self._actor_manager.node_of(actor)
         if self.nodes is not None and node is not None:
             self.nodes.failed(node, exception, str(actor))
-        ends = self.nodes is not None and node is not None and self.nodes.leaves(node)
-        if not ends:  # else the line on its node says it all
+        if not self._ends(node):  # else the line on its node says it all
             self.told.died_early(exception, self._title(node))
         self._without(actor)
 
@@ -181,7 +197,9 @@ class SturdyController(HeedingController):
             self._unassigned_failed(tracked_actor, exception)
             return
         trial = self._actor_to_trial[tracked_actor]
-        self._lost_on[trial] = self._actor_manager.node_of(tracked_actor)
+        self._lost_on[trial] = node = self._actor_manager.node_of(tracked_actor)
+        if isinstance(exception, RayActorError) and self._ends(node):
+            exception._preempted = True  # such a death is not counted: `Trial.handle_error`
         handed_over = trial in self._resetting_trials
         # A trial that counts as being handed over is never given a worker.
         self._resetting_trials.discard(trial)

@@ -69,7 +69,7 @@ USED = {
             f"ray.tune.execution.tune_controller.TuneController:{name}"
             for name in (
                 *("_actor_cache", "_actor_failed", "_actor_manager", "_actor_started"),
-                *("_actor_stopped", "_actor_to_trial", "_cleanup_trials"),
+                *("_actor_stopped", "_actor_to_trial", "_cleanup_cached_actors", "_cleanup_trials"),
                 "_maybe_cache_trial_actor",
                 *("_maybe_reuse_cached_actor", "_pending_trials_list", "_process_trial_failure"),
                 *("_remove_actor", "_resetting_trials", "_schedule_trial_actor", "_search_alg"),
@@ -89,6 +89,7 @@ USED = {
         "ray.tune.experiment.Trial:placement_group_factory",
         "ray.tune.experiment.Trial:run_metadata",
         "ray.tune.experiment.trial._TrainingRunMetadata:num_failures",
+        "ray.exceptions.RayActorError:_preempted",
     ],
     "search/machine/seats.py": [
         "ray.air.execution.resources.ResourceManager",
@@ -96,16 +97,6 @@ USED = {
         "ray.air.execution.resources.placement_group.PlacementGroupAcquiredResources",
     ],
     "search/machine/tasks.py": ["ray.air.execution.resources.ResourceRequest"],
-    "search/tune/heed.py": [
-        *(
-            f"ray.tune.execution.tune_controller.TuneController:{name}"
-            for name in (
-                *("_actor_failed", "_actor_manager"),
-                *("_cleanup_cached_actors", "on_step_begin"),
-            )
-        ),
-        "ray.exceptions.RayActorError:_preempted",
-    ],
     "search/tune/outcome.py": ["ray.tune.Trainable:get_auto_filled_metrics"],
     "search/tune/reports.py": [
         "ray.air.execution._internal.RayActorManager:_actor_task_events",

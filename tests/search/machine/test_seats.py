@@ -187,14 +187,19 @@ def test_room_on_a_bad_node_is_given_back_and_asked_for_elsewhere(
     assert seats.has_resources_ready(CORE)
 
 
-def test_where_a_node_is_left_out_nothing_waits_for_it(
-    ray: Ray, nodes: Nodes, seats: Seats
-) -> None:
-    """Room that Ray gives there but that never gets ready, and room that nobody has taken."""
+def room_on_b(ray: Ray, nodes: Nodes, seats: Seats) -> None:
+    """Room on a node that works, which nobody has taken yet."""
     nodes.works["b"] = True
     seats.request_resources(CORE)
     ray.give("b")
     assert seats.has_resources_ready(CORE)
+
+
+def test_where_a_node_is_left_out_nothing_waits_for_it(
+    ray: Ray, nodes: Nodes, seats: Seats
+) -> None:
+    """Room that Ray gives there but that never gets ready, and room that nobody has taken."""
+    room_on_b(ray, nodes, seats)
     seats.request_resources(LARGE)  # Ray tries to start a worker, in vain
     nodes.works["b"] = False
     assert not seats.has_resources_ready(CORE)
@@ -213,10 +218,7 @@ def test_a_node_that_is_gone_before_its_room_is_taken(ray: Ray, seats: Seats) ->
 def test_free_room_on_a_node_that_can_no_longer_work_is_given_back(
     ray: Ray, nodes: Nodes, seats: Seats
 ) -> None:
-    nodes.works["b"] = True
-    seats.request_resources(CORE)
-    ray.give("b")
-    assert seats.has_resources_ready(CORE)
+    room_on_b(ray, nodes, seats)
     nodes.works.pop("b")
     seats.update_state()
     assert not seats._free[CORE]

@@ -269,16 +269,20 @@ def test_what_would_not_be_fair_is_not_compared(
     assert searches.aliases() == {"champion": 1}
 
 
+def asked(searches: Searches, run_dir: Path) -> cross_test_module.CrossTest | str:
+    """What the champion's model says of a run's test items."""
+    client = open_store(searches.uri, EXPERIMENT).client
+    champion = client.get_model_version_by_alias("recsearch-ml-100k", "champion").run_id
+    return cross_test_module.cross_test(client, champion, run_dir, "map@2")
+
+
 def test_a_model_that_is_too_large_is_not_fetched(
     searches: Searches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert searches.registered(searches.finished("a", of(BASE)))
     run = later(searches, "b", [1.0, 1.0])
-    client = open_store(searches.uri, EXPERIMENT).client
-    champion = client.get_model_version_by_alias("recsearch-ml-100k", "champion").run_id
     monkeypatch.setattr(cross_test_module, "MAX_BYTES", 100)
-    said = cross_test_module.cross_test(client, champion, run.path, "map@2")
-    assert said == "its model is too large to be fetched and evaluated (0 MiB)"
+    assert asked(searches, run.path) == "its model is too large to be fetched and evaluated (0 MiB)"
 
 
 def test_of_very_many_users_some_are_asked(
@@ -286,10 +290,8 @@ def test_of_very_many_users_some_are_asked(
 ) -> None:
     assert searches.registered(searches.finished("a", of(BASE)))
     run = later(searches, "b", [1.0, 0.5])
-    client = open_store(searches.uri, EXPERIMENT).client
-    champion = client.get_model_version_by_alias("recsearch-ml-100k", "champion").run_id
     monkeypatch.setattr(cross_test_module, "MAX_SCORES", 7)
-    found = cross_test_module.cross_test(client, champion, run.path, "map@2")
+    found = asked(searches, run.path)
     assert not isinstance(found, str)
     assert found.champion.values.tolist() == [1.0]
     assert found.mine.values.tolist() == [(1.0, 0.5)[int(found.mine.users[0])]]
