@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = Path(sys.prefix).resolve()
 PYTHON = ENVIRONMENT / "bin" / "python"
 HERE, PY = shlex.quote(str(ROOT)), shlex.quote(str(PYTHON))  # for a shell
+# What `ls -A` says of the project's place on a machine that has nothing of it: the environment may
+# lie there.
+INSIDE = ENVIRONMENT.relative_to(ROOT).parts[:1] if ENVIRONMENT.is_relative_to(ROOT) else ()
+EMPTY = [f"{ROOT}:", *INSIDE]
 PORT, DASHBOARD = 6399, 8265
 # The Python of a head that takes jobs: it has more packages (`make test-cluster` makes it).
 HEAD_ENVIRONMENT = ROOT / ".head-venv"
