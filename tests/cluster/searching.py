@@ -58,6 +58,11 @@ def table(machine: Machine, run: str) -> list[dict[str, str]]:
     ]
 
 
+def taken_places(rows: list[dict[str, str]]) -> set[tuple[str, str]]:
+    """Nodes and devices of trials on a cluster, taken out of their rows: the rest is as at home."""
+    return {(row.pop("node"), row.pop("device")) for row in rows}
+
+
 def wait(condition: Callable[[], bool], what: str) -> float:
     """Seconds until it is so."""
     began = time.monotonic()

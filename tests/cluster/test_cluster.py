@@ -11,6 +11,7 @@ from tests.cluster.searching import (
     search,
     start_head,
     table,
+    taken_places,
     trials_on,
     until,
     wait,
@@ -40,7 +41,9 @@ def test_nothing_is_shared_and_a_bad_node_is_left_out(machines: Machines) -> Non
         assert [name for name in left if name and not name.endswith(":")] == [*INSIDE]
     here = head.run(search("near", *options), {"RECSEARCH_CPUS": "1"}, timeout=LONG_S)
     assert here.returncode == 0, here.stdout + here.stderr
-    assert table(head, "far") == table(head, "near")
+    far = table(head, "far")
+    assert taken_places(far) == {(f"w1 ({good.address})", "cpu")}
+    assert far == table(head, "near")
     same = (
         "for f in submission.csv model/weights.pt; do cmp /tmp/runs/far/$f /tmp/runs/near/$f; done"
     )

@@ -14,6 +14,7 @@ from tests.cluster.searching import (
     search,
     start_head,
     table,
+    taken_places,
     trials_on,
     until,
     wait,
@@ -101,9 +102,7 @@ def test_late_nodes_that_cannot_work_cost_no_trial_and_no_task(machines: Machine
     assert {row["node"] for row in journal(head, "late", "start")} == {f"w1 ({good.address})"}
     assert not [row for row in journal(head, "late", "race") if "cause" in row]
     rows = table(head, "late")
-    assert {(row.pop("node"), row.pop("device")) for row in rows} == {
-        (f"w1 ({good.address})", "cpu")
-    }
+    assert taken_places(rows) == {(f"w1 ({good.address})", "cpu")}
     here = head.run(search("near", *options), {"RECSEARCH_CPUS": "1"}, timeout=1200)
     assert here.returncode == 0, here.stdout + here.stderr
     assert rows == table(head, "near")
