@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +142,21 @@ class Machine:
         return subprocess.Popen(
             self.command(line, env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+
+    def path(self, there: str) -> Path:
+        """An absolute path of this machine, as the host reaches it."""
+        return Path(f"/proc/{self.pid}/root{there}")
+
+    def processes(self, title: str) -> list[int]:
+        """This machine's processes whose title begins so, by the host's ids."""
+        mine = Path(f"/proc/{self.pid}/ns/pid").readlink()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile
+                begins = (folder / "cmdline").read_bytes().startswith(title.encode())
+                if begins and (folder / "ns/pid").readlink() == mine:
+                    found.append(int(folder.name))
+        return found
 
     def ray(
         self, *options: str, env: Mapping[str, str] | None = None, python: Path = PYTHON

@@ -7,8 +7,9 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def check(driver: Machine, run: str, near: str, trials: int = 0) -> None:
 
 def journal(driver: Machine, run: str) -> list[dict[str, Any]]:
     """The whole lines of a run's journal, so far."""
-    text = driver.run(f"cat /tmp/runs/{run}/journal.jsonl").stdout
+    path = driver.path(f"/tmp/runs/{run}/journal.jsonl")
+    text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
@@ -91,19 +93,19 @@ def caught(
 ) -> str:
     """The name of a node that has begun a task of this stage and cannot end it: its worker is
     stopped.
+
+    A task may take less than a second, so processes are looked at from outside, a hundred times a
+    second.
     """
-    found: list[str] = []
-
-    def look() -> bool:
+    began = time.monotonic()
+    while search.poll() is None:
+        assert time.monotonic() - began < LONG_S, f"no task of {stage} is caught"
         for name, node in nodes.items() if within(driver, run, stage) else ():
-            for pid in node.run("pgrep -f '^ray::call'").stdout.split():
-                node.run(f"kill -STOP {pid}")
-                title = node.run(f"cat /proc/{pid}/cmdline").stdout
-                if title.startswith("ray::call") and within(driver, run, stage):
-                    found.append(name)
-                    return True
-                node.run(f"kill -CONT {pid}")
-        return False
-
-    reached(search, look)
-    return found[0]
+            for pid in node.processes("ray::call"):
+                with suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.kill(pid, signal.SIGSTOP)
+                    if pid in node.processes("ray::call") and within(driver, run, stage):
+                        return name
+                    os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+    raise AssertionError(end(search))
