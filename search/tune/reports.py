@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.air.execution._internal import RayActorManager
 from ray.air.execution.resources import ResourceManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 
 class ManyAtOnce(RayActorManager):
@@ -38,6 +39,15 @@ class ManyAtOnce(RayActorManager):
     def _cleanup_actor(self, tracked_actor: Any) -> None:
         self._left = (tracked_actor, self.node_of(tracked_actor))
         super()._cleanup_actor(tracked_actor)
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        """A worker whose call ends with an error of Ray's has died. Ray does not know that of one
+        that its memory monitor ended (OutOfMemoryError), and would end the search.
+        """
+        known = isinstance(exception, RayTaskError | RayActorError)
+        if isinstance(exception, RayError) and not known:
+            exception = RayActorError(error_msg=str(exception))
+        super()._actor_task_failed(tracked_actor_task, exception)
 
     def next(self, timeout: float | None = None) -> bool:
         """Handle one event, of this look or a new one; False if none came in `timeout` seconds."""

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, RayActorError
 
+from search.machine.workers import cause_of
 from search.tune import reports
 from search.tune.reports import ManyAtOnce
 
@@ -131,3 +133,32 @@ def test_the_node_of_a_worker_is_known_until_its_death_is_told(manager: Any) -> 
     assert manager.node_of("a") == "n1"
     manager._cleanup_actor("b")
     assert (manager.node_of("a"), manager.node_of("b")) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OutOfMemoryError("Task was killed due to the node running low on memory."),
+            "the worker was ended by Ray: this machine's memory use is too high",
+        ),
+        (ObjectLostError("aa" * 28, None, ""), "the worker died"),
+        (ActorDiedError(), "the worker died"),
+    ],
+)
+def test_a_worker_whose_call_ray_ended_has_died(
+    manager: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    """Ray's memory monitor ends a call with an error that Ray's own manager does not know."""
+    heard: list[tuple[str, BaseException]] = []
+    gone: list[Any] = []
+    monkeypatch.setattr(manager, "_cleanup_actor", lambda tracked_actor: gone.append(tracked_actor))
+    worker = SimpleNamespace(actor_id=1, _on_error=lambda _, e: heard.append(("worker", e)))
+    call: Any = SimpleNamespace(
+        _tracked_actor=worker, _on_error=lambda _, e: heard.append(("call", e))
+    )
+    manager._actor_task_failed(call, error)
+    assert gone == [worker]
+    assert [who for who, _ in heard] == ["worker", "call"]
+    assert all(isinstance(said, RayActorError) for _, said in heard)
+    assert {cause_of(said) for _, said in heard} == {words}
