@@ -44,12 +44,13 @@ class Keeper:
         clock: Callable[[], float] = time.monotonic,
         trials: int = 1,
         leaves: Callable[[], bool] = own_node_leaves,
+        by: str = "",
     ) -> None:
         """resume: the checkpoint that the trial continues from. put: stores one in the object
         store. every: the least seconds between two of them. trials: how many run at once. leaves:
-        whether the node of this worker was told to end.
+        whether the node of this worker was told to end. by: what the trial is trained by.
         """
-        self.resume = resume
+        self.resume, self._by = resume, by
         self._put, self._every, self._clock, self._trials = put, every, clock, trials
         self._last, self._cost = clock(), 0.0  # when one was made, and the seconds it took
         self._leaves, self._asks_at, self._leaving = leaves, clock() + LEAVING_S, False
@@ -63,7 +64,7 @@ class Keeper:
         rest = max(self._every, self._cost / SHARE, share)
         if began < self._last + rest or size > LARGEST:
             return
-        self._made = self._put(signed(make()))
+        self._made = self._put(signed(make(), self._by))
         self._last = self._clock()
         self._cost = self._last - began
 
@@ -147,7 +148,7 @@ class Shelf:
         if self._writing and content is not None:
             self._write(name, content)
         with self._changed:
-            if self._writing and self._over:
+            if self._over:
                 self._remove(name)
             self._at, self._writing = None, False
             self._changed.notify_all()
@@ -205,14 +206,20 @@ class Shelf:
         return self._folder / f"{name}.npz"
 
 
-def signed(checkpoint: Checkpoint) -> bytes:
-    """The bytes of a checkpoint, after the mark of the code that made it."""
-    return _mark() + checkpoint.to_bytes()
+def signed(checkpoint: Checkpoint, by: str) -> bytes:
+    """The bytes of a checkpoint, after the mark of what made it.
+
+    by: what the trial is trained by: device and threads, with others of which its state has other
+    arrays.
+    """
+    return _mark(by) + checkpoint.to_bytes()
 
 
-def opened(content: bytes) -> Checkpoint | None:
-    """The checkpoint of bytes that were `signed`; None if other code made it or it is damaged."""
-    mark = _mark()
+def opened(content: bytes, by: str) -> Checkpoint | None:
+    """The checkpoint of bytes that were `signed`; None if it is damaged, or was made by other code
+    or trained by something else.
+    """
+    mark = _mark(by)
     if not content.startswith(mark):
         return None
     try:
@@ -222,9 +229,11 @@ def opened(content: bytes) -> Checkpoint | None:
 
 
 @cache
-def _mark() -> bytes:
-    """A digest of all training code: another version may keep its state differently."""
-    digest = hashlib.sha256()
+def _mark(by: str) -> bytes:
+    """A digest of all training code, another version of which may keep its state differently, and
+    of `by`.
+    """
+    digest = hashlib.sha256(by.encode())
     for source in sorted(Path(recsys.__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.digest()

@@ -25,6 +25,7 @@ from search.record.events import EpochRow
 from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
 from search.tune.outcome import Report, trial_of
 from search.tune.pace import paced_rungs
+from search.words import counted
 
 REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # by one trial; by all trials together, at most
 
@@ -165,8 +166,9 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
     limit_threads(data.threads)
     return_freed_memory()
     ours = trial_of(config)
-    found = opened(ray.get(config[FROM])) if FROM in config else None
-    keeper = Keeper(found, ray.put, data.keep_every, trials=data.concurrent)
+    by = f"{own_device(data.device)}, {counted(data.threads, 'thread')}"
+    found = opened(ray.get(config[FROM]), by) if FROM in config else None
+    keeper = Keeper(found, ray.put, data.keep_every, trials=data.concurrent, by=by)
     rows: list[EpochRow] = []
     said = Report(objective=float("-inf"))
     last = time.monotonic()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,21 +160,63 @@ def test_a_report_names_each_once() -> None:
     keeper = Keeper(None, lambda content: ("ref", len(content)), clock=clock)
     offered(keeper, clock, EVERY_S)
     assert keeper.waiting
-    assert keeper.take() == ("ref", len(signed(some())))
+    assert keeper.take() == ("ref", len(signed(some(), "")))
     assert not keeper.waiting
     assert keeper.take() is None
 
 
 def test_what_was_signed_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = signed(some())
-    found = opened(content)
+    content = signed(some(), "cpu")
+    found = opened(content, "cpu")
     assert found is not None
     assert (found.waited, found.spent) == (3, 1.5)
     assert found.state[0].tolist() == [0, 1, 2, 3]
-    assert opened(content[:-30]) is None
-    assert opened(b"") is None
-    monkeypatch.setattr(checkpoints, "_mark", lambda: b"of other code")
-    assert opened(content) is None
+    assert opened(content[:-30], "cpu") is None
+    assert opened(b"", "cpu") is None
+    assert opened(content, "cuda") is None
+    monkeypatch.setattr(checkpoints, "_mark", lambda _: b"of other code")
+    assert opened(content, "cpu") is None
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_with_other_threads_a_trial_starts_over(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """As after a resume with another --cpus-per-trial: the state has other arrays."""
+    import ray
+    from ray import tune
+
+    reports: list[Report] = []
+    monkeypatch.setattr(checkpoints, "RATE", math.inf)  # one is due after every epoch
+    monkeypatch.setattr(checkpoints, "SHARE", math.inf)
+    monkeypatch.setattr(ray, "put", lambda content: content)
+    monkeypatch.setattr(ray, "get", lambda content: content)
+    monkeypatch.setattr(tune, "report", lambda flat: reports.append(Report.taken(flat)))
+    ours, data = small_trial(epochs=3)
+    run_trial({"trial": ours}, data)
+    kept = next(report.checkpoint for report in reports if report.checkpoint is not None)
+    first = [row for report in reports for row in report.rows]
+    reports.clear()
+    run_trial({"trial": ours, FROM: kept}, replace(data, threads=threads))
+    again = [row for report in reports for row in report.rows]
+    assert (reports[-1].error, reports[-1].epoch) == (None, 3)
+    goes_on = opened(kept, f"cpu, {threads} thread{'s' * (threads > 1)}") is not None
+    assert goes_on == (threads == 1) == (again[0] == first[0])  # in its seconds too
+
+
+def small_trial(epochs: int) -> tuple[TrialConfig, TrialData]:
+    """A trial that reports every epoch, with a checkpoint."""
+    config = TrainConfig.from_flat(
+        {"latent_factors": 8, "lr": 0.1, "batch_size": 1, "optimizer": "adagrad", "epochs": epochs}
+        | {"patience": 0}
+    )
+    split = make_split(load("demo"), SplitPlan(), 0)
+    data = TrialData(
+        *(split.train, split.valid, None, "map@10", ("map@10",)),
+        *(tuple(range(1, epochs)), 1, "cpu"),
+        keep_every=0.0,
+    )
+    return TrialConfig((), config, 7), data
 
 
 def shelf_at(folder: Path, said: list[str] | None = None, **changed: Any) -> Shelf:
@@ -255,6 +299,21 @@ def test_what_is_slow_to_fetch_holds_nobody_up(
     assert rests == [5 / RATE, 6 / RATE]  # so that the rate is kept
     assert shelf_at(tmp_path / "checkpoints").handed("t0002") == {FROM: b"newest"}
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["t0002.npz"]
+
+
+def test_one_that_ends_while_its_checkpoint_is_fetched_leaves_no_older_one(tmp_path: Path) -> None:
+    shelf = shelf_at(tmp_path / "checkpoints")
+    shelf.keep("t0001", b"older")
+    shelf.carry()
+
+    def fetch(made: bytes) -> bytes:
+        shelf.drop("t0001")
+        return made
+
+    shelf = shelf_at(tmp_path / "checkpoints", fetch=fetch)
+    shelf.keep("t0001", b"newer")
+    assert shelf.carry()
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_one_that_ends_while_its_checkpoint_is_written_leaves_none(
@@ -345,7 +404,7 @@ class Kill(Callback):
             self.shelf.carry()
         if len(self.rows) == 1 and report.epoch == 5:
             (file,) = self.folder.iterdir()
-            found = opened(file.read_bytes())
+            found = opened(file.read_bytes(), "cpu, 1 thread")
             assert found is not None
             self.done.append(len(found.reports))
             os.kill(result["pid"], signal.SIGKILL)
@@ -360,18 +419,9 @@ def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path
     import ray
     from ray import tune
 
-    config = TrainConfig.from_flat(
-        {"latent_factors": 8, "lr": 0.1, "batch_size": 1, "optimizer": "adagrad", "epochs": 12}
-        | {"patience": 0}
-    )
-    split = make_split(load("demo"), SplitPlan(), 0)
-    data = TrialData(
-        *(split.train, split.valid, None, "map@10", ("map@10",), tuple(range(1, 12)), 1, "cpu"),
-        keep_every=0.0,
-    )
+    ours, data = small_trial(epochs=12)
     shelf = shelf_at(tmp_path / "checkpoints", fetch=ray.get, put=ray.put)
     kill = Kill(shelf, tmp_path / "checkpoints")
-    ours = TrialConfig((), config, 7)
     tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, data=data), {"cpu": 1}),
         param_space={"trial": ours},
