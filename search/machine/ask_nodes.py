@@ -86,6 +86,22 @@ def with_cores() -> list[dict[str, Any]]:
     return [node for node in found if node["cpus"]]
 
 
+def draining() -> dict[str, int]:
+    """The ids of the nodes that were told to end and are still there, with the time when they have
+    to be gone: in milliseconds since 1970, 0 where no time was said.
+    """
+    from ray._private.state import state
+
+    until: dict[str, int] = state.get_draining_nodes()
+    return until
+
+
+def staying() -> list[dict[str, Any]]:
+    """The nodes with cores that were not told to end: Ray would start no question on the others."""
+    ending = draining()
+    return [node for node in with_cores() if node["id"] not in ending]
+
+
 def first_nodes(cpus: float, gpus: float) -> list[dict[str, Any]]:
     """Wait until a node has that many cores and GPUs; a cluster that starts nodes on demand does so
     for the task that asks for them meanwhile.
@@ -95,7 +111,7 @@ def first_nodes(cpus: float, gpus: float) -> list[dict[str, Any]]:
     wish = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(answer).remote([], [])
     said = None
     while True:
-        nodes = with_cores()
+        nodes = staying()
         rooms = [[node["cpus"], node["gpus"], node["memory"]] for node in nodes]
         if any(has[0] >= cpus and has[1] >= gpus for has in rooms):
             ray.cancel(wish, force=True)
@@ -107,8 +123,8 @@ def first_nodes(cpus: float, gpus: float) -> list[dict[str, Any]]:
 
 
 def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Join the cluster, ask all nodes that have cores, and leave. Where there are none, wait for
-    the first on which a trial fits.
+    """Join the cluster, ask all nodes that have cores and were not told to end, and leave. Where
+    there are none, wait for the first on which a trial fits.
 
     asked: packages, modules, the seconds to wait for answers, and a trial's cpus and gpus.
     """
@@ -122,7 +138,7 @@ def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
         runtime_env=asked["runtime_env"],
     )
     print("joined", flush=True)  # noqa: T201  # see `head.JOINED`
-    nodes = with_cores() or first_nodes(asked["cpus"], asked["gpus"])
+    nodes = staying() or first_nodes(asked["cpus"], asked["gpus"])
     say(asked={node["id"]: [node["name"], node["address"]] for node in nodes})
     asking = {}
     for node in nodes:
@@ -141,7 +157,7 @@ def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
             node["error"] = str(error)
         say(answered=node["id"])
     for node in asking.values():
-        node["error"] = no_answer(asked["seconds"])
+        node |= {"error": no_answer(asked["seconds"]), "answered": False}
     return nodes
 
 

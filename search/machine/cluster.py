@@ -26,7 +26,7 @@ from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
 from search.machine.leaving import Leaving
 from search.machine.node_watch import NodeWatch, RayDoor
-from search.machine.nodes import MODULES, Place, cannot_run
+from search.machine.nodes import MODULES, Place, cannot_run, without
 from search.machine.place import Capacity
 from search.machine.room import Room
 from search.machine.shipping import script_elsewhere, shipped
@@ -253,7 +253,9 @@ class Cluster:
         """What trials get, and how many run at once. Raises ConfigError for what the cluster can
         never give: Ray itself would only warn and wait.
         """
-        nodes = self.nodes()
+        # on a cluster, what may never answer is no room: it counts once it has (`slots`)
+        sure = None if self.watch is None else self.watch.working()
+        nodes = self.nodes() if not sure else [(node.cpus, node.gpus) for node in sure]
         there = Capacity(
             int(sum(cpus for cpus, _ in nodes)),
             int(max((cpus for cpus, _ in nodes), default=0)),
@@ -327,7 +329,11 @@ class Cluster:
         does not start, or hangs there for too long.
         """
         ray = self._ray
-        task = ray.remote(num_cpus=1, max_retries=0, label_selector=self.place.selector)
+        selector = self.place.selector
+        if self.watch is not None and (sure := self.watch.working()):
+            others = {node.id for node in self.watch.usable()} - {node.id for node in sure}
+            selector = without({*self.place.excluded, *self.watch.told_to_end, *others})
+        task = ray.remote(num_cpus=1, max_retries=0, label_selector=selector)
         remote = task(import_failure).remote(MODULES)
         patience = self.patience()
         while not ray.wait([remote], timeout=LOOK_AT_WORKERS_S)[0]:

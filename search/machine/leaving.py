@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from search.machine.ask_nodes import node_of
+from search.machine.ask_nodes import draining, node_of
 from search.machine.nodes import ClusterNode
 
 LOOK_EVERY_S = 1.0
@@ -70,10 +70,8 @@ class Leaving:
 def told_to_end() -> list[Warned]:
     """The nodes of the cluster of this process that were told to end and are still there."""
     import ray
-    from ray._private.state import state
 
-    until = state.get_draining_nodes()  # milliseconds since 1970, 0 where no time was said
-    if not until:
+    if not (until := draining()):
         return []
     nodes = {node["NodeID"]: node for node in ray.nodes()}
     now = time.time()
@@ -93,11 +91,10 @@ def own_node_leaves() -> bool:
     does not say.
     """
     import ray
-    from ray._private.state import state
 
     if not ray.is_initialized():
         return False
     try:
-        return ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
+        return ray.get_runtime_context().get_node_id() in draining()
     except (RuntimeError, ray.exceptions.RayError):  # its head is away: no reason to end a trial
         return False

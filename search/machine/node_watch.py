@@ -147,6 +147,10 @@ class NodeWatch:
         self.look()
         return [node for node in self._there.values() if not self.is_left_out(node.id)]
 
+    def working(self) -> list[ClusterNode]:
+        """The nodes that are there and have answered that they can work."""
+        return [node for node in self.usable() if node.id in self._good]
+
     def may_work(self, node: str) -> bool | None:
         """Whether the node with this id can work; None until it has answered. One that is gone or
         was told to end cannot.

@@ -8,7 +8,7 @@ search is refused only if no node is good.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -36,6 +36,7 @@ class ClusterNode:
 
     cpus, gpus, memory (bytes): what Ray offers there. python, versions: of Python and of packages.
     cuda: how many GPUs torch sees. error: why the task could not run, or not import something.
+    answered: whether it has said anything in time.
     """
 
     id: str
@@ -48,6 +49,7 @@ class ClusterNode:
     cuda: int = 0
     error: str | None = None
     memory: int = 0
+    answered: bool = True
 
     @property
     def title(self) -> str:
@@ -59,7 +61,8 @@ class ClusterNode:
 class Place:
     """Where trials may run. excluded: ids of nodes that are left out. lines: why, one for each.
     memory: bytes that the node with the most memory offers; None where no node is known. good: ids
-    of nodes that can work. gpus: whether trials train on GPUs, so that torch has to see those of a
+    of nodes that can work. late: titles of nodes that have not answered in time, and get work only
+    once they have. gpus: whether trials train on GPUs, so that torch has to see those of a
     node.
     """
 
@@ -68,6 +71,7 @@ class Place:
     memory: int | None = None
     good: tuple[str, ...] = ()
     gpus: bool = False
+    late: tuple[str, ...] = ()
 
     @property
     def selector(self) -> dict[str, str] | None:
@@ -134,25 +138,6 @@ def _public(text: str) -> str:
     return text.partition("+")[0]
 
 
-def sift(
-    nodes: Iterable[ClusterNode], check: Callable[[ClusterNode], str | None]
-) -> tuple[list[ClusterNode], list[ClusterNode], list[str]]:
-    """The good nodes, the bad ones, and a line for each bad one.
-
-    check: says why a node is bad, None for a good one.
-    """
-    good: list[ClusterNode] = []
-    bad: list[ClusterNode] = []
-    lines: list[str] = []
-    for node in nodes:
-        if (why := check(node)) is None:
-            good.append(node)
-        else:
-            bad.append(node)
-            lines.append(f"{node.title} {why}")
-    return good, bad, lines
-
-
 def choose(
     address: str, nodes: Sequence[ClusterNode], *, cuda: bool, gpus: bool
 ) -> tuple[list[ClusterNode], Place]:
@@ -163,16 +148,39 @@ def choose(
     ask Ray for some.
     """
     mine = own_versions()
-    good, bad, lines = sift(nodes, lambda node: trouble(node, mine, cuda=gpus))
+    found = [(node, trouble(node, mine, cuda=gpus)) for node in nodes]
+    good = [node for node, why in found if why is None]
+    bad = [(node, f"{node.title} {why}") for node, why in found if why is not None]
     if nodes and not good:
-        raise ConfigError(f"--address {address}: no node can work: {'; '.join(lines)}")
+        lines = "; ".join(line for _, line in bad)
+        raise ConfigError(f"--address {address}: no node can work: {lines}")
+    left = [(node.id, line) for node, line in bad if node.answered]
+    late = tuple(node.title for node, _ in bad if not node.answered)
     if cuda and gpus and good and not any(node.cuda for node in good):
-        raise ConfigError("--device cuda: torch sees no GPU on any node; use --device cpu")
+        raise ConfigError(
+            f"--device cuda: torch sees no GPU on any node{unheard(late)}; use --device cpu"
+        )
     largest = max((node.memory for node in good), default=0) or None
-    asked = tuple(node.id for node in good)
-    return good, Place(tuple(node.id for node in bad), tuple(lines), largest, asked, gpus)
+    return good, Place(
+        tuple(id_ for id_, _ in left),
+        tuple(line for _, line in left),
+        largest,
+        tuple(node.id for node in good),
+        gpus,
+        late,
+    )
 
 
 def left_out(line: str) -> str:
     """What the user is told of a node that is left out. line: its title, and why."""
     return f"note: {line}; this node is left out"
+
+
+def unheard(late: Collection[str]) -> str:
+    """Behind what is said of all nodes: those that have not answered. late: their titles."""
+    return f" ({', '.join(late)} did not answer in time)" if late else ""
+
+
+def not_yet(title: str) -> str:
+    """What the user is told of a node that has not answered in time while others have."""
+    return f"note: {title} has not answered yet; it gets work once it has"

@@ -11,7 +11,7 @@ from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import check_address
 from search.machine.limits import check_limits, check_python, check_variables
-from search.machine.nodes import Place, choose, left_out
+from search.machine.nodes import Place, choose, left_out, not_yet, unheard
 from search.machine.room import Room
 from search.machine.shipping import shipped
 from search.machine.storage import check_storage
@@ -64,6 +64,8 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
             note(left_out(line))
+        for title in place.late:
+            note(not_yet(title))
         there = Capacity(
             int(sum(node.cpus for node in good)),
             int(max((node.cpus for node in good), default=0)),
@@ -77,7 +79,10 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         cores = usable_cores()
         check_limits(cores)
         there = Capacity(cores, cores, gpus_here(settings.gpus_per_trial))
-    there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
+    try:
+        there.check(settings.cpus_per_trial, settings.gpus_per_trial, settings.device)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{unheard(place.late)}") from None
     return place
 
 

@@ -34,6 +34,10 @@ USED = {
         "numba.core.dispatcher.Dispatcher:_cache",
     ],
     "recsys/output.py": ["atexit._run_exitfuncs"],
+    "search/machine/ask_nodes.py": [
+        "ray._private.state.state",
+        "ray._private.state.GlobalState:get_draining_nodes",
+    ],
     "search/machine/cluster.py": [
         "ray._private.ray_constants.ENABLE_RAY_CLUSTER",
         "ray._private.worker._global_node",
@@ -52,10 +56,6 @@ USED = {
         "ray.air._internal.usage.tag_callbacks",
         "ray.tune.experiment.trial.get_trainable_cls",
         "ray.tune.trainable.metadata._TrainingRunMetadata.update_metric",
-    ],
-    "search/machine/leaving.py": [
-        "ray._private.state.state",
-        "ray._private.state.GlobalState:get_draining_nodes",
     ],
     "search/tracking/store.py": ["mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore:engine"],
     "search/tracking/ui_server.py": [
@@ -100,6 +100,7 @@ USED = {
     "search/tune/outcome.py": ["ray.tune.Trainable:get_auto_filled_metrics"],
     "search/tune/reports.py": [
         "ray.air.execution._internal.RayActorManager:_actor_task_events",
+        "ray.air.execution._internal.RayActorManager:_actor_task_failed",
         "ray.air.execution._internal.RayActorManager:_cleanup_actor",
         "ray.air.execution._internal.RayActorManager:_live_actors_to_ray_actors_resources",
         "ray.air.execution._internal.RayActorManager:_try_start_actors",

@@ -97,6 +97,26 @@ def test_where_no_node_is_good_the_search_is_refused() -> None:
     assert choose("h:1", some, cuda=False, gpus=False)[1].memory == 7
 
 
+def test_a_node_that_has_not_answered_is_asked_again_where_others_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = mine("b", error="no answer within 60 s", answered=False)
+    good, place = choose("h:1", [mine("a"), late], cuda=False, gpus=False)
+    assert [node.name for node in good] == ["a"]
+    assert place == Place(good=("ida",), late=("b (10.0.0.2)",))
+    with pytest.raises(ConfigError, match=r"no node can work: b .*no answer within 60 s"):
+        choose("h:1", [late], cuda=False, gpus=False)
+    said: list[str] = []
+    settings = Settings("d", None, None, 1, 3, None, 1, 0.0, "cpu", "auto", None, None)
+    monkeypatch.setattr(place_module, "check_address", lambda *_: [mine("a"), late])
+    place_module.check_place(settings, said.append)
+    assert said[-1] == "note: b (10.0.0.2) has not answered yet; it gets work once it has"
+    with pytest.raises(ConfigError, match=r"there are 4 CPU.* \(b \(10.0.0.2\) did not answer in"):
+        place_module.check_place(replace(settings, cpus_per_trial=9), said.append)
+    with pytest.raises(ConfigError, match=r"any node \(b \(10.0.0.2\) did not answer in time\);"):
+        choose("h:1", [mine("a"), late], cuda=True, gpus=True)
+
+
 def test_the_device_is_compared_with_the_nodes() -> None:
     with pytest.raises(ConfigError, match="torch sees no GPU on any node"):
         choose("h:1", [mine("a")], cuda=True, gpus=True)
@@ -174,6 +194,7 @@ def test_where_no_node_has_a_core_the_first_that_fits_is_waited_for(
     ray = Growing({"memory": 9.0}, {"CPU": 1.0}, {"CPU": 1.0}, {"CPU": 4.0, "memory": 7.0})
     monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
     monkeypatch.setattr(ask_nodes, "LOOK_S", 0.0)
+    monkeypatch.setattr(ask_nodes, "draining", dict)
     assert ask_nodes.with_cores() == []
     found = ask_nodes.first_nodes(2, 0.0)
     assert [node["cpus"] for node in found] == [1, 1, 4]
@@ -184,6 +205,14 @@ def test_where_no_node_has_a_core_the_first_that_fits_is_waited_for(
         '{"waiting": [[1.0, 0, 0]]}',
         '{"waiting": [[1.0, 0, 0], [1.0, 0, 0]]}',
     ]
+
+
+def test_nodes_that_were_told_to_end_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [node_with({"CPU": 1.0}) | {"NodeID": name} for name in ("a", "b")]
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: there))
+    monkeypatch.setattr(ask_nodes, "draining", lambda: {"b": 0})
+    assert [node["id"] for node in ask_nodes.staying()] == ["a"]
+    assert [node["id"] for node in ask_nodes.with_cores()] == ["a", "b"]
 
 
 def test_a_cluster_whose_nodes_went_while_it_was_asked_is_no_mistake(
