@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from recsys.errors import ConfigError, UserError
-from recsys.safe_files import is_leftover
+from recsys.safe_files import is_leftover, locked
 from search.cli.runs import readable, sizes
 from search.record.folder import RunFolder
 from search.record.journal import StorageError
 from search.stages.lists import lists_of
+from search.tracking.where import COURIER_LOCK, left_behind
 
 
 def clean(folders: list[RunFolder], refused: Callable[[str], None]) -> Iterator[str]:
@@ -49,7 +50,7 @@ def clean(folders: list[RunFolder], refused: Callable[[str], None]) -> Iterator[
 
 def _unneeded(folder: RunFolder) -> Iterator[Path]:
     """Ray's own records, which nothing reads; lists of finalists once the blend is decided; files
-    that were never completed.
+    that were never completed, and what a courier that was killed has left.
     """
     if folder.ray.is_dir():
         yield folder.ray
@@ -58,6 +59,9 @@ def _unneeded(folder: RunFolder) -> Iterator[Path]:
     for place in (folder.path, folder.path / "race", folder.path / "model"):
         if place.is_dir():
             yield from (path for path in sorted(place.iterdir()) if is_leftover(path.name))
+    if left := left_behind(folder.path):
+        with locked(folder.path / COURIER_LOCK, lambda: False) as none_at_work:
+            yield from left if none_at_work else ()
 
 
 def _remove(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recsys.errors import InputError
 from recsys.models.catalogue import IDS, SEEN, load_catalogue
-from recsys.models.saved import CONFIG, weights_of
+from recsys.models.saved import CONFIG, is_whole, weights_of
 from search.record.result import Handed, decided, refitted
 from search.record.state import RunState
 
@@ -28,6 +28,12 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_digest(folder: Path) -> str | None:
+    """The digest of the weights in a run's model folder; None where it has no complete model."""
+    weights = weights_of(folder)
+    return file_digest(weights) if weights is not None and is_whole(folder) else None
 
 
 def handed_over(state: RunState) -> Handed | None:

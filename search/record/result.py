@@ -226,6 +226,7 @@ class RefitOf(ResultPart):
     run: str = _about("name of that run", "")
     uid: str = _about("the id of that run, as in MLflow", "")
     model: str = _about("name of its model in MLflow, of which this one is a new version", "")
+    weights: str = _about("digest of the weights that it had handed over", "")
     data: str = _about("name of the data it was trained on", "")
     valid: Number = _about("its value on its own validation items")
     comparison: Comparison | None = _about("this model against that one, on items held out here")

@@ -29,6 +29,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import JOURNAL, PROVENANCE, RunFolder
+from search.record.handed import MODEL, model_digest
 from search.record.journal import line_of
 from search.record.measured import UserValues, save_test_values
 from search.record.provenance import Provenance, provenance
@@ -126,6 +127,7 @@ def _of(work: Again, done: Trained) -> RefitOf:
         run=origin.folder.name,
         uid=origin.state.uid,
         model=model_name(origin.state),
+        weights=model_digest(origin.folder.path / MODEL) or "",
         data=origin.state.run.dataset or "",
         valid=None if result is None else result.valid,
         comparison=found,

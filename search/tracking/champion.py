@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 import recsys
 from recsys.errors import ConfigError
 from recsys.models.catalogue import load_ids
-from recsys.models.saved import is_whole, weights_of
 from search.record.folder import JOURNAL
-from search.record.handed import MODEL, file_digest
+from search.record.handed import MODEL, model_digest
 from search.record.journal import read_state
+from search.record.measured import TEST_VALUES
 from search.record.state import RunState
 from search.summary import test_words
 from search.tracking import wanted
@@ -28,12 +29,6 @@ PREVIOUS, ARTIFACT = "previous", "model"
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
 INPUTS = ("user_id", "items", "similar_to")
 _EXISTS = ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
-
-
-def model_digest(folder: Path) -> str | None:
-    """The digest of the weights in a run's model folder; None where it has no complete model."""
-    weights = weights_of(folder)
-    return file_digest(weights) if weights is not None and is_whole(folder) else None
 
 
 def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered) -> None:
@@ -50,17 +45,19 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
     tags = {wanted.UID_TAG: state.uid, "weights": digest, "finished": utc(state.finished) or ""}
     version_found = _version(client, name, done.run_id, digest)
     if version_found is None:
-        _log_pyfunc(run_dir, folder, store, done.run_id)
+        place = _free_place(client, done.run_id, digest)
+        _log_pyfunc(run_dir, folder, store, done.run_id, place)
         try:
             client.create_registered_model(name)
         except Exception as error:
             if getattr(error, "error_code", None) not in _EXISTS:
                 raise
-        source = f"{client.get_run(done.run_id).info.artifact_uri}/{ARTIFACT}"
+        source = f"{client.get_run(done.run_id).info.artifact_uri}/{place}"
         version_found = client.create_model_version(
             name, source, done.run_id, tags=tags, await_creation_for=None
         )
-    number, found = str(version_found.version), succession(client, name, run_dir, state)
+    number = str(version_found.version)
+    found = succession(client, name, run_dir, state, digest)
     if found.leads:
         _crown(client, name, number)
     client.update_model_version(name, number, _described(run_dir, found.why))
@@ -129,14 +126,26 @@ def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
     return None
 
 
-def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str) -> None:
-    """Save the pyfunc and log it as the artifact `model` of the search's run."""
+def _free_place(client: Any, run_id: str, digest: str) -> str:
+    """Where the files of a new version go among the artifacts of its run: a version of before, of a
+    search that went on, keeps its own.
+    """
+    earlier = client.search_model_versions(f"run_id = '{run_id}'")
+    return f"{ARTIFACT}-{digest[:8]}" if earlier else ARTIFACT
+
+
+def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str, place: str) -> None:
+    """Save the pyfunc and log it, with the test values beside it, as the artifact `place` of the
+    search's run.
+    """
     from search.tracking.store import scratch
 
     with scratch(run_dir) as temp:
         path = Path(temp) / ARTIFACT
         save_pyfunc(folder, path)
-        store.client.log_artifacts(run_id, str(path), ARTIFACT)
+        if (values := run_dir / TEST_VALUES).is_file():
+            shutil.copyfile(values, path / TEST_VALUES)
+        store.client.log_artifacts(run_id, str(path), place)
 
 
 def save_pyfunc(folder: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -27,7 +28,7 @@ from search.record.folder import RunFolder
 from search.tracking.delivery import RunDelivery
 from search.tracking.memory import Delivered
 from search.tracking.store import open_store, short
-from search.tracking.where import COURIER_LOCK, DELIVERY
+from search.tracking.where import COURIER_LOCK, DELIVERY, left_behind
 from search.words import hide_password
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
@@ -115,8 +116,10 @@ class Courier:
             with suppress(Exception), locked(folder / COURIER_LOCK, lambda: False) as sole:
                 record = json.loads(other.read_bytes())
                 if sole and not record["complete"] and record["uri"] == self.uri:
+                    sweep(folder)
                     store = open_store(self.uri, record["experiment"])
-                    RunDelivery(folder, store, record["experiment"]).run_pass()
+                    ends = lambda: control.closing  # noqa: E731  # this run comes first
+                    RunDelivery(folder, store, record["experiment"], ends).run_pass()
 
     def _note(self, error: Exception) -> None:
         """Keep in delivery.json why there is no store."""
@@ -189,6 +192,12 @@ def follow(courier: Courier, control: Control, interval_s: float) -> None:
             control.wake.wait(seconds)
 
 
+def sweep(run_dir: Path) -> None:
+    """Remove what a courier that was killed has left in a run folder."""
+    for folder in left_behind(run_dir):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def deliver_once(courier: Courier, patience_s: float) -> None:
     """Deliver what is there; give up after `patience_s` seconds without progress."""
     pauses = Pauses(courier)
@@ -229,6 +238,7 @@ def main(argv: Sequence[str]) -> int:
         if not sole:
             sys.stderr.write("another courier is at work on this run\n")
             return 0
+        sweep(options.run_dir)
         if control:
             follow(courier, control, options.interval)
         else:

@@ -22,7 +22,6 @@ from search.record.handed import MODEL
 from search.record.measured import UserValues, load_test_items, load_test_values
 from search.tracking.store import scratch, short
 
-LOGGED = f"model/artifacts/{MODEL}"  # where a registered version has the files of a run's model
 MAX_BYTES = 512 * 2**20  # of a model that is fetched
 MAX_SCORES = 200_000_000  # users x items: a few seconds; of more users, some are drawn
 
@@ -35,10 +34,13 @@ class CrossTest:
     champion: UserValues
 
 
-def cross_test(client: Any, champion_run: str, run_dir: Path, metric: str) -> CrossTest | str:
+def cross_test(
+    client: Any, champion_run: str, place: str, run_dir: Path, metric: str
+) -> CrossTest | str:
     """Evaluate the champion's model on the test items of the run in `run_dir`.
 
-    champion_run: the id of the champion's run in MLflow. Returns why not, as words that end a
+    champion_run: the id of the champion's run in MLflow. place: where its model is among that run's
+    artifacts. Returns why not, as words that end a
     sentence, where that is impossible, takes too long or would not be fair. Raises what the store
     raises.
     """
@@ -49,13 +51,14 @@ def cross_test(client: Any, champion_run: str, run_dir: Path, metric: str) -> Cr
     held = load_test_items(run_dir, len(own.item_ids))
     if held is None or held.n_users != own.seen.n_users:
         return "this run did not keep its test items"
-    size = sum(int(file.file_size or 0) for file in client.list_artifacts(champion_run, LOGGED))
+    files = f"{place}/artifacts/{MODEL}"  # those of the run's model, in a registered version
+    size = sum(int(file.file_size or 0) for file in client.list_artifacts(champion_run, files))
     if not size:
         return "its model is not in MLflow"
     if size > MAX_BYTES:
         return f"its model is too large to be fetched and evaluated ({size / 2**20:,.0f} MiB)"
     with scratch(run_dir) as temp:
-        folder = Path(client.download_artifacts(champion_run, LOGGED, temp))
+        folder = Path(client.download_artifacts(champion_run, files, temp))
         try:
             return _compared(folder, own, held, mine, metric)
         except Exception as error:  # a model of another version, or damaged: it must not stop this

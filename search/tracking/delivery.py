@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,23 @@ CONTEXT_TAG = "mlflow.data.context"
 _SAVE_EVERY_S, _SAVE_SHARE = 0.5, 0.05  # at most this share of the time: the file grows with trials
 
 
+class EndedError(Exception):
+    """A pass was broken off; the next one goes on from there."""
+
+
 class RunDelivery:
     """Brings a run into a store, pass after pass."""
 
-    def __init__(self, run_dir: Path, store: Store, experiment: str) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        store: Store,
+        experiment: str,
+        ends: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """ends: asked between two steps, whether to break the pass off with EndedError."""
         self.run_dir, self.store, self.client = run_dir, store, store.client
+        self._ends = ends
         self.follower = Follower(run_dir / JOURNAL)
         self.done = Delivered.load(run_dir, store.uri, experiment)
         self.done.problems = {}  # a new process tries all of them again
@@ -101,8 +114,10 @@ class RunDelivery:
         if self._look_again:
             self._forget_lost_files()
         self._deliver_tracebacks(state)
+        self._go_on()
         self._deliver_artifacts(state)
         self._deliver_tables(state)
+        self._go_on()
         if state.status == Status.DONE:
             from search.tracking.champion import deliver_model, is_registered
 
@@ -232,8 +247,13 @@ class RunDelivery:
             for future in [pool.submit(deliver, trial) for trial in trials]:
                 future.result()
 
+    def _go_on(self) -> None:
+        if self._ends():
+            raise EndedError("not all was sent: the courier had to end")
+
     def _deliver_or_note(self, trial: TrialRecord, state: RunState) -> None:
         """Deliver one trial; a trial that the store refuses for good does not hold up others."""
+        self._go_on()
         try:
             self._deliver_trial(trial, state)
         except Exception as error:

@@ -19,7 +19,7 @@ from search.tracking.address import for_mlflow, sqlite_file, sqlite_uri, with_pa
 from search.tracking.database import check_database, check_room
 from search.tracking.moved import bring_along
 from search.tracking.wanted import TRIAL_TAG, UID_TAG
-from search.tracking.where import courier_environment
+from search.tracking.where import SCRATCH, courier_environment
 from search.words import hide_password
 
 LOCK_PATIENCE_S = 2.0
@@ -177,4 +177,4 @@ def short(error: Exception) -> str:
 
 def scratch(run_dir: Path) -> tempfile.TemporaryDirectory[str]:
     """A temporary folder inside the run folder, whose disk has room for a model."""
-    return tempfile.TemporaryDirectory(prefix=".mlflow-", dir=run_dir)
+    return tempfile.TemporaryDirectory(prefix=SCRATCH, dir=run_dir)

@@ -38,12 +38,20 @@ class Succession:
     open: bool = False
 
 
-def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succession:
+def place_of(version: Any) -> str:
+    """Where a version's files are among the artifacts of its run."""
+    return str(version.source).rstrip("/").rsplit("/", 1)[-1]
+
+
+def succession(
+    client: Any, name: str, run_dir: Path, state: RunState, digest: str | None = None
+) -> Succession:
     """Whether a version of this run, registered under `name`, becomes the champion.
 
-    A refit was compared with the model that it comes from when it was made. A run that ended before
-    the champion's (it was synced late) never becomes the champion. Raises what the store raises:
-    without its answer the champion stays.
+    digest: of its weights; with those of the champion it is the champion. A refit was compared with
+    the model that it comes from when it was made; a run that was extended has had several. A run
+    that ended before the champion's (it was synced late) never becomes the champion. Raises what
+    the store raises: without its answer the champion stays.
     """
     if wanted.won_by_leak(state, wanted.known_result(run_dir)):
         why = "not made champion: it was chosen with knowledge of held-out items"
@@ -53,10 +61,13 @@ def succession(client: Any, name: str, run_dir: Path, state: RunState) -> Succes
         return Succession(True, "it became the champion")
     current = client.get_model_version(name, number_there)
     uid = current.tags.get(wanted.UID_TAG)
-    if uid == state.uid:  # the search was extended: this version replaces its earlier one
-        return Succession(True, "it became the champion")
+    if uid == state.uid:
+        if current.tags.get("weights") == digest:
+            return Succession(True, "it became the champion")
+        return _of_extended(client, current, run_dir, state)
     who = f"version {number_there}"
-    if (of := refit_of(state)) is not None and uid == of.uid:
+    of = refit_of(state)
+    if of is not None and uid == of.uid and of.weights in ("", current.tags.get("weights")):
         return _of_refit(of, who)
     if _ended(current.tags.get("finished")) > (state.finished or 0.0):
         return Succession(False, f"{who}, of a run that ended later, stayed champion", True)
@@ -86,6 +97,17 @@ def _of_refit(of: RefitOf, who: str) -> Succession:
     return Succession(False, f"{why} ({who})", True)
 
 
+def _of_extended(client: Any, current: Any, run_dir: Path, state: RunState) -> Succession:
+    """The verdict for a search that went on, against what it had handed over before."""
+    who = f"version {current.version}, of this search before it went on"
+    mine, before = load_test_values(run_dir), None
+    if _run(client, current.run_id) is not None:
+        before = _values_beside(client, current, place_of(current), run_dir)
+    if mine is None or before is None or not np.array_equal(mine.users, before.users):
+        return _stays(who, "there are no values of both for the same users")
+    return judged(mine, before, who, state.run.metric or "the metric")
+
+
 def _of_run(client: Any, current: Any, run_dir: Path, state: RunState) -> Succession:
     """The verdict for any other model against the champion: by the values of both, where both were
     tested on the same items, or else by evaluating the champion on those of the new run.
@@ -96,11 +118,11 @@ def _of_run(client: Any, current: Any, run_dir: Path, state: RunState) -> Succes
     shown = run.data.tags.get("run") or current.run_id
     who = f"version {current.version}, of run {shown}"
     if not (apart := _apart(run.data.tags, run.data.params, run_dir, state)):
-        mine, other = load_test_values(run_dir), _values(client, run, run_dir)
+        mine, other = load_test_values(run_dir), _values(client, current, run, run_dir)
         if mine is not None and other is not None and np.array_equal(mine.users, other.users):
             return judged(mine, other, who, metric)
         apart = "there are no values for the same users"
-    found = cross_test(client, current.run_id, run_dir, metric)
+    found = cross_test(client, current.run_id, place_of(current), run_dir, metric)
     if isinstance(found, str):
         known = "" if refit_of(state) is None else f" (a refit of run {shown} is compared with it)"
         return _stays(who, f"{apart}, and {found}{known}")
@@ -157,17 +179,28 @@ def _run(client: Any, run_id: str) -> Any:
         raise
 
 
-def _values(client: Any, run: Any, run_dir: Path) -> UserValues | None:
-    """The champion's values, as sent with its run, or from its folder beside this one; None where
-    there are none.
+def _values(client: Any, current: Any, run: Any, run_dir: Path) -> UserValues | None:
+    """The champion's values, as sent with its model or its run, or from its folder beside this one;
+    None where there are none.
     """
-    run_id = run.info.run_id
-    if any(file.path == TEST_VALUES for file in client.list_artifacts(run_id)):
-        with scratch(run_dir) as temp:
-            file = client.download_artifacts(run_id, TEST_VALUES, temp)
-            return load_test_values(Path(file).parent)
+    for place in (place_of(current), ""):
+        if (sent := _values_beside(client, current, place, run_dir)) is not None:
+            return sent
     folder = run_dir.parent / (run.data.tags.get("run") or "")
     journal = folder / JOURNAL
     if not journal.is_file() or read_state(journal).uid != run.data.tags.get(wanted.UID_TAG):
         return None
     return load_test_values(folder)
+
+
+def _values_beside(client: Any, version: Any, folder: str, run_dir: Path) -> UserValues | None:
+    """The values in a folder of the artifacts of a version's run; None where there are none.
+
+    folder: that of the version's model; "", where earlier code left them, has those of the run's
+    last model.
+    """
+    path = f"{folder}/{TEST_VALUES}".lstrip("/")
+    if all(file.path != path for file in client.list_artifacts(version.run_id, folder or None)):
+        return None
+    with scratch(run_dir) as temp:
+        return load_test_values(Path(client.download_artifacts(version.run_id, path, temp)).parent)

@@ -10,11 +10,11 @@ from typing import Any
 
 from search.record.events import Status
 from search.record.folder import JOURNAL
-from search.record.handed import disagreement, file_digest
+from search.record.handed import disagreement, file_digest, model_digest
 from search.record.journal import read_state
 from search.record.state import RunState, TrialRecord
 from search.tracking import wanted
-from search.tracking.champion import crown, model_digest
+from search.tracking.champion import crown
 from search.tracking.description import NOTE_TAG, description, trial_page
 from search.tracking.memory import known_uri
 from search.tracking.store import Store, open_store

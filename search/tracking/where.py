@@ -23,6 +23,7 @@ from search.tracking.database import check_database, check_place
 from search.words import hide_password
 
 DELIVERY, COURIER_LOCK, COURIER_LOG = "delivery.json", "courier.lock", "courier.log"
+SCRATCH = ".mlflow-"  # how the names of a courier's temporary folders in the run folder begin
 EXPERIMENT = "recsearch"
 
 
@@ -31,6 +32,13 @@ _STORE = "/mlflow/store/mlflow.db"
 
 # The environment may say which user a server sees, but not which run or experiment.
 _KEPT = re.compile(r"MLFLOW_(TRACKING_(?!URI)\w+|S3_\w+|HTTP_REQUEST_TIMEOUT)")
+
+
+def left_behind(run_dir: Path) -> list[Path]:
+    """The temporary folders of couriers that were killed, with copies of models. Whoever asks has
+    the lock of the run's courier.
+    """
+    return sorted(run_dir.glob(f"{SCRATCH}*"))
 
 
 def default_tracking_uri() -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from recsys.safe_files import locked
 from search.cli.main import main
 from search.record.folder import RunFolder
+from search.tracking.where import COURIER_LOCK
 from tests.factories import FakeRun
 
 HALF = "race/.t0-1.npz.77-ab12.tmp"  # as a process that died while it wrote leaves it
@@ -45,6 +47,22 @@ def test_what_nothing_reads_goes_and_all_else_stays(
     assert not (decided / "ray").exists()
     assert main(["clean", "a", "--runs-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "nothing to remove\n"
+
+
+def test_copies_of_couriers_that_were_killed_go_once_none_is_at_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(tmp_path, "a", blend=False)
+    assert main(["clean", "--runs-dir", str(tmp_path)]) == 0
+    copy = folder / ".mlflow-x1" / "model" / "weights.npz"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(bytes(500))
+    with locked(folder / COURIER_LOCK) as sole:
+        assert sole
+        assert main(["clean", "--runs-dir", str(tmp_path)]) == 0
+        assert copy.exists()
+    assert main(["clean", "--runs-dir", str(tmp_path)]) == 0
+    assert not (folder / ".mlflow-x1").exists()
 
 
 def test_a_run_that_is_running_is_left_alone(

@@ -22,9 +22,9 @@ from recsys.models import MODELS, config_from_flat, config_of, fit_model, model_
 from recsys.models.catalogue import save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import save_model
+from search.record.handed import model_digest
 from search.record.result import Comparison, RefitOf, Refitted
 from search.tracking import wanted
-from search.tracking.champion import model_digest
 from search.tracking.pyfunc import ServedRecommender
 from search.tracking.store import import_mlflow
 from search.tracking.verify import make_champion, verify_delivery

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from recsys.errors import ConfigError
 from recsys.interactions import CSR, Interactions
 from recsys.models.catalogue import save_catalogue
+from search.record.handed import model_digest
 from search.record.measured import UserValues, save_test_values
 from search.record.result import Comparison, RefitOf, Refitted, succeeds
 from search.tracking import cross_test as cross_test_module
+from search.tracking import succession
 from search.tracking.memory import delivery_status
 from search.tracking.store import open_store
 from search.tracking.succession import _ended, judged
@@ -273,7 +275,7 @@ def asked(searches: Searches, run_dir: Path) -> cross_test_module.CrossTest | st
     """What the champion's model says of a run's test items."""
     client = open_store(searches.uri, EXPERIMENT).client
     champion = client.get_model_version_by_alias("recsearch-ml-100k", "champion").run_id
-    return cross_test_module.cross_test(client, champion, run_dir, "map@2")
+    return cross_test_module.cross_test(client, champion, "model", run_dir, "map@2")
 
 
 def test_a_model_that_is_too_large_is_not_fetched(
@@ -325,6 +327,70 @@ def test_values_of_a_run_that_was_sent_before_they_were_are_in_its_folder(
     save_test_values(first.path, of(BASE))
     said = searches.registered(searches.finished("worse", of(BASE - 0.1)))
     assert "version 1, of run a, stayed champion" in said
+
+
+def test_a_search_that_went_on_is_compared_with_what_it_had_handed_over(searches: Searches) -> None:
+    run = searches.finished("a", of(BASE))
+    assert searches.registered(run)
+    said = went_on(searches, run, BASE - 0.2)
+    assert "version 1, of this search before it went on, stayed champion: it reaches" in said
+    other = searches.finished("b", of(BASE - 0.1))
+    assert "version 1, of run a, stayed champion" in searches.registered(other)  # not by version 2
+    assert "it became the champion, after version 1" in went_on(searches, run, BASE)
+    assert searches.aliases() == {"champion": 4, "previous": 1}
+    (run.path / "delivery.json").unlink()  # delivered again, it does not succeed itself
+    assert "it became the champion" in searches.registered(run)
+    client = open_store(searches.uri, EXPERIMENT).client
+    weights = set()
+    for number in ("1", "2", "4"):  # each has files of its own
+        version = client.get_model_version("recsearch-ml-100k", number)
+        files = f"{version.source.rpartition('/')[2]}/artifacts/model"
+        kept = Path(client.download_artifacts(version.run_id, files, str(searches.runs)))
+        assert model_digest(kept) == version.tags["weights"]
+        weights.add(version.tags["weights"])
+    assert len(weights) == 3
+
+
+@pytest.mark.parametrize("lost", ["values", "run"])
+def test_a_search_that_went_on_without_values_of_before_leaves_the_champion(
+    searches: Searches, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Those of the run itself are the new model's by now."""
+    run = searches.finished("a", of(BASE))
+    assert searches.registered(run)
+    client = open_store(searches.uri, EXPERIMENT).client
+    version = client.get_model_version("recsearch-ml-100k", "1")
+    if lost == "values":
+        root = client.get_run(version.run_id).info.artifact_uri
+        (Path(root.removeprefix("file://")) / "model" / "test.npz").unlink()
+    else:
+        monkeypatch.setattr(succession, "_run", lambda *_: None)
+    said = went_on(searches, run, BASE + 0.1)
+    assert "stayed champion, not compared with this one: there are no values of both" in said
+    assert searches.aliases() == {"champion": 1}
+
+
+def test_a_refit_was_compared_with_one_model_of_a_search_that_went_on(searches: Searches) -> None:
+    run = searches.finished("a", of(BASE))
+    assert searches.registered(run)
+    state = run.folder.state()
+    digest = model_digest(run.path / "model")
+    better = Comparison(gain=0.1, ci=(0.05, 0.15), proven=True)
+    known = {"run": "a", "uid": state.uid, "model": "recsearch-ml-100k", "comparison": better}
+    of_other = RefitOf(weights="of version 2", before=0.5, **known)
+    refit = searches.finished("other", of(BASE - 0.1), of_other)
+    assert "version 1, of run a, stayed champion: it reaches" in searches.registered(refit)
+    of_it = RefitOf(weights=digest, before=0.5, **known)
+    refit = searches.finished("its", of(BASE - 0.1), of_it)
+    assert searches.registered(refit).startswith("registered as recsearch-ml-100k, version 3: it b")
+
+
+def went_on(searches: Searches, run: FakeRun, values: NDArray[np.float64]) -> str:
+    """What is said of a run that found another model."""
+    weights = next((run.path / "model").glob("weights.*"))
+    weights.write_bytes(weights.read_bytes() + b"more")
+    save_test_values(run.path, of(values))
+    return searches.registered(run)
 
 
 def test_a_person_may_decide_otherwise(searches: Searches) -> None:
