@@ -113,7 +113,8 @@ class SessionBegan(Event):
     settings, newcomers: of `search.record.settings` and `search.record.result`, as plain values:
     the uid of a run is a digest of its first line, so what another version of the code wrote must
     be kept as it is, key by key. parts: of the split (`train`, `valid`, `test`), each with its
-    `digest` and how many `users`, `items` and `pairs` it has.
+    `digest` and how many `users`, `items` and `pairs` it has. extends: whether trials are added:
+    then no stage is done any more.
     """
 
     kind, brief = "run", True
@@ -130,6 +131,7 @@ class SessionBegan(Event):
     seed: int | None = None
     newcomers: Sequence[Mapping[str, Any]] | None = field(default=None, metadata=_as(list))
     parts: Mapping[str, Mapping[str, Any]] | None = field(default=None, metadata=_as(dict))
+    extends: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from recsys.errors import ConfigError, InputError
 from recsys.safe_files import is_leftover, is_locked, replace_content, try_lock
 from search.names import RUN_NAME, run_part
 from search.paste import command
-from search.record.journal import Follower, Journal, StorageError, read_state
+from search.record.journal import Journal, StorageError, read_state
 from search.record.state import RunState
 from search.record.tables import tables
 from search.space.kept import SPEC
@@ -84,7 +84,6 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock_fd = -1
-        self._follower = Follower(path / JOURNAL)
 
     @staticmethod
     def create(runs_dir: Path | str, name: str, said: str = "--run") -> RunFolder:
@@ -298,10 +297,6 @@ class RunFolder:
     def state(self) -> RunState:
         """What the journal says now."""
         return read_state(self.path / JOURNAL)
-
-    def cached_state(self) -> RunState:
-        """The same, reading only what is new since the last call; do not change the result."""
-        return self._follower.update()
 
     def write_tables(self, state: RunState | None = None) -> RunState:
         """Rewrite trials.csv, epochs.csv, race.csv and best.json; returns the state used."""

@@ -19,8 +19,9 @@ class Settings:
 
     settles: whether the search ends once more trials gain too little (`search.tune.settled`).
     tracking_uri: None is the local store of the checkout, wherever that is now. submission_sep:
-    between the items of a submission. system_metrics: whether the journal records from time to time
-    how busy this machine is.
+    between the items of a submission. has_default: whether the first config that the space lists is
+    its own, not that of an earlier run. system_metrics: whether the journal records from time to
+    time how busy this machine is.
     """
 
     data: str
@@ -40,6 +41,7 @@ class Settings:
     split_digest: str = ""
     submission_sep: str = BLANK
     settles: bool = False
+    has_default: bool = True
     system_metrics: bool = False
 
     @staticmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -74,10 +74,12 @@ class TrialRecord:
     columns: tuple[str, ...] = ()
     rows: list[Sequence[float | None]] = field(default_factory=list)
     _mark: tuple[int, Any] | None = None  # (session, the driver's own attempt number)
+    _earlier: frozenset[tuple[float | None, ...]] = frozenset()  # the rows of the last attempt
 
     def begin(self, mark: tuple[int, Any], time: float) -> None:
         """A new attempt begins: nothing of the last one counts. mark: (session, attempt in it)."""
         self._mark = mark
+        self._earlier = frozenset(map(tuple, self.rows))
         self.attempt += 1
         self.started, self.ended = time, None
         self.state, self.reason, self.error, self.cause = State.RUNNING, None, None, None
@@ -235,6 +237,9 @@ class RunState:
         said = {name: value for name, value in vars(event).items() if value is not None}
         self.run = replace(self.run, **said)
         self.status, self.finished = Status.RUNNING, None
+        if event.extends:
+            for name in [name for name in self.stages if self.stage_done(name)]:
+                self._mark(StageMarked(name=name, state=StageState.START), time)
 
     def _report(self, event: EpochsReported, time: float) -> None:
         trial = self.trials[event.id]
@@ -244,8 +249,13 @@ class RunState:
         trial.columns = tuple(event.columns)
         trial.rows.extend(event.rows)
         at = [i for i, name in enumerate(trial.columns) if name in SECONDS]
-        seconds = sum(row[i] or 0.0 for row in event.rows for i in at)
-        trial.busy_s += seconds
+
+        def taken(rows: Iterable[Sequence[float | None]]) -> float:
+            return sum(row[i] or 0.0 for row in rows for i in at)
+
+        trial.busy_s += taken(event.rows)
+        # what a trial repeats from its checkpoint, to the last digit, was trained before
+        seconds = taken(row for row in event.rows if tuple(row) not in trial._earlier)
         if event.rows:
             trial.epochs = int(event.rows[-1][trial.columns.index("epoch")] or 0)
         session = self._session(time)

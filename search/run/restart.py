@@ -17,6 +17,7 @@ from search.record.folder import RunFolder
 from search.run.signals import Interruption, show_cursor
 
 COUNT = "RECSEARCH_RESTARTS"  # in the environment, since it has to outlive the process image
+DEADLINE = "RECSEARCH_DEADLINE"  # there too, in seconds of the machine's monotonic clock
 RESTARTS = 2
 SIGNAL_LAG_S = 0.5
 
@@ -24,6 +25,20 @@ SIGNAL_LAG_S = 0.5
 def resume_command(folder: RunFolder) -> str:
     """The command that resumes a run."""
     return command("--resume", "--run", folder.path)
+
+
+def deadline_of(time_budget: float | None) -> float | None:
+    """When a run that begins now has to end, by `time.monotonic`; None without a budget.
+
+    time_budget: in seconds. A driver that has started itself again keeps the end that it had.
+    """
+    if time_budget is None:
+        return None
+    end = time.monotonic() + time_budget
+    if os.environ.get(COUNT, "0") != "0" and DEADLINE in os.environ:
+        end = min(end, float(os.environ[DEADLINE]))
+    os.environ[DEADLINE] = repr(end)
+    return end
 
 
 def restart(interruption: Interruption, what: str, folder: RunFolder) -> None:

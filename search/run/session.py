@@ -9,10 +9,9 @@ import errno
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ from search.report.files import read_run
 from search.report.page import render_report
 from search.report.tables import leak_lines
 from search.run.evidence import newcomers
-from search.run.restart import restart, resume_command
+from search.run.restart import deadline_of, restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
 from search.space.kept import SPEC
@@ -182,7 +181,6 @@ class Session:
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
         settings = self.settings
-        limit = settings.time_budget
         return Stages(
             spec=self.spec,
             settings=settings,
@@ -196,7 +194,7 @@ class Session:
             resources=cluster.preflight(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             ),
-            deadline=None if limit is None else time.monotonic() + limit,
+            deadline=deadline_of(settings.time_budget),
         )
 
     def _go(self, run: Stages) -> None:
@@ -238,7 +236,7 @@ class Session:
         now = provenance(previous, facts(self.dataset, self.settings, self.split))
         folder.write_json(PROVENANCE, now.plain())
         began = first_line(folder.name, spec, settings, self.dataset, self.split)
-        journal.append(began, sync=True)
+        journal.append(replace(began, extends=self.extends or None), sync=True)
         state = folder.state()
         self.display.take_up(state.trials.values())
         new_work = self.extends or not searched_for(state, spec.trials)

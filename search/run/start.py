@@ -163,6 +163,7 @@ def _start(options: Options, interruption: Interruption) -> int:
     spec = load_spec(options.space, options.overrides, trials=options.trials, prefer=options.prefer)
     plan = plan_new(spec, by_option=options.trials is not None)
     spec, notes = with_trials(spec, plan.trials), list(plan.notes)
+    has_default = bool(spec.enqueue)
     if options.warm_start:
         spec = warmed(spec, options.warm_start, options.place, notes.append)
     settings = Settings(
@@ -180,6 +181,7 @@ def _start(options: Options, interruption: Interruption) -> int:
         tracking_uri=store_of(options, None),
         submission_sep=options.submission_sep or BLANK,
         settles=settles_of(options, spec, before=False),
+        has_default=has_default,
         system_metrics=bool(options.system_metrics),
     )
     _check_separator(spec, options)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections import Counter
 
 from recsys.models.base import Size
 from search.propose.allocation import Terms, terms_of
 from search.propose.trials import from_journal
 from search.record.events import Reason, State, TrialEnded, TrialMade
 from search.record.result import Searched, SearchEnd
+from search.record.state import RunState
 from search.space.trial import TrialConfig
 from search.stages.context import RunFailedError, Stages
 from search.tune.checkpoints import Shelf
@@ -21,10 +23,11 @@ from search.tune.sampling import watched_users
 from search.tune.scheduler import make_scheduler
 from search.tune.searcher import StudySearch
 from search.tune.settled import Settling
-from search.tune.tuner import Recorder, Watch, run_trials
+from search.tune.tuner import HARD_STOP_GRACE_S, Recorder, Watch, run_trials
 from search.words import counted
 
 FAIL_AFTER = 5
+GRACE_SHARE = 0.1  # of the time budget, where that is less than `HARD_STOP_GRACE_S`
 
 
 def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -> SearchEnd:
@@ -38,6 +41,24 @@ def search_end(stopped: Reason | None, exhausted: bool, settled: bool = False) -
             return SearchEnd.TIME
         case _:
             raise AssertionError(stopped)  # with any other reason the run failed
+
+
+def ended_well(state: RunState) -> bool:
+    """Whether a trial has reached a value in an earlier session."""
+    return any(trial.finished and trial.value is not None for trial in state.trials.values())
+
+
+def grace_of(run: Stages, ended: Counter[State]) -> float:
+    """How long trials that cannot be interrupted may go on after the end of the search, in seconds.
+
+    ended: how many trials of this session ended in each state. Where nothing else is there to hand
+    over, a trial that is late is better than none.
+    """
+    budget = run.settings.time_budget
+    found = ended[State.COMPLETE] + ended[State.PRUNED] > 0 or ended_well(run.state)
+    if budget is None or not found:
+        return HARD_STOP_GRACE_S
+    return min(HARD_STOP_GRACE_S, GRACE_SHARE * budget)
 
 
 def search(run: Stages) -> Searched:
@@ -67,13 +88,14 @@ def search(run: Stages) -> Searched:
         # decided on it, and the trial may have been about to be stopped.
         steps = told.steps if trial.finished else told.steps[:-1]
         scheduler.replay(trial.id, steps, trial.training)
-    watch = Watch(lambda: search_deadline(run), searcher.finish)
+    ended: Counter[State] = Counter()
+    watch = Watch(lambda: search_deadline(run), searcher.finish, lambda: grace_of(run, ended))
     recorder = Recorder(
         run.journal,
         run.display,
         watch,
         tuple(run.metrics),
-        FAIL_AFTER,
+        None if ended_well(state) else FAIL_AFTER,
         run.cluster.patience("trial"),
         run.cluster.lost,
         _settling(run),
@@ -81,6 +103,7 @@ def search(run: Stages) -> Searched:
         shelf,
         scheduler.ends_for,
         gpus=run.resources.gpus_per_trial > 0 and run.settings.device != "cpu",
+        ended=ended,
     )
     todo = spec.trials - sum(t.finished for t in state.trials.values())
     if recorder.settling is not None and recorder.settling.reached:  # before a resume

@@ -78,7 +78,5 @@ class Settling:
         """Whether the search has settled: more trials are not worth their time."""
         if len(self.best) < LEAST_TRIALS:
             return False
-        gain = self.gain()
-        return math.isfinite(gain) and gain < PART * told_apart(
-            self.best[-1], self.users, self.splits
-        )
+        gain, apart = self.gain(), told_apart(self.best[-1], self.users, self.splits)
+        return math.isfinite(gain) and gain <= PART * apart  # both are 0 at a metric's ceiling

@@ -105,12 +105,13 @@ class NamedTrials(SearchGenerator):
 class Watch(Stopper):
     """Stops the trials rather than the experiment once the run should end, so that nothing is lost.
 
-    A stopped trial goes through the ordinary end of a trial. Only if that takes too long (an epoch
-    of minutes) is the whole experiment stopped.
+    A stopped trial goes through the ordinary end of a trial. Only if that takes longer than `grace`
+    (an epoch of minutes) is the whole experiment stopped.
     """
 
     deadline: Callable[[], float]  # by `time.monotonic`, which setting the clock does not move
     close: Callable[[], None]
+    grace: Callable[[], float] = lambda: HARD_STOP_GRACE_S  # in seconds
     reason: Reason | None = None
     closed_at: float | None = None
     settled: bool = False  # no more trials, since they would gain too little
@@ -149,8 +150,8 @@ class Watch(Stopper):
             self.stop(Reason.TIME)
         if self.stuck is not None:
             return True
-        late = time.monotonic() - HARD_STOP_GRACE_S
-        return self.closed_at is not None and late > self.closed_at
+        closed = self.closed_at
+        return closed is not None and time.monotonic() > closed + self.grace()
 
 
 @dataclass
@@ -161,7 +162,7 @@ class Recorder(Callback):
     events: Events
     watch: Watch
     metrics: tuple[str, ...]
-    fail_after: int
+    fail_after: int | None
     patience: Patience
     lost: Callable[[], str | None] = lambda: None
     settling: Settling | None = None  # of a search that decides itself when to end
@@ -309,7 +310,8 @@ class Recorder(Callback):
             if self.settling.reached:
                 self.watch.settle()
         failed = self.ended[State.FAILED]
-        if failed >= self.fail_after and failed == self.ended.total():
+        most = self.fail_after
+        if most is not None and failed >= most and failed == self.ended.total():
             self.watch.stop(Reason.FAILURES)
 
 

@@ -106,6 +106,38 @@ def test_a_new_attempt_replaces_the_rows_of_the_old(tmp_path: Path) -> None:
     assert trial.busy_s == pytest.approx(0.2)
 
 
+def test_what_a_trial_repeats_from_its_checkpoint_was_trained_before(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    rows = [[1, 0.9, 0.1, 100.0, 7.5], [2, 0.8, 0.2, 100.25, 7.25], [3, 0.7, 0.3, 101.0, 7.0]]
+    with Journal(path) as journal:
+        for at, attempt, seen in ((10.0, 1, rows[:2]), (500.0, 2, rows)):
+            journal.append(SessionBegan(time=at))
+            journal.append(TrialMade(id="t0000", number=0, params={}, config={}, seed=7, time=at))
+            journal.append(TrialBegan(id="t0000", attempt=attempt, time=at))
+            report = EpochsReported(
+                id="t0000", attempt=attempt, columns=COLUMNS, rows=seen, time=at + 300
+            )
+            journal.append(report)
+    state = read_state(path)
+    assert state.trials["t0000"].busy_s == 323.0
+    assert [session.busy_s for session in state.sessions] == [215.0, 108.0]
+
+
+def test_where_trials_are_added_no_stage_is_done_any_more(tmp_path: Path) -> None:
+    """Whatever kills the driver after the first line of the session."""
+    path = tmp_path / "j"
+    with Journal(path) as journal:
+        journal.append(SessionBegan())
+        for name in ("search", "race"):
+            journal.append(StageMarked(name=name, state=StageState.DONE, data={"planned": 3}))
+        journal.append(SessionBegan())
+        assert read_state(path).stage_done("race")
+        journal.append(SessionBegan(extends=True))
+    state = read_state(path)
+    assert not any(map(state.stage_done, state.stages))
+    assert state.stages["search"].data == {}
+
+
 def test_a_pause_between_sessions_is_not_wall_time(tmp_path: Path) -> None:
     with Journal(tmp_path / "j") as journal:
         journal.append(SessionBegan(time=0.0))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from search.run import restart as module
-from search.run.restart import COUNT, RESTARTS, restart
+from search.run.restart import COUNT, DEADLINE, RESTARTS, deadline_of, restart
 
 
 class LeftError(Exception):
@@ -68,3 +68,18 @@ def test_not_for_ever_not_as_another_program_and_not_on_a_signal(begun, monkeypa
     monkeypatch.setenv(COUNT, "0")
     assert begun("pytest") == [1]
     assert begun("recsearch", signalled=True) == []
+
+
+def test_a_driver_that_starts_itself_again_keeps_the_end_of_its_budget(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    for name in (COUNT, DEADLINE):
+        monkeypatch.delenv(name, raising=False)
+    assert deadline_of(None) is None
+    assert deadline_of(600.0) == 1600.0
+    now[0] = 1400.0
+    monkeypatch.setenv(COUNT, "1")
+    assert deadline_of(600.0) == 1600.0
+    assert deadline_of(100.0) == 1500.0
+    monkeypatch.setenv(COUNT, "0")  # another run of the same process
+    assert deadline_of(600.0) == 2000.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,15 @@ from search.record.result import Decided, ResultPart, SearchEnd
 from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.stages.context import Stages
-from search.stages.search import end_leftovers, search, search_deadline, search_end
+from search.stages.search import (
+    end_leftovers,
+    ended_well,
+    grace_of,
+    search,
+    search_deadline,
+    search_end,
+)
+from search.tune.tuner import HARD_STOP_GRACE_S
 from tests.search.fake_search import open_study, records
 from tests.search.spaces import override
 
@@ -249,3 +258,28 @@ def test_a_search_that_settled_says_so_unless_time_was_up_first() -> None:
 def test_a_failed_search_has_no_such_end() -> None:
     with pytest.raises(AssertionError):
         search_end(Reason.WORKERS, False)
+
+
+def test_how_long_a_trial_may_be_late(tmp_path: Path) -> None:
+    """A tenth of the budget, where there is something to hand over."""
+    run = Run(tmp_path, budget=100.0, deadline=5000.0)
+    ended: Counter[State] = Counter()
+    assert grace_of(run.stages(), ended) == HARD_STOP_GRACE_S
+    ended[State.FAILED] += 1
+    assert grace_of(run.stages(), ended) == HARD_STOP_GRACE_S
+    ended[State.PRUNED] += 1
+    assert grace_of(run.stages(), ended) == 10.0
+    run.budget = 10_000.0
+    assert grace_of(run.stages(), ended) == HARD_STOP_GRACE_S
+    run.budget = None
+    assert grace_of(run.stages(), ended) == HARD_STOP_GRACE_S
+
+
+def test_what_an_earlier_session_reached_counts(tmp_path: Path) -> None:
+    run = Run(tmp_path, budget=100.0, deadline=5000.0)
+    assert not ended_well(run.stages().state)
+    run.trial(0, end=None)
+    assert not ended_well(run.stages().state)
+    run.trial(1, 0.1, 0.2, end=State.COMPLETE)
+    assert ended_well(run.stages().state)
+    assert grace_of(run.stages(), Counter()) == 10.0

@@ -42,6 +42,12 @@ def test_it_ends_where_the_second_half_gained_too_little() -> None:
     assert not after([0.2 - little] * half + [0.2] * half, users=9_000).reached
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_at_a_ceiling_nothing_more_is_gained(value: float) -> None:
+    """There the race tells any gap apart, and no trial can bring one."""
+    assert after([value] * LEAST_TRIALS).reached
+
+
 def test_only_completed_trials_are_the_best_and_failed_ones_are_none() -> None:
     half = LEAST_TRIALS // 2
     assert after([0.2] + [None] * (LEAST_TRIALS - 1)).reached
