@@ -59,8 +59,12 @@ def depth_of(metric: str) -> int:
 
 
 def voters(train: CSR, valid: CSR, seed: int) -> np.ndarray:
-    """The users of a fresh split that a blend is measured on, int32 (V,): all, or a sample."""
-    users = np.flatnonzero(contested(train.degrees(), valid.degrees(), train.n_items))
+    """The users of a fresh split that a blend is measured on, int32 (V,): all, or a sample.
+
+    Those without items in `train` get the most popular ones from any model, and do not vote.
+    """
+    degrees = train.degrees()
+    users = np.flatnonzero(contested(degrees, valid.degrees(), train.n_items) & (degrees > 0))
     if len(users) > MOST_USERS:
         users = np.sort(np.random.default_rng([seed, 11]).choice(users, MOST_USERS, replace=False))
     return users.astype(np.int32)

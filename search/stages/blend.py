@@ -174,7 +174,7 @@ def train_blend(
     side.
 
     what: a word on which their seeds depend, and for messages. done: weights by training on the
-    same items, of members that are trained already. Raises RunFailedError where a training failed.
+    same items, of members that are trained already. Raises TaskFailedError where a training failed.
     """
     trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
     found = {at: done[one] for at, one in enumerate(trainings) if one in done}

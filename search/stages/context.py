@@ -47,6 +47,16 @@ class RunFailedError(Exception):
     """The run cannot continue; the message is one line for the user. Exit code 1."""
 
 
+class TaskFailedError(RunFailedError):
+    """A task of a stage failed, or its worker kept dying. why: what failed and of what, which a
+    stage that can do without the task says in a note.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}; --resume tries again")
+        self.why = why
+
+
 @dataclass
 class Stages:
     """What every stage needs; `state` is the journal as last read."""

@@ -30,9 +30,9 @@ WEIGHING_S = 5e-4  # seconds of a core to weigh one finalist's list of one user
 def first_default(run: Stages) -> TrialRecord | None:
     """The trial of the first config of `enqueue`, which a user would have run without a search.
 
-    None where there is none, or where it has no value.
+    None where there is none, or only those of a warm start, and where it has no value.
     """
-    if not run.spec.enqueue:
+    if not (run.spec.enqueue and run.settings.has_default):
         return None
     first = run.state.in_order()[:1]
     return first[0] if first and first[0].value is not None else None

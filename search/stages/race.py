@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +60,7 @@ def race(run: Stages) -> Decided:
         and per_user_file(folder, *key).exists()
         and (not run.spec.blend or lists_file(folder, *key).exists())
     }
+    there = set(already)  # rows of a race before --extend are made again: their lists are gone
     total = len(racers) * replicates + len(rivals)
     names = " and ".join(baseline_name(task.rival.name) for task in rivals)
     more = replicates - planned
@@ -95,7 +96,8 @@ def race(run: Stages) -> Decided:
             if answer.lists is not None:
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
         run.journal.append(_raced(task, answer), sync=True)
-        whole = whole_splits(rows_that_count(run.folder.cached_state()), racers, replicates)
+        there.add((task.config_id, task.replicate))
+        whole = whole_splits(there, grid.racers, replicates)
         if time.monotonic() > limit and 0 < whole < replicates:
             work.close()
             run.display.note(f"no time for the rest of the race: {whole} of {replicates} splits")
@@ -151,12 +153,12 @@ def rows_that_count(state: RunState) -> list[ReplicateRaced]:
     return [row for row in state.race.values() if row.crossed or row.failed]
 
 
-def whole_splits(
-    rows: Iterable[ReplicateRaced], racers: Iterable[TrialRecord], replicates: int
-) -> int:
-    """How many splits, counted from the first one, have a result of every racer."""
-    there = {(row.config_id, row.replicate) for row in rows}
-    ids = [trial.id for trial in racers]
+def whole_splits(there: Collection[tuple[str, int]], racers: Iterable[str], replicates: int) -> int:
+    """How many splits, counted from the first one, have a result of every racer.
+
+    there: the racer's id and the split of each result.
+    """
+    ids = list(racers)
     return next(
         (r for r in range(replicates) if any((name, r) not in there for name in ids)), replicates
     )

@@ -17,7 +17,7 @@ from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, Tested, WithHistory, blended
 from search.stages.blend import blend_on_test
-from search.stages.context import Stages
+from search.stages.context import Stages, TaskFailedError
 from search.stages.groups import groups
 from search.stages.lineup import costs
 from search.stages.rivals import RivalOnTest, chosen, rivals_task, to_choose, trained
@@ -70,7 +70,12 @@ def test(run: Stages) -> Tested:
     tried = None
     if blend and time_for(run, blend):
         done = {} if on_test.weights is None else {winner: on_test.weights}
-        tried = _blend(run, blend, mine, beside, rng, done)
+        try:
+            tried = _blend(run, blend, mine, beside, rng, done)
+        except TaskFailedError as failure:
+            if blend.handed_over:
+                raise
+            run.display.note(f"the blend, which is not handed over, is not tested: {failure.why}")
     blended_over = tried is not None and blend is not None and blend.handed_over
     handed = tried.found if tried is not None and blended_over else on_test.found
     values = UserValues(handed.users, handed.per_user[metrics[0]])

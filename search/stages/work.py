@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from recsys.models import ModelConfig
 from recsys.models.base import Size
 from search.machine.cluster import Answer, Cluster, Failure, Resources
-from search.stages.context import RunFailedError, Stages
+from search.stages.context import Stages, TaskFailedError
 from search.tune.need import task_bytes
 
 Done = TypeVar("Done", covariant=True)  # the answer of a task
@@ -51,7 +51,7 @@ def side_by_side(run: Stages, *works: Work[Answer]) -> tuple[Answer, ...]: ...
 def side_by_side(run: Stages, *works: Work[Any]) -> tuple[Any, ...]:
     """The answers of different tasks, in order; they run at once as far as there are cores.
 
-    Raises RunFailedError where a task failed, or its worker kept dying.
+    Raises TaskFailedError where a task failed, or its worker kept dying.
     """
     found: dict[int, Any] = {}
     for index, answer in on_workers(run.cluster, run.resources, works, Size.of(run.split.train)):
@@ -68,6 +68,6 @@ def alone(run: Stages, work: Work[Answer]) -> Answer:
     return side_by_side(run, work)[0]
 
 
-def failed(what: str, answer: Failure) -> RunFailedError:
+def failed(what: str, answer: Failure) -> TaskFailedError:
     """The error, in one line, for a failed task. what: the task's name, for the message."""
-    return RunFailedError(f"{what}: {' '.join(answer.cause.split())}; --resume tries again")
+    return TaskFailedError(f"{what}: {' '.join(answer.cause.split())}")

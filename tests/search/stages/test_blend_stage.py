@@ -49,7 +49,7 @@ from search.space.trial import TrialConfig
 from search.stages import blend as blend_stage
 from search.stages import replicates, rivals
 from search.stages import test as test_stage
-from search.stages.context import Stages
+from search.stages.context import RunFailedError, Stages, TaskFailedError
 from search.stages.lineup import finalists, others_to_blend
 from search.stages.lists import drop_lists, lists_file
 from search.stages.race import race
@@ -111,6 +111,7 @@ class Run:
         )
         settings: Any = SimpleNamespace(
             settles=False,
+            has_default=True,
             seed=1,
             time_budget=None,
             device="cpu",
@@ -418,6 +419,35 @@ def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(
     found = blend_stage.choose_blend(run.stages)
     assert found.comparison is not None
     assert 40 <= found.comparison.users <= 40 * len(found.values)
+
+
+@pytest.mark.parametrize("handed", [False, True])
+def test_a_blend_that_cannot_be_trained_ends_only_a_run_that_hands_it_over(
+    run: Run, monkeypatch: pytest.MonkeyPatch, handed: bool
+) -> None:
+    run.go("race", "blend")
+    found = blended(run.stages.state)
+    assert found is not None
+    changed = found.model_copy(update={"handed_over": handed})
+    monkeypatch.setattr(test_stage, "blended", lambda _: changed)
+
+    def fail(*_: Any) -> Any:
+        raise TaskFailedError("test: member t0001 of the blend: it diverged")
+
+    monkeypatch.setattr(test_stage, "blend_on_test", fail)
+    if handed:
+        with pytest.raises(RunFailedError, match="it diverged; --resume tries again"):
+            test_stage.test(run.stages)
+        return
+    assert test_stage.test(run.stages).blend is None
+    assert "is not tested: test: member t0001 of the blend: it diverged" in run.notes[-1]
+
+
+def test_who_has_no_items_does_not_vote() -> None:
+    """They get what is popular, from any model: from lists they would get its starting values."""
+    train = CSR.from_pairs([0, 0, 2], [0, 1, 1], 4, 9)
+    valid = CSR.from_pairs([0, 1, 2, 3], [2, 2, 2, 2], 4, 9)
+    assert voters(train, valid, 1).tolist() == [0, 2]
 
 
 def test_voters_are_a_sample_where_there_are_many() -> None:

@@ -94,7 +94,8 @@ class TestWhoRaces:
             deadline=None if left is None else time.monotonic() + left,
             reserve=SimpleNamespace(rivals_need=Needed),
         )
-        run.settings = SimpleNamespace(settles=False, time_budget=None if left is None else 1000.0)
+        budget = None if left is None else 1000.0
+        run.settings = SimpleNamespace(settles=False, time_budget=budget, has_default=True)
         run.state.sessions = [SimpleNamespace(trials_s=300.0), SimpleNamespace(trials_s=200.0)]
         for name, value in state.items():
             setattr(run.state, name, value)
@@ -227,7 +228,8 @@ def run_of(*trials: TrialRecord, settings: tuple[str, ...] = (), **more: Any) ->
     by_id = {t.id: t for t in trials}
     state = SimpleNamespace(in_order=lambda: list(trials), trials=by_id, grid=None)
     spec = override(load_spec("smoke"), list(settings))
-    return SimpleNamespace(**{"deadline": None, "pace": None} | more, spec=spec, state=state)
+    known = {"deadline": None, "pace": None, "settings": SimpleNamespace(has_default=True)}
+    return SimpleNamespace(**known | more, spec=spec, state=state)
 
 
 def ids(trials: list[TrialRecord]) -> list[str]:
@@ -238,6 +240,12 @@ class TestFinalists:
     def test_the_best_and_the_first_default(self):
         run = run_of(record(0, 0.1), record(1, 0.3), record(2, 0.2), record(3, 0.4))
         assert ids(finalists(run)) == ["t0003", "t0000", "t0001"]
+
+    def test_what_a_warm_start_gave_is_no_default(self):
+        run = run_of(record(0, 0.1), record(1, 0.3), record(2, 0.2))
+        run.settings.has_default = False
+        assert first_default(run) is None
+        assert ids(finalists(run)) == ["t0001", "t0002"]
 
     def test_equal_values_are_taken_in_order(self):
         run = run_of(*(record(n, 0.0) for n in range(4)))

@@ -21,6 +21,7 @@ from search.record.state import RunState
 from search.space.reader import ORDERS
 from search.stages import orders
 from search.stages import test as test_stage
+from search.stages.context import TaskFailedError
 from search.stages.winner import FinalTraining
 from search.summary import ORDER_WORDS, order_words
 
@@ -167,6 +168,15 @@ def test_where_there_is_nothing_to_say(
 
 def test_there_is_time_with_a_late_deadline(measured: Any) -> None:
     assert orders.by_order(stages(data(), SplitPlan(), deadline=math.inf)) is not None
+
+
+def test_a_training_that_fails_there_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise TaskFailedError("order: it diverged")
+
+    monkeypatch.setattr(orders, "side_by_side", fail)
+    assert orders.by_order(stages(data(), SplitPlan())) is None
+    assert notes[-1] == "nothing is said of other orders of the split: order: it diverged"
 
 
 def test_the_words() -> None:

@@ -43,7 +43,7 @@ def run_of(split: Split, trials: list[TrialRecord], folder: Path, prefer: str = 
         spec=spec,
         split=split,
         state=RunState(trials={t.id: t for t in trials}),
-        settings=SimpleNamespace(seed=1),
+        settings=SimpleNamespace(seed=1, has_default=True),
         folder=SimpleNamespace(path=folder),
         display=SimpleNamespace(note=notes.append),
         notes=notes,
