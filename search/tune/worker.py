@@ -27,7 +27,7 @@ from search.tune.outcome import Report, trial_of
 from search.tune.pace import paced_rungs
 from search.words import counted
 
-REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 400  # by one trial; by all trials together, at most
+REPORT_EVERY_S, REPORTS_A_SECOND = 0.5, 200  # by one trial; by all trials together, at most
 
 
 def report_every_s(concurrent: int) -> float:

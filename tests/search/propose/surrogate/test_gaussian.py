@@ -147,6 +147,26 @@ def test_what_is_supposed_changes_no_mean_and_narrows_what_is_near() -> None:
     assert (narrower[:2] < 0.9 * deviation[:2]).all()
 
 
+@pytest.mark.parametrize("count", [1, 7, 130])
+def test_supposing_is_learning_anew_from_what_is_expected(count: int) -> None:
+    """The slow way: all observations together, the supposed ones with their expected values."""
+    known, rng = seen(), np.random.default_rng(3)
+    process = GaussianProcess(known, LOGS)
+    rows = rng.random((count, 3))
+    expected, _ = process.at_end(rows)
+    anew = GaussianProcess(
+        Seen(
+            np.vstack([known.rows, rows]),
+            np.concatenate([known.parts, np.ones(count)]),
+            np.concatenate([known.values, expected]),
+        ),
+        LOGS,
+    )
+    asked = rng.random((300, 3))  # more than a block
+    for mine, theirs in zip(process.supposing(rows).at_end(asked), anew.at_end(asked), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-6, abs=1e-8)
+
+
 def test_functions_are_drawn_with_the_mean_and_the_covariance_of_the_process() -> None:
     process = GaussianProcess(seen(), LOGS)
     rows = np.vstack([seen(6, 1).rows, seen(6, 1).rows])  # the same ones twice
