@@ -69,8 +69,9 @@ class GaussianProcess:
             return
         with one_thread():
             covariance = _covariance(seen.rows, seen.parts, seen.rows, seen.parts, logs)
-            self._root = np.linalg.cholesky(covariance + self.noise * np.eye(len(seen)))
-            self._weights = cho_solve((self._root, True), seen.values)
+            covariance[np.diag_indices_from(covariance)] += self.noise
+            root = np.asarray(np.linalg.cholesky(covariance), np.float64)
+            self._root, self._weights = root, cho_solve((root, True), seen.values)
 
     @property
     def noise(self) -> float:
