@@ -26,6 +26,8 @@ LOCK_PATIENCE_S = 2.0
 # MLflow's words for a server that is not there, and for a server of another kind.
 _NOBODY = re.compile(r"API request to (\S+?)/api/\S* failed .*Caused by .*\] ([\w ]+)")
 _NO_MLFLOW = re.compile(r"failed with error code (\d+).*<(?:!DOCTYPE|html)", re.IGNORECASE)
+# What SQLite, PostgreSQL and MySQL say of a row that is there already.
+_WRITTEN = re.compile("unique|duplicate", re.IGNORECASE)
 
 
 def import_mlflow(uri: str) -> Any:
@@ -148,8 +150,12 @@ def is_final(error: Exception) -> bool:
     code = getattr(error, "error_code", None)
     if is_missing(error):
         return False
-    # Some calls report a database that is locked or gone as BAD_REQUEST.
-    if "OperationalError" in str(error) or "database is locked" in str(error):
+    # Some calls report a database that is locked or gone as BAD_REQUEST, or that another request
+    # has written the same row meanwhile: one of another trial, or one that was given up.
+    text = str(error)
+    if "OperationalError" in text or "database is locked" in text:
+        return False
+    if "IntegrityError" in text and _WRITTEN.search(text) is not None:
         return False
     return code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "FEATURE_DISABLED")
 

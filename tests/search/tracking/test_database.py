@@ -18,7 +18,7 @@ from search.tracking import database
 from search.tracking.database import StoreLockedError, check_database, check_place, schemas
 from search.tracking.driver import sync
 from search.tracking.memory import delivery_status
-from search.tracking.store import short
+from search.tracking.store import is_final, short
 from search.tracking.ui import serve
 from search.tracking.verify import verify_delivery
 from search.tracking.where import check_tracking_uri
@@ -232,3 +232,26 @@ def test_a_lock_in_the_middle_of_things_is_said_in_words() -> None:
     error = RuntimeError("(sqlite3.OperationalError) database is locked [SQL: INSERT ...]")
     assert short(error) == "another program has locked the database"
     assert "secret" not in short(RuntimeError("at postgresql://ann:secret@db/x"))
+
+
+class RefusedError(Exception):
+    """What MLflow's client raises where a server answers BAD_REQUEST."""
+
+    error_code = "BAD_REQUEST"
+
+
+@pytest.mark.parametrize(
+    ("text", "final"),
+    [
+        ("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id", False),
+        ("(psycopg2.errors.UniqueViolation IntegrityError) duplicate key value", False),
+        ("(sqlite3.OperationalError) database is locked", False),
+        ("(sqlite3.IntegrityError) CHECK constraint failed: status", True),
+        ("a metric's name has a comma", True),
+    ],
+)
+def test_what_another_request_has_written_meanwhile_is_asked_for_again(
+    text: str, final: bool
+) -> None:
+    """Two trials may log the same data set at once; the server then refuses one of them."""
+    assert is_final(RefusedError(text)) == final
