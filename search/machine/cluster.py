@@ -26,7 +26,7 @@ from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
 from search.machine.leaving import Leaving
 from search.machine.node_watch import NodeWatch, RayDoor
-from search.machine.nodes import MODULES, Place, cannot_run, without
+from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import Capacity
 from search.machine.room import Room
 from search.machine.shipping import script_elsewhere, shipped
@@ -329,10 +329,8 @@ class Cluster:
         does not start, or hangs there for too long.
         """
         ray = self._ray
-        selector = self.place.selector
-        if self.watch is not None and (sure := self.watch.working()):
-            others = {node.id for node in self.watch.usable()} - {node.id for node in sure}
-            selector = without({*self.place.excluded, *self.watch.told_to_end, *others})
+        watch = self.watch
+        selector = self.place.selector if watch is None else watch.selector_of_working()
         task = ray.remote(num_cpus=1, max_retries=0, label_selector=selector)
         remote = task(import_failure).remote(MODULES)
         patience = self.patience()

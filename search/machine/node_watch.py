@@ -151,6 +151,12 @@ class NodeWatch:
         """The nodes that are there and have answered that they can work."""
         return [node for node in self.usable() if node.id in self._good]
 
+    def selector_of_working(self) -> dict[str, str] | None:
+        """As `selector`, which also keeps off nodes that have not answered, where others have."""
+        usable, working = self.usable(), self.working()
+        silent = {one.id for one in usable} - {one.id for one in working} if working else set()
+        return without(self._excluded | self.told_to_end | silent)
+
     def may_work(self, node: str) -> bool | None:
         """Whether the node with this id can work; None until it has answered. One that is gone or
         was told to end cannot.

@@ -102,7 +102,9 @@ class Race(ResultPart):
     comparisons: tuple[Comparison, ...] = _about(
         "the winner against its rivals, as in `test_comparisons`", ()
     )
-    winner_is_default: bool = _about("whether the winner is the first config of `enqueue`", False)
+    winner_is_default: bool = _about(
+        "whether the winner is the first config listed by the space itself", False
+    )
 
 
 class Remarked(ResultPart):
@@ -412,7 +414,7 @@ class Decided(ResultPart):
     """What the race decided; the data of its stage.
 
     winner: its trial. epochs: how many it gets in a training without validation. replicates: fresh
-    splits. is_default: whether the winner is the first config of `enqueue`.
+    splits. is_default: whether the winner is the first config that the space itself lists.
     """
 
     winner: str

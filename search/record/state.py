@@ -74,12 +74,12 @@ class TrialRecord:
     columns: tuple[str, ...] = ()
     rows: list[Sequence[float | None]] = field(default_factory=list)
     _mark: tuple[int, Any] | None = None  # (session, the driver's own attempt number)
-    _earlier: frozenset[tuple[float | None, ...]] = frozenset()  # the rows of the last attempt
+    _earlier: frozenset[tuple[float | None, ...]] = frozenset()  # the rows of earlier attempts
 
     def begin(self, mark: tuple[int, Any], time: float) -> None:
         """A new attempt begins: nothing of the last one counts. mark: (session, attempt in it)."""
         self._mark = mark
-        self._earlier = frozenset(map(tuple, self.rows))
+        self._earlier |= frozenset(map(tuple, self.rows))
         self.attempt += 1
         self.started, self.ended = time, None
         self.state, self.reason, self.error, self.cause = State.RUNNING, None, None, None

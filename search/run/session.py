@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -181,6 +182,8 @@ class Session:
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
         settings = self.settings
+        if (deadline := deadline_of(settings.time_budget)) is not None:
+            self.display.ends_in(deadline - time.monotonic())
         return Stages(
             spec=self.spec,
             settings=settings,
@@ -194,7 +197,7 @@ class Session:
             resources=cluster.preflight(
                 settings.cpus_per_trial, settings.gpus_per_trial, settings.device
             ),
-            deadline=deadline_of(settings.time_budget),
+            deadline=deadline,
         )
 
     def _go(self, run: Stages) -> None:

@@ -112,6 +112,10 @@ class Progress:
             if (wins, trial.best) > (self.best_may_win, self._best_ended_value()):
                 self.best_ended, self.best_may_win = trial, wins
 
+    def ends_in(self, seconds: float) -> None:
+        """The run has to end in so many seconds from now, whatever its budget was."""
+        self.time_budget = self.clock() - self.started + seconds
+
     def enter(self, stage: str) -> None:
         """A stage begins; start its clock."""
         self.now, self.part, self.part_of = stage, None, ""

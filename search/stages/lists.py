@@ -13,7 +13,7 @@ from search.record.folder import save_arrays
 
 def lists_file(folder: Path, config_id: str, replicate: int) -> Path:
     """Where the lists of one finalist on one fresh split are kept until the blend is decided."""
-    return folder / "race" / f"{config_id}-{replicate}-lists.npz"
+    return folder / "race" / f"{config_id}-{replicate}-votes.npz"
 
 
 def drop_lists(folder: Path) -> None:
@@ -24,8 +24,9 @@ def drop_lists(folder: Path) -> None:
 
 
 def lists_of(folder: Path) -> list[Path]:
-    """The files with lists of a run."""
-    return sorted((folder / "race").glob("*-lists.npz"))
+    """The files with lists of a run, those of earlier versions, for other users, among them."""
+    race = folder / "race"
+    return sorted([*race.glob("*-votes.npz"), *race.glob("*-lists.npz")])
 
 
 def save_lists(path: Path, lists: TopLists) -> None:

@@ -127,8 +127,8 @@ def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
 
 
 def _free_place(client: Any, run_id: str, digest: str) -> str:
-    """Where the files of a new version go among the artifacts of its run: a version of before, of a
-    search that went on, keeps its own.
+    """Where the files of a new version go among the artifacts of its run: an earlier version of an
+    extended search keeps its own.
     """
     earlier = client.search_model_versions(f"run_id = '{run_id}'")
     return f"{ARTIFACT}-{digest[:8]}" if earlier else ARTIFACT

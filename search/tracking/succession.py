@@ -43,9 +43,7 @@ def place_of(version: Any) -> str:
     return str(version.source).rstrip("/").rsplit("/", 1)[-1]
 
 
-def succession(
-    client: Any, name: str, run_dir: Path, state: RunState, digest: str | None = None
-) -> Succession:
+def succession(client: Any, name: str, run_dir: Path, state: RunState, digest: str) -> Succession:
     """Whether a version of this run, registered under `name`, becomes the champion.
 
     digest: of its weights; with those of the champion it is the champion. A refit was compared with
@@ -180,12 +178,15 @@ def _run(client: Any, run_id: str) -> Any:
 
 
 def _values(client: Any, current: Any, run: Any, run_dir: Path) -> UserValues | None:
-    """The champion's values, as sent with its model or its run, or from its folder beside this one;
-    None where there are none.
+    """The champion's values, as sent with its model or, by earlier code, with its run, or from its
+    folder beside this one; None where there are none.
     """
-    for place in (place_of(current), ""):
-        if (sent := _values_beside(client, current, place, run_dir)) is not None:
-            return sent
+    if (sent := _values_beside(client, current, place_of(current), run_dir)) is not None:
+        return sent
+    if len(client.search_model_versions(f"run_id = '{current.run_id}'")) > 1:
+        return None  # the run was extended: what lies at other places is of its last model
+    if (sent := _values_beside(client, current, "", run_dir)) is not None:
+        return sent
     folder = run_dir.parent / (run.data.tags.get("run") or "")
     journal = folder / JOURNAL
     if not journal.is_file() or read_state(journal).uid != run.data.tags.get(wanted.UID_TAG):

@@ -209,8 +209,7 @@ class Shelf:
 def signed(checkpoint: Checkpoint, by: str) -> bytes:
     """The bytes of a checkpoint, after the mark of what made it.
 
-    by: what the trial is trained by: device and threads, with others of which its state has other
-    arrays.
+    by: the device and threads that train the trial; the saved arrays differ for others.
     """
     return _mark(by) + checkpoint.to_bytes()
 

@@ -79,4 +79,5 @@ class Settling:
         if len(self.best) < LEAST_TRIALS:
             return False
         gain, apart = self.gain(), told_apart(self.best[-1], self.users, self.splits)
-        return math.isfinite(gain) and gain <= PART * apart  # both are 0 at a metric's ceiling
+        at_ceiling = apart == 0 < self.best[-1]
+        return math.isfinite(gain) and (gain < PART * apart or (at_ceiling and gain == 0))

@@ -166,14 +166,14 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
     limit_threads(data.threads)
     return_freed_memory()
     ours = trial_of(config)
-    by = f"{own_device(data.device)}, {counted(data.threads, 'thread')}"
-    found = opened(ray.get(config[FROM]), by) if FROM in config else None
-    keeper = Keeper(found, ray.put, data.keep_every, trials=data.concurrent, by=by)
     rows: list[EpochRow] = []
     said = Report(objective=float("-inf"))
     last = time.monotonic()
     try:
         trial = Trial(ours.train, ours.seed, data)
+        by = f"{trial.device}, {counted(data.threads, 'thread')}"
+        found = opened(ray.get(config[FROM]), by) if FROM in config else None
+        keeper = Keeper(found, ray.put, data.keep_every, trials=data.concurrent, by=by)
         rungs = data.rungs_of(ours.train)
         for epoch in trial.epochs(keeper):
             values = tuple(epoch.metrics[m] for m in data.metrics)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from search.machine.cluster import Cluster as Machines
+from search.machine.cluster import Resources
 from search.machine.leaving import Leaving, Warned
 from search.machine.node_watch import ANSWER_S, LOOK_EVERY_S, LOST_IN_A_ROW, NodeWatch
 from search.machine.nodes import (
@@ -142,6 +144,23 @@ def test_a_gpu_that_torch_does_not_see_matters_where_trials_ask_for_one(cluster:
     cluster.says["a"] = GOOD
     watch.look()
     assert watch.may_work("a")
+
+
+def test_one_that_has_not_answered_is_no_room_yet(cluster: Cluster) -> None:
+    cluster.join("a")
+    cluster.join("late")
+    watch = cluster.watch(Place(good=("a",), late=("late (10.0.0.2)",)))
+    assert [node.id for node in watch.usable()] == ["a", "late"]
+    assert [node.id for node in watch.working()] == ["a"]
+    assert watch.selector is None  # a task of the search is asked by its seat
+    assert watch.selector_of_working() == {LABEL: "!in(late)"}
+    there = Machines("h:1", place=Place(memory=7))
+    there.watch = watch
+    assert there.preflight(2, 0.0, "cpu") == Resources(2, 0.0, 4, 2, 7)
+    cluster.says["late"] = GOOD
+    cluster.later(watch)
+    assert there.preflight(2, 0.0, "cpu") == Resources(2, 0.0, 8, 4, 7)
+    assert watch.selector_of_working() is None
 
 
 def test_one_that_never_answers_is_left_out(cluster: Cluster) -> None:

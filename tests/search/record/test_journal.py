@@ -110,7 +110,7 @@ def test_what_a_trial_repeats_from_its_checkpoint_was_trained_before(tmp_path: P
     path = tmp_path / "j"
     rows = [[1, 0.9, 0.1, 100.0, 7.5], [2, 0.8, 0.2, 100.25, 7.25], [3, 0.7, 0.3, 101.0, 7.0]]
     with Journal(path) as journal:
-        for at, attempt, seen in ((10.0, 1, rows[:2]), (500.0, 2, rows)):
+        for at, attempt, seen in ((10.0, 1, rows[:2]), (450.0, 2, []), (500.0, 3, rows)):
             journal.append(SessionBegan(time=at))
             journal.append(TrialMade(id="t0000", number=0, params={}, config={}, seed=7, time=at))
             journal.append(TrialBegan(id="t0000", attempt=attempt, time=at))
@@ -120,7 +120,7 @@ def test_what_a_trial_repeats_from_its_checkpoint_was_trained_before(tmp_path: P
             journal.append(report)
     state = read_state(path)
     assert state.trials["t0000"].busy_s == 323.0
-    assert [session.busy_s for session in state.sessions] == [215.0, 108.0]
+    assert [session.busy_s for session in state.sessions] == [215.0, 0.0, 108.0]
 
 
 def test_where_trials_are_added_no_stage_is_done_any_more(tmp_path: Path) -> None:

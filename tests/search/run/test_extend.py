@@ -26,6 +26,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder
+from search.record.journal import read_events
 from search.record.result import RunResult, Searched, SearchEnd, write_result
 from search.record.settings import Settings
 from search.run import start as run_module
@@ -222,6 +223,9 @@ class TestWider:
         assert (session.spec.trials, session.extends) == (8, True)
         assert "the space of the new trials: params.lr.high=0.9" in capsys.readouterr().out
         here.stages_after(session)
+        events = read_events(session.folder.path / "journal.jsonl")
+        began = [event for event, _ in events if isinstance(event, SessionBegan)]
+        assert [one.extends for one in began] == [None, True]
         session.folder.close()
         kept = load_run_spec(here.home / "runs" / "r")
         lr = next(p.domain for p in kept.params if p.name == "lr")

@@ -368,6 +368,9 @@ def test_a_search_that_went_on_without_values_of_before_leaves_the_champion(
     said = went_on(searches, run, BASE + 0.1)
     assert "stayed champion, not compared with this one: there are no values of both" in said
     assert searches.aliases() == {"champion": 1}
+    if lost == "values":  # nor is another run compared with those
+        said = searches.registered(searches.finished("b", of(BASE + 0.2)))
+        assert "version 1, of run a, stayed champion, not compared with this one" in said
 
 
 def test_a_refit_was_compared_with_one_model_of_a_search_that_went_on(searches: Searches) -> None:

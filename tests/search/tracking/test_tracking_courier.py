@@ -18,11 +18,13 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.record.folder import RunFolder
-from search.tracking.courier import Courier, Pauses
+from search.tracking.courier import Courier, Pauses, sweep
+from search.tracking.delivery import EndedError, RunDelivery
 from search.tracking.driver import Tracker, sync
-from search.tracking.memory import delivery_status
-from search.tracking.store import import_mlflow
+from search.tracking.memory import Delivered, delivery_status
+from search.tracking.store import import_mlflow, open_store
 from search.tracking.verify import verify_delivery
+from search.tracking.where import EXPERIMENT
 from tests.factories import FakeRun
 from tests.search.tracking.tracking_help import (
     LONG_S,
@@ -322,3 +324,31 @@ def test_killed_twice_it_still_delivers_everything_once(tmp_path: Path) -> None:
 @pytest.mark.faults
 def test_killed_thirty_times_it_still_delivers_everything_once(tmp_path: Path) -> None:
     kill_at_random(tmp_path, 30, seed=2)
+
+
+def test_another_run_s_delivery_ends_between_two_steps(tmp_path: Path) -> None:
+    """The courier's own run comes first; the next pass goes on from there."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.several(5)
+    run.finish()
+    run.close()
+    left = [3]
+
+    def ends() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    with pytest.raises(EndedError):
+        RunDelivery(run.path, open_store(uri, EXPERIMENT), EXPERIMENT, ends).run_pass()
+    sent = [child.ended for child in Delivered.load(run.path, uri, EXPERIMENT).children.values()]
+    assert sent == [True] * 3
+    assert RunDelivery(run.path, open_store(uri, EXPERIMENT), EXPERIMENT).run_pass()
+    assert verify_delivery(run.path, uri) == []
+
+
+def test_what_a_killed_courier_has_left_is_swept(tmp_path: Path) -> None:
+    copy = tmp_path / ".mlflow-ab" / "model"
+    copy.mkdir(parents=True)
+    (tmp_path / "journal.jsonl").touch()
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]

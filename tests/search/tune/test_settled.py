@@ -42,10 +42,12 @@ def test_it_ends_where_the_second_half_gained_too_little() -> None:
     assert not after([0.2 - little] * half + [0.2] * half, users=9_000).reached
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_at_a_ceiling_nothing_more_is_gained(value: float) -> None:
+def test_at_a_ceiling_nothing_more_is_gained() -> None:
     """There the race tells any gap apart, and no trial can bring one."""
-    assert after([value] * LEAST_TRIALS).reached
+    assert after([1.0] * LEAST_TRIALS).reached
+    assert not after([0.0] * LEAST_TRIALS).reached  # a trial that finds anything gains
+    half = LEAST_TRIALS // 2
+    assert not after([0.0] * half + [1.0] * half).reached
 
 
 def test_only_completed_trials_are_the_best_and_failed_ones_are_none() -> None:
