@@ -240,6 +240,10 @@ class Machines:
         _ip(*rules, *there, "lookup", "main", "pref", "10")
         _ip(*rules, "10.77.0.0/24", "prohibit", "pref", "20")
 
+    def default_route(self, name: str) -> None:
+        """A machine takes every address for one that it reaches over the switch."""
+        _ip("-n", self._net(name), "route", "add", "default", "dev", "eth0")
+
     def cable(self, name: str, state: str) -> None:
         """Pull the cable of a machine (`down`), or put it back (`up`)."""
         _ip("-n", self._net("switch"), "link", "set", f"p-{name}", state)
