@@ -153,8 +153,8 @@ class NodeWatch:
 
     def selector_of_working(self) -> dict[str, str] | None:
         """As `selector`, which also keeps off nodes that have not answered, where others have."""
-        usable, working = self.usable(), self.working()
-        silent = {one.id for one in usable} - {one.id for one in working} if working else set()
+        usable = {node.id for node in self.usable()}
+        silent = usable - self._good if usable & self._good else set()
         return without(self._excluded | self.told_to_end | silent)
 
     def may_work(self, node: str) -> bool | None:

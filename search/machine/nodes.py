@@ -61,9 +61,8 @@ class ClusterNode:
 class Place:
     """Where trials may run. excluded: ids of nodes that are left out. lines: why, one for each.
     memory: bytes that the node with the most memory offers; None where no node is known. good: ids
-    of nodes that can work. late: titles of nodes that have not answered in time, and get work only
-    once they have. gpus: whether trials train on GPUs, so that torch has to see those of a
-    node.
+    of nodes that can work. gpus: whether trials train on GPUs, so that torch has to see those of a
+    node. late: titles of nodes that have not answered in time, and get work only once they have.
     """
 
     excluded: tuple[str, ...] = ()
@@ -181,6 +180,8 @@ def unheard(late: Collection[str]) -> str:
     return f" ({', '.join(late)} did not answer in time)" if late else ""
 
 
-def not_yet(title: str) -> str:
-    """What the user is told of a node that has not answered in time while others have."""
-    return f"note: {title} has not answered yet; it gets work once it has"
+def not_yet(node: str) -> str:
+    """What the user is told of a node that has not answered in time while others have. node: its
+    title.
+    """
+    return f"note: {node} has not answered yet; it gets work once it has"

@@ -64,8 +64,8 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
         good, place = choose(settings.address, nodes, cuda=settings.device == "cuda", gpus=asks)
         for line in place.lines:
             note(left_out(line))
-        for title in place.late:
-            note(not_yet(title))
+        for node in place.late:
+            note(not_yet(node))
         there = Capacity(
             int(sum(node.cpus for node in good)),
             int(max((node.cpus for node in good), default=0)),

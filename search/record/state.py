@@ -253,9 +253,11 @@ class RunState:
         def taken(rows: Iterable[Sequence[float | None]]) -> float:
             return sum(row[i] or 0.0 for row in rows for i in at)
 
-        trial.busy_s += taken(event.rows)
-        # what a trial repeats from its checkpoint, to the last digit, was trained before
-        seconds = taken(row for row in event.rows if tuple(row) not in trial._earlier)
+        seconds = taken(event.rows)
+        trial.busy_s += seconds
+        if trial._earlier:
+            # what a trial repeats from its checkpoint, to the last digit, was trained before
+            seconds = taken(row for row in event.rows if tuple(row) not in trial._earlier)
         if event.rows:
             trial.epochs = int(event.rows[-1][trial.columns.index("epoch")] or 0)
         session = self._session(time)

@@ -242,9 +242,9 @@ class Session:
         journal.append(replace(began, extends=self.extends or None), sync=True)
         state = folder.state()
         self.display.take_up(state.trials.values())
-        new_work = self.extends or not searched_for(state, spec.trials)
-        if new_work and self.display.done < spec.trials:
-            # More trials (--extend) may change the winner: results based on the old one are stale.
+        if not searched_for(state, spec.trials) and self.display.done < spec.trials:
+            # More trials may change the winner: results based on the old one are stale. Where they
+            # are added (--extend), the first line has said so already.
             for name in STAGES:
                 if state.stage_done(name):
                     journal.append(StageMarked(name=name, state=StageState.START))

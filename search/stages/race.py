@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -153,14 +153,13 @@ def rows_that_count(state: RunState) -> list[ReplicateRaced]:
     return [row for row in state.race.values() if row.crossed or row.failed]
 
 
-def whole_splits(there: Collection[tuple[str, int]], racers: Iterable[str], replicates: int) -> int:
+def whole_splits(there: Collection[tuple[str, int]], racers: Sequence[str], replicates: int) -> int:
     """How many splits, counted from the first one, have a result of every racer.
 
     there: the racer's id and the split of each result.
     """
-    ids = list(racers)
     return next(
-        (r for r in range(replicates) if any((name, r) not in there for name in ids)), replicates
+        (r for r in range(replicates) if any((name, r) not in there for name in racers)), replicates
     )
 
 

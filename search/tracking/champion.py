@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from search.record.state import RunState
 from search.summary import test_words
 from search.tracking import wanted
 from search.tracking.memory import Delivered, Registration
-from search.tracking.store import Store, open_store
-from search.tracking.succession import ALIAS, succession
+from search.tracking.store import Store, open_store, scratch
+from search.tracking.succession import ALIAS, succession, versions_of
 from search.words import config_line, number, utc
 
 PREVIOUS, ARTIFACT = "previous", "model"
@@ -43,9 +44,11 @@ def deliver_model(run_dir: Path, state: RunState, store: Store, done: Delivered)
         return
     client, name = store.client, wanted.model_name(state)
     tags = {wanted.UID_TAG: state.uid, "weights": digest, "finished": utc(state.finished) or ""}
-    version_found = _version(client, name, done.run_id, digest)
+    versions = versions_of(client, done.run_id)
+    version_found = _version(versions, name, digest)
     if version_found is None:
-        place = _free_place(client, done.run_id, digest)
+        # an earlier version, of a search that was extended since, keeps its files
+        place = f"{ARTIFACT}-{digest[:8]}" if versions else ARTIFACT
         _log_pyfunc(run_dir, folder, store, done.run_id, place)
         try:
             client.create_registered_model(name)
@@ -92,7 +95,9 @@ def crown(run_dir: Path, uri: str, experiment: str) -> str:
         raise ConfigError(f"{run_dir.name}: its winner was chosen with knowledge of held-out items")
     digest = model_digest(run_dir / MODEL)
     client, name = open_store(uri, experiment).client, wanted.model_name(state)
-    found = _version(client, name, done.run_id, digest) if digest and done.run_id else None
+    found = None
+    if digest and done.run_id:
+        found = _version(versions_of(client, done.run_id), name, digest)
     if digest is None or found is None:
         raise ConfigError(f"{run_dir.name}: MLflow has no version of its model")
     _crown(client, name, str(found.version))
@@ -113,33 +118,25 @@ def _crown(client: Any, name: str, version: str) -> None:
 def is_registered(client: Any, done: Delivered) -> bool:
     """Whether the registry still has the version of `done.model`, and a champion under its name."""
     model = done.model
-    if model is None or _version(client, model.name, done.run_id, model.digest) is None:
+    if model is None:
+        return False
+    if _version(versions_of(client, done.run_id), model.name, model.digest) is None:
         return False
     return ALIAS in client.get_registered_model(model.name).aliases
 
 
-def _version(client: Any, name: str, run_id: str, digest: str) -> Any:
-    """The version registered from this run with these weights, if any."""
-    for found in client.search_model_versions(f"run_id = '{run_id}'"):
+def _version(versions: Sequence[Any], name: str, digest: str) -> Any:
+    """Of some versions, the one registered under this name with these weights, if any."""
+    for found in versions:
         if found.name == name and found.tags.get("weights") == digest:
             return found
     return None
-
-
-def _free_place(client: Any, run_id: str, digest: str) -> str:
-    """Where the files of a new version go among the artifacts of its run: an earlier version of an
-    extended search keeps its own.
-    """
-    earlier = client.search_model_versions(f"run_id = '{run_id}'")
-    return f"{ARTIFACT}-{digest[:8]}" if earlier else ARTIFACT
 
 
 def _log_pyfunc(run_dir: Path, folder: Path, store: Store, run_id: str, place: str) -> None:
     """Save the pyfunc and log it, with the test values beside it, as the artifact `place` of the
     search's run.
     """
-    from search.tracking.store import scratch
-
     with scratch(run_dir) as temp:
         path = Path(temp) / ARTIFACT
         save_pyfunc(folder, path)

@@ -118,8 +118,10 @@ class Courier:
                 if sole and not record["complete"] and record["uri"] == self.uri:
                     sweep(folder)
                     store = open_store(self.uri, record["experiment"])
-                    ends = lambda: control.closing  # noqa: E731  # this run comes first
-                    RunDelivery(folder, store, record["experiment"], ends).run_pass()
+                    delivery = RunDelivery(
+                        folder, store, record["experiment"], lambda: control.closing
+                    )
+                    delivery.run_pass()  # until this courier's own run needs it
 
     def _note(self, error: Exception) -> None:
         """Keep in delivery.json why there is no store."""

@@ -40,9 +40,8 @@ def cross_test(
     """Evaluate the champion's model on the test items of the run in `run_dir`.
 
     champion_run: the id of the champion's run in MLflow. place: where its model is among that run's
-    artifacts. Returns why not, as words that end a
-    sentence, where that is impossible, takes too long or would not be fair. Raises what the store
-    raises.
+    artifacts. Returns why not, as words that end a sentence, where that is impossible, takes too
+    long or would not be fair. Raises what the store raises.
     """
     mine = load_test_values(run_dir)
     if mine is None:

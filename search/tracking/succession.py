@@ -43,6 +43,11 @@ def place_of(version: Any) -> str:
     return str(version.source).rstrip("/").rsplit("/", 1)[-1]
 
 
+def versions_of(client: Any, run_id: str) -> list[Any]:
+    """All versions that were registered from a run."""
+    return list(client.search_model_versions(f"run_id = '{run_id}'"))
+
+
 def succession(client: Any, name: str, run_dir: Path, state: RunState, digest: str) -> Succession:
     """Whether a version of this run, registered under `name`, becomes the champion.
 
@@ -183,7 +188,7 @@ def _values(client: Any, current: Any, run: Any, run_dir: Path) -> UserValues | 
     """
     if (sent := _values_beside(client, current, place_of(current), run_dir)) is not None:
         return sent
-    if len(client.search_model_versions(f"run_id = '{current.run_id}'")) > 1:
+    if len(versions_of(client, current.run_id)) > 1:
         return None  # the run was extended: what lies at other places is of its last model
     if (sent := _values_beside(client, current, "", run_dir)) is not None:
         return sent

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,18 @@ class Machine:
                 if begins and (folder / "ns/pid").readlink() == mine:
                     found.append(int(folder.name))
         return found
+
+    def halt(self, title: str, still: Callable[[], bool] = lambda: True) -> bool:
+        """Stop a process whose title begins so; whether there was one. It goes on where its title,
+        or what `still` asks, has changed by then.
+        """
+        for pid in self.processes(title):
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGSTOP)
+                if pid in self.processes(title) and still():
+                    return True
+                os.kill(pid, signal.SIGCONT)
+        return False
 
     def ray(
         self, *options: str, env: Mapping[str, str] | None = None, python: Path = PYTHON

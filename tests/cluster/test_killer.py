@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import numpy as np
 
@@ -24,13 +21,7 @@ def in_the_middle(node: Machine) -> None:
     node that gets none within some seconds is left as it is.
     """
     end = time.monotonic() + 5
-    while time.monotonic() < end:
-        for pid in node.processes(TRAINING):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-                if pid in node.processes(TRAINING):
-                    return
-                os.kill(pid, signal.SIGCONT)
+    while time.monotonic() < end and not node.halt(TRAINING):
         time.sleep(0.01)
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,7 @@ def caught(
     while search.poll() is None:
         assert time.monotonic() - began < LONG_S, f"no task of {stage} is caught"
         for name, node in nodes.items() if within(driver, run, stage) else ():
-            for pid in node.processes("ray::call"):
-                with suppress(ProcessLookupError):  # it has ended meanwhile
-                    os.kill(pid, signal.SIGSTOP)
-                    if pid in node.processes("ray::call") and within(driver, run, stage):
-                        return name
-                    os.kill(pid, signal.SIGCONT)
+            if node.halt("ray::call", lambda: within(driver, run, stage)):
+                return name
         time.sleep(0.01)
     raise AssertionError(end(search))

@@ -9,6 +9,7 @@ import pytest
 from recsys.safe_files import locked
 from search.cli.main import main
 from search.record.folder import RunFolder
+from search.stages.lists import lists_file
 from search.tracking.where import COURIER_LOCK
 from tests.factories import FakeRun
 
@@ -47,6 +48,15 @@ def test_what_nothing_reads_goes_and_all_else_stays(
     assert not (decided / "ray").exists()
     assert main(["clean", "a", "--runs-dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "nothing to remove\n"
+
+
+def test_lists_go_under_both_names_that_they_have_had(tmp_path: Path) -> None:
+    folder = run(tmp_path, "a", blend=True)
+    now = lists_file(folder, "t0", 0)
+    now.write_bytes(bytes(9))
+    assert now.name != "t0-0-lists.npz"  # that of earlier versions, which `run` writes
+    assert main(["clean", "--runs-dir", str(tmp_path)]) == 0
+    assert sorted(path.name for path in now.parent.iterdir()) == ["t0-0.npz"]
 
 
 def test_copies_of_couriers_that_were_killed_go_once_none_is_at_work(

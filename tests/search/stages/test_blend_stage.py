@@ -51,7 +51,7 @@ from search.stages import replicates, rivals
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError, Stages, TaskFailedError
 from search.stages.lineup import finalists, others_to_blend
-from search.stages.lists import drop_lists, lists_file
+from search.stages.lists import drop_lists, lists_file, lists_of
 from search.stages.race import race
 from search.stages.refit import refit
 from search.stages.result import result
@@ -174,7 +174,7 @@ def test_from_the_race_to_the_submission(run: Run, tmp_path: Path) -> None:
     assert sum(m["weight"] for m in members) == pytest.approx(1.0)
     weights = [m["weight"] for m in members]
     assert weights == sorted(weights, reverse=True)
-    assert not list((run.folder.path / "race").glob("*-lists.npz"))  # of no more use
+    assert not lists_of(run.folder.path)  # of no more use
     # what the result says is what the stages said, and the words agree with the files
     whole = result(run.stages, Status.DONE)
     assert whole.blend is not None
