@@ -6,6 +6,7 @@ Shapes: U users and I items of the newer data, B users of a block.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,20 +54,28 @@ class Matched:
 class Earlier:
     """A model of the earlier data as a scorer of the users and items of the newer data.
 
-    popular: how many users each item had when the model was trained. Users that the model does not
-    know get what was popular, as when it is served; items that it does not know come last.
+    trained: what the model was trained on, of the users and items of the earlier data. Users of
+    whom it has nothing get what was popular there, as when the model is served, known or not: of
+    them a model has no score, or the values that it began with. Items that are not among the
+    earlier data come last.
     """
 
     model: Scorer
     matched: Matched
-    popular: NDArray[np.float32]
+    trained: CSR
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         """The scores of `users` (B,), float32 (B, I)."""
-        items = self.matched.items
+        items, (popular, has_items) = self.matched.items, self._facts
         codes, known = self.matched.users[users], items >= 0
-        there = np.array(self.model.score_users(np.maximum(codes, 0).astype(np.int32)))
-        there[codes < 0] = self.popular
+        rows = np.maximum(codes, 0)
+        there = np.array(self.model.score_users(rows.astype(np.int32)))
+        there[(codes < 0) | ~has_items[rows]] = popular
         scores = np.full((len(users), len(items)), np.finfo(np.float32).min, np.float32)
         scores[:, known] = there[:, items[known]]
         return scores
+
+    @cached_property
+    def _facts(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """How many users an item has in `trained`, and which users have items there."""
+        return self.trained.item_counts().astype(np.float32), self.trained.degrees() > 0

@@ -119,9 +119,11 @@ class CSR:
 
 def rows_of(csr: CSR, users: NDArray) -> CSR:
     """The rows of `users`, one for each, in that order."""
-    size = csr.degrees()[users]
+    users = np.asarray(users, np.int64)
+    start = csr.indptr[users]
+    size = csr.indptr[users + 1] - start  # of these alone: there may be millions of others
     indptr = np.concatenate([[0], np.cumsum(size)])
-    at = np.arange(indptr[-1]) + np.repeat(csr.indptr[users] - indptr[:-1], size)
+    at = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], size)
     return CSR(indptr, csr.indices[at], csr.n_items)
 
 

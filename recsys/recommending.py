@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from recsys.evaluation import TILE, torch_threads
 from recsys.interactions import CSR, nothing_like, rows_of
 from recsys.models import Model, ModelConfig
 from recsys.models.base import ListScorer
+from recsys.scoring import Product, product_with
 
 MODEL, ITEMS, POPULAR = "model", "items", "popular"
 
@@ -47,6 +49,7 @@ class Recommender:
         """seen: U x I, the items of the model's users, in its order."""
         self.model, self.config, self.seen = model, config, seen
         self._counts = seen.item_counts().astype(np.float32)
+        self._has_items = seen.degrees() > 0
         self._ready: dict[bool, tuple[Model, ListScorer]] = {}
 
     def recommend(
@@ -67,7 +70,7 @@ class Recommender:
         """
         k = self._places(k)
         # of users in the data without items the model knows as little as of unknown users
-        known = (users >= 0) & (self.seen.degrees()[np.maximum(users, 0)] > 0)
+        known = (users >= 0) & self._has_items[np.maximum(users, 0)]
         liked = lists.degrees() > 0
         source = np.select([liked, known], [ITEMS, MODEL], POPULAR)
         model, score_lists = self._prepared(exclude_seen)
@@ -77,8 +80,7 @@ class Recommender:
             return score_lists(rows_of(every, rows))
 
         def of_model(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            # in tiles of one shape, so that the scores are the submission's to the last bit
-            return model.score_users(np.resize(users[rows], TILE))[: len(rows)]
+            return model.score_few(users[rows])  # the submission's, to the last bit
 
         def of_counts(rows: NDArray[np.int64]) -> NDArray[np.float32]:
             return np.broadcast_to(self._counts, (len(rows), len(self._counts)))
@@ -111,13 +113,23 @@ class Recommender:
         return min(k, self.seen.n_items)
 
     def _nearness(self, items: NDArray[np.int64], alone: CSR) -> Scores:
-        vectors = self.model.vectors()
-        if vectors is None:
+        if self._unit is None:
             _, score_lists = self._prepared(exclude_seen=True)
             return lambda rows: score_lists(rows_of(alone, rows))
+        unit, cosines = self._unit
+        return lambda rows: cosines(unit[items[rows]])
+
+    @cached_property
+    def _unit(self) -> tuple[NDArray[np.float32], Product] | None:
+        """The items' vectors with length 1, float32 (I, d), and products with them; None for a
+        model without vectors.
+        """
+        vectors = self.model.vectors()
+        if vectors is None:
+            return None
         length = np.linalg.norm(vectors.items, axis=1, keepdims=True)
-        unit = vectors.items / np.maximum(length, np.finfo(np.float32).tiny)
-        return lambda rows: unit[items[rows]] @ unit.T
+        unit = np.asarray(vectors.items / np.maximum(length, np.finfo(np.float32).tiny))
+        return unit, product_with(unit)
 
     def _prepared(self, exclude_seen: bool) -> tuple[Model, ListScorer]:
         if exclude_seen not in self._ready:

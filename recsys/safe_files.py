@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+ONLY_TEMPORARY = "RECSEARCH_ONLY_TEMPORARY"  # set where nothing may be left in anybody's home
 _LEFTOVER = re.compile(r"\..+\.[0-9]+(-[0-9a-f]+)?\.tmp")
 _POLL_S = 0.1
 

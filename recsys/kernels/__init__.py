@@ -6,5 +6,5 @@
 
 Others import: bounds, jit, lookup, normal, topk.
 
-May import: numba and numpy, nothing of recsys.
+May import: numba and numpy; of recsys safe_files only.
 """

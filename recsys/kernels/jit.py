@@ -19,6 +19,8 @@ from numba import types
 from numba.core.caching import UserProvidedCacheLocator
 from numba.extending import intrinsic
 
+from recsys.safe_files import ONLY_TEMPORARY
+
 # Sums may be reordered, without which a dot product can't be vectorised, and a*b+c may be fused.
 # nnan and ninf are left out, because a training that diverges must show its NaN.
 FAST = frozenset({"reassoc", "contract", "nsz"})
@@ -33,8 +35,8 @@ def cache_folder() -> Path | None:
     """The folder of the compiled code, or None if no private folder can be written.
 
     It is in NUMBA_CACHE_DIR, or if that is not set, in the user's cache. If that can't be used (a
-    home that is read-only, full or missing), it is in a private folder in the system's temporary
-    one, so that not every worker has to compile.
+    home that is read-only, full or missing) or may not be (`ONLY_TEMPORARY`), it is in a private
+    folder in the system's temporary one, so that not every worker has to compile.
     Its name includes a digest of all kernel sources: numba itself only notices changes in the file
     that defines a function, not in functions from other files that are inlined.
     """
@@ -50,9 +52,10 @@ def cache_folder() -> Path | None:
 
 
 def _bases() -> Iterator[Path]:
+    base = os.environ.get("NUMBA_CACHE_DIR")
     with suppress(RuntimeError, OSError, KeyError):  # a user without a home
-        base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("recsearch")
-        yield Path(base).expanduser().resolve()
+        if base or not os.environ.get(ONLY_TEMPORARY):
+            yield Path(base or platformdirs.user_cache_dir("recsearch")).expanduser().resolve()
     with suppress(OSError):
         temporary = Path(tempfile.gettempdir()) / f"recsearch-{os.getuid()}"
         temporary.mkdir(mode=0o700, exist_ok=True)

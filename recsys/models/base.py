@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.errors import ConfigError
+from recsys.evaluation import TILE
 from recsys.interactions import CSR
 from recsys.models.progress import Checkpoints, EpochReport
 from recsys.scoring import Vectors
@@ -288,6 +289,15 @@ class Model(ABC):
 
         users: internal ids, int (B,).
         """
+
+    def score_few(self, users: NDArray) -> NDArray[np.float32]:
+        """`score_users` of at most `TILE` users, to the last bit as where a whole tile is ranked.
+
+        A matrix product of another shape may round differently, so this version scores a whole
+        tile. A model whose rows do not depend on each other scores these users alone.
+        """
+        assert len(users) <= TILE
+        return self.score_users(np.resize(users, TILE))[: len(users)]
 
     @abstractmethod
     def list_scorer(self, config: Any, seen: CSR) -> ListScorer:

@@ -127,7 +127,7 @@ def lists_of(
     if best_unseen(scores_BI, users_B, seen.indptr, seen.indices, items, 0, rows) >= 0:
         raise FloatingPointError("the score of a user and an item is NaN")
     there = items >= 0
-    values = np.take_along_axis(scores_BI, np.maximum(items, 0), axis=1).astype(np.float64)
+    values = scores_BI[np.arange(rows)[:, None], np.maximum(items, 0)].astype(np.float64)
     if not np.isfinite(values[there]).all():
         raise FloatingPointError("a score is infinite: it cannot be added to others")
     last = np.where(there, values, np.inf).min(axis=1, keepdims=True, initial=np.inf)
@@ -183,6 +183,13 @@ class Blend(base.Model):
         scores = (np.asarray(model.score_users(part), np.float32) for model in self.members)
         return self._added(scores, self._seen, part)
 
+    def score_few(self, users: NDArray) -> NDArray[np.float32]:
+        """See `Model.score_few`: only the members may need a whole tile, lists do not."""
+        assert self._seen is not None
+        part = np.asarray(users, np.int32)
+        scores = (np.asarray(model.score_few(part), np.float32) for model in self.members)
+        return self._added(scores, self._seen, part)
+
     def list_scorer(self, config: BlendConfig, seen: CSR) -> base.ListScorer:  # noqa: ARG002
         """Each member scores the lists in its own way; the scores are combined as for known users.
 
@@ -211,15 +218,18 @@ class Blend(base.Model):
         weights = [member.weight for member in self.config.members]
         left_out = seen if self._leave_out else nothing_like(seen)
         sums = np.zeros((len(part), seen.n_items), np.float32)
-        beyond = sums
+        blended = sums
         for number, (weight, scores) in enumerate(zip(weights, members, strict=True)):
             lists = lists_of(scores, left_out, part, self.config.depth)
             row, place = np.nonzero(lists.items >= 0)
             sums[row, lists.items[row, place]] += np.float32(weight) * lists.scores[row, place]
             if number == weights.index(max(weights)):
                 top, low = scores.max(axis=1, keepdims=True), scores.min(axis=1, keepdims=True)
-                beyond = (scores - top) / np.maximum(top - low, np.float32(1e-30)) - np.float32(1)
-        return np.where(sums > 0, sums, beyond)
+                blended = scores - top  # in place from here: tiles of scores are large
+                blended /= np.maximum(top - low, np.float32(1e-30))
+                blended -= np.float32(1)
+        np.copyto(blended, sums, where=sums > 0)
+        return blended
 
     def to_host(self) -> Blend:
         """The same blend, with all members in host memory."""

@@ -27,7 +27,7 @@ from recsys.models.base import (
 from recsys.models.epochs import run_epochs
 from recsys.models.neighbours import side_by_side, transposed
 from recsys.models.progress import Checkpoints
-from recsys.scoring import Vectors
+from recsys.scoring import Vectors, product_with
 
 # Rows of one compiled call: Ctrl-C never waits for more than that.
 ROWS = 256
@@ -132,12 +132,12 @@ class IALS(Model):
         The scorer raises DivergedError, with epoch 0, where a system has no solution.
         """
         items = np.ascontiguousarray(self.item_factors)
-        base = _base(config, items)
+        base, scored = _base(config, items), product_with(items)
 
         def scores(lists: CSR) -> NDArray[np.float32]:
             users = np.empty((lists.n_users, items.shape[1]), np.float32)
             _half_step(config, lists, items, base, users, threads=1, epoch=0)
-            return np.asarray(users @ items.T)
+            return scored(users)
 
         return scores
 

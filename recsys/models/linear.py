@@ -40,6 +40,10 @@ class LinearModel(ClosedForm):
         """Histories times weights, float32 (B, I): one product of a sparse and a dense matrix."""
         return np.asarray(self._x[users] @ self._weights, np.float32)
 
+    def score_few(self, users: NDArray) -> NDArray[np.float32]:
+        """See `Model.score_few`: a sparse product goes row by row."""
+        return self.score_users(users)
+
     def list_scorer(self, config: Any, seen: CSR) -> ListScorer:  # noqa: ARG002
         """A list is scored like the history of a user; all scores of an empty one are 0."""
         return lambda lists: np.asarray(matrix(lists) @ self._weights, np.float32)
@@ -75,6 +79,10 @@ class SparseLinear(ClosedForm):
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         """Histories times weights, float32 (B, I); only the result is dense."""
         return np.asarray((self._x[users] @ self._weights).toarray(), np.float32)
+
+    def score_few(self, users: NDArray) -> NDArray[np.float32]:
+        """See `Model.score_few`: a sparse product goes row by row."""
+        return self.score_users(users)
 
     def list_scorer(self, config: Any, seen: CSR) -> ListScorer:  # noqa: ARG002
         """As in `LinearModel`."""

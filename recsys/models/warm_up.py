@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib import import_module
 
 from recsys.errors import DivergedError, UserError
+from recsys.kernels.jit import cache_folder
 from recsys.models import ModelConfig, model_of
+from recsys.safe_files import locked
 
 RANKING = ("recsys.kernels.bounds", "recsys.kernels.topk")
 
@@ -33,3 +36,21 @@ def warm_up_models(
         except (UserError, DivergedError) as error:
             note(f"{name} is not compiled before the first trial: {error}")
     return time.perf_counter() - started
+
+
+def warm_up_machine(config: ModelConfig, *, threads: int = 1) -> None:
+    """Have what trains the model of `config` compiled once on this machine.
+
+    The first process that asks compiles it, and others wait meanwhile; the folder of the compiled
+    code remembers it. Where there is no such folder, every process compiles for itself, later.
+    """
+    if (folder := cache_folder()) is None:
+        return
+    done = folder / f"{config.model}.compiled"
+    with suppress(OSError):
+        if done.exists():
+            return
+        with locked(folder / "compiling.lock"):
+            if not done.exists():
+                warm_up_models([config], threads=threads, note=lambda _: None)
+                done.touch()

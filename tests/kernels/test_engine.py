@@ -28,6 +28,7 @@ from recsys.models.mf.kernels import batch, draw, online, pointwise, shuffle, si
 from recsys.models.mf.model import LFM
 from recsys.models.mf.numba_engine import NumbaEngine
 from recsys.models.mf.warm_up import warm_up
+from recsys.safe_files import ONLY_TEMPORARY
 from tests.kernels.helpers import (
     FIXED,
     HARD,
@@ -351,6 +352,12 @@ def test_the_cache_is_private_and_optional(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     assert jit.cache_folder.__wrapped__() == own / folder.name
     monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setattr(jit.platformdirs, "user_cache_dir", lambda _: str(tmp_path / "home"))
+    monkeypatch.delenv(ONLY_TEMPORARY, raising=False)
+    assert jit.cache_folder.__wrapped__() == tmp_path / "home" / folder.name
+    monkeypatch.setenv(ONLY_TEMPORARY, "1")  # as on the nodes of a cluster
+    assert jit.cache_folder.__wrapped__() == own / folder.name
+    monkeypatch.delenv(ONLY_TEMPORARY)
     monkeypatch.setattr(jit.platformdirs, "user_cache_dir", lambda _: "~nobody-there/.cache")
     assert jit.cache_folder.__wrapped__() == own / folder.name
     own.chmod(0o777)

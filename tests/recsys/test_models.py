@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import pickle
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -26,10 +29,11 @@ from recsys.models import (
     fit_model,
     leaky,
     model_of,
+    warm_up,
 )
 from recsys.models.base import Cost, EpochReport, ListScorer, Model, ModelConfig
 from recsys.models.mf.config import TrainConfig
-from recsys.models.warm_up import warm_up_models
+from recsys.models.warm_up import warm_up_machine, warm_up_models
 
 Planted = tuple[CSR, CSR]
 
@@ -313,3 +317,29 @@ def test_a_new_model_says_itself_what_leaks(monkeypatch: pytest.MonkeyPatch) -> 
     assert leaky({"model": "newest", "half_life": 3.0})
     assert NewestConfig(half_life=3.0).leaky
     assert not NewestConfig(half_life=4.0).leaky
+
+
+def test_a_machine_compiles_what_trains_a_model_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    def compile_it(configs: list[ModelConfig], **_: Any) -> float:
+        time.sleep(0.2)  # the others come meanwhile
+        compiled.extend(config.model for config in configs)
+        return 0.0
+
+    monkeypatch.setattr(warm_up, "warm_up_models", compile_it)
+    monkeypatch.setattr(warm_up, "cache_folder", lambda: tmp_path)
+    config = config_from_flat({"model": "ease"})
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(lambda _: warm_up_machine(config), range(4)))
+    warm_up_machine(config)
+    assert compiled == ["ease"]
+    warm_up_machine(config_from_flat({"model": "popularity"}))
+    assert compiled == ["ease", "popularity"]
+    monkeypatch.setattr(warm_up, "cache_folder", lambda: None)  # each process for itself, later
+    warm_up_machine(config)
+    monkeypatch.setattr(warm_up, "cache_folder", lambda: tmp_path / "gone")
+    warm_up_machine(config)
+    assert compiled == ["ease", "popularity"]

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from recsys.data import load
 from recsys.errors import ConfigError
-from recsys.evaluation import evaluate, top_items
+from recsys.evaluation import TILE, evaluate, top_items
 from recsys.interactions import CSR, rows_of
 from recsys.models import MODELS, Model, config_from_flat, fit_model
-from recsys.models.blend import Blend, BlendConfig
+from recsys.models.blend import Blend, BlendConfig, lists_of
 from recsys.models.ials import IALS
 from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.entry import Factorization
@@ -30,6 +31,7 @@ from recsys.models.mf.folding import (
     learned_weight,
 )
 from recsys.recommending import ITEMS, MODEL, POPULAR, Recommender
+from recsys.scoring import product_with
 
 Planted = tuple[CSR, CSR]
 RNG = np.random.default_rng
@@ -166,6 +168,109 @@ def test_similar_items_are_of_the_same_kind(name: str, planted: Planted) -> None
     assert (items // 30 == np.array([[0], [1], [3]])).mean() > 0.85
     assert not (items == np.array([[0], [35], [119]])).any()
     assert (np.diff(nearness, axis=1) <= 0).all()
+
+
+# --- how long people wait -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*FLAT, "blend"])
+def test_a_few_users_are_scored_as_in_a_whole_tile(name: str, planted: Planted) -> None:
+    train, _ = planted
+    model, users = made(name, train).model, np.array([7, 0, 33])
+    whole = model.score_users(np.resize(users, TILE))[:3]
+    assert_array_equal(model.score_few(users), whole)
+
+
+def test_a_user_of_a_blend_does_not_wait_for_lists_of_others(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members may need a whole tile of scores, of which only one row is anybody's."""
+    train, _ = planted
+    recommender, rows = made("blend", train), []
+
+    def listed(scores: Any, seen: CSR, users: NDArray[np.int32], depth: int) -> Any:
+        rows.append(len(scores))
+        return lists_of(scores, seen, users, depth)
+
+    monkeypatch.setattr("recsys.models.blend.lists_of", listed)
+    assert recommender.recommend(np.array([5]), nothing(train, 1), 10).source == [MODEL]
+    assert rows == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["lfm", "ials"])
+def test_products_of_a_request_have_one_thread(
+    name: str, planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of numpy have one for each core, and wait for each other on a busy machine."""
+    train, _ = planted
+    recommender, threads = made(name, train), []
+    plain = torch.mm
+
+    def product(*operands: torch.Tensor) -> torch.Tensor:
+        threads.append(torch.get_num_threads())
+        return plain(*operands)
+
+    monkeypatch.setattr(torch, "mm", product)
+    lists = CSR.from_pairs(np.zeros(3, int), np.array([1, 5, 9]), 1, 120)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        recommender.recommend(np.array([-1]), lists, 10)
+        threads.clear()  # of the preparation
+        recommender.recommend(np.array([-1]), lists, 10)
+        asked = len(threads)
+        recommender.similar(np.array([4]), 10)
+    finally:
+        torch.set_num_threads(before)
+    assert 0 < asked < len(threads)
+    assert set(threads) == {1}
+
+
+@pytest.mark.parametrize("name", ["lfm", "ials"])
+def test_items_near_an_item_by_the_plain_cosine(name: str, planted: Planted) -> None:
+    train, _ = planted
+    recommender = made(name, train)
+    vectors = recommender.model.vectors()
+    assert vectors is not None
+    unit = vectors.items.astype(float)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    found, nearness = recommender.similar(np.array([3, 70]), 8)
+    for row, item in enumerate((3, 70)):
+        cosines = unit @ unit[item]
+        cosines[item] = -np.inf
+        assert_array_equal(found[row], np.argsort(-cosines, kind="stable")[:8])
+        assert_allclose(nearness[row], np.sort(cosines)[::-1][:8], rtol=1e-5)
+
+
+def test_products_are_those_of_numpy_but_for_rounding() -> None:
+    left, right = (RNG(n).standard_normal((n, 6)).astype(np.float32) for n in (5, 40))
+    assert_allclose(product_with(right)(left), left @ right.T, rtol=1e-5, atol=1e-6)
+    turned = np.asfortranarray(right)
+    assert_allclose(product_with(turned)(left[::2]), left[::2] @ right.T, rtol=1e-5, atol=1e-6)
+
+
+def test_what_all_requests_share_is_prepared_once(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No request looks at all users or at the vectors of all items anew."""
+    train, _ = planted
+    recommender, lists = made("ials", train), rows_of(train, np.array([5]))
+
+    def ask() -> None:
+        recommender.recommend(np.array([3]), lists, 10)
+        recommender.recommend(np.array([3]), nothing(train, 1), 10)
+        recommender.similar(np.array([4]), 10)
+
+    ask()
+    degrees = CSR.degrees
+
+    def of_few(csr: CSR) -> NDArray[np.int64]:
+        assert csr is not recommender.seen
+        return degrees(csr)
+
+    monkeypatch.setattr(CSR, "degrees", of_few)
+    monkeypatch.setattr(recommender.model, "vectors", lambda: pytest.fail("asked again"))
+    ask()
 
 
 # --- the models' own steps, by their definitions -------------------------------------------------

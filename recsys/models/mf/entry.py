@@ -99,8 +99,7 @@ class Factorization(LFM, Model):
             def scores(lists: CSR) -> NDArray[np.float32]:
                 users = folding.users(lists, weight)
                 ours = torch.from_numpy(unit_rows(users) if config.cosine else users)
-                # by torch, whose threads are limited where lists are served: those of numpy wait
-                # for each other on a busy machine, 30 ms for one user of 10,000 items
+                # by torch: see `scoring.product`
                 return torch.addmm(added, ours, across).numpy()
 
             return scores

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -34,6 +35,7 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR, rows_of, subset
 from recsys.models.base import ListScorer
 from recsys.models.linear import matrix
+from recsys.scoring import Product, product_with
 
 # This share of the mean variance is added to the variance of every factor, because a few users span
 # only a few directions.
@@ -64,6 +66,11 @@ class Folding:
     expected: NDArray[np.float32]
     turn: NDArray[np.float32]
     curvature: NDArray[np.float32]
+
+    @cached_property
+    def _turning(self) -> tuple[Product, Product]:
+        """Products with T and with T'."""
+        return product_with(np.ascontiguousarray(self.turn.T)), product_with(self.turn)
 
     @classmethod
     def of(
@@ -97,9 +104,10 @@ class Folding:
         """
         n = lists.degrees().astype(np.float32)[:, None]
         liked = matrix(lists) @ self.items
-        turned = weight * ((liked - n * self.expected) @ self.turn)
+        turn, back = self._turning
+        turned = weight * turn(liked - n * self.expected)
         step = turned / (weight * n * self.curvature + 1)
-        return np.asarray(self.mean + step @ self.turn.T, np.float32)
+        return np.asarray(self.mean + back(step), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
