@@ -7,9 +7,10 @@
 # MLFLOW_SERVER_ALLOWED_HOSTS=NAME:PORT, with commas between several, instead of all of these.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(dirname "$here")"
 port="${1:-5000}"
 host="${2:-127.0.0.1}"
-python="${PYTHON:-$here/../.venv/bin/python}"
+python="${PYTHON:-$root/.venv/bin/python}"
 store="${MLFLOW_STORE:-$here/store}"
 if [[ ! -x "$(command -v "$python")" ]]; then
   echo "serve.sh: $python is not there: run \`make setup\`, or set PYTHON" >&2
@@ -25,9 +26,10 @@ export MLFLOW_SERVER_ALLOWED_HOSTS="${MLFLOW_SERVER_ALLOWED_HOSTS:-$names}"
 # Without its job runner: eight processes that serve nothing of ours.
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
-# Started from the store: in the project's root the folder mlflow/ is on the path of `python -m`.
+# MLflow's own server, but its first page is that of `ui`: all searches, and no assistant.
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
 cd "$store"
-exec "$python" -P -m mlflow server \
+exec "$python" -m search.tracking.ui_server server \
   --backend-store-uri "sqlite:///$store/mlflow.db" \
   --artifacts-destination "file://$store/artifacts" \
   --host "$host" --port "$port" --workers 1

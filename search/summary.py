@@ -15,7 +15,7 @@ from recsys.models import config_from_flat
 from search.paste import command
 from search.record.folder import REPORT
 from search.record.handed import SUBMISSION
-from search.record.result import Comparison, Group, Newcomers, RunResult
+from search.record.result import Comparison, Group, Interval, Newcomers, RunResult
 from search.words import (
     LEAK,
     Row,
@@ -34,15 +34,20 @@ LEAST_TO_NAME = 6  # users that a group needs to be named as the worst served
 
 
 def test_words(result: RunResult) -> str:
-    """The test value with its interval and the number of users."""
-    if result.test is None:
+    """The winner's test value with its interval and the number of users."""
+    return tested_words(result.test, result.test_ci, result.test_users)
+
+
+def tested_words(value: float | None, ci: Interval | None, users: int | None) -> str:
+    """A test value with its interval and the number of users."""
+    if value is None:
         return "not measured"
-    ci, between = result.test_ci, interval(result.test_ci)
-    who = counted(result.test_users, "user") if result.test_users is not None else ""
+    between = interval(ci)
+    who = counted(users, "user") if users is not None else ""
     if who and not between and is_interval(ci):
         who = f"the same for every one of the {who}"
     inside = ", ".join(part for part in (f"95% interval {between}" if between else "", who) if part)
-    return number(result.test) + (f" ({inside})" if inside else "")
+    return number(value) + (f" ({inside})" if inside else "")
 
 
 def beside_words(result: RunResult, on: Literal["test", "valid"] = "test") -> str:
@@ -211,9 +216,11 @@ CLOSEST_FIRST = ("time", "latest", "random")  # orders, by how close they are to
 
 def order_words(result: RunResult) -> str:
     """How far the winner's config is ahead of popularity on test items of each order of the split,
-    with the run's order first, and how much each flatters, in one sentence; empty where that is not
-    known.
+    with the run's order first, and how much each flatters, in one sentence; or why that was not
+    measured. Empty where there is nothing to say.
     """
+    if why := result.split_orders_skipped:
+        return f"what other orders of the split would show was not measured: {why}"
     found = result.split_orders or {}
     if len(found) < 2:
         return ""
@@ -356,14 +363,17 @@ def _refit_headline(result: RunResult) -> str:
     where, value = ("test", test_words(result)) if result.test is not None else (
         "validation", number(result.valid)
     )  # fmt: skip
-    who = f"{winner_words(result)}, the winner of {then.run} trained again on {result.data},"
+    blend = result.handed_over.name
+    who = f"{winner_words(result) if blend is None else f'A {blend}'}, the winner of {then.run} "
+    who += f"trained again on {result.data},"
     beside = _against(result, result.test) if result.test is not None else ""
     first = f"{who} reaches {metric} {value} on the {where} items{beside}."
     c = then.comparison
     if c is None or c.gain is None:
         return f"{first} Nothing can be said about what the new data changed."
     if level(c.gain) or not c.proven:
-        other = f"the same config trained on the data of {then.run}"
+        same = "config" if blend is None else "blend"
+        other = f"the same {same} trained on the data of {then.run}"
         return f"{first} It cannot be told apart from {other}."
     change = "gain" if c.gain > 0 else "loss"
     return f"{first} The {change} of {number(abs(c.gain))} by the new data is proven."
@@ -388,7 +398,8 @@ def _lead(found: Sequence[Comparison]) -> str:
 
 
 def _against(result: RunResult, test: float) -> str:
-    """`, above popularity (0.0690) and not told apart from EASE (0.1720)`.
+    """`, above popularity (0.0690) and not told apart from EASE (0.1720)`, and who could not be
+    tested.
 
     If the test compared them user by user, that decides; otherwise whether the rival's value lies
     in the interval of the winner's. Without an interval it is empty.
@@ -410,4 +421,10 @@ def _against(result: RunResult, test: float) -> str:
         else:
             place = "above" if value < low else "below" if value > high else "close to"
         parts.append(f"{place} {baseline_name(name)} ({number(value)})")
-    return ", " + " and ".join(parts) if parts else ""
+    beside = ", " + " and ".join(parts) if parts else ""
+    failed = [
+        f"; {baseline_name(name)} is not tested ({one.skipped})"
+        for name, one in result.baselines.items()
+        if one.skipped
+    ]
+    return beside + "".join(failed)

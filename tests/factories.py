@@ -373,6 +373,21 @@ def _race_and_test(run: Written, data: str, seed: int) -> RunResult:
     )
 
 
+# What changes in the result of a run where a blend is handed over in the winner's place.
+BLENDED: dict[str, Any] = {
+    "blend": {
+        "members": [
+            {"id": "t0001", "weight": 0.5},
+            {"id": "t0002", "weight": 0.3},
+            {"id": "t0004", "weight": 0.2},
+        ],
+        "handed_over": True,
+        "test": 0.1763,
+        "test_ci": [0.1672, 0.1854],
+    }
+}
+
+
 def made_groups() -> Groups:
     """A winner that fails those with few items and items with few users."""
 

@@ -68,7 +68,7 @@ def _line(folder: RunFolder) -> Line:
         _status(folder, state),
         str(len(state.trials)),
         state.run.metric or "",
-        number(result.test) if result is not None and result.test is not None else "",
+        _test(result),
         _winner(state, result),
         size,
     )
@@ -89,10 +89,16 @@ def _status(folder: RunFolder, state: RunState) -> str:
     return ended if of is None else f"{ended}, a refit of {of.run}"
 
 
+def _test(result: RunResult | None) -> str:
+    """The test value of what is named beside it."""
+    value = None if result is None else result.handed_over.test
+    return "" if value is None else number(value)
+
+
 def _winner(state: RunState, result: RunResult | None) -> str:
     """The winner, or the blend in its place, in a few words; in brackets the best trial so far."""
-    if result is not None and result.handed_blend is not None:
-        return f"blend of {len(result.handed_blend.members)}"
+    if result is not None and (blend := result.handed_over.name) is not None:
+        return blend
     if result is not None and (result.is_table or result.won_by_leak):
         return ""
     best = state.trials.get((result and result.best_trial) or "") or leader(state.in_order())

@@ -269,6 +269,7 @@ class ReplicateRaced(Event):
 
     config_id: the finalist's trial. replicate: the number of the split. seed: of the training.
     crossed: whether `value` is measured at epochs that other users chose; None before ADR 169.
+    device: that it was trained on, where that was for the worker to choose.
     """
 
     kind, brief = "race", True
@@ -282,6 +283,7 @@ class ReplicateRaced(Event):
     best_epoch: int | None = None
     seconds: float | None = None
     crossed: bool | None = None
+    device: str | None = None
 
     @property
     def failed(self) -> bool:

@@ -122,3 +122,13 @@ def every(tried: int) -> str:
 def with_trials(spec: SearchSpec, trials: int) -> SearchSpec:
     """`spec` with another number of trials."""
     return replace(spec, trials=trials)
+
+
+def searched_for(state: RunState, trials: int) -> bool:
+    """Whether a search for `trials` trials is done; its time budget may have ended it early.
+
+    The journal may have a done search for another number: where an extension was interrupted
+    before it began.
+    """
+    found = searched(state)
+    return found is not None and found.planned == trials

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -123,6 +123,7 @@ class Baseline(Remarked):
 
     valid: Number = _about("the metric on validation, fitted on train")
     test: Number = _about("the metric on test, fitted on train and validation")
+    skipped: str | None = _about("why it has no value on test")
 
 
 class Counts(ResultPart):
@@ -258,6 +259,18 @@ class Deciding(ResultPart):
     values: Mapping[str, OfValue] = _about("by its value, the one with the best trial first", {})
 
 
+class HandedOver(NamedTuple):
+    """What is in `model/` and the submission, and its test.
+
+    name: `blend of 3`; None for the winner, which has the name of its trial. test, ci: in the run's
+    metric, with the 95% interval over users; None where it was not measured.
+    """
+
+    name: str | None
+    test: Number
+    ci: Interval | None
+
+
 class RunResult(ResultPart):
     """The summary of a run."""
 
@@ -314,12 +327,20 @@ class RunResult(ResultPart):
         "for data with times: the winner's config and popularity on test items of each order, over "
         "users with a history; for `split_order` as measured in the test"
     )
+    split_orders_skipped: str | None = _about("why `split_orders` was not measured")
     seed: int | None = _about("seed of the run")
 
     @property
     def handed_blend(self) -> BlendResult | None:
         """The blend, where it is handed over in the winner's place."""
         return self.blend if self.blend is not None and self.blend.handed_over else None
+
+    @property
+    def handed_over(self) -> HandedOver:
+        """The blend, where it is handed over in the winner's place; otherwise the winner."""
+        if (blend := self.handed_blend) is None:
+            return HandedOver(None, self.test, self.test_ci)
+        return HandedOver(f"blend of {len(blend.members)}", blend.test, blend.test_ci)
 
     @model_validator(mode="before")
     @classmethod
@@ -448,15 +469,21 @@ class BlendTested(ResultPart):
 
 
 class RivalTested(Remarked):
-    """A rival of the winner: every metric on validation and test, fitted as a `Baseline` is."""
+    """A rival of the winner: every metric on validation and test, fitted as a `Baseline` is.
+
+    skipped: why it has no values on test.
+    """
 
     valid: Mapping[str, Number] | None = None
     test: Mapping[str, Number] | None = None
+    skipped: str | None = None
 
     def baseline(self, metric: str) -> Baseline:
         """The same in a single metric."""
         both = {"valid": self.valid, "test": self.test}
-        known = {part: values[metric] for part, values in both.items() if values is not None}
+        known: dict[str, Any] = {k: v[metric] for k, v in both.items() if v is not None}
+        if self.skipped is not None:
+            known["skipped"] = self.skipped
         return Baseline(**known, **self.remarks)
 
 
@@ -471,7 +498,9 @@ class WithHistory(ResultPart):
 
 
 class Tested(ResultPart):
-    """What the test showed; the data of its stage."""
+    """What the test showed; the data of its stage. device: that the winner was trained on, where
+    that was for the worker to choose.
+    """
 
     skipped: str | None = None
     comparisons: tuple[Comparison, ...] = ()
@@ -481,6 +510,7 @@ class Tested(ResultPart):
     baselines: dict[str, RivalTested] = {}
     blend: BlendTested | None = None
     seconds: Number = None
+    device: str | None = None
     groups: Groups | None = None
     with_history: WithHistory | None = None
 
@@ -490,7 +520,9 @@ class Refitted(ResultPart):
 
     rows, k: rows of the submission, and items in each. separator: between these items. Runs of
     earlier versions have no separator (it was a blank) and no digests. of: the run whose winner was
-    trained again, where there was no search. orders: `split_orders` of the result.
+    trained again, where there was no search. orders, orders_skipped: `split_orders` and
+    `split_orders_skipped` of the result. device: that the model was trained on, where that was for
+    the worker to choose.
     """
 
     rows: int | None = None
@@ -498,9 +530,11 @@ class Refitted(ResultPart):
     separator: str = " "
     epochs: int | None = None
     seconds: Number = None
+    device: str | None = None
     handed: Handed | None = None
     of: RefitOf | None = None
     orders: Mapping[str, tuple[Number, Number]] | None = None
+    orders_skipped: str | None = None
 
 
 def searched(state: RunState) -> Searched | None:

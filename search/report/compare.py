@@ -50,17 +50,15 @@ class Side:
     @cached_property
     def test(self) -> tuple[float, Interval | None] | None:
         """The test value of what the run hands over, with its interval; None without one."""
-        result = self.files.result
-        blend = result.handed_blend
-        value, ci = (result.test, result.test_ci) if blend is None else (blend.test, blend.test_ci)
+        _, value, ci = self.files.result.handed_over
         return None if value is None else (value, ci if words.is_interval(ci) else None)
 
     @property
     def winner(self) -> str:
         """What the run hands over, in a few words."""
         result = self.files.result
-        if result.handed_blend is not None:
-            return f"blend of {len(result.handed_blend.members)}"
+        if (blend := result.handed_over.name) is not None:
+            return blend
         best = self.files.state.trials.get(result.best_trial or "")
         return best.title if best is not None else ""
 

@@ -22,7 +22,7 @@ from search.record.folder import JOURNAL
 from search.record.handed import MODEL
 from search.record.journal import read_state
 from search.record.provenance import Provenance, read_provenance
-from search.record.result import RunResult, decided, result_of, tested
+from search.record.result import Baseline, RunResult, decided, result_of, tested
 from search.record.standing import leader
 from search.record.state import RunState, TrialRecord
 from search.space.kept import Purpose
@@ -143,7 +143,9 @@ def read_run(path: Path) -> RunFiles:
 
 def baselines(result: RunResult) -> list[tuple[str, float | None, float | None, str]]:
     """(name, validation, test, remark) of every baseline."""
-    return [
-        (name, one.valid, one.test, ", ".join(f"{k}: {v}" for k, v in one.remarks.items()))
-        for name, one in result.baselines.items()
-    ]
+    return [(name, one.valid, one.test, _remark(one)) for name, one in result.baselines.items()]
+
+
+def _remark(one: Baseline) -> str:
+    remarks = [f"{key}: {value}" for key, value in one.remarks.items()]
+    return ", ".join([*remarks, f"not tested: {one.skipped}"] if one.skipped else remarks)

@@ -4,7 +4,7 @@ and in memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -197,7 +197,7 @@ def _front(
 
     costs: by trial.
     """
-    known = [t for t in drawn(trials, winner, MOST_BESIDE) if t.id in costs]
+    known = [t for t in trials if t.value is not None and t.id in costs]
     spent = [costs[t.id] for t in known]
     if len(set(spent)) < 2:
         return None
@@ -207,20 +207,27 @@ def _front(
     plot = Plot.area(title, x, padded(t.value or 0.0 for t in known), log_x=log)
     plot.axes(x_name, metric)
     unit = x_name.partition(" ")[0]
-    best = float("-inf")
+    steps = _best_by_cost([t for t in known if not t.leaky], costs)
     front: list[tuple[float, float]] = []
-    honest = [t for t in known if not t.leaky]
-    # at equal costs the best first, so that lower values there make no step
-    for trial in sorted(honest, key=lambda t: (costs[t.id], -(t.value or 0.0))):
-        if (trial.value or 0.0) > best:
-            if front:
-                front.append((costs[trial.id], best))
-            best = trial.value or 0.0
-            front.append((costs[trial.id], best))
+    for trial in steps:
+        if front:
+            front.append((costs[trial.id], front[-1][1]))
+        front.append((costs[trial.id], trial.value or 0.0))
     if front:
-        plot.curve([*front, (x[1], best)], "best")
-    for trial in sorted(known, key=lambda t: t.id == winner):
+        plot.curve([*front, (x[1], front[-1][1])], "best")
+    dots = {t.id for t in (*drawn(known, winner, MOST_BESIDE), *steps)}
+    for trial in sorted((t for t in known if t.id in dots), key=lambda t: t.id == winner):
         kind = kind_of(trial, winner)
         said = f"{brief_hint(trial)}, {short(costs[trial.id])} {unit}"
         plot.dot(costs[trial.id], trial.value or 0.0, kind, said, trial.id)
     return plot.markup()
+
+
+def _best_by_cost(trials: Iterable[TrialRecord], costs: Mapping[str, float]) -> list[TrialRecord]:
+    """The trials that no other one beats at no higher cost, cheapest first. costs: by trial."""
+    found: list[TrialRecord] = []
+    # at equal costs the best first, so that lower values there make no step
+    for trial in sorted(trials, key=lambda t: (costs[t.id], -(t.value or 0.0))):
+        if not found or (trial.value or 0.0) > (found[-1].value or 0.0):
+            found.append(trial)
+    return found

@@ -70,6 +70,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "headline": summary.headline(run.shown),
         "gains": summary.gain_words(result),
         "orders": summary.order_words(result),
+        "measured_orders": len(result.split_orders or {}) > 1,
         "newcomers": [summary.newcomer_words(one) for one in result.newcomers],
         "blend": result.blend,
         "blend_words": summary.blend_words(result),

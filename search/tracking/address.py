@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from recsys.errors import ConfigError
+from search.words import hide_password
 
 PASSWORD = "RECSEARCH_TRACKING_PASSWORD"  # its name in the environment
 HIDDEN = "***"
@@ -22,7 +23,9 @@ _SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(.+)", re.DOTALL)
 _OPTIONS = re.compile(r"\?\w+=[^/?]*$")
 # Where a password may be. That of a database may contain a slash, that of a server may not.
 _IN_SERVER = re.compile(r"^(https?://[^/:@]*:)([^/]*)(@)", re.DOTALL)
+_TOKEN = re.compile(r"^(https?://)([^/:@]+)(@)", re.DOTALL)  # a user without a password
 _IN_DATABASE = re.compile(r"^([a-z0-9+]+://[^:/@]*:)([^@]*)(@)", re.DOTALL)
+_SPLIT_PASSWORD = re.compile(r"https?://[^/:@\[]*:(?!\d+/)[^/@]*/[^@]*@")
 _IN_QUERY = re.compile(r"([?&](?:ssl)?(?:password|passwd|pwd)=)([^&]*)()")
 # The driver of a database whose address names none, and the package to install for each driver.
 _DEFAULT_DRIVER = {"postgresql": "psycopg", "mysql": "mysqldb", "mssql": "pyodbc"}
@@ -123,8 +126,18 @@ def keep_password(uri: str) -> str:
     """Move the password of an address into the environment, where processes started here find it.
 
     Returns the address without it, to be written and shown. Raises ConfigError where it was taken
-    out before and is no longer in the environment (for a run that is resumed, or synced).
+    out before and is no longer in the environment (for a run that is resumed, or synced), and where
+    an address may have one in a place from which it can't be taken.
     """
+    if "odbc_connect=" in uri:
+        raise ConfigError(
+            "--tracking-uri with odbc_connect: its password can't be kept out of the run: "
+            "expected mssql+pyodbc://USER:PASSWORD@HOST/DATABASE?driver=..."
+        )
+    if _SPLIT_PASSWORD.match(uri):
+        raise ConfigError(
+            f"--tracking-uri {hide_password(uri)}: expected %2F for a slash in its password"
+        )
     hidden, secret = split_password(uri)
     if secret == HIDDEN and not os.environ.get(PASSWORD):
         raise ConfigError(
@@ -138,7 +151,7 @@ def keep_password(uri: str) -> str:
 
 def _places(uri: str) -> tuple[re.Pattern[str], ...]:
     if uri.startswith(("http://", "https://")):
-        return (_IN_SERVER,)
+        return (_IN_SERVER, _TOKEN)
     if uri.startswith("sqlite"):
         return ()
     return (_IN_DATABASE, _IN_QUERY)

@@ -19,12 +19,12 @@ from search.record.handed import MODEL, model_digest
 from search.record.journal import read_state
 from search.record.measured import TEST_VALUES
 from search.record.state import RunState
-from search.summary import test_words
+from search.summary import blend_rows, test_words, tested_words
 from search.tracking import wanted
 from search.tracking.memory import Delivered, Registration
 from search.tracking.store import Store, open_store, scratch
 from search.tracking.succession import ALIAS, succession, versions_of
-from search.words import config_line, number, utc
+from search.words import config_line, utc
 
 PREVIOUS, ARTIFACT = "previous", "model"
 NEEDS = ("mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "scipy", "torch")
@@ -74,11 +74,14 @@ def _described(run_dir: Path, why: str) -> str:
         return why
     said = [f"Run {result.run or run_dir.name}, {result.data or 'data'}"]
     if result.metric is not None:
-        words = test_words(result)
-        if (blend := result.handed_blend) is not None:
-            words = f"{number(blend.test)} (a blend; the winner alone {words})"
-        said.append(f"test {result.metric}: {words}")
-    if result.best_params:
+        name, value, ci = result.handed_over
+        words = tested_words(value, ci, result.test_users)
+        if name is not None and result.refit_of is None:
+            words = f"{words}; the winner alone {test_words(result)}"
+        said.append(f"test {result.metric}{f' of a {name}' if name else ''}: {words}")
+    if result.handed_blend is not None:
+        said.append(blend_rows(result)[0][1])
+    elif result.best_params:
         said.append(config_line(result.best_params))
     return "\n\n".join([*said, f"When it was registered, {why}"])
 

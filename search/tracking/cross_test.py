@@ -77,7 +77,7 @@ def _compared(
     if known := matched.pairs(held).overlap(then.seen):
         return f"it was trained on {known:,} of the {held.nnz:,} test items of this run"
     some = _some(mine, held.n_items)
-    model = Earlier(load_model(folder), matched, then.seen.item_counts().astype(np.float32))
+    model = Earlier(load_model(folder), matched, then.seen)
     found = evaluate(
         model,
         subset(own.seen, ~contained(own.seen, held)),

@@ -63,13 +63,19 @@ def _of_trial(trial: TrialRecord, metric: str) -> list[str]:
 
 
 def _table(state: RunState, result: RunResult) -> list[str]:
-    """A table of the winner and its rivals on the test items, best first."""
+    """A table of the winner, the blend and the rivals on the test items, best first; what is
+    handed over is bold.
+    """
     if result.test is None:
         return []
+    blend, handed = result.blend, result.handed_over.name
     winner = wanted.winner_name(state, result) or result.best_trial or "winner"
-    rows = [(result.test, f"**{winner}**", interval(result.test_ci))]
-    if result.blend is not None and result.blend.test is not None:
-        rows.append((result.blend.test, "blend", interval(result.blend.test_ci)))
+    rows: list[tuple[float, str, str]] = []
+    if handed is None or result.refit_of is None:  # of a refit, a blend alone was trained again
+        rows.append((result.test, winner if handed else f"**{winner}**", interval(result.test_ci)))
+    if blend is not None and blend.test is not None:
+        name = f"**{handed}**" if handed else "blend"
+        rows.append((blend.test, name, interval(blend.test_ci)))
     rows += [
         (one.test, baseline_name(name), "")
         for name, one in result.baselines.items()

@@ -69,7 +69,8 @@ class ServedRecommender(PythonModel):
         many ids of these params it has never seen, where they are given.
 
         Raises MlflowException, a 400 over HTTP, for senseless input: a row with both `similar_to`
-        and a user, a cell that is not an id, a `k` that is not a whole number of at least 1.
+        and a user, a cell that is not an id or a float that may be another id, rounded, a `k` that
+        is not a whole number of at least 1.
         """
         if not any(name in model_input for name in COLUMNS):
             raise refused(
@@ -176,7 +177,7 @@ def _named(params: dict[str, Any], name: str) -> list[str] | None:
         raise refused(f"{name}: expected a list of ids, got {given!r}")
     try:
         return list(dict.fromkeys(one for one in map(_text, given) if one is not None))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise refused(f"{name}: {error}") from None
 
 
@@ -184,11 +185,14 @@ def _column(model_input: pd.DataFrame, name: str, read: Callable[[Any], Any]) ->
     """The cells of a column, converted by `read`; None for each where there is no such column."""
     if name not in model_input:
         return [None] * len(model_input)
+    column = model_input[name]
+    # `tolist` would make a float of any width one of 64 bits
+    cells = column.to_numpy() if column.dtype.kind == "f" else column.tolist()
     found = []
-    for row, cell in enumerate(model_input[name].tolist()):
+    for row, cell in enumerate(cells):
         try:
             found.append(read(cell))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise refused(f"row {row}: {name}: {error}") from None
     return found
 
@@ -200,12 +204,22 @@ def _texts(cell: Any) -> list[str]:
 
 
 def _text(value: Any) -> str | None:
-    """An id as text; None where there is none. Whole numbers are floats in a column with gaps."""
+    """An id as text; None where there is none. Whole numbers are floats in a column with gaps.
+
+    Raises TypeError for what is no id, ValueError for a float so large that another id may have
+    been rounded to it.
+    """
     if isinstance(value, list | tuple | set | dict | np.ndarray):
         raise TypeError(f"expected an id, got {value!r}")
     if value is None or value is pd.NA or value != value:
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
+        bits = np.finfo(type(value)).nmant + 1
+        if abs(value) >= 2**bits:
+            raise ValueError(
+                f"{int(value)} is a float, and from 2^{bits} on floats get rounded: send the id as "
+                "a text (a column of numbers with gaps becomes floats)"
+            )
         return str(int(value))
     return str(value).strip() or None
 

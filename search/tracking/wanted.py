@@ -55,6 +55,9 @@ _COMPARED = re.compile(
     r"valid|test|test_ci\.(low|high)|test_metrics\..+|baselines\.[^.]+\.test|blend\.test"
     r"|best_epoch|wall_s"
 )
+# What was handed over on the test: `test` or `blend.test`. Not in result.json, but named after a
+# field of it, so that it is withdrawn like one.
+HANDED_TEST = "handed.test"
 _MAX_TAG, _MAX_PARAM = 7_000, 5_000
 
 
@@ -216,14 +219,15 @@ def numbers(result: RunResult) -> list[tuple[str, float]]:
 
 
 def run_results(state: RunState, result: RunResult | None) -> list[Point]:
-    """The numbers of result.json that searches are compared by, as metrics; the others are in the
-    table `NUMBERS`.
+    """The numbers of result.json that searches are compared by, as metrics, and which of them is of
+    what was handed over; the others are in the table `NUMBERS`.
     """
-    known = [] if result is None else numbers(result)
-    time = ms(state.finished)
-    return [
-        Point(clean(name), value, time, 0) for name, value in known if _COMPARED.fullmatch(name)
-    ]
+    if result is None:
+        return []
+    known = [(name, value) for name, value in numbers(result) if _COMPARED.fullmatch(name)]
+    if (test := result.handed_over.test) is not None:
+        known.append((HANDED_TEST, test))
+    return [Point(clean(name), value, ms(state.finished), 0) for name, value in known]
 
 
 def withdrawn(there: Mapping[str, float], state: RunState, result: RunResult | None) -> list[Point]:
@@ -276,7 +280,7 @@ def run_tags(state: RunState, result: RunResult | None) -> dict[str, str]:
         "negatives_exclude": result and result.negatives_exclude,
         "metric": (result and result.metric) or state.run.metric,
         "best_config": result and result.best_config,
-        "winner": result and winner_name(state, result),
+        "winner": result and (result.handed_over.name or winner_name(state, result)),
         "run": state.run.name,
     }
     listed = [{"path": name, "type": "table"} for name in tables(state, result)]

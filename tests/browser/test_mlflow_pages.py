@@ -190,7 +190,8 @@ def test_race_rivals_and_verdicts_are_on_the_page_of_a_search(
     points = wanted.run_results(whole.state, result)
     kinds = {point.key.split(".")[0] for point in points}
     assert kinds == {
-        *("test", "valid", "test_ci", "test_metrics", "baselines", "best_epoch", "wall_s")
+        *("test", "valid", "test_ci", "test_metrics", "baselines", "best_epoch", "wall_s"),
+        "handed",
     }
     rows = chromium.ask(ROWS)
     others = {wanted.clean(name) for name, _ in wanted.numbers(result)}
@@ -288,7 +289,7 @@ def test_a_window_of_1280_shows_what_a_search_found(
     )
     whole = both[1].result
     known = {
-        "metrics.`test`": (0.17, whole.test),
+        "metrics.`handed.test`": (0.17, whole.test),
         "metrics.`valid`": (0.13, whole.valid),
         "tags.`winner`": (None, whole.best_trial),
         "tags.`metric`": (None, None),

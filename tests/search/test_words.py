@@ -70,6 +70,11 @@ class TestHeadline:
         said = summary.headline(six)
         assert "not told apart from popularity (0.0691) and above EASE (0.1721)" in said
 
+    def test_who_could_not_be_tested_is_named(self):
+        beside = {"popularity": {"test": 0.0691}, "ease": {"valid": 0.1, "skipped": "no memory"}}
+        said = summary.headline(result(baselines=beside))
+        assert "popularity (0.0691); EASE is not tested (no memory)." in said
+
     def test_without_an_interval_nothing_is_above_or_below(self):
         said = summary.headline(result(test_users=1, test_ci=[None, None]))
         assert "next to popularity (0.0691) and next to EASE (0.1721)" in said

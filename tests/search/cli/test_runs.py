@@ -12,7 +12,7 @@ from rich.console import Console
 from search.cli.main import main
 from search.cli.runs import COLUMNS, lines
 from search.cli.tables import print_table
-from tests.factories import FakeRun, fake_run, fake_table
+from tests.factories import BLENDED, FakeRun, fake_run, fake_table
 
 
 def cells(runs: Path) -> dict[str, tuple[str, ...]]:
@@ -73,6 +73,16 @@ def test_a_run_that_never_began_has_no_date(
     for name, words in (("empty", "its journal.jsonl has no whole line"), ("x", "one of good\n")):
         assert main(["report", name, "--runs-dir", str(tmp_path)]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_the_test_is_that_of_the_blend_where_it_is_handed_over(tmp_path: Path) -> None:
+    fake_run(tmp_path, "blended", trials=8, result_changes=BLENDED)
+    alone = {"blend": BLENDED["blend"] | {"handed_over": False}}
+    fake_run(tmp_path, "alone", trials=8, result_changes=alone)
+    found = cells(tmp_path)
+    assert found["blended"][5:7] == ("0.1763", "blend of 3")
+    assert found["alone"][5] == "0.1702"
+    assert "bpr-hard d=" in found["alone"][6]
 
 
 def test_a_table_has_no_winner(tmp_path: Path) -> None:

@@ -70,6 +70,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert "wall_s" not in plain  # what was not given is not said
 
 
+def test_what_is_handed_over_has_its_own_test() -> None:
+    assert FULL.handed_over == (None, 0.1, (0.05, None))
+    kept = {"members": [{"id": "t0"}, {"id": "t1"}], "test": 0.15, "test_ci": [0.1, 0.2]}
+    for handed, expected in (
+        (True, ("blend of 2", 0.15, (0.1, 0.2))),
+        (False, (None, 0.1, None)),
+    ):
+        blend = {**kept, "handed_over": handed}
+        found = RunResult.model_validate({"test": 0.1, "blend": blend})
+        assert found.handed_over == expected
+
+
 def test_what_the_stages_found_is_read_from_the_journal() -> None:
     state = RunState()
     assert searched(state) is None

@@ -14,7 +14,7 @@ from search.record.folder import JOURNAL
 from search.record.measured import TEST_VALUES, UserValues, load_test_values, save_test_values
 from search.report.compare import compare_runs, render_comparison
 from search.stats import compare_paired
-from tests.factories import fake_run, fake_table
+from tests.factories import BLENDED, fake_run, fake_table
 from tests.search.report.html_page import Page
 
 VALUES = {
@@ -71,6 +71,13 @@ def test_the_page_and_the_terminal_say_the_same(
         assert f"{VALUES[path.name].mean():.4f}" in page.text
     assert page.tags.count("svg") == 3
     assert not [v for _, name, v in page.attributes if name == "src" or "http" in str(v)]
+
+
+def test_a_blend_that_is_handed_over_is_compared_by_its_own_test(tmp_path: Path) -> None:
+    runs = [run(tmp_path, "a", **BLENDED), run(tmp_path, "b")]
+    blended, alone = compare_runs(runs).groups[0].sides
+    assert blended.cells()[2:5] == ("blend of 3", "0.1763", "0.1672 to 0.1854")
+    assert alone.cells()[3:5] == ("0.1702", "0.1611 to 0.1795")
 
 
 def test_a_run_of_another_split_stands_apart(three: list[Path], tmp_path: Path) -> None:

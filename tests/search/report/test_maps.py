@@ -195,6 +195,18 @@ class TestCost:
     def test_without_seconds_there_is_none(self) -> None:
         assert cost_chart([trial(n, 0.1, 0.0) for n in range(5)], "map@50", None) is None
 
+    def test_the_front_is_that_of_all_trials_however_few_are_drawn(self) -> None:
+        """Dear trials are the best ones; the cheap one that begins the line ranks last but one."""
+        made = [trial(n, 0.2 + n / 1e4, 10.0 + n) for n in range(1000)]
+        made[501] = trial(501, 0.15, 0.5)
+        made[503] = trial(503, 0.1, 0.4)
+        svg = cost_chart(made, "map@50", None)
+        assert svg is not None
+        assert svg.count('data-trial="t0501"') == svg.count('data-trial="t0503"') == 1
+        points = re.search(r'class="curve best" points="([^"]+)"', svg)
+        assert points is not None
+        assert len(points[1].split()) == 2 * 1000
+
 
 def test_a_word_that_does_not_fit_between_axes_says_so() -> None:
     assert clipped("softmax_uniform") == "softmax_uniform"

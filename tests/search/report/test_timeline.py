@@ -69,5 +69,32 @@ def test_no_two_bars_of_a_row_overlap(times: list[tuple[float, float]]) -> None:
 def test_where_there_is_nothing_to_draw() -> None:
     assert timeline_chart([], None) is None
     assert timeline_chart([trial(0, None, None), trial(1, 1, None), trial(2, 1, 2)], None) is None
+
+
+def test_too_many_to_draw_are_said() -> None:
     many = [trial(n, 0, 10) for n in range(100)]
-    assert timeline_chart(many, None) is None
+    assert timeline_chart(many, None) == ""
+    assert timeline_words(many) == (
+        "100 trials, up to 100 side by side, are more than can be drawn; in rows of one trial "
+        "after another they would fill 100%."
+    )
+
+
+def test_the_rows_of_a_machine_lie_together() -> None:
+    made = [
+        trial(0, 0, 10, node="w1"),
+        trial(1, 1, 5, node="w2"),
+        trial(2, 2, 9, node="w1"),
+        trial(3, 6, 8, node="w2"),
+        trial(4, 12, 13, node="w1"),
+    ]
+    found = timeline(made)
+    assert {bar.trial.number: bar.row for bar in found.bars} == {0: 0, 1: 2, 2: 1, 3: 2, 4: 0}
+    assert (found.rows, found.between()) == (3, [2])
+    svg = timeline_chart(made, None)
+    assert svg is not None
+    assert svg.count('class="machines"') == 1
+    assert svg.count("on w2") == 2
+    assert "machine by machine (2 machines)" in timeline_words(made)
+    here = [trial(0, 0, 1), trial(1, 0, 1)]
+    assert "machine" not in timeline_words(here)

@@ -95,9 +95,10 @@ SECRETS = [
     ("mysql+pymysql://ann:secret@db/x", "mysql+pymysql://ann:***@db/x", "secret"),
     ("https://ann:secret@host:5000/", "https://ann:***@host:5000/", "secret"),
     ("https://ann:se@cret@host", "https://ann:***@host", "se@cret"),
+    ("https://secret@host/x", "https://***@host/x", "secret"),
 ]  # fmt: skip
 OPEN = [
-    *("http://host:5000", "http://host:5000/a@b", "https://ann@host", "postgresql://ann@db/x"),
+    *("http://host:5000", "http://host:5000/a@b", "http://[::1]:5000/a@b", "postgresql://ann@db/x"),
     *("postgresql://ann:@db/x", "http://[::1]:5000/", "postgresql://db:5432/x"),
     *("sqlite:////home/ann:b@c/m.db", "sqlite:////x/password=1/m.db"),
 ]
@@ -125,6 +126,26 @@ def test_the_password_reaches_whom_it_is_for(password: str) -> None:
     assert make_url(with_password("postgresql://ann:***@db/x", password)).password == password
     full = with_password("https://ann:***@host:5000", password)
     assert get_auth_from_url(full) == ("ann", password)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mssql+pyodbc:///?odbc_connect=UID%3Dann%3BPWD%3Dsecret",
+        "https://ann:sec/ret@host:5000",
+        "http://ann:sec/ret@host/x",
+    ],
+)
+def test_a_password_that_cannot_be_kept_apart_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--tracking-uri .*: expected ") as caught:
+        keep_password(uri)
+    assert "secret" not in str(caught.value)
+    assert "sec/ret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", OPEN)
+def test_other_addresses_are_kept_as_they_are(uri: str) -> None:
+    assert keep_password(uri) == uri
 
 
 def test_a_kept_address_asks_for_its_password(monkeypatch: pytest.MonkeyPatch) -> None:

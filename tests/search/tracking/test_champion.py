@@ -25,10 +25,11 @@ from recsys.models.saved import save_model
 from search.record.handed import model_digest
 from search.record.result import Comparison, RefitOf, Refitted
 from search.tracking import wanted
+from search.tracking.champion import _described
 from search.tracking.pyfunc import ServedRecommender
 from search.tracking.store import import_mlflow
 from search.tracking.verify import make_champion, verify_delivery
-from tests.factories import SETTINGS, FakeRun, save_tiny_model
+from tests.factories import BLENDED, SETTINGS, FakeRun, fake_run, save_tiny_model
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 README = Path(__file__).resolve().parents[3] / "README.md"
@@ -87,6 +88,20 @@ def test_the_champion_recommends(store: tuple[str, FakeRun]) -> None:
     assert example["source"].tolist() == ["model", "items", "similar"]
     with pytest.raises(Exception, match="user_id"):
         model.predict(pd.DataFrame({"item": [1]}))
+
+
+def test_a_version_is_described_by_what_was_handed_over(tmp_path: Path) -> None:
+    alone = fake_run(tmp_path, "alone", trials=8)
+    blended = fake_run(tmp_path, "blended", trials=8, result_changes=BLENDED)
+    of_winner = "0.1702 (95% interval 0.1611 to 0.1795, 940 users)"
+    assert f"\n\ntest map@50: {of_winner}\n\nlatent_factors=" in _described(alone, "it leads")
+    assert _described(blended, "it leads").split("\n\n") == [
+        "Run blended, ml-100k",
+        "test map@50 of a blend of 3: 0.1763 (95% interval 0.1672 to 0.1854, 940 users); the "
+        f"winner alone {of_winner}",
+        "0.50 of t0001 + 0.30 of t0002 + 0.20 of t0004",
+        "When it was registered, it leads",
+    ]
 
 
 def test_no_pickle_is_in_the_model(store: tuple[str, FakeRun]) -> None:
@@ -203,6 +218,8 @@ def test_the_model_of_the_readme(
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     (code,) = (block for block in blocks if "mlflow" in block)
+    pages = README.read_text() + (README.parent / "mlflow" / "README.md").read_text()
+    assert len(set(re.findall(r"models:/.+@champion", pages))) == 1
     given: dict[str, Any] = {}
     try:
         with pd.option_context("display.width", 1000, "display.max_columns", None):
@@ -373,6 +390,70 @@ def test_numbers_may_be_floats_and_texts(tmp_path: Path) -> None:
     assert found["item_ids"].tolist() == [[300]] * 3
     found = ask(made, [{"items": (100.0,)}, {"items": np.array([100])}, {"items": "100"}], k=1)
     assert found["item_ids"].tolist() == [[200]] * 3
+
+
+def big_ids(tmp_path: Path) -> ServedRecommender:
+    """A model of users and items with ids from 2^53 on, which a float cannot tell apart."""
+    config = config_from_flat({"lr": 0.1, "epochs": 1, "latent_factors": 2})
+    seen = CSR.from_pairs(np.array([0, 1, 2]), np.array([0, 1, 2]), 3, 4)
+    model = fit_model(config, seen, rng=np.random.default_rng(0))
+    save_model(tmp_path / "model", model.to_bytes(), config)
+    ids = 2**53 + np.arange(3), 2**53 + np.arange(4)
+    there = Interactions(seen, np.zeros(seen.nnz, np.int32), *ids, ordered=False)
+    save_catalogue(tmp_path / "model", there, seen)
+    made = ServedRecommender()
+    made.load_context(SimpleNamespace(artifacts={"model": str(tmp_path / "model")}))  # type: ignore[arg-type]
+    return made
+
+
+def test_large_whole_numbers_stay_exact_where_pandas_kept_them(tmp_path: Path) -> None:
+    made, big = big_ids(tmp_path), 2**53 + 1
+    for user in (big, str(big), np.int64(big)):
+        found = ask(made, [{"user_id": user}, {"user_id": 2**53}], k=3)
+        assert found["item_ids"].map(set).tolist() == [
+            {2**53, 2**53 + 2, 2**53 + 3},
+            {2**53 + 1, 2**53 + 2, 2**53 + 3},
+        ]
+    mixed = ask(made, [{"user_id": str(big)}, {"items": [big]}, {"similar_to": str(big)}], k=4)
+    assert mixed["source"].tolist() == ["model", "items", "similar"]
+    assert all(big not in row for row in mixed["item_ids"])
+    assert mixed["unknown_items"].tolist() == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "where"),
+    [
+        ([{"user_id": 2**53 + 1}, {"items": [1]}], {}, "row 0: user_id"),
+        ([{"items": [1]}, {"user_id": -(2**53) - 1}], {}, "row 1: user_id"),
+        ([{"items": [1]}, {"similar_to": 2**53 + 1}], {}, "row 1: similar_to"),
+        ([{"user_id": 1}, {"items": 2**53 + 1}], {}, "row 1: items"),
+        ([{"items": [1, float(2**53 + 1)]}], {}, "row 0: items"),
+        ([{"items": np.array([2**53 + 1, 1.0])}], {}, "row 0: items"),
+        ([{"user_id": 1}], {"candidates": [float(2**53 + 1)]}, "candidates"),
+        ([{"user_id": 1}], {"exclude": np.array([1.0, 1e18])}, "exclude"),
+    ],
+)
+def test_a_float_that_may_be_another_id_is_refused(
+    rows: list[dict[str, Any]], params: dict[str, Any], where: str, tmp_path: Path
+) -> None:
+    """A row without a column leaves a gap in it, and pandas makes floats of the whole numbers."""
+    made = big_ids(tmp_path)
+    with pytest.raises(
+        MlflowException, match=f"{where}: -?[0-9]+ is a float, .*2\\^53.* as a text"
+    ):
+        ask(made, rows, **params)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(np.float16, 11), (np.float32, 24), (np.float64, 53)])
+def test_a_column_of_floats_is_exact_to_its_own_width(
+    kind: type[np.floating[Any]], bits: int, tmp_path: Path
+) -> None:
+    made = big_ids(tmp_path)
+    below = pd.DataFrame({"user_id": np.array([2**bits - 1], kind)})
+    assert made.predict(None, below)["source"].tolist() == ["popular"]  # type: ignore[arg-type]
+    beyond = pd.DataFrame({"user_id": np.array([2**bits], kind)})
+    with pytest.raises(MlflowException, match=rf"row 0: user_id: {2**bits} is a float"):
+        made.predict(None, beyond)  # type: ignore[arg-type]
 
 
 def test_a_request_without_a_column_of_ours_is_refused(tmp_path: Path) -> None:

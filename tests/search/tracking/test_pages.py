@@ -28,6 +28,7 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.journal import read_state
+from search.record.result import RefitOf
 from search.record.state import RunState
 from search.space.load import load_spec
 from search.summary import winner_words
@@ -40,7 +41,7 @@ from search.tracking.ui_server import first_page
 from search.tracking.verify import verify_delivery
 from search.tracking.views import VIEW_TAG, Page, _searches, _view, experiment_tags, trials_key
 from search.tracking.where import EXPERIMENT
-from tests.factories import SETTINGS, FakeRun, fake_run
+from tests.factories import BLENDED, SETTINGS, FakeRun, fake_run
 from tests.search.tracking.tracking_help import deliver, query, sqlite_store
 
 LABELS = {
@@ -190,7 +191,9 @@ def test_what_a_window_of_1280_has_room_for_comes_first() -> None:
         room -= view["columnWidths"][name]
         if room >= 0:
             shown.append(name)
-    assert "metrics.`test` metrics.`valid` tags.`winner` metrics.`wall_s`" in " ".join(shown)
+    first = "metrics.`handed.test` metrics.`valid` tags.`winner` metrics.`wall_s`"
+    assert first in " ".join(shown)
+    assert [chart["metricKey"] for chart in view["compareRunCharts"]] == ["handed.test"]
 
 
 def test_only_parameters_that_differ_are_columns(tmp_path: Path) -> None:
@@ -219,6 +222,19 @@ def test_the_description_has_verdict_table_and_links(done: tuple[Path, RunState]
     assert f"(#/experiments/7/runs?viewStateShareKey={trials_key(state)}&" in text
     assert "(#/experiments/7/runs/abc/artifacts/report.html)" in text
     assert "is running" in description(state, None, Page("7", "abc"))
+
+
+def test_a_blend_that_is_handed_over_stands_out_in_the_table(tmp_path: Path) -> None:
+    path = fake_run(tmp_path, trials=8, result_changes=BLENDED)
+    state, result = read_state(path / "journal.jsonl"), wanted.known_result(path)
+    assert result is not None
+    rows = description(state, result, Page("7", "abc")).splitlines()
+    assert "| **blend of 3** | 0.1763 | 0.1672 to 0.1854 |" in rows
+    assert f"| {wanted.winner_name(state, result)} | 0.1702 | 0.1611 to 0.1795 |" in rows
+    again = result.model_copy(update={"refit_of": RefitOf(run="r"), "test": 0.1763})
+    rows = description(state, again, Page("7", "abc")).splitlines()
+    assert rows[0].startswith("A blend of 3, the winner of r trained again on ml-100k, reaches")
+    assert len([row for row in rows if " 0.1763 |" in row]) == 1
 
 
 def finished(tmp_path: Path) -> tuple[FakeRun, str]:

@@ -15,6 +15,7 @@ from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import jsonschema
 import pytest
@@ -24,6 +25,8 @@ from recsys.errors import ConfigError
 from search.guard import Guard
 from search.tracking.driver import sync
 from search.tracking.reach import check_name, unreachable
+from search.tracking.ui import server_command
+from search.tracking.ui_server import first_page
 from tests.factories import FakeRun
 from tests.ports import free_port
 from tests.search.tracking.tracking_help import answers, wait_until
@@ -32,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SERVE = ROOT / "mlflow" / "serve.sh"
 STUB = """#!/bin/sh
 pwd
-printf '%s\\n' "$MLFLOW_SERVER_ALLOWED_HOSTS" "$@"
+printf '%s\\n' "$PYTHONPATH" "$PYTHONSAFEPATH" "$MLFLOW_SERVER_ALLOWED_HOSTS" "$@"
 """
 
 
@@ -113,7 +116,9 @@ def serve(
 
 
 def started(tmp_path: Path, *words: str, **env: str) -> tuple[str, list[str], list[str]]:
-    """Where serve.sh would start a server, the names that it answers to, and its options."""
+    """Where serve.sh would start a server, the names that it answers to, and its options. It starts
+    the code of this checkout, whatever folder it is started from.
+    """
     stub = tmp_path / "stub"
     stub.write_text(STUB)
     stub.chmod(0o755)
@@ -121,7 +126,10 @@ def started(tmp_path: Path, *words: str, **env: str) -> tuple[str, list[str], li
     done = subprocess.run(
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    where, names, *options = done.stdout.splitlines()
+    where, path, safe, names, *options = done.stdout.splitlines()
+    before = environment.get("PYTHONPATH")
+    assert path == (f"{ROOT}:{before}" if before else str(ROOT))
+    assert safe == "1"  # a folder that it is started from holds no code
     return where, names.split(","), options
 
 
@@ -129,10 +137,16 @@ def test_a_server_answers_to_the_host_it_was_given(tmp_path: Path) -> None:
     where, names, options = started(tmp_path, "5001", "tracker")
     assert where == str(tmp_path / "a store")
     assert {"tracker:*", f"{socket.gethostname()}:*"} <= set(names)
-    assert options[:4] == ["-P", "-m", "mlflow", "server"]
-    given = dict(zip(options[4::2], options[5::2], strict=True))
+    ui = server_command(f"sqlite:///{where}/mlflow.db", "tracker", 5001)
+    assert options[:3] == ui[2:5] == ["-m", "search.tracking.ui_server", "server"]
+    given, of_ui = (dict(zip(o[::2], o[1::2], strict=True)) for o in (options[3:], ui[5:]))
+    assert given.keys() == of_ui.keys()
     assert given["--backend-store-uri"] == f"sqlite:///{where}/mlflow.db"
     assert (given["--host"], given["--port"]) == ("tracker", "5001")
+
+
+def test_the_path_of_the_caller_is_kept(tmp_path: Path) -> None:
+    started(tmp_path, PYTHONPATH="/of/mine:/and/other")
 
 
 def test_names_that_are_set_are_the_only_ones(tmp_path: Path) -> None:
@@ -181,6 +195,7 @@ def test_a_run_is_delivered_to_a_server_under_its_own_names_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`tracker` and `other` are names of 127.0.0.1 here, and the server is told of the first."""
+    import mlflow.server
     from mlflow.server.security_utils import get_default_allowed_hosts
 
     assert set(get_default_allowed_hosts()) <= set(started(tmp_path)[1])
@@ -201,4 +216,8 @@ def test_a_run_is_delivered_to_a_server_under_its_own_names_alone(
             check_name(f"http://other:{port}")
         status = sync(run.path, f"http://127.0.0.1:{port}")
         assert status.delivered, status.sentence()
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+            first = page.read().decode()
+    index = Path(mlflow.server.__file__).parent / "js" / "build" / "index.html"
+    assert first == first_page(index.read_text(encoding="utf-8"))
     assert (tmp_path / "store" / "mlflow.db").exists()

@@ -97,6 +97,7 @@ def test_the_model_answers_over_http(words: bool, tmp_path: Path) -> None:
             ([{"user_id": user(1)}], {"k": 1.5}, "Can not safely convert"),
             ([{"similar_to": item(1), "items": [item(2)]}], {}, "row 0: has similar_to and items"),
             ([{"similar_to": [item(1)]}], {}, "row 0: similar_to: expected an id"),
+            ([{"user_id": 2**53 + 1}, {"items": [item(1)]}], {}, "send the id as a text"),
         ]
         for bad, params, why in refusals:
             with pytest.raises(urllib.error.HTTPError) as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ from search.tracking.where import (
     courier_environment,
     default_tracking_uri,
 )
-from tests.factories import SETTINGS, FakeRun, fake_run
+from tests.factories import BLENDED, SETTINGS, FakeRun, fake_run
 from tests.search.tracking.tracking_help import (
     SHORT,
     active_runs,
@@ -145,7 +146,7 @@ def test_numbers_that_people_compare_are_metrics(arrived: tuple[FakeRun, str]) -
     assert "version" not in found
     assert (found["test_ci.low"], found["test_ci.high"]) == (0.16, 0.18)
     assert found.keys() == {
-        *("test", "valid", "test_ci.low", "test_ci.high", "best_so_far"),
+        *("test", "valid", "test_ci.low", "test_ci.high", "best_so_far", "handed.test"),
         *("test_metrics.map_at_50", "test_metrics.ndcg_at_20"),
     }
     tags = dict(query(uri, "select key, value from tags where run_uuid = ?", parent))
@@ -211,6 +212,28 @@ def test_every_number_of_result_json_is_in_a_table_under_a_name_of_its_own(tmp_p
         "test_metrics.map@50": 0.1702,
     }.items():
         assert found[key] == value, key
+
+
+def test_a_list_of_searches_says_what_was_handed_over_and_its_test(tmp_path: Path) -> None:
+    blend = BLENDED["blend"]
+    for name, handed in (("blended", True), ("alone", False)):
+        changes = {"blend": blend | {"handed_over": handed}}
+        path = fake_run(tmp_path, name, trials=8, result_changes=changes)
+        state, result = read_state(path / "journal.jsonl"), wanted.known_result(path)
+        assert result is not None
+        tag = wanted.run_tags(state, result)["winner"]
+        found = {point.key: point.value for point in wanted.run_results(state, result)}
+        assert tag == ("blend of 3" if handed else wanted.winner_name(state, result))
+        assert found["handed.test"] == (blend["test"] if handed else result.test)
+        assert (found["test"], found["blend.test"]) == (result.test, blend["test"])  # as they are
+        untested = result.model_copy(update={"test": None, "blend": None})
+        (lost,) = [
+            point
+            for point in wanted.withdrawn({"handed.test": 0.1763}, state, untested)
+            if point.key == "handed.test"
+        ]
+        assert math.isnan(lost.value)
+        assert wanted.withdrawn(found, state, result) == []
 
 
 def test_verification_sees_a_missing_and_a_wrong_value(tmp_path: Path) -> None:
