@@ -39,7 +39,7 @@ def measure(cluster: Cluster, size: int, seconds: float, apart: bool) -> tuple[f
     written = 0
     turns: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        shelf = Shelf(Path(folder), cluster.fetch, cluster.put, print)
+        shelf = Shelf(Path(folder), cluster.fetch, cluster.store, print)
         carry = shelf.carry
 
         def counted() -> int:

@@ -157,7 +157,7 @@ def stages(spec: SearchSpec, folder: RunFolder, journal: Journal, concurrent: in
         slots=lambda _: None,
         watch=None,
         fetch=lambda _: None,
-        put=lambda _: None,
+        store=lambda _: None,
     )
     return Stages(
         spec=spec,
@@ -200,6 +200,7 @@ class Live:
     config: dict[str, Any]
     epoch: int = 0
     last_result: dict[str, Any] = field(default_factory=dict)
+    evaluated_params: dict[str, Any] = field(default_factory=dict)
 
     @property
     def number(self) -> int:

@@ -306,7 +306,12 @@ def search_parser() -> Parser:
         "--gpus-per-trial", type=fraction, metavar="G", help="GPUs, e.g. 0.25 (default: 0)"
     )
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: auto")
-    where.add_argument("--address", type=filled, metavar="ADDR", help="Ray cluster to join")
+    where.add_argument(
+        "--address",
+        type=filled,
+        metavar="ADDR",
+        help="Ray cluster to join (none: leave it)",
+    )
     where.add_argument(
         "--storage", type=filled, metavar="URI", help="Ray's storage, shared by all machines"
     )

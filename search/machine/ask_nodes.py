@@ -19,8 +19,9 @@ LOOK_S = 1.0  # how often nodes are counted where the first one is waited for
 
 
 def answer(packages: Sequence[str], modules: Sequence[str], torch: bool = True) -> dict[str, Any]:
-    """What a worker on a node finds there: versions of `packages`, GPUs that torch sees, and in
-    `error`, in one line, why it cannot import `modules`; the worker's log file has it in full.
+    """What a worker on a node finds there: versions of `packages`, the processor that code is
+    compiled for, GPUs that torch sees, and in `error`, in one line, why it cannot import `modules`;
+    the worker's log file has it in full.
 
     torch: whether to import torch at all, which takes more than a second of a core.
     """
@@ -44,6 +45,7 @@ def answer(packages: Sequence[str], modules: Sequence[str], torch: bool = True) 
             del os.environ["CUDA_VISIBLE_DEVICES"]
         for name in modules:
             importlib.import_module(name)
+        said["processor"] = importlib.import_module("llvmlite.binding").get_host_cpu_name()
         if torch:
             said["cuda"] = importlib.import_module("torch").cuda.device_count()
     except BaseException as error:
@@ -96,10 +98,13 @@ def draining() -> dict[str, int]:
     return until
 
 
-def staying() -> list[dict[str, Any]]:
-    """The nodes with cores that were not told to end: Ray would start no question on the others."""
-    ending = draining()
-    return [node for node in with_cores() if node["id"] not in ending]
+def staying_and_ending() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The nodes with cores that were not told to end, and those that were: on them Ray would start
+    no question.
+    """
+    until, there = draining(), with_cores()
+    staying = [node for node in there if node["id"] not in until]
+    return staying, [node for node in there if node["id"] in until]
 
 
 def first_nodes(cpus: float, gpus: float) -> list[dict[str, Any]]:
@@ -111,14 +116,14 @@ def first_nodes(cpus: float, gpus: float) -> list[dict[str, Any]]:
     wish = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(answer).remote([], [])
     said = None
     while True:
-        nodes = staying()
+        nodes, ending = staying_and_ending()
         rooms = [[node["cpus"], node["gpus"], node["memory"]] for node in nodes]
         if any(has[0] >= cpus and has[1] >= gpus for has in rooms):
             ray.cancel(wish, force=True)
             return nodes
         if rooms != said:
             said = rooms
-            say(waiting=rooms)
+            say(waiting=rooms, ending=len(ending))
         time.sleep(LOOK_S)
 
 
@@ -138,7 +143,7 @@ def main(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
         runtime_env=asked["runtime_env"],
     )
     print("joined", flush=True)  # noqa: T201  # see `head.JOINED`
-    nodes = staying() or first_nodes(asked["cpus"], asked["gpus"])
+    nodes = staying_and_ending()[0] or first_nodes(asked["cpus"], asked["gpus"])
     say(asked={node["id"]: [node["name"], node["address"]] for node in nodes})
     asking = {}
     for node in nodes:

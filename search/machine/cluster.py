@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +27,8 @@ from search.machine.lean import servers_in_own_group, without_idle_servers, with
 from search.machine.leaving import Leaving
 from search.machine.node_watch import NodeWatch, RayDoor
 from search.machine.nodes import MODULES, Place, cannot_run
-from search.machine.place import Capacity
-from search.machine.room import Room
+from search.machine.place import check_fits
+from search.machine.room import Room, fit_at_once
 from search.machine.shipping import script_elsewhere, shipped
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
 from search.paths import SPACES, working_directory
@@ -52,7 +52,8 @@ class Resources:
     """What one trial gets, and how many run at once.
 
     cores: of all nodes. concurrent: trials at once. largest: bytes that the node with the most
-    memory offers, None where trials do not ask for memory.
+    memory offers, of those with the cores and GPUs of a trial; None where trials do not ask for
+    memory. memory: bytes that a trial asks for on average.
     """
 
     cpus_per_trial: int
@@ -60,6 +61,12 @@ class Resources:
     cores: int
     concurrent: int
     largest: int | None = None
+    memory: int = 0
+
+    @property
+    def room(self) -> Room:
+        """What a trial asks of a node, on average."""
+        return Room(self.cpus_per_trial, self.gpus_per_trial, self.memory)
 
 
 def resolve_device(device: str, gpus_per_trial: float, address: str | None = None) -> str:
@@ -249,36 +256,30 @@ class Cluster:
         if self._guard is not None:
             self._guard.dismiss()
 
-    def preflight(self, cpus_per_trial: int, gpus_per_trial: float, device: str) -> Resources:
-        """What trials get, and how many run at once. Raises ConfigError for what the cluster can
-        never give: Ray itself would only warn and wait.
+    def preflight(
+        self, cpus_per_trial: int, gpus_per_trial: float, device: str, memory: int = 0
+    ) -> Resources:
+        """What trials get, and how many run at once. Raises ConfigError where no node can run a
+        trial: Ray itself would only warn and wait.
+
+        memory: bytes that a trial asks for on average; 0 where none asks.
         """
         # on a cluster, what may never answer is no room: it counts once it has (`slots`)
         sure = None if self.watch is None else self.watch.working()
-        nodes = self.nodes() if not sure else [(node.cpus, node.gpus) for node in sure]
-        there = Capacity(
-            int(sum(cpus for cpus, _ in nodes)),
-            int(max((cpus for cpus, _ in nodes), default=0)),
-            float(sum(gpus for _, gpus in nodes)),
-        )
-        if there.cpus or not self.address:  # else the first node was lost; another one may come
-            there.check(cpus_per_trial, gpus_per_trial, device)
-        return Resources(
-            cpus_per_trial,
-            gpus_per_trial,
-            there.cpus,
-            max(1, fit_at_once(nodes, cpus_per_trial, gpus_per_trial)),
-            self.place.memory,
-        )
-
-    def nodes(self) -> list[tuple[float, float]]:
-        """(cores, GPUs) of every node that is there now and is not left out."""
-        return [(room.cpus, room.gpus) for room in self.rooms()]
+        nodes = [node.room for node in sure] if sure else self.rooms()
+        trial = Room(cpus_per_trial, gpus_per_trial)
+        cores = int(sum(node.cpus for node in nodes))
+        if cores or not self.address:  # else the first node was lost; another one may come
+            check_fits(nodes, trial, device)
+        # at least 1: of the nodes that a trial fits on, one has the memory or is to come
+        at_once = max(1, fit_at_once(nodes, replace(trial, memory=memory)))
+        largest = self.place.memory
+        return Resources(cpus_per_trial, gpus_per_trial, cores, at_once, largest, memory)
 
     def rooms(self) -> list[Room]:
         """What every node has that is there now and is not left out."""
         if self.watch is not None:
-            return [Room(node.cpus, node.gpus, node.memory) for node in self.watch.usable()]
+            return [node.room for node in self.watch.usable()]
         return [Room.of(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
 
     @property
@@ -298,9 +299,7 @@ class Cluster:
             nonlocal looked, known
             if time.monotonic() - looked >= NODES_EVERY_S:
                 looked = time.monotonic()
-                known = fit_at_once(
-                    self.nodes(), resources.cpus_per_trial, resources.gpus_per_trial
-                )
+                known = fit_at_once(self.rooms(), resources.room)
             return known
 
         return now
@@ -348,6 +347,13 @@ class Cluster:
     def put(self, value: object) -> Any:
         """Put a value into the object store; workers read its arrays without copying."""
         return self._ray.put(value)
+
+    def store(self, content: bytes) -> Any:
+        """Put bytes into the object store as `put` does; None if it has no room for them."""
+        try:
+            return self._ray.put(content)
+        except self._ray.exceptions.RayError:
+            return None
 
     def fetch(self, kept: Any) -> bytes | None:
         """What a worker has put into the object store; None if it was lost with the worker."""
@@ -450,15 +456,6 @@ def bundle(resources: Resources, memory: int) -> dict[str, float]:
     """What a trial or task asks of a node, in Ray's words. memory: bytes, 0 for none."""
     gpus = {"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {}
     return {"CPU": float(resources.cpus_per_trial)} | gpus | ({"memory": memory} if memory else {})
-
-
-def fit_at_once(
-    nodes: Iterable[tuple[float, float]], cpus_per_trial: int, gpus_per_trial: float
-) -> int:
-    """How many trials fit at once on nodes with these (cores, GPUs); a trial uses a single node."""
-    if gpus_per_trial <= 0:
-        return sum(int(cpus // cpus_per_trial) for cpus, _ in nodes)
-    return sum(min(int(cpus // cpus_per_trial), int(gpus / gpus_per_trial)) for cpus, gpus in nodes)
 
 
 def ray_titles() -> set[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
+from recsys.safe_files import ONLY_TEMPORARY
 from search.paths import import_path, working_directory
 
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -94,7 +95,8 @@ def ray_environment(
     """
     ours = _TUNE | ({} if joined else _ALONE | {"RAY_AUTH_TOKEN": token})
     job = _job_variables(env)
-    worker = ({} if joined else job) | {"PYTHONWARNINGS": "ignore", "OMP_PROC_BIND": "false"}
+    worker = {ONLY_TEMPORARY: "1"} if joined else dict(job)  # a node's home is not ours
+    worker |= {"PYTHONWARNINGS": "ignore", "OMP_PROC_BIND": "false"}
     path = _python_path([env.get("PYTHONPATH"), job.get("PYTHONPATH")], code, cwd)
     if path or not joined:  # if there is nothing to add, the nodes of a cluster keep their own
         worker["PYTHONPATH"] = path

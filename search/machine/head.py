@@ -152,7 +152,10 @@ class Asking:
         if "waiting" in said:
             if self.step != "wait":
                 words = self.trial.words()
-                self.note(f"waiting for the first node of the cluster that has {words}")
+                first, told = "the first node of the cluster", ""
+                if ending := said["ending"]:
+                    first, told = "another node", f" ({counted(ending, 'node')} told to end)"
+                self.note(f"waiting for {first} that has {words}{told}")
                 self._enter("wait")
             self._rooms = [Room(*numbers) for numbers in said["waiting"]]
         for id_, (name, address) in said.get("asked", {}).items():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from recsys.errors import ConfigError
+from search.machine.room import Room
 from search.paths import COMMAND, INSTALLED
 
 # Packages whose versions numbers and pickles depend on; all others only have to be there.
@@ -35,7 +36,8 @@ class ClusterNode:
     """A machine of the cluster, with what a task has found on it.
 
     cpus, gpus, memory (bytes): what Ray offers there. python, versions: of Python and of packages.
-    cuda: how many GPUs torch sees. error: why the task could not run, or not import something.
+    cuda: how many GPUs torch sees. processor: as LLVM calls it, which compiles the kernels. error:
+    why the task could not run, or not import something.
     answered: whether it has said anything in time.
     """
 
@@ -47,6 +49,7 @@ class ClusterNode:
     python: str = ""
     versions: Mapping[str, str | None] = field(default_factory=dict)
     cuda: int = 0
+    processor: str = ""
     error: str | None = None
     memory: int = 0
     answered: bool = True
@@ -56,13 +59,20 @@ class ClusterNode:
         """Its name, with its address where that differs."""
         return title(self.name, self.address)
 
+    @property
+    def room(self) -> Room:
+        """What Ray offers there."""
+        return Room(self.cpus, self.gpus, self.memory)
+
 
 @dataclass(frozen=True)
 class Place:
     """Where trials may run. excluded: ids of nodes that are left out. lines: why, one for each.
-    memory: bytes that the node with the most memory offers; None where no node is known. good: ids
-    of nodes that can work. gpus: whether trials train on GPUs, so that torch has to see those of a
-    node. late: titles of nodes that have not answered in time, and get work only once they have.
+    memory: bytes that the node with the most memory offers, of those that hold the cores and GPUs
+    of a trial; None where no such node is known. good: ids of nodes that can work. gpus: whether
+    trials train on GPUs, so that torch has to see those of a node. late: titles of nodes that have
+    not answered in time, and get work only once they have. among: begins what is said of the node
+    with the most memory, where others lack cores or GPUs: `of those with 1 core and 1 GPU `.
     """
 
     excluded: tuple[str, ...] = ()
@@ -71,6 +81,7 @@ class Place:
     good: tuple[str, ...] = ()
     gpus: bool = False
     late: tuple[str, ...] = ()
+    among: str = ""
 
     @property
     def selector(self) -> dict[str, str] | None:
@@ -137,14 +148,32 @@ def _public(text: str) -> str:
     return text.partition("+")[0]
 
 
+def several_processors(nodes: Sequence[ClusterNode]) -> str | None:
+    """What different processors mean for the numbers of a search, in one line; None where all nodes
+    have the same.
+    """
+    kinds = sorted({node.processor for node in nodes if node.processor})
+    if len(kinds) < 2:
+        return None
+    return (
+        f"the nodes have different processors ({', '.join(kinds)}): a trial that runs again or "
+        "goes on, on another kind, may differ in the last digits"
+    )
+
+
 def choose(
-    address: str, nodes: Sequence[ClusterNode], *, cuda: bool, gpus: bool
+    address: str,
+    nodes: Sequence[ClusterNode],
+    *,
+    cuda: bool,
+    gpus: bool,
+    trial: Room,
 ) -> tuple[list[ClusterNode], Place]:
     """The nodes that can work, and the Place that they make. Raises ConfigError where there are
     nodes but none can work, and where trials need a GPU and there is none.
 
     address: for messages. cuda: whether trials must train on GPUs. gpus: whether they may, and
-    ask Ray for some.
+    ask Ray for some. trial: the cores and GPUs that a trial asks for.
     """
     mine = own_versions()
     found = [(node, trouble(node, mine, cuda=gpus)) for node in nodes]
@@ -159,7 +188,8 @@ def choose(
         raise ConfigError(
             f"--device cuda: torch sees no GPU on any node{unheard(late)}; use --device cpu"
         )
-    largest = max((node.memory for node in good), default=0) or None
+    able = [node for node in good if node.room.holds(trial)]
+    largest = max((node.memory for node in able), default=0) or None
     return good, Place(
         tuple(id_ for id_, _ in left),
         tuple(line for _, line in left),
@@ -167,6 +197,7 @@ def choose(
         tuple(node.id for node in good),
         gpus,
         late,
+        "" if len(able) == len(good) else f"of those with {trial.words()} ",
     )
 
 

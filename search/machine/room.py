@@ -30,12 +30,22 @@ class Room:
         """Whether a node of this room could run a task that asks for `ask`, with nothing else."""
         return self.cpus >= ask.cpus and self.gpus >= ask.gpus and self.memory >= ask.memory
 
+    def times(self, ask: Room) -> int:
+        """How many tasks that ask for `ask` a node of this room could run at once."""
+        pairs = (self.cpus, ask.cpus), (self.gpus, ask.gpus), (self.memory, ask.memory)
+        return min((int(has / wants) for has, wants in pairs if wants > 0), default=0)
+
     def words(self) -> str:
         """`2 cores, 0.5 GPUs and 1.1 GB of memory`, without what is 0; at least the cores."""
         said = [_cores(self.cpus)]
         said += [_gpus(self.gpus)] if self.gpus else []
         said += [f"{_gb(self.memory)} of memory"] if self.memory else []
         return " and ".join(filter(None, [", ".join(said[:-1]), said[-1]]))
+
+
+def fit_at_once(nodes: Iterable[Room], ask: Room) -> int:
+    """How many tasks that ask for `ask` fit at once on all nodes, each on a single one."""
+    return sum(node.times(ask) for node in nodes)
 
 
 def without_node(asks: Iterable[Room], nodes: Sequence[Room]) -> list[Room]:

@@ -354,4 +354,4 @@ class Again:
                 "on is held out: nothing is left to compare with"
             )
         model = self._train("test", left, f"the data of {self.origin.folder.name}")
-        return Earlier(model, self.known, left.item_counts().astype(np.float32))
+        return Earlier(model, self.known, left)

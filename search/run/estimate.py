@@ -19,7 +19,7 @@ from recsys.errors import UserError
 from recsys.models import model_of
 from recsys.models.base import Size
 from recsys.split import HoldOut, Split, SplitPlan, make_split
-from search.machine.cluster import Failure, fit_at_once
+from search.machine.cluster import Failure
 from search.machine.cores import usable_cores
 from search.machine.memory import usable_memory
 from search.record.settings import DEFAULT_SEED
@@ -49,8 +49,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
     notes: list[str] = []
     try:
         split = _split(dataset, spec)
-        cores, size = usable_cores(), Size.of(split.train)
-        concurrent = max(1, fit_at_once([(cores, 0)], 1, 0.0))
+        concurrent, size = usable_cores(), Size.of(split.train)
         spec = fit_memory(spec, size, usable_memory(), concurrent, 1, notes.append)
     except UserError as error:
         yield f"note: how long a search takes cannot be measured: {error}"

@@ -20,6 +20,7 @@ import numpy as np
 
 from recsys.data import Dataset
 from recsys.errors import ConfigError
+from recsys.models.base import Size
 from recsys.split import Split
 from search.machine import ray_folder
 from search.machine.beat import beat
@@ -41,6 +42,7 @@ from search.record.events import (
 from search.record.folder import PROVENANCE, REPORT, RunFolder
 from search.record.handed import disagreement
 from search.record.journal import Journal, StorageError
+from search.record.planned import searched_for
 from search.record.provenance import (
     DataFacts,
     SearchFacts,
@@ -48,13 +50,13 @@ from search.record.provenance import (
     provenance,
     read_provenance,
 )
-from search.record.result import ResultPart, read_result, searched, write_result
+from search.record.result import ResultPart, read_result, write_result
 from search.record.settings import Settings
-from search.record.state import RunState
 from search.report.files import read_run
 from search.report.page import render_report
 from search.report.tables import leak_lines
 from search.run.evidence import newcomers
+from search.run.need import resources_on
 from search.run.restart import deadline_of, restart, resume_command
 from search.run.signals import EXIT_CODE, Interruption
 from search.screen.display import Display
@@ -194,8 +196,8 @@ class Session:
             journal=journal,
             display=self.display,
             cluster=cluster,
-            resources=cluster.preflight(
-                settings.cpus_per_trial, settings.gpus_per_trial, settings.device
+            resources=resources_on(
+                cluster, self.spec, settings, Size.of(self.split.train), self.place
             ),
             deadline=deadline,
         )
@@ -369,16 +371,6 @@ def _parts(split: Split) -> dict[str, dict[str, Any]]:
         for name, part in parts.items()
         if part is not None
     }
-
-
-def searched_for(state: RunState, trials: int) -> bool:
-    """Whether a search for `trials` trials is done; its time budget may have ended it early.
-
-    The journal may have a done search for another number: where an extension was interrupted
-    before it began.
-    """
-    found = searched(state)
-    return found is not None and found.planned == trials
 
 
 def disk_error(error: BaseException, folder: RunFolder) -> StorageError | None:

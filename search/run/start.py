@@ -20,11 +20,12 @@ from recsys.metrics import parse_metric
 from recsys.models.base import Size
 from recsys.split import Split
 from search.durations import AUTO, EXPECTED
-from search.machine.cluster import Cluster, fit_at_once, resolve_device
+from search.machine.cluster import Cluster, resolve_device
 from search.machine.cores import usable_cores
 from search.machine.memory import usable_memory
 from search.machine.nodes import Place
 from search.machine.place import check_place, gpus_here
+from search.machine.room import Room, fit_at_once
 from search.machine.storage import resolve_storage
 from search.machine.workers import NoWorkersError
 from search.paste import command
@@ -37,7 +38,14 @@ from search.record.result import RESULT, refit_of, result_of, write_result
 from search.record.settings import DEFAULT_SEED, Settings, settings_of
 from search.record.state import RunState
 from search.run.evidence import check_evidence
-from search.run.need import fit_memory, fit_nodes
+from search.run.need import (
+    Left,
+    check_memory,
+    check_nodes,
+    fit_memory,
+    fit_nodes,
+    resources_on,
+)
 from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed
@@ -57,6 +65,7 @@ if TYPE_CHECKING:
     from search.tune.probe import Measured
 
 DEFAULT_DATA, DEFAULT_RUNS = "ml-100k", "runs"
+ALONE = "none"  # in the place of a cluster's address: on this machine
 STARTS_S = 60.0  # a smaller time budget goes mostly into other things than trials
 
 
@@ -144,6 +153,11 @@ def run_search(options: Options) -> int:
 def _start(options: Options, interruption: Interruption) -> int:
     if options.resume or options.extend is not None:
         return _resume(options, interruption)
+    if options.address == ALONE:
+        raise ConfigError(
+            f"--address {ALONE}: is for a run that goes on (--resume, --extend); a new search uses "
+            "this machine alone without it"
+        )
     if options.space is None:
         raise ConfigError(f"--space is missing: name a search space ({command('spaces')})")
     if options.run is None:
@@ -299,7 +313,8 @@ def _resume(options: Options, interruption: Interruption) -> int:
         strange = disagreement(folder.path, state)
         if state.status == Status.DONE and not more and strange is None:
             return _finished_already(folder, options, spec, state)
-        address = options.address or before.address
+        address = before.address if options.address is None else options.address
+        address = None if address == ALONE else address
         gpus, device = machine_of(options, before, address)
         settings = replace(
             before,
@@ -452,8 +467,12 @@ def _run(
     for line in notes:
         display.note(line)
     place = check_place(settings, display.note)
+    size = Size.of(split.train)
     if folder is None:
-        spec = _fit(spec, settings, Size.of(split.train), place, display.note)
+        spec = _fit(spec, settings, size, place, display.note)
+    else:
+        left = Left.of(folder.name, spec, folder.state(), extends=extends)
+        _check_left(left, settings, size, place, display.note, widened=bool(options.overrides))
     if options.dry_run:
         return _dry_run(spec, settings, split, display, folder, place)
     from search.run.session import Session
@@ -479,10 +498,34 @@ def _fit(
     threads = settings.cpus_per_trial
     if settings.address:  # the memory of nodes that are still to join is unknown
         most = place.memory
-        return spec if most is None else fit_nodes(spec, size, most, threads, note)
-    here = usable_cores(), gpus_here(settings.gpus_per_trial)
-    concurrent = max(1, fit_at_once([here], threads, settings.gpus_per_trial))
-    return fit_memory(spec, size, usable_memory(), concurrent, threads, note)
+        return spec if most is None else fit_nodes(spec, size, most, threads, note, place.among)
+    return fit_memory(spec, size, usable_memory(), _at_once_here(settings), threads, note)
+
+
+def _check_left(
+    left: Left,
+    settings: Settings,
+    size: Size,
+    place: Place,
+    note: Callable[[str], None],
+    *,
+    widened: bool,
+) -> None:
+    """Refuse to go on with a run where there is no memory for what it may still train (`left`): its
+    space cannot become smaller any more. Raises ConfigError.
+    """
+    threads = settings.cpus_per_trial
+    if not settings.address:
+        check_memory(left, size, usable_memory(), _at_once_here(settings), threads, note)
+    elif place.memory is not None:
+        check_nodes(left, size, place.memory, threads, place.among, widened=widened)
+
+
+def _at_once_here(settings: Settings) -> int:
+    """How many trials this machine runs at once."""
+    here = Room(usable_cores(), gpus_here(settings.gpus_per_trial))
+    trial = Room(settings.cpus_per_trial, settings.gpus_per_trial)
+    return max(1, fit_at_once([here], trial))
 
 
 def _drive(session: Session) -> int:
@@ -514,9 +557,7 @@ def _dry_run(
     trials = counted(left, "more trial" if done else "trial")
     try:
         with Cluster(settings.address, note=display.note, place=place) as cluster:
-            resources = cluster.preflight(
-                settings.cpus_per_trial, settings.gpus_per_trial, settings.device
-            )
+            resources = resources_on(cluster, spec, settings, Size.of(split.train), place)
             cluster.check_workers()
             data = data_of(split, spec.metric, resources.cpus_per_trial, settings.device)
             cost = measure(cluster, resources, spec, data, settings.time_budget, asked=True)

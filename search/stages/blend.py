@@ -185,6 +185,7 @@ def train_blend(
         if isinstance(answer, Failure):
             raise failed(f"{what}: member {blend.members[missing[index]].id} of the blend", answer)
         found[missing[index]] = answer.weights
+        run.trained_on(answer.device)
         run.display.progress(len(found), len(trainings), "members of the blend")
     config = blend_config(blend, [training.config for training in trainings], run.spec.metric)
     return config, [found[index] for index in range(len(trainings))]
@@ -234,4 +235,5 @@ def blend_on_test(
     config, weights = train_blend(run, blend, "test", seen, done)
     threads = run.resources.cpus_per_trial
     task = (config, weights, seen, run.split.test, metrics, threads)
-    return alone(run, Work(blend_test_task, task))
+    both = 2 * sum(map(len, weights))  # each member as bytes, and as the model made of them
+    return alone(run, Work(blend_test_task, task, holds=both))

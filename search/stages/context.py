@@ -32,7 +32,7 @@ from search.tune.pace import Pace
 from search.tune.reserve import Reserve
 from search.tune.sampling import sample_users
 from search.tune.scheduler import rungs
-from search.tune.worker import TrialData, report_every_s
+from search.tune.worker import TrialData
 
 METRICS = ("recall@20", "ndcg@20", "recall@50", "ndcg@50", "map@50")
 
@@ -73,6 +73,7 @@ class Stages:
     resources: Resources
     deadline: float | None  # of `time.monotonic`
     state: RunState = field(init=False)
+    _no_gpu_said: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.state = self.folder.state()
@@ -98,10 +99,19 @@ class Stages:
             threads=self.resources.cpus_per_trial,
             device=self.settings.device,
             blend=bool(self.spec.blend),
-            report_every_s=report_every_s(self.resources.concurrent),
             joined=self.settings.address is not None,
-            concurrent=self.resources.concurrent,
         )
+
+    @cached_property
+    def slots(self) -> Callable[[], int] | None:
+        """Says how many trials fit at once on the nodes of a cluster now; None where Ray was
+        started here.
+        """
+        return self.cluster.slots(self.resources)
+
+    def fit(self) -> int:
+        """How many trials fit at once now."""
+        return self.resources.concurrent if self.slots is None else self.slots()
 
     @property
     def trial_data(self) -> TrialData:
@@ -130,6 +140,19 @@ class Stages:
         data = work().plain()
         self.journal.append(StageMarked(name=name, state=StageState.DONE, data=data), sync=True)
         self.refresh()
+
+    def trained_on(self, device: str) -> str | None:
+        """What the records keep of the `device` that a worker of a stage trained on: nothing where
+        a CPU was all that it could have chosen. Says, once, where it got a GPU and saw none.
+        """
+        if self.settings.device == "cpu":
+            return None
+        if device == "cpu" and self.resources.gpus_per_trial and not self._no_gpu_said:
+            self._no_gpu_said = True
+            self.display.note(
+                "note: torch sees no GPU in a worker that got one: it trains on the CPU"
+            )
+        return device
 
     def refresh(self) -> None:
         """Read the journal again and bring the tables of the folder up to date."""

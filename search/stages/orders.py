@@ -28,9 +28,10 @@ from search.tune.reserve import SPARE
 Values = tuple[float, float]  # of the winner and of popularity
 
 
-def by_order(run: Stages) -> dict[str, Values] | None:
-    """By order of the split, the run's metric for the winner and for popularity. None where it
-    cannot be measured: no test, no time left, data without times or with a test part of its own.
+def by_order(run: Stages) -> dict[str, Values] | str | None:
+    """By order of the split, the run's metric for the winner and for popularity; in its place why
+    it was not measured. None where there is nothing to measure: no test, data without times or with
+    a test part of its own.
 
     The winner is trained once more for each order, except for the one that the test has measured.
     """
@@ -46,8 +47,7 @@ def by_order(run: Stages) -> dict[str, Values] | None:
         return None
     needed = (own.seconds or 0.0) * len(parts) * SPARE / min(run.resources.concurrent, len(parts))
     if run.deadline is not None and time.monotonic() + needed > run.deadline:
-        run.display.note("no time to measure what other orders of the split would show")
-        return None
+        return _said(run, "no time was left")
     run.display.note(f"the same config on splits by {' and '.join(parts)}, for comparison")
     winner = winner_training(run, "orders")
     trains = (winner.config,)
@@ -55,9 +55,13 @@ def by_order(run: Stages) -> dict[str, Values] | None:
     try:
         found = side_by_side(run, *works)
     except TaskFailedError as failure:  # the model is there: the run does not need these
-        run.display.note(f"nothing is said of other orders of the split: {failure.why}")
-        return None
+        return _said(run, failure.why)
     return known | dict(zip(parts, found, strict=True))
+
+
+def _said(run: Stages, why: str) -> str:
+    run.display.note(f"nothing is said of other orders of the split: {why}")
+    return why
 
 
 def _of_test(own: Tested, metric: str, order: Order) -> Values | None:

@@ -95,7 +95,7 @@ def race(run: Stages) -> Decided:
             save_arrays(path, users=answer.users, values=answer.per_user)
             if answer.lists is not None:
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
-        run.journal.append(_raced(task, answer), sync=True)
+        run.journal.append(_raced(run, task, answer), sync=True)
         there.add((task.config_id, task.replicate))
         whole = whole_splits(there, grid.racers, replicates)
         if time.monotonic() > limit and 0 < whole < replicates:
@@ -163,7 +163,7 @@ def whole_splits(there: Collection[tuple[str, int]], racers: Sequence[str], repl
     )
 
 
-def _raced(task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateRaced:
+def _raced(run: Stages, task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateRaced:
     """What the journal keeps of a finalist on one split."""
     raced = ReplicateRaced(
         config_id=task.config_id,
@@ -179,6 +179,7 @@ def _raced(task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateR
         best_epoch=answer.best_epoch,
         seconds=answer.seconds,
         crossed=True,
+        device=run.trained_on(answer.device),
     )
 
 

@@ -24,10 +24,12 @@ def refit(run: Stages) -> Refitted:
     winner, blend = winner_training(run, "refit"), blended(run.state)
     config: ModelConfig = winner.config
     if blend is not None and blend.handed_over:
+        device = None
         config, members = train_blend(run, blend, "refit", everything)
         weights = assembled(config, members, everything).to_bytes()
     else:
-        weights = alone(run, Work(refit_task, (winner, everything), (winner.config,))).weights
+        trained = alone(run, Work(refit_task, (winner, everything), (winner.config,)))
+        weights, device = trained.weights, run.trained_on(trained.device)
     race, separator, k = race_decided(run), run.settings.submission_sep, run.spec.k
     rows, handed = hand_over(
         run.folder.path,
@@ -40,12 +42,16 @@ def refit(run: Stages) -> Refitted:
         k=k,
         separator=separator,
     )
+    seconds = time.monotonic() - started
+    orders = by_order(run)
     return Refitted(
         rows=rows,
         k=k,
         separator=separator,
         epochs=race.epochs,
-        seconds=time.monotonic() - started,
-        orders=by_order(run),
+        seconds=seconds,
+        device=device,
+        orders=None if isinstance(orders, str) else orders,
+        orders_skipped=orders if isinstance(orders, str) else None,
         handed=handed,
     )

@@ -162,6 +162,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
         blend=_blend(state, test, spec.metric),
         handed=handed_over(state),
         split_orders=refit.orders if (refit := refitted(state)) else None,
+        split_orders_skipped=refit.orders_skipped if refit else None,
         seed=settings.seed,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,15 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import ModelConfig, config_from_flat, fit_model
 from recsys.rivals import POPULARITY, SHARE, Rival, choose, rivals_for
+from search.machine.cluster import Failure
 from search.record.events import RivalChosen
 from search.record.result import RivalTested
 from search.space.trial import trial_seed
 from search.stages.context import Stages
+from search.stages.winner import FinalTraining
+from search.stages.work import Work
 from search.tune.worker import TrialData, limit_threads
+from search.words import baseline_name
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,6 @@ def to_choose(run: Stages) -> list[ChoiceTask]:
     ]
 
 
-def trained(known: Mapping[str, Chosen], missing: Sequence[ChoiceTask]) -> tuple[ModelConfig, ...]:
-    """All configs that the test of these rivals may train."""
-    return (
-        *(one.config for one in known.values()),
-        *(config for task in missing for config in task.rival.configs),
-    )
-
-
 def event_of(task: ChoiceTask, found: Chosen) -> RivalChosen:
     """The journal's line for a choice."""
     flat = found.config.to_flat()
@@ -118,28 +115,47 @@ class RivalOnTest:
         return self.found.per_user[self.metric]
 
 
-def rivals_task(
-    known: Mapping[str, Chosen],
-    missing: Sequence[ChoiceTask],
+def rivals_on_test(
+    run: Stages, winner: FinalTraining, items: Sequence[Any]
+) -> dict[str, Work[RivalOnTest]]:
+    """The tasks that test the rivals, by name; each trains on train + valid what was chosen, or
+    chooses first. items: as `rival_task` takes them.
+    """
+    choices: dict[str, Chosen | ChoiceTask] = dict(chosen(run))
+    choices |= {task.rival.name: task for task in to_choose(run)}
+    return {
+        rival.name: Work(
+            rival_task,
+            (rival, choices[rival.name], winner.seed, winner.threads, *items),
+            may_train(choices[rival.name]),
+        )
+        for rival in rivals_for(run.split.train.n_items)
+    }
+
+
+def may_train(choice: Chosen | ChoiceTask) -> tuple[ModelConfig, ...]:
+    """All configs that the test of a rival may train."""
+    return (choice.config,) if isinstance(choice, Chosen) else choice.rival.configs
+
+
+def rival_task(
+    rival: Rival,
+    choice: Chosen | ChoiceTask,
     seed: int,
     threads: int,
     train_items: CSR,
     valid: CSR,
     test: CSR,
-    metrics: list[str],
-) -> dict[str, RivalOnTest]:
-    """The rivals on the test items, by name, trained on train + valid, in a worker.
+    metrics: Sequence[str],
+) -> RivalOnTest:
+    """A rival on the test items, trained on train + valid, in a worker.
 
-    known: what was chosen, by rival. missing: the rivals that are to be chosen first, on `valid`.
+    choice: what was chosen, or what is to be chosen first, on `valid`.
     """
     limit_threads(threads)
-    found = dict(known) | {t.rival.name: choose_rival(t, train_items, valid) for t in missing}
+    known = choice if isinstance(choice, Chosen) else choose_rival(choice, train_items, valid)
     rng = np.random.default_rng(seed)
-    seen = train_items.union(valid)
-    return {
-        rival.name: rival_on_test(rival, found[rival.name], seen, test, metrics, rng, threads)
-        for rival in rivals_for(train_items.n_items)
-    }
+    return rival_on_test(rival, known, train_items.union(valid), test, metrics, rng, threads)
 
 
 def rival_on_test(
@@ -158,7 +174,16 @@ def rival_on_test(
     return RivalOnTest(told, on_test, metrics[0])
 
 
-def remarks(rival: Rival, config: ModelConfig) -> dict[str, float]:
+def not_tested(run: Stages, name: str, failure: Failure) -> RivalTested:
+    """What is told of a rival whose test failed, which is said on the screen too."""
+    why = " ".join(failure.cause.split())
+    run.display.note(f"{baseline_name(name)} is not tested: {why}")
+    if (known := chosen(run).get(name)) is None:
+        return RivalTested(skipped=why)
+    return RivalTested(valid=known.metrics, skipped=why)
+
+
+def remarks(rival: Rival, config: ModelConfig) -> dict[str, Any]:
     """The tuned parameter of a rival and its value, without the name of the model."""
     if rival.tuned is None:
         return {}

@@ -70,7 +70,7 @@ def search(run: Stages) -> Searched:
     decide_pace(run)
     state, pace = run.state, run.pace
     known = run.known()
-    shelf = Shelf(run.folder.checkpoints, run.cluster.fetch, run.cluster.put, run.display.note)
+    shelf = Shelf(run.folder.checkpoints, run.cluster.fetch, run.cluster.store, run.display.note)
     searcher = StudySearch(
         spec,
         known,
@@ -81,6 +81,7 @@ def search(run: Stages) -> Searched:
         lengths=lengths_of(spec, pace, Size.of(run.split.train)),
         terms=_terms(run, pace),
         handed=shelf.handed,
+        fit=run.fit,
     )
     scheduler = make_scheduler(spec, paced=pace is not None)
     for trial, told in zip(state.in_order(), known, strict=True):
@@ -119,7 +120,7 @@ def search(run: Stages) -> Searched:
                 recorder,
                 run.settings.storage or run.folder.ray,
                 run.folder.name,
-                run.cluster.slots(run.resources),
+                run.slots,
                 run.cluster.watch,
             )
     if run.settings.storage is None:  # with what a killed session has left there

@@ -13,26 +13,38 @@ import numpy as np
 
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
+from search.machine.cluster import Failure
 from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
-from search.record.result import Blended, BlendTested, Tested, WithHistory, blended
+from search.record.result import (
+    Blended,
+    BlendTested,
+    RivalTested,
+    Tested,
+    WithHistory,
+    blended,
+)
 from search.stages.blend import blend_on_test
 from search.stages.context import Stages, TaskFailedError
 from search.stages.groups import groups
 from search.stages.lineup import costs
-from search.stages.rivals import RivalOnTest, chosen, rivals_task, to_choose, trained
+from search.stages.rivals import RivalOnTest, not_tested, rivals_on_test
 from search.stages.winner import FinalTraining, race_decided, winner_training
-from search.stages.work import Work, side_by_side
+from search.stages.work import Work, needed_and_more
 from search.stats import bootstrap_interval, compare_paired, holm
+from search.tune.worker import own_device
 from search.words import baseline_name
 
 
 @dataclass(frozen=True, eq=False)
 class OnTest:
-    """The winner on the test items. weights: of its model, as bytes, if a blend needs them."""
+    """The winner on the test items. device: that it was trained on. weights: of its model, as
+    bytes, if a blend needs them.
+    """
 
     found: Evaluation
     seconds: float
+    device: str
     weights: bytes | None = None
 
 
@@ -50,19 +62,19 @@ def test(run: Stages) -> Tested:
     if split.test is None:
         return Tested(skipped="the split holds out no test items")
     winner, blend = winner_training(run, "test"), blended(run.state)
-    # put once for both tasks: as plain arguments, each of them would send its own copy to a node
+    # put once for all tasks: as plain arguments, each of them would send its own copy to a node
     parts = [run.cluster.put(part) for part in (split.train, split.valid, split.test)]
     items = (*parts, metrics)
-    known, missing = chosen(run), to_choose(run)
-    on_test, beside = side_by_side(
-        run,
-        Work(test_task, (winner, *items, blend is not None), (winner.config,)),
-        Work(
-            rivals_task,
-            (known, missing, winner.seed, winner.threads, *items),
-            trained(known, missing),
-        ),
-    )
+    works = rivals_on_test(run, winner, items)
+    task = Work(test_task, (winner, *items, blend is not None), (winner.config,))
+    (on_test,), answers = needed_and_more(run, [task], list(works.values()))
+    beside: dict[str, RivalOnTest] = {}
+    told: dict[str, RivalTested] = {}
+    for name, answer in zip(works, answers, strict=True):
+        if isinstance(answer, Failure):
+            told[name] = not_tested(run, name, answer)
+        else:
+            beside[name], told[name] = answer, answer.told
     mine = on_test.found.per_user[metrics[0]]
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)
@@ -90,9 +102,10 @@ def test(run: Stages) -> Tested:
         values=on_test.found.values,
         ci=interval,
         users=len(on_test.found.users),
-        baselines={name: one.told for name, one in beside.items()},
+        baselines=told,
         blend=tried.told if tried is not None else None,
         seconds=on_test.seconds,
+        device=run.trained_on(on_test.device),
         groups=groups(
             "blend" if blended_over else "winner", metrics[0], handed, rivals, seen, split.test
         ),
@@ -174,4 +187,5 @@ def test_task(
     model = winner.train(seen)
     found = evaluate(model, seen, test, metrics, threads=winner.threads, pairs=True)
     seconds = time.monotonic() - started
-    return OnTest(found, seconds, model.to_bytes() if keep else None)
+    device = own_device(winner.device)
+    return OnTest(found, seconds, device, model.to_bytes() if keep else None)

@@ -53,16 +53,20 @@ class FinalTraining:
 
 @dataclass(frozen=True, eq=False)
 class TrainedAgain:
-    """A trained model as bytes (`Model.to_bytes`), for the driver. seconds: of the training."""
+    """A trained model as bytes (`Model.to_bytes`), for the driver. seconds: of the training.
+    device: that it was trained on.
+    """
 
     weights: bytes
     seconds: float
+    device: str
 
 
 def refit_task(training: FinalTraining, items: CSR) -> TrainedAgain:
     """A config trained without validation, in a worker."""
     started = time.monotonic()
-    return TrainedAgain(training.train(items).to_bytes(), time.monotonic() - started)
+    weights = training.train(items).to_bytes()
+    return TrainedAgain(weights, time.monotonic() - started, own_device(training.device))
 
 
 def race_decided(run: Stages) -> Decided:

@@ -18,11 +18,14 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True, eq=False)
 class Work(Generic[Done]):
-    """A task: a call of `function` with `arguments`. trains: the configs it trains, one by one."""
+    """A task: a call of `function` with `arguments`. trains: the configs it trains, one by one.
+    holds: bytes of trained models that it has in memory beside.
+    """
 
     function: Callable[..., Done]
     arguments: tuple[Any, ...]
     trains: tuple[ModelConfig, ...] = ()
+    holds: int = 0
 
 
 def on_workers(
@@ -35,7 +38,7 @@ def on_workers(
     no worker starts.
     """
     tasks = [(work.function, *work.arguments) for work in works]
-    memory = [task_bytes(resources, work.trains, size) for work in works]
+    memory = [task_bytes(resources, work.trains, size, work.holds) for work in works]
     return cluster.map(call, tasks, resources, memory)
 
 
@@ -53,14 +56,27 @@ def side_by_side(run: Stages, *works: Work[Any]) -> tuple[Any, ...]:
 
     Raises TaskFailedError where a task failed, or its worker kept dying.
     """
+    return needed_and_more(run, works, ())[0]
+
+
+def needed_and_more(
+    run: Stages, needed: Sequence[Work[Answer]], more: Sequence[Work[Other]]
+) -> tuple[tuple[Answer, ...], tuple[Other | Failure, ...]]:
+    """The answers of tasks that a stage needs, then of `more` that it can do without; they run at
+    once as far as there are cores.
+
+    Raises TaskFailedError where a needed one failed; one of `more` gives its Failure.
+    """
+    works: list[Work[Any]] = [*needed, *more]
     found: dict[int, Any] = {}
     for index, answer in on_workers(run.cluster, run.resources, works, Size.of(run.split.train)):
-        if isinstance(answer, Failure):
+        if isinstance(answer, Failure) and index < len(needed):
             raise failed(works[index].function.__name__.removesuffix("_task"), answer)
         found[index] = answer
         if len(works) > 1:
             run.display.progress(len(found), len(works))
-    return tuple(found[index] for index in range(len(works)))
+    answers = [found[index] for index in range(len(works))]
+    return tuple(answers[: len(needed)]), tuple(answers[len(needed) :])
 
 
 def alone(run: Stages, work: Work[Answer]) -> Answer:

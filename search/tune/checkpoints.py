@@ -104,7 +104,7 @@ class Shelf:
         note: Callable[[str], None],
     ) -> None:
         """fetch: reads one from the object store, None where it was lost with its worker. put:
-        stores one there. note: shows the user a line.
+        stores one there, None where there is no room. note: shows the user a line.
         """
         self._folder = folder
         self._fetch, self._put, self._note = fetch, put, note
@@ -179,9 +179,10 @@ class Shelf:
     def handed(self, name: str) -> dict[str, Any]:
         """What is added to the config of a trial that runs again: its checkpoint, if it has one."""
         try:
-            return {FROM: self._put(self._path(name).read_bytes())}
+            put = self._put(self._path(name).read_bytes())
         except OSError:
             return {}
+        return {} if put is None else {FROM: put}
 
     def drop(self, name: str) -> None:
         """Delete the checkpoint of a trial that is over."""

@@ -21,8 +21,11 @@ def trial_bytes(config: ModelConfig, size: Size, threads: int) -> int:
 
     size: of the training data. threads: of the worker.
     """
-    scores = 4 * TILE * size.items * threads
-    return model_of(config).cost(config, size).memory + scores + WORKER
+    return model_of(config).cost(config, size).memory + _beside_model(size, threads)
+
+
+def _beside_model(size: Size, threads: int) -> int:
+    return 4 * TILE * size.items * threads + WORKER
 
 
 def asked_bytes(config: ModelConfig, size: Size, threads: int, largest: int) -> int:
@@ -30,17 +33,37 @@ def asked_bytes(config: ModelConfig, size: Size, threads: int, largest: int) -> 
     at most `largest`.
 
     There are few steps, since Ray keeps a worker for the next trial only if both ask for the same.
+    What takes more than `largest` is refused before it gets here (`search.run.need`).
     """
-    steps = max(0, math.ceil(math.log2(trial_bytes(config, size, threads) / STEP)))
+    return _step(trial_bytes(config, size, threads), largest)
+
+
+def _step(taken: int, largest: int) -> int:
+    steps = max(0, math.ceil(math.log2(taken / STEP)))
     return min(STEP * 2**steps, largest)
 
 
-def task_bytes(resources: Resources, configs: Iterable[ModelConfig], size: Size) -> int:
-    """Bytes that a task asks for that trains these configs, one at a time; 0 on a single machine,
-    where no memory is asked for.
+def usual_bytes(configs: Iterable[ModelConfig], size: Size, threads: int, largest: int) -> int:
+    """Bytes that a trial of a space asks for on average. configs: represent the space.
+
+    It decides how many trials are taken to run at once. The average, since those that do share
+    their nodes' memory: by the largest config, a space with one large method would be planned as
+    if all trials were of that one, with a fraction of the workers that it has.
+    """
+    asks = [asked_bytes(config, size, threads, largest) for config in configs]
+    return sum(asks) // len(asks)
+
+
+def task_bytes(
+    resources: Resources, configs: Iterable[ModelConfig], size: Size, holds: int = 0
+) -> int:
+    """Bytes that a task asks for that trains these configs, one at a time, and holds `holds` bytes
+    beside; 0 on a single machine, where no memory is asked for.
     """
     if resources.largest is None:
         return 0
     threads = resources.cpus_per_trial
-    asks = (asked_bytes(config, size, threads, resources.largest) for config in configs)
-    return max(asks, default=0)
+    takes = [trial_bytes(config, size, threads) for config in configs]
+    if holds and not takes:
+        takes = [_beside_model(size, threads)]
+    return _step(holds + max(takes), resources.largest) if takes else 0

@@ -14,6 +14,7 @@ from search.record.events import EpochRow, Reason, State
 from search.space.trial import TrialConfig
 
 TRIAL = "trial"  # the key of a trial in the dict by which Ray hands it to a worker
+AT_ONCE = "at_once"  # the key of how many trials run at once, as of when this one was made
 OBJECTIVE = "objective"  # the field of a `Report` that Ray compares trials by
 
 

@@ -22,6 +22,7 @@ from recsys.split import Split
 from search.machine.cluster import Cluster, Failure, Resources
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
+from search.tune.need import task_bytes
 from search.tune.pace import (
     Pace,
     Probed,
@@ -33,7 +34,7 @@ from search.tune.pace import (
 )
 from search.tune.sampling import part_of, watched_users
 from search.tune.work import epoch_work
-from search.tune.worker import TrialData, limit_threads, own_device
+from search.tune.worker import TrialData, limit_threads, own_device, prepare
 from search.words import counted, span
 
 MOST_PROBES = 16  # at once, on a cluster
@@ -85,6 +86,7 @@ def run_probe(
 
 def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Model, CSR, float]:
     """A model after one epoch on a share of the users, what it trained on, and the seconds."""
+    prepare(config, data)
     train = part_of(data.train, share)
     rng = np.random.default_rng(0)
     model = new_model(config, train, rng)
@@ -218,7 +220,9 @@ def measure(
     tasks = [c for c in kinds for _ in range(-(-side_by_side // len(kinds)))]
     shared = cluster.put(data)
     longest = PROBE_SHARE * (LONG_S if budget is None else budget)
-    answers = cluster.map(run_probe, [(c, shared, first, longest) for c in tasks], resources)
+    memory = [task_bytes(resources, [c], size) for c in tasks]
+    calls = [(c, shared, first, longest) for c in tasks]
+    answers = cluster.map(run_probe, calls, resources, memory)
     probed = [answer for _, answer in answers if isinstance(answer, Probed)]
     if not probed:
         return None  # the trials will say why

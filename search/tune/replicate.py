@@ -58,6 +58,7 @@ class ReplicateResult:
     seconds: float
     users: np.ndarray
     per_user: np.ndarray
+    device: str
     lists: TopLists | None = None
 
 
@@ -98,6 +99,7 @@ def run_replicate(
         time.monotonic() - started,
         crossed.users,
         crossed.per_user,
+        trial.device,
         None if lists is None else lists.whole(),
     )
 

@@ -20,12 +20,16 @@ class ManyAtOnce(RayActorManager):
     """Ray's manager of workers, except that a look finds all reports that have come in.
 
     They are handled one by one, as in Ray. Workers that start or end, which Ray handles first, wait
-    until the reports of a look are handled.
+    until the reports of a look are handled. A worker that is ready for its next trial does not: it
+    would do nothing meanwhile, and where many trials end at once a report can take long, since the
+    trial that follows has to be proposed. Workers that had ended together would then begin together
+    again, and so on.
     """
 
     def __init__(self, resource_manager: ResourceManager) -> None:
         super().__init__(resource_manager)
         self._found: deque[Any] = deque()  # calls that have returned and are not yet handled
+        self._resets: list[Any] = []  # calls that make a worker ready for its next trial
         self._left: tuple[Any, str | None] = (None, None)  # the worker that left last, its node
 
     def node_of(self, actor: Any) -> str | None:
@@ -49,10 +53,36 @@ class ManyAtOnce(RayActorManager):
             exception = RayActorError(error_msg=str(exception))
         super()._actor_task_failed(tracked_actor_task, exception)
 
+    def _schedule_tracked_actor_task(
+        self,
+        tracked_actor_task: Any,
+        method_name: str,
+        *,
+        args: tuple[Any, ...] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        _return_future: bool = False,
+    ) -> Any:
+        task, call = super()._schedule_tracked_actor_task(
+            tracked_actor_task, method_name, args=args, kwargs=kwargs, _return_future=True
+        )
+        if method_name == "reset":
+            self._resets.append(call)
+        return (task, call) if _return_future else task
+
+    def _ready(self) -> Any:
+        """A call that has made a worker ready for its next trial; None where there is none."""
+        known = self._actor_task_events._tracked_futures
+        self._resets = [call for call in self._resets if call in known]
+        if not self._resets:
+            return None
+        ready = ray.wait(self._resets, num_returns=1, timeout=0)[0]
+        return ready[0] if ready else None
+
     def next(self, timeout: float | None = None) -> bool:
         """Handle one event, of this look or a new one; False if none came in `timeout` seconds."""
         while self._found:
-            call = self._found.popleft()
+            if (call := self._ready()) is None:
+                call = self._found.popleft()
             if call in self._actor_task_events._tracked_futures:  # else its trial was stopped
                 self._try_start_actors()
                 self._actor_task_events.resolve_future(call)

@@ -30,7 +30,7 @@ from search.space.spec import SearchSpec
 from search.space.strategies import SEARCHERS
 from search.space.trial import TrialConfig, trial_id
 from search.tune.lengths import lengths_of
-from search.tune.outcome import OBJECTIVE, TRIAL, Report, judge
+from search.tune.outcome import AT_ONCE, OBJECTIVE, TRIAL, Report, judge
 
 OnNew = Callable[[TrialConfig], None]
 
@@ -56,8 +56,9 @@ class StudySearch(Searcher):
     trials in all. on_new: called with each new trial before anyone can run it, so that the journal
     knows it first. where: the folder of the run, for messages. lengths: how long a trial may be,
     and what it costs. terms: how trials are dealt out among methods. handed: what is added to the
-    suggestion of a trial, by its id, that had begun in an earlier session. Raises ConfigError where
-    `trials` do not fit the space.
+    suggestion of a trial, by its id, that had begun in an earlier session. fit: says how many
+    trials fit at once now; each suggestion says how many run or fit as it is made, since they share
+    what the driver can take. Raises ConfigError where `trials` do not fit the space.
 
     No config is handed out twice, since a second training would only repeat the first. Where no
     config is left the search is over, and `exhausted` is set.
@@ -75,12 +76,13 @@ class StudySearch(Searcher):
         lengths: Lengths | None = None,
         terms: Terms | None = None,
         handed: Callable[[str], dict[str, Any]] = lambda _: {},
+        fit: Callable[[], int] = lambda: 1,
     ) -> None:
         super().__init__(metric=OBJECTIVE, mode="max")
         self.spec = spec
         self._lengths = lengths or lengths_of(spec)
         self.seed = seed
-        self._handed = handed
+        self._handed, self._fit = handed, fit
         self.budget = spec.trials if budget is None else budget
         self.on_new = on_new
         self.study = studies.remake(spec, trials, where)
@@ -126,8 +128,9 @@ class StudySearch(Searcher):
             self.exhausted = True
             self.finish()
             return str(Searcher.FINISHED)
+        at_once = max(self._fit(), len(self._open))
         self._open[trial_id] = known
-        return {TRIAL: trial} | (self._handed(trial_id) if again else {})
+        return {TRIAL: trial, AT_ONCE: at_once} | (self._handed(trial_id) if again else {})
 
     def _restarted(self) -> tuple[_Open, TrialConfig]:
         mine = studies.restart(self.study, self._again.pop(0))

@@ -26,7 +26,7 @@ from search.machine.storage import is_local
 from search.machine.workers import Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
 from search.record.journal import Journal
-from search.tune.checkpoints import Shelf
+from search.tune.checkpoints import FROM, Shelf
 from search.tune.controller import sturdy
 from search.tune.need import task_bytes
 from search.tune.outcome import Brief, Outcome, Report, judge, trial_of
@@ -248,6 +248,7 @@ class Recorder(Callback):
     ) -> None:
         """Epochs go into the journal, a checkpoint on the shelf, the best value to the display."""
         name = trial.trial_id
+        release(trial)  # its worker has read the checkpoint
         report = Report.taken(result)
         if rows := report.rows:
             self.busy[name] += sum(row.eval_seconds + row.train_seconds for row in rows)
@@ -278,6 +279,7 @@ class Recorder(Callback):
         self._end(trial, replace(how, error=text))
 
     def _end(self, trial: Trial, how: Outcome) -> None:
+        release(trial)
         name, last = trial.trial_id, Report.of(trial.last_result) or Report()
         self.begun.add(name)
         self.running.discard(name)
@@ -313,6 +315,14 @@ class Recorder(Callback):
         most = self.fail_after
         if most is not None and failed >= most and failed == self.ended.total():
             self.watch.stop(Reason.FAILURES)
+
+
+def release(trial: Trial) -> None:
+    """Let go of the checkpoint that a trial was handed: Tune keeps all trials until the search
+    ends, and with them whatever of the object store their configs name.
+    """
+    for known in (trial.config, trial.evaluated_params):
+        known.pop(FROM, None)
 
 
 def asked(resources: Resources, memory: int = 0) -> dict[str, float] | tune.PlacementGroupFactory:

@@ -20,10 +20,11 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR
 from recsys.models import EpochReport, ModelConfig, new_model
 from recsys.models.progress import Checkpoints
+from recsys.models.warm_up import warm_up_machine
 from search.machine.workers import UNFIT, NodeUnfitError
 from search.record.events import EpochRow
 from search.tune.checkpoints import EVERY_S, FROM, Keeper, opened
-from search.tune.outcome import Report, trial_of
+from search.tune.outcome import AT_ONCE, Report, trial_of
 from search.tune.pace import paced_rungs
 from search.words import counted
 
@@ -56,11 +57,9 @@ class TrialData:
     device: str
     blend: bool = False  # whether the race keeps the lists that a blend is made of
     watched: CSR | None = None  # the part of `valid` that trials are validated on; None: all
-    report_every_s: float = REPORT_EVERY_S
     parts: int | None = None  # ASHA's factor where trials differ in length: see `paced_rungs`
     keep_every: float = EVERY_S  # seconds between two checkpoints of a trial
     joined: bool = False  # whether workers are on a cluster, which may have other nodes
-    concurrent: int = 1  # trials at once, which share the rate of checkpoints
 
     def rungs_of(self, config: ModelConfig) -> tuple[int, ...]:
         """The epochs after which a trial of this config is judged."""
@@ -76,6 +75,7 @@ class Trial:
     def __init__(self, config: ModelConfig, seed: int, data: TrialData) -> None:
         self.config = config
         self.data = data
+        prepare(config, data)
         self.device = own_device(data.device)
         self.rng = np.random.default_rng(seed)
         self.model = new_model(self.config, data.train, self.rng)
@@ -130,6 +130,14 @@ def blames_node(error: Exception, data: TrialData) -> bool:
     return data.joined and isinstance(error, UNFIT)
 
 
+def prepare(config: ModelConfig, data: TrialData) -> None:
+    """On a cluster, have one worker of this node compile what trains `config`: it had nobody else
+    to do that, and all of its workers would.
+    """
+    if data.joined:
+        warm_up_machine(config, threads=data.threads)
+
+
 def limit_threads(threads: int) -> None:
     """Give torch exactly the threads that Ray reserved for this worker."""
     import torch
@@ -152,7 +160,9 @@ def return_freed_memory() -> None:
 
 
 def run_trial(config: dict[str, Any], data: TrialData) -> None:
-    """Train the trial of `config`, reporting at rungs and at most every `report_every_s` seconds.
+    """Train the trial of `config`, reporting at rungs and beside that as often as the number of
+    trials that run at once allows (`config["at_once"]`): what is decided at rungs does not depend
+    on it.
 
     A trial that continues from a checkpoint (`config["from"]`) first repeats its earlier reports.
 
@@ -165,16 +175,18 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
 
     limit_threads(data.threads)
     return_freed_memory()
-    ours = trial_of(config)
+    ours, at_once = trial_of(config), config[AT_ONCE]
     rows: list[EpochRow] = []
     said = Report(objective=float("-inf"))
     last = time.monotonic()
     try:
         trial = Trial(ours.train, ours.seed, data)
+        said = replace(said, device=trial.device)
         by = f"{trial.device}, {counted(data.threads, 'thread')}"
-        found = opened(ray.get(config[FROM]), by) if FROM in config else None
-        keeper = Keeper(found, ray.put, data.keep_every, trials=data.concurrent, by=by)
-        rungs = data.rungs_of(ours.train)
+        # taken out, since Tune keeps the config with the last result of each trial
+        found = opened(ray.get(config.pop(FROM)), by) if FROM in config else None
+        keeper = Keeper(found, ray.put, data.keep_every, trials=at_once, by=by)
+        rungs, every = data.rungs_of(ours.train), report_every_s(at_once)
         for epoch in trial.epochs(keeper):
             values = tuple(epoch.metrics[m] for m in data.metrics)
             rows.append(
@@ -182,7 +194,7 @@ def run_trial(config: dict[str, Any], data: TrialData) -> None:
             )
             best = (epoch.best_value, epoch.best_epoch)
             said = Report(epoch.epoch, *best, epoch.stop, rows, device=trial.device)
-            due = epoch.epoch in rungs or time.monotonic() - last >= data.report_every_s
+            due = epoch.epoch in rungs or time.monotonic() - last >= every
             if epoch.stop is None and (due or keeper.waiting):
                 tune.report(replace(said, checkpoint=keeper.take()).flat())
                 rows, last = [], time.monotonic()

@@ -43,8 +43,8 @@ if [ -n "$MORE" ]; then mount --bind "$MORE" $hold/more; fi
 mount -t tmpfs -o size=2g tmpfs /tmp
 mount -t tmpfs -o size=2g tmpfs /dev/shm
 if [ -n "$COMPILED" ]; then
-  mkdir -p -m 700 /tmp/.cache/recsearch
-  cp -rp $hold/compiled "/tmp/.cache/recsearch/${COMPILED##*/}"
+  mkdir -p -m 700 /tmp/recsearch-0
+  cp -rp $hold/compiled "/tmp/recsearch-0/${COMPILED##*/}"
 fi
 mkdir -p "$PROJECT"
 mount -t tmpfs tmpfs "$PROJECT"

@@ -20,10 +20,12 @@ from tests.cluster.searching import LONG_S, end, wait
 CHECK = """
 import sys
 from pathlib import Path
+from search.record.handed import disagreement
 from search.tracking.verify import verify_delivery
 from tests.faults.live import Home, check_whole, outcome
 run, trials, near = sys.argv[1:]
 home = Home(Path("/tmp"), f"sqlite:////tmp/{run}.db")
+assert disagreement(home.runs / run, home.state(run)) is None
 assert verify_delivery(home.runs / run, home.uri) == []
 if trials != "0":
     check_whole(home, run, int(trials))
@@ -50,6 +52,13 @@ def journal(driver: Machine, run: str) -> list[dict[str, Any]]:
     path = driver.path(f"/tmp/runs/{run}/journal.jsonl")
     text = path.read_text() if path.exists() else ""
     return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def handed(driver: Machine, run: str) -> dict[str, Any]:
+    """The digests that the result of a run has of the files that it handed over."""
+    text = driver.path(f"/tmp/runs/{run}/result.json").read_text()
+    found: dict[str, Any] = json.loads(text)["handed"]
+    return found
 
 
 def count(driver: Machine, run: str, kind: str, **fields: Any) -> int:

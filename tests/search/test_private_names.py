@@ -103,6 +103,7 @@ USED = {
         "ray.air.execution._internal.RayActorManager:_actor_task_failed",
         "ray.air.execution._internal.RayActorManager:_cleanup_actor",
         "ray.air.execution._internal.RayActorManager:_live_actors_to_ray_actors_resources",
+        "ray.air.execution._internal.RayActorManager._schedule_tracked_actor_task(_return_future)",
         "ray.air.execution._internal.RayActorManager:_try_start_actors",
         "ray.air.execution._internal.RayActorManager:next",
         "ray.air.execution._internal.event_manager.RayEventManager:_tracked_futures",

@@ -14,9 +14,10 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.machine import ask_nodes, shipping
+from search.machine import cluster as cluster_module
 from search.machine import place as place_module
 from search.machine.ask_nodes import answer
-from search.machine.cluster import Cluster, Resources, fit_at_once, resolve_device
+from search.machine.cluster import Cluster, Resources, resolve_device
 from search.machine.nodes import (
     FIRST_MODULES,
     MODULES,
@@ -25,8 +26,10 @@ from search.machine.nodes import (
     Place,
     choose,
     own_versions,
+    several_processors,
     trouble,
 )
+from search.machine.room import Room, fit_at_once
 from search.machine.shipping import script_elsewhere, shipped, size_of
 from search.record.settings import Settings
 from search.tune.tuner import asked
@@ -79,6 +82,7 @@ def test_bad_nodes_are_left_out_and_said() -> None:
         [mine("a"), mine("b", error="odd"), mine("c", python="2.7.1")],
         cuda=False,
         gpus=False,
+        trial=Room(1),
     )
     assert [node.name for node in good] == ["a"]
     assert place.selector == {"ray.io/node-id": "!in(idb,idc)"}
@@ -90,22 +94,22 @@ def test_where_no_node_is_good_the_search_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"no node can work: a \(10.0.0.2\) cannot run.*odd"
     ) as caught:
-        choose("h:1", [mine("a", error="odd")], cuda=False, gpus=False)
+        choose("h:1", [mine("a", error="odd")], cuda=False, gpus=False, trial=Room(1))
     assert "\n" not in str(caught.value)
-    assert choose("h:1", [], cuda=False, gpus=False) == ([], Place())
+    assert choose("h:1", [], cuda=False, gpus=False, trial=Room(1)) == ([], Place())
     some = [mine("a", memory=3), mine("b", memory=7), mine("c", memory=9, error="odd")]
-    assert choose("h:1", some, cuda=False, gpus=False)[1].memory == 7
+    assert choose("h:1", some, cuda=False, gpus=False, trial=Room(1))[1].memory == 7
 
 
 def test_a_node_that_has_not_answered_is_asked_again_where_others_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     late = mine("b", error="no answer within 60 s", answered=False)
-    good, place = choose("h:1", [mine("a"), late], cuda=False, gpus=False)
+    good, place = choose("h:1", [mine("a"), late], cuda=False, gpus=False, trial=Room(1))
     assert [node.name for node in good] == ["a"]
     assert place == Place(good=("ida",), late=("b (10.0.0.2)",))
     with pytest.raises(ConfigError, match=r"no node can work: b .*no answer within 60 s"):
-        choose("h:1", [late], cuda=False, gpus=False)
+        choose("h:1", [late], cuda=False, gpus=False, trial=Room(1))
     said: list[str] = []
     settings = Settings("d", None, None, 1, 3, None, 1, 0.0, "cpu", "auto", None, None)
     monkeypatch.setattr(place_module, "check_address", lambda *_: [mine("a"), late])
@@ -114,20 +118,22 @@ def test_a_node_that_has_not_answered_is_asked_again_where_others_work(
     with pytest.raises(ConfigError, match=r"there are 4 CPU.* \(b \(10.0.0.2\) did not answer in"):
         place_module.check_place(replace(settings, cpus_per_trial=9), said.append)
     with pytest.raises(ConfigError, match=r"any node \(b \(10.0.0.2\) did not answer in time\);"):
-        choose("h:1", [mine("a"), late], cuda=True, gpus=True)
+        choose("h:1", [mine("a"), late], cuda=True, gpus=True, trial=Room(1))
 
 
 def test_the_device_is_compared_with_the_nodes() -> None:
     with pytest.raises(ConfigError, match="torch sees no GPU on any node"):
-        choose("h:1", [mine("a")], cuda=True, gpus=True)
+        choose("h:1", [mine("a")], cuda=True, gpus=True, trial=Room(1))
     nodes = [mine("a"), mine("b", gpus=1.0, cuda=1)]
     place = Place(good=("ida", "idb"), gpus=True)
-    assert choose("h:1", nodes, cuda=True, gpus=True) == (nodes, place)
+    assert choose("h:1", nodes, cuda=True, gpus=True, trial=Room(1)) == (nodes, place)
 
 
 def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fit_at_once([(4, 0), (3, 1)], 2, 0) == 3
-    assert fit_at_once([(8, 0), (8, 1)], 1, 0.5) == 2  # the cores of the first have no GPU
+    assert fit_at_once([Room(4), Room(3, 1)], Room(2)) == 3
+    assert (
+        fit_at_once([Room(8), Room(8, 1)], Room(1, 0.5)) == 2
+    )  # the cores of the first have no GPU
     settings = Settings("d", None, None, 1, 3, None, 6, 0.0, "cpu", "auto", None, None)
     nodes = [mine("a", cpus=4.0), mine("b", cpus=8.0, error="odd")]
     monkeypatch.setattr(place_module, "check_address", lambda *_: nodes)
@@ -138,6 +144,33 @@ def test_cores_and_gpus_count_where_a_trial_fits(monkeypatch: pytest.MonkeyPatch
     assert said[-1].endswith("this node is left out")
     fits = replace(settings, cpus_per_trial=4)
     assert place_module.check_place(fits, said.append).excluded == ("idb",)
+
+
+def test_the_memory_that_counts_is_of_nodes_that_a_trial_fits_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = [mine("a", memory=64), mine("b", gpus=1.0, cuda=1, memory=8)]
+    for gpus, memory, among in ((0.0, 64, ""), (1.0, 8, "of those with 1 core and 1 GPU ")):
+        settings = Settings("d", None, None, 1, 3, None, 1, gpus, "auto", "auto", None, None)
+        monkeypatch.setattr(place_module, "check_address", lambda *_: nodes)
+        place = place_module.check_place(settings, lambda _: None)
+        assert (place.memory, place.among) == (memory, among)
+
+
+def test_memory_counts_where_trials_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight cores with memory for two trials run two; nodes that come and go are counted alike."""
+    assert fit_at_once([Room(8, 0, 16), Room(8, 0, 7)], Room(1, 0, 8)) == 2
+    there, nodes = Cluster("h:1", place=Place(memory=16)), [Room(8, 0, 16)]
+    monkeypatch.setattr(there, "rooms", lambda: nodes)
+    found = there.preflight(1, 0.0, "cpu", 8)
+    assert found == Resources(1, 0.0, 8, 2, 16, 8)
+    assert there.preflight(1, 0.0, "cpu").concurrent == 8
+    now = there.slots(found)
+    assert now is not None
+    assert now() == 2
+    nodes.append(Room(2, 0, 64))
+    monkeypatch.setattr(cluster_module, "NODES_EVERY_S", 0.0)
+    assert now() == 4
 
 
 @pytest.mark.parametrize(("device", "excluded"), [("auto", ("idb",)), ("cpu", ())])
@@ -201,9 +234,9 @@ def test_where_no_node_has_a_core_the_first_that_fits_is_waited_for(
     assert ray.asked == [{"num_cpus": 2, "num_gpus": 0.0, "max_retries": 0}]
     assert ray.cancelled == 1  # what it asked for is free for the search
     assert capsys.readouterr().out.splitlines() == [
-        '{"waiting": []}',
-        '{"waiting": [[1.0, 0, 0]]}',
-        '{"waiting": [[1.0, 0, 0], [1.0, 0, 0]]}',
+        '{"waiting": [], "ending": 0}',
+        '{"waiting": [[1.0, 0, 0]], "ending": 0}',
+        '{"waiting": [[1.0, 0, 0], [1.0, 0, 0]], "ending": 0}',
     ]
 
 
@@ -211,19 +244,34 @@ def test_nodes_that_were_told_to_end_are_not_asked(monkeypatch: pytest.MonkeyPat
     there = [node_with({"CPU": 1.0}) | {"NodeID": name} for name in ("a", "b")]
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(nodes=lambda: there))
     monkeypatch.setattr(ask_nodes, "draining", lambda: {"b": 0})
-    assert [node["id"] for node in ask_nodes.staying()] == ["a"]
-    assert [node["id"] for node in ask_nodes.with_cores()] == ["a", "b"]
+    found = [[node["id"] for node in nodes] for nodes in ask_nodes.staying_and_ending()]
+    assert found == [["a"], ["b"]]
+
+
+def test_where_every_node_was_told_to_end_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ray = Growing({"CPU": 4.0}, {"CPU": 4.0})
+    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    monkeypatch.setattr(ask_nodes, "LOOK_S", 0.0)
+    told = iter([{"a": 0}])
+    monkeypatch.setattr(ask_nodes, "draining", lambda: next(told, {}))
+    assert len(ask_nodes.first_nodes(2, 0.0)) == 2
+    assert capsys.readouterr().out.splitlines() == ['{"waiting": [], "ending": 1}']
 
 
 def test_a_cluster_whose_nodes_went_while_it_was_asked_is_no_mistake(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = Cluster("h:1", place=Place(memory=7))
-    monkeypatch.setattr(there, "nodes", lambda: [(0.0, 0.0)])
+    monkeypatch.setattr(there, "rooms", lambda: [Room(0)])
     assert there.preflight(2, 0.0, "cpu") == Resources(2, 0.0, 0, 1, 7)
-    monkeypatch.setattr(there, "nodes", lambda: [(1.0, 0.0)])
+    monkeypatch.setattr(there, "rooms", lambda: [Room(1)])
     with pytest.raises(ConfigError, match="there are 1 CPU cores"):
         there.preflight(2, 0.0, "cpu")
+    monkeypatch.setattr(there, "rooms", lambda: [Room(16), Room(4, 1)])
+    with pytest.raises(ConfigError, match="of those with 8 cores none has a GPU"):
+        there.preflight(8, 1.0, "auto")
 
 
 # --- the code -------------------------------------------------------------------------------------
@@ -278,6 +326,7 @@ def test_what_a_node_answers() -> None:
     assert found["error"] is None
     assert found["versions"]["numpy"] == own_versions()["numpy"]
     assert found["versions"]["no-such-package"] is None
+    assert found["processor"]
     assert "no_such_module" in answer([], ["no_such_module"])["error"]
     assert set(PACKAGES) == set(own_versions())
 
@@ -311,3 +360,15 @@ def test_the_drivers_torch_decides_nothing_on_a_cluster(monkeypatch: pytest.Monk
     assert resolve_device("auto", 1.0) == "cpu"
     with pytest.raises(ConfigError, match="no GPU on this machine"):
         resolve_device("cuda", 1.0)
+
+
+def test_different_processors_are_said_in_a_line() -> None:
+    """Kernels are compiled for each, and round differently."""
+    nodes = [
+        ClusterNode(name, name, name, 1.0, 0.0, processor=kind)
+        for name, kind in (("a", "znver3"), ("b", ""), ("c", "znver3"))
+    ]
+    assert several_processors(nodes) is None
+    other = ClusterNode("d", "d", "d", 1.0, 0.0, processor="icelake-server")
+    said = several_processors([*nodes, other])
+    assert said is not None and "(icelake-server, znver3)" in said

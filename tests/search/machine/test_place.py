@@ -18,7 +18,7 @@ from search.machine import head
 from search.machine import storage as tune_storage
 from search.machine.head import Asking, check_address, parse_address, refusal
 from search.machine.nodes import ClusterNode
-from search.machine.place import Capacity
+from search.machine.place import check_fits
 from search.machine.room import Room
 from search.machine.storage import check_storage, is_local, resolve_storage
 
@@ -183,22 +183,29 @@ def test_a_cluster_without_a_node_is_waited_for() -> None:
     """Such a cluster starts nodes for what is asked of it."""
     asks, clock, lines = asking(Room(2))
     asks.hear("joined")
-    asks.hear('{"waiting": []}')
+    asks.hear('{"waiting": [], "ending": 0}')
     assert lines == ["waiting for the first node of the cluster that has 2 cores"]
     assert look_until(asks, clock, 60)
     assert lines[1:] == [
         f"no worker has started for {n} s: 1 trial asks for 2 cores, and no node gives a core away"
         for n in (20, 45)
     ]
-    asks.hear('{"waiting": [[1.0, 0.0, 1000]]}')
+    asks.hear('{"waiting": [[1.0, 0.0, 1000]], "ending": 0}')
     assert look_until(asks, clock, 80)
     assert lines[-1].endswith("1 trial asks for 2 cores, and the largest node has 1 core")
     asks.hear('{"asked": {"ab": ["w1", "w1"]}}')
     assert look_until(asks, clock, 135)
     with pytest.raises(ConfigError, match=r"^--address h:1: no worker could be .* no node gives"):
-        asks.hear('{"waiting": []}')
+        asks.hear('{"waiting": [], "ending": 0}')
         look_until(asks, clock, 9999)
     assert clock.now < 2000
+
+
+def test_a_cluster_all_of_whose_nodes_end_is_said_to_be_one() -> None:
+    asks, _, lines = asking(Room(2))
+    asks.hear("joined")
+    asks.hear('{"waiting": [], "ending": 3}')
+    assert lines == ["waiting for another node that has 2 cores (3 nodes told to end)"]
 
 
 @pytest.mark.parametrize("text", ["", "[[], []]", "{no json", "7", "noise"])
@@ -221,22 +228,40 @@ def test_a_refusal_names_the_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("nodes", "trial", "words"),
     [
-        ((3, 0, "cpu"), "there are 2 CPU cores"),
-        ((1, 1, "cpu"), "there are 0 GPUs"),
-        ((1, 0, "cuda"), "add --gpus-per-trial"),
+        ([Room(2)], Room(3), "--cpus-per-trial 3: there are 2 CPU cores"),
+        ([Room(2)], Room(1, 1), "--gpus-per-trial 1: there are 0 GPUs"),
+        ([Room(2, 1)], Room(1, 1.5), "--gpus-per-trial 1.5: there are 1 GPUs"),
+        ([Room(4), Room(4)], Room(6), "--cpus-per-trial 6: the largest node has 4 cores"),
+        ([Room(4), Room(4)], Room(1, 1), "--gpus-per-trial 1: no node has a GPU"),
+        (
+            *([Room(4, 1), Room(4, 1)], Room(1, 2)),
+            "--gpus-per-trial 2: the node with the most GPUs has 1 GPU",
+        ),
+        (
+            *([Room(16), Room(4, 1)], Room(8, 1)),
+            "--cpus-per-trial 8 --gpus-per-trial 1: of those with 8 cores none has a GPU",
+        ),
+        (
+            *([Room(8, 1), Room(4, 4)], Room(8, 2)),
+            "--cpus-per-trial 8 --gpus-per-trial 2: of those with 8 cores the node with the most "
+            "GPUs has 1 GPU",
+        ),
+        ([], Room(1), "--cpus-per-trial 1: no node gives a core away"),
     ],
 )
-def test_more_than_there_is(asked: Any, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        Capacity(2, 2, 0).check(*asked)
-    Capacity(4, 4, 1).check(2, 0.5, "cuda")
+def test_more_than_any_single_node_has(nodes: list[Room], trial: Room, words: str) -> None:
+    """However much the nodes have together: a trial runs on one of them."""
+    with pytest.raises(ConfigError) as caught:
+        check_fits(nodes, trial, "auto")
+    assert str(caught.value) == words
+    check_fits([*nodes, trial], trial, "cuda" if trial.gpus else "cpu")
 
 
-def test_more_than_the_largest_machine_has() -> None:
-    with pytest.raises(ConfigError, match="the largest machine has 4 cores"):
-        Capacity(8, 4, 0).check(6, 0, "cpu")
+def test_cuda_needs_a_gpu() -> None:
+    with pytest.raises(ConfigError, match="add --gpus-per-trial"):
+        check_fits([Room(4, 1)], Room(1), "cuda")
 
 
 # --- --storage ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 from search.machine import cluster, workers
 from search.machine.cluster import Cluster, import_failure, start_failure
 from search.machine.nodes import LABEL, MODULES, Place
+from search.machine.room import Room
 from search.machine.workers import (
     NodeUnfitError,
     NoWorkersError,
@@ -204,7 +205,7 @@ class RayOfOneTask:
 def cluster_of(monkeypatch: pytest.MonkeyPatch, ray: RayOfOneTask) -> Cluster:
     there = Cluster("head:6379", place=Place(excluded=("n1",)))
     monkeypatch.setattr(there, "_ray", ray, raising=False)
-    monkeypatch.setattr(there, "nodes", lambda: [(2.0, 0.0)])
+    monkeypatch.setattr(there, "rooms", lambda: [Room(2)])
     return there
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.models.base import Size
 from search.cli.main import main
+from search.machine.nodes import Place
 from search.propose.study import remake
 from search.propose.trials import from_journal
 from search.record.events import (
@@ -35,6 +37,7 @@ from search.run.session import Session
 from search.space.load import load_run_spec, load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig, trial_id
+from search.tune.need import WORKER, trial_bytes
 from tests.factories import journal_of
 from tests.search.spaces import override
 
@@ -270,3 +273,53 @@ class TestWider:
         here.write(spec, some(spec, 3), planned=5, status="interrupted")
         assert main(("--run", "r", "--resume", "--set", "params.lr.high=0.9")) == 2
         assert "leave out --set" in capsys.readouterr().err
+
+
+class TestMemory:
+    """A run goes on where there is less memory than where it began, or with larger models."""
+
+    def narrow(self, here: Folder, *way: str, planned: int, **more: Any) -> int:
+        """A run of three trials of 8 factors, which can go on in some `way`; returns the most bytes
+        that a trial of its space takes.
+        """
+        spec = load_spec("smoke")
+        configs = [one | {"latent_factors": 8} for one in some(spec, 3)]
+        here.write(spec, configs, planned=planned, **more)
+        session = here.call(*way)
+        assert session is not None
+        size = Size.of(session.split.train)
+        return max(trial_bytes(config, size, 1) for config in spec.examples())
+
+    def test_a_resume_on_small_nodes_is_refused_at_once(self, here, capsys, monkeypatch):
+        most = self.narrow(here, "--resume", planned=6, stages=(), status="interrupted")
+        place = [Place(memory=most)]
+        monkeypatch.setattr(run_module, "check_place", lambda *_: place[0])
+        resume = ("--resume", "--address", "there:1")
+        assert here.call(*resume) is not None
+        place[0] = Place(memory=most - 1)
+        for way in (resume, (*resume, "--dry-run")):
+            assert main(("--run", "r", *way)) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert "--run r: a new trial with bpr" in line
+            assert "d=16" in line
+            assert "and the node with the most memory offers 0.3 GB: expected a node with" in line
+        place[0] = Place()  # no node is known yet
+        assert here.call(*resume) is not None
+
+    def test_a_wider_space_has_to_fit(self, here, capsys, monkeypatch):
+        most = self.narrow(here, "--extend", "2", planned=3)
+        monkeypatch.setattr(run_module, "check_place", lambda *_: Place(memory=most))
+        more = ("--extend", "2", "--address", "there:1")
+        assert here.call(*more) is not None
+        wider = ("--set", "params.latent_factors.choice=[8, 16, 64]")
+        assert main(("--run", "r", *more, *wider)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "d=64" in line
+        assert line.endswith("(ray start --memory), or values of --set that need less")
+
+    def test_where_nothing_fits_into_this_machine_that_is_said(self, here, capsys, monkeypatch):
+        self.narrow(here, "--resume", planned=6, stages=(), status="interrupted")
+        monkeypatch.setattr(run_module, "usable_memory", lambda: WORKER)
+        assert main(("--run", "r", "--resume")) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "and this machine has 0.3 GB of memory: expected a machine with more" in line

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +13,38 @@ import pytest
 from recsys.errors import ConfigError
 from recsys.models.base import Size
 from search.machine.nodes import Place
+from search.record.events import (
+    Event,
+    StageMarked,
+    StageState,
+    State,
+    TrialEnded,
+    TrialMade,
+)
+from search.record.result import (
+    Blended,
+    BlendMember,
+    Decided,
+    ResultPart,
+    Searched,
+    SearchEnd,
+)
+from search.record.settings import Settings
+from search.record.state import RunState
 from search.run import start
-from search.run.need import fit_memory, fit_nodes
+from search.run.need import (
+    Left,
+    check_memory,
+    check_nodes,
+    fit_memory,
+    fit_nodes,
+    resources_on,
+)
 from search.run.start import Options, run_search
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
-from search.tune.need import WORKER, trial_bytes
+from search.space.trial import TrialConfig
+from search.tune.need import WORKER, trial_bytes, usual_bytes
 
 SMALL = Size(1_000, 800, 50_000)
 WIDE = Size(100_000, 60_000, 2_000_000)
@@ -77,6 +106,13 @@ def test_on_a_cluster_the_largest_node_decides(two: SearchSpec) -> None:
         fit_nodes(two, WIDE, GB // 10, 1, told.append)
 
 
+def test_what_is_said_of_the_largest_node_says_of_which_nodes(two: SearchSpec) -> None:
+    told: list[str] = []
+    fit_nodes(two, WIDE, 24 * GB, 1, told.append, "of those with 1 GPU ")
+    (line,) = told
+    assert line.endswith(", and of those with 1 GPU the node with the most memory offers 24.0 GB")
+
+
 def test_a_config_that_fits_on_no_node_is_refused_by_name() -> None:
     spec = load_spec("bpr_hard", ["latent_factors={choice: [8, 2048]}"])
     config = next(c for c in spec.examples() if c.to_flat()["latent_factors"] == 2048)
@@ -104,3 +140,96 @@ def test_a_joined_cluster_is_not_this_machine(
     options = Options(space="bpr_hard", data="demo", runs_dir=tmp_path / "runs", address="there:1")
     with pytest.raises(ConfigError, match=r"the node with the most memory offers 0.1 GB"):
         run_search(options)
+
+
+def test_trials_are_counted_by_what_they_ask_for_on_average(two: SearchSpec) -> None:
+    asked: list[tuple[Any, ...]] = []
+    cluster: Any = SimpleNamespace(preflight=lambda *given: asked.append(given))
+    settings = Settings("d", None, None, 1, 3, None, 1, 0.0, "cpu", "h:1", None, None)
+    resources_on(cluster, two, settings, WIDE, Place(memory=64 * GB))
+    resources_on(cluster, two, settings, WIDE, Place())  # a single machine, or no node is known
+    usual = usual_bytes(two.examples(), WIDE, 1, 64 * GB)
+    assert asked == [(1, 0.0, "cpu", usual), (1, 0.0, "cpu", 0)]
+    assert usual > 0
+
+
+# --- a run that goes on ---------------------------------------------------------------------------
+
+
+def left_of(spec: SearchSpec, *events: Event, ended: int, extends: bool = False) -> Left:
+    """What a run may still train whose trials have models of 8, 16, 32 and 64 factors, of which the
+    first `ended` are complete, each better than the one before.
+    """
+    state = RunState()
+    for number in range(4):
+        trial = TrialConfig.of(spec, dict(spec.enqueue[0]), 42, number)
+        config = trial.train.to_flat() | {"latent_factors": 8 * 2**number}
+        params, seed = trial.params, trial.seed
+        state.apply(
+            TrialMade(id=trial.id, number=number, params=params, config=config, seed=seed), 0
+        )
+        if number < ended:
+            value = number / 10
+            state.apply(TrialEnded(id=trial.id, state=State.COMPLETE, value=value, epochs=6), 0)
+    for event in events:
+        state.apply(event, 0)
+    return Left.of("r", spec, state, extends=extends)
+
+
+def done(stage: str, part: ResultPart) -> StageMarked:
+    return StageMarked(name=stage, state=StageState.DONE, data=part.plain())
+
+
+def ids(left: Left) -> list[str]:
+    return [trial.id for trial in left.trials]
+
+
+def test_what_a_run_may_still_train() -> None:
+    spec = load_spec("smoke", ["trials=6"])
+    began = left_of(spec, ended=2)
+    assert (began.spec, ids(began)) == (spec, ["t0001", "t0002", "t0003"])  # the first is ahead
+    made = left_of(load_spec("smoke", ["trials=4"]), ended=3)
+    assert (made.spec, ids(made)) == (None, ["t0002", "t0003"])
+    searched = done("search", Searched(stopped_by=SearchEnd.TIME, planned=6))
+    over = left_of(spec, searched, ended=4)
+    assert (over.spec, ids(over)) == (None, ["t0003"])
+    raced = done("race", Decided(winner="t0001", epochs=3))
+    assert ids(left_of(spec, searched, raced, ended=4)) == ["t0001"]
+    members = (BlendMember(id="t0000", weight=0.5), BlendMember(id="t0001", weight=0.5))
+    for handed in (True, False):
+        blend = done("blend", Blended(members=members, handed_over=handed))
+        left = left_of(spec, searched, raced, blend, ended=4)
+        assert ids(left) == (["t0000", "t0001"] if handed else ["t0001"])
+    # an extension: the race is to be held again
+    for trials in (6, 9):  # also to the number that was planned, after a time budget
+        longer = load_spec("smoke", [f"trials={trials}"])
+        more = left_of(longer, searched, raced, ended=4, extends=True)
+        assert (more.spec, ids(more)) == (longer, ["t0003"])
+
+
+@pytest.mark.parametrize("ended", [3, 4])  # the largest has not ended, or is ahead
+def test_a_trial_that_fits_on_no_node_is_refused_by_name(ended: int) -> None:
+    spec = load_spec("smoke", ["trials=4"])
+    left = left_of(spec, ended=ended)
+    needed = max(trial_bytes(trial.training, WIDE, 1) for trial in left.trials)
+    check_nodes(left, WIDE, needed, 1)
+    with pytest.raises(ConfigError) as caught:
+        check_nodes(left, WIDE, needed - 1, 1, "of those with 1 GPU ")
+    said = str(caught.value)
+    assert "\n" not in said
+    assert re.match(r"--run r: t0003 bpr-hard d=64 .* needs 0\.\d GB of memory on 60,000 it", said)
+    assert "and of those with 1 GPU the node with the most memory offers 0." in said
+    assert "a new run of a space of smaller models (--warm-start r)" in said
+
+
+def test_a_method_without_room_here_is_no_longer_left_out_but_refused(two: SearchSpec) -> None:
+    told: list[str] = []
+    with pytest.raises(ConfigError, match=r"^--run r: ease: 2 trials at a time on 60,000 items ne"):
+        check_memory(Left("r", two, ()), WIDE, 24 * GB, 2, 1, told.append)
+    check_memory(Left("r", None, ()), WIDE, 24 * GB, 2, 1, told.append)
+    check_memory(Left("r", two, ()), SMALL, GB, 2, 1, told.append)
+    assert told == []
+    spec = load_spec("bpr_hard", ["latent_factors={choice: [8, 2048]}"])
+    check_memory(Left("r", spec, ()), WIDE, int(5 * WORKER), 2, 1, told.append)
+    (line,) = told
+    assert line.startswith("note: the largest models of this space need")

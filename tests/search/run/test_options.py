@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
@@ -15,7 +14,7 @@ from recsys.errors import ConfigError
 from recsys.models.base import Size
 from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.cli.main import main
-from search.machine.cluster import Failure
+from search.machine.cluster import Failure, Resources
 from search.machine.nodes import Place
 from search.record.events import (
     SessionBegan,
@@ -135,6 +134,14 @@ def test_what_may_change_is_used_on_a_resume(begun, monkeypatch, way, name):
 
 
 @pytest.mark.parametrize("way", [("--resume",), ("--extend", "2")])
+def test_a_run_of_a_cluster_goes_on_without_one(begun, capsys, monkeypatch, way):
+    there = ("--address", "h:6379", "--space", "smoke", "--data", "my.csv")
+    assert go(monkeypatch, *way, "--run", "r", *there[:2]).settings.address == "h:6379"
+    assert go(monkeypatch, *way, "--run", "r", "--address", "none").settings.address is None
+    assert "a run that goes on" in refused(capsys, *there[2:], "--address", "none")
+
+
+@pytest.mark.parametrize("way", [("--resume",), ("--extend", "2")])
 @pytest.mark.parametrize(
     ("flag", "text"),
     [
@@ -166,12 +173,12 @@ def test_a_dry_run_says_what_a_trial_costs_and_how_long_a_search_takes(
     begun, monkeypatch, capsys, budget, short, measured
 ):
     """Also where the trials surely fit; and it promises none to a budget in which workers start."""
-    resources = SimpleNamespace(cpus_per_trial=1, concurrent=2, cores=2)
+    resources = Resources(1, 0.0, 2, 2)
     cluster = MagicMock()
     cluster.return_value.__enter__.return_value.preflight.return_value = resources
     monkeypatch.setattr(run_module, "Cluster", cluster)
 
-    def answers(function, tasks, resources):
+    def answers(function, tasks, resources, memory):
         """Epochs of 2 milliseconds."""
         size = Size(300, 200, 5_000)
         for n, (config, _, _, _) in enumerate(tasks):

@@ -17,6 +17,7 @@ from recsys.blending import MOST_USERS, voters
 from recsys.data import Dataset, load
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
+from recsys.models.base import Size
 from recsys.models.blend import Blend
 from recsys.models.saved import load_model
 from recsys.split import Split, make_split
@@ -57,6 +58,7 @@ from search.stages.refit import refit
 from search.stages.result import result
 from search.stages.winner import final_training, refit_task
 from search.summary import blend_rows, blend_words, headline
+from search.tune.need import task_bytes
 from tests.search.stages.test_race import Workers
 
 SPACE = """
@@ -202,6 +204,23 @@ def test_what_is_tested_is_what_the_members_are(run: Run) -> None:
     assert [one["against"] for one in told] == ["winner", "popularity", "ease"]
     gain = by_hand - run.said("test")["values"]["ndcg@10"]
     assert told[0]["gain"] == pytest.approx(gain)
+
+
+def test_the_test_of_a_blend_asks_for_the_memory_of_its_members(run: Run) -> None:
+    """On a cluster: a node that is too small would end it, and the run where it is handed over."""
+    run.go("race", "blend")
+    run.stages.resources = there = Resources(1, 0.0, 2, 2, largest=10**12)
+    blend = blended(run.stages.state)
+    assert blend is not None
+    seen = run.stages.split.search_data()
+    config, weights = blend_stage.train_blend(run.stages, blend, "test", seen)
+    run.workers.memory.clear()
+    blend_stage.blend_on_test(run.stages, blend, ["ndcg@10"], {})
+    assert len(run.workers.memory) == len(config.members) + 1
+    assert run.workers.memory[-1] == task_bytes(
+        there, [], Size.of(seen), 2 * sum(map(len, weights))
+    )
+    assert run.workers.memory[-1] > 0
 
 
 def test_the_winner_is_not_trained_twice_for_the_test(run: Run) -> None:
@@ -516,8 +535,9 @@ def test_what_is_chosen_beside_the_race_is_what_the_test_would_choose(run: Run) 
     run.go("blend")
     sent = len(run.workers.tasks)
     run.go("test")
-    missing = [task[2] for task in run.workers.tasks[sent:] if task[0] is rivals.rivals_task]
-    assert missing == [[]]
+    choices = [task[2] for task in run.workers.tasks[sent:] if task[0] is rivals.rival_task]
+    assert len(choices) == 2
+    assert not any(isinstance(choice, rivals.ChoiceTask) for choice in choices)
     beside = run.said("test")["baselines"]
     run.stages.state.rivals.clear()
     found = test_stage.test(run.stages).baselines
@@ -548,3 +568,61 @@ def test_a_choice_that_fails_is_made_again_before_the_test(
     assert not run.stages.state.rivals
     run.go("blend", "test")
     assert set(run.said("test")["baselines"]) == {"popularity", "ease"}
+
+
+@pytest.mark.parametrize("lost", [{"ease"}, {"popularity", "ease"}])
+def test_a_run_ends_without_a_rival_that_cannot_be_tested(run: Run, lost: set[str]) -> None:
+    """A submission does not depend on what the winner is compared with; the gap is said."""
+    run.go("race", "blend")
+    valid = run.stages.state.rivals["ease"].metrics
+
+    def answer(function: Any, *task: Any) -> Any:
+        dies = function is rivals.rival_task and task[0].name in lost
+        return _dies() if dies else function(*task)
+
+    run.workers.answer = answer
+    run.go("test", "refit")
+    told = run.said("test")
+    why = "OutOfMemoryError: the worker was killed"
+    assert told["baselines"]["ease"] == {"valid": valid, "skipped": why}
+    kept = {"popularity", "ease"} - lost
+    assert {name for name, one in told["baselines"].items() if "test" in one} == kept
+    assert {one["against"] for one in told["comparisons"]} == kept
+    assert f"EASE is not tested: {why}" in run.notes
+    assert "handed" in run.said("refit")
+
+
+def test_a_winner_that_cannot_be_tested_ends_the_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.go("race", "blend")
+    monkeypatch.setattr(test_stage, "test_task", _dies)
+    with pytest.raises(RunFailedError, match=r"_dies: .*killed; --resume tries again"):
+        test_stage.test(run.stages)
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_what_the_stages_trained_on_is_recorded_where_a_worker_chose_it(
+    run: Run, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    run.stages.settings.device = device  # type: ignore[misc]
+    run.stages.resources = replace(run.stages.resources, gpus_per_trial=1.0)
+    run.go("race", "blend")
+    found = blended(run.stages.state)
+    assert found is not None
+    alone = found.model_copy(update={"members": (), "handed_over": False})
+    monkeypatch.setattr("search.stages.refit.blended", lambda _: alone)
+    run.go("test", "refit")
+    kept = {row.device for row in run.stages.state.race.values()}
+    kept |= {run.said(stage).get("device") for stage in ("test", "refit")}
+    assert kept == ({None} if device == "cpu" else {"cpu"})
+    said = [note for note in run.notes if "torch sees no GPU" in note]
+    assert len(said) == (0 if device == "cpu" else 1)
+
+
+def test_a_gpu_that_was_used_is_no_note(run: Run) -> None:
+    run.stages.settings.device = "auto"  # type: ignore[misc]
+    run.stages.resources = replace(run.stages.resources, gpus_per_trial=1.0)
+    assert run.stages.trained_on("cuda") == "cuda"
+    assert run.notes == []

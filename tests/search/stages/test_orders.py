@@ -19,7 +19,7 @@ from recsys.split_plan import Order
 from search.record import result
 from search.record.state import RunState
 from search.space.reader import ORDERS
-from search.stages import orders
+from search.stages import orders, rivals
 from search.stages import test as test_stage
 from search.stages.context import TaskFailedError
 from search.stages.winner import FinalTraining
@@ -125,12 +125,15 @@ def test_what_the_test_keeps_is_what_training_again_would_give(
     winner = FinalTraining(config_from_flat({"model": "ease", "ease_l2": 3.0}), 1, 1, "cpu")
     monkeypatch.setattr(test_stage, "winner_training", lambda run, what: winner)
     monkeypatch.setattr(test_stage, "blended", lambda state: None)
-    monkeypatch.setattr(test_stage, "side_by_side", lambda run, *works: [
-        work.function(*work.arguments) for work in works
-    ])  # fmt: skip
-    monkeypatch.setattr(test_stage, "chosen", lambda run: {})
+
+    def here(run: Any, *several: Any) -> Any:
+        return [[work.function(*work.arguments) for work in works] for works in several]
+
+    monkeypatch.setattr(test_stage, "needed_and_more", here)
+    monkeypatch.setattr(rivals, "chosen", lambda run: {})
     run.state, run.cluster = RunState(), SimpleNamespace(put=lambda part: part)
     run.metrics, run.folder = ("ndcg@5",), SimpleNamespace(path=tmp_path)
+    run.trained_on = lambda device: None
     run.resources.cpus_per_trial, run.settings.time_budget = 1, None
     found = test_stage.test(run)
     assert found.with_history is not None and found.users is not None
@@ -161,7 +164,7 @@ def test_where_there_is_nothing_to_say(
         run.dataset = replace(dataset, ready_test=run.split.test)
     if why == "not tested":
         monkeypatch.setattr(orders, "tested", lambda state: None)
-    assert orders.by_order(run) is None
+    assert orders.by_order(run) == ("no time was left" if why == "no time" else None)
     assert not measured
     assert bool(notes) == (why == "no time")
 
@@ -175,7 +178,7 @@ def test_a_training_that_fails_there_ends_no_run(monkeypatch: pytest.MonkeyPatch
         raise TaskFailedError("order: it diverged")
 
     monkeypatch.setattr(orders, "side_by_side", fail)
-    assert orders.by_order(stages(data(), SplitPlan())) is None
+    assert orders.by_order(stages(data(), SplitPlan())) == "order: it diverged"
     assert notes[-1] == "nothing is said of other orders of the split: order: it diverged"
 
 
@@ -202,6 +205,8 @@ def test_the_words() -> None:
     assert "(map@10 0.1000 against 0.1250, without new users)" in order_words(some)
     assert order_words(some).count("without") == 1
     assert order_words(result.RunResult(metric="map@10")) == ""
+    late = result.RunResult(split_orders_skipped="no time was left")
+    assert order_words(late).endswith("was not measured: no time was left")
 
 
 def test_the_words_of_an_earlier_version_and_where_popularity_finds_nothing() -> None:

@@ -365,6 +365,7 @@ def won_by(flat: dict[str, Any], epochs: int, workers: Workers, **more: Any) -> 
         settings=SimpleNamespace(seed=42, time_budget=None, device="cpu", submission_sep=" "),
         resources=Resources(2, 0.0, 2, 1),
         cluster=workers,
+        trained_on=lambda device: None,
         display=SimpleNamespace(progress=lambda *_: None, parts=lambda *_: None),
         **more,
     )

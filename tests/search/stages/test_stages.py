@@ -109,7 +109,7 @@ def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -
         patience=lambda _: None,
         lost=lambda: None,
         fetch=lambda ref: ref,
-        put=lambda content: content,
+        store=lambda content: content,
     )
     stages.settings = known(seed=1, time_budget=None, storage=None, settles=False)
     stages.split = known(train=CSR.from_pairs(np.arange(2), np.arange(2), 2, 100))
@@ -117,6 +117,18 @@ def test_what_ray_left_goes_even_where_no_trial_is_left_to_run(tmp_path: Path) -
     (run.folder.ray / "trial").mkdir(parents=True)
     search(stages)
     assert not run.folder.ray.exists()
+
+
+def test_how_many_fit_is_asked_as_the_search_goes_on(tmp_path: Path) -> None:
+    """On a cluster, whose nodes come and go; a Ray of this machine stays as it is."""
+    stages, room = Run(tmp_path).stages(), [1]
+    known: Any = SimpleNamespace
+    stages.cluster = known(slots=lambda _: lambda: room[0])
+    assert stages.fit() == 1
+    room[0] = 400
+    assert stages.fit() == 400
+    alone = replace(stages, cluster=known(slots=lambda _: None))
+    assert alone.fit() == alone.resources.concurrent
 
 
 class TestDeadline:

@@ -37,7 +37,7 @@ from search.tune.checkpoints import (
     opened,
     signed,
 )
-from search.tune.outcome import Report
+from search.tune.outcome import AT_ONCE, Report
 from search.tune.searcher import StudySearch
 from search.tune.worker import Trial as Training
 from search.tune.worker import TrialData, run_trial
@@ -193,11 +193,11 @@ def test_with_other_threads_a_trial_starts_over(
     monkeypatch.setattr(ray, "get", lambda content: content)
     monkeypatch.setattr(tune, "report", lambda flat: reports.append(Report.taken(flat)))
     ours, data = small_trial(epochs=3)
-    run_trial({"trial": ours}, data)
+    run_trial({"trial": ours, AT_ONCE: 1}, data)
     kept = next(report.checkpoint for report in reports if report.checkpoint is not None)
     first = [row for report in reports for row in report.rows]
     reports.clear()
-    run_trial({"trial": ours, FROM: kept}, replace(data, threads=threads))
+    run_trial({"trial": ours, AT_ONCE: 1, FROM: kept}, replace(data, threads=threads))
     again = [row for report in reports for row in report.rows]
     assert (reports[-1].error, reports[-1].epoch) == (None, 3)
     goes_on = opened(kept, f"cpu, {threads} thread{'s' * (threads > 1)}") is not None
@@ -349,7 +349,10 @@ def test_after_the_search_nothing_is_written(tmp_path: Path) -> None:
 def test_the_recorder_keeps_hands_over_and_drops(tmp_path: Path) -> None:
     search = Search(tmp_path)
     search.recorder.shelf = shelf_at(tmp_path / "checkpoints")
-    trial = SimpleNamespace(trial_id="t0000", config=dict(Trial(0).config), last_result={})
+    config = Trial(0).config
+    trial = SimpleNamespace(
+        trial_id="t0000", config=config, evaluated_params={FROM: b"a resumed one"}, last_result={}
+    )
     search.recorder.on_trial_start(0, [], trial)
     result = Report(1, 0.5, checkpoint=b"content").flat()
     search.recorder.on_trial_result(0, [], trial, result)
@@ -357,8 +360,13 @@ def test_the_recorder_keeps_hands_over_and_drops(tmp_path: Path) -> None:
     assert search.recorder.shelf.carry()
     search.recorder.on_trial_recover(0, [], trial)
     assert trial.config[FROM] == b"content"
+    search.recorder.on_trial_result(0, [], trial, dict(result))
+    # its worker has read it; Tune keeps the trial
+    assert FROM not in trial.config | trial.evaluated_params
+    search.recorder.on_trial_recover(0, [], trial)
     trial.last_result = result | {"stop": "epochs"}
     search.recorder.on_trial_complete(0, [], trial)
+    assert FROM not in trial.config
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
@@ -371,13 +379,20 @@ def test_a_resumed_search_hands_it_to_the_trial_that_had_begun() -> None:
         return {FROM: name}
 
     first = StudySearch(spec, seed=1, handed=handed)
-    assert first.suggest(first.next_id()).keys() == {"trial"}
+    assert first.suggest(first.next_id()).keys() == {"trial", AT_ONCE}
     assert asked == []
     known = StudyTrial(0, dict(spec.enqueue[0]), State.RUNNING)
     again = StudySearch(spec, [known], seed=1, handed=handed)
     assert again.suggest(again.next_id())[FROM] == "t0000"
-    assert again.suggest(again.next_id()).keys() == {"trial"}
+    assert again.suggest(again.next_id()).keys() == {"trial", AT_ONCE}
     assert asked == ["t0000"]
+
+
+def test_a_checkpoint_without_room_in_the_object_store_is_done_without(tmp_path: Path) -> None:
+    full = shelf_at(tmp_path, put=lambda _: None)
+    (tmp_path / "t0000.npz").write_bytes(b"content")
+    assert full.handed("t0000") == {}
+    assert full.handed("t0001") == {}
 
 
 class Kill(Callback):
@@ -399,6 +414,7 @@ class Kill(Callback):
     ) -> None:
         report = Report.taken(result)
         self.rows[-1] += report.rows
+        assert FROM not in result["config"]
         if report.checkpoint is not None:
             self.shelf.keep(trial.trial_id, report.checkpoint)
             self.shelf.carry()
@@ -424,7 +440,7 @@ def test_a_killed_worker_s_trial_continues_in_another(ray_of_two: None, tmp_path
     kill = Kill(shelf, tmp_path / "checkpoints")
     tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, data=data), {"cpu": 1}),
-        param_space={"trial": ours},
+        param_space={"trial": ours, AT_ONCE: 1},
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
             storage_path=str(tmp_path / "tune"),

@@ -10,7 +10,7 @@ from recsys.models.base import Size
 from recsys.models.ease import EaseConfig
 from recsys.models.ials import IalsConfig
 from search.machine.cluster import Resources
-from search.tune.need import STEP, WORKER, asked_bytes, task_bytes, trial_bytes
+from search.tune.need import STEP, WORKER, asked_bytes, task_bytes, trial_bytes, usual_bytes
 from search.tune.tuner import asked_by
 from search.tune.worker import TrialData
 
@@ -42,6 +42,25 @@ def test_a_task_asks_what_the_largest_of_its_kind_takes() -> None:
     there = Resources(1, 0.0, 2, 2, largest=10**12)
     assert task_bytes(there, [SMALL, LARGE], SIZE) == asked_bytes(LARGE, SIZE, 1, 10**12)
     assert task_bytes(there, [], SIZE) == 0
+
+
+def test_a_task_asks_for_what_it_holds_beside() -> None:
+    """Trained models alone, or beside a training; rounded like all that is asked for."""
+    there = Resources(1, 0.0, 2, 2, largest=10**12)
+    held = task_bytes(there, [], SIZE, 3 * 10**9)
+    assert held / 2 < 3 * 10**9 + WORKER < held
+    assert (held // STEP).bit_count() == 1
+    both = task_bytes(there, [LARGE], SIZE, 3 * 10**9)
+    assert both > trial_bytes(LARGE, SIZE, 1) + 3 * 10**9
+    assert task_bytes(Resources(1, 0.0, 2, 2, largest=10**9), [], SIZE, 3 * 10**9) == 10**9
+    assert task_bytes(Resources(1, 0.0, 2, 2), [], SIZE, 3 * 10**9) == 0
+
+
+def test_on_average_a_trial_asks_for_less_than_the_largest() -> None:
+    """A space with one large method is not planned as if all trials were of that one."""
+    small, large = (asked_bytes(config, SIZE, 1, 10**12) for config in (SMALL, LARGE))
+    assert usual_bytes([LARGE], SIZE, 1, 10**12) == large
+    assert usual_bytes([SMALL, SMALL, SMALL, LARGE], SIZE, 1, 10**12) == (3 * small + large) // 4
 
 
 def test_tune_gets_it_trial_by_trial() -> None:

@@ -19,6 +19,7 @@ from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.tune import pace as paces
 from search.tune import probe
+from search.tune.need import asked_bytes
 from search.tune.pace import Pace, Probed
 from search.tune.probe import Measured, measure, run_probe
 from search.tune.work import epoch_work
@@ -284,7 +285,7 @@ class Here:
         return value
 
     def map(self, function: Any, tasks: Any, resources: Any, memory: Any = ()) -> Any:
-        self.tasks = list(tasks)
+        self.tasks, self.memory = list(tasks), list(memory)
         return ((n, function(*task)) for n, task in enumerate(self.tasks))
 
 
@@ -298,6 +299,11 @@ def test_measuring_a_space() -> None:
     assert found is not None
     assert {one.kind for one in found.probed} == set(paces.to_probe(found.configs))
     assert len(here.tasks) == 6  # more kinds than workers: one of each
+    assert here.memory == [0] * 6
+    there = Resources(1, 0.0, 2, 2, largest=10**12)
+    measure(here, there, spec, data, 1e-6)  # type: ignore[arg-type]
+    size = Size.of(train)  # on a cluster each asks for what a trial of its config takes
+    assert here.memory == [asked_bytes(task[0], size, 1, 10**12) for task in here.tasks]
     small = override(load_spec("bpr_hard"), ["latent_factors=4"])
     assert measure(here, Resources(1, 0.0, 5, 5), small, data, 1e-6) is not None  # type: ignore[arg-type]
     assert len(here.tasks) == 5  # all workers at once

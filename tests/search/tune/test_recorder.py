@@ -43,6 +43,7 @@ class Trial:
 
     number: int
     last_result: dict[str, Any] = field(default_factory=dict)
+    evaluated_params: dict[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, Any]:

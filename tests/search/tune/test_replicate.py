@@ -109,7 +109,7 @@ class TestCrossed:
 class Training:
     """A training that was thought up: the values of four users by epoch, then `error` if any."""
 
-    model = None
+    model, device = None, "cpu"
 
     def __init__(self, table: Sequence[Sequence[float]], error: Exception | None = None) -> None:
         self.table, self.error = np.array(table), error

@@ -95,6 +95,51 @@ def test_what_a_report_leads_to_is_found_by_the_next_look(manager: Any, calls: C
     assert manager.next() and later == ["result of next"]
 
 
+class Worker:
+    """An actor's handle: its calls return later."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getattr__(self, method: str) -> Any:
+        return SimpleNamespace(remote=lambda: f"{method} of {self.name}")
+
+
+def test_a_worker_that_is_ready_for_its_next_trial_waits_for_no_report(
+    manager: Any, calls: Calls
+) -> None:
+    """Sixteen trials that ended at once would otherwise be followed by sixteen that begin at once,
+    after as many proposals.
+    """
+    handled: list[str] = []
+
+    def call(method: str, name: str) -> Any:
+        manager._live_actors_to_ray_actors_resources[name] = (Worker(name), None)
+        said = handled.append
+        task: Any = SimpleNamespace(
+            _tracked_actor=name, _on_result=lambda _, result: said(result), _on_error=None
+        )
+        return manager._schedule_tracked_actor_task(task, method, args=(), kwargs={})
+
+    for name in "abcd":
+        assert call("train", name)._tracked_actor == name
+    calls.over = [f"train of {name}" for name in "abcd"]
+    manager.next()
+    call("reset", "e")
+    manager.next()  # it has not answered yet
+    assert len(handled) == 2
+    calls.over.append("reset of e")
+    manager.next()
+    assert handled[2:] == ["result of reset of e"]
+    while manager.next(timeout=0):
+        pass
+    assert sorted(handled) == [
+        "result of reset of e",
+        *(f"result of train of {name}" for name in "abcd"),
+    ]
+    assert manager._ready() is None
+
+
 def test_workers_that_start_are_still_heard_of(manager: Any, calls: Calls) -> None:
     handled = track(manager, "a", "b")
     started: list[str] = []

@@ -21,8 +21,9 @@ from search.record.events import Reason, State
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
-from search.tune.outcome import Outcome, Report, judge
+from search.tune.outcome import AT_ONCE, Outcome, Report, judge
 from search.tune.searcher import StudySearch
+from search.tune.worker import report_every_s
 from tests.search.fake_search import finish, objective, run, spec, suggest
 from tests.search.spaces import override
 
@@ -49,6 +50,25 @@ def test_suggestions_are_complete_configs(spec: SearchSpec) -> None:
     assert ids == [f"t{n:04d}" for n in range(12)]
     assert told[0].params == dict(spec.enqueue[0])
     assert search.suggest("more") == Searcher.FINISHED
+
+
+def test_each_suggestion_says_how_many_trials_run_at_once_by_then(spec: SearchSpec) -> None:
+    """As many as fit, or as run where some are smaller than was thought; the trial stays the same:
+    a cluster that grows changes how often is reported, and no config.
+    """
+    room = [1]
+    search = StudySearch(spec, seed=3, budget=5, fit=lambda: room[0])
+    said, trials = [], []
+    for n, now in enumerate((1, 1, 1, 400, 2)):
+        room[0] = now
+        suggestion = search.suggest(f"x{n}")
+        assert isinstance(suggestion, dict)
+        said.append(suggestion[AT_ONCE])
+        trials.append(suggestion["trial"])
+    assert said == [1, 1, 2, 400, 4]
+    assert [report_every_s(n) for n in said] == [0.5, 0.5, 0.5, 2.0, 0.5]
+    again = StudySearch(spec, seed=3, budget=5)
+    assert [suggest(again, f"x{n}") for n in range(5)] == trials
 
 
 def test_parameters_that_do_not_exist_never_reach_optuna(spec: SearchSpec) -> None:

@@ -35,6 +35,7 @@ class Trial:
         default_factory=lambda: {"trial": TrialConfig((), EaseConfig(), 0)}
     )
     last_result: dict[str, Any] = field(default_factory=dict)
+    evaluated_params: dict[str, Any] = field(default_factory=dict)
 
     def get_pickled_error(self) -> Exception | None:
         return None

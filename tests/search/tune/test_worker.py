@@ -83,9 +83,9 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Any:
         clock = SimpleNamespace(monotonic=lambda: training.now)
         monkeypatch.setattr(worker, "time", clock)
 
-    def run(training: Training, data: TrialData) -> list[Report | None]:
+    def run(training: Training, data: TrialData, at_once: int = 1) -> list[Report | None]:
         place(training)
-        run_trial({"trial": TrialConfig((), EaseConfig(), 7)}, data)
+        run_trial({"trial": TrialConfig((), EaseConfig(), 7), "at_once": at_once}, data)
         return told
 
     run.place = place  # type: ignore[attr-defined]
@@ -123,9 +123,23 @@ def test_between_rungs_it_reports_every_half_second(train: Any) -> None:
 
 def test_the_more_run_at_once_the_fewer_reports_between_rungs(train: Any) -> None:
     assert [report_every_s(n) for n in (1, 100, 400, 1000)] == [0.5, 0.5, 2.0, 5.0]
-    data = replace(data_of(4), report_every_s=report_every_s(1000))
-    reports = train(Training([0.1] * 11, [1.0] * 11), data)
+    reports = train(Training([0.1] * 11, [1.0] * 11), data_of(4), at_once=1000)
     assert [epochs_of(report) for report in reports] == [[1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+def test_the_more_run_at_once_the_fewer_checkpoints(
+    train: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    before = worker.Keeper
+
+    def keeper(*given: Any, trials: int, **more: Any) -> Any:
+        made.append(trials)
+        return before(*given, trials=trials, **more)
+
+    monkeypatch.setattr(worker, "Keeper", keeper)
+    train(Training([0.1], [1.0]), data_of(4), at_once=1000)
+    assert made == [1000]
 
 
 def test_the_end_is_reported_once_also_on_a_rung(train: Any) -> None:
@@ -162,6 +176,18 @@ def test_what_a_node_lacks_is_raised_where_there_are_other_nodes(
 def test_every_report_says_what_the_worker_trains_on(train: Any) -> None:
     first, last = train(Training([0.1, 0.2], [0.01] * 2, device="cuda"), data_of(1))
     assert (first.device, last.device) == ("cuda", "cuda")
+    *_, failed = train(Training([], [], device="cuda", error=DivergedError(1, "{}")), data_of(1))
+    assert (failed.device, failed.epoch) == ("cuda", 0)
+
+
+def test_on_a_cluster_one_worker_of_a_node_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere the driver has done it before the first trial."""
+    compiled: list[Any] = []
+    monkeypatch.setattr(worker, "warm_up_machine", lambda *asked, **_: compiled.append(asked))
+    worker.Trial(EaseConfig(), 7, data_of())
+    assert compiled == []
+    worker.Trial(EaseConfig(), 7, replace(data_of(), joined=True))
+    assert compiled == [(EaseConfig(),)]
 
 
 def test_only_a_table_is_measured_on_test(train: Any) -> None:
