@@ -71,6 +71,7 @@ test-server: $(VENV)/.dev ## a search tracked in PostgreSQL, through MLflow's se
 	@touch $@
 
 docs: $(VENV)/.run .docs-venv/.done ## the documentation as a site, site/index.html; runs its tutorial (minutes)
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium) || echo "docs: there is no Chromium, so the tutorial has no pictures"
 	$(PY) -m docs.making build/docs
 	NO_MKDOCS_2_WARNING=1 .docs-venv/bin/mkdocs build --strict --config-file docs/making/mkdocs.yml
 
