@@ -178,17 +178,17 @@ class Blend(base.Model):
         Items with a sum of 0 score from -2 to -1, in the order of the member with the largest
         weight. Raises FloatingPointError as `top_lists` does.
         """
-        assert self._seen is not None
         part = np.asarray(users, np.int32)
-        scores = (np.asarray(model.score_users(part), np.float32) for model in self.members)
-        return self._added(scores, self._seen, part)
+        return self._of_members((model.score_users(part) for model in self.members), part)
 
     def score_few(self, users: NDArray) -> NDArray[np.float32]:
         """See `Model.score_few`: only the members may need a whole tile, lists do not."""
-        assert self._seen is not None
         part = np.asarray(users, np.int32)
-        scores = (np.asarray(model.score_few(part), np.float32) for model in self.members)
-        return self._added(scores, self._seen, part)
+        return self._of_members((model.score_few(part) for model in self.members), part)
+
+    def _of_members(self, scores: Iterable[NDArray], part: NDArray) -> NDArray[np.float32]:
+        assert self._seen is not None
+        return self._added((np.asarray(one, np.float32) for one in scores), self._seen, part)
 
     def list_scorer(self, config: BlendConfig, seen: CSR) -> base.ListScorer:  # noqa: ARG002
         """Each member scores the lists in its own way; the scores are combined as for known users.

@@ -10,14 +10,7 @@ from search.machine import environment, ray_folder
 from search.machine.cores import usable_cores
 from search.machine.head import check_address
 from search.machine.limits import check_limits, check_python, check_variables
-from search.machine.nodes import (
-    Place,
-    choose,
-    left_out,
-    not_yet,
-    several_processors,
-    unheard,
-)
+from search.machine.nodes import Place, choose, left_out, not_yet, several_processors, unheard
 from search.machine.room import Room, lacking, without_node
 from search.machine.shipping import shipped
 from search.machine.storage import check_storage

@@ -72,7 +72,7 @@ def timeline(trials: Sequence[TrialRecord]) -> Timeline:
     ]
     known.sort(key=lambda one: one[:2])
     free: dict[str | None, list[float]] = {}  # when each row of a machine becomes free, Unix time
-    placed: list[tuple[Bar, str | None]] = []
+    bars: list[Bar] = []  # with rows that count those of their own machine
     pauses: list[tuple[float, float]] = []
     shift = latest = known[0][0] if known else 0.0
     for start, end, trial in known:
@@ -83,10 +83,10 @@ def timeline(trials: Sequence[TrialRecord]) -> Timeline:
         rows = free.setdefault(trial.node, [])
         row = next((n for n, time in enumerate(rows) if time <= start), len(rows))
         rows[row : row + 1] = [end]
-        placed.append((Bar(trial, row, start - shift, end - shift), trial.node))
+        bars.append(Bar(trial, row, start - shift, end - shift))
     above = dict(zip(free, accumulate(map(len, free.values()), initial=0), strict=False))
-    bars = tuple(replace(bar, row=bar.row + above[node]) for bar, node in placed)
-    return Timeline(bars, tuple(pauses))
+    moved = (replace(bar, row=bar.row + above[bar.trial.node]) for bar in bars)
+    return Timeline(tuple(moved), tuple(pauses))
 
 
 def ends(trials: Sequence[TrialRecord]) -> dict[str, float]:

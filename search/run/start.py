@@ -38,14 +38,7 @@ from search.record.result import RESULT, refit_of, result_of, write_result
 from search.record.settings import DEFAULT_SEED, Settings, settings_of
 from search.record.state import RunState
 from search.run.evidence import check_evidence
-from search.run.need import (
-    Left,
-    check_memory,
-    check_nodes,
-    fit_memory,
-    fit_nodes,
-    resources_on,
-)
+from search.run.need import Left, check_memory, check_nodes, fit_memory, fit_nodes, resources_on
 from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import warmed

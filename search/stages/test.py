@@ -16,14 +16,7 @@ from recsys.interactions import CSR
 from search.machine.cluster import Failure
 from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
-from search.record.result import (
-    Blended,
-    BlendTested,
-    RivalTested,
-    Tested,
-    WithHistory,
-    blended,
-)
+from search.record.result import Blended, BlendTested, RivalTested, Tested, WithHistory, blended
 from search.stages.blend import blend_on_test
 from search.stages.context import Stages, TaskFailedError
 from search.stages.groups import groups

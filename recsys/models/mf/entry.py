@@ -99,7 +99,7 @@ class Factorization(LFM, Model):
             def scores(lists: CSR) -> NDArray[np.float32]:
                 users = folding.users(lists, weight)
                 ours = torch.from_numpy(unit_rows(users) if config.cosine else users)
-                # by torch: see `scoring.product`
+                # by torch: see `scoring.product_with`
                 return torch.addmm(added, ours, across).numpy()
 
             return scores
