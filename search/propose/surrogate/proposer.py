@@ -40,7 +40,10 @@ BEST_PART = 1 / 3  # of those, where there are more: the best ones; the others a
 SUPPOSED, STOPPED = 64, 150  # at most so many running and stopped trials count, the latest ones
 EVEN, NEAR, TOPS, WIDTH = 700, 300, 10, 0.15  # configs looked at: anywhere, near the best so far
 ROUNDS, ROUND = (0.1, 0.05, 0.02), 120  # then near the most promising ones, closer and closer
-FEWER, KEPT = 4, 7  # if more run: 1/FEWER as many configs; a process serves KEPT more proposals
+# Where more run, a proposal looks at 1/FEWER as many configs and a process serves SERVES proposals.
+# Of CROWD running trials and more, both in proportion: so much ends there that a look at everything
+# for each proposal would take a whole core, and together they look at as many configs as before.
+FEWER, SERVES, CROWD = 4, 8, 256
 FLOOR = -2.0  # no value counts as lower than this, with the median at 0 and the best value at 1
 REFIT = 1.04  # lengths and variances are found anew when the trials have grown by this factor
 TRIED = 50  # promising configs to try until one is not known
@@ -181,7 +184,7 @@ class Surrogate:
         view = self._view()
         if view is None:
             return None
-        fewer = FEWER if self._crowded else 1
+        fewer = round(FEWER * self._crowding) if self._crowded else 1
         even = self._cube.draw(EVEN // fewer, rng)
         rows = np.vstack([even, self._cube.near(view.tops, NEAR // fewer, WIDTH, rng)])
         worth = self._worth(view, rows)
@@ -201,6 +204,10 @@ class Surrogate:
         """Whether so many trials run that proposals must be fast."""
         return len(self._running) > SUPPOSED
 
+    @property
+    def _crowding(self) -> float:
+        return max(1.0, len(self._running) / CROWD)
+
     def _view(self) -> _View | None:
         """What the next proposals are made from; None where nothing was observed."""
         if self._crowded and self._kept is not None and self._kept_for > 0:
@@ -216,7 +223,7 @@ class Surrogate:
         if supposed:
             process = process.supposing(np.array(supposed))
         tops = seen.rows[np.argsort(-seen.values, kind="stable")[:TOPS]]
-        self._kept, self._kept_for = _View(process, best, tops), KEPT
+        self._kept, self._kept_for = _View(process, best, tops), round(SERVES * self._crowding) - 1
         return self._kept
 
     def _worth(self, view: _View, rows: Rows) -> Values:
