@@ -41,8 +41,8 @@ SUPPOSED, STOPPED = 64, 150  # at most so many running and stopped trials count,
 EVEN, NEAR, TOPS, WIDTH = 700, 300, 10, 0.15  # configs looked at: anywhere, near the best so far
 ROUNDS, ROUND = (0.1, 0.05, 0.02), 120  # then near the most promising ones, closer and closer
 # Where more run, a proposal looks at 1/FEWER as many configs and a process serves SERVES proposals.
-# Of CROWD running trials and more, both in proportion: so much ends there that a look at everything
-# for each proposal would take a whole core, and together they look at as many configs as before.
+# From CROWD running trials on, so many end that each proposal must cost less: a process then serves
+# a fixed part of those that run, and the configs looked at shrink with the root of their number.
 FEWER, SERVES, CROWD = 4, 8, 256
 FLOOR = -2.0  # no value counts as lower than this, with the median at 0 and the best value at 1
 REFIT = 1.04  # lengths and variances are found anew when the trials have grown by this factor
@@ -184,7 +184,7 @@ class Surrogate:
         view = self._view()
         if view is None:
             return None
-        fewer = round(FEWER * self._crowding) if self._crowded else 1
+        fewer = round(FEWER * math.sqrt(self._crowding)) if self._crowded else 1
         even = self._cube.draw(EVEN // fewer, rng)
         rows = np.vstack([even, self._cube.near(view.tops, NEAR // fewer, WIDTH, rng)])
         worth = self._worth(view, rows)
@@ -206,6 +206,7 @@ class Surrogate:
 
     @property
     def _crowding(self) -> float:
+        """By how much more than CROWD trials run, at least 1."""
         return max(1.0, len(self._running) / CROWD)
 
     def _view(self) -> _View | None:

@@ -153,7 +153,7 @@ def test_where_very_many_run_a_process_serves_several_proposals(
     spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(proposers, "SUPPOSED", 6)
-    monkeypatch.setattr(proposers, "KEPT", 3)
+    monkeypatch.setattr(proposers, "SERVES", 4)
     made = make(spec)
     play(made, 12, 3)
     found, views = [], []
@@ -163,6 +163,34 @@ def test_where_very_many_run_a_process_serves_several_proposals(
     # one each until more than six run, the last of them for three more, and so on
     assert [views.index(view) for view in views] == [*range(7), 6, 6, 6, *[10] * 4, *[14] * 4, 18]
     assert np.mean([peak(p) for p in found]) > 0.5
+
+
+@pytest.mark.parametrize(("running", "served", "fewer"), [(20, 8, 4), (32, 8, 4), (128, 32, 8)])
+def test_a_process_serves_a_part_of_those_that_run(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch, running: int, served: int, fewer: int
+) -> None:
+    monkeypatch.setattr(proposers, "SUPPOSED", 6)
+    monkeypatch.setattr(proposers, "CROWD", 32)
+    made = make(spec)
+    play(made, 12, 3)
+    for number in range(12, 12 + running):
+        made.begin(number, spec.sample(np.random.default_rng(number)))
+    made._kept_for = 0  # the trials above were not proposed
+    draw, even = made._cube.draw, []
+
+    def drawn(count: int, rng: np.random.Generator) -> proposers.Rows:
+        even.append(count)
+        return draw(count, rng)
+
+    monkeypatch.setattr(made._cube, "draw", drawn)
+    views = []
+    for number in range(200, 200 + served + 1):
+        params = made.propose(3, number, lambda _: False)
+        made.tell(number, State.FAILED, None, "so that as many run as before")
+        assert params
+        views.append(made._kept)
+    assert [views.index(view) for view in views] == [0] * served + [served]
+    assert set(even) == {proposers.EVEN // fewer}
 
 
 def test_the_first_ones_are_random_and_then_it_learns(spec: SearchSpec) -> None:
