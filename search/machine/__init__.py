@@ -12,7 +12,7 @@ says why workers do not start, and by `room` what waits that no node could hold.
 nodes that join later, and knows by `leaving` which are told to end; `seats` has room on those that
 can work, `tasks` are sent there. `usage`: how busy this machine is while a search runs. `jobs`
 fetches a run that was a job on a cluster, by running `pack_run` there. `beat` says lines while
-something takes long.
+something takes long, `pulse` while the head of a cluster does not answer.
 
 Others import: beat, cluster, cores, environment, jobs, lean, leaving, memory, node_watch, nodes,
 place, ray_folder, room, seats, storage, usage, workers.

@@ -20,7 +20,7 @@ from recsys.errors import ConfigError
 from search import guard
 from search.guard import Guard
 from search.machine import environment, ray_folder
-from search.machine.ask_nodes import answer
+from search.machine.ask_nodes import answer, draining
 from search.machine.cores import usable_cores
 from search.machine.head import refusal
 from search.machine.lean import servers_in_own_group, without_idle_servers, without_words_of_workers
@@ -28,6 +28,7 @@ from search.machine.leaving import Leaving
 from search.machine.node_watch import NodeWatch, RayDoor
 from search.machine.nodes import MODULES, Place, cannot_run
 from search.machine.place import check_fits
+from search.machine.pulse import pulse
 from search.machine.room import Room, fit_at_once
 from search.machine.shipping import script_elsewhere, shipped
 from search.machine.workers import NoWorkersError, Patience, cause_of, start_trouble, trouble_in
@@ -140,7 +141,7 @@ class Cluster:
         self._guard: Guard | None = None
         self._session: Path | None = None
         self._titled = False
-        self._silent = ExitStack()
+        self._silent, self._pulse = ExitStack(), ExitStack()
 
     def __enter__(self) -> Cluster:
         self._environment = environment.apply(bool(self.address))
@@ -177,6 +178,7 @@ class Cluster:
         self._ray = ray
         if self.address:
             self.watch = NodeWatch(self.place, RayDoor(), self._note, leaving=Leaving(self._note))
+            self._pulse.enter_context(pulse(draining, self._note))
         return self
 
     def _join(self, common: dict[str, Any]) -> None:
@@ -242,6 +244,7 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._closing.set()
+        self._pulse.close()
         with own_sigterm():
             self._ray.shutdown()
         self._silent.close()

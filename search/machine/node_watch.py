@@ -23,6 +23,7 @@ from search.machine.nodes import (
     PACKAGES,
     ClusterNode,
     Place,
+    another_processor,
     cannot_run,
     left_out,
     own_versions,
@@ -120,6 +121,7 @@ class NodeWatch:
         self.lines = list(place.lines)
         self._excluded, self._good = set(place.excluded), set(place.good)
         self._gpus, self._mine = place.gpus, own_versions()
+        self._processors = set(place.processors)
         self._door, self._note, self._clock = door, note, clock
         self._there: dict[str, ClusterNode] = {}
         self._titles: dict[str, str] = {}
@@ -257,11 +259,21 @@ class NodeWatch:
             self._see()  # it may have ended meanwhile, and then there is nothing to say of it
         if self._questions.pop(node, None) is None:
             return
-        why = trouble(replace(self._there[node], **said), self._mine, cuda=self._gpus)
+        found = replace(self._there[node], **said)
+        why = trouble(found, self._mine, cuda=self._gpus)
         if why is None:
             self._good.add(node)
+            self._compare(found)
         else:
             self._leave_out(node, why)
+
+    def _compare(self, node: ClusterNode) -> None:
+        """Say once of each kind of processor that no node had before."""
+        if not node.processor or node.processor in self._processors:
+            return
+        if self._processors:
+            self._note(f"note: {another_processor(node, self._processors)}")
+        self._processors.add(node.processor)
 
     def _leave_out(self, node: str, why: str) -> None:
         self._excluded.add(node)

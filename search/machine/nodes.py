@@ -24,6 +24,7 @@ MODULES = ("search.tune.worker", "search.tune.probe", "search.stages.test")
 FIRST_MODULES = ("search.tune.worker", "numba")
 LABEL = "ray.io/node-id"
 LOGS = "see the log files of Ray there"
+_DIFFERS = "a trial that runs again or goes on, on another kind, may differ in the last digits"
 
 
 def title(name: str, address: str) -> str:
@@ -73,6 +74,7 @@ class Place:
     trials train on GPUs, so that torch has to see those of a node. late: titles of nodes that have
     not answered in time, and get work only once they have. among: begins what is said of the node
     with the most memory, where others lack cores or GPUs: `of those with 1 core and 1 GPU `.
+    processors: the kinds of those that can work.
     """
 
     excluded: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ class Place:
     gpus: bool = False
     late: tuple[str, ...] = ()
     among: str = ""
+    processors: tuple[str, ...] = ()
 
     @property
     def selector(self) -> dict[str, str] | None:
@@ -148,17 +151,19 @@ def _public(text: str) -> str:
     return text.partition("+")[0]
 
 
-def several_processors(nodes: Sequence[ClusterNode]) -> str | None:
+def several_processors(kinds: Collection[str]) -> str | None:
     """What different processors mean for the numbers of a search, in one line; None where all nodes
-    have the same.
+    have the same. kinds: those of the nodes.
     """
-    kinds = sorted({node.processor for node in nodes if node.processor})
     if len(kinds) < 2:
         return None
-    return (
-        f"the nodes have different processors ({', '.join(kinds)}): a trial that runs again or "
-        "goes on, on another kind, may differ in the last digits"
-    )
+    return f"the nodes have different processors ({', '.join(sorted(kinds))}): {_DIFFERS}"
+
+
+def another_processor(node: ClusterNode, kinds: Collection[str]) -> str:
+    """The same of a node that joined late. kinds: those of the nodes before it."""
+    others = ", ".join(sorted(kinds))
+    return f"{node.title} has another processor ({node.processor}; before: {others}): {_DIFFERS}"
 
 
 def choose(
@@ -198,6 +203,7 @@ def choose(
         gpus,
         late,
         "" if len(able) == len(good) else f"of those with {trial.words()} ",
+        tuple(sorted({node.processor for node in good if node.processor})),
     )
 
 

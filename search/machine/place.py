@@ -68,7 +68,7 @@ def check_place(settings: Settings, note: Callable[[str], None]) -> Place:
             note(left_out(line))
         for node in place.late:
             note(not_yet(node))
-        if (mixed := several_processors(good)) is not None:
+        if (mixed := several_processors(place.processors)) is not None:
             note(f"note: {mixed}")
         there = [node.room for node in good]
     else:

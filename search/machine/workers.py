@@ -1,7 +1,7 @@
 """Workers that do not start: noticed, reported in one line with the cause, and finally given up.
 
 Ray silently restarts a worker that dies before it can report, again and again; the cause is in the
-log files of Ray's session.
+log files of Ray's session. A worker that got a GPU and sees none is said too.
 """
 
 from __future__ import annotations
@@ -125,6 +125,27 @@ class Patience:
         if self.joined:
             return " (does the cluster have free cores?)"
         return " (a slow disk or a busy machine? Ray's log files name no error)"
+
+
+@dataclass
+class GpuNotes:
+    """Says where a worker got a GPU and trains on the CPU, as torch sees none there: once a node,
+    and once where the node is not known and none was named.
+
+    note: shows the user a line. given: whether workers get GPUs to train on.
+    """
+
+    note: Callable[[str], None]
+    given: bool
+    _said: set[str | None] = field(default_factory=set)
+
+    def trained(self, device: str, node: str | None = None) -> None:
+        """A worker trains, or has trained, on this device. node: its title, where it is known."""
+        if not self.given or device != "cpu" or node in self._said or (self._said and not node):
+            return
+        self._said.add(node)
+        where = f" on {node}" if node else ""
+        self.note(f"note: torch sees no GPU in a worker{where} that got one: it trains on the CPU")
 
 
 def trouble_in(logs: Path | None) -> str | None:

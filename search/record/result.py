@@ -522,7 +522,7 @@ class Refitted(ResultPart):
     earlier versions have no separator (it was a blank) and no digests. of: the run whose winner was
     trained again, where there was no search. orders, orders_skipped: `split_orders` and
     `split_orders_skipped` of the result. device: that the model was trained on, where that was for
-    the worker to choose.
+    the worker to choose; devices: of a blend, those of its members, by their trials.
     """
 
     rows: int | None = None
@@ -531,6 +531,7 @@ class Refitted(ResultPart):
     epochs: int | None = None
     seconds: Number = None
     device: str | None = None
+    devices: Mapping[str, str] | None = None
     handed: Handed | None = None
     of: RefitOf | None = None
     orders: Mapping[str, tuple[Number, Number]] | None = None

@@ -20,6 +20,7 @@ from recsys.metrics import parse_metric
 from recsys.models.base import Size
 from recsys.split import Split
 from search.durations import AUTO, EXPECTED
+from search.machine.beat import beat
 from search.machine.cluster import Cluster, resolve_device
 from search.machine.cores import usable_cores
 from search.machine.memory import usable_memory
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 DEFAULT_DATA, DEFAULT_RUNS = "ml-100k", "runs"
 ALONE = "none"  # in the place of a cluster's address: on this machine
 STARTS_S = 60.0  # a smaller time budget goes mostly into other things than trials
+SAY_AFTER_S = 5.0  # of measuring what a trial costs
 
 
 # Options that a run keeps for good, and those that may be given with --resume and --extend.
@@ -435,7 +437,6 @@ def _run(
         spec.name,
         settings.data,
         spec.trials,
-        settings.time_budget,
         metric=spec.metric,
         leaky=spec.leaky(),
         stages=stages_of(spec.is_table, bool(spec.blend)),
@@ -548,12 +549,20 @@ def _dry_run(
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
     left = max(0, spec.trials - done)
     trials = counted(left, "more trial" if done else "trial")
+
+    def say(passed: float) -> None:
+        display.note(
+            f"measuring what a trial costs, {passed:.0f} s so far; kernels that are not compiled "
+            "yet come first"
+        )
+
     try:
         with Cluster(settings.address, note=display.note, place=place) as cluster:
             resources = resources_on(cluster, spec, settings, Size.of(split.train), place)
             cluster.check_workers()
             data = data_of(split, spec.metric, resources.cpus_per_trial, settings.device)
-            cost = measure(cluster, resources, spec, data, settings.time_budget, asked=True)
+            with beat(say, SAY_AFTER_S):
+                cost = measure(cluster, resources, spec, data, settings.time_budget, asked=True)
     except NoWorkersError as error:
         raise ConfigError(str(error)) from None
     lines = [counted_words(spec, Size.of(split.train))] if cost is None else [cost.words()]

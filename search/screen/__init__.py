@@ -5,5 +5,5 @@ lines.
 
 Others import: display.
 
-May import: record, the leaves, and recsys.
+May import: machine (`beat` alone), record, the leaves, and recsys.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from search.machine.beat import beat
 from search.record.events import State, TrialEnded
 from search.screen.draw import Screen, clean
 from search.screen.progress import Progress, Shown, why_ended
@@ -43,7 +44,7 @@ class Display(Progress):
         self.screen = Screen(self.console)
         self.last_line = self.clock()
         self._live: Live | None = None
-        self._beats: threading.Event | None = None  # set: the thread that checks is to end
+        self._beats = ExitStack()  # the thread that checks, while there is one
         self._lock = threading.RLock()
 
     # --- life --------------------------------------------------------------------------------
@@ -69,9 +70,8 @@ class Display(Progress):
             self._line(f"{self.space} on {self.data}{run}: {plan}")
             if self.leaky:
                 self._line("WARNING: negatives_exclude is all: validation numbers leak")
-            if self._beats is None:
-                self._beats = threading.Event()
-                threading.Thread(target=self._beat, args=(self._beats,), daemon=True).start()
+            self._beats.close()
+            self._beats.enter_context(beat(self._beat, BEAT_S, BEAT_S))
         elif self._live is None:
             self._live = Live(
                 console=self.console,
@@ -85,9 +85,7 @@ class Display(Progress):
 
     def stop(self, keep: bool = False) -> None:
         """Stop drawing and release the terminal. keep: leave the last state on it."""
-        if self._beats is not None:
-            self._beats.set()
-            self._beats = None
+        self._beats.close()
         live, self._live = self._live, None
         if live is not None:
             live.stop()
@@ -199,12 +197,9 @@ class Display(Progress):
         left = self.left()
         return f"{words}, {left}" if left else words
 
-    def _beat(self, stopped: threading.Event) -> None:
-        while not stopped.wait(BEAT_S):
-            try:
-                self.tick()
-            except ValueError:  # the output was closed
-                return
+    def _beat(self, _: float) -> None:
+        with suppress(ValueError):  # the output was closed
+            self.tick()
 
     def _due(self, seconds: float = EVERY_S) -> bool:
         return self.clock() - self.last_line >= seconds

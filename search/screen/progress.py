@@ -37,16 +37,14 @@ class Progress:
     """The state of a run, as far as it is shown.
 
     space, data, run: names for the header (`data` and `run` may be set later). total: planned
-    trials. time_budget: seconds of the whole run, or None. done: trials that have ended, at first
-    those of earlier sessions. leaky: whether the space itself sets `negatives_exclude: all`. clock:
-    gives monotonic seconds. stages: of the run, in order. plan: in words, what a run does that is
-    not a search.
+    trials. done: trials that have ended, at first those of earlier sessions. leaky: whether the
+    space itself sets `negatives_exclude: all`. clock: gives monotonic seconds. stages: of the run,
+    in order. plan: in words, what a run does that is not a search.
     """
 
     space: str
     data: str
     total: int
-    time_budget: float | None = None
     metric: str = "value"
     run: str = ""
     done: int = 0
@@ -64,6 +62,7 @@ class Progress:
     part_of: str = ""  # what these are of, where a stage has pieces of several kinds
     part_began: tuple[int, float] = (0, 0.0)  # pieces done when the stage began, and when that was
     part_at: float = 0.0  # when the last piece ended
+    ends_at: float | None = None  # of a run with a time budget, by `clock`
     started: float = 0.0
     stage_started: float = 0.0
 
@@ -113,8 +112,8 @@ class Progress:
                 self.best_ended, self.best_may_win = trial, wins
 
     def ends_in(self, seconds: float) -> None:
-        """The run has to end in so many seconds from now, whatever its budget was."""
-        self.time_budget = self.clock() - self.started + seconds
+        """The run has to end in so many seconds from now."""
+        self.ends_at = self.clock() + seconds
 
     def enter(self, stage: str) -> None:
         """A stage begins; start its clock."""
@@ -168,9 +167,7 @@ class Progress:
 
     def left_by_time(self) -> float | None:
         """Seconds until the end of the time budget; None without one."""
-        if self.time_budget is None:
-            return None
-        return max(0.0, self.time_budget - (self.clock() - self.started))
+        return None if self.ends_at is None else max(0.0, self.ends_at - self.clock())
 
     def left_by_work(self) -> float | None:
         """Seconds until everything planned in the current stage is done, at the pace so far; None

@@ -169,26 +169,29 @@ def train_blend(
     what: str,
     items: CSR,
     done: Mapping[FinalTraining, bytes] = {},
-) -> tuple[BlendConfig, list[bytes]]:
-    """The config of the blend, and the weights of its members trained on `items` (U x I), side by
-    side.
+) -> tuple[BlendConfig, list[bytes], dict[str, str]]:
+    """The config of the blend, the weights of its members trained on `items` (U x I), side by side,
+    and by member what it was trained on, as far as that is recorded (`Stages.trained_on`).
 
     what: a word on which their seeds depend, and for messages. done: weights by training on the
     same items, of members that are trained already. Raises TaskFailedError where a training failed.
     """
     trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
+    devices: dict[str, str] = {}
     found = {at: done[one] for at, one in enumerate(trainings) if one in done}
     missing = [at for at in range(len(trainings)) if at not in found]
     shared = run.cluster.put(items)
     works = [Work(refit_task, (trainings[at], shared), (trainings[at].config,)) for at in missing]
     for index, answer in on_workers(run.cluster, run.resources, works, Size.of(items)):
+        member = blend.members[missing[index]].id
         if isinstance(answer, Failure):
-            raise failed(f"{what}: member {blend.members[missing[index]].id} of the blend", answer)
+            raise failed(f"{what}: member {member} of the blend", answer)
         found[missing[index]] = answer.weights
-        run.trained_on(answer.device)
+        if (device := run.trained_on(answer.device)) is not None:
+            devices[member] = device
         run.display.progress(len(found), len(trainings), "members of the blend")
     config = blend_config(blend, [training.config for training in trainings], run.spec.metric)
-    return config, [found[index] for index in range(len(trainings))]
+    return config, [found[index] for index in range(len(trainings))], devices
 
 
 def blend_config(blend: Blended, configs: Sequence[ModelConfig], metric: str) -> BlendConfig:
@@ -232,7 +235,7 @@ def blend_on_test(
     """
     assert run.split.test is not None
     seen = run.split.search_data()
-    config, weights = train_blend(run, blend, "test", seen, done)
+    config, weights, _ = train_blend(run, blend, "test", seen, done)
     threads = run.resources.cpus_per_trial
     task = (config, weights, seen, run.split.test, metrics, threads)
     both = 2 * sum(map(len, weights))  # each member as bytes, and as the model made of them

@@ -16,6 +16,7 @@ from recsys.models.base import Size
 from recsys.rivals import Needed, seconds_for
 from recsys.split import Split, SplitPlan
 from search.machine.cluster import Cluster, Resources
+from search.machine.workers import GpuNotes
 from search.propose.study import frozen
 from search.propose.study_journal import as_journal
 from search.propose.trials import StudyTrial, from_journal
@@ -73,7 +74,6 @@ class Stages:
     resources: Resources
     deadline: float | None  # of `time.monotonic`
     state: RunState = field(init=False)
-    _no_gpu_said: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.state = self.folder.state()
@@ -141,17 +141,19 @@ class Stages:
         self.journal.append(StageMarked(name=name, state=StageState.DONE, data=data), sync=True)
         self.refresh()
 
+    @cached_property
+    def gpus(self) -> GpuNotes:
+        """Told what workers train on, where they get GPUs."""
+        given = self.resources.gpus_per_trial > 0 and self.settings.device != "cpu"
+        return GpuNotes(self.display.note, given)
+
     def trained_on(self, device: str) -> str | None:
         """What the records keep of the `device` that a worker of a stage trained on: nothing where
-        a CPU was all that it could have chosen. Says, once, where it got a GPU and saw none.
+        a CPU was all that it could have chosen. Says where it got a GPU and torch saw none.
         """
         if self.settings.device == "cpu":
             return None
-        if device == "cpu" and self.resources.gpus_per_trial and not self._no_gpu_said:
-            self._no_gpu_said = True
-            self.display.note(
-                "note: torch sees no GPU in a worker that got one: it trains on the CPU"
-            )
+        self.gpus.trained(device)
         return device
 
     def refresh(self) -> None:

@@ -25,11 +25,11 @@ def refit(run: Stages) -> Refitted:
     config: ModelConfig = winner.config
     if blend is not None and blend.handed_over:
         device = None
-        config, members = train_blend(run, blend, "refit", everything)
+        config, members, devices = train_blend(run, blend, "refit", everything)
         weights = assembled(config, members, everything).to_bytes()
     else:
         trained = alone(run, Work(refit_task, (winner, everything), (winner.config,)))
-        weights, device = trained.weights, run.trained_on(trained.device)
+        weights, device, devices = trained.weights, run.trained_on(trained.device), {}
     race, separator, k = race_decided(run), run.settings.submission_sep, run.spec.k
     rows, handed = hand_over(
         run.folder.path,
@@ -51,6 +51,7 @@ def refit(run: Stages) -> Refitted:
         epochs=race.epochs,
         seconds=seconds,
         device=device,
+        devices=devices or None,
         orders=None if isinstance(orders, str) else orders,
         orders_skipped=orders if isinstance(orders, str) else None,
         handed=handed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections import Counter
 
 from recsys.models.base import Size
@@ -103,7 +104,7 @@ def search(run: Stages) -> Searched:
         run.reserve,
         shelf,
         scheduler.ends_for,
-        gpus=run.resources.gpus_per_trial > 0 and run.settings.device != "cpu",
+        gpus=run.gpus,
         ended=ended,
     )
     todo = spec.trials - sum(t.finished for t in state.trials.values())
@@ -154,10 +155,9 @@ def search(run: Stages) -> Searched:
 
 def decide_pace(run: Stages) -> None:
     """Before the first trial: say what a trial costs, and fit its length to the time budget."""
-    budget = run.settings.time_budget
     if run.state.pace or run.state.trials:
         return
-    cost = measure(run.cluster, run.resources, run.spec, run.data, budget)
+    cost = measure(run.cluster, run.resources, run.spec, run.data, time_left(run))
     if cost is None:
         return
     run.display.note(cost.words())
@@ -167,6 +167,13 @@ def decide_pace(run: Stages) -> None:
         run.display.note(line)
     run.journal.append(pace.to_event(), sync=True)
     run.refresh()
+
+
+def time_left(run: Stages) -> float | None:
+    """Seconds of the time budget that are left; None without one. A driver that has started itself
+    again has less than the whole, perhaps nothing: then a second.
+    """
+    return None if run.deadline is None else max(1.0, run.deadline - time.monotonic())
 
 
 def _terms(run: Stages, pace: Pace | None) -> Terms:

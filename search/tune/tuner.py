@@ -23,7 +23,7 @@ from search.machine.lean import without_bookkeeping, without_counting_callbacks
 from search.machine.node_watch import NodeWatch
 from search.machine.room import Room
 from search.machine.storage import is_local
-from search.machine.workers import Patience, cause_of
+from search.machine.workers import GpuNotes, Patience, cause_of
 from search.record.events import EpochsReported, Reason, State, TrialBegan, TrialEnded
 from search.record.journal import Journal
 from search.tune.checkpoints import FROM, Shelf
@@ -169,7 +169,7 @@ class Recorder(Callback):
     reserve: Reserve | None = None  # of a run with a time budget
     shelf: Shelf | None = None  # where long trials keep their checkpoints
     ends_for: Reason = Reason.STOPPED  # the reason noted for a trial that the scheduler stopped
-    gpus: bool = False  # whether trials ask for GPUs to train on
+    gpus: GpuNotes | None = None  # told what trials train on
     begun: set[str] = field(default_factory=set)  # started, or ended without a start
     running: set[str] = field(default_factory=set)
     deaths: dict[str, list[Exception]] = field(default_factory=dict)
@@ -237,11 +237,8 @@ class Recorder(Callback):
     def _trains_on(self, name: str, device: str) -> None:
         """A worker has said what it trains on."""
         self.devices[name] = device
-        node = self.nodes.get(name)
-        if self.gpus and node is not None and device == "cpu" and ("cpu", node) not in self.told:
-            self.told.add(("cpu", node))
-            given = "trials there train on the CPU, although Ray gave them a GPU"
-            self.patience.note(f"note: torch sees no GPU in a worker on {node}: {given}")
+        if self.gpus is not None:
+            self.gpus.trained(device, self.nodes.get(name))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any

@@ -96,7 +96,7 @@ def test_nodes_come_and_go_and_then_the_head_ends(machines: Machines) -> None:
     first = join(machines, "w1")
     long = ("--space", "smoke", "--trials", "300", "--set", "scheduler=none")
     words = search("late", *long, "--address", f"{head.address}:{PORT}")
-    process = head.start(words, {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"})
+    process = head.start(words, {"RAY_gcs_rpc_server_reconnect_timeout_s": "15"})
     wait(lambda: trials_on(first) >= 2, "the first node does not work")
     late = join(machines, "w2")
     seconds = wait(lambda: trials_on(late) >= 1, "the late node does not work")
@@ -108,6 +108,7 @@ def test_nodes_come_and_go_and_then_the_head_ends(machines: Machines) -> None:
     head.run("kill -9 $(pgrep gcs_server)")
     said = end(process)
     assert process.returncode != 0
+    assert "the cluster's head has not answered for 10 s" in said
     assert "nothing finished is lost. To resume: " in said
     assert "--resume --run" in said
     text = head.run("cat /tmp/runs/late/trials.csv /tmp/runs/late/journal.jsonl").stdout

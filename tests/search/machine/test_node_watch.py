@@ -346,3 +346,30 @@ def test_a_node_that_is_told_to_end_is_not_asked_and_not_counted(cluster: Cluste
     assert watch.trouble() == (
         "no node is left to work on: a (10.0.0.2) was told to end; c (10.0.0.2) was told to end"
     )
+
+
+def test_one_that_joins_with_another_processor_is_said_once_a_kind(cluster: Cluster) -> None:
+    watch = cluster.watch(Place(processors=("znver3",)))
+    for node, kind in (("a", "znver3"), ("b", "icelake"), ("c", "icelake"), ("d", "znver4")):
+        cluster.join(node)
+        cluster.says[node] = GOOD | {"processor": kind}
+        cluster.later(watch)
+        assert watch.may_work(node)
+    differs = "a trial that runs again or goes on, on another kind, may differ in the last digits"
+    assert cluster.notes == [
+        f"note: {name} (10.0.0.2) has another processor ({kinds}): {differs}"
+        for name, kinds in (
+            ("b", "icelake; before: znver3"),
+            ("d", "znver4; before: icelake, znver3"),
+        )
+    ]
+
+
+def test_the_first_processor_that_is_known_is_no_other_one(cluster: Cluster) -> None:
+    watch = cluster.watch()
+    for node in "ab":
+        cluster.join(node)
+        cluster.says[node] = GOOD | {"processor": "znver3"}
+    watch.look()
+    assert watch.may_work("b")
+    assert cluster.notes == []

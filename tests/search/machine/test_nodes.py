@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -368,7 +369,12 @@ def test_different_processors_are_said_in_a_line() -> None:
         ClusterNode(name, name, name, 1.0, 0.0, processor=kind)
         for name, kind in (("a", "znver3"), ("b", ""), ("c", "znver3"))
     ]
-    assert several_processors(nodes) is None
+
+    def said_of(nodes: Sequence[ClusterNode]) -> str | None:
+        place = choose("h:1", nodes, cuda=False, gpus=False, trial=Room(1))[1]
+        return several_processors(place.processors)
+
+    assert said_of(nodes) is None
     other = ClusterNode("d", "d", "d", 1.0, 0.0, processor="icelake-server")
-    said = several_processors([*nodes, other])
+    said = said_of([*nodes, other])
     assert said is not None and "(icelake-server, znver3)" in said

@@ -16,6 +16,7 @@ from search.machine.cluster import Cluster, import_failure, start_failure
 from search.machine.nodes import LABEL, MODULES, Place
 from search.machine.room import Room
 from search.machine.workers import (
+    GpuNotes,
     NodeUnfitError,
     NoWorkersError,
     Patience,
@@ -297,3 +298,24 @@ def test_what_a_machine_lacks_is_told_from_what_a_task_does_wrong(
     raised: Any = RuntimeError("as Ray raises it")
     raised.cause = error
     assert unfit(raised) == lacking
+
+
+def test_a_gpu_that_torch_does_not_see_is_said_once_a_node_by_trials_and_stages_together() -> None:
+    lines: list[str] = []
+    gpus = GpuNotes(lines.append, given=True)
+    for device, node in (
+        ("cuda", "w1"),
+        ("cpu", None),
+        ("cpu", None),
+        ("cpu", "w1"),
+        ("cpu", "w1"),
+    ):
+        gpus.trained(device, node)
+    gpus.trained("cpu")  # in a stage, which does not know the node
+    gpus.trained("cpu", "w2")
+    assert lines == [
+        f"note: torch sees no GPU in a worker{where} that got one: it trains on the CPU"
+        for where in ("", " on w1", " on w2")
+    ]
+    GpuNotes(lines.append, given=False).trained("cpu", "w3")
+    assert len(lines) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from dataclasses import asdict, fields
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -197,6 +198,29 @@ def test_a_dry_run_says_what_a_trial_costs_and_how_long_a_search_takes(
         assert ("takes about 2" in said) == (not short)
     else:
         assert "not measured, but from a count of operations" in said
+
+
+def test_a_dry_run_that_measures_for_long_says_so(begun, monkeypatch, capsys):
+    """Nodes of a cluster that compile their kernels first take a minute or more."""
+    cluster, said = MagicMock(), threading.Event()
+    cluster.return_value.__enter__.return_value.preflight.return_value = Resources(1, 0.0, 2, 2)
+    monkeypatch.setattr(run_module, "Cluster", cluster)
+    monkeypatch.setattr(run_module, "SAY_AFTER_S", 0.01)
+    note = run_module.Display.note
+
+    def heard(display, line):
+        note(display, line)
+        if line.startswith("measuring what a trial costs, "):
+            said.set()
+
+    def measured(*_, **__):
+        assert said.wait(60)
+
+    monkeypatch.setattr(run_module.Display, "note", heard)
+    monkeypatch.setattr("search.tune.probe.measure", measured)
+    assert main(["--space", "smoke", "--data", "my.csv", "--dry-run"]) == 0
+    line = "measuring what a trial costs, 0 s so far; kernels that are not compiled yet come first"
+    assert line in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("setting", ["race.up_to=9", "race={up_to: 9}"])

@@ -163,7 +163,8 @@ def test_plain_output_of_thousands_of_trials_is_short_and_keeps_what_matters():
 
 
 def test_time_left_is_at_most_that_of_the_budget_when_it_ends_first():
-    display, out, clock = plain(total=100, time_budget=60.0)
+    display, out, clock = plain(total=100)
+    display.ends_in(60.0)
     with display.live():
         display.stage("search")
         for n in range(4):
@@ -178,10 +179,11 @@ def test_time_left_is_at_most_that_of_the_budget_when_it_ends_first():
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_budget_is_no_estimate(width: int) -> None:
     """A search of half a minute with a budget of half an hour."""
-    display, out, clock = plain(total=30, time_budget=1_800.0)
-    live, console = terminal(width, total=30, time_budget=1_800.0)
+    display, out, clock = plain(total=30)
+    live, console = terminal(width, total=30)
     with display.live():
         for one in (display, live):
+            one.ends_in(1_800.0)
             one.stage("search")
         assert "0/30  at most 30m 00s left" in frame(live, console)
         for n in range(4):
@@ -300,7 +302,8 @@ def test_every_stage_says_how_far_it_is_and_how_long_it_still_takes():
 
 
 def test_a_budget_says_how_long_a_stage_takes_at_most():
-    display, out, clock = plain(time_budget=600.0)
+    display, out, clock = plain()
+    display.ends_in(600.0)
     with display.live():
         display.stage("race")
         clock.now += 40
@@ -441,7 +444,8 @@ def test_live_frame_says_what_is_going_on():
 
 
 def test_a_stage_in_one_piece_shows_how_long_it_has_been_going():
-    display, console = terminal(100, time_budget=60.0)
+    display, console = terminal(100)
+    display.ends_in(60.0)
     display.stage("test")
     display.clock.now += 75  # type: ignore[attr-defined]
     text = "\n".join(text_only(frame(display, console)))

@@ -195,7 +195,7 @@ def test_what_is_tested_is_what_the_members_are(run: Run) -> None:
     data, split = blended(run.stages.state), run.stages.split
     assert data is not None
     seen = split.train.union(split.valid)
-    config, weights = blend_stage.train_blend(run.stages, data, "test", seen)
+    config, weights, _ = blend_stage.train_blend(run.stages, data, "test", seen)
     model = blend_stage.assembled(config, weights, seen)
     assert split.test is not None
     by_hand = evaluate(model, seen, split.test, ["ndcg@10"]).values["ndcg@10"]
@@ -213,7 +213,7 @@ def test_the_test_of_a_blend_asks_for_the_memory_of_its_members(run: Run) -> Non
     blend = blended(run.stages.state)
     assert blend is not None
     seen = run.stages.split.search_data()
-    config, weights = blend_stage.train_blend(run.stages, blend, "test", seen)
+    config, weights, _ = blend_stage.train_blend(run.stages, blend, "test", seen)
     run.workers.memory.clear()
     blend_stage.blend_on_test(run.stages, blend, ["ndcg@10"], {})
     assert len(run.workers.memory) == len(config.members) + 1
@@ -619,6 +619,24 @@ def test_what_the_stages_trained_on_is_recorded_where_a_worker_chose_it(
     assert kept == ({None} if device == "cpu" else {"cpu"})
     said = [note for note in run.notes if "torch sees no GPU" in note]
     assert len(said) == (0 if device == "cpu" else 1)
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_what_the_members_of_a_blend_were_trained_on_is_recorded(
+    run: Run, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    run.stages.settings.device = device  # type: ignore[misc]
+    run.go("race", "blend")
+    found = blended(run.stages.state)
+    assert found is not None
+    better = found.model_copy(update={"handed_over": True})
+    monkeypatch.setattr("search.stages.refit.blended", lambda _: better)
+    run.go("test", "refit")
+    said = run.said("refit")
+    members = [one.id for one in better.members]
+    assert said.get("devices") == (None if device == "cpu" else dict.fromkeys(members, "cpu"))
+    assert said.get("device") is None
 
 
 def test_a_gpu_that_was_used_is_no_note(run: Run) -> None:

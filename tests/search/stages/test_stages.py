@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.stages.context import Stages
 from search.stages.search import (
+    decide_pace,
     end_leftovers,
     ended_well,
     grace_of,
@@ -129,6 +131,19 @@ def test_how_many_fit_is_asked_as_the_search_goes_on(tmp_path: Path) -> None:
     assert stages.fit() == 400
     alone = replace(stages, cluster=known(slots=lambda _: None))
     assert alone.fit() == alone.resources.concurrent
+
+
+def test_trials_are_fitted_to_what_is_left_of_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that starts itself again, before its first trial, has the end that it had."""
+    asked: list[float | None] = []
+    monkeypatch.setattr("search.stages.search.measure", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(Stages, "data", None)
+    stages = Run(tmp_path, budget=1000.0).stages()
+    for stages.deadline in (None, time.monotonic() + 200.0, time.monotonic() - 5.0):
+        decide_pace(stages)
+    assert asked == [None, pytest.approx(200.0, abs=30.0), 1.0]
 
 
 class TestDeadline:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recsys.models.ease import EaseConfig
-from search.machine.workers import Patience
+from search.machine.workers import GpuNotes, Patience
 from search.record.events import EpochRow, Reason, SessionBegan, State, TrialEnded, TrialMade
 from search.record.journal import Journal, read_state
 from search.record.state import TrialRecord
@@ -272,13 +272,13 @@ def test_the_last_attempt_says_where_a_trial_ran(search: Search) -> None:
 
 def test_a_gpu_that_a_worker_does_not_see_is_said_once_a_node(search: Search) -> None:
     said: list[str] = []
-    search.recorder.patience = Patience(said.append, lambda: None, joined=True)
+    search.recorder.gpus = GpuNotes(said.append, given=False)
     trained(search, 0, "cpu", "w1")  # no trial asks for a GPU
-    search.recorder.gpus = True
+    search.recorder.gpus = GpuNotes(said.append, given=True)
     for number, (device, node) in enumerate(
         [("cpu", "w1"), ("cpu", "w1"), ("cuda", "w2"), ("cpu", "w3")], 1
     ):
         trained(search, number, device, node)
     assert [line.partition(": ")[2].partition(":")[0] for line in said] == [
-        f"torch sees no GPU in a worker on {node}" for node in ("w1", "w3")
+        f"torch sees no GPU in a worker on {node} that got one" for node in ("w1", "w3")
     ]
