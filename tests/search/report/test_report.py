@@ -19,6 +19,7 @@ from recsys.models import config_from_flat
 from search.record.events import ReplicateRaced
 from search.record.folder import RunFolder
 from search.record.result import RunResult, read_result, write_result
+from search.report import page as page_module
 from search.report.files import RunFiles, read_run
 from search.report.page import render_report
 from search.report.tables import MOST_ROWS, leak_table, leak_words
@@ -563,6 +564,14 @@ class TestMany:
             (t for t in read_run(path).trials if t.value is not None), key=lambda t: t.value or 0
         )
         assert f'data-trial="{best.id}"' in html
+
+
+def test_what_mattered_is_found_out_once(done, monkeypatch):
+    """Charts, axes and the order of the scatters all need it."""
+    found, asked = page_module._mattered, list[RunFiles]()
+    monkeypatch.setattr(page_module, "_mattered", lambda run: asked.append(run) or found(run))
+    assert "What mattered" in render_report(done)
+    assert len(asked) == 1
 
 
 def test_lifecycle_of_a_real_folder(tmp_path):
