@@ -80,13 +80,13 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
             rows.append((name, *left))
         seen.add(left)
     wide = [max(len(row[n]) for row in rows) for n in range(len(head))]
-    yield "what a split leaves:"
+    yield "what a split leaves, in positives:"
     for row in rows:
         cells = [row[0].ljust(wide[0]), *(row[n].rjust(wide[n]) for n in range(1, len(head)))]
         yield "  ".join(cells)
     test = {part.name: part for part in parts(dataset, SplitPlan())}.get("test")
     if test is not None and test.asked:
-        yield f"with the {test.asked:,} test users of the default {reach_words(test.asked)}"
+        yield f"with the {test.asked:,} test users of the default, {reach_words(test.asked)}"
     yield from _advice(dataset, dated)
 
 

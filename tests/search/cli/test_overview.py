@@ -126,6 +126,7 @@ def test_without_times_a_split_is_recommended_by_who_has_few_items(
     sizes: list[int], said: str, tmp_path: Path
 ) -> None:
     lines = plain(sizes, tmp_path)
+    assert lines[0] == "what a split leaves, in positives:"
     assert [line for line in lines if line.startswith("recommended")] == [said]
     options = re.findall(r"--set (\S+)", said)
     check_evidence(load(str(tmp_path / "my.csv")), load_spec("smoke", [*options, "race=none"]))
