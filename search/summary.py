@@ -93,7 +93,7 @@ def fails_words(result: RunResult) -> str:
         said.append(f"{group_name('user', one)} ({inside}{_ahead(one, number)})")
     # a new item can't be recommended by any model
     if (one := _worst([group for group in groups.by_item if group.high])) is not None:
-        inside = f"{percent(one.value)} of their test items are in the lists of {groups.k}"
+        inside = f"{percent(one.value)} of the test items among them are in the lists of {groups.k}"
         said.append(f"{group_name('item', one)} ({inside}{_ahead(one, percent)})")
     return f"the {groups.model} serves worst: {' and '.join(said)}" if said else ""
 

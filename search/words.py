@@ -48,6 +48,15 @@ def short(value: Any) -> str:
     return f"{value:.4g}" if math.isfinite(value) else str(value)
 
 
+def instant(text: str | None) -> str | None:
+    """A point in time as people read it; a text that is none stays.
+
+    >>> instant("2026-01-31T12:00:00.000Z")
+    '2026-01-31 12:00:00 UTC'
+    """
+    return text and re.sub(r"^([\d-]{10})T([\d:]{8})(\.\d+)?Z$", r"\1 \2 UTC", text)
+
+
 def duration(seconds: float | None) -> str:
     """`42s`, `3m 05s`, `2h 07m`.
 

@@ -172,7 +172,7 @@ def command_report(options: argparse.Namespace) -> int:
 def command_sync(options: argparse.Namespace) -> int:
     """Deliver what MLflow does not have yet."""
     from search.tracking.driver import sync
-    from search.tracking.verify import make_champion, verify_delivery
+    from search.tracking.verify import make_champion
 
     folder = _open(options)
     status = sync(folder.path, options.tracking_uri)
@@ -184,13 +184,32 @@ def command_sync(options: argparse.Namespace) -> int:
     elif status.registered is not None:
         print(status.registered)  # noqa: T201
     if status.delivered and options.verify:
-        problems = verify_delivery(folder.path, options.tracking_uri)
+        problems = _differences(folder.path, options.tracking_uri)
         for problem in problems:
             print(problem)  # noqa: T201
         return 1 if problems else 0
     if not status.delivered and options.verify:
         print("note: --verify needs a run that was delivered completely")  # noqa: T201
     return 0 if status.delivered else 1
+
+
+def _differences(run_dir: Path, uri: str | None) -> list[str]:
+    """What MLflow has otherwise than the run; a terminal shows the progress."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from search.tracking.verify import verify_delivery
+
+    console = Console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        return verify_delivery(run_dir, uri)
+    what = "comparing with MLflow"
+    with console.status(what) as status:
+        return verify_delivery(
+            run_dir,
+            uri,
+            lambda done, of: status.update(Text(f"{what}: {done:,} of {of:,} trials")),
+        )
 
 
 def command_fetch(options: argparse.Namespace) -> int:

@@ -113,8 +113,8 @@ class SessionBegan(Event):
     settings, newcomers: of `search.record.settings` and `search.record.result`, as plain values:
     the uid of a run is a digest of its first line, so what another version of the code wrote must
     be kept as it is, key by key. parts: of the split (`train`, `valid`, `test`), each with its
-    `digest` and how many `users`, `items` and `pairs` it has. extends: whether trials are added:
-    then no stage is done any more.
+    `digest` and how many `users`, `items` and `pairs` it has. deciding: the name of
+    `SearchSpec.deciding`. extends: whether trials are added: then no stage is done any more.
     """
 
     kind, brief = "run", True
@@ -125,6 +125,7 @@ class SessionBegan(Event):
     dataset: str | None = None
     metric: str | None = None
     purpose: str | None = None
+    deciding: str | None = None
     split: str | None = None
     split_digest: str | None = None
     device: str | None = None

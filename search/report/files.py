@@ -28,6 +28,7 @@ from search.record.state import RunState, TrialRecord
 from search.space.kept import Purpose
 from search.space.load import load_run_spec
 from search.space.spec import SearchSpec
+from search.words import short
 
 Curve = list[tuple[int, float]]
 
@@ -147,5 +148,5 @@ def baselines(result: RunResult) -> list[tuple[str, float | None, float | None, 
 
 
 def _remark(one: Baseline) -> str:
-    remarks = [f"{key}: {value}" for key, value in one.remarks.items()]
+    remarks = [f"{key}: {short(value)}" for key, value in one.remarks.items()]
     return ", ".join([*remarks, f"not tested: {one.skipped}"] if one.skipped else remarks)

@@ -59,6 +59,8 @@ def _context(run: RunFiles) -> dict[str, Any]:
     result = run.result
     leak_table = tables.leak_table(run)
     pressing, winner = _pressing(run), _winner(run)
+    mattered = _mattered(run)
+    names = _by_importance(run, mattered)
     kinds = {charts.kind_of(t, run.winner) for t in run.trials if t.value is not None}
     return {
         "run": run,
@@ -86,10 +88,10 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "winner": winner,
         "commands": _commands(run, pressing),
         "pressing": [one.words for one in pressing],
-        "charts": _charts(run),
+        "charts": _charts(run, mattered),
         "by_value": _by_value(run),
-        "parallel": _parallel(run),
-        "scatters": _scatters(run),
+        "parallel": _parallel(run, names),
+        "scatters": _scatters(run, names),
         "race_rows": tables.race_rows(run),
         "race_crossed": any(row.crossed for row in run.state.race.values()),
         "baselines": baselines(result),
@@ -193,9 +195,9 @@ def _commands(run: RunFiles, pressing: Sequence[Pressed]) -> list[tuple[str, str
     return rows
 
 
-def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
+def _charts(run: RunFiles, mattered: Mattered) -> list[tuple[str, str, Markup]]:
     """(title, explanation, svg) of the large charts."""
-    found = [] if run.result.refit_of is not None else _charts_of_trials(run)
+    found = [] if run.result.refit_of is not None else _charts_of_trials(run, mattered)
     if run.counts is not None:
         users, items = map(histogram, run.counts)
         found += [
@@ -207,11 +209,10 @@ def _charts(run: RunFiles) -> list[tuple[str, str, Markup]]:
     return [(title, text, svg) for title, text, svg in found if svg is not None]
 
 
-def _charts_of_trials(run: RunFiles) -> list[tuple[str, str, Markup | None]]:
+def _charts_of_trials(run: RunFiles, mattered: Mattered) -> list[tuple[str, str, Markup | None]]:
     """The charts that show how a search went."""
     winner, metric = run.winner, run.metric
     lines = {name: valid for name, valid, _, _ in baselines(run.result) if valid is not None}
-    mattered = _mattered(run)
     return [
         ("Validation and test", "Blue: honest. Red: leaky. The dot is validation, the bar test; a "
          "search sees the dots.", charts.leak_chart(tables.leak_table(run), metric)),
@@ -318,9 +319,9 @@ def _deciding(run: RunFiles) -> str | None:
     return None if param is None else param.name
 
 
-def _by_importance(run: RunFiles) -> list[str]:
+def _by_importance(run: RunFiles, mattered: Mattered) -> list[str]:
     """The parameters: that which decides which others exist, then the most important first."""
-    shares, first = _mattered(run).shares, _deciding(run)
+    shares, first = mattered.shares, _deciding(run)
     names = tables.param_names(run)
     return sorted(names, key=lambda name: (name != first, -shares.get(name, 0.0)))
 
@@ -350,16 +351,15 @@ def _by_value(run: RunFiles) -> Values | None:
     return Values(name, won, rows, chart)
 
 
-def _parallel(run: RunFiles) -> Markup | None:
+def _parallel(run: RunFiles, names: Sequence[str]) -> Markup | None:
     """The parallel coordinates; None for a table of listed configs, and without a search."""
     if run.is_table or run.result.refit_of is not None:
         return None
-    return maps.parallel_chart(run.trials, _by_importance(run), run.metric, run.winner)
+    return maps.parallel_chart(run.trials, names, run.metric, run.winner)
 
 
-def _scatters(run: RunFiles) -> list[Markup]:
+def _scatters(run: RunFiles, names: Sequence[str]) -> list[Markup]:
     if run.is_table or run.result.refit_of is not None:
         return []
-    names = _by_importance(run)
     found = (charts.scatter_chart(run.trials, n, run.metric, run.winner) for n in names)
     return [svg for svg in found if svg is not None][:TO_EXPLAIN]

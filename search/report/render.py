@@ -36,6 +36,7 @@ def rendered(template: str, context: Mapping[str, Any]) -> str:
         "short": words.short,
         "baseline": words.baseline_name,
         "duration": words.duration,
+        "instant": words.instant,
     }
     # Both are files of the project, which contain no values of a run.
     return environment.get_template(template).render(

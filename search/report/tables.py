@@ -236,7 +236,7 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
     ]
     busy, wall = run.result.busy_fraction, run.result.wall_s
     rows = [
-        ("started", known.time),
+        ("started", words.instant(known.time)),
         ("wall time", words.duration(wall) if wall else None),
         ("cores busy", f"{busy:.0%} of the time, training and evaluating" if busy else None),
         ("data", ", ".join([data_name(run), *sizes])),

@@ -341,6 +341,7 @@ def first_line(
     name: str, spec: SearchSpec, settings: Settings, dataset: Dataset, split: Split
 ) -> SessionBegan:
     """The first line of a session, in a search and in a `refit`. name: the run's."""
+    decides = spec.deciding()
     return SessionBegan(
         name=name,
         space=spec.name,
@@ -349,6 +350,7 @@ def first_line(
         dataset=dataset.interactions.name,
         metric=spec.metric,
         purpose=spec.purpose,
+        deciding=None if decides is None else decides.name,
         split=split.name,
         split_digest=split.digest,
         device=settings.device,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ from search.tracking.views import Page, experiment_tags
 from search.tracking.where import EXPERIMENT, check_tracking_uri
 
 
-def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
-    """One line per difference between the journal (and files) of a run and the store."""
+def differences(
+    run_dir: Path, uri: str, experiment: str, compared: Callable[[int, int], None]
+) -> list[str]:
+    """One line per difference between the journal (and files) of a run and the store, in the order
+    of the journal. compared: told after each trial how many of how many have been looked at.
+    """
     state = read_state(run_dir / JOURNAL)
     store = open_store(uri, experiment)
     runs = store.runs_of(state.uid)
@@ -34,14 +39,22 @@ def differences(run_dir: Path, uri: str, experiment: str) -> list[str]:
     found = list(_of_search(run_dir, state, store, parents[0]))
     started = {t.id: t for t in state.in_order() if t.attempt > 0}
     found += [f"{name}: a run without a trial" for name in runs if name not in started]
-    for name, trial in started.items():
-        if len(its := runs.get(name, [])) != 1:
-            found.append(f"{name}: {len(its)} runs, expected 1")
-        else:
-            found += [
-                f"{name}: {line}"
-                for line in _of_trial(state, trial, store, its[0], parents[0].info.run_id)
-            ]
+    parent = parents[0].info.run_id
+
+    def of_trial(trial: TrialRecord) -> list[str]:
+        if len(its := runs.get(trial.id, [])) != 1:
+            return [f"{trial.id}: {len(its)} runs, expected 1"]
+        lines = _of_trial(state, trial, store, its[0], parent)
+        return [f"{trial.id}: {line}" for line in lines]
+
+    # A server is asked for each metric of each trial: one request after the other takes minutes.
+    pool = ThreadPoolExecutor(store.threads)
+    try:
+        for number, lines in enumerate(pool.map(of_trial, started.values()), 1):
+            found += lines
+            compared(number, len(started))
+    finally:
+        pool.shutdown(cancel_futures=True)  # where one fails, no other is asked for
     return found
 
 
@@ -178,16 +191,20 @@ def _equal(what: str, got: object, expected: object) -> Iterator[str]:
         yield f"{what} is {str(got)[:200]!r}, expected {str(expected)[:200]!r}"
 
 
-def verify_delivery(run_dir: Path | str, uri: str | None = None) -> list[str]:
+def verify_delivery(
+    run_dir: Path | str,
+    uri: str | None = None,
+    compared: Callable[[int, int], None] = lambda *_: None,
+) -> list[str]:
     """Compare a whole run with what MLflow has; one line per difference, none if all is there.
 
     uri: the store; None: the one that the run went to. Imports mlflow into this process: for
-    `sync --verify` and tests.
+    `sync --verify` and tests. compared: as in `differences`.
     """
     run_dir = Path(run_dir).resolve()
     uri = check_tracking_uri(uri or known_uri(run_dir))
 
-    return differences(run_dir, uri, EXPERIMENT)
+    return differences(run_dir, uri, EXPERIMENT, compared)
 
 
 def make_champion(run_dir: Path | str, uri: str | None = None) -> str:

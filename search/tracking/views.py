@@ -196,13 +196,11 @@ def _parallel(state: RunState) -> list[tuple[str, list[str]]]:
     have all of these. Where a parameter decides which others exist, there is a chart for each of
     its values, with that parameter as the first axis, since runs with other values may be in it.
     """
-    trials = state.in_order()
     common, _ = searched_params(state)
     charts = [("parameters", common[:MAX_AXES])] if common else []
-    if (decides := _deciding(trials, common)) is None:
-        return charts
+    decides = state.run.deciding or ""
     groups: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
+    for trial in (trial for trial in state.in_order() if decides in trial.params):
         groups.setdefault(str(trial.params[decides]), []).append(trial)
     for value, group in groups.items():
         own = [name for name in differing(group) if name in group[0].params]
@@ -210,22 +208,6 @@ def _parallel(state: RunState) -> list[tuple[str, list[str]]]:
         if any(name not in common for name in own):
             charts.append((f"{decides} {value}", [decides, *own[:MAX_AXES]]))
     return charts
-
-
-def _deciding(trials: Sequence[TrialRecord], common: Sequence[str]) -> str | None:
-    """A parameter of words that all trials have and that decides which others they have; None where
-    all have the same ones.
-    """
-    if len({frozenset(trial.params) for trial in trials}) < 2:
-        return None
-    for name in common:
-        known: dict[str, set[frozenset[str]]] = {}
-        for trial in trials:
-            known.setdefault(str(trial.params[name]), set()).add(frozenset(trial.params))
-        words = all(isinstance(trial.params[name], str) for trial in trials)
-        if words and all(len(sets) == 1 for sets in known.values()):
-            return name
-    return None
 
 
 def searched_params(state: RunState) -> tuple[list[str], list[str]]:

@@ -312,14 +312,19 @@ _CONTEXTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def data_parts(state: RunState) -> list[Data]:
-    """The data that the search was trained, validated and tested on; empty if no split is known."""
+    """The data that the search was trained, validated and tested on; empty if no split is known.
+
+    They are described as in the first session. A run is resumed on the same data only, but another
+    version may describe them anew, and MLflow can't take a data set back.
+    """
     digest = _split_digest(state)
     if digest is None:
         return []
-    name, settings = str(state.run.dataset or dataset_name(state)), known_settings(state)
+    first = state.sessions[0].event if state.sessions else state.run
+    name, settings = str(first.dataset or dataset_name(state)), known_settings(state)
     source = "" if settings is None else settings.data
     # runs of earlier versions say nothing of parts
-    parts = state.run.parts or {part: {} for part in _CONTEXTS}
+    parts = first.parts or {part: {} for part in _CONTEXTS}
     return [
         Data(
             f"{text(name, 400)}, {part}",

@@ -32,7 +32,7 @@ from search.space.domains import FIELDS
 from search.space.load import load_spec, space_names
 from search.space.reader import KEYS
 from search.space.strategies import SCHEDULERS, SEARCHERS
-from tests.docs.links import anchors, broken_links
+from tests.docs.links import anchors, broken_links, odd_addresses
 
 ROOT = DOCS.parent
 MADE = {"first_search.md", "adr/index.md", "readme.md", "changelog.md", *REFERENCE}
@@ -101,6 +101,35 @@ def test_a_broken_link_is_found(tmp_path):
     )
     assert list(broken_links(page)) == ["page.md: #nowhere", "page.md: gone.md"]
     assert anchors(page) == {"a-word-two"}
+
+
+def test_no_address_looks_wrong(pages):
+    """No network is asked: what can be seen of an address."""
+    texts = {str(path.relative_to(pages)): path.read_text() for path in pages.rglob("*.md")}
+    for path in (ROOT / "mlflow" / "README.md", DOCS / "first_search.ipynb"):
+        texts[path.name] = path.read_text()
+    assert odd_addresses(texts) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[a](https://x.org/a_(b)) <https://x.org/c> and (https://x.org/d).", ""),
+        ("`http://localhost:5000`\n```\nhttp://a:1\n```\nand http://HOST:1", ""),
+        ("[a](http://x.org)", "not https"),
+        ("see https://localhost:5000/a.", "no public host"),
+        ("https://127.0.0.1", "no public host"),
+        ("https://mlflow:5000/", "no public host"),
+        ("[a](https://x.org//a)", "a doubled slash"),
+        ("<https://x.org/a.>", "ends in punctuation"),
+        ("[a](https://x.org/a,)", "ends in punctuation"),
+        ("https://x.org/a\nhttps://x.org/a/", "elsewhere https://x.org/a"),
+        ("https://x.org/a\nhttps://www.X.org/a", "elsewhere https://x.org/a"),
+    ],
+)
+def test_an_address_that_looks_wrong_is_found(text, wrong):
+    found = odd_addresses({"page.md": text})
+    assert [line.split(": ")[-1] for line in found] == ([wrong] if wrong else [])
 
 
 def test_links_of_the_readme_are_those_of_the_site():

@@ -163,7 +163,8 @@ class TestFails:
         said = self.said([self.group(0, 0, 0.1), self.group(1, 9, 0.2)], items)
         assert "users without a history (map@10 0.1000" in said
         assert (
-            "and items with 1 to 4 users (2.0% of their test items are in the lists of 10)" in said
+            "and items with 1 to 4 users (2.0% of the test items among them are in the lists of 10)"
+            in said
         )
 
     def test_a_few_users_and_one_group_say_nothing(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +19,9 @@ from search.cli.main import main
 from search.cli.overview import bar_of, drawn, split_lines
 from search.record.settings import DEFAULT_SEED
 from search.run import estimate as estimate_module
+from search.run.evidence import check_evidence
 from search.run.opened import read_data
+from search.space.load import load_spec
 from search.tune.pace import Probed
 from tests.factories import SETTINGS
 
@@ -76,7 +79,71 @@ def test_given_parts_are_one_line(tmp_path: Path) -> None:
         rows = [f"u{u},i{(u + 3 * n + shift) % 12}" for u in range(12) for n in range(2)]
         (tmp_path / f"{name}.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
     lines = list(split_lines(load(str(tmp_path))))
+    assert not any("recommended" in line for line in lines)
     assert sum("24 (12)" in line for line in lines) == 1
+
+
+def plain(sizes: list[int], tmp_path: Path) -> list[str]:
+    """What is said of splits of users with so many items each, without times."""
+    rng = np.random.default_rng(1)
+    rows = [f"u{u},i{i}" for u, size in enumerate(sizes) for i in rng.permutation(60)[:size]]
+    file = tmp_path / "my.csv"
+    file.write_text("user,item\n" + "\n".join(rows) + "\n")
+    return list(split_lines(load(str(file))))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        (
+            [30] * 100 + [5] * 4,
+            "recommended: the default (a tenth of each user's items for test and validation, at "
+            "random as no order of time is known): each part has 100 users or more, measured by "
+            "several items where they have many (with one item of each: 104 users)",
+        ),
+        (
+            [30] * 40 + [5] * 60,
+            "recommended: --set split.test.fixed=1 --set split.valid.fixed=1 (one item of each "
+            "user for test and validation, at random as no order of time is known): each part has "
+            "100 users or more (with a tenth: 40, those with 11 items or more); a user with 3 "
+            "items keeps one to learn from",
+        ),
+        (
+            [3] * 50,
+            "recommended: --set split.test.fixed=1 --set split.valid.fixed=1 (one item of each "
+            "user for test and validation, at random as no order of time is known): each part has "
+            "50 users or more (with a tenth: 0); a user with 3 items keeps one to learn from",
+        ),
+        (
+            [2] * 50 + [1] * 9,
+            "recommended: --set split.test=none --set split.valid.fixed=1 (one item of each user "
+            "for validation and no test, at random as no order of time is known): no user has "
+            "items enough for both; 50 users have two or more",
+        ),
+    ],
+)
+def test_without_times_a_split_is_recommended_by_who_has_few_items(
+    sizes: list[int], said: str, tmp_path: Path
+) -> None:
+    lines = plain(sizes, tmp_path)
+    assert lines[0] == "what a split leaves, in positives:"
+    assert [line for line in lines if line.startswith("recommended")] == [said]
+    options = re.findall(r"--set (\S+)", said)
+    check_evidence(load(str(tmp_path / "my.csv")), load_spec("smoke", [*options, "race=none"]))
+
+
+def test_nothing_is_recommended_where_nothing_can_be_held_out(tmp_path: Path) -> None:
+    assert not any("recommended" in line for line in plain([1] * 30, tmp_path))
+
+
+def test_only_the_part_that_is_drawn_is_recommended(tmp_path: Path) -> None:
+    for name, items in (("train", range(4)), ("test", range(4, 6))):
+        rows = [f"u{u},i{(u + n) % 12}" for u in range(12) for n in items]
+        (tmp_path / f"{name}.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
+    (line,) = [one for one in split_lines(load(str(tmp_path))) if "recommended" in one]
+    assert line.startswith(
+        "recommended: --set split.valid.fixed=1 (one item of each user for valid"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +173,7 @@ def test_the_command_says_when_and_how_often(
     assert "duplicates merged: 20 (10.0% of the rows); order of time: known" in said
     assert "known, 2001-09-09 to 2001-09-14" in said
     assert "recommended: --set split.order=latest, the latest items of each user" in said
+    assert "with it --set split.test.fixed=1 --set split.valid.fixed=1 (one item of each" in said
     assert "items of a user  users" in said and "users of an item  items" in said
     assert "a trial of 60 epochs takes about" in said  # on a tiny file too
     assert "a whole search (--space all) takes about" in said and "memory: trials take" in said
@@ -117,7 +185,8 @@ def test_rows_of_one_moment_have_no_split_by_time(
     rows = [f"u{u},i{(u + k) % 9},1000000000" for u in range(30) for k in range(6)]
     said = said_of(rows, tmp_path, capsys)
     assert "all rows have the same time" in said
-    assert "recommended" not in said
+    assert "recommended: --set split.test.fixed=1 --set split.valid.fixed=1" in said
+    assert "split.order" not in said
 
 
 def test_order_numbers_have_no_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

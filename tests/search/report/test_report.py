@@ -18,8 +18,9 @@ from recsys.errors import InputError
 from recsys.models import config_from_flat
 from search.record.events import ReplicateRaced
 from search.record.folder import RunFolder
-from search.record.result import RunResult, read_result, write_result
-from search.report.files import RunFiles, read_run
+from search.record.result import Baseline, RunResult, read_result, write_result
+from search.report import page as page_module
+from search.report.files import RunFiles, baselines, read_run
 from search.report.page import render_report
 from search.report.tables import MOST_ROWS, leak_table, leak_words
 from search.space.load import load_run_spec
@@ -115,8 +116,8 @@ class TestDone:
     def test_whom_it_fails(self, page):
         assert (
             "The winner serves worst: users with 4 to 19 items (map@50 0.1312, 95% interval 0.1112 "
-            "to 0.1512, 310 users; EASE 0.1352) and items with 1 to 30 users (7.2% of their test "
-            "items are in the lists of 50; EASE 7.6%)." in page.text
+            "to 0.1512, 310 users; EASE 0.1352) and items with 1 to 30 users (7.2% of the "
+            "test items among them are in the lists of 50; EASE 7.6%)." in page.text
         )
         for row in (
             "users with 20 to 61 items 0.1700 0.1500 to 0.1900 0.1100 +0.0600 0.0410 to 0.0790 "
@@ -563,6 +564,24 @@ class TestMany:
             (t for t in read_run(path).trials if t.value is not None), key=lambda t: t.value or 0
         )
         assert f'data-trial="{best.id}"' in html
+
+
+def test_times_and_remarks_are_written_for_people(done):
+    said = Page(render_report(done)).text
+    assert "2026-01-31 12:00:00 UTC" in said
+    assert "T12:00:00" not in said
+    result = read_result(done)
+    assert result is not None
+    rows = baselines(result.model_copy(update={"baselines": {"ease": Baseline(l2=500.0)}}))
+    assert rows == [("ease", None, None, "l2: 500")]
+
+
+def test_what_mattered_is_found_out_once(done, monkeypatch):
+    """Charts, axes and the order of the scatters all need it."""
+    found, asked = page_module._mattered, list[RunFiles]()
+    monkeypatch.setattr(page_module, "_mattered", lambda run: asked.append(run) or found(run))
+    assert "What mattered" in render_report(done)
+    assert len(asked) == 1
 
 
 def test_lifecycle_of_a_real_folder(tmp_path):

@@ -455,3 +455,13 @@ class TestByDate:
     def test_one_day_of_validation_leaves_no_earlier_one(self) -> None:
         plan = SplitPlan("time", None, HoldOut("since", 86_400))
         assert not race_holds_out(self.data(), plan)
+
+
+@pytest.mark.parametrize(("space", "deciding"), [("all", "method"), ("bce", None)])
+def test_the_first_line_names_what_decides_which_parameters_exist(
+    space: str, deciding: str | None
+) -> None:
+    data, spec = dataset([list(range(12))] * 9, 40), load_spec(space)
+    began = first_line("a", spec, SETTINGS, data, make_split(data, spec.split, 1))
+    decides = spec.deciding()
+    assert began.deciding == (decides and decides.name) == deciding

@@ -146,6 +146,9 @@ def titles(view: dict[str, Any]) -> list[str]:
 def test_each_method_has_a_chart_of_its_own_parameters(tmp_path: Path) -> None:
     """In a space of methods hardly a parameter is one of all trials."""
     run, spec = FakeRun(tmp_path, "a"), load_spec("all")
+    decides = spec.deciding()
+    assert decides is not None
+    run.began(deciding=decides.name)
     rng = np.random.default_rng(0)
     for _ in range(150):
         run.made(spec.sample(rng), {})
@@ -335,6 +338,23 @@ def test_parts_of_the_data_have_their_own_digests_and_sizes(tmp_path: Path) -> N
     earlier = RunState()
     earlier.apply(began, 0)
     assert [(one.digest, one.profile) for one in wanted.data_parts(earlier)] == [("ab12", "")] * 3
+
+
+def test_a_resumed_run_keeps_the_data_sets_that_it_has(tmp_path: Path) -> None:
+    """The version that began it said nothing of parts; MLflow would have two of each context."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.trial()
+    assert deliver(run, uri)
+    parts = {name: {"digest": f"d-{name}", "pairs": 5} for name in ("train", "valid", "test")}
+    run.began(dataset="ml-100k", parts=parts)
+    run.trial()
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    assert query(uri, "select name, digest from datasets order by name") == [
+        (f"ml-100k, {part}", "ab12") for part in ("test", "train", "valid")
+    ]
+    assert verify_delivery(run.path, uri) == []
 
 
 def test_views_that_somebody_removed_come_back(tmp_path: Path) -> None:

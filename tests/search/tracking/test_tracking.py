@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from search.tracking import wanted
 from search.tracking.address import PASSWORD
 from search.tracking.driver import Tracker, sync
 from search.tracking.memory import DeliveryStatus, delivery_status
+from search.tracking.store import Store, open_store
 from search.tracking.verify import verify_delivery
 from search.tracking.wanted import PARENT_TAG, clean
 from search.tracking.where import (
@@ -260,6 +263,36 @@ def test_verification_sees_a_missing_and_a_wrong_value(tmp_path: Path) -> None:
     found = "\n".join(verify_delivery(run.path, uri))
     for part in ("t0000: metric loss", "t0001: status", "t0002: params", "search: trials.csv"):
         assert part in found
+
+
+def test_trials_are_compared_several_at_once_and_told_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four threads, whose first requests wait for each other; the first trial is ready last."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.several(4)
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    query(uri, "delete from metrics where key = 'loss'")
+    one_by_one = verify_delivery(run.path, uri)
+    assert [line.split(":")[0] for line in one_by_one] == ["t0000", "t0001", "t0002", "t0003"]
+    client = type(open_store(uri, EXPERIMENT).client)
+    ((first,),) = query(uri, "select run_uuid from runs where name like 't0000 %'")
+    together, ask, asked = threading.Barrier(4), client.get_metric_history, set[str]()
+
+    def history(self: Any, run_id: str, key: str) -> Any:
+        if threading.current_thread() is not threading.main_thread() and run_id not in asked:
+            asked.add(run_id)
+            together.wait(60)
+            time.sleep(0.5 * (run_id == first))
+        return ask(self, run_id, key)
+
+    monkeypatch.setattr(client, "get_metric_history", history)
+    monkeypatch.setattr(Store, "threads", 4)
+    told: list[tuple[int, int]] = []
+    assert verify_delivery(run.path, uri, lambda *counts: told.append(counts)) == one_by_one
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_a_second_sync_adds_nothing(arrived: tuple[FakeRun, str]) -> None:
