@@ -97,8 +97,11 @@ class CSR:
 
     def union(self, *others: CSR) -> CSR:
         """All pairs of this and `others` (same U and I)."""
-        users = np.concatenate([self.users(), *(o.users() for o in others)])
-        items = np.concatenate([self.indices, *(o.indices for o in others)])
+        parts = [part for part in (self, *others) if part.nnz]
+        if len(parts) < 2:  # nothing to join
+            return parts[0] if parts else self
+        users = np.concatenate([part.users() for part in parts])
+        items = np.concatenate([part.indices for part in parts])
         return CSR.from_pairs(users, items, self.n_users, self.n_items)
 
     def overlap(self, other: CSR) -> int:

@@ -72,12 +72,13 @@ class Recommender:
         # of users in the data without items the model knows as little as of unknown users
         known = (users >= 0) & self._has_items[np.maximum(users, 0)]
         liked = lists.degrees() > 0
-        source = np.select([liked, known], [ITEMS, MODEL], POPULAR)
+        source = np.where(liked, ITEMS, np.where(known, MODEL, POPULAR))
         model, score_lists = self._prepared(exclude_seen)
         every = self._joined(users, lists)
 
         def of_lists(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            return score_lists(rows_of(every, rows))
+            # rows ascend: as many as there are are all of them, in their order
+            return score_lists(every if len(rows) == every.n_users else rows_of(every, rows))
 
         def of_model(rows: NDArray[np.int64]) -> NDArray[np.float32]:
             return model.score_few(users[rows])  # the submission's, to the last bit
@@ -91,7 +92,8 @@ class Recommender:
         left_out = every if exclude_seen else nothing_like(every)
         for way, score in ways.items():
             rows = np.flatnonzero(source == way)
-            items[rows], scores[rows] = best(score, left_out, rows, k, allowed)
+            if len(rows):
+                items[rows], scores[rows] = best(score, left_out, rows, k, allowed)
         return Ranked(items, scores, source.tolist())
 
     def similar(
@@ -140,9 +142,12 @@ class Recommender:
     def _joined(self, users: NDArray[np.int64], lists: CSR) -> CSR:
         """The items of each row's user together with those of its list."""
         rows = np.flatnonzero(users >= 0)
+        if not len(rows):
+            return lists
         own = rows_of(self.seen, users[rows])
-        who, what = rows[own.users()], own.indices
-        return lists.union(CSR.from_pairs(who, what, len(users), lists.n_items))
+        size = np.zeros(len(users) + 1, np.int64)
+        size[rows + 1] = own.degrees()
+        return lists.union(CSR(np.cumsum(size), own.indices, lists.n_items))
 
 
 def best(
@@ -180,6 +185,6 @@ def best(
             if allowed is not None:
                 found[~allowed[found]] = -1
             there = found >= 0
-            of_found = np.take_along_axis(scores, np.maximum(found, 0), axis=1)
+            of_found = scores[np.arange(len(part))[:, None], np.maximum(found, 0)]
             values[low : low + TILE] = np.where(there, of_found, np.nan)
     return items, values

@@ -21,6 +21,7 @@ README](../readme.md#from-python-without-a-search) has an example.
 # Beside the names of the package: a model that a run has left, asked for recommendations.
 MORE = {
     "recsys.models.saved": ("load_model", "load_config"),
+    "recsys.models.catalogue": ("load_catalogue", "Catalogue"),
     "recsys.recommending": ("Recommender", "Ranked"),
 }
 WIDTH = 88  # letters of a signature in one line
@@ -51,6 +52,8 @@ def _class(thing: type) -> Iterator[str]:
     yield _said(thing)
     for name, member in vars(thing).items():
         plain = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+        if name == "__init__" and inspect.isfunction(plain) and plain.__doc__:
+            yield _said(plain)  # what the signature above takes
         if name.startswith("_") or not inspect.isfunction(plain) or not plain.__doc__:
             continue
         yield f"**`{thing.__name__}.{name}`**\n"

@@ -120,25 +120,17 @@ def lists_of(
     rows of `seen`. depth: as in `top_lists`, which raises the same errors.
     """
     from recsys.kernels.topk import best_unseen
+    from recsys.models.kernels.blend import stand_out
 
     scores_BI = np.ascontiguousarray(scores_BI, np.float32)
-    items = np.empty((len(users_B), min(depth, seen.n_items)), np.int32)
     rows = len(users_B)
+    items = np.empty((rows, min(depth, seen.n_items)), np.int32)
+    apart = np.empty(items.shape, np.float32)
     if best_unseen(scores_BI, users_B, seen.indptr, seen.indices, items, 0, rows) >= 0:
         raise FloatingPointError("the score of a user and an item is NaN")
-    there = items >= 0
-    values = scores_BI[np.arange(rows)[:, None], np.maximum(items, 0)].astype(np.float64)
-    if not np.isfinite(values[there]).all():
+    if stand_out(scores_BI, items, apart) >= 0:
         raise FloatingPointError("a score is infinite: it cannot be added to others")
-    last = np.where(there, values, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    above = np.where(there, values - last, 0.0)
-    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
-    mean = above.sum(axis=1, keepdims=True) / count
-    spread = np.sqrt((np.where(there, above - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
-    # all equal: nothing stands out, and nothing is divided by a number near 0
-    flat = spread <= 1e-9 * np.maximum(np.abs(np.where(np.isfinite(last), last, 0.0)), 1e-30)
-    scale = np.where(flat, np.inf, spread)
-    return TopLists(items, (above / scale).astype(np.float32))
+    return TopLists(items, apart)
 
 
 class Blend(base.Model):
@@ -215,21 +207,19 @@ class Blend(base.Model):
         self, members: Iterable[NDArray[np.float32]], seen: CSR, part: NDArray[np.int32]
     ) -> NDArray[np.float32]:
         """The blend of the members' scores of the users `part` of `seen`."""
+        from recsys.models.kernels.blend import add_lists, rank_below
+
         weights = [member.weight for member in self.config.members]
         left_out = seen if self._leave_out else nothing_like(seen)
         sums = np.zeros((len(part), seen.n_items), np.float32)
-        blended = sums
+        leading = sums
         for number, (weight, scores) in enumerate(zip(weights, members, strict=True)):
             lists = lists_of(scores, left_out, part, self.config.depth)
-            row, place = np.nonzero(lists.items >= 0)
-            sums[row, lists.items[row, place]] += np.float32(weight) * lists.scores[row, place]
+            add_lists(lists.items, lists.scores, np.float32(weight), sums)
             if number == weights.index(max(weights)):
-                top, low = scores.max(axis=1, keepdims=True), scores.min(axis=1, keepdims=True)
-                blended = scores - top  # in place from here: tiles of scores are large
-                blended /= np.maximum(top - low, np.float32(1e-30))
-                blended -= np.float32(1)
-        np.copyto(blended, sums, where=sums > 0)
-        return blended
+                leading = np.ascontiguousarray(scores, np.float32)
+        rank_below(leading, sums)
+        return sums
 
     def to_host(self) -> Blend:
         """The same blend, with all members in host memory."""

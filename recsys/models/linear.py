@@ -22,6 +22,18 @@ def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
     )
 
 
+def sums_of_rows(lists: CSR, table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The sum of the rows of `table` for the items of each of L lists, float32 (L, d).
+
+    lists: CSR of L x I. table: float32 (I, d), contiguous.
+    """
+    from recsys.models.kernels.lists import add_rows
+
+    sums = np.zeros((lists.n_users, table.shape[1]), np.float32)
+    add_rows(lists.indptr, lists.indices, table, sums)
+    return sums
+
+
 def gram(x: scipy.sparse.csr_matrix, single_from: int) -> NDArray:
     """X'X, dense (I, I): float32 if `x` has at least `single_from` columns, otherwise float64."""
     dtype = np.float64 if x.shape[1] < single_from else np.float32
@@ -46,7 +58,8 @@ class LinearModel(ClosedForm):
 
     def list_scorer(self, config: Any, seen: CSR) -> ListScorer:  # noqa: ARG002
         """A list is scored like the history of a user; all scores of an empty one are 0."""
-        return lambda lists: np.asarray(matrix(lists) @ self._weights, np.float32)
+        weights = np.ascontiguousarray(self._weights, np.float32)
+        return lambda lists: sums_of_rows(lists, weights)
 
     def arrays(self) -> dict[str, NDArray]:
         """The histories as `indptr` int64 (U+1,) and `indices` int32; `weights` float32 (I, I)."""
@@ -86,7 +99,20 @@ class SparseLinear(ClosedForm):
 
     def list_scorer(self, config: Any, seen: CSR) -> ListScorer:  # noqa: ARG002
         """As in `LinearModel`."""
-        return lambda lists: np.asarray((matrix(lists) @ self._weights).toarray(), np.float32)
+        from recsys.models.kernels.lists import add_sparse_rows
+
+        table = (
+            np.ascontiguousarray(self._weights.indptr, np.int64),
+            np.ascontiguousarray(self._weights.indices, np.int32),
+            np.ascontiguousarray(self._weights.data, np.float32),
+        )
+
+        def scores(lists: CSR) -> NDArray[np.float32]:
+            sums = np.zeros((lists.n_users, lists.n_items), np.float32)
+            add_sparse_rows(lists.indptr, lists.indices, *table, sums)
+            return sums
+
+        return scores
 
     def arrays(self) -> dict[str, NDArray]:
         """As in `LinearModel`, but with the weights in compressed rows: `weights` float32,

@@ -12,7 +12,12 @@ from recsys.kernels.jit import cache_folder
 from recsys.models import ModelConfig, model_of
 from recsys.safe_files import locked
 
-RANKING = ("recsys.kernels.bounds", "recsys.kernels.topk")
+RANKING = (
+    "recsys.kernels.bounds",
+    "recsys.kernels.topk",
+    "recsys.models.kernels.blend",
+    "recsys.models.kernels.lists",
+)
 
 
 def warm_up_models(

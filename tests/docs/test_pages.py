@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import recsys
@@ -24,8 +26,12 @@ from docs.making.pages import (
 from docs.making.python_names import python_page
 from docs.making.space_words import spaces_page
 from docs.making.tutorial import commands_of
-from recsys.models import MODELS, config_of
+from recsys.data import load
+from recsys.models import MODELS, config_from_flat, config_of, fit_model
+from recsys.models.catalogue import save_catalogue
 from recsys.models.mf.config import TrainConfig
+from recsys.models.saved import save_model
+from recsys.recommending import Recommender
 from recsys.yamlio import load_yaml
 from search.cli.arguments import COMMANDS, command_parser, search_parser
 from search.space.domains import FIELDS
@@ -183,6 +189,32 @@ def test_every_name_of_the_package_is_in_the_reference():
         assert f"\n## {name}\n\n`from recsys import {name}`\n" in page
     assert "\n    split_train: CSR,\n" in page  # annotations as they are written
     assert "'CSR'" not in page
+
+
+def test_a_model_in_use_is_in_the_reference():
+    """With what it is made of, which the docstring of its making says, and each of its methods."""
+    _, _, section = python_page().partition("\n## Recommender\n")
+    section, _, _ = section.partition("\n## ")
+    assert "Recommender(model: Model, config: ModelConfig, seen: CSR)" in section
+    assert inspect.cleandoc(str(Recommender.__init__.__doc__)) in section
+    assert re.findall(r"^\*\*`Recommender\.(\w+)`", section, re.M) == ["recommend", "similar"]
+
+
+def test_the_example_of_a_model_in_use(tmp_path, monkeypatch, capsys):
+    """As it stands on the page of unseen users, with the folder that a run would leave."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / "questions/unseen-users.md").read_text(), re.M | re.S
+    )
+    (code,) = (block for block in blocks if "Recommender(" in block)
+    everything, config = load("demo").interactions, config_from_flat({"model": "ease"})
+    folder = tmp_path / "runs" / "purchases" / "model"
+    folder.mkdir(parents=True)
+    model = fit_model(config, everything.csr, rng=np.random.default_rng(0))
+    save_model(folder, model.to_bytes(), config)
+    save_catalogue(folder, everything, everything.csr)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "unseen-users.md", "exec"), {})
+    assert len(capsys.readouterr().out.strip("[]\n").split()) == 5
 
 
 def lines_of_blocks(text: str) -> Iterator[str]:

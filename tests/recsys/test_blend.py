@@ -78,6 +78,131 @@ def test_lists_by_their_definition(
         assert not got.scores[u, len(free) :].any()
 
 
+def listed_slowly(
+    scores: np.ndarray, seen: CSR, users: np.ndarray, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`lists_of` by numpy, all users at once."""
+    free = np.ones(scores.shape, bool)
+    for row, user in enumerate(users):
+        free[row, seen.row(int(user))] = False
+    order = np.lexsort((np.broadcast_to(np.arange(scores.shape[1]), free.shape), -scores, ~free))
+    items = np.where(np.take_along_axis(free, order, 1), order, -1)[:, :depth]
+    there = items >= 0
+    listed = np.take_along_axis(scores, np.maximum(items, 0), 1).astype(np.float64)
+    values = np.where(there, listed, 0.0)
+    if not np.isfinite(values).all():
+        raise FloatingPointError("infinite")
+    last = np.where(there, values, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    above = np.where(there, values - last, 0.0)
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    mean = above.sum(axis=1, keepdims=True) / count
+    spread = np.sqrt((np.where(there, above - mean, 0.0) ** 2).sum(axis=1, keepdims=True) / count)
+    size = np.maximum(np.abs(np.where(np.isfinite(last), last, 0.0)), 1e-30)
+    scale = np.where(spread <= 1e-9 * size, np.inf, spread)
+    return items, (above / scale).astype(np.float32)
+
+
+def added_slowly(
+    members: list[np.ndarray], weights: list[float], lists: list[TopLists]
+) -> np.ndarray:
+    """The sum of the members' lists by numpy, all users at once."""
+    sums = np.zeros(members[0].shape, np.float32)
+    for weight, one in zip(weights, lists, strict=True):
+        row, place = np.nonzero(one.items >= 0)
+        sums[row, one.items[row, place]] += np.float32(weight) * one.scores[row, place]
+    first = members[weights.index(max(weights))]
+    top, low = first.max(axis=1, keepdims=True), first.min(axis=1, keepdims=True)
+    beyond = (first - top) / np.maximum(top - low, np.float32(1e-30)) - np.float32(1)
+    return np.where(sums > 0, sums, beyond)
+
+
+SHAPES = {
+    "seed": st.integers(0, 10**6),
+    "rows": st.integers(1, 6),
+    "items": st.integers(1, 40),
+    "depth": st.integers(1, 50),
+    "levels": st.sampled_from([1, 3, 1000]),  # 1: all scores of a row are equal
+    "free": st.sampled_from([0.0, 0.1, 0.6, 1.0]),  # 0: everything is seen
+}
+
+
+def drawn(
+    seed: int, rows: int, items: int, levels: int, free: float
+) -> tuple[np.random.Generator, np.ndarray, CSR]:
+    """Scores in float32 of rows whose sizes differ, -inf for some seen items; what is seen."""
+    rng = RNG(seed)
+    scores = rng.integers(0, levels, (rows, items)) * 10.0 ** rng.integers(-6, 7, (rows, 1))
+    scores = (scores + rng.standard_normal((rows, 1))).astype(np.float32)
+    seen = rng.random((rows, items)) >= free
+    scores[seen & (rng.random((rows, items)) < 0.3)] = -np.inf
+    return rng, scores, CSR.from_pairs(*np.nonzero(seen), rows, items)
+
+
+@given(**SHAPES)
+def test_lists_are_those_of_numpy(
+    seed: int, rows: int, items: int, depth: int, levels: int, free: float
+) -> None:
+    """But for the order in which a list's scores are added up; and each by itself."""
+    rng, scores, seen = drawn(seed, rows, items, levels, free)
+    users = rng.permutation(rows).astype(np.int32)
+    got = lists_of(scores[users], seen, users, depth)
+    want, apart = listed_slowly(scores[users], seen, users, depth)
+    assert_array_equal(got.items, want)
+    assert_allclose(got.scores, apart, rtol=2e-7)
+    for row in range(rows):
+        alone = lists_of(scores[users[row : row + 1]], seen, users[row : row + 1], depth)
+        assert_array_equal(alone.items[0], got.items[row])
+        assert_array_equal(alone.scores[0], got.scores[row])
+
+
+@given(**SHAPES)
+def test_an_infinite_score_is_an_error_where_it_is_listed(
+    seed: int, rows: int, items: int, depth: int, levels: int, free: float
+) -> None:
+    rng, scores, seen = drawn(seed, rows, items, levels, free)
+    scores[rng.random(scores.shape) < 0.1] = rng.choice([-np.inf, np.inf])
+    users = np.arange(rows, dtype=np.int32)
+    try:
+        want, _ = listed_slowly(scores, seen, users, depth)
+    except FloatingPointError:
+        with pytest.raises(FloatingPointError, match="infinite"):
+            lists_of(scores, seen, users, depth)
+    else:
+        assert_array_equal(lists_of(scores, seen, users, depth).items, want)
+
+
+@given(**SHAPES, count=st.integers(1, 4))
+def test_members_are_added_as_numpy_adds_them(
+    seed: int, rows: int, items: int, depth: int, levels: int, free: float, count: int
+) -> None:
+    """To the last bit, and each user by itself."""
+    rng, _, seen = drawn(seed, rows, items, levels, free)
+    users = rng.permutation(rows).astype(np.int32)
+    members = [drawn(seed + n, rows, items, levels, 1.0)[1] for n in range(count)]
+    weights = rng.choice([0.1, 0.2, 0.4], count).tolist()
+    flat = [{"weight": weight, "config": FLAT[1]} for weight in weights]
+    blend = Blend(BlendConfig.from_flat({"members": flat, "depth": depth}), [], seen)
+    got = blend._added(iter(members), seen, users)
+    lists = [lists_of(one, seen, users, depth) for one in members]
+    assert_array_equal(got, added_slowly(members, weights, lists))
+    for row in range(rows):
+        some = slice(row, row + 1)
+        alone = blend._added((one[some] for one in members), seen, users[some])
+        assert_array_equal(alone[0], got[row])
+
+
+@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_blend_of_bad_scores_is_an_error(place: int, bad: float) -> None:
+    members = [np.tile(np.arange(5, dtype=np.float32), (3, 1)) for _ in range(3)]
+    members[place][1, 2] = bad
+    flat = [{"weight": 0.3, "config": FLAT[1]}] * 3
+    seen = CSR.from_pairs(np.array([1]), np.array([4]), 3, 5)
+    blend = Blend(BlendConfig.from_flat({"members": flat, "depth": 9}), [], seen)
+    with pytest.raises(FloatingPointError, match="NaN" if np.isnan(bad) else "infinite"):
+        blend._added(iter(members), seen, np.arange(3, dtype=np.int32))
+
+
 def test_the_scale_of_a_member_does_not_matter() -> None:
     scores = RNG(0).standard_normal((4, 20)).astype(np.float32)
     seen = CSR.from_pairs(np.array([0]), np.array([3]), 4, 20)

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from recsys.errors import ConfigError, InputError
 from recsys.evaluation import evaluate, top_items
-from recsys.interactions import CSR
+from recsys.interactions import CSR, rows_of
 from recsys.models import (
     MODELS,
     Entry,
@@ -127,7 +127,9 @@ def test_nothing_is_compiled_after_the_warm_up(name: str, planted: Planted) -> N
     assert notes == []
     before = compiled()
     for threads in (1, 2):
-        fit_model(configs[0], planted[0], rng=np.random.default_rng(0), threads=threads)
+        train, rng = planted[0], np.random.default_rng(0)
+        model = fit_model(configs[0], train, rng=rng, threads=threads)
+        model.list_scorer(configs[0], train)(rows_of(train, np.array([0])))
     assert compiled() == before
 
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
@@ -17,6 +20,7 @@ from recsys.interactions import CSR, rows_of
 from recsys.models import MODELS, Model, config_from_flat, fit_model
 from recsys.models.blend import Blend, BlendConfig, lists_of
 from recsys.models.ials import IALS
+from recsys.models.linear import matrix, sums_of_rows
 from recsys.models.mf.config import TrainConfig
 from recsys.models.mf.entry import Factorization
 from recsys.models.mf.folding import (
@@ -30,6 +34,7 @@ from recsys.models.mf.folding import (
     hidden,
     learned_weight,
 )
+from recsys.models.slim import SLIM
 from recsys.recommending import ITEMS, MODEL, POPULAR, Recommender
 from recsys.scoring import product_with
 
@@ -142,6 +147,21 @@ def test_nobody_gets_what_is_popular_and_rows_keep_their_order(planted: Planted)
     popular = np.argsort(-train.item_counts(), kind="stable")[:7]
     assert_array_equal(found.items[[0, 3]], [popular, popular])
     assert_array_equal(found.scores[0], train.item_counts()[popular])
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_row_is_answered_as_if_it_were_asked_alone(name: str, planted: Planted) -> None:
+    """Known or not, with or without a list, whatever the other rows are."""
+    train, _ = planted
+    recommender = made(name, train)
+    users = np.array([-1, 7, 7, -1, 3, -1])
+    lists = CSR.from_pairs(np.array([0, 0, 2, 2, 5]), np.array([3, 90, 1, 119, 40]), 6, 120)
+    found = recommender.recommend(users, lists, 50)
+    assert found.source == [ITEMS, MODEL, ITEMS, POPULAR, MODEL, ITEMS]
+    for row in range(6):
+        alone = recommender.recommend(users[[row]], rows_of(lists, np.array([row])), 50)
+        assert_array_equal(alone.items[0], found.items[row])
+        assert_array_equal(alone.scores[0], found.scores[row])
 
 
 def test_only_what_is_allowed(planted: Planted) -> None:
@@ -274,6 +294,28 @@ def test_what_all_requests_share_is_prepared_once(
 
 
 # --- the models' own steps, by their definitions -------------------------------------------------
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 6),
+    items=st.integers(1, 40),
+    columns=st.integers(1, 70),
+    density=st.sampled_from([0.0, 0.1, 0.7]),
+)
+def test_sums_for_lists_are_those_of_scipy(
+    seed: int, rows: int, items: int, columns: int, density: float
+) -> None:
+    """To the last bit, so that a list is a history like any other."""
+    rng = RNG(seed)
+    lists = CSR.from_pairs(*np.nonzero(rng.random((rows, items)) < density), rows, items)
+    table = rng.standard_normal((items, columns)).astype(np.float32)
+    assert_array_equal(sums_of_rows(lists, table), matrix(lists) @ table)
+    square = rng.standard_normal((items, items)).astype(np.float32)
+    model = SLIM()
+    model.become(lists, scipy.sparse.csr_matrix(square * (rng.random(square.shape) < 0.5)))
+    scores = model.list_scorer(None, lists)(lists)
+    assert_array_equal(scores, model.score_users(np.arange(rows)))
 
 
 @pytest.mark.parametrize("weight", [1.0, 2.0])

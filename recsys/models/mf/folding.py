@@ -34,7 +34,7 @@ from recsys.errors import InputError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR, rows_of, subset
 from recsys.models.base import ListScorer
-from recsys.models.linear import matrix
+from recsys.models.linear import sums_of_rows
 from recsys.scoring import Product, product_with
 
 # This share of the mean variance is added to the variance of every factor, because a few users span
@@ -94,8 +94,8 @@ class Folding:
         off = items - expected
         covariance = (off * share[:, None]).T @ off
         curvature, turned = scipy.linalg.eigh(lower.T @ covariance @ lower)
-        single = (mean, expected, lower @ turned, np.maximum(curvature, 0.0))
-        return cls(items, *(np.ascontiguousarray(part, np.float32) for part in single))
+        single = (items, mean, expected, lower @ turned, np.maximum(curvature, 0.0))
+        return cls(*(np.ascontiguousarray(part, np.float32) for part in single))
 
     def users(self, lists: CSR, weight: float) -> NDArray[np.float32]:
         """The user vector for each of L lists, CSR of L x I; float32 (L, d).
@@ -103,7 +103,7 @@ class Folding:
         For an empty list it is the mean. weight: a, how much an item of a list counts.
         """
         n = lists.degrees().astype(np.float32)[:, None]
-        liked = matrix(lists) @ self.items
+        liked = sums_of_rows(lists, self.items)
         turn, back = self._turning
         turned = weight * turn(liked - n * self.expected)
         step = turned / (weight * n * self.curvature + 1)
