@@ -169,8 +169,8 @@ def size_chart(
 
     sizes: bytes that a model takes in training, by trial.
     """
-    mib = {name: size / 2**20 for name, size in sizes.items() if size > 0}
-    return _front("Quality by size", trials, mib, "MiB of the model in training", metric, winner)
+    mb = {name: size / 1e6 for name, size in sizes.items() if size > 0}
+    return _front("Quality by size", trials, mb, "MB of the model in training", metric, winner)
 
 
 def sizes_of(trials: Sequence[TrialRecord], data: Size) -> dict[str, int]:

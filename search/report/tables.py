@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search import summary, words
-from search.record.events import State
+from search.record.events import Reason, State
 from search.record.result import Beside, Group, Interval
 from search.record.state import TrialRecord
 from search.record.tables import one_line_cause
@@ -17,6 +17,18 @@ from search.report.files import RunFiles
 from search.stats import rank_by_mean
 
 MOST_ROWS = 300
+# Why a trial ended, beside its state.
+ENDINGS = {
+    Reason.EPOCHS: "all epochs",
+    Reason.PATIENCE: "no longer better",
+    Reason.TIME: "time was up",
+    Reason.ERROR: "error",
+    Reason.ASHA: "others ahead",
+    Reason.WORKER: "worker died",
+    Reason.FAILURES: "search stopped",
+    Reason.WORKERS: "search stopped",
+    Reason.STOPPED: "search stopped",
+}
 
 
 def data_name(run: RunFiles) -> str:
@@ -188,11 +200,18 @@ def trial_table(run: RunFiles) -> dict[str, Any]:
     constant = {n for n in names if len({str(t.params.get(n)) for t in run.trials}) == 1}
     tests = [run.metric] if any(run.metric in (t.test or {}) for t in run.trials) else []
     return {
-        "rows": [(t, charts.kind_of(t, run.winner)) for t in shown],
+        "rows": [(t, charts.kind_of(t, run.winner), _ended(t)) for t in shown],
         "total": len(ranked),
         "params": [n for n in names if n not in constant or len(run.trials) == 1],
         "tests": tests,
     }
+
+
+def _ended(trial: TrialRecord) -> str:
+    """The state of a trial and why it ended; causes of failures have a table of their own."""
+    state = "leaky" if trial.leaky else trial.state.lower()
+    why = trial.reason if trial.state != State.FAILED else None
+    return state if why is None else f"{state} ({ENDINGS[why]})"
 
 
 def failures(run: RunFiles) -> list[tuple[str, int, list[str]]]:
@@ -249,7 +268,7 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
         ("packages", ", ".join(f"{k} {v}" for k, v in known.packages.items() if v)),
         ("processor", machine.cpu),
         ("cores", machine.cores),
-        ("memory", f"{machine.memory_gib} GiB" if machine.memory_gib else None),
+        ("memory", f"{machine.memory_gib * 2**30 / 1e9:.1f} GB" if machine.memory_gib else None),
         ("system", machine.system),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]

@@ -55,7 +55,7 @@ def cross_test(
     if not size:
         return "its model is not in MLflow"
     if size > MAX_BYTES:
-        return f"its model is too large to be fetched and evaluated ({size / 2**20:,.0f} MiB)"
+        return f"its model is too large to be fetched and evaluated ({size / 1e6:,.0f} MB)"
     with scratch(run_dir) as temp:
         folder = Path(client.download_artifacts(champion_run, files, temp))
         try:

@@ -169,12 +169,12 @@ class TestCost:
 
     def test_of_equal_cost_the_best_counts(self) -> None:
         made = [trial(0, 0.1), trial(1, 0.3), trial(2, 0.4), trial(3, 0.9, negatives_exclude="all")]
-        sizes = {"t0000": 2**20, "t0001": 2**20, "t0002": 2**26, "t0003": 1}
+        sizes = {"t0000": 1_000_000, "t0001": 1_000_000, "t0002": 64_000_000, "t0003": 1}
         svg = size_chart(made, sizes, "map@50", None)
         assert svg is not None
         points = re.search(r'class="curve best" points="([^"]+)"', svg)
         assert points is not None and len(points[1].split()) == 4  # no step at 0.1
-        assert "t0002: 0.4000, 64 MiB" in svg
+        assert "t0002: 0.4000, 64 MB" in svg
         same = dict.fromkeys(sizes, 2**20)
         assert size_chart(made, same, "map@50", None) is None
 

@@ -16,13 +16,13 @@ import pytest
 
 from recsys.errors import InputError
 from recsys.models import config_from_flat
-from search.record.events import ReplicateRaced
+from search.record.events import Reason, ReplicateRaced
 from search.record.folder import RunFolder
 from search.record.result import Baseline, RunResult, read_result, write_result
 from search.report import page as page_module
 from search.report.files import RunFiles, baselines, read_run
 from search.report.page import render_report
-from search.report.tables import MOST_ROWS, leak_table, leak_words
+from search.report.tables import ENDINGS, MOST_ROWS, leak_table, leak_words
 from search.space.load import load_run_spec
 from search.stages.result import mattered
 from tests.factories import fake_run, fake_table
@@ -464,6 +464,12 @@ class TestBroken:
         with pytest.raises(InputError, match=rf"result\.json: {re.escape(where)}: ") as caught:
             render_report(path)
         assert "\n" not in str(caught.value)
+
+    def test_it_says_in_words_why_trials_ended(self, tmp_path):
+        assert set(ENDINGS) == set(Reason)
+        text = Page(render_report(fake_run(tmp_path, trials=30))).text
+        assert "pruned (others ahead)" in text
+        assert "asha)" not in text
 
     def test_a_very_long_error(self, tmp_path):
         path = fake_run(tmp_path, trials=30)

@@ -284,7 +284,7 @@ def test_a_model_that_is_too_large_is_not_fetched(
     assert searches.registered(searches.finished("a", of(BASE)))
     run = later(searches, "b", [1.0, 1.0])
     monkeypatch.setattr(cross_test_module, "MAX_BYTES", 100)
-    assert asked(searches, run.path) == "its model is too large to be fetched and evaluated (0 MiB)"
+    assert asked(searches, run.path) == "its model is too large to be fetched and evaluated (0 MB)"
 
 
 def test_of_very_many_users_some_are_asked(
