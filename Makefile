@@ -53,7 +53,8 @@ test-faults: $(VENV)/.dev ## kill schedules and outages with real processes (lon
 	.head-venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-head.txt -c constraints.txt
 	@touch $@
 
-test-cluster: $(VENV)/.dev .head-venv/.done ## a search over several machines, made of namespaces (needs root)
+test-cluster: $(VENV)/.dev .head-venv/.done ## a search over several machines, made of namespaces (needs root; installs sshd and rsync with apt-get)
+	@command -v sshd rsync >/dev/null || (apt-get update -qq && apt-get install -y -qq openssh-server rsync)
 	$(PY) -m pytest tests/cluster -p no:cacheprovider
 
 test-browser: $(VENV)/.dev .docs-venv/.done ## report, MLflow pages and the site in headless Chromium (installs it with apt-get)
