@@ -12,16 +12,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from recsys.kernels.jit import exact, kernel
+from recsys.kernels.jit import F32R, F32R2, F32W2, I32R, I32W2, I64R, I64W, exact, kernel
 from recsys.kernels.lookup import holds
-
-_I32R = types.Array(types.int32, 1, "C", readonly=True)
-_I64R = types.Array(types.int64, 1, "C", readonly=True)
-_F32R = types.Array(types.float32, 1, "C", readonly=True)
-_F32R2 = types.Array(types.float32, 2, "C", readonly=True)
-_F32 = types.Array(types.float32, 2, "C")
-_I32 = types.Array(types.int32, 2, "C")
-_I64 = types.Array(types.int64, 1, "C")
 
 GROUP = 32  # bounds that are compared at once
 
@@ -73,9 +65,9 @@ def _rise(scores, items, row, size, score, item):  # type: ignore[no-untyped-def
 
 @exact(
     types.int64(
-        *(_F32R2, types.int64, types.int64, types.int64),
-        *(_I32R, _F32R2, _F32R2, _F32R, _I32R, _I64R, _I32R),
-        *(_F32, _I32, _I64),
+        *(F32R2, types.int64, types.int64, types.int64),
+        *(I32R, F32R2, F32R2, F32R, I32R, I64R, I32R),
+        *(F32W2, I32W2, I64W),
     )
 )
 def take_chunk(
@@ -136,7 +128,7 @@ def take_chunk(
     return scored
 
 
-@exact(types.void(_F32, _I32, _I64, types.int64, _I32))
+@exact(types.void(F32W2, I32W2, I64W, types.int64, I32W2))
 def in_order(
     best_Bk: NDArray[np.float32],
     items_Bk: NDArray[np.int32],

@@ -25,6 +25,16 @@ from recsys.safe_files import ONLY_TEMPORARY
 # nnan and ninf are left out, because a training that diverges must show its NaN.
 FAST = frozenset({"reassoc", "contract", "nsz"})
 
+# Arrays in explicit signatures, contiguous: R is read only, W is written to; 2 has two dimensions.
+I32R = types.Array(types.int32, 1, "C", readonly=True)
+I64R = types.Array(types.int64, 1, "C", readonly=True)
+F32R = types.Array(types.float32, 1, "C", readonly=True)
+I32R2 = types.Array(types.int32, 2, "C", readonly=True)
+F32R2 = types.Array(types.float32, 2, "C", readonly=True)
+I64W = types.Array(types.int64, 1, "C")
+I32W2 = types.Array(types.int32, 2, "C")
+F32W2 = types.Array(types.float32, 2, "C")
+
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOM = 32 << 20  # bytes: the compiled kernels take 16 MB

@@ -16,11 +16,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from recsys.kernels.jit import exact
-
-_I32R = types.Array(types.int32, 1, "C", readonly=True)
-_I64R = types.Array(types.int64, 1, "C", readonly=True)
-_F32R2 = types.Array(types.float32, 2, "C", readonly=True)
+from recsys.kernels.jit import F32R2, I32R, I32R2, I32W2, I64R, exact
 
 _SEEN = np.int32(-(2**31))  # below the key of -inf
 _MAGNITUDE = np.int32(0x7FFFFFFF)
@@ -54,9 +50,7 @@ def _select(values: NDArray[np.int32], size: int, k: int) -> int:
 
 
 @exact(
-    types.int64(
-        _F32R2, _I32R, _I64R, _I32R, types.Array(types.int32, 2, "C"), types.int64, types.int64
-    ),
+    types.int64(F32R2, I32R, I64R, I32R, I32W2, types.int64, types.int64),
 )
 def best_unseen(
     scores_BI: NDArray[np.float32],
@@ -132,10 +126,10 @@ def best_unseen(
 
 @exact(
     types.void(
-        types.Array(types.int32, 2, "C", readonly=True),
-        _I32R,
-        _I64R,
-        _I32R,
+        I32R2,
+        I32R,
+        I64R,
+        I32R,
         types.int64,
         types.Array(types.boolean, 2, "C"),
         types.int64,

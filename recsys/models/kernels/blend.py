@@ -12,14 +12,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from recsys.kernels.jit import exact
-
-_I32R2 = types.Array(types.int32, 2, "C", readonly=True)
-_F32R2 = types.Array(types.float32, 2, "C", readonly=True)
-_F32 = types.Array(types.float32, 2, "C")
+from recsys.kernels.jit import F32R2, F32W2, I32R2, exact
 
 
-@exact(types.int64(_F32R2, _I32R2, _F32))
+@exact(types.int64(F32R2, I32R2, F32W2))
 def stand_out(
     scores_BI: NDArray[np.float32], items_BT: NDArray[np.int32], out_BT: NDArray[np.float32]
 ) -> int:
@@ -58,7 +54,7 @@ def stand_out(
     return -1
 
 
-@exact(types.void(_I32R2, _F32R2, types.float32, _F32))
+@exact(types.void(I32R2, F32R2, types.float32, F32W2))
 def add_lists(
     items_BT: NDArray[np.int32],
     scores_BT: NDArray[np.float32],
@@ -76,7 +72,7 @@ def add_lists(
                 sums_BI[row, item] += weight * scores_BT[row, place]
 
 
-@exact(types.void(_F32R2, _F32))
+@exact(types.void(F32R2, F32W2))
 def rank_below(scores_BI: NDArray[np.float32], sums_BI: NDArray[np.float32]) -> None:
     """Let items without a sum above 0 follow in the order of their scores: their sums become -1 for
     the best score of a row to -2 for the worst. Both arrays are float32.

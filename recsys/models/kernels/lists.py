@@ -11,16 +11,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from recsys.kernels.jit import exact
-
-_I32R = types.Array(types.int32, 1, "C", readonly=True)
-_I64R = types.Array(types.int64, 1, "C", readonly=True)
-_F32R = types.Array(types.float32, 1, "C", readonly=True)
-_F32R2 = types.Array(types.float32, 2, "C", readonly=True)
-_F32 = types.Array(types.float32, 2, "C")
+from recsys.kernels.jit import F32R, F32R2, F32W2, I32R, I64R, exact
 
 
-@exact(types.void(_I64R, _I32R, _F32R2, _F32))
+@exact(types.void(I64R, I32R, F32R2, F32W2))
 def add_rows(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -38,7 +32,7 @@ def add_rows(
                 sums_Ld[row, column] += table_Id[item, column]
 
 
-@exact(types.void(_I64R, _I32R, _I64R, _I32R, _F32R, _F32))
+@exact(types.void(I64R, I32R, I64R, I32R, F32R, F32W2))
 def add_sparse_rows(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
