@@ -157,6 +157,18 @@ def run(tmp_path: Path, data: tuple[Dataset, SearchSpec, Split]) -> Run:
     return Run(tmp_path, dataset, split)
 
 
+def blended_otherwise(
+    run: Run, monkeypatch: pytest.MonkeyPatch, stage: str, **changes: Any
+) -> Blended:
+    """The blend after a race, with changes that `stage` sees in its place."""
+    run.go("race", "blend")
+    found = blended(run.stages.state)
+    assert found is not None
+    changed = found.model_copy(update=changes)
+    monkeypatch.setattr(f"search.stages.{stage}.blended", lambda _: changed)
+    return changed
+
+
 def test_the_best_of_each_method_races(run: Run) -> None:
     ranked = contenders(run.stages.state.in_order())
     assert [t.id for t in ranked] == ["t0000", "t0001", "t0002", "t0003"]
@@ -444,11 +456,7 @@ def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(
 def test_a_blend_that_cannot_be_trained_ends_only_a_run_that_hands_it_over(
     run: Run, monkeypatch: pytest.MonkeyPatch, handed: bool
 ) -> None:
-    run.go("race", "blend")
-    found = blended(run.stages.state)
-    assert found is not None
-    changed = found.model_copy(update={"handed_over": handed})
-    monkeypatch.setattr(test_stage, "blended", lambda _: changed)
+    blended_otherwise(run, monkeypatch, "test", handed_over=handed)
 
     def fail(*_: Any) -> Any:
         raise TaskFailedError("test: member t0001 of the blend: it diverged")
@@ -608,11 +616,7 @@ def test_what_the_stages_trained_on_is_recorded_where_a_worker_chose_it(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     run.stages.settings.device = device  # type: ignore[misc]
     run.stages.resources = replace(run.stages.resources, gpus_per_trial=1.0)
-    run.go("race", "blend")
-    found = blended(run.stages.state)
-    assert found is not None
-    alone = found.model_copy(update={"members": (), "handed_over": False})
-    monkeypatch.setattr("search.stages.refit.blended", lambda _: alone)
+    blended_otherwise(run, monkeypatch, "refit", members=(), handed_over=False)
     run.go("test", "refit")
     kept = {row.device for row in run.stages.state.race.values()}
     kept |= {run.said(stage).get("device") for stage in ("test", "refit")}
@@ -627,11 +631,7 @@ def test_what_the_members_of_a_blend_were_trained_on_is_recorded(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     run.stages.settings.device = device  # type: ignore[misc]
-    run.go("race", "blend")
-    found = blended(run.stages.state)
-    assert found is not None
-    better = found.model_copy(update={"handed_over": True})
-    monkeypatch.setattr("search.stages.refit.blended", lambda _: better)
+    better = blended_otherwise(run, monkeypatch, "refit", handed_over=True)
     run.go("test", "refit")
     said = run.said("refit")
     members = [one.id for one in better.members]
