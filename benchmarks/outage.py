@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from benchmarks.contest import ROOT, used_by_others, wait_until_idle
-from benchmarks.search import environment
+from benchmarks.searches import environment
 from search.record.folder import JOURNAL
 from search.record.journal import read_state
 from tests.search.tracking.tracking_help import Server, locked, slow_proxy, sqlite_store

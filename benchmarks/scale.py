@@ -37,7 +37,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from benchmarks.contest import ROOT, used_by_others
-from benchmarks.search import environment
+from benchmarks.searches import environment
 from recsys.data import load
 from recsys.split import make_split
 from search.machine.cluster import Resources

@@ -22,7 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contest import ROOT, UNSET, used_by_others, wait_until_idle
+from benchmarks.contest import ROOT, used_by_others, wait_until_idle
+from benchmarks.searches import environment
 from recsys.data import load
 from recsys.errors import UserError
 from search.record.folder import JOURNAL
@@ -85,11 +86,6 @@ def sample(root: int, seen: dict[int, Memory]) -> None:
             continue
         one = seen.setdefault(pid, Memory())
         one.title, one.uss, one.pss = title, max(one.uss, uss), max(one.pss, pss)
-
-
-def environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in UNSET}
-    return kept | {"PYTHONPATH": str(ROOT)}
 
 
 def search(options: argparse.Namespace, folder: Path) -> tuple[Path, dict[int, Memory], float]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import ROOT, used_by_others
-from benchmarks.search import environment
+from benchmarks import searches
+from benchmarks.contest import used_by_others
+from benchmarks.searches import SearchFailedError
 from recsys.data import load, planted
 from recsys.evaluation import evaluate
 from recsys.interactions import Interactions
@@ -69,35 +69,13 @@ def write_sample(kind: str, path: Path, rng: np.random.Generator) -> None:
     path.write_text("user,item\n" + "".join(lines))
 
 
-class SearchFailedError(RuntimeError):
-    """A search ended with an error; the message holds the end of its output."""
-
-
 def search(number: int, kind: str, trials: int, folder: Path) -> Path:
-    """One search in a process of its own; returns its run folder."""
+    """One search; returns its run folder."""
     data = folder / f"{number}.csv"
     write_sample(kind, data, np.random.default_rng([number, 0x5407]))
-    command = [sys.executable, "run_search.py", "--space", SPACES[number % len(SPACES)]]
-    command += ["--data", str(data), "--trials", str(trials), "--seed", str(number)]
-    command += ["--run", str(number), "--runs-dir", str(folder / "runs")]
-    command += ["--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        said, _ = process.communicate()
-    finally:  # also where we are ended
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-    if process.returncode:
-        raise SearchFailedError(f"exit {process.returncode}: {said[-2000:]}")
-    return folder / "runs" / str(number)
+    arguments = ["--space", SPACES[number % len(SPACES)], "--data", str(data)]
+    arguments += ["--trials", str(trials), "--seed", str(number)]
+    return searches.search(folder / "runs", str(number), arguments)
 
 
 def compared(run: Path) -> dict[str, Any]:
