@@ -32,7 +32,7 @@ from typing import NamedTuple
 MARK = "RECSEARCH_GUARDED"  # in the environment of processes that are to end with this one
 PATIENCE_S = 1.0
 DISMISSED = b"\0"
-SWEEPS_S, LOOK_AGAIN_S = 5.0, 0.05  # a process may start while another one is being killed
+SWEEPS_S, LOOK_AGAIN_S = 5.0, 0.05  # the kernel may keep a killed process alive for long
 REPLACEMENTS = 5
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # may be sent to a whole service
 _EXIT_CODE = 3
@@ -227,12 +227,18 @@ def say(words: str) -> None:
 def sweep(mark: str, folder: str, but: Process | None) -> None:
     """Kill until nothing is left, or for `SWEEPS_S` seconds if the kernel keeps a process alive.
 
+    A process may start while another one is being killed, and a look takes seconds on a machine
+    with much else to do: after that time, too, one that no look has shown before is killed.
     Parameters are as in `ours`.
     """
     end, pause = time.monotonic() + SWEEPS_S, LOOK_AGAIN_S
-    while (left := ours(mark, folder, but)) and time.monotonic() < end:
+    killed: set[tuple[int, int]] = set()
+    while left := ours(mark, folder, but):
+        if killed.issuperset(p[:2] for p in left) and time.monotonic() >= end:
+            return
         for process in left:
             kill(process)
+            killed.add(process[:2])
         time.sleep(pause)
         pause = min(2 * pause, 0.5)
 

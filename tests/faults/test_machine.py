@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def one_line(search: Live, code: int) -> str:
-    assert search.wait(300) == code, search.said()
+    assert search.wait() == code, search.said()
     (line,) = search.errors().splitlines()
     return line
 
@@ -88,7 +88,7 @@ def test_a_home_that_cannot_be_written(home: Home) -> None:
     place.mkdir()
     prefix = mounted(f"ro tmpfs '{place}'")
     search = home.start(*DRY, env={"HOME": str(place)}, prefix=prefix)
-    assert search.wait(300) == 0, search.said()
+    assert search.wait() == 0, search.said()
     assert search.errors() == ""
 
 
@@ -98,5 +98,5 @@ def test_a_user_who_is_only_a_number(home: Home) -> None:
         pytest.skip("no user namespaces here")
     nameless = ["env", *(part for n in ("HOME", "LOGNAME", "USER") for part in ("-u", n))]
     search = home.search("one", prefix=[*user, *nameless])
-    assert search.wait(400) == 0, search.said()
+    assert search.wait() == 0, search.said()
     assert search.errors() == ""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from search import guard
 from search.guard import Guard, Process, kill, look, ours
 from tests.search.tracking.tracking_help import LONG_S, wait_until
 
@@ -144,6 +145,23 @@ def ignored(pid: int) -> set[int]:
     text = Path(f"/proc/{pid}/status").read_text()
     mask = int(next(line for line in text.splitlines() if line.startswith("SigIgn")).split()[1], 16)
     return {n for n in range(1, 65) if mask >> (n - 1) & 1}
+
+
+def test_a_process_that_starts_late_in_a_slow_sweep_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each look takes longer than all looks may, as on a machine with much else to do."""
+    clock = iter(range(0, 1000, 10))
+    stuck, late = Process(10, 1, 1), Process(20, 2, 1)
+    seen = iter([[stuck], [stuck, late], [stuck]])  # the kernel keeps the first one alive
+    killed: list[int] = []
+    monkeypatch.setattr(guard.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(guard.time, "sleep", lambda _: None)
+    monkeypatch.setattr(guard, "ours", lambda *_: next(seen))
+    monkeypatch.setattr(guard, "kill", lambda process: killed.append(process.pid))
+    guard.sweep("mark", "", None)
+    assert killed == [10, 10, 20]
+    assert next(seen, None) is None  # and it did not wait for the first one for ever
 
 
 def test_a_process_that_got_the_number_of_another_is_not_killed() -> None:
