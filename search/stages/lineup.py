@@ -16,7 +16,7 @@ from search.record.standing import contenders
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stats import expected_reach
-from search.tune.reserve import after_race
+from search.tune.reserve import LATE_SHARE, after_race
 from search.tune.sampling import watched_users
 
 Cost = Callable[[TrialRecord], float]  # estimated seconds of a training
@@ -192,7 +192,7 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
     """
     if run.deadline is None:
         return lambda _: float("inf")
-    left = 0.85 * (run.deadline - time.monotonic())
+    left = LATE_SHARE * (run.deadline - time.monotonic())
     rivals, workers, cost = run.reserve.rivals_need(), run.resources.concurrent, costs(run)
 
     def seconds(racers: Sequence[TrialRecord]) -> float:

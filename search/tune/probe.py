@@ -115,7 +115,13 @@ class Measured:
         if self.budget is None:
             return None
         return make_pace(
-            self.spec, self.configs, self.probed, self.full.size, self.users, self._seconds()
+            self.spec,
+            self.configs,
+            self.probed,
+            self.full.size,
+            self.users,
+            self.budget,
+            self.concurrent,
         )
 
     def _seconds(self) -> float:
@@ -209,8 +215,8 @@ def measure(
     one: of `LONG_S`) and nobody asked, where no config has epochs, and where none could be trained.
     """
     configs, size = list(spec.examples()), Size.of(data.train)
-    seconds = search_seconds(LONG_S if budget is None else budget, resources.concurrent)
-    if not asked and not worth_asking(spec, configs, size, seconds):
+    within = LONG_S if budget is None else budget
+    if not asked and not worth_asking(spec, configs, size, within, resources.concurrent):
         return None
     kinds = list(to_probe(configs).values())
     if not kinds:
@@ -219,7 +225,7 @@ def measure(
     side_by_side = min(resources.concurrent, MOST_PROBES)
     tasks = [c for c in kinds for _ in range(-(-side_by_side // len(kinds)))]
     shared = cluster.put(data)
-    longest = PROBE_SHARE * (LONG_S if budget is None else budget)
+    longest = PROBE_SHARE * within
     memory = [task_bytes(resources, [c], size) for c in tasks]
     calls = [(c, shared, first, longest) for c in tasks]
     answers = cluster.map(run_probe, calls, resources, memory)

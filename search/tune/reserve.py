@@ -14,6 +14,7 @@ from search.record.state import TrialRecord
 from search.space.spec import RaceSpec
 
 SPARE, SPARE_S = 1.3, 15.0
+LATE_SHARE = 0.85  # of the time that is left after the search, which is given away
 
 
 @dataclass
