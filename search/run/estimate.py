@@ -95,12 +95,10 @@ def _measured(
 
 
 def later_trainings(spec: SearchSpec) -> int:
-    """How many models the stages after the search train, whatever the number of trials: on every
-    split of the race a finalist of every method at least, then the members of a blend, and the
-    winner twice.
+    """How many models the stages after the search train, whatever the number of trials: those who
+    race on every split, then the members of a blend, and the winner twice.
     """
-    racers = max(spec.race.finalists + 1, len(spec.methods())) if spec.race.finalists else 0
-    return racers * spec.race.replicates + (spec.blend or 0) + 2
+    return spec.racers() * spec.race.replicates + (spec.blend or 0) + 2
 
 
 def counted_words(spec: SearchSpec, size: Size) -> str:

@@ -31,7 +31,7 @@ STARTS = 75  # trials that a search should begin in its seconds
 WORTH_A_TRIAL = 10  # epochs of a typical config: rather fewer trials than shorter ones
 LEAST_STARTS = 8  # but at least so many trials in any case
 # Trainings that follow the search one after another, however many workers there are: in the race,
-# on test, and for good.
+# on test, and for good; one more for a blend, whose other members are tested after the winner.
 AFTER = 3
 RUNGS = 2  # how often a trial is judged: with a factor of 3, after a ninth and a third of it
 # The share of trials that survives a rung. It is not 1/3: a searcher that learns proposes ever
@@ -228,14 +228,14 @@ def search_seconds(budget: float, concurrent: int) -> float:
 def longest_seconds(spec: SearchSpec, budget: float, concurrent: int) -> float:
     """How long a single trial may take, however many workers there are.
 
-    Then the trial ends within the search, and what it was good for after it: a race, the test and
-    the refit each train a config as long as it. A search of few trials on many workers is over
+    Then the trial ends within the search, and what it was good for after it: race, test and refit
+    each train a config as long as it (`AFTER`). A search of few trials on many workers is over
     before its share of the budget, and its trials may be longer.
 
     budget: seconds of the whole run. concurrent: trials at a time.
     """
     rounds = max(1.0, spec.trials * mean_share(spec) / concurrent)
-    after = AFTER / LATE_SHARE
+    after = (AFTER + bool(spec.blend)) / LATE_SHARE
     return budget * max((1 - SEARCH_SHARE) / after, 1 / (rounds + after))
 
 
