@@ -16,13 +16,13 @@ import numpy as np
 from recsys.blending import depth_of
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
-from recsys.models import Model, ModelConfig, model_of, new_model
+from recsys.models import Model, ModelConfig, new_model
 from recsys.models.base import Size
 from recsys.split import Split
 from search.machine.cluster import Cluster, Failure, Resources
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
-from search.tune.need import task_bytes
+from search.tune.need import task_bytes, trial_bytes
 from search.tune.pace import (
     Pace,
     Probed,
@@ -100,6 +100,7 @@ def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Mo
 class Measured:
     """What the epochs of a space cost here. full: the `Pace` without limits. users: how many can be
     evaluated. concurrent: trials at a time. budget: seconds of the whole run, None for no limit.
+    threads: of a trial.
     """
 
     spec: SearchSpec
@@ -109,6 +110,7 @@ class Measured:
     users: int
     concurrent: int
     budget: float | None
+    threads: int
 
     def pace(self) -> Pace | None:
         """How long trials may be; None where all of them fit into the time at full length."""
@@ -141,7 +143,7 @@ class Measured:
         seconds = sorted(
             self.full.epoch_seconds(c) * (c.most_epochs or 0) for c in self.with_epochs()
         )
-        memory = max(model_of(c).cost(c, self.full.size).memory for c in self.configs)
+        memory = max(trial_bytes(c, self.full.size, self.threads) for c in self.configs)
         middle, least, most = seconds[len(seconds) // 2], seconds[0], seconds[-1]
         return (
             f"a trial of {counted(self.spec.max_epochs, 'epoch')} takes about {span(middle)} "
@@ -234,4 +236,5 @@ def measure(
         return None  # the trials will say why
     users = watched_users(data.train, data.valid)
     full = full_length(probed, size, users)
-    return Measured(spec, configs, probed, full, users, resources.concurrent, budget)
+    threads = resources.cpus_per_trial
+    return Measured(spec, configs, probed, full, users, resources.concurrent, budget, threads)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recsys.interactions import CSR
-from recsys.models import ModelConfig, new_model
+from recsys.models import ModelConfig, model_of, new_model
 from recsys.models.base import Size
 from search.machine.cluster import Failure, Resources
 from search.propose.allocation import terms_of
@@ -19,7 +19,7 @@ from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.tune import pace as paces
 from search.tune import probe
-from search.tune.need import asked_bytes
+from search.tune.need import asked_bytes, trial_bytes
 from search.tune.pace import Pace, Probed
 from search.tune.probe import Measured, measure, run_probe
 from search.tune.work import epoch_work
@@ -61,7 +61,7 @@ def measured(seconds: float | None, *, rate: float = RATE, each: float = 1e-4) -
     found = [probed(rate, each)]
     budget = None if seconds is None else budget_of(seconds)
     full = paces.full_length(found, SIZE, 4_000)
-    return Measured(SPEC, CONFIGS, found, full, 4_000, 2, budget)
+    return Measured(SPEC, CONFIGS, found, full, 4_000, 2, budget, threads=2)
 
 
 def test_a_kind_is_what_its_probe_says() -> None:
@@ -261,7 +261,9 @@ def test_what_a_trial_costs_is_said_in_a_line() -> None:
     line = measured(500.0).words()
     seconds = sorted(80 * (RATE * epoch_work(c, SIZE) + 0.4) for c in CONFIGS)
     assert line.startswith(f"a trial of 80 epochs takes about {span(seconds[len(seconds) // 2])} (")
-    assert line.endswith("MB beside the data")
+    taken = max(trial_bytes(config, SIZE, 2) for config in CONFIGS)
+    assert line.endswith(f"up to {taken / 1e6:,.0f} MB beside the data")
+    assert taken > 1.3 * max(model_of(c).cost(c, SIZE).memory for c in CONFIGS)
     assert measured(None).pace() is None
     pace = measured(500.0).pace()
     assert pace == pace_of(500.0)
