@@ -98,5 +98,5 @@ def _run(argv: Sequence[str], began: float) -> int:
     said["overrides"] = tuple(said["overrides"])
     said["warm_start"] = tuple(said["warm_start"])
     said["runs_dir"] = None if said["runs_dir"] is None else Path(said["runs_dir"])
-    options = Options(**{option.name: said[option.name] for option in fields(Options)})
-    return run_search(options, began)
+    asked = Options(**{option.name: said[option.name] for option in fields(Options)})
+    return run_search(asked, began)

@@ -3,8 +3,9 @@
 Where the trials that a space asks for do not fit into the time budget, an epoch is measured on
 this machine and data before the first trial. From that follow the longest training of every
 config (fewer epochs the more one costs), the rungs (a ninth and a third of it), and on how many
-users a trial is validated. It is decided once for a run and kept in its journal. A search whose
-trials fit is left as its space has it.
+users a trial is validated. It is decided once for a run, and once more for each extension of it
+that has a time budget, and kept in its journal. A search whose trials fit is left as its space has
+it.
 """
 
 from __future__ import annotations
@@ -260,12 +261,14 @@ def make_pace(
     users: int,
     budget: float,
     concurrent: int,
+    evaluated: int | None = None,
 ) -> Pace | None:
     """The pace of a search; None if all trials fit into its time, each by itself too.
 
     spec: the space. configs: its examples. probed: a measured epoch of each kind. size: of the
     training data. users: how many can be evaluated. budget: seconds of the whole run. concurrent:
-    trials at a time.
+    trials at a time. evaluated: on how many users trials are validated, where earlier ones of the
+    run have decided that; None: it is chosen.
     """
     seconds, most = search_seconds(budget, concurrent), longest_seconds(spec, budget, concurrent)
     with_epochs = [c for c in configs if c.most_epochs is not None]
@@ -276,8 +279,8 @@ def make_pace(
     if not crowded and longest <= most:
         return None
     training = float(np.median([plain.epoch_seconds(c) - plain.eval_seconds for c in with_epochs]))
-    kept = None
-    if each * users > EVAL_SHARE * training:
+    kept = None if evaluated is None or evaluated >= users else evaluated
+    if evaluated is None and each * users > EVAL_SHARE * training:
         kept = max(LEAST_USERS, int(EVAL_SHARE * training / each))
         kept = None if kept > WORTH_SAMPLING * users else kept
     share = mean_share(spec)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -112,8 +112,11 @@ class Measured:
     budget: float | None
     threads: int
 
-    def pace(self) -> Pace | None:
-        """How long trials may be; None where all of them fit into the time at full length."""
+    def pace(self, evaluated: int | None = None) -> Pace | None:
+        """How long trials may be; None where all of them fit into the time at full length.
+
+        evaluated: on how many users trials are validated, where that is decided.
+        """
         if self.budget is None:
             return None
         return make_pace(
@@ -124,7 +127,16 @@ class Measured:
             self.users,
             self.budget,
             self.concurrent,
+            evaluated,
         )
+
+    def at_full_length(self, evaluated: int) -> Pace:
+        """A pace that shortens no trial, validated on `evaluated` of the users."""
+        kept = None if evaluated >= self.users else evaluated
+        each = self.full.eval_seconds * evaluated / max(self.users, 1)
+        plain = replace(self.full, eval_seconds=each, users=kept)
+        longest = max((c.most_epochs or 0) * plain.epoch_seconds(c) for c in self.with_epochs())
+        return replace(plain, trial_seconds=2 * longest)  # twice: examples are not all configs
 
     def _seconds(self) -> float:
         """The seconds of the search, on all its cores together."""

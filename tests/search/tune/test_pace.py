@@ -15,10 +15,13 @@ from recsys.models import ModelConfig, model_of, new_model
 from recsys.models.base import Size
 from search.machine.cluster import Failure, Resources
 from search.propose.allocation import terms_of
+from search.propose.trials import StudyTrial
+from search.record.events import State
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.tune import pace as paces
 from search.tune import probe
+from search.tune.lengths import as_long_as
 from search.tune.need import asked_bytes, trial_bytes
 from search.tune.pace import Pace, Probed
 from search.tune.probe import Measured, measure, run_probe
@@ -248,6 +251,40 @@ def test_the_journal_keeps_it() -> None:
     again = Pace.from_event(pace.to_event(), train)
     assert again == Pace(pace.rates, pace.trial_seconds, pace.eval_seconds, None, Size(1, 9, 2))
     assert Pace.from_event(None, train) is None
+
+
+def test_an_extension_validates_on_the_users_that_its_run_began_with() -> None:
+    training = float(np.median([RATE * epoch_work(c, SIZE) for c in CONFIGS]))
+    dear = measured(500.0, each=training / 4_000)
+    free, same, all_of_them = dear.pace(), dear.pace(3_000), dear.pace(4_000)
+    assert free is not None and same is not None and all_of_them is not None
+    assert (free.users, same.users, all_of_them.users) == (paces.LEAST_USERS, 3_000, None)
+    assert same.eval_seconds == pytest.approx(training * 3 / 4)
+    cheap = measured(500.0).pace(3_000)  # where a sample would not be needed, it is kept too
+    assert cheap is not None and cheap.users == 3_000
+    whole_length = dear.at_full_length(3_000)
+    assert whole_length.users == 3_000
+    assert whole_length.eval_seconds == pytest.approx(same.eval_seconds)
+    assert {whole_length.fit(c).most_epochs for c in CONFIGS} == {80}
+    assert dear.at_full_length(4_000).users is None
+
+
+def test_what_an_earlier_trial_says_of_one_of_another_length() -> None:
+    steps = tuple((epoch, 0.1 * epoch) for epoch in range(1, 7))
+    full = StudyTrial(0, {}, State.COMPLETE, 0.6, steps)
+    shorter = as_long_as(full, 6, 4)  # it went on for longer than a trial would now
+    assert (shorter.state, shorter.value, shorter.steps) == (State.COMPLETE, 0.4, steps[:4])
+    longer = as_long_as(full, 6, 20)  # it used up its epochs: nothing is known of the rest
+    assert (longer.state, longer.value, longer.steps) == (State.PRUNED, 0.6, steps)
+    assert as_long_as(full, 80, 20) == full  # it had lost patience after 6 epochs
+    assert as_long_as(full, 80, 6).state == State.COMPLETE
+    assert as_long_as(full, 6, 6) == full
+    stopped = StudyTrial(1, {}, State.PRUNED, 0.6, steps)
+    assert as_long_as(stopped, 80, 20) == stopped
+    assert as_long_as(stopped, 80, 5).state == State.COMPLETE
+    assert as_long_as(full, None, None) == full  # a model without epochs
+    failed = StudyTrial(2, {}, State.FAILED, None, steps[:1], "it diverged")
+    assert as_long_as(failed, 80, 1) == failed
 
 
 def test_rungs() -> None:
