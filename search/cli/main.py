@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -31,12 +32,13 @@ def script() -> NoReturn:
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code."""
+    began = time.monotonic()
     name_user()
     for line in tidy_threads():  # before a library that reads these variables is imported
         sys.stderr.write(f"{PROG}: {line}\n")
     try:
         _check_words(argv)
-        code = _run(argv)
+        code = _run(argv, began)
     except UserError as error:
         if isinstance(error, StorageError) and argv[0] in COMMANDS:
             return _fail(error.outside_a_search, 2)
@@ -75,7 +77,7 @@ def _check_here() -> None:
         raise UserError(gone)
 
 
-def _run(argv: Sequence[str]) -> int:
+def _run(argv: Sequence[str], began: float) -> int:
     if argv and argv[0] in COMMANDS:
         from search.cli import commands
 
@@ -96,4 +98,5 @@ def _run(argv: Sequence[str]) -> int:
     said["overrides"] = tuple(said["overrides"])
     said["warm_start"] = tuple(said["warm_start"])
     said["runs_dir"] = None if said["runs_dir"] is None else Path(said["runs_dir"])
-    return run_search(Options(**{option.name: said[option.name] for option in fields(Options)}))
+    asked = Options(**{option.name: said[option.name] for option in fields(Options)})
+    return run_search(asked, began)

@@ -48,6 +48,10 @@ class Failure:
     error: str
 
 
+class _EnoughError(Exception):
+    """No more answers are wanted."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What one trial gets, and how many run at once.
@@ -372,18 +376,21 @@ class Cluster:
         tasks: Iterable[tuple[Any, ...]],
         resources: Resources,
         memory: Sequence[int] = (),
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[int, Answer | Failure]]:
         """The index of each task and the result of `function(*task)`, as they finish.
 
         resources: of a task. memory: bytes that each task asks a node for, 0 for none; empty: no
         task asks. A task whose worker dies is tried twice more; one that still fails gives a
-        Failure. What fails on a node that is left out does not count. Closing the iterator cancels
-        what has not finished. Raises NoWorkersError where no worker starts for too long; on a
-        cluster, where no node could hold what is left. Nodes that are only busy are waited for
-        without an end.
+        Failure. What fails on a node that is left out does not count. enough: asked again and again
+        while nothing finishes; once it is true, there are no more answers. That, or closing the
+        iterator, cancels what has not finished. Raises NoWorkersError where no worker starts for
+        too long; on a cluster, where no node could hold what is left. Nodes that are only busy are
+        waited for without an end.
         """
         if self.watch is not None:
-            yield from self._map_there(self.watch, function, list(tasks), resources, memory)
+            there = list(tasks)
+            yield from self._map_there(self.watch, function, there, resources, memory, enough)
             return
         ray = self._ray
         remote = ray.remote(
@@ -398,10 +405,18 @@ class Cluster:
         }
         pending = list(index)
         patience = self.patience()
+
+        def cancel(those: Iterable[Any]) -> None:
+            for one in those:
+                ray.cancel(one, force=True)
+
         try:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
                 if not done:
+                    if enough():
+                        cancel(pending)
+                        return
                     if (why := patience.look(self._runs(function.__name__))) is not None:
                         raise NoWorkersError(why)
                     continue
@@ -412,8 +427,7 @@ class Cluster:
                     answer = Failure(cause_of(error), str(error))
                 yield index[done[0]], answer
         except GeneratorExit:
-            for one in pending:
-                ray.cancel(one, force=True)
+            cancel(pending)
             raise
 
     def _map_there(
@@ -423,6 +437,7 @@ class Cluster:
         tasks: Sequence[tuple[Any, ...]],
         resources: Resources,
         memory: Sequence[int],
+        enough: Callable[[], bool],
     ) -> Iterator[tuple[int, Answer | Failure]]:
         """As `map`, on a cluster that was joined."""
         from ray.air.execution.resources import ResourceRequest
@@ -438,8 +453,11 @@ class Cluster:
         def look(running: bool, waiting: Sequence[int]) -> None:
             if (why := patience.look(running, (Room.of(asks[i]) for i in waiting))) is not None:
                 raise NoWorkersError(why)
+            if enough():
+                raise _EnoughError
 
-        with closing(Tasks(function, tasks, requests, nodes, Seats(nodes)).answers(look)) as found:
+        calls = Tasks(function, tasks, requests, nodes, Seats(nodes))
+        with suppress(_EnoughError), closing(calls.answers(look)) as found:
             for index, answer in found:
                 if isinstance(answer, RayError):
                     yield index, Failure(cause_of(answer), str(answer))

@@ -137,7 +137,8 @@ class SessionBegan(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PaceSet(Event):
-    """How long the trials of a run may be (`search.tune.pace`), decided before the first of them.
+    """How long the trials of a run may be (`search.tune.pace`), decided before the first of them,
+    and anew before the first of an extension.
 
     rates: seconds per operation of training, by kind of config. trial_seconds: of the longest
     training. eval_seconds: of one evaluation, on `users` users (None: all).

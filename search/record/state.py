@@ -186,7 +186,9 @@ class RunState:
     status: Status = Status.RUNNING
     finished: float | None = None
     run: SessionBegan = field(default_factory=SessionBegan)  # of all sessions; the latest win
-    pace: PaceSet | None = None  # how long trials may be, where that was decided
+    pace: PaceSet | None = None  # how long trials may be, where that was decided; the last counts
+    paced_from: int = 0  # the number of the first trial that it is for
+    to_pace: bool = True  # the run, or its extension, has neither a pace nor a trial yet
     others: list[Other] = field(default_factory=list)  # lines of kinds not known here
 
     def apply(self, event: Event, offset: int) -> None:
@@ -199,8 +201,9 @@ class RunState:
             case SessionBegan():
                 self._begin(event, time)
             case PaceSet():
-                self.pace = event
+                self.pace, self.paced_from, self.to_pace = event, len(self.trials), False
             case TrialMade():
+                self.to_pace = False
                 # A repeated line (the driver died right after writing it) changes nothing.
                 self.trials.setdefault(event.id, _new_trial(event, time))
             case TrialBegan():
@@ -238,6 +241,7 @@ class RunState:
         self.run = replace(self.run, **said)
         self.status, self.finished = Status.RUNNING, None
         if event.extends:
+            self.to_pace = True
             for name in [name for name in self.stages if self.stage_done(name)]:
                 self._mark(StageMarked(name=name, state=StageState.START), time)
 

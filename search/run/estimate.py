@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 
 from recsys.data import Dataset
 from recsys.errors import UserError
-from recsys.models import model_of
 from recsys.models.base import Size
 from recsys.split import HoldOut, Split, SplitPlan, make_split
 from search.machine.cluster import Failure
@@ -95,21 +94,19 @@ def _measured(
 
 
 def later_trainings(spec: SearchSpec) -> int:
-    """How many models the stages after the search train, whatever the number of trials: on every
-    split of the race a finalist of every method at least, then the members of a blend, and the
-    winner twice.
+    """How many models the stages after the search train, whatever the number of trials: those who
+    race on every split, then the members of a blend, and the winner twice.
     """
-    racers = max(spec.race.finalists + 1, len(spec.methods())) if spec.race.finalists else 0
-    return racers * spec.race.replicates + (spec.blend or 0) + 2
+    return spec.racers() * spec.race.replicates + (spec.blend or 0) + 2
 
 
-def counted_words(spec: SearchSpec, size: Size) -> str:
+def counted_words(spec: SearchSpec, size: Size, threads: int) -> str:
     """What a trial costs where nothing could be measured, in one line: by a count of operations, on
-    a core that nobody else uses. size: of the training data.
+    a core that nobody else uses. size: of the training data. threads: of a trial.
     """
     configs = list(spec.examples())
     seconds = sorted(whole_work(config, size) / NOMINAL for config in configs)
-    memory = max(model_of(config).cost(config, size).memory for config in configs)
+    memory = max(trial_bytes(config, size, threads) for config in configs)
     return (
         f"a trial takes about {span(seconds[len(seconds) // 2])} ({span(seconds[0])} to "
         f"{span(seconds[-1])}, by its config; not measured, but from a count of operations) and up "
@@ -183,4 +180,5 @@ class Told:
             self.users,
             self.concurrent,
             budget,
+            threads=1,
         )

@@ -20,6 +20,7 @@ COUNT = "RECSEARCH_RESTARTS"  # in the environment, since it has to outlive the 
 DEADLINE = "RECSEARCH_DEADLINE"  # there too, in seconds of the machine's monotonic clock
 RESTARTS = 2
 SIGNAL_LAG_S = 0.5
+PREPARED = 0.5  # the most of a time budget that is gone when the stages begin
 
 
 def resume_command(folder: RunFolder) -> str:
@@ -27,14 +28,17 @@ def resume_command(folder: RunFolder) -> str:
     return command("--resume", "--run", folder.path)
 
 
-def deadline_of(time_budget: float | None) -> float | None:
-    """When a run that begins now has to end, by `time.monotonic`; None without a budget.
+def deadline_of(time_budget: float | None, began: float) -> float | None:
+    """When a run has to end whose command began at `began`, by `time.monotonic`; None without a
+    budget.
 
-    time_budget: in seconds. A driver that has started itself again keeps the end that it had.
+    time_budget: in seconds. What came before the stages (reading data, asking nodes, starting Ray)
+    has taken of it, but at most `PREPARED`. A driver that has started itself again keeps the end
+    that it had.
     """
     if time_budget is None:
         return None
-    end = time.monotonic() + time_budget
+    end = max(began + time_budget, time.monotonic() + (1 - PREPARED) * time_budget)
     if os.environ.get(COUNT, "0") != "0" and DEADLINE in os.environ:
         end = min(end, float(os.environ[DEADLINE]))
     os.environ[DEADLINE] = repr(end)

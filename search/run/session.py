@@ -78,6 +78,8 @@ from search.tracking.where import default_tracking_uri
 NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 SAY_AFTER_S = 3.0  # of waiting for MLflow
 FLUSH_S = {Status.DONE: 60.0, Status.FAILED: 20.0, Status.INTERRUPTED: 1.0}
+OVER = 0.1  # of a time budget: how much longer a run may take until MLflow has it
+LEAST_FLUSH_S = 5.0  # of waiting for MLflow, however late it is
 EXIT = {Status.DONE: 0, Status.FAILED: 1, Status.INTERRUPTED: EXIT_CODE}
 
 
@@ -184,7 +186,8 @@ class Session:
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
         settings = self.settings
-        if (deadline := deadline_of(settings.time_budget)) is not None:
+        began = self.interruption.began
+        if (deadline := deadline_of(settings.time_budget, began)) is not None:
             self.display.ends_in(deadline - time.monotonic())
         return Stages(
             spec=self.spec,
@@ -274,7 +277,7 @@ class Session:
             nodes = () if run is None else run.cluster.left_out
             left_out = [("left out", line) for line in nodes]
             self.display.summary([*table, *result_rows(found, self.folder.path), *left_out])
-        delivery = self._deliver(tracker, status)
+        delivery = self._deliver(tracker, flush_s(run, status))
         if status == Status.INTERRUPTED:
             self.interruption.farewell()
         if delivery.registered is not None and status == Status.DONE:
@@ -304,18 +307,28 @@ class Session:
             if status != Status.INTERRUPTED:
                 folder.write(REPORT, render_report(folder.path))
 
-    def _deliver(self, tracker: Tracker, status: Status) -> DeliveryStatus:
-        """Wait for MLflow for a bounded time, or until Ctrl-C."""
+    def _deliver(self, tracker: Tracker, seconds: float) -> DeliveryStatus:
+        """Wait for MLflow for at most so many seconds, or until Ctrl-C."""
 
         def say(passed: float) -> None:
-            left = FLUSH_S[status] - passed
-            self.display.note(f"waiting for MLflow, at most {max(left, 0):.0f} s more")
+            self.display.note(f"waiting for MLflow, at most {max(seconds - passed, 0):.0f} s more")
 
         try:
             with beat(say, SAY_AFTER_S):
-                return tracker.close(FLUSH_S[status])
+                return tracker.close(seconds)
         except KeyboardInterrupt:
             return tracker.close(0.5)
+
+
+def flush_s(run: Stages | None, status: Status) -> float:
+    """How many seconds a session that ends like this waits for MLflow: of a time budget, at most
+    what is left of it and `OVER`. What is not delivered then, `sync` delivers.
+    """
+    most = FLUSH_S[status]
+    if run is None or run.deadline is None or run.settings.time_budget is None:
+        return most
+    left = run.deadline + OVER * run.settings.time_budget - time.monotonic()
+    return min(most, max(left, LEAST_FLUSH_S))
 
 
 def facts(dataset: Dataset, settings: Settings, split: Split) -> SearchFacts:

@@ -9,6 +9,7 @@ import select
 import signal
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -25,9 +26,11 @@ class Interruption:
     A thread of its own counts the signals and the seconds, because Python runs a handler only when
     the main thread returns from the C++ code that it waits in, which may be never (Ray waiting for
     a machine that is gone). `last_words` are printed once, even if the end is not a proper one.
+    `began` is when the command began, by `time.monotonic`, as far as that is known.
     """
 
     def __init__(self) -> None:
+        self.began = time.monotonic()
         self.pressed = False  # a signal has reached the main thread
         self.signalled = False  # a signal has reached this process
         self.last_words: str | None = "interrupted before the run began"

@@ -129,9 +129,15 @@ class Options:
         return Path(DEFAULT_RUNS) if self.runs_dir is None else self.runs_dir
 
 
-def run_search(options: Options) -> int:
-    """Run, resume or extend a search; returns the exit code."""
+def run_search(options: Options, began: float | None = None) -> int:
+    """Run, resume or extend a search; returns the exit code.
+
+    began: when the command began, by `time.monotonic`, where that was before this call: a time
+    budget is counted from there.
+    """
     with interruptible() as interruption:
+        if began is not None:
+            interruption.began = began
         try:
             code = _start(options, interruption)
         except KeyboardInterrupt:
@@ -565,7 +571,11 @@ def _dry_run(
                 cost = measure(cluster, resources, spec, data, settings.time_budget, asked=True)
     except NoWorkersError as error:
         raise ConfigError(str(error)) from None
-    lines = [counted_words(spec, Size.of(split.train))] if cost is None else [cost.words()]
+    lines = (
+        [counted_words(spec, Size.of(split.train), resources.cpus_per_trial)]
+        if cost is None
+        else [cost.words()]
+    )
     if not done:
         lines += _how_long(spec, settings, cost)
     for line in lines:

@@ -106,6 +106,16 @@ class SearchSpec:
         options = tuple(param.domain.values() or ()) if param is not None else ()
         return options if len(options) > 1 else ()
 
+    def racers(self) -> int:
+        """About how many configs race: the first default, and the finalists or, for a blend, the
+        best of every method, of as many as it may have members and finalists.
+        """
+        best = self.race.finalists
+        if not best:
+            return 0
+        several = min(len(self.methods()), self.blend + best) if self.blend else 0
+        return max(best, several) + 1
+
     def deciding(self) -> Param | None:
         """The parameter whose values are told apart before others are looked at: the method, else
         the first that all configs have and that decides which other parameters exist. None where

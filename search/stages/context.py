@@ -173,8 +173,8 @@ class Stages:
     @cached_property
     def reserve(self) -> Reserve:
         """The time that the stages after the search will take; follows the trials as they end."""
-        race, blend = self.spec.race, self.spec.blend
-        reserve = Reserve(race, self.resources.concurrent, blend, self._rivals_need)
+        spec, concurrent = self.spec, self.resources.concurrent
+        reserve = Reserve(spec.race, concurrent, spec.racers(), spec.blend, self._rivals_need)
         return reserve.add_all(self.state.trials.values())
 
     def _rivals_need(self, measured: Mapping[str, float]) -> Needed:

@@ -16,7 +16,7 @@ from search.record.standing import contenders
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stats import expected_reach
-from search.tune.reserve import after_race
+from search.tune.reserve import LATE_SHARE, after_race, in_full, together
 from search.tune.sampling import watched_users
 
 Cost = Callable[[TrialRecord], float]  # estimated seconds of a training
@@ -147,11 +147,15 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
     replicates = fitting
     if fitting == planned > 0 and shape.up_to and run.deadline and not run.settings.settles:
         members = len(racers) if run.spec.blend else 0
-        each = sum(map(cost, racers)) * dearer(run, racers) / concurrent
-        each += weighing(run.split, members)
+        longer, weighed = dearer(run, racers), weighing(run.split, members)
+
+        def taking(splits: int) -> float:
+            each = [cost(one) * longer for one in racers]
+            return together(each, concurrent, splits) + splits * weighed
+
         searched = sum(session.trials_s for session in run.state.sessions)
         spare = min(room_left(run, choosing)(racers), searched)
-        replicates = with_spare(planned, shape.up_to, each, spare)
+        replicates = with_spare(planned, shape.up_to, taking, spare)
     found = tuple(trial.id for trial in racers)
     return RacePlanned(asked=ids, racers=found, planned=fitting, replicates=replicates)
 
@@ -192,12 +196,12 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
     """
     if run.deadline is None:
         return lambda _: float("inf")
-    left = 0.85 * (run.deadline - time.monotonic())
+    left = LATE_SHARE * (run.deadline - time.monotonic())
     rivals, workers, cost = run.reserve.rivals_need(), run.resources.concurrent, costs(run)
 
     def seconds(racers: Sequence[TrialRecord]) -> float:
         each = sorted(map(cost, racers), reverse=True)
-        members, dearest = sum(each[: run.spec.blend]) / workers, max(each, default=0.0)
+        members, dearest = together(each[: run.spec.blend], workers), max(each, default=0.0)
         after = after_race(dearest, members, rivals, workers)
         return left - choosing - after
 
@@ -244,8 +248,7 @@ def full_seconds(trial: TrialRecord) -> float:
     """
     if trial.state != State.PRUNED or not trial.epochs:
         return trial.busy_s
-    planned = trial.training.most_epochs
-    return trial.busy_s if planned is None else trial.busy_s * planned / trial.epochs
+    return in_full(trial.busy_s, trial.epochs, trial.training)
 
 
 def fit_race(
@@ -288,7 +291,8 @@ def _fit(
     cost: Cost,
 ) -> tuple[list[TrialRecord], int]:
     def too_long(n: int, r: int) -> bool:
-        return sum(map(cost, racers[:n])) * r / concurrent > seconds(racers[:n])
+        each = [cost(one) for one in racers[:n]] if r else []
+        return together(each, concurrent, r) > seconds(racers[:n])
 
     n, r = len(racers), replicates
     while too_long(n, r) and (r > MIN_REPLICATES or n > MIN_RACERS):
@@ -301,16 +305,17 @@ def _fit(
     return racers[: max(n, 1)], r
 
 
-def with_spare(replicates: int, most: int, each: float, left: float) -> int:
+def with_spare(replicates: int, most: int, taking: Callable[[int], float], left: float) -> int:
     """On how many splits to race, `replicates` to `most`: as many as the time left allows.
 
     A search that ends before its budget leaves minutes, and with each further split the race, and
     the gain of a blend over its winner, are easier to tell from luck. The number is decided before
     the first result, so that no result can influence it.
 
-    each: seconds that a split takes. left: seconds for all splits.
+    taking: seconds of a race on so many splits. left: seconds for all splits.
     """
-    return max(replicates, min(most, int(left / max(each, 1e-9))))
+    fitting = (r for r in range(most, replicates, -1) if taking(r) <= left)
+    return next(fitting, replicates)
 
 
 def weighing(split: Split, members: int) -> float:

@@ -72,6 +72,11 @@ def race(run: Stages) -> Decided:
     )
     done = len(already)
     run.display.parts(done, total)
+
+    def late() -> bool:
+        whole = whole_splits(there, grid.racers, replicates)
+        return time.monotonic() > limit and 0 < whole < replicates
+
     work = run_race(
         run.cluster,
         run.resources,
@@ -81,6 +86,7 @@ def race(run: Stages) -> Decided:
         run.settings.seed,
         already,
         rivals,
+        late,
     )
     for task, answer in work:
         done += 1
@@ -97,12 +103,12 @@ def race(run: Stages) -> Decided:
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
         run.journal.append(_raced(run, task, answer), sync=True)
         there.add((task.config_id, task.replicate))
-        whole = whole_splits(there, grid.racers, replicates)
-        if time.monotonic() > limit and 0 < whole < replicates:
+        if late():
             work.close()
-            run.display.note(f"no time for the rest of the race: {whole} of {replicates} splits")
-            replicates = whole
             break
+    if (whole := whole_splits(there, grid.racers, replicates)) < replicates:
+        run.display.note(f"no time for the rest of the race: {whole} of {replicates} splits")
+        replicates = whole
     run.refresh()
     ids = {t.id for t in racers}
     rows = rows_that_count(run.state)

@@ -9,14 +9,15 @@ from collections import Counter
 
 from recsys.models.base import Size
 from search.propose.allocation import Terms, terms_of
-from search.propose.trials import from_journal
+from search.propose.trials import StudyTrial, from_journal
 from search.record.events import Reason, State, TrialEnded, TrialMade
+from search.record.planned import with_trials
 from search.record.result import Searched, SearchEnd
-from search.record.state import RunState
+from search.record.state import RunState, TrialRecord
 from search.space.trial import TrialConfig
 from search.stages.context import RunFailedError, Stages
 from search.tune.checkpoints import Shelf
-from search.tune.lengths import lengths_of
+from search.tune.lengths import as_long_as, lengths_of
 from search.tune.outcome import Report, judge
 from search.tune.pace import SEARCH_SHARE, Pace, search_seconds
 from search.tune.probe import measure
@@ -70,7 +71,7 @@ def search(run: Stages) -> Searched:
     spec = run.spec
     decide_pace(run)
     state, pace = run.state, run.pace
-    known = run.known()
+    known = _known(run)
     shelf = Shelf(run.folder.checkpoints, run.cluster.fetch, run.cluster.store, run.display.note)
     searcher = StudySearch(
         spec,
@@ -86,6 +87,8 @@ def search(run: Stages) -> Searched:
     )
     scheduler = make_scheduler(spec, paced=pace is not None)
     for trial, told in zip(state.in_order(), known, strict=True):
+        if trial.number < state.paced_from:
+            continue  # of other lengths: the like parts of these cannot be compared
         # The last report of a trial that has not ended is left out: it is not known what was
         # decided on it, and the trial may have been about to be stopped.
         steps = told.steps if trial.finished else told.steps[:-1]
@@ -154,19 +157,61 @@ def search(run: Stages) -> Searched:
 
 
 def decide_pace(run: Stages) -> None:
-    """Before the first trial: say what a trial costs, and fit its length to the time budget."""
-    if run.state.pace or run.state.trials:
+    """Before the first trial of a run, or of its extension: say what a trial costs, and fit its
+    length to the time budget.
+
+    Trials of an extension are validated on the same users as those before, so that their values can
+    be compared.
+    """
+    state = run.state
+    todo = run.spec.trials - sum(trial.finished for trial in state.trials.values())
+    if not state.to_pace or todo <= 0:
         return
-    cost = measure(run.cluster, run.resources, run.spec, run.data, time_left(run))
+    before, budget = state.pace, time_left(run)
+    if before is not None and budget is None:
+        run.display.note(
+            "note: new trials are as long as the earlier time budget made trials; --time-budget "
+            "with --extend decides their length anew"
+        )
+        return
+    spec, again = with_trials(run.spec, todo), before is not None
+    cost = measure(run.cluster, run.resources, spec, run.data, budget, asked=again)
     if cost is None:
         return
     run.display.note(cost.words())
-    if (pace := cost.pace()) is None or run.spec.is_table:
+    if spec.is_table:
         return
+    evaluated = None
+    if state.trials:
+        evaluated = cost.users if before is None or before.users is None else before.users
+    pace = cost.pace(evaluated)
+    if pace is None:
+        if before is None:
+            return
+        pace = cost.at_full_length(evaluated or cost.users)
     for line in cost.pace_words(pace):
         run.display.note(line)
+    if state.trials:
+        run.display.note("they are judged beside one another, not beside the earlier trials")
     run.journal.append(pace.to_event(), sync=True)
     run.refresh()
+
+
+def _known(run: Stages) -> list[StudyTrial]:
+    """The trials so far as the searcher knows them: those from before the pace as what they say of
+    trials of the length that their configs would have now.
+    """
+    pace, state = run.pace, run.state
+    if pace is None or not state.paced_from:
+        return run.known()
+
+    def now(trial: TrialRecord, told: StudyTrial) -> StudyTrial:
+        if trial.number >= state.paced_from:
+            return told
+        fitted = pace.fit(run.spec.train_config(trial.params))
+        return as_long_as(told, trial.training.most_epochs, fitted.most_epochs)
+
+    return [now(*both) for both in zip(state.in_order(), run.known(), strict=True)]
 
 
 def time_left(run: Stages) -> float | None:

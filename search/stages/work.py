@@ -29,17 +29,22 @@ class Work(Generic[Done]):
 
 
 def on_workers(
-    cluster: Cluster, resources: Resources, works: Sequence[Work[Answer]], size: Size
+    cluster: Cluster,
+    resources: Resources,
+    works: Sequence[Work[Answer]],
+    size: Size,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[int, Answer | Failure]]:
     """The index in `works` and the answer of each task, as they finish; see `Cluster.map`.
 
     resources: of a task. size: of the data that tasks train on, or nearly; it decides the memory
-    that they ask for. A task whose worker kept dying gives a Failure. Raises NoWorkersError where
+    that they ask for. enough: ends the tasks, as in `map`. A task whose worker kept dying gives a
+    Failure. Raises NoWorkersError where
     no worker starts.
     """
     tasks = [(work.function, *work.arguments) for work in works]
     memory = [task_bytes(resources, work.trains, size, work.holds) for work in works]
-    return cluster.map(call, tasks, resources, memory)
+    return cluster.map(call, tasks, resources, memory, enough)
 
 
 def call(function: Callable[..., Answer], *task: Any) -> Answer:

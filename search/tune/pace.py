@@ -3,8 +3,9 @@
 Where the trials that a space asks for do not fit into the time budget, an epoch is measured on
 this machine and data before the first trial. From that follow the longest training of every
 config (fewer epochs the more one costs), the rungs (a ninth and a third of it), and on how many
-users a trial is validated. It is decided once for a run and kept in its journal. A search whose
-trials fit is left as its space has it.
+users a trial is validated. It is decided once for a run, and once more for each extension of it
+that has a time budget, and kept in its journal. A search whose trials fit is left as its space has
+it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from search.propose.allocation import FIRST, Terms, terms_of
 from search.record.events import PaceSet
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
+from search.tune.reserve import LATE_SHARE
 from search.tune.work import epoch_work, work_and_scores
 
 SEARCH_SHARE = 0.6  # of a time budget: race, blend, test and refit have the rest
 STARTS = 75  # trials that a search should begin in its seconds
 WORTH_A_TRIAL = 10  # epochs of a typical config: rather fewer trials than shorter ones
 LEAST_STARTS = 8  # but at least so many trials in any case
+# Trainings that follow the search one after another, however many workers there are: in the race,
+# on test, and for good; one more for a blend, whose other members are tested after the winner.
+AFTER = 3
 RUNGS = 2  # how often a trial is judged: with a factor of 3, after a ninth and a third of it
 # The share of trials that survives a rung. It is not 1/3: a searcher that learns proposes ever
 # better ones, and the first of a rung have nobody to be worse than (docs/experiments.md).
@@ -196,17 +201,21 @@ def mean_length(ends: Sequence[float], survival: float) -> float:
 
 
 def worth_asking(
-    spec: SearchSpec, configs: Sequence[ModelConfig], size: Size, seconds: float
+    spec: SearchSpec, configs: Sequence[ModelConfig], size: Size, budget: float, concurrent: int
 ) -> bool:
     """Whether the trials might not fit into the search, so that an epoch should be measured.
 
-    configs: typical ones. size: of the training data. seconds: of the search on all its cores.
+    configs: typical ones. size: of the training data. budget: seconds of the whole run.
+    concurrent: trials at a time.
     """
 
     def nominal(config: ModelConfig) -> float:
         return work_and_scores(config, size) / NOMINAL
 
-    return planned_seconds(spec, configs, nominal) > WORTH_ASKING * seconds
+    if planned_seconds(spec, configs, nominal) > WORTH_ASKING * search_seconds(budget, concurrent):
+        return True
+    most = WORTH_ASKING * longest_seconds(spec, budget, concurrent)
+    return any((c.most_epochs or 0) * nominal(c) > most for c in configs)
 
 
 def search_seconds(budget: float, concurrent: int) -> float:
@@ -215,6 +224,20 @@ def search_seconds(budget: float, concurrent: int) -> float:
     budget: seconds of the whole run. concurrent: trials at a time.
     """
     return SEARCH_SHARE * budget * concurrent
+
+
+def longest_seconds(spec: SearchSpec, budget: float, concurrent: int) -> float:
+    """How long a single trial may take, however many workers there are.
+
+    Then the trial ends within the search, and what it was good for after it: race, test and refit
+    each train a config as long as it (`AFTER`). A search of few trials on many workers is over
+    before its share of the budget, and its trials may be longer.
+
+    budget: seconds of the whole run. concurrent: trials at a time.
+    """
+    rounds = max(1.0, spec.trials * mean_share(spec) / concurrent)
+    after = (AFTER + bool(spec.blend)) / LATE_SHARE
+    return budget * max((1 - SEARCH_SHARE) / after, 1 / (rounds + after))
 
 
 def full_length(probed: Sequence[Probed], size: Size, users: int) -> Pace:
@@ -236,31 +259,38 @@ def make_pace(
     probed: Sequence[Probed],
     size: Size,
     users: int,
-    seconds: float,
+    budget: float,
+    concurrent: int,
+    evaluated: int | None = None,
 ) -> Pace | None:
-    """The pace of a search that has `seconds` on all its cores together; None if all trials fit.
+    """The pace of a search; None if all trials fit into its time, each by itself too.
 
-    spec: the space. configs: its examples. probed: a measured
-    epoch of each kind. size: of the training data. users: how many can be evaluated.
+    spec: the space. configs: its examples. probed: a measured epoch of each kind. size: of the
+    training data. users: how many can be evaluated. budget: seconds of the whole run. concurrent:
+    trials at a time. evaluated: on how many users trials are validated, where earlier ones of the
+    run have decided that; None: it is chosen.
     """
+    seconds, most = search_seconds(budget, concurrent), longest_seconds(spec, budget, concurrent)
     with_epochs = [c for c in configs if c.most_epochs is not None]
     plain = full_length(probed, size, users)
     each = plain.eval_seconds / max(users, 1)
-    if planned_seconds(spec, with_epochs, plain.epoch_seconds) <= seconds:
+    crowded = planned_seconds(spec, with_epochs, plain.epoch_seconds) > seconds
+    longest = max((c.most_epochs or 0) * plain.epoch_seconds(c) for c in with_epochs)
+    if not crowded and longest <= most:
         return None
     training = float(np.median([plain.epoch_seconds(c) - plain.eval_seconds for c in with_epochs]))
-    kept = None
-    if each * users > EVAL_SHARE * training:
+    kept = None if evaluated is None or evaluated >= users else evaluated
+    if evaluated is None and each * users > EVAL_SHARE * training:
         kept = max(LEAST_USERS, int(EVAL_SHARE * training / each))
         kept = None if kept > WORTH_SAMPLING * users else kept
     share = mean_share(spec)
     evaluation = each * (users if kept is None else kept)
-    longest = seconds / share
+    all_of_it = seconds / share
     trial = min(
-        max(longest / STARTS, WORTH_A_TRIAL * (training + evaluation)),
-        longest / min(LEAST_STARTS, spec.trials),
+        max(all_of_it / min(STARTS, spec.trials), WORTH_A_TRIAL * (training + evaluation)),
+        all_of_it / min(LEAST_STARTS, spec.trials),
     )
-    return Pace(plain.rates, trial, evaluation, kept, size)
+    return Pace(plain.rates, min(trial, most) if crowded else most, evaluation, kept, size)
 
 
 def mean_share(spec: SearchSpec) -> float:

@@ -9,20 +9,20 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recsys.blending import depth_of
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
-from recsys.models import Model, ModelConfig, model_of, new_model
+from recsys.models import Model, ModelConfig, new_model
 from recsys.models.base import Size
 from recsys.split import Split
 from search.machine.cluster import Cluster, Failure, Resources
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
-from search.tune.need import task_bytes
+from search.tune.need import task_bytes, trial_bytes
 from search.tune.pace import (
     Pace,
     Probed,
@@ -100,6 +100,7 @@ def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Mo
 class Measured:
     """What the epochs of a space cost here. full: the `Pace` without limits. users: how many can be
     evaluated. concurrent: trials at a time. budget: seconds of the whole run, None for no limit.
+    threads: of a trial.
     """
 
     spec: SearchSpec
@@ -109,14 +110,33 @@ class Measured:
     users: int
     concurrent: int
     budget: float | None
+    threads: int
 
-    def pace(self) -> Pace | None:
-        """How long trials may be; None where all of them fit into the time at full length."""
+    def pace(self, evaluated: int | None = None) -> Pace | None:
+        """How long trials may be; None where all of them fit into the time at full length.
+
+        evaluated: on how many users trials are validated, where that is decided.
+        """
         if self.budget is None:
             return None
         return make_pace(
-            self.spec, self.configs, self.probed, self.full.size, self.users, self._seconds()
+            self.spec,
+            self.configs,
+            self.probed,
+            self.full.size,
+            self.users,
+            self.budget,
+            self.concurrent,
+            evaluated,
         )
+
+    def at_full_length(self, evaluated: int) -> Pace:
+        """A pace that shortens no trial, validated on `evaluated` of the users."""
+        kept = None if evaluated >= self.users else evaluated
+        each = self.full.eval_seconds * evaluated / max(self.users, 1)
+        plain = replace(self.full, eval_seconds=each, users=kept)
+        longest = max((c.most_epochs or 0) * plain.epoch_seconds(c) for c in self.with_epochs())
+        return replace(plain, trial_seconds=2 * longest)  # twice: examples are not all configs
 
     def _seconds(self) -> float:
         """The seconds of the search, on all its cores together."""
@@ -135,7 +155,7 @@ class Measured:
         seconds = sorted(
             self.full.epoch_seconds(c) * (c.most_epochs or 0) for c in self.with_epochs()
         )
-        memory = max(model_of(c).cost(c, self.full.size).memory for c in self.configs)
+        memory = max(trial_bytes(c, self.full.size, self.threads) for c in self.configs)
         middle, least, most = seconds[len(seconds) // 2], seconds[0], seconds[-1]
         return (
             f"a trial of {counted(self.spec.max_epochs, 'epoch')} takes about {span(middle)} "
@@ -209,8 +229,8 @@ def measure(
     one: of `LONG_S`) and nobody asked, where no config has epochs, and where none could be trained.
     """
     configs, size = list(spec.examples()), Size.of(data.train)
-    seconds = search_seconds(LONG_S if budget is None else budget, resources.concurrent)
-    if not asked and not worth_asking(spec, configs, size, seconds):
+    within = LONG_S if budget is None else budget
+    if not asked and not worth_asking(spec, configs, size, within, resources.concurrent):
         return None
     kinds = list(to_probe(configs).values())
     if not kinds:
@@ -219,7 +239,7 @@ def measure(
     side_by_side = min(resources.concurrent, MOST_PROBES)
     tasks = [c for c in kinds for _ in range(-(-side_by_side // len(kinds)))]
     shared = cluster.put(data)
-    longest = PROBE_SHARE * (LONG_S if budget is None else budget)
+    longest = PROBE_SHARE * within
     memory = [task_bytes(resources, [c], size) for c in tasks]
     calls = [(c, shared, first, longest) for c in tasks]
     answers = cluster.map(run_probe, calls, resources, memory)
@@ -228,4 +248,5 @@ def measure(
         return None  # the trials will say why
     users = watched_users(data.train, data.valid)
     full = full_length(probed, size, users)
-    return Measured(spec, configs, probed, full, users, resources.concurrent, budget)
+    threads = resources.cpus_per_trial
+    return Measured(spec, configs, probed, full, users, resources.concurrent, budget, threads)

@@ -255,6 +255,9 @@ class Recorder(Callback):
         if report.device is not None:
             self._trains_on(name, report.device)
         assert report.objective is not None
+        if self.reserve is not None:
+            made, taken = trial_of(trial.config), self.busy[name]
+            self.reserve.foresee(made.number, report.objective, taken, report.epoch, made.train)
         self.events.trial_progress(name, report.epoch, report.objective)
 
     def on_trial_complete(
@@ -303,7 +306,7 @@ class Recorder(Callback):
             self.causes[how.cause] += 1
         if self.reserve is not None:
             made = trial_of(trial.config)
-            self.reserve.add(made.number, how.state, how.value, self.busy[name], made.train.model)
+            self.reserve.add(made.number, how.state, how.value, self.busy[name], made.train)
         if self.settling is not None:
             self.settling.add(how.state, how.value)
             if self.settling.reached:

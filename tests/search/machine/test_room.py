@@ -216,3 +216,44 @@ def test_a_busy_cluster_ends_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(there.map(abs, [(-1,)], ONE, [0])) == [(0, 1)]
     assert "1 task asks for 1 core; the nodes that have as much are busy" in lines[0]
     assert len(lines) > 5000 / 35
+
+
+def test_who_has_enough_waits_no_longer_for_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, lines = joined(monkeypatch, lambda _: (True, []))
+    asked: list[int] = []
+
+    def enough() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    assert list(there.map(abs, [(-1,), (-2,)], ONE, [0, 0], enough)) == []
+    assert (len(asked), lines) == (3, [])
+
+
+def test_who_has_enough_of_ray_here_waits_no_longer_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tasks, of which one ends; the other is cancelled after the third look."""
+    looks, cancelled = [["a"], [], [], []], []
+
+    class Remote:
+        def __init__(self, **_: Any) -> None:
+            self.names = iter("ab")
+
+        def __call__(self, _: Any) -> Any:
+            return self
+
+        def options(self, **_: Any) -> Any:
+            return SimpleNamespace(remote=lambda *_: next(self.names))
+
+    def wait(pending: list[str], **_: Any) -> tuple[list[str], list[str]]:
+        done = looks.pop(0)
+        return done, [one for one in pending if one not in done]
+
+    def cancel(one: str, *, force: bool) -> None:
+        cancelled.append((one, force))
+
+    there = Cluster()
+    ray = SimpleNamespace(remote=Remote, wait=wait, get=str.upper, cancel=cancel)
+    ray.exceptions = SimpleNamespace(RayError=ValueError)
+    monkeypatch.setattr(there, "_ray", ray, raising=False)
+    found = list(there.map(abs, [(-1,), (-2,)], ONE, [], lambda: len(looks) == 1))
+    assert (found, cancelled, looks) == ([(0, "A")], [("b", True)], [[]])

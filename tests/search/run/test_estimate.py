@@ -16,6 +16,7 @@ from search.run import estimate as estimate_module
 from search.run.estimate import BESIDE_S, counted_words, estimate, later_trainings
 from search.space.load import load_spec
 from search.space.spec import RaceSpec
+from search.tune.need import trial_bytes
 from search.tune.pace import Probed, to_probe
 from search.tune.work import epoch_work
 from tests.search.spaces import override
@@ -128,11 +129,13 @@ def test_what_is_measured_is_what_is_said(cores: None) -> None:
 def test_what_could_not_be_measured_is_counted_and_says_so() -> None:
     size = Size(1_000, 500, 20_000)
     spec = override(SPEC, ["method=[slim]"])
-    line = counted_words(replace(spec, enqueue=()), size)
+    line = counted_words(replace(spec, enqueue=()), size, 1)
     assert line.startswith("a trial takes about 0.")
     assert "not measured, but from a count of operations) and up to " in line
-    larger = counted_words(replace(spec, enqueue=()), Size(100_000, 50_000, 2_000_000))
+    larger = counted_words(replace(spec, enqueue=()), Size(100_000, 50_000, 2_000_000), 1)
     assert larger != line
+    taken = max(trial_bytes(config, size, 1) for config in replace(spec, enqueue=()).examples())
+    assert f"up to {taken / 1e6:,.0f} MB" in line  # with the worker, not the weights alone
 
 
 def test_a_space_without_epochs_has_no_estimate(cores: None) -> None:

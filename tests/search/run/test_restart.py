@@ -75,11 +75,20 @@ def test_a_driver_that_starts_itself_again_keeps_the_end_of_its_budget(monkeypat
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     for name in (COUNT, DEADLINE):
         monkeypatch.delenv(name, raising=False)
-    assert deadline_of(None) is None
-    assert deadline_of(600.0) == 1600.0
+    assert deadline_of(None, 1000.0) is None
+    assert deadline_of(600.0, 1000.0) == 1600.0
     now[0] = 1400.0
     monkeypatch.setenv(COUNT, "1")
-    assert deadline_of(600.0) == 1600.0
-    assert deadline_of(100.0) == 1500.0
+    assert deadline_of(600.0, 1400.0) == 1600.0
+    assert deadline_of(100.0, 1400.0) == 1500.0
     monkeypatch.setenv(COUNT, "0")  # another run of the same process
-    assert deadline_of(600.0) == 2000.0
+    assert deadline_of(600.0, 1400.0) == 2000.0
+
+
+def test_a_budget_is_counted_from_the_start_of_the_command(monkeypatch):
+    """Reading data and starting Ray take of it, but at most a half: a search needs some of it."""
+    monkeypatch.setattr(module.time, "monotonic", lambda: 1020.0)
+    for name in (COUNT, DEADLINE):
+        monkeypatch.delenv(name, raising=False)
+    assert deadline_of(120.0, 1000.0) == 1120.0
+    assert deadline_of(10.0, 1000.0) == 1025.0

@@ -16,7 +16,7 @@ from search.machine.beat import beat
 from search.record.events import Status
 from search.record.journal import StorageError
 from search.run import session as session_module
-from search.run.session import Session
+from search.run.session import Session, flush_s
 from tests.factories import FakeRun
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -129,6 +129,35 @@ def test_the_summary_does_not_wait_for_mlflow_and_the_wait_is_said(
         f"closed after {seconds} s at most",
         "MLflow lacks this run",
     ]
+
+
+def test_the_wait_for_mlflow_is_bounded_by_the_time_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module.time, "monotonic", lambda: 1000.0)
+
+    def run(deadline: float | None, budget: float | None = 120.0) -> Any:
+        return SimpleNamespace(deadline=deadline, settings=SimpleNamespace(time_budget=budget))
+
+    assert flush_s(run(None, None), Status.DONE) == flush_s(None, Status.DONE) == 60
+    assert flush_s(run(1300.0), Status.DONE) == 60
+    assert flush_s(run(1001.0), Status.DONE) == pytest.approx(13)  # a tenth of the budget more
+    assert flush_s(run(900.0), Status.DONE) == 5
+    assert flush_s(run(900.0), Status.FAILED) == 5
+    assert flush_s(run(900.0), Status.INTERRUPTED) == 1
+
+
+def test_a_session_has_the_end_that_its_command_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(session_module, "Stages", lambda **given: made.update(given))
+    monkeypatch.setattr(session_module, "resources_on", lambda *_: None)
+    monkeypatch.setattr(session_module, "Size", SimpleNamespace(of=lambda _: None))
+    known: Any = SimpleNamespace
+    display = known(ends_in=lambda seconds: made.update(left=seconds))
+    settings, split = known(time_budget=600.0), known(train=None)
+    session = Session(known(split=None), settings, known(), split, known(), display)
+    session.interruption.began -= 90
+    session._stages(known(), known())
+    assert made["deadline"] == pytest.approx(session.interruption.began + 600)
+    assert made["left"] == pytest.approx(510, abs=20)
 
 
 def test_a_beat_is_heard_until_its_block_ends() -> None:

@@ -48,6 +48,7 @@ from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.stages import blend as blend_stage
+from search.stages import race as race_stage
 from search.stages import replicates, rivals
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError, Stages, TaskFailedError
@@ -437,6 +438,35 @@ def test_a_race_uses_the_time_that_is_left_and_keeps_to_it_when_resumed(
     run.go("race")
     assert [task[1].replicate for task in run.workers.tasks[sent:]] == [4]
     assert run.said("race")["replicates"] == 5
+
+
+def test_a_late_race_waits_for_no_training_beyond_its_whole_splits(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing ends for a long time, as on many workers that all train."""
+    clock = [0.0]
+    monkeypatch.setattr(race_stage, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    run.stages.deadline = time.monotonic() + 600
+    run.stages.settings = SimpleNamespace(**vars(run.stages.settings) | {"time_budget": 600.0})  # type: ignore[assignment]
+    looks = []
+
+    class Slow(Workers):
+        def map(
+            self, function: Any, tasks: Any, _: Any, memory: Any = (), enough: Any = None
+        ) -> Any:
+            for index, task in enumerate(list(tasks)):
+                if task[1:] and getattr(task[1], "replicate", 0) == 1:
+                    looks.append(enough())
+                    clock[0] += 10_000
+                    looks.append(enough())
+                    return
+                yield index, function(*task)
+
+    run.stages.cluster = Slow()  # type: ignore[assignment]
+    run.go("race")
+    assert looks == [False, True]
+    assert run.said("race")["replicates"] == 1
+    assert "no time for the rest of the race: 1 of 3 splits" in run.notes
 
 
 def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(

@@ -57,8 +57,8 @@ def test_a_short_budget_takes_replicates_first_then_the_worst_finalists():
 def test_what_does_not_fit_is_raced_on_one_split_or_not_at_all():
     some = racers(10, 20, 30)
     assert fit_race(some, 5, 2, within(29)) == (some[:2], 1)
-    assert fit_race(some, 5, 2, within(15)) == (some[:2], 1)
-    assert fit_race(some, 5, 2, within(14)) == (some[:2], 0)
+    assert fit_race(some, 5, 2, within(20)) == (some[:2], 1)
+    assert fit_race(some, 5, 2, within(19)) == (some[:2], 0)  # the second alone takes 20
     assert fit_race(some, 5, 2, within(-1)) == (some[:2], 0)
 
 
@@ -71,16 +71,31 @@ def test_a_dear_finalist_does_not_keep_the_others_from_racing():
     # the first is never left out, however dear
     dear = racers(500, 10, 12)
     assert fit_race(dear, 5, 2, within(100)) == (dear[:2], 0)
-    assert fit_race(dear, 5, 2, within(300)) == (dear[:2], 1)
+    assert fit_race(dear, 5, 2, within(499)) == (dear[:2], 0)
+    assert fit_race(dear, 5, 2, within(500)) == (dear[:2], 1)
+
+
+def test_no_training_can_be_divided_among_workers():
+    six = racers(*[150] * 6)
+    assert fit_race(six, 2, 64, within(149)) == (six[:2], 0)
+    assert fit_race(six, 2, 64, within(150)) == (six, 2)
+    assert fit_race(six, 10, 64, within(150)) == (six, 10)  # 60 trainings, all of them at once
+    mixed = racers(20, 150, 30)
+    assert fit_race(mixed, 2, 64, within(149)) == ([mixed[0], mixed[2]], 2)
 
 
 def test_time_that_is_left_goes_into_more_splits():
-    assert with_spare(4, 12, 30, 200) == 6
-    assert with_spare(4, 12, 30, 3600) == 12
-    assert with_spare(4, 12, 30, 149) == 4
-    assert with_spare(4, 12, 30, 10) == 4  # never fewer: that is decided elsewhere
-    assert with_spare(4, 12, 30, -10) == 4
-    assert with_spare(4, 12, 0, 60) == 12
+    def each(seconds):
+        return lambda splits: seconds * splits
+
+    assert with_spare(4, 12, each(30), 200) == 6
+    assert with_spare(4, 12, each(30), 3600) == 12
+    assert with_spare(4, 12, each(30), 149) == 4
+    assert with_spare(4, 12, each(30), 10) == 4  # never fewer: that is decided elsewhere
+    assert with_spare(4, 12, each(30), -10) == 4
+    assert with_spare(4, 12, each(0), 60) == 12
+    assert with_spare(4, 12, lambda splits: max(150, 15 * splits), 149) == 4
+    assert with_spare(4, 12, lambda splits: max(150, 15 * splits), 170) == 11
 
 
 class TestWhoRaces:
@@ -127,6 +142,14 @@ class TestWhoRaces:
         assert who_races(self.run(20, 20, 20, left=250), 0).replicates == 5
         assert who_races(self.run(20, 20, 20, left=250), 30).replicates == 4
 
+    def test_workers_without_a_training_shorten_no_race(self):
+        run = self.run(*[150] * 4, left=400)  # .85 x 400 s, test and refit 150 s each: 40 s left
+        run.resources = SimpleNamespace(concurrent=64)
+        found = who_races(run, 0)
+        assert found.replicates == 0
+        run.deadline = time.monotonic() + 560  # 176 s for the race, of 150 s on whatever splits
+        assert who_races(run, 0).replicates == 9
+
     def test_what_a_late_race_is_granted_is_no_time_left_over(self):
         found = who_races(self.run(5, 5, 5, left=-60), 0)  # it gets 50 s, which 6 splits would take
         assert (found.planned, found.replicates) == (4, 4)
@@ -157,12 +180,17 @@ def test_test_and_refit_are_reserved_for_those_who_race():
         pace=None,
     )
     seconds = seconds_left(run)
-    # the dearest and then the two dearest side by side on test; the dearest or the two for good
-    assert seconds(racers(20, 10, 4)) == pytest.approx(850 - (20 + 30 / 2) - 20, abs=5)
+    # the dearest and then the two dearest side by side on test; these two for good
+    assert seconds(racers(20, 10, 4)) == pytest.approx(850 - (20 + 20) - 20, abs=5)
     # what chooses the rivals beside the race takes from it
-    assert seconds_left(run, 90)(racers(20, 10, 4)) == pytest.approx(760 - 35 - 20, abs=5)
+    assert seconds_left(run, 90)(racers(20, 10, 4)) == pytest.approx(760 - 40 - 20, abs=5)
     run.reserve.rivals_need = lambda: Needed(0.0, 225.0)  # longer than the winner on test
-    assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(850 - 225 - 15 - 20, abs=5)
+    assert seconds_left(run)(racers(20, 10, 4)) == pytest.approx(850 - 225 - 20 - 20, abs=5)
+    run.spec.blend = 3  # 54 s of members: on two workers 27 s, on many as long as the longest
+    run.reserve.rivals_need = Needed
+    assert seconds_left(run)(racers(20, 20, 14)) == pytest.approx(850 - (20 + 27) - 27, abs=5)
+    run.resources.concurrent = 64
+    assert seconds_left(run)(racers(20, 20, 14)) == pytest.approx(850 - (20 + 20) - 20, abs=5)
     assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
     run.deadline = None
     assert seconds_left(run)(racers(20)) == float("inf")

@@ -76,11 +76,14 @@ class Workers:
         tasks: Iterable[tuple[Any, ...]],
         _: Resources,
         memory: Sequence[int] = (),
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[int, Any]]:
         sent = [pickle.loads(pickle.dumps(task)) for task in tasks]
         self.tasks += sent
         self.memory += memory
         for index in reversed(range(len(sent))):  # the last ends first
+            if enough():
+                return
             yield index, (self.answer or function)(*sent[index])
 
 

@@ -15,10 +15,12 @@ import pytest
 
 from recsys.interactions import CSR
 from recsys.models import config_from_flat
+from recsys.models.base import Size
 from recsys.rivals import RATE, Needed
 from search.machine.cluster import Resources
 from search.record.events import (
     EpochsReported,
+    PaceSet,
     Reason,
     SessionBegan,
     StageMarked,
@@ -42,7 +44,11 @@ from search.stages.search import (
     search_deadline,
     search_end,
 )
+from search.tune.pace import Probed, full_length, to_probe
+from search.tune.probe import Measured
+from search.tune.searcher import StudySearch
 from search.tune.tuner import HARD_STOP_GRACE_S
+from search.tune.work import epoch_work
 from tests.search.fake_search import open_study, records
 from tests.search.spaces import override
 
@@ -58,6 +64,7 @@ class Run:
         self.journal = self.folder.journal()
         self.journal.append(SessionBegan(name="one", settings={"seed": 1}))
         self.stages_said: list[str] = []
+        self.notes: list[str] = []
         self.budget, self.deadline = budget, deadline
 
     def trial(self, number: int, *values: float, end: State | None = None) -> TrialConfig:
@@ -138,12 +145,131 @@ def test_trials_are_fitted_to_what_is_left_of_the_budget(
 ) -> None:
     """A driver that starts itself again, before its first trial, has the end that it had."""
     asked: list[float | None] = []
-    monkeypatch.setattr("search.stages.search.measure", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr("search.stages.search.measure", lambda *given, **_: asked.append(given[-1]))
     monkeypatch.setattr(Stages, "data", None)
     stages = Run(tmp_path, budget=1000.0).stages()
     for stages.deadline in (None, time.monotonic() + 200.0, time.monotonic() - 5.0):
         decide_pace(stages)
     assert asked == [None, pytest.approx(200.0, abs=30.0), 1.0]
+
+
+class TestExtended:
+    """A run of two paced trials, which is extended by more."""
+
+    def extended(self, folder: Path, pace: PaceSet | None, budget: float | None) -> Run:
+        run = Run(folder, budget=budget, deadline=budget and time.monotonic() + budget)
+        if pace is not None:
+            run.journal.append(pace)
+        for number in range(2):
+            run.trial(number, 0.1, 0.2, end=State.COMPLETE)
+        run.journal.append(SessionBegan(extends=True))
+        return run
+
+    def decide(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0, trials: int = 8
+    ) -> list[Any]:
+        """What was asked of `measure`, which finds that an epoch takes so many seconds."""
+        asked: list[Any] = []
+
+        def measure(_: Any, __: Any, spec: Any, ___: Any, budget: Any, *, asked_too: bool) -> Any:
+            asked.append((spec.trials, budget and round(budget, -2), asked_too))
+            configs, size = list(spec.examples()), Size(500, 100, 5_000)
+            kinds = to_probe(configs).values()
+            probed = [Probed(c.kind, epoch_work(c, size), seconds, 0.0, 400) for c in kinds]
+            full = full_length(probed, size, 400)
+            return Measured(spec, configs, probed, full, 400, 2, budget, threads=1)
+
+        given = lambda *words, asked=False: measure(*words, asked_too=asked)  # noqa: E731
+        monkeypatch.setattr("search.stages.search.measure", given)
+        monkeypatch.setattr(Stages, "data", None)
+        stages = run.stages()
+        stages.spec = replace(SPEC, trials=trials)
+        stages.display = SimpleNamespace(note=run.notes.append)  # type: ignore[assignment]
+        decide_pace(stages)
+        decide_pace(stages)  # once is enough
+        return asked
+
+    OLD = PaceSet(rates={"lfm bpr fixed": 1.0}, trial_seconds=1.0, eval_seconds=0.1, users=300)
+
+    def test_its_lengths_are_decided_anew_on_the_same_users(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = self.extended(tmp_path, self.OLD, 1000.0)
+        assert self.decide(run, monkeypatch, 30.0) == [(6, 1000, True)]
+        state = run.folder.state()
+        assert state.pace is not None and state.pace != self.OLD
+        assert (state.pace.users, state.paced_from) == (300, 2)
+        assert any("fit into the time budget" in line for line in run.notes)
+        assert "not beside the earlier trials" in run.notes[-1]
+
+    def test_where_all_fit_they_are_of_full_length(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = self.extended(tmp_path, self.OLD, 10_000.0)
+        self.decide(run, monkeypatch, 0.01)
+        stages = run.stages()
+        stages.split = SimpleNamespace(
+            train=CSR.from_pairs(np.zeros(1, int), np.zeros(1, int), 500, 100)
+        )  # type: ignore[assignment]
+        pace = stages.pace
+        assert pace is not None and pace.users == 300
+        assert {pace.fit(c).most_epochs for c in SPEC.examples()} <= {None, SPEC.max_epochs}
+
+    def test_one_of_a_run_without_a_budget_is_fitted_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = self.extended(tmp_path, None, 1000.0)
+        assert self.decide(run, monkeypatch, 30.0) == [(6, 1000, False)]
+        state = run.folder.state()
+        assert state.pace is not None
+        assert (state.pace.users, state.paced_from) == (None, 2)
+
+    def test_without_a_budget_the_lengths_stay_and_it_is_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = self.extended(tmp_path, self.OLD, None)
+        assert self.decide(run, monkeypatch) == []
+        assert "as long as the earlier time budget made trials" in run.notes[0]
+        kept = run.folder.state().pace
+        assert kept is not None and replace(kept, time=None) == self.OLD
+
+    def test_nothing_is_decided_where_no_trial_is_to_be_made_or_one_was(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = self.extended(tmp_path, self.OLD, 1000.0)
+        assert self.decide(run, monkeypatch, trials=2) == []
+        run.trial(2, 0.1)
+        assert self.decide(run, monkeypatch) == []
+
+    def test_earlier_trials_are_in_no_rung_and_the_searcher_reads_them_anew(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = Run(tmp_path)
+        made = run.trial(0, 0.1, 0.2, 0.3, 0.4, end=State.COMPLETE)
+        rates = {made.train.kind: 1.0}
+        run.journal.append(PaceSet(rates=rates, trial_seconds=1e-9, eval_seconds=0.0))
+        run.trial(1, 0.1, 0.2, 0.3, 0.4, end=State.COMPLETE)
+        stages, replayed, known = run.stages(), [], []
+        stages.spec = replace(SPEC, trials=2)
+        other: Any = SimpleNamespace
+        stages.cluster = other(
+            patience=lambda _: None, lost=lambda: None, fetch=None, store=lambda content: content
+        )
+        stages.settings = other(seed=1, time_budget=None, storage=None, settles=False)
+        stages.split = other(train=CSR.from_pairs(np.arange(2), np.arange(2), 2, 100))
+        stages.dataset = other(interactions=other(n_items=100))
+        scheduler = other(replay=lambda name, *_: replayed.append(name), ends_for=None)
+        monkeypatch.setattr("search.stages.search.make_scheduler", lambda *_, **__: scheduler)
+
+        def searcher(spec: Any, trials: Any, **more: Any) -> Any:
+            known.extend(trials)
+            return StudySearch(spec, trials, **more)
+
+        monkeypatch.setattr("search.stages.search.StudySearch", searcher)
+        search(stages)
+        assert replayed == ["t0001"]
+        # the first would be judged whole after three epochs now
+        assert [(len(one.steps), one.value) for one in known] == [(3, 0.3), (4, 0.4)]
 
 
 class TestDeadline:

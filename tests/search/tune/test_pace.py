@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 
 from recsys.interactions import CSR
-from recsys.models import new_model
+from recsys.models import ModelConfig, model_of, new_model
 from recsys.models.base import Size
 from search.machine.cluster import Failure, Resources
 from search.propose.allocation import terms_of
+from search.propose.trials import StudyTrial
+from search.record.events import State
 from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.tune import pace as paces
 from search.tune import probe
-from search.tune.need import asked_bytes
+from search.tune.lengths import as_long_as
+from search.tune.need import asked_bytes, trial_bytes
 from search.tune.pace import Pace, Probed
 from search.tune.probe import Measured, measure, run_probe
 from search.tune.work import epoch_work
@@ -39,18 +42,29 @@ def probed(rate: float = RATE, each: float = 1e-4) -> Probed:
     return Probed("lfm bpr hard", 1e8, rate * 1e8, each * 1000, 1000)
 
 
+def budget_of(seconds: float, concurrent: int = 2) -> float:
+    """Of a run whose search has `seconds` on its cores together."""
+    return seconds / (concurrent * paces.SEARCH_SHARE)
+
+
 def pace_of(
-    seconds: float, *, spec: SearchSpec = SPEC, rate: float = RATE, each: float = 1e-4
+    seconds: float,
+    concurrent: int = 2,
+    *,
+    spec: SearchSpec = SPEC,
+    rate: float = RATE,
+    each: float = 1e-4,
 ) -> Pace | None:
-    return paces.make_pace(spec, list(spec.examples()), [probed(rate, each)], SIZE, 4_000, seconds)
+    found, budget = [probed(rate, each)], budget_of(seconds, concurrent)
+    return paces.make_pace(spec, list(spec.examples()), found, SIZE, 4_000, budget, concurrent)
 
 
 def measured(seconds: float | None, *, rate: float = RATE, each: float = 1e-4) -> Measured:
     """Of a search that has `seconds` on its two cores together."""
     found = [probed(rate, each)]
-    budget = None if seconds is None else seconds / (2 * paces.SEARCH_SHARE)
+    budget = None if seconds is None else budget_of(seconds)
     full = paces.full_length(found, SIZE, 4_000)
-    return Measured(SPEC, CONFIGS, found, full, 4_000, 2, budget)
+    return Measured(SPEC, CONFIGS, found, full, 4_000, 2, budget, threads=2)
 
 
 def test_a_kind_is_what_its_probe_says() -> None:
@@ -61,10 +75,72 @@ def test_a_kind_is_what_its_probe_says() -> None:
     ]
 
 
+def whole(config: ModelConfig, rate: float = RATE) -> float:
+    """Seconds of a training of full length, as `probed` measures."""
+    return 80 * (rate * epoch_work(config, SIZE) + 0.4)
+
+
+def all_trials(spec: SearchSpec = SPEC) -> float:
+    """Seconds on one core of all trials of a space."""
+    return paces.planned_seconds(spec, list(spec.examples()), lambda c: whole(c) / 80)
+
+
+def alike(spec: SearchSpec = SPEC) -> SearchSpec:
+    """The space with configs that cost about the same."""
+    fixed = ["latent_factors=64", "num_candidate_neg_samples=50", "hard_fraction=0.1"]
+    return override(spec, ["enqueue=[]", *fixed, "num_random_neg_samples=1"])
+
+
 def test_trials_that_fit_are_left_alone() -> None:
-    all_of_them = paces.planned_seconds(SPEC, CONFIGS, lambda c: RATE * epoch_work(c, SIZE) + 0.4)
-    assert pace_of(1.01 * all_of_them) is None
-    assert pace_of(0.99 * all_of_them) is not None
+    spec = alike()
+    for concurrent in (1, 2, 4):
+        assert pace_of(1.01 * all_trials(spec), concurrent, spec=spec) is None
+        assert pace_of(0.99 * all_trials(spec), concurrent, spec=spec) is not None
+
+
+@pytest.mark.parametrize("concurrent", [4, 16, 64, 1000])
+@pytest.mark.parametrize("rate", [RATE, 1e-8])
+def test_no_trial_is_too_long_for_the_search_however_many_workers(
+    concurrent: int, rate: float
+) -> None:
+    """Core-seconds are no wall-clock: a trial has one worker."""
+    budget = 600.0
+    seconds = paces.search_seconds(budget, concurrent)
+    assert max(whole(c, rate) for c in CONFIGS) > budget  # a trial longer than the whole run
+    pace = pace_of(seconds, concurrent, rate=rate)
+    assert pace is not None
+    # with a training in the race, one on test and one for good after a search to its end, or after
+    # all trials where these are over before
+    most = pace.trial_seconds
+    rounds = max(1.0, SPEC.trials * paces.mean_share(SPEC) / concurrent)
+    search = min(paces.SEARCH_SHARE * budget, rounds * most)
+    assert search + 3 * most / 0.85 <= budget * 1.001
+    assert most >= 0.1 * budget or concurrent < 16
+    for config in CONFIGS:
+        fitted = pace.fit(config)
+        short = fitted.most_epochs == paces.LEAST_EPOCHS
+        assert short or pace.whole_seconds(config) <= most * 1.001
+    assert paces.worth_asking(SPEC, CONFIGS, SIZE, budget, concurrent)
+
+
+def test_a_search_whose_longest_trial_fits_too_is_left_alone_on_many_workers() -> None:
+    budget = max(whole(c) for c in CONFIGS) / 0.2
+    assert pace_of(paces.search_seconds(budget, 1000), 1000) is None
+    pace = pace_of(paces.search_seconds(budget / 2, 1000), 1000)
+    assert pace is not None  # all trials fit, but the longest of them does not
+    assert pace.trial_seconds == paces.longest_seconds(SPEC, budget / 2, 1000)
+
+
+def test_few_trials_are_as_long_as_there_is_time_for() -> None:
+    spec = override(SPEC, ["trials=20"])
+    seconds = 0.98 * all_trials(spec)
+    pace = pace_of(seconds, 1, spec=spec)
+    assert pace is not None
+    assert pace.trial_seconds * paces.mean_share(spec) * 20 >= 0.9 * seconds
+    assert pace.starts(spec, seconds) == 20
+    more = pace_of(seconds, 1, spec=override(SPEC, ["trials=1000"]))
+    assert more is not None
+    assert more.trial_seconds * paces.mean_share(spec) * paces.STARTS == pytest.approx(seconds)
 
 
 def test_what_a_trial_of_a_space_takes() -> None:
@@ -115,7 +191,7 @@ def test_fewer_starts_before_trials_of_nothing() -> None:
     pace = pace_of(seconds, rate=1e-6)
     assert pace is not None
     share = paces.mean_share(SPEC)
-    assert pace.trial_seconds == pytest.approx(seconds / (paces.LEAST_STARTS * share))
+    assert pace.trial_seconds == paces.longest_seconds(SPEC, budget_of(seconds), 2)
     assert pace.fit(CONFIGS[0]).most_epochs == paces.LEAST_EPOCHS
     assert "the time budget is small" in measured(seconds, rate=1e-6).pace_words(pace)[-1]
     roomy = pace_of(3_000.0)
@@ -164,8 +240,8 @@ def test_users_are_sampled_only_where_evaluation_is_dear() -> None:
 
 
 def test_what_is_far_below_the_budget_is_not_even_measured() -> None:
-    assert not paces.worth_asking(SPEC, CONFIGS, Size(150, 200, 3_000), 600.0)
-    assert paces.worth_asking(SPEC, CONFIGS, SIZE, 600.0)
+    assert not paces.worth_asking(SPEC, CONFIGS, Size(60, 40, 500), 500.0, 2)
+    assert paces.worth_asking(SPEC, CONFIGS, SIZE, 500.0, 2)
 
 
 def test_the_journal_keeps_it() -> None:
@@ -175,6 +251,40 @@ def test_the_journal_keeps_it() -> None:
     again = Pace.from_event(pace.to_event(), train)
     assert again == Pace(pace.rates, pace.trial_seconds, pace.eval_seconds, None, Size(1, 9, 2))
     assert Pace.from_event(None, train) is None
+
+
+def test_an_extension_validates_on_the_users_that_its_run_began_with() -> None:
+    training = float(np.median([RATE * epoch_work(c, SIZE) for c in CONFIGS]))
+    dear = measured(500.0, each=training / 4_000)
+    free, same, all_of_them = dear.pace(), dear.pace(3_000), dear.pace(4_000)
+    assert free is not None and same is not None and all_of_them is not None
+    assert (free.users, same.users, all_of_them.users) == (paces.LEAST_USERS, 3_000, None)
+    assert same.eval_seconds == pytest.approx(training * 3 / 4)
+    cheap = measured(500.0).pace(3_000)  # where a sample would not be needed, it is kept too
+    assert cheap is not None and cheap.users == 3_000
+    whole_length = dear.at_full_length(3_000)
+    assert whole_length.users == 3_000
+    assert whole_length.eval_seconds == pytest.approx(same.eval_seconds)
+    assert {whole_length.fit(c).most_epochs for c in CONFIGS} == {80}
+    assert dear.at_full_length(4_000).users is None
+
+
+def test_what_an_earlier_trial_says_of_one_of_another_length() -> None:
+    steps = tuple((epoch, 0.1 * epoch) for epoch in range(1, 7))
+    full = StudyTrial(0, {}, State.COMPLETE, 0.6, steps)
+    shorter = as_long_as(full, 6, 4)  # it went on for longer than a trial would now
+    assert (shorter.state, shorter.value, shorter.steps) == (State.COMPLETE, 0.4, steps[:4])
+    longer = as_long_as(full, 6, 20)  # it used up its epochs: nothing is known of the rest
+    assert (longer.state, longer.value, longer.steps) == (State.PRUNED, 0.6, steps)
+    assert as_long_as(full, 80, 20) == full  # it had lost patience after 6 epochs
+    assert as_long_as(full, 80, 6).state == State.COMPLETE
+    assert as_long_as(full, 6, 6) == full
+    stopped = StudyTrial(1, {}, State.PRUNED, 0.6, steps)
+    assert as_long_as(stopped, 80, 20) == stopped
+    assert as_long_as(stopped, 80, 5).state == State.COMPLETE
+    assert as_long_as(full, None, None) == full  # a model without epochs
+    failed = StudyTrial(2, {}, State.FAILED, None, steps[:1], "it diverged")
+    assert as_long_as(failed, 80, 1) == failed
 
 
 def test_rungs() -> None:
@@ -188,7 +298,9 @@ def test_what_a_trial_costs_is_said_in_a_line() -> None:
     line = measured(500.0).words()
     seconds = sorted(80 * (RATE * epoch_work(c, SIZE) + 0.4) for c in CONFIGS)
     assert line.startswith(f"a trial of 80 epochs takes about {span(seconds[len(seconds) // 2])} (")
-    assert line.endswith("MB beside the data")
+    taken = max(trial_bytes(config, SIZE, 2) for config in CONFIGS)
+    assert line.endswith(f"up to {taken / 1e6:,.0f} MB beside the data")
+    assert taken > 1.3 * max(model_of(c).cost(c, SIZE).memory for c in CONFIGS)
     assert measured(None).pace() is None
     pace = measured(500.0).pace()
     assert pace == pace_of(500.0)

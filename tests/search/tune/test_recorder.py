@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,6 +103,22 @@ class Search:
 @pytest.fixture
 def search(tmp_path: Path) -> Search:
     return Search(tmp_path)
+
+
+def test_what_a_trial_will_take_is_foreseen_from_its_reports(search: Search) -> None:
+    """Until one has completed: the stages after the search have to fit too."""
+    asked: list[tuple[Any, ...]] = []
+    reserve: Any = SimpleNamespace(
+        foresee=lambda *words: asked.append(words),
+        add=lambda *words: asked.append(words),
+    )
+    search.recorder.reserve = reserve
+    trial = search.begin(4)
+    search.report(trial, [1, 0.7, 0.1, 0.5, 0.25], objective=0.1, best_epoch=1)
+    search.report(trial, [2, 0.6, 0.3, 1.0, 0.25], objective=0.3, best_epoch=2)
+    assert asked == [(4, 0.1, 0.75, 1, EaseConfig()), (4, 0.3, 2.0, 2, EaseConfig())]
+    search.complete(trial)
+    assert len(asked) == 3 and asked[2][0] == 4
 
 
 def test_a_trial_that_comes_to_its_end(search: Search) -> None:
