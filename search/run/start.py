@@ -299,7 +299,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
                 "there is no search to resume or extend"
             )
         if options.overrides:
-            spec = widened(spec, options.overrides, {t.id: t.params for t in state.in_order()})
+            spec = widened(spec, options.overrides)
         before = settings_of(state)
         plan = plan_more(spec, state, before.trials, options.extend, wider=bool(options.overrides))
         more = options.extend is not None and plan.trials > len(state.trials)
