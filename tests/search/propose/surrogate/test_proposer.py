@@ -136,11 +136,14 @@ def test_trials_that_all_fail_are_borne(spec: SearchSpec) -> None:
         made.tell(number, State.FAILED, None, "no memory")
 
 
-def test_running_trials_keep_others_away(spec: SearchSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_running_trials_keep_others_away(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     def apart() -> float:
         made = make(spec)
-        play(made, 12, 3)
-        together = [made.propose(3, number, lambda _: False) for number in range(12, 20)]
+        play(made, 12, seed)
+        together = [made.propose(seed, number, lambda _: False) for number in range(12, 20)]
         rows = made._cube.rows(together)
         return float(np.sqrt(np.square(rows[:, None] - rows[None]).sum(2)).mean())
 
