@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,8 @@ class StudyTrial:
     """A trial as the study knows it.
 
     value: best objective. steps: pairs of epoch and best objective so far, by ascending epoch.
-    error: why it failed.
+    error: why it failed. nth: its place among the ends of the run's trials, which is not the order
+    of their numbers where several run at once; None counts as that order.
     """
 
     number: int
@@ -27,6 +29,12 @@ class StudyTrial:
     value: float | None = None
     steps: tuple[tuple[int, float], ...] = ()
     error: str | None = None
+    nth: int | None = None
+
+
+def in_order_of_ends(trials: Iterable[StudyTrial]) -> list[StudyTrial]:
+    """Ended trials as they ended one after the other."""
+    return sorted(trials, key=lambda t: (t.number if t.nth is None else t.nth, t.number))
 
 
 def from_journal(trial: TrialRecord, metric: str) -> StudyTrial:
@@ -40,7 +48,13 @@ def from_journal(trial: TrialRecord, metric: str) -> StudyTrial:
                 steps.append((int(epoch), best))
     error = trial.cause or trial.error
     return StudyTrial(
-        trial.number, dict(trial.params), trial.state, trial.value, tuple(steps), error
+        trial.number,
+        dict(trial.params),
+        trial.state,
+        trial.value,
+        tuple(steps),
+        error,
+        trial.nth,
     )
 
 

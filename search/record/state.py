@@ -44,6 +44,8 @@ class TrialRecord:
     """One trial. rows: one list per reported epoch, aligned with `columns`. busy_s: seconds of
     training and evaluation. Times are Unix seconds. Other fields are as in the events.
 
+    nth: how many trials of the run had ended before it, by the journal; None while it runs.
+
     node, device: where its last attempt ran, as far as that is recorded: on a cluster, or another
     device than the CPU.
 
@@ -65,6 +67,7 @@ class TrialRecord:
     busy_s: float = 0.0
     started: float | None = None
     ended: float | None = None
+    nth: int | None = None
     error: str | None = None
     cause: str | None = None
     test: Mapping[str, float] | None = None
@@ -81,7 +84,7 @@ class TrialRecord:
         self._mark = mark
         self._earlier |= frozenset(map(tuple, self.rows))
         self.attempt += 1
-        self.started, self.ended = time, None
+        self.started, self.ended, self.nth = time, None, None
         self.state, self.reason, self.error, self.cause = State.RUNNING, None, None, None
         self.value, self.best_epoch, self.test = None, None, None
         self.node, self.device = None, None
@@ -190,6 +193,7 @@ class RunState:
     paced_from: int = 0  # the number of the first trial that it is for
     to_pace: bool = True  # the run, or its extension, has neither a pace nor a trial yet
     others: list[Other] = field(default_factory=list)  # lines of kinds not known here
+    _ends: int = 0  # lines that say how a trial ended
 
     def apply(self, event: Event, offset: int) -> None:
         """Take in an event whose line ends at byte `offset`. Raises KeyError if it has no trial."""
@@ -279,6 +283,7 @@ class RunState:
         trial.busy_s = event.busy_s or trial.busy_s
         trial.error, trial.cause, trial.test = event.error, event.cause, event.test
         trial.device = event.device
+        trial.nth, self._ends = self._ends, self._ends + 1
         self._session(time).last = time
 
     def _mark(self, event: StageMarked, time: float) -> None:

@@ -81,7 +81,7 @@ def _at(
             bound = max(options) if end == "high" else min(options)
             count, share = sum(v == bound for v in values), 1 / len(options)
             wider = (
-                f"params.{name}.choice=[{', '.join(map(short, _more(options, end)))}]"
+                f"params.{name}.choice=[{', '.join(map(_exact, _more(options, end)))}]"
                 for _ in range(1)
             )
         case IntRange() | FloatRange() if domain.low < domain.high:
@@ -89,14 +89,14 @@ def _at(
             places = [_place(domain, v) for v in values]
             count = sum((1 - p if end == "high" else p) <= EDGE for p in places)
             share = max(EDGE, _share_of_one(domain))
-            wider = (f"params.{name}.{end}={short(v)}" for v in _further(domain, end))
+            wider = (f"params.{name}.{end}={_exact(v)}" for v in _further(domain, end))
         case _:
             return None
     if count * 2 < len(values) or _tail(count, len(values), share) > CHANCE:
         return None
     for setting in wider:
         try:
-            widened(spec, [setting], {})
+            widened(spec, [setting])
         except ConfigError:
             continue  # beyond the values that the parameter can have
         return Pressed(name, end, bound, count, len(values), setting)
@@ -119,7 +119,7 @@ def _share_of_one(domain: IntRange | FloatRange) -> float:
 
 
 def _further(domain: IntRange | FloatRange, end: Literal["low", "high"]) -> Iterator[Value]:
-    """New ends further out, the furthest first."""
+    """New ends further out, the furthest first, with as few digits as that takes."""
     bound = float(domain.high if end == "high" else domain.low)
     span = float(domain.high - domain.low)
     whole = isinstance(domain, IntRange)
@@ -138,7 +138,15 @@ def _further(domain: IntRange | FloatRange, end: Literal["low", "high"]) -> Iter
         elif whole:
             yield round(moved)
         else:
-            yield float(f"{moved:.2g}")
+            yield _rounded(moved, bound)
+
+
+def _rounded(moved: float, bound: float) -> float:
+    """A new end with two digits, or with as many as it takes to change its distance from the old
+    one by at most half.
+    """
+    rounded = (float(f"{moved:.{digits}g}") for digits in range(2, 17))
+    return next((v for v in rounded if abs(v - moved) <= abs(moved - bound) / 2), moved)
 
 
 def _more(options: Sequence[Any], end: Literal["low", "high"]) -> list[Value]:
@@ -148,7 +156,12 @@ def _more(options: Sequence[Any], end: Literal["low", "high"]) -> list[Value]:
     ratio = before > 0 and last > 0 and all(isinstance(o, int) for o in options)
     beyond = last * last / before if ratio else last + (last - before)
     whole = all(isinstance(o, int) for o in options)
-    return [*options, round(beyond) if whole else beyond]
+    return [*options, round(beyond) if whole else float(f"{beyond:.10g}")]
+
+
+def _exact(value: Value) -> str:
+    """A number in as few characters as read back to it."""
+    return repr(value).removesuffix(".0")
 
 
 def _tail(count: int, n: int, share: float) -> float:

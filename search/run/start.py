@@ -42,8 +42,9 @@ from search.run.evidence import check_evidence
 from search.run.need import Left, check_memory, check_nodes, fit_memory, fit_nodes, resources_on
 from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
-from search.run.warm import warmed
+from search.run.warm import own_first, warmed
 from search.screen.display import Display
+from search.space.domains import Pairs
 from search.space.effect import check_up_to, idle_up_to
 from search.space.load import for_gpu, load_run_spec, load_spec
 from search.space.spec import SearchSpec
@@ -178,7 +179,7 @@ def _start(options: Options, interruption: Interruption) -> int:
     spec = load_spec(options.space, options.overrides, trials=options.trials, prefer=options.prefer)
     plan = plan_new(spec, by_option=options.trials is not None)
     spec, notes = with_trials(spec, plan.trials), list(plan.notes)
-    has_default = bool(spec.enqueue)
+    own = spec.enqueue
     if options.warm_start:
         spec = warmed(spec, options.warm_start, options.place, notes.append)
     settings = Settings(
@@ -196,13 +197,13 @@ def _start(options: Options, interruption: Interruption) -> int:
         tracking_uri=store_of(options, None),
         submission_sep=options.submission_sep or BLANK,
         settles=settles_of(options, spec, before=False),
-        has_default=has_default,
+        has_default=bool(own),
         system_metrics=bool(options.system_metrics),
     )
     _check_separator(spec, options)
     check_up_to(options.overrides, settings.time_budget, settles=settings.settles)
     notes += idle_up_to(spec, settings.time_budget, settles=settings.settles)
-    return _run(spec, settings, options, interruption, None, tuple(notes))
+    return _run(spec, settings, options, interruption, None, tuple(notes), own=own)
 
 
 def machine_of(options: Options, before: Settings | None, address: str | None) -> tuple[float, str]:
@@ -305,7 +306,7 @@ def _resume(options: Options, interruption: Interruption) -> int:
                 "there is no search to resume or extend"
             )
         if options.overrides:
-            spec = widened(spec, options.overrides, {t.id: t.params for t in state.in_order()})
+            spec = widened(spec, options.overrides)
         before = settings_of(state)
         plan = plan_more(spec, state, before.trials, options.extend, wider=bool(options.overrides))
         more = options.extend is not None and plan.trials > len(state.trials)
@@ -433,11 +434,13 @@ def _run(
     notes: tuple[str, ...] = (),
     *,
     extends: bool = False,
+    own: tuple[Pairs, ...] = (),
 ) -> int:
     """Everything from reading the data on, for a new run (folder: None) or one that is resumed.
 
     notes: lines for the user about the trials to come. extends: whether trials are added to those
-    that the run had planned or made.
+    that the run had planned or made. own: the listed configs of a new run that are not those of a
+    warm start.
     """
     display = Display(
         spec.name,
@@ -469,7 +472,8 @@ def _run(
     place = check_place(settings, display.note)
     size = Size.of(split.train)
     if folder is None:
-        spec = _fit(spec, settings, size, place, display.note)
+        spec, has_default = own_first(_fit(spec, settings, size, place, display.note), own)
+        settings = replace(settings, has_default=has_default)
     else:
         left = Left.of(folder.name, spec, folder.state(), extends=extends)
         _check_left(left, settings, size, place, display.note, widened=bool(options.overrides))

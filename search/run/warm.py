@@ -26,6 +26,7 @@ from search.words import counted
 
 PER_RUN = 3  # configs taken from each run
 FREE = ("patience", "epochs")  # may differ: they say how long is trained, not what
+BATCH = "batch_size"  # may differ between constants: it follows from the device and the data
 
 
 def warmed(
@@ -52,17 +53,37 @@ def warmed(
         before = load_run_spec(folder.path)
         found = [pairs for trial in best if (pairs := moved(before, trial, spec)) is not None]
         new = [pairs for n, pairs in enumerate(found) if pairs not in [*there, *found[:n]]]
+        batches = _constant(before, BATCH)
         there[position:position] = new
         position += len(new)
         taken += len(found)
         left = len(best) - len(found)
         rest = f", {left} of its best can't be expressed in this space" if left else ""
         note(f"warm start: {counted(len(new), 'config')} of {folder.name} tried first{rest}")
+        if found and batches is not None and batches != _constant(spec, BATCH):
+            note(
+                f"note: {folder.name} trained in batches of {batches:,}; here their size is "
+                "that of this run's space, device and data"
+            )
     if not taken:
         raise ConfigError(
             f"--warm-start: no config of {', '.join(runs)} fits the space {spec.name}"
         )
     return replace(spec, enqueue=tuple(there))
+
+
+def own_first(spec: SearchSpec, own: Sequence[Pairs]) -> tuple[SearchSpec, bool]:
+    """`spec` with the first of its `own` listed configs, rather than one of a warm start, as the
+    first trial, and whether there is any.
+
+    own: those of the space before a warm start. `spec` may have lost some of them, with methods
+    that there is no memory for.
+    """
+    first = next((pairs for pairs in spec.enqueue if pairs in own), None)
+    if first is None:
+        return spec, False
+    rest = (pairs for pairs in spec.enqueue if pairs != first)
+    return replace(spec, enqueue=(first, *rest)), True
 
 
 def best_trials(state: RunState) -> list[TrialRecord]:
@@ -82,7 +103,8 @@ def moved(before: SearchSpec, trial: TrialRecord, spec: SearchSpec) -> Pairs | N
     """The parameters of `spec` that describe a trial of the space `before`; numbers are moved into
     the ranges of `spec`.
 
-    None where the trial was trained with something that `spec` never has.
+    None where the trial was trained with something that `spec` never has. Batches may be of another
+    size where neither space searches for it.
     """
     flat = before.flat(trial.params)
     chosen: dict[str, Value] = {}
@@ -101,7 +123,17 @@ def moved(before: SearchSpec, trial: TrialRecord, spec: SearchSpec) -> Pairs | N
     old, new = before.train_config(trial.params).to_flat(), spec.train_config(chosen).to_flat()
     differs = {key for key in {*old, *new} if old.get(key) != new.get(key)}
     said = {*chosen, *FREE}.union(*(ALTERNATIVES.get(name, ()) for name in chosen))
+    if None not in (_constant(before, BATCH), _constant(spec, BATCH)):
+        said.add(BATCH)
     return None if differs - said else tuple(chosen.items())
+
+
+def _constant(spec: SearchSpec, name: str) -> Value | None:
+    """The value of a parameter that is the same in all configs that have it; None for any other."""
+    found = (
+        p.domain.value for p in spec.params if p.name == name and isinstance(p.domain, Constant)
+    )
+    return next(found, None)
 
 
 class _DoesNotFitError(Exception):

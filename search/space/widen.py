@@ -1,15 +1,15 @@
-"""`--extend N --set`: a space whose ranges change while its trials stay valid.
+"""`--extend N --set`: a space whose ranges grow while its trials stay valid.
 
 The configs of earlier trials must be in the new space too, or the sampler could not learn from
-them. So only the ends of ranges and the options of choices can change.
+them. So ends of ranges can move outwards, and choices can get more options; nothing else changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from recsys.errors import ConfigError
-from search.space.domains import Bundle, Choice, Constant, Domain, FloatRange, IntRange, Value
+from search.space.domains import Bundle, Choice, Constant, Domain, FloatRange, IntRange
 from search.space.load import override
 from search.space.located import shown
 from search.space.spec import SearchSpec
@@ -18,13 +18,11 @@ PARTS = ("low", "high", "choice")
 EXPECTED = "expected params.NAME.low, params.NAME.high or params.NAME.choice of the run's space"
 
 
-def widened(
-    spec: SearchSpec, settings: Sequence[str], trials: Mapping[str, Mapping[str, Value]]
-) -> SearchSpec:
+def widened(spec: SearchSpec, settings: Sequence[str]) -> SearchSpec:
     """`spec` with `settings` such as `params.lr.high=0.3`.
 
-    trials: the parameters of each trial so far, by its id. Raises ConfigError where a setting is
-    for anything else or has no effect, or where a trial would be outside the space.
+    Raises ConfigError where a setting is for anything else or has no effect, or where a value of
+    the space would be outside the new one.
     """
     for setting in settings:
         _check(spec, setting)
@@ -37,14 +35,7 @@ def widened(
             raise ConfigError(f"--set {setting}: {name} has this value already: leave it out")
     for name, domain in changed.items():
         _check_kind(name, before[name], domain)
-        assert not isinstance(domain, Constant)
-        for trial, params in trials.items():
-            if name in params and not domain.contains(params[name]):
-                raise ConfigError(
-                    f"--set {_setting_of(name, settings)}: {trial} has {name} {params[name]}, and "
-                    "with --extend every earlier trial has to stay in the space: expected a wider "
-                    "range"
-                )
+        _check_holds(name, before[name], domain, settings)
     return new
 
 
@@ -74,6 +65,24 @@ def _check_kind(name: str, before: Domain, now: Domain) -> None:
         case (Choice(), Choice()) | (IntRange(), IntRange()) | (FloatRange(), FloatRange()):
             return
     raise ConfigError(f"--set params.{name}: with --extend a range stays a range: {EXPECTED}")
+
+
+def _check_holds(name: str, before: Domain, now: Domain, settings: Sequence[str]) -> None:
+    """Raise ConfigError where a value that the run could have tried is not in the new range."""
+    assert not isinstance(before, Constant)
+    out = [value for value in before.corners() if not now.contains(value)]
+    if not out:
+        return
+    match before:
+        case IntRange() | FloatRange():
+            steps = "" if before.step in (None, 1) else f", in steps of {before.step}"
+            expected = f"a range with {before.low} to {before.high} in it{steps}"
+        case _:
+            expected = f"{', '.join(map(str, before.corners()))}, and more"
+    raise ConfigError(
+        f"--set {_setting_of(name, settings)}: leaves out {', '.join(map(str, out))}, and with "
+        f"--extend a range only grows: expected {expected}"
+    )
 
 
 def _setting_of(name: str, settings: Sequence[str]) -> str:

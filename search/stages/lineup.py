@@ -75,7 +75,8 @@ def smaller_ones(
     search cannot tell from it: one of each size, at most as many as there are finalists.
     """
     best = ranked[0]
-    users = watched_users(run.split.train, run.split.valid)
+    sampled = None if (pace := run.pace) is None else pace.users  # values are those of a sample
+    users = sampled or watched_users(run.split.train, run.split.valid)
     least = (best.value or 0.0) - expected_reach(users)
     sizes = {memory_of(run, trial) for trial in chosen}
     found: list[TrialRecord] = []

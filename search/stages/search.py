@@ -71,13 +71,16 @@ def search(run: Stages) -> Searched:
     spec = run.spec
     decide_pace(run)
     state, pace = run.state, run.pace
-    known = _known(run)
+    known, settling = _known(run), _settling(run)
+    # Reached before a resume: the trials that still ran come to their end, as they would have.
+    settled = settling is not None and settling.reached
+    planned = len(known) if settled else spec.trials
     shelf = Shelf(run.folder.checkpoints, run.cluster.fetch, run.cluster.store, run.display.note)
     searcher = StudySearch(
         spec,
         known,
         seed=run.settings.seed,
-        budget=spec.trials,
+        budget=planned,
         on_new=lambda trial: _journal_trial(run, trial),
         where=str(run.folder.path),
         lengths=lengths_of(spec, pace, Size.of(run.split.train)),
@@ -103,16 +106,15 @@ def search(run: Stages) -> Searched:
         None if ended_well(state) else FAIL_AFTER,
         run.cluster.patience("trial"),
         run.cluster.lost,
-        _settling(run),
+        settling,
         run.reserve,
         shelf,
         scheduler.ends_for,
         gpus=run.gpus,
         ended=ended,
     )
-    todo = spec.trials - sum(t.finished for t in state.trials.values())
-    if recorder.settling is not None and recorder.settling.reached:  # before a resume
-        watch.settled, todo = True, 0
+    watch.settled = settled
+    todo = planned - sum(t.finished for t in state.trials.values())
     if todo > 0:
         with shelf:
             run_trials(
@@ -150,8 +152,8 @@ def search(run: Stages) -> Searched:
         why = recorder.causes.most_common(1)
         words = f", {why[0][1]} of them with: {why[0][0]}" if why else ""
         raise RunFailedError(f"no trial finished, {counts[State.FAILED]} failed{words}")
-    if watch.settled and watch.reason is None and recorder.settling is not None:
-        run.display.note(recorder.settling.words())
+    if watch.settled and watch.reason is None and settling is not None:
+        run.display.note(settling.words())
     end = search_end(watch.reason, searcher.exhausted, watch.settled)
     return Searched(stopped_by=end, planned=spec.trials, **counts)
 
@@ -233,8 +235,7 @@ def _settling(run: Stages) -> Settling | None:
     """What follows the trials of a search that decides itself when to end; None for any other."""
     if not run.settings.settles:
         return None
-    sampled = None if (pace := run.pace) is None else pace.users
-    users = sampled or watched_users(run.split.train, run.split.valid)
+    users = watched_users(run.split.train, run.split.valid)  # the race is on all of them
     return Settling.of(run.state.in_order(), users, run.spec.race.replicates)
 
 

@@ -148,7 +148,12 @@ class StudySearch(Searcher):
         if memory is not None and listed is None:
             proposed = memory.propose(self.seed, self._count, self._had)
         mine, params = studies.start(
-            self.study, self.spec, self.seed, self._count, listed or proposed, self._had
+            self.study,
+            self.spec,
+            self.seed,
+            self._count,
+            proposed if listed is None else listed,  # a space of constants lists an empty config
+            self._had,
         )
         if memory is not None and proposed is None:
             memory.begin(self._count, params)

@@ -11,7 +11,7 @@ reached the expected value: nothing new can be learned from another trial near o
 from __future__ import annotations
 
 import math
-from bisect import bisect_right, insort
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +27,7 @@ from search.propose.lengths import Lengths
 from search.propose.new_configs import Known, another
 from search.propose.surrogate.cube import Cube, Rows
 from search.propose.surrogate.gaussian import GaussianProcess, Seen, Values, likely
-from search.propose.trials import StudyTrial, best_and_even
+from search.propose.trials import StudyTrial, best_and_even, in_order_of_ends
 from search.record.events import State
 from search.space.domains import Value
 from search.space.spec import SearchSpec
@@ -116,18 +116,17 @@ class Surrogate:
         # The observations in order, each with the number of its trial, the part of the training
         # done, its value (NaN: the trial failed), and its row.
         self._points: list[_Point] = []
-        # Numbers of ended trials, and numbers and rows of those that were stopped before their end.
-        self._numbers: list[int] = []
+        # Numbers of trials in the order in which they ended, and numbers and rows, by number, of
+        # those that were stopped before their end.
+        self._ended: list[int] = []
         self._stopped: list[tuple[int, Values]] = []
         self._kept: _View | None = None  # used again `_kept_for` times where many trials run
         self._kept_for = 0
         self._logs: tuple[int, Values] | None = None  # and how many trials had ended by then
 
     def add_all(self, trials: Iterable[StudyTrial]) -> None:
-        """Take in ended trials of earlier sessions."""
-        for trial in trials:
-            if trial.state == State.RUNNING:
-                continue
+        """Take in ended trials of earlier sessions, as they ended one after the other."""
+        for trial in in_order_of_ends(t for t in trials if t.state != State.RUNNING):
             self.begin(trial.number, trial.params)
             for epoch, value in trial.steps:
                 self.report(trial.number, epoch, value)
@@ -147,7 +146,7 @@ class Surrogate:
     def tell(self, number: int, state: State, value: float | None, cause: str | None) -> None:  # noqa: ARG002
         """A running trial ended in `state`, with its best `value`."""
         trial = self._running.pop(number)
-        insort(self._numbers, number)
+        self._ended.append(number)
         if state == State.FAILED:
             insort(self._points, (number, 1.0, math.nan, trial.row), key=_place)
             return
@@ -164,12 +163,12 @@ class Surrogate:
         """The parameters of trial `number`, not yet `known`; it counts as running from now on.
 
         seed: the run's. Raises NoNewConfigError where every config is known. The same seed, number
-        and trials give the same config, whatever sessions made the trials, unless more than
-        SUPPOSED trials run at once.
+        and trials, ended in the same order, give the same config, whatever sessions made the
+        trials, unless more than SUPPOSED trials run at once.
         """
         rng = np.random.default_rng([seed, number])
         params = None
-        if len(self._numbers) >= self._startup and self._cube.width:
+        if len(self._ended) >= self._startup and self._cube.width:
             params = self._promising(rng, known)
         if params is None:
             drawn = (self._spec.sample(rng) for _ in range(TRIED))
@@ -223,7 +222,7 @@ class Surrogate:
         supposed += [trial.row for _, trial in sorted(self._running.items())][-SUPPOSED:]
         if supposed:
             process = process.supposing(np.array(supposed))
-        tops = seen.rows[np.argsort(-seen.values, kind="stable")[:TOPS]]
+        tops = best_rows(seen, TOPS)
         self._kept, self._kept_for = _View(process, best, tops), round(SERVES * self._crowding) - 1
         return self._kept
 
@@ -257,14 +256,26 @@ class Surrogate:
     def _likely(self) -> Values:
         """Lengths and variances, found anew when ended trials have grown by the factor REFIT.
 
-        They are found from the first `refitted_at` trials, so that a resume finds the same.
+        They are found from the `refitted_at` trials that ended first, whatever their numbers: these
+        stay the same while others end, so that a resume finds the same, and a trial that runs for
+        long keeps nobody waiting.
         """
-        count = refitted_at(len(self._numbers))
+        count = refitted_at(len(self._ended))
         if self._logs is None or count != self._logs[0]:
-            before = bisect_right(self._points, (self._numbers[count - 1], 1.0), key=_place)
-            points = self._points[:before] or self._points
+            first = set(self._ended[:count])
+            points = [point for point in self._points if point[0] in first] or self._points
             self._logs = (count, likely(self._scaled(points, FITTED_ON)))
         return self._logs[1]
+
+
+def best_rows(seen: Seen, most: int) -> Rows:
+    """The rows (at most `most`, width) of different configs with the best values, best first. A
+    config has a value for each rung that it reached.
+    """
+    rows = seen.rows[np.argsort(-seen.values, kind="stable")]
+    first = np.unique(rows, axis=0, return_index=True)[1]
+    best: Rows = rows[np.sort(first)[:most]]
+    return best
 
 
 def refitted_at(ended: int) -> int:

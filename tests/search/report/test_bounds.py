@@ -17,6 +17,7 @@ from search.space.spec import SearchSpec
 from search.space.widen import widened
 from tests.factories import fake_run
 from tests.search.report.html_page import Page
+from tests.search.spaces import override
 
 SPEC = load_spec("bpr_hard")
 
@@ -62,8 +63,30 @@ def test_the_best_at_an_end(good: Any, expected: tuple[str, str], setting: str) 
     one = next(one for one in found if (one.name, one.end) == expected)
     assert one.setting == setting
     # the command that is printed is one that the search takes
-    new = widened(SPEC, [one.setting], {t.id: t.params for t in made})
-    assert new != SPEC
+    assert widened(SPEC, [one.setting]) != SPEC
+
+
+@pytest.mark.parametrize(
+    ("lr", "sign", "setting"),
+    [
+        ("{low: 1.08, high: 1.12}", 1, "params.lr.high=1.14"),
+        ("{low: 1.08, high: 1.12}", -1, "params.lr.low=1.06"),
+        ("{low: 0.50012, high: 0.50016}", 1, "params.lr.high=0.50018"),
+        ("{low: 0.50012, high: 0.50016}", -1, "params.lr.low=0.5001"),
+        ("{low: 0.012345678, high: 0.0123456785, log: true}", 1, "params.lr.high=0.037"),
+        ("{choice: [0.123456, 0.2, 0.3]}", 1, "params.lr.choice=[0.123456, 0.2, 0.3, 0.4]"),
+    ],
+)
+def test_a_range_is_widened_however_narrow_it_is(lr: str, sign: int, setting: str) -> None:
+    """Two digits may lie inside a range that differs in its third."""
+    spec = override(SPEC, [f"lr={lr}"])
+    (one,) = (
+        p for p in pressed(spec, trials(spec, 200, lambda p: sign * p["lr"])) if p.name == "lr"
+    )
+    assert one.setting == setting
+    (new,) = (p.domain for p in widened(spec, [one.setting]).params if p.name == "lr")
+    (old,) = (p.domain for p in spec.params if p.name == "lr")
+    assert all(new.contains(value) for value in old.corners())  # type: ignore[union-attr]
 
 
 def test_a_bound_that_cannot_move_is_not_named() -> None:

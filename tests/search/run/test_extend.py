@@ -246,7 +246,9 @@ class TestWider:
     @pytest.mark.parametrize(
         ("args", "expected"),
         [
-            (("--set", "params.lr.high=0.05"), "every earlier trial has to stay in the space"),
+            (("--set", "params.lr.high=0.05"), "only grows: expected a range with 0.02 to 0.3"),
+            # all trials are in it
+            (("--set", "params.lr.high=0.25"), "params.lr.high=0.25: leaves out 0.3"),
             (("--set", "lr=0.1"), "only a range can change"),
             (("--set", "metric=map@20"), "only a range can change"),
             (("--set", "params.l2.high=0.1"), "is not a range of this run: expected one of"),
@@ -255,7 +257,7 @@ class TestWider:
             (("--set", "params.lr.choice=[0.1]"), "expected params.lr.low or .high"),
             (("--set", "params.lr.high=0.3"), "lr has this value already"),
             (("--set", "params.lr.high=-1"), "lr"),
-            (("--set", "params.latent_factors.choice=[8]"), "every earlier trial"),
+            (("--set", "params.latent_factors.choice=[8]"), "leaves out 16, and"),
         ],
     )
     def test_anything_else_is_refused_in_one_line(self, here, capsys, args, expected):

@@ -14,8 +14,11 @@ from search.cli.main import main
 from search.record.events import StageState, State
 from search.record.folder import RunFolder
 from search.record.state import Stage
-from search.run.warm import PER_RUN, best_trials, moved, warmed
-from search.space.load import load_spec
+from search.run import start
+from search.run.need import without
+from search.run.session import Session
+from search.run.warm import PER_RUN, best_trials, moved, own_first, warmed
+from search.space.load import for_gpu, load_spec
 from search.space.spec import SearchSpec
 from tests.factories import fake_run
 from tests.search.spaces import override
@@ -60,6 +63,20 @@ def test_another_training_does_not_fit() -> None:
     assert move(HARD, first | {"lr": 0.03}, fixed) is None
 
 
+def test_batches_may_be_of_another_size_where_nobody_searches_for_it() -> None:
+    """They follow from the device and from how many positives there are (`for_gpu`)."""
+    first = dict(HARD.enqueue[0])
+    here, larger = for_gpu(HARD, 10**6)[0], for_gpu(HARD, 10**7)[0]
+    for before, after in ((here, HARD), (HARD, here), (here, larger)):
+        assert before != after
+        assert move(before, first, after) == first
+    assert move(for_gpu(ALL, 10**6)[0], {"method": "bpr_hard"} | first, HARD) == first
+    searched = override(HARD, ["batch_size=[1, 512]"])
+    assert move(searched, first | {"batch_size": 1}, HARD) == first
+    assert move(searched, first | {"batch_size": 512}, HARD) is None
+    assert move(here, first, searched) == first | {"batch_size": 512}
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     fake_run(tmp_path, "one", trials=20, seed=1)
@@ -99,6 +116,58 @@ def test_they_are_tried_after_the_first_default(runs: Path) -> None:
     assert [dict(p)["method"] for p in warmed(none, ["one"], runs, told.append).enqueue] == [
         "bpr_hard"
     ] * 3
+
+
+def test_another_size_of_batches_is_said(runs: Path) -> None:
+    spec, batch = for_gpu(HARD, 10**6)
+    (runs / "one" / "spec.yaml").write_text(spec.to_yaml())
+    told: list[str] = []
+    assert len(warmed(HARD, ["one", "two"], runs, told.append).enqueue) > len(HARD.enqueue)
+    (said,) = (line for line in told if line.startswith("note: "))
+    assert f"one trained in batches of {batch:,}; here" in said
+
+
+def test_a_default_without_memory_leaves_the_first_place_to_the_next_own_config(
+    runs: Path,
+) -> None:
+    """Not to the best config of another run, which nobody would have run without a search."""
+    methods = [str(dict(pairs)["method"]) for pairs in ALL.enqueue]
+    warm = warmed(ALL, ["one"], runs, lambda _: None)
+    kept, left = own_first(warm, ALL.enqueue)
+    assert (kept, left) == (warm, True)
+    without_first = without(warm, [m for m in methods if m != methods[0]])
+    kept, left = own_first(without_first, ALL.enqueue)
+    assert left
+    assert kept.enqueue[0] == ALL.enqueue[1]
+    assert sorted(kept.enqueue) == sorted(without_first.enqueue)
+    only = replace(ALL, enqueue=tuple(p for p in ALL.enqueue if dict(p)["method"] == "ials"))
+    assert only.enqueue
+    warm = without(warmed(only, ["one"], runs, lambda _: None), ["bpr_hard"])
+    assert len(warm.enqueue) == PER_RUN
+    assert own_first(warm, only.enqueue) == (warm, False)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_default_that_a_run_compares_with_is_one_that_it_can_train(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    only = replace(ALL, enqueue=tuple(p for p in ALL.enqueue if dict(p)["method"] == "ials"))
+    (runs / "only.yaml").write_text(only.to_yaml())
+
+    def smaller(spec: SearchSpec, *_: Any) -> SearchSpec:
+        return spec if fits else without(spec, ["bpr_hard"])
+
+    sessions: list[Session] = []
+    monkeypatch.setattr(start, "fit_memory", smaller)
+    monkeypatch.setattr(start, "check_tracking_uri", lambda uri: uri)
+    monkeypatch.setattr(start, "_drive", lambda one: sessions.append(one) or 0)
+    argv = ["--space", str(runs / "only.yaml"), "--data", "demo", "--runs-dir", str(runs)]
+    assert main([*argv, "--warm-start", "one", "--device", "cpu"]) == 0
+    (session,) = sessions
+    first = dict(session.spec.enqueue[0])["method"]
+    assert (first, session.settings.has_default) == (
+        ("ials", True) if fits else ("bpr_hard", False)
+    )
 
 
 def test_mistakes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

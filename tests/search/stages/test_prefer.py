@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from search.space.load import load_spec
 from search.stages.lineup import finalists, memory_of
 from search.stages.race import race_summary
 from search.stages.replicates import Standing, per_user_file
+from search.stats import expected_reach
 from tests.search.spaces import override
 
 USERS = 300
@@ -36,12 +38,20 @@ def trial(number: int, value: float, factors: int) -> TrialRecord:
     return made
 
 
-def run_of(split: Split, trials: list[TrialRecord], folder: Path, prefer: str = "small") -> Any:
+def run_of(
+    split: Split,
+    trials: list[TrialRecord],
+    folder: Path,
+    prefer: str = "small",
+    sampled: int | None = None,
+) -> Any:
+    """sampled: on how many users trials were validated; None: on all."""
     notes: list[str] = []
     spec = override(load_spec("smoke"), [f"race.prefer={prefer}", "race.finalists=2"])
     return SimpleNamespace(
         spec=spec,
         split=split,
+        pace=None if sampled is None else SimpleNamespace(users=sampled),
         state=RunState(trials={t.id: t for t in trials}),
         settings=SimpleNamespace(seed=1, has_default=True),
         folder=SimpleNamespace(path=folder),
@@ -71,6 +81,17 @@ def test_the_smallest_that_cannot_be_told_from_the_best_race_too(
     small = finalists(run_of(split, TRIALS, tmp_path))
     # 8 and 16 factors, of 16 the better; 2 factors are too bad, and 32 would be a third
     assert [t.id for t in small] == ["t0001", "t0000", "t0002", "t0005", "t0004"]
+
+
+def test_values_on_a_sample_of_users_are_told_apart_less_well(split: Split, tmp_path: Path) -> None:
+    """The race is on all users, but the values that it begins with are not."""
+    low = [replace(t, value=0.224) if t.id == "t0006" else t for t in TRIALS]
+    whole = [t.id for t in finalists(run_of(split, low, tmp_path))]
+    for users, further in ((None, False), (USERS, False), (100, True)):
+        run = run_of(split, low, tmp_path, sampled=users)
+        assert (0.240 - expected_reach(users or USERS) <= 0.224) is further
+        assert ("t0006" in [t.id for t in finalists(run)]) is further
+    assert "t0006" not in whole
 
 
 def decided(

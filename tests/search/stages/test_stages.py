@@ -36,6 +36,7 @@ from search.space.load import load_spec
 from search.space.trial import TrialConfig
 from search.stages.context import Stages
 from search.stages.search import (
+    _settling,
     decide_pace,
     end_leftovers,
     ended_well,
@@ -47,6 +48,7 @@ from search.stages.search import (
 from search.tune.pace import Probed, full_length, to_probe
 from search.tune.probe import Measured
 from search.tune.searcher import StudySearch
+from search.tune.settled import LEAST_TRIALS
 from search.tune.tuner import HARD_STOP_GRACE_S
 from search.tune.work import epoch_work
 from tests.search.fake_search import open_study, records
@@ -270,6 +272,75 @@ class TestExtended:
         assert replayed == ["t0001"]
         # the first would be judged whole after three epochs now
         assert [(len(one.steps), one.value) for one in known] == [(3, 0.3), (4, 0.4)]
+class TestSettled:
+    """`--time-budget auto`, before and after a resume."""
+
+    def stages(self, run: Run, valid: int = 300) -> Stages:
+        """valid: how many users the race is on."""
+        known: Any = SimpleNamespace
+        stages, users = run.stages(), np.arange(valid)
+        stages.spec = replace(SPEC, trials=100)
+        stages.cluster = known(
+            patience=lambda _: None,
+            lost=lambda: None,
+            fetch=lambda ref: ref,
+            store=lambda content: content,
+            slots=lambda _: None,
+            watch=None,
+        )
+        stages.settings = known(seed=1, time_budget=None, storage=None, settles=True)
+        one = CSR.from_pairs(users, np.zeros(valid, np.int64), valid, 100)
+        other = CSR.from_pairs(users, np.ones(valid, np.int64), valid, 100)
+        stages.split = known(train=one, valid=other, test=None)
+        stages.dataset = known(interactions=known(n_items=100))
+        return stages
+
+    @pytest.mark.parametrize("running", [0, 2])
+    def test_what_still_ran_comes_to_its_end_after_a_resume(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: int
+    ) -> None:
+        run = Run(tmp_path)
+        for number in range(LEAST_TRIALS):
+            run.trial(number, 0.1, 0.2, end=State.COMPLETE)
+        left = [run.trial(LEAST_TRIALS + n, 0.1).id for n in range(running)]
+        stages, budgets, handed = self.stages(run), list[int](), list[str]()
+
+        def run_trials(*given: Any) -> None:
+            searcher, budget, recorder = given[2], given[4], given[5]
+            budgets.append(budget)
+            assert recorder.watch.settled
+            while isinstance(one := searcher.suggest(f"x{len(handed)}"), dict):
+                handed.append(one["trial"].id)
+                run.journal.append(
+                    TrialEnded(id=handed[-1], state=State.COMPLETE, value=0.1, epochs=2, busy_s=4)
+                )
+
+        monkeypatch.setattr("search.stages.search.run_trials", run_trials)
+        monkeypatch.setattr(Stages, "trial_data", None)
+        stages.display.note = run.stages_said.append
+        found = search(stages)
+        assert (budgets, handed) == ([running] if running else [], left)
+        assert found.stopped_by == SearchEnd.SETTLED
+        ends = [(t.state, t.reason) for t in stages.state.in_order()]
+        assert ends == [(State.COMPLETE, None)] * (LEAST_TRIALS + running)
+
+    def test_a_gap_is_held_against_what_the_race_tells_apart_on_all_users(
+        self, tmp_path: Path
+    ) -> None:
+        """Trials may have been validated on a sample of them."""
+        run = Run(tmp_path)
+        run.trial(0, 0.2, end=State.COMPLETE)
+        whole = _settling(self.stages(run))
+        run.journal.append(
+            PaceSet(rates={"mf": 1e-9}, trial_seconds=1.0, eval_seconds=0.1, users=100)
+        )
+        sampled = self.stages(run)
+        assert sampled.pace is not None and sampled.pace.users == 100
+        assert whole is not None
+        assert whole.users == 300
+        assert _settling(sampled) == whole
+        sampled.settings.settles = False  # type: ignore[misc]
+        assert _settling(sampled) is None
 
 
 class TestDeadline:

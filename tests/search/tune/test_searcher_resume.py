@@ -15,6 +15,7 @@ from search.propose.study_journal import as_journal
 from search.propose.trials import StudyTrial, from_journal
 from search.record.events import EpochsReported, State, TrialEnded, TrialMade
 from search.record.state import RunState
+from search.space.load import load_spec
 from search.space.spec import SearchSpec
 from search.space.trial import TrialConfig
 from search.tune.searcher import StudySearch
@@ -136,6 +137,22 @@ def test_extending_adds_to_the_same_study(spec: SearchSpec) -> None:
     assert len(records(second.study)) == 8
 
 
+def test_a_grid_of_constants_has_one_trial(tmp_path: Path) -> None:
+    """Its one config has no parameter that is searched."""
+    (tmp_path / "one.yaml").write_text("searcher: grid\nparams: {lr: 0.05, latent_factors: 8}\n")
+    spec = load_spec(str(tmp_path / "one.yaml"))
+    assert (spec.trials, spec.searched()) == (1, ())
+    made: list[TrialConfig] = []
+    search = StudySearch(spec, seed=1, on_new=made.append)
+    (trial,) = run(search, lambda _: 0.5)
+    assert made == [trial]
+    assert (trial.number, trial.params, trial.train) == (0, {}, spec.train_config({}))
+    assert not search.exhausted
+    again = StudySearch(spec, records(search.study), seed=1, budget=2)
+    assert run(again, lambda _: 0.5) == []
+    assert again.exhausted
+
+
 def test_finish(spec: SearchSpec) -> None:
     search = StudySearch(spec, seed=2, budget=9)
     for n in range(3):
@@ -181,6 +198,7 @@ def test_trials_of_the_journal(spec: SearchSpec) -> None:
     ):
         state.apply(event, 0)
     first, second = (from_journal(t, "map@50") for t in state.in_order())
+    assert (first.nth, second.nth) == (0, None)
     assert first.steps == ((1, 0.1), (2, 0.1), (3, 0.3), (4, 0.3))
     assert (first.state, first.error) == ("FAILED", "diverged")
     assert second == StudyTrial(1, params, State.RUNNING)

@@ -22,6 +22,7 @@ from search.propose.surrogate.proposer import (
     Cost,
     Costs,
     Surrogate,
+    best_rows,
     improvement,
     refitted_at,
     scaled,
@@ -135,11 +136,14 @@ def test_trials_that_all_fail_are_borne(spec: SearchSpec) -> None:
         made.tell(number, State.FAILED, None, "no memory")
 
 
-def test_running_trials_keep_others_away(spec: SearchSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_running_trials_keep_others_away(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     def apart() -> float:
         made = make(spec)
-        play(made, 12, 3)
-        together = [made.propose(3, number, lambda _: False) for number in range(12, 20)]
+        play(made, 12, seed)
+        together = [made.propose(seed, number, lambda _: False) for number in range(12, 20)]
         rows = made._cube.rows(together)
         return float(np.sqrt(np.square(rows[:, None] - rows[None]).sum(2)).mean())
 
@@ -217,6 +221,82 @@ def test_a_resumed_search_proposes_what_an_uninterrupted_one_does(spec: SearchSp
         )  # fmt: skip
         resumed.add_all([StudyTrial(99, dict(whole[0]), State.RUNNING)])  # it begins by itself
         assert play(resumed, 36 - cut, 7, first=cut, had=whole[:cut]) == whole[cut:]
+
+
+def live_and_resumed(spec: SearchSpec, ends: Sequence[int], workers: int) -> tuple[Any, Any]:
+    """What is proposed once trials have ended in this order, each worker beginning another one when
+    one ends, and what after a resume at that point.
+    """
+    made, told = make(spec), list[StudyTrial]()
+    params = [made.propose(7, number, lambda _: False) for number in range(workers - 1)]
+    for nth, number in enumerate(ends):
+        params.append(made.propose(7, len(params), lambda _: False))
+        value = peak(params[number])
+        steps = (*((e, grown(value, e)) for e in RUNGS), (80, value))
+        finish(made, number, value)
+        told.append(StudyTrial(number, params[number], State.COMPLETE, value, steps, nth=nth))
+    resumed = make(spec)
+    resumed.add_all(sorted(told, key=lambda t: t.number))
+    for number in sorted(set(range(len(params))) - set(ends)):
+        resumed.begin(number, params[number])
+    at = len(params)
+    return made.propose(7, at, lambda _: False), resumed.propose(7, at, lambda _: False)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        [*range(25), 26, 25],  # a refit after 26 trials has seen the last one
+        [*range(1, 30)],  # the first trial takes for ever
+        [*range(1, 20), 21, 20, 24, 22, 23, 0, 26, 25],
+    ],
+)
+def test_a_resumed_search_goes_on_in_whatever_order_trials_ended(
+    spec: SearchSpec, ends: list[int]
+) -> None:
+    live, resumed = live_and_resumed(spec, ends, 4)
+    assert live == resumed
+
+
+def test_a_trial_that_never_ends_keeps_no_lengths_from_being_found_anew(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, sizes = make(spec), list[int]()
+    plain = proposers.likely
+    monkeypatch.setattr(proposers, "likely", lambda seen: sizes.append(len(seen)) or plain(seen))
+    made.propose(3, 0, lambda _: False)
+    for number in range(1, 21):
+        finish(made, number, peak(made.propose(3, number, lambda _: False)))
+    made.propose(3, 21, lambda _: False)
+    assert sizes == [4 * ended for ended in range(5, 21)]
+
+
+def test_new_configs_are_looked_for_near_the_ten_best_ones(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that came to its end has four values, all of them of one config."""
+    made, near = make(spec), list[Any]()
+    for number in range(12):
+        params = made.propose(3, number, lambda _: False)
+        finish(made, number, 1 - number / 100)
+        near.append(made._cube.rows([params])[0])
+    looked: list[Any] = []
+    plain = Cube.near
+
+    def watched(cube: Cube, rows: Any, *given: Any) -> Any:
+        looked.append(rows)
+        return plain(cube, rows, *given)
+
+    monkeypatch.setattr(Cube, "near", watched)
+    made.propose(3, 12, lambda _: False)
+    assert np.array_equal(looked[0], np.array(near[:10]))
+
+
+def test_the_best_rows_are_different_ones() -> None:
+    rows = np.array([[0.1, 0.2], [0.1, 0.2], [0.3, 0.2], [0.1, 0.1], [0.3, 0.2]])
+    seen = Seen(rows, np.ones(5), np.array([0.5, 0.9, 0.7, 0.1, 0.8]))
+    assert best_rows(seen, 2).tolist() == [[0.1, 0.2], [0.3, 0.2]]
+    assert best_rows(seen, 9).tolist() == [[0.1, 0.2], [0.3, 0.2], [0.1, 0.1]]
 
 
 def test_nothing_known_is_proposed_and_it_says_when_all_is(tmp_path: Path) -> None:
