@@ -9,7 +9,6 @@ import errno
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -63,7 +62,7 @@ from search.screen.display import Display
 from search.space.kept import SPEC
 from search.space.spec import SearchSpec
 from search.stages.blend import choose_blend
-from search.stages.context import RunFailedError, Stages
+from search.stages.context import RunFailedError, Stages, time_until
 from search.stages.lists import drop_lists
 from search.stages.race import race
 from search.stages.refit import refit
@@ -184,8 +183,9 @@ class Session:
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
         settings = self.settings
-        if (deadline := deadline_of(settings.time_budget)) is not None:
-            self.display.ends_in(deadline - time.monotonic())
+        deadline = deadline_of(settings.time_budget)
+        if (left := time_until(deadline)) is not None:
+            self.display.ends_in(left)
         return Stages(
             spec=self.spec,
             settings=settings,
