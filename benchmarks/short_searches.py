@@ -36,8 +36,7 @@ from search.record.result import blended, decided
 from search.record.settings import settings_of
 from search.record.state import TrialRecord
 from search.space.load import load_run_spec
-from search.stages.replicates import learned
-from search.stages.winner import FinalTraining
+from search.stages.winner import FinalTraining, learned
 from search.stats import compare_paired
 
 SPACES = ("bpr_hard", "all")

@@ -15,7 +15,15 @@ from recsys.models import config_from_flat
 from search.paste import command
 from search.record.folder import REPORT
 from search.record.handed import SUBMISSION
-from search.record.result import Comparison, Group, Interval, Newcomers, RunResult
+from search.record.result import (
+    BlendMember,
+    BlendResult,
+    Comparison,
+    Group,
+    Interval,
+    Newcomers,
+    RunResult,
+)
 from search.words import (
     LEAK,
     Row,
@@ -118,11 +126,33 @@ def _ahead(group: Group, shown: Callable[[Any], str]) -> str:
 
 
 def blend_rows(result: RunResult) -> list[Row]:
-    """The blend: what it is made of, what it reaches, and whether it was handed over."""
+    """The blend: what it is made of and what each part reached alone, what it reaches, and whether
+    it was handed over.
+    """
     blend = result.blend
     if blend is None:
         return []
-    rows = [("blend", " + ".join(f"{m.weight:.2f} of {m.id}" for m in blend.members))]
+    lines = [
+        member_words(one) + ("" if one.mean is None else f", alone {number(one.mean)}")
+        for one in blend.members
+    ]
+    if blend.mean is not None:
+        lines.append(
+            f"together {number(blend.mean)}, under weights that others chose ({result.metric} in "
+            "the race)"
+        )
+    rows = [("blend" if not at else "", line) for at, line in enumerate(lines)]
+    return [*rows, *_reached_rows(result, blend)]
+
+
+def member_words(member: BlendMember) -> str:
+    """`0.36 of t0012 slim k=200 l2=200`."""
+    return f"{member.weight:.2f} of {member.id} {member.label}".rstrip()
+
+
+def _reached_rows(result: RunResult, blend: BlendResult) -> list[Row]:
+    """What the blend reaches on the test, its gains, and whether it was handed over."""
+    rows: list[Row] = []
     if blend.test is not None:
         between = interval(blend.test_ci)
         inside = f" (95% interval {between})" if between else ""
@@ -133,14 +163,24 @@ def blend_rows(result: RunResult) -> list[Row]:
         whose = f"the blend's, as in {result.refit_of.run}"
     elif blend.handed_over:
         whose = "the blend's, since it is proven better than the winner alone"
+    elif blend.failed is not None:
+        whose = f"the winner's: {lost_words(blend.failed, tested=blend.test is not None)}"
     else:
         whose = "the winner's, since the blend is not proven better"
     return [*rows, ("submission", f"is {whose}")]
 
 
+def lost_words(failed: str, *, tested: bool = False) -> str:
+    """Why the winner alone is handed over, not the blend that was to be.
+
+    failed: what could not be trained, and why. tested: whether the blend was.
+    """
+    return f"the blend is proven better{' and was tested' if tested else ''}, but {failed}"
+
+
 def blend_words(result: RunResult) -> list[str]:
     """What the blend reaches and what came of it, one sentence each."""
-    rows = blend_rows(result)[1:]
+    rows = [] if result.blend is None else _reached_rows(result, result.blend)
     names = {"": "the blend reaches ", "submission": "the submission "}
     return [names.get(label, "") + text for label, text in rows]
 
@@ -353,6 +393,10 @@ def headline(result: RunResult) -> str:
         reached = number(blend.test)
         count = counted(len(blend.members), "finalist")
         end += f" A blend of {count}, proven better, is handed over: it reaches {reached}."
+    elif result.blend is not None and result.blend.failed is not None:
+        count = counted(len(result.blend.members), "finalist")
+        end += f" A blend of {count}, proven better, could not be trained: "
+        end += "the winner alone is handed over."
     return f"{first}{_against(result, result.test)}.{end}"
 
 

@@ -57,6 +57,15 @@ def instant(text: str | None) -> str | None:
     return text and re.sub(r"^([\d-]{10})T([\d:]{8})(\.\d+)?Z$", r"\1 \2 UTC", text)
 
 
+def unbroken(text: str) -> str:
+    """`text` for a page, where no line ends within `p = 0.03`.
+
+    >>> unbroken("a gain (p = 0.03)")
+    'a gain (p\xa0=\xa00.03)'
+    """
+    return re.sub(r"\bp ([=<]) (?=\d)", "p\u00a0\\1\u00a0", text)
+
+
 def duration(seconds: float | None) -> str:
     """`42s`, `3m 05s`, `2h 07m`.
 

@@ -352,7 +352,7 @@ def command_parser(command: str) -> Parser:
                 "--trial",
                 type=filled,
                 metavar="ID",
-                help="train this trial (best: the winner) again, and write its lists",
+                help="train this trial (best: the winner, alone) again, and write its lists",
             )
             parser.add_argument(
                 "--data",

@@ -99,7 +99,7 @@ def _export_submission(folder: RunFolder, separator: str | None, target: Path) -
 
 
 def _export_trial(folder: RunFolder, options: argparse.Namespace, target: Path) -> None:
-    """Train a trial's config on all data, for its best number of epochs; write its submission."""
+    """Train a trial's config on all data; write its submission."""
     from search.stages.handover import submit
 
     used, dataset = _trained(folder, options.trial, options.data)
@@ -180,7 +180,7 @@ def _ready(folder: RunFolder) -> _Used:
 
 
 def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used, Dataset]:
-    """A trial's config, trained on all data for its best number of epochs; and the data.
+    """A trial's config, trained on all data as `training_alone` says; and the data.
 
     data: where the data are now, if they have moved.
     """
@@ -189,7 +189,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
     from search.record.settings import settings_of
     from search.run.opened import given, open_data
     from search.space.load import load_run_spec
-    from search.stages.winner import FinalTraining
+    from search.stages.winner import training_alone
 
     state = folder.state()
     if trial_id == "best":
@@ -213,13 +213,7 @@ def _trained(folder: RunFolder, trial_id: str, data: str | None) -> tuple[_Used,
         device = "cpu"
     opened = open_data(spec, settings, folder.name, lambda _: None)
     everything = opened.split.full()
-    training = FinalTraining.of(
-        trial.training,
-        trial.best_epoch,
-        seed=trial.seed,
-        threads=settings.cpus_per_trial,
-        device=device,
-    )
+    training = training_alone(state, settings, trial, device)
     model = training.train(everything)
     there, receivers = opened.dataset.interactions, opened.dataset.receivers
     used = _Used(

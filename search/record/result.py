@@ -138,6 +138,9 @@ class BlendMember(ResultPart):
     """One finalist in the blend."""
 
     id: str = _about("its trial", "")
+    label: str = _about(
+        "its method, with the parameters that say most of it; empty in runs of earlier versions", ""
+    )
     weight: float = _about("share in the sum", 0.0)
     mean: Number = _about("what it reached alone: mean over the fresh splits")
     epochs: int = _about("epochs that it is trained for", 1)
@@ -153,7 +156,13 @@ class BlendResult(ResultPart):
     )
     comparison: Comparison | None = _about("the blend against these finalists on the fresh splits")
     handed_over: bool = _about(
-        "whether it is proven better, so that `model/` and the submission come from it", False
+        "whether `model/` and the submission come from it: it is proven better, and could be "
+        "trained",
+        False,
+    )
+    failed: str | None = _about(
+        "why the winner alone is handed over although the blend is proven better: what of it could "
+        "not be trained or tested, and why"
     )
     test: Number = _about("the blend on the test items, in the run's metric")
     test_ci: Interval | None = _about("95% interval of `test` over users")
@@ -449,6 +458,9 @@ class Decided(ResultPart):
 class Blended(ResultPart):
     """What became of the blend; the data of its stage. skipped: why there is none. values: of each
     fresh split. Other fields are as in `BlendResult`.
+
+    In the journal `handed_over` says whether it is to be, and `failed` stands in the data of the
+    stage that could not do it; `blended` puts both together.
     """
 
     skipped: str | None = None
@@ -458,6 +470,7 @@ class Blended(ResultPart):
     winner_mean: Number = None
     comparison: Comparison | None = None
     handed_over: bool = False
+    failed: str | None = None
 
 
 class BlendTested(ResultPart):
@@ -499,7 +512,9 @@ class WithHistory(ResultPart):
 
 class Tested(ResultPart):
     """What the test showed; the data of its stage. device: that the winner was trained on, where
-    that was for the worker to choose.
+    that was for the worker to choose. blend_failed: why a blend that is proven better could not be
+    tested; the winner alone is handed over then. groups: of what is to be handed over;
+    winner_groups: of the winner, where that is a blend.
     """
 
     skipped: str | None = None
@@ -513,6 +528,8 @@ class Tested(ResultPart):
     device: str | None = None
     groups: Groups | None = None
     with_history: WithHistory | None = None
+    blend_failed: str | None = None
+    winner_groups: Groups | None = None
 
 
 class Refitted(ResultPart):
@@ -522,7 +539,8 @@ class Refitted(ResultPart):
     earlier versions have no separator (it was a blank) and no digests. of: the run whose winner was
     trained again, where there was no search. orders, orders_skipped: `split_orders` and
     `split_orders_skipped` of the result. device: that the model was trained on, where that was for
-    the worker to choose; devices: of a blend, those of its members, by their trials.
+    the worker to choose; devices: of a blend, those of its members, by their trials. blend_failed:
+    why the winner alone was handed over, where the blend that was to be could not be trained.
     """
 
     rows: int | None = None
@@ -536,6 +554,7 @@ class Refitted(ResultPart):
     of: RefitOf | None = None
     orders: Mapping[str, tuple[Number, Number]] | None = None
     orders_skipped: str | None = None
+    blend_failed: str | None = None
 
 
 def searched(state: RunState) -> Searched | None:
@@ -551,11 +570,19 @@ def decided(state: RunState) -> Decided | None:
 
 
 def blended(state: RunState) -> Blended | None:
-    """What became of the blend, where there is one."""
+    """What became of the blend, where there is one; not handed over where a later stage found that
+    it cannot be.
+    """
     if not state.stage_done("blend"):
         return None
     found = Blended.model_validate(state.stages["blend"].data)
-    return found if found.members else None
+    if not found.members:
+        return None
+    later = (tested(state), refitted(state))
+    failed = next((one.blend_failed for one in later if one and one.blend_failed), None)
+    if failed is None or not found.handed_over:
+        return found
+    return found.model_copy(update={"handed_over": False, "failed": failed})
 
 
 def tested(state: RunState) -> Tested | None:

@@ -101,12 +101,17 @@ class TrialRecord:
         return config_from_flat(self.config)
 
     @property
+    def label(self) -> str:
+        """`bpr-hard d=256 N=47 M=10 K=2`; empty for a config of another version."""
+        try:
+            return self.training.label()
+        except ConfigError:
+            return ""
+
+    @property
     def title(self) -> str:
         """`t0029 bpr-hard d=256 N=47 M=10 K=2`; only the id for a config of another version."""
-        try:
-            return f"{self.id} {self.training.label()}"
-        except ConfigError:
-            return self.id
+        return f"{self.id} {self.label}".rstrip()
 
     @property
     def metrics(self) -> tuple[str, ...]:

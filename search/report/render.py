@@ -37,6 +37,7 @@ def rendered(template: str, context: Mapping[str, Any]) -> str:
         "baseline": words.baseline_name,
         "duration": words.duration,
         "instant": words.instant,
+        "unbroken": words.unbroken,
     }
     # Both are files of the project, which contain no values of a run.
     return environment.get_template(template).render(

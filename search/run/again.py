@@ -14,7 +14,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -312,7 +312,8 @@ class Again:
 
     def _train(self, what: str, items: CSR, data: str = "the new data") -> Model:
         began = time.monotonic()
-        model = self._recipe(what).train(items, self.display.progress)
+        progress = partial(self.display.progress, what="epochs")
+        model = self._recipe(what).train(items, progress)
         pairs = counted(items.nnz, "pair")
         seconds = span(time.monotonic() - began)
         self.display.note(f"trained on {pairs} of {data} ({what}): {seconds}")
@@ -338,7 +339,7 @@ class Again:
                 on_test = rival_on_test(rival, choice, *items, metrics, rng, threads)
                 told = on_test.told
             beside[rival.name] = RivalAgain(config, told, on_test)
-            self.display.progress(len(beside), len(kept))
+            self.display.progress(len(beside), len(kept), "models")
             where, reached = ("validation", valid) if told.test is None else ("test", told.test)
             name, value = baseline_name(rival.name), number(reached[metrics[0]])
             self.display.note(f"{name}, for comparison: {metrics[0]} {value} on the {where} items")

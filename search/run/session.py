@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
 import time
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -63,7 +63,7 @@ from search.screen.display import Display
 from search.space.kept import SPEC
 from search.space.spec import SearchSpec
 from search.stages.blend import choose_blend
-from search.stages.context import RunFailedError, Stages
+from search.stages.context import RunFailedError, Stages, time_until
 from search.stages.lists import drop_lists
 from search.stages.race import race
 from search.stages.refit import refit
@@ -186,9 +186,9 @@ class Session:
 
     def _stages(self, journal: Journal, cluster: Cluster) -> Stages:
         settings = self.settings
-        began = self.interruption.began
-        if (deadline := deadline_of(settings.time_budget, began)) is not None:
-            self.display.ends_in(deadline - time.monotonic())
+        deadline = deadline_of(settings.time_budget, self.interruption.began)
+        if (left := time_until(deadline)) is not None:
+            self.display.ends_in(left)
         return Stages(
             spec=self.spec,
             settings=settings,

@@ -122,14 +122,16 @@ class Display(Progress):
         if not self.interactive:
             self._line(f"stage: {name}")
 
-    def parts(self, done: int, total: int) -> None:
-        """The current stage has `total` pieces, of which earlier sessions did `done`."""
+    def parts(self, done: int, total: int, what: str) -> None:
+        """The current stage has `total` pieces, of which earlier sessions did `done`. what: these
+        are, in the plural.
+        """
         with self._lock:
-            self.plan_parts(done, total)
+            self.plan_parts(done, total, what)
 
-    def progress(self, done: int, total: int, what: str = "") -> None:
-        """How far the current stage is, for stages that do not consist of trials. what: of what,
-        where a stage has pieces of several kinds. A stage of a single piece has no such line.
+    def progress(self, done: int, total: int, what: str) -> None:
+        """How far the current stage is, for stages that do not consist of trials. what: its pieces
+        are, in the plural. A stage of a single piece has no such line.
         """
         with self._lock:
             first = self.part is None or self.part[0] == 0
@@ -183,15 +185,14 @@ class Display(Progress):
         self._line(words)
 
     def _how_far(self) -> str:
-        """`race: 3 of 12, about 2m 10s left`."""
+        """`race: 3 of 12 trainings, about 2m 10s left`."""
         found = self.work()
         if found is None:
             words = f"{self.now}: {duration(self.clock() - self.stage_started)} so far"
         else:
-            what = f", {self.part_of}" if self.part_of else ""
-            words = f"{self.now}{what}: {found[0]} of {found[1]}"
+            words = f"{self.now}: {found[0]} of {found[1]} {self.part_of or 'trials'}"
         if self.part is None and self.now == "search":
-            words += f" trials, {len(self.running)} running"
+            words += f", {len(self.running)} running"
         if found is not None and found[0] >= found[1]:
             return words
         left = self.left()

@@ -85,7 +85,8 @@ class Screen:
             bar = ProgressBar(pulse=True, animation_time=run.clock())
         else:
             done, total = found
-            what = f"{done}/{total}" + (f"  {left}" if left else "")
+            unit = f" {run.part_of}" if run.part_of and self.console.width >= 80 else ""
+            what = f"{done}/{total}{unit}" + (f"  {left}" if left else "")
             bar = ProgressBar(total=max(total, 1), completed=done)
         if self.console.width < 60:
             return self._text((f"{run.now or 'start'} {what}", "bold"))

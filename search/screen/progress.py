@@ -59,7 +59,7 @@ class Progress:
     best_may_win: bool = False  # whether `best_ended` may; a pruned one is shown until one does
     now: str = ""  # the current stage
     part: tuple[int, int] | None = None  # done and planned pieces of a stage without trials
-    part_of: str = ""  # what these are of, where a stage has pieces of several kinds
+    part_of: str = ""  # what these are
     part_began: tuple[int, float] = (0, 0.0)  # pieces done when the stage began, and when that was
     part_at: float = 0.0  # when the last piece ended
     ends_at: float | None = None  # of a run with a time budget, by `clock`
@@ -120,18 +120,20 @@ class Progress:
         self.now, self.part, self.part_of = stage, None, ""
         self.stage_started = self.part_at = self.clock()
 
-    def take(self, done: int, total: int, what: str = "") -> None:
+    def take(self, done: int, total: int, what: str) -> None:
         """A piece of the current stage has ended, the `done`th of `total`, or `total` pieces are to
         come. Pieces that were done before this session, or in another part of the stage, do not
-        count for the time that one takes. what: names the pieces, in a stage with several kinds.
+        count for the time that one takes. what: names the pieces.
         """
         if self.part is None or total != self.part[1] or done <= self.part[0]:
             self.part_began = max(done - 1, 0), self.part_at
         self.part, self.part_of, self.part_at = (done, total), what, self.clock()
 
-    def plan_parts(self, done: int, total: int) -> None:
-        """The current stage has `total` pieces, of which earlier sessions did `done`."""
-        self.part, self.part_began = (done, total), (done, self.part_at)
+    def plan_parts(self, done: int, total: int, what: str) -> None:
+        """The current stage has `total` pieces, of which earlier sessions did `done`. what: names
+        them.
+        """
+        self.part, self.part_of, self.part_began = (done, total), what, (done, self.part_at)
 
     @property
     def best(self) -> Shown | None:

@@ -11,5 +11,5 @@ order of the split flatters the winner. Each stage leaves what it decided in the
 Others import: blend, context, groups, handover, lists, race, refit, result, rivals, search, test,
 winner.
 
-May import: tune, propose, screen, machine, record, space, the leaves, and recsys.
+May import: tune, propose, screen, machine, record, space, the summary, the leaves, and recsys.
 """

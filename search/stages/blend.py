@@ -3,14 +3,16 @@
 The race leaves every finalist's lists on every fresh split. On each split they are added up here
 with weights that the other splits chose, and the sum is compared, user by user, with the finalist
 that the other splits would have made the winner; the final weights are chosen on all splits. Only
-a blend that is proven better is handed over in the winner's place. Where the race had one split,
-each half of its users chooses for the other half.
+a blend that is proven better is handed over in the winner's place, and only if all of it can be
+trained: otherwise the winner is, alone. Where the race had one split, each half of its users
+chooses for the other half.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -28,11 +30,19 @@ from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
 from search.stages.lineup import room_left
 from search.stages.lists import lists_file, load_lists
-from search.stages.replicates import fresh_splits, learned, load_per_user
-from search.stages.winner import FinalTraining, final_training, race_decided, refit_task
-from search.stages.work import Work, alone, failed, on_workers
+from search.stages.replicates import fresh_splits, load_per_user
+from search.stages.winner import (
+    FinalTraining,
+    final_training,
+    learned,
+    race_decided,
+    refit_task,
+)
+from search.stages.work import Work, failed, on_workers
 from search.stats import compare_paired
 
+What = Literal["test", "refit"]
+ON: Mapping[What, str] = {"test": "train + validation", "refit": "everything"}
 VOTES_BYTES, LEAST_VOTERS = 1e9, 100
 MOST_FINALISTS = 12  # that are weighed; more cost memory and time, and the best are among these
 
@@ -166,15 +176,16 @@ def _side_by_side(
 def train_blend(
     run: Stages,
     blend: Blended,
-    what: str,
+    what: What,
     items: CSR,
     done: Mapping[FinalTraining, bytes] = {},
 ) -> tuple[BlendConfig, list[bytes], dict[str, str]]:
     """The config of the blend, the weights of its members trained on `items` (U x I), side by side,
     and by member what it was trained on, as far as that is recorded (`Stages.trained_on`).
 
-    what: a word on which their seeds depend, and for messages. done: weights by training on the
-    same items, of members that are trained already. Raises TaskFailedError where a training failed.
+    what: `test` or `refit`, on which their seeds depend. done: weights by training on the same
+    items, of members that are trained already. Raises TaskFailedError, which names the member and
+    its cause, where a training failed.
     """
     trainings = [final_training(run, one.id, one.epochs, what) for one in blend.members]
     devices: dict[str, str] = {}
@@ -185,7 +196,8 @@ def train_blend(
     for index, answer in on_workers(run.cluster, run.resources, works, Size.of(items)):
         member = blend.members[missing[index]].id
         if isinstance(answer, Failure):
-            raise failed(f"{what}: member {member} of the blend", answer)
+            label = trainings[missing[index]].config.label()
+            raise failed(f"its member {member} ({label}) cannot be trained on {ON[what]}", answer)
         found[missing[index]] = answer.weights
         if (device := run.trained_on(answer.device)) is not None:
             devices[member] = device
@@ -231,7 +243,7 @@ def blend_on_test(
     run: Stages, blend: Blended, metrics: list[str], done: Mapping[FinalTraining, bytes]
 ) -> Evaluation:
     """The blend on the test items, its members trained on train + valid; `done`: see
-    `train_blend`.
+    `train_blend`. Raises TaskFailedError where that failed.
     """
     assert run.split.test is not None
     seen = run.split.search_data()
@@ -239,4 +251,8 @@ def blend_on_test(
     threads = run.resources.cpus_per_trial
     task = (config, weights, seen, run.split.test, metrics, threads)
     both = 2 * sum(map(len, weights))  # each member as bytes, and as the model made of them
-    return alone(run, Work(blend_test_task, task, holds=both))
+    work = Work(blend_test_task, task, holds=both)
+    ((_, answer),) = on_workers(run.cluster, run.resources, [work], Size.of(seen))
+    if isinstance(answer, Failure):
+        raise failed("its lists cannot be made", answer)
+    return answer

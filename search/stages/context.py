@@ -5,6 +5,7 @@ A stage that the journal has as done is not run again.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -42,6 +43,11 @@ def shown_metrics(spec: SearchSpec, n_items: int) -> tuple[str, ...]:
     """The metric of a space, then those of every table, where there are items enough for them."""
     others = [m for m in METRICS if m != spec.metric]
     return (spec.metric, *(m for m in others if int(m.split("@")[1]) <= n_items))
+
+
+def time_until(deadline: float | None) -> float | None:
+    """Seconds until a `deadline` of `time.monotonic`, below 0 once it has passed; None without."""
+    return None if deadline is None else deadline - time.monotonic()
 
 
 class RunFailedError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from search.machine.cores import usable_cores
 from search.record.events import RacePlanned, State
 from search.record.standing import contenders
 from search.record.state import TrialRecord
-from search.stages.context import RunFailedError, Stages
+from search.stages.context import RunFailedError, Stages, time_until
 from search.stats import expected_reach
 from search.tune.reserve import LATE_SHARE, after_race, in_full, together
 from search.tune.sampling import watched_users
@@ -195,16 +194,16 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
     some as well: they train the winner, or a blend's members side by side, so what they leave
     depends on who races. A blend's members are trained twice, the winner at most as often.
     """
-    if run.deadline is None:
+    if (left := time_until(run.deadline)) is None:
         return lambda _: float("inf")
-    left = LATE_SHARE * (run.deadline - time.monotonic())
+    usable = LATE_SHARE * left
     rivals, workers, cost = run.reserve.rivals_need(), run.resources.concurrent, costs(run)
 
     def seconds(racers: Sequence[TrialRecord]) -> float:
         each = sorted(map(cost, racers), reverse=True)
         members, dearest = together(each[: run.spec.blend], workers), max(each, default=0.0)
         after = after_race(dearest, members, rivals, workers)
-        return left - choosing - after
+        return usable - choosing - after
 
     return seconds
 

@@ -7,7 +7,6 @@ measured as well.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import get_args
 
@@ -20,7 +19,7 @@ from recsys.rivals import POPULARITY
 from recsys.split import HoldOut, SplitPlan, held_out
 from recsys.split_plan import Order
 from search.record.result import RivalTested, Tested, tested
-from search.stages.context import Stages, TaskFailedError
+from search.stages.context import Stages, TaskFailedError, time_until
 from search.stages.winner import FinalTraining, winner_training
 from search.stages.work import Work, side_by_side
 from search.tune.reserve import SPARE
@@ -46,14 +45,14 @@ def by_order(run: Stages) -> dict[str, Values] | str | None:
     if not parts:
         return None
     needed = (own.seconds or 0.0) * len(parts) * SPARE / min(run.resources.concurrent, len(parts))
-    if run.deadline is not None and time.monotonic() + needed > run.deadline:
+    if (left := time_until(run.deadline)) is not None and needed > left:
         return _said(run, "no time was left")
     run.display.note(f"the same config on splits by {' and '.join(parts)}, for comparison")
     winner = winner_training(run, "orders")
     trains = (winner.config,)
     works = [Work(order_task, (winner, *part, metric), trains) for part in parts.values()]
     try:
-        found = side_by_side(run, *works)
+        found = side_by_side(run, *works, what="other splits")
     except TaskFailedError as failure:  # the model is there: the run does not need these
         return _said(run, failure.why)
     return known | dict(zip(parts, found, strict=True))

@@ -70,8 +70,8 @@ def race(run: Stages) -> Decided:
         f"{counted(len(racers), 'finalist')} on {counted(replicates, 'fresh split')} "
         f"of train + valid{also}"
     )
-    done = len(already)
-    run.display.parts(done, total)
+    done, what = len(already), f"trainings{' and rivals' if rivals else ''}"
+    run.display.parts(done, total, what)
 
     def late() -> bool:
         whole = whole_splits(there, grid.racers, replicates)
@@ -90,7 +90,7 @@ def race(run: Stages) -> Decided:
     )
     for task, answer in work:
         done += 1
-        run.display.progress(done, total)
+        run.display.progress(done, total, what)
         if isinstance(task, ChoiceTask):
             if isinstance(answer, Chosen):
                 run.journal.append(event_of(task, answer), sync=True)

@@ -21,6 +21,7 @@ from search.machine.cluster import Cluster, Failure, Resources
 from search.record.events import ReplicateRaced
 from search.space.trial import trial_seed
 from search.stages.rivals import ChoiceTask, Chosen, choose_beside
+from search.stages.winner import learned
 from search.stages.work import Work, on_workers
 from search.stats import PairedComparison, compare_paired, holm
 from search.tune.replicate import ReplicateResult, ReplicateTask, run_replicate
@@ -33,11 +34,6 @@ class Racer:
 
     id: str
     config: ModelConfig
-
-
-def learned(best_epochs: Sequence[int]) -> int:
-    """How many epochs a training without validation gets: the median of the best epochs."""
-    return max(1, round(float(np.median(best_epochs))))
 
 
 @dataclass(frozen=True)

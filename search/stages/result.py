@@ -14,10 +14,12 @@ from search.record.journal import read_events
 from search.record.planned import configs_left, distinct
 from search.record.result import (
     VERSION,
+    Blended,
     BlendResult,
     Comparison,
     Counts,
     Deciding,
+    Groups,
     Newcomers,
     OfValue,
     Race,
@@ -119,7 +121,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
     """
     counts = state.counts()
     race = decided(state)
-    test = tested(state) or Tested()
+    test, blend = tested(state) or Tested(), blended(state)
     best = _best(state)
     excludes = sorted({t.config.get("negatives_exclude", "train") for t in state.trials.values()})
     return RunResult(
@@ -135,7 +137,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
         test_metrics=test.values,
         test_users=test.users,
         test_comparisons=test.comparisons,
-        groups=test.groups,
+        groups=_groups(blend, test),
         split=state.run.split,
         split_order=spec.split.order,
         split_digest=state.run.split_digest,
@@ -159,7 +161,7 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
             comparisons=race.comparisons if race else (),
             winner_is_default=race.is_default if race else False,
         ),
-        blend=_blend(state, test, spec.metric),
+        blend=_blend(state, blend, test, spec.metric),
         handed=handed_over(state),
         split_orders=refit.orders if (refit := refitted(state)) else None,
         split_orders_skipped=refit.orders_skipped if refit else None,
@@ -167,12 +169,23 @@ def told(state: RunState, name: str, spec: SearchSpec, settings: Settings) -> Ru
     )
 
 
-def _blend(state: RunState, test: Tested, metric: str) -> BlendResult | None:
+def _groups(blend: Blended | None, test: Tested) -> Groups | None:
+    """The groups on the test of what is handed over. A blend that was tested may have failed
+    since; earlier versions kept no groups of the winner then.
+    """
+    lost = blend is not None and blend.failed is not None and test.blend is not None
+    return test.winner_groups if lost else test.groups
+
+
+def _blend(state: RunState, found: Blended | None, test: Tested, metric: str) -> BlendResult | None:
     """The blend with what it reached, where there is one."""
-    found = blended(state)
     if found is None:
         return None
     known = found.model_dump(include=set(BlendResult.model_fields))
+    known["members"] = tuple(
+        member.model_copy(update={"label": state.trials[member.id].label})
+        for member in found.members
+    )
     if test.blend is not None:
         known |= {
             "test": test.blend.values.get(metric),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections import Counter
 
 from recsys.models.base import Size
@@ -15,7 +14,7 @@ from search.record.planned import with_trials
 from search.record.result import Searched, SearchEnd
 from search.record.state import RunState, TrialRecord
 from search.space.trial import TrialConfig
-from search.stages.context import RunFailedError, Stages
+from search.stages.context import RunFailedError, Stages, time_until
 from search.tune.checkpoints import Shelf
 from search.tune.lengths import as_long_as, lengths_of
 from search.tune.outcome import Report, judge
@@ -220,7 +219,8 @@ def time_left(run: Stages) -> float | None:
     """Seconds of the time budget that are left; None without one. A driver that has started itself
     again has less than the whole, perhaps nothing: then a second.
     """
-    return None if run.deadline is None else max(1.0, run.deadline - time.monotonic())
+    left = time_until(run.deadline)
+    return None if left is None else max(1.0, left)
 
 
 def _terms(run: Stages, pace: Pace | None) -> Terms:

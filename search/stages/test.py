@@ -1,4 +1,4 @@
-"""The test items, read once: the winner and its rivals, all trained on train + valid.
+"""The test items, read once: the winner, its rivals and the blend, all trained on train + valid.
 
 The winner is trained for the number of epochs that the race has learned.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
 from search.record.result import Blended, BlendTested, RivalTested, Tested, WithHistory, blended
 from search.stages.blend import blend_on_test
-from search.stages.context import Stages, TaskFailedError
+from search.stages.context import Stages, TaskFailedError, time_until
 from search.stages.groups import groups
 from search.stages.lineup import costs
 from search.stages.rivals import RivalOnTest, not_tested, rivals_on_test
 from search.stages.winner import FinalTraining, race_decided, winner_training
 from search.stages.work import Work, needed_and_more
 from search.stats import bootstrap_interval, compare_paired, holm
+from search.summary import lost_words
 from search.tune.worker import own_device
 from search.words import baseline_name
 
@@ -50,7 +52,10 @@ class BlendOnTest:
 
 
 def test(run: Stages) -> Tested:
-    """The one look at the test items, for the winner and its rivals."""
+    """The one look at the test items, for the winner, its rivals and the blend.
+
+    Raises TaskFailedError where the winner cannot be tested; the run can do without the others.
+    """
     split, metrics = run.split, list(run.metrics)
     if split.test is None:
         return Tested(skipped="the split holds out no test items")
@@ -60,7 +65,7 @@ def test(run: Stages) -> Tested:
     items = (*parts, metrics)
     works = rivals_on_test(run, winner, items)
     task = Work(test_task, (winner, *items, blend is not None), (winner.config,))
-    (on_test,), answers = needed_and_more(run, [task], list(works.values()))
+    (on_test,), answers = needed_and_more(run, [task], list(works.values()), "models")
     beside: dict[str, RivalOnTest] = {}
     told: dict[str, RivalTested] = {}
     for name, answer in zip(works, answers, strict=True):
@@ -72,21 +77,27 @@ def test(run: Stages) -> Tested:
     rng = np.random.default_rng([run.settings.seed, 8])
     interval = bootstrap_interval(mine, rng)
     compared = {name: compare_paired(mine, one.per_user, rng) for name, one in beside.items()}
-    tried = None
+    tried, lost = None, None
     if blend and time_for(run, blend):
         done = {} if on_test.weights is None else {winner: on_test.weights}
         try:
             tried = _blend(run, blend, mine, beside, rng, done)
         except TaskFailedError as failure:
             if blend.handed_over:
-                raise
-            run.display.note(f"the blend, which is not handed over, is not tested: {failure.why}")
-    blended_over = tried is not None and blend is not None and blend.handed_over
-    handed = tried.found if tried is not None and blended_over else on_test.found
-    values = UserValues(handed.users, handed.per_user[metrics[0]])
-    save_test_values(run.folder.path, values, split.test)
+                lost = failure.why
+                run.display.note(f"the winner alone is handed over: {lost_words(lost)}")
+            else:
+                run.display.note(
+                    f"the blend, which is not handed over, is not tested: {failure.why}"
+                )
+    blend_found = tried.found if tried is not None and blend and blend.handed_over else None
+    best = blend_found or on_test.found
+    values = UserValues(best.users, best.per_user[metrics[0]])
+    save_test_values(run.folder.path, values, split.test, None if blend_found is None else mine)
     rivals = {name: one.found for name, one in beside.items()}
     seen = split.search_data()
+    whom = partial(groups, metric=metrics[0], rivals=rivals, seen=seen, test=split.test)
+    winners = whom("winner", mine=on_test.found)
     return Tested(
         comparisons=tuple(
             comparison(name, c, f"{baseline_name(name)} on the test items")
@@ -97,11 +108,11 @@ def test(run: Stages) -> Tested:
         users=len(on_test.found.users),
         baselines=told,
         blend=tried.told if tried is not None else None,
+        blend_failed=lost,
         seconds=on_test.seconds,
         device=run.trained_on(on_test.device),
-        groups=groups(
-            "blend" if blended_over else "winner", metrics[0], handed, rivals, seen, split.test
-        ),
+        groups=winners if blend_found is None else whom("blend", mine=blend_found),
+        winner_groups=None if blend_found is None else winners,
         with_history=_with_history(metrics[0], on_test.found, rivals, seen),
     )
 
@@ -130,13 +141,14 @@ def time_for(run: Stages, blend: Blended) -> bool:
     Its members have to be trained for that, except the winner, whose own test has trained it; after
     that the winner is trained once more, on all data.
     """
-    if blend.handed_over or run.deadline is None:
+    left = time_until(run.deadline)
+    if blend.handed_over or left is None:
         return True
     winner, trials, cost = race_decided(run).winner, run.state.trials, costs(run)
     others = [cost(trials[member.id]) for member in blend.members if member.id != winner]
     longest = max(others, default=0.0)
     needed = cost(trials[winner]) + max(sum(others) / run.resources.concurrent, longest)
-    if time.monotonic() + needed <= run.deadline:
+    if needed <= left:
         return True
     run.display.note("no time to test the blend, which is not handed over")
     return False

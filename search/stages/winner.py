@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, fit_model
 from search.record.result import Decided, decided
+from search.record.settings import Settings
+from search.record.state import RunState, TrialRecord
 from search.space.trial import trial_seed
 from search.stages.context import Stages
 from search.tune.worker import limit_threads, own_device
@@ -67,6 +69,32 @@ def refit_task(training: FinalTraining, items: CSR) -> TrainedAgain:
     started = time.monotonic()
     weights = training.train(items).to_bytes()
     return TrainedAgain(weights, time.monotonic() - started, own_device(training.device))
+
+
+def learned(best_epochs: Sequence[int]) -> int:
+    """How many epochs a training without validation gets: the median of the best epochs."""
+    return max(1, round(float(np.median(best_epochs))))
+
+
+def training_alone(
+    state: RunState, settings: Settings, trial: TrialRecord, device: str
+) -> FinalTraining:
+    """The training of one trial on all data, for lists of its own: of the winner, and of any that
+    raced with it, the one by which the run would hand it over, alone; of any other trial that of
+    the search, until its best epoch and with its own seed.
+
+    device: to train on. The trial has a best epoch.
+    """
+    assert trial.best_epoch is not None
+    epochs, seed = trial.best_epoch, trial.seed
+    if (race := decided(state)) is not None:
+        raced = {one.id: learned(one.best_epochs) for one in race.finalists if one.best_epochs}
+        raced[race.winner] = race.epochs
+        if trial.id in raced:
+            epochs, seed = raced[trial.id], trial_seed(settings.seed, f"refit:{trial.id}")
+    return FinalTraining.of(
+        trial.training, epochs, seed=seed, threads=settings.cpus_per_trial, device=device
+    )
 
 
 def race_decided(run: Stages) -> Decided:

@@ -53,22 +53,25 @@ def call(function: Callable[..., Answer], *task: Any) -> Answer:
 
 
 @overload
-def side_by_side(run: Stages, one: Work[Answer], other: Work[Other], /) -> tuple[Answer, Other]: ...
+def side_by_side(
+    run: Stages, one: Work[Answer], other: Work[Other], /, *, what: str
+) -> tuple[Answer, Other]: ...
 @overload
-def side_by_side(run: Stages, *works: Work[Answer]) -> tuple[Answer, ...]: ...
-def side_by_side(run: Stages, *works: Work[Any]) -> tuple[Any, ...]:
-    """The answers of different tasks, in order; they run at once as far as there are cores.
+def side_by_side(run: Stages, *works: Work[Answer], what: str) -> tuple[Answer, ...]: ...
+def side_by_side(run: Stages, *works: Work[Any], what: str) -> tuple[Any, ...]:
+    """The answers of different tasks, in order; they run at once as far as there are cores. what:
+    names them on the screen, in the plural.
 
     Raises TaskFailedError where a task failed, or its worker kept dying.
     """
-    return needed_and_more(run, works, ())[0]
+    return needed_and_more(run, works, (), what)[0]
 
 
 def needed_and_more(
-    run: Stages, needed: Sequence[Work[Answer]], more: Sequence[Work[Other]]
+    run: Stages, needed: Sequence[Work[Answer]], more: Sequence[Work[Other]], what: str
 ) -> tuple[tuple[Answer, ...], tuple[Other | Failure, ...]]:
     """The answers of tasks that a stage needs, then of `more` that it can do without; they run at
-    once as far as there are cores.
+    once as far as there are cores. what: names them all on the screen, in the plural.
 
     Raises TaskFailedError where a needed one failed; one of `more` gives its Failure.
     """
@@ -79,14 +82,14 @@ def needed_and_more(
             raise failed(works[index].function.__name__.removesuffix("_task"), answer)
         found[index] = answer
         if len(works) > 1:
-            run.display.progress(len(found), len(works))
+            run.display.progress(len(found), len(works), what)
     answers = [found[index] for index in range(len(works))]
     return tuple(answers[: len(needed)]), tuple(answers[len(needed) :])
 
 
 def alone(run: Stages, work: Work[Answer]) -> Answer:
     """The answer of one task. Raises as `side_by_side` does."""
-    return side_by_side(run, work)[0]
+    return side_by_side(run, work, what="trainings")[0]
 
 
 def failed(what: str, answer: Failure) -> TaskFailedError:

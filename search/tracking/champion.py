@@ -19,7 +19,7 @@ from search.record.handed import MODEL, model_digest
 from search.record.journal import read_state
 from search.record.measured import TEST_VALUES
 from search.record.state import RunState
-from search.summary import blend_rows, test_words, tested_words
+from search.summary import member_words, test_words, tested_words
 from search.tracking import wanted
 from search.tracking.memory import Delivered, Registration
 from search.tracking.store import Store, open_store, scratch
@@ -79,8 +79,8 @@ def _described(run_dir: Path, why: str) -> str:
         if name is not None and result.refit_of is None:
             words = f"{words}; the winner alone {test_words(result)}"
         said.append(f"test {result.metric}{f' of a {name}' if name else ''}: {words}")
-    if result.handed_blend is not None:
-        said.append(blend_rows(result)[0][1])
+    if (blend := result.handed_blend) is not None:
+        said.append(" + ".join(map(member_words, blend.members)))
     elif result.best_params:
         said.append(config_line(result.best_params))
     return "\n\n".join([*said, f"When it was registered, {why}"])

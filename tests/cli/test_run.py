@@ -134,6 +134,11 @@ def test_export_of_a_trial_trains_it_again(cli, command, live):
     assert len(first.splitlines()) == 301
 
 
+def test_export_of_the_best_trial_is_the_submission(cli, command, live):
+    command("export", "one", "--trial", "best", "-o", "best.csv")
+    assert (cli.home / "best.csv").read_bytes() == (live / "submission.csv").read_bytes()
+
+
 def test_report_can_be_written_anew(command, live):
     (live / "report.html").unlink()
     command("report", "one")

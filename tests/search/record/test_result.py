@@ -15,14 +15,18 @@ from search.record.folder import RunFolder
 from search.record.result import (
     VERSION,
     Baseline,
+    Blended,
+    BlendMember,
     Comparison,
     Counts,
     Finalist,
     Race,
     Refitted,
+    ResultPart,
     RunResult,
     Searched,
     SearchEnd,
+    blended,
     fields_table,
     read_result,
     refitted,
@@ -95,6 +99,33 @@ def test_what_the_stages_found_is_read_from_the_journal() -> None:
     state.apply(StageMarked(name="refit", state=StageState.DONE, data={"rows": 3}), 0)
     assert refitted(state) == Refitted(rows=3)
     assert Refitted(rows=3).separator == " "
+
+
+def test_a_blend_that_a_later_stage_could_not_train_is_not_handed_over() -> None:
+    """Until that stage is undone, as by an extension."""
+
+    def done(name: str, part: ResultPart) -> StageMarked:
+        return StageMarked(name=name, state=StageState.DONE, data=part.plain())
+
+    members = (BlendMember(id="t0"), BlendMember(id="t1"))
+    for stage, lost in (
+        ("test", result.Tested(blend_failed="why")),
+        ("refit", Refitted(blend_failed="why")),
+    ):
+        state = RunState()
+        state.apply(done("blend", Blended(members=members, handed_over=True)), 0)
+        state.apply(done("test", result.Tested(blend_failed=None)), 0)
+        state.apply(done(stage, lost), 0)
+        found = blended(state)
+        assert found is not None and (found.handed_over, found.failed) == (False, "why")
+        state.apply(StageMarked(name=stage, state=StageState.START), 0)
+        found = blended(state)
+        assert found is not None and (found.handed_over, found.failed) == (True, None)
+    state = RunState()
+    state.apply(done("blend", Blended(members=members)), 0)
+    state.apply(done("test", result.Tested(blend_failed="why")), 0)
+    found = blended(state)
+    assert found is not None and (found.handed_over, found.failed) == (False, None)
 
 
 def test_a_file_without_a_version_and_with_fields_not_known_here(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from search.report.page import render_report
 from search.report.tables import ENDINGS, MOST_ROWS, leak_table, leak_words
 from search.space.load import load_run_spec
 from search.stages.result import mattered
-from tests.factories import fake_run, fake_table
+from search.summary import lost_words
+from tests.factories import BLENDED, fake_run, fake_table
 from tests.search.report.html_page import Page
 
 EVIL = (
@@ -63,6 +64,26 @@ class TestDone:
             f"{label} ({result.best_trial}) reaches map@50 0.1702 (95% interval 0.1611 to 0.1795, "
             "940 users) on the test items, above popularity (0.0691) and close to EASE (0.1721)."
         ) in page.text
+
+    def test_no_line_ends_within_a_p_value(self, done):
+        html = render_report(done)
+        for comparison in json.loads((done / "result.json").read_text())["race"]["comparisons"]:
+            words = comparison["words"]
+            assert " p = " in words or " p < " in words or "(p" in words
+            broken = words[1:].replace("p = ", "p\xa0=\xa0").replace("p < ", "p\xa0&lt;\xa0")
+            assert broken in html
+        shown = re.sub("<title>.*?</title>", "", html)  # of charts: hints, which break anywhere
+        assert not re.search(r"\bp (=|&lt;) \d", shown)
+
+    def test_a_blend_that_failed_is_said_to_have(self, tmp_path):
+        """Its value on the test stays; what is handed over is the winner."""
+        why = "its member t0002 (ials d=64) cannot be trained on everything: an error"
+        blend = BLENDED["blend"] | {"handed_over": False, "failed": why}
+        page = Page(render_report(fake_run(tmp_path, result_changes={"blend": blend}))).text
+        assert "test map@50, blend 0.1763 proven better, but could not be trained" in page
+        assert f"The submission is the winner's: {lost_words(why, tested=True)}." in page
+        assert "A blend of 3 finalists, proven better, could not be trained: the winner" in page
+        assert "not proven better" not in page
 
     def test_how_far_to_trust_it(self, page):
         for words in (

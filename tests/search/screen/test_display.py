@@ -94,7 +94,7 @@ def test_what_is_no_search_has_no_trials(width: int) -> None:
     display.stage("valid")
     for done in (1, 2, 3):
         display.clock.now += 4.0  # type: ignore[attr-defined]
-        display.progress(done, 10)
+        display.progress(done, 10, "epochs")
     shown = frame(display, console)
     for words in ("trained again", "3/10", "28s left", "12s", "valid"):
         assert words in shown, shown
@@ -104,14 +104,14 @@ def test_what_is_no_search_has_no_trials(width: int) -> None:
     with display.live():
         display.stage("valid")
         clock.now += 40.0
-        display.progress(1, 10)
+        display.progress(1, 10, "epochs")
         clock.now += 40.0
-        display.progress(2, 10)
+        display.progress(2, 10, "epochs")
     assert out.getvalue().splitlines() == [
         "smoke on demo, run r1: trained again",
         "stage: valid",
-        "valid: 1 of 10",
-        "valid: 2 of 10, about 5m 20s left",
+        "valid: 1 of 10 epochs",
+        "valid: 2 of 10 epochs, about 5m 20s left",
     ]
 
 
@@ -131,8 +131,8 @@ def test_plain_output_word_for_word():
             clock.now += 2
             display.trial_ended(one)
         display.stage("race")
-        display.progress(1, 2)
-        display.progress(2, 2)
+        display.progress(1, 2, "trainings")
+        display.progress(2, 2, "trainings")
         display.note("done [bold]soon[/bold]")
     assert out.getvalue().splitlines() == [
         "smoke on demo, run r1: 4 trials planned",
@@ -142,7 +142,7 @@ def test_plain_output_word_for_word():
         "[3/4] t2 failed: bad luck, about 2s left",
         "[4/4] t3 completed map@10 0.2000 the best so far: lr=0.01235 loss=bpr",
         "stage: race",
-        "race: 2 of 2",
+        "race: 2 of 2 trainings",
         "done [bold]soon[/bold]",
     ]
 
@@ -201,21 +201,25 @@ def test_a_budget_is_no_estimate(width: int) -> None:
 def test_a_stage_whose_pieces_are_known_has_their_number_from_its_start() -> None:
     live, console = terminal(total=30)
     live.stage("race")
-    live.parts(0, 14)
-    assert "0/14" in frame(live, console)
+    live.parts(0, 14, "trainings")
+    assert "0/14 trainings" in frame(live, console)
+    narrow, console = terminal(60, total=30)
+    narrow.stage("race")
+    narrow.parts(0, 14, "trainings")
+    assert "0/14" in frame(narrow, console) and "trainings" not in frame(narrow, console)
     display, out, clock = plain(total=30)
     with display.live():
         display.stage("race")
-        display.parts(3, 8)
+        display.parts(3, 8, "trainings")
         clock.now += 31
         display.tick()
         clock.now += 9
-        display.progress(4, 8)
+        display.progress(4, 8, "trainings")
         clock.now += 40
-        display.progress(5, 8)
+        display.progress(5, 8, "trainings")
     assert out.getvalue().splitlines()[2:] == [
-        "race: 3 of 8",
-        "race: 5 of 8, about 2m 00s left",
+        "race: 3 of 8 trainings",
+        "race: 5 of 8 trainings, about 2m 00s left",
     ]
 
 
@@ -223,7 +227,7 @@ def test_a_stage_whose_pieces_are_known_has_their_number_from_its_start() -> Non
 def test_the_last_piece_of_a_stage_that_earlier_sessions_did_is_not_reckoned(total: int) -> None:
     display, _, clock = plain(total=30)
     display.stage("race")
-    display.parts(total - 1, total)
+    display.parts(total - 1, total, "trainings")
     clock.now += 5
     assert display.left() == ""
 
@@ -233,27 +237,27 @@ def test_a_single_piece_is_not_counted() -> None:
     with display.live():
         display.stage("valid")
         clock.now += 9
-        display.progress(1, 1)
+        display.progress(1, 1, "trainings")
         assert out.getvalue().splitlines()[1:] == ["stage: valid"]
         clock.now += 31  # its evaluation takes long
         display.tick()
     assert out.getvalue().splitlines()[2:] == ["valid: 40s so far"]
 
 
-def test_pieces_of_another_kind_are_named() -> None:
+def test_pieces_are_named() -> None:
     display, out, _ = plain()
     with display.live():
         display.stage("test")
-        display.progress(2, 2)
+        display.progress(2, 2, "models")
         display.progress(3, 3, "members of the blend")
         display.stage("refit")
-        display.progress(2, 2)
+        display.progress(2, 2, "other splits")
     assert out.getvalue().splitlines()[1:] == [
         "stage: test",
-        "test: 2 of 2",
-        "test, members of the blend: 3 of 3",
+        "test: 2 of 2 models",
+        "test: 3 of 3 members of the blend",
         "stage: refit",
-        "refit: 2 of 2",
+        "refit: 2 of 2 other splits",
     ]
 
 
@@ -280,23 +284,25 @@ def test_every_stage_says_how_far_it_is_and_how_long_it_still_takes():
         display.stage("race")
         assert wait(31) == ["race: 30s so far"]
         wait(9)
-        display.progress(1, 8)
-        assert out.getvalue().splitlines()[-1] == "race: 1 of 8"
-        assert wait(31) == ["race: 1 of 8"]  # the first piece may be a long one
+        display.progress(1, 8, "trainings")
+        assert out.getvalue().splitlines()[-1] == "race: 1 of 8 trainings"
+        assert wait(31) == ["race: 1 of 8 trainings"]  # the first piece may be a long one
         wait(9)
-        display.progress(2, 8)  # 10 s after the last line
+        display.progress(2, 8, "trainings")  # 10 s after the last line
         assert wait(15) == []
-        assert wait(6) == ["race: 2 of 8, about 3m 40s left"]
+        assert wait(6) == ["race: 2 of 8 trainings, about 3m 40s left"]
         wait(3)
-        display.progress(3, 8)
-        assert wait(31) == ["race: 3 of 8, about 2m 27s left"]
-        display.progress(8, 8)
-        assert wait(31) == ["race: 8 of 8"]
+        display.progress(3, 8, "trainings")
+        assert wait(31) == ["race: 3 of 8 trainings, about 2m 27s left"]
+        display.progress(8, 8, "trainings")
+        assert wait(31) == ["race: 8 of 8 trainings"]
         display.stage("test")
         wait(10)
-        display.progress(1, 2)
-        assert out.getvalue().splitlines()[-1] == "test: 1 of 2, about 10s left"
-        assert wait(31) == ["test: 1 of 2"]  # longer than the first: nobody knows how long
+        display.progress(1, 2, "trainings")
+        assert out.getvalue().splitlines()[-1] == "test: 1 of 2 trainings, about 10s left"
+        assert wait(31) == [
+            "test: 1 of 2 trainings"
+        ]  # longer than the first: nobody knows how long
         display.stage("refit")
         assert wait(31) == ["refit: 30s so far"]
 
@@ -309,11 +315,11 @@ def test_a_budget_says_how_long_a_stage_takes_at_most():
         clock.now += 40
         display.tick()
         assert out.getvalue().splitlines()[-1] == "race: 40s so far, at most 9m 20s left"
-        display.progress(1, 100)
-        display.progress(2, 100)
+        display.progress(1, 100, "trainings")
+        display.progress(2, 100, "trainings")
         clock.now += 60
         display.tick()
-        assert out.getvalue().splitlines()[-1] == "race: 2 of 100, at most 8m 20s left"
+        assert out.getvalue().splitlines()[-1] == "race: 2 of 100 trainings, at most 8m 20s left"
 
 
 def test_pieces_of_an_earlier_session_and_other_pieces_say_nothing_of_the_pace():
@@ -321,19 +327,19 @@ def test_pieces_of_an_earlier_session_and_other_pieces_say_nothing_of_the_pace()
     with display.live():
         display.stage("race")
         clock.now += 10
-        display.progress(11, 14)
-        assert out.getvalue().splitlines()[-1] == "race: 11 of 14"
+        display.progress(11, 14, "trainings")
+        assert out.getvalue().splitlines()[-1] == "race: 11 of 14 trainings"
         clock.now += 30
-        display.progress(12, 14)
-        assert out.getvalue().splitlines()[-1] == "race: 12 of 14, about 40s left"
+        display.progress(12, 14, "trainings")
+        assert out.getvalue().splitlines()[-1] == "race: 12 of 14 trainings, about 40s left"
         display.stage("test")
         for done in (1, 2):
             clock.now += 5
-            display.progress(done, 2)
+            display.progress(done, 2, "trainings")
         for done in (1, 2):
             clock.now += 40
-            display.progress(done, 3)  # the members of a blend
-        assert out.getvalue().splitlines()[-1] == "test: 2 of 3, about 40s left"
+            display.progress(done, 3, "trainings")  # the members of a blend
+        assert out.getvalue().splitlines()[-1] == "test: 2 of 3 trainings, about 40s left"
 
 
 SO_FAR = r"refit: \d+s so far"
@@ -452,7 +458,7 @@ def test_a_stage_in_one_piece_shows_how_long_it_has_been_going():
     assert "1m 15s" in text
     assert "left" not in text
     assert "0/4" not in text
-    display.progress(1, 4)
+    display.progress(1, 4, "trainings")
     assert "1/4" in "\n".join(text_only(frame(display, console)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,7 +21,9 @@ from recsys.models.base import Size
 from recsys.models.blend import Blend
 from recsys.models.saved import load_model
 from recsys.split import Split, make_split
+from search import stats
 from search.machine.cluster import Failure, Resources
+from search.machine.workers import NoWorkersError
 from search.record.events import (
     SessionBegan,
     StageMarked,
@@ -32,6 +34,8 @@ from search.record.events import (
     TrialMade,
 )
 from search.record.folder import RunFolder, save_arrays
+from search.record.handed import disagreement
+from search.record.measured import TEST_VALUES, load_test_items, load_test_values
 from search.record.result import (
     Blended,
     BlendMember,
@@ -105,11 +109,12 @@ class Run:
             known: dict[str, Any] = {"best_epoch": 1, "epochs": 1, "busy_s": 0.1}
             add(TrialEnded(id=made.id, state=State.COMPLETE, value=value, **known))
         self.notes: list[str] = []
+        self.progress: list[tuple[int, int, str]] = []
         self.workers = Workers()
         display: Any = SimpleNamespace(
             note=self.notes.append,
-            progress=lambda *_: None,
-            parts=lambda *_: None,
+            progress=lambda *said: self.progress.append(said),
+            parts=lambda *said: self.progress.append(said),
             stage=lambda _: None,
         )
         settings: Any = SimpleNamespace(
@@ -195,7 +200,12 @@ def test_from_the_race_to_the_submission(run: Run, tmp_path: Path) -> None:
     assert whole.blend is not None
     assert [m.id for m in whole.blend.members] == [m["id"] for m in members]
     rows = blend_rows(whole)
-    assert rows[0] == ("blend", " + ".join(f"{m['weight']:.2f} of {m['id']}" for m in members))
+    labels = {t.id: t.training.label() for t in run.stages.state.in_order()}
+    for (label, text), member in zip(rows, members, strict=False):
+        assert label == ("blend" if member is members[0] else "")
+        share = f"{member['weight']:.2f} of {member['id']} {labels[member['id']]}"
+        assert text == f"{share}, alone {member['mean']:.4f}"
+    assert rows[len(members)][1].startswith(f"together {blend['mean']:.4f}, ")
     handed = "the blend's" if blend["handed_over"] else "the winner's"
     assert rows[-1][1].startswith(f"is {handed}")
     model = load_model(run.folder.path / "model")
@@ -256,8 +266,6 @@ def test_the_winner_is_not_trained_twice_for_the_test(run: Run) -> None:
 def test_only_a_proven_gain_is_handed_over(
     run: Run, gain: float, p: float, handed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search import stats
-
     low, high = (gain - 0.05, gain + 0.05) if p < 0.05 else (gain - 0.2, gain + 0.2)
     fixed = stats.PairedComparison(gain, low, high, p, p, 0.05, 100, 3)
     monkeypatch.setattr(blend_stage, "compare_paired", lambda *_: fixed)
@@ -482,22 +490,227 @@ def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(
     assert 40 <= found.comparison.users <= 40 * len(found.values)
 
 
-@pytest.mark.parametrize("handed", [False, True])
-def test_a_blend_that_cannot_be_trained_ends_only_a_run_that_hands_it_over(
-    run: Run, monkeypatch: pytest.MonkeyPatch, handed: bool
+def test_a_blend_that_is_not_handed_over_need_not_be_tested(
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blended_otherwise(run, monkeypatch, "test", handed_over=handed)
+    blended_otherwise(run, monkeypatch, "test", handed_over=False)
 
     def fail(*_: Any) -> Any:
-        raise TaskFailedError("test: member t0001 of the blend: it diverged")
+        raise TaskFailedError("its member t0001 (ease) cannot be trained: it diverged")
 
     monkeypatch.setattr(test_stage, "blend_on_test", fail)
-    if handed:
-        with pytest.raises(RunFailedError, match="it diverged; --resume tries again"):
-            test_stage.test(run.stages)
-        return
-    assert test_stage.test(run.stages).blend is None
-    assert "is not tested: test: member t0001 of the blend: it diverged" in run.notes[-1]
+    found = test_stage.test(run.stages)
+    assert found.blend is None and found.blend_failed is None
+    assert run.notes[-1].endswith(
+        "is not tested: its member t0001 (ease) cannot be trained: it diverged"
+    )
+
+
+# --- a proven blend of which a part cannot be trained ---------------------------------------------
+
+CAUSE = "OutOfMemoryError: the worker was killed"
+
+
+def blended_as_proven(run: Run, monkeypatch: pytest.MonkeyPatch, proven: bool = True) -> Blended:
+    """The blend after a race, proven better or not, whatever it is worth."""
+    p = 0.001 if proven else 0.3
+    low, high = (0.05, 0.15) if proven else (-0.1, 0.3)
+    fixed = stats.PairedComparison(0.1, low, high, p, p, 0.05, 100, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(blend_stage, "compare_paired", lambda *_: fixed)
+        run.go("race", "blend")
+    found = blended(run.stages.state)
+    assert found is not None and found.handed_over is proven
+    return found
+
+
+def lose(run: Run, stage: Literal["test", "refit"]) -> BlendMember:
+    """From now on the training of a member for a stage fails, and not the winner's; which one."""
+    blend = blended(run.stages.state)
+    assert blend is not None
+    member = next(one for one in blend.members if one.id != run.said("race")["winner"])
+    training = final_training(run.stages, member.id, member.epochs, stage)
+
+    def answer(function: Any, *task: Any) -> Any:
+        dies = function is refit_task and task[0] == training
+        return Failure(CAUSE.replace(" ", "\n "), "") if dies else function(*task)
+
+    run.workers.answer = answer
+    return member
+
+
+def files(run: Run) -> dict[str, bytes]:
+    """What a run hands over, by its place in the folder."""
+    folder = run.folder.path
+    found = {str(path.relative_to(folder)): path for path in (folder / "model").iterdir()}
+    return {name: path.read_bytes() for name, path in found.items()} | {
+        "submission.csv": (folder / "submission.csv").read_bytes()
+    }
+
+
+def values_on_test(run: Run) -> np.ndarray:
+    found = load_test_values(run.folder.path)
+    assert found is not None
+    return found.values
+
+
+@pytest.fixture
+def alone(
+    tmp_path: Path, data: tuple[Dataset, SearchSpec, Split], monkeypatch: pytest.MonkeyPatch
+) -> Run:
+    """The same run, with a blend that is not proven: it hands the winner over."""
+    dataset, _, split = data
+    (tmp_path / "alone").mkdir()
+    twin = Run(tmp_path / "alone", dataset, split)
+    blended_as_proven(twin, monkeypatch, proven=False)
+    twin.go("test", "refit")
+    return twin
+
+
+def assert_alone(run: Run, twin: Run) -> RunResult:
+    """All that a run says and hands over is of the winner alone, as in its twin."""
+    assert files(run) == files(twin)
+    assert disagreement(run.folder.path, run.stages.state) is None
+    np.testing.assert_array_equal(values_on_test(run), values_on_test(twin))
+    found, other = result(run.stages, Status.DONE), result(twin.stages, Status.DONE)
+    assert found.handed_over == other.handed_over
+    assert found.groups == other.groups and found.groups is not None
+    assert found.groups.model == "winner"
+    assert found.handed == other.handed
+    assert found.test_reads == 1
+    assert found.blend is not None and not found.blend.handed_over
+    return found
+
+
+def test_where_a_member_cannot_be_trained_for_the_test_the_winner_is_handed_over(
+    run: Run, alone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blended_as_proven(run, monkeypatch)
+    member = lose(run, "test")
+    run.go("test", "refit")
+    found = assert_alone(run, alone)
+    label = run.stages.state.trials[member.id].training.label()
+    why = f"its member {member.id} ({label}) cannot be trained on train + validation: {CAUSE}"
+    assert f"the winner alone is handed over: the blend is proven better, but {why}" in run.notes
+    assert found.blend is not None and found.blend.failed == why and found.blend.test is None
+    rows = dict(blend_rows(found))
+    assert rows["submission"] == f"is the winner's: the blend is proven better, but {why}"
+    assert headline(found).endswith(
+        "finalists, proven better, could not be trained: the winner alone is handed over."
+    )
+
+
+def test_where_a_member_cannot_be_trained_on_everything_the_winner_is_handed_over(
+    run: Run, alone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the test has been read for the blend: its value stays, beside the winner's own."""
+    blended_as_proven(run, monkeypatch)
+    member = lose(run, "refit")
+    run.go("test")
+    before = result(run.stages, Status.FAILED)
+    assert before.handed_over.name is not None
+    assert before.groups is not None and before.groups.model == "blend"
+    tested_blend = values_on_test(run)
+    assert not np.array_equal(tested_blend, values_on_test(alone))
+    run.go("refit")
+    found = assert_alone(run, alone)
+    label = run.stages.state.trials[member.id].training.label()
+    why = f"its member {member.id} ({label}) cannot be trained on everything: {CAUSE}"
+    assert found.blend is not None and found.blend.failed == why
+    assert found.blend.test == pytest.approx(tested_blend.mean())
+    words = f"the blend is proven better and was tested, but {why}"
+    assert f"the winner alone is handed over: {words}" in run.notes
+    assert blend_words(found)[-1] == f"the submission is the winner's: {words}"
+
+
+def test_a_member_that_trains_when_the_refit_is_made_again_is_in_the_blend(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a session left, what is handed over in the end is what all files say."""
+    blended_as_proven(run, monkeypatch)
+    run.go("test")
+    tested_blend = values_on_test(run)
+    lose(run, "refit")
+    refit(run.stages)  # and killed before its line
+    assert not isinstance(load_model(run.folder.path / "model"), Blend)
+    assert not np.array_equal(values_on_test(run), tested_blend)
+    run.stages.refresh()
+    run.go("refit")
+    assert result(run.stages, Status.DONE).handed_over.name is None
+    run.workers.answer = None
+    run.journal.append(StageMarked(name="refit", state=StageState.START))  # files were lost
+    run.stages.refresh()
+    run.go("refit")
+    found = result(run.stages, Status.DONE)
+    assert found.handed_over.name is not None
+    assert found.blend is not None and found.blend.failed is None
+    assert found.groups is not None and found.groups.model == "blend"
+    assert isinstance(load_model(run.folder.path / "model"), Blend)
+    np.testing.assert_array_equal(values_on_test(run), tested_blend)
+    assert disagreement(run.folder.path, run.stages.state) is None
+
+
+def test_a_refit_after_a_test_that_lost_the_blend_does_not_try_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blended_as_proven(run, monkeypatch)
+    lose(run, "test")
+    run.go("test")
+    run.workers.answer = None
+    sent = len(run.workers.tasks)
+    run.go("refit")
+    assert len([task for task in run.workers.tasks[sent:] if task[0] is refit_task]) == 1
+
+
+def test_where_the_lists_of_a_blend_cannot_be_made_the_winner_is_handed_over(
+    run: Run, alone: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blended_as_proven(run, monkeypatch)
+    run.workers.answer = lambda function, *task: (
+        Failure(CAUSE, "") if function is blend_stage.blend_test_task else function(*task)
+    )
+    run.go("test", "refit")
+    found = assert_alone(run, alone)
+    assert found.blend is not None
+    assert found.blend.failed == f"its lists cannot be made: {CAUSE}"
+
+
+def test_a_run_of_an_earlier_version_that_lost_its_blend_has_no_values_of_another_model(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stuck at its refit, with a test that kept the blend's values and groups alone."""
+    blended_as_proven(run, monkeypatch)
+    run.go("test")
+    path = run.folder.path / TEST_VALUES
+    arrays = dict(np.load(path))
+    save_arrays(path, **{name: arrays[name] for name in arrays if name not in ("winner", "blend")})
+    old = {key: value for key, value in run.said("test").items() if key != "winner_groups"}
+    run.journal.append(StageMarked(name="test", state=StageState.START))
+    run.journal.append(StageMarked(name="test", state=StageState.DONE, data=old))
+    run.stages.refresh()
+    lose(run, "refit")
+    run.go("refit")
+    assert load_test_values(run.folder.path) is None
+    assert load_test_items(run.folder.path, run.stages.split.train.n_items) is not None
+    found = result(run.stages, Status.DONE)
+    assert found.groups is None and found.handed_over.name is None
+
+
+@pytest.mark.parametrize("error", [NoWorkersError("no worker starts"), TypeError("a mistake")])
+def test_what_is_no_failed_task_still_ends_the_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Nodes that went come back, and a mistake of ours is to be seen."""
+    blended_as_proven(run, monkeypatch)
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("search.stages.refit.train_blend", fail)
+    run.go("test")
+    with pytest.raises(type(error)):
+        run.go("refit")
+    assert not run.stages.state.stage_done("refit")
 
 
 def test_who_has_no_items_does_not_vote() -> None:
@@ -538,9 +751,13 @@ def test_lists_that_are_gone_are_no_crash(run: Run) -> None:
 
 def test_words_of_a_blend() -> None:
     words = "the blend is better than the winner t0001 by 0.0100: a real gain"
-    members = (BlendMember(id="t0001", weight=0.75), BlendMember(id="t0005", weight=0.25))
+    members = (
+        BlendMember(id="t0001", label="slim k=200 l2=200", weight=0.75, mean=0.28),
+        BlendMember(id="t0005", weight=0.25),  # by an earlier version, in a run without means
+    )
     blend = BlendResult(
         members=members,
+        mean=0.29,
         comparison=Comparison(words=words),
         handed_over=True,
         test=0.3,
@@ -548,7 +765,9 @@ def test_words_of_a_blend() -> None:
     )
     whole = RunResult(metric="map@10", blend=blend)
     assert blend_rows(whole) == [
-        ("blend", "0.75 of t0001 + 0.25 of t0005"),
+        ("blend", "0.75 of t0001 slim k=200 l2=200, alone 0.2800"),
+        ("", "0.25 of t0005"),
+        ("", "together 0.2900, under weights that others chose (map@10 in the race)"),
         ("", "test map@10 0.3000 (95% interval 0.2500 to 0.3500)"),
         ("gain", words),
         ("submission", "is the blend's, since it is proven better than the winner alone"),
@@ -568,6 +787,8 @@ def test_what_is_chosen_beside_the_race_is_what_the_test_would_choose(run: Run) 
     """The slow way: a test without a race before it chooses for itself."""
     run.go("race")
     assert any("; at the same time popularity and EASE on validation" in note for note in run.notes)
+    assert run.progress[0] == (0, 4 * 3 + 2, "trainings and rivals")
+    assert run.progress[-1] == (14, 14, "trainings and rivals")
     kept = run.stages.state.rivals
     assert set(kept) == {"popularity", "ease"}
     run.go("blend")
@@ -576,6 +797,7 @@ def test_what_is_chosen_beside_the_race_is_what_the_test_would_choose(run: Run) 
     choices = [task[2] for task in run.workers.tasks[sent:] if task[0] is rivals.rival_task]
     assert len(choices) == 2
     assert not any(isinstance(choice, rivals.ChoiceTask) for choice in choices)
+    assert (3, 3, "models") in run.progress
     beside = run.said("test")["baselines"]
     run.stages.state.rivals.clear()
     found = test_stage.test(run.stages).baselines

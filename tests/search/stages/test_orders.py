@@ -70,7 +70,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[CSR, CSR]]:
     monkeypatch.setattr(orders, "tested", lambda state: TESTED)
     monkeypatch.setattr(orders, "winner_training", lambda run, what: winner)
 
-    def here(run: Any, *works: Any) -> list[Any]:
+    def here(run: Any, *works: Any, what: str) -> list[Any]:
         found.extend((work.arguments[1], work.arguments[2]) for work in works)
         return [work.function(*work.arguments) for work in works]
 
@@ -127,7 +127,7 @@ def test_what_the_test_keeps_is_what_training_again_would_give(
     monkeypatch.setattr(test_stage, "blended", lambda state: None)
 
     def here(run: Any, *several: Any) -> Any:
-        return [[work.function(*work.arguments) for work in works] for works in several]
+        return [[work.function(*work.arguments) for work in works] for works in several[:2]]
 
     monkeypatch.setattr(test_stage, "needed_and_more", here)
     monkeypatch.setattr(rivals, "chosen", lambda run: {})
@@ -174,7 +174,7 @@ def test_there_is_time_with_a_late_deadline(measured: Any) -> None:
 
 
 def test_a_training_that_fails_there_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, what: str) -> Any:
         raise TaskFailedError("order: it diverged")
 
     monkeypatch.setattr(orders, "side_by_side", fail)

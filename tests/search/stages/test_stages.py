@@ -272,6 +272,8 @@ class TestExtended:
         assert replayed == ["t0001"]
         # the first would be judged whole after three epochs now
         assert [(len(one.steps), one.value) for one in known] == [(3, 0.3), (4, 0.4)]
+
+
 class TestSettled:
     """`--time-budget auto`, before and after a resume."""
 
