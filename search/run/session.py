@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import time
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
