@@ -33,11 +33,18 @@ class Cost:
     """What training a config takes: an estimate, right within an order of magnitude.
 
     memory: bytes at the peak, excluding the interactions. work: floating-point operations of the
-    whole training, excluding evaluation.
+    whole training, excluding evaluation. model: the bytes of the model itself in training, where
+    what else training holds would hide which of two models is the smaller one; None: `memory`.
     """
 
     memory: int
     work: float
+    model: int | None = None
+
+    @property
+    def model_bytes(self) -> int:
+        """By what models are compared in size."""
+        return self.memory if self.model is None else self.model
 
 
 @dataclass(frozen=True)

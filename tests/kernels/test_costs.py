@@ -177,3 +177,15 @@ def test_the_torch_engine_keeps_no_padding(negatives: str) -> None:
     user, column = (padded >= 0).nonzero(as_tuple=True)
     assert torch.equal(found[0].long(), user)
     assert torch.equal(found[1].long(), padded[user, column])
+
+
+def test_the_size_of_a_model_does_not_depend_on_its_negatives() -> None:
+    """A race that prefers small models compares these: more negatives make no larger model."""
+    size = Size.of(TRAIN)
+    sizes = {
+        Factorization.cost(config_of(way, loss="bpr"), size).model_bytes
+        for way in NEGATIVES.values()
+    }
+    assert len(sizes) == 1
+    d = config_of({}, latent_factors=17)
+    assert Factorization.cost(d, size).model_bytes > sizes.pop()

@@ -151,8 +151,8 @@ class Factorization(LFM, Model):
 
     @staticmethod
     def cost(config: TrainConfig, size: Size) -> Cost:
-        """Memory: the weights, their best copy, what the optimiser keeps, and what the compiled
-        engine holds beside with one thread. Work: what is scored and trained in all epochs.
+        """Memory: the weights, their best copy and what the optimiser keeps (this is the model), and
+        what the compiled engine holds beside with one thread. Work: what is scored and trained in all epochs.
 
         Drawing a candidate and fetching its factors takes as long as about 250 operations, and
         training reads and writes everything it touches. The numbers were fitted to measured epochs
@@ -173,8 +173,9 @@ class Factorization(LFM, Model):
                 kept = weights
             case Sgd():
                 kept = 0
-        memory = 2 * weights + kept + _held(config, size, drawn)
-        return Cost(memory=memory, work=float(config.epochs) * each)
+        model = 2 * weights + kept
+        held = _held(config, size, drawn)
+        return Cost(memory=model + held, work=float(config.epochs) * each, model=model)
 
 
 @dataclass(frozen=True)
