@@ -101,7 +101,7 @@ class _Met:
         popular = np.sort(np.argsort(-by_user.item_counts(), kind="stable")[:HEAD])
         head = np.full(by_user.n_items, -1, np.int32)
         head[popular] = np.arange(len(popular), dtype=np.int32)
-        gram_HH = np.ascontiguousarray(gram(matrix(by_user)[:, popular], 0), np.float32)
+        gram_HH = gram(matrix(by_user)[:, popular], np.float32)
         return _Met(by_user, transposed(by_user), head, gram_HH)
 
 

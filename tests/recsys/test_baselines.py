@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,9 @@ from numpy.testing import assert_allclose
 from recsys.errors import ConfigError, DivergedError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.models import Size, ease, fit_model, model_of
+from recsys.models import Size, ease, fit_model, linear, model_of
 from recsys.models.ease import EASE, MAX_ITEMS, EaseConfig
+from recsys.models.linear import matrix
 from recsys.models.popularity import Popularity
 from recsys.rivals import EASE as EASE_RIVAL
 from recsys.rivals import POPULARITY, RATE, SLIM, Rival, _climb, choose, rivals_for, seconds_for
@@ -113,6 +115,78 @@ def test_a_config_that_diverges_loses(planted: Planted, monkeypatch: pytest.Monk
     assert choice.config.to_flat()["ease_l2"] == 30.0
     with pytest.raises(DivergedError):
         choose(ease_of(1.0), *planted, ["map@20"], rng=rng)
+
+
+def twins() -> CSR:
+    """Users who like both or neither of the items of a pair; no l2 above 0 makes it regular in
+    single precision.
+    """
+    rng = np.random.default_rng(0)
+    dense = np.repeat(rng.random((300, 40)) < 0.3, 2, axis=1)
+    return CSR.from_pairs(*np.nonzero(dense), *dense.shape)
+
+
+def test_items_alike_are_solved_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "SINGLE_FROM", 0)
+    items = twins()
+    single = ease.gram(matrix(items), np.float32)
+    assert ease._ease_weights(single, 1e-6) is None
+    found = EASE(items, 1e-6)
+    assert found._weights.dtype == np.float32
+    monkeypatch.setattr(ease, "SINGLE_FROM", 10**9)
+    assert_allclose(found._weights, EASE(items, 1e-6)._weights)
+    rival = ease_of(1e-6, 30.0)
+    monkeypatch.setattr(ease, "SINGLE_FROM", 0)
+    choice = choose(rival, items, items, ["map@20"], rng=np.random.default_rng(0))
+    assert len(choice.tried) == 2
+
+
+def test_without_a_solution_ease_diverges_and_costs_one_lambda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An l2 that is lost beside the counts in double precision too."""
+    monkeypatch.setattr(ease, "SINGLE_FROM", 0)
+    items = twins()
+    with pytest.raises(DivergedError, match="1e-300"):
+        EASE(items, 1e-300)
+    choice = choose(ease_of(1e-300, 30.0), items, items, ["map@20"], rng=np.random.default_rng(0))
+    assert choice.config.to_flat()["ease_l2"] == 30.0
+
+
+@pytest.mark.parametrize("single_from", [0, 10**9])
+@pytest.mark.parametrize("l2", [30.0, 1e-6])
+def test_ease_takes_no_more_memory_than_it_says(
+    single_from: int, l2: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solved twice, as a rival is, with items that single precision cannot tell apart."""
+    monkeypatch.setattr(ease, "SINGLE_FROM", single_from)
+    monkeypatch.setattr(linear, "GRAM_CELLS", 1 << 16)
+    monkeypatch.setattr(ease, "GRAM_CELLS", 1 << 16)
+    rng = np.random.default_rng(0)
+    dense = np.repeat(rng.random((400, 500)) < 0.02, 2, axis=1)
+    items = CSR.from_pairs(*np.nonzero(dense), *dense.shape)
+    model = EASE()
+    model.solve(EaseConfig(ease_l2=l2), twins())
+    tracemalloc.start()
+    for _ in range(2):
+        model.solve(EaseConfig(ease_l2=l2), items)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    told = EASE.cost(EaseConfig(ease_l2=l2), Size.of(items)).memory
+    cells = 1000**2
+    assert peak <= told <= 1.9 * peak  # single precision leaves room for double
+    assert peak < 1.1 * (12 if single_from == 0 else 20) * cells
+
+
+def test_the_counts_of_some_rows_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = matrix(twins())
+    whole = (x.T @ x).toarray()
+    for cells in (1, 200, 10**9):
+        monkeypatch.setattr(linear, "GRAM_CELLS", cells)
+        for dtype in (np.float32, np.float64):
+            found = linear.gram(x, dtype)
+            assert found.dtype == dtype
+            assert np.array_equal(found, whole)
 
 
 def test_without_time_one_config_is_tried(planted: Planted) -> None:
