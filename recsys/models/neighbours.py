@@ -94,7 +94,8 @@ def nearest_by_cosine(
 def nearest_cost(k: int, size: Size) -> Cost:
     """The cost of `nearest_items`, including the weights that are made from its result.
 
-    The work is a guess: how many pairs of items are counted depends on how uneven histories are.
+    The work is that of counting pairs of items, of which one user with a long history may have more
+    than all others.
     """
-    met = 2.0 * size.positives * size.positives / max(size.users, 1)
-    return Cost(memory=24 * size.items * min(k, size.items) + 12 * size.positives, work=4 * met)
+    memory = 24 * size.items * min(k, size.items) + 12 * size.positives
+    return Cost(memory=memory, work=8 * size.meetings)

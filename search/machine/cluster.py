@@ -372,18 +372,21 @@ class Cluster:
         tasks: Iterable[tuple[Any, ...]],
         resources: Resources,
         memory: Sequence[int] = (),
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[int, Answer | Failure]]:
         """The index of each task and the result of `function(*task)`, as they finish.
 
         resources: of a task. memory: bytes that each task asks a node for, 0 for none; empty: no
-        task asks. A task whose worker dies is tried twice more; one that still fails gives a
-        Failure. What fails on a node that is left out does not count. Closing the iterator cancels
-        what has not finished. Raises NoWorkersError where no worker starts for too long; on a
-        cluster, where no node could hold what is left. Nodes that are only busy are waited for
+        task asks. enough: asked now and then; where it says so, nothing more is waited for, as if
+        the iterator were closed. A task whose worker dies is tried twice more; one that still fails
+        gives a Failure. What fails on a node that is left out does not count. Closing the iterator
+        cancels what has not finished. Raises NoWorkersError where no worker starts for too long; on
+        a cluster, where no node could hold what is left. Nodes that are only busy are waited for
         without an end.
         """
         if self.watch is not None:
-            yield from self._map_there(self.watch, function, list(tasks), resources, memory)
+            there = self._map_there(self.watch, function, list(tasks), resources, memory, enough)
+            yield from there
             return
         ray = self._ray
         remote = ray.remote(
@@ -402,6 +405,10 @@ class Cluster:
             while pending:
                 done, pending = ray.wait(pending, num_returns=1, timeout=LOOK_AT_WORKERS_S)
                 if not done:
+                    if enough():
+                        for one in pending:
+                            ray.cancel(one, force=True)
+                        return
                     if (why := patience.look(self._runs(function.__name__))) is not None:
                         raise NoWorkersError(why)
                     continue
@@ -423,6 +430,7 @@ class Cluster:
         tasks: Sequence[tuple[Any, ...]],
         resources: Resources,
         memory: Sequence[int],
+        enough: Callable[[], bool],
     ) -> Iterator[tuple[int, Answer | Failure]]:
         """As `map`, on a cluster that was joined."""
         from ray.air.execution.resources import ResourceRequest
@@ -439,7 +447,8 @@ class Cluster:
             if (why := patience.look(running, (Room.of(asks[i]) for i in waiting))) is not None:
                 raise NoWorkersError(why)
 
-        with closing(Tasks(function, tasks, requests, nodes, Seats(nodes)).answers(look)) as found:
+        calls = Tasks(function, tasks, requests, nodes, Seats(nodes))
+        with closing(calls.answers(look, enough)) as found:
             for index, answer in found:
                 if isinstance(answer, RayError):
                     yield index, Failure(cause_of(answer), str(answer))

@@ -28,6 +28,7 @@ from search.stages.replicates import (
     standings,
 )
 from search.stages.rivals import ChoiceTask, Chosen, event_of, to_choose
+from search.stages.work import PATIENCE_S
 from search.tune.replicate import ReplicateResult, ReplicateTask
 from search.words import baseline_name, counted
 
@@ -72,6 +73,13 @@ def race(run: Stages) -> Decided:
     )
     done = len(already)
     run.display.parts(done, total)
+    unchosen = {task.rival.name for task in rivals}
+    raced = len(already)
+    patience = max(limit, time.monotonic() + PATIENCE_S)
+
+    def only_rivals_left_and_late() -> bool:
+        return raced == len(racers) * replicates and time.monotonic() > patience
+
     work = run_race(
         run.cluster,
         run.resources,
@@ -81,15 +89,18 @@ def race(run: Stages) -> Decided:
         run.settings.seed,
         already,
         rivals,
+        only_rivals_left_and_late,
     )
     for task, answer in work:
         done += 1
         run.display.progress(done, total)
         if isinstance(task, ChoiceTask):
+            unchosen.discard(task.rival.name)
             if isinstance(answer, Chosen):
                 run.journal.append(event_of(task, answer), sync=True)
             continue  # a choice that failed here is tried again before the test
         assert not isinstance(answer, Chosen)
+        raced += 1
         if isinstance(answer, ReplicateResult):
             path = per_user_file(folder, task.config_id, task.replicate)
             save_arrays(path, users=answer.users, values=answer.per_user)
@@ -103,6 +114,11 @@ def race(run: Stages) -> Decided:
             run.display.note(f"no time for the rest of the race: {whole} of {replicates} splits")
             replicates = whole
             break
+    if unchosen:
+        late = " and ".join(baseline_name(name) for name in sorted(unchosen))
+        run.display.note(
+            f"{late} took longer than the race: chosen before the test if there is time"
+        )
     run.refresh()
     ids = {t.id for t in racers}
     rows = rows_that_count(run.state)

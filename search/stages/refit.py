@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from recsys.models import ModelConfig, model_of
+from recsys.models.blend import Blend
 from search.record.result import Refitted, blended
-from search.stages.blend import assembled, train_blend
+from search.stages.blend import train_blend
 from search.stages.context import Stages
 from search.stages.handover import hand_over
 from search.stages.orders import by_order
@@ -26,7 +27,7 @@ def refit(run: Stages) -> Refitted:
     if blend is not None and blend.handed_over:
         device = None
         config, members, devices = train_blend(run, blend, "refit", everything)
-        weights = assembled(config, members, everything).to_bytes()
+        weights = Blend.packed(config, members, everything)  # the members' own are gone then
     else:
         trained = alone(run, Work(refit_task, (winner, everything), (winner.config,)))
         weights, device, devices = trained.weights, run.trained_on(trained.device), {}

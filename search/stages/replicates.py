@@ -80,12 +80,14 @@ def run_race(
     run_seed: int,
     already: set[tuple[str, int]],
     rivals: Sequence[ChoiceTask] = (),
+    enough: Callable[[], bool] = lambda: False,
 ) -> Generator[tuple[ReplicateTask | ChoiceTask, ReplicateResult | Chosen | Failure]]:
     """Every task with its result, as they finish: each finalist on each of the `splits`, and the
     choice of each of the `rivals`.
 
     resources: of a task. data: what the trials of the run share. run_seed: the run's; the seeds of
-    the trainings depend on it. already: (finalist, split number) pairs that are done. A task whose
+    the trainings depend on it. already: (finalist, split number) pairs that are done. enough: as in
+    `Cluster.map`. A task whose
     worker kept dying has failed, like one that diverged. Closing the generator cancels what has not
     finished. Raises NoWorkersError where no worker starts.
     """
@@ -112,7 +114,7 @@ def run_race(
         ),
     ]
     everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]
-    for index, answer in on_workers(cluster, resources, works, Size.of(data.train)):
+    for index, answer in on_workers(cluster, resources, works, Size.of(data.train), enough):
         yield everything[index], answer
 
 

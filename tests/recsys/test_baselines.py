@@ -13,7 +13,19 @@ from recsys.models.ease import EASE, MAX_ITEMS, EaseConfig
 from recsys.models.linear import matrix
 from recsys.models.popularity import Popularity
 from recsys.rivals import EASE as EASE_RIVAL
-from recsys.rivals import POPULARITY, RATE, SLIM, Rival, _climb, choose, rivals_for, seconds_for
+from recsys.rivals import (
+    NARROW,
+    POPULARITY,
+    RATE,
+    SLIM,
+    Allowed,
+    Rival,
+    _climb,
+    choose,
+    rivals_for,
+    seconds_for,
+    why_no_linear,
+)
 
 Planted = tuple[CSR, CSR]
 
@@ -196,13 +208,55 @@ def test_without_time_one_config_is_tried(planted: Planted) -> None:
     assert len(choice.tried) == 1
 
 
-@pytest.mark.parametrize(("n_items", "linear"), [(50, EASE_RIVAL), (12_001, SLIM), (500_000, SLIM)])
-def test_a_linear_rival_at_any_size(n_items: int, linear: Rival) -> None:
-    assert rivals_for(n_items) == (POPULARITY, linear)
-    for rival in rivals_for(n_items):
-        size = Size(n_items, n_items, 20 * n_items)
-        most = max(model_of(c).cost(c, size).memory for c in rival.configs)
-        assert most < 6e9  # a quarter of a machine with 24 GB
+@pytest.mark.parametrize(
+    ("n_items", "memory", "linear"),
+    [
+        (50, 8e9, EASE_RIVAL),
+        (12_000, 8e9, EASE_RIVAL),
+        (12_000, 4e9, SLIM),
+        (12_001, 8e9, SLIM),
+        (40_000, 4e9, SLIM),
+        (500_000, 24e9, SLIM),
+        (500_000, 8e9, SLIM),
+        (500_000, 4e9, NARROW),
+    ],
+)
+def test_a_linear_rival_at_any_size_in_a_quarter_of_the_memory(
+    n_items: int, memory: float, linear: Rival
+) -> None:
+    size = Size(n_items, n_items, 20 * n_items)
+    allowed = Allowed.of(memory, None)
+    assert rivals_for(size, allowed) == (POPULARITY, linear)
+    assert why_no_linear(size, allowed) is None
+    most = max(model_of(one).cost(one, size).memory for one in linear.configs)
+    assert most <= memory / 4
+
+
+def test_where_none_fits_a_line_says_why() -> None:
+    size = Size(500_000, 500_000, 10_000_000)
+    assert rivals_for(size, Allowed.of(2e9, None)) == (POPULARITY,)
+    assert why_no_linear(size, Allowed.of(2e9, None)) == (
+        "no linear model is compared with: on 500,000 items the cheapest needs 1.0 GB, and a rival "
+        "may have 0.5 GB, 25% of the memory"
+    )
+    assert why_no_linear(size, Allowed.of(64e9, 30.0)) == (
+        "no linear model is compared with: on 500,000 items the cheapest needs about 7 s for each "
+        "of its configs, and a rival may have 3 s, 10% of the time budget"
+    )
+    # the time decides where the memory does not
+    assert rivals_for(size, Allowed.of(64e9, None))[1] == SLIM
+    assert rivals_for(size, Allowed.of(64e9, 600.0))[1] == NARROW
+    assert rivals_for(Size(9_000, 9_000, 200_000), Allowed.of(64e9, 120.0))[1] == SLIM
+
+
+def test_one_long_history_counts_by_its_square() -> None:
+    """An account with 300,000 items: 9e10 pairs of items, whatever the mean of all users."""
+    many = Size(100_000, 400_000, 2_000_000, 300_000**2 + 30_000_000)
+    assert Size(100_000, 400_000, 2_000_000).meetings < 1e8 < 9e10 < many.meetings
+    assert rivals_for(many, Allowed.of(64e9, 600.0)) == (POPULARITY,)
+    csr, dense = tiny()
+    assert Size.of(csr).squares == (dense.sum(1) ** 2).sum() == Size.of(csr).meetings
+    assert Size.of(csr) == Size(3, 4, 7)
 
 
 def test_how_long_the_rivals_take_is_reckoned() -> None:
@@ -218,3 +272,8 @@ def test_how_long_the_rivals_take_is_reckoned() -> None:
     many = Size(1000, MAX_ITEMS + 1, 50_000)
     known = seconds_for(many, 600, {"slim": 8.0})
     assert (known.choosing, known.training) == pytest.approx((5 * 8, 8), abs=0.1)
+    # one config is tried whatever it takes
+    known = seconds_for(many, 600, {"slim": 90.0})
+    assert (known.choosing, known.training) == pytest.approx((90, 90), abs=0.1)
+    # a rival that is not allowed takes nothing
+    assert seconds_for(many, 600, {}, Allowed(0.0)).training < 0.1

@@ -130,8 +130,12 @@ class Factorization(LFM, Model):
         users, factors = arrays["user_factors"].shape
         items = len(arrays["item_factors"])
         model = cls(users, items, factors, rng=np.random.default_rng(0))
+        # torch takes no array that cannot be written to, though it only reads this one
         model.load_state_dict(
-            {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+            {
+                name: torch.from_numpy(np.require(values, requirements=["W"]))
+                for name, values in arrays.items()
+            }
         )
         return model
 
@@ -151,8 +155,9 @@ class Factorization(LFM, Model):
 
     @staticmethod
     def cost(config: TrainConfig, size: Size) -> Cost:
-        """Memory: the weights, their best copy and what the optimiser keeps (this is the model), and
-        what the compiled engine holds beside with one thread. Work: what is scored and trained in all epochs.
+        """Memory: the weights, their best copy and what the optimiser keeps, which are the model;
+        and what the compiled engine holds beside with one thread. Work: what is scored and trained
+        in all epochs.
 
         Drawing a candidate and fetching its factors takes as long as about 250 operations, and
         training reads and writes everything it touches. The numbers were fitted to measured epochs
@@ -231,11 +236,11 @@ def _held(config: TrainConfig, size: Size, drawn: Drawn) -> int:
         held += 8 * users + 4 * drawn.most
     else:
         held += 12 * size.positives  # what rows are made of
-    if drawn.width and config.draws_once and not isinstance(config.negatives, Hard):
-        held += 4 * rows * width + 8 * size.positives
-        if per_pair(config.loss):  # a row for each pair, made beside what was drawn
-            rows, width = rows * width, 1
-            held += 5 * rows
+        if config.draws_once and not isinstance(config.negatives, Hard):
+            held += 4 * rows * width + 8 * size.positives
+            if per_pair(config.loss):  # a row for each pair, made beside what was drawn
+                rows, width = rows * width, 1
+                held += 5 * rows
     held += 8 * rows
     if config.batch_size > 1 or isinstance(config.optimizer, Adam):
         batch = min(config.batch_size, max(users, items) + rows)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import RayError
 
 from search.machine import seats, tasks, workers
 from search.machine.cluster import Cluster, Resources
@@ -166,7 +167,9 @@ def joined(
         def __init__(self, function: Any, calls: list[Any], *_: Any) -> None:
             self.function, self.calls = function, calls
 
-        def answers(self, look: Callable[[bool, list[int]], None]) -> Iterator[tuple[int, Any]]:
+        def answers(
+            self, look: Callable[[bool, list[int]], None], _: Callable[[], bool]
+        ) -> Iterator[tuple[int, Any]]:
             while (turn := turns(clock.now)) is not None:
                 look(*turn)
                 clock.now += 5
@@ -216,3 +219,34 @@ def test_a_busy_cluster_ends_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(there.map(abs, [(-1,)], ONE, [0])) == [(0, 1)]
     assert "1 task asks for 1 core; the nodes that have as much are busy" in lines[0]
     assert len(lines) > 5000 / 35
+
+
+def test_on_this_machine_a_map_ends_where_enough_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two tasks is done at once, the other one never."""
+    cancelled: list[Any] = []
+
+    class Remote:
+        def options(self, **_: Any) -> Remote:
+            return self
+
+        def remote(self, number: int) -> int:
+            return number
+
+    def wait(pending: list[int], **_: Any) -> tuple[list[int], list[int]]:
+        return [one for one in pending if one == 1], [one for one in pending if one != 1]
+
+    ray = SimpleNamespace(
+        remote=lambda **_: lambda _function: Remote(),
+        wait=wait,
+        get=lambda one: one,
+        cancel=lambda one, force: cancelled.append(one),
+        exceptions=SimpleNamespace(RayError=RayError),
+    )
+    here = Cluster()
+    monkeypatch.setattr(here, "_ray", ray, raising=False)
+    monkeypatch.setattr(here, "_runs", lambda _: True)
+    found: list[Any] = []
+    for answer in here.map(abs, [(1,), (2,)], ONE, enough=lambda: bool(found)):
+        found.append(answer)  # noqa: PERF402  # it is asked in between
+    assert found == [(0, 1)]
+    assert cancelled == [2]
