@@ -53,7 +53,7 @@ def _slim(neighbours: int) -> Rival:
 
 # with near items only: for catalogues too large for EASE's dense solve, elsewhere as good (ADR 100)
 SLIM = _slim(100)
-# a tenth of the time, a quarter of the memory, for what is too large for that
+# small systems, and a quarter of the neighbours in memory, for what is too large for that
 NARROW = _slim(25)
 LINEAR = (EASE, SLIM, NARROW)  # the first that there is memory and time for is a rival
 
