@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,12 @@ class CSR:
     def degrees(self) -> NDArray[np.int64]:
         """Interactions per user, int64 (U,)."""
         return np.diff(self.indptr)
+
+    @cached_property
+    def squares(self) -> int:
+        """The sum of squared interactions per user: how often two items, equal or not, meet."""
+        degrees = self.degrees().astype(np.float64)
+        return int(degrees @ degrees)
 
     def item_counts(self) -> NDArray[np.int64]:
         """Interactions per item, int64 (I,)."""

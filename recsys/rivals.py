@@ -23,8 +23,12 @@ from recsys.models.slim import SlimConfig
 EASE_GRID = (30.0, 60.0, 125.0, 250.0, 500.0, 1000.0, 2000.0)
 SLIM_GRID = (10.0, 30.0, 100.0, 300.0, 1000.0)
 CHEAP = 1e12  # floating-point operations of a whole list that are not worth saving: some seconds
-RATE = 4e10  # floating-point operations a second of a dense solve on one core; 8e10 were measured
+# Operations of `Model.cost` a second on one core: of a dense solve (8e10 were measured), and of
+# many small ones with counts looked up one by one (5e8 to 1.3e9 were measured).
+RATE = 4e10
+RATES = {"slim": 1e9}
 SHARE = 0.1  # of a time budget, for choosing a rival
+MEMORY = 0.25  # of a machine's memory, for a rival
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,77 @@ class Rival:
 
 POPULARITY = Rival("popularity", (PopularityConfig(),))
 EASE = Rival("ease", tuple(EaseConfig(ease_l2=l2) for l2 in EASE_GRID), "ease_l2")
+
+
+def _slim(neighbours: int) -> Rival:
+    flats = ({"slim_l2": l2, "slim_neighbours": neighbours} for l2 in SLIM_GRID)
+    return Rival("slim", tuple(SlimConfig.from_flat(flat) for flat in flats), "slim_l2")
+
+
 # with near items only: for catalogues too large for EASE's dense solve, elsewhere as good (ADR 100)
-SLIM = Rival(
-    "slim",
-    tuple(SlimConfig.from_flat({"slim_l2": l2, "slim_neighbours": 100}) for l2 in SLIM_GRID),
-    "slim_l2",
-)
+SLIM = _slim(100)
+# small systems, and a quarter of the neighbours in memory, for what is too large for that
+NARROW = _slim(25)
+LINEAR = (EASE, SLIM, NARROW)  # the first that there is memory and time for is a rival
 
 
-def rivals_for(n_items: int) -> tuple[Rival, ...]:
-    """The rivals for data with `n_items` items: popularity, and a linear model that is feasible."""
-    return POPULARITY, EASE if n_items <= MAX_ITEMS else SLIM
+@dataclass(frozen=True)
+class Allowed:
+    """What a rival may take. memory: bytes. seconds: of a training of one of its configs, as far as
+    can be told beforehand.
+    """
+
+    memory: float = float("inf")
+    seconds: float = float("inf")
+
+    @staticmethod
+    def of(memory: float, budget: float | None) -> Allowed:
+        """A rival's share of a machine with `memory` bytes and of a run of `budget` seconds; None:
+        without a budget.
+        """
+        return Allowed(MEMORY * memory, float("inf") if budget is None else SHARE * budget)
+
+    def fits(self, config: ModelConfig, size: Size) -> bool:
+        """Whether a training of `config` on data of a size is allowed."""
+        memory = model_of(config).cost(config, size).memory
+        return memory <= self.memory and _seconds(config, size) <= self.seconds
+
+
+def rivals_for(size: Size, allowed: Allowed = Allowed()) -> tuple[Rival, ...]:
+    """The rivals for data of a size: popularity, and the first of `LINEAR` that is `allowed`."""
+    linear = _linear(size, allowed)
+    return (POPULARITY, linear) if isinstance(linear, Rival) else (POPULARITY,)
+
+
+def why_no_linear(size: Size, allowed: Allowed) -> str | None:
+    """Why no linear rival is among `rivals_for`, in one line; None where one is."""
+    linear = _linear(size, allowed)
+    return None if isinstance(linear, Rival) else linear
+
+
+def _linear(size: Size, allowed: Allowed) -> Rival | str:
+    """The linear rival, or why there is none: what the smallest one lacks."""
+    lacks = ""
+    for rival in LINEAR:
+        if rival is EASE and size.items > MAX_ITEMS:
+            continue
+        if all(allowed.fits(one, size) for one in rival.configs):
+            return rival
+        memory = max(model_of(one).cost(one, size).memory for one in rival.configs)
+        seconds = max(_seconds(one, size) for one in rival.configs)
+        lacks = (
+            f"{memory / 1e9:.1f} GB, and a rival may have {allowed.memory / 1e9:.1f} GB, "
+            f"{MEMORY:.0%} of the memory"
+            if memory > allowed.memory
+            else f"about {seconds:,.0f} s for each of its configs, and a rival may have "
+            f"{allowed.seconds:,.0f} s, {SHARE:.0%} of the time budget"
+        )
+    return f"no linear model is compared with: on {size.items:,} items the cheapest needs {lacks}"
+
+
+def _seconds(config: ModelConfig, size: Size) -> float:
+    """About how many seconds a training takes, by its operations."""
+    return model_of(config).cost(config, size).work / RATES.get(config.model, RATE)
 
 
 @dataclass(frozen=True)
@@ -63,19 +127,22 @@ class Needed:
     training: float = 0.0
 
 
-def seconds_for(size: Size, budget: float, measured: Mapping[str, float] = {}) -> Needed:
+def seconds_for(
+    size: Size,
+    budget: float,
+    measured: Mapping[str, float] = {},
+    allowed: Allowed = Allowed(),
+) -> Needed:
     """About how many seconds the rivals take on data of a size, in a run of `budget` seconds.
 
-    Each is chosen within `SHARE` of the budget. measured: seconds of a training by model, as far as
-    known, which are used instead of an estimate.
+    Each is chosen within `SHARE` of the budget, but one of its configs is always tried. measured:
+    seconds of a training by model, as far as known, which are used instead of an estimate. allowed:
+    as in `rivals_for`.
     """
     choosing = training = 0.0
-    for rival in rivals_for(size.items):
-        each = [
-            measured.get(one.model, model_of(one).cost(one, size).work / RATE)
-            for one in rival.configs
-        ]
-        choosing += min(sum(each), SHARE * budget)
+    for rival in rivals_for(size, allowed):
+        each = [measured.get(one.model, _seconds(one, size)) for one in rival.configs]
+        choosing += max(min(each), min(sum(each), SHARE * budget))
         training += max(each)
     return Needed(choosing, training)
 
@@ -140,7 +207,7 @@ def choose(
             last = time.monotonic() - start
         return found[at][0]
 
-    size = Size(train.n_users, train.n_items, train.nnz)
+    size = Size.of(train)
     work = sum(model_of(config).cost(config, size).work for config in rival.configs)
     if work <= CHEAP:
         for at in range(len(rival.configs)):

@@ -33,25 +33,45 @@ class Cost:
     """What training a config takes: an estimate, right within an order of magnitude.
 
     memory: bytes at the peak, excluding the interactions. work: floating-point operations of the
-    whole training, excluding evaluation.
+    whole training, excluding evaluation. model: the bytes of the model itself in training, where
+    what else training holds would hide which of two models is the smaller one; None: `memory`.
     """
 
     memory: int
     work: float
+    model: int | None = None
+
+    @property
+    def model_bytes(self) -> int:
+        """By what models are compared in size."""
+        return self.memory if self.model is None else self.model
 
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a data set, for `Model.cost`: numbers of users, items and positive pairs."""
+    """The size of a data set, for `Model.cost`: numbers of users, items and positive pairs.
+
+    squares: `CSR.squares`; None where it is not known. Comparison ignores it.
+    """
 
     users: int
     items: int
     positives: int
+    squares: int | None = field(default=None, compare=False)
 
     @staticmethod
     def of(train: CSR) -> Size:
         """The size of a training set."""
-        return Size(train.n_users, train.n_items, train.nnz)
+        return Size(train.n_users, train.n_items, train.nnz, train.squares)
+
+    @property
+    def meetings(self) -> float:
+        """How often two items meet in a user's history. Without `squares`, as if all users had the
+        same number of items, which is the least that it can be.
+        """
+        if self.squares is not None:
+            return float(self.squares)
+        return self.positives**2 / max(self.users, 1)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ in question, T items of a list.
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -232,20 +234,28 @@ class Blend(base.Model):
         `config`: JSON, uint8. `indptr` int64 (U+1,), `indices` int32 and `n_items` int64 (1,): what
         users have. `member0`, `member1`, ...: the result of each member's `to_bytes`, uint8.
         """
+        return dict(self._parts())
+
+    def _parts(self) -> Iterator[tuple[str, NDArray]]:
         assert self._seen is not None
-        text = json.dumps(self.config.to_flat(), sort_keys=True).encode()
-        found: dict[str, NDArray] = {
-            "config": np.frombuffer(text, np.uint8),
-            "indptr": self._seen.indptr,
-            "indices": self._seen.indices,
-            "n_items": np.array([self._seen.n_items], np.int64),
-        }
-        for number, model in enumerate(self.members):
-            found[f"member{number}"] = np.frombuffer(model.to_bytes(), np.uint8)
-        return found
+        return _parts(self.config, (model.to_bytes() for model in self.members), self._seen)
+
+    def to_bytes(self) -> bytes:
+        """As in `Model`, with the bytes of one member in memory at a time, besides the result."""
+        return _zipped(self._parts())
+
+    @staticmethod
+    def packed(config: BlendConfig, weights: list[bytes], seen: CSR) -> bytes:
+        """What `to_bytes` returns for a blend of members with these `weights`, without making it.
+
+        weights: of each member, from its `to_bytes`; they are taken out of the list one by one, so
+        that both ends are not in memory at once. seen: CSR of U x I, what users have.
+        """
+        weights.reverse()
+        return _zipped(_parts(config, (weights.pop() for _ in config.members), seen))
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray]) -> Blend:
+    def from_arrays(cls, arrays: Mapping[str, NDArray]) -> Blend:
         """The blend that returned these `arrays`; its lists leave out what users have."""
         config = BlendConfig.from_flat(json.loads(arrays["config"].tobytes()))
         members = [
@@ -255,8 +265,37 @@ class Blend(base.Model):
         seen = CSR(arrays["indptr"], arrays["indices"], int(arrays["n_items"][0]))
         return cls(config, members, seen)
 
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Blend:
+        """As in `Model`, reading one member at a time."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return cls.from_arrays(arrays)
+
     @staticmethod
     def cost(config: BlendConfig, size: base.Size) -> base.Cost:
         """The sum of the members' costs, as if all were in memory at once."""
         costs = [model_of(one.config).cost(one.config, size) for one in config.members]
         return base.Cost(sum(c.memory for c in costs), sum(c.work for c in costs))
+
+
+def _parts(
+    config: BlendConfig, weights: Iterable[bytes], seen: CSR
+) -> Iterator[tuple[str, NDArray]]:
+    """The arrays of a blend by name, each made when it is asked for. weights: of each member."""
+    text = json.dumps(config.to_flat(), sort_keys=True).encode()
+    yield "config", np.frombuffer(text, np.uint8)
+    yield "indptr", seen.indptr
+    yield "indices", seen.indices
+    yield "n_items", np.array([seen.n_items], np.int64)
+    for number, content in enumerate(weights):
+        yield f"member{number}", np.frombuffer(content, np.uint8)
+
+
+def _zipped(arrays: Iterable[tuple[str, NDArray]]) -> bytes:
+    """What `numpy.savez` writes of these arrays, which need not be in memory all at once."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+    return buffer.getvalue()

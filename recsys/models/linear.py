@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from recsys.interactions import CSR
 from recsys.models.base import ClosedForm, ListScorer
 
+GRAM_CELLS = 1 << 22  # of the product of two sparse matrices at a time, of 12 bytes each
+
 
 def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
     """The interactions as a sparse matrix of ones, float32 (U, I)."""
@@ -34,10 +36,18 @@ def sums_of_rows(lists: CSR, table: NDArray[np.float32]) -> NDArray[np.float32]:
     return sums
 
 
-def gram(x: scipy.sparse.csr_matrix, single_from: int) -> NDArray:
-    """X'X, dense (I, I): float32 if `x` has at least `single_from` columns, otherwise float64."""
-    dtype = np.float64 if x.shape[1] < single_from else np.float32
-    return np.asarray((x.T @ x).toarray(), dtype=dtype)
+def gram(x: scipy.sparse.csr_matrix, dtype: type) -> NDArray:
+    """X'X, dense (I, I), of float32 or float64: counts, which are exact in both up to 2^24.
+
+    Memory: little more than the result, as the sparse product is made for some rows at a time.
+    """
+    n_items = x.shape[1]
+    found = np.empty((n_items, n_items), dtype)
+    by_item = x.T.tocsr()
+    rows = max(1, GRAM_CELLS // max(n_items, 1))
+    for low in range(0, n_items, rows):
+        found[low : low + rows] = (by_item[low : low + rows] @ x).toarray()
+    return found
 
 
 class LinearModel(ClosedForm):

@@ -22,8 +22,14 @@ T = TypeVar("T")
 
 
 def transposed(csr: CSR) -> CSR:
-    """The same pairs with users and items exchanged: a CSR of I x U."""
-    return CSR.from_pairs(csr.indices, csr.users(), csr.n_items, csr.n_users)
+    """The same pairs with users and items exchanged: a CSR of I x U.
+
+    By counting, as scipy does it: it takes a third of the memory of `CSR.from_pairs`, which sorts.
+    """
+    ones = np.ones(csr.nnz, np.int8)
+    shape = (csr.n_users, csr.n_items)
+    columns = scipy.sparse.csr_matrix((ones, csr.indices, csr.indptr), shape).tocsc()
+    return CSR(columns.indptr, columns.indices, csr.n_users)
 
 
 def side_by_side(work: Callable[[int], T], parts: Iterable[int], threads: int) -> list[T]:
@@ -94,7 +100,8 @@ def nearest_by_cosine(
 def nearest_cost(k: int, size: Size) -> Cost:
     """The cost of `nearest_items`, including the weights that are made from its result.
 
-    The work is a guess: how many pairs of items are counted depends on how uneven histories are.
+    The work is that of counting pairs of items, of which one user with a long history may have more
+    than all others.
     """
-    met = 2.0 * size.positives * size.positives / max(size.users, 1)
-    return Cost(memory=24 * size.items * min(k, size.items) + 12 * size.positives, work=4 * met)
+    memory = 24 * size.items * min(k, size.items) + 12 * size.positives + 32 * size.items
+    return Cost(memory=memory, work=8 * size.meetings)

@@ -20,7 +20,7 @@ from pydantic import Field
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models.base import Cost, ModelConfig, Size
-from recsys.models.linear import SparseLinear, gram, matrix
+from recsys.models.linear import GRAM_CELLS, SparseLinear, gram, matrix
 from recsys.models.neighbours import nearest_by_cosine, nearest_cost, side_by_side, transposed
 
 HEAD = 8_192  # the counts of so many most popular items are a dense matrix, of 268 MB
@@ -54,6 +54,7 @@ class SLIM(SparseLinear):
 
         Raises DivergedError where an item's system has no solution.
         """
+        self.__dict__.pop("_weights", None)  # two of them at once would be the peak
         wanted = (config.slim_neighbours, config.slim_shrink)
         if self._near is None or self._near[0] is not positives or self._near[1:3] != wanted:
             near = nearest_by_cosine(
@@ -74,11 +75,14 @@ class SLIM(SparseLinear):
 
     @staticmethod
     def cost(config: SlimConfig, size: Size) -> Cost:
-        """The counts of the head, the nearest items, and a k x k system for each item."""
+        """The counts of the head, the nearest items, and a k x k system for each item, which is
+        solved in double precision where single does not do.
+        """
         k = min(config.slim_neighbours, size.items)
-        near = nearest_cost(k, size)
+        near, head = nearest_cost(k, size), min(HEAD, size.items) ** 2
+        counts = 4 * head + 12 * min(GRAM_CELLS, head)
         return Cost(
-            memory=8 * min(HEAD, size.items) ** 2 + near.memory,
+            memory=counts + near.memory + 12 * size.positives + 24 * (k + 1) ** 2,
             work=near.work + size.items * (k**3 / 3 + 10 * k**2),
         )
 
@@ -101,7 +105,7 @@ class _Met:
         popular = np.sort(np.argsort(-by_user.item_counts(), kind="stable")[:HEAD])
         head = np.full(by_user.n_items, -1, np.int32)
         head[popular] = np.arange(len(popular), dtype=np.int32)
-        gram_HH = np.ascontiguousarray(gram(matrix(by_user)[:, popular], 0), np.float32)
+        gram_HH = gram(matrix(by_user)[:, popular], np.float32)
         return _Met(by_user, transposed(by_user), head, gram_HH)
 
 

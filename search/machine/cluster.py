@@ -48,10 +48,6 @@ class Failure:
     error: str
 
 
-class _EnoughError(Exception):
-    """No more answers are wanted."""
-
-
 @dataclass(frozen=True)
 class Resources:
     """What one trial gets, and how many run at once.
@@ -381,16 +377,16 @@ class Cluster:
         """The index of each task and the result of `function(*task)`, as they finish.
 
         resources: of a task. memory: bytes that each task asks a node for, 0 for none; empty: no
-        task asks. A task whose worker dies is tried twice more; one that still fails gives a
-        Failure. What fails on a node that is left out does not count. enough: asked again and again
-        while nothing finishes; once it is true, there are no more answers. That, or closing the
-        iterator, cancels what has not finished. Raises NoWorkersError where no worker starts for
-        too long; on a cluster, where no node could hold what is left. Nodes that are only busy are
-        waited for without an end.
+        task asks. enough: asked now and then; where it says so, nothing more is waited for, as if
+        the iterator were closed. A task whose worker dies is tried twice more; one that still fails
+        gives a Failure. What fails on a node that is left out does not count. Closing the iterator
+        cancels what has not finished. Raises NoWorkersError where no worker starts for too long; on
+        a cluster, where no node could hold what is left. Nodes that are only busy are waited for
+        without an end.
         """
         if self.watch is not None:
-            there = list(tasks)
-            yield from self._map_there(self.watch, function, there, resources, memory, enough)
+            there = self._map_there(self.watch, function, list(tasks), resources, memory, enough)
+            yield from there
             return
         ray = self._ray
         remote = ray.remote(
@@ -453,11 +449,9 @@ class Cluster:
         def look(running: bool, waiting: Sequence[int]) -> None:
             if (why := patience.look(running, (Room.of(asks[i]) for i in waiting))) is not None:
                 raise NoWorkersError(why)
-            if enough():
-                raise _EnoughError
 
         calls = Tasks(function, tasks, requests, nodes, Seats(nodes))
-        with suppress(_EnoughError), closing(calls.answers(look)) as found:
+        with closing(calls.answers(look, enough)) as found:
             for index, answer in found:
                 if isinstance(answer, RayError):
                     yield index, Failure(cause_of(answer), str(answer))

@@ -42,18 +42,21 @@ class Tasks:
         self._waiting = list(range(len(self.tasks)))
 
     def answers(
-        self, look: Callable[[bool, Sequence[int]], None]
+        self,
+        look: Callable[[bool, Sequence[int]], None],
+        enough: Callable[[], bool] = lambda: False,
     ) -> Generator[tuple[int, Any | RayError]]:
         """The index of each call and what it returned or, in the end, failed with, as they finish.
         Closing the iterator cancels what has not finished.
 
         look: called again and again, with whether anything runs and the indices of the calls that
-        wait for room; what it raises ends all calls.
+        wait for room; what it raises ends all calls. enough: asked as often; where it says so, what
+        has not finished is cancelled.
         """
         for request in self.requests:
             self.seats.request_resources(request)
         try:
-            while self._waiting or self.running:
+            while (self._waiting or self.running) and not enough():
                 self._start()
                 look(bool(self.running), self._waiting)
                 if (done := self._next()) is not None:

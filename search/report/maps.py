@@ -181,7 +181,7 @@ def sizes_of(trials: Sequence[TrialRecord], data: Size) -> dict[str, int]:
     for trial in trials:
         with suppress(ConfigError):
             config = trial.training
-            found[trial.id] = model_of(config).cost(config, data).memory
+            found[trial.id] = model_of(config).cost(config, data).model_bytes
     return found
 
 

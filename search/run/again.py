@@ -25,12 +25,15 @@ from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR, contained, subset
 from recsys.metrics import parse_metric
 from recsys.models import Model, ModelConfig, fit_model
+from recsys.models.base import Size
 from recsys.models.blend import BlendConfig
 from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import weights_of
+from recsys.rivals import Allowed
 from recsys.scoring import Scorer
 from recsys.split import Split
 from search.machine.cluster import resolve_device
+from search.machine.memory import usable_memory
 from search.paste import command, path_word
 from search.record.folder import RunFolder
 from search.record.handed import MODEL, disagreement
@@ -327,7 +330,8 @@ class Again:
         """The rivals that the run had, with the configs that it chose for them."""
         split, threads = self.split, self.settings.cpus_per_trial
         beside = {}
-        kept = kept_rivals(self.origin.state.rivals, split.train.n_items)
+        allowed = Allowed.of(usable_memory(), None)
+        kept = kept_rivals(self.origin.state.rivals, Size.of(split.train), allowed)
         for rival, config in kept.items():
             rng = np.random.default_rng([self.settings.seed, 11])
             model = fit_model(config, split.train, rng=rng, threads=threads)

@@ -68,6 +68,7 @@ from search.stages.lists import drop_lists
 from search.stages.race import race
 from search.stages.refit import refit
 from search.stages.result import result
+from search.stages.rivals import note_missing
 from search.stages.search import search
 from search.stages.test import test
 from search.summary import result_rows
@@ -208,6 +209,7 @@ class Session:
     def _go(self, run: Stages) -> None:
         """Run the stages in order; a report table has no winner, so no race and no test stage."""
         self._compile()
+        note_missing(run)
         work: dict[str, Callable[[], ResultPart]] = {
             "search": lambda: search(run),
             "race": lambda: race(run),

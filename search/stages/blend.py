@@ -25,6 +25,7 @@ from recsys.models.base import Size
 from recsys.models.blend import Blend, BlendConfig, Member
 from search.machine.cluster import Failure
 from search.machine.cores import usable_cores
+from search.machine.memory import usable_memory
 from search.record.compared import comparison
 from search.record.result import Blended, BlendMember, Decided
 from search.stages.context import Stages
@@ -43,7 +44,9 @@ from search.stats import compare_paired
 
 What = Literal["test", "refit"]
 ON: Mapping[What, str] = {"test": "train + validation", "refit": "everything"}
-VOTES_BYTES, LEAST_VOTERS = 1e9, 100
+# Bytes of the ballots here in the driver: at most so many, and this share of the memory.
+VOTES_BYTES, VOTES_SHARE = 1e9, 1 / 8
+LEAST_VOTERS = 100
 MOST_FINALISTS = 12  # that are weighed; more cost memory and time, and the best are among these
 
 
@@ -61,7 +64,7 @@ def choose_blend(run: Stages) -> Blended:
         return _none(run, "the finalists' lists in the run folder are gone")
     run.display.note(f"weighing {len(rows)} finalists on {replicates} fresh splits")
     depth = min(depth_of(run.spec.metric), run.split.train.n_items)
-    most = most_voters(replicates, len(rows), depth)
+    most = most_voters(replicates, len(rows), depth, usable_memory())
     parts, groups = [], []
     for r, split in enumerate(fresh_splits(run.split, run.plan, run.settings.seed, replicates)):
         asked = voters(split.train, split.valid, split.seed)
@@ -103,11 +106,12 @@ def choose_blend(run: Stages) -> Blended:
     )
 
 
-def most_voters(replicates: int, members: int, depth: int) -> int:
+def most_voters(replicates: int, members: int, depth: int, memory: float) -> int:
     """For how many users of each split there is memory. members: finalists. depth: items of a list;
-    lists are taken to differ in half of them.
+    lists are taken to differ in half of them. memory: bytes of this machine.
     """
-    return max(LEAST_VOTERS, int(VOTES_BYTES / (4 * replicates * members * members * depth / 2)))
+    most = min(VOTES_BYTES, VOTES_SHARE * memory)
+    return max(LEAST_VOTERS, int(most / (4 * replicates * members * members * depth / 2)))
 
 
 def _none(run: Stages, reason: str) -> Blended:

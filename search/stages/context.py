@@ -30,6 +30,7 @@ from search.record.state import RunState
 from search.screen.display import Display
 from search.space.spec import SearchSpec
 from search.space.strategies import SCHEDULERS
+from search.tune.need import allowed_rival
 from search.tune.pace import Pace
 from search.tune.reserve import Reserve
 from search.tune.sampling import sample_users
@@ -190,4 +191,5 @@ class Stages:
         budget = self.settings.time_budget
         if budget is None or self.split.test is None:
             return Needed()
-        return seconds_for(Size.of(self.split.train), budget, measured)
+        allowed = allowed_rival(self.resources, budget)
+        return seconds_for(Size.of(self.split.train), budget, measured, allowed)

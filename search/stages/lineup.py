@@ -95,7 +95,7 @@ def _value(trial: TrialRecord) -> float:
 def memory_of(run: Stages, trial: TrialRecord) -> int:
     """Bytes that a trial's model takes, roughly."""
     config = trial.training
-    return model_of(config).cost(config, Size.of(run.split.train)).memory
+    return model_of(config).cost(config, Size.of(run.split.train)).model_bytes
 
 
 def method_of(run: Stages, trial: TrialRecord) -> Any:

@@ -28,6 +28,7 @@ from search.stages.replicates import (
     standings,
 )
 from search.stages.rivals import ChoiceTask, Chosen, event_of, to_choose
+from search.stages.work import PATIENCE_S
 from search.tune.replicate import ReplicateResult, ReplicateTask
 from search.words import baseline_name, counted
 
@@ -72,10 +73,17 @@ def race(run: Stages) -> Decided:
     )
     done, what = len(already), f"trainings{' and rivals' if rivals else ''}"
     run.display.parts(done, total, what)
+    unchosen = {task.rival.name for task in rivals}
+    raced = len(already)
+    patience = max(limit, time.monotonic() + PATIENCE_S)
 
     def late() -> bool:
         whole = whole_splits(there, grid.racers, replicates)
         return time.monotonic() > limit and 0 < whole < replicates
+
+    def enough() -> bool:
+        only_rivals_left = raced == len(racers) * replicates
+        return late() or (only_rivals_left and time.monotonic() > patience)
 
     work = run_race(
         run.cluster,
@@ -86,16 +94,18 @@ def race(run: Stages) -> Decided:
         run.settings.seed,
         already,
         rivals,
-        late,
+        enough,
     )
     for task, answer in work:
         done += 1
         run.display.progress(done, total, what)
         if isinstance(task, ChoiceTask):
+            unchosen.discard(task.rival.name)
             if isinstance(answer, Chosen):
                 run.journal.append(event_of(task, answer), sync=True)
             continue  # a choice that failed here is tried again before the test
         assert not isinstance(answer, Chosen)
+        raced += 1
         if isinstance(answer, ReplicateResult):
             path = per_user_file(folder, task.config_id, task.replicate)
             save_arrays(path, users=answer.users, values=answer.per_user)
@@ -109,6 +119,11 @@ def race(run: Stages) -> Decided:
     if (whole := whole_splits(there, grid.racers, replicates)) < replicates:
         run.display.note(f"no time for the rest of the race: {whole} of {replicates} splits")
         replicates = whole
+    if unchosen:
+        slow = " and ".join(baseline_name(name) for name in sorted(unchosen))
+        run.display.note(
+            f"{slow} took longer than the race: chosen before the test if there is time"
+        )
     run.refresh()
     ids = {t.id for t in racers}
     rows = rows_that_count(run.state)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from recsys.interactions import CSR
 from recsys.models import ModelConfig, model_of
+from recsys.models.blend import Blend
 from search.record.measured import hand_test_values
 from search.record.result import Blended, Refitted, blended, tested
-from search.stages.blend import assembled, train_blend
+from search.stages.blend import train_blend
 from search.stages.context import Stages, TaskFailedError
 from search.stages.handover import hand_over
 from search.stages.orders import by_order
@@ -89,4 +90,5 @@ def _winner(run: Stages, everything: CSR) -> Made:
 def _blend(run: Stages, blend: Blended, everything: CSR) -> Made:
     """The blend, its members trained on everything. Raises TaskFailedError where one can't be."""
     config, members, devices = train_blend(run, blend, "refit", everything)
-    return Made(config, assembled(config, members, everything).to_bytes(), devices=devices)
+    weights = Blend.packed(config, members, everything)  # the members' own are gone then
+    return Made(config, weights, devices=devices)

@@ -82,10 +82,9 @@ def run_race(
     choice of each of the `rivals`.
 
     resources: of a task. data: what the trials of the run share. run_seed: the run's; the seeds of
-    the trainings depend on it. already: (finalist, split number) pairs that are done. enough: asked
-    while nothing finishes, whether to wait no longer. A task whose worker kept dying has failed,
-    like one that diverged. Closing the generator cancels what has not finished. Raises
-    NoWorkersError where no worker starts.
+    the trainings depend on it. already: (finalist, split number) pairs that are done. enough: as in
+    `Cluster.map`. A task whose worker kept dying has failed, like one that diverged. Closing the
+    generator cancels what has not finished. Raises NoWorkersError where no worker starts.
     """
     shared = cluster.put(data)
     halves = [(s.seed, cluster.put(s.train), cluster.put(s.valid)) for s in splits]

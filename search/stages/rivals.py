@@ -16,7 +16,8 @@ import numpy as np
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
 from recsys.models import ModelConfig, config_from_flat, fit_model
-from recsys.rivals import POPULARITY, SHARE, Rival, choose, rivals_for
+from recsys.models.base import Size
+from recsys.rivals import POPULARITY, SHARE, Allowed, Rival, choose, rivals_for, why_no_linear
 from search.machine.cluster import Failure
 from search.record.events import RivalChosen
 from search.record.result import RivalTested
@@ -24,6 +25,7 @@ from search.space.trial import trial_seed
 from search.stages.context import Stages
 from search.stages.winner import FinalTraining
 from search.stages.work import Work
+from search.tune.need import allowed_rival
 from search.tune.worker import TrialData, limit_threads
 from search.words import baseline_name
 
@@ -77,6 +79,23 @@ def chosen(run: Stages) -> dict[str, Chosen]:
     }
 
 
+def rivals_of(run: Stages) -> tuple[Rival, ...]:
+    """The rivals of a run, by its data, memory and time budget."""
+    return rivals_for(Size.of(run.split.train), _allowed(run))
+
+
+def note_missing(run: Stages) -> None:
+    """Say in a line where the winner will have no linear rival."""
+    if run.split.test is None or run.state.stage_done("test"):
+        return
+    if (why := why_no_linear(Size.of(run.split.train), _allowed(run))) is not None:
+        run.display.note(why)
+
+
+def _allowed(run: Stages) -> Allowed:
+    return allowed_rival(run.resources, run.settings.time_budget)
+
+
 def to_choose(run: Stages) -> list[ChoiceTask]:
     """The rivals still to be chosen; none where there is no test to compare them on."""
     if run.split.test is None:
@@ -90,7 +109,7 @@ def to_choose(run: Stages) -> list[ChoiceTask]:
             run.resources.cpus_per_trial,
             math.inf if budget is None else SHARE * budget,
         )
-        for rival in rivals_for(run.split.train.n_items)
+        for rival in rivals_of(run)
         if rival.name not in known
     ]
 
@@ -129,7 +148,7 @@ def rivals_on_test(
             (rival, choices[rival.name], winner.seed, winner.threads, *items),
             may_train(choices[rival.name]),
         )
-        for rival in rivals_for(run.split.train.n_items)
+        for rival in rivals_of(run)
     }
 
 
@@ -190,13 +209,16 @@ def remarks(rival: Rival, config: ModelConfig) -> dict[str, Any]:
     return {rival.tuned.removeprefix(f"{rival.name}_"): config.to_flat()[rival.tuned]}
 
 
-def kept_rivals(known: Mapping[str, RivalChosen], n_items: int) -> dict[Rival, ModelConfig]:
-    """The rivals of a run with the configs that it chose, for use on other data with `n_items`
-    items: popularity always, and each of the others that can be fitted on so many.
+def kept_rivals(
+    known: Mapping[str, RivalChosen], size: Size, allowed: Allowed
+) -> dict[Rival, ModelConfig]:
+    """The rivals of a run with the configs that it chose, for use on other data of a size:
+    popularity always, and each of the others that is allowed there.
     """
     configs = {
         rival: config_from_flat(dict(known[rival.name].config))
-        for rival in rivals_for(n_items)
+        for rival in rivals_for(size, allowed)
         if rival.name in known
     }
-    return {POPULARITY: POPULARITY.configs[0]} | configs
+    fitting = {rival: one for rival, one in configs.items() if allowed.fits(one, size)}
+    return {POPULARITY: POPULARITY.configs[0]} | fitting

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
@@ -11,6 +13,9 @@ from recsys.models.base import Size
 from search.machine.cluster import Answer, Cluster, Failure, Resources
 from search.stages.context import Stages, TaskFailedError
 from search.tune.need import task_bytes
+
+PATIENCE_S = 15.0  # that a rival gets beyond what is left of the time
+LATE = 3.0  # times the seconds that rivals are estimated to take
 
 Done = TypeVar("Done", covariant=True)  # the answer of a task
 Other = TypeVar("Other")
@@ -38,9 +43,8 @@ def on_workers(
     """The index in `works` and the answer of each task, as they finish; see `Cluster.map`.
 
     resources: of a task. size: of the data that tasks train on, or nearly; it decides the memory
-    that they ask for. enough: ends the tasks, as in `map`. A task whose worker kept dying gives a
-    Failure. Raises NoWorkersError where
-    no worker starts.
+    that they ask for. enough: as in `Cluster.map`. A task whose worker kept dying gives a Failure.
+    Raises NoWorkersError where no worker starts.
     """
     tasks = [(work.function, *work.arguments) for work in works]
     memory = [task_bytes(resources, work.trains, size, work.holds) for work in works]
@@ -73,17 +77,32 @@ def needed_and_more(
     """The answers of tasks that a stage needs, then of `more` that it can do without; they run at
     once as far as there are cores. what: names them all on the screen, in the plural.
 
-    Raises TaskFailedError where a needed one failed; one of `more` gives its Failure.
+    Raises TaskFailedError where a needed one failed; one of `more` gives its Failure. Those of
+    `more` that have not ended when the time budget has, and not much later than the needed ones,
+    are not waited for.
     """
     works: list[Work[Any]] = [*needed, *more]
     found: dict[int, Any] = {}
-    for index, answer in on_workers(run.cluster, run.resources, works, Size.of(run.split.train)):
+    began = time.monotonic()
+    limit = math.inf
+
+    def enough() -> bool:
+        return time.monotonic() > limit
+
+    size = Size.of(run.split.train)
+    for index, answer in on_workers(run.cluster, run.resources, works, size, enough):
         if isinstance(answer, Failure) and index < len(needed):
             raise failed(works[index].function.__name__.removesuffix("_task"), answer)
         found[index] = answer
         if len(works) > 1:
             run.display.progress(len(found), len(works), what)
-    answers = [found[index] for index in range(len(works))]
+        if more and run.deadline is not None and all(i in found for i in range(len(needed))):
+            took = time.monotonic() - began  # the winner is trained once more after these
+            need = run.reserve.rivals_need().training
+            least = began + 2 * took + LATE * need + PATIENCE_S
+            limit = min(limit, max(run.deadline - took, least))
+    late = Failure("there was no time left for it", "")
+    answers = [found.get(index, late) for index in range(len(works))]
     return tuple(answers[: len(needed)]), tuple(answers[len(needed) :])
 
 

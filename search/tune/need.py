@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from recsys.evaluation import TILE
 from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
+from recsys.rivals import Allowed
 from search.machine.cluster import Resources
+from search.machine.memory import usable_memory
 
 WORKER = 250 * 2**20  # bytes of a worker with its libraries
 STEP = 256 * 2**20  # the least that is asked for; the next steps are twice, four times, ... as much
@@ -67,3 +69,11 @@ def task_bytes(
     if holds and not takes:
         takes = [_beside_model(size, threads)]
     return _step(holds + max(takes), resources.largest) if takes else 0
+
+
+def allowed_rival(resources: Resources, budget: float | None) -> Allowed:
+    """What a rival of the winner may take where tasks get `resources`: a share of this machine, or
+    of the node of a cluster with the most memory, and of the time budget in seconds.
+    """
+    largest = resources.largest
+    return Allowed.of(usable_memory() if largest is None else largest, budget)

@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,27 @@ from numpy.testing import assert_allclose
 from recsys.errors import ConfigError, DivergedError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.models import Size, ease, fit_model, model_of
+from recsys.models import Size, ease, fit_model, linear, model_of, slim
 from recsys.models.ease import EASE, MAX_ITEMS, EaseConfig
+from recsys.models.linear import matrix
+from recsys.models.neighbours import nearest_by_cosine, nearest_cost
 from recsys.models.popularity import Popularity
+from recsys.models.slim import SLIM as SLIM_MODEL
+from recsys.models.slim import SlimConfig
 from recsys.rivals import EASE as EASE_RIVAL
-from recsys.rivals import POPULARITY, RATE, SLIM, Rival, _climb, choose, rivals_for, seconds_for
+from recsys.rivals import (
+    NARROW,
+    POPULARITY,
+    RATE,
+    SLIM,
+    Allowed,
+    Rival,
+    _climb,
+    choose,
+    rivals_for,
+    seconds_for,
+    why_no_linear,
+)
 
 Planted = tuple[CSR, CSR]
 
@@ -115,6 +132,108 @@ def test_a_config_that_diverges_loses(planted: Planted, monkeypatch: pytest.Monk
         choose(ease_of(1.0), *planted, ["map@20"], rng=rng)
 
 
+def twins() -> CSR:
+    """Users who like both or neither of the items of a pair; no l2 above 0 makes it regular in
+    single precision.
+    """
+    rng = np.random.default_rng(0)
+    dense = np.repeat(rng.random((300, 40)) < 0.3, 2, axis=1)
+    return CSR.from_pairs(*np.nonzero(dense), *dense.shape)
+
+
+def test_items_alike_are_solved_in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "SINGLE_FROM", 0)
+    items = twins()
+    single = ease.gram(matrix(items), np.float32)
+    assert ease._ease_weights(single, 1e-6) is None
+    found = EASE(items, 1e-6)
+    assert found._weights.dtype == np.float32
+    monkeypatch.setattr(ease, "SINGLE_FROM", 10**9)
+    assert_allclose(found._weights, EASE(items, 1e-6)._weights)
+    rival = ease_of(1e-6, 30.0)
+    monkeypatch.setattr(ease, "SINGLE_FROM", 0)
+    choice = choose(rival, items, items, ["map@20"], rng=np.random.default_rng(0))
+    assert len(choice.tried) == 2
+
+
+def test_without_a_solution_ease_diverges_and_costs_one_lambda(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An l2 that is lost beside the counts in double precision too."""
+    monkeypatch.setattr(ease, "SINGLE_FROM", 0)
+    items = twins()
+    with pytest.raises(DivergedError, match="1e-300"):
+        EASE(items, 1e-300)
+    choice = choose(ease_of(1e-300, 30.0), items, items, ["map@20"], rng=np.random.default_rng(0))
+    assert choice.config.to_flat()["ease_l2"] == 30.0
+
+
+@pytest.mark.parametrize("single_from", [0, 10**9])
+@pytest.mark.parametrize("l2", [30.0, 1e-6])
+def test_ease_takes_no_more_memory_than_it_says(
+    single_from: int, l2: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solved twice, as a rival is, with items that single precision cannot tell apart."""
+    monkeypatch.setattr(ease, "SINGLE_FROM", single_from)
+    monkeypatch.setattr(linear, "GRAM_CELLS", 1 << 16)
+    monkeypatch.setattr(ease, "GRAM_CELLS", 1 << 16)
+    rng = np.random.default_rng(0)
+    dense = np.repeat(rng.random((400, 500)) < 0.02, 2, axis=1)
+    items = CSR.from_pairs(*np.nonzero(dense), *dense.shape)
+    model = EASE()
+    model.solve(EaseConfig(ease_l2=l2), twins())
+    tracemalloc.start()
+    for _ in range(2):
+        model.solve(EaseConfig(ease_l2=l2), items)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    told = EASE.cost(EaseConfig(ease_l2=l2), Size.of(items)).memory
+    cells = 1000**2
+    assert peak <= told <= 1.9 * peak  # single precision leaves room for double
+    assert peak < 1.1 * (12 if single_from == 0 else 20) * cells
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "pairs", "neighbours"),
+    [(2_000, 3_000, 40_000, 50), (5_000, 1_000, 100_000, 30), (1_000, 8_000, 40_000, 60)],
+)
+def test_slim_takes_no_more_memory_than_it_says(
+    users: int, items: int, pairs: int, neighbours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solved twice, as a rival is; a part of the items has its counts in a dense matrix."""
+    monkeypatch.setattr(slim, "HEAD", 800)
+    monkeypatch.setattr(linear, "GRAM_CELLS", 1 << 16)
+    monkeypatch.setattr(slim, "GRAM_CELLS", 1 << 16)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, users, pairs), rng.integers(0, items, pairs)
+    train = CSR.from_pairs(*drawn, users, items)
+    config = SlimConfig(slim_neighbours=neighbours)
+    SLIM_MODEL().solve(SlimConfig(slim_neighbours=5), tiny()[0])  # compiled
+    tracemalloc.start()
+    nearest_by_cosine(train, neighbours, shrink=1.0)
+    near = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    model = SLIM_MODEL()
+    for l2 in (100.0, 3.0):
+        model.solve(config.model_copy(update={"slim_l2": l2}), train)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = Size.of(train)
+    assert near <= nearest_cost(neighbours, size).memory <= 2.5 * near
+    assert peak <= SLIM_MODEL.cost(config, size).memory <= 2 * peak
+
+
+def test_the_counts_of_some_rows_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = matrix(twins())
+    whole = (x.T @ x).toarray()
+    for cells in (1, 200, 10**9):
+        monkeypatch.setattr(linear, "GRAM_CELLS", cells)
+        for dtype in (np.float32, np.float64):
+            found = linear.gram(x, dtype)
+            assert found.dtype == dtype
+            assert np.array_equal(found, whole)
+
+
 def test_without_time_one_config_is_tried(planted: Planted) -> None:
     choice = choose(
         ease_of(1.0, 30.0, 1e5), *planted, ["map@20"], rng=np.random.default_rng(0), seconds=0.0
@@ -122,13 +241,55 @@ def test_without_time_one_config_is_tried(planted: Planted) -> None:
     assert len(choice.tried) == 1
 
 
-@pytest.mark.parametrize(("n_items", "linear"), [(50, EASE_RIVAL), (12_001, SLIM), (500_000, SLIM)])
-def test_a_linear_rival_at_any_size(n_items: int, linear: Rival) -> None:
-    assert rivals_for(n_items) == (POPULARITY, linear)
-    for rival in rivals_for(n_items):
-        size = Size(n_items, n_items, 20 * n_items)
-        most = max(model_of(c).cost(c, size).memory for c in rival.configs)
-        assert most < 6e9  # a quarter of a machine with 24 GB
+@pytest.mark.parametrize(
+    ("n_items", "memory", "linear"),
+    [
+        (50, 8e9, EASE_RIVAL),
+        (12_000, 8e9, EASE_RIVAL),
+        (12_000, 4e9, SLIM),
+        (12_001, 8e9, SLIM),
+        (40_000, 4e9, SLIM),
+        (500_000, 24e9, SLIM),
+        (500_000, 8e9, SLIM),
+        (500_000, 4e9, NARROW),
+    ],
+)
+def test_a_linear_rival_at_any_size_in_a_quarter_of_the_memory(
+    n_items: int, memory: float, linear: Rival
+) -> None:
+    size = Size(n_items, n_items, 20 * n_items)
+    allowed = Allowed.of(memory, None)
+    assert rivals_for(size, allowed) == (POPULARITY, linear)
+    assert why_no_linear(size, allowed) is None
+    most = max(model_of(one).cost(one, size).memory for one in linear.configs)
+    assert most <= memory / 4
+
+
+def test_where_none_fits_a_line_says_why() -> None:
+    size = Size(500_000, 500_000, 10_000_000)
+    assert rivals_for(size, Allowed.of(2e9, None)) == (POPULARITY,)
+    assert why_no_linear(size, Allowed.of(2e9, None)) == (
+        "no linear model is compared with: on 500,000 items the cheapest needs 0.9 GB, and a rival "
+        "may have 0.5 GB, 25% of the memory"
+    )
+    assert why_no_linear(size, Allowed.of(64e9, 30.0)) == (
+        "no linear model is compared with: on 500,000 items the cheapest needs about 7 s for each "
+        "of its configs, and a rival may have 3 s, 10% of the time budget"
+    )
+    # the time decides where the memory does not
+    assert rivals_for(size, Allowed.of(64e9, None))[1] == SLIM
+    assert rivals_for(size, Allowed.of(64e9, 600.0))[1] == NARROW
+    assert rivals_for(Size(9_000, 9_000, 200_000), Allowed.of(64e9, 120.0))[1] == SLIM
+
+
+def test_one_long_history_counts_by_its_square() -> None:
+    """An account with 300,000 items: 9e10 pairs of items, whatever the mean of all users."""
+    many = Size(100_000, 400_000, 2_000_000, 300_000**2 + 30_000_000)
+    assert Size(100_000, 400_000, 2_000_000).meetings < 1e8 < 9e10 < many.meetings
+    assert rivals_for(many, Allowed.of(64e9, 600.0)) == (POPULARITY,)
+    csr, dense = tiny()
+    assert Size.of(csr).squares == (dense.sum(1) ** 2).sum() == Size.of(csr).meetings
+    assert Size.of(csr) == Size(3, 4, 7)
 
 
 def test_how_long_the_rivals_take_is_reckoned() -> None:
@@ -144,3 +305,8 @@ def test_how_long_the_rivals_take_is_reckoned() -> None:
     many = Size(1000, MAX_ITEMS + 1, 50_000)
     known = seconds_for(many, 600, {"slim": 8.0})
     assert (known.choosing, known.training) == pytest.approx((5 * 8, 8), abs=0.1)
+    # one config is tried whatever it takes
+    known = seconds_for(many, 600, {"slim": 90.0})
+    assert (known.choosing, known.training) == pytest.approx((90, 90), abs=0.1)
+    # a rival that is not allowed takes nothing
+    assert seconds_for(many, 600, {}, Allowed(0.0)).training < 0.1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from recsys.evaluation import evaluate, top_items
 from recsys.interactions import CSR
 from recsys.models import MODELS, Model, config_from_flat, fit_model
 from recsys.models.blend import Blend, BlendConfig, TopLists, lists_of, top_lists
+from recsys.models.ease import EASE, EaseConfig
 from recsys.models.saved import config_text, load_model
 
 RNG = np.random.default_rng
@@ -418,3 +421,35 @@ def test_fewer_candidates_than_places() -> None:
     lists = [top_lists(Table(np.eye(9)[[4]]), seen, index, 2)]
     cast = ballots(index, lists, held)
     assert values_of(np.array([1.0]), cast, "recall@5").tolist() == [1.0]
+
+
+def test_a_file_made_member_by_member_is_numpys_own(planted: Planted) -> None:
+    blend = blend_of((0.5, 0.2, 0.3), planted[0])
+    whole = io.BytesIO()
+    np.savez(whole, **blend.arrays())  # type: ignore[arg-type]
+    assert blend.to_bytes() == whole.getvalue()
+    weights = [model.to_bytes() for model in blend.members]
+    assert Blend.packed(blend.config, weights, planted[0]) == whole.getvalue()
+    assert weights == []  # they are not held any more
+
+
+def test_the_way_from_members_to_a_blend_takes_twice_its_size() -> None:
+    """What a refit holds here: the members' bytes, then the file's, then the file's and models."""
+    rng = RNG(0)
+    users, items = np.nonzero(rng.random((200, 600)) < 0.05)
+    seen = CSR.from_pairs(users, items, 200, 600)
+    each = {"weight": 0.2, "config": EaseConfig(ease_l2=10.0).to_flat()}
+    config = BlendConfig.from_flat({"members": [each] * 5, "depth": 10})
+    member = EASE(seen, 10.0).to_bytes()
+    size = 5 * len(member)
+    tracemalloc.start()
+    weights = [bytes(bytearray(member)) for _ in range(5)]
+    content = Blend.packed(config, weights, seen)
+    packing = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    model = Blend.from_bytes(content)
+    reading = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(model.members) == 5
+    assert packing < 2.1 * size
+    assert reading < 2.7 * size  # with one member more, as it was and as it is read

@@ -101,6 +101,7 @@ def test_a_saved_model_scores_the_same(name: str, planted: Planted) -> None:
     model = kind.create(config, train.n_users, train.n_items, rng=rng)
     list(model.train(config, train, None, rng=rng))
     again = kind.from_bytes(model.to_bytes())
+    assert again.to_bytes() == model.to_bytes()  # a blend's file is made of its members' bytes
     users = np.array([5, 0, 17])
     np.testing.assert_array_equal(again.score_users(users), model.score_users(users))
     best = top_items(again, train, users, 10)

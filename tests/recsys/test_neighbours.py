@@ -153,6 +153,17 @@ def test_planted_taste_is_found(config: object, planted: tuple[CSR, CSR]) -> Non
     assert value > 2 * evaluate(popular, train, valid, ["map@20"]).values["map@20"]
 
 
+@pytest.mark.parametrize(("users", "items"), [(30, 20), (5, 40), (3, 1), (1, 1)])
+def test_transposed_is_what_sorting_the_pairs_gives(users: int, items: int) -> None:
+    rng = np.random.default_rng(users)
+    for share in (0.0, 0.2, 1.0):
+        pairs = np.nonzero(rng.random((users, items)) < share)
+        csr = CSR.from_pairs(*pairs, users, items)
+        found = transposed(csr)
+        assert found.digest() == CSR.from_pairs(pairs[1], pairs[0], items, users).digest()
+        assert (found.indptr.dtype, found.indices.dtype) == (np.int64, np.int32)
+
+
 def test_transposed_twice_is_the_same() -> None:
     csr, _ = some(9, 20, 30, 0.1)
     assert transposed(transposed(csr)).digest() == csr.digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from recsys.models.mf import training
 from recsys.models.mf.config import (
     Adagrad,
     Adam,
+    Bce,
     Even,
     Fixed,
     Hard,
@@ -23,9 +25,12 @@ from recsys.models.mf.config import (
     TrainConfig,
 )
 from recsys.models.mf.folding import Folding, learned_weight, unit_rows
+from recsys.models.mf.losses import per_pair
 from recsys.models.mf.model import LFM
 from recsys.models.progress import Checkpoints
 from recsys.scoring import Vectors
+
+BESIDE = 1 << 16  # bytes of an engine's small arrays
 
 
 class Factorization(LFM, Model):
@@ -125,8 +130,12 @@ class Factorization(LFM, Model):
         users, factors = arrays["user_factors"].shape
         items = len(arrays["item_factors"])
         model = cls(users, items, factors, rng=np.random.default_rng(0))
+        # torch takes no array that cannot be written to, though it only reads this one
         model.load_state_dict(
-            {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
+            {
+                name: torch.from_numpy(np.require(values, requirements=["W"]))
+                for name, values in arrays.items()
+            }
         )
         return model
 
@@ -146,27 +155,96 @@ class Factorization(LFM, Model):
 
     @staticmethod
     def cost(config: TrainConfig, size: Size) -> Cost:
-        """Memory: the weights, their best copy, and what the optimiser keeps. Work: for each
-        positive, N candidates are scored and L negatives trained.
+        """Memory: the weights, their best copy and what the optimiser keeps, which are the model;
+        and what the compiled engine holds beside with one thread. Work: what is scored and trained
+        in all epochs.
 
         Drawing a candidate and fetching its factors takes as long as about 250 operations, and
         training reads and writes everything it touches. The numbers were fitted to measured epochs
         of nine configs on three data sets (docs/experiments.md).
         """
-        weights = 4 * (size.users + size.items) * (config.latent_factors + 1)
-        kept = {Adam: 2, Adagrad: 1, Sgd: 0}[type(config.optimizer)]
-        match config.negatives:
-            case Hard(candidates=n, hard=m, random=k):
-                scored, trained = n, m + k
-            case Fixed(count=count):
-                scored, trained = 0, count
-            case Even():
-                scored, trained = 0, 1
-            case other:
-                raise TypeError(f"neg_mode {other.mode} has no cost")
-        d = config.latent_factors
+        drawn, d = Drawn.of(config, size), config.latent_factors
         # a cosine also brings each row back to length 1
         step = 46 if config.cosine else 32
-        each = scored * (2 * d + 250) + (trained + 1) * (step * d + 300)
-        work = float(config.epochs) * size.positives * each
-        return Cost(memory=weights * (2 + kept), work=work)
+        each = drawn.scored * (2 * d + 250) + drawn.trained * (step * d + 300)
+        rows = size.users + size.items
+        weights = 4 * (rows * (d + 1) + 1)
+        match config.optimizer:
+            case Adam():
+                kept = 2 * weights
+            case Adagrad(per="row"):
+                kept = 8 * rows
+            case Adagrad():
+                kept = weights
+            case Sgd():
+                kept = 0
+        model = 2 * weights + kept
+        held = _held(config, size, drawn)
+        return Cost(memory=model + held, work=float(config.epochs) * each, model=model)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What an epoch draws, from the size of its data: as if every user had enough free items.
+
+    rows: of the engine, which it shuffles. trained: items that are moved, positives and negatives.
+    scored: candidates that are only scored. width: negatives of a row, as the kernels' memory has
+    to hold them; for BCE, whose rows are samples, 0. most: the most that is drawn at once.
+    """
+
+    rows: int
+    trained: int
+    scored: int
+    width: int
+    most: int
+
+    @staticmethod
+    def of(config: TrainConfig, size: Size) -> Drawn:
+        """Raises TypeError for negatives that it does not know."""
+        positives, n_items = size.positives, size.items
+        pointwise = isinstance(config.loss, Bce)
+        match config.negatives:
+            case Fixed(count=count) if pointwise:  # of each user, whatever the number of positives
+                count = min(count, n_items)
+                samples = positives + min(size.users, positives) * count
+                return Drawn(samples, samples, 0, 0, count)
+            case Even() if pointwise:  # of each user, as many as positives: perhaps all items
+                return Drawn(2 * positives, 2 * positives, 0, 0, n_items)
+            case Hard(candidates=n, hard=m, random=k):
+                n, k = min(n, n_items), min(k, n_items)
+                width, scored, most = min(m, n) + k, n * positives, max(n, m + k)
+            case Fixed(count=count):
+                width = most = min(count, n_items)
+                scored = 0
+            case Even():
+                width, scored, most = 1, 0, 1
+            case other:
+                raise TypeError(f"neg_mode {other.mode} has no cost")
+        return Drawn(positives, (width + 1) * positives, scored, width, most)
+
+
+def _held(config: TrainConfig, size: Size, drawn: Drawn) -> int:
+    """Bytes that the compiled engine holds beside weights and optimiser, with one thread: rows,
+    negatives drawn once, filters of what is not drawn, gradients of a batch, memory of a draw.
+    """
+    users, items, d = size.users, size.items, config.latent_factors
+    rows, width = drawn.rows, max(drawn.width, 1)
+    held = 24 * users + 2 * size.positives  # see `make_pool`
+    if config.excludes_held_out:  # a copy of the pairs, with at most as many held out as known
+        held += 8 * users + 10 * size.positives
+    if isinstance(config.loss, Bce):
+        held += 8 * users + 4 * drawn.most
+    else:
+        held += 12 * size.positives  # what rows are made of
+        if config.draws_once and not isinstance(config.negatives, Hard):
+            held += 4 * rows * width + 8 * size.positives
+            if per_pair(config.loss):  # a row for each pair, made beside what was drawn
+                rows, width = rows * width, 1
+                held += 5 * rows
+    held += 8 * rows
+    if config.batch_size > 1 or isinstance(config.optimizer, Adam):
+        batch = min(config.batch_size, max(users, items) + rows)
+        touched = min(users, batch) + min(items, batch * (1 + width))
+        held += (4 * d + 8) * touched + 4 * (users + items)
+    held += min(64 * drawn.most, 8 * items) + min(8 * drawn.most, 4 * items)  # see `new_taken`
+    return held + 48 * max(drawn.most, drawn.width) + 4 * d + BESIDE

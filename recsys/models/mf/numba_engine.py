@@ -196,8 +196,8 @@ class NumbaEngine:
         given = sample_uniform(self.pool, rows[:, 0], self.plan.candidates, rng)
         triples = per_pair.py_func(self.plan.loss)  # type: ignore[attr-defined]
         if triples:  # the report shuffles these, not positives
-            at, column = np.nonzero(given >= 0)
-            rows, given = rows[at], given[at, column][:, None]
+            real = given >= 0
+            rows, given = np.repeat(rows, real.sum(axis=1), axis=0), given[real][:, None]
         return np.ascontiguousarray(rows), np.ascontiguousarray(given)
 
     def _parts(self) -> list[int] | None:

@@ -62,15 +62,22 @@ def _sample(weights, pool, users, plan, scratch, given, out, candidates):  # typ
 
 
 def _run(
-    pool: Pool, views: ModelViews, users: NDArray, plan: Plan, width: int, rng: np.random.Generator
+    pool: Pool,
+    views: ModelViews,
+    users: NDArray,
+    plan: Plan,
+    width: int,
+    rng: np.random.Generator,
+    candidates: int = 0,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Negatives, int32 (R, width), and if `candidates` are asked for, these, int32 (R, N)."""
     users = frozen(users, np.int32)
     scratch = new_scratch(rng, 1, plan, pool.n_items, views.user_factors.shape[1])[0]
     out = np.full((len(users), width), -1, np.int32)
-    candidates = np.full((len(users), plan.candidates), -1, np.int32)
+    drafted = np.full((len(users), candidates), -1, np.int32)
     given = np.zeros((0, 0), np.int32)
-    _sample(views, pool, users, plan, scratch, given, out, candidates)
-    return out, candidates
+    _sample(views, pool, users, plan, scratch, given, out, drafted)
+    return out, drafted
 
 
 def sample_uniform(
@@ -108,4 +115,4 @@ def sample_hard(
     The N = `candidates` candidates, int32 (R, N). rng: seeds the draws.
     """
     plan = Plan(BPR, SGD, HARD, candidates, hard, random)
-    return _run(pool, views, users, plan, hard + random, rng)
+    return _run(pool, views, users, plan, hard + random, rng, candidates)

@@ -145,8 +145,10 @@ class TorchEngine:
         sums = _Sums(self.device)
         batch = self.config.batch_size
         if isinstance(self.config.loss, Bce):
+            user, column = (negatives_RL >= 0).nonzero(as_tuple=True)
+            every = torch.arange(len(self._all_items), device=self.device)
             users, items, labels = self._labelled(
-                torch.arange(len(self._all_items), device=self.device), negatives_RL
+                every, (user.int(), negatives_RL[user, column].int())
             )
             for part in rows_R.split(batch):
                 self._pointwise_step(users[part].long(), items[part].long(), labels[part], sums)
@@ -200,15 +202,14 @@ class TorchEngine:
                 return m + k
         raise TypeError(f"neg_mode {self.config.negatives.mode} is not drawn here")
 
-    def _draw(self, users_B: Tensor, count: int, each_B: Tensor | None = None) -> Tensor:
+    def _draw(self, users_B: Tensor, count: int) -> Tensor:
         """`TorchSampler.draw` in parts that bound its temporaries; int64 (B, count)."""
-        size = max(1, self._chunk // 4 // max(count, 1))
-        each = [None] * -(-len(users_B) // size) if each_B is None else each_B.split(size)
-        parts = [
-            self.sampler.draw(part, count, e)
-            for part, e in zip(users_B.split(size), each, strict=False)
-        ]
+        parts = [self.sampler.draw(part, count) for part in users_B.split(self._draw_size(count))]
         return torch.cat(parts) if parts else users_B.new_empty((0, count))
+
+    def _draw_size(self, count: int) -> int:
+        """For how many users `count` negatives each are drawn at once."""
+        return max(1, self._chunk // 4 // max(count, 1))
 
     def _draw_once(self) -> tuple[Tensor, Tensor, Tensor] | None:
         if not self.config.draws_once or isinstance(self.config.negatives, Hard):
@@ -224,8 +225,12 @@ class TorchEngine:
         # int32: these may be the largest thing in memory
         return users.int(), items.int(), negatives.int()
 
-    def _user_negatives(self) -> Tensor:
-        """BCE's negatives of each user, int64 (U, L), padded with -1."""
+    def _user_negatives(self) -> tuple[Tensor, Tensor]:
+        """BCE's negatives: the user and the item of each, int32, by user.
+
+        Users differ in how many they have. The padding is dropped part by part, as one user with a
+        long history would make a padded matrix of all users larger than everything else.
+        """
         degrees_U = torch.bincount(self._all_users, minlength=self.model.n_users)
         every = torch.arange(self.model.n_users, device=self.device)
         match self.config.negatives:
@@ -237,13 +242,25 @@ class TorchEngine:
                 mode = self.config.negatives.mode
                 raise TypeError(f"neg_mode {mode} has no negatives of a user")
         width = int(each_U.max()) if len(each_U) else 0
-        return self._draw(every, width, each_U) if width else every.new_empty((len(every), 0))
+        users, items = [every[:0].int()], [every[:0].int()]
+        size = self._draw_size(width)
+        for part, each in zip(every.split(size), each_U.split(size), strict=True):
+            if not width:
+                break
+            drawn = self.sampler.draw(part, width, each)
+            row, column = (drawn >= 0).nonzero(as_tuple=True)
+            users.append(part[row].int())
+            items.append(drawn[row, column].int())
+        return torch.cat(users), torch.cat(items)
 
-    def _labelled(self, positives: Tensor, negatives_UL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Samples (user int32, item int32, label): some positives, then every real negative."""
-        user, column = (negatives_UL >= 0).nonzero(as_tuple=True)
-        users = torch.cat([self._all_users[positives].int(), user.int()])
-        items = torch.cat([self._all_items[positives], negatives_UL[user, column]]).int()
+    def _labelled(
+        self, positives: Tensor, negatives: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples (user int32, item int32, label): some positives, then the negatives, which are
+        given as (user, item), int32.
+        """
+        users = torch.cat([self._all_users[positives].int(), negatives[0]])
+        items = torch.cat([self._all_items[positives].int(), negatives[1]])
         labels = torch.zeros(len(users), device=self.device)
         labels[: len(positives)] = 1.0
         return users, items, labels

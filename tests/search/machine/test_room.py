@@ -166,7 +166,9 @@ def joined(
         def __init__(self, function: Any, calls: list[Any], *_: Any) -> None:
             self.function, self.calls = function, calls
 
-        def answers(self, look: Callable[[bool, list[int]], None]) -> Iterator[tuple[int, Any]]:
+        def answers(
+            self, look: Callable[[bool, list[int]], None], _: Callable[[], bool]
+        ) -> Iterator[tuple[int, Any]]:
             while (turn := turns(clock.now)) is not None:
                 look(*turn)
                 clock.now += 5

@@ -357,6 +357,19 @@ def test_a_call_that_raises_is_not_tried_again(ray: Ray, nodes: Nodes, seats: Se
     assert (nodes.blamed, nodes.done) == ([], ["a"])
 
 
+def test_where_enough_has_come_the_others_are_cancelled(
+    ray: Ray, nodes: Nodes, seats: Seats
+) -> None:
+    run = Run(ray, nodes, seats, 3)
+    found: list[Any] = []
+    ray.results["call 0"] = 0
+    for answer in run.tasks.answers(lambda *_: ray.give("a"), lambda: bool(found)):
+        found.append(answer)  # noqa: PERF402  # it is asked in between
+    assert found == [(0, 0)]
+    assert ray.groups == {}
+    assert set(ray.cancelled) >= set(run.tasks.running)
+
+
 def test_who_stops_listening_ends_all_calls(ray: Ray, nodes: Nodes, seats: Seats) -> None:
     run = Run(ray, nodes, seats, 3)
     answers = run.tasks.answers(lambda _running, _waiting: ray.give("a"))

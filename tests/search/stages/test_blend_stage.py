@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,6 +55,7 @@ from search.stages import blend as blend_stage
 from search.stages import race as race_stage
 from search.stages import replicates, rivals
 from search.stages import test as test_stage
+from search.stages import work as work_stage
 from search.stages.context import RunFailedError, Stages, TaskFailedError
 from search.stages.lineup import finalists, others_to_blend
 from search.stages.lists import drop_lists, lists_file, lists_of
@@ -481,8 +482,13 @@ def test_fewer_users_are_asked_where_lists_would_take_too_much_memory(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run.go("race")
-    assert blend_stage.most_voters(2, 9, 200) > MOST_USERS
-    assert blend_stage.most_voters(12, 12, 200) < MOST_USERS
+    assert blend_stage.most_voters(2, 9, 200, 16e9) > MOST_USERS
+    assert blend_stage.most_voters(12, 12, 200, 16e9) < MOST_USERS
+    # a small machine keeps an eighth of its memory for them, and a large one a gigabyte
+    many = blend_stage.most_voters(2, 9, 200, 8e9)
+    assert blend_stage.most_voters(2, 9, 200, 800e9) == many
+    assert blend_stage.most_voters(2, 9, 200, 2e9) == pytest.approx(many / 4, abs=1)
+    assert blend_stage.most_voters(2, 9, 200, 1e6) == blend_stage.LEAST_VOTERS
     monkeypatch.setattr(blend_stage, "VOTES_BYTES", 1)
     monkeypatch.setattr(blend_stage, "LEAST_VOTERS", 40)
     found = blend_stage.choose_blend(run.stages)
@@ -828,6 +834,74 @@ def test_a_choice_that_fails_is_made_again_before_the_test(
     assert not run.stages.state.rivals
     run.go("blend", "test")
     assert set(run.said("test")["baselines"]) == {"popularity", "ease"}
+
+
+class Slow(Workers):
+    """Workers that never finish what a rival needs; they say so until nobody waits any more."""
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        tasks: Iterable[tuple[Any, ...]],
+        resources: Resources,
+        memory: Sequence[int] = (),
+        enough: Callable[[], bool] = lambda: False,
+    ) -> Iterator[tuple[int, Any]]:
+        kept = list(tasks)
+        quick = [
+            number
+            for number, task in enumerate(kept)
+            if task[0] not in (rivals.choose_beside, rivals.rival_task)
+        ]
+        for index, answer in super().map(function, [kept[n] for n in quick], resources):
+            yield quick[index], answer
+        until = time.monotonic() + 20
+        while len(quick) < len(kept) and not enough():
+            assert time.monotonic() < until, "it is still waited for"
+            time.sleep(0.01)
+
+
+def test_a_race_does_not_wait_for_a_rival_past_its_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race_stage, "granted", lambda *_: lambda _racers: 0.0)
+    monkeypatch.setattr(race_stage, "PATIENCE_S", 0.1)
+    run.stages.cluster = Slow()  # type: ignore[assignment]
+    run.go("race")
+    assert run.said("race")["replicates"] == 3
+    assert not run.stages.state.rivals
+    assert (
+        "EASE and popularity took longer than the race: chosen before the test if there is time"
+    ) in run.notes
+
+
+def test_a_test_does_not_wait_for_a_rival_past_the_time_budget(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.go("race", "blend")
+    monkeypatch.setattr(work_stage, "PATIENCE_S", 0.1)
+    run.stages.cluster = Slow()  # type: ignore[assignment]
+    run.stages.deadline = time.monotonic()
+    run.go("test")
+    told = run.said("test")["baselines"]
+    assert {one["skipped"] for one in told.values()} == {"there was no time left for it"}
+    assert "EASE is not tested: there was no time left for it" in run.notes
+
+
+def test_a_rival_that_there_is_no_memory_for_is_said_beforehand(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals.note_missing(run.stages)
+    assert run.notes == []
+    monkeypatch.setattr("search.tune.need.usable_memory", lambda: 1_000_000)
+    rivals.note_missing(run.stages)
+    (note,) = run.notes
+    assert note.startswith("no linear model is compared with: on 200 items the cheapest needs ")
+    assert [rival.name for rival in rivals.rivals_of(run.stages)] == ["popularity"]
+    # what counts on a cluster is its largest node
+    there = replace(run.stages.resources, largest=10**12)
+    run.stages.resources = there
+    assert [rival.name for rival in rivals.rivals_of(run.stages)] == ["popularity", "ease"]
 
 
 @pytest.mark.parametrize("lost", [{"ease"}, {"popularity", "ease"}])

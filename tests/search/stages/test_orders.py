@@ -48,7 +48,7 @@ def stages(dataset: Dataset, plan: SplitPlan, deadline: float | None = None) -> 
         settings=SimpleNamespace(seed=1),
         spec=SimpleNamespace(metric="ndcg@5"),
         deadline=deadline,
-        resources=SimpleNamespace(concurrent=2),
+        resources=SimpleNamespace(concurrent=2, largest=None),
         display=SimpleNamespace(note=notes.append),
         state=None,
     )

@@ -369,6 +369,7 @@ def won_by(flat: dict[str, Any], epochs: int, workers: Workers, **more: Any) -> 
         resources=Resources(2, 0.0, 2, 1),
         cluster=workers,
         trained_on=lambda device: None,
+        deadline=None,
         display=SimpleNamespace(progress=lambda *_: None, parts=lambda *_: None),
         **more,
     )
@@ -427,7 +428,7 @@ class TestLastStages:
         assert found.users == np.count_nonzero(split.test.degrees())
         low, high = found.ci
         assert low < found.values["map@5"] < high
-        assert list(found.baselines) == [rival.name for rival in rivals_for(200)]
+        assert list(found.baselines) == [rival.name for rival in rivals_for(Size(1, 200, 1))]
         assert [c.against for c in found.comparisons] == list(found.baselines)
         assert list(tmp_path.iterdir()) == [tmp_path / "test.npz"]
         kept = load_test_values(tmp_path)
