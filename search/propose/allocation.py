@@ -14,6 +14,7 @@ import math
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from search.space.spec import SearchSpec
 
@@ -52,7 +53,8 @@ class MethodTrials:
     """The ended trials of a method, ordered by number and not by when they ended."""
 
     _numbers: list[int] = field(default_factory=list)
-    _best: tuple[float, int] = (-math.inf, 0)  # value, -number: the first of equals
+    # value, -number: the first of equals; whether it was trained to its end
+    _best: tuple[float, int, bool] = (-math.inf, 0, False)
 
     @staticmethod
     def of(values: Iterable[float | None]) -> MethodTrials:
@@ -62,10 +64,13 @@ class MethodTrials:
             made.add(number, value)
         return made
 
-    def add(self, number: int, value: float | None) -> None:
-        """Trial `number` of the run ended with this value, None if it failed."""
+    def add(self, number: int, value: float | None, whole: bool = True) -> None:
+        """Trial `number` of the run ended with this value, None if it failed.
+
+        whole: whether it was trained to its end; not where it was stopped on the way.
+        """
         insort(self._numbers, number)
-        this = -math.inf if value is None else value, -number
+        this = -math.inf if value is None else value, -number, whole
         self._best = this if len(self._numbers) == 1 else max(self._best, this)
 
     def __len__(self) -> int:
@@ -75,6 +80,13 @@ class MethodTrials:
     def best(self) -> float:
         """The highest value; -inf where there is none."""
         return self._best[0]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the best one was trained to its end. Of those that were stopped on the way, one
+        that was ahead of them is still running, or failed.
+        """
+        return self._best[2]
 
     @property
     def waited(self) -> int:
@@ -97,11 +109,14 @@ def next_method(
     trials are running now. The method ranked r by its best value (from 0) has a share of
     2^(-r / places), halved for every `STALE` trials since its best one, and for every `BEHIND` that
     its best value is below the best of all.
+
+    Values are compared as they are at the end of a training, since methods do not learn at the same
+    speed: while the best trials of a method are still running, it counts as level with the best.
     """
     begun = {name: len(ended.get(name, NOTHING)) + running.get(name, 0) for name in methods}
     if min(begun.values()) < terms.first:
         return min(methods, key=lambda name: begun[name])
-    share = shares(methods, ended, terms.places)
+    share = shares(methods, ended, terms.places, running)
     spent = {name: begun[name] * terms.cost(name) for name in methods}
     total, so_far = sum(share.values()), sum(spent.values())
 
@@ -112,17 +127,23 @@ def next_method(
 
 
 def shares(
-    methods: Sequence[str], ended: Mapping[str, MethodTrials], places: int = PLACES
+    methods: Sequence[str],
+    ended: Mapping[str, MethodTrials],
+    places: int = PLACES,
+    running: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, float]:
     """What each method is worth compared with the others; see `next_method`."""
     found = {name: ended.get(name, NOTHING) for name in methods}
-    ranked = sorted(methods, key=lambda name: -found[name].best)  # stable: the first of equals
-    top = found[ranked[0]].best
+    top = max(one.best for one in found.values())
+    level = {
+        name: top if running.get(name) and not one.settled else one.best
+        for name, one in found.items()
+    }
+    ranked = sorted(methods, key=lambda name: -level[name])  # stable: the first of equals
 
     def halvings(name: str) -> float:
-        one = found[name]
-        behind = (top - one.best) / (BEHIND * top) if top > 0 and one.best < top else 0.0
+        behind = (top - level[name]) / (BEHIND * top) if top > 0 and level[name] < top else 0.0
         place = ranked.index(name) / places
-        return min(place + one.waited // STALE + behind, MOST_HALVINGS)
+        return min(place + found[name].waited // STALE + behind, MOST_HALVINGS)
 
     return {name: 2.0 ** -halvings(name) for name in methods}

@@ -46,7 +46,7 @@ class Methods:
             if trial.state != State.RUNNING:
                 name = str(trial.params[self._name])
                 known[name].append(trial)
-                self._ended[name].add(trial.number, _value_of(trial))
+                self._ended[name].add(trial.number, _value_of(trial), _whole(trial.state))
         for name, proposer in self._proposers.items():
             proposer.add_all(known[name])
 
@@ -85,7 +85,12 @@ class Methods:
         name = self._of.pop(number)
         self._proposers[name].tell(number, state, value, cause)
         self._running[name].discard(number)
-        self._ended[name].add(number, None if state == State.FAILED else value)
+        self._ended[name].add(number, None if state == State.FAILED else value, _whole(state))
+
+
+def _whole(state: State) -> bool:
+    """Whether more epochs would have given no more, or nothing."""
+    return state != State.PRUNED
 
 
 def _value_of(trial: StudyTrial) -> float | None:

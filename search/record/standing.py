@@ -20,7 +20,7 @@ def standing(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The honest trials with a value, best first; of equals the earliest comes first.
 
     Pruned trials come after all that may win, whatever their value: they were stopped at an epoch
-    at which others were better.
+    at which others of their method (or model) were better.
     """
     able = [t for t in trials if t.value is not None and not t.leaky and _ended_well(t)]
     return sorted(able, key=lambda t: (not t.may_win, -(t.value or 0.0), t.number))

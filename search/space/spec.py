@@ -116,6 +116,11 @@ class SearchSpec:
         several = min(len(self.methods()), self.blend + best) if self.blend else 0
         return max(best, several) + 1
 
+    def method_of(self, params: Mapping[str, Value]) -> Value | None:
+        """The method of a trial with these parameters; None where the space has no methods."""
+        param = self.method()
+        return params[param.name] if param is not None and self.methods() else None
+
     def deciding(self) -> Param | None:
         """The parameter whose values are told apart before others are looked at: the method, else
         the first that all configs have and that decides which other parameters exist. None where

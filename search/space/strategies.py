@@ -86,6 +86,8 @@ SEARCHERS = {
     "grid": EveryConfig("tries every config of a space that can be counted, in order"),
 }
 SCHEDULERS = {
-    "asha": Stopping("stops trials that are behind others at the same epoch", early=True),
+    "asha": Stopping(
+        "stops trials that are behind others of their method at the same epoch", early=True
+    ),
     "none": Stopping("lets every trial come to its end", early=False),
 }

@@ -100,8 +100,8 @@ def memory_of(run: Stages, trial: TrialRecord) -> int:
 
 def method_of(run: Stages, trial: TrialRecord) -> Any:
     """The method of a trial; its model where the space has no methods."""
-    method = run.spec.method()
-    return trial.training.model if method is None else trial.params.get(method.name)
+    method = run.spec.method_of(trial.params)
+    return trial.training.model if method is None else method
 
 
 def others_to_blend(

@@ -94,7 +94,7 @@ def search(run: Stages) -> Searched:
         # The last report of a trial that has not ended is left out: it is not known what was
         # decided on it, and the trial may have been about to be stopped.
         steps = told.steps if trial.finished else told.steps[:-1]
-        scheduler.replay(trial.id, steps, trial.training)
+        scheduler.replay(trial.id, steps, trial.training, trial.params)
     ended: Counter[State] = Counter()
     watch = Watch(lambda: search_deadline(run), searcher.finish, lambda: grace_of(run, ended))
     recorder = Recorder(

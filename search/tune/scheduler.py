@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -17,6 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from recsys.models import ModelConfig
 from search.record.events import Reason
+from search.space.domains import Value
 from search.space.spec import SearchSpec
 from search.tune.outcome import OBJECTIVE, Report, trial_of
 from search.tune.pace import paced_rungs, space_rungs
@@ -74,10 +75,16 @@ class ToTheEnd(FIFOScheduler):
         """The epochs at which it decides about a trial of this config."""
         return self.rungs(self.spec, config.most_epochs if self.paced else None)
 
-    def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
+    def replay(
+        self,
+        name: str,
+        reports: Iterable[tuple[int, float]],
+        config: ModelConfig,
+        params: Mapping[str, Value],
+    ) -> None:
         """Take in what a trial ("t0007") reported before a resume: (epoch, best so far) pairs.
 
-        config: what it trains.
+        config: what it trains. params: what was chosen for it.
 
         Feed every trial of the journal, running ones too. A running one trains again and
         reports the same values; the decisions made about it stand.
@@ -87,14 +94,16 @@ class ToTheEnd(FIFOScheduler):
 class Rungs:
     """What was reached at each rung, and what that means for the next trial.
 
-    Differs from Ray's bracket: values are the best so far at the rung itself; a rung has to hold
-    `factor` trials before any is stopped (Ray stops the second trial of a search for being worse
-    than the first); a decision once made stands; and a report that passed several rungs counts
-    only in the last of them, since its value at the others is not known.
+    Differs from Ray's bracket: values are the best so far at the rung itself; while a rung holds
+    fewer than `factor` trials all go on (Ray stops the second trial of a search for being worse
+    than the first), or all that are `near` the best of them; a decision once made stands; and a
+    report that passed several rungs counts only in the last of them, since its value at the others
+    is not known.
     """
 
-    def __init__(self, factor: int) -> None:
-        self.factor = factor
+    def __init__(self, factor: int, near: float | None = None) -> None:
+        """near: part of the best value; None: any is near enough."""
+        self.factor, self.near = factor, near
         self.recorded: list[dict[str, float]] = []
         self._ascending: list[list[float]] = []  # the same values, for each rung
 
@@ -116,11 +125,14 @@ class Rungs:
 
     def survives(self, name: str, rung: int) -> bool:
         """Whether a trial is among the best 1/factor of a rung, rounded up; tied trials count as
-        the better ones.
+        the better ones. With fewer than `factor` there, whether it is near the best of them.
         """
         count, mine = len(self.recorded[rung]), self.recorded[rung][name]
+        if count < self.factor:
+            best = self._ascending[rung][-1]
+            return self.near is None or best - mine <= (1 - self.near) * abs(best)
         better = count - bisect_right(self._ascending[rung], mine)
-        return count < self.factor or better * self.factor < count
+        return better * self.factor < count
 
     def decide(self, name: str, rungs: Sequence[int], epoch: int, value: float) -> str:
         """What becomes of a trial after this report: Ray's STOP or CONTINUE.
@@ -136,24 +148,36 @@ class Rungs:
         return TrialScheduler.STOP
 
 
+NEAR = 0.7  # of the best value: the first trials of a method go on if they have so much (ADR 199)
+Peers = tuple[str, Value | None]  # a model, and a method where the space has methods
+
+
 class EpochASHA(ToTheEnd):
     """Ends the trials that are not among the best 1/factor of a rung.
 
     A trial that ended of its own accord, out of patience or after all epochs, stays in the rungs it
-    reached. Each model has rungs of its own, since epochs of different models cannot be compared.
-    Trials of different lengths are compared after the same part of their lengths.
+    reached. Each model and each method of the space has rungs of its own, since epochs of those
+    that learn at different speeds cannot be compared. Trials of different lengths are compared
+    after the same part of their lengths.
+
+    Where a space has methods the first trials of each are many. So of those a trial that is far
+    below the better one is stopped, which it is not in a space without methods.
     """
 
     ends_for = Reason.ASHA
 
     def __init__(self, spec: SearchSpec, paced: bool = False) -> None:
         super().__init__(spec, paced)
-        self.reached: dict[str, Rungs] = {}
+        self.reached: dict[Peers, Rungs] = {}
 
-    def _of(self, model: str) -> Rungs:
-        if model not in self.reached:
-            self.reached[model] = Rungs(self.spec.reduction_factor)
-        return self.reached[model]
+    def _of(self, config: ModelConfig, params: Mapping[str, Value]) -> Rungs:
+        """The rungs of those that a trial is compared with. params: what was chosen for it."""
+        method = self.spec.method_of(params)
+        peers = config.model, method
+        if peers not in self.reached:
+            near = None if method is None else NEAR
+            self.reached[peers] = Rungs(self.spec.reduction_factor, near)
+        return self.reached[peers]
 
     @staticmethod
     def rungs(spec: SearchSpec, epochs: int | None = None) -> list[int]:
@@ -181,13 +205,19 @@ class EpochASHA(ToTheEnd):
             return str(TrialScheduler.CONTINUE)
         # Our id of a trial stays the same after a resume; Ray's does not.
         ours = trial_of(trial.config)
-        reached = self._of(ours.train.model)
+        reached = self._of(ours.train, ours.params)
         rungs = self.rungs_of(ours.train)
         return reached.decide(ours.id, rungs, report.epoch, report.objective)
 
-    def replay(self, name: str, reports: Iterable[tuple[int, float]], config: ModelConfig) -> None:
+    def replay(
+        self,
+        name: str,
+        reports: Iterable[tuple[int, float]],
+        config: ModelConfig,
+        params: Mapping[str, Value],
+    ) -> None:
         """Record the finite values at the trial's rungs; nothing is decided."""
-        reached, rungs = self._of(config.model), self.rungs_of(config)
+        reached, rungs = self._of(config, params), self.rungs_of(config)
         for epoch, value in reports:
             if epoch in rungs and math.isfinite(value):
                 reached.record(name, rungs, epoch, value)
@@ -195,8 +225,8 @@ class EpochASHA(ToTheEnd):
     def debug_string(self) -> str:
         """How full each rung is, for Ray's own status."""
         sizes = (
-            f"{model} {rung}: {len(values)}"
-            for model, reached in self.reached.items()
+            f"{model if method is None else method} {rung}: {len(values)}"
+            for (model, method), reached in self.reached.items()
             for rung, values in enumerate(reached.recorded, 1)
         )
         return f"trials at each rung: {', '.join(sizes)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from benchmarks.replay.run import Best, Rows, holm, play, table
 from benchmarks.replay.world import Curve, Drawn, Shapes, World, fitted, natural_end
 from recsys.errors import ConfigError
 from recsys.models.base import Size
-from search.space.load import load_spec
+from search.space.load import load_spec, override
 
 SPEC = load_spec("bpr_hard")
 
@@ -146,6 +147,44 @@ def test_more_splits_pick_better_and_flatter_less() -> None:
 
 def test_a_race_among_one_picks_it() -> None:
     assert race(racers((0.5, 0.4, 0.3)), 3, 0.05, np.random.default_rng(0)).other == 0.0
+
+
+class TwoSpeeds(Known):
+    """Two factorizations, level at the end: `slow` has after 6 epochs what `fast` has in one."""
+
+    spec = replace(
+        override(load_spec("all"), ["method=[bpr_uniform, softmax_hard]", "max_epochs=60"]),
+        enqueue=(),
+    )
+
+    def curve(self, params: Mapping[str, Any]) -> Curve:
+        self.asked.append(params)
+        good = 0.2 / (1 + 0.2 * abs(math.log(params["lr"] / 0.03)))
+        slowness = 30.0 if params["method"] == "bpr_uniform" else 2.0
+        valid = good * (1 - np.exp(-np.arange(1, 61) / slowness))
+        return Curve(valid, 0.9 * valid, 1.0)
+
+
+def test_a_method_that_learns_slowly_is_searched_to_its_end() -> None:
+    """In the replay as in a search: both have the scheduler decide."""
+    world: Any = TwoSpeeds()
+    best: dict[str, float] = {}
+    whole: Counter[str] = Counter()
+
+    class Watched(Ours):
+        def ended(self, trial: Any, by_itself: bool) -> None:
+            super().ended(trial, by_itself)
+            if by_itself:
+                method = trial.params["method"]
+                whole[method] += 1
+                best[method] = max(best.get(method, 0.0), trial.best)
+
+    log = simulate(world, Watched(replace(world.spec, searcher="random"), 2, None), 2, 600.0)
+    began = Counter(params["method"] for params in world.asked)
+    assert whole["bpr_uniform"] >= 3
+    assert began["bpr_uniform"] > 1.5 * whole["bpr_uniform"]  # its weak ones are stopped
+    assert best["bpr_uniform"] > 0.8 * best["softmax_hard"]
+    assert log.begun == sum(began.values())
 
 
 def test_the_best_of_a_search_race(world: Any) -> None:

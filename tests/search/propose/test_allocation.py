@@ -131,6 +131,33 @@ def test_a_blend_shares_more_evenly() -> None:
     assert next_method("ab", level, spent, Terms(places=2)) == "b"
 
 
+def stopped(*values: float) -> MethodTrials:
+    """Trials that were stopped on the way."""
+    made = MethodTrials()
+    for number, value in enumerate(values):
+        made.add(number, value, whole=False)
+    return made
+
+
+def test_while_the_best_of_a_method_run_its_early_values_are_not_held_against_it() -> None:
+    """One that learns slowly, of which only the weak ones have ended."""
+    ended = standings({"fast": [0.2] * FIRST}) | {"slow": stopped(0.05)}
+    assert shares(["fast", "slow"], ended, 1, {"slow": 2}) == {"fast": 1.0, "slow": 0.5}
+    assert shares(["fast", "slow"], ended, 1, {"fast": 2})["slow"] == 2.0**-MOST_HALVINGS
+    ended["slow"].add(1, 0.04)  # one came to its end, below what another one had on its way
+    assert not ended["slow"].settled
+    ended["slow"].add(2, 0.19)
+    assert ended["slow"].settled
+    level = shares(["fast", "slow"], ended, 1, {"slow": 1})
+    assert level == pytest.approx({"fast": 1.0, "slow": 2**-2.0})  # a place and 5% behind
+
+
+def test_a_method_that_has_only_failed_is_not_waited_for() -> None:
+    ended = standings({"good": [0.2] * FIRST, "broken": [None] * FIRST})
+    assert ended["broken"].settled
+    assert shares(["good", "broken"], ended, 1, {"broken": 1})["broken"] == 2.0**-MOST_HALVINGS
+
+
 def test_values_that_are_not_above_nothing_have_an_order_only() -> None:
     assert shares(["a", "b"], standings({"a": [0.0], "b": [-1.0]})) == {"a": 1.0, "b": 0.5}
     assert shares(["a", "b"], {}) == {"a": 1.0, "b": 0.5}

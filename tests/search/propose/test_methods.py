@@ -119,6 +119,23 @@ def test_a_method_without_new_configs_gives_way(tmp_path: Path) -> None:
     assert search.exhausted
 
 
+def test_a_method_of_which_only_stopped_trials_have_ended_is_not_behind(tmp_path: Path) -> None:
+    """Its better ones still run: what the stopped one had after a few epochs says nothing."""
+    text = SPACE.replace("slim: {model: slim}", "more: {loss: bce, neg_mode: even}")
+    spec = replace(space(tmp_path, text[: text.index("slim_l2")]), enqueue=())
+    search = StudySearch(spec, seed=1)
+    begun = {n: suggest(search, f"x{n}") for n in range(9)}
+    for n, trial in begun.items():
+        assert trial is not None
+        if trial.params["method"] == "hard" and n >= 6:
+            search.on_trial_complete(f"x{n}", {"epoch": 4, "objective": 0.02})
+        elif trial.params["method"] != "hard":
+            finish(search, f"x{n}", 0.2 if trial.params["method"] == "soft" else 0.1)
+    after = Counter(suggest(search, f"y{n}").params["method"] for n in range(12))  # type: ignore[union-attr]
+    assert after["hard"] >= 4
+    assert after["more"] <= 1
+
+
 def test_several_at_a_time(tmp_path: Path) -> None:
     search = StudySearch(space(tmp_path), seed=2, budget=12)
     for n in range(6):

@@ -247,7 +247,8 @@ def record(n: int, value: float | None, config: int | None = None, **changes: An
     """Trial n with a config of its own, or the one numbered `config`."""
     flat = {"lr": float(n if config is None else config), "negatives_exclude": "train"}
     known = {"state": State.COMPLETE, "value": value, "best_epoch": 3, "epochs": 5, "config": flat}
-    fields = {"params": {}, "seed": 0, "created": 0.0} | known | changes
+    method = {"method": "bpr_hard"}
+    fields = {"params": method, "seed": 0, "created": 0.0} | known | changes
     return TrialRecord(f"t{n:04d}", n, **fields)
 
 

@@ -166,5 +166,10 @@ def test_study_rungs_journal_and_screen_agree(
     asha_again = EpochASHA(SPEC)
     for trial in trials:
         steps = [(e, v) for e, v in from_journal(trial, SPEC.metric).steps if e in rungs(SPEC)]
-        asha_again.replay(trial.id, steps, trial.training)
-    assert asha_again.reached["lfm"].recorded == asha.reached["lfm"].recorded
+        asha_again.replay(trial.id, steps, trial.training, trial.params)
+    again, live = (
+        {peers: rungs.recorded for peers, rungs in one.reached.items()}
+        for one in (asha_again, asha)
+    )
+    assert again == live
+    assert {method for _, method in live} == set(SPEC.methods())
