@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys.errors import ConfigError
-from recsys.models import DEFAULT
+from recsys.models import DEFAULT, config_of
 from search.paste import quoted
 from search.record.folder import RunFolder
 from search.record.result import decided
@@ -122,4 +122,8 @@ def _of(param: Param, flat: Mapping[str, Value]) -> Value | None:
         ]
         # the set with the most keys: one without a score would fit any score
         return max(fitting, key=lambda found: found[0], default=(0, None))[1]
-    return None if param.name not in flat else domain.nearest(flat[param.name])
+    model = config_of(str(flat.get("model", DEFAULT)))
+    # what a config leaves out of its flat form has its default
+    unsaid = model.parameters()[param.name].default if param.name in model.unsaid else None
+    value = flat.get(param.name, unsaid)
+    return None if value is None else domain.nearest(value)

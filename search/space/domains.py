@@ -277,6 +277,18 @@ class Param:
             return {self.name}.union(*(dict(pairs) for _, pairs in self.domain.sets))
         return {self.name}
 
+    def options_of(self, name: str) -> set[Value]:
+        """The values that it may give the flat parameter `name`, which is one with words."""
+        match self.domain:
+            case Bundle(sets=sets):
+                return {value for _, pairs in sets for key, value in pairs if key == name}
+            case Choice(options=options) if self.name == name:
+                return set(options)
+            case Constant(value=value) if self.name == name:
+                return {value}
+            case _:
+                return set()
+
     def models(self) -> frozenset[str] | None:
         """The models that have it; None: all of them."""
         names = self.sets()
