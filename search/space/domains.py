@@ -51,6 +51,14 @@ ALTERNATIVES = {
 }
 
 
+# The defaults of parameters that a flat config leaves out where it has them.
+UNSAID = {
+    name: config_of(model).parameters()[name].default
+    for model in MODELS
+    for name in config_of(model).unsaid
+}
+
+
 @dataclass(frozen=True)
 class Constant:
     """A value that is always the same; not a parameter of the search."""

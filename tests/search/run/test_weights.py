@@ -86,6 +86,28 @@ def test_a_choice_loses_what_the_data_cannot_serve(tmp_path: Path) -> None:
         assert (one.train, one.seed) == (other.train, other.seed)
 
 
+def test_a_listed_config_without_a_weight_has_none(tmp_path: Path) -> None:
+    """So that a setting may add a weight to any space, whose listed configs stay."""
+    low = "ease_l2: {low: 1, high: 9}"
+    spec = space(
+        tmp_path,
+        "model: ease",
+        low,
+        "weight: {choice: [none, log]}",
+        enqueue="{ease_l2: 2}, {ease_l2: 3, weight: log}",
+    )
+    assert [dict(pairs).get("weight") for pairs in spec.enqueue] == ["none", "log"]
+    every, more = load_spec("all"), load_spec("all", ["weight={choice: [none, log]}"])
+    assert more.weighs()
+    assert [every.train_config(dict(p)) for p in every.enqueue] == [
+        more.train_config(dict(p)) for p in more.enqueue
+    ]
+    with pytest.raises(ConfigError, match="weight is missing: a config to try first has to be"):
+        space(
+            tmp_path, "model: ease", low, "weight: {choice: [log, linear]}", enqueue="{ease_l2: 2}"
+        )
+
+
 def test_methods_that_need_a_weight_are_left_out(tmp_path: Path) -> None:
     spec = space(
         tmp_path,
