@@ -36,18 +36,23 @@ class CSR:
     """A set of (user, item) pairs in compressed rows.
 
     indptr: int64 (U+1,), indices: int32 (E,), strictly ascending inside a row (hence no
-    duplicates). Both are read-only.
+    duplicates). values: float32 (E,), how much each pair counts for models that ask for it (its
+    rating, or how often it occurs), above 0; None: all alike. All are read-only.
     """
 
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
     n_items: int
+    values: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "indptr", frozen(self.indptr, np.int64))
         object.__setattr__(self, "indices", frozen(self.indices, np.int32))
         assert self.indptr[0] == 0
         assert self.indptr[-1] == len(self.indices)
+        if self.values is not None:
+            object.__setattr__(self, "values", frozen(self.values, np.float32))
+            assert len(self.values) == len(self.indices)
 
     @staticmethod
     def from_pairs(users: NDArray, items: NDArray, n_users: int, n_items: int) -> CSR:
@@ -103,13 +108,26 @@ class CSR:
         return np.repeat(np.arange(self.n_users, dtype=np.int32), self.degrees())
 
     def union(self, *others: CSR) -> CSR:
-        """All pairs of this and `others` (same U and I)."""
+        """All pairs of this and `others` (same U and I), with values if all that have pairs have
+        them; of a pair in several parts, the first value counts.
+        """
         parts = [part for part in (self, *others) if part.nnz]
         if len(parts) < 2:  # nothing to join
             return parts[0] if parts else self
         users = np.concatenate([part.users() for part in parts])
         items = np.concatenate([part.indices for part in parts])
-        return CSR.from_pairs(users, items, self.n_users, self.n_items)
+        joined = CSR.from_pairs(users, items, self.n_users, self.n_items)
+        values = [part.values for part in parts if part.values is not None]
+        if len(values) < len(parts):
+            return joined
+        key = users.astype(np.int64) * max(self.n_items, 1) + items
+        order = np.argsort(key, kind="stable")
+        first = np.concatenate([[True], np.diff(key[order]) != 0])
+        return joined.with_values(np.concatenate(values)[order[first]])
+
+    def with_values(self, values: NDArray | None) -> CSR:
+        """The same pairs with these values, (E,), or with none."""
+        return CSR(self.indptr, self.indices, self.n_items, values)
 
     def overlap(self, other: CSR) -> int:
         """How many pairs are in both."""
@@ -119,7 +137,7 @@ class CSR:
         return len(np.intersect1d(mine, theirs, assume_unique=True))
 
     def digest(self) -> str:
-        """16 hex digits that change whenever a pair changes."""
+        """16 hex digits that change whenever a pair changes; values do not count."""
         sha = hashlib.sha256()
         sha.update(f"{self.n_users}x{self.n_items}".encode())
         sha.update(self.indptr.tobytes())
@@ -128,13 +146,14 @@ class CSR:
 
 
 def rows_of(csr: CSR, users: NDArray) -> CSR:
-    """The rows of `users`, one for each, in that order."""
+    """The rows of `users`, one for each, in that order, with their values."""
     users = np.asarray(users, np.int64)
     start = csr.indptr[users]
     size = csr.indptr[users + 1] - start  # of these alone: there may be millions of others
     indptr = np.concatenate([[0], np.cumsum(size)])
     at = np.arange(indptr[-1]) + np.repeat(start - indptr[:-1], size)
-    return CSR(indptr, csr.indices[at], csr.n_items)
+    values = None if csr.values is None else csr.values[at]
+    return CSR(indptr, csr.indices[at], csr.n_items, values)
 
 
 def no_pairs(n_users: int, n_items: int) -> CSR:
@@ -158,9 +177,10 @@ def popular_items(csr: CSR, k: int) -> NDArray[np.int32]:
 
 
 def subset(csr: CSR, keep: NDArray[np.bool_]) -> CSR:
-    """The pairs of `csr` where `keep` (E,) is true."""
+    """The pairs of `csr` where `keep` (E,) is true, with their values."""
     kept = np.concatenate([[0], np.cumsum(keep)])
-    return CSR(kept[csr.indptr], csr.indices[keep], csr.n_items)
+    values = None if csr.values is None else csr.values[keep]
+    return CSR(kept[csr.indptr], csr.indices[keep], csr.n_items, values)
 
 
 def contained(csr: CSR, part: CSR) -> NDArray[np.bool_]:
@@ -183,6 +203,43 @@ def contested(
 
 
 @dataclass(frozen=True, eq=False)
+class Repeats:
+    """The R rows of a data set that repeat a pair, so that what was known at any time is counted.
+
+    pair: int64 (R,), the place of the pair in a CSR. rank: int32 (R,), how far the user's history
+    had come: the rank of the latest pair that had begun. when: int64 (R,), seconds since 1970, if
+    known.
+    """
+
+    pair: NDArray[np.int64]
+    rank: NDArray[np.int32]
+    when: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pair", frozen(self.pair, np.int64))
+        object.__setattr__(self, "rank", frozen(self.rank, np.int32))
+        assert len(self.rank) == len(self.pair)
+        if self.when is not None:
+            object.__setattr__(self, "when", frozen(self.when, np.int64))
+            assert len(self.when) == len(self.pair)
+
+    def of(self, known: NDArray[np.bool_]) -> Repeats:
+        """Those of the rows where `known` (R,) is true."""
+        when = None if self.when is None else self.when[known]
+        return Repeats(self.pair[known], self.rank[known], when)
+
+    def counts(self, pairs: int) -> NDArray[np.float32]:
+        """How often each of E pairs occurs, float32 (E,): once, and each time it is repeated."""
+        return (1 + np.bincount(self.pair, minlength=pairs)).astype(np.float32)
+
+    def within(self, kept: NDArray[np.bool_]) -> Repeats:
+        """The repeats of those of E pairs that are `kept`, in their CSR (see `subset`)."""
+        place = np.cumsum(kept) - 1
+        own = self.of(kept[self.pair])
+        return Repeats(place[own.pair], own.rank, own.when)
+
+
+@dataclass(frozen=True, eq=False)
 class Interactions:
     """The content of a data set, with the maps back to the ids of the file.
 
@@ -193,6 +250,10 @@ class Interactions:
     known. when: the time of each pair, int64 (E,), if known. user_ids (U,), item_ids (I,): int64
     arrays if every id is an integer, otherwise object arrays of str; the index is the internal id.
     duplicates: rows that repeated a pair. notes: for the user.
+
+    `csr` has values where the reader was asked for them and the data have any: ratings, or how
+    often each pair occurs. repeats: of values that are counts; otherwise None. unvalued: why there
+    are no values though asked for, otherwise "".
     """
 
     csr: CSR
@@ -206,6 +267,8 @@ class Interactions:
     order_problem: str = ""
     time_span: tuple[int, int] | None = None
     when: NDArray[np.int64] | None = None
+    repeats: Repeats | None = None
+    unvalued: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", frozen(self.rank, np.int32))
@@ -238,5 +301,11 @@ class Interactions:
         return tuple(order for order, there in known.items() if there)
 
     def digest(self) -> str:
-        """`CSR.digest` of the pairs; it does not depend on ids and order."""
+        """`CSR.digest` of the pairs; it does not depend on ids, order and values."""
         return self.csr.digest()
+
+    def values_digest(self) -> str:
+        """16 hex digits that change with any value of a pair; "" where there are none."""
+        if self.csr.values is None:
+            return ""
+        return hashlib.sha256(self.csr.values.tobytes()).hexdigest()[:16]

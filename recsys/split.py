@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from recsys.data.read import Dataset
 from recsys.errors import ConfigError, InputError
-from recsys.interactions import CSR, Interactions, contained, subset
+from recsys.interactions import CSR, Interactions, Repeats, contained, nothing_like, subset
 from recsys.moments import moment
-from recsys.split_plan import HoldOut, SplitPlan
+from recsys.split_plan import HoldOut, Order, SplitPlan
 
 
 class OverlapError(RuntimeError):
@@ -37,6 +37,10 @@ class Split:
     rank: under order latest, int32, aligned with `search_data().indices`: the position of each pair
     in its user's history; otherwise None. when: under order time, int64, likewise: its time in
     seconds since 1970; otherwise None.
+
+    Where values are counts and the order is one of time, a part has the counts known at its end, so
+    that nothing held out is in them. repeats: then the repeats that a search may see, of the pairs
+    of `search_data()`; otherwise None. last_values: then float32 (E,), the values of `full()`.
     """
 
     train: CSR
@@ -47,6 +51,8 @@ class Split:
     rank: NDArray[np.int32] | None = None
     when: NDArray[np.int64] | None = None
     digest: str = ""
+    repeats: Repeats | None = None
+    last_values: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         parts = {"train": self.train, "valid": self.valid, "test": self.test}
@@ -66,12 +72,22 @@ class Split:
 
     def search_data(self) -> CSR:
         """Train and validation: what a search may see."""
-        return self.train.union(self.valid)
+        seen = self.train.union(self.valid)
+        return seen if self.repeats is None else seen.with_values(self.repeats.counts(seen.nnz))
+
+    def for_test(self) -> tuple[CSR, CSR]:
+        """Two parts whose union is `search_data()`, with its values: train and validation, or where
+        train lacks what validation knows of it, all and nothing.
+        """
+        if self.repeats is None:
+            return self.train, self.valid
+        return self.search_data(), nothing_like(self.train)
 
     def full(self) -> CSR:
         """All pairs, for the model that is handed over."""
         rest = (self.valid,) if self.test is None else (self.valid, self.test)
-        return self.train.union(*rest)
+        every = self.train.union(*rest)
+        return every if self.last_values is None else every.with_values(self.last_values)
 
 
 def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
@@ -93,15 +109,74 @@ def make_split(dataset: Dataset, plan: SplitPlan, seed: int) -> Split:
         raise InputError(f"{interactions.name}: nothing is left to train on: hold out less")
     search = subset(everything, ~in_test)
     when = interactions.when if plan.order == "time" else None
+    repeats, last = _known(interactions, ~in_test, plan.order), None
+    rank_in, when_in = interactions.rank[~in_test], None if when is None else when[~in_test]
+    if repeats is not None:
+        repeats, last = repeats.within(~in_test), everything.values
+        if found.test is None and dataset.ready_test is not None:
+            last = everything.union(dataset.ready_test).values
     return Split(
-        train=subset(search, ~in_valid),
+        train=_counted(search, ~in_valid, repeats, rank_in, when_in),
         valid=subset(search, in_valid),
         test=dataset.ready_test if found.test is None else subset(everything, in_test),
         name=_name(plan, dataset, found),
         seed=seed,
-        rank=interactions.rank[~in_test] if plan.order == "latest" else None,
-        when=None if when is None else when[~in_test],
+        rank=rank_in if plan.order == "latest" else None,
+        when=when_in,
+        repeats=repeats,
+        last_values=last,
     )
+
+
+def training_part(interactions: Interactions, kept: NDArray[np.bool_], order: Order) -> CSR:
+    """The pairs to train on if others are held out by `order`, with the values known by then.
+
+    kept: bool (E,), aligned with `interactions.csr`.
+    """
+    part, repeats = subset(interactions.csr, kept), _known(interactions, kept, order)
+    return part if repeats is None else part.with_values(repeats.within(kept).counts(part.nnz))
+
+
+def _known(interactions: Interactions, kept: NDArray[np.bool_], order: Order) -> Repeats | None:
+    """The repeats known when the pairs `kept` (E,) end; None where nothing is counted by time."""
+    repeats = interactions.repeats
+    if repeats is None or order == "random":
+        return None
+    when = interactions.when if order == "time" else None
+    return repeats.of(_until(interactions.csr, kept, repeats, interactions.rank, when))
+
+
+def _counted(
+    csr: CSR,
+    kept: NDArray[np.bool_],
+    repeats: Repeats | None,
+    rank: NDArray[np.int32],
+    when: NDArray[np.int64] | None,
+) -> CSR:
+    """The pairs of `csr` that are `kept` (E,); with repeats, counted until they end."""
+    part = subset(csr, kept)
+    if repeats is None:
+        return part
+    known = repeats.of(_until(csr, kept, repeats, rank, when))
+    return part.with_values(known.within(kept).counts(part.nnz))
+
+
+def _until(
+    csr: CSR,
+    kept: NDArray[np.bool_],
+    repeats: Repeats,
+    rank: NDArray[np.int32],
+    when: NDArray[np.int64] | None,
+) -> NDArray[np.bool_]:
+    """Which repeats (R,) of pairs of `csr` are no later than the last of the pairs `kept` (E,): of
+    all users, by their times `when` (E,), or of the same user, by `rank` (E,).
+    """
+    if when is not None:
+        assert repeats.when is not None
+        return np.asarray(repeats.when <= when[kept].max(initial=np.iinfo(np.int64).min))
+    users, last_U = csr.users(), np.full(csr.n_users, -1, np.int64)
+    np.maximum.at(last_U, users[kept], rank[kept])
+    return np.asarray(repeats.rank <= last_U[users[repeats.pair]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,28 +253,37 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
     _check_seed(seed)
     search = split.search_data()
     rng = _draw(1, seed)
-    rank, when, rule = None, None, plan.valid
+    rank, when, rule, repeats = None, None, plan.valid, split.repeats
+    kept = np.ones(search.nnz, bool)
     if plan.order == "latest" and split.rank is not None:
         kept = _earlier(search, rule, rng, split.rank)
-        search, rank = subset(search, kept), split.rank[kept]
+        rank = split.rank[kept]
     elif plan.order == "time" and split.when is not None:
         count = int((split.when >= start_of(split.when, rule)).sum())
         kept, rule = ends_earlier(split.when, rule, int(rng.integers(1, max(count, 1) + 1)))
-        search, when = subset(search, kept), split.when[kept]
+        when = split.when[kept]
     elif plan.order != "random":
         raise InputError(f"split order {plan.order} needs a split that knows the order of time")
+    if repeats is not None:
+        ranks = np.zeros(search.nnz, np.int32) if split.rank is None else split.rank
+        known = _until(search, kept, repeats, ranks, split.when)
+        repeats = repeats.of(known).within(kept)
+    if plan.order != "random":
+        search = subset(search, kept)
     everyone = np.ones(search.nnz, bool)
     in_valid = _hold_out(search, everyone, rule, rng, rank, when)
     if not in_valid.any():
         raise InputError(_empty("validation", plan.valid, "the data of the race"))
+    order = np.zeros(search.nnz, np.int32) if rank is None else rank
     return Split(
-        train=subset(search, ~in_valid),
+        train=_counted(search, ~in_valid, repeats, order, when),
         valid=subset(search, in_valid),
         test=None,
         name=f"{plan.order} {rule} of train and validation",
         seed=seed,
         rank=rank,
         when=when,
+        repeats=repeats,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from recsys.data.cells import ColumnProblem
 from recsys.data.rows import Rows
 from recsys.data.several import joined, padding
 from recsys.errors import InputError
-from recsys.interactions import CSR, MAX_ITEMS
+from recsys.interactions import CSR, MAX_ITEMS, Repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,8 @@ class Pairs:
     users, items: int64 (E,), codes into `user_ids` (U,) and `item_ids` (I,), which ascend.
     bounds: where each part begins, and the end. lists: for each part, whether it has lists, one per
     user. disorder: the first file that a search sees whose lists are in no order, and why; or None.
-    twice: for each part, a user id with two rows if users should have one row each, or None. times:
+    twice: for each part, a user id with two rows if users should have one row each, or None.
+    ratings: float32 (E,), if asked for and every pair has one. times:
     keys to sort the parts that a search sees by; None, with a `time_problem`, if times cannot be
     compared. time_span, seconds: as in `Times`.
     """
@@ -40,6 +41,7 @@ class Pairs:
     lists: Sequence[bool]
     disorder: tuple[int, str] | None
     twice: Sequence[object | None]
+    ratings: NDArray[np.float32] | None = None
 
     def part(self, n: int) -> CSR:
         """The pairs of part `n`, as a set."""
@@ -47,6 +49,18 @@ class Pairs:
         return CSR.from_pairs(
             self.users[at], self.items[at], len(self.user_ids), len(self.item_ids)
         )
+
+    def valued_part(self, n: int, *, rated: bool) -> CSR:
+        """The same with values: the rating of the first row of each pair if `rated`, otherwise the
+        number of its rows.
+        """
+        at = slice(self.bounds[n], self.bounds[n + 1])
+        key = self.users[at] * max(len(self.item_ids), 1) + self.items[at]
+        _, first, counts = np.unique(key, return_index=True, return_counts=True)
+        if not rated:
+            return self.part(n).with_values(counts)
+        assert self.ratings is not None
+        return self.part(n).with_values(self.ratings[at][first])
 
     def ordered(self, parts: int) -> bool:
         """Whether the order of pairs in the first `parts` parts is that of time."""
@@ -102,6 +116,7 @@ def code(rows: Rows, files: Sequence[int], search_parts: int) -> Pairs:
         lists=lists,
         disorder=next(((n, why) for n in filled if (why := rows.part_disorder[n])), None),
         twice=twice,
+        ratings=rows.ratings.values(int(bounds[-1])),
     )
 
 
@@ -114,17 +129,23 @@ def _first_twice(codes: NDArray[np.int64], ids: NDArray) -> object | None:
 class Histories:
     """The pairs of some parts as rows. rank: the place of each in its user's history, int32 (E,).
     when: its time in seconds since 1970, int64 (E,), if known. duplicates: how many were dropped.
+    repeats: these rows, if asked for and there are any. unvalued: as in `Interactions`.
     """
 
     rows: CSR
     rank: NDArray[np.int32]
     when: NDArray[np.int64] | None
     duplicates: int
+    repeats: Repeats | None = None
+    unvalued: str = ""
 
 
-def order_pairs(pairs: Pairs, parts: int) -> Histories:
+def order_pairs(pairs: Pairs, parts: int, *, values: bool = False) -> Histories:
     """The histories of the first `parts` parts. Time decides the order, then the order in the file;
     of equal pairs the earliest is kept.
+
+    values: whether the pairs get values: the rating of the earliest row, or where ratings tell
+    nothing apart, the number of rows.
     """
     end = int(pairs.bounds[parts])
     users, items = pairs.users[:end], pairs.items[:end]
@@ -147,4 +168,37 @@ def order_pairs(pairs: Pairs, parts: int) -> Histories:
     by_history = np.argsort(csr_users * max(end, 1) + kept)  # all keys differ
     rank[by_history] = np.arange(len(kept)) - np.repeat(indptr[:-1], np.diff(indptr))
     when = None if seconds is None else seconds[kept]
-    return Histories(CSR(indptr, csr_items.astype(np.int32), n_items), rank, when, end - len(kept))
+    found = CSR(indptr, csr_items.astype(np.int32), n_items)
+    histories = Histories(found, rank, when, end - len(kept))
+    if not values:
+        return histories
+    problem = unusable(pairs.ratings)
+    if not problem:
+        assert pairs.ratings is not None
+        in_time = pairs.ratings[:end]
+        in_time = in_time if pairs.times is None else in_time[by_time]
+        return replace(histories, rows=found.with_values(in_time[kept]))
+    if end == len(kept):
+        return replace(histories, unvalued=f"{problem}, and no user-item pair twice")
+    again = by_pair[~first]
+    width = max(end, 1)
+    begun = csr_users[by_history] * width + kept[by_history]  # when pairs begin, by user and time
+    users_R = users[again]
+    repeats = Repeats(
+        pair=(np.cumsum(first) - 1)[~first],
+        rank=np.searchsorted(begun, users_R * width + again) - 1 - indptr[users_R],
+        when=None if seconds is None else seconds[again],
+    )
+    rows = found.with_values(repeats.counts(found.nnz))
+    return replace(histories, rows=rows, repeats=repeats)
+
+
+def unusable(ratings: NDArray[np.float32] | None) -> str:
+    """Why ratings cannot weigh pairs, in the words "it has ..."; "" if they can."""
+    if ratings is None or not len(ratings):
+        return "no ratings"
+    least, most = float(ratings.min()), float(ratings.max())
+    if not 0 < least <= most < np.inf:
+        worst = most if least > 0 else least
+        return f"ratings of {worst:g}: expected all above 0 and below 3e38"
+    return f"no rating but {least:g}" if least == most else ""

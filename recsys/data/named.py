@@ -150,7 +150,12 @@ class _UnusableError(Exception):
 
 
 def load_named(
-    name: str, min_rating: float | None, cache_dir: Path | None, seed: int, notify: Notify
+    name: str,
+    min_rating: float | None,
+    cache_dir: Path | None,
+    seed: int,
+    notify: Notify,
+    values: bool,
 ) -> Dataset:
     """The named set as a Dataset.
 
@@ -164,10 +169,12 @@ def load_named(
             raise InputError("min_rating: the demo set has no ratings, leave it out")
         if seed < 0:
             raise InputError(f"seed is {seed}: expected 0 or more")
-        return Dataset(demo(seed))
+        found = demo(seed)
+        unvalued = "no ratings, and no user-item pair twice" if values else ""
+        return Dataset(replace(found, unvalued=unvalued))
     path = fetch(named, cache_dir, notify)
     limit = named.min_rating if min_rating is None else min_rating
-    dataset = load_path(path, min_rating=limit)
+    dataset = load_path(path, min_rating=limit, values=values)
     title = f"{name} (rating >= {limit:g})"
     return replace(dataset, interactions=replace(dataset.interactions, name=title))
 

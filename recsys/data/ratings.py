@@ -24,14 +24,16 @@ RATED = "whatever their rating"  # in the note on data with ratings but no --min
 
 
 class RatingColumn:
-    """Ratings from any number of batches, of which only facts are kept.
+    """Ratings from any number of batches, of which only facts are kept, unless `keep`.
 
     limit: the smallest rating of a positive; None: all rows are positives, and a column without
-    numbers is left out with a note, since it is not needed.
+    numbers is left out with a note, since it is not needed. keep: whether the ratings of positives
+    are kept, for `values`.
     """
 
-    def __init__(self, limit: float | None) -> None:
+    def __init__(self, limit: float | None, *, keep: bool = False) -> None:
         self._limit = limit
+        self._values: list[NDArray[np.float32]] | None = [] if keep else None
         self._file, self._name = 0, "rating"
         self._read = self._kept = self._low = 0
         self._least = np.inf  # the smallest value above 0
@@ -63,11 +65,20 @@ class RatingColumn:
         self._read += len(values)
         self._low += int((values <= 0).sum())
         self._least = min(self._least, float(values[values > 0].min(initial=np.inf)))
-        if self._limit is None:
-            return None
-        keep = values >= self._limit
-        self._kept += int(keep.sum())
+        keep = None if self._limit is None else values >= self._limit
+        self._kept += 0 if keep is None else int(keep.sum())
+        if self._values is not None:
+            with np.errstate(over="ignore"):  # what is too large is infinite, and said to be so
+                kept = (values if keep is None else values[keep]).astype(np.float32)
+            self._values.append(kept)
         return keep
+
+    def values(self, rows: int) -> NDArray[np.float32] | None:
+        """The ratings of the positives, float32 (rows,), if kept and each has one."""
+        if not self._values or self.problem is not None:
+            return None
+        found = np.concatenate(self._values)
+        return found if len(found) == rows else None
 
     def leave_out(self, row: int | None, what: str) -> None:
         """Do without the column, because of `what` is wrong with a row of the file, if known."""

@@ -57,12 +57,16 @@ class Dataset:
 
 
 def load_path(
-    path: Path, *, min_rating: float | None = None, columns: Mapping[str, str] | None = None
+    path: Path,
+    *,
+    min_rating: float | None = None,
+    columns: Mapping[str, str] | None = None,
+    values: bool = False,
 ) -> Dataset:
     """Read the file, folder or zip at `path`. Parameters and errors are those of `load`."""
     found = find_sources(path, columns)
     parts, asked, unread = _take_receivers(found, columns)
-    rows = Rows(min_rating)
+    rows = Rows(min_rating, keep_ratings=values)
     files: dict[str, list[Source]] = {}
     layouts: dict[str, Columns] = {}
     tables = find_tables([s for own in parts.values() for s in own], columns, rows)
@@ -114,7 +118,7 @@ def load_path(
     if asked is not None:
         receivers, note = _match_receivers(*asked, pairs)
         notes += (note,)
-    return _dataset(heads, pairs, name, notes, order_problem, receivers)
+    return _dataset(heads, pairs, name, notes, order_problem, receivers, values=values)
 
 
 def _take_receivers(
@@ -363,10 +367,12 @@ def _dataset(
     notes: tuple[str, ...],
     order_problem: str,
     receivers: Receivers | None,
+    *,
+    values: bool,
 ) -> Dataset:
     names = list(sources)
     n_search = 1 + ("valid" in names)
-    found = order_pairs(pairs, n_search)
+    found = order_pairs(pairs, n_search, values=values)
     empty = int((found.rows.degrees() == 0).sum())
     if empty:
         notes += (f"users without items to learn from: {empty:,}",)
@@ -382,8 +388,15 @@ def _dataset(
         order_problem=order_problem,
         time_span=pairs.time_span,
         when=found.when,
+        repeats=found.repeats,
+        unvalued=found.unvalued,
     )
-    ready = {part: pairs.part(n) for n, part in enumerate(names) if part in ("valid", "test")}
+    given = [n for n, part in enumerate(names) if part in ("valid", "test")]
+    if found.rows.values is None:
+        ready = {names[n]: pairs.part(n) for n in given}
+    else:
+        rated = found.repeats is None
+        ready = {names[n]: pairs.valued_part(n, rated=rated) for n in given}
     if ready:
         ready, repeats = _without_repeats(sources, {"train": pairs.part(0)} | ready)
         interactions = replace(interactions, notes=interactions.notes + repeats)

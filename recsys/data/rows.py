@@ -22,6 +22,7 @@ class Rows:
     """What has been read so far, of a single table or of several parts (train, valid, test)."""
 
     min_rating: float | None = None
+    keep_ratings: bool = False
     users: IdColumn = field(default_factory=lambda: IdColumn("user"))
     items: IdColumn = field(default_factory=lambda: IdColumn("item"))
     ratings: RatingColumn = field(init=False)
@@ -44,7 +45,7 @@ class Rows:
     unused: dict[str, None] = field(default_factory=dict)  # names of columns, likewise
 
     def __post_init__(self) -> None:
-        self.ratings = RatingColumn(self.min_rating)
+        self.ratings = RatingColumn(self.min_rating, keep=self.keep_ratings)
 
     def begin_part(self, label: str) -> None:
         """The next rows are from the file that messages call `label`."""

@@ -7,10 +7,12 @@ config and interactions. Out: a `Model`, and a report for each epoch of its trai
 `base` is the contract, `progress` what an epoch reports, `epochs` the loop of all models that have
 epochs, `saved` a model in a folder, `catalogue` the ids and seen items beside it. Models:
 `popularity`, `ease`, `slim`, `item_knn`, `rp3beta` (which share `linear` and `neighbours`), `ials`,
-and `mf/`; `blend` is made of trained models. `warm_up` compiles kernels before workers start; the
-kernels of models that are one file each are in `kernels/`.
+and `mf/`; `blend` is made of trained models. `weighted` has the weights of pairs, for those that
+can use them. `warm_up` compiles kernels before workers start; the kernels of models that are one
+file each are in `kernels/`.
 
-Others import: base, blend, catalogue, ease, item_knn, popularity, progress, saved, slim, warm_up.
+Others import: base, blend, catalogue, ease, item_knn, popularity, progress, saved, slim, warm_up,
+weighted.
 
 May import: evaluation, metrics, scoring, interactions, kernels, safe_files, errors.
 """

@@ -154,18 +154,26 @@ class ModelConfig(BaseModel):
             raise first_problem(error) from None
 
     def to_flat(self) -> dict[str, Any]:
-        """The flat parameters that `from_flat` turns back into this config."""
-        return {"model": self.model, **self.model_dump()}
+        """The flat parameters that `from_flat` turns back into this config, without any of `unsaid`
+        that has its default.
+        """
+        fields = type(self).model_fields
+        out = {name for name in self.unsaid if getattr(self, name) == fields[name].default}
+        return {"model": self.model, **self.model_dump(exclude=out)}
 
     def label(self) -> str:
         """A short description of the config, used in names: `slim k=200 l2=100`."""
-        kept = (f"{short}={_brief(getattr(self, name))}" for name, short in self.shorts.items())
+        said = self.to_flat()
+        kept = (f"{s}={_brief(said[name])}" for name, s in self.shorts.items() if name in said)
         return " ".join([self.model.replace("_", "-"), *kept])
 
     # the fields that `label` shows, and how it abbreviates each
     shorts: ClassVar[dict[str, str]] = {}
     # flat parameters that decide which others exist
     structural: ClassVar[tuple[str, ...]] = ()
+    # flat parameters that `to_flat` leaves out where they have their default, because the seed of a
+    # trial depends on what is there, and configs from before these names have to keep theirs
+    unsaid: ClassVar[tuple[str, ...]] = ()
     # groups of flat parameters that say the same in different ways; a config takes one of each
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
     # flat parameters, each with the value that lets training know which items are held out
@@ -197,6 +205,11 @@ class ModelConfig(BaseModel):
         """Whether training knows which items are held out."""
         flat = self.to_flat()
         return any(flat.get(name) == word for name, word in self.leaks.items())
+
+    @property
+    def compiled(self) -> str:
+        """The name of a group of configs whose trainings call the same compiled functions."""
+        return self.model
 
     @property
     def kind(self) -> str:
@@ -273,20 +286,21 @@ class Model(ABC):
     ) -> Iterator[EpochReport]:
         """Train in place, yielding one report per epoch; at the end the model has its best weights.
 
-        config: an instance of the model's own config class. positives: CSR of U x I. held_out: CSR
-        of U x I, or None. With held-out items, an evaluated epoch reports `metric`, which decides
-        which epoch is best, and `metrics`. Without them, all of the config's epochs run and the
-        last weights are kept. rng: the only source of randomness. exclude: CSR of U x I, items that
-        a leaky config keeps out of its negatives; other configs ignore it. threads: of the CPU.
-        device: torch's name, "cpu" or "cuda"; models that run only on the CPU ignore it.
-        time_limit: seconds of training and evaluation; the first epoch trained past it is the last.
-        checkpoints: where checkpoints are kept, and the one to continue from; models without epochs
-        make none. The last report has a `stop`. The report of an evaluated epoch has its
-        `evaluation`; until the next report is requested, the model has the weights of that epoch.
+        config: an instance of the model's own config class. positives: CSR of U x I, with values if
+        the config has a weight. held_out: CSR of U x I, or None. With held-out items, an evaluated
+        epoch reports `metric`, which decides which epoch is best, and `metrics`. Without them, all
+        of the config's epochs run and the last weights are kept. rng: the only source of
+        randomness. exclude: CSR of U x I, items that a leaky config keeps out of its negatives;
+        other configs ignore it. threads: of the CPU. device: torch's name, "cpu" or "cuda"; models
+        that run only on the CPU ignore it. time_limit: seconds of training and evaluation; the
+        first epoch trained past it is the last. checkpoints: where checkpoints are kept, and the
+        one to continue from; models without epochs make none. The last report has a `stop`. The
+        report of an evaluated epoch has its `evaluation`; until the next report is requested, the
+        model has the weights of that epoch.
 
         Raises ConfigError for a metric that is unknown or looks at more places than there are
-        items, InputError where no user can be evaluated, DivergedError where the loss or a weight
-        is not finite.
+        items, and for a weight without values, InputError where no user can be evaluated,
+        DivergedError where the loss or a weight is not finite.
         """
 
     @classmethod
@@ -298,6 +312,7 @@ class Model(ABC):
         on three items.
         """
         few = CSR.from_pairs(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), 2, 3)
+        few = few.with_values(np.ones(few.nnz))  # for configs with a weight
         rng = np.random.default_rng(0)
         model = cls.create(config, few.n_users, few.n_items, rng=rng)
         for _ in model.train(config.for_epochs(1), few, None, rng=rng, threads=threads):

@@ -2,7 +2,7 @@
 
 These are two files beside the weights; only this module knows their names and format. `ids.json`:
 users (U,) and items (I,), integers or strings, in the order of internal ids. `seen.npz`: indptr
-int64 (U+1,) and indices int32, the items that each user has.
+int64 (U+1,) and indices int32, the items that each user has, and values float32, if they have any.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def save_catalogue(model_dir: Path, interactions: Interactions, seen: CSR) -> di
     """
     ids = {"users": interactions.user_ids.tolist(), "items": interactions.item_ids.tolist()}
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, indptr=seen.indptr, indices=seen.indices)
+    pairs: dict[str, NDArray] = {"indptr": seen.indptr, "indices": seen.indices}
+    if seen.values is not None:
+        pairs["values"] = seen.values
+    np.savez_compressed(arrays, **pairs)  # type: ignore[arg-type]
     # Bytes of an id that are not UTF-8 are written as \udcff, which JSON understands.
     text = (json.dumps(ids, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     files = {SEEN: arrays.getvalue(), IDS: text}
@@ -64,9 +67,9 @@ def save_catalogue(model_dir: Path, interactions: Interactions, seen: CSR) -> di
 def load_catalogue(model_dir: Path) -> Catalogue:
     """What `save_catalogue` wrote. Raises InputError for files that are missing or damaged."""
     users, items = load_ids(model_dir)
-    indptr, indices = _seen(model_dir)
+    indptr, indices, values = _seen(model_dir)
     with _read(model_dir / SEEN):
-        seen = CSR(indptr, indices, len(items))
+        seen = CSR(indptr, indices, len(items), values)
         if seen.n_users != len(users):
             raise ValueError(f"{seen.n_users:,} users, and {len(users):,} in {IDS}")
         if (np.diff(indptr) < 0).any() or not ((indices >= 0) & (indices < len(items))).all():
@@ -87,7 +90,7 @@ def load_counts(model_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     The second array ends with the last item that any user has. The ids are not read. Raises
     InputError for a file that is missing or damaged.
     """
-    indptr, indices = _seen(model_dir)
+    indptr, indices, _ = _seen(model_dir)
     with _read(model_dir / SEEN):
         return np.diff(indptr), np.bincount(indices)
 
@@ -108,13 +111,15 @@ def _read(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is not as it was saved with the model ({error!r:.80})") from None
 
 
-def _seen(model_dir: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+def _seen(
+    model_dir: Path,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32] | None]:
     with (
         _read(model_dir / SEEN),
         (model_dir / SEEN).open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,
     ):
-        return arrays["indptr"], arrays["indices"]
+        return arrays["indptr"], arrays["indices"], arrays.get("values")
 
 
 def _ids(values: list[int] | list[str]) -> NDArray:

@@ -15,8 +15,9 @@ from pydantic import Field
 
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
-from recsys.models.base import Cost, ModelConfig, Size
+from recsys.models.base import Cost, Size
 from recsys.models.linear import GRAM_CELLS, LinearModel, gram, matrix
+from recsys.models.weighted import WeightedConfig, weights_of_pairs
 
 # The solution is dense: for 12,000 items a float32 matrix of I x I has 0.6 GB, and a solution takes
 # about a minute.
@@ -27,11 +28,13 @@ SINGLE_FROM = 4_000
 MIRRORED = 64  # rows at a time, of which there is a copy
 
 
-class EaseConfig(ModelConfig):
-    """ease_l2: lambda of the paper, the ridge penalty on the item-item weights."""
+class EaseConfig(WeightedConfig):
+    """ease_l2: lambda of the paper, the ridge penalty on the item-item weights. weight: see
+    `WeightedConfig`.
+    """
 
     model: ClassVar[str] = "ease"
-    shorts: ClassVar[dict[str, str]] = {"ease_l2": "l2"}
+    shorts: ClassVar[dict[str, str]] = {"ease_l2": "l2", "weight": "weight"}
     ease_l2: float = Field(250.0, gt=0, le=1e9)
 
 
@@ -39,31 +42,34 @@ class EASE(LinearModel):
     """Item-item weights with a zero diagonal that best rebuild each user's history from the rest of
     it (Steck 2019, equation 8).
 
-    With G = X'X + l2 I and P = G^-1, the weights are -P_ij / P_jj off the diagonal. Memory: see
+    With G = X'X + l2 I and P = G^-1, the weights are -P_ij / P_jj off the diagonal. X has the
+    weights of the pairs, so heavy pairs both are rebuilt and rebuild others more. Memory: see
     `cost`.
     """
 
     def __init__(self, positives: CSR | None = None, l2: float | None = None) -> None:
         """An untrained model, or with `positives` (CSR of U x I) and `l2`, a trained one."""
-        self._gram_of: tuple[CSR, NDArray] | None = None
+        self._gram_of: tuple[CSR, str, NDArray] | None = None
         if positives is not None and l2 is not None:
             self.solve(EaseConfig(ease_l2=l2), positives)
 
     def solve(self, config: EaseConfig, positives: CSR, threads: int = 1) -> None:  # noqa: ARG002
-        """Fit to `positives`; solving the same object again on the same positives reuses X'X.
+        """Fit to `positives`; solving the same object again on the same positives, with the same
+        `weight`, reuses X'X.
 
         Raises DivergedError where there is no solution in double precision either.
         """
         self.__dict__.pop("_weights", None)  # two of them at once would be the peak
-        if self._gram_of is None or self._gram_of[0] is not positives:
+        known = self._gram_of
+        if known is None or known[0] is not positives or known[1] != config.weight:
             self._gram_of = None
-            self._x = matrix(positives)
-            single = positives.n_items >= SINGLE_FROM
-            self._gram_of = (positives, gram(self._x, np.float32 if single else np.float64))
-        weights = _ease_weights(self._gram_of[1].copy(), config.ease_l2)
-        if weights is None and self._gram_of[1].dtype == np.float32:
+            self._x = matrix(positives, weights_of_pairs(positives, config.weight))
+            dtype = np.float32 if positives.n_items >= SINGLE_FROM else np.float64
+            known = self._gram_of = (positives, config.weight, gram(self._x, dtype))
+        weights = _ease_weights(known[2].copy(), config.ease_l2)
+        if weights is None and known[2].dtype == np.float32:
             # a small lambda, and items alike: without what is kept, there is memory for a double
-            self._gram_of = None
+            known = self._gram_of = None
             weights = _ease_weights(gram(self._x, np.float64), config.ease_l2)
         if weights is None:
             raise DivergedError(1, config.key())

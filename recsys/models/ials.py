@@ -21,23 +21,29 @@ from recsys.models.base import (
     EpochReport,
     ListScorer,
     Model,
-    ModelConfig,
     Size,
 )
 from recsys.models.epochs import run_epochs
 from recsys.models.neighbours import side_by_side, transposed
 from recsys.models.progress import Checkpoints
+from recsys.models.weighted import (
+    WeightedConfig,
+    in_order_of_items,
+    user_totals,
+    weights_of_pairs,
+)
 from recsys.scoring import Vectors, product_with
 
 # Rows of one compiled call: Ctrl-C never waits for more than that.
 ROWS = 256
 
 
-class IalsConfig(ModelConfig):
-    """The loss has three terms for scores s: the sum of (1 - s)^2 over the positives, the sum of
-    alpha x s^2 over all pairs, and the regulariser. The regulariser adds
-    ials_l2 x (n_u + alpha x I)^nu x |p_u|^2 for a user with n_u of the I items, and likewise for
-    each item, with the number of its users.
+class IalsConfig(WeightedConfig):
+    """The loss has three terms for scores s: the sum of w x (1 - s)^2 over the positives, the sum
+    of alpha x s^2 over all pairs, and the regulariser. The regulariser adds
+    ials_l2 x (n_u + alpha x I)^nu x |p_u|^2 for a user whose n_u is the sum of the weights w of
+    their pairs, and likewise for each item. Without `weight`, each w is 1 and n_u the number of
+    items; with it, see `WeightedConfig`.
 
     ials_factors: d. ials_alpha: the weight of every pair, positive or not. ials_l2: the strength of
     the regulariser. ials_nu: 1 regularises active users and popular items more, 0 all alike.
@@ -46,7 +52,12 @@ class IalsConfig(ModelConfig):
     """
 
     model: ClassVar[str] = "ials"
-    shorts: ClassVar[dict[str, str]] = {"ials_factors": "d", "ials_alpha": "alpha", "ials_l2": "l2"}
+    shorts: ClassVar[dict[str, str]] = {
+        "ials_factors": "d",
+        "ials_alpha": "alpha",
+        "ials_l2": "l2",
+        "weight": "weight",
+    }
     ials_factors: int = Field(64, gt=0, le=2048)
     ials_alpha: float = Field(0.1, gt=0, le=1e4)
     ials_l2: float = Field(0.003, gt=0, le=1e4)
@@ -93,7 +104,8 @@ class IALS(Model):
         **_: Any,
     ) -> Iterator[EpochReport]:
         """See `Model.train`. An epoch solves the users, then the items; its loss is the mean of
-        (1 - s)^2 over the positives. The result does not depend on `threads`.
+        (1 - s)^2 over the positives, whatever their weights. The result does not depend on
+        `threads`.
 
         Raises DivergedError also where a user's or item's system has no solution.
         """
@@ -116,18 +128,19 @@ class IALS(Model):
         )
 
     @classmethod
-    def warm_up(cls, config: IalsConfig, *, threads: int = 1) -> None:  # noqa: ARG003
-        """See `Model.warm_up`. The default config is trained instead of `config`, which with many
-        factors would take long even on three items.
+    def warm_up(cls, config: IalsConfig, *, threads: int = 1) -> None:
+        """See `Model.warm_up`. The default config with the same `weight` is trained instead of
+        `config`, which with many factors would take long even on three items.
         """
-        super().warm_up(IalsConfig.from_flat({}), threads=threads)
+        super().warm_up(IalsConfig.from_flat({"weight": config.weight}), threads=threads)
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         """The dot products of the users with every item, float32 (len(users), I)."""
         return np.asarray(self.user_factors[users] @ self.item_factors.T)
 
     def list_scorer(self, config: IalsConfig, seen: CSR) -> ListScorer:  # noqa: ARG002
-        """Solves the users of the lists as training does, with the trained items.
+        """Solves the users of the lists as training does, with the trained items and a weight of 1
+        for each pair.
 
         The scorer raises DivergedError, with epoch 0, where a system has no solution.
         """
@@ -162,7 +175,7 @@ class IALS(Model):
         d = config.ials_factors
         rows = size.users + size.items
         return Cost(
-            memory=8 * rows * d + 12 * size.positives + 16 * d * d,
+            memory=8 * rows * d + (24 if config.weighs else 12) * size.positives + 16 * d * d,
             work=float(config.epochs) * (2 * size.positives * d**2 + rows * d**3 / 3),
         )
 
@@ -173,6 +186,8 @@ class _Solver:
     def __init__(self, model: IALS, config: IalsConfig, positives: CSR, threads: int) -> None:
         self._model, self._config, self._threads = model, config, threads
         self._sides = (positives, transposed(positives))
+        own = weights_of_pairs(positives, config.weight)
+        self._weights = (None, None) if own is None else (own, in_order_of_items(positives, own))
         self._pairs = max(positives.nnz, 1)
         self._epoch = 0
 
@@ -182,8 +197,8 @@ class _Solver:
 
         self._epoch += 1
         users, items = self._model.user_factors, self._model.item_factors
-        self._solve(self._sides[0], items, users)
-        self._solve(self._sides[1], users, items)
+        self._solve(0, items, users)
+        self._solve(1, users, items)
         rows = self._sides[0]
         return squared_error(rows.indptr, rows.indices, users, items, 0, rows.n_users) / self._pairs
 
@@ -203,9 +218,17 @@ class _Solver:
         self._epoch = int(state[0])
         model.user_factors[:], model.item_factors[:] = state[1:]
 
-    def _solve(self, rows: CSR, fixed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        base = _base(self._config, fixed)
-        _half_step(self._config, rows, fixed, base, out, threads=self._threads, epoch=self._epoch)
+    def _solve(self, side: int, fixed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        _half_step(
+            self._config,
+            self._sides[side],
+            fixed,
+            _base(self._config, fixed),
+            out,
+            weights=self._weights[side],
+            threads=self._threads,
+            epoch=self._epoch,
+        )
 
 
 def _base(config: IalsConfig, fixed: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -220,26 +243,27 @@ def _half_step(
     base: NDArray[np.float32],
     out: NDArray[np.float32],
     *,
+    weights: NDArray[np.float32] | None = None,
     threads: int,
     epoch: int,
 ) -> None:
-    """Solve one side, float32 (rows, d), into `out`; `base` is of `_base`.
+    """Solve one side, float32 (rows, d), into `out`; `base` is of `_base`. weights: of the pairs of
+    `rows`, float32; None: all are 1.
 
     DivergedError, with the epoch, where a system has no solution.
     """
-    from recsys.models.kernels.ials import memory, solve_rows
+    from recsys.models.kernels.ials import memory, solve_rows, solve_weighted_rows
 
-    counts = rows.degrees() + config.ials_alpha * rows.n_items
+    counts = user_totals(rows, weights) + config.ials_alpha * rows.n_items
     ridge = (config.ials_l2 * counts**config.ials_nu).astype(np.float32)
 
     def work(first: int) -> int:
         last = min(first + ROWS, rows.n_users)
         normal, right = memory(fixed.shape[1])
-        return int(
-            solve_rows(
-                rows.indptr, rows.indices, fixed, base, ridge, out, normal, right, first, last
-            )
-        )
+        rest = (fixed, base, ridge, out, normal, right, first, last)
+        if weights is None:
+            return int(solve_rows(rows.indptr, rows.indices, *rest))
+        return int(solve_weighted_rows(rows.indptr, rows.indices, weights, *rest))
 
     failed = side_by_side(work, range(0, rows.n_users, ROWS), threads)
     if max(failed, default=-1) >= 0:

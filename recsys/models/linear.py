@@ -16,12 +16,30 @@ from recsys.models.base import ClosedForm, ListScorer
 GRAM_CELLS = 1 << 22  # of the product of two sparse matrices at a time, of 12 bytes each
 
 
-def matrix(csr: CSR) -> scipy.sparse.csr_matrix:
-    """The interactions as a sparse matrix of ones, float32 (U, I)."""
-    ones = np.ones(csr.nnz, np.float32)
+def matrix(csr: CSR, weights: NDArray[np.float32] | None = None) -> scipy.sparse.csr_matrix:
+    """The interactions as a sparse matrix, float32 (U, I), of ones or of `weights` (E,)."""
+    data = np.ones(csr.nnz, np.float32) if weights is None else weights
     return scipy.sparse.csr_matrix(
-        (ones, csr.indices, csr.indptr), shape=(csr.n_users, csr.n_items)
+        (data, csr.indices, csr.indptr), shape=(csr.n_users, csr.n_items)
     )
+
+
+def histories(arrays: dict[str, NDArray], n_items: int) -> scipy.sparse.csr_matrix:
+    """The histories of a saved model: see `saved_histories`."""
+    pairs = CSR(arrays["indptr"], arrays["indices"], n_items)
+    return matrix(pairs, arrays.get("values"))
+
+
+def saved_histories(x: scipy.sparse.csr_matrix) -> dict[str, NDArray]:
+    """Histories (U, I) as `indptr` int64 (U+1,), `indices` int32 and, unless all of them are 1,
+    `values` float32.
+    """
+    arrays: dict[str, NDArray] = {
+        "indptr": np.asarray(x.indptr, np.int64),
+        "indices": np.asarray(x.indices, np.int32),
+    }
+    values = np.asarray(x.data, np.float32)
+    return arrays if (values == 1).all() else arrays | {"values": values}
 
 
 def sums_of_rows(lists: CSR, table: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,24 +85,22 @@ class LinearModel(ClosedForm):
         return self.score_users(users)
 
     def list_scorer(self, config: Any, seen: CSR) -> ListScorer:  # noqa: ARG002
-        """A list is scored like the history of a user; all scores of an empty one are 0."""
+        """A list is scored like the history of a user whose items all have the weight 1; all scores
+        of an empty one are 0.
+        """
         weights = np.ascontiguousarray(self._weights, np.float32)
         return lambda lists: sums_of_rows(lists, weights)
 
     def arrays(self) -> dict[str, NDArray]:
-        """The histories as `indptr` int64 (U+1,) and `indices` int32; `weights` float32 (I, I)."""
-        return {
-            "indptr": np.asarray(self._x.indptr, np.int64),
-            "indices": np.asarray(self._x.indices, np.int32),
-            "weights": self._weights,
-        }
+        """The histories, see `saved_histories`; `weights` float32 (I, I)."""
+        return saved_histories(self._x) | {"weights": self._weights}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray]) -> Self:
         """The model that returned these `arrays`; it can score, but not be solved again."""
         model = cls.__new__(cls)
         weights = arrays["weights"]
-        model._x = matrix(CSR(arrays["indptr"], arrays["indices"], len(weights)))
+        model._x = histories(arrays, len(weights))
         model._weights = weights
         return model
 
@@ -95,9 +111,9 @@ class SparseLinear(ClosedForm):
     _x: scipy.sparse.csr_matrix  # (U, I) histories
     _weights: scipy.sparse.csr_matrix  # (I, I), float32
 
-    def become(self, positives: CSR, weights: scipy.sparse.csr_matrix) -> None:
-        """Set the histories, `positives` (CSR of U x I), and the weights, float32 (I, I)."""
-        self._x, self._weights = matrix(positives), weights
+    def become(self, x: scipy.sparse.csr_matrix, weights: scipy.sparse.csr_matrix) -> None:
+        """Set the histories, float32 (U, I), and the weights, float32 (I, I)."""
+        self._x, self._weights = x, weights
 
     def score_users(self, users: NDArray) -> NDArray[np.float32]:
         """Histories times weights, float32 (B, I); only the result is dense."""
@@ -128,9 +144,7 @@ class SparseLinear(ClosedForm):
         """As in `LinearModel`, but with the weights in compressed rows: `weights` float32,
         `weights_indices` int32 and `weights_indptr` int64 (I+1,).
         """
-        return {
-            "indptr": np.asarray(self._x.indptr, np.int64),
-            "indices": np.asarray(self._x.indices, np.int32),
+        return saved_histories(self._x) | {
             "weights": np.asarray(self._weights.data, np.float32),
             "weights_indices": np.asarray(self._weights.indices, np.int32),
             "weights_indptr": np.asarray(self._weights.indptr, np.int64),
@@ -143,7 +157,7 @@ class SparseLinear(ClosedForm):
         n_items = len(arrays["weights_indptr"]) - 1
         weights = (arrays["weights"], arrays["weights_indices"], arrays["weights_indptr"])
         model.become(
-            CSR(arrays["indptr"], arrays["indices"], n_items),
+            histories(arrays, n_items),
             scipy.sparse.csr_matrix(weights, shape=(n_items, n_items)),
         )
         return model

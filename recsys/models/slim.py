@@ -19,54 +19,69 @@ from pydantic import Field
 
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
-from recsys.models.base import Cost, ModelConfig, Size
+from recsys.models.base import Cost, Size
 from recsys.models.linear import GRAM_CELLS, SparseLinear, gram, matrix
 from recsys.models.neighbours import nearest_by_cosine, nearest_cost, side_by_side, transposed
+from recsys.models.weighted import WeightedConfig, in_order_of_items, weights_of_pairs
 
 HEAD = 8_192  # the counts of so many most popular items are a dense matrix, of 268 MB
 
 
-class SlimConfig(ModelConfig):
+class SlimConfig(WeightedConfig):
     """slim_l2: the ridge penalty on the weights. slim_neighbours: k, the number of items that each
     item is rebuilt from. slim_shrink: added to the denominator of the cosine that chooses them.
+    weight: see `WeightedConfig`.
     """
 
     model: ClassVar[str] = "slim"
-    shorts: ClassVar[dict[str, str]] = {"slim_neighbours": "k", "slim_l2": "l2"}
+    shorts: ClassVar[dict[str, str]] = {
+        "slim_neighbours": "k",
+        "slim_l2": "l2",
+        "weight": "weight",
+    }
     slim_neighbours: int = Field(200, gt=0, le=4_000)
     slim_l2: float = Field(100.0, gt=0, le=1e9)
     slim_shrink: float = Field(10.0, ge=0, le=1e6)
 
 
 class SLIM(SparseLinear):
-    """Item-item weights by ridge regression of each item on its k nearest items."""
+    """Item-item weights by ridge regression of each item on its k nearest items. With a `weight`,
+    the histories that are rebuilt, and those that nearness is measured on, have the weights of the
+    pairs.
+    """
 
     def __init__(self) -> None:
         """An untrained model."""
-        self._near: tuple[CSR, int, float, scipy.sparse.csr_matrix] | None = None
-        self._met: tuple[CSR, _Met] | None = None
+        self._near: tuple[CSR, int, float, str, scipy.sparse.csr_matrix] | None = None
+        self._met: tuple[CSR, str, _Met] | None = None
 
     def solve(self, config: SlimConfig, positives: CSR, threads: int = 1) -> None:
         """Fit to `positives`.
 
-        Solving the same object again on the same positives reuses the counts, and with the same
-        neighbours and shrink, also the nearest items.
+        Solving the same object again on the same positives with the same `weight` reuses the
+        counts, and with the same neighbours and shrink, also the nearest items.
 
         Raises DivergedError where an item's system has no solution.
         """
         self.__dict__.pop("_weights", None)  # two of them at once would be the peak
-        wanted = (config.slim_neighbours, config.slim_shrink)
-        if self._near is None or self._near[0] is not positives or self._near[1:3] != wanted:
+        pairs = weights_of_pairs(positives, config.weight)
+        wanted = (config.slim_neighbours, config.slim_shrink, config.weight)
+        if self._near is None or self._near[0] is not positives or self._near[1:4] != wanted:
             near = nearest_by_cosine(
-                positives, config.slim_neighbours, shrink=config.slim_shrink, threads=threads
+                positives,
+                config.slim_neighbours,
+                shrink=config.slim_shrink,
+                pairs=pairs,
+                threads=threads,
             )
             self._near = (positives, *wanted, near)
-        if self._met is None or self._met[0] is not positives:
-            self._met = (positives, _Met.of(positives))
-        near = self._near[3]
-        columns = _columns(self._met[1], near, config, threads)
+        known = self._met
+        if known is None or known[0] is not positives or known[1] != config.weight:
+            known = self._met = (positives, config.weight, _Met.of(positives, pairs))
+        near = self._near[4]
+        columns = _columns(known[2], near, config, threads)
         by_target = scipy.sparse.csr_matrix((columns, near.indices, near.indptr), near.shape)
-        self.become(positives, by_target.T.tocsr())
+        self.become(matrix(positives, pairs), by_target.T.tocsr())
 
     def arrays(self) -> dict[str, NDArray]:
         """As in `SparseLinear`; what was kept in case of another `solve` is dropped."""
@@ -79,7 +94,7 @@ class SLIM(SparseLinear):
         solved in double precision where single does not do.
         """
         k = min(config.slim_neighbours, size.items)
-        near, head = nearest_cost(k, size), min(HEAD, size.items) ** 2
+        near, head = nearest_cost(k, size, weighted=config.weighs), min(HEAD, size.items) ** 2
         counts = 4 * head + 12 * min(GRAM_CELLS, head)
         return Cost(
             memory=counts + near.memory + 12 * size.positives + 24 * (k + 1) ** 2,
@@ -92,28 +107,31 @@ class _Met:
     """Counts from which the systems of all items are made, whatever the ridge penalty.
 
     head: int32 (I,), the place of an item among the H most popular ones, or -1. together: float32
-    (H, H), how many users have both of two head items.
+    (H, H), how many users have both of two head items. weights: of the pairs, by item and by user,
+    float32 (E,); then counts are sums of the products of two of them.
     """
 
     by_user: CSR
     by_item: CSR
     head: NDArray[np.int32]
     together: NDArray[np.float32]
+    weights: tuple[NDArray[np.float32], NDArray[np.float32]] | None
 
     @staticmethod
-    def of(by_user: CSR) -> _Met:
+    def of(by_user: CSR, pairs: NDArray[np.float32] | None) -> _Met:
         popular = np.sort(np.argsort(-by_user.item_counts(), kind="stable")[:HEAD])
         head = np.full(by_user.n_items, -1, np.int32)
         head[popular] = np.arange(len(popular), dtype=np.int32)
-        gram_HH = gram(matrix(by_user)[:, popular], np.float32)
-        return _Met(by_user, transposed(by_user), head, gram_HH)
+        gram_HH = gram(matrix(by_user, pairs)[:, popular], np.float32)
+        weights = None if pairs is None else (in_order_of_items(by_user, pairs), pairs)
+        return _Met(by_user, transposed(by_user), head, gram_HH, weights)
 
 
 def _columns(
     met: _Met, near: scipy.sparse.csr_matrix, config: SlimConfig, threads: int
 ) -> NDArray[np.float32]:
     """The weights of each item's near items, aligned with `near.indices`."""
-    from recsys.models.kernels.neighbours import block
+    from recsys.models.kernels.neighbours import block, block_weighted
 
     by_user, by_item = met.by_user, met.by_item
     weights = np.zeros(near.nnz, np.float32)
@@ -131,10 +149,14 @@ def _columns(
             # the item itself comes last: its row is the right-hand side of the system
             items = np.append(indices[low:high], np.int32(item))
             normal = memory[: (n + 1) ** 2].reshape(n + 1, n + 1)
-            block(
+            rows = (
                 *(items, place, met.head, met.together, by_item.indptr, by_item.indices),
-                *(by_user.indptr, by_user.indices, normal),
+                *(by_user.indptr, by_user.indices),
             )
+            if met.weights is None:
+                block(*rows, normal)
+            else:
+                block_weighted(*rows, *met.weights, normal)
             right = normal[n, :n].copy()
             system = normal[:n, :n]
             counts_n = system.diagonal().astype(float)

@@ -26,15 +26,16 @@ def warm_up_models(
     """Compile, or load from disk, what ranks items and what trains the models of `configs`; returns
     the seconds it took.
 
-    configs: the first one of each model is used. threads: of the CPU. note: called with a line of
-    text where a model can't be trained on the few items of its warm-up; workers then compile it.
+    configs: of each model, the first one of those that call the same functions is used. threads: of
+    the CPU. note: called with a line of text where a model can't be trained on the few items of its
+    warm-up; workers then compile it.
     """
     started = time.perf_counter()
     for kernels in RANKING:
         import_module(kernels)  # compiles them, as their signatures are known
     firsts: dict[str, ModelConfig] = {}
     for config in configs:
-        firsts.setdefault(config.model, config)
+        firsts.setdefault(config.compiled, config)
     for name, config in firsts.items():
         try:
             model_of(config).warm_up(config, threads=threads)
@@ -51,7 +52,7 @@ def warm_up_machine(config: ModelConfig, *, threads: int = 1) -> None:
     """
     if (folder := cache_folder()) is None:
         return
-    done = folder / f"{config.model}.compiled"
+    done = folder / f"{config.compiled}.compiled"
     with suppress(OSError):
         if done.exists():
             return

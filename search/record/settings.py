@@ -21,7 +21,8 @@ class Settings:
     tracking_uri: None is the local store of the checkout, wherever that is now. submission_sep:
     between the items of a submission. has_default: whether the first config that the space lists is
     its own, not that of an earlier run. system_metrics: whether the journal records from time to
-    time how busy this machine is.
+    time how busy this machine is. values_digest: of the values of pairs, where the space asks for
+    a weight of them and the data have any.
     """
 
     data: str
@@ -39,6 +40,7 @@ class Settings:
     data_digest: str = ""
     ids_digest: str = ""
     split_digest: str = ""
+    values_digest: str = ""
     submission_sep: str = BLANK
     settles: bool = False
     has_default: bool = True

@@ -29,6 +29,7 @@ from recsys.models.base import Size
 from recsys.models.blend import BlendConfig
 from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import weights_of
+from recsys.models.weighted import weighs
 from recsys.rivals import Allowed
 from recsys.scoring import Scorer
 from recsys.split import Split
@@ -44,6 +45,7 @@ from search.record.state import RunState, TrialRecord
 from search.run.evidence import SettingError, check_evidence
 from search.run.opened import divide, read_data
 from search.run.since import Since
+from search.run.weights import check_weights
 from search.screen.display import Display
 from search.space.kept import SPEC
 from search.space.load import load_run_spec
@@ -214,7 +216,9 @@ class Again:
         """Read and divide the new data. Raises UserError if the model can't be trained on them."""
         spec, run = origin.spec, origin.folder.name
         display.note(f"reading {settings.data}")
-        dataset = read_data(settings, None, display.note)
+        asks = any(weighs(trial.training) for trial in origin.trials)
+        dataset = read_data(settings, None, display.note, values=asks)
+        check_weights(run, asks, dataset.interactions)
         for line in describe_lines(dataset):
             display.note(line)
         n_items = dataset.interactions.n_items
@@ -232,7 +236,8 @@ class Again:
             ) from None
         opened = divide(dataset, spec, settings, None)
         before, now = origin.settings, opened.settings
-        if (before.data_digest, before.ids_digest) == (now.data_digest, now.ids_digest):
+        same = ("data_digest", "ids_digest") + (("values_digest",) if asks else ())
+        if all(getattr(before, what) == getattr(now, what) for what in same):
             raise ConfigError(
                 f"{settings.data}: has the same data as run {run}: nothing would change"
             )

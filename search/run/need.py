@@ -131,7 +131,7 @@ class Left:
 
     def new(self) -> dict[Value, list[ModelConfig]]:
         """Configs that represent the new trials, by method."""
-        return {} if self.spec is None else _by_method(self.spec)
+        return {} if self.spec is None else by_method(self.spec)
 
 
 def check_nodes(
@@ -226,7 +226,7 @@ class _Here:
             )
 
 
-def _by_method(spec: SearchSpec) -> dict[Value, list[ModelConfig]]:
+def by_method(spec: SearchSpec) -> dict[Value, list[ModelConfig]]:
     """Configs that represent a space, by method; all under "" where it has no methods."""
     methods = spec.methods()
     return {m: list(spec.of_method(m).examples()) for m in methods} or {"": list(spec.examples())}
@@ -247,7 +247,7 @@ def _fitting(
     needed: bytes that a config needs. most: bytes that there are. told, has, expected: for
     messages, what is trained, the memory there is, and what would help.
     """
-    parts = _by_method(spec)
+    parts = by_method(spec)
     least = {method: min(map(needed, configs)) for method, configs in parts.items()}
     out = [method for method, bytes_ in least.items() if bytes_ > most]
     if len(out) == len(parts):

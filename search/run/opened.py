@@ -49,10 +49,16 @@ def given(source: str) -> str:
     return absolute(source)
 
 
-def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]) -> Dataset:
+def read_data(
+    settings: Settings,
+    run: str | None,
+    notify: Callable[[str], None],
+    *,
+    values: bool = False,
+) -> Dataset:
     """The data that `settings` name. Raises InputError, which for an existing run says what to do.
 
-    run: its name; None for a new one. notify: called with notes for the user.
+    run: its name; None for a new one. notify: called with notes for the user. values: as in `load`.
     """
     if run is not None and settings.data not in SETS and not _exists(settings.data):
         raise InputError(
@@ -65,6 +71,7 @@ def read_data(settings: Settings, run: str | None, notify: Callable[[str], None]
         columns=settings.columns,
         seed=settings.seed,
         notify=notify,
+        values=values,
     )
 
 
@@ -78,11 +85,13 @@ def divide(dataset: Dataset, spec: SearchSpec, settings: Settings, run: str | No
         data_digest=dataset.interactions.digest(),
         ids_digest=ids_digest(dataset),
         split_digest=split.digest,
+        values_digest=dataset.interactions.values_digest(),
     )
     if run is not None:
-        for what in ("data", "ids", "split"):
+        for what in ("data", "ids", "split", "values"):
             then, found = (getattr(s, f"{what}_digest") for s in (settings, now))
-            if then not in ("", found):  # runs of earlier versions have no digest of the ids
+            # runs of earlier versions have no digest of the ids, and values are read if weighed
+            if then not in ("", found):
                 raise ConfigError(
                     f"--run {run}: the data has changed since the run began "
                     f"({what} digest {then} then, {found} now, of {settings.data})"
@@ -94,7 +103,7 @@ def open_data(
     spec: SearchSpec, settings: Settings, run: str, notify: Callable[[str], None]
 ) -> Opened:
     """`read_data` and `divide` of an existing run."""
-    return divide(read_data(settings, run, notify), spec, settings, run)
+    return divide(read_data(settings, run, notify, values=spec.weighs()), spec, settings, run)
 
 
 def ids_digest(dataset: Dataset) -> str:

@@ -43,6 +43,7 @@ from search.run.need import Left, check_memory, check_nodes, fit_memory, fit_nod
 from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
 from search.run.warm import own_first, warmed
+from search.run.weights import check_weights, fit_weights
 from search.screen.display import Display
 from search.space.domains import Pairs
 from search.space.effect import check_up_to, idle_up_to
@@ -452,12 +453,15 @@ def _run(
     )
     display.note(f"reading {settings.data}")
     run = None if folder is None else folder.name
-    dataset = read_data(settings, run, display.note)
+    dataset = read_data(settings, run, display.note, values=spec.weighs())
     display.data = dataset.interactions.name
     for line in describe_lines(dataset):
         display.note(line)
     _check_data(dataset, spec)
-    if run is None:
+    if run is not None:
+        check_weights(run, spec.weighs(), dataset.interactions)
+    else:
+        spec = fit_weights(spec, dataset.interactions, display.note)
         for line in check_evidence(dataset, spec):
             display.note(line)
     opened = divide(dataset, spec, settings, run)

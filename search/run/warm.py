@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys.errors import ConfigError
-from recsys.models import DEFAULT
+from recsys.models import DEFAULT, config_of
 from search.paste import quoted
 from search.record.folder import RunFolder
 from search.record.result import decided
 from search.record.standing import standing
 from search.record.state import RunState, TrialRecord
-from search.space.domains import ALTERNATIVES, Bundle, Constant, Pairs, Param, Value
+from search.space.domains import ALTERNATIVES, UNSAID, Bundle, Constant, Pairs, Param, Value
 from search.space.load import load_run_spec
 from search.space.spec import SearchSpec, walk
 from search.space.strategies import SEARCHERS
@@ -154,4 +154,6 @@ def _of(param: Param, flat: Mapping[str, Value]) -> Value | None:
         ]
         # the set with the most keys: one without a score would fit any score
         return max(fitting, key=lambda found: found[0], default=(0, None))[1]
-    return None if param.name not in flat else domain.nearest(flat[param.name])
+    usual = param.name in config_of(str(flat.get("model", DEFAULT))).unsaid
+    value = flat.get(param.name, UNSAID[param.name] if usual else None)
+    return None if value is None else domain.nearest(value)

@@ -51,6 +51,14 @@ ALTERNATIVES = {
 }
 
 
+# The defaults of parameters that a flat config leaves out where it has them.
+UNSAID = {
+    name: config_of(model).parameters()[name].default
+    for model in MODELS
+    for name in config_of(model).unsaid
+}
+
+
 @dataclass(frozen=True)
 class Constant:
     """A value that is always the same; not a parameter of the search."""
@@ -276,6 +284,18 @@ class Param:
         if isinstance(self.domain, Bundle):
             return {self.name}.union(*(dict(pairs) for _, pairs in self.domain.sets))
         return {self.name}
+
+    def options_of(self, name: str) -> set[Value]:
+        """The values that it may give the flat parameter `name`, which is one with words."""
+        match self.domain:
+            case Bundle(sets=sets):
+                return {value for _, pairs in sets for key, value in pairs if key == name}
+            case Choice(options=options) if self.name == name:
+                return set(options)
+            case Constant(value=value) if self.name == name:
+                return {value}
+            case _:
+                return set()
 
     def models(self) -> frozenset[str] | None:
         """The models that have it; None: all of them."""

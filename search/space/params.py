@@ -9,6 +9,7 @@ from decimal import Decimal
 from recsys.models import DEFAULT, MODELS
 from search.space.domains import (
     FIELDS,
+    UNSAID,
     Bundle,
     Choice,
     Constant,
@@ -252,7 +253,8 @@ def _when(
 
 
 def parse_entry(node: Node, params: tuple[Param, ...], affected: Names = NONE) -> Pairs | None:
-    """A config of `enqueue`: values for the active searched parameters and for no others.
+    """A config of `enqueue`: values for the active searched parameters and for no others, but those
+    that a flat config leaves out (`UNSAID`) have their default where none is given.
 
     For parameters `affected` by a setting, a value moves into the new domain, and one that is no
     longer needed is dropped; returns None where one is now missing or does not fit. For all others,
@@ -281,6 +283,8 @@ def parse_entry(node: Node, params: tuple[Param, ...], affected: Names = NONE) -
         if param.name in given:
             # The value in the type of the space: 1.0 where a float range was given 1.
             nearest = param.domain.nearest(given[param.name].value)
+        elif (usual := UNSAID.get(param.name)) is not None and param.domain.contains(usual):
+            nearest = usual
         elif param.name not in affected:
             raise node.fail(f"{param.name} is missing: a config to try first has to be complete")
         if nearest is None:

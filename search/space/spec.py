@@ -16,6 +16,7 @@ import yaml
 
 from recsys.errors import ConfigError
 from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
+from recsys.models.weighted import NO_WEIGHT, WEIGHT
 from recsys.split_plan import SplitPlan
 from search.space.domains import Bundle, Choice, Constant, Pairs, Param, Value
 from search.space.kept import Purpose
@@ -204,6 +205,12 @@ class SearchSpec:
         """Configs that represent the space: the listed ones, and some that are drawn."""
         listed = (self.train_config(dict(pairs)) for pairs in self.enqueue)
         return itertools.chain(listed, self.drawn(_DRAWN))
+
+    def weighs(self) -> bool:
+        """Whether any of its configs may weigh pairs, so that their values are needed."""
+        return any(
+            value != NO_WEIGHT for param in self.params for value in param.options_of(WEIGHT)
+        )
 
     def leaky(self) -> bool:
         """Whether all of its configs leave held-out items out of their negatives.

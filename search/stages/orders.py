@@ -16,7 +16,7 @@ from recsys.evaluation import evaluate
 from recsys.interactions import CSR, subset
 from recsys.models import fit_model
 from recsys.rivals import POPULARITY
-from recsys.split import HoldOut, SplitPlan, held_out
+from recsys.split import HoldOut, SplitPlan, held_out, training_part
 from recsys.split_plan import Order
 from search.record.result import RivalTested, Tested, tested
 from search.stages.context import Stages, TaskFailedError, time_until
@@ -90,7 +90,7 @@ def _parts(run: Stages) -> Iterator[tuple[str, tuple[CSR, CSR]]]:
         rule = plan.test if per_user or plan.test.kind == "ratio" else share
         masks = held_out(run.dataset, SplitPlan(order, rule), run.settings.seed)
         assert masks.test is not None
-        train = subset(data.csr, ~masks.test)
+        train = training_part(data, ~masks.test, order)
         # users without a history would lower the mean, and other orders have no such users
         known_E = np.repeat(train.degrees() > 0, data.csr.degrees())
         test = subset(data.csr, masks.test & known_E)

@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR
+from recsys.models.weighted import weighs
 from search.machine.cluster import Failure
 from search.record.compared import comparison
 from search.record.measured import UserValues, save_test_values
@@ -64,7 +65,11 @@ def test(run: Stages) -> Tested:
     parts = [run.cluster.put(part) for part in (split.train, split.valid, split.test)]
     items = (*parts, metrics)
     works = rivals_on_test(run, winner, items)
-    task = Work(test_task, (winner, *items, blend is not None), (winner.config,))
+    own = parts[:2]
+    if split.repeats is not None and weighs(winner.config):
+        own = [run.cluster.put(part) for part in split.for_test()]
+    arguments = (winner, *own, *items[2:], blend is not None)
+    task = Work(test_task, arguments, (winner.config,))
     (on_test,), answers = needed_and_more(run, [task], list(works.values()), "models")
     beside: dict[str, RivalOnTest] = {}
     told: dict[str, RivalTested] = {}

@@ -45,6 +45,33 @@ def _add_outer(normal, right, fixed, items, first, last):
 
 
 @kernel(inline=True)
+def _add_weighted(normal, right, fixed, items, weights, first, last):
+    """`_add_outer`, with each outer product and each row times the weight of its pair."""
+    d = fixed.shape[1]
+    at = first
+    while at + 4 <= last:
+        a, b, c, e = items[at], items[at + 1], items[at + 2], items[at + 3]
+        va, vb, vc, ve = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
+        for i in range(d):
+            wa, wb = va * fixed[a, i], vb * fixed[b, i]
+            wc, we = vc * fixed[c, i], ve * fixed[e, i]
+            right[i] += wa + wb + wc + we
+            for j in range(i + 1):
+                normal[i, j] += (
+                    wa * fixed[a, j] + wb * fixed[b, j] + wc * fixed[c, j] + we * fixed[e, j]
+                )
+        at += 4
+    while at < last:
+        a = items[at]
+        for i in range(d):
+            wa = weights[at] * fixed[a, i]
+            right[i] += wa
+            for j in range(i + 1):
+                normal[i, j] += wa * fixed[a, j]
+        at += 1
+
+
+@kernel(inline=True)
 def _solve(normal, right, out, row):
     """Solve for one row by Cholesky, in place; False if the matrix is not positive definite."""
     d = len(right)
@@ -92,6 +119,24 @@ def solve_rows(indptr, indices, fixed, base, ridge, out, normal, right, first, l
                 normal[i, j] = base[i, j]
             normal[i, i] += ridge[row]
         _add_outer(normal, right, fixed, indices, indptr[row], indptr[row + 1])
+        if not _solve(normal, right, out, row):
+            return row
+    return -1
+
+
+@kernel()
+def solve_weighted_rows(
+    indptr, indices, weights, fixed, base, ridge, out, normal, right, first, last
+):
+    """`solve_rows` for pairs with `weights`, float32, aligned with `indices`."""
+    d = fixed.shape[1]
+    for row in range(first, last):
+        for i in range(d):
+            right[i] = _0
+            for j in range(i + 1):
+                normal[i, j] = base[i, j]
+            normal[i, i] += ridge[row]
+        _add_weighted(normal, right, fixed, indices, weights, indptr[row], indptr[row + 1])
         if not _solve(normal, right, out, row):
             return row
     return -1

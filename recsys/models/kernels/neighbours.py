@@ -13,6 +13,7 @@ import numpy as np
 from recsys.kernels.jit import kernel
 
 _0 = np.float32(0)
+_LEAST = np.finfo(np.float32).tiny  # a product that is rounded to 0 would count as not met
 
 
 @kernel(inline=True)
@@ -35,6 +36,24 @@ def _together(item, indptr_I, users, indptr_U, items, weight, sums, touched):
 
 
 @kernel(inline=True)
+def _together_weighted(
+    item, indptr_I, users, indptr_U, items, pairs_I, pairs_U, weight, sums, touched
+):
+    """`_together`, with the weight of each user times those of the user's two pairs."""
+    met = 0
+    for at in range(indptr_I[item], indptr_I[item + 1]):
+        user = users[at]
+        w = weight[user] * pairs_I[at]
+        for other in range(indptr_U[user], indptr_U[user + 1]):
+            j = items[other]
+            if sums[j] == _0:
+                touched[met] = j
+                met += 1
+            sums[j] += max(w * pairs_U[other], _LEAST)
+    return met
+
+
+@kernel(inline=True)
 def _sift(keys, chosen, size, at):
     """Let the entry at `at` sink to its place in a heap of `size` entries, the worst on top."""
     while True:
@@ -52,6 +71,32 @@ def _sift(keys, chosen, size, at):
         keys[child], keys[at] = keys[at], keys[child]
         chosen[child], chosen[at] = chosen[at], chosen[child]
         at = child
+
+
+@kernel(inline=True)
+def _keep(i, met, left, right, shrink, keys, chosen, sums, touched):
+    """Keep the most similar of the `met` items that were touched for item i, and set their sums to
+    0; returns how many are kept. keys, chosen: (k,), their similarities and the items.
+    """
+    k = len(keys)
+    size = 0
+    for at in range(met):
+        j = touched[at]
+        together = sums[j]
+        sums[j] = _0
+        if j == i:
+            continue
+        value = together / (left[i] * right[j] + shrink)
+        if size < k:
+            keys[size], chosen[size] = value, j
+            size += 1
+            if size == k:
+                for low in range(k // 2 - 1, -1, -1):
+                    _sift(keys, chosen, k, low)
+        elif value > keys[0] or (value == keys[0] and j < chosen[0]):
+            keys[0], chosen[0] = value, j
+            _sift(keys, chosen, k, 0)
+    return size
 
 
 @kernel()
@@ -80,28 +125,40 @@ def nearest(
     how many entries of a row are used. sums: float32 (I,), zeros before and after; touched: int32
     (I,); both are memory of this thread.
     """
-    k = out.shape[1]
     for i in range(first, last):
         met = _together(i, indptr_I, users, indptr_U, items, weight, sums, touched)
-        keys, chosen = values[i], out[i]
-        size = 0
-        for at in range(met):
-            j = touched[at]
-            together = sums[j]
-            sums[j] = _0
-            if j == i:
-                continue
-            value = together / (left[i] * right[j] + shrink)
-            if size < k:
-                keys[size], chosen[size] = value, j
-                size += 1
-                if size == k:
-                    for low in range(k // 2 - 1, -1, -1):
-                        _sift(keys, chosen, k, low)
-            elif value > keys[0] or (value == keys[0] and j < chosen[0]):
-                keys[0], chosen[0] = value, j
-                _sift(keys, chosen, k, 0)
-        counts[i] = size
+        counts[i] = _keep(i, met, left, right, shrink, values[i], out[i], sums, touched)
+
+
+@kernel()
+def nearest_weighted(
+    indptr_I,
+    users,
+    indptr_U,
+    items,
+    pairs_I,
+    pairs_U,
+    weight,
+    left,
+    right,
+    shrink,
+    out,
+    values,
+    counts,
+    sums,
+    touched,
+    first,
+    last,
+):
+    """`nearest`, where each weight in a sum is multiplied by those of the user's two pairs.
+
+    pairs_I, pairs_U: float32 (E,), above 0, the weights of the pairs, by item and by user.
+    """
+    for i in range(first, last):
+        met = _together_weighted(
+            i, indptr_I, users, indptr_U, items, pairs_I, pairs_U, weight, sums, touched
+        )
+        counts[i] = _keep(i, met, left, right, shrink, values[i], out[i], sums, touched)
 
 
 @kernel()
@@ -132,6 +189,41 @@ def block(near, place, head, gram_HH, indptr_I, users, indptr_U, items, out):
                 b = place[items[other]]
                 if b >= 0:
                     out[a, b] += np.float32(1)
+        for b in range(n):
+            if head[near[b]] >= 0:
+                out[b, a] = out[a, b]
+    for a in range(n):
+        place[near[a]] = -1
+
+
+@kernel()
+def block_weighted(
+    near, place, head, gram_HH, indptr_I, users, indptr_U, items, pairs_I, pairs_U, out
+):
+    """`block`, with the sum of the products of the weights of each user's two pairs.
+
+    pairs_I, pairs_U: float32 (E,), the weights of the pairs, by item and by user.
+    """
+    n = len(near)
+    for a in range(n):
+        place[near[a]] = a
+    for a in range(n):
+        row = head[near[a]]
+        if row >= 0:
+            for b in range(n):
+                column = head[near[b]]
+                if column >= 0:
+                    out[a, b] = gram_HH[row, column]
+            continue
+        for b in range(n):
+            out[a, b] = _0
+        item = near[a]
+        for at in range(indptr_I[item], indptr_I[item + 1]):
+            user = users[at]
+            for other in range(indptr_U[user], indptr_U[user + 1]):
+                b = place[items[other]]
+                if b >= 0:
+                    out[a, b] += pairs_I[at] * pairs_U[other]
         for b in range(n):
             if head[near[b]] >= 0:
                 out[b, a] = out[a, b]
