@@ -55,7 +55,7 @@ def sums_of_rows(lists: CSR, table: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def gram(x: scipy.sparse.csr_matrix, dtype: type) -> NDArray:
-    """X'X, dense (I, I), of float32 or float64: counts, which are exact in both up to 2^24.
+    """X'X, dense (I, I), of float32 or float64. Counts are exact in both up to 2^24.
 
     Memory: little more than the result, as the sparse product is made for some rows at a time.
     """
