@@ -13,6 +13,7 @@ from recsys.interactions import CSR
 from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size
 from recsys.models.mf import training
 from recsys.models.mf.config import (
+    QUANTILE_ITEMS,
     Adagrad,
     Adam,
     Even,
@@ -20,6 +21,7 @@ from recsys.models.mf.config import (
     Hard,
     Sgd,
     Softmax,
+    SoftmaxAtK,
     TrainConfig,
 )
 from recsys.models.mf.folding import Folding, learned_weight, unit_rows
@@ -89,7 +91,7 @@ class Factorization(LFM, Model):
         if not config.cosine:
             folding = Folding.of(known, items, bias)
         else:  # the likelihood is of scores over the temperature
-            assert isinstance(config.loss, Softmax)
+            assert isinstance(config.loss, Softmax | SoftmaxAtK)
             sharp = np.float32(1 / config.loss.temperature)
             folding = Folding.of(known, sharp * items, sharp * bias)
 
@@ -169,4 +171,7 @@ class Factorization(LFM, Model):
         step = 46 if config.cosine else 32
         each = scored * (2 * d + 250) + (trained + 1) * (step * d + 300)
         work = float(config.epochs) * size.positives * each
+        if isinstance(config.loss, SoftmaxAtK):  # estimates of its quantiles
+            drawn = size.users * min(QUANTILE_ITEMS, size.items)
+            work += float(config.epochs) * drawn * (2 * d + 250)
         return Cost(memory=weights * (2 + kept), work=work)
