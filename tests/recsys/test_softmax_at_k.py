@@ -128,6 +128,22 @@ def test_quantiles_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Mo
     assert_array_equal(found[0], found[2])
 
 
+@pytest.mark.parametrize("engine", [NumbaEngine, TorchEngine])
+def test_a_state_continues_with_the_same_draws(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample_of(20, monkeypatch)
+    train = random_csr(40, 200, 8)
+    config = make_config(**AT_K, score="cosine", batch_size=4)
+    models = [make_model(train) for _ in range(2)]
+    whole, part = (engine(m, train, config, rng=np.random.default_rng(0)) for m in models)
+    whole.epoch()
+    part.restore(whole.state())
+    assert whole.epoch() == part.epoch()
+    for name, value in weights_of(models[0]).items():
+        assert_array_equal(weights_of(models[1])[name], value)
+
+
 @pytest.mark.parametrize("negatives", [FIXED, HARD], ids=["fixed", "hard"])
 @pytest.mark.parametrize("engine", [NumbaEngine, TorchEngine])
 def test_even_weights_are_softmax_with_half_the_gradient(

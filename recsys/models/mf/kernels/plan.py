@@ -97,14 +97,21 @@ def make_hyper(config: TrainConfig) -> Hyper:
     The quantiles are the engine's to add.
     """
     own = config.loss.model_dump()
-    margin, temperature = own.get("margin", 0.0), own.get("temperature", 1.0)
+    number = np.float32
     l2, l2_bias = 0.0, 0.0
     if not isinstance(config.optimizer, Adam):
         l2, l2_bias = config.optimizer.l2, config.optimizer.l2_bias
     decay = config.optimizer.weight_decay if isinstance(config.optimizer, Adam) else 0.0
-    of_weights = own.get("weight_temperature", 1.0)
-    values = (margin, temperature, config.optimizer.lr, l2, l2_bias, decay, of_weights)
-    return Hyper(*(np.float32(value) for value in values), np.zeros(0, np.float32))
+    return Hyper(
+        margin=number(own.get("margin", 0.0)),
+        temperature=number(own.get("temperature", 1.0)),
+        lr=number(config.optimizer.lr),
+        l2=number(l2),
+        l2_bias=number(l2_bias),
+        weight_decay=number(decay),
+        weight_temperature=number(own.get("weight_temperature", 1.0)),
+        quantiles=np.zeros(0, np.float32),
+    )
 
 
 def kept_negatives(plan: Plan, given: int = 0) -> int:
