@@ -37,6 +37,7 @@ N100 = {
     "num_hard_neg_samples": 3,
     "num_random_neg_samples": 3,
 }
+L100 = {"neg_mode": "fixed", "neg_sample_num": 100}
 REPORT = {
     **N100,
     "num_candidate_neg_samples": 10,
@@ -53,6 +54,16 @@ CASES: dict[str, dict[str, Any]] = {
     "hard N=100 M=3 K=3 adagrad": N100,
     "hard N=100 adam batch 512": {**N100, "optimizer": "adam", "batch_size": 512, "lr": 0.002},
     "softmax 10 negatives": {"loss": "softmax", "neg_mode": "fixed", "neg_sample_num": 10},
+    # what a loss costs beside softmax: --only "100 negatives"
+    "softmax, 100 negatives": {"loss": "softmax", **L100},
+    "softmax_at_k, 100 negatives": {"loss": "softmax_at_k", "top_k": 20, **L100},
+    "cosine softmax, 100 negatives": {"loss": "softmax", "score": "cosine", **L100},
+    "cosine softmax_at_k, 100 negatives": {
+        "loss": "softmax_at_k",
+        "top_k": 20,
+        "score": "cosine",
+        **L100,
+    },
     "bce even": {"loss": "bce"},
     "report: d=400 N=10 M=3 K=3": REPORT,
 }

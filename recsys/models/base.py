@@ -206,6 +206,14 @@ class ModelConfig(BaseModel):
         flat = self.to_flat()
         return any(flat.get(name) == word for name, word in self.leaks.items())
 
+    @classmethod
+    def cutoff(cls, flat: dict[str, Any]) -> str | None:  # noqa: ARG003
+        """The flat parameter that says how many places of a list training aims at, if there is one.
+
+        flat: the other parameters. Where a space leaves it out, it is the K of the space's metric.
+        """
+        return None
+
     @property
     def compiled(self) -> str:
         """The name of a group of configs whose trainings call the same compiled functions."""

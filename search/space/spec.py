@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from recsys.errors import ConfigError
+from recsys.metrics import parse_metric
 from recsys.models import DEFAULT, ModelConfig, config_from_flat, config_of
 from recsys.models.weighted import NO_WEIGHT, WEIGHT
 from recsys.split_plan import SplitPlan
@@ -188,8 +189,11 @@ class SearchSpec:
                 raise ConfigError(f"space {self.name}: {name} has no effect in {dict(params)}")
         bundles = {p.name for p in self.params if isinstance(p.domain, Bundle)}
         flat = {n: v for n, v in known.items() if n not in bundles}
-        if config_of(str(flat.get("model", DEFAULT))).has_epochs():
+        config = config_of(str(flat.get("model", DEFAULT)))
+        if config.has_epochs():
             flat["epochs"] = self.max_epochs
+        if cutoff := config.cutoff(flat):
+            flat.setdefault(cutoff, parse_metric(self.metric).k)
         return flat
 
     def train_config(self, params: Mapping[str, Value]) -> ModelConfig:

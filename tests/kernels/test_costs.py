@@ -18,7 +18,7 @@ from recsys.models.mf.model import LFM
 from recsys.models.mf.numba_engine import NumbaEngine
 from recsys.models.mf.torch_engine import TorchEngine
 
-LOSSES = ("bpr", "softmax", "bce")
+LOSSES = ("bpr", "softmax", "softmax_at_k", "bce")
 NEGATIVES: dict[str, dict[str, Any]] = {
     "even": {"neg_mode": "even"},
     "fixed": {"neg_mode": "fixed", "neg_sample_num": 12},
@@ -67,9 +67,11 @@ HELD = skewed(2_000, 600, 3, seed=1)
 
 def config_of(*parts: dict[str, Any], **more: Any) -> TrainConfig:
     flat: dict[str, Any] = {"lr": 0.01, "latent_factors": 16, "epochs": 3, "patience": 0}
-    for part in parts:
+    for part in (*parts, more):
         flat |= part
-    return TrainConfig.from_flat(flat | more)
+    if flat.get("loss") == "softmax_at_k":
+        flat["top_k"] = 20
+    return TrainConfig.from_flat(flat)
 
 
 def engine_of(config: TrainConfig, train: CSR, kind: Any = NumbaEngine) -> Any:

@@ -24,7 +24,7 @@ from recsys.kernels import jit
 from recsys.models.mf import numba_engine as engine_numba
 from recsys.models.mf.arrays import aligned_zeros
 from recsys.models.mf.engine import make_engine as dispatch
-from recsys.models.mf.kernels import batch, draw, online, pointwise, shuffle, single
+from recsys.models.mf.kernels import batch, draw, online, pointwise, quantile, shuffle, single
 from recsys.models.mf.model import LFM
 from recsys.models.mf.numba_engine import NumbaEngine
 from recsys.models.mf.warm_up import warm_up
@@ -51,6 +51,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "fixed once adam": {**FIXED, "redraw": "once", "optimizer": "adam", "batch_size": 16},
     "softmax row": {**FIXED, "loss": "softmax", "adagrad_per": "row", "lr": 0.1},
     "softmax once": {**FIXED, "loss": "softmax", "redraw": "once", "lr": 0.1},
+    "softmax at k": {**FIXED, "loss": "softmax_at_k", "top_k": 10, "lr": 0.1},
     "cosine": {**FIXED, "loss": "softmax", "score": "cosine", "temperature": 0.3, "lr": 0.2},
     "sgd": {"optimizer": "sgd", "lr": 0.2},
     "bce": {"loss": "bce"},
@@ -297,6 +298,7 @@ def test_nothing_is_compiled_twice() -> None:
         batch.step_adam,
         shuffle.shuffle_rows,
         draw.fill_filters,
+        quantile.top_quantiles,
     ]
     before = [len(kernel.signatures) for kernel in kernels]
     assert min(before) > 0

@@ -152,8 +152,14 @@ def test_people_by_their_lists_are_served_like_known_ones(planted: tuple[CSR, CS
 @pytest.mark.parametrize(
     ("flat", "said"),
     [
-        ({"loss": "bpr", "score": "cosine"}, "score cosine needs loss softmax, got bpr"),
-        ({"loss": "bce", "score": "cosine"}, "score cosine needs loss softmax, got bce"),
+        (
+            {"loss": "bpr", "score": "cosine"},
+            "score cosine needs loss softmax or softmax_at_k, got bpr",
+        ),
+        (
+            {"loss": "bce", "score": "cosine"},
+            "score cosine needs loss softmax or softmax_at_k, got bce",
+        ),
         ({**COSINE, "l2": 0.1}, "l2 has no meaning with score cosine: factors keep their length"),
         (
             {**COSINE, "optimizer": "adam", "weight_decay": 0.1},

@@ -27,6 +27,7 @@ LOSSES: list[dict[str, Any]] = [
     {"loss": "bpr", "margin": 0.7, "neg_mode": "fixed", "neg_sample_num": 3},
     {"loss": "softmax", "temperature": 0.6, "neg_mode": "fixed", "neg_sample_num": 3},
     {"loss": "softmax", "score": "cosine", "neg_mode": "fixed", "neg_sample_num": 3},
+    {"loss": "softmax_at_k", "top_k": 4, "neg_mode": "fixed", "neg_sample_num": 3},
     {"loss": "bce", "neg_mode": "fixed", "neg_sample_num": 3},
 ]
 OPTIMIZERS: list[dict[str, Any]] = [

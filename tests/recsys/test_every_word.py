@@ -37,9 +37,16 @@ SCORES = (2.0, 0.0, 0.0, 1.0)
 LOSSES = {
     "bpr": math.log(1 + math.exp(-(2 - 1 - 0.5))),
     "softmax": math.log(1 + math.exp((1 - 2) / 0.25)),
+    # of the two best scores, the lower is 1
+    "softmax_at_k": math.log(1 + math.exp((1 - 2) / 0.25)) / (1 + math.exp(-(2 - 1) / 0.5)),
     "bce": (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2,
 }
-OWN = {"bpr": {"margin": 0.5}, "softmax": {"temperature": 0.25}, "bce": {}}
+OWN: dict[str, dict[str, Any]] = {
+    "bpr": {"margin": 0.5},
+    "softmax": {"temperature": 0.25},
+    "softmax_at_k": {"temperature": 0.25, "top_k": 2, "weight_temperature": 0.5},
+    "bce": {},
+}
 
 # What the negatives of one positive are: the mode of the kernels, and how many.
 NEGATIVES = {
@@ -96,7 +103,7 @@ def test_a_loss_is_its_own(word: str, engine: Any) -> None:
 
 
 def test_losses_have_different_numbers_in_the_kernels() -> None:
-    numbers = [plan.make_plan(config_of(loss=word), 4).loss for word in WORDS["loss"]]
+    numbers = [plan.make_plan(config_of(loss=word, **OWN[word]), 4).loss for word in WORDS["loss"]]
     assert len(set(numbers)) == len(numbers)
 
 
@@ -203,7 +210,7 @@ def test_negatives_without_an_entry_have_no_words_and_no_cost() -> None:
 
 @pytest.mark.parametrize("word", [word for word in LOSSES if word != "bce"])
 def test_both_engines_say_what_a_sample_is(word: str) -> None:
-    config = config_of(loss=word)
+    config = config_of(loss=word, **OWN[word])
     compiled = rows.per_pair.py_func(plan.make_plan(config, 4).loss)
     assert PAIR_LOSSES[type(config.loss)].per_pair == compiled == (word == "bpr")
 

@@ -6,7 +6,9 @@ import torch
 from numpy.testing import assert_allclose
 
 from recsys.models.mf import losses
-from recsys.models.mf.config import Bce, Bpr, Softmax
+from recsys.models.mf.config import Bce, Bpr, Softmax, SoftmaxAtK
+
+AnyLoss = Bpr | Bce | Softmax | SoftmaxAtK
 
 
 def sigmoid(x: float) -> float:
@@ -27,7 +29,7 @@ def tensors(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Ten
 
 
 def mean_loss(
-    loss: Bpr | Bce | Softmax,
+    loss: AnyLoss,
     positive_R: torch.Tensor,
     negatives_RL: torch.Tensor,
     valid_RL: torch.Tensor,
@@ -38,7 +40,8 @@ def mean_loss(
         labels = torch.zeros_like(scores)
         labels[: len(positive_R)] = 1.0
         return losses.bce_sum(scores, labels) / max(len(scores), 1)
-    total = losses.pair_sum(loss, positive_R, negatives_RL, valid_RL)
+    quantile_R = torch.linspace(-1, 1, len(positive_R), dtype=positive_R.dtype)
+    total = losses.pair_sum(loss, positive_R, negatives_RL, valid_RL, quantile_R)
     return total / losses.sample_count(loss, valid_RL).clamp(min=1)
 
 
@@ -57,6 +60,26 @@ def test_softmax_by_hand() -> None:
     assert float(losses.softmax_sum(*tensors(), t)) == pytest.approx(expected, rel=1e-12)
     mean = mean_loss(Softmax(temperature=t), *tensors())
     assert float(mean) == pytest.approx(expected / 2)
+
+
+def test_softmax_at_k_by_hand() -> None:
+    """Rows of softmax, weighed by how far the positive is above its user's quantile."""
+    loss = SoftmaxAtK(temperature=0.7, top_k=3, weight_temperature=0.4)
+    quantile = torch.tensor([0.2, 0.5], dtype=torch.float64)
+    weights = [sigmoid((1.0 - 0.2) / 0.4), sigmoid((-0.5 - 0.5) / 0.4)]
+    mine, plain = tensors(), tensors()
+    for given in (*mine[:2], *plain[:2]):
+        given.requires_grad_()
+    total = losses.pair_sum(loss, *mine, quantile)
+    rows = [losses.softmax_sum(*(x[k : k + 1] for x in plain), 0.7) for k in range(2)]
+    expected = weights[0] * rows[0] + weights[1] * rows[1]  # weights are constants
+    assert float(total.detach()) == pytest.approx(float(expected.detach()), rel=1e-12)
+    total.backward()
+    expected.backward()
+    for got, want in zip(mine[:2], plain[:2], strict=True):
+        assert got.grad is not None and want.grad is not None
+        assert_allclose(got.grad.numpy(), want.grad.numpy(), rtol=1e-12)
+    assert int(losses.sample_count(loss, mine[2])) == 2
 
 
 def test_softmax_of_a_row_without_negatives_is_zero_with_zero_gradient() -> None:
@@ -94,7 +117,7 @@ def test_bce_mean_counts_positives_and_valid_negatives() -> None:
 
 
 @pytest.mark.parametrize("loss", [Bpr(margin=0.4), Bce(), Softmax(temperature=0.5)])
-def test_gradients_equal_finite_differences(loss: Bpr | Bce | Softmax) -> None:
+def test_gradients_equal_finite_differences(loss: AnyLoss) -> None:
     rng = np.random.default_rng(0)
     positive = torch.from_numpy(rng.normal(size=4)).requires_grad_()
     negatives = torch.from_numpy(rng.normal(size=(4, 3))).requires_grad_()

@@ -44,6 +44,32 @@ class Softmax(_Frozen):
     temperature: float = Field(1.0, gt=0, le=100)
 
 
+class SoftmaxAtK(_Frozen):
+    """SL@K, softmax weighed by what matters to a list of K items (Yang et al. 2025, "Breaking the
+    Top-K Barrier: Advancing Top-K Ranking Metrics Optimization in Recommender Systems", KDD).
+
+    The mean over positives i of w_ui l_ui: l_ui is `Softmax`'s loss of the row, and
+
+        w_ui = sigmoid((x_ui - beta_u) / weight_temperature),
+
+    with x_ui the score, and beta_u the Top-K quantile of user u: the K-th highest score among the
+    user's positives and all items that may be its negatives; K is `top_k`. Both are constants to
+    the gradient: were it to go through w_ui, a loss would also be small where the weight is, and
+    positives would be pushed below place K (ADR 202).
+
+    beta_u is estimated before each epoch, with the weights as they are, from all positives, which
+    count as one each, and `QUANTILE_ITEMS` uniform draws without replacement from the F other
+    items, which count as F / `QUANTILE_ITEMS` each: it is the highest score at and above which
+    there are at least K, or the lowest of all scores. With no more than `QUANTILE_ITEMS` other
+    items it is exact.
+    """
+
+    kind: Literal["softmax_at_k"] = "softmax_at_k"
+    temperature: float = Field(1.0, gt=0, le=100)
+    top_k: int = Field(gt=0, le=100_000)
+    weight_temperature: float = Field(0.5, gt=0, le=100)
+
+
 class Even(_Frozen):
     """BCE: as many negatives as positives for each user. BPR and softmax: one negative for each
     positive.
@@ -119,12 +145,18 @@ class Sgd(_Frozen):
     l2_bias: float = Field(0.0, ge=0, le=10)
 
 
-AnyLoss = Bpr | Bce | Softmax
+AnyLoss = Bpr | Bce | Softmax | SoftmaxAtK
 Loss = Annotated[AnyLoss, Field(discriminator="kind")]
 Negatives = Annotated[Even | Fixed | Hard, Field(discriminator="mode")]
 AnyOptimizer = Adam | Adagrad | Sgd
 Optimizer = Annotated[AnyOptimizer, Field(discriminator="kind")]
 
+
+# The items from which a user's Top-K quantile is estimated, besides its positives.
+QUANTILE_ITEMS = 512
+# Quantiles are estimated for so many parts of the users, each with a generator of its own, so that
+# they do not depend on the number of threads.
+QUANTILE_PARTS = 16
 
 # The defaults of the flat parameters that choose between parts of a config.
 _DEFAULTS = {"loss": "bpr", "neg_mode": "even", "optimizer": "adagrad"}
@@ -183,9 +215,10 @@ class TrainConfig(ModelConfig):
         return self
 
     def _legal_cosine(self) -> None:
-        if not isinstance(self.loss, Softmax):
+        if not isinstance(self.loss, Softmax | SoftmaxAtK):
             # without a temperature, scores between -1 and 1 hardly differ to a loss
-            raise ConfigError(f"score cosine needs loss softmax, got {self.loss.kind}", "score")
+            needed = "score cosine needs loss softmax or softmax_at_k"
+            raise ConfigError(f"{needed}, got {self.loss.kind}", "score")
         decay = self.optimizer.shrinks
         if getattr(self.optimizer, decay):
             said = "has no meaning with score cosine: factors keep their length"
@@ -198,7 +231,8 @@ class TrainConfig(ModelConfig):
     def from_flat(cls, flat: dict[str, Any]) -> Self:
         """The config that flat parameters describe.
 
-        Names: loss, margin (for bpr), temperature (softmax), neg_mode, neg_sample_num (fixed),
+        Names: loss, margin (for bpr), temperature (softmax, softmax_at_k), top_k and
+        weight_temperature (softmax_at_k), neg_mode, neg_sample_num (fixed),
         num_candidate_neg_samples N, num_hard_neg_samples M or hard_fraction f with
         M = max(1, round(f x N)), num_random_neg_samples K (these for hard), optimizer, lr,
         weight_decay (adam), l2, l2_bias (adagrad, sgd), adagrad_per (adagrad), latent_factors,
@@ -214,6 +248,8 @@ class TrainConfig(ModelConfig):
 
         loss = {"kind": _word("loss", left, _OF_LOSS)}
         loss |= take(*_OF_LOSS[loss["kind"]])
+        if (cutoff := cls.cutoff(flat)) and cutoff not in loss:
+            raise ConfigError(f"{cutoff} (K) is missing: loss {loss['kind']} needs it", cutoff)
         negatives: dict[str, Any] = {"mode": left.pop("neg_mode", _DEFAULTS["neg_mode"])}
         if negatives["mode"] == "fixed":
             if "neg_sample_num" not in left:
@@ -266,6 +302,12 @@ class TrainConfig(ModelConfig):
         if self.score == "dot":
             del flat["score"]
         return flat
+
+    @classmethod
+    def cutoff(cls, flat: dict[str, Any]) -> str | None:
+        """`top_k`, for the loss that has it; see `ModelConfig.cutoff`."""
+        loss = flat.get("loss", _DEFAULTS["loss"])
+        return "top_k" if "top_k" in _OF_LOSS.get(loss, {}) else None
 
     def label(self) -> str:
         """Loss, kind of negatives, factors and counts: `bpr-hard d=256 N=47 M=10 K=2`."""

@@ -14,6 +14,8 @@ from recsys.interactions import CSR
 from recsys.models.base import Cost, EpochReport, ListScorer, Model, Size
 from recsys.models.mf import training
 from recsys.models.mf.config import (
+    QUANTILE_ITEMS,
+    QUANTILE_PARTS,
     Adagrad,
     Adam,
     Bce,
@@ -22,6 +24,7 @@ from recsys.models.mf.config import (
     Hard,
     Sgd,
     Softmax,
+    SoftmaxAtK,
     TrainConfig,
 )
 from recsys.models.mf.folding import Folding, learned_weight, unit_rows
@@ -94,7 +97,7 @@ class Factorization(LFM, Model):
         if not config.cosine:
             folding = Folding.of(known, items, bias)
         else:  # the likelihood is of scores over the temperature
-            assert isinstance(config.loss, Softmax)
+            assert isinstance(config.loss, Softmax | SoftmaxAtK)
             sharp = np.float32(1 / config.loss.temperature)
             folding = Folding.of(known, sharp * items, sharp * bias)
 
@@ -178,6 +181,8 @@ class Factorization(LFM, Model):
                 kept = weights
             case Sgd():
                 kept = 0
+        if isinstance(config.loss, SoftmaxAtK):  # estimates of its quantiles
+            each += size.users * min(QUANTILE_ITEMS, size.items) * (2 * d + 250)
         model = 2 * weights + kept
         held = _held(config, size, drawn)
         return Cost(memory=model + held, work=float(config.epochs) * each, model=model)
@@ -246,5 +251,14 @@ def _held(config: TrainConfig, size: Size, drawn: Drawn) -> int:
         batch = min(config.batch_size, max(users, items) + rows)
         touched = min(users, batch) + min(items, batch * (1 + width))
         held += (4 * d + 8) * touched + 4 * (users + items)
-    held += min(64 * drawn.most, 8 * items) + min(8 * drawn.most, 4 * items)  # see `new_taken`
-    return held + 48 * max(drawn.most, drawn.width) + 4 * d + BESIDE
+    if isinstance(config.loss, SoftmaxAtK):
+        some = min(QUANTILE_ITEMS, items)
+        room = some + min(items, config.loss.top_k)
+        held += 4 * users + QUANTILE_PARTS * _draw_bytes(some, room, size, d)
+    return held + _draw_bytes(drawn.most, max(drawn.most, drawn.width), size, d) + BESIDE
+
+
+def _draw_bytes(most: int, width: int, size: Size, factors: int) -> int:
+    """Of what draws `most` items at once and keeps `width` of them."""
+    taken = min(64 * most, 8 * size.items) + min(8 * most, 4 * size.items)  # see `new_taken`
+    return taken + 48 * width + 4 * factors

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from recsys.models.mf.config import Bpr, Softmax
+from recsys.models.mf.config import Bpr, Softmax, SoftmaxAtK
 
 ScoreLoss = Callable[[Tensor], Tensor]  # scores to their summed loss
+RowLoss = Bpr | Softmax | SoftmaxAtK  # they compare a positive with its negatives
 
 
 def bpr_sum(positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor, margin: float) -> Tensor:
@@ -48,21 +49,44 @@ def softmax_sum(
     It is computed from the differences x_uj - x_ui; a row without a valid negative adds exactly 0.
     temperature: t.
     """
+    return _softmax_rows(positive_R, negatives_RL, valid_RL, temperature).sum()
+
+
+def _softmax_rows(
+    positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor, temperature: float
+) -> Tensor:
     gaps = (negatives_RL - positive_R[:, None]) / temperature
     gaps = torch.where(valid_RL, gaps, -torch.inf)
-    return torch.logsumexp(torch.nn.functional.pad(gaps, (1, 0)), dim=1).sum()
+    return torch.logsumexp(torch.nn.functional.pad(gaps, (1, 0)), dim=1)
+
+
+def softmax_at_k_sum(
+    positive_R: Tensor,
+    negatives_RL: Tensor,
+    valid_RL: Tensor,
+    quantile_R: Tensor,
+    loss: SoftmaxAtK,
+) -> Tensor:
+    """The sum over rows of w_ui times softmax's loss, with w_ui = sigmoid((x_ui - beta_u) / t_w).
+
+    No gradient goes through w_ui. quantile_R: beta_u, float (R,). `SoftmaxAtK` has the source.
+    """
+    gap_R = (positive_R - quantile_R).detach() / loss.weight_temperature
+    rows_R = _softmax_rows(positive_R, negatives_RL, valid_RL, loss.temperature)
+    return (torch.sigmoid(gap_R) * rows_R).sum()
 
 
 @dataclass(frozen=True)
 class PairLoss:
     """All that the torch engine knows about a loss that compares a positive with its negatives.
 
-    total: returns the summed loss of rows, from (config, positive_R, negatives_RL, valid_RL).
+    total: returns the summed loss of rows, from (config, positive_R, negatives_RL, valid_RL,
+    quantile_R), the last of which is None but for SL@K.
     per_pair: whether a sample is a pair; otherwise it is a row with at least one negative. The
     counterparts in compiled code are `coefficients` and `per_pair` in `kernels/rows.py`.
     """
 
-    total: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+    total: Callable[[Any, Tensor, Tensor, Tensor, Any], Tensor]
     per_pair: bool
 
 
@@ -81,36 +105,45 @@ def _of_rows(valid_RL: Tensor) -> Tensor:
 
 PAIR_LOSSES: dict[type, PairLoss] = {
     Bpr: PairLoss(
-        lambda loss, pos, neg, valid: bpr_sum(pos, neg, valid, loss.margin), per_pair=True
+        lambda loss, pos, neg, valid, _: bpr_sum(pos, neg, valid, loss.margin), per_pair=True
     ),
     Softmax: PairLoss(
-        lambda loss, pos, neg, valid: softmax_sum(pos, neg, valid, loss.temperature),
+        lambda loss, pos, neg, valid, _: softmax_sum(pos, neg, valid, loss.temperature),
+        per_pair=False,
+    ),
+    SoftmaxAtK: PairLoss(
+        lambda loss, pos, neg, valid, quantile: softmax_at_k_sum(pos, neg, valid, quantile, loss),
         per_pair=False,
     ),
 }
 
 
 def pair_sum(
-    loss: Bpr | Softmax, positive_R: Tensor, negatives_RL: Tensor, valid_RL: Tensor
+    loss: RowLoss,
+    positive_R: Tensor,
+    negatives_RL: Tensor,
+    valid_RL: Tensor,
+    quantile_R: Tensor | None = None,
 ) -> Tensor:
     """The summed loss of rows that compare a positive with its negatives, a float scalar.
 
-    positive_R: scores (R,). negatives_RL: scores (R, L). valid_RL: bool (R, L).
+    positive_R: scores (R,). negatives_RL: scores (R, L). valid_RL: bool (R, L). quantile_R: the
+    Top-K quantile of each row's user, float (R,), for SL@K.
     """
-    return PAIR_LOSSES[type(loss)].total(loss, positive_R, negatives_RL, valid_RL)
+    return PAIR_LOSSES[type(loss)].total(loss, positive_R, negatives_RL, valid_RL, quantile_R)
 
 
-def per_pair(loss: Bpr | Softmax) -> bool:
+def per_pair(loss: RowLoss) -> bool:
     """Whether a sample of this loss is a pair; otherwise it is a row with all of its negatives."""
     return PAIR_LOSSES[type(loss)].per_pair
 
 
-def sample_count(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
+def sample_count(loss: RowLoss, valid_RL: Tensor) -> Tensor:
     """The number of samples in the rows, an int64 scalar on the device."""
     return valid_RL.sum() if per_pair(loss) else valid_RL.any(1).sum()
 
 
-def participation(loss: Bpr | Softmax, valid_RL: Tensor) -> Tensor:
+def participation(loss: RowLoss, valid_RL: Tensor) -> Tensor:
     """In how many samples each score of a row takes part, float32 (R, 1+L), the positive first.
 
     The l2 terms are weighted by it.

@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
-from recsys.models.mf.config import Even, Fixed, TrainConfig
+from recsys.models.mf.config import (
+    QUANTILE_ITEMS,
+    QUANTILE_PARTS,
+    Even,
+    Fixed,
+    SoftmaxAtK,
+    TrainConfig,
+)
 from recsys.models.mf.kernels.batch import (
     Gradients,
     add_batch,
@@ -31,6 +38,7 @@ from recsys.models.mf.kernels.plan import (
     COSINE,
     DOT,
     GIVEN,
+    SGD,
     UNIFORM,
     Plan,
     kept_negatives,
@@ -38,6 +46,7 @@ from recsys.models.mf.kernels.plan import (
     make_plan,
 )
 from recsys.models.mf.kernels.pointwise import draw_labelled, train_points
+from recsys.models.mf.kernels.quantile import top_quantiles
 from recsys.models.mf.kernels.rows import MODE_ARMS, PAIR_ARMS, Scratch, new_scratch, per_pair
 from recsys.models.mf.kernels.shuffle import AHEAD, shuffle_rows
 from recsys.models.mf.kernels.single import train_singles
@@ -94,6 +103,7 @@ class NumbaEngine:
             self.plan = self.plan._replace(mode=GIVEN)
         self._bounds = self._parts()
         self._partners = np.zeros((threads, AHEAD), np.int64)
+        self._estimators = self._quantile_memory(rng)  # seeded before the threads, however many
         self._threads = self._memory(rng, threads, self._given.shape[1])
         self._gradients = self._buffers(threads, self._given.shape[1])
         self._workers = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -104,6 +114,7 @@ class NumbaEngine:
         Raises DivergedError when the loss or a weight is NaN or infinite.
         """
         self._epochs += 1
+        self._estimate_quantiles()
         rows = self._rows
         if self.plan.loss == BCE and (not self.config.draws_once or self._epochs == 1):
             self._drawn = self._draw_labelled(self._threads[0])
@@ -132,6 +143,7 @@ class NumbaEngine:
             users = np.concatenate([users, negative_users.astype(np.int32)])
             items = np.concatenate([items, ~drawn[negative_users, column]])
             drawn = np.zeros((0, 0), np.int32)
+        self._estimate_quantiles()
         pairs = np.ascontiguousarray(np.stack([users[picked], items[picked]], 1))
         plan, width = self.plan._replace(mode=GIVEN), drawn.shape[1]
         scratch = self._memory(np.random.default_rng(0), 1, width)[0]
@@ -143,6 +155,7 @@ class NumbaEngine:
         """The weights, the optimiser's state, the order of the rows, generators and buffers."""
         yield from _arrays([self.weights, self._state, self._rows, self._given, self._asked])
         yield from _arrays([self._partners, self._threads, self._gradients])
+        yield from (estimator.state for estimator in self._estimators)
 
     @property
     def state_bytes(self) -> int:
@@ -165,7 +178,7 @@ class NumbaEngine:
     def nbytes(self) -> int:
         """The memory held besides the model and the training data, in bytes."""
         held = [self._state, self._rows, self._given, self._counts, self._asked]
-        held += [self._threads, self._gradients]
+        held += [self._threads, self._gradients, self._estimators, self.hyper.quantiles]
         return pool_bytes(self.pool, self.train) + sum(array.nbytes for array in _arrays(held))
 
     # Preparation
@@ -220,6 +233,17 @@ class NumbaEngine:
         most = len(self._asked)
         return new_scratch(rng, count, self.plan, n_items, factors, given=given, most=most)
 
+    def _quantile_memory(self, rng: np.random.Generator) -> list[Scratch]:
+        """What estimates the quantiles of each part of the users; sets their array in `hyper`."""
+        loss = self.config.loss
+        if not isinstance(loss, SoftmaxAtK):
+            return []
+        n_items, factors = self.weights.item_factors.shape
+        self.hyper = self.hyper._replace(quantiles=np.zeros(self.train.n_users, np.float32))
+        plan = _quantile_plan(n_items)
+        room = plan.candidates + min(int(self.train.degrees().max(initial=0)), loss.top_k)
+        return new_scratch(rng, QUANTILE_PARTS, plan, n_items, factors, given=room)
+
     def _buffers(self, count: int, given: int) -> list[Gradients | None]:
         if self._online:
             return [None] * count
@@ -240,6 +264,24 @@ class NumbaEngine:
         )
 
     # Passes
+
+    def _estimate_quantiles(self) -> None:
+        """The Top-K quantile of each user with the weights as they are, for SL@K."""
+        if not self._estimators:
+            return
+        assert isinstance(self.config.loss, SoftmaxAtK)
+        train, weights, places = self.train, self.weights, self.config.loss.top_k
+        plan, bounds = _quantile_plan(train.n_items), _even(0, train.n_users, QUANTILE_PARTS)
+
+        def of_part(part: int) -> None:
+            low, high, memory = bounds[part], bounds[part + 1], self._estimators[part]
+            top_quantiles(
+                *(weights, self.pool, train.indptr, train.indices, low, high, plan, places),
+                *(memory, self.hyper.quantiles),
+            )
+
+        run = map if self._workers is None else self._workers.map
+        list(run(of_part, range(QUANTILE_PARTS)))
 
     def _pass(self, rows: NDArray[np.int32]) -> tuple[float, int]:
         if self._bounds is None:
@@ -363,6 +405,11 @@ _ARMS = {
     "mode": MODE_ARMS,
     "score": (DOT, COSINE),
 }
+
+
+def _quantile_plan(n_items: int) -> Plan:
+    """The draws from which a user's quantile is estimated."""
+    return Plan(BPR, SGD, UNIFORM, min(QUANTILE_ITEMS, n_items), 0, 0)
 
 
 def _check_arms(plan: Plan) -> None:

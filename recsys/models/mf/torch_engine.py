@@ -18,7 +18,16 @@ from torch import Tensor
 from recsys.errors import DivergedError
 from recsys.interactions import CSR
 from recsys.models.mf import losses
-from recsys.models.mf.config import Adam, Bce, Even, Fixed, Hard, TrainConfig
+from recsys.models.mf.config import (
+    QUANTILE_ITEMS,
+    Adam,
+    Bce,
+    Even,
+    Fixed,
+    Hard,
+    SoftmaxAtK,
+    TrainConfig,
+)
 from recsys.models.mf.model import LFM
 from recsys.models.mf.torch_optim import make_optimizer
 from recsys.models.mf.torch_sampling import PAD, TorchSampler, keep_others
@@ -79,6 +88,7 @@ class TorchEngine:
         self._l2, self._l2_bias = l2
         self._cosine = config.cosine
         self._once = self._draw_once()
+        self._quantile_U: Tensor | None = None
 
     # Epochs
 
@@ -153,6 +163,7 @@ class TorchEngine:
             for part in rows_R.split(batch):
                 self._pointwise_step(users[part].long(), items[part].long(), labels[part], sums)
         else:
+            self._quantile_U = self._estimated_quantiles()
             for part, drawn in zip(rows_R.split(batch), negatives_RL.split(batch), strict=True):
                 self._pairwise_step(self._all_users[part], self._all_items[part], drawn, sums)
         return float(sums.loss) / max(int(sums.count), 1)
@@ -160,6 +171,7 @@ class TorchEngine:
     def _pairwise_epoch(self) -> tuple[Tensor, Tensor]:
         sums = _Sums(self.device)
         batch = self.config.batch_size
+        self._quantile_U = self._estimated_quantiles()
         if self._once is not None:
             users, items, negatives = self._once
             for part in self._shuffled(len(users)).split(batch):
@@ -291,6 +303,45 @@ class TorchEngine:
         return torch.cat(parts)
 
     @torch.no_grad()
+    def _estimated_quantiles(self) -> Tensor | None:
+        """The Top-K quantile of each user with the weights as they are, float32 (U,), for SL@K; 0
+        for a user without positives.
+        """
+        loss = self.config.loss
+        if not isinstance(loss, SoftmaxAtK):
+            return None
+        count = min(QUANTILE_ITEMS, self.model.n_items)
+        found = torch.zeros(self.model.n_users, device=self.device)
+        everybody = torch.arange(self.model.n_users, device=self.device)
+        for users_B in everybody.split(max(1, self._chunk // (4 * count))):
+            ends = torch.stack([users_B[0], users_B[-1] + 1])
+            low, high = torch.searchsorted(self._all_users, ends).tolist()
+            owners, items = self._all_users[low:high], self._all_items[low:high]
+            drawn_BN = self._draw(users_B, count)
+            valid_BN = drawn_BN >= 0
+            # how many items a drawn one stands for
+            each_B = self.sampler.free[users_B] / valid_BN.sum(1).clamp(min=1).double()
+            rows = valid_BN.nonzero()[:, 0]
+            scores = torch.cat(
+                [
+                    self.candidate_scores(owners, items[:, None])[:, 0],
+                    self.candidate_scores(users_B, drawn_BN)[valid_BN],
+                ]
+            )
+            places = torch.cat([torch.ones_like(owners, dtype=torch.float64), each_B[rows]])
+            owners = torch.cat([owners - users_B[0], rows])
+            best_first = scores.argsort(descending=True, stable=True)
+            order = best_first[owners[best_first].argsort(stable=True)]
+            reached, size_B = places[order].cumsum(0), owners.bincount(minlength=len(users_B))
+            last_B = size_B.cumsum(0) - 1
+            before_B = torch.where(last_B >= size_B, reached[last_B - size_B], 0.0)
+            short = reached - before_B[owners[order]] < loss.top_k
+            short_B = torch.zeros_like(size_B).index_add_(0, owners[order], short.long())
+            at_B = last_B - size_B + 1 + torch.minimum(short_B, size_B - 1)
+            found[users_B] = scores[order][at_B.clamp(min=0)]
+        return found
+
+    @torch.no_grad()
     def candidate_scores(self, users_R: Tensor, items_RN: Tensor) -> Tensor:
         """The scores b_j + p_u . q_j of items_RN (int64), float32 (R, N).
 
@@ -328,9 +379,12 @@ class TorchEngine:
         size = max(1, self._chunk // width)
         for rows in torch.arange(len(users_R), device=self.device).split(size):
             valid = valid_RL[rows]
+            quantile = None if self._quantile_U is None else self._quantile_U[users_R[rows]]
 
-            def value(scores: Tensor, valid: Tensor = valid) -> Tensor:
-                return losses.pair_sum(loss, scores[:, 0], scores[:, 1:], valid)
+            def value(
+                scores: Tensor, valid: Tensor = valid, quantile: Tensor | None = quantile
+            ) -> Tensor:
+                return losses.pair_sum(loss, scores[:, 0], scores[:, 1:], valid, quantile)
 
             weight = losses.participation(loss, valid) * scale
             user_weight = weight[:, 0]  # a user takes part as often as its positive

@@ -25,7 +25,7 @@ def warm_up(config: TrainConfig | None = None, threads: int = 2) -> float:
     rng = np.random.default_rng(0)
     every = (
         {"loss": "bpr", "optimizer": "sgd", "batch_size": 1},
-        {"loss": "softmax", "optimizer": "sgd", "batch_size": 1},
+        {"loss": "softmax_at_k", "top_k": 1, "optimizer": "sgd", "batch_size": 1},
         {"loss": "bce", "optimizer": "sgd", "batch_size": 1},
         {"loss": "bpr", "optimizer": "adam", "batch_size": 2, "redraw": "once"},
     )

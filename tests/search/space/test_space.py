@@ -53,6 +53,7 @@ def test_every_field_of_a_training_can_be_set() -> None:
         {"loss": "bpr", "margin": 1.0, "neg_mode": "fixed", "neg_sample_num": 2, "lr": 0.1},
         {"loss": "softmax", "temperature": 0.5, "neg_mode": "even", "lr": 0.1},
         {"loss": "softmax", "score": "cosine", "lr": 0.1},
+        {"loss": "softmax_at_k", "top_k": 5, "weight_temperature": 0.3, "lr": 0.1},
         {"optimizer": "adam", "lr": 0.1, "weight_decay": 0.1},
         {"optimizer": "adagrad", "lr": 0.1, "adagrad_per": "row"},
         {"neg_mode": "hard", "num_candidate_neg_samples": 5, "hard_fraction": 0.4, "lr": 0.1},

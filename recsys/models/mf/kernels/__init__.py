@@ -3,8 +3,8 @@
 `plan` turns a config into numbers; `rng` draws random integers; `draw` samples negatives; `rows`
 finds and weighs the negatives of a row; `online`, `single` (BPR, one uniform negative) and
 `pointwise` (BCE) train row by row; `scalar` has exp and sums of logarithms; `batch` sums the
-gradients of a batch; `optim` applies them; `shuffle` orders rows. `recsys.kernels.jit` compiles
-and caches them.
+gradients of a batch; `optim` applies them; `shuffle` orders rows; `quantile` estimates the score
+of place K of each user (SL@K). `recsys.kernels.jit` compiles and caches them.
 
 Shapes: U users, I items, E interactions, d factors, R rows, N candidates, M hard negatives, K
 random negatives, L negatives of a row (M + K if they are hard).
@@ -16,7 +16,8 @@ trained; given, int32 (R, L), the negatives of each row in mode GIVEN, padded wi
 item, int64. Where losses are summed in two parts, total and product, the sum is
 total + log(product); see `scalar.add_log`.
 
-Others import: batch, draw, online, optim, plan, pointwise, rows, shuffle, single.
+Others import: batch, draw, online, optim, plan, pointwise, quantile, rows, shuffle,
+single.
 
 May import: kernels, and of mf its `arrays` and `config`.
 """

@@ -145,7 +145,9 @@ def add_pairs(weights, pool, rows, given, low, high, plan, hyper, scratch, gradi
         if count == 0:
             continue
         positive = bias[item] + dot(p, user, q, item)
-        loss, product, weight = coefficients(plan.loss, hyper, positive, count, scratch, product)
+        loss, product, weight = coefficients(
+            plan.loss, hyper, user, positive, count, scratch, product
+        )
         total += loss
         # in how many samples the positive takes part, and each negative
         parts = np.float32(count) if per_pair(plan.loss) else _1

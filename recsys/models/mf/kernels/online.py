@@ -58,7 +58,9 @@ def train_pairs(weights, state, pool, rows, given, low, high, plan, hyper, scrat
             continue
         prefetch_row(p, next_user, width)
         positive = bias[item] + dot(p, user, q, item)
-        loss, product, weight = coefficients(plan.loss, hyper, positive, count, scratch, product)
+        loss, product, weight = coefficients(
+            plan.loss, hyper, user, positive, count, scratch, product
+        )
         prefetch_row(q, next_item, width)
         prefetch(bias, next_item)
         total += loss

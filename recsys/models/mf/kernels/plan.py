@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.models.mf.config import (
     Adagrad,
@@ -16,12 +17,13 @@ from recsys.models.mf.config import (
     Hard,
     Sgd,
     Softmax,
+    SoftmaxAtK,
     TrainConfig,
 )
 
 # The losses, computed in `rows`, or for labelled scores in `pointwise`.
-BPR, SOFTMAX, BCE = 0, 1, 2
-LOSSES: dict[type, int] = {Bpr: BPR, Softmax: SOFTMAX, Bce: BCE}
+BPR, SOFTMAX, BCE, SOFTMAX_AT_K = 0, 1, 2, 3
+LOSSES: dict[type, int] = {Bpr: BPR, Softmax: SOFTMAX, Bce: BCE, SoftmaxAtK: SOFTMAX_AT_K}
 GIVEN, UNIFORM, HARD = 0, 1, 2
 DOT, COSINE = 0, 1
 SCORES = {"dot": DOT, "cosine": COSINE}
@@ -41,7 +43,10 @@ class Plan(NamedTuple):
 
 
 class Hyper(NamedTuple):
-    """Real-valued settings, in float32 so that no expression is widened to float64."""
+    """Real-valued settings, in float32 so that no expression is widened to float64.
+
+    quantiles: under SOFTMAX_AT_K, the Top-K quantile of each user, float32 (U,); otherwise empty.
+    """
 
     margin: np.float32
     temperature: np.float32
@@ -49,6 +54,8 @@ class Hyper(NamedTuple):
     l2: np.float32
     l2_bias: np.float32
     weight_decay: np.float32  # Adam's
+    weight_temperature: np.float32
+    quantiles: NDArray[np.float32]
 
 
 def make_plan(config: TrainConfig, n_items: int) -> Plan:
@@ -85,15 +92,26 @@ def _optimizer(config: TrainConfig) -> int:
 
 
 def make_hyper(config: TrainConfig) -> Hyper:
-    """The float32 numbers of a config. Those that it lacks are 0, except a temperature of 1."""
+    """The float32 numbers of a config. Those that it lacks are 0, except temperatures of 1.
+
+    The quantiles are the engine's to add.
+    """
     own = config.loss.model_dump()
-    margin, temperature = own.get("margin", 0.0), own.get("temperature", 1.0)
+    number = np.float32
     l2, l2_bias = 0.0, 0.0
     if not isinstance(config.optimizer, Adam):
         l2, l2_bias = config.optimizer.l2, config.optimizer.l2_bias
     decay = config.optimizer.weight_decay if isinstance(config.optimizer, Adam) else 0.0
-    values = (margin, temperature, config.optimizer.lr, l2, l2_bias, decay)
-    return Hyper(*(np.float32(value) for value in values))
+    return Hyper(
+        margin=number(own.get("margin", 0.0)),
+        temperature=number(own.get("temperature", 1.0)),
+        lr=number(config.optimizer.lr),
+        l2=number(l2),
+        l2_bias=number(l2_bias),
+        weight_decay=number(decay),
+        weight_temperature=number(own.get("weight_temperature", 1.0)),
+        quantiles=np.zeros(0, np.float32),
+    )
 
 
 def kept_negatives(plan: Plan, given: int = 0) -> int:

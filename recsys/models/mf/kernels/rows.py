@@ -26,6 +26,7 @@ from recsys.models.mf.kernels.plan import (
     GIVEN,
     HARD,
     SOFTMAX,
+    SOFTMAX_AT_K,
     UNIFORM,
     Plan,
     kept_negatives,
@@ -33,7 +34,7 @@ from recsys.models.mf.kernels.plan import (
 from recsys.models.mf.kernels.rng import new_states
 from recsys.models.mf.kernels.scalar import add_log, exp_of_negative, logistic
 
-PAIR_ARMS = (BPR, SOFTMAX)  # the branches of `coefficients`
+PAIR_ARMS = (BPR, SOFTMAX, SOFTMAX_AT_K)  # the branches of `coefficients`
 MODE_ARMS = (GIVEN, UNIFORM, HARD)  # the branches of `draft` and `choose`; HARD is the last
 SLOTS = 4  # drafts at once, a power of two
 _FAR = 3  # how many rows ahead to draft if a row takes little time, at most SLOTS - 1
@@ -320,7 +321,7 @@ def per_pair(loss):
 
 
 @kernel(inline=True)
-def coefficients(loss, hyper, positive, count, scratch, product):
+def coefficients(loss, hyper, user, positive, count, scratch, product):
     """Fill `scratch.coef` for the sum of a row's samples; returns (loss, product, sum of coef).
 
     positive: the score of the row's own item. count: how many negatives are chosen. The row's loss
@@ -328,6 +329,7 @@ def coefficients(loss, hyper, positive, count, scratch, product):
 
     BPR: softplus(-x) for each pair, with x = x_ui - x_uj - margin; coef = sigmoid(-x).
     Softmax: one sample; coef = (share of the negative) / temperature.
+    SL@K: w times softmax's, with the constant w = sigmoid((x_ui - quantile) / weight_temperature).
     """
     values, coef = scratch.chosen_scores, scratch.coef
     total, weight = 0.0, _0
@@ -338,7 +340,7 @@ def coefficients(loss, hyper, positive, count, scratch, product):
             weight += coef[k]
             total, product = add_log(total + max(-x, _0), product, factor)
         return total, product, weight
-    if loss != SOFTMAX:
+    if loss != SOFTMAX and loss != SOFTMAX_AT_K:
         return math.nan, product, weight  # a loss without a branch here is noticed at once
     top = _0  # gap of the positive to itself
     for k in range(count):
@@ -352,5 +354,11 @@ def coefficients(loss, hyper, positive, count, scratch, product):
     for k in range(count):
         coef[k] = coef[k] / (share * hyper.temperature)
         weight += coef[k]
+    if loss == SOFTMAX_AT_K:
+        gap = (positive - hyper.quantiles[user]) / hyper.weight_temperature
+        of_row, _ = logistic(gap)
+        for k in range(count):
+            coef[k] *= of_row
+        return np.float64(of_row) * (top + math.log(share)), product, weight * of_row
     total, product = add_log(np.float64(top), product, share)
     return total, product, weight
