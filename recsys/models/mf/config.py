@@ -153,7 +153,7 @@ Optimizer = Annotated[AnyOptimizer, Field(discriminator="kind")]
 
 
 # The items from which a user's Top-K quantile is estimated, besides its positives.
-QUANTILE_ITEMS = 512
+QUANTILE_ITEMS = 256
 
 # The defaults of the flat parameters that choose between parts of a config.
 _DEFAULTS = {"loss": "bpr", "neg_mode": "even", "optimizer": "adagrad"}
