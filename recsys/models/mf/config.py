@@ -153,7 +153,7 @@ Optimizer = Annotated[AnyOptimizer, Field(discriminator="kind")]
 
 
 # The items from which a user's Top-K quantile is estimated, besides its positives.
-QUANTILE_ITEMS = 512
+QUANTILE_ITEMS = 256
 # Quantiles are estimated for so many parts of the users, each with a generator of its own, so that
 # they do not depend on the number of threads.
 QUANTILE_PARTS = 16
