@@ -313,7 +313,7 @@ def test_sums_for_lists_are_those_of_scipy(
     assert_array_equal(sums_of_rows(lists, table), matrix(lists) @ table)
     square = rng.standard_normal((items, items)).astype(np.float32)
     model = SLIM()
-    model.become(lists, scipy.sparse.csr_matrix(square * (rng.random(square.shape) < 0.5)))
+    model.become(matrix(lists), scipy.sparse.csr_matrix(square * (rng.random(square.shape) < 0.5)))
     scores = model.list_scorer(None, lists)(lists)
     assert_array_equal(scores, model.score_users(np.arange(rows)))
 

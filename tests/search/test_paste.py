@@ -155,6 +155,7 @@ def test_no_command_is_made_by_hand():
         "--run {: this run",
         "--run {: {",
         "--run {: the data",
+        "--run {: its",
         "--run { is",
     )
     assert [f for f in found if not f[2].startswith(allowed) and "--run NAME" not in f[2]] == []

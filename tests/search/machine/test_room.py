@@ -167,9 +167,11 @@ def joined(
             self.function, self.calls = function, calls
 
         def answers(
-            self, look: Callable[[bool, list[int]], None], _: Callable[[], bool]
+            self, look: Callable[[bool, list[int]], None], enough: Callable[[], bool]
         ) -> Iterator[tuple[int, Any]]:
             while (turn := turns(clock.now)) is not None:
+                if enough():
+                    return
                 look(*turn)
                 clock.now += 5
             for number, call in enumerate(self.calls):
