@@ -133,8 +133,9 @@ def training_part(interactions: Interactions, kept: NDArray[np.bool_], order: Or
 
     kept: bool (E,), aligned with `interactions.csr`.
     """
-    part, repeats = subset(interactions.csr, kept), _known(interactions, kept, order)
-    return part if repeats is None else part.with_values(repeats.within(kept).counts(part.nnz))
+    repeats = None if order == "random" else interactions.repeats
+    when = interactions.when if order == "time" else None
+    return _counted(interactions.csr, kept, repeats, interactions.rank, when)
 
 
 def _known(interactions: Interactions, kept: NDArray[np.bool_], order: Order) -> Repeats | None:

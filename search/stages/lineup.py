@@ -148,9 +148,9 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
     if fitting == planned > 0 and shape.up_to and run.deadline and not run.settings.settles:
         members = len(racers) if run.spec.blend else 0
         longer, weighed = dearer(run, racers), weighing(run.split, members)
+        each = [cost(one) * longer for one in racers]
 
         def taking(splits: int) -> float:
-            each = [cost(one) * longer for one in racers]
             return together(each, concurrent, splits) + splits * weighed
 
         searched = sum(session.trials_s for session in run.state.sessions)

@@ -74,7 +74,6 @@ def race(run: Stages) -> Decided:
     done, what = len(already), f"trainings{' and rivals' if rivals else ''}"
     run.display.parts(done, total, what)
     unchosen = {task.rival.name for task in rivals}
-    raced = len(already)
     patience = max(limit, time.monotonic() + PATIENCE_S)
 
     def late() -> bool:
@@ -82,7 +81,7 @@ def race(run: Stages) -> Decided:
         return time.monotonic() > limit and 0 < whole < replicates
 
     def enough() -> bool:
-        only_rivals_left = raced == len(racers) * replicates
+        only_rivals_left = len(there) == len(racers) * replicates
         return late() or (only_rivals_left and time.monotonic() > patience)
 
     work = run_race(
@@ -105,7 +104,6 @@ def race(run: Stages) -> Decided:
                 run.journal.append(event_of(task, answer), sync=True)
             continue  # a choice that failed here is tried again before the test
         assert not isinstance(answer, Chosen)
-        raced += 1
         if isinstance(answer, ReplicateResult):
             path = per_user_file(folder, task.config_id, task.replicate)
             save_arrays(path, users=answer.users, values=answer.per_user)

@@ -47,7 +47,8 @@ class Reserve:
     _best_of: dict[str, Ended] = field(default_factory=dict)  # the best one, by kind of config
     _foreseen: dict[int, Ended] = field(default_factory=dict)  # until a trial has completed
     _taken: dict[str, list[float]] = field(default_factory=dict)  # by model, ascending
-    _known: tuple[float, Needed] | None = None  # what `seconds` and `rivals_need` are
+    _known: float | None = None  # what `seconds` is
+    _rivals: Needed | None = None  # what `rivals_need` is, until another trial completes
 
     def add_all(self, trials: Iterable[TrialRecord]) -> Reserve:
         """Take in those trials of the journal that came to their end; returns itself."""
@@ -76,7 +77,7 @@ class Reserve:
         self._best_of[config.kind] = min(ended, self._best_of.get(config.kind, ended))
         if busy_s > 0:
             insort(self._taken.setdefault(config.model, []), busy_s)
-        self._known = None
+        self._known = self._rivals = None
 
     def foresee(
         self, number: int, value: float | None, busy_s: float, epochs: int, config: ModelConfig
@@ -101,23 +102,23 @@ class Reserve:
         to last as long as the finalists do on average, and so is what test and refit train: a model
         each, or the members of a blend.
         """
-        return self._reckoned()[0]
+        if self._known is None:
+            self._known = self._seconds()
+        return self._known
 
     def rivals_need(self) -> Needed:
         """About how long the rivals take."""
-        return self._reckoned()[1]
+        if self._rivals is None:
+            taken = {model: _middle(seconds) for model, seconds in self._taken.items()}
+            self._rivals = self.rivals(taken)
+        return self._rivals
 
     @property
     def _finalists(self) -> int:
         return max(1, self.race.finalists)
 
-    def _reckoned(self) -> tuple[float, Needed]:
-        if self._known is None:
-            rivals = self.rivals({model: _middle(taken) for model, taken in self._taken.items()})
-            self._known = self._seconds(rivals), rivals
-        return self._known
-
-    def _seconds(self, rivals: Needed) -> float:
+    def _seconds(self) -> float:
+        rivals = self.rivals_need()
         best = self._best or nsmallest(self._finalists, self._foreseen.values())
         seconds = float(np.mean([one.seconds for one in best])) if best else 0.0
         raced = self._raced(best, seconds) if self.racers else []
