@@ -18,6 +18,16 @@ _0, _1 = np.float32(0), np.float32(1)
 
 
 @kernel(inline=True)
+def _begin(normal, right, base, ridge):
+    """The system of a row before any of its pairs: `base` with `ridge` on the diagonal, and 0."""
+    for i in range(len(right)):
+        right[i] = _0
+        for j in range(i + 1):
+            normal[i, j] = base[i, j]
+        normal[i, i] += ridge
+
+
+@kernel(inline=True)
 def _add_outer(normal, right, fixed, items, first, last):
     """Add the outer products of some fixed rows to the lower triangle of `normal`, and the rows
     themselves to `right`.
@@ -111,13 +121,8 @@ def solve_rows(indptr, indices, fixed, base, ridge, out, normal, right, first, l
     (R,), added to the diagonal. normal, right: float32 (d, d) and (d,), memory of this thread from
     `memory`. Returns -1, or the first row without a solution; rows before it are done.
     """
-    d = fixed.shape[1]
     for row in range(first, last):
-        for i in range(d):
-            right[i] = _0
-            for j in range(i + 1):
-                normal[i, j] = base[i, j]
-            normal[i, i] += ridge[row]
+        _begin(normal, right, base, ridge[row])
         _add_outer(normal, right, fixed, indices, indptr[row], indptr[row + 1])
         if not _solve(normal, right, out, row):
             return row
@@ -129,13 +134,8 @@ def solve_weighted_rows(
     indptr, indices, weights, fixed, base, ridge, out, normal, right, first, last
 ):
     """`solve_rows` for pairs with `weights`, float32, aligned with `indices`."""
-    d = fixed.shape[1]
     for row in range(first, last):
-        for i in range(d):
-            right[i] = _0
-            for j in range(i + 1):
-                normal[i, j] = base[i, j]
-            normal[i, i] += ridge[row]
+        _begin(normal, right, base, ridge[row])
         _add_weighted(normal, right, fixed, indices, weights, indptr[row], indptr[row + 1])
         if not _solve(normal, right, out, row):
             return row

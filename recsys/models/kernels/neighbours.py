@@ -161,6 +161,29 @@ def nearest_weighted(
         counts[i] = _keep(i, met, left, right, shrink, values[i], out[i], sums, touched)
 
 
+@kernel(inline=True)
+def _in_head(a, near, head, gram_HH, out):
+    """Whether item a of `block` is in the head, which then has the numbers for the others that are;
+    if not, its row is set to 0, to be counted.
+    """
+    row = head[near[a]]
+    for b in range(len(near)):
+        column = head[near[b]]
+        if row < 0:
+            out[a, b] = _0
+        elif column >= 0:
+            out[a, b] = gram_HH[row, column]
+    return row >= 0
+
+
+@kernel(inline=True)
+def _mirror(a, near, head, out):
+    """Copy what was counted for item a of `block` into the rows of those in the head."""
+    for b in range(len(near)):
+        if head[near[b]] >= 0:
+            out[b, a] = out[a, b]
+
+
 @kernel()
 def block(near, place, head, gram_HH, indptr_I, users, indptr_U, items, out):
     """Fill `out`, float32 (n, n), with the number of users that two of n items each have in common.
@@ -173,15 +196,8 @@ def block(near, place, head, gram_HH, indptr_I, users, indptr_U, items, out):
     for a in range(n):
         place[near[a]] = a
     for a in range(n):
-        row = head[near[a]]
-        if row >= 0:
-            for b in range(n):
-                column = head[near[b]]
-                if column >= 0:
-                    out[a, b] = gram_HH[row, column]
+        if _in_head(a, near, head, gram_HH, out):
             continue
-        for b in range(n):
-            out[a, b] = _0
         item = near[a]
         for at in range(indptr_I[item], indptr_I[item + 1]):
             user = users[at]
@@ -189,9 +205,7 @@ def block(near, place, head, gram_HH, indptr_I, users, indptr_U, items, out):
                 b = place[items[other]]
                 if b >= 0:
                     out[a, b] += np.float32(1)
-        for b in range(n):
-            if head[near[b]] >= 0:
-                out[b, a] = out[a, b]
+        _mirror(a, near, head, out)
     for a in range(n):
         place[near[a]] = -1
 
@@ -208,15 +222,8 @@ def block_weighted(
     for a in range(n):
         place[near[a]] = a
     for a in range(n):
-        row = head[near[a]]
-        if row >= 0:
-            for b in range(n):
-                column = head[near[b]]
-                if column >= 0:
-                    out[a, b] = gram_HH[row, column]
+        if _in_head(a, near, head, gram_HH, out):
             continue
-        for b in range(n):
-            out[a, b] = _0
         item = near[a]
         for at in range(indptr_I[item], indptr_I[item + 1]):
             user = users[at]
@@ -224,8 +231,6 @@ def block_weighted(
                 b = place[items[other]]
                 if b >= 0:
                     out[a, b] += pairs_I[at] * pairs_U[other]
-        for b in range(n):
-            if head[near[b]] >= 0:
-                out[b, a] = out[a, b]
+        _mirror(a, near, head, out)
     for a in range(n):
         place[near[a]] = -1
