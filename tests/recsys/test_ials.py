@@ -14,6 +14,7 @@ from recsys.interactions import CSR
 from recsys.models import fit_model
 from recsys.models.ials import IALS, IalsConfig
 from recsys.models.popularity import PopularityConfig
+from tests.recsys.ials_twin import half
 
 RNG = np.random.default_rng
 
@@ -50,16 +51,8 @@ def test_an_epoch_is_two_ridge_regressions(
     fixed = model.item_factors.astype(float)
     list(model.train(config, csr, None, rng=RNG(0)))
 
-    def half(rows: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-        out = []
-        for row in rows:
-            ridge = 0.1 * (row.sum() + alpha * rows.shape[1]) ** nu
-            normal = fixed.T @ np.diag(row + alpha) @ fixed + ridge * np.eye(d)
-            out.append(np.linalg.solve(normal, fixed.T @ row))
-        return np.array(out).reshape(len(rows), d)
-
-    p = half(dense, fixed)
-    q = half(dense.T, p)
+    p = half(dense, fixed, alpha, nu)
+    q = half(dense.T, p, alpha, nu)
     assert_allclose(model.user_factors, p, rtol=2e-3, atol=2e-5)
     assert_allclose(model.item_factors, q, rtol=5e-3, atol=5e-4 * max(1.0, np.abs(q).max()))
 

@@ -17,6 +17,7 @@ from recsys.models.item_knn import ItemKnnConfig
 from recsys.models.rp3beta import Rp3betaConfig
 from recsys.models.slim import SLIM, SlimConfig
 from recsys.models.weighted import WeightedConfig, weighs, weights_of_pairs
+from tests.recsys.ials_twin import half
 
 RNG = np.random.default_rng
 WEIGHTED = [name for name in MODELS if issubclass(config_of(name), WeightedConfig)]
@@ -139,16 +140,8 @@ def test_an_epoch_of_ials_is_two_weighted_ridge_regressions(
     fixed = model.item_factors.astype(float)
     list(model.train(config, csr, None, rng=RNG(0)))
 
-    def half(rows: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-        out = []
-        for row in rows:
-            ridge = 0.1 * (row.sum() + 0.1 * rows.shape[1]) ** nu
-            normal = fixed.T @ np.diag(row + 0.1) @ fixed + ridge * np.eye(d)
-            out.append(np.linalg.solve(normal, fixed.T @ row))
-        return np.array(out).reshape(len(rows), d)
-
-    p = half(dense, fixed)
-    q = half(dense.T, p)
+    p = half(dense, fixed, 0.1, nu)
+    q = half(dense.T, p, 0.1, nu)
     assert_allclose(model.user_factors, p, rtol=2e-3, atol=2e-5)
     assert_allclose(model.item_factors, q, rtol=5e-3, atol=5e-4 * max(1.0, np.abs(q).max()))
 
