@@ -17,7 +17,7 @@ from search.record.settings import Settings, settings_of
 from search.space.load import load_spec
 from search.space.trial import trial_seed
 from search.stages.winner import final_training, training_alone, winner_training
-from tests.search.stages.test_blend_stage import Run, blended_as_proven
+from tests.search.stages.searched import Run, blended_as_proven
 
 # a factorization, whose seed and epochs change what it recommends
 FACTORS = """

@@ -23,7 +23,7 @@ from search.tracking.pyfunc import ServedRecommender
 from search.words import LEAK
 from tests.factories import SETTINGS
 from tests.recsys.test_models import Newest, NewestConfig, newest  # noqa: F401
-from tests.search.stages.test_blend_stage import Run
+from tests.search.stages.searched import Run
 
 SPACE = """
 metric: ndcg@10
