@@ -212,6 +212,8 @@ def result_rows(
     if result.refit_of is not None:
         then = result.refit_of
         rows.append(("refit", f"of run {then.run} on {result.data}: no search was made"))
+        if then.blend_failed is not None:
+            rows.append(("", f"of its winner alone, not of its blend: {then.blend_failed}"))
     if result.leaky:
         rows.append(("WARNING", LEAK))
     if not result.is_table:

@@ -91,6 +91,11 @@ def span(seconds: float) -> str:
     return f"{seconds:.2g}s" if seconds < 9.95 else duration(seconds)
 
 
+def gigabytes(size: float) -> str:
+    """`12.3 GB`. size: in bytes."""
+    return f"{size / 1e9:.1f} GB"
+
+
 def utc(time: float | None) -> str | None:
     """Unix seconds as ISO 8601 in UTC, to the millisecond."""
     if time is None:

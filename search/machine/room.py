@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from search.words import counted
+from search.words import counted, gigabytes
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Room:
         """`2 cores, 0.5 GPUs and 1.1 GB of memory`, without what is 0; at least the cores."""
         said = [_cores(self.cpus)]
         said += [_gpus(self.gpus)] if self.gpus else []
-        said += [f"{_gb(self.memory)} of memory"] if self.memory else []
+        said += [f"{gigabytes(self.memory)} of memory"] if self.memory else []
         return " and ".join(filter(None, [", ".join(said[:-1]), said[-1]]))
 
 
@@ -90,7 +90,7 @@ def _lacking(ask: Room, nodes: Sequence[Room]) -> str:
     fast = [node for node in large if node.gpus >= ask.gpus]
     if len(fast) < len(large):
         among = f"of those with {Room(ask.cpus, ask.gpus).words()} "
-    return f"{among}the node with the most memory offers {_gb(max(n.memory for n in fast))}"
+    return f"{among}the node with the most memory offers {gigabytes(max(n.memory for n in fast))}"
 
 
 def _cores(count: float) -> str:
@@ -99,7 +99,3 @@ def _cores(count: float) -> str:
 
 def _gpus(count: float) -> str:
     return f"{count:g} {'GPU' if count == 1 else 'GPUs'}"
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -243,6 +243,7 @@ class RefitOf(ResultPart):
     valid: Number = _about("its value on its own validation items")
     comparison: Comparison | None = _about("this model against that one, on items held out here")
     before: Number = _about("that model's value on these; none in runs of earlier versions")
+    blend_failed: str | None = _about("why the winner alone was trained again, not the blend")
 
     @property
     def stands(self) -> bool:

@@ -268,7 +268,7 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
         ("packages", ", ".join(f"{k} {v}" for k, v in known.packages.items() if v)),
         ("processor", machine.cpu),
         ("cores", machine.cores),
-        ("memory", f"{machine.memory_gib * 2**30 / 1e9:.1f} GB" if machine.memory_gib else None),
+        ("memory", words.gigabytes(machine.memory_gib * 2**30) if machine.memory_gib else None),
         ("system", machine.system),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]

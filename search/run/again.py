@@ -20,7 +20,7 @@ import numpy as np
 
 from recsys.data import Dataset, describe_lines
 from recsys.earlier import Earlier, Matched
-from recsys.errors import ConfigError, InputError
+from recsys.errors import ConfigError, DivergedError, InputError
 from recsys.evaluation import Evaluation, evaluate
 from recsys.interactions import CSR, contained, subset
 from recsys.metrics import parse_metric
@@ -30,7 +30,7 @@ from recsys.models.blend import BlendConfig
 from recsys.models.catalogue import Catalogue, load_catalogue
 from recsys.models.saved import weights_of
 from recsys.models.weighted import weighs
-from recsys.rivals import Allowed
+from recsys.rivals import Allowed, Rival
 from recsys.scoring import Scorer
 from recsys.split import Split
 from search.machine.cluster import resolve_device
@@ -55,7 +55,8 @@ from search.stages.blend import assembled, blend_config
 from search.stages.context import shown_metrics
 from search.stages.rivals import Chosen, RivalOnTest, kept_rivals, remarks, rival_on_test
 from search.stages.winner import FinalTraining
-from search.words import baseline_name, counted, number, span
+from search.tune.need import trial_bytes
+from search.words import baseline_name, counted, gigabytes, number, span
 
 Progress = Callable[[int, int], None]  # (epochs done, epochs in all)
 
@@ -148,16 +149,33 @@ class Recipe:
         return blend_config(blend, [one.config for one in self.trainings], self.metric)
 
     def train(self, items: CSR, progress: Progress) -> Model:
-        """The model of `items` (U x I), trained in this process. progress: called every epoch."""
+        """The model of `items` (U x I), trained in this process. progress: called every epoch.
+
+        Raises LostMemberError for a member of a blend, and DivergedError for a single winner, that
+        cannot be trained.
+        """
         total = sum(training.epochs for training in self.trainings)
         done = itertools.count(1)
-        models = [
-            training.train(items, lambda: progress(next(done), total))
-            for training in self.trainings
-        ]
+
+        def train(training: FinalTraining) -> Model:
+            return training.train(items, lambda: progress(next(done), total))
+
         if self.blend is None:
-            return models[0]
-        return assembled(self._blended(self.blend), [model.to_bytes() for model in models], items)
+            return train(self.trainings[0])
+        weights = []
+        for member, training in zip(self.blend.members, self.trainings, strict=True):
+            try:
+                weights.append(train(training).to_bytes())
+            except (DivergedError, MemoryError) as error:
+                raise LostMemberError(member.id, training.config, str(error)) from error
+        return assembled(self._blended(self.blend), weights, items)
+
+
+class LostMemberError(Exception):
+    """A member of a blend cannot be trained. trial: whose config it is. why: in words."""
+
+    def __init__(self, trial: str, config: ModelConfig, why: str) -> None:
+        super().__init__(f"its member {trial} ({config.label()}) cannot be trained: {why}")
 
 
 REFIT_STAGES = ("valid", "test", "earlier", "rivals", "refit")
@@ -200,7 +218,8 @@ class Again:
     """The new data and what is done with them.
 
     origin: the run whose winner is trained again. display: shows the stages, `REFIT_STAGES`,
-    without "test" where there are no test items. began: Unix seconds.
+    without "test" where there are no test items. began: Unix seconds. blend_failed: why only the
+    winner of a blend is trained again, if so. test_reads: how often the test items were read.
     """
 
     origin: WonRun
@@ -210,6 +229,8 @@ class Again:
     device: str
     display: Display
     began: float = field(default_factory=time.time)
+    blend_failed: str | None = None
+    test_reads: int = 0
 
     @staticmethod
     def prepare(origin: WonRun, settings: Settings, display: Display) -> Again:
@@ -251,6 +272,7 @@ class Again:
         for line in work.since():
             display.note(line)
         display.note(f"split: {opened.split.name} (digest {opened.split.digest})")
+        work.check_memory()
         return work
 
     @cached_property
@@ -288,7 +310,48 @@ class Again:
     def train(self) -> Trained:
         """Train for validation, for the test, and on everything; and on the earlier data, for
         comparison. Raises InputError where none of these are left.
+
+        A blend with a member that cannot be trained leaves its place to the winner alone.
         """
+        try:
+            return self._trained()
+        except LostMemberError as failure:
+            self._alone(str(failure))
+            return self._trained()
+
+    def _alone(self, why: str) -> None:
+        """From now on only the winner is trained again, not the blend."""
+        self.blend_failed = why
+        self.origin = replace(self.origin, blend=None)
+        self.display.note(f"the winner alone is trained again, not the blend: {why}")
+
+    def check_memory(self) -> None:
+        """Raises InputError where the winner does not fit into this machine. A blend with a member
+        that does not leaves its place to the winner alone.
+        """
+        if self.origin.blend is not None and (found := self._too_large()) is not None:
+            self._alone(f"its member {found}")
+        if (found := self._too_large()) is not None:
+            raise InputError(
+                f"{self.settings.data}: the winner of run {self.origin.folder.name}, {found}: "
+                "expected a machine with more memory, or fewer items"
+            )
+
+    def _too_large(self) -> str | None:
+        """The first model of those to be trained that does not fit into this machine, and why."""
+        size, memory = Size.of(self.split.full()), usable_memory()
+        blend, trainings = self.origin.blend, self._recipe("refit").trainings
+        ids = [one.id for one in blend.members] if blend else [self.origin.race.winner]
+        for trial, training in zip(ids, trainings, strict=True):
+            needed = trial_bytes(training.config, size, training.threads)
+            if needed > memory:
+                return (
+                    f"{trial} ({training.config.label()}), needs {gigabytes(needed)} of memory on "
+                    f"{counted(size.items, 'item')}, and this machine has {gigabytes(memory)}"
+                )
+        return None
+
+    def _trained(self) -> Trained:
         split, metrics = self.split, shown_metrics(self.origin.spec, self.split.train.n_items)
         began = time.monotonic()
         self.display.stage("valid")
@@ -298,7 +361,9 @@ class Again:
         if split.test is not None:
             seen, held = split.search_data(), split.test
             self.display.stage("test")
-            test = self._measure(self._train("test", seen), seen, held, metrics)
+            model = self._train("test", seen)
+            self.test_reads += 1
+            test = self._measure(model, seen, held, metrics)
         self.display.stage("earlier")
         earlier = self._measure(self._earlier(held), seen, held, metrics[:1])
         self.display.stage("rivals")
@@ -333,26 +398,39 @@ class Again:
 
     def _rivals(self, metrics: tuple[str, ...]) -> dict[str, RivalAgain]:
         """The rivals that the run had, with the configs that it chose for them."""
-        split, threads = self.split, self.settings.cpus_per_trial
-        beside = {}
+        beside: dict[str, RivalAgain] = {}
         allowed = Allowed.of(usable_memory(), None)
-        kept = kept_rivals(self.origin.state.rivals, Size.of(split.train), allowed)
+        kept = kept_rivals(self.origin.state.rivals, Size.of(self.split.train), allowed)
         for rival, config in kept.items():
-            rng = np.random.default_rng([self.settings.seed, 11])
-            model = fit_model(config, split.train, rng=rng, threads=threads)
-            valid = self._measure(model, split.train, split.valid, metrics).values
-            told, on_test = RivalTested(valid=valid, test=None, **remarks(rival, config)), None
-            if split.test is not None:
-                items = (split.search_data(), split.test)
-                choice = Chosen(config, valid)
-                on_test = rival_on_test(rival, choice, *items, metrics, rng, threads)
-                told = on_test.told
-            beside[rival.name] = RivalAgain(config, told, on_test)
+            name = baseline_name(rival.name)
+            try:
+                beside[rival.name] = one = self._rival(rival, config, metrics)
+            except (DivergedError, MemoryError) as error:
+                self.display.note(f"{name} is not measured: {error}")
+                beside[rival.name] = RivalAgain(config, RivalTested(skipped=str(error)), None)
+            else:
+                told = one.told
+                where, reached = (
+                    ("validation", told.valid) if told.test is None else ("test", told.test)
+                )
+                value = number((reached or {})[metrics[0]])
+                self.display.note(
+                    f"{name}, for comparison: {metrics[0]} {value} on the {where} items"
+                )
             self.display.progress(len(beside), len(kept), "models")
-            where, reached = ("validation", valid) if told.test is None else ("test", told.test)
-            name, value = baseline_name(rival.name), number(reached[metrics[0]])
-            self.display.note(f"{name}, for comparison: {metrics[0]} {value} on the {where} items")
         return beside
+
+    def _rival(self, rival: Rival, config: ModelConfig, metrics: tuple[str, ...]) -> RivalAgain:
+        """A rival on the validation items, and on the test items where there are any."""
+        split, threads = self.split, self.settings.cpus_per_trial
+        rng = np.random.default_rng([self.settings.seed, 11])
+        model = fit_model(config, split.train, rng=rng, threads=threads)
+        valid = self._measure(model, split.train, split.valid, metrics).values
+        if split.test is None:
+            return RivalAgain(config, RivalTested(valid=valid, **remarks(rival, config)), None)
+        items, choice = (split.search_data(), split.test), Chosen(config, valid)
+        on_test = rival_on_test(rival, choice, *items, metrics, rng, threads)
+        return RivalAgain(config, on_test.told, on_test)
 
     def _earlier(self, held: CSR) -> Earlier:
         """The model of the earlier data without the items that are `held` out of the new data."""

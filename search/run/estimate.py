@@ -30,7 +30,7 @@ from search.tune.probe import Measured, data_of, first_share, run_probe
 from search.tune.sampling import watched_users
 from search.tune.work import whole_work
 from search.tune.worker import TrialData
-from search.words import counted, duration, span
+from search.words import counted, duration, gigabytes, span
 
 BUDGET = 600.0  # seconds of the example search
 LONGEST = 1.0  # seconds: an epoch that takes less is measured whole
@@ -132,8 +132,8 @@ class Told:
         yield f"in ten minutes (--time-budget 10m) it begins {self._begun(BUDGET)}"
         each = max(trial_bytes(c, self.size, 1) for c in self.spec.examples())
         yield (
-            f"memory: trials take up to {self.concurrent * each / 1e9:.1f} GB "
-            f"({self.concurrent} at a time), of the {usable_memory() / 1e9:.1f} GB here"
+            f"memory: trials take up to {gigabytes(self.concurrent * each)} "
+            f"({self.concurrent} at a time), of the {gigabytes(usable_memory())} here"
         )
 
     @cached_property

@@ -24,7 +24,7 @@ from search.space.domains import Value
 from search.space.load import override
 from search.space.spec import SearchSpec
 from search.tune.need import trial_bytes, usual_bytes
-from search.words import counted
+from search.words import counted, gigabytes
 
 SHARE = 0.8  # of a machine's memory: the driver, Ray and the data need some as well
 FEWER = "fewer at a time (--cpus-per-trial)"
@@ -90,8 +90,8 @@ def fit_nodes(
     worst = max(left, key=needed)
     if needed(worst) > largest:
         raise ConfigError(
-            f"{spec.name}: {told} with {worst.label()} need {_gb(needed(worst))} of memory, and "
-            f"{has}: expected {expected}"
+            f"{spec.name}: {told} with {worst.label()} need {gigabytes(needed(worst))} of memory, "
+            f"and {has}: expected {expected}"
         )
     return spec
 
@@ -151,7 +151,7 @@ def check_nodes(
     def check(what: str, config: ModelConfig, otherwise: str) -> None:
         if needed(config) > largest:
             raise ConfigError(
-                f"--run {left.run}: {what} needs {_gb(needed(config))} of memory on "
+                f"--run {left.run}: {what} needs {gigabytes(needed(config))} of memory on "
                 f"{size.items:,} items, and {_offered(largest, among)}: expected {LARGER}, or "
                 f"{otherwise}"
             )
@@ -183,8 +183,8 @@ def check_memory(
         if least > here.most and left.spec is not None and not left.spec.is_table:
             what = f"{method}: " if method else ""
             raise ConfigError(
-                f"--run {left.run}: {what}{here.told} need at least {_gb(least)}, and {here.has}: "
-                f"expected a machine with more, or {FEWER}"
+                f"--run {left.run}: {what}{here.told} need at least {gigabytes(least)}, and "
+                f"{here.has}: expected a machine with more, or {FEWER}"
             )
     here.note_large([*(t.training for t in left.trials), *itertools.chain(*new.values())], note)
 
@@ -211,7 +211,7 @@ class _Here:
 
     @property
     def has(self) -> str:
-        return f"this machine has {_gb(self.memory)} of memory"
+        return f"this machine has {gigabytes(self.memory)} of memory"
 
     def needed(self, config: ModelConfig) -> int:
         return self.concurrent * trial_bytes(config, self.size, self.threads)
@@ -220,9 +220,9 @@ class _Here:
         large = max(map(self.needed, configs), default=0)
         if large > SHARE * self.memory:
             note(
-                f"note: the largest models of this space need {_gb(large)} of memory, {self.told}, "
-                f"and this machine has {_gb(self.memory)} (--cpus-per-trial 2 trains fewer at a "
-                "time)"
+                f"note: the largest models of this space need {gigabytes(large)} of memory, "
+                f"{self.told}, and this machine has {gigabytes(self.memory)} (--cpus-per-trial 2 "
+                "trains fewer at a time)"
             )
 
 
@@ -252,11 +252,11 @@ def _fitting(
     out = [method for method, bytes_ in least.items() if bytes_ > most]
     if len(out) == len(parts):
         raise ConfigError(
-            f"{spec.name}: {told} need at least {_gb(min(least.values()))}, and {has}: expected "
-            f"{expected}"
+            f"{spec.name}: {told} need at least {gigabytes(min(least.values()))}, and {has}: "
+            f"expected {expected}"
         )
     for method in out:
-        note(f"left out: {method}: {told} would need {_gb(least[method])}, and {has}")
+        note(f"left out: {method}: {told} would need {gigabytes(least[method])}, and {has}")
     left = [method for method in parts if method not in out]
     if out and not spec.is_table:
         spec = without(spec, left)
@@ -271,8 +271,4 @@ def without(spec: SearchSpec, left: Sequence[object]) -> SearchSpec:
 
 
 def _offered(largest: int, among: str) -> str:
-    return f"{among}the node with the most memory offers {_gb(largest)}"
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
+    return f"{among}the node with the most memory offers {gigabytes(largest)}"

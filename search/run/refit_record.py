@@ -56,6 +56,7 @@ from search.space.kept import SPEC
 from search.stages.groups import groups
 from search.stages.handover import hand_over
 from search.stages.result import of_refit, told
+from search.stages.rivals import RivalOnTest
 from search.stats import bootstrap_interval, compare_paired, holm
 from search.tracking.wanted import model_name
 from search.words import baseline_name
@@ -132,6 +133,7 @@ def _of(work: Again, done: Trained) -> RefitOf:
         valid=None if result is None else result.valid,
         comparison=found,
         before=before,
+        blend_failed=work.blend_failed,
     )
 
 
@@ -146,7 +148,7 @@ def _tested(work: Again, done: Trained) -> Tested:
     blend = None
     if work.origin.blend is not None and ci is not None:
         blend = BlendTested(values=done.test.values, ci=ci, comparisons=())
-    beside = {n: one.on_test for n, one in done.rivals.items() if one.on_test is not None}
+    beside = _on_test(done)
     compared = (
         {}
         if values is None
@@ -167,6 +169,11 @@ def _tested(work: Again, done: Trained) -> Tested:
     )
 
 
+def _on_test(done: Trained) -> dict[str, RivalOnTest]:
+    """The rivals that were tested, by name."""
+    return {n: one.on_test for n, one in done.rivals.items() if one.on_test is not None}
+
+
 def _groups(work: Again, done: Trained) -> Groups | None:
     """How the model serves groups of users and items, beside the model of the earlier data."""
     test = work.split.test
@@ -178,7 +185,7 @@ def _groups(work: Again, done: Trained) -> Groups | None:
         origin.spec.metric,
         done.test,
         {origin.folder.name: done.earlier}
-        | {n: one.on_test.found for n, one in done.rivals.items() if one.on_test is not None},
+        | {name: one.found for name, one in _on_test(done).items()},
         work.split.search_data(),
         test,
     )
@@ -195,7 +202,7 @@ def _result(name: str, work: Again, done: Trained, events: Iterable[Event]) -> R
     more = {
         **of_refit(of, found.test_comparisons),
         "valid": done.validation.values[work.origin.spec.metric],  # no trial has that of a blend
-        "test_reads": 0 if done.test is None else 1,
+        "test_reads": work.test_reads,
         "wall_s": time.time() - work.began,
     }
     return found.model_copy(update=more)

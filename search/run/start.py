@@ -558,6 +558,7 @@ def _dry_run(
 ) -> int:
     """Tell the user what would run, now that all was read and checked, and what a trial costs."""
     from search.run.estimate import counted_words
+    from search.stages.rivals import no_linear
     from search.tune.probe import data_of, measure
 
     done = 0 if folder is None else sum(t.finished for t in folder.state().trials.values())
@@ -586,6 +587,8 @@ def _dry_run(
     )
     if not done:
         lines += _how_long(spec, settings, cost)
+    if (missing := no_linear(split, resources, settings.time_budget)) is not None:
+        lines.append(missing)
     for line in lines:
         display.note(line)
     display.note(

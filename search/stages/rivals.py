@@ -18,7 +18,8 @@ from recsys.interactions import CSR
 from recsys.models import ModelConfig, config_from_flat, fit_model
 from recsys.models.base import Size
 from recsys.rivals import POPULARITY, SHARE, Allowed, Rival, choose, rivals_for, why_no_linear
-from search.machine.cluster import Failure
+from recsys.split import Split
+from search.machine.cluster import Failure, Resources
 from search.record.events import RivalChosen
 from search.record.result import RivalTested
 from search.space.trial import trial_seed
@@ -81,19 +82,25 @@ def chosen(run: Stages) -> dict[str, Chosen]:
 
 def rivals_of(run: Stages) -> tuple[Rival, ...]:
     """The rivals of a run, by its data, memory and time budget."""
-    return rivals_for(Size.of(run.split.train), _allowed(run))
+    allowed = allowed_rival(run.resources, run.settings.time_budget)
+    return rivals_for(Size.of(run.split.train), allowed)
 
 
 def note_missing(run: Stages) -> None:
     """Say in a line where the winner will have no linear rival."""
-    if run.split.test is None or run.state.stage_done("test"):
+    if run.state.stage_done("test"):
         return
-    if (why := why_no_linear(Size.of(run.split.train), _allowed(run))) is not None:
+    if (why := no_linear(run.split, run.resources, run.settings.time_budget)) is not None:
         run.display.note(why)
 
 
-def _allowed(run: Stages) -> Allowed:
-    return allowed_rival(run.resources, run.settings.time_budget)
+def no_linear(split: Split, resources: Resources, budget: float | None) -> str | None:
+    """Why no linear rival is tested beside the winner, in a line; None where one is, or where there
+    are no test items. resources: of a trial. budget: of the run, in seconds.
+    """
+    if split.test is None:
+        return None
+    return why_no_linear(Size.of(split.train), allowed_rival(resources, budget))
 
 
 def to_choose(run: Stages) -> list[ChoiceTask]:

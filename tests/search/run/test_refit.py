@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DivergedError
 from recsys.evaluation import evaluate
 from recsys.interactions import CSR
-from recsys.models import config_from_flat, fit_model
+from recsys.models import Model, ModelConfig, config_from_flat, fit_model
 from recsys.models.catalogue import load_catalogue, save_catalogue
 from recsys.models.popularity import Popularity, PopularityConfig
 from recsys.models.saved import config_text, load_model, save_model
@@ -58,7 +59,7 @@ from search.record.settings import Settings, settings_of
 from search.run import again as again_module
 from search.run import refit as refit_module
 from search.run import refit_record
-from search.run.again import Recipe
+from search.run.again import Recipe, WonRun
 from search.run.opened import open_data
 from search.screen.display import Display
 from search.space.load import load_spec
@@ -437,6 +438,86 @@ def damaged(home: Path) -> list[str]:
 def short_lists(home: Path) -> list[str]:
     write(home / "short.csv", [f"u{u},i{(u + i) % 9}" for u in range(60) for i in range(2)])
     return ["r", "--data", "short.csv"]
+
+
+def test_a_blend_whose_member_cannot_be_trained_leaves_its_winner(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made is what the winner alone makes; only how it came about is told."""
+    searched(home, blend=True)
+    train, won = FinalTraining.train, WonRun.read(RunFolder(home / "runs" / "r"))
+    member = Recipe.of(won, "cpu", "refit").trainings[0]
+
+    def dies(self: FinalTraining, *args: Any) -> Model:
+        if self == member:
+            raise DivergedError(1, self.config.key())
+        return train(self, *args)
+
+    monkeypatch.setattr(FinalTraining, "train", dies)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0, said
+    label = member.config.label()
+    why = f"its member t0000 ({label}) cannot be trained: training diverged"
+    assert f"the winner alone is trained again, not the blend: {why}" in said
+    assert f"of its winner alone, not of its blend: {why}" in said
+    made = home / "runs" / "r2"
+    result = read_result(made)
+    assert result is not None and result.refit_of is not None
+    assert result.blend is None and result.best_trial == "t0001"
+    assert str(result.refit_of.blend_failed).startswith(why)
+    assert result.test_reads == 2  # for the blend, and for the winner
+    assert "Read 2 times, last on " in (made / "report.html").read_text()
+    # the same without a blend from the beginning
+    shutil.move(home / "runs" / "r", home / "runs" / "before")
+    searched(home)
+    assert call("refit", "r", "--data", "new.csv", "--name", "r3")[0] == 0
+    for name in (SUBMISSION, *(path.relative_to(made) for path in (made / MODEL).iterdir())):
+        one, other = (home / "runs" / run / name for run in ("r2", "r3"))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
+def test_what_does_not_fit_into_memory_is_said_before_the_training(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(home, blend=True)
+    whole, large = again_module.trial_bytes, ["t0000"]
+    configs = {t.id: t.training for t in RunFolder(home / "runs" / "r").state().in_order()}
+
+    def taken(config: ModelConfig, *rest: Any) -> int:
+        too_large = config.to_flat()["lr"] in [configs[name].to_flat()["lr"] for name in large]
+        return 10**15 if too_large else whole(config, *rest)
+
+    monkeypatch.setattr(again_module, "trial_bytes", taken)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0, said
+    label = configs["t0000"].label()
+    why = f"its member t0000 ({label}), needs 1000000.0 GB of memory on 60 items, and this machine"
+    assert f"the winner alone is trained again, not the blend: {why} has " in said
+    result = read_result(home / "runs" / "r2")
+    assert result is not None and result.blend is None and result.test_reads == 1
+    large.append("t0001")
+    before = files(home)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r3")
+    assert code == 2
+    assert "new.csv: the winner of run r, t0001 (" in said
+    assert files(home) == before
+
+
+def test_a_rival_that_cannot_be_trained_ends_no_refit(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched(home)
+
+    def dies(*_: Any, **__: Any) -> Model:
+        raise DivergedError(1, "it")
+
+    monkeypatch.setattr(again_module, "fit_model", dies)
+    code, said = call("refit", "r", "--data", "new.csv", "--name", "r2")
+    assert code == 0, said
+    assert "popularity is not measured: training diverged" in said
+    result = read_result(home / "runs" / "r2")
+    assert result is not None
+    assert str(result.baselines["popularity"].skipped).startswith("training diverged")
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
