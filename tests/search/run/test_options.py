@@ -223,6 +223,19 @@ def test_a_dry_run_that_measures_for_long_says_so(begun, monkeypatch, capsys):
     assert line in capsys.readouterr().out
 
 
+def test_a_dry_run_says_that_no_linear_model_is_compared_with(begun, monkeypatch, capsys):
+    cluster, words = MagicMock(), "no linear model is compared with: on "
+    cluster.return_value.__enter__.return_value.preflight.return_value = Resources(1, 0.0, 2, 2)
+    monkeypatch.setattr(run_module, "Cluster", cluster)
+    monkeypatch.setattr("search.tune.probe.measure", lambda *_, **__: None)
+    new = ("--space", "smoke", "--data", "my.csv", "--dry-run")
+    assert main(new) == 0
+    assert words not in capsys.readouterr().out
+    monkeypatch.setattr("search.tune.need.usable_memory", lambda: 1_000)
+    assert main(new) == 0
+    assert words in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("setting", ["race.up_to=9", "race={up_to: 9}"])
 def test_more_splits_need_a_time_budget(begun, monkeypatch, capsys, setting):
     new = ("--space", "smoke", "--data", "my.csv", "--set", setting)
