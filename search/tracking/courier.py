@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ from search.tracking.where import COURIER_LOCK, DELIVERY, left_behind
 from search.words import hide_password
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
+TRIES_FOR_OTHERS = 5  # of each earlier run whose records did not all arrive
 BUSY_SHARE = 0.2  # of one core at most: the machine belongs to the trials
 
 
@@ -79,6 +81,7 @@ class Courier:
         self.run_dir, self.uri, self.experiment = run_dir, uri, experiment
         self._delivery: RunDelivery | None = None
         self._said = ""
+        self._failures: Counter[Path] = Counter()  # by the folder of an earlier run
 
     def attempt(self) -> bool:
         """Make one pass; False if it failed, for a reason in delivery.json and in the log."""
@@ -107,21 +110,32 @@ class Courier:
         sent = sum(child.rows + child.ended for child in record.children.values())
         return record.offset, sent + len(record.artifacts), record.complete
 
-    def deliver_others(self, control: Control) -> None:
-        """Deliver what earlier runs in the same folder of runs could not."""
+    def deliver_others(self, control: Control) -> bool:
+        """Deliver what earlier runs in the same folder of runs could not; returns whether one of
+        them is to be tried again. What a run still lacks then is in its delivery.json, with why.
+        """
+        again = False
         for other in sorted(self.run_dir.parent.glob(f"*/{DELIVERY}")):
             folder = other.parent
             if control.closing or folder == self.run_dir or RunFolder(folder).alive():
                 continue
-            with suppress(Exception), locked(folder / COURIER_LOCK, lambda: False) as sole:
-                record = json.loads(other.read_bytes())
-                if sole and not record["complete"] and record["uri"] == self.uri:
-                    sweep(folder)
-                    store = open_store(self.uri, record["experiment"])
-                    delivery = RunDelivery(
-                        folder, store, record["experiment"], lambda: control.closing
-                    )
-                    delivery.run_pass()  # until this courier's own run needs it
+            if self._failures[folder] == TRIES_FOR_OTHERS:
+                continue
+            try:
+                self._deliver_other(folder, control)
+            except Exception:
+                self._failures[folder] += 1
+                again |= self._failures[folder] < TRIES_FOR_OTHERS
+        return again
+
+    def _deliver_other(self, folder: Path, control: Control) -> None:
+        with locked(folder / COURIER_LOCK, lambda: False) as sole:
+            record = json.loads((folder / DELIVERY).read_bytes())
+            if sole and not record["complete"] and record["uri"] == self.uri:
+                sweep(folder)
+                store = open_store(self.uri, record["experiment"])
+                delivery = RunDelivery(folder, store, record["experiment"], lambda: control.closing)
+                delivery.run_pass()  # until this courier's own run needs it
 
     def _note(self, error: Exception) -> None:
         """Keep in delivery.json why there is no store."""
@@ -179,8 +193,7 @@ def follow(courier: Courier, control: Control, interval_s: float) -> None:
         control.wake.clear()
         good = courier.attempt()
         if good and others and not control.closing:
-            others = False
-            courier.deliver_others(control)
+            others = courier.deliver_others(control)
         if (good and closing) or control.late():
             return
         spent = time.monotonic() - started

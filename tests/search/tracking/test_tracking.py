@@ -295,6 +295,33 @@ def test_trials_are_compared_several_at_once_and_told_in_their_order(
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_the_data_sets_are_there_before_trials_are_sent_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server to which several bring the same new ones refuses all but the first."""
+    run, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    run.begin()  # has nothing to say yet
+    run.several(6)
+    client, calls = type(open_store(uri, EXPERIMENT).client), list[str]()
+    log_inputs = client.log_inputs
+
+    def slowly(self: Any, *args: Any, **more: Any) -> None:
+        calls.append("begins")
+        time.sleep(0.1)
+        log_inputs(self, *args, **more)
+        calls.append("ends")
+
+    monkeypatch.setattr(client, "log_inputs", slowly)
+    monkeypatch.setattr(Store, "threads", 4)
+    assert deliver(run, uri)
+    assert calls[:2] == ["begins", "ends"]
+    assert calls.count("ends") >= 6
+    run.finish()
+    run.close()
+    assert deliver(run, uri)
+    assert verify_delivery(run.path, uri) == []
+
+
 def test_a_second_sync_adds_nothing(arrived: tuple[FakeRun, str]) -> None:
     run, uri = arrived
     counts = "select (select count(*) from runs), (select count(*) from metrics)"

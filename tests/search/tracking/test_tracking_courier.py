@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -18,7 +19,7 @@ import pytest
 
 from recsys.errors import ConfigError
 from search.record.folder import RunFolder
-from search.tracking.courier import Courier, Pauses, sweep
+from search.tracking.courier import TRIES_FOR_OTHERS, Control, Courier, Pauses, sweep
 from search.tracking.delivery import EndedError, RunDelivery
 from search.tracking.driver import Tracker, sync
 from search.tracking.memory import Delivered, delivery_status
@@ -344,6 +345,35 @@ def test_another_run_s_delivery_ends_between_two_steps(tmp_path: Path) -> None:
     assert sent == [True] * 3
     assert RunDelivery(run.path, open_store(uri, EXPERIMENT), EXPERIMENT).run_pass()
     assert verify_delivery(run.path, uri) == []
+
+
+@pytest.mark.parametrize("failures", [0, 2, TRIES_FOR_OTHERS])
+def test_what_an_earlier_run_lacks_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """A request that a server refuses by chance left the rest of it for yet another search."""
+    earlier, uri = FakeRun(tmp_path / "runs", "a"), sqlite_store(tmp_path / "store")
+    earlier.several(3)
+    earlier.finish()
+    earlier.close()
+    Delivered(uri, EXPERIMENT).save(earlier.path)
+    run_pass, left = RunDelivery.run_pass, [failures]
+
+    def refused(self: RunDelivery) -> bool:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise RuntimeError("by chance")
+        return run_pass(self)
+
+    monkeypatch.setattr(RunDelivery, "run_pass", refused)
+    own = FakeRun(tmp_path / "runs", "b")
+    own.close()
+    courier, control = Courier(own.path, uri, EXPERIMENT), SimpleNamespace(closing=False)
+    asked = [courier.deliver_others(cast(Control, control)) for _ in range(TRIES_FOR_OTHERS + 1)]
+    lost = failures == TRIES_FOR_OTHERS
+    again = TRIES_FOR_OTHERS - 1 if lost else failures
+    assert asked == [True] * again + [False] * (TRIES_FOR_OTHERS + 1 - again)
+    assert delivery_status(earlier.path, uri).delivered is not lost
 
 
 def test_what_a_killed_courier_has_left_is_swept(tmp_path: Path) -> None:

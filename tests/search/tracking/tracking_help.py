@@ -216,11 +216,15 @@ def slow_proxy(target_port: int, seconds: float) -> Iterator[int]:
                 await sink.drain()
             sink.close()
 
-        await asyncio.gather(
-            pump(reader, upstream_writer, 0.0),
-            pump(upstream_reader, writer, seconds),
-            return_exceptions=True,
-        )
+        try:
+            await asyncio.gather(
+                pump(reader, upstream_writer, 0.0),
+                pump(upstream_reader, writer, seconds),
+                return_exceptions=True,
+            )
+        finally:  # also where it is cancelled
+            writer.close()
+            upstream_writer.close()
 
     async def main() -> None:
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
