@@ -9,11 +9,10 @@ import numpy as np
 
 from tests.cluster.machines import PORT, Machine, Machines
 from tests.cluster.searching import LONG_S, MARKS, end, join, search, start_head, trials_on
-from tests.cluster.watching import check, journal, reached
+from tests.cluster.watching import TRAINING, check, journal, reached
 
 pytestmark = MARKS
 TRIALS = 200
-TRAINING = "ray::ImplicitFunc.train"  # the title of a worker of Ray Tune while a trial runs in it
 
 
 def in_the_middle(node: Machine) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from tests.cluster.machines import HERE, PYTHON, Machine
 from tests.cluster.searching import LONG_S, end, wait
 
+TRAINING = "ray::ImplicitFunc.train"  # the title of a worker of Ray Tune while a trial runs in it
+
 # Run on the driver's machine, where run folders and stores are.
 CHECK = """
 import sys
