@@ -122,7 +122,8 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     )
     code, shown, said = fetched(mine)
     assert code == 0, said
-    assert shown.startswith("/tmp/runs/first\nnote: the run has not finished there")
+    # before it there may be that it takes long
+    assert "/tmp/runs/first\nnote: the run has not finished there" in shown
     ends = laptop.run('grep -c \'"t":"end"\' /tmp/runs/first/journal.jsonl').stdout
     before = int(ends)
     assert 1 <= before < 60
