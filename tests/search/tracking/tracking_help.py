@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -201,9 +201,9 @@ def slow_proxy(target_port: int, seconds: float) -> Iterator[int]:
     import asyncio
     import threading
 
-    loop = asyncio.new_event_loop()
     ready = threading.Event()
     port: list[int] = []
+    stop: list[Callable[[], object]] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", target_port)
@@ -222,25 +222,25 @@ def slow_proxy(target_port: int, seconds: float) -> Iterator[int]:
                 pump(upstream_reader, writer, seconds),
                 return_exceptions=True,
             )
-        finally:  # also where it is cancelled
+        except asyncio.CancelledError:
+            pass  # the proxy ends
+        finally:
             writer.close()
             upstream_writer.close()
 
     async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         port.append(server.sockets[0].getsockname()[1])
+        stop.append(lambda: loop.call_soon_threadsafe(task.cancel))
         ready.set()
         async with server:
             await server.serve_forever()
 
     def run() -> None:
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(main())
-        except asyncio.CancelledError:
-            pass
-        finally:
-            loop.close()
+        with suppress(asyncio.CancelledError):
+            asyncio.run(main())  # which lets every connection that is left come to its end
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -248,12 +248,7 @@ def slow_proxy(target_port: int, seconds: float) -> Iterator[int]:
     try:
         yield port[0]
     finally:
-
-        def stop() -> None:
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-
-        loop.call_soon_threadsafe(stop)
+        stop[0]()
         thread.join(5)
 
 
