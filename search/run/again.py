@@ -110,9 +110,12 @@ class WonRun:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the model of a run is made from data: by one training, or by those of a blend."""
+    """How the model of a run is made from data: by one training, or by those of a blend.
 
-    trainings: tuple[FinalTraining, ...]
+    trainings: by trial, in the order of a blend's members.
+    """
+
+    trainings: Mapping[str, FinalTraining]
     blend: Blended | None
     metric: str
 
@@ -126,8 +129,8 @@ class Recipe:
             else [(one.id, one.epochs) for one in blend.members]
         )
         settings = origin.settings
-        trainings = (
-            FinalTraining.of(
+        trainings = {
+            name: FinalTraining.of(
                 origin.state.trials[name].training,
                 epochs,
                 seed=trial_seed(settings.seed, f"{what}:{name}"),
@@ -135,18 +138,19 @@ class Recipe:
                 device=device,
             )
             for name, epochs in parts
-        )
-        return Recipe(tuple(trainings), blend, origin.spec.metric)
+        }
+        return Recipe(trainings, blend, origin.spec.metric)
 
     @property
     def config(self) -> ModelConfig:
         """The config of the finished model: that of the one training, or of the blend."""
         if self.blend is None:
-            return self.trainings[0].config
+            (alone,) = self.trainings.values()
+            return alone.config
         return self._blended(self.blend)
 
     def _blended(self, blend: Blended) -> BlendConfig:
-        return blend_config(blend, [one.config for one in self.trainings], self.metric)
+        return blend_config(blend, [one.config for one in self.trainings.values()], self.metric)
 
     def train(self, items: CSR, progress: Progress) -> Model:
         """The model of `items` (U x I), trained in this process. progress: called every epoch.
@@ -154,20 +158,21 @@ class Recipe:
         Raises LostMemberError for a member of a blend, and DivergedError for a single winner, that
         cannot be trained.
         """
-        total = sum(training.epochs for training in self.trainings)
+        total = sum(training.epochs for training in self.trainings.values())
         done = itertools.count(1)
 
         def train(training: FinalTraining) -> Model:
             return training.train(items, lambda: progress(next(done), total))
 
         if self.blend is None:
-            return train(self.trainings[0])
+            (alone,) = self.trainings.values()
+            return train(alone)
         weights = []
-        for member, training in zip(self.blend.members, self.trainings, strict=True):
+        for trial, training in self.trainings.items():
             try:
                 weights.append(train(training).to_bytes())
             except (DivergedError, MemoryError) as error:
-                raise LostMemberError(member.id, training.config, str(error)) from error
+                raise LostMemberError(trial, training.config, str(error)) from error
         return assembled(self._blended(self.blend), weights, items)
 
 
@@ -329,9 +334,11 @@ class Again:
         """Raises InputError where the winner does not fit into this machine. A blend with a member
         that does not leaves its place to the winner alone.
         """
-        if self.origin.blend is not None and (found := self._too_large()) is not None:
+        found = self._too_large()
+        if found is not None and self.origin.blend is not None:
             self._alone(f"its member {found}")
-        if (found := self._too_large()) is not None:
+            found = self._too_large()
+        if found is not None:
             raise InputError(
                 f"{self.settings.data}: the winner of run {self.origin.folder.name}, {found}: "
                 "expected a machine with more memory, or fewer items"
@@ -340,9 +347,7 @@ class Again:
     def _too_large(self) -> str | None:
         """The first model of those to be trained that does not fit into this machine, and why."""
         size, memory = Size.of(self.split.full()), usable_memory()
-        blend, trainings = self.origin.blend, self._recipe("refit").trainings
-        ids = [one.id for one in blend.members] if blend else [self.origin.race.winner]
-        for trial, training in zip(ids, trainings, strict=True):
+        for trial, training in self._recipe("refit").trainings.items():
             needed = trial_bytes(training.config, size, training.threads)
             if needed > memory:
                 return (

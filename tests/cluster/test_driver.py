@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -30,7 +28,7 @@ from tests.cluster.searching import (
     trials_on,
     until,
 )
-from tests.cluster.watching import TRAINING, count
+from tests.cluster.watching import count, held
 
 pytestmark = MARKS
 FILES = "find . -type f | sort | xargs sha256sum"
@@ -109,7 +107,7 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     assert "--runs-dir runs: lies in the folder that Ray made for this job" in lost.stdout
     where = "--run first --runs-dir /tmp/runs"
     watching = laptop.start(job("first", f"{what} {where}"), mine | {"PYTHONUNBUFFERED": "1"})
-    hold_a_trial(first, lambda: count(head, "first", "end") >= 1)
+    assert held(first, LONG_S, lambda: count(head, "first", "end") >= 1)
     until(watching, "[1/60] t0000")
     first.end()
     laptop.run("pkill -INT -f '[r]ay job submit'")
@@ -148,14 +146,6 @@ def test_as_a_job_from_a_machine_that_reaches_the_dashboard_alone(machines: Mach
     folders = "/tmp/ray/session_latest/runtime_resources/working_dir_files"
     assert "_ray_pkg_" in head.run(f"ls -A {folders}").stdout
     assert again.run(f"ls -A {folders}").stdout == ""  # of the driver alone
-
-
-def hold_a_trial(node: Machine, enough: Callable[[], bool]) -> None:
-    """Stop the worker of a trial there, the first one that trains when enough has come about."""
-    began = time.monotonic()
-    while not node.halt(TRAINING, enough):
-        assert time.monotonic() - began < LONG_S, "no trial is caught"
-        time.sleep(0.01)
 
 
 def check_at_home(laptop: Machine, what: str) -> None:

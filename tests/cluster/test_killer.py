@@ -7,21 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.cluster.machines import PORT, Machine, Machines
+from tests.cluster.machines import PORT, Machines
 from tests.cluster.searching import LONG_S, MARKS, end, join, search, start_head, trials_on
-from tests.cluster.watching import TRAINING, check, journal, reached
+from tests.cluster.watching import check, held, journal, reached
 
 pytestmark = MARKS
 TRIALS = 200
-
-
-def in_the_middle(node: Machine) -> None:
-    """Wait until a trial trains there, and stop it, so that it cannot end before its node does; a
-    node that gets none within some seconds is left as it is.
-    """
-    end = time.monotonic() + 5
-    while time.monotonic() < end and not node.halt(TRAINING):
-        time.sleep(0.01)
 
 
 def test_nothing_is_lost_and_nothing_twice(
@@ -44,7 +35,7 @@ def test_nothing_is_lost_and_nothing_twice(
             last = time.monotonic()
             doomed |= {name for name in alive if rng.random() < 0.03}
         for name in doomed:
-            in_the_middle(alive[name])
+            held(alive[name], 5.0)  # in the middle of a trial; without one it ends all the same
             alive.pop(name).end()
             killed += 1
             fresh = f"w{3 + killed}"

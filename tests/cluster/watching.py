@@ -95,6 +95,18 @@ def frozen(search: subprocess.Popen[str]) -> Iterator[None]:
         search.send_signal(signal.SIGCONT)  # it passes that on
 
 
+def held(node: Machine, seconds: float, enough: Callable[[], bool] = lambda: True) -> bool:
+    """Stop the worker of a trial, the first that trains there when enough has come about, so that
+    the trial cannot end; False where there is none within `seconds`.
+    """
+    limit = time.monotonic() + seconds
+    while not node.halt(TRAINING, enough):
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def caught(
     search: subprocess.Popen[str],
     driver: Machine,

@@ -446,7 +446,7 @@ def test_a_blend_whose_member_cannot_be_trained_leaves_its_winner(
     """What is made is what the winner alone makes; only how it came about is told."""
     searched(home, blend=True)
     train, won = FinalTraining.train, WonRun.read(RunFolder(home / "runs" / "r"))
-    member = Recipe.of(won, "cpu", "refit").trainings[0]
+    member = Recipe.of(won, "cpu", "refit").trainings["t0000"]
 
     def dies(self: FinalTraining, *args: Any) -> Model:
         if self == member:

@@ -9,18 +9,15 @@ import pytest
 from recsys.data import Dataset, load
 from recsys.split import Split, make_split
 from search.space.load import load_spec
-from search.space.spec import SearchSpec
 from tests.search.stages.searched import Run
 
 
-@pytest.fixture(scope="module")
-def data() -> tuple[Dataset, SearchSpec, Split]:
+@pytest.fixture(scope="session")
+def data() -> tuple[Dataset, Split]:
     dataset = load("demo")
-    spec = load_spec("smoke")
-    return dataset, spec, make_split(dataset, spec.split, 42)
+    return dataset, make_split(dataset, load_spec("smoke").split, 42)
 
 
 @pytest.fixture
-def run(tmp_path: Path, data: tuple[Dataset, SearchSpec, Split]) -> Run:
-    dataset, _, split = data
-    return Run(tmp_path, dataset, split)
+def run(tmp_path: Path, data: tuple[Dataset, Split]) -> Run:
+    return Run(tmp_path, *data)

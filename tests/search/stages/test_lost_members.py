@@ -19,7 +19,6 @@ from search.record.folder import save_arrays
 from search.record.handed import disagreement
 from search.record.measured import TEST_VALUES, load_test_items, load_test_values
 from search.record.result import BlendMember, RunResult, blended
-from search.space.spec import SearchSpec
 from search.stages import blend as blend_stage
 from search.stages.refit import refit
 from search.stages.result import result
@@ -61,13 +60,10 @@ def values_on_test(run: Run) -> np.ndarray:
 
 
 @pytest.fixture
-def alone(
-    tmp_path: Path, data: tuple[Dataset, SearchSpec, Split], monkeypatch: pytest.MonkeyPatch
-) -> Run:
+def alone(tmp_path: Path, data: tuple[Dataset, Split], monkeypatch: pytest.MonkeyPatch) -> Run:
     """The same run, with a blend that is not proven: it hands the winner over."""
-    dataset, _, split = data
     (tmp_path / "alone").mkdir()
-    twin = Run(tmp_path / "alone", dataset, split)
+    twin = Run(tmp_path / "alone", *data)
     blended_as_proven(twin, monkeypatch, proven=False)
     twin.go("test", "refit")
     return twin
