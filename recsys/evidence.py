@@ -9,7 +9,7 @@ Shapes: U users.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,9 @@ from recsys.data.read import Dataset
 from recsys.interactions import CSR, contested, subset
 from recsys.metrics import Metric, same_in_every_order
 from recsys.split import HoldOut, SplitPlan, ends_earlier, held_out, start_of
+
+MISSED = 0.05  # of the users of a given test: so many may be missing in validation
+MOST = 0.25  # of the items of a user: what trains on much less is another model than the winner
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,38 @@ def parts(dataset: Dataset, plan: SplitPlan) -> list[Part]:
     return found
 
 
+def suited(dataset: Dataset, plan: SplitPlan) -> SplitPlan:
+    """The plan, with validation and a race that suit a test which came with the data.
+
+    By a tenth, a user with nine items or fewer has nothing held out, and no part in choosing
+    anything, but in the test they count like all others. Where nobody asked for how validation
+    items are drawn, and more than `MISSED` of the test's users would have none, each user who has
+    two items or more has at least one held out. And the race holds out as large a share as the test
+    does, at most `MOST`: what several items of each user tell apart, one or two may not. What is
+    returned is no default any more.
+    """
+    free, plan = plan.by_default, replace(plan, by_default=False)
+    if dataset.ready_test is None or not free or plan.order == "time":
+        return plan
+    test = next(part for part in parts(dataset, plan) if part.name == "test")
+    if missed_users(dataset, plan) > MISSED * test.asked:
+        plan = replace(plan, valid=replace(plan.valid, least=1))
+    share = round(min(MOST, test.pairs / (test.pairs + int(test.seen.sum()))), 2)
+    if plan.race is None and share > plan.valid.amount:
+        plan = replace(plan, race=replace(plan.valid, amount=share))
+    return plan
+
+
+def missed_users(dataset: Dataset, plan: SplitPlan) -> int:
+    """How many users of the test have items enough for `plan.valid` to hold one out, which it does
+    not; 0 without a test. Not under order time.
+    """
+    test = next((part for part in parts(dataset, plan) if part.name == "test"), None)
+    if test is None:
+        return 0
+    return int((test.asks & (test.seen > 1) & (plan.valid.counts(test.seen) == 0)).sum())
+
+
 def _parts_by_time(dataset: Dataset, plan: SplitPlan) -> list[Part]:
     """`parts` under order time, where a date decides and not the number of a user's items."""
     csr, when = dataset.interactions.csr, dataset.interactions.when
@@ -142,9 +177,9 @@ def race_holds_out(dataset: Dataset, plan: SplitPlan) -> bool:
         return _earlier_dates(dataset, plan)
     test = next((part for part in parts(dataset, plan) if part.name == "test"), None)
     search_U = dataset.interactions.csr.degrees() if test is None else test.seen
-    counts_U = plan.valid.counts(search_U)
+    counts_U = plan.fresh.counts(search_U)
     if plan.order == "latest":  # in a fresh split a history ends up to that many items earlier
-        counts_U = np.where(counts_U > 0, plan.valid.counts(search_U - counts_U), 0)
+        counts_U = np.where(counts_U > 0, plan.fresh.counts(search_U - counts_U), 0)
     return bool((counts_U > 0).any())
 
 
@@ -153,13 +188,10 @@ def _earlier_dates(dataset: Dataset, plan: SplitPlan) -> bool:
     masks, when = held_out(dataset, plan, 0), dataset.interactions.when
     assert when is not None
     search = np.sort(when if masks.test is None else when[~masks.test])
-    if dataset.ready_valid is None:
-        drop = int(masks.valid.sum())
-    else:
-        drop = int((search >= start_of(search, plan.valid)).sum())
+    drop = int((search >= start_of(search, plan.fresh)).sum())
     if not 0 < drop < len(search):
         return False
-    kept, rule = ends_earlier(search, plan.valid, drop)
+    kept, rule = ends_earlier(search, plan.fresh, drop)
     start = start_of(search[kept], rule)
     return bool(search[0] < start <= search[kept][-1])
 

@@ -240,7 +240,7 @@ def _check_order(interactions: Interactions, plan: SplitPlan) -> None:
 
 
 def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
-    """Train and validation of `split`, divided again by `plan.valid`; test items are in neither.
+    """Train and validation of `split`, divided again by `plan.fresh`; test items are in neither.
 
     Order random: validation items are drawn again. Order latest, which has no chance of its own:
     each user's history first ends s interactions earlier, with s drawn from 1..v and v the number
@@ -254,7 +254,7 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
     _check_seed(seed)
     search = split.search_data()
     rng = _draw(1, seed)
-    rank, when, rule, repeats = None, None, plan.valid, split.repeats
+    rank, when, rule, repeats = None, None, plan.fresh, split.repeats
     kept = np.ones(search.nnz, bool)
     if plan.order == "latest" and split.rank is not None:
         kept = _earlier(search, rule, rng, split.rank)
@@ -274,7 +274,7 @@ def resplit(split: Split, plan: SplitPlan, seed: int) -> Split:
     everyone = np.ones(search.nnz, bool)
     in_valid = _hold_out(search, everyone, rule, rng, rank, when)
     if not in_valid.any():
-        raise InputError(_empty("validation", plan.valid, "the data of the race"))
+        raise InputError(_empty("validation", plan.fresh, "the data of the race"))
     order = np.zeros(search.nnz, np.int32) if rank is None else rank
     return Split(
         train=_counted(search, ~in_valid, repeats, order, when),
@@ -315,6 +315,7 @@ def _empty(part: str, rule: HoldOut, name: str) -> str:
     if rule.kind == "since":
         return f"{name}: the {part} part would be empty with {rule}: expected an earlier date"
     least = int(np.ceil(1 / rule.amount - 1e-9)) if rule.kind == "ratio" else int(rule.amount) + 1
+    least = min(least, rule.least + 1) if rule.least else least
     return (
         f"{name}: the {part} part would be empty with {rule}: "
         f"expected a user with at least {least} interactions"

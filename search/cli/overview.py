@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 from recsys.data import Dataset
 from recsys.data.facts import Bin, histogram
-from recsys.evidence import Part, parts
+from recsys.evidence import Part, parts, suited
 from recsys.split import HoldOut, SplitPlan
 from search.run.evidence import reach_words
 
 WIDTH = 40  # characters of the longest bar
 TENTH, FIFTH, ONE = HoldOut("ratio", 0.1), HoldOut("ratio", 0.2), HoldOut("fixed", 1)
-DEFAULT, SINGLE = SplitPlan("random", TENTH, TENTH), SplitPlan("random", ONE, ONE)
+DEFAULT = SplitPlan("random", TENTH, TENTH, by_default=True)
+SINGLE = SplitPlan("random", ONE, ONE)
 RULES = (
     ("a tenth and a tenth (the default)", DEFAULT),
-    ("split.test.ratio=0.2", SplitPlan("random", FIFTH, TENTH)),
+    ("split.test.ratio=0.2", SplitPlan("random", FIFTH, TENTH, by_default=True)),
     ("split.test.fixed=1 split.valid.fixed=1", SINGLE),
-    ("split.test=none", SplitPlan("random", None, TENTH)),
+    ("split.test=none", SplitPlan("random", None, TENTH, by_default=True)),
 )
+AT_LEAST_ONE = "a tenth, at least one of a user (the default)"  # where the test came with the data
 
 # A split at one date for all users, for data with times.
 BY_DATE = "split.order=time", SplitPlan("time", TENTH, TENTH)
@@ -72,7 +74,9 @@ def split_lines(dataset: Dataset) -> Iterator[str]:
     seen: set[tuple[str, ...]] = set()
     dated = "time" in dataset.interactions.orders and dataset.ready_test is None
     dated = dated and not _of_one_moment(dataset)
-    for name, plan in (*RULES, BY_DATE) if dated else RULES:
+    for name, asked in (*RULES, BY_DATE) if dated else RULES:
+        plan = suited(dataset, asked)
+        name = AT_LEAST_ONE if asked is DEFAULT and plan.valid.least else name
         found = {str(part.name): part for part in parts(dataset, plan)}
         train = f"{int(found['validation'].seen.sum()):,}"
         left = (train, _held(found["validation"]), _held(found.get("test")))
@@ -152,10 +156,11 @@ def _amount(dataset: Dataset) -> _Amount | None:
         return None
     by_tenth, by_one = (min(part.asked for part in found) for found in (tenth, one))
     names = " and ".join(part.name for part in tenth)
+    at_least = ", at least one," if suited(dataset, DEFAULT).valid.least else ""
     if by_tenth and by_tenth >= NEARLY * by_one:
         return _Amount(
             "",
-            f"a tenth of each user's items for {names}",
+            f"a tenth of each user's items{at_least} for {names}",
             f"each part has {by_tenth:,} users or more, measured by several items where they have "
             f"many (with one item of each: {by_one:,} users)",
         )
@@ -180,7 +185,7 @@ def _amount(dataset: Dataset) -> _Amount | None:
 
 def _drawn(dataset: Dataset, plan: SplitPlan) -> list[Part]:
     """The parts of a split that did not come with the data."""
-    return [part for part in parts(dataset, plan) if part.rule is not None]
+    return [part for part in parts(dataset, suited(dataset, plan)) if part.rule is not None]
 
 
 def _held(part: Part | None) -> str:

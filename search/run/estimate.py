@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.data import Dataset
 from recsys.errors import UserError
+from recsys.evidence import suited
 from recsys.models.base import Size
 from recsys.split import HoldOut, Split, SplitPlan, make_split
 from search.machine.cluster import Failure
@@ -70,7 +71,7 @@ def estimate(dataset: Dataset, spec: SearchSpec, progress: Callable[[str], None]
 def _split(dataset: Dataset, spec: SearchSpec) -> Split:
     """The split of the space; where that would hold nothing out, one item of every user."""
     try:
-        return make_split(dataset, spec.split, DEFAULT_SEED)
+        return make_split(dataset, suited(dataset, spec.split), DEFAULT_SEED)
     except UserError:
         return make_split(dataset, SplitPlan("random", ONE, ONE), DEFAULT_SEED)
 

@@ -7,14 +7,15 @@ end of a run. So the user is told at its beginning, in one line each, with the o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from recsys.data import Dataset
 from recsys.data.ratings import RATED
 from recsys.errors import InputError
-from recsys.evidence import Part, parts, race_holds_out
+from recsys.evidence import Part, missed_users, parts, race_holds_out, suited
 from recsys.metrics import Metric, parse_metric
 from recsys.moments import moment
 from recsys.split import HoldOut, SplitPlan
@@ -48,10 +49,36 @@ def check_evidence(dataset: Dataset, spec: SearchSpec) -> list[str]:
         if spec.race.finalists and not race_holds_out(dataset, plan):
             raise SettingError(
                 f"{_name(dataset)}: the race splits train and validation again, and with "
-                f"{plan.valid} no user would have a validation item: --set race=none"
+                f"{plan.fresh} no user would have a validation item: --set race=none"
                 + _or_fixed(dataset, plan)
             )
     return lines
+
+
+def fit_split(spec: SearchSpec, dataset: Dataset, note: Callable[[str], None]) -> SearchSpec:
+    """The space, with the validation and the race that suit a test which came with the data.
+
+    note: called with a line where these are others than its defaults.
+    """
+    plan, before = suited(dataset, spec.split), spec.split
+    races = bool(spec.race.finalists) and not spec.is_table
+    if not races:
+        plan = replace(plan, race=before.race)
+    said = []
+    if plan.valid != before.valid:
+        missed = counted(missed_users(dataset, before), "test user")
+        said.append(
+            "validation holds out at least one item of each user: by "
+            f"{before.valid} alone, {missed} would have none"
+        )
+    if plan.race != before.race:
+        said.append(
+            f"the race holds out {plan.fresh.amount:.0%} of a user's items, as the test does"
+        )
+    if said:
+        asked = f"--set split.valid.ratio={before.valid.amount:g}"
+        note(f"{'; '.join(said)} (not with {asked})")
+    return replace(spec, split=plan)
 
 
 def evidence(dataset: Dataset, plan: SplitPlan, metric: Metric | None = None) -> list[str]:
@@ -71,7 +98,8 @@ def evidence(dataset: Dataset, plan: SplitPlan, metric: Metric | None = None) ->
 def default_evidence(dataset: Dataset) -> list[str]:
     """The same lines for the command `data`, with the default split of spaces."""
     try:
-        return evidence(dataset, SplitPlan()) + _submission(dataset, 0)
+        plan = suited(dataset, SplitPlan(by_default=True))
+        return evidence(dataset, plan) + _submission(dataset, 0)
     except InputError as error:
         return [f"note: a search would refuse this: {error}"]
 

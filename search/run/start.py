@@ -38,7 +38,7 @@ from search.record.planned import configs_left, distinct, every, plan_more, plan
 from search.record.result import RESULT, refit_of, result_of, write_result
 from search.record.settings import DEFAULT_SEED, Settings, settings_of
 from search.record.state import RunState
-from search.run.evidence import check_evidence
+from search.run.evidence import check_evidence, fit_split
 from search.run.need import Left, check_memory, check_nodes, fit_memory, fit_nodes, resources_on
 from search.run.opened import absolute, divide, given, read_data
 from search.run.signals import EXIT_CODE, Interruption, interruptible
@@ -462,6 +462,7 @@ def _run(
         check_weights(run, spec.weighs(), dataset.interactions)
     else:
         spec = fit_weights(spec, dataset.interactions, display.note)
+        spec = fit_split(spec, dataset, display.note)
         for line in check_evidence(dataset, spec):
             display.note(line)
     opened = divide(dataset, spec, settings, run)

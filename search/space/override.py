@@ -11,9 +11,9 @@ from recsys.yamlio import parse_yaml
 from search.space.domains import ALTERNATIVES, FIELDS, OWNERS, STRUCTURAL
 from search.space.located import Node, Origin, near, shown
 from search.space.params import PARAM_KEYS, value_of
-from search.space.reader import DEFAULT_EPOCHS, KEYS, RACE
+from search.space.reader import DEFAULT_EPOCHS, KEYS, LEAST, RACE, SPLIT, TENTH
 
-_NESTED = {"split": ("order", "test", "valid"), "race": RACE}
+_NESTED = {"split": SPLIT, "race": RACE}
 
 
 def with_settings(
@@ -123,13 +123,21 @@ def _apply(plain: dict[str, Any], setting: str) -> str:
         if len(parts) == 2:
             plain[top] = before | {parts[1]: value}
             return top
-        if len(parts) == 3 and top == "split" and parts[2] in ("ratio", "fixed", "since"):
-            plain[top] = before | {parts[1]: {parts[2]: value}}
+        if len(parts) == 3 and top == "split" and parts[2] in ("ratio", "fixed", "since", LEAST):
+            plain[top] = before | {parts[1]: _held_out(before.get(parts[1]), parts[2], value)}
             return top
     known = [k for k in KEYS if k not in ("params", "name")]
     known += [f"{top}.{sub}" for top, subs in _NESTED.items() for sub in subs]
     known += list(dict.fromkeys([*map(str, plain["params"]), *FIELDS]))
     raise node.fail(f"unknown key {shown(key)}, {near(key, known)}")
+
+
+def _held_out(before: object, key: str, value: object) -> dict[str, Any]:
+    """What a part holds out, by `before`, with one key set: a ratio and its `least` go together."""
+    kept = before if isinstance(before, dict) else {}
+    if key == LEAST:
+        return {"ratio": TENTH, **kept, key: value}
+    return {key: value} | ({LEAST: kept[LEAST]} if key == "ratio" and LEAST in kept else {})
 
 
 def _set_param(params: dict[str, Any], name: str, part: str | None, node: Node) -> None:

@@ -31,6 +31,8 @@ ORDERS = {
     "time": ("ratio", "since"),
 }
 _SHOWN = {"ratio": "{ratio: 0.1}", "fixed": "{fixed: 5}", "since": "{since: 2024-05-31}"}
+LEAST = "least"  # beside a ratio of each user
+TENTH = 0.1
 WHOLE = {
     "trials": (1, MAX_TRIALS),
     "max_epochs": (1, 100_000),
@@ -38,11 +40,13 @@ WHOLE = {
     "reduction_factor": (2, 100),
     "k": (1, 100_000),
     "fixed": (1, 1_000_000),
+    LEAST: (1, 1_000_000),
     "finalists": (0, 100),
     "replicates": (0, 100),
     "up_to": (2, 100),
     "blend": (2, 20),
 }
+SPLIT = ("order", "test", "valid", "race")
 RACE = ("finalists", "replicates", "up_to", "prefer")
 DEFAULT_EPOCHS = 20
 _PROBES = 256
@@ -79,8 +83,11 @@ def _metric(node: Node) -> str:
 
 
 def _hold_out(node: Node, order: str) -> HoldOut:
-    parts = node.entries(_SHOWN)
+    parts = node.entries((*_SHOWN, LEAST))
     ways = ORDERS[order]
+    least = parts.pop(LEAST, None)
+    if least is not None and ("ratio" not in parts or "fixed" not in ways):
+        raise least.fail("is for a ratio of each user: expected {ratio: 0.1, least: 1}")
     for name, part in parts.items():
         if name not in ways:
             raise part.fail(f"has no meaning with order {order}, {_either(ways)}")
@@ -90,7 +97,7 @@ def _hold_out(node: Node, order: str) -> HoldOut:
         ratio = parts["ratio"].number(0, 0.9)
         if ratio == 0:
             raise parts["ratio"].wrong("a number above 0, at most 0.9")
-        return HoldOut("ratio", ratio)
+        return HoldOut("ratio", ratio, 0 if least is None else least.integer(*WHOLE[LEAST]))
     if "since" in parts:
         return HoldOut("since", _since(parts["since"]))
     return HoldOut("fixed", parts["fixed"].integer(*WHOLE["fixed"]))
@@ -108,15 +115,19 @@ def _since(node: Node) -> float:
     return float(found)
 
 
-def _split(node: Node | None) -> SplitPlan:
-    tenth = HoldOut("ratio", 0.1)
-    parts = {} if node is None else node.entries(("order", "test", "valid"))
+def _split(node: Node | None, races: bool) -> SplitPlan:
+    tenth = HoldOut("ratio", TENTH)
+    parts = {} if node is None else node.entries(SPLIT)
     order = parts["order"].word(ORDERS) if "order" in parts else next(iter(ORDERS))
     test: HoldOut | None = tenth
     if "test" in parts:
         test = None if parts["test"].value in (None, "none") else _hold_out(parts["test"], order)
     valid = _hold_out(parts["valid"], order) if "valid" in parts else tenth
-    return SplitPlan(cast(Order, order), test, valid)  # SplitPlan checks the order
+    race = _hold_out(parts["race"], order) if "race" in parts else None
+    if race is not None and not races:
+        raise parts["race"].fail("has no effect: there is no race")
+    # SplitPlan checks the order
+    return SplitPlan(cast(Order, order), test, valid, race, by_default="valid" not in parts)
 
 
 def _race(node: Node | None, table: bool) -> RaceSpec:
@@ -204,6 +215,7 @@ def parse_spec(
     least = math.ceil(max_epochs / 10)
     params = parse_params(at["params"], affected)
     race = _race(at.get("race"), table)
+    split = _split(at.get("split"), bool(race.finalists))
     spec = SearchSpec(
         name=_name(at["name"]) if "name" in at else name,
         about=at["about"].text().strip() if "about" in at else "",
@@ -217,7 +229,7 @@ def parse_spec(
         grace_epochs=whole("grace_epochs", least, max_epochs),
         reduction_factor=whole("reduction_factor", 3),
         k=whole("k", 50),
-        split=_split(at.get("split")),
+        split=split,
         race=race,
         blend=_blend(at.get("blend"), race),
         params=params,

@@ -19,7 +19,7 @@ from search.paths import SPACES
 from search.space.domains import FIELDS, Field
 from search.space.kept import Purpose
 from search.space.params import BUNDLE_NAME
-from search.space.reader import KEYS, ORDERS, RACE, WHOLE
+from search.space.reader import KEYS, LEAST, ORDERS, RACE, WHOLE
 from search.space.spec import Prefer
 from search.space.strategies import SCHEDULERS, SEARCHERS
 
@@ -44,7 +44,7 @@ ABOUT = {
     "grace_epochs": "Epochs before a trial may be stopped; at least a tenth of max_epochs.",
     "reduction_factor": "Of so many trials, ASHA lets the best one continue.",
     "k": "Items for each user in submission.csv.",
-    "split": "What is held out for test and validation: of each user's items, or since a date.",
+    "split": "What test, validation and race hold out: of each user's items, or since a date.",
     "race": "How many of the best trials are trained again, on how many fresh splits.",
     "blend": "How many of the finalists may be added up into one model.",
     "params": "Constants, ranges and choices, in the order in which they depend on each other.",
@@ -56,7 +56,7 @@ def space_schema() -> Schema:
     """The schema of a space, JSON Schema draft 7."""
     ratio = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.9}
     hold_out = _either(
-        _object({"ratio": ratio}, "ratio"),
+        _object({"ratio": ratio, LEAST: _whole(LEAST)}, "ratio"),
         _object({"fixed": _whole("fixed")}, "fixed"),
         _object({"since": {"type": "string", "pattern": MOMENT.pattern}}, "since"),
     )
@@ -72,7 +72,14 @@ def space_schema() -> Schema:
             {"type": "number", "exclusiveMinimum": 0},
             {"type": "null"},
         ),
-        "split": _object({"order": _words(ORDERS), "test": _or_none(hold_out), "valid": hold_out}),
+        "split": _object(
+            {
+                "order": _words(ORDERS),
+                "test": _or_none(hold_out),
+                "valid": hold_out,
+                "race": hold_out,
+            }
+        ),
         "race": _or_none(
             _object(
                 {key: _whole(key) for key in RACE if key in WHOLE}

@@ -266,6 +266,7 @@ class SearchSpec:
         plain = self.to_dict()
         for key in ("about", "trials", "time_budget"):
             del plain[key]
+        plain["split"] = replace(self.split, by_default=False).plain()
         plain["mode"] = "max"  # runs of earlier versions are known by a digest that has this key
         # a list, because the order of parameters matters and JSON objects are sorted
         plain["params"] = list(plain["params"].items())

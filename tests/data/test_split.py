@@ -29,7 +29,9 @@ histories = st.lists(
     st.lists(st.integers(0, 40), max_size=30, unique=True), min_size=1, max_size=12
 ).filter(lambda lists: any(len(own) >= 20 for own in lists))
 rules = st.one_of(
-    st.integers(10, 60).map(lambda n: HoldOut("ratio", n / 100)),
+    st.builds(
+        lambda n, least: HoldOut("ratio", n / 100, least), st.integers(10, 60), st.integers(0, 3)
+    ),
     st.integers(1, 5).map(lambda n: HoldOut("fixed", n)),
 )
 plans = st.builds(
@@ -42,7 +44,8 @@ def held(rule: HoldOut | None, count: int) -> int:
     if rule is None:
         return 0
     if rule.kind == "ratio":
-        return math.floor(Fraction(round(rule.amount * 100), 100) * count)
+        share = math.floor(Fraction(round(rule.amount * 100), 100) * count)
+        return max(share, rule.least) if count > rule.least else share
     return int(rule.amount) if count > rule.amount else 0
 
 
@@ -200,6 +203,13 @@ def test_overlap_raises_with_counts():
         (lambda: HoldOut("fixed", 1.5), "whole number"),
         (lambda: HoldOut("fixed", float("inf")), "whole number"),
         (lambda: HoldOut("most", 1), "expected ratio, fixed or since"),
+        (lambda: HoldOut("fixed", 2, 1), "least is 1: has no meaning with fixed"),
+        (lambda: HoldOut("ratio", 0.1, -1), "least is -1: expected a whole number"),
+        (lambda: SplitPlan("time", valid=HoldOut("ratio", 0.1, 1)), "one date has no users"),
+        (
+            lambda: SplitPlan(race=HoldOut("since", 5)),
+            r"split\.race: since .* expected ratio or fixed",
+        ),
         (lambda: SplitPlan("newest"), "expected one of random, latest, time"),
         (lambda: make_split(dataset([list(range(40))]), SplitPlan(), -1), "expected 0 or more"),
     ],
@@ -207,6 +217,31 @@ def test_overlap_raises_with_counts():
 def test_impossible_plans(make, words):
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+def test_a_race_may_hold_out_more_than_validation():
+    data = dataset([list(range(40))] * 5)
+    for order in ("random", "latest"):
+        plan = SplitPlan(order, None, HoldOut("ratio", 0.1), HoldOut("ratio", 0.25))
+        split = make_split(data, plan, 0)
+        assert split.valid.degrees().tolist() == [4] * 5
+        fresh = resplit(split, plan, 1)
+        left = fresh.train.degrees() + fresh.valid.degrees()
+        assert fresh.valid.degrees().tolist() == (left // 4).tolist()
+        assert fresh.name == f"{order} ratio 0.25 of train and validation"
+        assert (left == 40).all() == (order == "random")
+
+
+def test_at_least_one_of_a_user_by_hand():
+    rule = HoldOut("ratio", 0.1, 1)
+    assert rule.counts(np.array([0, 1, 2, 9, 19, 20, 35])).tolist() == [0, 0, 1, 1, 1, 2, 3]
+    assert HoldOut("ratio", 0.1, 3).counts(np.array([3, 4, 29, 40])).tolist() == [0, 3, 3, 4]
+    assert (str(rule), rule.plain()) == (
+        "ratio 0.1, at least 1 of a user",
+        {"ratio": 0.1, "least": 1},
+    )
+    with pytest.raises(InputError, match=r"validation part .* at least 2 interactions"):
+        make_split(dataset([[1], [3]]), SplitPlan(test=None, valid=rule), 0)
 
 
 def test_impossible_data():

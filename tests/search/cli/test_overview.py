@@ -142,8 +142,11 @@ def test_only_the_part_that_is_drawn_is_recommended(tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
     (line,) = [one for one in split_lines(load(str(tmp_path))) if "recommended" in one]
     assert line.startswith(
-        "recommended: --set split.valid.fixed=1 (one item of each user for valid"
+        "recommended: the default (a tenth of each user's items, at least one, for validation, "
     )
+    first = next(one for one in split_lines(load(str(tmp_path))) if "(the default)" in one)
+    assert first.startswith("a tenth, at least one of a user (the default)")
+    assert "12 (12)" in first  # one of the four items of each user, where a tenth would be none
 
 
 @pytest.fixture(autouse=True)

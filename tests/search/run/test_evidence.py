@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recsys.data.read import Dataset, load_path
 from recsys.errors import InputError
 from recsys.evaluation import evaluate
-from recsys.evidence import Part, parts, race_holds_out
+from recsys.evidence import Part, missed_users, parts, race_holds_out, suited
 from recsys.interactions import CSR, Interactions
 from recsys.metrics import parse_metric
 from recsys.receivers import Receivers
@@ -28,10 +28,11 @@ from search.run.evidence import (
     check_evidence,
     default_evidence,
     evidence,
+    fit_split,
     newcomers,
 )
 from search.run.session import first_line
-from search.space.load import load_spec
+from search.space.load import load_run_spec, load_spec
 from search.space.spec import SearchSpec
 from search.stages.result import told
 from search.summary import newcomer_words
@@ -245,6 +246,103 @@ class TestNobody:
         assert "--set race=none" in refusal(data, *spec, "split.test.fixed=1")
         check_evidence(data, smoke(*spec, "split.test.fixed=1", "race=none"))
         check_evidence(data, smoke(*spec, "split.test=none"))
+
+
+class TestGivenTest:
+    """A test that came with the data, and users whom a tenth would leave out of validation."""
+
+    SHORT, LONG = list(range(5)), list(range(20))
+
+    def data(
+        self,
+        short: int,
+        long: int,
+        valid: list[list[int]] | None = None,
+        test: tuple[int, ...] = (30, 31),
+    ) -> Dataset:
+        lists = [self.SHORT] * short + [self.LONG] * long
+        return dataset(lists, 60, valid, [list(test)] * (short + long))
+
+    def fitted(self, data: Dataset, *settings_: str) -> tuple[SearchSpec, list[str]]:
+        notes: list[str] = []
+        spec = fit_split(smoke("race.finalists=2", *settings_), data, notes.append)
+        return spec, notes
+
+    @pytest.mark.parametrize("order", ["random", "latest"])
+    def test_each_has_a_part_in_validation_and_race(self, order, tmp_path):
+        data = self.data(short=30, long=70)
+        spec, notes = self.fitted(data, f"split.order={order}")
+        assert notes == [
+            "validation holds out at least one item of each user: by ratio 0.1 alone, 30 test "
+            "users would have none; the race holds out 11% of a user's items, as the test does "
+            "(not with --set split.valid.ratio=0.1)"
+        ]
+        assert spec.split.valid == HoldOut("ratio", 0.1, 1)
+        assert spec.split.race == HoldOut("ratio", 0.11, 1)  # 200 of 1,750 pairs
+        split = make_split(data, spec.split, 0)
+        assert split.valid.degrees().tolist() == [1] * 30 + [2] * 70
+        fresh = resplit(split, spec.split, 5)
+        assert (fresh.valid.degrees() > 0).all()
+        (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+        again = load_run_spec(tmp_path)
+        assert again == spec
+        assert not again.split.by_default  # what a run keeps is what it was fitted to
+
+    def test_who_asks_for_a_tenth_gets_it_in_both(self):
+        spec, notes = self.fitted(self.data(short=30, long=70), "split.valid.ratio=0.1")
+        assert (spec.split.valid, spec.split.race, notes) == (HoldOut("ratio", 0.1), None, [])
+
+    def test_a_race_that_was_asked_for_stays(self):
+        spec, (note,) = self.fitted(self.data(short=30, long=70), "split.race.ratio=0.3")
+        assert spec.split.race == HoldOut("ratio", 0.3)
+        assert "the race" not in note
+
+    def test_a_few_users_change_nothing_and_the_race_does_as_the_test(self):
+        many = (30, 31, 32, 33, 34)
+        spec, (note,) = self.fitted(self.data(short=5, long=95, test=many))
+        assert (spec.split.valid, spec.split.race) == (
+            HoldOut("ratio", 0.1),
+            HoldOut("ratio", 0.21),
+        )
+        assert note.startswith("the race holds out 21% of a user's items, as the test does (not ")
+        spec, _ = self.fitted(self.data(short=6, long=94, test=many))
+        assert spec.split.valid.least == 1
+
+    def test_the_race_holds_out_a_quarter_at_most_and_a_tenth_at_least(self):
+        spec, _ = self.fitted(self.data(0, 100, test=tuple(range(20, 50))))
+        assert spec.split.race == HoldOut("ratio", 0.25)
+        spec, notes = self.fitted(self.data(0, 100, test=(30,)))
+        assert (spec.split.race, notes) == (None, [])
+
+    def test_who_has_one_item_is_not_missed(self):
+        lists = [[0]] * 50 + [self.LONG] * 50
+        data = dataset(lists, 60, None, [[30]] * 100)
+        assert missed_users(data, SplitPlan()) == 0
+        assert suited(data, SplitPlan(by_default=True)) == SplitPlan()
+
+    def test_a_test_that_is_drawn_and_one_by_date_stay(self):
+        drawn = dataset([self.SHORT] * 30 + [self.LONG] * 70, 60)
+        assert suited(drawn, SplitPlan(by_default=True)) == SplitPlan()
+        assert missed_users(drawn, SplitPlan(test=None)) == 0
+        by_date = SplitPlan("time", by_default=True)
+        assert suited(self.data(30, 70), by_date) == by_date
+
+    def test_the_race_beside_a_given_validation(self):
+        data = self.data(30, 70, valid=[[40]] * 100)
+        spec, notes = self.fitted(data)
+        assert len(notes) == 1
+        split = make_split(data, spec.split, 0)
+        assert split.valid.degrees().tolist() == [1] * 100
+        assert (resplit(split, spec.split, 5).valid.degrees() > 0).all()
+
+    @pytest.mark.parametrize("setting", ["purpose=table", "race=none"])
+    def test_without_a_race_only_validation_follows(self, setting):
+        data = self.data(30, 70)
+        notes: list[str] = []
+        spec = fit_split(smoke(setting), data, notes.append)
+        assert spec.split.race is None
+        (note,) = notes
+        assert "the race" not in note
 
 
 class TestNothingLeft:

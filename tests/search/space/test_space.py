@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from recsys.models.mf.config import TrainConfig
+from recsys.split_plan import HoldOut
 from search.paths import SPACES
 from search.space.domains import FIELDS, Bundle, Constant, FloatRange, IntRange
 from search.space.load import load_spec, space_names
@@ -37,11 +38,8 @@ def test_defaults_of_a_minimal_space(tmp_path: Path) -> None:
     assert (spec.metric, spec.k) == ("map@50", 50)
     assert spec.grace_epochs == 3  # a tenth, rounded up
     assert spec.time_budget is None
-    assert spec.split.plain() == {
-        "order": "random",
-        "test": {"ratio": 0.1},
-        "valid": {"ratio": 0.1},
-    }
+    assert spec.split.plain() == {"order": "random", "test": {"ratio": 0.1}}
+    assert (spec.split.valid, spec.split.by_default) == (HoldOut("ratio", 0.1), True)
     assert spec.race.finalists > 0
     params = {"lr": 0.05}
     assert spec.flat(params) == {"lr": 0.05, "epochs": 25}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import ConfigError
+from recsys.split_plan import HoldOut
 from search.space.domains import Choice, Constant, FloatRange, IntRange, Param
 from search.space.load import load_spec, space_names
 from search.space.override import affected
@@ -55,6 +56,24 @@ def test_a_part_of_a_parameter() -> None:
     spec = override(load_spec("bpr_hard"), ["params.lr.high=0.02", "params.lr.low=0.001"])
     assert param(spec, "lr").domain == FloatRange(0.001, 0.02, log=True)
     assert all(dict(entry)["lr"] <= 0.02 for entry in spec.enqueue)
+
+
+def test_a_ratio_and_its_least_number_go_together_in_either_order() -> None:
+    spec = load_spec("bpr_hard")
+    both = ["split.valid.ratio=0.2", "split.valid.least=1"]
+    for settings in (both, both[::-1]):
+        assert override(spec, settings).split.valid == HoldOut("ratio", 0.2, 1)
+    assert override(spec, both[1:]).split.valid == HoldOut("ratio", 0.1, 1)
+    kept = override(override(spec, both), ["split.valid.ratio=0.3"])
+    assert kept.split.valid == HoldOut("ratio", 0.3, 1)
+    assert override(kept, ["split.valid.fixed=2"]).split.valid == HoldOut("fixed", 2)
+
+
+def test_what_is_held_out_for_validation_is_a_default_until_it_is_set() -> None:
+    spec = load_spec("bpr_hard")
+    assert spec.split.by_default
+    assert not override(spec, ["split.valid.ratio=0.1"]).split.by_default
+    assert override(spec, ["split.order=latest"]).split.by_default
 
 
 def test_top_keys_and_what_depends_on_them() -> None:
