@@ -72,9 +72,7 @@ def fit_split(spec: SearchSpec, dataset: Dataset, note: Callable[[str], None]) -
             f"{before.valid} alone, {missed} would have none"
         )
     if plan.race != before.race:
-        said.append(
-            f"the race holds out {plan.fresh.amount:.0%} of a user's items, as the test does"
-        )
+        said.append(f"the race holds out {plan.fresh.amount:.0%} of a user's items")
     if said:
         asked = f"--set split.valid.ratio={before.valid.amount:g}"
         note(f"{'; '.join(said)} (not with {asked})")

@@ -274,7 +274,7 @@ class TestGivenTest:
         spec, notes = self.fitted(data, f"split.order={order}")
         assert notes == [
             "validation holds out at least one item of each user: by ratio 0.1 alone, 30 test "
-            "users would have none; the race holds out 11% of a user's items, as the test does "
+            "users would have none; the race holds out 11% of a user's items "
             "(not with --set split.valid.ratio=0.1)"
         ]
         assert spec.split.valid == HoldOut("ratio", 0.1, 1)
@@ -297,20 +297,22 @@ class TestGivenTest:
         assert spec.split.race == HoldOut("ratio", 0.3)
         assert "the race" not in note
 
-    def test_a_few_users_change_nothing_and_the_race_does_as_the_test(self):
+    def test_a_few_users_change_nothing_but_the_race(self):
         many = (30, 31, 32, 33, 34)
         spec, (note,) = self.fitted(self.data(short=5, long=95, test=many))
         assert (spec.split.valid, spec.split.race) == (
             HoldOut("ratio", 0.1),
-            HoldOut("ratio", 0.21),
+            HoldOut("ratio", 0.15),
         )
-        assert note.startswith("the race holds out 21% of a user's items, as the test does (not ")
+        assert note.startswith("the race holds out 15% of a user's items (not with --set ")
         spec, _ = self.fitted(self.data(short=6, long=94, test=many))
         assert spec.split.valid.least == 1
 
-    def test_the_race_holds_out_a_quarter_at_most_and_a_tenth_at_least(self):
+    def test_the_race_holds_out_as_the_test_or_15_percent_and_a_tenth_at_least(self):
+        spec, _ = self.fitted(self.data(0, 100, test=(30, 31, 32)))
+        assert spec.split.race == HoldOut("ratio", 0.13)
         spec, _ = self.fitted(self.data(0, 100, test=tuple(range(20, 50))))
-        assert spec.split.race == HoldOut("ratio", 0.25)
+        assert spec.split.race == HoldOut("ratio", 0.15)
         spec, notes = self.fitted(self.data(0, 100, test=(30,)))
         assert (spec.split.race, notes) == (None, [])
 
