@@ -24,6 +24,7 @@ import pandas as pd
 
 from recsys.data import load
 from recsys.evaluation import evaluate
+from recsys.evidence import suited
 from recsys.models import ModelConfig, new_model
 from recsys.models.base import Size
 from recsys.split import Split, SplitPlan, make_split
@@ -51,7 +52,9 @@ _splits: dict[tuple[str, int], Split] = {}
 def split_of(data: str, seed: int) -> Split:
     """The split that the search of a run with this seed has; kept in the process."""
     if (data, seed) not in _splits:
-        _splits[data, seed] = make_split(load(data), SplitPlan(), seed)
+        dataset = load(data)
+        plan = suited(dataset, SplitPlan(by_default=True))
+        _splits[data, seed] = make_split(dataset, plan, seed)
     return _splits[data, seed]
 
 
