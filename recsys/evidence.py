@@ -21,6 +21,7 @@ from recsys.metrics import Metric, same_in_every_order
 from recsys.split import HoldOut, SplitPlan, ends_earlier, held_out, start_of
 
 MISSED = 0.05  # of the users of a given test: so many may be missing in validation
+HELD = 0.2  # of all pairs: one item of each user is not held out where it would take more
 # Of the items of a user in the race: with a fifth, models that need few items looked better than
 # those that the test found better, and differences were no clearer (docs/experiments.md).
 MOST = 0.15
@@ -115,16 +116,19 @@ def suited(dataset: Dataset, plan: SplitPlan) -> SplitPlan:
     By a tenth, a user with nine items or fewer has nothing held out, and no part in choosing
     anything, but in the test they count like all others. Where nobody asked for how validation
     items are drawn, and more than `MISSED` of the test's users would have none, each user who has
-    two items or more has at least one held out. And the race holds out a larger share, up to that
-    of the test and to `MOST`: what several items of each user tell apart, one or two may not. What
-    is returned is no default any more.
+    two items or more has at least one held out, unless histories are so short that this is more
+    than `HELD` of all pairs: what trains on much less is another model. And the race holds out a
+    larger share, up to that of the test and to `MOST`: what several items of each user tell apart,
+    one or two may not. What is returned is no default any more.
     """
     free, plan = plan.by_default, replace(plan, by_default=False)
     if dataset.ready_test is None or not free or plan.order == "time":
         return plan
     test = next(part for part in parts(dataset, plan) if part.name == "test")
-    if missed_users(dataset, plan) > MISSED * test.asked:
-        plan = replace(plan, valid=replace(plan.valid, least=1))
+    one = replace(plan.valid, least=1)
+    few = int(one.counts(test.seen).sum()) <= HELD * int(test.seen.sum())
+    if few and missed_users(dataset, plan) > MISSED * test.asked:
+        plan = replace(plan, valid=one)
     share = round(min(MOST, test.pairs / (test.pairs + int(test.seen.sum()))), 2)
     if plan.race is None and share > plan.valid.amount:
         plan = replace(plan, race=replace(plan.valid, amount=share))

@@ -316,6 +316,16 @@ class TestGivenTest:
         spec, notes = self.fitted(self.data(0, 100, test=(30,)))
         assert (spec.split.race, notes) == (None, [])
 
+    def test_histories_too_short_to_give_one_of_each(self):
+        def plan(short: int, long: int) -> SplitPlan:
+            lists = [[0, 1, 2]] * short + [self.LONG] * long
+            data = dataset(lists, 60, None, [[30, 31]] * (short + long))
+            return suited(data, SplitPlan(by_default=True))
+
+        # 80 + 40 of 640 pairs are a fifth and less, 90 + 20 of 470 are more
+        assert plan(80, 20).valid == HoldOut("ratio", 0.1, 1)
+        assert plan(90, 10).valid == HoldOut("ratio", 0.1)
+
     def test_who_has_one_item_is_not_missed(self):
         lists = [[0]] * 50 + [self.LONG] * 50
         data = dataset(lists, 60, None, [[30]] * 100)
