@@ -197,7 +197,7 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
     if (left := time_until(run.deadline)) is None:
         return lambda _: float("inf")
     usable = LATE_SHARE * left
-    rivals, workers, cost = run.reserve.rivals_need(), run.resources.concurrent, costs(run)
+    rivals, workers, cost = run.reserve.rivals_need(), run.resources.concurrent, final_costs(run)
 
     def seconds(racers: Sequence[TrialRecord]) -> float:
         each = sorted(map(cost, racers), reverse=True)
@@ -240,6 +240,31 @@ def costs(run: Stages) -> Cost:
         return min(seconds, max(longest.get(method_of(run, trial), seconds), trial.busy_s))
 
     return cost
+
+
+def final_costs(run: Stages) -> Cost:
+    """Estimated seconds of a training for the test or for good: it has more pairs, is not
+    evaluated, and ends with the epoch that was best, where one of a trial goes on for as long as it
+    has patience.
+    """
+    cost = costs(run)
+
+    def final(trial: TrialRecord) -> float:
+        seconds = cost(trial)
+        if not trial.columns:
+            return seconds
+        trained, evaluated = (
+            sum(s or 0.0 for s in trial.column(name)) for name in ("train_seconds", "eval_seconds")
+        )
+        if trained:
+            seconds *= trained / (trained + evaluated)
+        if trial.state == State.COMPLETE and trial.best_epoch:
+            seconds *= trial.best_epoch / trial.epochs
+        split = run.split
+        rest = split.valid.nnz + (0 if split.test is None else split.test.nnz)
+        return seconds * (1 + rest / split.train.nnz)
+
+    return final
 
 
 def full_seconds(trial: TrialRecord) -> float:

@@ -22,7 +22,7 @@ from search.record.result import Blended, BlendTested, RivalTested, Tested, With
 from search.stages.blend import blend_on_test
 from search.stages.context import Stages, TaskFailedError, time_until
 from search.stages.groups import groups
-from search.stages.lineup import costs
+from search.stages.lineup import final_costs
 from search.stages.rivals import RivalOnTest, not_tested, rivals_on_test
 from search.stages.winner import FinalTraining, race_decided, winner_training
 from search.stages.work import Work, needed_and_more
@@ -149,7 +149,7 @@ def time_for(run: Stages, blend: Blended) -> bool:
     left = time_until(run.deadline)
     if blend.handed_over or left is None:
         return True
-    winner, trials, cost = race_decided(run).winner, run.state.trials, costs(run)
+    winner, trials, cost = race_decided(run).winner, run.state.trials, final_costs(run)
     others = [cost(trials[member.id]) for member in blend.members if member.id != winner]
     longest = max(others, default=0.0)
     needed = cost(trials[winner]) + max(sum(others) / run.resources.concurrent, longest)

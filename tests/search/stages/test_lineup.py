@@ -21,6 +21,7 @@ from search.stages.lineup import (
     LEAST_SHARE,
     costs,
     dearer,
+    final_costs,
     finalists,
     first_default,
     fit_race,
@@ -194,6 +195,25 @@ def test_test_and_refit_are_reserved_for_those_who_race():
     assert seconds(racers(20, 10, 4, 300)) == 2000 * LEAST_SHARE
     run.deadline = None
     assert seconds_left(run)(racers(20)) == float("inf")
+
+
+def test_what_is_trained_for_good_is_neither_evaluated_nor_patient():
+    columns = ("epoch", "loss", "map@5", "train_seconds", "eval_seconds")
+    rows = [[epoch, 0.0, 0.1, 6.0, 2.0] for epoch in range(1, 11)]
+    trial = replace(racers(80)[0], columns=columns, rows=rows, epochs=10, best_epoch=4)
+    trial.state = State.COMPLETE
+    parts = {
+        name: SimpleNamespace(nnz=n) for name, n in (("train", 70), ("valid", 7), ("test", 14))
+    }
+    state = SimpleNamespace(in_order=list)
+    run = SimpleNamespace(state=state, split=SimpleNamespace(**parts), spec=load_spec("smoke"))
+    assert final_costs(run)(trial) == pytest.approx(4 * 6 * 1.3)
+    run.split.test = None
+    assert final_costs(run)(trial) == pytest.approx(4 * 6 * 1.1)
+    trial.state = State.PRUNED  # its best epoch is still to come: all of the planned ones
+    trial.config = {"lr": 0.1, "epochs": 20}
+    assert final_costs(run)(trial) == pytest.approx(20 * 6 * 1.1)
+    assert final_costs(run)(racers(80)[0]) == 80  # no epoch was reported
 
 
 def test_a_race_on_all_users_takes_longer_than_trials_on_some():
