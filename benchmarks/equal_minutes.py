@@ -80,14 +80,16 @@ def read(run: Path) -> Ended:
     values, found = load_test_values(run), tested(state)
     if values is None or found is None or found.values is None:
         raise SearchFailedError(f"{run}: no values of its test")
+    alone = found.values[load_run_spec(run).metric]
+    assert alone is not None
     blend = blended(state)
     return Ended(
         values.users,
         values.values,
-        float(found.values[load_run_spec(run).metric]),
+        alone,
         sum(trial.epochs > 0 for trial in state.in_order()),
         blend is not None and blend.handed_over,
-        state.wall_s,
+        state.wall_s(),
     )
 
 

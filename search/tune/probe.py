@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys.blending import depth_of
+from recsys.bounds import LEAST_USERS
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
 from recsys.models import Model, ModelConfig, new_model
@@ -41,7 +42,9 @@ MOST_PROBES = 16  # at once, on a cluster
 FIRST_WORK = 5e8  # operations of the first epoch that is measured
 PROBE_S = 0.4  # seconds of training to measure, at least
 PROBE_SHARE = 0.01  # of the budget: an epoch that takes less is measured whole
-PROBE_USERS = 1024
+# Too few for bounds (`recsys.bounds`): these rule out much in a model of one epoch, and may rule out
+# nothing in one that has learned, which is then evaluated by all its scores, like these users.
+PROBE_USERS = LEAST_USERS - 1
 SHORT = 6  # epochs: a search of trials as short as that tells little
 LONG_S = 3600.0  # a search without a time budget is measured where it takes longer
 
