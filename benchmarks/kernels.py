@@ -31,7 +31,7 @@ from recsys.models.mf.sampling import make_pool
 from recsys.models.mf.warm_up import warm_up
 from recsys.split import SplitPlan, make_split
 
-N100 = {
+N100: dict[str, Any] = {
     "neg_mode": "hard",
     "num_candidate_neg_samples": 100,
     "num_hard_neg_samples": 3,

@@ -23,6 +23,7 @@ from ray.air.execution.resources.placement_group import PlacementGroupAcquiredRe
 from ray.tune import Trainable
 from ray.tune.result import RESULT_DUPLICATE, SHOULD_CHECKPOINT
 
+from recsys.models.progress import Stop
 from search.record.events import EpochRow
 from search.space.trial import TrialConfig
 from search.tune.outcome import Brief, Report
@@ -55,7 +56,7 @@ class Sleep:
             value = float(level * (1 - math.exp(-epoch / 9)))
             rows.append(EpochRow(epoch, 1 / epoch, (value,) * self.metrics, each, 0.0))
             if epoch == epochs or len(rows) == most:
-                stop = "epochs" if epoch == epochs else None
+                stop: Stop | None = "epochs" if epoch == epochs else None
                 yield len(rows) * each, Report(epoch, value, epoch, stop, rows).flat()
                 rows = []
 

@@ -52,7 +52,7 @@ def main() -> None:
         ).values
 
     seconds: dict[str, list[float]] = {"all scores": [], "bounds": []}
-    values = {}
+    values: dict[str, dict[str, float]] = {}
     for _ in range(options.turns):
         for way, least in (("all scores", WITHOUT), ("bounds", 1024)):
             bounds.LEAST_USERS = least

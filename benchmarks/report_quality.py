@@ -44,7 +44,8 @@ RUNS: dict[str, dict[str, Any]] = {
 def csr(lists: dict[int, Any], users: int, items: int) -> CSR:
     """A reference's {user: items} as rows."""
     pairs = [(u, i) for u, row in lists.items() for i in row]
-    return CSR.from_pairs(*np.array(pairs).T, users, items)
+    user_E, item_E = np.array(pairs).T
+    return CSR.from_pairs(user_E, item_E, users, items)
 
 
 def main() -> None:

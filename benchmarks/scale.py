@@ -39,6 +39,7 @@ from rich.console import Console
 from benchmarks.contest import ROOT, used_by_others
 from benchmarks.searches import environment
 from recsys.data import load
+from recsys.models.progress import Stop
 from recsys.split import make_split
 from search.machine.cluster import Resources
 from search.machine.workers import Patience
@@ -240,7 +241,7 @@ class Loop:
         self.written, self.over = written() - before, time.thread_time()
 
     def begin(self) -> Live | None:
-        name = self.searcher.next_id()  # type: ignore[attr-defined]
+        name = self.searcher.next_id()
         with self.ledger.of("proposal"):
             config = self.searcher.suggest(name)
         if not isinstance(config, dict):
@@ -266,7 +267,7 @@ class Loop:
                 break
         rows = [row(trial.number, e, self.recorder.metrics) for e in range(first, trial.epoch + 1)]
         over = trial.epoch == most
-        stop = "epochs" if over else None
+        stop: Stop | None = "epochs" if over else None
         result = Report(trial.epoch, rows[-1].values[0], trial.epoch, stop, rows).flat()
         with self.ledger.of("report"):
             stopped = self.report(trial, result)

@@ -53,10 +53,8 @@ def play(
     logs: list[Log] = []
     for place, seed in enumerate(seeds):
         world = worlds[place % len(worlds)]
-        if make is None:
-            player, last = Random(world.spec, seed), 2 * seconds
-        else:
-            player, last = make(world, seed, seconds), seconds
+        last = seconds if make is not None else 2 * seconds
+        player = Random(world.spec, seed) if make is None else make(world, seed, seconds)
         logs.append(simulate(world, player, workers, last))
     stretch = 2.0 if twice else 1.0
     return Rows(

@@ -42,8 +42,8 @@ MOST_PROBES = 16  # at once, on a cluster
 FIRST_WORK = 5e8  # operations of the first epoch that is measured
 PROBE_S = 0.4  # seconds of training to measure, at least
 PROBE_SHARE = 0.01  # of the budget: an epoch that takes less is measured whole
-# Too few for bounds (`recsys.bounds`): these rule out much in a model of one epoch, and may rule out
-# nothing in one that has learned, which is then evaluated by all its scores, like these users.
+# Too few for bounds (`recsys.bounds`): these rule out much in a model of one epoch, and may rule
+# out nothing in one that has learned, which is then evaluated by all its scores, like these users.
 PROBE_USERS = LEAST_USERS - 1
 SHORT = 6  # epochs: a search of trials as short as that tells little
 LONG_S = 3600.0  # a search without a time budget is measured where it takes longer

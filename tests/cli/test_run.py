@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from benchmarks.equal_minutes import read
 from recsys.data import load
 from search.cli.main import main
 from search.record.folder import RunFolder
@@ -56,6 +57,14 @@ def test_the_result_says_what_the_design_promises(run):
     assert result["test"] > result["baselines"]["popularity"]["test"]
     assert sum(result["trials"].values()) == 6
     assert 0 < result["busy_fraction"] <= 1
+
+
+def test_a_benchmark_reads_what_was_handed_over(run):
+    result, found = json.loads((run / "result.json").read_text()), read(run)
+    assert found.values.mean() == pytest.approx(result["test"])
+    assert (found.alone, found.trials, found.blend) == (pytest.approx(result["test"]), 6, False)
+    assert found.seconds == pytest.approx(result["wall_s"], abs=60)  # lines came after it
+    assert len(found.users) == len(found.values)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{torn"])
