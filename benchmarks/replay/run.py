@@ -48,15 +48,13 @@ def play(
 
     make: of the search; None: random search with twice the time.
     """
-    twice = make is None
+    stretch = 2.0 if make is None else 1.0
     times = np.linspace(0, seconds, GRID + 1)[1:]
     logs: list[Log] = []
     for place, seed in enumerate(seeds):
         world = worlds[place % len(worlds)]
-        last = seconds if make is not None else 2 * seconds
         player = Random(world.spec, seed) if make is None else make(world, seed, seconds)
-        logs.append(simulate(world, player, workers, last))
-    stretch = 2.0 if twice else 1.0
+        logs.append(simulate(world, player, workers, stretch * seconds))
     return Rows(
         np.array([[log.at(stretch * t).valid for t in times] for log in logs]),
         np.array([[log.at(stretch * t).test for t in times] for log in logs]),

@@ -215,8 +215,7 @@ def dearer(run: Stages, racers: Sequence[TrialRecord]) -> float:
     if (pace := run.pace) is None or pace.users is None:
         return 1.0
     busy = sum(trial.busy_s for trial in racers)
-    spent = (s for trial in racers if trial.columns for s in trial.column("eval_seconds"))
-    evaluating = sum(seconds or 0.0 for seconds in spent)
+    evaluating = sum(total(trial, "eval_seconds") for trial in racers)
     more = watched_users(run.split.train, run.split.valid) / pace.users - 1
     return 1 + max(more, 0.0) * min(evaluating / busy, 1.0) if busy else 1.0
 
@@ -253,9 +252,7 @@ def final_costs(run: Stages) -> Cost:
         seconds = cost(trial)
         if not trial.columns:
             return seconds
-        trained, evaluated = (
-            sum(s or 0.0 for s in trial.column(name)) for name in ("train_seconds", "eval_seconds")
-        )
+        trained, evaluated = total(trial, "train_seconds"), total(trial, "eval_seconds")
         if trained:
             seconds *= trained / (trained + evaluated)
         if trial.state == State.COMPLETE and trial.best_epoch:
@@ -265,6 +262,11 @@ def final_costs(run: Stages) -> Cost:
         return seconds * (1 + rest / split.train.nnz)
 
     return final
+
+
+def total(trial: TrialRecord, column: str) -> float:
+    """The seconds of all reported epochs of a trial; 0 where none was reported."""
+    return sum(seconds or 0.0 for seconds in trial.column(column)) if trial.columns else 0.0
 
 
 def full_seconds(trial: TrialRecord) -> float:

@@ -33,7 +33,7 @@ BEYOND = {
     "latent_factors: {low: 1, high: 99999999999}",
     *("split: {order: time, test: {fixed: 5}}", "split: {test: {since: 2024-05-31}}"),
     "split: {order: time, test: {since: 2024-02-31}}",
-    *("split: {order: time, valid: {ratio: 0.1, least: 1}}",),
+    "split: {order: time, valid: {ratio: 0.1, least: 1}}",
     "{split: {race: {ratio: 0.2}}, race: none}",
     *(
         "margin: {low: 0, high: 1, when: {loss: bpr}}",
