@@ -137,7 +137,7 @@ def test_nothing_is_recommended_where_nothing_can_be_held_out(tmp_path: Path) ->
 
 
 def test_only_the_part_that_is_drawn_is_recommended(tmp_path: Path) -> None:
-    for name, items in (("train", range(4)), ("test", range(4, 6))):
+    for name, items in (("train", range(6)), ("test", range(6, 8))):
         rows = [f"u{u},i{(u + n) % 12}" for u in range(12) for n in items]
         (tmp_path / f"{name}.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
     (line,) = [one for one in split_lines(load(str(tmp_path))) if "recommended" in one]
@@ -146,7 +146,19 @@ def test_only_the_part_that_is_drawn_is_recommended(tmp_path: Path) -> None:
     )
     first = next(one for one in split_lines(load(str(tmp_path))) if "(the default)" in one)
     assert first.startswith("a tenth, at least one of a user (the default)")
-    assert "12 (12)" in first  # one of the four items of each user, where a tenth would be none
+    assert "12 (12)" in first  # one of the six items of each user, where a tenth would be none
+
+
+def test_one_item_of_each_is_not_the_default_where_that_takes_more_than_a_fifth(
+    tmp_path: Path,
+) -> None:
+    for name, items in (("train", range(4)), ("test", range(4, 6))):
+        rows = [f"u{u},i{(u + n) % 12}" for u in range(12) for n in items]
+        (tmp_path / f"{name}.csv").write_text("user,item\n" + "\n".join(rows) + "\n")
+    lines = split_lines(load(str(tmp_path)))
+    (line,) = [one for one in lines if "recommended" in one]
+    assert line.startswith("recommended: --set split.valid.fixed=1 (one item of each user for ")
+    assert not any("at least one of a user" in one for one in lines)
 
 
 @pytest.fixture(autouse=True)
