@@ -252,10 +252,12 @@ class StageMarked(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RacePlanned(Event):
-    """Who races on how many fresh splits, decided before the first result.
+    """Who races on how many fresh splits, decided by the time there is; a race that goes on because
+    there is more has another line.
 
     asked: ids of the finalists. racers: ids of those that there is time for. replicates: splits.
     planned: how many of these were planned; the others were added because there was time.
+    joining: ids of the racers for whom there was no time at first, and who begin with this line.
     """
 
     kind = "grid"
@@ -263,6 +265,7 @@ class RacePlanned(Event):
     racers: tuple[str, ...] = field(metadata=_as(tuple))
     planned: int
     replicates: int
+    joining: tuple[str, ...] | None = field(default=None, metadata={**_as(tuple), **_BRIEF})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from search.machine.cluster import Failure
 from search.record.compared import comparison
-from search.record.events import ReplicateRaced
+from search.record.events import RacePlanned, ReplicateRaced
 from search.record.folder import save_arrays
 from search.record.result import Decided, Finalist
-from search.record.state import RunState, TrialRecord
+from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
+from search.stages.going_on import goes_on, more_of, rows_of
 from search.stages.lineup import first_default, granted, memory_of, who_races
 from search.stages.lists import lists_file, save_lists
 from search.stages.replicates import (
@@ -25,7 +26,9 @@ from search.stages.replicates import (
     load_per_user,
     per_user_file,
     run_race,
+    sound_splits,
     standings,
+    whole_part,
 )
 from search.stages.rivals import ChoiceTask, Chosen, event_of, to_choose
 from search.stages.work import PATIENCE_S
@@ -43,57 +46,69 @@ def race(run: Stages) -> Decided:
     rivals = to_choose(run)
     choosing = run.reserve.rivals_need().choosing / run.resources.concurrent if rivals else 0.0
     grid = who_races(run, choosing)
-    racers = [run.state.trials[trial] for trial in grid.racers]
-    planned, replicates = grid.planned, grid.replicates
-    limit = time.monotonic() + LATE * (granted(run, choosing)(racers) + choosing)
-    if replicates < 1:
-        return without_race(run, racers[0])
+    if grid.replicates < 1:
+        return without_race(run, run.state.trials[grid.racers[0]])
     if grid is not run.state.grid:
         run.journal.append(grid, sync=True)
-    splits = fresh_splits(run.split, run.plan, run.settings.seed, replicates)
-    folder = run.folder.path
+    more, splits = grid.replicates - grid.planned, counted(grid.replicates, "fresh split")
+    also = f" ({grid.planned} planned, {more} more in the time that is left)" if more > 0 else ""
+    if rivals:
+        names = " and ".join(baseline_name(task.rival.name) for task in rivals)
+        also += f"; at the same time {names} on validation"
+    run.display.note(f"{counted(len(grid.racers), 'finalist')} on {splits} of train + valid{also}")
+    whole = meet(run, grid, rivals, choosing)
+    while whole == grid and (further := goes_on(run, grid)) is not None:
+        run.display.note(f"there is time for more: {more_of(grid, further)}")
+        run.journal.append(further, sync=True)
+        grid, whole = further, meet(run, further)
+    return outcome(run, whole)
+
+
+def meet(
+    run: Stages, grid: RacePlanned, rivals: Sequence[ChoiceTask] = (), choosing: float = 0.0
+) -> RacePlanned:
+    """Train the racers on the splits where they have no result yet; what of the race is whole then.
+
+    The race ends early where it takes `LATE` times the seconds that there were for it. rivals: to
+    be chosen at the same time, which takes `choosing` seconds.
+    """
+    folder, racers = run.folder.path, [run.state.trials[trial] for trial in grid.racers]
+    limit = time.monotonic() + LATE * (granted(run, choosing)(racers) + choosing)
     already = {
         key
         for key, row in run.state.race.items()
         if row.crossed
-        and row.replicate < replicates
+        and row.replicate < grid.replicates
         and row.config_id in grid.racers
         and per_user_file(folder, *key).exists()
         and (not run.spec.blend or lists_file(folder, *key).exists())
     }
     there = set(already)  # rows of a race before --extend are made again: their lists are gone
-    total = len(racers) * replicates + len(rivals)
-    names = " and ".join(baseline_name(task.rival.name) for task in rivals)
-    more = replicates - planned
-    also = f" ({planned} planned, {more} more in the time that is left)" if more > 0 else ""
-    also += f"; at the same time {names} on validation" if rivals else ""
-    run.display.note(
-        f"{counted(len(racers), 'finalist')} on {counted(replicates, 'fresh split')} "
-        f"of train + valid{also}"
-    )
-    done, what = len(already), f"trainings{' and rivals' if rivals else ''}"
+    trainings = len(racers) * grid.replicates
+    total, done = trainings + len(rivals), len(already)
+    what = f"trainings{' and rivals' if rivals else ''}"
     run.display.parts(done, total, what)
     unchosen = {task.rival.name for task in rivals}
     patience = max(limit, time.monotonic() + PATIENCE_S)
 
     def late() -> bool:
-        whole = whole_splits(there, grid.racers, replicates)
-        return time.monotonic() > limit and 0 < whole < replicates
+        over = time.monotonic() > limit
+        return over and len(there) < trainings and whole_part(grid, there).replicates > 0
 
     def enough() -> bool:
-        only_rivals_left = len(there) == len(racers) * replicates
-        return late() or (only_rivals_left and time.monotonic() > patience)
+        return late() or (len(there) == trainings and time.monotonic() > patience)
 
     work = run_race(
         run.cluster,
         run.resources,
         run.data,
         [Racer(t.id, t.training) for t in racers],
-        splits,
+        fresh_splits(run.split, run.plan, run.settings.seed, grid.replicates),
         run.settings.seed,
         already,
         rivals,
         enough,
+        one_by_one=bool(grid.joining),  # so that some are whole if there is no time for all
     )
     for task, answer in work:
         done += 1
@@ -114,28 +129,36 @@ def race(run: Stages) -> Decided:
         if late():
             work.close()
             break
-    if (whole := whole_splits(there, grid.racers, replicates)) < replicates:
-        run.display.note(f"no time for the rest of the race: {whole} of {replicates} splits")
-        replicates = whole
+    run.refresh()
     if unchosen:
         slow = " and ".join(baseline_name(name) for name in sorted(unchosen))
         run.display.note(
             f"{slow} took longer than the race: chosen before the test if there is time"
         )
-    run.refresh()
-    ids = {t.id for t in racers}
-    rows = rows_that_count(run.state)
-    sound = sound_splits([row for row in rows if row.config_id in ids], planned, replicates)
-    if sound < replicates:
+    whole = whole_part(grid, there)
+    if whole.replicates < grid.replicates:
         run.display.note(
-            f"a finalist failed on a split beyond the planned ones: {sound} of {replicates} count"
+            f"no time for the rest of the race: {whole.replicates} of {grid.replicates} splits"
         )
-        replicates = sound
-    table = standings(
-        [r for r in rows if r.config_id in ids and r.replicate < replicates], replicates
-    )
+    for name in grid.racers:
+        if name not in whole.racers:
+            run.display.note(f"no time for {name} on every split: it does not count")
+    return whole
+
+
+def outcome(run: Stages, grid: RacePlanned) -> Decided:
+    """The decision of a race that is over. Raises RunFailedError where every finalist failed."""
+    rows = rows_of(run, grid.racers)
+    replicates = sound_splits(rows, grid.planned, grid.replicates)
+    if replicates < grid.replicates:
+        run.display.note(
+            "a finalist failed on a split beyond the planned ones: "
+            f"{replicates} of {grid.replicates} count"
+        )
+    table = standings((row for row in rows if row.replicate < replicates), replicates)
     if not table:
         raise RunFailedError("every finalist failed in the race (causes in race.csv)")
+    racers = [run.state.trials[trial] for trial in grid.racers]
     return race_summary(run, table, racers, replicates)
 
 
@@ -152,33 +175,6 @@ def without_race(run: Stages, best: TrialRecord) -> Decided:
         replicates=0,
         finalists=(),
         is_default=default is not None and default.id == best.id,
-    )
-
-
-def sound_splits(rows: Iterable[ReplicateRaced], planned: int, replicates: int) -> int:
-    """How many of the splits count: those before the first failure on a split beyond `planned`.
-
-    A failure on a planned split costs the race that finalist. One on a split that was added because
-    there was time costs the race that split and those after it, but no finalist.
-    """
-    failed = {(row.config_id, row.replicate) for row in rows if row.failed}
-    out = {name for name, replicate in failed if replicate < planned}
-    spoilt = [r for name, r in failed if planned <= r < replicates and name not in out]
-    return min(spoilt, default=replicates)
-
-
-def rows_that_count(state: RunState) -> list[ReplicateRaced]:
-    """The race's results, without those of versions before ADR 169, which measured differently."""
-    return [row for row in state.race.values() if row.crossed or row.failed]
-
-
-def whole_splits(there: Collection[tuple[str, int]], racers: Sequence[str], replicates: int) -> int:
-    """How many splits, counted from the first one, have a result of every racer.
-
-    there: the racer's id and the split of each result.
-    """
-    return next(
-        (r for r in range(replicates) if any((name, r) not in there for name in racers)), replicates
     )
 
 

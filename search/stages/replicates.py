@@ -7,9 +7,10 @@ decides. Test items take no part: the fresh splits divide training and validatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from recsys.models import ModelConfig
 from recsys.models.base import Size
 from recsys.split import Split, SplitPlan, resplit
 from search.machine.cluster import Cluster, Failure, Resources
-from search.record.events import ReplicateRaced
+from search.record.events import RacePlanned, ReplicateRaced
+from search.record.state import RunState
 from search.space.trial import trial_seed
 from search.stages.rivals import ChoiceTask, Chosen, choose_beside
 from search.stages.winner import learned
@@ -77,34 +79,44 @@ def run_race(
     already: set[tuple[str, int]],
     rivals: Sequence[ChoiceTask] = (),
     enough: Callable[[], bool] = lambda: False,
+    *,
+    one_by_one: bool = False,
 ) -> Generator[tuple[ReplicateTask | ChoiceTask, ReplicateResult | Chosen | Failure]]:
     """Every task with its result, as they finish: each finalist on each of the `splits`, and the
     choice of each of the `rivals`.
 
     resources: of a task. data: what the trials of the run share. run_seed: the run's; the seeds of
     the trainings depend on it. already: (finalist, split number) pairs that are done. enough: as in
-    `Cluster.map`. A task whose worker kept dying has failed, like one that diverged. Closing the
-    generator cancels what has not finished. Raises NoWorkersError where no worker starts.
+    `Cluster.map`. one_by_one: whether a finalist is sent to every split before the next one is, in
+    place of all of them to a split before the next. A task whose worker kept dying has failed, like
+    one that diverged. Closing the generator cancels what has not finished. Raises NoWorkersError
+    where no worker starts.
     """
     shared = cluster.put(data)
-    halves = [(s.seed, cluster.put(s.train), cluster.put(s.valid)) for s in splits]
-    tasks = [
-        ReplicateTask(
-            finalist.id,
-            replicate,
-            finalist.config,
-            trial_seed(run_seed + 1 + replicate, finalist.config.key()),
-            seed,
+    halves: dict[int, tuple[Any, Any]] = {}
+    tasks: list[ReplicateTask] = []
+    for replicate, split in enumerate(splits):
+        missing = [one for one in finalists if (one.id, replicate) not in already]
+        if missing:
+            halves[replicate] = cluster.put(split.train), cluster.put(split.valid)
+        tasks += (
+            ReplicateTask(
+                one.id,
+                replicate,
+                one.config,
+                trial_seed(run_seed + 1 + replicate, one.config.key()),
+                split.seed,
+            )
+            for one in missing
         )
-        for replicate, (seed, *_) in enumerate(halves)
-        for finalist in finalists
-        if (finalist.id, replicate) not in already
-    ]
+    if one_by_one:
+        place = {one.id: at for at, one in enumerate(finalists)}
+        tasks.sort(key=lambda task: place[task.config_id])
     # rivals first: choosing one takes as long as several trainings, and can't be divided
     works: list[Work[ReplicateResult | Chosen | Failure]] = [
         *(Work(choose_beside, (task, shared), task.rival.configs) for task in rivals),
         *(
-            Work(run_replicate, (task, shared, *halves[task.replicate][1:]), (task.config,))
+            Work(run_replicate, (task, shared, *halves[task.replicate]), (task.config,))
             for task in tasks
         ),
     ]
@@ -147,6 +159,46 @@ def standings(rows: Iterable[ReplicateRaced], replicates: int) -> list[Standing]
                 )
             )
     return sorted(table, key=lambda s: (-s.mean, s.id))
+
+
+def sound_splits(rows: Iterable[ReplicateRaced], planned: int, replicates: int) -> int:
+    """How many of the splits count: those before the first failure on a split beyond `planned`.
+
+    A failure on a planned split costs the race that finalist. One on a split that was added because
+    there was time costs the race that split and those after it, but no finalist.
+    """
+    failed = {(row.config_id, row.replicate) for row in rows if row.failed}
+    out = {name for name, replicate in failed if replicate < planned}
+    spoilt = [r for name, r in failed if planned <= r < replicates and name not in out]
+    return min(spoilt, default=replicates)
+
+
+def rows_that_count(state: RunState) -> list[ReplicateRaced]:
+    """The race's results, without those of versions before ADR 169, which measured differently."""
+    return [row for row in state.race.values() if row.crossed or row.failed]
+
+
+def whole_part(grid: RacePlanned, there: Collection[tuple[str, int]]) -> RacePlanned:
+    """What of a race is whole: of its finalists those that have come late (`grid.joining`) and have
+    every split, and all others; on as many splits as all of these have a result of.
+
+    there: as in `whole_splits`.
+    """
+    joining = grid.joining or ()
+    splits = whole_splits(there, [n for n in grid.racers if n not in joining], grid.replicates)
+    out = [n for n in joining if whole_splits(there, [n], splits) < splits]
+    racers = tuple(n for n in grid.racers if n not in out)
+    return replace(grid, racers=racers, replicates=splits)
+
+
+def whole_splits(there: Collection[tuple[str, int]], racers: Sequence[str], replicates: int) -> int:
+    """How many splits, counted from the first one, have a result of every racer.
+
+    there: the racer's id and the split of each result.
+    """
+    return next(
+        (r for r in range(replicates) if any((name, r) not in there for name in racers)), replicates
+    )
 
 
 def _known(value: float | None) -> float:

@@ -109,6 +109,14 @@ LINES: list[tuple[str, Event]] = [
         ),
     ),
     (
+        '{"t":"grid","asked":["t0001","t0000"],"racers":["t0001","t0000"],"planned":4,'
+        '"replicates":4,"joining":["t0000"],"time":1.5}',
+        RacePlanned(
+            asked=("t0001", "t0000"), racers=("t0001", "t0000"), planned=4, replicates=4,
+            joining=("t0000",), time=1.5,
+        ),
+    ),
+    (
         '{"t":"race","config_id":"t0000","replicate":0,"seed":6,"split_seed":3,"value":0.5,'
         '"best_epoch":10,"seconds":4.5,"crossed":true,"time":1.5}',
         ReplicateRaced(

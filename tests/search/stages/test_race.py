@@ -24,7 +24,7 @@ from recsys.rivals import EASE as EASE_RIVAL
 from recsys.rivals import rivals_for
 from recsys.split import Split, SplitPlan, make_split
 from search.machine.cluster import Failure, Resources
-from search.record.events import ReplicateRaced, StageMarked, StageState
+from search.record.events import RacePlanned, ReplicateRaced, StageMarked, StageState
 from search.record.folder import save_arrays
 from search.record.handed import disagreement, handed_over
 from search.record.measured import load_test_items, load_test_values
@@ -35,7 +35,7 @@ from search.stages import handover
 from search.stages import refit as refit_stage
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError
-from search.stages.race import race, race_summary, rows_that_count, sound_splits, whole_splits
+from search.stages.race import race, race_summary
 from search.stages.replicates import (
     Racer,
     Standing,
@@ -43,8 +43,12 @@ from search.stages.replicates import (
     fresh_splits,
     load_per_user,
     per_user_file,
+    rows_that_count,
     run_race,
+    sound_splits,
     standings,
+    whole_part,
+    whole_splits,
 )
 from search.stages.rivals import ChoiceTask
 from search.stages.winner import FinalTraining, winner_training
@@ -266,6 +270,20 @@ def test_how_many_splits_a_race_has_run_whole():
     assert whole_splits([("a", 0), ("a", 1), ("b", 1)], "ab", 3) == 0
     assert whole_splits([("a", 0), ("b", 0), ("a", 1)], "ab", 3) == 1
     assert whole_splits([(name, r) for name in "ab" for r in range(3)], "ab", 3) == 3
+
+
+def test_who_came_late_and_has_not_every_split_is_out():
+    grid = RacePlanned(
+        asked=(), racers=("a", "b", "c"), planned=2, replicates=2, joining=("b", "c")
+    )
+    there = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("c", 1)]
+    assert whole_part(grid, [*there, ("c", 0)]) == grid
+    assert whole_part(grid, there) == replace(grid, racers=("a", "b"))
+    # of further splits the whole ones count, for everybody
+    longer = replace(grid, replicates=3, joining=None)
+    assert whole_part(longer, [*there, ("c", 0), ("a", 2), ("c", 2)]) == replace(
+        longer, replicates=2
+    )
 
 
 def test_what_an_earlier_version_raced_is_raced_again():
