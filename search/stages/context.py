@@ -106,6 +106,7 @@ class Stages:
             threads=self.resources.cpus_per_trial,
             device=self.settings.device,
             blend=bool(self.spec.blend),
+            sampled=None if self.pace is None else self.pace.users,
             joined=self.settings.address is not None,
         )
 

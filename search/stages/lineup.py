@@ -209,15 +209,15 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
 
 
 def dearer(run: Stages, racers: Sequence[TrialRecord]) -> float:
-    """How many times longer the racers take in the race, where they are evaluated on all users,
+    """How many times longer the racers take in the race, where all users are evaluated at the end,
     than in the search, where a sample may do.
     """
     if (pace := run.pace) is None or pace.users is None:
         return 1.0
     busy = sum(trial.busy_s for trial in racers)
-    evaluating = sum(total(trial, "eval_seconds") for trial in racers)
-    more = watched_users(run.split.train, run.split.valid) / pace.users - 1
-    return 1 + max(more, 0.0) * min(evaluating / busy, 1.0) if busy else 1.0
+    more = watched_users(run.split.train, run.split.valid) / pace.users
+    once = sum(total(trial, "eval_seconds") / max(1, len(trial.rows)) for trial in racers)
+    return 1 + once * more / busy if busy else 1.0
 
 
 def costs(run: Stages) -> Cost:

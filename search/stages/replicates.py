@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models import ModelConfig
+from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from recsys.split import Split, SplitPlan, resplit
 from search.machine.cluster import Cluster, Failure, Resources
@@ -116,13 +116,25 @@ def run_race(
     works: list[Work[ReplicateResult | Chosen | Failure]] = [
         *(Work(choose_beside, (task, shared), task.rival.configs) for task in rivals),
         *(
-            Work(run_replicate, (task, shared, *halves[task.replicate]), (task.config,))
+            Work(
+                run_replicate,
+                (task, shared, *halves[task.replicate]),
+                (task.config,),
+                copies_bytes(data, task.config),
+            )
             for task in tasks
         ),
     ]
     everything: list[ReplicateTask | ChoiceTask] = [*rivals, *tasks]
     for index, answer in on_workers(cluster, resources, works, Size.of(data.train), enough):
         yield everything[index], answer
+
+
+def copies_bytes(data: TrialData, config: ModelConfig) -> int:
+    """Bytes of the copies of its model that a training of the race keeps beside the best one."""
+    if data.sampled is None or config.most_epochs is None:
+        return 0
+    return 2 * model_of(config).cost(config, Size.of(data.train)).model_bytes
 
 
 def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:

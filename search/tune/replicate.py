@@ -11,16 +11,20 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.blending import depth_of, voters
-from recsys.interactions import CSR
+from recsys.evaluation import Evaluation, evaluate
+from recsys.interactions import CSR, contested
 from recsys.models import ModelConfig
+from recsys.models.base import Model
 from recsys.models.blend import TopLists, top_lists
 from recsys.scoring import Scorer
 from search.machine.cluster import Failure
+from search.tune.sampling import of_users, sample_users, watched_users
 from search.tune.worker import (
     Trial,
     TrialData,
@@ -49,7 +53,7 @@ class ReplicateResult:
     """What a finalist reached on a fresh split, by the run's metric.
 
     value: the mean of `per_user` (V,), which has each of `users` (V,) at the epoch that other users
-    chose. best_epoch: the best by all users. seconds: of training and evaluation. lists: the top
+    chose. best_epoch: the best by all users who were evaluated. seconds: of training and evaluation. lists: the top
     lists of `voters`, which a blend is made of; None where no blend is wanted.
     """
 
@@ -75,48 +79,158 @@ def run_replicate(
     return_freed_memory()
     started = time.monotonic()
     try:
-        trial = Trial(task.config, task.seed, replace(data, train=train, valid=valid, watched=None))
-        crossed = lists = None
-        if data.blend:
-            lists = EpochLists(train, voters(train, valid, task.split_seed), depth_of(data.metric))
+        measured = measuring(task, data, train, valid)
+        parts = replace(data, train=train, valid=valid, watched=measured.watched)
+        trial = Trial(task.config, task.seed, parts)
         for report in trial.epochs():
-            best_epoch, found = report.best_epoch, report.evaluation
-            if found is None:
-                continue
-            if crossed is None:
-                crossed = Crossed(found.users, task.split_seed)
-            changed = crossed.take(found.per_user[data.metric])
-            if lists is not None and len(changed):
-                lists.take(trial.model, changed)
-        assert crossed is not None, f"{task.config.model}: no report has an `evaluation`"
+            best_epoch = report.best_epoch
+            if report.evaluation is not None:
+                measured.take(report.evaluation, trial.model)
+        users, per_user, lists = measured.whole()
     except Exception as error:
         if blames_node(error, data):
             raise
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     return ReplicateResult(
-        float(crossed.per_user.mean()),
+        float(per_user.mean()),
         best_epoch,
         time.monotonic() - started,
-        crossed.users,
-        crossed.per_user,
+        users,
+        per_user,
         trial.device,
-        None if lists is None else lists.whole(),
+        lists,
     )
+
+
+class Measuring(Protocol):
+    """Takes the evaluated epochs of a training, and says what everybody is measured by.
+
+    watched: the held-out items of those who are evaluated after an epoch; None for everybody.
+    """
+
+    watched: CSR | None
+
+    def take(self, found: Evaluation, model: Model) -> None:
+        """Take the evaluation of one more epoch, whose weights `model` has until it trains on."""
+
+    def whole(self) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
+        """The users (V,) with a value, ascending, their values (V,), and the lists for a blend."""
+
+
+def measuring(task: ReplicateTask, data: TrialData, train: CSR, valid: CSR) -> Measuring:
+    """How a finalist is measured: everybody after every epoch, unless that would take long."""
+    lists = None
+    if data.blend:
+        asked = voters(train, valid, task.split_seed)
+        lists = EpochLists(train, asked, depth_of(data.metric))
+    several = task.config.most_epochs is not None and watched_users(train, valid) > 1
+    if data.sampled is None or not several:
+        return EveryEpoch(data.metric, task.split_seed, lists)
+    return AtTheEnd(data, train, valid, task.split_seed, lists)
+
+
+class EveryEpoch:
+    """Everybody is evaluated after every epoch.
+
+    seed: of the halves. lists: of the voters, if they are wanted.
+    """
+
+    watched: CSR | None = None
+
+    def __init__(self, metric: str, seed: int, lists: EpochLists | None) -> None:
+        self._metric, self._seed, self._lists = metric, seed, lists
+        self._crossed: Crossed | None = None
+
+    def take(self, found: Evaluation, model: Model) -> None:
+        """See `Measuring`."""
+        if self._crossed is None:
+            self._crossed = Crossed(found.users, self._seed)
+        changed = self._crossed.take(found.per_user[self._metric])
+        if self._lists is not None and len(changed):
+            self._lists.take(model, changed)
+
+    def whole(self) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
+        """See `Measuring`."""
+        assert self._crossed is not None, "no report of the training has an `evaluation`"
+        lists = None if self._lists is None else self._lists.whole()
+        return self._crossed.users, self._crossed.per_user, lists
+
+
+class AtTheEnd:
+    """A sample of each half is evaluated after every epoch, the other half once, at the end, with
+    the weights of the epoch that the sample found best: a copy, of which there are two at most.
+
+    So it is done where evaluation takes so long that trials are validated on a sample of
+    `TrialData.sampled` users: after every epoch of a race it took two thirds of the time.
+    """
+
+    def __init__(
+        self, data: TrialData, train: CSR, valid: CSR, seed: int, lists: EpochLists | None
+    ) -> None:
+        """seed: of the halves and the samples. lists: of the voters, if they are wanted."""
+        assert data.sampled is not None
+        self._data, self._train, self._lists = data, train, lists
+        contests = contested(train.degrees(), valid.degrees(), train.n_items)
+        users = np.flatnonzero(contests)
+        half = halves(len(users), seed)
+        self._held = [of_users(valid, users[half]), of_users(valid, users[~half])]
+        rng = np.random.default_rng([seed, 15])
+        each = max(1, data.sampled // 2)
+        samples = [sample_users(held, train, each, rng) for held in self._held]
+        self.watched: CSR | None = samples[0].union(samples[1])
+        self._choosing = [sample.degrees() > 0 for sample in samples]  # (U,) each
+        self._best = [-np.inf, -np.inf]
+        self._weights: list[dict[str, NDArray]] = [{}, {}]
+        self._model: type[Model] | None = None
+
+    def take(self, found: Evaluation, model: Model) -> None:
+        """See `Measuring`."""
+        self._model = type(model)
+        kept: dict[str, NDArray] | None = None
+        for turn, choosing in enumerate(self._choosing):
+            value = float(found.per_user[self._data.metric][choosing[found.users]].mean())
+            if value > self._best[turn]:
+                if kept is None:
+                    kept = {name: np.array(values) for name, values in model.arrays().items()}
+                self._best[turn], self._weights[turn] = value, kept
+
+    def whole(self) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
+        """See `Measuring`."""
+        assert self._model is not None, "no report of the training has an `evaluation`"
+        data, found = self._data, list[Evaluation]()
+        for weights, held in zip(self._weights, reversed(self._held), strict=True):
+            model = self._model.from_arrays(weights)
+            one = evaluate(model, self._train, held, [data.metric], threads=data.threads)
+            if self._lists is not None:
+                self._lists.take(model, one.users)
+            found.append(one)
+        users = np.concatenate([one.users for one in found])
+        values = np.concatenate([one.per_user[data.metric] for one in found])
+        order = np.argsort(users)
+        lists = None if self._lists is None else self._lists.whole()
+        return users[order], values[order], lists
+
+
+def halves(count: int, seed: int) -> NDArray[np.bool_]:
+    """Which of `count` users are of the first half, bool (count,): the same for every training on a
+    split, so that trainings stay comparable user by user.
+    """
+    half = np.zeros(count, np.bool_)
+    half[np.random.default_rng([seed, 13]).permutation(count)[::2]] = True
+    return half
 
 
 class Crossed:
     """The values of the users of a training, each half at the epoch that is best for the other.
 
-    users: (V,). per_user: float64 (V,), the values so far. seed: of the halves, the same for every
-    training on a split, so that trainings stay comparable user by user. A single user has no other
-    half and is measured at their own best epoch.
+    users: (V,). per_user: float64 (V,), the values so far. seed: of the `halves`. A single user has
+    no other half and is measured at their own best epoch.
     """
 
     def __init__(self, users: NDArray[np.int32], seed: int) -> None:
         self.users = users
         self.per_user = np.zeros(len(users))
-        half = np.zeros(len(users), np.bool_)
-        half[np.random.default_rng([seed, 13]).permutation(len(users))[::2]] = True
+        half = halves(len(users), seed)
         # the users who choose, and those they choose for
         self._turns = [(half, ~half), (~half, half)] if len(users) > 1 else [(half, half)]
         self._best = [-np.inf] * len(self._turns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.interactions import CSR, contested, rows_of, subset
 
@@ -26,8 +27,13 @@ def sample_users(held_out: CSR, seen: CSR, count: int, rng: np.random.Generator)
     shuffled = rng.permutation(users)  # equally active users are in random order
     ordered = shuffled[np.argsort(seen.degrees()[shuffled], kind="stable")]
     at = ((rng.random() + np.arange(count)) * len(users) / count).astype(np.int64)
+    return of_users(held_out, ordered[at])
+
+
+def of_users(held_out: CSR, users: NDArray) -> CSR:
+    """The held-out items of some users; all others' rows are empty."""
     keep = np.zeros(held_out.n_users, np.bool_)
-    keep[ordered[at]] = True
+    keep[users] = True
     return subset(held_out, np.repeat(keep, held_out.degrees()))
 
 

@@ -57,6 +57,7 @@ class TrialData:
     device: str
     blend: bool = False  # whether the race keeps the lists that a blend is made of
     watched: CSR | None = None  # the part of `valid` that trials are validated on; None: all
+    sampled: int | None = None  # users who choose the epoch of a training of the race; None: all
     parts: int | None = None  # ASHA's factor where trials differ in length: see `paced_rungs`
     keep_every: float = EVERY_S  # seconds between two checkpoints of a trial
     joined: bool = False  # whether workers are on a cluster, which may have other nodes

@@ -20,16 +20,28 @@ from recsys.models import EpochReport
 from recsys.models.blend import top_lists
 from recsys.models.ease import EaseConfig
 from recsys.models.ials import IalsConfig
+from recsys.models.mf.config import TrainConfig
 from recsys.split import Split, SplitPlan, make_split
 from search.machine.cluster import Failure
 from search.tune import replicate
-from search.tune.replicate import Crossed, ReplicateResult, ReplicateTask, run_replicate
+from search.tune.replicate import (
+    Crossed,
+    ReplicateResult,
+    ReplicateTask,
+    measuring,
+    run_replicate,
+)
 from search.tune.worker import Trial, TrialData
 
 NOTHING = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), 4)
 FRESH = CSR(np.zeros(3, np.int64), np.zeros(0, np.int32), 4)
 TASK = ReplicateTask("t0003", 2, EaseConfig(ease_l2=50.0), seed=11, split_seed=5)
 DATA = TrialData(NOTHING, NOTHING, None, "map@5", ("map@5",), (), 1, "cpu")
+HARD = {
+    "lr": 0.3, "latent_factors": 8, "batch_size": 1, "epochs": 7, "patience": 0, "loss": "bpr",
+    "neg_mode": "hard", "num_candidate_neg_samples": 20, "num_hard_neg_samples": 3,
+    "optimizer": "adagrad",
+}  # fmt: skip
 USERS = np.array([1, 4, 5, 9], np.int32)
 
 
@@ -204,3 +216,58 @@ def test_values_and_lists_are_of_the_same_epoch(split: Split, config: Any) -> No
         )
     assert found.value == pytest.approx(found.per_user.mean())
     assert found.best_epoch == int(np.argmax(table.mean(axis=1))) + 1
+
+
+@pytest.mark.parametrize(
+    "config", [IalsConfig(epochs=6, patience=0), TrainConfig.from_flat(HARD), EaseConfig()]
+)
+def test_a_sample_chooses_the_epoch_by_which_the_others_are_measured(
+    split: Split, config: Any
+) -> None:
+    """Against the slow twin: trained to each epoch anew, evaluated, and chosen afterwards."""
+    data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu", blend=True)
+    task = ReplicateTask("t0001", 0, config, seed=3, split_seed=8)
+    sampled = replace(data, sampled=30)
+    found = run_replicate(task, sampled, split.train, split.valid)
+    assert isinstance(found, ReplicateResult)
+    if config.most_epochs is None:  # there is nothing to choose, and everybody is evaluated once
+        whole = run_replicate(task, data, split.train, split.valid)
+        assert isinstance(whole, ReplicateResult)
+        assert found.per_user.tolist() == whole.per_user.tolist()
+        return
+    watched = measuring(task, sampled, split.train, split.valid).watched
+    assert watched is not None
+    asked = np.flatnonzero(watched.degrees() > 0)
+    trial = Trial(config, 3, replace(data, watched=watched))
+    tables, lists = [], []
+    for report in trial.epochs():
+        assert report.evaluation is not None
+        assert report.evaluation.users.tolist() == asked.tolist()
+        tables.append(evaluate(trial.model, split.train, split.valid, ["map@5"]))
+        lists.append(top_lists(trial.model, split.train, tables[0].users, depth_of("map@5")))
+    everybody = tables[0].users
+    assert len(asked) == 30 < len(everybody)
+    assert found.users.tolist() == everybody.tolist()
+    assert found.lists is not None
+    table = np.array([one.per_user["map@5"] for one in tables])
+    together, choose = halves(everybody, 8), np.isin(everybody, asked)
+    epochs = []
+    for measured in (together, ~together):
+        assert (choose & ~measured).sum() == 15
+        best = int(np.argmax(table[:, choose & ~measured].mean(axis=1)))
+        assert found.per_user[measured].tolist() == table[best, measured].tolist()
+        assert np.array_equal(found.lists.items[measured], lists[best].items[measured])
+        epochs.append(best)
+    assert len(set(epochs)) == 2  # so that two copies are told from one, and from the last weights
+    assert found.best_epoch == int(np.argmax(table[:, choose].mean(axis=1))) + 1
+
+
+def test_a_sample_of_more_than_everybody_is_everybody(split: Split) -> None:
+    data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
+    task = ReplicateTask("t0001", 0, IalsConfig(epochs=4, patience=0), seed=3, split_seed=8)
+    found = run_replicate(task, replace(data, sampled=10_000), split.train, split.valid)
+    whole = run_replicate(task, data, split.train, split.valid)
+    assert isinstance(found, ReplicateResult)
+    assert isinstance(whole, ReplicateResult)
+    assert found.per_user.tolist() == whole.per_user.tolist()
+    assert found.best_epoch == whole.best_epoch
