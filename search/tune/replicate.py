@@ -53,8 +53,9 @@ class ReplicateResult:
     """What a finalist reached on a fresh split, by the run's metric.
 
     value: the mean of `per_user` (V,), which has each of `users` (V,) at the epoch that other users
-    chose. best_epoch: the best by all users who were evaluated. seconds: of training and evaluation. lists: the top
-    lists of `voters`, which a blend is made of; None where no blend is wanted.
+    chose. best_epoch: the best by all users who were evaluated after it. seconds: of training and
+    evaluation. lists: the top lists of `voters`, which a blend is made of; None where no blend is
+    wanted.
     """
 
     value: float
