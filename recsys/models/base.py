@@ -395,6 +395,10 @@ class Model(ABC):
         """The model with its weights in host memory."""
         return self
 
+    def to_device(self, device: str) -> Self:  # noqa: ARG002
+        """The model with its weights on torch's `device`, where it runs on any; else as it is."""
+        return self
+
 
 class ClosedForm(Model):
     """A model without epochs: created untrained, then solved in one step. A subclass adds `solve`.

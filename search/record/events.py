@@ -274,6 +274,7 @@ class ReplicateRaced(Event):
 
     config_id: the finalist's trial. replicate: the number of the split. seed: of the training.
     crossed: whether `value` is measured at epochs that other users chose; None before ADR 169.
+    sampled: how many users chose, and were evaluated after every epoch; None for all.
     device: that it was trained on, where that was for the worker to choose.
     """
 
@@ -288,6 +289,7 @@ class ReplicateRaced(Event):
     best_epoch: int | None = None
     seconds: float | None = None
     crossed: bool | None = None
+    sampled: int | None = None
     device: str | None = None
 
     @property

@@ -90,7 +90,9 @@ class Finalist(ResultPart):
         "the metric on each fresh split, each half of the users at the other half's best epoch",
         (),
     )
-    best_epochs: tuple[int, ...] = _about("the best epoch on each, by all of its users", ())
+    best_epochs: tuple[int, ...] = _about(
+        "the best epoch on each, by all users who were evaluated after it", ()
+    )
     search_value: Number = _about("its value in the search")
 
 

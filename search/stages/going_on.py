@@ -8,7 +8,7 @@ never a value that the race has measured: to go on until something is proven wou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,76 +24,87 @@ from search.stages.lineup import (
     dearer,
     room_left,
     weighing,
+    with_spare,
 )
-from search.stages.replicates import rows_that_count
-from search.tune.reserve import together
+from search.stages.replicates import rows_that_count, sound_splits
+from search.stages.rivals import to_choose
+from search.tune.reserve import in_turns
 from search.words import counted
 
 
 def goes_on(run: Stages, grid: RacePlanned) -> RacePlanned | None:
     """The race `grid`, of which every training is done, with what there is still time for; None
-    where that is nothing, or the search has no time budget or is to save time.
+    where that is nothing, where a split does not count since a finalist failed there, or where the
+    search has no time budget or is to save time. Who failed does not race on.
 
     In this order, as many as fit of the first that fits at all: splits up to two; the finalists
-    near the best one that had been left out; splits up to those that were planned; the other
-    finalists; and splits up to `race.up_to`, on which the race takes no longer than the trials did.
+    near the best one that had been left out; splits up to `race.replicates`; the other finalists;
+    and splits up to `race.up_to`, on which the race takes no longer than the trials did.
     """
     if run.deadline is None or run.settings.settles:
         return None
     trials, shape, workers = run.state.trials, run.spec.race, run.resources.concurrent
-    asked = [trials[name] for name in grid.asked]
-    racers = [trials[name] for name in grid.racers]
-    cost, room = cost_in_race(run, racers), room_left(run)
-    left = room(racers)
-    raced = sum(row.seconds or 0.0 for row in rows_of(run, grid.racers)) / workers
-    spare = min(left, sum(session.trials_s for session in run.state.sessions) - raced)
+    rows = rows_of(run, grid)
+    failed = {row.config_id for row in rows_that_count(run.state) if row.failed}
+    racers = [trials[name] for name in grid.racers if name not in failed]
+    if not racers or sound_splits(rows, grid.planned, grid.replicates) < grid.replicates:
+        return None
+    grid = replace(grid, racers=tuple(one.id for one in racers), joining=None, time=None)
+    asked = [trials[name] for name in grid.asked if name not in failed]
+    choosing = run.reserve.rivals_need().choosing if to_choose(run) else 0.0
+    cost, room = cost_in_race(run, grid), room_left(run, choosing)
+
+    def left(several: Sequence[TrialRecord]) -> float:
+        """Seconds for more of the race of these finalists, of whom a blend is made after it."""
+        return room(several) - grid.replicates * weighed(several)
+
+    def weighed(several: Sequence[TrialRecord]) -> float:
+        return weighing(run.split, len(several)) if run.spec.blend else 0.0
 
     def splits(most: int, seconds: float) -> RacePlanned | None:
-        members = len(racers) if run.spec.blend else 0
-        each, weighed = [cost(one) for one in racers], weighing(run.split, members)
-        fitting = (
-            more
-            for more in range(most - grid.replicates, 0, -1)
-            if together(each, workers, more) + more * weighed <= seconds
-        )
-        if (more := next(fitting, 0)) == 0:
-            return None
-        return replace(grid, replicates=grid.replicates + more, joining=None, time=None)
+        done = grid.replicates
+
+        def taking(replicates: int) -> float:
+            more = replicates - done
+            each = [cost(one) for _ in range(more) for one in racers]
+            return in_turns(each, workers) + more * weighed(racers)
+
+        replicates = with_spare(done, most, taking, seconds)
+        return replace(grid, replicates=replicates) if replicates > done else None
 
     def finalists(candidates: Sequence[TrialRecord]) -> RacePlanned | None:
-        weighed = weighing(run.split, 1) * grid.replicates if run.spec.blend else 0.0
         joining: list[TrialRecord] = []
         for one in candidates:
             several = [*joining, one]
-            each = [cost(other) for other in several]
-            seconds = together(each, workers, grid.replicates) + len(several) * weighed
-            if one not in racers and seconds <= room([*racers, *several]):
+            each = [cost(other) for other in several for _ in range(grid.replicates)]
+            if one not in racers and in_turns(each, workers) <= left([*racers, *several]):
                 joining = several
-        if not joining:
-            return None
         names = tuple(one.id for one in joining)
-        return replace(grid, racers=grid.racers + names, joining=names, time=None)
+        return replace(grid, racers=grid.racers + names, joining=names) if names else None
 
+    raced = sum(row.seconds or 0.0 for row in rows) / workers
+    spare = sum(session.trials_s for session in run.state.sessions) - raced
+    now = left(racers)
     return (
-        splits(min(MIN_REPLICATES, shape.replicates), left)
+        splits(min(MIN_REPLICATES, shape.replicates), now)
         or finalists(close_ones(run, asked))
-        or splits(shape.replicates, left)
+        or splits(shape.replicates, now)
         or finalists(asked)
-        or splits(shape.up_to or 0, spare)
+        or splits(shape.up_to or 0, min(now, spare))
     )
 
 
-def cost_in_race(run: Stages, racers: Sequence[TrialRecord]) -> Cost:
-    """Seconds of a training in the race: of one of the `racers`, the mean of those it took there;
-    of any other, what the search says, times what the others have taken of that.
+def cost_in_race(run: Stages, grid: RacePlanned) -> Cost:
+    """Seconds of a training in the race: of who raced, the mean of those it took there; of any
+    other trial, what the search says, times what the racers have taken of that.
     """
     took: dict[str, list[float]] = defaultdict(list)
-    for row in rows_of(run, [one.id for one in racers]):
+    for row in rows_of(run, grid):
         if row.seconds is not None:
             took[row.config_id].append(row.seconds)
-    said, longer = costs(run), dearer(run, racers)
-    known = [one for one in racers if one.id in took]
-    mean = {one.id: float(np.mean(took[one.id])) for one in known}
+    known = [run.state.trials[name] for name in took]
+    said, longer = costs(run), dearer(run, known)
+    mean = {name: float(np.mean(seconds)) for name, seconds in took.items()}
     foreseen = longer * sum(map(said, known))
     off = sum(mean.values()) / foreseen if foreseen > 0 else 1.0
 
@@ -104,9 +115,13 @@ def cost_in_race(run: Stages, racers: Sequence[TrialRecord]) -> Cost:
     return cost
 
 
-def rows_of(run: Stages, racers: Collection[str]) -> list[ReplicateRaced]:
-    """The results that count of these finalists, by their ids."""
-    return [row for row in rows_that_count(run.state) if row.config_id in racers]
+def rows_of(run: Stages, grid: RacePlanned) -> list[ReplicateRaced]:
+    """The results that count of a race's finalists on its splits."""
+    return [
+        row
+        for row in rows_that_count(run.state)
+        if row.config_id in grid.racers and row.replicate < grid.replicates
+    ]
 
 
 def more_of(before: RacePlanned, grid: RacePlanned) -> str:

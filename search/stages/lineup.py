@@ -126,7 +126,7 @@ def others_to_blend(
 def who_races(run: Stages, choosing: float) -> RacePlanned:
     """The finalists that there is time for, and on how many splits they race.
 
-    A race that is resumed keeps what was decided before its first result. A race on more splits
+    A race that is resumed keeps what was decided (`going_on` adds to it). A race on more splits
     than planned takes no longer than the trials did: those who ask for a short search want a short
     run.
 
@@ -336,8 +336,8 @@ def with_spare(replicates: int, most: int, taking: Callable[[int], float], left:
     """On how many splits to race, `replicates` to `most`: as many as the time left allows.
 
     A search that ends before its budget leaves minutes, and with each further split the race, and
-    the gain of a blend over its winner, are easier to tell from luck. The number is decided before
-    the first result, so that no result can influence it.
+    the gain of a blend over its winner, are easier to tell from luck. The number is decided by
+    seconds alone, so that no result can influence it.
 
     taking: seconds of a race on so many splits. left: seconds for all splits.
     """

@@ -16,7 +16,7 @@ from search.record.result import Decided, Finalist
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages
 from search.stages.going_on import goes_on, more_of, rows_of
-from search.stages.lineup import first_default, granted, memory_of, who_races
+from search.stages.lineup import first_default, granted, memory_of, room_left, who_races
 from search.stages.lists import lists_file, save_lists
 from search.stages.replicates import (
     Racer,
@@ -56,31 +56,40 @@ def race(run: Stages) -> Decided:
         names = " and ".join(baseline_name(task.rival.name) for task in rivals)
         also += f"; at the same time {names} on validation"
     run.display.note(f"{counted(len(grid.racers), 'finalist')} on {splits} of train + valid{also}")
-    whole = meet(run, grid, rivals, choosing)
-    while whole == grid and (further := goes_on(run, grid)) is not None:
+    seconds = granted(run, choosing)([run.state.trials[trial] for trial in grid.racers])
+    grid, done = meet(run, grid, seconds + choosing, rivals, again=True)
+    while done and (further := goes_on(run, grid)) is not None:
         run.display.note(f"there is time for more: {more_of(grid, further)}")
         run.journal.append(further, sync=True)
-        grid, whole = further, meet(run, further)
-    return outcome(run, whole)
+        seconds = room_left(run)([run.state.trials[trial] for trial in further.racers])
+        grid, done = meet(run, further, seconds)
+    return outcome(run, grid)
 
 
 def meet(
-    run: Stages, grid: RacePlanned, rivals: Sequence[ChoiceTask] = (), choosing: float = 0.0
-) -> RacePlanned:
-    """Train the racers on the splits where they have no result yet; what of the race is whole then.
+    run: Stages,
+    grid: RacePlanned,
+    seconds: float,
+    rivals: Sequence[ChoiceTask] = (),
+    *,
+    again: bool = False,
+) -> tuple[RacePlanned, bool]:
+    """Train the racers on the splits where they have no result yet; what of the race is whole then,
+    and whether there was time for all of it.
 
-    The race ends early where it takes `LATE` times the seconds that there were for it. rivals: to
-    be chosen at the same time, which takes `choosing` seconds.
+    seconds: there are for it; where it takes `LATE` times as many, it ends early. rivals: to be
+    chosen at the same time. again: whether trainings that failed are tried again.
     """
     folder, racers = run.folder.path, [run.state.trials[trial] for trial in grid.racers]
-    limit = time.monotonic() + LATE * (granted(run, choosing)(racers) + choosing)
-    already = {
+    limit = time.monotonic() + LATE * seconds
+    failed: set[tuple[str, int]] = set()
+    if not again:
+        failed = {(row.config_id, row.replicate) for row in rows_of(run, grid) if row.failed}
+    already = failed | {
         key
-        for key, row in run.state.race.items()
-        if row.crossed
-        and row.replicate < grid.replicates
-        and row.config_id in grid.racers
-        and per_user_file(folder, *key).exists()
+        for row in rows_of(run, grid)
+        if not row.failed
+        and per_user_file(folder, *(key := (row.config_id, row.replicate))).exists()
         and (not run.spec.blend or lists_file(folder, *key).exists())
     }
     there = set(already)  # rows of a race before --extend are made again: their lists are gone
@@ -124,6 +133,8 @@ def meet(
             save_arrays(path, users=answer.users, values=answer.per_user)
             if answer.lists is not None:
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
+        else:
+            failed.add((task.config_id, task.replicate))
         run.journal.append(_raced(run, task, answer), sync=True)
         there.add((task.config_id, task.replicate))
         if late():
@@ -135,20 +146,22 @@ def meet(
         run.display.note(
             f"{slow} took longer than the race: chosen before the test if there is time"
         )
-    whole = whole_part(grid, there)
+    whole = whole_part(grid, there, failed)
     if whole.replicates < grid.replicates:
         run.display.note(
             f"no time for the rest of the race: {whole.replicates} of {grid.replicates} splits"
         )
     for name in grid.racers:
         if name not in whole.racers:
-            run.display.note(f"no time for {name} on every split: it does not count")
-    return whole
+            bad = any(name == one for one, _ in failed)
+            why = f"{name} failed" if bad else f"no time for {name} on every split"
+            run.display.note(f"{why}: it does not count")
+    return whole, len(there) == trainings
 
 
 def outcome(run: Stages, grid: RacePlanned) -> Decided:
     """The decision of a race that is over. Raises RunFailedError where every finalist failed."""
-    rows = rows_of(run, grid.racers)
+    rows = rows_of(run, grid)
     replicates = sound_splits(rows, grid.planned, grid.replicates)
     if replicates < grid.replicates:
         run.display.note(
@@ -194,6 +207,7 @@ def _raced(run: Stages, task: ReplicateTask, answer: ReplicateResult | Failure) 
         best_epoch=answer.best_epoch,
         seconds=answer.seconds,
         crossed=True,
+        sampled=None if run.pace is None else run.pace.users,
         device=run.trained_on(answer.device),
     )
 

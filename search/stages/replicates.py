@@ -41,7 +41,7 @@ class Racer:
 @dataclass(frozen=True)
 class Standing:
     """A finalist after the race. values: of each fresh split, in order, each half of its users at
-    the epoch that the other half found best. best_epochs: of each, by all of its users.
+    the epoch that the other half found best. best_epochs: of each, by all users who choose.
     """
 
     id: str
@@ -131,10 +131,12 @@ def run_race(
 
 
 def copies_bytes(data: TrialData, config: ModelConfig) -> int:
-    """Bytes of the copies of its model that a training of the race keeps beside the best one."""
+    """Bytes of the copies of its weights that a training of the race keeps: two, and the bytes of
+    a model count its weights and their best copy.
+    """
     if data.sampled is None or config.most_epochs is None:
         return 0
-    return 2 * model_of(config).cost(config, Size.of(data.train)).model_bytes
+    return model_of(config).cost(config, Size.of(data.train)).model_bytes
 
 
 def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:
@@ -186,19 +188,29 @@ def sound_splits(rows: Iterable[ReplicateRaced], planned: int, replicates: int) 
 
 
 def rows_that_count(state: RunState) -> list[ReplicateRaced]:
-    """The race's results, without those of versions before ADR 169, which measured differently."""
-    return [row for row in state.race.values() if row.crossed or row.failed]
+    """The race's results, without those of versions before ADR 169, or before ADR 208 where trials
+    are validated on a sample, which measured differently.
+    """
+    return [row for row in state.race.values() if row.failed or measured_as_now(state, row)]
 
 
-def whole_part(grid: RacePlanned, there: Collection[tuple[str, int]]) -> RacePlanned:
-    """What of a race is whole: of its finalists those that have come late (`grid.joining`) and have
-    every split, and all others; on as many splits as all of these have a result of.
+def measured_as_now(state: RunState, row: ReplicateRaced) -> bool:
+    """Whether a result may stand beside those that this version measures."""
+    return bool(row.crossed) and row.sampled == (None if state.pace is None else state.pace.users)
 
-    there: as in `whole_splits`.
+
+def whole_part(
+    grid: RacePlanned, there: Collection[tuple[str, int]], failed: Collection[tuple[str, int]] = ()
+) -> RacePlanned:
+    """What of a race is whole: all finalists but those that have come late (`grid.joining`) and
+    have not every split, or failed on one; on as many splits as these have a result of.
+
+    there: as in `whole_splits`. failed: those of them that are failures.
     """
     joining = grid.joining or ()
     splits = whole_splits(there, [n for n in grid.racers if n not in joining], grid.replicates)
-    out = [n for n in joining if whole_splits(there, [n], splits) < splits]
+    bad = {name for name, _ in failed}
+    out = [n for n in joining if n in bad or whole_splits(there, [n], splits) < splits]
     racers = tuple(n for n in grid.racers if n not in out)
     return replace(grid, racers=racers, replicates=splits)
 

@@ -87,7 +87,7 @@ def run_replicate(
             best_epoch = report.best_epoch
             if report.evaluation is not None:
                 measured.take(report.evaluation, trial.model)
-        users, per_user, lists = measured.whole()
+        users, per_user, lists = measured.whole(trial.device)
     except Exception as error:
         if blames_node(error, data):
             raise
@@ -114,8 +114,11 @@ class Measuring(Protocol):
     def take(self, found: Evaluation, model: Model) -> None:
         """Take the evaluation of one more epoch, whose weights `model` has until it trains on."""
 
-    def whole(self) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
-        """The users (V,) with a value, ascending, their values (V,), and the lists for a blend."""
+    def whole(self, device: str) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
+        """The users (V,) with a value, ascending, their values (V,), and the lists for a blend.
+
+        device: that the model was trained on.
+        """
 
 
 def measuring(task: ReplicateTask, data: TrialData, train: CSR, valid: CSR) -> Measuring:
@@ -150,7 +153,10 @@ class EveryEpoch:
         if self._lists is not None and len(changed):
             self._lists.take(model, changed)
 
-    def whole(self) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
+    def whole(
+        self,
+        device: str,  # noqa: ARG002
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
         """See `Measuring`."""
         assert self._crossed is not None, "no report of the training has an `evaluation`"
         lists = None if self._lists is None else self._lists.whole()
@@ -187,20 +193,21 @@ class AtTheEnd:
     def take(self, found: Evaluation, model: Model) -> None:
         """See `Measuring`."""
         self._model = type(model)
-        kept: dict[str, NDArray] | None = None
-        for turn, choosing in enumerate(self._choosing):
-            value = float(found.per_user[self._data.metric][choosing[found.users]].mean())
-            if value > self._best[turn]:
-                if kept is None:
-                    kept = {name: np.array(values) for name, values in model.arrays().items()}
-                self._best[turn], self._weights[turn] = value, kept
+        per_user = found.per_user[self._data.metric]
+        values = [float(per_user[choosing[found.users]].mean()) for choosing in self._choosing]
+        better = [turn for turn, value in enumerate(values) if value > self._best[turn]]
+        for turn in better:
+            self._best[turn], self._weights[turn] = values[turn], {}  # an older copy is of no use
+        kept = {name: np.array(one) for name, one in model.arrays().items()} if better else {}
+        for turn in better:
+            self._weights[turn] = kept
 
-    def whole(self) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
+    def whole(self, device: str) -> tuple[NDArray[np.int32], NDArray[np.float64], TopLists | None]:
         """See `Measuring`."""
         assert self._model is not None, "no report of the training has an `evaluation`"
         data, found = self._data, list[Evaluation]()
         for weights, held in zip(self._weights, reversed(self._held), strict=True):
-            model = self._model.from_arrays(weights)
+            model = self._model.from_arrays(weights).to_device(device)
             one = evaluate(model, self._train, held, [data.metric], threads=data.threads)
             if self._lists is not None:
                 self._lists.take(model, one.users)

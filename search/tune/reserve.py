@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import nsmallest
+from heapq import heapreplace, nsmallest
 from typing import NamedTuple
 
 import numpy as np
@@ -148,6 +148,16 @@ def together(trainings: Sequence[float], concurrent: int, times: int = 1) -> flo
     takes as long as it does.
     """
     return max(max(trainings, default=0.0), sum(trainings) * times / concurrent)
+
+
+def in_turns(trainings: Iterable[float], concurrent: int) -> float:
+    """Seconds until trainings of these seconds are done that are begun in this order, each by the
+    first of `concurrent` workers that is free.
+    """
+    busy = [0.0] * concurrent
+    for seconds in trainings:
+        heapreplace(busy, busy[0] + seconds)
+    return max(busy)
 
 
 def beside(trainings: Sequence[float], other: float, concurrent: int, times: int = 1) -> float:

@@ -123,6 +123,10 @@ class Factorization(LFM, Model):
         """This object, moved to the CPU if it was elsewhere."""
         return self.cpu()
 
+    def to_device(self, device: str) -> Factorization:
+        """This object, moved to torch's `device`."""
+        return self.to(device)
+
     def arrays(self) -> dict[str, NDArray]:
         """The `state_dict` as float32 arrays, by the names of `LFM`'s parameters."""
         return {name: weights.cpu().numpy() for name, weights in self.state_dict().items()}

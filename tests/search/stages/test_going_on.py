@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from recsys.rivals import Needed
-from search.record.events import RacePlanned, ReplicateRaced, StageMarked, StageState
+from search.machine.cluster import Failure
+from search.record.events import PaceSet, RacePlanned, ReplicateRaced, StageMarked, StageState
 from search.record.state import SessionRecord
 from search.stages import going_on
 from search.stages import race as race_stage
@@ -114,14 +115,61 @@ def test_splits_beyond_the_planned_ones_take_no_longer_than_the_trials() -> None
 
 def test_what_a_training_takes_is_what_it_took_in_the_race() -> None:
     run = over(TWO, 1000, took=30.0)
-    racers = [run.state.trials[name] for name in TWO.racers]
-    cost = cost_in_race(run, racers)
-    assert cost(racers[0]) == 30.0
-    assert cost(run.state.trials["t0002"]) == pytest.approx(30.0)  # 20 s, as far off as the others
+    trials = run.state.trials
+    cost = cost_in_race(run, TWO)
+    assert cost(trials["t0000"]) == 30.0
+    assert cost(trials["t0002"]) == pytest.approx(30.0)  # 20 s, as far off as the others
     run.state.race = {}
-    assert cost_in_race(run, racers)(racers[0]) == 20.0
+    assert cost_in_race(run, TWO)(trials["t0000"]) == 20.0
     slow = over(TWO, 110, took=60.0)  # 53 s are less than two splits of anybody take
     assert goes_on(slow, TWO) is None
+
+
+def test_no_training_can_be_divided() -> None:
+    """Three of 20 s take two workers 40 s, not 30."""
+    three = replace(grid(*FOUR[:3], planned=2), asked=FOUR[:3])
+    run = over(three, 90)  # .85 x 90 s less 40 s: 36 s
+    assert goes_on(run, three) is None
+    run.deadline = time.monotonic() + 96  # 41 s
+    assert goes_on(run, three) == replace(three, replicates=3)
+
+
+def test_who_failed_does_not_race_on() -> None:
+    run = over(TWO, 110)
+    failed = ReplicateRaced(config_id="t0001", replicate=1, cause="its worker died")
+    run.state.race["t0001", 1] = failed
+    found = goes_on(run, TWO)
+    assert found is not None
+    assert found.racers == ("t0000", "t0002", "t0003")
+    run.state.race["t0000", 0] = replace(failed, config_id="t0000", replicate=0)
+    assert goes_on(run, TWO) is None  # nobody is left
+
+
+def test_nothing_follows_a_split_that_does_not_count() -> None:
+    longer = replace(TWO, replicates=4)
+    run = over(longer, 1000)
+    assert goes_on(run, longer) is not None
+    row = ReplicateRaced(config_id="t0001", replicate=3, cause="its worker died")
+    run.state.race["t0001", 3] = row
+    assert goes_on(run, longer) is None
+
+
+def test_the_weights_of_a_blend_take_time_after_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(going_on, "weighing", lambda _, members: 3.0 * members)
+    run = over(TWO, 110)  # 53 s
+    run.spec = replace(run.spec, blend=3)
+    # one more: 20 s, and 18 s for the weights of three on two splits; two more would be 20 and 24
+    run.deadline = time.monotonic() + 140  # .85 x 140 less three times 20: 59 s, or 49 with two
+    assert goes_on(run, TWO) == replace(TWO, racers=FOUR[:3], joining=("t0002",))
+
+
+def test_what_an_earlier_version_measured_otherwise_is_not_counted() -> None:
+    run = over(TWO, 1000)
+    assert len(going_on.rows_of(run, TWO)) == 4
+    run.state.pace = SimpleNamespace(users=100)
+    assert going_on.rows_of(run, TWO) == []
+    run.state.race = {key: replace(row, sampled=100) for key, row in run.state.race.items()}
+    assert len(going_on.rows_of(run, TWO)) == 4
 
 
 def test_no_value_of_the_race_decides() -> None:
@@ -209,9 +257,72 @@ def test_who_came_too_late_does_not_count(run: Run, monkeypatch: pytest.MonkeyPa
     run.go("blend", "test", "refit")  # nobody misses what it would have left
 
 
+def failing(run: Run, *failures: tuple[str, int]) -> None:
+    """Workers in which these finalists fail on these splits."""
+
+    class Failing(Workers):
+        def map(
+            self, function: Any, tasks: Any, _: Any, memory: Any = (), enough: Any = None
+        ) -> Any:
+            for index, task in enumerate(list(tasks)):
+                self.tasks.append(task)
+                at = getattr(task[1], "config_id", ""), getattr(task[1], "replicate", -1)
+                answer = Failure("it died", "") if at in failures else function(*task)
+                yield index, answer
+
+    run.workers = Failing()
+    run.stages.cluster = run.workers  # type: ignore[assignment]
+
+
+def test_a_latecomer_that_fails_costs_nobody_a_split(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried(run, monkeypatch)
+    failing(run, ("t0003", 2))  # beyond the two splits that were planned
+    run.go("race", "blend")
+    told = run.said("race")
+    assert told["replicates"] == 3
+    assert {row["id"] for row in told["finalists"]} == {"t0000", "t0001", "t0002"}
+    assert "t0003 failed: it does not count" in run.notes
+
+
+def test_what_failed_is_not_tried_again_in_the_same_session(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried(run, monkeypatch)
+    failing(run, ("t0002", 1))  # of the two that race at first
+    run.go("race")
+    trainings = [task[1] for task in run.workers.tasks if task[0] is run_replicate]
+    assert [one.replicate for one in trainings if one.config_id == "t0002"] == [0, 1]
+    told = run.said("race")
+    assert told["replicates"] == 3
+    assert {row["id"] for row in told["finalists"]} == {"t0000", "t0001", "t0003"}
+
+
+def test_a_race_that_was_killed_as_it_went_on_is_resumed(run: Run) -> None:
+    """After the line of the journal and before the first training; by the real plan."""
+    asked = tuple(trial.id for trial in finalists(run.stages))
+    begun = RacePlanned(asked=asked, racers=asked[:3], planned=2, replicates=2, joining=asked[2:3])
+    run.journal.append(StageMarked(name="race", state=StageState.START))
+    run.journal.append(begun, sync=True)
+    run.stages.refresh()
+    run.go("race")
+    assert run.said("race")["replicates"] == 2
+    assert {row["id"] for row in run.said("race")["finalists"]} == set(asked[:3])
+
+
+def test_a_search_on_a_sample_races_on_one(run: Run) -> None:
+    assert run.stages.data.sampled is None
+    run.journal.append(PaceSet(rates={"ease": 1e-9}, trial_seconds=1.0, eval_seconds=0.1, users=30))
+    run.stages.refresh()
+    assert run.stages.data.sampled == 30
+    run.go("race")
+    assert {row.sampled for row in run.stages.state.race.values()} == {30}
+
+
 def test_the_race_is_over_where_its_time_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     hurried(run, monkeypatch)
-    monkeypatch.setattr(going_on, "room_left", lambda _: lambda _: -1.0)
+    monkeypatch.setattr(going_on, "room_left", lambda *_: lambda _: -1.0)
     run.go("race")
     assert run.said("race")["replicates"] == 2
     assert len(run.said("race")["finalists"]) == 2

@@ -276,7 +276,7 @@ def record(n: int, value: float | None, config: int | None = None, **changes: An
 def run_of(*trials: TrialRecord, settings: tuple[str, ...] = (), **more: Any) -> Any:
     """What these stages read of a run with these trials: smoke's space, whose `enqueue` has one."""
     by_id = {t.id: t for t in trials}
-    state = SimpleNamespace(in_order=lambda: list(trials), trials=by_id, grid=None)
+    state = SimpleNamespace(in_order=lambda: list(trials), trials=by_id, grid=None, pace=None)
     spec = override(load_spec("smoke"), list(settings))
     known = {"deadline": None, "pace": None, "settings": SimpleNamespace(has_default=True)}
     return SimpleNamespace(**known | more, spec=spec, state=state)

@@ -53,7 +53,7 @@ from search.stages.replicates import (
 from search.stages.rivals import ChoiceTask
 from search.stages.winner import FinalTraining, winner_training
 from search.stages.work import Work, alone
-from search.tune.need import asked_bytes
+from search.tune.need import asked_bytes, trial_bytes
 from search.tune.replicate import ReplicateResult
 from search.tune.worker import TrialData
 from tests.search.stages.test_lineup import record, run_of
@@ -170,6 +170,22 @@ class TestRunRace:
         alone_here, _ = self.raced(split, set(), lambda *_: None)
         assert set(alone_here.memory) == {0}
 
+    def test_a_training_that_is_watched_by_a_sample_asks_for_copies_of_its_weights(
+        self, split: Split, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
+        wide, size = Racer("t0002", IalsConfig(ials_factors=2048)), Size.of(split.train)
+        taken = trial_bytes(wide.config, size, 1)
+        monkeypatch.setattr("search.tune.need.STEP", taken)  # so that any more is seen
+        splits = list(fresh_splits(split, SplitPlan(), 42, 1))
+        asked = []
+        for sampled in (None, 9):
+            workers: Any = Workers(lambda *_: None)
+            there, some = replace(RESOURCES, largest=10**12), replace(data, sampled=sampled)
+            list(run_race(workers, there, some, [*self.FINALISTS, wide], splits, 42, set()))
+            asked.append(workers.memory)
+        assert asked == [[taken, taken, taken], [taken, taken, 2 * taken]]
+
     def test_a_real_replicate_is_measured_on_its_split(self, split: Split) -> None:
         workers: Any = Workers()
         data = TrialData(split.train, split.valid, None, "map@5", ("map@5",), (), 1, "cpu")
@@ -279,6 +295,8 @@ def test_who_came_late_and_has_not_every_split_is_out():
     there = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("c", 1)]
     assert whole_part(grid, [*there, ("c", 0)]) == grid
     assert whole_part(grid, there) == replace(grid, racers=("a", "b"))
+    # nor does who failed
+    assert whole_part(grid, [*there, ("c", 0)], [("c", 0)]) == replace(grid, racers=("a", "b"))
     # of further splits the whole ones count, for everybody
     longer = replace(grid, replicates=3, joining=None)
     assert whole_part(longer, [*there, ("c", 0), ("a", 2), ("c", 2)]) == replace(

@@ -13,7 +13,7 @@ from search.record.events import State
 from search.record.state import TrialRecord
 from search.space.load import load_spec
 from search.space.spec import RaceSpec
-from search.tune.reserve import Reserve
+from search.tune.reserve import Reserve, in_turns
 
 
 def trial(
@@ -194,3 +194,11 @@ def test_trial_by_trial_it_says_what_all_of_them_together_say() -> None:
         expected = (raced + tested + members + max(each, members)) * 1.3 + 15
         assert reserve.seconds() == pytest.approx(expected, rel=1e-12)
         assert reserve.rivals_need() == Needed(2 * other, other)
+
+
+def test_trainings_that_take_turns() -> None:
+    assert in_turns([], 2) == 0
+    assert in_turns([20, 20, 20], 2) == 40  # of which `together` counts 30
+    assert in_turns([10, 10, 30], 2) == 40
+    assert in_turns([30, 10, 10], 2) == 30
+    assert in_turns([5, 7], 64) == 7
