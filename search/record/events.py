@@ -141,7 +141,9 @@ class PaceSet(Event):
     and anew before the first of an extension.
 
     rates: seconds per operation of training, by kind of config. trial_seconds: of the longest
-    training. eval_seconds: of one evaluation, on `users` users (None: all).
+    training. eval_seconds: of one evaluation, on `users` users (None: all). growths: by kind, the
+    bytes of a small and of a large model, and how many times longer an operation takes with the
+    large one, where both were measured.
     """
 
     kind, brief = "pace", True
@@ -149,6 +151,7 @@ class PaceSet(Event):
     trial_seconds: float
     eval_seconds: float
     users: int | None = None
+    growths: Mapping[str, Sequence[float]] | None = field(default=None, metadata=_as(dict))
 
 
 @dataclass(frozen=True, kw_only=True)

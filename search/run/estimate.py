@@ -26,7 +26,7 @@ from search.record.settings import DEFAULT_SEED
 from search.run.need import fit_memory
 from search.space.spec import SearchSpec
 from search.tune.need import trial_bytes
-from search.tune.pace import NOMINAL, Probed, full_length, planned_seconds, to_probe
+from search.tune.pace import NOMINAL, Probed, full_length, larger_ones, planned_seconds, to_probe
 from search.tune.probe import Measured, data_of, first_share, run_probe
 from search.tune.sampling import watched_users
 from search.tune.work import whole_work
@@ -80,16 +80,17 @@ def _measured(
     spec: SearchSpec, data: TrialData, concurrent: int, progress: Callable[[str], None]
 ) -> Iterator[Probed | Failure]:
     """An epoch of each kind of model, on as many threads as a search has trials at a time."""
-    kinds = to_probe(spec.examples())
+    configs, size = list(spec.examples()), Size.of(data.train)
+    kinds = [*to_probe(configs).values(), *larger_ones(configs, size)]
     if not kinds:
         return
-    first = first_share(list(kinds.values()), Size.of(data.train))
+    first = first_share(kinds, size)
     threads = min(concurrent, MOST_THREADS)
     # In a worker numpy's products have a single thread. Here they would have one per core, which
     # wait for each other where another program has a core: iALS took four times as long.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for number, (kind, config) in enumerate(kinds.items(), 1):
-            progress(f"measuring an epoch of {kind} ({number} of {len(kinds)})")
+        for number, config in enumerate(kinds, 1):
+            progress(f"measuring an epoch of {config.label()} ({number} of {len(kinds)})")
             tasks = [pool.submit(run_probe, config, data, first, LONGEST) for _ in range(threads)]
             yield from (task.result() for task in tasks)
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from recsys.interactions import CSR
-from recsys.models import ModelConfig
+from recsys.models import ModelConfig, model_of
 from recsys.models.base import Size
 from search.propose.allocation import FIRST, Terms, terms_of
 from search.record.events import PaceSet
@@ -44,6 +45,7 @@ LEAST_USERS = 2_500
 WORTH_SAMPLING = 0.7  # of the users: a larger sample saves next to nothing
 SAMPLED_OF_METHOD = 16
 DEAREST = 8.0  # a method's trial counts as at most so many of the cheapest trials of any method
+LARGER = 2.0  # times the bytes of a model: another one of its kind, worth a measurement of its own
 NOMINAL = 4e10  # operations a second of an idle core: what is far below the budget needs no probe
 WORTH_ASKING = 0.05  # of the search's seconds: shorter plans are not measured
 
@@ -52,7 +54,8 @@ WORTH_ASKING = 0.05  # of the search's seconds: shorter plans are not measured
 class Probed:
     """Measured seconds of one epoch of `work` operations, and of evaluating `users` users.
 
-    kind: of the config that was trained.
+    kind: of the config that was trained. model_bytes: of its model, on all
+    of the data.
     """
 
     kind: str
@@ -60,6 +63,23 @@ class Probed:
     train_seconds: float
     eval_seconds: float
     users: int
+    model_bytes: float = 0.0
+
+
+class Growth(NamedTuple):
+    """By how many `times` an operation takes longer with a model of `large` bytes than with one of
+    `small` bytes. A small one is in the caches of the machine, a large one in its memory.
+    """
+
+    small: float
+    large: float
+    times: float
+
+    def at(self, size: float) -> float:
+        """By how many times with a model of `size` bytes: between the two by the logarithm."""
+        size = min(max(size, self.small), self.large)
+        part = math.log(size / self.small) / math.log(self.large / self.small)
+        return float(self.times**part)
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,8 @@ class Pace:
 
     rates: seconds per operation, by `kind` of config. trial_seconds: of the longest training.
     eval_seconds: of one evaluation, on the users that trials are validated on. users: how many
-    these are, None for all. size: of the data that trials train on.
+    these are, None for all. size: of the data that trials train on. growths: by kind, how the rate
+    grows with the model, where that was measured.
     """
 
     rates: Mapping[str, float]
@@ -76,10 +97,13 @@ class Pace:
     eval_seconds: float
     users: int | None
     size: Size
+    growths: Mapping[str, Growth] = field(default_factory=dict)
 
     def epoch_seconds(self, config: ModelConfig) -> float:
         """About how long one epoch and its evaluation take."""
         rate = self.rates.get(config.kind, max(self.rates.values()))
+        if (growth := self.growths.get(config.kind)) is not None:
+            rate *= growth.at(bytes_of(config, self.size))
         return rate * epoch_work(config, self.size) + self.eval_seconds
 
     def fit(self, config: ModelConfig) -> ModelConfig:
@@ -135,6 +159,7 @@ class Pace:
             trial_seconds=self.trial_seconds,
             eval_seconds=self.eval_seconds,
             users=self.users,
+            growths={kind: list(one) for kind, one in self.growths.items()} or None,
         )
 
     @staticmethod
@@ -142,8 +167,14 @@ class Pace:
         """The pace that an earlier session decided on; None where it did not."""
         if event is None:
             return None
+        growths = {kind: Growth(*one) for kind, one in (event.growths or {}).items()}
         return Pace(
-            event.rates, event.trial_seconds, event.eval_seconds, event.users, Size.of(train)
+            event.rates,
+            event.trial_seconds,
+            event.eval_seconds,
+            event.users,
+            Size.of(train),
+            growths,
         )
 
 
@@ -170,6 +201,26 @@ def to_probe(configs: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
         if config.most_epochs is not None:
             found.setdefault(config.kind, config)
     return found
+
+
+def larger_ones(configs: Sequence[ModelConfig], size: Size) -> list[ModelConfig]:
+    """The config with the largest model of each kind of `to_probe`, where that has at least
+    `LARGER` times the bytes of the one there.
+
+    configs: as `to_probe` takes them. size: of the training data.
+    """
+    found = []
+    for kind, first in to_probe(configs).items():
+        like = [one for one in configs if one.kind == kind and one.most_epochs is not None]
+        largest = max(like, key=lambda one: bytes_of(one, size))
+        if bytes_of(largest, size) >= LARGER * bytes_of(first, size):
+            found.append(largest)
+    return found
+
+
+def bytes_of(config: ModelConfig, size: Size) -> int:
+    """Bytes of a model while it is trained on data of this size."""
+    return model_of(config).cost(config, size).model_bytes
 
 
 def planned_seconds(
@@ -245,12 +296,19 @@ def full_length(probed: Sequence[Probed], size: Size, users: int) -> Pace:
 
     probed: what was measured. size: of the training data.
     """
-    measured: dict[str, list[float]] = {}
+    measured: dict[str, dict[float, list[float]]] = {}
     for one in probed:
-        measured.setdefault(one.kind, []).append(one.train_seconds / one.work)
-    rates = {kind: float(np.median(found)) for kind, found in measured.items()}
+        of_kind = measured.setdefault(one.kind, {})
+        of_kind.setdefault(one.model_bytes, []).append(one.train_seconds / one.work)
+    rates, growths = {}, {}
+    for kind, by_bytes in measured.items():
+        small, large = min(by_bytes), max(by_bytes)
+        rates[kind] = float(np.median(by_bytes[small]))
+        if large > small > 0:
+            times = float(np.median(by_bytes[large])) / rates[kind]
+            growths[kind] = Growth(small, large, times)
     each = float(np.median([one.eval_seconds / one.users for one in probed]))
-    return Pace(rates, math.inf, each * users, None, size)
+    return Pace(rates, math.inf, each * users, None, size, growths)
 
 
 def make_pace(
@@ -290,7 +348,8 @@ def make_pace(
         max(all_of_it / min(STARTS, spec.trials), WORTH_A_TRIAL * (training + evaluation)),
         all_of_it / min(LEAST_STARTS, spec.trials),
     )
-    return Pace(plain.rates, min(trial, most) if crowded else most, evaluation, kept, size)
+    longest = min(trial, most) if crowded else most
+    return replace(plain, trial_seconds=longest, eval_seconds=evaluation, users=kept)
 
 
 def mean_share(spec: SearchSpec) -> float:

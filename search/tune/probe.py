@@ -27,7 +27,9 @@ from search.tune.need import task_bytes, trial_bytes
 from search.tune.pace import (
     Pace,
     Probed,
+    bytes_of,
     full_length,
+    larger_ones,
     make_pace,
     search_seconds,
     to_probe,
@@ -83,8 +85,8 @@ def run_probe(
         eval_seconds = time.perf_counter() - began
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
-    work = epoch_work(config, Size.of(train))
-    return Probed(config.kind, work, seconds, eval_seconds, len(users))
+    work, held = epoch_work(config, Size.of(train)), bytes_of(config, Size.of(data.train))
+    return Probed(config.kind, work, seconds, eval_seconds, len(users), held)
 
 
 def _probe_epoch(config: ModelConfig, data: TrialData, share: float) -> tuple[Model, CSR, float]:
@@ -224,7 +226,8 @@ def measure(
     *,
     asked: bool = False,
 ) -> Measured | None:
-    """Measure an epoch of each kind of config, on all workers at once, as the trials will run.
+    """Measure an epoch of each kind of config, and of the largest model of each where they differ
+    in size, on all workers at once, as the trials will run.
 
     resources: of a trial. spec: the space. data: what the trials train and are validated on.
     budget: seconds of the whole run, None for no limit. asked: whether the user asks for what a
@@ -235,7 +238,7 @@ def measure(
     within = LONG_S if budget is None else budget
     if not asked and not worth_asking(spec, configs, size, within, resources.concurrent):
         return None
-    kinds = list(to_probe(configs).values())
+    kinds = [*to_probe(configs).values(), *larger_ones(configs, size)]
     if not kinds:
         return None
     first = first_share(kinds, size)

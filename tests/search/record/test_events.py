@@ -53,6 +53,14 @@ LINES: list[tuple[str, Event]] = [
         ),
     ),
     (
+        '{"t":"pace","rates":{"bpr hard":1e-09},"trial_seconds":46.5,"eval_seconds":0.25,'
+        '"growths":{"bpr hard":[1000.0,4000.0,1.5]},"time":1.5}',
+        PaceSet(
+            rates={"bpr hard": 1e-9}, trial_seconds=46.5, eval_seconds=0.25,
+            growths={"bpr hard": [1000.0, 4000.0, 1.5]}, time=1.5,
+        ),
+    ),
+    (
         '{"t":"machine","cpu_percent":81.5,"memory_mb":2048.5,"memory_percent":25.1,"time":1.5}',
         MachineSeen(cpu_percent=81.5, memory_mb=2048.5, memory_percent=25.1, time=1.5),
     ),

@@ -17,12 +17,15 @@ from search.run.estimate import BESIDE_S, counted_words, estimate, later_trainin
 from search.space.load import load_spec
 from search.space.spec import RaceSpec
 from search.tune.need import trial_bytes
-from search.tune.pace import Probed, to_probe
+from search.tune.pace import Probed, larger_ones, to_probe
 from search.tune.work import epoch_work
 from tests.search.spaces import override
 
 SPEC = load_spec("all")
-KINDS = len(to_probe(SPEC.examples()))
+CONFIGS = list(SPEC.examples())
+KINDS = len(to_probe(CONFIGS)) + len(
+    larger_ones(CONFIGS, Size(users=500, items=300, positives=5000))
+)
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def probing(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
     asked: list[str] = []
 
     def probe(config, data, first, longest):
-        asked.append(config.kind)
+        asked.append(config.label())
         size = Size.of(data.train)
         work = epoch_work(config, size)
         return Probed(config.kind, work, seconds, 0.0, 100)

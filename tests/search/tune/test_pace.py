@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +414,11 @@ def test_measuring_a_space() -> None:
     assert {one.kind for one in found.probed} == set(paces.to_probe(found.configs))
     assert len(here.tasks) == 7  # more kinds than workers: one of each
     assert here.memory == [0] * 7
+    both = override(load_spec("bpr_hard"), ["latent_factors={choice: [64, 256]}"])
+    found = measure(here, Resources(1, 0.0, 2, 2), both, data, 1e-6)  # type: ignore[arg-type]
+    assert found is not None
+    assert len(here.tasks) == 2  # the first and the largest, side by side
+    assert set(found.full.growths) == {"lfm bpr hard"}
     there = Resources(1, 0.0, 2, 2, largest=10**12)
     measure(here, there, spec, data, 1e-6)  # type: ignore[arg-type]
     size = Size.of(train)  # on a cluster each asks for what a trial of its config takes
@@ -422,6 +428,39 @@ def test_measuring_a_space() -> None:
     assert len(here.tasks) == 5  # all workers at once
     linear = override(load_spec("all"), ["method=slim"])
     assert measure(here, Resources(1, 0.0, 2, 2), linear, data, 1e-6) is None  # type: ignore[arg-type]
+
+
+def test_the_largest_model_of_a_kind_is_measured_too() -> None:
+    largest = {c.kind: c for c in paces.larger_ones(CONFIGS, SIZE)}["lfm bpr hard"]
+    first = paces.to_probe(CONFIGS)["lfm bpr hard"]
+    assert (first.to_flat()["latent_factors"], largest.to_flat()["latent_factors"]) == (64, 256)
+    alike = override(SPEC, ["latent_factors={choice: [64, 96]}"])
+    assert paces.larger_ones(list(alike.examples()), SIZE) == []
+    assert paces.larger_ones(list(load_spec("all").of_method("slim").examples()), SIZE) == []
+
+    small, large = (paces.bytes_of(one, SIZE) for one in (first, largest))
+    found = [replace(probed(), model_bytes=small), replace(probed(3 * RATE), model_bytes=large)]
+    full = paces.full_length(found, SIZE, 4_000)
+    assert full.rates == {"lfm bpr hard": pytest.approx(RATE)}
+    each = full.eval_seconds
+    for config, times in ((first, 1.0), (largest, 3.0)):
+        train = times * RATE * epoch_work(config, SIZE)
+        assert full.epoch_seconds(config) == pytest.approx(train + each)
+    between = next(c for c in CONFIGS if c.to_flat()["latent_factors"] == 128)
+    train = (full.epoch_seconds(between) - each) / (RATE * epoch_work(between, SIZE))
+    assert train == pytest.approx(3**0.5, rel=0.02)  # 128 lies half way between 64 and 256
+    # a config of another kind, and one larger than what was measured, are what the nearest is
+    growth = paces.Growth(10.0, 100.0, 3.0)
+    assert [growth.at(size) for size in (1.0, 10.0, 100.0, 1e9)] == [1.0, 1.0, 3.0, 3.0]
+    # a costly config has fewer epochs for it, and the journal keeps it
+    pace = paces.make_pace(SPEC, CONFIGS, found, SIZE, 4_000, budget_of(3_000.0), 2)
+    plain = paces.make_pace(SPEC, CONFIGS, found[:1], SIZE, 4_000, budget_of(3_000.0), 2)
+    assert pace is not None and plain is not None
+    assert pace.fit(largest).most_epochs < plain.fit(largest).most_epochs
+    train_csr = random_pairs(np.random.default_rng(3), 60, 40, 0.2)
+    again = Pace.from_event(pace.to_event(), train_csr)
+    assert again is not None
+    assert again.growths == pace.growths
 
 
 def test_one_slow_measurement_of_several_decides_nothing() -> None:
