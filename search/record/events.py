@@ -261,6 +261,7 @@ class RacePlanned(Event):
     asked: ids of the finalists. racers: ids of those that there is time for. replicates: splits.
     planned: how many of these were planned; the others were added because there was time.
     joining: ids of the racers for whom there was no time at first, and who begin with this line.
+    epochs: by id, the most epochs of those that have more than in the search.
     """
 
     kind = "grid"
@@ -269,6 +270,7 @@ class RacePlanned(Event):
     planned: int
     replicates: int
     joining: tuple[str, ...] | None = field(default=None, metadata={**_as(tuple), **_BRIEF})
+    epochs: Mapping[str, int] | None = field(default=None, metadata={**_as(dict), **_BRIEF})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from recsys.blending import USERS
@@ -23,6 +23,8 @@ Cost = Callable[[TrialRecord], float]  # estimated seconds of a training
 MIN_RACERS, MIN_REPLICATES = 2, 2
 FAR = 0.15  # of the best value; 34 of 36 members of blends were at .93 of it or above (ADR 171)
 LEAST_SHARE = 0.05  # of a time budget: a race that takes no longer is run however late it is
+LEARNING = 0.8  # of its epochs: a trial whose best one is later was still learning at its end
+LONGER = 2  # times the epochs of the search: the most that such a trial has in the race
 WEIGHING_S = 5e-4  # seconds of a core to weigh one finalist's list of one user
 
 
@@ -144,6 +146,13 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
     if fitting < planned:
         near, more = fit_race(close_ones(run, asked), planned, concurrent, seconds, cost)
         racers, fitting = (near, more) if more > fitting else (racers, fitting)
+    epochs = who_trains_longer(run, racers, min(fitting, MIN_REPLICATES), choosing)
+    if epochs:
+        cost, seconds = costs(run, epochs), seconds_left(run, choosing, epochs)
+        while fitting and together([cost(t) for t in racers], concurrent, fitting) > seconds(
+            racers
+        ):
+            fitting -= 1
     replicates = fitting
     if fitting == planned > 0 and shape.up_to and run.deadline and not run.settings.settles:
         members = len(racers) if run.spec.blend else 0
@@ -154,10 +163,41 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
             return together(each, concurrent, splits) + splits * weighed
 
         searched = sum(session.trials_s for session in run.state.sessions)
-        spare = min(room_left(run, choosing)(racers), searched)
+        spare = min(room_left(run, choosing, epochs)(racers), searched)
         replicates = with_spare(planned, shape.up_to, taking, spare)
     found = tuple(trial.id for trial in racers)
-    return RacePlanned(asked=ids, racers=found, planned=fitting, replicates=replicates)
+    return RacePlanned(
+        asked=ids, racers=found, planned=fitting, replicates=replicates, epochs=epochs or None
+    )
+
+
+def who_trains_longer(
+    run: Stages, racers: Sequence[TrialRecord], replicates: int, choosing: float
+) -> dict[str, int]:
+    """The most epochs of the finalists that have more in the race than in the search, by id.
+
+    Where trials are shortened so that there are enough of them (`search.tune.pace`), good ones may
+    end while they still get better. They have up to `LONGER` times as many epochs, but no more than
+    the space sets, as far as all racers still fit on `replicates` splits; the best comes first.
+
+    choosing: as in `who_races`.
+    """
+    epochs: dict[str, int] = {}
+    if run.pace is None or not replicates:
+        return epochs
+    for trial in racers:
+        had = trial.training.most_epochs
+        learning = trial.state == State.COMPLETE and (trial.best_epoch or 0) >= LEARNING * (
+            had or 0
+        )
+        if had is None or had >= run.spec.max_epochs or not learning or trial.epochs < had:
+            continue
+        more = epochs | {trial.id: min(LONGER * had, run.spec.max_epochs)}
+        cost, seconds = costs(run, more), seconds_left(run, choosing, more)
+        taken = together([cost(one) for one in racers], run.resources.concurrent, replicates)
+        if taken <= seconds(racers):
+            epochs = more
+    return epochs
 
 
 def close_ones(run: Stages, asked: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -168,25 +208,31 @@ def close_ones(run: Stages, asked: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [t for t in asked if t is asked[0] or t is default or _value(t) >= least]
 
 
-def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
+def seconds_left(
+    run: Stages, choosing: float = 0.0, epochs: Mapping[str, int] | None = None
+) -> Callable[[Sequence[TrialRecord]], float]:
     """`granted`, in the seconds that the trials took: they may have been evaluated on fewer users
     than the race is.
     """
-    seconds = granted(run, choosing)
+    seconds = granted(run, choosing, epochs)
     return lambda racers: seconds(racers) / dearer(run, racers)
 
 
-def granted(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
+def granted(
+    run: Stages, choosing: float = 0.0, epochs: Mapping[str, int] | None = None
+) -> Callable[[Sequence[TrialRecord]], float]:
     """How many seconds a race of given trials may take: as many as are left for it, and at least
     `LEAST_SHARE` of the time budget, however late it is.
     """
-    room = room_left(run, choosing)
+    room = room_left(run, choosing, epochs)
     if run.deadline is None or (budget := run.settings.time_budget) is None:
         return room
     return lambda racers: max(room(racers), LEAST_SHARE * budget)
 
 
-def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
+def room_left(
+    run: Stages, choosing: float = 0.0, epochs: Mapping[str, int] | None = None
+) -> Callable[[Sequence[TrialRecord]], float]:
     """How many seconds of the time budget are left for a race of given trials; below 0 where it is
     too late.
 
@@ -196,8 +242,8 @@ def room_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRec
     """
     if (left := time_until(run.deadline)) is None:
         return lambda _: float("inf")
-    usable = LATE_SHARE * left
-    rivals, workers, cost = run.reserve.rivals_need(), run.resources.concurrent, final_costs(run)
+    usable, cost = LATE_SHARE * left, final_costs(run, epochs)
+    rivals, workers = run.reserve.rivals_need(), run.resources.concurrent
 
     def seconds(racers: Sequence[TrialRecord]) -> float:
         each = sorted(map(cost, racers), reverse=True)
@@ -220,9 +266,17 @@ def dearer(run: Stages, racers: Sequence[TrialRecord]) -> float:
     return 1 + once * more / busy if busy else 1.0
 
 
-def costs(run: Stages) -> Cost:
+def more_epochs(run: Stages, epochs: Mapping[str, int] | None) -> Mapping[str, int]:
+    """The `epochs`; where these are None, those of the race that began (`RacePlanned.epochs`)."""
+    if epochs is None:
+        return (run.state.grid.epochs if run.state.grid is not None else None) or {}
+    return epochs
+
+
+def costs(run: Stages, epochs: Mapping[str, int] | None = None) -> Cost:
     """Estimated seconds of a full training (`full_seconds`).
 
+    epochs: as in `more_epochs`: by id, of trials that may train longer than in the search.
     For a trial that the clock cut off, which patience might soon have ended: at most those of the
     longest completed trial of its method, and at least what it has taken.
     """
@@ -232,8 +286,12 @@ def costs(run: Stages) -> Cost:
             method = method_of(run, trial)
             longest[method] = max(trial.busy_s, longest.get(method, 0.0))
 
+    longer = more_epochs(run, epochs)
+
     def cost(trial: TrialRecord) -> float:
         seconds = full_seconds(trial)
+        if trial.id in longer:
+            return seconds * longer[trial.id] / (trial.training.most_epochs or 1)
         if not trial.cut_off:
             return seconds
         return min(seconds, max(longest.get(method_of(run, trial), seconds), trial.busy_s))
@@ -241,12 +299,12 @@ def costs(run: Stages) -> Cost:
     return cost
 
 
-def final_costs(run: Stages) -> Cost:
+def final_costs(run: Stages, epochs: Mapping[str, int] | None = None) -> Cost:
     """Estimated seconds of a training for the test or for good: it has more pairs, is not
     evaluated, and ends with the epoch that was best, where one of a trial goes on for as long as it
-    has patience.
+    has patience. epochs: as in `costs`.
     """
-    cost = costs(run)
+    cost, longer = costs(run, epochs), more_epochs(run, epochs)
 
     def final(trial: TrialRecord) -> float:
         seconds = cost(trial)
@@ -255,7 +313,7 @@ def final_costs(run: Stages) -> Cost:
         trained, evaluated = total(trial, "train_seconds"), total(trial, "eval_seconds")
         if trained:
             seconds *= trained / (trained + evaluated)
-        if trial.state == State.COMPLETE and trial.best_epoch:
+        if trial.state == State.COMPLETE and trial.best_epoch and trial.id not in longer:
             seconds *= trial.best_epoch / trial.epochs
         split = run.split
         rest = split.valid.nnz + (0 if split.test is None else split.test.nnz)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from recsys.models import ModelConfig
 from search.machine.cluster import Failure
 from search.record.compared import comparison
 from search.record.events import RacePlanned, ReplicateRaced
@@ -56,12 +57,20 @@ def race(run: Stages) -> Decided:
         names = " and ".join(baseline_name(task.rival.name) for task in rivals)
         also += f"; at the same time {names} on validation"
     run.display.note(f"{counted(len(grid.racers), 'finalist')} on {splits} of train + valid{also}")
-    seconds = granted(run, choosing)([run.state.trials[trial] for trial in grid.racers])
+    if grid.epochs:
+        most = max(grid.epochs.values())
+        run.display.note(
+            f"{counted(len(grid.epochs), 'finalist')} of these, still getting better when the "
+            f"search ended them, may train for up to {counted(most, 'epoch')}"
+        )
+    racers = [run.state.trials[trial] for trial in grid.racers]
+    seconds = granted(run, choosing, grid.epochs or {})(racers)
     grid, done = meet(run, grid, seconds + choosing, rivals, again=True)
     while done and (further := goes_on(run, grid)) is not None:
         run.display.note(f"there is time for more: {more_of(grid, further)}")
         run.journal.append(further, sync=True)
-        seconds = room_left(run)([run.state.trials[trial] for trial in further.racers])
+        racers = [run.state.trials[trial] for trial in further.racers]
+        seconds = room_left(run)(racers)
         grid, done = meet(run, further, seconds)
     return outcome(run, grid)
 
@@ -111,7 +120,7 @@ def meet(
         run.cluster,
         run.resources,
         run.data,
-        [Racer(t.id, t.training) for t in racers],
+        [Racer(t.id, in_race(grid, t)) for t in racers],
         fresh_splits(run.split, run.plan, run.settings.seed, grid.replicates),
         run.settings.seed,
         already,
@@ -157,6 +166,12 @@ def meet(
             why = f"{name} failed" if bad else f"no time for {name} on every split"
             run.display.note(f"{why}: it does not count")
     return whole, len(there) == trainings
+
+
+def in_race(grid: RacePlanned, trial: TrialRecord) -> ModelConfig:
+    """The config of a finalist, with the epochs that it may have in the race."""
+    epochs = (grid.epochs or {}).get(trial.id)
+    return trial.training if epochs is None else trial.training.for_epochs(epochs)
 
 
 def outcome(run: Stages, grid: RacePlanned) -> Decided:

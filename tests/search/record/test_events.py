@@ -118,10 +118,10 @@ LINES: list[tuple[str, Event]] = [
     ),
     (
         '{"t":"grid","asked":["t0001","t0000"],"racers":["t0001","t0000"],"planned":4,'
-        '"replicates":4,"joining":["t0000"],"time":1.5}',
+        '"replicates":4,"joining":["t0000"],"epochs":{"t0001":20},"time":1.5}',
         RacePlanned(
             asked=("t0001", "t0000"), racers=("t0001", "t0000"), planned=4, replicates=4,
-            joining=("t0000",), time=1.5,
+            joining=("t0000",), epochs={"t0001": 20}, time=1.5,
         ),
     ),
     (

@@ -170,12 +170,76 @@ class TestWhoRaces:
         assert who_races(self.run(20, 20, 20, grid=other), 0).replicates == 9
 
 
+class TestWhoTrainsLonger:
+    """Two workers; each training took 20 s in the search, and there are two splits for the race."""
+
+    def run(self, left: float, *best_epochs: int, max_epochs: int = 80, **changes: Any) -> Any:
+        trials = []
+        for n, best in enumerate(best_epochs):
+            config = {"lr": 0.1 + n, "negatives_exclude": "train", "epochs": 10}
+            one = record(n, 0.5 - n / 100, busy_s=20.0, best_epoch=best, epochs=10)
+            trials.append(replace(one, config=config, **changes))
+        run = run_of(
+            *trials,
+            settings=("race={finalists: 3, replicates: 2}", f"max_epochs={max_epochs}"),
+            resources=SimpleNamespace(concurrent=2),
+            split=SimpleNamespace(
+                test=None,
+                train=SimpleNamespace(n_users=9, nnz=100),
+                valid=SimpleNamespace(nnz=0),
+            ),
+            deadline=time.monotonic() + left,
+            reserve=SimpleNamespace(rivals_need=Needed),
+            pace=SimpleNamespace(users=None),
+        )
+        run.settings = SimpleNamespace(settles=False, time_budget=1000.0, has_default=True)
+        run.state.sessions = []
+        return run
+
+    def test_who_was_still_learning(self) -> None:
+        found = who_races(self.run(1000, 10, 8, 7), 0)
+        assert found.epochs == {"t0000": 20, "t0001": 20}  # the third was at its best before
+        assert (len(found.racers), found.replicates) == (3, 2)
+        assert who_races(self.run(1000, 10, 10, max_epochs=12), 0).epochs == {
+            "t0000": 12,
+            "t0001": 12,
+        }
+        assert who_races(self.run(1000, 10, 10, max_epochs=10), 0).epochs is None
+        # stopped on the way, or shortened by nobody
+        assert who_races(self.run(1000, 10, 10, epochs=9), 0).epochs is None
+        run = self.run(1000, 10, 10)
+        run.pace = None
+        assert who_races(run, 0).epochs is None
+
+    def test_only_where_all_still_fit_the_best_first(self) -> None:
+        # .85 x 120 s less twice 20: 62 s of 60; and 40 more s for each that is longer, on test too
+        assert who_races(self.run(120, 10, 10, 10), 0).epochs is None
+        # one: 80 s, twice 40 after; a second: 100 s
+        assert who_races(self.run(190, 10, 10, 10), 0).epochs == {"t0000": 20}
+        assert who_races(self.run(215, 10, 10, 10), 0).epochs == {"t0000": 20, "t0001": 20}
+
+    def test_splits_beyond_two_give_way(self) -> None:
+        run = self.run(215, 10, 10, 10)
+        run.spec = replace(run.spec, race=replace(run.spec.race, replicates=4))
+        found = who_races(run, 0)
+        assert (found.replicates, len(found.epochs)) == (2, 2)
+
+    def test_what_they_take_is_reckoned_afterwards_too(self) -> None:
+        run = self.run(1000, 10, 7)
+        learning, done = run.state.in_order()
+        assert (costs(run)(learning), final_costs(run)(learning)) == (20, 20)
+        run.state.grid = who_races(run, 0)
+        assert run.state.grid.epochs == {"t0000": 20}
+        assert (costs(run)(learning), costs(run)(done)) == (40, 20)
+        assert final_costs(run)(learning) == 40
+
+
 def test_test_and_refit_are_reserved_for_those_who_race():
     run = SimpleNamespace(
         deadline=time.monotonic() + 1000,
         settings=SimpleNamespace(time_budget=2000.0),
         spec=SimpleNamespace(blend=2),
-        state=SimpleNamespace(in_order=list),
+        state=SimpleNamespace(in_order=list, grid=None),
         resources=SimpleNamespace(concurrent=2),
         reserve=SimpleNamespace(rivals_need=lambda: Needed(0.0, 5.0)),
         pace=None,
@@ -205,7 +269,7 @@ def test_what_is_trained_for_good_is_neither_evaluated_nor_patient():
     parts = {
         name: SimpleNamespace(nnz=n) for name, n in (("train", 70), ("valid", 7), ("test", 14))
     }
-    state = SimpleNamespace(in_order=list)
+    state = SimpleNamespace(in_order=list, grid=None)
     run = SimpleNamespace(state=state, split=SimpleNamespace(**parts), spec=load_spec("smoke"))
     assert final_costs(run)(trial) == pytest.approx(4 * 6 * 1.3)
     run.split.test = None

@@ -35,7 +35,7 @@ from search.stages import handover
 from search.stages import refit as refit_stage
 from search.stages import test as test_stage
 from search.stages.context import RunFailedError
-from search.stages.race import race, race_summary
+from search.stages.race import in_race, race, race_summary
 from search.stages.replicates import (
     Racer,
     Standing,
@@ -279,6 +279,15 @@ def test_a_failure_beyond_the_planned_splits_costs_splits_and_nobody():
     # who failed on a planned one is out already
     early = raced("t0001", 2, 0.0, cause="it diverged")
     assert sound_splits([*rows, late, early], 4, 6) == 6
+
+
+def test_who_may_train_longer_has_more_epochs_in_the_race():
+    trial = replace(record(1, 0.3), config={"lr": 0.1, "epochs": 10})
+    grid = RacePlanned(asked=(), racers=("t0001",), planned=2, replicates=2)
+    assert in_race(grid, trial) == trial.training
+    longer = in_race(replace(grid, epochs={"t0001": 20}), trial)
+    assert longer == trial.training.for_epochs(20)
+    assert in_race(replace(grid, epochs={"t0002": 20}), trial) == trial.training
 
 
 def test_how_many_splits_a_race_has_run_whole():
