@@ -231,6 +231,12 @@ class ModelConfig(BaseModel):
         """
         return self
 
+    def at_most(self, epochs: int) -> Self:
+        """This config with `epochs` as the most epochs, of a model that has any. Its patience stays
+        and may end a training sooner.
+        """
+        return self.model_copy(update={"epochs": epochs})
+
     def for_epochs(self, epochs: int) -> Self:  # noqa: ARG002
         """This config with `epochs` epochs; the config itself for a model without epochs."""
         return self

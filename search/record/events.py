@@ -279,7 +279,8 @@ class ReplicateRaced(Event):
 
     config_id: the finalist's trial. replicate: the number of the split. seed: of the training.
     crossed: whether `value` is measured at epochs that other users chose; None before ADR 169.
-    sampled: how many users chose, and were evaluated after every epoch; None for all.
+    sampled: how many users choose and are evaluated after every epoch of a model that has epochs;
+    None for all. epochs: the most it might have, where these are more than in the search.
     device: that it was trained on, where that was for the worker to choose.
     """
 
@@ -295,6 +296,7 @@ class ReplicateRaced(Event):
     seconds: float | None = None
     crossed: bool | None = None
     sampled: int | None = None
+    epochs: int | None = None
     device: str | None = None
 
     @property

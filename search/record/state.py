@@ -294,6 +294,7 @@ class RunState:
     def _mark(self, event: StageMarked, time: float) -> None:
         if event.name == "search" and event.state == StageState.START:
             self.grid = None  # the next race may have other racers, and other time
+            self.race = {key: row for key, row in self.race.items() if not row.failed}
         stage = self.stages.get(event.name)
         if stage is None or event.state == StageState.START:
             self.stages[event.name] = stage = Stage(event.name, event.state, {}, time)

@@ -45,7 +45,8 @@ def goes_on(run: Stages, grid: RacePlanned) -> RacePlanned | None:
         return None
     trials, shape, workers = run.state.trials, run.spec.race, run.resources.concurrent
     rows = rows_of(run, grid)
-    failed = {row.config_id for row in rows_that_count(run.state) if row.failed}
+    everybody = rows_of(run, replace(grid, racers=grid.asked))
+    failed = {row.config_id for row in everybody if row.failed}
     racers = [trials[name] for name in grid.racers if name not in failed]
     if not racers or sound_splits(rows, grid.planned, grid.replicates) < grid.replicates:
         return None
@@ -116,11 +117,16 @@ def cost_in_race(run: Stages, grid: RacePlanned) -> Cost:
 
 
 def rows_of(run: Stages, grid: RacePlanned) -> list[ReplicateRaced]:
-    """The results that count of a race's finalists on its splits."""
+    """The results that count of a race's finalists on its splits, trained for as many epochs as
+    they may have in it: before an extension of the run these may have been others.
+    """
+    epochs = grid.epochs or {}
     return [
         row
         for row in rows_that_count(run.state)
-        if row.config_id in grid.racers and row.replicate < grid.replicates
+        if row.config_id in grid.racers
+        and row.replicate < grid.replicates
+        and row.epochs == epochs.get(row.config_id)
     ]
 
 

@@ -15,7 +15,7 @@ from search.record.standing import contenders
 from search.record.state import TrialRecord
 from search.stages.context import RunFailedError, Stages, time_until
 from search.stats import expected_reach
-from search.tune.reserve import LATE_SHARE, after_race, in_full, together
+from search.tune.reserve import LATE_SHARE, after_race, in_full, in_turns, together
 from search.tune.sampling import watched_users
 
 Cost = Callable[[TrialRecord], float]  # estimated seconds of a training
@@ -148,10 +148,8 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
         racers, fitting = (near, more) if more > fitting else (racers, fitting)
     epochs = who_trains_longer(run, racers, min(fitting, MIN_REPLICATES), choosing)
     if epochs:
-        cost, seconds = costs(run, epochs), seconds_left(run, choosing, epochs)
-        while fitting and together([cost(t) for t in racers], concurrent, fitting) > seconds(
-            racers
-        ):
+        cost = costs(run, epochs)
+        while not fits(run, racers, fitting, choosing, epochs):
             fitting -= 1
     replicates = fitting
     if fitting == planned > 0 and shape.up_to and run.deadline and not run.settings.settles:
@@ -178,26 +176,57 @@ def who_trains_longer(
 
     Where trials are shortened so that there are enough of them (`search.tune.pace`), good ones may
     end while they still get better. They have up to `LONGER` times as many epochs, but no more than
-    the space sets, as far as all racers still fit on `replicates` splits; the best comes first.
+    the space sets, as far as all racers still fit on `replicates` splits in the time that is left:
+    the best one and the first default together, so that these are compared at the same length, then
+    one after another. Where the smallest wins, all of them or nobody.
 
     choosing: as in `who_races`.
     """
-    epochs: dict[str, int] = {}
-    if run.pace is None or not replicates:
-        return epochs
-    for trial in racers:
-        had = trial.training.most_epochs
-        learning = trial.state == State.COMPLETE and (trial.best_epoch or 0) >= LEARNING * (
-            had or 0
-        )
-        if had is None or had >= run.spec.max_epochs or not learning or trial.epochs < had:
-            continue
-        more = epochs | {trial.id: min(LONGER * had, run.spec.max_epochs)}
-        cost, seconds = costs(run, more), seconds_left(run, choosing, more)
-        taken = together([cost(one) for one in racers], run.resources.concurrent, replicates)
-        if taken <= seconds(racers):
+    if run.pace is None or run.settings.settles or not replicates:
+        return {}
+    most = run.spec.max_epochs
+    learning = {
+        one.id: min(LONGER * one.epochs, most)
+        for one in racers
+        if still_learning(one) and one.epochs < most
+    }
+    default = first_default(run)
+    first = {racers[0].id, default.id if default is not None else racers[0].id}
+    if run.spec.race.smallest_wins:
+        first = set(learning)
+    epochs = {name: more for name, more in learning.items() if name in first}
+    if not fits(run, racers, replicates, choosing, epochs):
+        return {}
+    for name in learning:
+        more = epochs | {name: learning[name]}
+        if fits(run, racers, replicates, choosing, more):
             epochs = more
     return epochs
+
+
+def still_learning(trial: TrialRecord) -> bool:
+    """Whether a trial came to the last of its epochs, and was at its best near it."""
+    had = trial.training.most_epochs
+    if had is None or trial.state != State.COMPLETE or trial.epochs < had:
+        return False
+    return (trial.best_epoch or 0) >= LEARNING * had
+
+
+def fits(
+    run: Stages,
+    racers: Sequence[TrialRecord],
+    replicates: int,
+    choosing: float,
+    epochs: Mapping[str, int],
+) -> bool:
+    """Whether there is time for a race of finalists of whom some train longer.
+
+    Parameters are as in `who_trains_longer`; epochs: as it returns them.
+    """
+    cost, workers = costs(run, epochs), run.resources.concurrent
+    each = [cost(one) for _ in range(replicates) for one in racers]
+    taken = in_turns(each, workers) * dearer(run, racers)
+    return taken <= room_left(run, choosing, epochs)(racers)
 
 
 def close_ones(run: Stages, asked: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -208,13 +237,11 @@ def close_ones(run: Stages, asked: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [t for t in asked if t is asked[0] or t is default or _value(t) >= least]
 
 
-def seconds_left(
-    run: Stages, choosing: float = 0.0, epochs: Mapping[str, int] | None = None
-) -> Callable[[Sequence[TrialRecord]], float]:
+def seconds_left(run: Stages, choosing: float = 0.0) -> Callable[[Sequence[TrialRecord]], float]:
     """`granted`, in the seconds that the trials took: they may have been evaluated on fewer users
     than the race is.
     """
-    seconds = granted(run, choosing, epochs)
+    seconds = granted(run, choosing)
     return lambda racers: seconds(racers) / dearer(run, racers)
 
 

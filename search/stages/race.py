@@ -144,7 +144,8 @@ def meet(
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
         else:
             failed.add((task.config_id, task.replicate))
-        run.journal.append(_raced(run, task, answer), sync=True)
+        epochs = (grid.epochs or {}).get(task.config_id)
+        run.journal.append(replace(_raced(run, task, answer), epochs=epochs), sync=True)
         there.add((task.config_id, task.replicate))
         if late():
             work.close()
@@ -171,7 +172,7 @@ def meet(
 def in_race(grid: RacePlanned, trial: TrialRecord) -> ModelConfig:
     """The config of a finalist, with the epochs that it may have in the race."""
     epochs = (grid.epochs or {}).get(trial.id)
-    return trial.training if epochs is None else trial.training.for_epochs(epochs)
+    return trial.training if epochs is None else trial.training.at_most(epochs)
 
 
 def outcome(run: Stages, grid: RacePlanned) -> Decided:

@@ -45,7 +45,7 @@ LEAST_USERS = 2_500
 WORTH_SAMPLING = 0.7  # of the users: a larger sample saves next to nothing
 SAMPLED_OF_METHOD = 16
 DEAREST = 8.0  # a method's trial counts as at most so many of the cheapest trials of any method
-LARGER = 2.0  # times the bytes of a model: another one of its kind, worth a measurement of its own
+LARGER = 1.5  # times the bytes of a model: another one of its kind, worth a measurement of its own
 NOMINAL = 4e10  # operations a second of an idle core: what is far below the budget needs no probe
 WORTH_ASKING = 0.05  # of the search's seconds: shorter plans are not measured
 
@@ -112,7 +112,7 @@ class Pace:
         if asked is None:
             return config
         fits = max(LEAST_EPOCHS, int(self.trial_seconds / self.epoch_seconds(config)))
-        return config if fits >= asked else config.model_copy(update={"epochs": fits})
+        return config if fits >= asked else config.at_most(fits)
 
     def whole_seconds(self, config: ModelConfig) -> float:
         """About how many seconds a trial of a config takes on one core if it is not stopped."""

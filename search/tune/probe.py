@@ -238,12 +238,13 @@ def measure(
     within = LONG_S if budget is None else budget
     if not asked and not worth_asking(spec, configs, size, within, resources.concurrent):
         return None
-    kinds = [*to_probe(configs).values(), *larger_ones(configs, size)]
+    kinds = list(to_probe(configs).values())
     if not kinds:
         return None
-    first = first_share(kinds, size)
+    both = [*kinds, *larger_ones(configs, size)]
+    first = first_share(both, size)
     side_by_side = min(resources.concurrent, MOST_PROBES)
-    tasks = [c for c in kinds for _ in range(-(-side_by_side // len(kinds)))]
+    tasks = [c for c in both for _ in range(-(-side_by_side // len(kinds)))]
     shared = cluster.put(data)
     longest = PROBE_SHARE * within
     memory = [task_bytes(resources, [c], size) for c in tasks]

@@ -172,6 +172,16 @@ def test_what_an_earlier_version_measured_otherwise_is_not_counted() -> None:
     assert len(going_on.rows_of(run, TWO)) == 4
 
 
+def test_what_was_raced_with_other_epochs_is_not_counted() -> None:
+    """Before an extension, after which others may train longer."""
+    run = over(TWO, 1000)
+    longer = replace(TWO, epochs={"t0001": 20})
+    assert {row.config_id for row in going_on.rows_of(run, longer)} == {"t0000"}
+    run.state.race["t0001", 0] = replace(run.state.race["t0001", 0], epochs=20)
+    assert len(going_on.rows_of(run, longer)) == 3
+    assert len(going_on.rows_of(run, TWO)) == 3
+
+
 def test_no_value_of_the_race_decides() -> None:
     """To go on until something is proven would prove too much."""
     found = []
@@ -297,6 +307,20 @@ def test_what_failed_is_not_tried_again_in_the_same_session(
     told = run.said("race")
     assert told["replicates"] == 3
     assert {row["id"] for row in told["finalists"]} == {"t0000", "t0001", "t0003"}
+
+
+def test_what_failed_before_an_extension_is_tried_again(run: Run) -> None:
+    failing(run, ("t0002", 1))
+    run.go("race")
+    assert run.stages.state.race["t0002", 1].failed
+    run.journal.append(StageMarked(name="search", state=StageState.START))
+    run.journal.append(StageMarked(name="race", state=StageState.START))
+    run.stages.refresh()
+    assert ("t0002", 1) not in run.stages.state.race
+    failing(run)
+    run.go("race")
+    assert not run.stages.state.race["t0002", 1].failed
+    assert "t0002" in {row["id"] for row in run.said("race")["finalists"]}
 
 
 def test_a_race_that_was_killed_as_it_went_on_is_resumed(run: Run) -> None:

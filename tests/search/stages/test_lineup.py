@@ -16,6 +16,7 @@ from search.record.events import RacePlanned, Reason, State
 from search.record.standing import contenders
 from search.record.state import TrialRecord
 from search.space.load import load_spec
+from search.space.spec import Prefer
 from search.stages.context import RunFailedError
 from search.stages.lineup import (
     LEAST_SHARE,
@@ -28,6 +29,7 @@ from search.stages.lineup import (
     full_seconds,
     seconds_left,
     who_races,
+    who_trains_longer,
     with_spare,
 )
 from tests.search.spaces import override
@@ -211,12 +213,41 @@ class TestWhoTrainsLonger:
         run.pace = None
         assert who_races(run, 0).epochs is None
 
-    def test_only_where_all_still_fit_the_best_first(self) -> None:
-        # .85 x 120 s less twice 20: 62 s of 60; and 40 more s for each that is longer, on test too
-        assert who_races(self.run(120, 10, 10, 10), 0).epochs is None
-        # one: 80 s, twice 40 after; a second: 100 s
-        assert who_races(self.run(190, 10, 10, 10), 0).epochs == {"t0000": 20}
-        assert who_races(self.run(215, 10, 10, 10), 0).epochs == {"t0000": 20, "t0001": 20}
+    def test_the_default_is_trained_as_long_as_the_best(self) -> None:
+        # .85 x 120 s less twice 20: 62 s of 60; and for each that is longer 40 s more on two
+        # splits, for the first of them 20 s more on test and 20 for good
+        run = self.run(120, 10, 10, 10)
+        assert who_races(run, 0).epochs is None
+        run = self.run(190, 10, 10, 10)
+        run.state.trials["t0000"].value = 0.485  # the default is the second of the three
+        assert who_races(run, 0).epochs is None  # time for one
+        run.deadline = time.monotonic() + 215
+        assert who_races(run, 0).epochs == {"t0001": 20, "t0000": 20}
+        run.deadline = time.monotonic() + 240
+        assert who_races(run, 0).epochs == {"t0001": 20, "t0000": 20, "t0002": 20}
+        run.state.trials["t0000"].best_epoch = 3  # it was at its best before
+        run.deadline = time.monotonic() + 190
+        assert who_races(run, 0).epochs == {"t0001": 20}
+
+    def test_where_the_smallest_wins_all_or_nobody(self) -> None:
+        run = self.run(215, 10, 10, 10)
+        spec = run.spec
+        run.spec = replace(spec, race=replace(spec.race, prefer=Prefer.SMALL, finalists=2))
+        few = [run.state.trials[name] for name in ("t0000", "t0001", "t0002")]
+        assert who_trains_longer(run, few, 2, 0) == {}
+        run.deadline = time.monotonic() + 240
+        assert len(who_trains_longer(run, few, 2, 0)) == 3
+
+    def test_no_time_is_given_away_that_is_not_there(self) -> None:
+        """A late race has a share of the budget in any case, but not for longer trainings."""
+        run = self.run(-60, 10, 10, 10)
+        for trial in run.state.in_order():
+            trial.busy_s = 5.0
+        found = who_races(run, 0)
+        assert (found.replicates, found.epochs) == (2, None)
+        run = self.run(1000, 10, 10, 10)
+        run.settings.settles = True
+        assert who_races(run, 0).epochs is None
 
     def test_splits_beyond_two_give_way(self) -> None:
         run = self.run(215, 10, 10, 10)

@@ -286,8 +286,12 @@ def test_who_may_train_longer_has_more_epochs_in_the_race():
     grid = RacePlanned(asked=(), racers=("t0001",), planned=2, replicates=2)
     assert in_race(grid, trial) == trial.training
     longer = in_race(replace(grid, epochs={"t0001": 20}), trial)
-    assert longer == trial.training.for_epochs(20)
+    assert longer.to_flat() == trial.training.to_flat() | {"epochs": 20}
     assert in_race(replace(grid, epochs={"t0002": 20}), trial) == trial.training
+    patient = replace(trial, config=IalsConfig(epochs=10, patience=3).to_flat())
+    assert in_race(replace(grid, epochs={"t0001": 20}), patient) == IalsConfig(
+        epochs=20, patience=3
+    )
 
 
 def test_how_many_splits_a_race_has_run_whole():

@@ -417,7 +417,7 @@ def test_measuring_a_space() -> None:
     both = override(load_spec("bpr_hard"), ["latent_factors={choice: [64, 256]}"])
     found = measure(here, Resources(1, 0.0, 2, 2), both, data, 1e-6)  # type: ignore[arg-type]
     assert found is not None
-    assert len(here.tasks) == 2  # the first and the largest, side by side
+    assert len(here.tasks) == 4  # the first and the largest, each on all workers
     assert set(found.full.growths) == {"lfm bpr hard"}
     there = Resources(1, 0.0, 2, 2, largest=10**12)
     measure(here, there, spec, data, 1e-6)  # type: ignore[arg-type]
@@ -434,7 +434,9 @@ def test_the_largest_model_of_a_kind_is_measured_too() -> None:
     largest = {c.kind: c for c in paces.larger_ones(CONFIGS, SIZE)}["lfm bpr hard"]
     first = paces.to_probe(CONFIGS)["lfm bpr hard"]
     assert (first.to_flat()["latent_factors"], largest.to_flat()["latent_factors"]) == (64, 256)
-    alike = override(SPEC, ["latent_factors={choice: [64, 96]}"])
+    doubled = {c.kind for c in paces.larger_ones(list(load_spec("all").examples()), SIZE)}
+    assert {"lfm bpr hard", "lfm bce fixed", "lfm softmax_at_k fixed"} <= doubled
+    alike = override(SPEC, ["latent_factors={choice: [64, 80]}"])
     assert paces.larger_ones(list(alike.examples()), SIZE) == []
     assert paces.larger_ones(list(load_spec("all").of_method("slim").examples()), SIZE) == []
 
