@@ -149,7 +149,7 @@ def who_races(run: Stages, choosing: float) -> RacePlanned:
     epochs = who_trains_longer(run, racers, min(fitting, MIN_REPLICATES), choosing)
     if epochs:
         cost = costs(run, epochs)
-        while not fits(run, racers, fitting, choosing, epochs):
+        while fitting > MIN_REPLICATES and not fits(run, racers, fitting, choosing, epochs):
             fitting -= 1
     replicates = fitting
     if fitting == planned > 0 and shape.up_to and run.deadline and not run.settings.settles:
