@@ -323,7 +323,10 @@ class RunResult(ResultPart):
     leaky: bool = _about("whether any trial's training knew which items are held out", False)
     baselines: dict[str, Baseline] = _about("simple models on the same items, by name", {})
     best_trial: str | None = _about("the winner, or the best trial so far")
-    best_config: dict[str, Any] | None = _about("its training config")
+    best_config: dict[str, Any] | None = _about(
+        "its training config in the search; `best_epoch` may be later, where it trained longer in "
+        "the race"
+    )
     best_params: dict[str, Any] | None = _about("its parameters of the space")
     best_epoch: int | None = _about("epochs that the final model is trained for")
     trials: Counts = _about("trials by how they ended", Counts())
