@@ -218,24 +218,24 @@ class TestWhoTrainsLonger:
         # splits, for the first of them 20 s more on test and 20 for good
         run = self.run(120, 10, 10, 10)
         assert who_races(run, 0).epochs is None
-        run = self.run(190, 10, 10, 10)
+        run = self.run(200, 10, 10, 10)
         run.state.trials["t0000"].value = 0.485  # the default is the second of the three
         assert who_races(run, 0).epochs is None  # time for one
-        run.deadline = time.monotonic() + 215
+        run.deadline = time.monotonic() + 223
         assert who_races(run, 0).epochs == {"t0001": 20, "t0000": 20}
-        run.deadline = time.monotonic() + 240
+        run.deadline = time.monotonic() + 260
         assert who_races(run, 0).epochs == {"t0001": 20, "t0000": 20, "t0002": 20}
         run.state.trials["t0000"].best_epoch = 3  # it was at its best before
-        run.deadline = time.monotonic() + 190
+        run.deadline = time.monotonic() + 200
         assert who_races(run, 0).epochs == {"t0001": 20}
 
     def test_where_the_smallest_wins_all_or_nobody(self) -> None:
-        run = self.run(215, 10, 10, 10)
+        run = self.run(223, 10, 10, 10)
         spec = run.spec
         run.spec = replace(spec, race=replace(spec.race, prefer=Prefer.SMALL, finalists=2))
         few = [run.state.trials[name] for name in ("t0000", "t0001", "t0002")]
         assert who_trains_longer(run, few, 2, 0) == {}
-        run.deadline = time.monotonic() + 240
+        run.deadline = time.monotonic() + 260
         assert len(who_trains_longer(run, few, 2, 0)) == 3
 
     def test_no_time_is_given_away_that_is_not_there(self) -> None:
@@ -250,7 +250,7 @@ class TestWhoTrainsLonger:
         assert who_races(run, 0).epochs is None
 
     def test_splits_beyond_two_give_way(self) -> None:
-        run = self.run(215, 10, 10, 10)
+        run = self.run(223, 10, 10, 10)
         run.spec = replace(run.spec, race=replace(run.spec.race, replicates=4))
         found = who_races(run, 0)
         assert (found.replicates, len(found.epochs)) == (2, 2)
