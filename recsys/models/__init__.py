@@ -40,6 +40,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Size",
+    "bytes_of",
     "config_from_flat",
     "config_of",
     "fit_model",
@@ -85,6 +86,11 @@ def config_of(name: str) -> type[ModelConfig]:
 def model_of(config: ModelConfig) -> type[Model]:
     """The model class that a config belongs to."""
     return model_named(config.model)
+
+
+def bytes_of(config: ModelConfig, size: Size) -> int:
+    """About how many bytes the model of a config takes while it is trained on data of a size."""
+    return model_of(config).cost(config, size).model_bytes
 
 
 def model_named(name: str) -> type[Model]:

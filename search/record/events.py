@@ -272,6 +272,10 @@ class RacePlanned(Event):
     joining: tuple[str, ...] | None = field(default=None, metadata={**_as(tuple), **_BRIEF})
     epochs: Mapping[str, int] | None = field(default=None, metadata={**_as(dict), **_BRIEF})
 
+    def epochs_of(self, trial: str) -> int | None:
+        """The most epochs of a finalist, by its id; None where it has those of the search."""
+        return None if self.epochs is None else self.epochs.get(trial)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicateRaced(Event):

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recsys.errors import ConfigError
-from recsys.models import Size, model_of
+from recsys.models import Size, bytes_of
 from recsys.models.mf.config import Hard, TrainConfig
 from search.record.state import TrialRecord
 from search.report.charts import MOST_BESIDE, brief_hint, drawn, kind_of
@@ -180,8 +180,7 @@ def sizes_of(trials: Sequence[TrialRecord], data: Size) -> dict[str, int]:
     found = {}
     for trial in trials:
         with suppress(ConfigError):
-            config = trial.training
-            found[trial.id] = model_of(config).cost(config, data).model_bytes
+            found[trial.id] = bytes_of(trial.training, data)
     return found
 
 

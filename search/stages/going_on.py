@@ -120,13 +120,12 @@ def rows_of(run: Stages, grid: RacePlanned) -> list[ReplicateRaced]:
     """The results that count of a race's finalists on its splits, trained for as many epochs as
     they may have in it: before an extension of the run these may have been others.
     """
-    epochs = grid.epochs or {}
     return [
         row
         for row in rows_that_count(run.state)
         if row.config_id in grid.racers
         and row.replicate < grid.replicates
-        and row.epochs == epochs.get(row.config_id)
+        and row.epochs == grid.epochs_of(row.config_id)
     ]
 
 

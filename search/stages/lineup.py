@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from recsys.blending import USERS
-from recsys.models import model_of
+from recsys.models import bytes_of
 from recsys.models.base import Size
 from recsys.split import Split
 from search.machine.cores import usable_cores
@@ -96,8 +96,7 @@ def _value(trial: TrialRecord) -> float:
 
 def memory_of(run: Stages, trial: TrialRecord) -> int:
     """Bytes that a trial's model takes, roughly."""
-    config = trial.training
-    return model_of(config).cost(config, Size.of(run.split.train)).model_bytes
+    return bytes_of(trial.training, Size.of(run.split.train))
 
 
 def method_of(run: Stages, trial: TrialRecord) -> Any:
@@ -199,7 +198,7 @@ def who_trains_longer(
         return {}
     for name in learning:
         more = epochs | {name: learning[name]}
-        if fits(run, racers, replicates, choosing, more):
+        if name not in epochs and fits(run, racers, replicates, choosing, more):
             epochs = more
     return epochs
 
@@ -295,9 +294,9 @@ def dearer(run: Stages, racers: Sequence[TrialRecord]) -> float:
 
 def more_epochs(run: Stages, epochs: Mapping[str, int] | None) -> Mapping[str, int]:
     """The `epochs`; where these are None, those of the race that began (`RacePlanned.epochs`)."""
-    if epochs is None:
-        return (run.state.grid.epochs if run.state.grid is not None else None) or {}
-    return epochs
+    if epochs is None and run.state.grid is not None:
+        epochs = run.state.grid.epochs
+    return epochs or {}
 
 
 def costs(run: Stages, epochs: Mapping[str, int] | None = None) -> Cost:

@@ -144,8 +144,7 @@ def meet(
                 save_lists(lists_file(folder, task.config_id, task.replicate), answer.lists)
         else:
             failed.add((task.config_id, task.replicate))
-        epochs = (grid.epochs or {}).get(task.config_id)
-        run.journal.append(replace(_raced(run, task, answer), epochs=epochs), sync=True)
+        run.journal.append(_raced(run, grid, task, answer), sync=True)
         there.add((task.config_id, task.replicate))
         if late():
             work.close()
@@ -171,7 +170,7 @@ def meet(
 
 def in_race(grid: RacePlanned, trial: TrialRecord) -> ModelConfig:
     """The config of a finalist, with the epochs that it may have in the race."""
-    epochs = (grid.epochs or {}).get(trial.id)
+    epochs = grid.epochs_of(trial.id)
     return trial.training if epochs is None else trial.training.at_most(epochs)
 
 
@@ -207,13 +206,16 @@ def without_race(run: Stages, best: TrialRecord) -> Decided:
     )
 
 
-def _raced(run: Stages, task: ReplicateTask, answer: ReplicateResult | Failure) -> ReplicateRaced:
+def _raced(
+    run: Stages, grid: RacePlanned, task: ReplicateTask, answer: ReplicateResult | Failure
+) -> ReplicateRaced:
     """What the journal keeps of a finalist on one split."""
     raced = ReplicateRaced(
         config_id=task.config_id,
         replicate=task.replicate,
         seed=task.seed,
         split_seed=task.split_seed,
+        epochs=grid.epochs_of(task.config_id),
     )
     if isinstance(answer, Failure):
         return replace(raced, error=answer.error, cause=answer.cause)

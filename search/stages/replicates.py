@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.models import ModelConfig, model_of
+from recsys.models import ModelConfig, bytes_of
 from recsys.models.base import Size
 from recsys.split import Split, SplitPlan, resplit
 from search.machine.cluster import Cluster, Failure, Resources
@@ -136,7 +136,7 @@ def copies_bytes(data: TrialData, config: ModelConfig) -> int:
     """
     if data.sampled is None or config.most_epochs is None:
         return 0
-    return model_of(config).cost(config, Size.of(data.train)).model_bytes
+    return bytes_of(config, Size.of(data.train))
 
 
 def per_user_file(folder: Path, config_id: str, replicate: int) -> Path:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys.interactions import CSR
-from recsys.models import ModelConfig, model_of
+from recsys.models import ModelConfig, bytes_of
 from recsys.models.base import Size
 from search.propose.allocation import FIRST, Terms, terms_of
 from search.record.events import PaceSet
@@ -54,8 +54,8 @@ WORTH_ASKING = 0.05  # of the search's seconds: shorter plans are not measured
 class Probed:
     """Measured seconds of one epoch of `work` operations, and of evaluating `users` users.
 
-    kind: of the config that was trained. model_bytes: of its model, on all
-    of the data.
+    kind: of the config that was trained. model_bytes: of its model, on all of the
+    data.
     """
 
     kind: str
@@ -216,11 +216,6 @@ def larger_ones(configs: Sequence[ModelConfig], size: Size) -> list[ModelConfig]
         if bytes_of(largest, size) >= LARGER * bytes_of(first, size):
             found.append(largest)
     return found
-
-
-def bytes_of(config: ModelConfig, size: Size) -> int:
-    """Bytes of a model while it is trained on data of this size."""
-    return model_of(config).cost(config, size).model_bytes
 
 
 def planned_seconds(

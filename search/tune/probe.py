@@ -17,7 +17,7 @@ from recsys.blending import depth_of
 from recsys.bounds import LEAST_USERS
 from recsys.evaluation import top_items
 from recsys.interactions import CSR
-from recsys.models import Model, ModelConfig, new_model
+from recsys.models import Model, ModelConfig, bytes_of, new_model
 from recsys.models.base import Size
 from recsys.split import Split
 from search.machine.cluster import Cluster, Failure, Resources
@@ -27,7 +27,6 @@ from search.tune.need import task_bytes, trial_bytes
 from search.tune.pace import (
     Pace,
     Probed,
-    bytes_of,
     full_length,
     larger_ones,
     make_pace,

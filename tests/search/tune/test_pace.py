@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recsys.interactions import CSR
-from recsys.models import ModelConfig, model_of, new_model
+from recsys.models import ModelConfig, bytes_of, model_of, new_model
 from recsys.models.base import Size
 from search.machine.cluster import Failure, Resources
 from search.propose.allocation import terms_of
@@ -440,7 +440,7 @@ def test_the_largest_model_of_a_kind_is_measured_too() -> None:
     assert paces.larger_ones(list(alike.examples()), SIZE) == []
     assert paces.larger_ones(list(load_spec("all").of_method("slim").examples()), SIZE) == []
 
-    small, large = (paces.bytes_of(one, SIZE) for one in (first, largest))
+    small, large = (bytes_of(one, SIZE) for one in (first, largest))
     found = [replace(probed(), model_bytes=small), replace(probed(3 * RATE), model_bytes=large)]
     full = paces.full_length(found, SIZE, 4_000)
     assert full.rates == {"lfm bpr hard": pytest.approx(RATE)}
